@@ -1,0 +1,1 @@
+"""WHY: one folder per application, all registered through the entry point group `coterie.apps`."""

@@ -1,0 +1,74 @@
+"""The error tree. Each class names the culprit; the text is what the user reads."""
+
+from enum import IntEnum
+
+
+class CloseCode(IntEnum):
+    """Stable numbers that close a stream or a connection on the wire."""
+
+    NORMAL = 0
+    DUPLICATE = 1  # both sides dialled; the other connection of this pair stays
+    IDLE = 2  # no stream for the idle bound
+    SHUTDOWN = 3  # the node is stopping
+    CANCELLED = 4  # the local caller no longer wants it
+    PROTOCOL_VIOLATION = 16
+    LIMIT = 17
+    REFUSED = 18  # the guard, or no such protocol: a stranger cannot tell which
+    VERSION = 19  # no common version
+    INTERNAL = 20  # the handler failed
+    TIMEOUT = 21
+
+
+class CoterieError(Exception):
+    """Everything coterie raises on purpose. `code` is stable and machine readable."""
+
+    code = "error"
+
+
+class UsageError(CoterieError):
+    """The caller asked for something that cannot be: the request must change."""
+
+    code = "usage"
+
+
+class PeerError(CoterieError):
+    """The other side broke the protocol or closed on us.
+
+    `close_code` is the number on the wire (see `CloseCode`), `INTERNAL` when there was none.
+    """
+
+    code = "peer"
+
+    def __init__(self, text: str, close_code: int = CloseCode.PROTOCOL_VIOLATION) -> None:
+        super().__init__(text)
+        self.close_code = close_code
+
+
+class TransportError(CoterieError):
+    """The network between the two sides failed: worth trying again later."""
+
+    code = "transport"
+
+
+class AccessDenied(CoterieError):
+    """The request is understood and not permitted."""
+
+    code = "access_denied"
+
+
+class NotFound(CoterieError):
+    """No such thing here, or none that the asker may know of."""
+
+    code = "not_found"
+
+
+class LimitExceeded(CoterieError):
+    """A named bound was reached; the text names it."""
+
+    code = "limit"
+
+
+class StorageError(CoterieError):
+    """This machine's disk, files or database stand in the way."""
+
+    code = "storage"

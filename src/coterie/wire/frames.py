@@ -1,0 +1,146 @@
+"""Frames: how typed messages and bulk bytes stand on a stream.
+
+    frame = length (u32, big-endian; of what follows) | kind (u8) | body
+
+The body of a typed kind is the msgpack array of a `msgspec.Struct`; the body of a bulk kind is raw bytes.
+A kind that the receiver does not know is skipped; a body that does not decode is the peer's fault.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from coterie.errors import CloseCode, LimitExceeded, PeerError, UsageError
+
+HEADER = struct.Struct(">IB")
+LENGTH_BYTES = 4
+FRAME_BYTES_MAX = 1 << 20  # 1 MiB: above the largest chunk (512 KiB) and the largest manifest node
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """Base of every wire message: a msgpack array; fields may be appended, never moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """A bulk frame: raw bytes under a kind. `data` is valid until the next read of the stream."""
+
+    kind: int
+    data: bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One wire protocol: its name, the versions we speak, its kinds and its largest frame.
+
+    `kinds` maps a number (1..255) to a `Message` type; `bulk_kinds` are the numbers with raw bodies.
+    """
+
+    name: str
+    versions: tuple[int, ...]
+    kinds: Mapping[int, type[Message]]
+    bulk_kinds: frozenset[int] = frozenset()
+    frame_bytes_max: int = FRAME_BYTES_MAX
+    _decoders: dict[int, "msgspec.msgpack.Decoder[Message]"] = field(init=False, repr=False, compare=False)
+    _numbers: dict[type[Message], int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.bulk_kinds & set(self.kinds):
+            raise UsageError(f"protocol {self.name}: a kind is both typed and bulk")
+        object.__setattr__(self, "_decoders", {k: msgspec.msgpack.Decoder(t) for k, t in self.kinds.items()})
+        object.__setattr__(self, "_numbers", {t: k for k, t in self.kinds.items()})
+
+    def encode(self, message: Message) -> bytes:
+        """One whole frame for `message`. Raises `LimitExceeded` when it does not fit."""
+        body = _ENCODER.encode(message)
+        return self._header(self._numbers[type(message)], len(body)) + body
+
+    def bulk_header(self, kind: int, body_bytes: int) -> bytes:
+        """The five bytes that go before `body_bytes` raw bytes of a bulk frame."""
+        if kind not in self.bulk_kinds:
+            raise UsageError(f"protocol {self.name} has no bulk kind {kind}")
+        return self._header(kind, body_bytes)
+
+    def decode(self, kind: int, body: bytes | memoryview) -> Message | Bulk | None:
+        """The value of one frame; None for a kind that this version does not know.
+
+        Raises:
+            PeerError: the body is malformed.
+        """
+        if kind in self.bulk_kinds:
+            return Bulk(kind, body)
+        decoder = self._decoders.get(kind)
+        if decoder is None:
+            return None
+        try:
+            return decoder.decode(body)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise PeerError(f"malformed {self.name} message of kind {kind}: {error}") from None
+
+    def _header(self, kind: int, body_bytes: int) -> bytes:
+        if body_bytes + 1 > self.frame_bytes_max:
+            raise LimitExceeded(f"a {self.name} message of {body_bytes} bytes is over {self.frame_bytes_max}")
+        return HEADER.pack(body_bytes + 1, kind)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class FrameDecoder:
+    """Cuts a byte stream into frames, holding at most one incomplete frame.
+
+    A length over the limit is refused on sight, before a byte of it is stored.
+    """
+
+    def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
+        self._frame_bytes_max = frame_bytes_max
+        self._rest = bytearray()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes of an incomplete frame that wait for more."""
+        return len(self._rest)
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, memoryview]]:
+        """Yield (kind, body) for every frame that `data` completes. Exhaust it before the next call.
+
+        Raises:
+            PeerError: an empty frame or one over the limit (close code LIMIT).
+        """
+        if self._rest:
+            self._rest += data
+            view = memoryview(bytes(self._rest)) if self._complete(self._rest) else None
+            if view is None:
+                return
+            self._rest.clear()
+        else:
+            view = memoryview(data)
+        at, end = 0, len(view)
+        while end - at >= HEADER.size:
+            length, kind = HEADER.unpack_from(view, at)
+            self._check(length)
+            stop = at + LENGTH_BYTES + length
+            if stop > end:
+                break
+            yield kind, view[at + HEADER.size : stop]
+            at = stop
+        else:
+            if end - at == LENGTH_BYTES:
+                self._check(int.from_bytes(view[at:], "big"))
+        self._rest += view[at:]
+
+    def _complete(self, buffer: bytearray) -> bool:
+        """Whether `buffer` holds at least one whole frame: until then nothing is copied again."""
+        if len(buffer) < HEADER.size:
+            return len(buffer) >= LENGTH_BYTES
+        length = int.from_bytes(buffer[:LENGTH_BYTES], "big")
+        self._check(length)
+        return len(buffer) >= LENGTH_BYTES + length
+
+    def _check(self, length: int) -> None:
+        if length < 1:
+            raise PeerError("an empty frame")
+        if length > self._frame_bytes_max:
+            raise PeerError(f"a frame of {length} bytes is over the limit of {self._frame_bytes_max}", CloseCode.LIMIT)

@@ -1,0 +1,148 @@
+"""Ticket: one printable string with everything needed to fetch.
+
+    text    = "coterie" + base32(payload + checksum), lower case, no padding
+    payload = version u8 | length u16 (of the whole binary form) | body
+    body v1 = kind u8 | peer 32 | content id 32 | secret 16 | count u8 | addresses
+    address = 4 | 6 (u8), IP, port u16
+    checksum = first 4 bytes of BLAKE3(payload)
+
+Base32 keeps a ticket inside the alphanumeric mode of QR codes once upper-cased; reading ignores case, white
+space and hyphens. Everything is big-endian.
+"""
+
+import base64
+import binascii
+import ipaddress
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from blake3 import blake3
+
+from coterie.errors import UsageError
+from coterie.identity import PeerId
+
+PREFIX = "coterie"
+VERSION = 1
+CHECKSUM_BYTES = 4
+CONTENT_ID_BYTES = 32
+SECRET_BYTES = 16  # 128 bits: beyond guessing
+ADDRESSES_MAX = 8
+TEXT_CHARS_MAX = 1024  # a QR code of version 20 in alphanumeric mode holds 1,249 at level L
+
+_HEAD = struct.Struct(">BH")
+_FIXED = struct.Struct(f">B32s{CONTENT_ID_BYTES}s{SECRET_BYTES}sB")
+
+
+class TicketKind(IntEnum):
+    """What the content id names."""
+
+    BLOB = 1
+    TREE = 2
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What (`kind`, `content_id`), from whom (`peer`), where (`addresses`, "ip:port"), by what right (`secret`)."""
+
+    kind: TicketKind
+    peer: PeerId
+    content_id: bytes
+    secret: bytes
+    addresses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.content_id) != CONTENT_ID_BYTES or len(self.secret) != SECRET_BYTES:
+            raise UsageError("a ticket needs a 32-byte content id and a 16-byte secret")
+        if len(self.addresses) > ADDRESSES_MAX:
+            raise UsageError(f"a ticket holds at most {ADDRESSES_MAX} addresses")
+
+    def __str__(self) -> str:
+        body = _FIXED.pack(self.kind, self.peer, self.content_id, self.secret, len(self.addresses))
+        body += b"".join(map(_pack_address, self.addresses))
+        payload = _HEAD.pack(VERSION, _HEAD.size + len(body) + CHECKSUM_BYTES) + body
+        text = base64.b32encode(payload + _checksum(payload)).decode("ascii").rstrip("=")
+        return PREFIX + text.lower()
+
+    def __repr__(self) -> str:
+        return f"Ticket({self.kind.name.lower()} {self.content_id.hex()[:8]} from {self.peer.short}, secret hidden)"
+
+    @classmethod
+    def parse(cls, text: str) -> "Ticket":
+        """Read a ticket.
+
+        Raises:
+            UsageError: says whether it is not a coterie ticket, truncated, mistyped, or of a newer version.
+        """
+        return _parse_body(_payload("".join(text.split()).replace("-", "").lower()))
+
+
+def _payload(compact: str) -> bytes:
+    """The checked bytes behind the head: everything that can be wrong with the text is told apart here."""
+    if not compact.startswith(PREFIX):
+        raise UsageError(f"this is not a coterie ticket: one begins with '{PREFIX}'")
+    digits = compact[len(PREFIX) :]
+    if len(compact) > TEXT_CHARS_MAX:
+        raise UsageError(f"this is not a coterie ticket: it has over {TEXT_CHARS_MAX} characters")
+    for at, char in enumerate(digits):
+        if char not in "abcdefghijklmnopqrstuvwxyz234567":
+            raise UsageError(f"the ticket is mistyped: '{char}' at character {len(PREFIX) + at + 1} cannot be in one")
+    raw = _decode(digits)
+    if len(raw) < _HEAD.size:
+        raise UsageError("the ticket is truncated: only its beginning is here")
+    version, length = _HEAD.unpack_from(raw)
+    if len(raw) < length or len(digits) % 8 in (1, 3, 6):
+        whole = len(PREFIX) + -(-length * 8 // 5)
+        raise UsageError(f"the ticket is truncated: {len(compact)} of {whole} characters are here")
+    if len(raw) > length:
+        raise UsageError("the ticket is mistyped: it is longer than it says")
+    payload, checksum = raw[:-CHECKSUM_BYTES], raw[-CHECKSUM_BYTES:]
+    if checksum != _checksum(payload):
+        raise UsageError("the ticket is mistyped: its checksum does not fit; copy it again")
+    if version != VERSION:
+        raise UsageError(f"the ticket is of version {version}, this coterie reads version {VERSION}; update coterie")
+    return payload[_HEAD.size :]
+
+
+def _decode(digits: str) -> bytes:
+    """Base32 without padding, forgiving an impossible length so that truncation can be told from a typo."""
+    usable = len(digits) - (1 if len(digits) % 8 in (1, 3, 6) else 0)
+    try:
+        return base64.b32decode(digits[:usable].upper() + "=" * (-usable % 8))
+    except binascii.Error:
+        raise UsageError("the ticket is mistyped: it is not base32") from None
+
+
+def _parse_body(body: bytes) -> Ticket:
+    if len(body) < _FIXED.size:
+        raise UsageError("the ticket is damaged: its parts do not add up")
+    kind, peer, content_id, secret, count = _FIXED.unpack_from(body)
+    addresses, at = [], _FIXED.size
+    for _ in range(min(count, ADDRESSES_MAX)):
+        size = {4: 4, 6: 16}.get(body[at]) if at < len(body) else None
+        if size is None or at + 1 + size + 2 > len(body):
+            raise UsageError("the ticket is damaged: its parts do not add up")
+        ip = ipaddress.ip_address(body[at + 1 : at + 1 + size])
+        port = int.from_bytes(body[at + 1 + size : at + 3 + size], "big")
+        addresses.append(f"[{ip}]:{port}" if size > 4 else f"{ip}:{port}")
+        at += 3 + size
+    if at != len(body) or count > ADDRESSES_MAX:
+        raise UsageError("the ticket is damaged: its parts do not add up")
+    try:
+        named = TicketKind(kind)
+    except ValueError:
+        raise UsageError(f"the ticket is for something this coterie does not know (kind {kind}); update it") from None
+    return Ticket(named, PeerId(peer), content_id, secret, tuple(addresses))
+
+
+def _pack_address(address: str) -> bytes:
+    host, _, port = address.rpartition(":")
+    try:
+        ip = ipaddress.ip_address(host.strip("[]"))
+        return bytes([ip.version]) + ip.packed + int(port).to_bytes(2, "big")
+    except (ValueError, OverflowError):
+        raise UsageError(f"'{address}' is not an IP address with a port") from None
+
+
+def _checksum(payload: bytes) -> bytes:
+    return blake3(payload).digest(CHECKSUM_BYTES)
