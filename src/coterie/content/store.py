@@ -109,7 +109,7 @@ class Store:
                 db.close()
             self._idle.clear()
 
-    # -- manifests ---------------------------------------------------------------------------------------------
+    # -- manifests --
 
     def manifest(self, node_id: bytes) -> bytes | None:
         """The bytes of a manifest node, or None."""
@@ -152,17 +152,21 @@ class Store:
     def in_root(self, root: bytes, node_id: bytes) -> bool:
         """Whether the manifest belongs to the root: who may read the one may read the other."""
         with self._read() as db:
-            row = db.execute("SELECT 1 FROM reach WHERE root = ? AND manifest = ?", (root, node_id)).fetchone()
+            row = db.execute(
+                "SELECT 1 FROM reach WHERE root = ? AND manifest = ?", (root, node_id)
+            ).fetchone()
         return row is not None
 
-    def _put_manifests(self, db: sqlite3.Connection, root: bytes, nodes: Iterable[tuple[bytes, bytes]]) -> None:
+    def _put_manifests(
+        self, db: sqlite3.Connection, root: bytes, nodes: Iterable[tuple[bytes, bytes]]
+    ) -> None:
         if db.execute("SELECT 1 FROM roots WHERE id = ?", (root,)).fetchone() is None:
             raise NotFound(f"nothing known under the content id {root.hex()[:16]}")
         for node_id, data in nodes:
             db.execute("INSERT OR IGNORE INTO manifests VALUES (?, ?)", (node_id, data))
             db.execute("INSERT OR IGNORE INTO reach VALUES (?, ?)", (root, node_id))
 
-    # -- roots -------------------------------------------------------------------------------------------------
+    # -- roots --
 
     def add_root(
         self,
@@ -195,8 +199,10 @@ class Store:
             places: dict[bytes, list[Path]] = {}
             for root, path in db.execute("SELECT root, path FROM places"):
                 places.setdefault(root, []).append(Path(os.fsdecode(path)))
-            rows = db.execute("SELECT id, kind, name, files, bytes, created FROM roots ORDER BY created, id").fetchall()
-        return [Root(row[0], Kind(row[1]), *row[2:], tuple(places.get(row[0], ()))) for row in rows]
+            rows = db.execute(
+                "SELECT id, kind, name, files, bytes, created FROM roots ORDER BY created, id"
+            ).fetchall()
+        return [Root(row[0], Kind(row[1]), *row[2:6], paths=tuple(places.get(row[0], ()))) for row in rows]
 
     def root(self, root: bytes) -> Root | None:
         """One root, or None."""
@@ -207,7 +213,7 @@ class Store:
         with self._write() as db:
             return db.execute("DELETE FROM roots WHERE id = ?", (root,)).rowcount > 0
 
-    # -- files and chunks --------------------------------------------------------------------------------------
+    # -- files and chunks --
 
     def add_locations(self, files: Sequence[KnownFile]) -> None:
         """Record where chunks lie; what was known of these paths before is replaced. All or none."""
@@ -265,7 +271,8 @@ class Store:
                 changed.update(
                     path
                     for (path,) in db.execute(
-                        "SELECT path FROM files WHERE changed AND (path = ? OR (path > ? AND path < ?))", _under(place)
+                        "SELECT path FROM files WHERE changed AND (path = ? OR (path > ? AND path < ?))",
+                        _under(place),
                     )
                 )
         return [Path(os.fsdecode(path)) for path in sorted(changed)]
@@ -275,7 +282,7 @@ class Store:
         with self._read() as db:
             rows = db.execute(
                 "SELECT l.hash, min(l.file + (f.changed << 62)), l.file, l.offset, l.size, f.size, f.path FROM locations l "
-                f"JOIN files f ON f.id = l.file WHERE l.hash IN ({_marks(len(digests))}) GROUP BY l.hash",  # noqa: S608
+                f"JOIN files f ON f.id = l.file WHERE l.hash IN ({_marks(len(digests))}) GROUP BY l.hash",
                 digests,
             ).fetchall()
         return {row[0]: row[2:] for row in rows}
@@ -292,12 +299,15 @@ class Store:
         with self._write() as db:
             db.execute("UPDATE files SET changed = 1 WHERE id = ? AND NOT changed", (file,))
 
-    # -- keeping house -----------------------------------------------------------------------------------------
+    # -- keeping house --
 
     def usage(self) -> Usage:
         """What the store holds; reads the whole index, about a second per million chunks."""
         with self._read() as db:
-            count = {t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("roots", "files", "manifests")}  # noqa: S608
+            count = {
+                t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0]
+                for t in ("roots", "files", "manifests")
+            }
             chunks, unique, referenced = db.execute(
                 "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(total), 0) FROM "
                 "(SELECT min(size) AS size, sum(size) AS total FROM locations GROUP BY hash)"
@@ -348,7 +358,8 @@ class Store:
             with self._read() as db:
                 places = self._kept_places(db)
                 rows = db.execute(
-                    "SELECT id, path FROM files WHERE path > ? ORDER BY path LIMIT ?", (last, GARBAGE_ROWS_MAX)
+                    "SELECT id, path FROM files WHERE path > ? ORDER BY path LIMIT ?",
+                    (last, GARBAGE_ROWS_MAX),
                 ).fetchall()
             if not rows:
                 return
@@ -357,7 +368,9 @@ class Store:
             if garbage:
                 yield garbage
 
-    def _remove_files(self, db: sqlite3.Connection, files: list[tuple[int, bytes]], removed: dict[str, int]) -> None:
+    def _remove_files(
+        self, db: sqlite3.Connection, files: list[tuple[int, bytes]], removed: dict[str, int]
+    ) -> None:
         places = self._kept_places(db)  # again, now that nobody else writes
         for number, path in files:
             row = db.execute("SELECT chunks FROM files WHERE id = ? AND path = ?", (number, path)).fetchone()
@@ -370,7 +383,7 @@ class Store:
             held = set(self._held)
         return held | {path for (path,) in db.execute("SELECT path FROM places")}
 
-    # -- connections -------------------------------------------------------------------------------------------
+    # -- connections --
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
