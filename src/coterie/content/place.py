@@ -160,7 +160,7 @@ def remove(path: Path) -> None:
 
 
 def _renameat2(source: Path, target: Path, flag: int) -> bool | None:
-    """Whether it was renamed: None if the system cannot, False if `target` exists (or, to exchange, does not)."""
+    """Whether it was renamed: None if the system cannot, False if `target` exists (to exchange: does not)."""
     call = _libc("renameat2")
     if call is None:
         return None
