@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from coterie.content import ChunkUnavailable, KnownFile, Store
+from coterie.content import ChunkUnavailable, KnownFile, Store, schema
 from coterie.content import manifest as m
-from coterie.content import schema, store as store_module
+from coterie.content import store as store_module
 from coterie.errors import NotFound, StorageError
 
 ROOT = b"r" * 32
