@@ -48,7 +48,7 @@ print({RAW_BYTES * RAW_PASSES} / (time.perf_counter() - start) / 1e6, flush=True
 
 
 def measure_import(size: int = 1 << 30, files: int = 100_000) -> list[Figure]:
-    """Import of one file of `size` bytes, of as many bytes in eight files, and of `files` small ones; then reading."""
+    """Import of `size` bytes in one file and in eight, and of `files` small ones; then reading, writing."""
     with tempfile.TemporaryDirectory(prefix="coterie-bench-") as folder:
         top = Path(folder)
         one, eight, small = top / "one", top / "eight", top / "small"

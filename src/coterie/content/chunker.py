@@ -33,7 +33,7 @@ ReadAt = Callable[[int, int], memoryview]
 
 
 def pack_small(data: bytes) -> bytes:
-    """The packed chunks of at most `CHUNK_BYTES_MIN` bytes: all of them in one, or none when there are none."""
+    """The packed chunk list of at most `CHUNK_BYTES_MIN` bytes: one chunk, or none when there is nothing."""
     return CHUNK.pack(blake3(data).digest(), len(data)) if data else b""
 
 

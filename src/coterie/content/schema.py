@@ -21,7 +21,7 @@ APPLICATION_ID = 0x636F7465  # "cote": tells our database from any other
 BUSY_TIMEOUT_S = 30.0  # the longest that a write waits for another process; guess
 CACHE_KIB = 16 * 1024  # pages that one connection keeps; measured: 64 MiB is no faster for 100,000 files
 WAL_PAGES = (
-    8_000  # 32 MiB of log before it is folded in; measured: an import writes a third less than with 1,000
+    8_000  # 32 MiB of log before it is folded in; measured: an import writes a fifth less than with 1,000
 )
 
 _TABLES = """
