@@ -193,10 +193,9 @@ def test_small_files_are_found_again_only_when_every_byte_is_right(parent: Path)
         )
 
     assert [right(name) for name in ("right", "wrong", "long", "mode", "none")] == [
+        False,
+        False,
         True,
-        False,
-        False,
-        False,
         False,
     ]
     small(again, ("a",), "mode", b"hello")
