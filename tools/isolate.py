@@ -1,7 +1,7 @@
 """Run a command in a network namespace of its own: python tools/isolate.py COMMAND [ARGUMENT...]
 
-Inside there is a loopback device and nothing else, so tests and benchmarks cannot reach any other machine. Needs
-only the standard library and this source tree. COTERIE_NO_ISOLATION=1 runs the command without a namespace.
+Inside there is a loopback device and nothing else, so tests and benchmarks cannot reach any other machine.
+Needs only the standard library and this source tree. COTERIE_NO_ISOLATION=1 runs it without a namespace.
 """
 
 import os
