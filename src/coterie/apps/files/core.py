@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from coterie.apps.files.messages import CHUNKS_PER_REQUEST_MAX, GetChunks, GetManifest
-from coterie.errors import CloseCode, PeerError
+from coterie.errors import CloseCode
 from coterie.machine import CancelTimer, Emit, PeerDown, PeerUp, Send, SetTimer, TimerFired
 
 WINDOW_BYTES_MIN = 768 << 10  # measured: fills loopback; a kill -9 costs at most this much again
@@ -88,7 +88,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Output: the peer has stalled; close the link and report `PeerDown`."""
+    """Output: no more of this peer: it stalled (TIMEOUT), or broke the protocol. Close the link, report `PeerDown`."""
 
     reason: str
     close_code: int = CloseCode.TIMEOUT
@@ -134,7 +134,7 @@ class FetchCore:
         return min(max(int(2 * self._rate * self.rtt_s), WINDOW_BYTES_MIN), WINDOW_BYTES_MAX)
 
     def handle(self, event: Any, now: float) -> list[Any]:
-        """See `coterie.machine`. Raises `PeerError` for a tree that is larger than any honest one."""
+        """See `coterie.machine`."""
         match event:
             case Begin():
                 self._nodes.append((event.manifest, event.place))
@@ -147,7 +147,8 @@ class FetchCore:
             case NodeArrived():
                 return self._take_node(event, now)
             case Prepared():
-                self._take_prepared(event)
+                if not self._take_prepared(event):
+                    return [Drop(f"the tree has over {NODES_WAITING_MAX} nodes in waiting", CloseCode.LIMIT)]
             case Stored():
                 self._take_stored(event, now)
             case TimerFired():
@@ -173,17 +174,16 @@ class FetchCore:
             return []  # an answer from before the link was lost
         self._asked_nodes.popleft()
         if event.node is None:
-            raise PeerError("the sharing computer no longer has this share's list of contents; ask for a new ticket")
+            return [Drop("the sharing computer no longer has this share's contents", CloseCode.REFUSED)]
         self._preparing += 1
         return [Prepare(event.manifest, event.place, event.node), *self._pump(now, progressed=True)]
 
-    def _take_prepared(self, event: Prepared) -> None:
+    def _take_prepared(self, event: Prepared) -> bool:
         self._preparing -= 1
         for run in event.missing:
             self._queue(event.place, event.manifest, run)
         self._nodes.extend(reversed(event.children))
-        if len(self._nodes) > NODES_WAITING_MAX:
-            raise PeerError(f"the tree has over {NODES_WAITING_MAX} nodes in waiting", CloseCode.LIMIT)
+        return len(self._nodes) <= NODES_WAITING_MAX
 
     def _queue(self, place: Place, manifest: bytes, run: Run) -> None:
         """Cut a run into requests of about REQUEST_BYTES."""

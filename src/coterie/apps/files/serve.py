@@ -1,7 +1,7 @@
 """The giving side: answers one asker's requests about one share, in order, at the asker's pace."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 
 from coterie.access import secret_matches
@@ -22,6 +22,7 @@ from coterie.apps.files.messages import (
 from coterie.apps.files.records import ShareRecord
 from coterie.content import ChunkUnavailable as Missing
 from coterie.content import Store
+from coterie.content.reader import CHANGED, GONE
 from coterie.errors import CloseCode, PeerError
 from coterie.net import Stream
 from coterie.wire.frames import Message
@@ -32,13 +33,13 @@ REQUESTS_WAITING_MAX = 64  # beyond it we stop reading, and the asker's writes w
 PIECES_AHEAD_MAX = 2  # pieces of an answer that wait for the transport
 WRITE_BYTES = 256 << 10  # measured: the best size of a write of the transport
 
-FindShare = Callable[[bytes], ShareRecord | None]
+FindShares = Callable[[bytes], Sequence[ShareRecord]]
 
 
 class Server:
-    """Serves shares out of `store`; `find` looks one up by content id, or None."""
+    """Serves shares out of `store`; `find` gives those of a content id."""
 
-    def __init__(self, store: Store, find: FindShare, executor: Executor) -> None:
+    def __init__(self, store: Store, find: FindShares, executor: Executor) -> None:
         self._store = store
         self._find = find
         self._executor = executor
@@ -49,8 +50,9 @@ class Server:
         opening = await stream.receive(OPEN_S)
         if not isinstance(opening, Open):
             raise PeerError("a session begins with Open")
-        share = self._find(opening.root)
-        if not secret_matches(opening.secret, share.secret if share else None) or share is None:
+        shares: Sequence[ShareRecord | None] = self._find(opening.root) or [None]
+        share = next((s for s in shares if secret_matches(opening.secret, s.secret if s else None)), None)
+        if share is None:
             await stream.send(Refused())
             await stream.finish()
             return
@@ -125,4 +127,4 @@ async def _read_requests(stream: Stream, requests: asyncio.Queue[Message | None]
 
 
 def _reason(missing: Missing) -> Unavailable:
-    return {"changed": Unavailable.CHANGED, "gone": Unavailable.GONE}.get(missing.reason, Unavailable.UNREADABLE)
+    return {CHANGED: Unavailable.CHANGED, GONE: Unavailable.GONE}.get(missing.reason, Unavailable.UNREADABLE)
