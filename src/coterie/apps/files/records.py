@@ -28,6 +28,8 @@ class ShareRecord(msgspec.Struct):
     files: int
     size: int
     created: float
+    mtime_ns: int = 0
+    executable: bool = False
 
 
 class TransferRecord(msgspec.Struct):
@@ -45,7 +47,8 @@ class TransferRecord(msgspec.Struct):
     done: int = 0
     fetched: int = 0
     note: str = ""
-    started: bool = False
+    mtime_ns: int = 0
+    executable: bool = False
 
 
 R = TypeVar("R", ShareRecord, TransferRecord)

@@ -56,7 +56,7 @@ class Server:
             await stream.send(Refused())
             await stream.finish()
             return
-        await stream.send(Opened(share.kind, share.name, share.files, share.size))
+        await stream.send(_opened(share))
         requests: asyncio.Queue[Message | None] = asyncio.Queue(REQUESTS_WAITING_MAX)
         pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES_AHEAD_MAX)
         try:
@@ -116,6 +116,10 @@ class Server:
         self.sent_bytes += size
         if parts:
             yield b"".join(parts)
+
+
+def _opened(share: ShareRecord) -> Opened:
+    return Opened(share.kind, share.name, share.files, share.size, share.mtime_ns, share.executable)
 
 
 async def _read_requests(stream: Stream, requests: asyncio.Queue[Message | None]) -> None:

@@ -72,7 +72,7 @@ class FilesService:
 
         def tell(step: ImportProgress) -> None:
             if progress is not None:
-                progress(Progress(phase="reading", done=step.bytes_done, total=step.bytes_total, unit="bytes"))
+                progress(Progress(phase="reading", done=step.bytes, total=step.bytes_total, note=os.path.basename(step.path)))
 
         work = asyncio.to_thread(import_path, self._context.store, place, progress=tell, cancel=stop)
         task = asyncio.ensure_future(work)
@@ -91,8 +91,10 @@ class FilesService:
             name=name or imported.name,
             path=str(place),
             files=imported.files,
-            size=imported.size,
+            size=imported.bytes,
             created=time.time(),
+            mtime_ns=imported.mtime_ns,
+            executable=imported.executable,
         )
         record.name = name or record.name
         self._shares.save(record)
@@ -159,6 +161,7 @@ class FilesService:
             record = self._record_for(parsed, place)
             record.on_existing = on_existing
             record.name, record.files, record.size = opened.name, opened.files, opened.size
+            record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
             transfer = self._make(record)
             transfer.check_target()
         except BaseException:
