@@ -39,7 +39,10 @@ class Giver:
     def __init__(self, home: Path, paths: list[Path]) -> None:
         job = {"job": "give", "home": str(home), "paths": [str(p) for p in paths]}
         self._process = subprocess.Popen(
-            [sys.executable, str(PEER), json.dumps(job)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(PEER), json.dumps(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.raw = self._line()
         self.shares = [self._line() for _ in paths]
@@ -56,7 +59,9 @@ class Giver:
         return dict(json.loads(out.splitlines()[-1]))
 
 
-def take(home: Path, giver: Giver, share: dict[str, Any], target: Path, *, raw_bytes: int = 0, rounds: int = 1) -> list[dict[str, Any]]:
+def take(
+    home: Path, giver: Giver, share: dict[str, Any], target: Path, *, raw_bytes: int = 0, rounds: int = 1
+) -> list[dict[str, Any]]:
     """Fetch a share in a process of its own; one dict a round, and the peak memory last."""
     job = {
         "job": "take",
@@ -66,7 +71,9 @@ def take(home: Path, giver: Giver, share: dict[str, Any], target: Path, *, raw_b
         "target": str(target),
         "rounds": rounds,
     }
-    done = subprocess.run([sys.executable, str(PEER), json.dumps(job)], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, str(PEER), json.dumps(job)], stdout=subprocess.PIPE, text=True, check=True
+    )
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -64,7 +64,12 @@ async def give(home: Path, paths: list[Path]) -> None:
         for path in paths:
             began = time.perf_counter()
             shared = await node.files.share(path)
-            say(ticket=shared.ticket, seconds=time.perf_counter() - began, files=shared.files, size=shared.size)
+            say(
+                ticket=shared.ticket,
+                seconds=time.perf_counter() - began,
+                files=shared.files,
+                size=shared.size,
+            )
         closed = asyncio.Event()
         loop = asyncio.get_running_loop()
         threading.Thread(

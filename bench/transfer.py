@@ -35,7 +35,9 @@ def small_files(path: Path, count: int = TREE_FILES) -> Path:
         (path / f"folder-{folder:03}").mkdir(parents=True)
     noise = os.urandom(TREE_FILE_BYTES * 64)
     for index in range(count):
-        body = index.to_bytes(8, "big") + noise[index % 60_000 :][: TREE_FILE_BYTES - 8].ljust(TREE_FILE_BYTES - 8)
+        body = index.to_bytes(8, "big") + noise[index % 60_000 :][: TREE_FILE_BYTES - 8].ljust(
+            TREE_FILE_BYTES - 8
+        )
         (path / f"folder-{index % TREE_FOLDERS:03}" / f"file-{index:06}.dat").write_bytes(body)
     return path
 
@@ -72,9 +74,18 @@ def tree() -> list[Figure]:
         share_s = giver.shares[0]["seconds"]
         both = share_s + one["get_s"]
         return [
-            Figure("tree_get", one["get_s"], "s", rsync_s, one["get_s"] / rsync_s if rsync_s else None, "<= 2 x rsync"),
+            Figure(
+                "tree_get",
+                one["get_s"],
+                "s",
+                rsync_s,
+                one["get_s"] / rsync_s if rsync_s else None,
+                "<= 2 x rsync",
+            ),
             Figure("tree_share", share_s, "s"),
-            Figure("tree_share_and_get", both, "s", rsync_s, both / rsync_s if rsync_s else None, "<= 2 x rsync"),
+            Figure(
+                "tree_share_and_get", both, "s", rsync_s, both / rsync_s if rsync_s else None, "<= 2 x rsync"
+            ),
             Figure("tree_rss_taker", memory["rss_peak"] / 1e6, "MB", 300, None, "<= 300 MB"),
             Figure("tree_rss_giver", gave["rss_peak"] / 1e6, "MB", 300, None, "<= 300 MB"),
         ]
@@ -86,7 +97,9 @@ def memory() -> list[Figure]:
         source = place / "large.bin"
         need, free = 2 * MEMORY_BYTES + GB, shutil.disk_usage(place).free
         if free < need:
-            raise SystemExit(f"the memory benchmark needs {need / GB:.0f} GB of disk, there are {free / GB:.0f}")
+            raise SystemExit(
+                f"the memory benchmark needs {need / GB:.0f} GB of disk, there are {free / GB:.0f}"
+            )
         large_file(source, MEMORY_BYTES)
         giver = Giver(place / "a", [source])
         one, taker = take(place / "b", giver, giver.shares[0], place / "got")
@@ -133,8 +146,12 @@ def _rsync_daemon(source: Path, place: Path) -> float | None:
         return None
     port = _free_port()
     config = place / "rsyncd.conf"
-    config.write_text(f"use chroot = no\nuid = {os.getuid()}\ngid = {os.getgid()}\n[m]\npath = {source.parent}\n")
-    daemon = subprocess.Popen([rsync, "--daemon", "--no-detach", f"--config={config}", f"--port={port}", "--address=127.0.0.1"])
+    config.write_text(
+        f"use chroot = no\nuid = {os.getuid()}\ngid = {os.getgid()}\n[m]\npath = {source.parent}\n"
+    )
+    daemon = subprocess.Popen(
+        [rsync, "--daemon", "--no-detach", f"--config={config}", f"--port={port}", "--address=127.0.0.1"]
+    )
     target = place / "by-rsync"
     try:
         _wait_for_port(port)
@@ -149,7 +166,11 @@ def _rsync_daemon(source: Path, place: Path) -> float | None:
 
 def _scp(source: Path, place: Path) -> float | None:
     """Seconds that scp takes to a throw-away SSH server on loopback."""
-    scp, sshd, keygen = installed("scp"), installed("sshd") or installed("/usr/sbin/sshd"), installed("ssh-keygen")
+    scp, sshd, keygen = (
+        installed("scp"),
+        installed("sshd") or installed("/usr/sbin/sshd"),
+        installed("ssh-keygen"),
+    )
     if not (scp and sshd and keygen) or os.getuid() != 0:
         return None
     room_ = place / "ssh"
@@ -161,8 +182,18 @@ def _scp(source: Path, place: Path) -> float | None:
     port = _free_port()
     options = [f"Port={port}", "ListenAddress=127.0.0.1", f"HostKey={room_ / 'host'}", "StrictModes=no", "UsePAM=no",
                f"AuthorizedKeysFile={room_ / 'authorized'}", f"PidFile={room_ / 'pid'}", "PermitRootLogin=yes"]  # fmt: skip
-    server = subprocess.Popen([sshd, "-D", "-f", "/dev/null", *(f"-o{o}" for o in options)], stderr=subprocess.DEVNULL)
-    client = ["-q", "-P", str(port), "-i", str(room_ / "user"), "-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"]
+    server = subprocess.Popen(
+        [sshd, "-D", "-f", "/dev/null", *(f"-o{o}" for o in options)], stderr=subprocess.DEVNULL
+    )
+    client = [
+        "-q",
+        "-P",
+        str(port),
+        "-i",
+        str(room_ / "user"),
+        "-oStrictHostKeyChecking=no",
+        "-oUserKnownHostsFile=/dev/null",
+    ]
     target = place / "by-scp"
     try:
         _wait_for_port(port)

@@ -1,7 +1,7 @@
 """The composition root: the only place where keys, network, store and apps are put together.
 
-    async with Node.open("home-of-anna") as node:
-        shared = await node.files.share("photos")
+async with Node.open("home-of-anna") as node:
+    shared = await node.files.share("photos")
 """
 
 import asyncio
@@ -123,7 +123,9 @@ class Node:
     def service(self, app: str) -> Any:
         """The running service of `app`."""
         if app not in self._services:
-            raise NotFound(f"there is no app '{app}' on this node; it has {', '.join(self._services) or 'none'}")
+            raise NotFound(
+                f"there is no app '{app}' on this node; it has {', '.join(self._services) or 'none'}"
+            )
         return self._services[app]
 
     def status(self) -> NodeStatus:

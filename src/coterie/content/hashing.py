@@ -48,7 +48,9 @@ class _Task:
     bytes: int = 0
 
 
-def read_files(files: Iterable[FoundFile], workers: int, cancel: threading.Event) -> Generator[Read, None, None]:
+def read_files(
+    files: Iterable[FoundFile], workers: int, cancel: threading.Event
+) -> Generator[Read, None, None]:
     """Read all `files` with `workers` threads; results come in order. Ends early once `cancel` is set."""
     reader = _Reader(cancel)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="coterie-import")
@@ -201,5 +203,3 @@ class _Reader:
         if sum(cut.size for cut in cuts) != file.size:
             raise _Changed
         file.chunks = [(cut.hash, cut.size) for cut in cuts]
-
-

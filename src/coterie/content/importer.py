@@ -135,7 +135,9 @@ class _Import:
         if found.chunks is None:
             raise StorageError(f"cannot share {path}: {self._skipped[0].reason}")
         built = build_blob(found.chunks, self._put)
-        return self._finish(Kind.BLOB, path, built.id, (1, built.size), found.mtime_ns, executable=found.executable)
+        return self._finish(
+            Kind.BLOB, path, built.id, (1, built.size), found.mtime_ns, executable=found.executable
+        )
 
     def folder(self, path: str, status: os.stat_result, excluded: frozenset[str]) -> Imported:
         """A folder: its root is a tree."""
@@ -146,7 +148,9 @@ class _Import:
             self._check()
             trees[folder.path] = self._tree(folder, [trees.pop(inner.path) for inner in folder.folders])
         top = trees[path]
-        return self._finish(Kind.TREE, path, top.tree, (top.files, top.size), status.st_mtime_ns, executable=False)
+        return self._finish(
+            Kind.TREE, path, top.tree, (top.files, top.size), status.st_mtime_ns, executable=False
+        )
 
     def _read(self, files: list[FoundFile]) -> None:
         """Fill in the chunks of all `files`, from the store where they are known."""
@@ -165,7 +169,9 @@ class _Import:
                     self._skip(skipped)
                 for file in done.files:
                     own = file.chunks or []
-                    waiting.append(KnownFile(file.path, file.size, file.mtime_ns, file.inode, file.device, own))
+                    waiting.append(
+                        KnownFile(file.path, file.size, file.mtime_ns, file.inode, file.device, own)
+                    )
                     chunks += len(own)
                 if len(waiting) >= COMMIT_FILES_MAX or chunks >= COMMIT_CHUNKS_MAX:
                     self._store.add_locations(waiting)
@@ -220,7 +226,16 @@ class _Import:
         files, size = counts
         self._store.add_root(root, kind, name, files=files, size=size, path=Path(path), nodes=self._nodes)
         return Imported(
-            root, kind, name, files, size, self._skipped, self._skipped_more, self._bytes_read, mtime_ns, executable
+            root,
+            kind,
+            name,
+            files,
+            size,
+            self._skipped,
+            self._skipped_more,
+            self._bytes_read,
+            mtime_ns,
+            executable,
         )
 
     def _put(self, node_id: bytes, data: bytes) -> None:

@@ -77,7 +77,11 @@ def found_file(path: str, status: os.stat_result) -> FoundFile:
 
 
 def scan(
-    path: str, mtime_ns: int, excluded: frozenset[str], skip: Callable[[Skipped], None], check: Callable[[], None]
+    path: str,
+    mtime_ns: int,
+    excluded: frozenset[str],
+    skip: Callable[[Skipped], None],
+    check: Callable[[], None],
 ) -> list[FoundFolder]:
     """Every folder at and under `path`, each before those in it. `check` is called often, and may raise to stop."""
     top = FoundFolder(path, os.path.basename(path), 0, mtime_ns)

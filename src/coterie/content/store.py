@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,10 +150,14 @@ class Store:
     def in_root(self, root: bytes, node_id: bytes) -> bool:
         """Whether the manifest belongs to the root: who may read the one may read the other."""
         with self._read() as db:
-            row = db.execute("SELECT 1 FROM reach WHERE root = ? AND manifest = ?", (root, node_id)).fetchone()
+            row = db.execute(
+                "SELECT 1 FROM reach WHERE root = ? AND manifest = ?", (root, node_id)
+            ).fetchone()
         return row is not None
 
-    def _put_manifests(self, db: sqlite3.Connection, root: bytes, nodes: Iterable[tuple[bytes, bytes]]) -> None:
+    def _put_manifests(
+        self, db: sqlite3.Connection, root: bytes, nodes: Iterable[tuple[bytes, bytes]]
+    ) -> None:
         if db.execute("SELECT 1 FROM roots WHERE id = ?", (root,)).fetchone() is None:
             raise NotFound(f"nothing known under the content id {root.hex()[:16]}")
         for node_id, data in nodes:
@@ -193,7 +197,9 @@ class Store:
             places: dict[bytes, list[Path]] = {}
             for root, path in db.execute("SELECT root, path FROM places"):
                 places.setdefault(root, []).append(Path(os.fsdecode(path)))
-            rows = db.execute("SELECT id, kind, name, files, bytes, created FROM roots ORDER BY created, id").fetchall()
+            rows = db.execute(
+                "SELECT id, kind, name, files, bytes, created FROM roots ORDER BY created, id"
+            ).fetchall()
         return [Root(row[0], Kind(row[1]), *row[2:], tuple(places.get(row[0], ()))) for row in rows]
 
     def root(self, root: bytes) -> Root | None:
@@ -211,7 +217,9 @@ class Store:
         """Record where chunks lie; what was known of these paths before is replaced. All or none."""
         with self._write() as db:
             known = dict(
-                self._in_batches(db, "SELECT path, id FROM files WHERE path IN ({})", [os.fsencode(f.path) for f in files])
+                self._in_batches(
+                    db, "SELECT path, id FROM files WHERE path IN ({})", [os.fsencode(f.path) for f in files]
+                )
             )
             next_id = (db.execute("SELECT max(id) FROM files").fetchone()[0] or 0) + 1
             file_rows = []
@@ -279,7 +287,8 @@ class Store:
                 changed.update(
                     path
                     for (path,) in db.execute(
-                        "SELECT path FROM files WHERE changed AND (path = ? OR (path > ? AND path < ?))", _under(place)
+                        "SELECT path FROM files WHERE changed AND (path = ? OR (path > ? AND path < ?))",
+                        _under(place),
                     )
                 )
         return [Path(os.fsdecode(path)) for path in sorted(changed)]
@@ -289,7 +298,7 @@ class Store:
         with self._read() as db:
             rows = db.execute(
                 "SELECT l.hash, min(l.file + (f.changed << 62)), l.file, l.offset, l.size, f.size, f.path FROM locations l "
-                f"JOIN files f ON f.id = l.file WHERE l.hash IN ({_marks(len(digests))}) GROUP BY l.hash",  # noqa: S608
+                f"JOIN files f ON f.id = l.file WHERE l.hash IN ({_marks(len(digests))}) GROUP BY l.hash",
                 digests,
             ).fetchall()
         return {row[0]: row[2:] for row in rows}
@@ -311,7 +320,10 @@ class Store:
     def usage(self) -> Usage:
         """What the store holds; reads the whole index, about a second per million chunks."""
         with self._read() as db:
-            count = {t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("roots", "files", "manifests")}  # noqa: S608
+            count = {
+                t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0]
+                for t in ("roots", "files", "manifests")
+            }
             chunks, unique, referenced = db.execute(
                 "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(total), 0) FROM "
                 "(SELECT min(size) AS size, sum(size) AS total FROM locations GROUP BY hash)"
@@ -362,7 +374,8 @@ class Store:
             with self._read() as db:
                 places = self._kept_places(db)
                 rows = db.execute(
-                    "SELECT id, path FROM files WHERE path > ? ORDER BY path LIMIT ?", (last, GARBAGE_ROWS_MAX)
+                    "SELECT id, path FROM files WHERE path > ? ORDER BY path LIMIT ?",
+                    (last, GARBAGE_ROWS_MAX),
                 ).fetchall()
             if not rows:
                 return
@@ -371,7 +384,9 @@ class Store:
             if garbage:
                 yield garbage
 
-    def _remove_files(self, db: sqlite3.Connection, files: list[tuple[int, bytes]], removed: dict[str, int]) -> None:
+    def _remove_files(
+        self, db: sqlite3.Connection, files: list[tuple[int, bytes]], removed: dict[str, int]
+    ) -> None:
         places = self._kept_places(db)  # again, now that nobody else writes
         numbers = [(number,) for number, path in files if not _covered(path, places)]
         removed["locations"] += db.executemany("DELETE FROM locations WHERE file = ?", numbers).rowcount

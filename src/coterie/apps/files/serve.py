@@ -100,7 +100,9 @@ class Server:
             raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
         known = self._store.chunks_of(manifest)
         if first < 0 or not 0 < count <= CHUNKS_PER_REQUEST_MAX or first + count > len(known):
-            raise PeerError(f"chunks {first} to {first + count} of a manifest with {len(known)}", CloseCode.LIMIT)
+            raise PeerError(
+                f"chunks {first} to {first + count} of a manifest with {len(known)}", CloseCode.LIMIT
+            )
         parts: list[bytes] = []
         size = 0
         for chunk in self._store.read_chunks(known[first : first + count]):
