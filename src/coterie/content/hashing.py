@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from coterie.content.chunker import CHUNK_BYTES_MIN, READ_AHEAD_BYTES, Cut, cut_range, cut_small, join
+from coterie.content.manifest import pack_chunks
 from coterie.content.scan import FoundFile, Skipped
 
 SEGMENT_BYTES = 32 << 20  # measured: falling in step costs about 0.5 MiB of it
@@ -202,4 +203,4 @@ class _Reader:
     def _accept(file: FoundFile, cuts: list[Cut]) -> None:
         if sum(cut.size for cut in cuts) != file.size:
             raise _Changed
-        file.chunks = [(cut.hash, cut.size) for cut in cuts]
+        file.chunks = pack_chunks([(cut.hash, cut.size) for cut in cuts])

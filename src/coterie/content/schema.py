@@ -1,7 +1,8 @@
 """The store's database: its tables, its versions, and opening it safely.
 
 files      a file on this computer as it was when it was read; `changed` is set when it turned out different
-locations  where a chunk lies: several places for one hash, several chunks for one file
+           `chunks` is the packed list of its chunks: what undoes its locations, and saves reading it again.
+locations  where a chunk lies: several places for one hash. No foreign key: measured, it costs a fifth of an import
 manifests  nodes by id
 roots      what is shared or was received; `reach` says which manifests belong to it, `places` where it lies.
            A file belongs to every root that has a place at it or above it: so no table lists files of roots.
@@ -27,16 +28,16 @@ CREATE TABLE files (
     mtime_ns INTEGER NOT NULL,
     inode INTEGER NOT NULL,
     device INTEGER NOT NULL,
-    changed INTEGER NOT NULL DEFAULT 0
+    changed INTEGER NOT NULL,
+    chunks BLOB NOT NULL
 );
 CREATE TABLE locations (
     hash BLOB NOT NULL,
-    file INTEGER NOT NULL REFERENCES files(id) ON DELETE CASCADE,
+    file INTEGER NOT NULL,
     offset INTEGER NOT NULL,
     size INTEGER NOT NULL,
     PRIMARY KEY (hash, file, offset)
 ) WITHOUT ROWID;
-CREATE INDEX locations_of_file ON locations(file, offset);
 CREATE TABLE manifests (id BLOB PRIMARY KEY, bytes BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE roots (
     id BLOB PRIMARY KEY,

@@ -179,6 +179,8 @@ class Receiver:
 
     def _prepare_page(self, manifest: bytes, place: NodePlace, node: m.TreeLeaf) -> Prepared:
         staging = self._staging
+        if place.child is None:
+            staging.make_folder((), self._mtime_ns)
         names = [entry.name for entry in node.entries]
         local = local_names(names, **self._folding)
         children: list[tuple[bytes, NodePlace]] = []
