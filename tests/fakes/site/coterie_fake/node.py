@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-from coterie_fake.service import FakeService
 
 from coterie.errors import NotFound, StorageError
 from coterie.home import Config, Home
 from coterie.identity import PeerId, load_or_create_key
+from coterie_fake.service import FakeService
 
 
 class NodeStatus(msgspec.Struct):
