@@ -8,10 +8,6 @@ apps/<name>/   one folder per app
 
 import contextlib
 import os
-import re
-import secrets
-import socket
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +18,15 @@ from coterie.errors import StorageError, UsageError
 
 HOME_VARIABLE = "COTERIE_HOME"
 CONFIG_BYTES_MAX = 64 * 1024
+NAME_CHARS_MAX = 64
 _LOCK_OFFSET = 1024  # Windows locks are mandatory: lock a byte behind the pid, which others want to read
+
+
+def platform_name() -> str:
+    """What this computer is called, to begin with."""
+    import socket
+
+    return socket.gethostname()[:NAME_CHARS_MAX] or "unnamed"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,9 +42,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     port: int = 0
     api_port: int = 0
     bind: str = "0.0.0.0"  # noqa: S104 - peers on every network are to reach us
-    name: str = msgspec.field(default_factory=socket.gethostname)
+    name: str = msgspec.field(default_factory=platform_name)
 
     def __post_init__(self) -> None:
+        import socket
+
         for key in ("port", "api_port"):
             if not 0 <= getattr(self, key) <= 65535:
                 raise ValueError(f"{key} must be 0 to 65535")
@@ -48,8 +54,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             socket.getaddrinfo(self.bind, None, flags=socket.AI_NUMERICHOST)
         except OSError:
             raise ValueError("bind must be an IP address") from None
-        if not self.name.strip() or len(self.name) > 64:
-            raise ValueError("name must have 1 to 64 characters")
+        if not self.name.strip() or len(self.name) > NAME_CHARS_MAX:
+            raise ValueError(f"name must have 1 to {NAME_CHARS_MAX} characters")
 
     @classmethod
     def load(cls, path: Path) -> "Config":
@@ -64,6 +70,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     @classmethod
     def parse(cls, text: str, origin: str = "config.toml") -> "Config":
         """Settings from TOML `text`; errors name `origin` and the line."""
+        import tomllib
+
         try:
             raw = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -217,7 +225,7 @@ def write_private(path: Path, content: bytes) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -274,13 +282,13 @@ def _read_text(path: Path) -> str:
         raise UsageError(f"{path} is not UTF-8 text") from None
 
 
-def _key_pattern(key: str) -> re.Pattern[str]:
-    return re.compile(rf"^[ \t]*(?:\[[ \t]*)?[\"']?{re.escape(key)}[\"']?[ \t]*(?=[=.\]])", re.MULTILINE)
-
-
 def _line_of(key: str, text: str) -> int:
     """The line (from 1) that sets `key`; 0 when none does."""
-    found = _key_pattern(key).search(text)
+    import re
+
+    found = re.search(
+        rf"^[ \t]*(?:\[[ \t]*)?[\"']?{re.escape(key)}[\"']?[ \t]*(?=[=.\]])", text, re.MULTILINE
+    )
     return text.count("\n", 0, found.start()) + 1 if found else 0
 
 

@@ -21,7 +21,6 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -54,8 +53,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """An answer the command line offers on an error: a key to press, what it says, the options it sets."""
 
     key: str
@@ -63,9 +61,8 @@ class Choice:
     sets: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a command: `type` is the annotation without None, `optional` whether that was in it."""
+class Parameter(msgspec.Struct, frozen=True):
+    """One parameter of a command: `type` is the annotation without None, `optional` whether it had one."""
 
     name: str
     type: Any
@@ -76,8 +73,7 @@ class Parameter:
     optional: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Command:
+class Command(msgspec.Struct, frozen=True, eq=False):
     """A declared command. `path` is its words on the command line, e.g. ("transfers", "pause")."""
 
     app: str
@@ -89,13 +85,12 @@ class Command:
     returns: Any
     streams: bool
     stays: bool
-    asks: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)
+    asks: Mapping[str, tuple[Choice, ...]] = msgspec.field(default_factory=dict)
     needs: Needs = "network"
     interrupt_text: str = ""
 
 
-@dataclass(frozen=True)
-class _Declaration:
+class _Declaration(msgspec.Struct, frozen=True):
     positional: tuple[str, ...]
     path: str
     stays: bool

@@ -5,7 +5,6 @@ import importlib
 import inspect
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from coterie.apps.command import Command, Parameter, Progress, commands_of
 from coterie.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """What a command tells while it works: the Struct's name, its fields as plain values, its text if any."""
 
     kind: str
@@ -24,8 +22,7 @@ class Event:
     text: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True):
     """What a command returned, as plain values, and its text for people when it has one."""
 
     value: Any

@@ -34,7 +34,7 @@ def _guarded(work: Callable[[], None]) -> int:
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        return _say(" ".join(["interrupted", *map(str, interrupt.args)]), EXIT_INTERRUPTED)
+        return _say(" ".join(map(str, interrupt.args)) or "interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader left: the flush at exit is to fail quietly
         return EXIT_FAILED

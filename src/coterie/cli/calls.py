@@ -22,7 +22,7 @@ def call_command(command: Command, parameters: Mapping[str, Any], options: Optio
         KeyboardInterrupt: Ctrl-C; its argument is what the command says about going on.
     """
     while True:
-        show = Show(options, lines=command.streams)
+        show = Show(options)
         try:
             _call_once(command, parameters, options, show)
             return
@@ -53,7 +53,7 @@ def _call_once(command: Command, parameters: Mapping[str, Any], options: Options
 
 
 def _how_to_go_on(command: Command) -> tuple[str, ...]:
-    return (f"- {command.interrupt_text}",) if command.interrupt_text else ()
+    return (command.interrupt_text,) if command.interrupt_text else ()
 
 
 def _ask(error: CoterieError, choices: tuple[Choice, ...]) -> Choice | None:

@@ -3,8 +3,9 @@
 import importlib
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from coterie.apps.command import Command, commands_of
 from coterie.apps.invoke import load_commands
@@ -17,12 +18,11 @@ NODE_COMMANDS = "coterie.control.commands"
 APPS_GROUP = "coterie.apps"
 
 
-@dataclass
-class Branch:
+class Branch(msgspec.Struct):
     """One word of the command line: a command, further words, or both."""
 
     command: Command | None = None
-    children: "dict[str, Branch]" = field(default_factory=dict)
+    children: "dict[str, Branch]" = msgspec.field(default_factory=dict)
 
 
 class Catalog:

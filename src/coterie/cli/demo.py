@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 from coterie.errors import CoterieError, StorageError
 
 LARGE_BYTES = 512 << 20
@@ -196,3 +198,15 @@ def _print_table(rows: list[Row]) -> None:
             f"{row.what:<12}{row.files:>8,}{row.size / 1e6:>10.1f}{row.share_s:>10.2f}{row.get_s:>9.2f}{rate:>10.1f}"
         )
     print()
+
+
+def _call_demo(path: Path | None) -> None:
+    raise SystemExit(run_demo(path))
+
+
+DEMO = click.Command(
+    name="demo",
+    help="Show it at work: two nodes on this machine, a folder and a large file, compared byte for byte.",
+    params=[click.Argument(["path"], required=False, type=click.Path(path_type=Path, exists=True))],
+    callback=_call_demo,
+)

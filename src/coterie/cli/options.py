@@ -1,15 +1,14 @@
 """The options that every command takes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(msgspec.Struct, frozen=True):
     """Which node, and how to print."""
 
     home: Path | None = None
@@ -23,7 +22,7 @@ class Options:
             for key, value in given.items()
             if key in ("home", "json", "quiet") and value is not None
         }
-        return replace(self, **known)
+        return msgspec.structs.replace(self, **known)
 
 
 def global_options() -> list[click.Option]:

@@ -13,7 +13,11 @@ from coterie.apps.command import Command, Parameter
 from coterie.cli.catalog import Branch, Catalog
 from coterie.cli.options import Options, global_options, remember
 
-_BUILT_IN = {"up": "coterie.cli.lifecycle:UP", "down": "coterie.cli.lifecycle:DOWN"}
+_BUILT_IN = {
+    "up": "coterie.cli.lifecycle:UP",
+    "down": "coterie.cli.lifecycle:DOWN",
+    "demo": "coterie.cli.demo:DEMO",
+}
 _PROGRAM = "coterie"
 
 

@@ -141,7 +141,7 @@ def _on_signal(number: signal.Signals, act: Callable[[], None]) -> Iterator[None
 
 
 def cut_off_later(status: int) -> threading.Timer:
-    """End this process with `status` in `CLOSE_LIMIT_S`, whatever hangs; to be cancelled when nothing does."""
+    """End this process with `status` in `CLOSE_LIMIT_S`, whatever hangs; cancel it when nothing does."""
 
     def cut_off() -> None:
         sys.stderr.flush()
@@ -155,4 +155,4 @@ def cut_off_later(status: int) -> threading.Timer:
 
 def _say_interrupted(show: Show, how_to_go_on: tuple[str, ...]) -> None:
     show.close()
-    print("coterie: " + " ".join(("interrupted", *how_to_go_on)), file=sys.stderr, flush=True)
+    print("coterie: " + " ".join(how_to_go_on or ("interrupted",)), file=sys.stderr, flush=True)

@@ -19,13 +19,10 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 class Show:
-    """Prints the events and the result of one call; `lines`: the result is one line of several."""
+    """Prints the events and the result of one call."""
 
-    def __init__(
-        self, options: Options, *, lines: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, options: Options, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._options = options
-        self._lines = lines
         self._progress: _Bar | _ProgressLines | None = None
         self._clock = clock
 
@@ -66,7 +63,7 @@ class Show:
         self.close()
         value = line.get("result")
         if self._options.json:
-            _print(_json({"result": value} if self._lines else value))
+            _print(_json(value))
         elif line.get("text") is not None:
             _print(safe(line["text"]))
         elif value not in (None, [], {}, ""):

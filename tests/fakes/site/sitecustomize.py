@@ -1,18 +1,18 @@
 """Found by every Python started with this folder in PYTHONPATH: `coterie.node` is the fake one."""
 
-import importlib.abc
-import importlib.util
+import os
 import sys
-from pathlib import Path
+from importlib.machinery import ModuleSpec, SourceFileLoader
+
+_NODE = os.path.join(os.path.dirname(__file__), "coterie_fake", "node.py")
 
 
-class _FakeNodeFinder(importlib.abc.MetaPathFinder):
-    def find_spec(self, fullname, path, target=None):  # type: ignore[no-untyped-def]
-        if fullname != "coterie.node":
+class _FakeNodeFinder:
+    @staticmethod
+    def find_spec(name: str, path: object, target: object = None) -> ModuleSpec | None:
+        if name != "coterie.node":
             return None
-        return importlib.util.spec_from_file_location(
-            fullname, Path(__file__).parent / "coterie_fake" / "node.py"
-        )
+        return ModuleSpec(name, SourceFileLoader(name, _NODE), origin=_NODE)
 
 
-sys.meta_path.insert(0, _FakeNodeFinder())
+sys.meta_path.insert(0, _FakeNodeFinder)  # type: ignore[arg-type]
