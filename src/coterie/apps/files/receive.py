@@ -11,7 +11,7 @@ from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailabl
 from coterie.content import Kind
 from coterie.content import manifest as m
 from coterie.content.names import local_names, symlink_allowed
-from coterie.content.writer import LargeFile, Staging, check_space, discard_partial, staging_path
+from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError
 from coterie.wire import Ticket
 from coterie.wire.frames import Bulk, Message
@@ -138,7 +138,9 @@ class Receiver:
         if self._kind is Kind.BLOB and self._failed:
             self.discard()
             raise NotFound(f"{self._target.name} cannot be had: {self._failed[0][1]}")
-        path = self._staging.finish(overwrite=on_existing == "overwrite", keep_both=on_existing == "keep-both")
+        path = self._staging.finish(
+            overwrite=on_existing == "overwrite", keep_both=on_existing == "keep-both"
+        )
         return Finished(path, sorted(self._failed), sorted(self._renamed))
 
     def discard(self) -> None:
@@ -161,7 +163,11 @@ class Receiver:
                 check_space(parent, self._size)
             self._opened = Staging.open(parent, name, self._root, self._kind, self._size)
             folding = self._opened.folding()
-            self._folding = {"folds_case": folding.case, "folds_unicode": folding.form, "windows": os.name == "nt"}
+            self._folding = {
+                "folds_case": folding.case,
+                "folds_unicode": folding.form,
+                "windows": os.name == "nt",
+            }
         return self._opened
 
     # -- nodes -------------------------------------------------------------------------------------------------
@@ -169,7 +175,7 @@ class Receiver:
     def _take_node(self, answer: Answer) -> NodeArrived:
         if isinstance(answer.frame, NoManifest):
             return NodeArrived(answer.manifest, answer.place, None)
-        node = m.decode(bytes(answer.frame.data), answer.manifest)
+        node = m.decode(bytes(_bytes_of(answer.frame)), answer.manifest)
         child = answer.place.child
         if child is not None:
             m.check_child(child, node)
@@ -243,7 +249,7 @@ class Receiver:
         return Prepared(manifest, place, (), tuple(below))
 
     def _single_file(self, size: int) -> File:
-        return File((self._target.name,), size, self._mtime_ns, self._executable, size)
+        return File((STAGED,), size, self._mtime_ns, self._executable, size)
 
     def _missing(self, file: File, chunks: list[m.Chunk], offset: int) -> list[bool]:
         """For each chunk whether it has to be fetched: those on disk from before, and right, need not."""
@@ -296,9 +302,9 @@ class Receiver:
                 REASONS.get(Unavailable(frame.reason) if frame.reason in REASONS else Unavailable.GONE, ""),
             )
             return size
-        data = frame.data
+        data = _bytes_of(frame)
         if len(data) != size or blake3(data).digest() != digest:
-            raise PeerError(f"the other computer sent wrong bytes for {'/'.join(file.parts)}")
+            raise PeerError(f"the other computer sent wrong bytes for {self._label(file.parts)}")
         self.fetched_bytes += size
         if file.failed:
             return size
@@ -328,11 +334,21 @@ class Receiver:
             file.handle.close()
             file.handle = None
         self._staging.remove_file(file.parts[:-1], file.parts[-1])
-        self._fail("/".join(file.parts), reason)
+        self._fail(self._label(file.parts), reason)
+
+    def _label(self, parts: Parts) -> str:
+        """What people call an entry."""
+        return "/".join(parts) if self._kind is Kind.TREE else self._target.name
 
     def _fail(self, path: str, reason: str) -> None:
         if len(self._failed) < FAILED_MAX:
             self._failed.append((path, reason))
+
+
+def _bytes_of(frame: Message | Bulk) -> bytes | memoryview:
+    if not isinstance(frame, Bulk):
+        raise PeerError("an answer that does not fit the request")
+    return frame.data
 
 
 def _runs(chunks: list[m.Chunk], wanted: list[bool]) -> tuple[Run, ...]:
