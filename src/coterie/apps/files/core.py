@@ -13,7 +13,7 @@ from coterie.apps.files.messages import CHUNKS_PER_REQUEST_MAX, GetChunks, GetMa
 from coterie.errors import CloseCode
 from coterie.machine import CancelTimer, Emit, PeerDown, PeerUp, Send, SetTimer, TimerFired
 
-WINDOW_BYTES_MIN = 768 << 10  # measured: fills loopback; a kill -9 costs at most this much again
+WINDOW_BYTES_MIN = 1 << 20  # measured: fills loopback; a kill -9 costs at most about this much again
 WINDOW_BYTES_MAX = 64 << 20  # 1 Gbit/s at 500 ms
 REQUEST_BYTES = 256 << 10  # measured: the best size of a write of the transport
 MANIFESTS_AHEAD_MAX = 8  # nodes asked for or being prepared at once
@@ -62,8 +62,15 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrived:
+    """The link brought whole answers with `size` bytes of chunks: there is room for more under way."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """The shell dealt with the next `count` answers (`size` bytes) of the requests, in their order."""
+    """The shell has on disk, or given up, the next `count` chunks (`size` bytes) of the requests, in their order."""
 
     count: int
     size: int
@@ -122,8 +129,8 @@ class FetchCore:
         self._preparing = 0
         self._runs: deque[_Request] = deque()  # prepared, to be asked for
         self._runs_bytes = 0
-        self._under_way: deque[_Request] = deque()
-        self._under_way_bytes = 0
+        self._under_way: deque[_Request] = deque()  # asked for and not stored yet
+        self._coming_bytes = 0  # asked for and not arrived yet: what the window bounds
         self._rate = 0.0
         self._rate_bytes = 0
         self._rate_since = 0.0
@@ -149,11 +156,13 @@ class FetchCore:
             case Prepared():
                 if not self._take_prepared(event):
                     return [Drop(f"the tree has over {NODES_WAITING_MAX} nodes in waiting", CloseCode.LIMIT)]
+            case Arrived():
+                self._take_arrived(event, now)
             case Stored():
-                self._take_stored(event, now)
+                self._take_stored(event)
             case TimerFired():
                 return [Drop(f"no answer for {STALL_S:.0f} s")] if self._up and self._waits else []
-        return self._pump(now, progressed=isinstance(event, Stored | PeerUp))
+        return self._pump(now, progressed=isinstance(event, Arrived | PeerUp))
 
     @property
     def _waits(self) -> bool:
@@ -163,9 +172,9 @@ class FetchCore:
         """What was under way goes back to the front, in its order."""
         self._up = False
         self._runs.extendleft(reversed(self._under_way))
-        self._runs_bytes += self._under_way_bytes
+        self._runs_bytes += sum(sum(request.sizes) for request in self._under_way)
         self._under_way.clear()
-        self._under_way_bytes = 0
+        self._coming_bytes = 0
         self._nodes.extend(reversed(self._asked_nodes))
         self._asked_nodes.clear()
 
@@ -197,22 +206,24 @@ class FetchCore:
             self._runs.append(_Request(place, manifest, run.first + start, run.sizes[start:]))
         self._runs_bytes += sum(run.sizes)
 
-    def _take_stored(self, event: Stored, now: float) -> None:
+    def _take_arrived(self, event: Arrived, now: float) -> None:
+        self._coming_bytes = max(0, self._coming_bytes - event.size)
+        self._rate_bytes += event.size
+        if now - self._rate_since >= RATE_WINDOW_S:
+            self._rate = self._rate_bytes / (now - self._rate_since)
+            self._rate_bytes, self._rate_since = 0, now
+
+    def _take_stored(self, event: Stored) -> None:
         left = event.count
         while left and self._under_way:
             request = self._under_way[0]
             take = min(left, len(request.sizes))
             left -= take
-            self._under_way_bytes -= sum(request.sizes[:take])
             if take == len(request.sizes):
                 self._under_way.popleft()
             else:
                 request.first += take
                 request.sizes = request.sizes[take:]
-        self._rate_bytes += event.size
-        if now - self._rate_since >= RATE_WINDOW_S:
-            self._rate = self._rate_bytes / (now - self._rate_since)
-            self._rate_bytes, self._rate_since = 0, now
 
     def _pump(self, now: float, *, progressed: bool) -> list[Any]:
         """Ask for as much as the window and the look-ahead allow."""
@@ -233,7 +244,7 @@ class FetchCore:
             request = self._runs.popleft()
             size = sum(request.sizes)
             self._runs_bytes -= size
-            self._under_way_bytes += size
+            self._coming_bytes += size
             self._under_way.append(request)
             outputs += self._ask(
                 request.place, GetChunks(request.manifest, request.first, len(request.sizes))
@@ -249,7 +260,7 @@ class FetchCore:
         return ahead < MANIFESTS_AHEAD_MAX and self._runs_bytes < PREPARED_BYTES_MIN
 
     def _has_room(self) -> bool:
-        waiting = self._under_way_bytes + MANIFEST_COST_BYTES * len(self._asked_nodes)
+        waiting = self._coming_bytes + MANIFEST_COST_BYTES * len(self._asked_nodes)
         return waiting == 0 or waiting + sum(self._runs[0].sizes) <= self.window_bytes
 
     def _ask(self, place: Place, request: GetManifest | GetChunks) -> list[Any]:

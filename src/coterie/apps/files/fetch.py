@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from coterie.apps.files.core import (
+    Arrived,
     Asked,
     Begin,
     Complete,
@@ -142,7 +143,10 @@ class Fetch:
             if batches % RTT_EVERY_BATCHES == 0:
                 self._core.rtt_s = connection.path.rtt_s or 0.0
             batches += 1
-            await self._batches.put([self._match(frame) for frame in frames])
+            answers = [self._match(frame) for frame in frames]
+            size = sum(len(a.frame.data) for a in answers if a.index >= 0 and isinstance(a.frame, Bulk))
+            self._driver.feed(Arrived(size))
+            await self._batches.put(answers)
         raise TransportError("the other computer ended the session before everything was there")
 
     async def _store(self) -> None:

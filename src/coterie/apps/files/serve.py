@@ -36,6 +36,10 @@ WRITE_BYTES = 256 << 10  # measured: the best size of a write of the transport
 FindShares = Callable[[bytes], Sequence[ShareRecord]]
 
 
+Piece = tuple[bytes, bool]
+"""Whole frames, and whether they are the last of their answer."""
+
+
 class Server:
     """Serves shares out of `store`; `find` gives those of a content id."""
 
@@ -79,23 +83,25 @@ class Server:
         loop = asyncio.get_running_loop()
         while (request := await requests.get()) is not None:
             answer = self._answer(share, request)
-            while (piece := await loop.run_in_executor(self._executor, next, answer, None)) is not None:
+            is_last = False
+            while not is_last:
+                piece, is_last = await loop.run_in_executor(self._executor, next, answer)
                 await pieces.put(piece)
         await pieces.put(None)
 
-    def _answer(self, share: ShareRecord, request: Message) -> Iterator[bytes]:
+    def _answer(self, share: ShareRecord, request: Message) -> Iterator[Piece]:
         """The frames of one answer in pieces of about WRITE_BYTES. Runs in a worker thread."""
         match request:
             case GetManifest(manifest):
                 data = self._store.manifest(manifest) if self._store.in_root(share.root, manifest) else None
                 if data is None:
-                    yield PROTOCOL.encode(NoManifest(manifest))
+                    yield PROTOCOL.encode(NoManifest(manifest)), True
                 else:
-                    yield PROTOCOL.bulk_header(MANIFEST, len(data)) + data
+                    yield PROTOCOL.bulk_header(MANIFEST, len(data)) + data, True
             case GetChunks(manifest, first, count):
                 yield from self._chunks(share, manifest, first, count)
 
-    def _chunks(self, share: ShareRecord, manifest: bytes, first: int, count: int) -> Iterator[bytes]:
+    def _chunks(self, share: ShareRecord, manifest: bytes, first: int, count: int) -> Iterator[Piece]:
         if not self._store.in_root(share.root, manifest):
             raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
         known = self._store.chunks_of(manifest)
@@ -105,19 +111,16 @@ class Server:
             )
         parts: list[bytes] = []
         size = 0
-        for chunk in self._store.read_chunks(known[first : first + count]):
+        for left, chunk in enumerate(self._store.read_chunks(known[first : first + count]), 1 - count):
             if isinstance(chunk, Missing):
                 parts.append(PROTOCOL.encode(ChunkUnavailable(_reason(chunk))))
-                continue
-            parts += (PROTOCOL.bulk_header(CHUNK, len(chunk)), chunk)
-            size += len(chunk)
-            if size >= WRITE_BYTES:
+            else:
+                parts += (PROTOCOL.bulk_header(CHUNK, len(chunk)), chunk)
+                size += len(chunk)
+            if size >= WRITE_BYTES or left == 0:
                 self.sent_bytes += size
-                yield b"".join(parts)
+                yield b"".join(parts), left == 0
                 parts, size = [], 0
-        self.sent_bytes += size
-        if parts:
-            yield b"".join(parts)
 
 
 def _opened(share: ShareRecord) -> Opened:
