@@ -1,4 +1,4 @@
-"""Builds manifests: splits lists of any length into nodes, bottom up, in the one way that everybody splits them."""
+"""Builds manifests: splits lists of any length into nodes, bottom up, always in the same way."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def _no_lone_last(groups: list[list[T]]) -> list[list[T]]:
 
 
 def _by_bytes(items: Sequence[Item]) -> Iterator[list[Item]]:
-    """Groups of at most `TREE_ENTRIES_MAX` items and `MANIFEST_BYTES_MAX` bytes; one empty group for no items."""
+    """Groups that fit a node by their number and their bytes; one empty group for no items."""
     room = manifest.MANIFEST_BYTES_MAX - NODE_HEADER_BYTES
     group: list[Item] = []
     used = 0

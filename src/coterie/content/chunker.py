@@ -1,8 +1,8 @@
 """Cuts byte strings into content-defined chunks: FastCDC boundaries, a BLAKE3 hash each.
 
-The boundaries after any one boundary depend on nothing before it. So a long file can be cut in segments, each from
-an arbitrary start, on all cores at once: soon after its start a segment falls in step with the true boundaries,
-and `join` keeps its cuts from there on. The result is the same as cutting the file in one go.
+The boundaries after any one boundary depend on nothing before it. So a long file can be cut in segments, each
+from an arbitrary start, on all cores at once: soon after its start a segment falls in step with the true
+boundaries, and `join` keeps its cuts from there on. The result is the same as cutting the file in one go.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ from pyfastcdc import FastCDC
 
 from coterie.content.manifest import CHUNK_BYTES_MAX
 
-# FastCDC (Xia et al., USENIX ATC 2016, 4.2-4.4): normalised chunking around an average. The average is ours: the
-# measured mean is about 160 KiB, 36 bytes of manifest each, so that a manifest is 0.02 % of its content.
+# FastCDC (Xia et al., USENIX ATC 2016, 4.2-4.4): normalised chunking around an average. The average is ours:
+# the measured mean is about 160 KiB, 36 bytes of manifest each, so that a manifest is 0.02 % of its content.
 CHUNK_BYTES_AVERAGE = 128 << 10
 CHUNK_BYTES_MIN = 32 << 10
 READ_AHEAD_BYTES = 4 << 20  # measured: as fast as larger, and small beside a segment
@@ -33,7 +33,7 @@ ReadAt = Callable[[int, int], memoryview]
 
 
 def cut_small(data: bytes | memoryview) -> list[Cut]:
-    """The chunks of a whole byte string of at most `CHUNK_BYTES_MIN` bytes: itself, or none when it is empty."""
+    """The chunks of at most `CHUNK_BYTES_MIN` bytes: all of them in one, or none when there are none."""
     return [Cut(blake3(data).digest(), len(data), 0)] if data else []
 
 
@@ -48,8 +48,8 @@ def cut_range(read_at: ReadAt, start: int, stop: int, stopped: Callable[[], bool
     while at < stop and not stopped():
         asked = min(READ_AHEAD_BYTES, stop - at + CHUNK_BYTES_MAX)
         window = read_at(at, asked)
-        # A chunk that begins closer to the window's end than the largest chunk may be cut short by it, unless the
-        # file ends there as well.
+        # A chunk that begins closer to the window's end than the largest chunk may be cut short by it, unless
+        # the file ends there as well.
         sure = len(window) if len(window) < asked else asked - CHUNK_BYTES_MAX
         sizes: list[int] = []
         end = 0
@@ -72,8 +72,8 @@ def cut_range(read_at: ReadAt, start: int, stop: int, stopped: Callable[[], bool
 def join(segments: Sequence[list[Cut]], recut: Callable[[int, int], list[Cut]]) -> list[Cut]:
     """The cuts of a whole file from those of its consecutive segments.
 
-    `recut(start, stop)` is `cut_range` on the file: it bridges the gap between the end of one segment's last chunk
-    and the place from where the next segment's boundaries are true ones.
+    `recut(start, stop)` is `cut_range` on the file: it bridges the gap between the end of one segment's last
+    chunk and the place from where the next segment's boundaries are true ones.
     """
     joined: list[Cut] = []
     at = 0

@@ -1,7 +1,8 @@
 """Reads files to be shared and cuts them into chunks, on all cores.
 
-Threads, not processes: reading, FastCDC and BLAKE3 all run without the interpreter lock, and threads measured the same
-throughput here as processes do, without their start-up time and without asking anything of the program around us.
+Threads, not processes: reading, FastCDC and BLAKE3 all run without the interpreter lock, and threads measured
+the same throughput here as processes do, without their start-up time and without asking anything of the
+program around us.
 """
 
 import io
@@ -32,7 +33,7 @@ class _Changed(Exception):
 
 @dataclass(slots=True)
 class Read:
-    """Files that were read, their chunks filled in, and those that could not be; `bytes` counts towards progress."""
+    """Files that were read, those that could not be, and the bytes that count towards progress."""
 
     files: list[FoundFile]
     skipped: list[Skipped]

@@ -1,4 +1,4 @@
-"""Takes a file or folder into the store: reads it on all cores and makes its manifest. The files stay where they are."""
+"""Takes a file or folder into the store: reads it on all cores, makes its manifest, leaves it where it is."""
 
 import os
 import stat
@@ -75,9 +75,9 @@ def import_path(
 ) -> Imported:
     """Take the file or folder at `path` into `store` and return its content id. Blocks: call it in a thread.
 
-    Files that are known and have not changed (path, size, modification time, inode) are not read again. What cannot be
-    shared is left out and listed in `skipped`; it never stops the rest. The folder of the store's database, and
-    every path in `exclude`, are left out.
+    Files that are known and have not changed (path, size, modification time, inode) are not read again. What
+    cannot be shared is left out and listed in `skipped`; it never stops the rest. The folder of the store's
+    database, and every path in `exclude`, are left out.
 
     Raises:
         NotFound: there is nothing at `path`.
@@ -133,7 +133,7 @@ class _Import:
     def file(self, path: str, status: os.stat_result) -> Imported:
         """A single file: its root is a blob."""
         found = found_file(path, status)
-        self._read([found])
+        self._read(path, [found])
         if found.chunks is None:
             raise StorageError(f"cannot share {path}: {self._skipped[0].reason}")
         built = build_blob(manifests.unpack_chunks(found.chunks), self._put)
@@ -144,7 +144,7 @@ class _Import:
     def folder(self, path: str, status: os.stat_result, excluded: frozenset[str]) -> Imported:
         """A folder: its root is a tree."""
         folders = scan(path, status.st_mtime_ns, excluded, self._skip, self._check)
-        self._read([file for folder in folders for file in folder.files])
+        self._read(path, [file for folder in folders for file in folder.files])
         trees: dict[str, DirectoryEntry] = {}
         for folder in reversed(folders):
             self._check()
@@ -154,13 +154,13 @@ class _Import:
             Kind.TREE, path, top.tree, (top.files, top.size), status.st_mtime_ns, executable=False
         )
 
-    def _read(self, files: list[FoundFile]) -> None:
+    def _read(self, top: str, files: list[FoundFile]) -> None:
         """Fill in the chunks of all `files`, from the store where they are known."""
         self._files_total, self._bytes_total = len(files), sum(file.size for file in files)
         self._scanned = True
         waiting: list[KnownFile] = []
         chunks = 0
-        reading = read_files(self._unknown(files), self._workers, self._cancel)
+        reading = read_files(self._unknown(top, files), self._workers, self._cancel)
         try:
             for done in reading:
                 self._check()
@@ -186,9 +186,12 @@ class _Import:
                 self._store.add_locations(waiting)
         self._check()
 
-    def _unknown(self, files: list[FoundFile]) -> Iterator[FoundFile]:
+    def _unknown(self, top: str, files: list[FoundFile]) -> Iterator[FoundFile]:
         """Those that must be read; the others get the chunks they had."""
         rest = iter(files)
+        if not self._store.knows_under(Path(top)):
+            yield from files
+            return
         while group := list(islice(rest, LOOKUP_FILES)):
             paths = [file.path for file in group]
             known = self._store.known_files(paths)

@@ -1,8 +1,8 @@
 """Manifests: the canonical description of a byte string (a blob) or of a folder (a tree).
 
-A manifest is a tree of nodes. A node is one msgpack array of at most `MANIFEST_BYTES_MAX` bytes; its id is the
-BLAKE3 hash of those bytes; the id of the root node is the content id. There is exactly one encoding of a node,
-and `decode` refuses every other. docs/protocol/manifests.md has the format and a worked example.
+A manifest is a tree of nodes. A node is one msgpack array of at most `MANIFEST_BYTES_MAX` bytes; its id is
+the BLAKE3 hash of those bytes; the id of the root node is the content id. There is exactly one encoding of a
+node, and `decode` refuses every other. docs/protocol/manifests.md has the format and a worked example.
 
 `decode` answers for one node. What a parent says about a child is checked by `check_child`.
 """
@@ -56,7 +56,7 @@ class BlobIndex(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class FileEntry(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A file. Up to `INLINE_CHUNKS_MAX` chunks stand in `chunks`; with more, `blob` is the id of their manifest."""
+    """A file: its packed `chunks`, or with over `INLINE_CHUNKS_MAX` of them their manifest, `blob`."""
 
     name: str
     executable: bool
@@ -118,8 +118,8 @@ _DECODER: msgspec.msgpack.Decoder[Node] = msgspec.msgpack.Decoder(Node)
 class Child:
     """What a node says about a node below it.
 
-    `level` None: the root of a file's or a folder's own manifest. `first` and `before`: a page begins with the
-    one name and all its names are less than the other.
+    `level` None: the root of a file's or a folder's own manifest. `first` and `before`: a page begins with
+    the one name and all its names are less than the other.
     """
 
     id: bytes
@@ -167,7 +167,7 @@ def decode(data: bytes, expected_id: bytes | None = None) -> Node:
 
 
 def leaf_chunks(node: Node) -> list[Chunk]:
-    """The chunks that stand in this node itself, in order: for a folder's page, those of its entries one after another.
+    """The chunks that stand in this node itself, in order; in a folder's page entry by entry.
 
     The transfer protocol asks for chunks by (node id, first index here, count).
     """
@@ -223,7 +223,7 @@ def totals(node: Node) -> tuple[int, int]:
 
 
 def children(node: Node, before: str | None = None) -> list[Child]:
-    """Every node that `node` names, in order. `before` is that of the `Child` that `node` is, if it is a page."""
+    """Every node that `node` names, in order. `before`: that of the `Child` that `node` is."""
     match node:
         case BlobLeaf():
             return []
@@ -260,15 +260,16 @@ def check_child(child: Child, node: Node) -> None:
     files, size = totals(node)
     if size != child.size or files != child.files:
         raise PeerError(
-            f"a lying manifest: {child.files} files of {child.size} bytes are announced, {files} of {size} described"
+            f"a lying manifest: it announces {child.files} files of {child.size} bytes, "
+            f"and describes {files} of {size}"
         )
     if child.first is not None and _first_name(node) != child.first:
         raise PeerError("a lying manifest: a page begins with another name than its parent says")
     if child.before is not None and _last_name(node) >= child.before:
         raise PeerError("a manifest whose names are not in order, or not unique")
-    if child.kind is Kind.BLOB and child.level is None and isinstance(node, BlobLeaf):
-        if len(node.chunks) <= INLINE_CHUNKS_MAX * CHUNK.size:
-            raise PeerError(f"a manifest of its own for a file of at most {INLINE_CHUNKS_MAX} chunks")
+    own_blob = child.kind is Kind.BLOB and child.level is None and isinstance(node, BlobLeaf)
+    if own_blob and len(leaf_chunks(node)) <= INLINE_CHUNKS_MAX:
+        raise PeerError(f"a manifest of its own for a file of at most {INLINE_CHUNKS_MAX} chunks")
 
 
 def _first_name(node: Node) -> str | None:

@@ -1,7 +1,7 @@
 """Names of files that came from another computer: what is refused, and what they are called here.
 
-Pure functions. A name is one component of a path. On the wire it is UTF-8 in whatever form its owner has it; it is
-refused when it could mean a path, and changed on arrival where this computer's file system cannot hold it.
+Pure functions. A name is one component of a path. On the wire it is UTF-8 in whatever form its owner has it;
+it is refused when it could mean a path, and changed on arrival where this computer cannot hold it.
 """
 
 import unicodedata
@@ -64,11 +64,12 @@ def symlink_allowed(target: str, depth: int, *, windows: bool = False) -> bool:
 
     Allowed is a relative target with ".." only at its beginning, at most `depth` times.
 
-    Why no chain of allowed links leaves the tree: the system resolves a link from the real folder that holds it.
-    That folder is in the tree, at depth d >= the number of leading "..", so climbing ends at a real folder in the
-    tree. Every further component goes down: into a real folder of the tree, or through another link, which stands
-    in a real folder of the tree and so, by the same argument, ends within the tree. Since no ".." may follow a
-    name, the end of a link that points to another folder is never climbed from. "." and empty components do not move.
+    Why no chain of allowed links leaves the tree: the system resolves a link from the real folder that holds
+    it. That folder is in the tree, at depth d >= the number of leading "..", so climbing ends at a real
+    folder in the tree. Every further component goes down: into a real folder of the tree, or through another
+    link, which stands in a real folder of the tree and so, by the same argument, ends within the tree. Since
+    no ".." may follow a name, the end of a link that points to another folder is never climbed from. "." and
+    empty components do not move.
     """
     if target_fault(target) or target.startswith("/"):
         return False
@@ -82,13 +83,14 @@ def symlink_allowed(target: str, depth: int, *, windows: bool = False) -> bool:
 def local_names(
     names: Sequence[str], *, folds_case: bool = False, folds_unicode: bool = False, windows: bool = False
 ) -> list[str]:
-    """Names for the entries of one folder on this computer: distinct ones for distinct `names`, in the same order.
+    """Names on this computer for the entries of one folder: as distinct as `names`, in the same order.
 
-    A name stays as it is unless it cannot. Where the destination takes two names for one (case, Unicode form), the
-    first keeps its name and the others are numbered: "name (2).txt". On Windows a character that is not possible
-    there is written as "%" and the two upper-case hexadecimal digits of its code (":" is "%3A"); so is a trailing
-    dot or space, and the first character of a device name ("con.txt" is "%63on.txt"). What was changed shows in
-    the comparison with `names`. The same names always give the same answer, so an interrupted transfer goes on.
+    A name stays as it is unless it cannot. Where the destination takes two names for one (case, Unicode
+    form), the first keeps its name and the others are numbered: "name (2).txt". On Windows a character that
+    is not possible there is written as "%" and the two upper-case hexadecimal digits of its code (":" is
+    "%3A"); so is a trailing dot or space, and the first character of a device name ("con.txt" is
+    "%63on.txt"). What was changed shows in the comparison with `names`. The same names always give the same
+    answer, so an interrupted transfer goes on.
     """
     wanted = [_windows_name(name) for name in names] if windows else list(names)
     keys = [_fold(name, folds_case, folds_unicode) for name in wanted]
@@ -114,7 +116,7 @@ def local_names(
 
 
 def numbered(name: str, number: int) -> str:
-    """`name` as its own copy: "a.txt" with 2 is "a (2).txt"; shortened before the number where it gets too long."""
+    """`name` as its own copy: "a.txt" with 2 is "a (2).txt"; its stem is shortened when too long."""
     stem, dot, suffix = name.rpartition(".")
     if not stem or len(suffix) > 16 or " " in suffix:
         stem, dot, suffix = name, "", ""
@@ -138,8 +140,8 @@ def _utf8_bytes(text: str) -> int | None:
 def _fold(name: str, case: bool, form: bool) -> str:
     """The same string for names that a folding file system takes for one.
 
-    With both it is the canonical caseless match of the Unicode Standard (3.13, D145). That takes a few more names for one
-    than some file systems do, which costs a number in a name and is never unsafe.
+    With both it is the canonical caseless match of the Unicode Standard (3.13, D145). That takes a few more
+    names for one than some file systems do, which costs a number in a name and is never unsafe.
     """
     if form:
         name = unicodedata.normalize("NFD", name)

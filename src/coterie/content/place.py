@@ -1,4 +1,4 @@
-"""Single steps on the file system: names that are taken, atomic moves, locks, times, bringing data to the disk.
+"""Single steps on the file system: atomic moves, locks, times, bringing data to the disk.
 
 Each uses the best call the system has, and says what it does without it.
 """
@@ -25,7 +25,7 @@ _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNO
 
 
 def set_time(where: int | str, mtime_ns: int) -> None:
-    """Set the modification time of an open file or a path; a time this file system cannot hold is left out."""
+    """Set the modification time of an open file or a path, unless this file system cannot hold it."""
     with contextlib.suppress(OverflowError):
         try:
             os.utime(where, ns=(mtime_ns, mtime_ns))
@@ -62,7 +62,7 @@ def move_new(source: Path, target: Path) -> bool:
 
 
 def move_beside(source: Path, target: Path) -> Path:
-    """Rename `source` to `target`, or to the first free "target (2)", "target (3)" and so on; returns which."""
+    """Rename `source` to `target`, or the first free "target (2)", "target (3)" and so on; returns which."""
     if move_new(source, target):
         return target
     for number in range(2, NUMBER_MAX):
@@ -73,10 +73,10 @@ def move_beside(source: Path, target: Path) -> Path:
 
 
 def replace(source: Path, target: Path, aside: Path) -> None:
-    """Rename `source` to `target`; what stood there is then at `source` or at `aside`, for the caller to remove.
+    """Rename `source` to `target`; what stood there is at `source` or `aside` then, for the caller to remove.
 
-    On Linux both change places in one step. Elsewhere a file replaces a file in one step; otherwise the old one is
-    moved aside first, and moved back when the second step fails.
+    On Linux both change places in one step. Elsewhere a file replaces a file in one step; otherwise the old
+    one is moved aside first, and moved back when the second step fails.
     """
     if move_new(source, target) or _renameat2(source, target, _RENAME_EXCHANGE):
         return
@@ -160,7 +160,7 @@ def remove(path: Path) -> None:
 
 
 def _renameat2(source: Path, target: Path, flag: int) -> bool | None:
-    """Whether it was renamed; None when the system cannot. False only when `target` exists (or, to exchange, does not)."""
+    """Whether it was renamed: None if the system cannot, False if `target` exists (to exchange: does not)."""
     call = _libc("renameat2")
     if call is None:
         return None

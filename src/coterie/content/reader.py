@@ -1,7 +1,7 @@
 """Reads chunks out of the files that hold them; nothing leaves before its hash was checked.
 
-The hash alone decides: a file that was merely touched, moved back or restored still serves, one whose bytes differ
-does not, whatever its size and times say.
+The hash alone decides: a file that was merely touched, moved back or restored still serves, one whose bytes
+differ does not, whatever its size and times say.
 """
 
 import errno

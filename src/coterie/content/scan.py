@@ -83,7 +83,7 @@ def scan(
     skip: Callable[[Skipped], None],
     check: Callable[[], None],
 ) -> list[FoundFolder]:
-    """Every folder at and under `path`, each before those in it. `check` is called often, and may raise to stop."""
+    """Every folder at and under `path`, each before those in it. `check` is called often; it may raise."""
     top = FoundFolder(path, os.path.basename(path), 0, mtime_ns)
     order: list[FoundFolder] = []
     waiting = [top]

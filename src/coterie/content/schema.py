@@ -1,10 +1,11 @@
 """The store's database: its tables, its versions, and opening it safely.
 
-files      a file on this computer as it was when it was read; `changed` is set when it turned out different
+files      A file on this computer as it was when it was read; `changed` is set when it turned out different.
            `chunks` is the packed list of its chunks: what undoes its locations, and saves reading it again.
-locations  where a chunk lies: several places for one hash. No foreign key: measured, it costs a fifth of an import
-manifests  nodes by id
-roots      what is shared or was received; `reach` says which manifests belong to it, `places` where it lies.
+locations  Where a chunk lies: several places for one hash. No foreign key: measured, it costs a fifth of an
+           import.
+manifests  Nodes by id.
+roots      What is shared or was received; `reach` says which manifests belong to it, `places` where it lies.
            A file belongs to every root that has a place at it or above it: so no table lists files of roots.
 """
 
@@ -65,7 +66,7 @@ MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """One more connection to a database that `prepare` has made ready. In autocommit: transactions are explicit."""
+    """One more connection to a database that `prepare` has made ready; transactions are explicit."""
     db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA foreign_keys = ON")
@@ -77,7 +78,7 @@ def prepare(path: Path) -> sqlite3.Connection:
     """Open the database at `path`, making or migrating it as needed.
 
     Raises:
-        StorageError: it cannot be made or read, is damaged, not ours, or of a newer coterie. Nothing is deleted.
+        StorageError: it cannot be made or read, is damaged, not ours, or newer. Nothing is deleted.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

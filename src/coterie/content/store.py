@@ -1,10 +1,10 @@
-"""The content store: which chunk lies where on this computer, and the manifests of what is shared or received.
+"""The content store: which chunk lies where on this computer, and manifests of what is shared or received.
 
-Shared files stay where they are: the store has no copy. Bytes leave it only after their hash was checked, so a file
-that changed is noticed before a wrong byte is served.
+Shared files stay where they are: the store has no copy. Bytes leave it only after their hash was checked, so
+a file that changed is noticed before a wrong byte is served.
 
-Safe to use from several threads: one writer at a time, readers beside it on connections of their own (a reader
-never waits for a long import). All methods block; asyncio code calls them in a thread.
+Safe to use from several threads: one writer at a time, readers beside it on connections of their own (a
+reader never waits for a long import). All methods block; asyncio code calls them in a thread.
 """
 
 import os
@@ -30,13 +30,14 @@ LEAF_CACHE_CHUNKS_MAX = 65_536  # about 10 MB of decoded chunk lists
 READERS_IDLE_MAX = 8  # connections kept for the next reader
 INSERT_ROWS = 100  # of one INSERT: 800 values, below the same bound
 QUERY_ITEMS_MAX = 400  # of one IN (...): below SQLite's old bound of 999 variables
+OTHER_PLACES_LOOKED_AT = 64  # of which unchanged files come first
 OTHER_PLACES_MAX = 8  # tried for one chunk when the first place fails
 GARBAGE_ROWS_MAX = 20_000  # deleted in one transaction, so that a writer waits little
 
 
 @dataclass(slots=True)
 class KnownFile:
-    """A file as it was when it was read; `chunks` is the packed list (`manifest.pack_chunks`) of all its chunks."""
+    """A file as it was when it was read; `chunks` are all of them, packed (`manifest.pack_chunks`)."""
 
     path: str
     size: int
@@ -59,7 +60,7 @@ class Root(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What the store holds. `referenced_bytes` lie in files it knows; `unique_bytes` of them are different."""
+    """What the store holds. `referenced_bytes` lie in known files, `unique_bytes` of them are different."""
 
     database_bytes: int
     roots: int
@@ -118,7 +119,7 @@ class Store:
         return row[0] if row else None
 
     def chunks_of(self, node_id: bytes) -> list[Chunk]:
-        """The chunks that stand in this node itself (see `manifest.leaf_chunks`). Cached: do not change the list.
+        """The chunks that stand in this node itself (`manifest.leaf_chunks`). Cached: do not change the list.
 
         Raises:
             NotFound: no such manifest here.
@@ -186,7 +187,8 @@ class Store:
         with self._write() as db:
             db.execute(
                 "INSERT INTO roots VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (id) DO UPDATE SET name = excluded.name, files = excluded.files, bytes = excluded.bytes",
+                "ON CONFLICT (id) DO UPDATE SET "
+                "name = excluded.name, files = excluded.files, bytes = excluded.bytes",
                 (root, int(kind), name, files, size, time.time()),
             )
             if path is not None:
@@ -202,14 +204,17 @@ class Store:
             rows = db.execute(
                 "SELECT id, kind, name, files, bytes, created FROM roots ORDER BY created, id"
             ).fetchall()
-        return [Root(row[0], Kind(row[1]), *row[2:6], paths=tuple(places.get(row[0], ()))) for row in rows]
+        return [
+            Root(root, Kind(kind), name, files, size, created, tuple(places.get(root, ())))
+            for root, kind, name, files, size, created in rows
+        ]
 
     def root(self, root: bytes) -> Root | None:
         """One root, or None."""
         return next((found for found in self.roots() if found.id == root), None)
 
     def forget_root(self, root: bytes) -> bool:
-        """No longer keep a root; False when it was not known. `collect_garbage` frees what belonged to it alone."""
+        """No longer keep a root; False when it was not known. `collect_garbage` frees what only it needed."""
         with self._write() as db:
             return db.execute("DELETE FROM roots WHERE id = ?", (root,)).rowcount > 0
 
@@ -251,6 +256,12 @@ class Store:
             files = [KnownFile(os.fsdecode(path), *rest) for path, *rest in rows]
         return {file.path: file for file in files}
 
+    def knows_under(self, path: Path) -> bool:
+        """Whether any file at or under `path` is known."""
+        with self._read() as db:
+            query = "SELECT 1 FROM files WHERE path = ? OR (path > ? AND path < ?) LIMIT 1"
+            return db.execute(query, _under(os.fsencode(path))).fetchone() is not None
+
     def read_chunks(self, wanted: Sequence[Chunk]) -> Iterator[bytes | ChunkUnavailable]:
         """Yield, for each (hash, size) in order, its bytes with the hash checked, or why there are none."""
         reader = ChunkReader(self._other_places, self._mark_changed)
@@ -278,21 +289,27 @@ class Store:
         return [Path(os.fsdecode(path)) for path in sorted(changed)]
 
     def _places(self, digests: list[bytes]) -> dict[bytes, Location]:
-        """One place for each hash: in the file known longest, an unchanged one if there is any."""
+        """One place for each hash: the first in the file known longest, without a look at the others."""
+        wanted = list(dict.fromkeys(digests))
         with self._read() as db:
             rows = db.execute(
-                "SELECT l.hash, min(l.file + (f.changed << 62)), l.file, l.offset, l.size, f.size, f.path FROM locations l "
-                f"JOIN files f ON f.id = l.file WHERE l.hash IN ({_marks(len(digests))}) GROUP BY l.hash",
-                digests,
+                f"WITH wanted(hash) AS (VALUES {','.join(['(?)'] * len(wanted))}) "  # noqa: S608
+                "SELECT w.hash, l.file, l.offset, l.size, f.size, f.path "
+                "FROM wanted w CROSS JOIN locations l CROSS JOIN files f WHERE l.hash = w.hash "
+                "AND l.file = (SELECT min(file) FROM locations WHERE hash = w.hash) "
+                "AND l.offset = (SELECT min(offset) FROM locations WHERE hash = w.hash AND file = l.file) "
+                "AND f.id = l.file",
+                wanted,
             ).fetchall()
-        return {row[0]: row[2:] for row in rows}
+        return {row[0]: row[1:] for row in rows}
 
     def _other_places(self, digest: bytes, tried_file: int) -> list[Location]:
         with self._read() as db:
             return db.execute(
-                "SELECT l.file, l.offset, l.size, f.size, f.path FROM locations l JOIN files f ON f.id = l.file "
-                "WHERE l.hash = ? AND l.file != ? ORDER BY f.changed, l.file LIMIT ?",
-                (digest, tried_file, OTHER_PLACES_MAX),
+                "SELECT l.file, l.offset, l.size, f.size, f.path FROM files f JOIN "
+                "(SELECT * FROM locations WHERE hash = ? AND file != ? LIMIT ?) l ON f.id = l.file "
+                "ORDER BY f.changed, l.file LIMIT ?",
+                (digest, tried_file, OTHER_PLACES_LOOKED_AT, OTHER_PLACES_MAX),
             ).fetchall()
 
     def _mark_changed(self, file: int) -> None:
@@ -304,20 +321,20 @@ class Store:
     def usage(self) -> Usage:
         """What the store holds; reads the whole index, about a second per million chunks."""
         with self._read() as db:
-            count = {
-                t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0]
-                for t in ("roots", "files", "manifests")
-            }
+            roots, files, nodes = db.execute(
+                "SELECT (SELECT count(*) FROM roots), (SELECT count(*) FROM files), "
+                "(SELECT count(*) FROM manifests)"
+            ).fetchone()
             chunks, unique, referenced = db.execute(
                 "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(total), 0) FROM "
                 "(SELECT min(size) AS size, sum(size) AS total FROM locations GROUP BY hash)"
             ).fetchone()
         size = sum(_size_of(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm"))
-        return Usage(size, count["roots"], count["files"], chunks, referenced, unique, count["manifests"])
+        return Usage(size, roots, files, chunks, referenced, unique, nodes)
 
     @contextmanager
     def holding(self, path: Path) -> Iterator[None]:
-        """While this lasts, garbage collection leaves files at and under `path` alone: an import has no root yet."""
+        """While this lasts, files at and under `path` are no garbage: an import under way has no root yet."""
         held = os.fsencode(path)
         with self._guard:
             self._held.append(held)
@@ -431,7 +448,7 @@ def _in_batches(db: sqlite3.Connection, query: str, values: Sequence[object]) ->
 
 
 def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
-    """Insert many rows, a hundred by statement: each step of a statement gives the interpreter lock away and waits for it."""
+    """Insert many rows, a hundred by statement: after each one we wait for the interpreter lock again."""
     if not rows:
         return
     one = f"({_marks(len(rows[0]))})"

@@ -1,14 +1,17 @@
-"""Writes received content: into a staging area beside the target, and under its final name only when all is there.
+"""Writes received content: into a staging area beside the target, and under its final name only when all is
+there.
 
     <parent>/.coterie-partial-<name>-<id>/data     a file or folder in the making; the staging area is 0700
 
-Every path inside is walked from a folder's descriptor, never through a symbolic link (where the system has that; the
-staging area is ours alone everywhere). Symbolic links of a tree are made last, so nothing is ever written through one.
-Callers verify bytes before they hand them over; on resume nothing on the disk is trusted (`matching_chunks`).
+Every path inside is walked from a folder's descriptor, never through a symbolic link (where the system has
+that; the staging area is ours alone everywhere). Symbolic links of a tree are made last, so nothing is ever
+written through one. Callers verify bytes before they hand them over; on resume nothing on the disk is trusted
+(`matching_chunks`).
 
-Flushing: before the final rename the data is brought to the disk, so that not even a power failure shows a file with
-holes under its final name. A single file with fdatasync, begun in the background while it is written; a tree
-with one syncfs instead of an fsync for each file. Modes follow the umask; modification times of folders are set last.
+Flushing: before the final rename the data is brought to the disk, so that not even a power failure shows a
+file with holes under its final name. A single file with fdatasync, begun in the background while it is
+written; a tree with one syncfs instead of an fsync for each file. Modes follow the umask; modification times
+of folders are set last.
 """
 
 import errno
@@ -78,7 +81,9 @@ class _Folder:
 
 
 class LargeFile:
-    """A file in staging that is written piece by piece. Close it, or `finish` it. Not for several threads at once."""
+    """A file in staging that is written piece by piece. Close it, or `finish` it. Not for several threads at
+    once.
+    """
 
     def __init__(self, staging: "Staging", fd: int, size: int) -> None:
         self._staging = staging
@@ -120,7 +125,9 @@ class LargeFile:
         return matching
 
     def finish(self, mtime_ns: int) -> None:
-        """All chunks are there: cut off anything behind them, set the time, bring it to the disk if it is all there is."""
+        """All chunks are there: cut off anything behind them, set the time, bring it to the disk if it is all
+        there is.
+        """
         with self._staging.translated():
             os.ftruncate(self._fd, self._size)
             if self._staging.kind is Kind.BLOB:
@@ -151,7 +158,8 @@ class LargeFile:
 class Staging:
     """Where one transfer writes until it is complete. Make it with `Staging.open`; one user at a time.
 
-    Names are local ones (`names.local_names`): distinct at this destination. Call it from one thread at a time.
+    Names are local ones (`names.local_names`): distinct at this destination. Call it from one thread at a
+    time.
     """
 
     def __init__(self, parent: Path, name: str, kind: Kind, size: int, path: Path) -> None:
@@ -267,7 +275,9 @@ class Staging:
     def small_is_right(
         self, folder: Parts, name: str, chunks: Sequence[Chunk], *, executable: bool, mtime_ns: int
     ) -> bool:
-        """Whether an earlier attempt left this whole file here, every byte verified; then its time is set again."""
+        """Whether an earlier attempt left this whole file here, every byte verified; then its time is set
+        again.
+        """
         try:
             where = self._target(folder)
             fd = os.open(where.at(name), os.O_RDWR | _NOFOLLOW, dir_fd=where.fd)
@@ -316,7 +326,8 @@ class Staging:
     # -- the end --
 
     def finish(self, *, overwrite: bool = False, keep_both: bool = False) -> Path:
-        """Everything was written and verified: make links, set times, flush, then give it its final name in one step.
+        """Everything was written and verified: make links, set times, flush, then give it its final name in
+        one step.
 
         Args:
             overwrite: swap it with what stands there, which is then removed.

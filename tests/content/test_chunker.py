@@ -1,0 +1,86 @@
+"""Chunks: cutting in segments on many cores gives what cutting in one go gives."""
+
+import random
+
+import pytest
+from blake3 import blake3
+from pyfastcdc import FastCDC
+
+from coterie.content import chunker
+from coterie.content.manifest import CHUNK_BYTES_MAX
+
+
+def reader(data: bytes) -> chunker.ReadAt:
+    view = memoryview(data)
+    return lambda offset, size: view[offset : offset + size]
+
+
+def cut(data: bytes, start: int = 0, stop: int | None = None) -> list[chunker.Cut]:
+    return chunker.cut_range(reader(data), start, len(data) if stop is None else stop, lambda: False)
+
+
+def reference(data: bytes) -> list[chunker.Cut]:
+    cutter = FastCDC(chunker.CHUNK_BYTES_AVERAGE, min_size=chunker.CHUNK_BYTES_MIN, max_size=CHUNK_BYTES_MAX)
+    return [chunker.Cut(blake3(c.data).digest(), c.length, c.offset) for c in cutter.cut_buf(data)]
+
+
+RANDOM = random.Random(1).randbytes(20 << 20)
+DATA = {
+    "nothing": b"",
+    "one byte": b"x",
+    "the smallest chunk": RANDOM[: chunker.CHUNK_BYTES_MIN],
+    "random": RANDOM,
+    "one read-ahead": RANDOM[: chunker.READ_AHEAD_BYTES],
+    "one read-ahead and a byte": RANDOM[: chunker.READ_AHEAD_BYTES + 1],
+    "zeros": bytes(9 << 20),
+    "repeating": RANDOM[:70_000] * 150,
+    "zeros, then random": bytes(5 << 20) + RANDOM[: 5 << 20],
+}
+
+
+@pytest.mark.parametrize("what", DATA)
+def test_windows_do_not_change_the_boundaries(what: str) -> None:
+    assert cut(DATA[what]) == reference(DATA[what])
+
+
+@pytest.mark.parametrize("what", DATA)
+@pytest.mark.parametrize("segment_bytes", [1 << 20, 3_333_333, 8 << 20])
+def test_segments_do_not_change_the_boundaries(what: str, segment_bytes: int) -> None:
+    data = DATA[what]
+    starts = range(0, len(data), segment_bytes)
+    segments = [cut(data, start, min(start + segment_bytes, len(data))) for start in starts]
+    assert chunker.join(segments, lambda start, stop: cut(data, start, stop)) == reference(data)
+
+
+def test_segments_fall_in_step_soon() -> None:
+    half = len(RANDOM) // 2
+    bridges = []
+
+    def recut(start: int, stop: int) -> list[chunker.Cut]:
+        bridges.append(start)
+        return cut(RANDOM, start, stop)
+
+    chunker.join([cut(RANDOM, 0, half), cut(RANDOM, half)], recut)
+    assert len(bridges) < 10
+
+
+def test_a_small_string_is_one_chunk_and_an_empty_one_none() -> None:
+    assert chunker.cut_small(b"") == []
+    assert chunker.cut_small(b"x") == reference(b"x")
+
+
+def test_cutting_stops_when_told() -> None:
+    calls = []
+
+    def stopped() -> bool:
+        calls.append(1)
+        return len(calls) > 2
+
+    cuts = chunker.cut_range(reader(RANDOM), 0, len(RANDOM), stopped)
+    assert 0 < sum(one.size for one in cuts) <= 2 * chunker.READ_AHEAD_BYTES
+
+
+def test_an_insertion_changes_few_chunks() -> None:
+    before = {one.hash for one in cut(RANDOM)}
+    after = {one.hash for one in cut(RANDOM[:5_000_000] + b"inserted" + RANDOM[5_000_000:])}
+    assert len(after - before) <= 3
