@@ -381,9 +381,9 @@ class MemoryStream:
 
     async def finish(self) -> None:
         async with self._turn:
-            if self._write_over and self._write_error is None:
-                return
-            self._check_write()
+            self._connection._check()
+            if self._write_over:
+                return  # finished before, or the other side does not want more
             self._write_over = True
             other = self._other
             self._connection._wire.send(other._finish_arrives)

@@ -27,11 +27,12 @@ from coterie.net.interfaces import PathInfo, RawConnection, RawStream
 from coterie.net.quic_repair import repair
 from coterie.wire.handshake import ALPN
 
+ANY_IP = "0.0.0.0"  # noqa: S104  (to be reached by others is the purpose)
 WRITE_BYTES = 256 * 1024  # measured: larger pieces are slower
 ACCEPT_QUEUE_MAX = 64  # guess: connections done with their handshake that nobody accepted yet
 HANDSHAKES_MAX = 256  # guess: QUIC handshakes under way at once; more are refused
 HANDSHAKE_S = 10.0  # guess: a QUIC handshake takes two round trips
-CLOSE_S = 2.0  # guess: for close messages to be sent; the user waits for this at Ctrl-C
+CLOSE_S = 1.0  # guess: for close messages to be sent; the user waits for this at Ctrl-C
 
 _RESET = re.compile(r"\A(?:Reset|Stopped)\((\d+)\)\Z")
 _APPLICATION_CLOSED = re.compile(r"ApplicationClose \{ error_code: (\d+), reason: ")
@@ -65,22 +66,24 @@ class QuicTransport:
         self._tasks.start(self._accept_all())
 
     @classmethod
-    async def bind(cls, secret_key: SecretKey, port: int = 0, bind_ip: str = "0.0.0.0") -> "QuicTransport":  # noqa: S104
-        """Listen on UDP `port` (0: any free one) of `bind_ip`.
+    async def bind(cls, secret_key: SecretKey, port: int = 0, bind_ip: str = ANY_IP) -> "QuicTransport":
+        """Listen on UDP `port` (0: any free one) of `bind_ip`, and on the same of IPv6 where there is one.
 
         Raises:
             UsageError: the port is taken, or the address is not this machine's; the text says what to do.
         """
         repair()
-        options = iroh.EndpointOptions(
-            preset=iroh.preset_minimal(),
-            bind_addr=_join(bind_ip, port),
-            secret_key=secret_key.seed,
-            alpns=[ALPN],
-            relay_mode=iroh.RelayMode.disabled(),
-        )
+        wanted = [_join(bind_ip, port)]
+        if ":" not in bind_ip:
+            # Left to itself the wheel listens on every IPv6 address, whatever IPv4 address was asked for.
+            wanted.append(_join("::" if bind_ip == ANY_IP else "::1", port))
         try:
-            endpoint = await iroh.Endpoint.bind(options)
+            try:
+                endpoint = await _bind(secret_key, wanted)
+            except iroh.IrohError as error:
+                if _is_taken(error.message()) or len(wanted) == 1:
+                    raise
+                endpoint = await _bind(secret_key, wanted[:1])  # a machine without IPv6
         except iroh.IrohError as error:
             raise _bind_error(error.message(), bind_ip, port) from None
         return cls(endpoint, secret_key)
@@ -287,6 +290,7 @@ class QuicStream:
         self._reading: _Outliving[bytes] = _Outliving(tasks, self._read_some)
         self._read_size = 0
         self._unread = b""
+        self._read_error: Any = None  # told once by the wheel, which then says "end of stream"
         self._tasks = tasks
         self._turn = asyncio.Lock()
         self._writing: asyncio.Task[None] | None = None
@@ -298,11 +302,14 @@ class QuicStream:
             raise UsageError("a read of less than one byte")
         if self._has_stopped:
             raise TransportError("reading was stopped here")
+        if self._read_error is not None:
+            raise self._connection.translate(self._read_error)
         if not self._unread:
             self._read_size = size_max
             try:
                 self._unread = await self._reading()
             except iroh.IrohError as error:
+                self._read_error = error
                 raise self._connection.translate(error) from None
             except asyncio.CancelledError:
                 if self._has_stopped and not _is_cancelling():
@@ -457,8 +464,23 @@ def _last_line(text: str) -> str:
     return text.strip().splitlines()[-1].strip()
 
 
+async def _bind(secret_key: SecretKey, addresses: list[str]) -> Any:
+    builder = iroh.EndpointBuilder()
+    builder.apply_minimal()
+    builder.relay_mode(iroh.RelayMode.disabled())
+    builder.alpns([ALPN])
+    builder.secret_key(secret_key.seed)
+    for address in addresses:
+        builder.bind_addr(address)
+    return await builder.bind()
+
+
+def _is_taken(text: str) -> bool:
+    return "Address already in use" in text or "os error 10048" in text  # the latter: Windows
+
+
 def _bind_error(text: str, ip: str, port: int) -> UsageError:
-    if "Address already in use" in text or "in use" in text.lower():
+    if _is_taken(text):
         return UsageError(f"UDP port {port} is taken by another program: stop it, or choose another port")
     return UsageError(f"cannot listen on {_join(ip, port)}: {_last_line(text)}")
 
