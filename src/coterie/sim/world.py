@@ -356,7 +356,7 @@ class World:
         self._push(at, receiver, event)
 
     def _start_care(self) -> None:
-        """From here on links may be uneven: learn when what is under way on each will arrive, to keep its order."""
+        """From here on links may be uneven: learn when what is under way will arrive, to keep its order."""
         if self._careful:
             return
         self._careful = True
