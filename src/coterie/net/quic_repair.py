@@ -27,7 +27,7 @@ def repair(binding: Any = None) -> bool:
     `binding` is the module `iroh.iroh_ffi`; a test passes others.
     """
     if binding is None:
-        from iroh import iroh_ffi as binding  # noqa: PLC0415  (heavy; and tests pass another)
+        from iroh import iroh_ffi as binding
     try:
         builder = binding._UniffiRustBufferBuilder
         if getattr(builder.write, "is_repaired", False):

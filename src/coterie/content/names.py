@@ -1,0 +1,167 @@
+"""Names of files that came from another computer: what is refused, and what they are called here.
+
+Pure functions. A name is one component of a path. On the wire it is UTF-8 in whatever form its owner has it; it is
+refused when it could mean a path, and changed on arrival where this computer's file system cannot hold it.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+
+from coterie.errors import PeerError
+
+NAME_BYTES_MAX = 255  # NAME_MAX of Linux, macOS and the BSDs; Windows counts 255 UTF-16 units
+TARGET_BYTES_MAX = 4095  # PATH_MAX of Linux less its NUL
+NUMBER_MAX = 100_000  # copies of one name; above what a folder of colliding names can sensibly need
+PARTIAL_PREFIX = ".coterie-partial-"
+
+_WINDOWS_CHARS = frozenset('<>:"|?*\\') | {chr(code) for code in range(32)}
+_WINDOWS_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$"]
+    + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
+)
+
+
+def name_fault(name: str) -> str | None:
+    """What makes `name` impossible anywhere, as the end of a sentence ("is empty"); None when it is fine."""
+    if not name:
+        return "is empty"
+    if name in {".", ".."}:
+        return f"is '{name}'"
+    if "/" in name:
+        return "contains '/'"
+    if "\0" in name:
+        return "contains a NUL character"
+    if len(name) * 4 > NAME_BYTES_MAX or not name.isascii():
+        size = _utf8_bytes(name)
+        if size is None:
+            return "is not valid UTF-8"
+        if size > NAME_BYTES_MAX:
+            return f"is longer than {NAME_BYTES_MAX} bytes"
+    return None
+
+
+def check_name(name: str) -> None:
+    """Raise `PeerError` when a name from a peer is impossible."""
+    fault = name_fault(name)
+    if fault:
+        raise PeerError(f"a name that {fault}")
+
+
+def target_fault(target: str) -> str | None:
+    """What makes the text of a symbolic link impossible anywhere; None when it is fine."""
+    if not target:
+        return "is empty"
+    if "\0" in target:
+        return "contains a NUL character"
+    size = _utf8_bytes(target)
+    if size is None:
+        return "is not valid UTF-8"
+    return f"is longer than {TARGET_BYTES_MAX} bytes" if size > TARGET_BYTES_MAX else None
+
+
+def symlink_allowed(target: str, depth: int, *, windows: bool = False) -> bool:
+    """Whether a link may stand in a folder `depth` levels below the root of its tree (0: in the root itself).
+
+    Allowed is a relative target with ".." only at its beginning, at most `depth` times.
+
+    Why no chain of allowed links leaves the tree: the system resolves a link from the real folder that holds it.
+    That folder is in the tree, at depth d >= the number of leading "..", so climbing ends at a real folder in the
+    tree. Every further component goes down: into a real folder of the tree, or through another link, which stands
+    in a real folder of the tree and so, by the same argument, ends within the tree. Since no ".." may follow a
+    name, the end of a link that points to another folder is never climbed from. "." and empty components do not move.
+    """
+    if target_fault(target) or target.startswith("/"):
+        return False
+    if windows and ("\\" in target or ":" in target):
+        return False
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    climbs = next((at for at, part in enumerate(parts) if part != ".."), len(parts))
+    return climbs <= depth and ".." not in parts[climbs:]
+
+
+def local_names(
+    names: Sequence[str], *, folds_case: bool = False, folds_unicode: bool = False, windows: bool = False
+) -> list[str]:
+    """Names for the entries of one folder on this computer: distinct ones for distinct `names`, in the same order.
+
+    A name stays as it is unless it cannot. Where the destination takes two names for one (case, Unicode form), the
+    first keeps its name and the others are numbered: "name (2).txt". On Windows a character that is not possible
+    there is written as "%" and the two upper-case hexadecimal digits of its code (":" is "%3A"); so is a trailing
+    dot or space, and the first character of a device name ("con.txt" is "%63on.txt"). What was changed shows in
+    the comparison with `names`. The same names always give the same answer, so an interrupted transfer goes on.
+    """
+    wanted = [_windows_name(name) for name in names] if windows else list(names)
+    keys = [_fold(name, folds_case, folds_unicode) for name in wanted]
+    if len(set(keys)) == len(keys):
+        return wanted
+    taken = set(keys)
+    last_number: dict[str, int] = {}
+    for at, key in enumerate(keys):
+        if key not in last_number:
+            last_number[key] = 1
+            continue
+        while True:
+            last_number[key] += 1
+            if last_number[key] > NUMBER_MAX:
+                raise PeerError(f"over {NUMBER_MAX} names in one folder that are the same on this computer")
+            candidate = numbered(wanted[at], last_number[key])
+            folded = _fold(candidate, folds_case, folds_unicode)
+            if folded not in taken:
+                break
+        wanted[at] = candidate
+        taken.add(folded)
+    return wanted
+
+
+def numbered(name: str, number: int) -> str:
+    """`name` as its own copy: "a.txt" with 2 is "a (2).txt"; shortened before the number where it gets too long."""
+    stem, dot, suffix = name.rpartition(".")
+    if not stem or len(suffix) > 16 or " " in suffix:
+        stem, dot, suffix = name, "", ""
+    tail = f" ({number}){dot}{suffix}"
+    return limit_bytes(stem, NAME_BYTES_MAX - len(tail.encode())) + tail
+
+
+def limit_bytes(text: str, bytes_max: int) -> str:
+    """The beginning of `text` that fits `bytes_max` bytes of UTF-8, never cutting a character."""
+    raw = text.encode("utf-8", "surrogateescape")
+    return text if len(raw) <= bytes_max else raw[: max(bytes_max, 0)].decode("utf-8", "ignore")
+
+
+def _utf8_bytes(text: str) -> int | None:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return None
+
+
+def _fold(name: str, case: bool, form: bool) -> str:
+    """The same string for names that a folding file system takes for one.
+
+    With both it is the canonical caseless match of the Unicode Standard (3.13, D145). That takes a few more names for one
+    than some file systems do, which costs a number in a name and is never unsafe.
+    """
+    if form:
+        name = unicodedata.normalize("NFD", name)
+    if case:
+        name = name.upper().casefold()
+    return unicodedata.normalize("NFD", name) if form else name
+
+
+def _windows_name(name: str) -> str:
+    if any(char in _WINDOWS_CHARS for char in name):
+        name = "".join(_escape(char) if char in _WINDOWS_CHARS else char for char in name)
+    if name.partition(".")[0].rstrip(" ").lower() in _WINDOWS_DEVICES:
+        name = _escape(name[0]) + name[1:]
+    if name[-1] in ". ":
+        name = name[:-1] + _escape(name[-1])
+    if len(name.encode()) > NAME_BYTES_MAX:
+        stem, dot, suffix = name.rpartition(".")
+        if not stem or len(suffix) > 16:
+            stem, dot, suffix = name, "", ""
+        name = limit_bytes(stem, NAME_BYTES_MAX - len((dot + suffix).encode())) + dot + suffix
+    return name
+
+
+def _escape(char: str) -> str:
+    return f"%{ord(char):02X}"

@@ -1,0 +1,104 @@
+"""Reads chunks out of the files that hold them; nothing leaves before its hash was checked.
+
+The hash alone decides: a file that was merely touched, moved back or restored still serves, one whose bytes differ
+does not, whatever its size and times say.
+"""
+
+import errno
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from blake3 import blake3
+
+OPEN_FILES_MAX = 4  # guess: a request reads a file in order, or a few that share chunks
+
+CHANGED = "changed after it was shared"
+GONE = "gone"
+UNREADABLE = "unreadable"
+UNKNOWN = "not known here"
+
+# Never waits for a pipe's other end; a link put in place of a file is a change.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FLAGS |= getattr(os, "O_BINARY", 0)
+
+Location = tuple[int, int, int, int, bytes]
+"""(number of the file, offset of the chunk, size of the chunk, size of the file, path)"""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkUnavailable:
+    """A chunk that cannot be had; `path` is the file that should hold it, None when there is none."""
+
+    path: Path | None
+    reason: str
+
+
+class ChunkReader:
+    """Reads chunks for one request, keeping the last few large files open."""
+
+    def __init__(
+        self, other_places: Callable[[bytes, int], list[Location]], mark_changed: Callable[[int], None]
+    ) -> None:
+        self._other_places = other_places
+        self._mark_changed = mark_changed
+        self._open: OrderedDict[int, int] = OrderedDict()
+
+    def close(self) -> None:
+        """Close every file."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def read(self, digest: bytes, size: int, place: Location | None) -> bytes | ChunkUnavailable:
+        """The verified bytes of one chunk from `place`, else from any other place."""
+        if place is None or place[2] != size:
+            return ChunkUnavailable(None, UNKNOWN)
+        try:
+            data = self._read_at(place)
+            if blake3(data).digest() == digest:
+                return data
+            reason = CHANGED
+        except OSError as error:
+            reason = _reason(error)
+        self._forget(place[0])
+        self._mark_changed(place[0])
+        for other in self._other_places(digest, place[0]):
+            try:
+                data = self._read_at(other)
+            except OSError:
+                self._mark_changed(other[0])
+                continue
+            if blake3(data).digest() == digest:
+                return data
+            self._forget(other[0])
+            self._mark_changed(other[0])
+        return ChunkUnavailable(Path(os.fsdecode(place[4])), reason)
+
+    def _read_at(self, place: Location) -> bytes:
+        number, offset, size, file_bytes, path = place
+        if size == file_bytes:
+            fd = os.open(path, _FLAGS)
+            try:
+                return os.read(fd, size)
+            finally:
+                os.close(fd)
+        known = self._open.get(number)
+        if known is None:
+            known = self._open[number] = os.open(path, _FLAGS)
+            if len(self._open) > OPEN_FILES_MAX:
+                os.close(self._open.popitem(last=False)[1])
+        os.lseek(known, offset, os.SEEK_SET)
+        return os.read(known, size)  # a regular file is short only at its end, and then the hash says so
+
+    def _forget(self, number: int) -> None:
+        fd = self._open.pop(number, None)
+        if fd is not None:
+            os.close(fd)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return GONE
+    return CHANGED if error.errno in (errno.ELOOP, errno.EISDIR, errno.ESPIPE, errno.ENXIO) else UNREADABLE

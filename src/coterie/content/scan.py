@@ -1,0 +1,154 @@
+"""Walks a folder to be shared: what is in it, and what of it cannot be."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from coterie.content.manifest import DEPTH_MAX, TOTAL_MAX, LinkEntry
+from coterie.content.names import PARTIAL_PREFIX, name_fault, symlink_allowed
+
+WINDOWS = os.name == "nt"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class FoundFile:
+    """A regular file as `stat` saw it; the packed `chunks` follow once it was read."""
+
+    folder: str
+    name: str
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
+    executable: bool
+    chunks: bytes | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it lies."""
+        return self.folder + os.sep + self.name if self.folder != os.sep else os.sep + self.name
+
+    def same(self, status: os.stat_result) -> bool:
+        """Whether `status` is still that of the file that was found."""
+        return (
+            status.st_mtime_ns == self.mtime_ns
+            and status.st_size == self.size
+            and status.st_ino & TOTAL_MAX == self.inode
+            and stat.S_ISREG(status.st_mode)
+        )
+
+    def update(self, status: os.stat_result) -> None:
+        """Take the file as it is now."""
+        self.size = status.st_size
+        self.mtime_ns = status.st_mtime_ns
+        self.inode = status.st_ino & TOTAL_MAX
+        self.device = status.st_dev & TOTAL_MAX
+        self.executable = bool(status.st_mode & stat.S_IXUSR)
+
+
+@dataclass(slots=True, eq=False)
+class FoundFolder:
+    """A folder, `depth` levels below the one that is shared."""
+
+    path: str
+    name: str
+    depth: int
+    mtime_ns: int
+    files: list[FoundFile] = field(default_factory=list)
+    folders: list["FoundFolder"] = field(default_factory=list)
+    links: list[LinkEntry] = field(default_factory=list)
+
+
+def found_file(path: str, status: os.stat_result) -> FoundFile:
+    """The file at `path` with this status."""
+    folder, name = os.path.split(path)
+    found = FoundFile(folder, name, 0, 0, 0, 0, False)
+    found.update(status)
+    return found
+
+
+def scan(
+    path: str,
+    mtime_ns: int,
+    excluded: frozenset[str],
+    skip: Callable[[Skipped], None],
+    check: Callable[[], None],
+) -> list[FoundFolder]:
+    """Every folder at and under `path`, each before those in it. `check` is called often, and may raise to stop."""
+    top = FoundFolder(path, os.path.basename(path), 0, mtime_ns)
+    order: list[FoundFolder] = []
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        order.append(folder)
+        check()
+        for entry in _entries(folder, excluded, skip):
+            try:
+                _take(folder, entry, skip)
+            except OSError as error:
+                skip(Skipped(entry.path, f"unreadable: {error.strerror}"))
+        folder.files.sort(key=lambda file: file.name)
+        folder.folders.sort(key=lambda inner: inner.name)
+        waiting += reversed(folder.folders)
+    return order
+
+
+def _entries(
+    folder: FoundFolder, excluded: frozenset[str], skip: Callable[[Skipped], None]
+) -> Iterator[os.DirEntry[str]]:
+    """The entries of a folder whose names can be shared."""
+    try:
+        with os.scandir(folder.path) as entries:
+            for entry in entries:
+                fault = name_fault(entry.name)
+                if fault:
+                    skip(Skipped(entry.path, f"its name {fault}"))
+                elif WINDOWS and "\\" in entry.name:
+                    skip(Skipped(entry.path, "its name contains a backslash"))
+                elif entry.name.startswith(PARTIAL_PREFIX):
+                    skip(Skipped(entry.path, "an unfinished transfer of coterie"))
+                elif entry.path in excluded:
+                    skip(Skipped(entry.path, "coterie's own data"))
+                else:
+                    yield entry
+    except OSError as error:
+        skip(Skipped(folder.path, f"unreadable: {error.strerror}"))
+
+
+def _take(folder: FoundFolder, entry: os.DirEntry[str], skip: Callable[[Skipped], None]) -> None:
+    status = entry.stat(follow_symlinks=False)
+    mode = status.st_mode
+    if stat.S_ISREG(mode):
+        found = FoundFile(folder.path, entry.name, 0, 0, 0, 0, False)
+        found.update(status)
+        folder.files.append(found)
+    elif stat.S_ISDIR(mode):
+        if folder.depth + 1 > DEPTH_MAX:
+            skip(Skipped(entry.path, f"more than {DEPTH_MAX} folders deep"))
+            return
+        folder.folders.append(FoundFolder(entry.path, entry.name, folder.depth + 1, status.st_mtime_ns))
+    elif stat.S_ISLNK(mode):
+        target = os.readlink(entry.path)
+        if symlink_allowed(target, folder.depth, windows=WINDOWS):
+            folder.links.append(LinkEntry(entry.name, target))
+        else:
+            skip(Skipped(entry.path, f"a symbolic link that may lead out of the shared folder: {target!r}"))
+    else:
+        skip(Skipped(entry.path, _special(mode)))
+
+
+def _special(mode: int) -> str:
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    if stat.S_ISFIFO(mode):
+        return "a named pipe"
+    return "a device"

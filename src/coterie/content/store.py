@@ -1,0 +1,483 @@
+"""The content store: which chunk lies where on this computer, and the manifests of what is shared or received.
+
+Shared files stay where they are: the store has no copy. Bytes leave it only after their hash was checked, so a file
+that changed is noticed before a wrong byte is served.
+
+Safe to use from several threads: one writer at a time, readers beside it on connections of their own (a reader
+never waits for a long import). All methods block; asyncio code calls them in a thread.
+"""
+
+import os
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from coterie.content import manifest as manifests
+from coterie.content import schema
+from coterie.content.manifest import Chunk, Kind
+from coterie.content.reader import ChunkReader, ChunkUnavailable, Location
+from coterie.errors import NotFound
+
+LEAF_CACHE_CHUNKS_MAX = 65_536  # about 10 MB of decoded chunk lists
+READERS_IDLE_MAX = 8  # connections kept for the next reader
+INSERT_ROWS = 100  # of one INSERT: 800 values, below the same bound
+QUERY_ITEMS_MAX = 400  # of one IN (...): below SQLite's old bound of 999 variables
+OTHER_PLACES_MAX = 8  # tried for one chunk when the first place fails
+GARBAGE_ROWS_MAX = 20_000  # deleted in one transaction, so that a writer waits little
+
+
+@dataclass(slots=True)
+class KnownFile:
+    """A file as it was when it was read; `chunks` is the packed list (`manifest.pack_chunks`) of all its chunks."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    device: int
+    chunks: bytes
+
+
+class Root(msgspec.Struct, frozen=True):
+    """Something shared or received."""
+
+    id: bytes
+    kind: Kind
+    name: str
+    files: int
+    bytes: int
+    created: float
+    paths: tuple[Path, ...]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What the store holds. `referenced_bytes` lie in files it knows; `unique_bytes` of them are different."""
+
+    database_bytes: int
+    roots: int
+    files: int
+    chunks: int
+    referenced_bytes: int
+    unique_bytes: int
+    manifests: int
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """What a garbage collection removed."""
+
+    manifests: int
+    files: int
+    locations: int
+
+
+class Store:
+    """The content store of one node. Make it with `Store.open`, end it with `close`."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path = path
+        self._db = db
+        self._writing = threading.RLock()
+        self._guard = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._held: list[bytes] = []
+        self._leaves: OrderedDict[bytes, list[Chunk]] = OrderedDict()
+        self._leaf_chunks = 0
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path) -> "Store":
+        """Open the store with its database at `path`, making it if there is none.
+
+        Raises:
+            StorageError: says what is wrong with it and what to do. Nothing is ever deleted to get going.
+        """
+        return cls(path, schema.prepare(path))
+
+    def close(self) -> None:
+        """Close the database. Afterwards every method raises `StorageError`."""
+        with self._writing, self._guard:
+            self._closed = True
+            for db in (*self._idle, self._db):
+                db.close()
+            self._idle.clear()
+
+    # -- manifests --
+
+    def manifest(self, node_id: bytes) -> bytes | None:
+        """The bytes of a manifest node, or None."""
+        with self._read() as db:
+            row = db.execute("SELECT bytes FROM manifests WHERE id = ?", (node_id,)).fetchone()
+        return row[0] if row else None
+
+    def chunks_of(self, node_id: bytes) -> list[Chunk]:
+        """The chunks that stand in this node itself (see `manifest.leaf_chunks`). Cached: do not change the list.
+
+        Raises:
+            NotFound: no such manifest here.
+        """
+        with self._guard:
+            known = self._leaves.get(node_id)
+            if known is not None:
+                self._leaves.move_to_end(node_id)
+                return known
+        data = self.manifest(node_id)
+        if data is None:
+            raise NotFound(f"no manifest {node_id.hex()[:16]} here")
+        chunks = manifests.leaf_chunks(manifests.decode(data))
+        with self._guard:
+            if node_id not in self._leaves:
+                self._leaves[node_id] = chunks
+                self._leaf_chunks += len(chunks)
+            while self._leaf_chunks > LEAF_CACHE_CHUNKS_MAX and len(self._leaves) > 1:
+                self._leaf_chunks -= len(self._leaves.popitem(last=False)[1])
+        return chunks
+
+    def put_manifests(self, root: bytes, nodes: Iterable[tuple[bytes, bytes]]) -> None:
+        """Keep (id, bytes) nodes as parts of `root`, all or none. The caller has checked them.
+
+        Raises:
+            NotFound: `root` was not added, or was forgotten meanwhile.
+        """
+        with self._write() as db:
+            self._put_manifests(db, root, nodes)
+
+    def in_root(self, root: bytes, node_id: bytes) -> bool:
+        """Whether the manifest belongs to the root: who may read the one may read the other."""
+        with self._read() as db:
+            row = db.execute(
+                "SELECT 1 FROM reach WHERE root = ? AND manifest = ?", (root, node_id)
+            ).fetchone()
+        return row is not None
+
+    def _put_manifests(
+        self, db: sqlite3.Connection, root: bytes, nodes: Iterable[tuple[bytes, bytes]]
+    ) -> None:
+        if db.execute("SELECT 1 FROM roots WHERE id = ?", (root,)).fetchone() is None:
+            raise NotFound(f"nothing known under the content id {root.hex()[:16]}")
+        for node_id, data in nodes:
+            db.execute("INSERT OR IGNORE INTO manifests VALUES (?, ?)", (node_id, data))
+            db.execute("INSERT OR IGNORE INTO reach VALUES (?, ?)", (root, node_id))
+
+    # -- roots --
+
+    def add_root(
+        self,
+        root: bytes,
+        kind: Kind,
+        name: str,
+        *,
+        files: int,
+        size: int,
+        path: Path | None = None,
+        nodes: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """Add a root with its place and manifests, all or none; adds to what is known of it already.
+
+        From here until `forget_root`, its manifests and every known file at or under `path` are kept.
+        """
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO roots VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET name = excluded.name, files = excluded.files, bytes = excluded.bytes",
+                (root, int(kind), name, files, size, time.time()),
+            )
+            if path is not None:
+                db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (root, os.fsencode(path)))
+            self._put_manifests(db, root, nodes)
+
+    def roots(self) -> list[Root]:
+        """Every root, oldest first."""
+        with self._read() as db:
+            places: dict[bytes, list[Path]] = {}
+            for root, path in db.execute("SELECT root, path FROM places"):
+                places.setdefault(root, []).append(Path(os.fsdecode(path)))
+            rows = db.execute(
+                "SELECT id, kind, name, files, bytes, created FROM roots ORDER BY created, id"
+            ).fetchall()
+        return [Root(row[0], Kind(row[1]), *row[2:6], paths=tuple(places.get(row[0], ()))) for row in rows]
+
+    def root(self, root: bytes) -> Root | None:
+        """One root, or None."""
+        return next((found for found in self.roots() if found.id == root), None)
+
+    def forget_root(self, root: bytes) -> bool:
+        """No longer keep a root; False when it was not known. `collect_garbage` frees what belonged to it alone."""
+        with self._write() as db:
+            return db.execute("DELETE FROM roots WHERE id = ?", (root,)).rowcount > 0
+
+    # -- files and chunks --
+
+    def add_locations(self, files: Sequence[KnownFile]) -> None:
+        """Record where chunks lie; what was known of these paths before is replaced. All or none."""
+        by_path = {os.fsencode(file.path): file for file in files}
+        with self._write() as db:
+            numbers: dict[bytes, int] = {}
+            known = _in_batches(db, "SELECT id, path, chunks FROM files WHERE path IN ({})", list(by_path))
+            for number, path, chunks in list(known):
+                _remove_file(db, number, chunks)
+                numbers[path] = number
+            next_id = (db.execute("SELECT max(id) FROM files").fetchone()[0] or 0) + 1
+            next_id = max(next_id, max(numbers.values(), default=0) + 1)
+            file_rows: list[tuple[object, ...]] = []
+            locations: list[tuple[object, ...]] = []
+            for path, file in by_path.items():
+                number = numbers.get(path) or next_id
+                next_id += number == next_id
+                row = (number, path, file.size, file.mtime_ns, file.inode, file.device, 0, file.chunks)
+                file_rows.append(row)
+                offset = 0
+                for digest, size in manifests.CHUNK.iter_unpack(file.chunks):
+                    locations.append((digest, number, offset, size))
+                    offset += size
+            _insert(db, "files", file_rows)
+            locations.sort()  # neighbours in the index one after another
+            _insert(db, "locations", locations)
+
+    def known_files(self, paths: Sequence[str]) -> dict[str, KnownFile]:
+        """What is known of these paths; files that turned out changed are left out."""
+        query = (
+            "SELECT path, size, mtime_ns, inode, device, chunks FROM files WHERE changed = 0 AND path IN ({})"
+        )
+        with self._read() as db:
+            rows = _in_batches(db, query, [os.fsencode(path) for path in paths])
+            files = [KnownFile(os.fsdecode(path), *rest) for path, *rest in rows]
+        return {file.path: file for file in files}
+
+    def read_chunks(self, wanted: Sequence[Chunk]) -> Iterator[bytes | ChunkUnavailable]:
+        """Yield, for each (hash, size) in order, its bytes with the hash checked, or why there are none."""
+        reader = ChunkReader(self._other_places, self._mark_changed)
+        try:
+            for at in range(0, len(wanted), QUERY_ITEMS_MAX):
+                batch = wanted[at : at + QUERY_ITEMS_MAX]
+                places = self._places([digest for digest, _ in batch])
+                for digest, size in batch:
+                    yield reader.read(digest, size, places.get(digest))
+        finally:
+            reader.close()
+
+    def changed_files(self, root: bytes) -> list[Path]:
+        """Files of a root that turned out changed, gone or unreadable since they were read, in order."""
+        changed: set[bytes] = set()
+        with self._read() as db:
+            for (place,) in db.execute("SELECT path FROM places WHERE root = ?", (root,)).fetchall():
+                changed.update(
+                    path
+                    for (path,) in db.execute(
+                        "SELECT path FROM files WHERE changed AND (path = ? OR (path > ? AND path < ?))",
+                        _under(place),
+                    )
+                )
+        return [Path(os.fsdecode(path)) for path in sorted(changed)]
+
+    def _places(self, digests: list[bytes]) -> dict[bytes, Location]:
+        """One place for each hash: in the file known longest, an unchanged one if there is any."""
+        with self._read() as db:
+            rows = db.execute(
+                "SELECT l.hash, min(l.file + (f.changed << 62)), l.file, l.offset, l.size, f.size, f.path FROM locations l "
+                f"JOIN files f ON f.id = l.file WHERE l.hash IN ({_marks(len(digests))}) GROUP BY l.hash",
+                digests,
+            ).fetchall()
+        return {row[0]: row[2:] for row in rows}
+
+    def _other_places(self, digest: bytes, tried_file: int) -> list[Location]:
+        with self._read() as db:
+            return db.execute(
+                "SELECT l.file, l.offset, l.size, f.size, f.path FROM locations l JOIN files f ON f.id = l.file "
+                "WHERE l.hash = ? AND l.file != ? ORDER BY f.changed, l.file LIMIT ?",
+                (digest, tried_file, OTHER_PLACES_MAX),
+            ).fetchall()
+
+    def _mark_changed(self, file: int) -> None:
+        with self._write() as db:
+            db.execute("UPDATE files SET changed = 1 WHERE id = ? AND NOT changed", (file,))
+
+    # -- keeping house --
+
+    def usage(self) -> Usage:
+        """What the store holds; reads the whole index, about a second per million chunks."""
+        with self._read() as db:
+            count = {
+                t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0]
+                for t in ("roots", "files", "manifests")
+            }
+            chunks, unique, referenced = db.execute(
+                "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(total), 0) FROM "
+                "(SELECT min(size) AS size, sum(size) AS total FROM locations GROUP BY hash)"
+            ).fetchone()
+        size = sum(_size_of(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm"))
+        return Usage(size, count["roots"], count["files"], chunks, referenced, unique, count["manifests"])
+
+    @contextmanager
+    def holding(self, path: Path) -> Iterator[None]:
+        """While this lasts, garbage collection leaves files at and under `path` alone: an import has no root yet."""
+        held = os.fsencode(path)
+        with self._guard:
+            self._held.append(held)
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._held.remove(held)
+
+    def collect_garbage(self) -> Collected:
+        """Remove what no root needs, in short transactions; it may run beside everything else."""
+        removed = {"manifests": 0, "files": 0, "locations": 0}
+        for file in self._garbage_files():
+            with self._write() as db:
+                self._remove_files(db, file, removed)
+        while True:
+            with self._write() as db:
+                count = db.execute(
+                    "DELETE FROM manifests WHERE id IN (SELECT id FROM manifests WHERE NOT EXISTS "
+                    "(SELECT 1 FROM reach WHERE manifest = id) LIMIT ?)",
+                    (GARBAGE_ROWS_MAX,),
+                ).rowcount
+            removed["manifests"] += count
+            if count < GARBAGE_ROWS_MAX:
+                break
+        with self._guard:
+            self._leaves.clear()
+            self._leaf_chunks = 0
+        with self._writing, self._translated():
+            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        return Collected(**removed)
+
+    def _garbage_files(self) -> Iterator[list[tuple[int, bytes]]]:
+        """Batches of files outside every place, from one walk in the order of paths."""
+        last = b""
+        while True:
+            with self._read() as db:
+                places = self._kept_places(db)
+                rows = db.execute(
+                    "SELECT id, path FROM files WHERE path > ? ORDER BY path LIMIT ?",
+                    (last, GARBAGE_ROWS_MAX),
+                ).fetchall()
+            if not rows:
+                return
+            last = rows[-1][1]
+            garbage = [row for row in rows if not _covered(row[1], places)]
+            if garbage:
+                yield garbage
+
+    def _remove_files(
+        self, db: sqlite3.Connection, files: list[tuple[int, bytes]], removed: dict[str, int]
+    ) -> None:
+        places = self._kept_places(db)  # again, now that nobody else writes
+        for number, path in files:
+            row = db.execute("SELECT chunks FROM files WHERE id = ? AND path = ?", (number, path)).fetchone()
+            if row is not None and not _covered(path, places):
+                removed["locations"] += _remove_file(db, number, row[0])
+                removed["files"] += 1
+
+    def _kept_places(self, db: sqlite3.Connection) -> set[bytes]:
+        with self._guard:
+            held = set(self._held)
+        return held | {path for (path,) in db.execute("SELECT path FROM places")}
+
+    # -- connections --
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise schema.translate(error, self.path) from error
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._writing, self._translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with self._translated():
+            with self._guard:
+                if self._closed:
+                    raise sqlite3.ProgrammingError("it is closed")
+                db = self._idle.pop() if self._idle else None
+            if db is None:
+                db = schema.connect(self.path)
+            try:
+                yield db
+            finally:
+                with self._guard:
+                    keep = not self._closed and len(self._idle) < READERS_IDLE_MAX
+                    if keep:
+                        self._idle.append(db)
+                if not keep:
+                    db.close()
+
+
+def _in_batches(db: sqlite3.Connection, query: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+    for at in range(0, len(values), QUERY_ITEMS_MAX):
+        part = values[at : at + QUERY_ITEMS_MAX]
+        yield from db.execute(query.format(_marks(len(part))), part)
+
+
+def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert many rows, a hundred by statement: each step of a statement gives the interpreter lock away and waits for it."""
+    if not rows:
+        return
+    one = f"({_marks(len(rows[0]))})"
+    whole = len(rows) - len(rows) % INSERT_ROWS
+    many = f"INSERT INTO {table} VALUES {','.join([one] * INSERT_ROWS)}"  # noqa: S608
+    for at in range(0, whole, INSERT_ROWS):
+        db.execute(many, [value for row in rows[at : at + INSERT_ROWS] for value in row])
+    db.executemany(f"INSERT INTO {table} VALUES {one}", rows[whole:])  # noqa: S608
+
+
+def _remove_file(db: sqlite3.Connection, number: int, chunks: bytes) -> int:
+    """Remove a file with its locations; returns how many those were."""
+    keys = []
+    offset = 0
+    for digest, size in manifests.CHUNK.iter_unpack(chunks):
+        keys.append((digest, number, offset))
+        offset += size
+    count = db.executemany("DELETE FROM locations WHERE hash = ? AND file = ? AND offset = ?", keys).rowcount
+    db.execute("DELETE FROM files WHERE id = ?", (number,))
+    return max(count, 0)
+
+
+def _marks(count: int) -> str:
+    return ",".join("?" * count)
+
+
+def _under(place: bytes) -> tuple[bytes, bytes, bytes]:
+    """A path itself, and the bounds between which everything under it sorts."""
+    folder = place.rstrip(b"/")
+    return place, folder + b"/", folder + b"0"
+
+
+def _covered(path: bytes, places: set[bytes]) -> bool:
+    """Whether `path` or a folder above it is one of `places`."""
+    if path in places:
+        return True
+    at = path.rfind(b"/")
+    while at > 0:
+        if path[:at] in places:
+            return True
+        at = path.rfind(b"/", 0, at)
+    return b"/" in places
+
+
+def _size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
