@@ -9,11 +9,14 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from coterie.errors import CoterieError, LimitExceeded, UsageError
-from coterie.machine import CancelTimer, Machine, PeerDown, Send, SetTimer, TimerFired
+from coterie.errors import CloseCode, CoterieError, LimitExceeded, UsageError
+from coterie.identity import PeerId
+from coterie.machine import CancelTimer, Machine, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
+from coterie.net import Connection, Endpoint, Stream
+from coterie.wire import Protocol
 
 EVENTS_MAX = 10_000  # waiting events; guess: far above what one turn of any core feeds back
 EVENTS_PER_TURN_MAX = 1_000  # handled before other tasks of the loop get their turn; guess: some milliseconds
@@ -268,3 +271,94 @@ class Driver:
                 del self._outboxes[peer]
             else:
                 self._drop(peer)
+
+
+class NetDriver:
+    """A core whose peers are nodes: runs it over an `Endpoint`, speaking one protocol.
+
+    Each side sends on a stream of its own, opened by its first message and kept; what arrives on the other
+    side's stream is `Received`. Every connection of the endpoint is `PeerUp`, its end `PeerDown`. A message to a
+    peer without a connection dials first; when that fails the core gets `PeerDown`.
+
+    Args:
+        core: the machine; its peers are `PeerId`s, its messages are of `protocol`.
+        endpoint: started already, or started later.
+        protocol: typed kinds only: bulk bytes do not pass through cores.
+        on_output: see `Driver`.
+        addresses: where a peer may be dialled, for peers that the endpoint has not met.
+        strangers: whether peers that the guard does not know may speak to this core.
+        driver_options: further options of `Driver`, for its clock and bounds.
+    """
+
+    def __init__(
+        self,
+        core: Machine,
+        endpoint: Endpoint,
+        protocol: Protocol,
+        *,
+        on_output: Handler | Mapping[type, Handler],
+        addresses: Callable[[PeerId], Sequence[str]] = lambda peer: (),
+        strangers: bool = False,
+        **driver_options: Any,
+    ) -> None:
+        if protocol.bulk_kinds:
+            raise UsageError(f"{protocol.name} has bulk kinds, and bulk bytes do not pass through cores")
+        self._endpoint = endpoint
+        self._protocol = protocol
+        self._addresses = addresses
+        self._streams: dict[Hashable, Stream] = {}
+        self._driver = Driver(core, send=self._send, on_output=on_output, **driver_options)
+        endpoint.register(protocol, self._receive, strangers=strangers)
+        endpoint.watch(up=self._up, down=self._down)
+        for connection in endpoint.connections:
+            self._up(connection)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the core has stopped."""
+        return self._driver.is_closed
+
+    def feed(self, event: Any) -> None:
+        """See `Driver.feed`."""
+        self._driver.feed(event)
+
+    async def flush(self) -> None:
+        """See `Driver.flush`."""
+        await self._driver.flush()
+
+    async def close(self) -> None:
+        """Stop the core and end its streams. Raises what the core raised before."""
+        self._driver.close()
+        streams, self._streams = list(self._streams.values()), {}
+        for stream in streams:
+            await stream.reset(CloseCode.SHUTDOWN)
+        await self._driver.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """See `Driver.wait_closed`."""
+        await self._driver.wait_closed()
+
+    async def _send(self, peer: Hashable, message: Any) -> None:
+        if not isinstance(peer, PeerId):
+            raise UsageError(f"a core over a network sends to PeerIds, not to {peer!r}")
+        stream = self._streams.get(peer)
+        if stream is None:
+            connection = await self._endpoint.connect(peer, self._addresses(peer))
+            stream = self._streams[peer] = await connection.open_stream(self._protocol)
+        try:
+            await stream.send(message)
+        except BaseException:  # a cancelled send too: half a message may be on its way
+            self._streams.pop(peer, None)
+            await stream.reset()
+            raise
+
+    async def _receive(self, stream: Stream) -> None:
+        while (message := await stream.receive()) is not None:
+            self._driver.feed(Received(stream.peer, message))
+
+    def _up(self, connection: Connection) -> None:
+        self._driver.feed(PeerUp(connection.peer))
+
+    def _down(self, connection: Connection) -> None:
+        self._streams.pop(connection.peer, None)
+        self._driver.feed(PeerDown(connection.peer, "disconnected"))
