@@ -84,9 +84,8 @@ def main() -> None:
             refused.append(f"{name} {package.version}: {licence or 'no licence stated'}")
     if refused:
         sys.exit("not permissive, so not to be depended on:\n  " + "\n  ".join(refused))
-    print(
-        f"licences: {len(runtime)} runtime packages, {len(everything) - len(runtime)} more for development: permissive"
-    )
+    tools = len(everything) - len(runtime)
+    print(f"licences: {len(runtime)} runtime and {tools} development packages, all permissive")
 
 
 if __name__ == "__main__":

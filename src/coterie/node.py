@@ -1,7 +1,7 @@
 """The composition root: the only place where keys, network, store and apps are put together.
 
-    async with Node.open("home-of-anna") as node:
-        shared = await node.files.share("photos")
+async with Node.open("home-of-anna") as node:
+    shared = await node.files.share("photos")
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from coterie.apps.app import App, Handler, Service
-from coterie.content import Store
+from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
@@ -58,15 +58,6 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
         for app, facts in self.apps.items():
             lines.append(f"{app:<12} " + ", ".join(f"{value} {key}" for key, value in facts.items()))
         return "\n".join(lines)
-
-
-class Collected(msgspec.Struct, frozen=True):
-    """What a garbage collection removed. `freed` in bytes of the index."""
-
-    manifests: int
-    chunks: int
-    files: int
-    freed: int
 
 
 class Node:
@@ -132,7 +123,9 @@ class Node:
     def service(self, app: str) -> Any:
         """The running service of `app`."""
         if app not in self._services:
-            raise NotFound(f"there is no app '{app}' on this node; it has {', '.join(self._services) or 'none'}")
+            raise NotFound(
+                f"there is no app '{app}' on this node; it has {', '.join(self._services) or 'none'}"
+            )
         return self._services[app]
 
     def status(self) -> NodeStatus:
@@ -149,11 +142,11 @@ class Node:
             uptime_s=round(time.monotonic() - self._since, 1),
         )
 
-    async def usage(self) -> Any:
+    async def usage(self) -> Usage:
         """What the content index and its database take on disk."""
         return await asyncio.to_thread(self.store.usage)
 
-    async def collect_garbage(self) -> Any:
+    async def collect_garbage(self) -> Collected:
         """Remove from the index whatever no share and no transfer needs."""
         return await asyncio.to_thread(self.store.collect_garbage)
 
@@ -163,7 +156,7 @@ class Node:
         elif transport.peer_id != key.peer_id:
             raise UsageError("the transport was bound with another key than the home's")
         self.endpoint = Endpoint(transport)
-        await self.endpoint.start()
+        self.endpoint.start()
 
     async def _bind_quic(self, key: SecretKey) -> Transport:
         """Bind the configured port, else the one used last (tickets name it), else any."""

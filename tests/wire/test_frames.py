@@ -128,7 +128,8 @@ def test_bulk_is_handed_on_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "chosen"), [((1,), (1,), 1), ((1, 2, 3), (2, 1), 2), ((2,), (1,), None), ((1,), (), None)]
+    ("ours", "theirs", "chosen"),
+    [((1,), (1,), 1), ((1, 2, 3), (2, 1), 2), ((2,), (1,), None), ((1,), (), None)],
 )
 def test_the_highest_common_version_wins(ours, theirs, chosen) -> None:
     assert common_version(ours, theirs) == chosen
@@ -140,7 +141,12 @@ def test_greetings_and_headers_have_bounds() -> None:
     for bad in (Hello(bytes(15)), Welcome(bytes(17)), Hello(bytes(16), "x" * 65)):
         with pytest.raises(PeerError):
             check_greeting(bad)
-    for bad in (StreamHeader("", [1]), StreamHeader("x" * 65, [1]), StreamHeader("x", []), StreamHeader("x", [1] * 17)):
+    for bad in (
+        StreamHeader("", [1]),
+        StreamHeader("x" * 65, [1]),
+        StreamHeader("x", []),
+        StreamHeader("x", [1] * 17),
+    ):
         with pytest.raises(PeerError):
             check_header(bad)
 

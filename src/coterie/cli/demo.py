@@ -49,7 +49,9 @@ def run_demo(path: Path | None = None, *, large_bytes: int = LARGE_BYTES) -> int
     with tempfile.TemporaryDirectory(prefix="coterie-demo-") as made:
         room = Path(made)
         large = room / "large.bin"
-        print(f"Two nodes on this machine. Anna shares {folder} and a file of {large_bytes / 1e6:.0f} MB; Ben gets them.")
+        print(
+            f"Two nodes on this machine. Anna shares {folder} and a file of {large_bytes / 1e6:.0f} MB; Ben gets them."
+        )
         _fill(large, large_bytes)
         with _node(room / "anna"):
             rows = [_share_and_get(room, "folder", folder), _share_and_get(room, "large file", large)]
@@ -78,7 +80,9 @@ def _fill(path: Path, size: int) -> None:
             for at in range(0, size, WRITE_BYTES):
                 file.write(secrets.token_bytes(min(WRITE_BYTES, size - at)))
     except OSError as error:
-        raise StorageError(f"the demo needs {3 * size / 1e6:.0f} MB in {path.parent}: {error.strerror}") from error
+        raise StorageError(
+            f"the demo needs {3 * size / 1e6:.0f} MB in {path.parent}: {error.strerror}"
+        ) from error
 
 
 def _coterie(home: Path, *words: str) -> list[str]:
@@ -140,7 +144,9 @@ def _share_and_get(room: Path, what: str, source: Path) -> Row:
 
 def _call(home: Path, *words: str) -> Any:
     """Run a command with --json; its result."""
-    done = subprocess.run(_coterie(home, "--json", *words), capture_output=True, env=_environment(), check=False)
+    done = subprocess.run(
+        _coterie(home, "--json", *words), capture_output=True, env=_environment(), check=False
+    )
     if done.returncode:
         raise CoterieError(f"`coterie {words[0]}` failed: {done.stderr.decode(errors='replace').strip()}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -188,7 +194,9 @@ def _print_table(rows: list[Row]) -> None:
     print(f"\n{'':<12}{'files':>8}{'MB':>10}{'share s':>10}{'get s':>9}{'get MB/s':>10}")
     for row in rows:
         rate = row.size / 1e6 / row.get_s
-        print(f"{row.what:<12}{row.files:>8,}{row.size / 1e6:>10.1f}{row.share_s:>10.2f}{row.get_s:>9.2f}{rate:>10.1f}")
+        print(
+            f"{row.what:<12}{row.files:>8,}{row.size / 1e6:>10.1f}{row.share_s:>10.2f}{row.get_s:>9.2f}{rate:>10.1f}"
+        )
     print()
 
 

@@ -5,6 +5,15 @@ from coterie.content.manifest import Kind
 from coterie.content.reader import ChunkUnavailable
 from coterie.content.scan import Skipped
 from coterie.content.store import Collected, KnownFile, Root, Store, Usage
+from coterie.content.writer import (
+    LargeFile,
+    Partial,
+    Staging,
+    TargetExists,
+    check_space,
+    discard_partial,
+    partials,
+)
 
 __all__ = [
     "ChunkUnavailable",
@@ -14,9 +23,16 @@ __all__ = [
     "Imported",
     "Kind",
     "KnownFile",
+    "LargeFile",
+    "Partial",
     "Root",
     "Skipped",
+    "Staging",
     "Store",
+    "TargetExists",
     "Usage",
+    "check_space",
+    "discard_partial",
     "import_path",
+    "partials",
 ]

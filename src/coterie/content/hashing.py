@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from coterie.content.chunker import CHUNK_BYTES_MIN, READ_AHEAD_BYTES, Cut, cut_range, cut_small, join
+from coterie.content.manifest import pack_chunks
 from coterie.content.scan import FoundFile, Skipped
 
 SEGMENT_BYTES = 32 << 20  # measured: falling in step costs about 0.5 MiB of it
@@ -48,7 +49,9 @@ class _Task:
     bytes: int = 0
 
 
-def read_files(files: Iterable[FoundFile], workers: int, cancel: threading.Event) -> Generator[Read, None, None]:
+def read_files(
+    files: Iterable[FoundFile], workers: int, cancel: threading.Event
+) -> Generator[Read, None, None]:
     """Read all `files` with `workers` threads; results come in order. Ends early once `cancel` is set."""
     reader = _Reader(cancel)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="coterie-import")
@@ -200,6 +203,4 @@ class _Reader:
     def _accept(file: FoundFile, cuts: list[Cut]) -> None:
         if sum(cut.size for cut in cuts) != file.size:
             raise _Changed
-        file.chunks = [(cut.hash, cut.size) for cut in cuts]
-
-
+        file.chunks = pack_chunks([(cut.hash, cut.size) for cut in cuts])

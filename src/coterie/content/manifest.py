@@ -111,7 +111,7 @@ class TreeIndex(msgspec.Struct, frozen=True, array_like=True, tag=4):
 Node = BlobLeaf | BlobIndex | TreeLeaf | TreeIndex
 
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(Node)
+_DECODER: msgspec.msgpack.Decoder[Node] = msgspec.msgpack.Decoder(Node)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from coterie.content.manifest import DEPTH_MAX, TOTAL_MAX, Chunk, LinkEntry
+from coterie.content.manifest import DEPTH_MAX, TOTAL_MAX, LinkEntry
 from coterie.content.names import PARTIAL_PREFIX, name_fault, symlink_allowed
 
 WINDOWS = os.name == "nt"
@@ -21,7 +21,7 @@ class Skipped:
 
 @dataclass(slots=True, eq=False)
 class FoundFile:
-    """A regular file as `stat` saw it; `chunks` follow once it was read."""
+    """A regular file as `stat` saw it; the packed `chunks` follow once it was read."""
 
     folder: str
     name: str
@@ -30,12 +30,12 @@ class FoundFile:
     inode: int
     device: int
     executable: bool
-    chunks: list[Chunk] | None = None
+    chunks: bytes | None = None
 
     @property
     def path(self) -> str:
         """Where it lies."""
-        return os.path.join(self.folder, self.name)
+        return self.folder + os.sep + self.name if self.folder != os.sep else os.sep + self.name
 
     def same(self, status: os.stat_result) -> bool:
         """Whether `status` is still that of the file that was found."""
@@ -77,7 +77,11 @@ def found_file(path: str, status: os.stat_result) -> FoundFile:
 
 
 def scan(
-    path: str, mtime_ns: int, excluded: frozenset[str], skip: Callable[[Skipped], None], check: Callable[[], None]
+    path: str,
+    mtime_ns: int,
+    excluded: frozenset[str],
+    skip: Callable[[Skipped], None],
+    check: Callable[[], None],
 ) -> list[FoundFolder]:
     """Every folder at and under `path`, each before those in it. `check` is called often, and may raise to stop."""
     top = FoundFolder(path, os.path.basename(path), 0, mtime_ns)

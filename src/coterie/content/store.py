@@ -12,10 +12,11 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -27,6 +28,7 @@ from coterie.errors import NotFound
 
 LEAF_CACHE_CHUNKS_MAX = 65_536  # about 10 MB of decoded chunk lists
 READERS_IDLE_MAX = 8  # connections kept for the next reader
+INSERT_ROWS = 100  # of one INSERT: 800 values, below the same bound
 QUERY_ITEMS_MAX = 400  # of one IN (...): below SQLite's old bound of 999 variables
 OTHER_PLACES_MAX = 8  # tried for one chunk when the first place fails
 GARBAGE_ROWS_MAX = 20_000  # deleted in one transaction, so that a writer waits little
@@ -34,14 +36,14 @@ GARBAGE_ROWS_MAX = 20_000  # deleted in one transaction, so that a writer waits 
 
 @dataclass(slots=True)
 class KnownFile:
-    """A file as it was when it was read, and its chunks in order from offset 0."""
+    """A file as it was when it was read; `chunks` is the packed list (`manifest.pack_chunks`) of all its chunks."""
 
     path: str
     size: int
     mtime_ns: int
     inode: int
     device: int
-    chunks: list[Chunk] = field(default_factory=list)
+    chunks: bytes
 
 
 class Root(msgspec.Struct, frozen=True):
@@ -107,7 +109,7 @@ class Store:
                 db.close()
             self._idle.clear()
 
-    # -- manifests ---------------------------------------------------------------------------------------------
+    # -- manifests --
 
     def manifest(self, node_id: bytes) -> bytes | None:
         """The bytes of a manifest node, or None."""
@@ -150,17 +152,21 @@ class Store:
     def in_root(self, root: bytes, node_id: bytes) -> bool:
         """Whether the manifest belongs to the root: who may read the one may read the other."""
         with self._read() as db:
-            row = db.execute("SELECT 1 FROM reach WHERE root = ? AND manifest = ?", (root, node_id)).fetchone()
+            row = db.execute(
+                "SELECT 1 FROM reach WHERE root = ? AND manifest = ?", (root, node_id)
+            ).fetchone()
         return row is not None
 
-    def _put_manifests(self, db: sqlite3.Connection, root: bytes, nodes: Iterable[tuple[bytes, bytes]]) -> None:
+    def _put_manifests(
+        self, db: sqlite3.Connection, root: bytes, nodes: Iterable[tuple[bytes, bytes]]
+    ) -> None:
         if db.execute("SELECT 1 FROM roots WHERE id = ?", (root,)).fetchone() is None:
             raise NotFound(f"nothing known under the content id {root.hex()[:16]}")
         for node_id, data in nodes:
             db.execute("INSERT OR IGNORE INTO manifests VALUES (?, ?)", (node_id, data))
             db.execute("INSERT OR IGNORE INTO reach VALUES (?, ?)", (root, node_id))
 
-    # -- roots -------------------------------------------------------------------------------------------------
+    # -- roots --
 
     def add_root(
         self,
@@ -193,8 +199,10 @@ class Store:
             places: dict[bytes, list[Path]] = {}
             for root, path in db.execute("SELECT root, path FROM places"):
                 places.setdefault(root, []).append(Path(os.fsdecode(path)))
-            rows = db.execute("SELECT id, kind, name, files, bytes, created FROM roots ORDER BY created, id").fetchall()
-        return [Root(row[0], Kind(row[1]), *row[2:], tuple(places.get(row[0], ()))) for row in rows]
+            rows = db.execute(
+                "SELECT id, kind, name, files, bytes, created FROM roots ORDER BY created, id"
+            ).fetchall()
+        return [Root(row[0], Kind(row[1]), *row[2:6], paths=tuple(places.get(row[0], ()))) for row in rows]
 
     def root(self, root: bytes) -> Root | None:
         """One root, or None."""
@@ -205,59 +213,43 @@ class Store:
         with self._write() as db:
             return db.execute("DELETE FROM roots WHERE id = ?", (root,)).rowcount > 0
 
-    # -- files and chunks --------------------------------------------------------------------------------------
+    # -- files and chunks --
 
     def add_locations(self, files: Sequence[KnownFile]) -> None:
         """Record where chunks lie; what was known of these paths before is replaced. All or none."""
+        by_path = {os.fsencode(file.path): file for file in files}
         with self._write() as db:
-            known = dict(
-                self._in_batches(db, "SELECT path, id FROM files WHERE path IN ({})", [os.fsencode(f.path) for f in files])
-            )
+            numbers: dict[bytes, int] = {}
+            known = _in_batches(db, "SELECT id, path, chunks FROM files WHERE path IN ({})", list(by_path))
+            for number, path, chunks in list(known):
+                _remove_file(db, number, chunks)
+                numbers[path] = number
             next_id = (db.execute("SELECT max(id) FROM files").fetchone()[0] or 0) + 1
-            file_rows = []
-            locations = []
-            for file in files:
-                path = os.fsencode(file.path)
-                number = known.get(path)
-                if number is None:
-                    number = known[path] = next_id
-                    next_id += 1
-                else:
-                    db.execute("DELETE FROM locations WHERE file = ?", (number,))
-                file_rows.append((number, path, file.size, file.mtime_ns, file.inode, file.device))
+            next_id = max(next_id, max(numbers.values(), default=0) + 1)
+            file_rows: list[tuple[object, ...]] = []
+            locations: list[tuple[object, ...]] = []
+            for path, file in by_path.items():
+                number = numbers.get(path) or next_id
+                next_id += number == next_id
+                row = (number, path, file.size, file.mtime_ns, file.inode, file.device, 0, file.chunks)
+                file_rows.append(row)
                 offset = 0
-                for digest, size in file.chunks:
+                for digest, size in manifests.CHUNK.iter_unpack(file.chunks):
                     locations.append((digest, number, offset, size))
                     offset += size
-            db.executemany(
-                "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (id) DO UPDATE SET size = excluded.size, "
-                "mtime_ns = excluded.mtime_ns, inode = excluded.inode, device = excluded.device, changed = 0",
-                file_rows,
-            )
+            _insert(db, "files", file_rows)
             locations.sort()  # neighbours in the index one after another
-            db.executemany("INSERT OR REPLACE INTO locations VALUES (?, ?, ?, ?)", locations)
+            _insert(db, "locations", locations)
 
     def known_files(self, paths: Sequence[str]) -> dict[str, KnownFile]:
-        """What is known of these paths, with their chunks; files that turned out changed are left out."""
-        found: dict[int, KnownFile] = {}
+        """What is known of these paths; files that turned out changed are left out."""
+        query = (
+            "SELECT path, size, mtime_ns, inode, device, chunks FROM files WHERE changed = 0 AND path IN ({})"
+        )
         with self._read() as db:
-            rows = self._in_batches(
-                db,
-                "SELECT id, path, size, mtime_ns, inode, device FROM files WHERE changed = 0 AND path IN ({})",
-                [os.fsencode(path) for path in paths],
-            )
-            for number, path, *stat in rows:
-                found[number] = KnownFile(os.fsdecode(path), *stat)
-            chunks = self._in_batches(
-                db,
-                "SELECT file, hash, size FROM locations INDEXED BY locations_of_file WHERE file IN ({}) "
-                "ORDER BY file, offset",
-                list(found),
-            )
-            for number, digest, size in chunks:
-                found[number].chunks.append((digest, size))
-        whole = (file for file in found.values() if sum(size for _, size in file.chunks) == file.size)
-        return {file.path: file for file in whole}
+            rows = _in_batches(db, query, [os.fsencode(path) for path in paths])
+            files = [KnownFile(os.fsdecode(path), *rest) for path, *rest in rows]
+        return {file.path: file for file in files}
 
     def read_chunks(self, wanted: Sequence[Chunk]) -> Iterator[bytes | ChunkUnavailable]:
         """Yield, for each (hash, size) in order, its bytes with the hash checked, or why there are none."""
@@ -279,7 +271,8 @@ class Store:
                 changed.update(
                     path
                     for (path,) in db.execute(
-                        "SELECT path FROM files WHERE changed AND (path = ? OR (path > ? AND path < ?))", _under(place)
+                        "SELECT path FROM files WHERE changed AND (path = ? OR (path > ? AND path < ?))",
+                        _under(place),
                     )
                 )
         return [Path(os.fsdecode(path)) for path in sorted(changed)]
@@ -289,7 +282,7 @@ class Store:
         with self._read() as db:
             rows = db.execute(
                 "SELECT l.hash, min(l.file + (f.changed << 62)), l.file, l.offset, l.size, f.size, f.path FROM locations l "
-                f"JOIN files f ON f.id = l.file WHERE l.hash IN ({_marks(len(digests))}) GROUP BY l.hash",  # noqa: S608
+                f"JOIN files f ON f.id = l.file WHERE l.hash IN ({_marks(len(digests))}) GROUP BY l.hash",
                 digests,
             ).fetchall()
         return {row[0]: row[2:] for row in rows}
@@ -306,12 +299,15 @@ class Store:
         with self._write() as db:
             db.execute("UPDATE files SET changed = 1 WHERE id = ? AND NOT changed", (file,))
 
-    # -- keeping house -----------------------------------------------------------------------------------------
+    # -- keeping house --
 
     def usage(self) -> Usage:
         """What the store holds; reads the whole index, about a second per million chunks."""
         with self._read() as db:
-            count = {t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("roots", "files", "manifests")}  # noqa: S608
+            count = {
+                t: db.execute(f"SELECT count(*) FROM {t}").fetchone()[0]
+                for t in ("roots", "files", "manifests")
+            }
             chunks, unique, referenced = db.execute(
                 "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(total), 0) FROM "
                 "(SELECT min(size) AS size, sum(size) AS total FROM locations GROUP BY hash)"
@@ -362,7 +358,8 @@ class Store:
             with self._read() as db:
                 places = self._kept_places(db)
                 rows = db.execute(
-                    "SELECT id, path FROM files WHERE path > ? ORDER BY path LIMIT ?", (last, GARBAGE_ROWS_MAX)
+                    "SELECT id, path FROM files WHERE path > ? ORDER BY path LIMIT ?",
+                    (last, GARBAGE_ROWS_MAX),
                 ).fetchall()
             if not rows:
                 return
@@ -371,18 +368,22 @@ class Store:
             if garbage:
                 yield garbage
 
-    def _remove_files(self, db: sqlite3.Connection, files: list[tuple[int, bytes]], removed: dict[str, int]) -> None:
+    def _remove_files(
+        self, db: sqlite3.Connection, files: list[tuple[int, bytes]], removed: dict[str, int]
+    ) -> None:
         places = self._kept_places(db)  # again, now that nobody else writes
-        numbers = [(number,) for number, path in files if not _covered(path, places)]
-        removed["locations"] += db.executemany("DELETE FROM locations WHERE file = ?", numbers).rowcount
-        removed["files"] += db.executemany("DELETE FROM files WHERE id = ?", numbers).rowcount
+        for number, path in files:
+            row = db.execute("SELECT chunks FROM files WHERE id = ? AND path = ?", (number, path)).fetchone()
+            if row is not None and not _covered(path, places):
+                removed["locations"] += _remove_file(db, number, row[0])
+                removed["files"] += 1
 
     def _kept_places(self, db: sqlite3.Connection) -> set[bytes]:
         with self._guard:
             held = set(self._held)
         return held | {path for (path,) in db.execute("SELECT path FROM places")}
 
-    # -- connections -------------------------------------------------------------------------------------------
+    # -- connections --
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -422,11 +423,35 @@ class Store:
                 if not keep:
                     db.close()
 
-    @staticmethod
-    def _in_batches(db: sqlite3.Connection, query: str, values: Sequence[object]) -> Iterator[tuple]:
-        for at in range(0, len(values), QUERY_ITEMS_MAX):
-            part = values[at : at + QUERY_ITEMS_MAX]
-            yield from db.execute(query.format(_marks(len(part))), part)
+
+def _in_batches(db: sqlite3.Connection, query: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+    for at in range(0, len(values), QUERY_ITEMS_MAX):
+        part = values[at : at + QUERY_ITEMS_MAX]
+        yield from db.execute(query.format(_marks(len(part))), part)
+
+
+def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Insert many rows, a hundred by statement: each step of a statement gives the interpreter lock away and waits for it."""
+    if not rows:
+        return
+    one = f"({_marks(len(rows[0]))})"
+    whole = len(rows) - len(rows) % INSERT_ROWS
+    many = f"INSERT INTO {table} VALUES {','.join([one] * INSERT_ROWS)}"  # noqa: S608
+    for at in range(0, whole, INSERT_ROWS):
+        db.execute(many, [value for row in rows[at : at + INSERT_ROWS] for value in row])
+    db.executemany(f"INSERT INTO {table} VALUES {one}", rows[whole:])  # noqa: S608
+
+
+def _remove_file(db: sqlite3.Connection, number: int, chunks: bytes) -> int:
+    """Remove a file with its locations; returns how many those were."""
+    keys = []
+    offset = 0
+    for digest, size in manifests.CHUNK.iter_unpack(chunks):
+        keys.append((digest, number, offset))
+        offset += size
+    count = db.executemany("DELETE FROM locations WHERE hash = ? AND file = ? AND offset = ?", keys).rowcount
+    db.execute("DELETE FROM files WHERE id = ?", (number,))
+    return max(count, 0)
 
 
 def _marks(count: int) -> str:

@@ -59,7 +59,9 @@ class PeerId(bytes):
         try:
             return cls(bytes(known.to_entropy(words)))
         except ValueError:
-            raise UsageError("a word of this peer id is wrong or out of order: the checksum does not fit") from None
+            raise UsageError(
+                "a word of this peer id is wrong or out of order: the checksum does not fit"
+            ) from None
 
     @property
     def short(self) -> str:

@@ -143,4 +143,6 @@ class FrameDecoder:
         if length < 1:
             raise PeerError("an empty frame")
         if length > self._frame_bytes_max:
-            raise PeerError(f"a frame of {length} bytes is over the limit of {self._frame_bytes_max}", CloseCode.LIMIT)
+            raise PeerError(
+                f"a frame of {length} bytes is over the limit of {self._frame_bytes_max}", CloseCode.LIMIT
+            )

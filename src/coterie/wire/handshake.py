@@ -63,7 +63,10 @@ def check_greeting(greeting: Hello | Welcome) -> None:
 
 def check_header(header: StreamHeader) -> None:
     """Raise `PeerError` unless the header is within its bounds."""
-    if not 0 < len(header.protocol) <= PROTOCOL_NAME_CHARS_MAX or not 0 < len(header.versions) <= VERSIONS_MAX:
+    if (
+        not 0 < len(header.protocol) <= PROTOCOL_NAME_CHARS_MAX
+        or not 0 < len(header.versions) <= VERSIONS_MAX
+    ):
         raise PeerError("a malformed stream header")
 
 

@@ -85,7 +85,9 @@ def _payload(compact: str) -> bytes:
         raise UsageError(f"this is not a coterie ticket: it has over {TEXT_CHARS_MAX} characters")
     for at, char in enumerate(digits):
         if char not in "abcdefghijklmnopqrstuvwxyz234567":
-            raise UsageError(f"the ticket is mistyped: '{char}' at character {len(PREFIX) + at + 1} cannot be in one")
+            raise UsageError(
+                f"the ticket is mistyped: '{char}' at character {len(PREFIX) + at + 1} cannot be in one"
+            )
     raw = _decode(digits)
     if len(raw) < _HEAD.size:
         raise UsageError("the ticket is truncated: only its beginning is here")
@@ -100,7 +102,9 @@ def _payload(compact: str) -> bytes:
     if checksum != _checksum(payload) or _encode(raw) != digits:
         raise UsageError("the ticket is mistyped: its checksum does not fit; copy it again")
     if version != VERSION:
-        raise UsageError(f"the ticket is of version {version}, this coterie reads version {VERSION}; update coterie")
+        raise UsageError(
+            f"the ticket is of version {version}, this coterie reads version {VERSION}; update coterie"
+        )
     return payload[_HEAD.size :]
 
 
@@ -135,7 +139,9 @@ def _parse_body(body: bytes) -> Ticket:
     try:
         named = TicketKind(kind)
     except ValueError:
-        raise UsageError(f"the ticket is for something this coterie does not know (kind {kind}); update it") from None
+        raise UsageError(
+            f"the ticket is for something this coterie does not know (kind {kind}); update it"
+        ) from None
     return Ticket(named, PeerId(peer), content_id, secret, tuple(addresses))
 
 

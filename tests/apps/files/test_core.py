@@ -52,7 +52,9 @@ class Peer:
                 case CancelTimer("stall"):
                     self.timer = None
         under_way = sum(
-            sum(self.tree.nodes[m.manifest][0][m.first : m.first + m.count]) for m in self.asked if isinstance(m, GetChunks)
+            sum(self.tree.nodes[m.manifest][0][m.first : m.first + m.count])
+            for m in self.asked
+            if isinstance(m, GetChunks)
         )
         self.most_under_way = max(self.most_under_way, under_way)
 
@@ -65,7 +67,9 @@ class Peer:
             runs = [c.Run(i, (sizes[i],)) for i in range(len(sizes)) if i not in have] if have else []
             if not have and sizes:
                 runs = [c.Run(0, sizes)]
-            self.feed(c.Prepared(work.manifest, None, tuple(runs), tuple((child, None) for child in children)))
+            self.feed(
+                c.Prepared(work.manifest, None, tuple(runs), tuple((child, None) for child in children))
+            )
             return True
         if not self.asked:
             return False
@@ -95,7 +99,10 @@ def trees(draw: st.DrawFn) -> Tree:
     nodes = {}
     for i, name in enumerate(names):
         children = tuple(n for j, n in enumerate(names[i + 1 :], i + 1) if (j - 1) // 3 == i)
-        nodes[name] = (tuple(rng.choice([1, 1000, 160_000, 524_288]) for _ in range(rng.randint(0, 40))), children)
+        nodes[name] = (
+            tuple(rng.choice([1, 1000, 160_000, 524_288]) for _ in range(rng.randint(0, 40))),
+            children,
+        )
     return Tree(nodes)
 
 

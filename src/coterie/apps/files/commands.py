@@ -50,7 +50,7 @@ async def shares(files: "FilesService") -> list[ShareLine]:
 @command(
     "ticket",
     "target",
-    asks={"target_exists": ON_EXISTING},
+    asks={"exists": ON_EXISTING},
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
 )
 async def get(
@@ -124,7 +124,10 @@ async def _with_progress(
         newest[:] = [step]
         fresh.set()
 
-    task = asyncio.ensure_future(work(lambda step: loop.call_soon_threadsafe(put, step) and None))
+    def tell(step: Progress) -> None:
+        loop.call_soon_threadsafe(put, step)
+
+    task = asyncio.ensure_future(work(tell))
     try:
         while not task.done():
             waiter = asyncio.ensure_future(fresh.wait())

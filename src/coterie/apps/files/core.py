@@ -235,7 +235,9 @@ class FetchCore:
             self._runs_bytes -= size
             self._under_way_bytes += size
             self._under_way.append(request)
-            outputs += self._ask(request.place, GetChunks(request.manifest, request.first, len(request.sizes)))
+            outputs += self._ask(
+                request.place, GetChunks(request.manifest, request.first, len(request.sizes))
+            )
         if not self._waits:
             outputs.append(CancelTimer("stall"))
         elif progressed or idle:

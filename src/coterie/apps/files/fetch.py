@@ -19,7 +19,17 @@ from coterie.apps.files.core import (
     FetchCore,
     Prepare,
 )
-from coterie.apps.files.messages import CHUNK, MANIFEST, PROTOCOL, ChunkUnavailable, GetManifest, NoManifest, Open, Opened, Refused
+from coterie.apps.files.messages import (
+    CHUNK,
+    MANIFEST,
+    PROTOCOL,
+    ChunkUnavailable,
+    GetManifest,
+    NoManifest,
+    Open,
+    Opened,
+    Refused,
+)
 from coterie.apps.files.receive import Answer, Receiver
 from coterie.driver import Driver
 from coterie.errors import CloseCode, NotFound, PeerError, TransportError
@@ -44,6 +54,9 @@ async def open_share(connection: Connection, ticket: Ticket) -> tuple[Stream, Op
     try:
         await stream.send(Open(ticket.content_id, ticket.secret))
         reply = await stream.receive(OPENED_S)
+    except TimeoutError:
+        await _give_up(stream)
+        raise TransportError(f"{ticket.peer.short} is connected but does not answer") from None
     except BaseException:
         await _give_up(stream)
         raise
@@ -72,13 +85,13 @@ class Fetch:
         self._driver = Driver(self._core, send=self._send, on_output=self._on_output)
         self._stream: Stream | None = None
         self._asked: deque[list[Any]] = deque()  # [place, request, answers still to come]
-        self._threads = ThreadPoolExecutor(2, "coterie-receive")  # one prepares, one writes
+        self._threads = ThreadPoolExecutor(1, "coterie-receive")  # the receiver belongs to one thread
         self._batches: asyncio.Queue[list[Answer] | None] = asyncio.Queue(BATCHES_AHEAD_MAX)
         self._storing = False
         self._nodes: asyncio.Queue[Prepare] = asyncio.Queue()  # bounded by the core's MANIFESTS_AHEAD_MAX
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._preparer = asyncio.ensure_future(self._prepare_nodes())
-        self._driver.feed(Begin(ticket.content_id, receiver.root_place(ticket)))
+        self._driver.feed(Begin(ticket.content_id, receiver.root_place()))
 
     async def session(self, connection: Connection, stream: Stream) -> None:
         """Fetch until complete.

@@ -31,12 +31,17 @@ class Open(Message, frozen=True):
 
 
 class Opened(Message, frozen=True):
-    """The share is open to you. `name` is a suggestion, the totals are for progress; the manifest decides."""
+    """The share is open to you. `name` is a suggestion, the totals are for progress; the manifest decides.
+
+    `mtime_ns` and `executable` are those of a single file; those inside a folder stand in its manifest.
+    """
 
     kind: int
     name: str
     files: int
     size: int
+    mtime_ns: int = 0
+    executable: bool = False
 
 
 class Refused(Message, frozen=True):

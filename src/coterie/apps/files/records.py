@@ -5,6 +5,7 @@ A record is replaced whole (write beside, then rename), so that a crash at any p
 
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -28,6 +29,8 @@ class ShareRecord(msgspec.Struct):
     files: int
     size: int
     created: float
+    mtime_ns: int = 0
+    executable: bool = False
 
 
 class TransferRecord(msgspec.Struct):
@@ -45,7 +48,8 @@ class TransferRecord(msgspec.Struct):
     done: int = 0
     fetched: int = 0
     note: str = ""
-    started: bool = False
+    mtime_ns: int = 0
+    executable: bool = False
 
 
 R = TypeVar("R", ShareRecord, TransferRecord)
@@ -56,12 +60,12 @@ class Records(Generic[R]):
 
     def __init__(self, folder: Path, kind: type[R]) -> None:
         self._folder = folder
-        self._decoder = msgspec.json.Decoder(kind)
+        self._decoder: msgspec.json.Decoder[R] = msgspec.json.Decoder(kind)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = [self._load(path) for path in folder.glob("*.json")]
         self._records: dict[str, R] = {r.id: r for r in sorted(found, key=lambda r: (r.created, r.id))}
 
-    def __iter__(self) -> "list[R].__iter__":  # type: ignore[name-defined]
+    def __iter__(self) -> Iterator[R]:
         return iter(list(self._records.values()))
 
     def get(self, record_id: str) -> R:

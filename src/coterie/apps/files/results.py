@@ -25,7 +25,9 @@ class SharedItem(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people: what is shared, what was left out, and the ticket alone on the last line."""
-        lines = [f"Shared {self.path}: {count(self.files, 'file')}, {say_bytes(self.size)}  (share {self.id})"]
+        lines = [
+            f"Shared {self.path}: {count(self.files, 'file')}, {say_bytes(self.size)}  (share {self.id})"
+        ]
         lines += [f"  left out {p.path}: {p.reason}" for p in self.skipped]
         lines += ["", "On the other computer:", "", f"  coterie get {self.ticket}"]
         return "\n".join(lines)
@@ -90,7 +92,7 @@ class TransferLine(msgspec.Struct, frozen=True):
 
 
 def count(number: int, noun: str) -> str:
-    """"1 file", "3,000 files"."""
+    """ "1 file", "3,000 files"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 

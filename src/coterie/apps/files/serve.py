@@ -56,7 +56,7 @@ class Server:
             await stream.send(Refused())
             await stream.finish()
             return
-        await stream.send(Opened(share.kind, share.name, share.files, share.size))
+        await stream.send(_opened(share))
         requests: asyncio.Queue[Message | None] = asyncio.Queue(REQUESTS_WAITING_MAX)
         pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES_AHEAD_MAX)
         try:
@@ -100,7 +100,9 @@ class Server:
             raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
         known = self._store.chunks_of(manifest)
         if first < 0 or not 0 < count <= CHUNKS_PER_REQUEST_MAX or first + count > len(known):
-            raise PeerError(f"chunks {first} to {first + count} of a manifest with {len(known)}", CloseCode.LIMIT)
+            raise PeerError(
+                f"chunks {first} to {first + count} of a manifest with {len(known)}", CloseCode.LIMIT
+            )
         parts: list[bytes] = []
         size = 0
         for chunk in self._store.read_chunks(known[first : first + count]):
@@ -116,6 +118,10 @@ class Server:
         self.sent_bytes += size
         if parts:
             yield b"".join(parts)
+
+
+def _opened(share: ShareRecord) -> Opened:
+    return Opened(share.kind, share.name, share.files, share.size, share.mtime_ns, share.executable)
 
 
 async def _read_requests(stream: Stream, requests: asyncio.Queue[Message | None]) -> None:

@@ -15,7 +15,15 @@ from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files.messages import PROTOCOL
 from coterie.apps.files.records import Records, ShareRecord, TransferRecord
-from coterie.apps.files.results import Problem, Received, Removed, SharedItem, ShareLine, TransferLine, say_bytes
+from coterie.apps.files.results import (
+    Problem,
+    Received,
+    Removed,
+    SharedItem,
+    ShareLine,
+    TransferLine,
+    say_bytes,
+)
 from coterie.apps.files.serve import Server
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
 from coterie.content import ImportProgress, import_path
@@ -72,7 +80,14 @@ class FilesService:
 
         def tell(step: ImportProgress) -> None:
             if progress is not None:
-                progress(Progress(phase="reading", done=step.bytes_done, total=step.bytes_total, unit="bytes"))
+                progress(
+                    Progress(
+                        phase="reading",
+                        done=step.bytes,
+                        total=step.bytes_total,
+                        note=os.path.basename(step.path),
+                    )
+                )
 
         work = asyncio.to_thread(import_path, self._context.store, place, progress=tell, cancel=stop)
         task = asyncio.ensure_future(work)
@@ -83,16 +98,22 @@ class FilesService:
             await asyncio.gather(task, return_exceptions=True)
             raise
         known = [r for r in self._shares if r.root == imported.root and r.path == str(place)]
-        record = known[0] if known else ShareRecord(
-            id=self._shares.new_id(),
-            root=imported.root,
-            kind=int(imported.kind),
-            secret=secrets.token_bytes(SECRET_BYTES),
-            name=name or imported.name,
-            path=str(place),
-            files=imported.files,
-            size=imported.size,
-            created=time.time(),
+        record = (
+            known[0]
+            if known
+            else ShareRecord(
+                id=self._shares.new_id(),
+                root=imported.root,
+                kind=int(imported.kind),
+                secret=secrets.token_bytes(SECRET_BYTES),
+                name=name or imported.name,
+                path=str(place),
+                files=imported.files,
+                size=imported.bytes,
+                created=time.time(),
+                mtime_ns=imported.mtime_ns,
+                executable=imported.executable,
+            )
         )
         record.name = name or record.name
         self._shares.save(record)
@@ -129,7 +150,7 @@ class FilesService:
         Cancelling pauses: the same call later goes on from there.
 
         Raises:
-            UsageError: the ticket is wrong (it says how), or the target exists (code "target_exists").
+            UsageError: the ticket is wrong (it says how), or the target exists (code "exists").
             NotFound: the other side does not share this, or the ticket's secret is wrong.
             TransportError: nobody answers; says what was tried.
             StorageError: the disk is full or not writable; what arrived is kept for the next call.
@@ -159,6 +180,7 @@ class FilesService:
             record = self._record_for(parsed, place)
             record.on_existing = on_existing
             record.name, record.files, record.size = opened.name, opened.files, opened.size
+            record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
             transfer = self._make(record)
             transfer.check_target()
         except BaseException:
@@ -222,7 +244,9 @@ class FilesService:
         if not found:
             raise NotFound(f"nothing is shared as '{share}'; `coterie shares` lists what is")
         if len(found) > 1:
-            raise UsageError(f"'{share}' is {len(found)} shares; name one by its id: {', '.join(r.id for r in found)}")
+            raise UsageError(
+                f"'{share}' is {len(found)} shares; name one by its id: {', '.join(r.id for r in found)}"
+            )
         return found[0]
 
     def _ticket(self, record: ShareRecord) -> Ticket:
@@ -276,4 +300,3 @@ class FilesService:
             path=record.target,
             note=record.note,
         )
-

@@ -17,6 +17,7 @@ from coterie.apps.files.receive import Receiver
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import Problem, Received
 from coterie.content.names import local_names, name_fault
+from coterie.content.writer import TargetExists
 from coterie.errors import CloseCode, CoterieError, PeerError, StorageError, TransportError, UsageError
 from coterie.net import Connection, Stream
 from coterie.wire import Ticket
@@ -41,24 +42,28 @@ class TransferState(StrEnum):
     DONE = "done"
 
 
-class TargetExists(UsageError):
-    """Something is at the target already; nothing is ever replaced unasked."""
-
-    code = "target_exists"
-
-
 class Transfer:
     """Runs one `TransferRecord`. `result` ends with what was received, or with the error."""
 
-    def __init__(self, context: Context, record: TransferRecord, save: Callable[[TransferRecord], None]) -> None:
+    def __init__(
+        self, context: Context, record: TransferRecord, save: Callable[[TransferRecord], None]
+    ) -> None:
         self.record = record
         self.rate = 0.0
         self.result: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
-        self.result.add_done_callback(lambda r: None if r.cancelled() else r.exception())  # it is told elsewhere too
+        self.result.add_done_callback(
+            lambda r: None if r.cancelled() else r.exception()
+        )  # it is told elsewhere too
         self._context = context
         self._save_record = save
         self._ticket = Ticket.parse(record.ticket)
-        self._receiver = Receiver(self._ticket, Path(record.target), record.size)
+        self._receiver = Receiver(
+            self._ticket,
+            Path(record.target),
+            record.size,
+            mtime_ns=record.mtime_ns,
+            executable=record.executable,
+        )
         self._listeners: list[Callable[[Progress], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._stopped = False

@@ -1,0 +1,187 @@
+"""Single steps on the file system: names that are taken, atomic moves, locks, times, bringing data to the disk.
+
+Each uses the best call the system has, and says what it does without it.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from coterie.content.names import NUMBER_MAX, numbered
+from coterie.errors import StorageError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_AT_FDCWD = -100  # fcntl.h of Linux
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
+_UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+
+def set_time(where: int | str, mtime_ns: int) -> None:
+    """Set the modification time of an open file or a path; a time this file system cannot hold is left out."""
+    with contextlib.suppress(OverflowError):
+        try:
+            os.utime(where, ns=(mtime_ns, mtime_ns))
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ERANGE, errno.EOVERFLOW):
+                raise
+
+
+def move_new(source: Path, target: Path) -> bool:
+    """Rename `source` to `target` unless there is something: then False, and nothing happened.
+
+    Atomic on Linux (renameat2). Elsewhere a file is linked, which is as safe; a folder is looked for and then
+    renamed, which fails on anything but an empty folder made in that instant.
+    """
+    done = _renameat2(source, target, _RENAME_NOREPLACE)
+    if done is not None:
+        return done
+    if os.path.lexists(target):
+        return False
+    if source.is_dir():
+        os.rename(source, target)
+        return True
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED | {errno.EPERM, errno.EMLINK}:
+            raise
+        os.rename(source, target)
+        return True
+    os.unlink(source)
+    return True
+
+
+def move_beside(source: Path, target: Path) -> Path:
+    """Rename `source` to `target`, or to the first free "target (2)", "target (3)" and so on; returns which."""
+    if move_new(source, target):
+        return target
+    for number in range(2, NUMBER_MAX):
+        beside = target.with_name(numbered(target.name, number))
+        if move_new(source, beside):
+            return beside
+    raise StorageError(f"{target} exists already, and so do {NUMBER_MAX} numbered copies: remove some")
+
+
+def replace(source: Path, target: Path, aside: Path) -> None:
+    """Rename `source` to `target`; what stood there is then at `source` or at `aside`, for the caller to remove.
+
+    On Linux both change places in one step. Elsewhere a file replaces a file in one step; otherwise the old one is
+    moved aside first, and moved back when the second step fails.
+    """
+    if move_new(source, target) or _renameat2(source, target, _RENAME_EXCHANGE):
+        return
+    if not source.is_dir() and (target.is_symlink() or not target.is_dir()):
+        os.replace(source, target)
+        return
+    os.rename(target, aside)
+    try:
+        os.rename(source, target)
+    except OSError:
+        os.rename(aside, target)
+        raise
+
+
+def flush_tree(fd: int | None, path: Path) -> None:
+    """Bring all of the file system that holds a folder to the disk: syncfs, else sync, else nothing."""
+    call = _libc("syncfs")
+    if call is not None and fd is not None:
+        if call(fd) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    elif hasattr(os, "sync"):
+        os.sync()
+
+
+def flush_folder(path: Path) -> None:
+    """Bring a rename in this folder to the disk, where the system has a way."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    finally:
+        os.close(fd)
+
+
+def flush_quietly(fd: int) -> None:
+    """Bring a file's data to the disk early, from a thread; a failure shows when it is flushed for good."""
+    with contextlib.suppress(OSError):
+        getattr(os, "fdatasync", os.fsync)(fd)
+
+
+class Lock:
+    """An exclusive lock on a folder, freed by the system when the process ends. Nothing on Windows."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+
+    def take(self, path: Path) -> None:
+        """Raise `StorageError` when another transfer has it."""
+        if fcntl is None:
+            return
+        self._fd = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.release()
+            if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+                raise StorageError(
+                    f"another transfer is writing to {path}: wait for it, or cancel it"
+                ) from None
+            if error.errno not in _UNSUPPORTED | {errno.ENOLCK}:
+                raise
+
+    def release(self) -> None:
+        """Let go."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder with all that is in it; it may be gone already."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _renameat2(source: Path, target: Path, flag: int) -> bool | None:
+    """Whether it was renamed; None when the system cannot. False only when `target` exists (or, to exchange, does not)."""
+    call = _libc("renameat2")
+    if call is None:
+        return None
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flag) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNSUPPORTED:
+        return None
+    if number == (errno.EEXIST if flag == _RENAME_NOREPLACE else errno.ENOENT):
+        return False
+    raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+
+def _libc(name: str) -> "Callable[..., int] | None":
+    try:
+        return getattr(_LIBC, name, None)
+    except (OSError, TypeError):
+        return None
+
+
+try:
+    _LIBC: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True)
+except (OSError, TypeError):  # Windows
+    _LIBC = None
