@@ -42,7 +42,7 @@ def test_folders_are_the_owners_alone(tmp_path: Path) -> None:
 def test_a_home_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     home = Home(tmp_path / "file" / "home")
-    with pytest.raises(StorageError, match="cannot be written: Not a directory.*--home"), home.lock():
+    with pytest.raises(StorageError, match=r"cannot be written: Not a directory.*--home"), home.lock():
         pass
 
 

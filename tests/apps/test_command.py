@@ -109,7 +109,7 @@ def test_what_no_face_can_render_is_refused_by_name() -> None:
     def absent(service: Any) -> None:
         """A."""
 
-    with pytest.raises(TypeError, match="odd: a command cannot take when"):
+    with pytest.raises(TypeError, match=r"odd: a command cannot take when"):
         declared(odd)
     with pytest.raises(TypeError, match="absent: no parameter named missing"):
         declared(absent)
@@ -132,7 +132,7 @@ def test_parameters_are_checked_and_paths_made() -> None:
         [],
         None,
     ):
-        with pytest.raises(UsageError, match="^take: "):
+        with pytest.raises(UsageError, match=r"^take: "):
             read_parameters(one, wrong)
 
 

@@ -185,7 +185,7 @@ def test_ctrl_c_stops_a_call_without_a_node(tmp_path: Path) -> None:
 
 def test_ctrl_c_cuts_off_what_does_not_let_itself_be_cancelled(tmp_path: Path) -> None:
     stubborn = start(tmp_path, "stubborn")
-    wait_until(lambda: (tmp_path / "run" / "api.json").exists(), "the node to open")
+    wait_until((tmp_path / "run" / "api.json").exists, "the node to open")
     _interrupt(stubborn, "it was stubborn")
 
 

@@ -56,7 +56,7 @@ def served_node(home: Path) -> Iterator[Served]:
     def thread() -> None:
         try:
             asyncio.run(run())
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - raised again in the thread of the test
             failures.append(error)
         finally:
             ready.set()

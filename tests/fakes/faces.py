@@ -51,6 +51,7 @@ def coterie(home: Path, *words: str, **settings: Any) -> "subprocess.CompletedPr
         capture_output=True,
         text=True,
         timeout=WAIT_S * 2,
+        check=False,
         **settings,
     )
     assert "Traceback" not in done.stderr
