@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from coterie.control.client import is_alive
-from tests.fakes.faces import WAIT_S, api_note, coterie, start, wait_until
+from tests.fakes.faces import WAIT_S, api_note, command_line, coterie, environment, start, wait_until
 
 STOP_S = 2.0
 
@@ -194,3 +194,64 @@ def test_the_node_runs_on_when_its_starter_is_gone(tmp_path: Path) -> None:
     assert is_alive(pid)
     assert coterie(tmp_path, "status").returncode == 0
     assert coterie(tmp_path, "down").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (["--version"], ["click", "msgspec", "asyncio", "http.client", "inspect"]),
+        (
+            ["status"],
+            [
+                "coterie.node",
+                "coterie.content",
+                "starlette",
+                "uvicorn",
+                "rich",
+                "importlib.metadata",
+                "asyncio",
+            ],
+        ),
+        (
+            ["greet", "x"],
+            ["coterie.node", "coterie_fake.service", "coterie_fake.app", "starlette", "rich"],
+        ),
+    ],
+)
+def test_a_command_line_imports_no_more_than_it_needs(
+    tmp_path: Path, words: list[str], heavy: list[str]
+) -> None:
+    assert coterie(tmp_path, "up", "--background").returncode == 0
+    code = (
+        "import sys; from coterie.cli import main; status = main(sys.argv[1:]); "
+        "print(*sys.modules, file=sys.stderr); sys.exit(status)"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        coterie(tmp_path, "down")
+    assert not {*heavy} & {*done.stderr.split()}
+
+
+def test_tracebacks_go_to_the_log_only(tmp_path: Path) -> None:
+    assert coterie(tmp_path, "up", "--background").returncode == 0
+    assert coterie(tmp_path, "fail", "bug").returncode == 1
+    assert coterie(tmp_path, "down").returncode == 0
+    assert "secret detail" in (tmp_path / "run" / "node.log").read_text()
+    alone = coterie(tmp_path, "fail", "bug")
+    assert f"the details are in {tmp_path / 'run' / 'node.log'}" in alone.stderr
+    assert (tmp_path / "run" / "node.log").read_text().count("ZeroDivisionError: secret detail") == 2
+    shown = subprocess.run(
+        command_line("fail", "bug"),
+        env=environment(tmp_path, COTERIE_DEBUG="1"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" in shown.stderr
