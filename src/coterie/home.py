@@ -206,8 +206,10 @@ class Home:
                 )
             os.ftruncate(descriptor, 0)
             os.write(descriptor, str(os.getpid()).encode())
-            yield
-            os.ftruncate(descriptor, 0)
+            try:
+                yield
+            finally:
+                os.ftruncate(descriptor, 0)
         finally:
             os.close(descriptor)
 

@@ -97,6 +97,7 @@ class _Declaration(msgspec.Struct, frozen=True):
     asks: Mapping[str, tuple[Choice, ...]]
     needs: Needs
     interrupt_text: str
+    returns: str
 
 
 def command(
@@ -106,6 +107,7 @@ def command(
     asks: Mapping[str, tuple[Choice, ...]] | None = None,
     needs: Needs = "network",
     interrupt_text: str = "",
+    returns: str = "",
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -118,8 +120,9 @@ def command(
         needs: without a running node the command line opens one with the network, or offline when only the
             "store" is needed; "running" commands say that no node is running.
         interrupt_text: said after Ctrl-C: what is kept and how to go on.
+        returns: "module:name" of the result's type, where importing it would slow down the command line.
     """
-    declaration = _Declaration(positional, path, stays, asks or {}, needs, interrupt_text)
+    declaration = _Declaration(positional, path, stays, asks or {}, needs, interrupt_text, returns)
 
     def mark(function: F) -> F:
         setattr(function, _MARK, declaration)
@@ -156,7 +159,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         summary=summary,
         details=details,
         parameters=tuple(parameters),
-        returns=hints.get("return"),
+        returns=declared.returns or hints.get("return"),
         streams=inspect.isasyncgenfunction(function),
         stays=declared.stays,
         asks=declared.asks,

@@ -55,15 +55,9 @@ def _failed(error: Exception) -> int:
     if isinstance(error, CoterieError):
         usage = error.code == UsageError.code
         return _say(str(error), EXIT_USAGE if usage else EXIT_FAILED)
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return _say(f"unexpected {said} (set {DEBUG_VARIABLE}=1 for the traceback{_where_log()})", EXIT_FAILED)
-
-
-def _where_log() -> str:
-    from coterie.home import Home
-
-    log = Home.locate().log_file
-    return f"; the node's log is {log}" if log.exists() else ""
+    said = ": ".join(filter(None, [f"unexpected {type(error).__name__}", " ".join(str(error).split())]))
+    notes = "; ".join([*getattr(error, "__notes__", []), f"set {DEBUG_VARIABLE}=1 for the traceback"])
+    return _say(f"{said} ({notes})", EXIT_FAILED)
 
 
 def _say(text: str, status: int) -> int:

@@ -28,7 +28,7 @@ def call_command(command: Command, parameters: Mapping[str, Any], options: Optio
             return
         except CoterieError as error:
             show.close()
-            choice = _ask(error, command.asks.get(error.code, ()))
+            choice = None if options.json else _ask(error, command.asks.get(error.code, ()))
             if choice is None:
                 show.error(error.code, str(error))
                 raise

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.05
-LOG_BYTES_MAX = 4 * 1024 * 1024  # a longer log is started anew, the old one kept beside it
+LAST_WORDS_BYTES_MAX = 64 * 1024
 
 
 def _up(home: Home, options: Options, background: bool) -> None:
@@ -64,8 +64,6 @@ def _refuse_second(home: Home) -> None:
 
 def _start_in_background(home: Home) -> None:
     home.prepare()
-    if home.log_file.exists() and home.log_file.stat().st_size > LOG_BYTES_MAX:
-        home.log_file.replace(home.log_file.with_suffix(".log.old"))
     descriptor = os.open(home.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as log:
         start = log.seek(0, os.SEEK_END)
@@ -106,7 +104,7 @@ def _last_words(home: Home, start: int) -> str:
     """What the node said last in its log since byte `start`, without our own name in front."""
     with home.log_file.open("rb") as log:
         log.seek(start)
-        lines = log.read(LOG_BYTES_MAX).decode(errors="replace").split("\n")
+        lines = log.read(LAST_WORDS_BYTES_MAX).decode(errors="replace").split("\n")
     said = [line.removeprefix("coterie: ").strip() for line in lines if line.startswith("coterie: ")]
     return said[-1] if said else next((line.strip() for line in reversed(lines) if line.strip()), "")
 

@@ -33,7 +33,12 @@ def global_options() -> list[click.Option]:
             type=click.Path(path_type=Path, file_okay=False),
             help="Folder of the node.",
         ),
-        click.Option(["json", "--json"], is_flag=True, default=None, help="Print JSON."),
+        click.Option(
+            ["json", "--json"],
+            is_flag=True,
+            default=None,
+            help="Print JSON: events as lines, the result last.",
+        ),
         click.Option(
             ["quiet", "--quiet", "-q"], is_flag=True, default=None, help="No progress, only results."
         ),

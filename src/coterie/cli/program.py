@@ -32,15 +32,21 @@ def run(arguments: list[str]) -> None:
         no_args_is_help=True,
     )
     try:
-        program.main(args=arguments, prog_name=_PROGRAM, standalone_mode=False, obj=Options())
+        with program.make_context(_PROGRAM, arguments, obj=Options()) as context:
+            program.invoke(context)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        raise SystemExit(error.exit_code) from None
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else _PROGRAM
-        click.echo(f"coterie: {error.format_message()} (see `{place} --help`)", err=True)
+        click.echo(f"coterie: {_one_line(error)} (see `{place} --help`)", err=True)
         raise SystemExit(error.exit_code) from None
     except click.exceptions.Exit as end:
         raise SystemExit(end.exit_code) from None
-    except click.Abort:
-        raise KeyboardInterrupt from None
+
+
+def _one_line(error: click.UsageError) -> str:
+    return " ".join(error.format_message().split()).removesuffix(".")
 
 
 class Program(click.Group):

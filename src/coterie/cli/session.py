@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -13,12 +14,15 @@ from coterie.apps.command import Command
 from coterie.apps.invoke import Event, invoke
 from coterie.cli import EXIT_INTERRUPTED
 from coterie.cli.show import Show
-from coterie.errors import TransportError
+from coterie.errors import CoterieError, TransportError
 from coterie.home import Home
 
 if TYPE_CHECKING:
     from coterie.node import Node
 
+log = logging.getLogger(__name__)
+
+LOG_BYTES_MAX = 4 * 1024 * 1024  # then the log starts anew; the one before is kept
 CLOSE_LIMIT_S = 1.7  # people wait 2 s at most after Ctrl-C; whatever is not closed by then is cut off
 
 
@@ -26,12 +30,12 @@ def run_alone(
     command: Command, parameters: Mapping[str, Any], home: Home, show: Show, how_to_go_on: tuple[str, ...]
 ) -> None:
     """Open the node of `home` for one call. While it lasts, other command lines reach this node too."""
-    _run(_alone(command, parameters, home, show), lambda: _say_interrupted(show, how_to_go_on))
+    _run(home, _alone(command, parameters, home, show), lambda: _say_interrupted(show, how_to_go_on))
 
 
 def run_node(home: Home, ready: Callable[["Node", str], None]) -> None:
     """Run the node of `home` until Ctrl-C, SIGTERM or `coterie down`; `ready` gets it and the API's URL."""
-    _run(_until_stopped(home, ready), lambda: None)
+    _run(home, _until_stopped(home, ready), lambda: None)
 
 
 async def _alone(command: Command, parameters: Mapping[str, Any], home: Home, show: Show) -> None:
@@ -88,6 +92,7 @@ async def _opened(home: Home, stop: asyncio.Event, *, offline: bool) -> AsyncIte
     """The node of `home`; unless offline, with its local API, and SIGTERM sets `stop`."""
     from coterie.node import Node
 
+    _log_to(home)
     async with contextlib.AsyncExitStack() as stack:
         if not offline:
             stack.enter_context(_on_signal(signal.SIGTERM, stop.set))
@@ -99,7 +104,7 @@ async def _opened(home: Home, stop: asyncio.Event, *, offline: bool) -> AsyncIte
         yield node
 
 
-def _run(work: Coroutine[Any, Any, None], say: Callable[[], None]) -> None:
+def _run(home: Home, work: Coroutine[Any, Any, None], say: Callable[[], None]) -> None:
     """Run `work`; Ctrl-C cancels it, says so, and ends the process if closing takes too long."""
     interrupted = False
 
@@ -123,6 +128,22 @@ def _run(work: Coroutine[Any, Any, None], say: Callable[[], None]) -> None:
         asyncio.run(interruptible())
     except asyncio.CancelledError:
         raise SystemExit(EXIT_INTERRUPTED) from None
+    except (CoterieError, OSError):
+        raise
+    except Exception as error:
+        log.exception("the node failed unexpectedly")
+        error.add_note(f"the details are in {home.log_file}")
+        raise
+
+
+def _log_to(home: Home) -> None:
+    """Warnings of the node and tracebacks of its background work belong in its log, not on the terminal."""
+    from logging.handlers import RotatingFileHandler
+
+    home.prepare()
+    handler = RotatingFileHandler(home.log_file, maxBytes=LOG_BYTES_MAX, backupCount=1, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
 
 
 @contextlib.contextmanager

@@ -112,10 +112,11 @@ class _Lines(Response):
         gone = asyncio.ensure_future(_disconnected(receive))
         closing = asyncio.ensure_future(self._closing.wait())
         await _first_of(pump, gone, closing)
-        if self._closing.is_set() and not gone.done():
+        if not gone.cancelled():
+            return  # nobody is there to be told
+        if pump.cancelled():
             await _send_line(send, error_body(_stopping()))
-        if not gone.done() or gone.cancelled():
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pump(self, send: Send) -> None:
         try:
@@ -177,7 +178,7 @@ def _parameters(body: bytes, content_type: str) -> Any:
         raise UsageError("send the parameters as application/json")
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"the request body is not JSON: {error}") from None
 
 

@@ -37,7 +37,7 @@ class Setting(msgspec.Struct, frozen=True):
         return f"{self.key} = {self.value}"
 
 
-@command(needs="running")
+@command(needs="running", returns="coterie.node:NodeStatus")
 async def status(node: "Node") -> Any:
     """Show how the running node is."""
     return await _settled(node.status())
@@ -79,13 +79,13 @@ async def config_set(node: "Node", key: str, value: str) -> Setting:
     return Setting(key, getattr(changed, key))
 
 
-@command(needs="store")
+@command(needs="store", returns="coterie.content:Usage")
 async def usage(node: "Node") -> Any:
     """Show how much room coterie takes on this disk."""
     return await _settled(node.usage())
 
 
-@command(needs="store")
+@command(needs="store", returns="coterie.content:Collected")
 async def gc(node: "Node") -> Any:
     """Remove stored content that nothing refers to any more."""
     return await _settled(node.collect_garbage())

@@ -9,6 +9,9 @@ from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 BODY_BYTES_MAX = 1024 * 1024  # parameters only: files go by path
+DRAIN_BYTES_MAX = (
+    8 * BODY_BYTES_MAX
+)  # read and dropped so that a client which only sends first gets the answer
 HEADER_BYTES_MAX = 16 * 1024
 HEADER_TIMEOUT_S = 10.0
 BODY_TIMEOUT_S = 10.0
@@ -70,7 +73,7 @@ async def _read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> by
     """The request's body, or why it is refused."""
     too_large = (413, "limit", f"a request body has at most {BODY_BYTES_MAX} bytes")
     declared = next((value for name, value in headers if name == b"content-length"), b"0")
-    if int(declared) > BODY_BYTES_MAX:
+    if int(declared) > DRAIN_BYTES_MAX:
         return too_large
     parts: list[bytes] = []
     size = 0
@@ -80,12 +83,14 @@ async def _read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> by
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return 400, "usage", "the connection ended within the request"
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > BODY_BYTES_MAX:
+                part = message.get("body", b"")
+                size += len(part)
+                if size <= BODY_BYTES_MAX:
+                    parts.append(part)
+                if size > DRAIN_BYTES_MAX:
                     return too_large
                 if not message.get("more_body", False):
-                    return b"".join(parts)
+                    return b"".join(parts) if size <= BODY_BYTES_MAX else too_large
     except TimeoutError:
         return 408, "limit", f"the request body did not arrive within {BODY_TIMEOUT_S:g} s"
 

@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document of the local API, written from the declarations of the commands."""
 
 import collections.abc
+import importlib
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -82,6 +83,9 @@ def _operation(command: Command, parameters: Any, outputs: list[Any]) -> dict[st
 def _kinds(command: Command) -> list[Any]:
     """The types that `command` returns or yields, one by one."""
     hint = command.returns
+    if isinstance(hint, str):
+        module, _, name = hint.partition(":")
+        hint = getattr(importlib.import_module(module), name)
     if typing.get_origin(hint) in (collections.abc.AsyncIterator, collections.abc.AsyncGenerator):
         hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
