@@ -5,6 +5,7 @@ The same calls in the same order give the same run.
 """
 
 import asyncio
+import ipaddress
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -48,12 +49,16 @@ class MemoryNetwork:
         self.policy: LinkPolicy = policy or _PerfectLinks()
         self._bound: dict[str, MemoryTransport] = {}
         self._blocked: set[frozenset[PeerId]] = set()
-        self._serial = 0
 
     def bind(self, peer: PeerId) -> "MemoryTransport":
-        """A new transport that answers as `peer`, under an address of its own."""
-        self._serial += 1
-        transport = MemoryTransport(self, peer, f"memory:{self._serial}")
+        """A new transport that answers as `peer`, under an address that is the same after a restart.
+
+        Addresses are of the discard-only block 100::/64 (RFC 6666), so that tickets can carry them and no real
+        network ever does.
+        """
+        ip = ipaddress.IPv6Address(bytes([1]) + bytes(7) + peer[:8])
+        port = next(port for port in range(1, 65536) if f"[{ip}]:{port}" not in self._bound)
+        transport = MemoryTransport(self, peer, f"[{ip}]:{port}")
         self._bound[transport.addresses[0]] = transport
         return transport
 
