@@ -127,6 +127,10 @@ def test_a_home_that_cannot_be_is_said_plainly(tmp_path: Path) -> None:
         assert refused.returncode == 1
         assert refused.stderr.startswith(f"coterie: the home {home} cannot be written: Not a directory")
         assert len(refused.stderr.splitlines()) == 1
+    for words in (["--home", str(tmp_path / "file"), "up"], ["up", "--home", str(tmp_path / "file")]):
+        refused = coterie(tmp_path / "other", *words)
+        assert refused.returncode == 1
+        assert f"the home {tmp_path / 'file'} cannot be written" in refused.stderr
 
 
 def test_a_corrupt_database_is_said_plainly(tmp_path: Path) -> None:

@@ -93,6 +93,9 @@ def answering(content: bytes) -> Iterator[Client]:
             with link:
                 link.recv(65536)
                 link.sendall(content)
+                link.shutdown(socket.SHUT_WR)
+                while link.recv(65536):  # closing with something unread would reset the connection
+                    pass
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -30,7 +30,7 @@ def global_options() -> list[click.Option]:
     return [
         click.Option(
             ["home", "--home"],
-            type=click.Path(path_type=Path, file_okay=False),
+            type=click.Path(path_type=Path),
             help="Folder of the node.",
         ),
         click.Option(
