@@ -314,14 +314,14 @@ def test_an_offline_peer_is_reported_in_time_with_what_was_tried(quic: Lab) -> N
     quic.run(scene())
 
 
-def test_the_dial_bound_is_eight_seconds_by_default(memory: Lab) -> None:
+def test_the_dial_bound_is_six_seconds_by_default(memory: Lab) -> None:
     async def scene() -> None:
         async with memory.endpoints(2) as (a, b):
             memory.network.block(a.peer_id, b.peer_id)
             began = asyncio.get_running_loop().time()
-            with pytest.raises(TransportError, match="did not answer within 8 s"):
+            with pytest.raises(TransportError, match="did not answer within 6 s"):
                 await a.connect(b.peer_id, b.addresses)
-            assert asyncio.get_running_loop().time() - began == pytest.approx(8)
+            assert asyncio.get_running_loop().time() - began == pytest.approx(6)
 
     memory.run(scene())
 

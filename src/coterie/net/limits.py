@@ -13,7 +13,7 @@ class NetLimits:
     )
     handshakes_max: int = 64  # guess: incoming connections that have not said Hello yet
     handshake_s: float = 5.0  # guess: five round trips of a bad satellite link
-    dial_s: float = 8.0  # a peer that is offline must be reported within 10 s
+    dial_s: float = 6.0  # an offline peer is reported within 10 s of a cold start, closing included
     hold_s: float = (
         1.5  # guess: an own dial that has not reached a peer who reached us is given up after this
     )

@@ -144,7 +144,7 @@ class Fetch:
                 self._core.rtt_s = connection.path.rtt_s or 0.0
             batches += 1
             answers = [self._match(frame) for frame in frames]
-            size = sum(len(a.frame.data) for a in answers if a.index >= 0 and isinstance(a.frame, Bulk))
+            size = sum(a.place.chunks[a.index][1] for a in answers if a.index >= 0)
             self._driver.feed(Arrived(size))
             await self._batches.put(answers)
         raise TransportError("the other computer ended the session before everything was there")

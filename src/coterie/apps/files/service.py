@@ -27,7 +27,7 @@ from coterie.apps.files.results import (
 from coterie.apps.files.serve import Server
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
 from coterie.content import ImportProgress, import_path
-from coterie.errors import NotFound, UsageError
+from coterie.errors import CloseCode, NotFound, UsageError
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
 
@@ -63,7 +63,11 @@ class FilesService:
 
     def status(self) -> dict[str, int]:
         """Counts for `coterie status`."""
-        return {"shares": len(list(self._shares)), "transfers running": len(self._active)}
+        return {
+            "shares": len(list(self._shares)),
+            "transfers running": len(self._active),
+            "bytes sent": self.server.sent_bytes,
+        }
 
     async def share(self, path: Path | str, *, name: str = "", progress: Report | None = None) -> SharedItem:
         """Share a file or folder: it is read once, stays where it is, and is served from there.
@@ -167,24 +171,31 @@ class FilesService:
     async def begin(
         self, ticket: Ticket | str, target: Path | str = ".", *, on_existing: OnExisting = "fail"
     ) -> Transfer:
-        """Start fetching in the background and return as soon as the other side has said yes."""
+        """Start fetching in the background and return as soon as the other side has said yes.
+
+        What is being fetched to that place already is joined.
+        """
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
         if parsed.peer == self._context.peer_id:
             raise UsageError("this ticket is from this very computer: what it names is here already")
         connection, stream, opened = await Transfer.open(self._context, parsed)
         try:
             place = Transfer.place(Path(os.path.abspath(target)), opened, parsed)
-            running = [t for t in self._active.values() if t.record.target == str(place)]
-            if running:
-                raise UsageError(f"transfer {running[0].record.id} is fetching to {place} already")
+            running = next((t for t in self._active.values() if t.record.target == str(place)), None)
+            if running is not None:
+                if running.content_id != parsed.content_id:
+                    raise UsageError(f"transfer {running.record.id} is fetching something else to {place}")
+                await stream.reset(CloseCode.CANCELLED)
+                return running
             record = self._record_for(parsed, place)
             record.on_existing = on_existing
             record.name, record.files, record.size = opened.name, opened.files, opened.size
             record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
             transfer = self._make(record)
             transfer.check_target()
+            self._transfers.save(record)
         except BaseException:
-            await stream.reset(0)
+            await stream.reset(CloseCode.CANCELLED)
             raise
         self._launch(transfer, (connection, stream))
         return transfer

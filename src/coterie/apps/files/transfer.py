@@ -68,6 +68,11 @@ class Transfer:
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
 
+    @property
+    def content_id(self) -> bytes:
+        """What is fetched."""
+        return self._ticket.content_id
+
     @staticmethod
     async def open(context: Context, ticket: Ticket) -> tuple[Connection, Stream, Opened]:
         """Connect to the ticket's peer and open its share."""
