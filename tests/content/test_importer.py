@@ -1,4 +1,4 @@
-"""Importing: everything that can be shared, once, on all cores, and nothing that breaks when it is interrupted."""
+"""Importing: everything that can be shared, once, on all cores, whatever interrupts it."""
 
 import os
 import random

@@ -1,7 +1,10 @@
 """Manifests: one encoding for each node, and nothing else is believed."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +56,19 @@ def test_golden_bytes_of_every_kind_of_node() -> None:
     assert m.node_id(m.encode(m.BlobLeaf(b""))).hex() == (
         "c46860ce48bd7337af0f45ebae81738bc0548ed902edc4e114347523f84c62aa"
     )
+
+
+def test_the_worked_example_of_the_protocol_page() -> None:
+    nodes: dict[bytes, bytes] = {}
+    digest = blake3(b"hello\n").digest()
+    empty = builder.build_tree([], nodes.__setitem__)
+    hello = m.FileEntry("hello.txt", False, 1_700_000_000_000_000_000, 6, m.pack_chunks([(digest, 6)]))
+    folder = m.DirectoryEntry("empty", 0, empty.id, 0, 0)
+    built = builder.build_tree([hello, folder, m.LinkEntry("link", "hello.txt")], nodes.__setitem__)
+    page = (Path(__file__).parents[2] / "docs" / "protocol" / "manifests.md").read_text()
+    blocks = ["".join(block.split()) for block in page.split("```")[1::2]]
+    assert blocks == [empty.id.hex(), digest.hex(), nodes[built.id].hex(), built.id.hex()]
+    assert built.id.hex() == "24238935c5ebd8b4557c94a28e8080ca3e9a373dd04f53d8946116e58c2d825e"
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 9, 8192, 8193, 20_000])

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from coterie.content import ChunkUnavailable, KnownFile, Store
+from coterie.content import ChunkUnavailable, KnownFile, Store, schema
 from coterie.content import manifest as m
-from coterie.content import schema, store as store_module
+from coterie.content import store as store_module
 from coterie.errors import NotFound, StorageError
 
 ROOT = b"r" * 32
@@ -188,7 +188,7 @@ def test_garbage_is_what_no_root_reaches(store: Store, tmp_path: Path) -> None:
     assert not store.forget_root(other)
     collected = store.collect_garbage()
     assert (collected.manifests, collected.files, collected.locations) == (1, 2, 2)
-    assert store.manifest(shared[0]) and store.manifest(kept[0]) and not store.manifest(lost[0])
+    assert [store.manifest(name) is None for name, _ in (shared, kept, lost)] == [False, False, True]
     assert list(store.read_chunks([chunk(b"kept")])) == [b"kept"]
     with pytest.raises(NotFound):
         store.chunks_of(lost[0])
@@ -224,11 +224,11 @@ def test_the_root_folder_covers_everything(store: Store, tmp_path: Path) -> None
     store.add_locations([put(tmp_path / "a", b"one")])
     store.add_root(ROOT, m.Kind.TREE, "root", files=1, size=1, path=Path("/"))
     assert store.collect_garbage().files == 0
-    assert (
-        store.knows_under(Path("/"))
-        and store.knows_under(tmp_path / "a")
-        and not store.knows_under(tmp_path / "b")
-    )
+    assert [store.knows_under(path) for path in (Path("/"), tmp_path / "a", tmp_path / "b")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_threads_read_while_others_write(store: Store, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_failed_write_leaves_nothing_behind(store: Store, tmp_path: Path) -> N
     assert store.usage().manifests == 0
 
 
-# -- opening ---------------------------------------------------------------------------------------------------
+# -- opening --
 
 
 def test_everything_is_there_after_opening_again(tmp_path: Path) -> None:

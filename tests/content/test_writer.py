@@ -77,7 +77,7 @@ def test_a_tree_appears_whole_under_its_name(staging: Staging, parent: Path) -> 
     assert [(top / name).stat().st_mtime_ns for name in ("empty", "a/b", "a", "x", "a/b/run")] == [
         1_000_000_007, 2_000_000_007, 3_000_000_007, 5, -7,
     ]  # fmt: skip
-    assert os.access(top / "a/b/run", os.X_OK) and not os.access(top / "x", os.X_OK)
+    assert [os.access(top / name, os.X_OK) for name in ("a/b/run", "x")] == [True, False]
 
 
 def test_a_single_file_appears_whole(parent: Path) -> None:
@@ -144,7 +144,7 @@ def test_nothing_is_written_through_a_link(staging: Staging, tmp_path: Path) -> 
     assert listing(outside) == {"file": b"mine"}
 
 
-# -- going on after an interruption ------------------------------------------------------------------------------
+# -- going on after an interruption --
 
 
 def test_what_is_right_on_the_disk_is_found_again(parent: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_flush_in_the_background_does_not_disturb(parent: Path, monkeypatch: p
     assert staging.finish().read_bytes() == data
 
 
-# -- the final name ----------------------------------------------------------------------------------------------
+# -- the final name --
 
 
 @pytest.fixture(params=["renameat2", "portable"])
@@ -311,6 +311,25 @@ class TestWhatIsThere:
 
 
 @pytest.mark.usefixtures("system")
+@pytest.mark.parametrize("kind", Kind)
+def test_what_was_replaced_never_comes_back(
+    parent: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the swap and the removal of the old content, and then received once more."""
+    (parent / "a.txt").mkdir(parents=True)
+    (parent / "a.txt" / "old").write_bytes(b"old")
+    staging = ready(parent, kind)
+    with monkeypatch.context() as killed:
+        killed.setattr(staging, "discard", staging.close)
+        staging.finish(overwrite=True)
+    again = ready(parent, kind)
+    target = again.finish(overwrite=True)
+    assert listing(target if kind is Kind.TREE else parent) == {
+        "new" if kind is Kind.TREE else "a.txt": b"new"
+    }
+
+
+@pytest.mark.usefixtures("system")
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"keep_both": True}])
 @pytest.mark.parametrize("kind", Kind)
 def test_a_free_name_is_taken(parent: Path, options: dict[str, bool], kind: Kind) -> None:
@@ -326,7 +345,7 @@ def test_a_link_left_by_an_earlier_attempt_is_made_again(staging: Staging, paren
     assert os.readlink(staging.finish(overwrite=True) / "l") == "x"
 
 
-# -- the destination -----------------------------------------------------------------------------------------------
+# -- the destination --
 
 
 def test_what_the_destination_folds_is_found_out(staging: Staging) -> None:
@@ -401,7 +420,8 @@ for kind in Kind:
     staging = Staging.open(parent, "x", b"r" * 32, kind, 40 * len(piece))
     assert fill(staging) is None
     target = staging.finish()
-    whole = target.read_bytes() if target.is_file() else b"".join((target / str(n)).read_bytes() for n in range(40))
+    parts = [target] if target.is_file() else [target / str(number) for number in range(40)]
+    whole = b"".join(part.read_bytes() for part in parts)
     assert whole == piece * 40
     if target.is_file():
         target.unlink()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
-from coterie.content.manifest import CHUNK_BYTES_MAX
+from coterie.content.manifest import CHUNK, CHUNK_BYTES_MAX
 
 # FastCDC (Xia et al., USENIX ATC 2016, 4.2-4.4): normalised chunking around an average. The average is ours:
 # the measured mean is about 160 KiB, 36 bytes of manifest each, so that a manifest is 0.02 % of its content.
@@ -32,9 +32,9 @@ ReadAt = Callable[[int, int], memoryview]
 """`read_at(offset, size)`: the bytes there, fewer only at the end of the file."""
 
 
-def cut_small(data: bytes | memoryview) -> list[Cut]:
-    """The chunks of at most `CHUNK_BYTES_MIN` bytes: all of them in one, or none when there are none."""
-    return [Cut(blake3(data).digest(), len(data), 0)] if data else []
+def pack_small(data: bytes) -> bytes:
+    """The packed chunk list of at most `CHUNK_BYTES_MIN` bytes: one chunk, or none when there is nothing."""
+    return CHUNK.pack(blake3(data).digest(), len(data)) if data else b""
 
 
 def cut_range(read_at: ReadAt, start: int, stop: int, stopped: Callable[[], bool]) -> list[Cut]:
@@ -53,8 +53,10 @@ def cut_range(read_at: ReadAt, start: int, stop: int, stopped: Callable[[], bool
         sure = len(window) if len(window) < asked else asked - CHUNK_BYTES_MAX
         sizes: list[int] = []
         end = 0
-        for chunk in cutter.cut_buf(window):
-            if end > sure or at + end >= stop:
+        found = cutter.cut_buf(window)
+        while end <= sure and at + end < stop:
+            chunk = next(found, None)
+            if chunk is None:
                 break
             sizes.append(chunk.length)
             end += chunk.length

@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from coterie.content.chunker import CHUNK_BYTES_MIN, READ_AHEAD_BYTES, Cut, cut_range, cut_small, join
+from coterie.content.chunker import CHUNK_BYTES_MIN, READ_AHEAD_BYTES, Cut, cut_range, join, pack_small
 from coterie.content.manifest import pack_chunks
 from coterie.content.scan import FoundFile, Skipped
 
@@ -147,7 +147,7 @@ class _Reader:
                 if attempt:
                     file.update(os.lstat(path))
                 if file.size <= CHUNK_BYTES_MIN:
-                    self._accept(file, self._small(file, path))
+                    file.chunks = self._small(file, path)
                 else:
                     cuts = self._cut(file, 0, file.size)
                     if self._stopped():
@@ -163,14 +163,17 @@ class _Reader:
                 return
         done.skipped.append(Skipped(path, "it keeps changing while it is read"))
 
-    def _small(self, file: FoundFile, path: str) -> list[Cut]:
+    def _small(self, file: FoundFile, path: str) -> bytes:
+        """The packed chunk list of a file that is one chunk."""
         fd = os.open(path, _FLAGS)
         try:
             data = os.read(fd, file.size + 1) if file.size else b""
             self._check(file, os.fstat(fd))
         finally:
             os.close(fd)
-        return cut_small(data)
+        if len(data) != file.size:
+            raise _Changed
+        return pack_small(data)
 
     def _cut(self, file: FoundFile, start: int, stop: int) -> list[Cut]:
         with io.FileIO(os.open(file.path, _FLAGS), "rb") as source:

@@ -18,6 +18,7 @@ from coterie.content.scan import FoundFile, FoundFolder, Skipped, found_file, sc
 from coterie.content.store import KnownFile, Store
 from coterie.errors import CoterieError, NotFound, StorageError, UsageError
 
+WORKERS_MAX = 16  # guess: beyond it the disk is the limit; each has a buffer of 4 MiB
 PROGRESS_INTERVAL_S = 0.1
 LOOKUP_FILES = 400  # looked up at once, to see what need not be read
 COMMIT_FILES_MAX = (
@@ -112,7 +113,8 @@ def _status(real: str, path: str | os.PathLike[str]) -> os.stat_result:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, WORKERS_MAX)
 
 
 class _Import:

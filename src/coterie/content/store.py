@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -101,6 +101,12 @@ class Store:
             StorageError: says what is wrong with it and what to do. Nothing is ever deleted to get going.
         """
         return cls(path, schema.prepare(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the database. Afterwards every method raises `StorageError`."""

@@ -33,7 +33,8 @@ from coterie.content.names import PARTIAL_PREFIX, limit_bytes
 from coterie.errors import CoterieError, StorageError, UsageError
 
 STAGED = "data"
-REPLACED = "replaced"  # what stood under the final name, on its way out
+LEAVING = "leaving"  # the whole content, about to change places with what stands under its final name
+REPLACED = "replaced"  # what stood there, on its way out
 STAGING_NAME_BYTES_MAX = 150  # of the target's name within that of its staging area
 STAGING_ID_CHARS = 32  # 128 bits: nobody makes two contents that share a staging area
 FOLDERS_OPEN_MAX = 32
@@ -198,6 +199,8 @@ class Staging:
             raise _storage_error(error, parent, size) from error
         try:
             staging._lock.take(path)
+            for name in (LEAVING, REPLACED):
+                place.remove(path / name)  # whichever of the two contents it is: neither can be told for sure
             if kind is Kind.TREE:
                 staging._folder(())
         except BaseException:
@@ -350,7 +353,7 @@ class Staging:
             self._close_folders()
             staged, target = self.path / STAGED, self.parent / self.name
             if overwrite:
-                place.replace(staged, target, self.path / REPLACED)
+                self._replace(staged, target)
             elif keep_both:
                 target = place.move_beside(staged, target)
             elif not place.move_new(staged, target):
@@ -358,6 +361,16 @@ class Staging:
             place.flush_folder(self.parent)
         self.discard()
         return target
+
+    def _replace(self, staged: Path, target: Path) -> None:
+        """Swap with what stands under the final name, which must never be taken for staged content afterwards."""
+        leaving = self.path / LEAVING
+        os.rename(staged, leaving)
+        try:
+            place.replace(leaving, target, self.path / REPLACED)
+        except OSError:
+            os.rename(leaving, staged)
+            raise
 
     def discard(self) -> None:
         """Remove the staging area and everything in it."""
