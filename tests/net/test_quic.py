@@ -22,7 +22,7 @@ from tests.support import run
 BUILDER = iroh_ffi._UniffiRustBufferBuilder
 
 
-def generated_write(self, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def generated_write(self, value):  # type: ignore[no-untyped-def]
     """As the wheel has it, for comparison; the repair has replaced the wheel's own by now."""
     with self._reserve(len(value)):
         for i, byte in enumerate(value):
@@ -77,14 +77,16 @@ def test_the_transport_repairs_the_wheel(fresh_builder: type, quic: Lab) -> None
 
 def binding(**changes: object) -> types.SimpleNamespace:
     parts: dict[str, object] = {
-        "_UniffiRustBufferBuilder": type("Builder", (BUILDER,), {"write": changes.get("write", BUILDER.write)}),
+        "_UniffiRustBufferBuilder": type(
+            "Builder", (BUILDER,), {"write": changes.get("write", BUILDER.write)}
+        ),
         "_UniffiRustBuffer": iroh_ffi._UniffiRustBuffer,
     }
     return types.SimpleNamespace(**{**parts, **{k: v for k, v in changes.items() if k != "write"}})
 
 
 def test_a_binding_of_another_shape_is_left_alone(fresh_builder: type) -> None:
-    def other_write(self, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def other_write(self, value):  # type: ignore[no-untyped-def]
         with self._reserve(len(value)):
             for i, byte in enumerate(value):
                 self.rbuf.data[self.rbuf.len + i] = byte ^ 0
@@ -178,7 +180,9 @@ def test_two_hundred_endpoints_in_one_process(quic: Lab) -> None:
             assert all(len(node.connections) == 3 for node in nodes[1:])
             for at in range(0, 199, 20):
                 links = hub.connections[at : at + 20]
-                assert await asyncio.gather(*(ask(c, "all there?") for c in links)) == ["all there?"] * len(links)
+                assert await asyncio.gather(*(ask(c, "all there?") for c in links)) == ["all there?"] * len(
+                    links
+                )
             used = resident_mb() - before
             print(f"200 endpoints, 398 connections: {used:.0f} MB resident more than before")
             assert used < 600

@@ -12,12 +12,15 @@ What the wheel (1.2.0) does that its signatures do not say, all measured:
 """
 
 import asyncio
+import errno
 import ipaddress
 import re
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
+from weakref import WeakSet
 
 import iroh
 
@@ -55,7 +58,7 @@ class QuicTransport:
     """A bound QUIC endpoint. Make one with `await QuicTransport.bind(...)`."""
 
     def __init__(self, endpoint: Any, secret_key: SecretKey) -> None:
-        self._endpoint = endpoint
+        self._endpoint: Any = endpoint
         self._peer_id = secret_key.peer_id
         self._tasks = _Tasks()
         self._accepted: asyncio.Queue[QuicConnection | None] = asyncio.Queue(ACCEPT_QUEUE_MAX)
@@ -71,21 +74,26 @@ class QuicTransport:
 
         Raises:
             UsageError: the port is taken, or the address is not this machine's; the text says what to do.
+            TransportError: the system does not let us.
         """
         repair()
-        wanted = [_join(bind_ip, port)]
-        if ":" not in bind_ip:
+        _check_port(bind_ip, port)
+        ips = [bind_ip]
+        if ":" not in bind_ip and _has_ipv6():
             # Left to itself the wheel listens on every IPv6 address, whatever IPv4 address was asked for.
-            wanted.append(_join("::" if bind_ip == ANY_IP else "::1", port))
+            ips.append("::" if bind_ip == ANY_IP else "::1")
+        builder: Any = iroh.EndpointBuilder()  # type: ignore[no-untyped-call]
+        builder.apply_minimal()
+        builder.relay_mode(iroh.RelayMode.disabled())
+        builder.alpns([ALPN])
+        builder.secret_key(secret_key.seed)
         try:
-            try:
-                endpoint = await _bind(secret_key, wanted)
-            except iroh.IrohError as error:
-                if _is_taken(error.message()) or len(wanted) == 1:
-                    raise
-                endpoint = await _bind(secret_key, wanted[:1])  # a machine without IPv6
+            for ip in ips:
+                builder.bind_addr(_join(ip, port))
+            endpoint = await builder.bind()
         except iroh.IrohError as error:
-            raise _bind_error(error.message(), bind_ip, port) from None
+            text = _last_line(error.message())
+            raise TransportError(f"cannot listen on {_join(bind_ip, port)}: {text}") from None
         return cls(endpoint, secret_key)
 
     @property
@@ -95,6 +103,8 @@ class QuicTransport:
     @property
     def addresses(self) -> list[str]:
         """Every "ip:port" of this machine under which we listen, loopback last."""
+        if self._endpoint is None:
+            return []
         found = self._endpoint.addr().direct_addresses() + self._endpoint.bound_sockets()
         usable = {a: _ip(a) for a in found if not _ip(a).is_unspecified}
         return sorted(
@@ -113,11 +123,14 @@ class QuicTransport:
         """As `Transport.connect`. Answers of anybody but `peer` do not count: its key is checked."""
         if peer == self._peer_id:
             raise UsageError("a node cannot connect to itself")
+        endpoint = self._endpoint
+        if endpoint is None:
+            raise TransportError("this node's network is closed")
         identity = iroh.EndpointId.from_bytes(bytes(peer))
         try:
-            if not addresses and await self._endpoint.remote_addr(identity) is None:
+            if not addresses and await endpoint.remote_addr(identity) is None:
                 raise TransportError(f"no address of {peer.short} is known")
-            raw = await self._endpoint.connect(iroh.EndpointAddr(identity, None, list(addresses)), ALPN)
+            raw = await endpoint.connect(iroh.EndpointAddr(identity, None, list(addresses)), ALPN)
         except iroh.IrohError as error:
             raise TransportError(_connect_text(error.message(), peer)) from None
         return self._adopt(raw)
@@ -140,6 +153,7 @@ class QuicTransport:
             async with asyncio.timeout(CLOSE_S):
                 await self._endpoint.close()
         await self._tasks.end()
+        self._endpoint = None  # the wheel frees the port when nobody holds its objects
         while not self._accepted.empty():
             self._accepted.get_nowait()
         self._accepted.put_nowait(None)
@@ -173,7 +187,7 @@ class QuicTransport:
         return connection
 
     async def _watch(self, connection: "QuicConnection") -> None:
-        await connection.closed()
+        await connection.watch()
         if self._live.pop(connection, connection) is None:
             last = connection.stats()
             self._sent_bytes += last.sent_bytes
@@ -184,13 +198,16 @@ class QuicConnection:
     """One QUIC connection of the wheel."""
 
     def __init__(self, raw: Any, tasks: "_Tasks") -> None:
-        self._raw = raw
+        self._raw: Any = raw
         self._tasks = tasks
         self._peer = PeerId(raw.remote_id().to_bytes())
         self._closed_here: tuple[int, str] | None = None
-        self._accept: _Outliving[Any] = _Outliving(tasks, raw.accept_bi)
-        self._datagram: _Outliving[bytes] = _Outliving(tasks, raw.read_datagram)
-        self._end: _Outliving[str] = _Outliving(tasks, raw.closed)
+        self._accept: _Outliving[Any] = _Outliving(tasks, lambda: self._live().accept_bi())
+        self._datagram: _Outliving[bytes] = _Outliving(tasks, lambda: self._live().read_datagram())
+        self._ended: asyncio.Future[tuple[int | None, str]] = asyncio.get_running_loop().create_future()
+        self._streams: WeakSet[QuicStream] = WeakSet()
+        self._last_path = PathInfo("direct", "")
+        self._last_stats = TransportStats(0, 0)
 
     @property
     def peer(self) -> PeerId:
@@ -198,30 +215,31 @@ class QuicConnection:
 
     @property
     def path(self) -> PathInfo:
-        paths = self._raw.paths()
+        paths = [] if self._raw is None else self._raw.paths()
         selected = next((p for p in paths if p.is_selected), paths[0] if paths else None)
-        if selected is None:
-            return PathInfo("direct", "")
-        return PathInfo(
-            "relay" if selected.is_relay else "direct", selected.remote_addr, selected.rtt_ms / 1000
-        )
+        if selected is not None:
+            kind = "relay" if selected.is_relay else "direct"
+            self._last_path = PathInfo(kind, selected.remote_addr, selected.rtt_ms / 1000)
+        return self._last_path
 
     @property
     def is_closed(self) -> bool:
-        return self._closed_here is not None or self._raw.close_reason() is not None
+        return self._closed_here is not None or self._raw is None or self._raw.close_reason() is not None
 
     @property
     def datagram_bytes_max(self) -> int:
-        return self._raw.max_datagram_size() or 0
+        return 0 if self._raw is None else self._raw.max_datagram_size() or 0
 
     def stats(self) -> TransportStats:
         """What went over UDP for this connection."""
-        stats = self._raw.stats()
-        return TransportStats(stats.udp_tx_bytes, stats.udp_rx_bytes)
+        if self._raw is not None:
+            stats = self._raw.stats()
+            self._last_stats = TransportStats(stats.udp_tx_bytes, stats.udp_rx_bytes)
+        return self._last_stats
 
     async def open_stream(self) -> RawStream:
         try:
-            return QuicStream(await self._raw.open_bi(), self)
+            return QuicStream(await self._live().open_bi(), self)
         except iroh.IrohError as error:
             raise self.translate(error) from None
 
@@ -235,7 +253,7 @@ class QuicConnection:
         if len(data) > self.datagram_bytes_max and not self.is_closed:
             raise UsageError(f"a datagram of {len(data)} bytes is over {self.datagram_bytes_max}")
         try:
-            self._raw.send_datagram(data)
+            self._live().send_datagram(data)
         except iroh.IrohError as error:
             raise self.translate(error) from None
 
@@ -251,17 +269,36 @@ class QuicConnection:
             self._raw.close(int(code), reason.encode())
 
     async def closed(self) -> tuple[int | None, str]:
-        text = await self._end()
-        if self._closed_here is not None:
-            return self._closed_here
-        match = _CLOSED_BY_PEER.match(text)
-        if match is None:
-            return None, text
-        return int(match["code"] or match["bare"]), match["reason"] or ""
+        return await asyncio.shield(self._ended)
 
-    def limit_incoming_streams(self, count: int) -> None:
-        """Let the peer have at most `count` streams open at once, from its next stream credit on."""
-        self._raw.set_max_concurrent_bi_streams(count)
+    async def watch(self) -> None:
+        """Wait for the end and note it; then let go of the wheel's objects, which would keep the port."""
+        text = await self._live().closed()
+        match = _CLOSED_BY_PEER.match(text)
+        end: tuple[int | None, str] = (None, text)
+        if self._closed_here is not None:
+            end = self._closed_here
+        elif match is not None:
+            end = int(match["code"] or match["bare"]), match["reason"] or ""
+        self.stats()
+        for stream in self._streams:
+            stream.let_go()
+        self._raw = None
+        self._ended.set_result(end)
+
+    def end_error(self) -> CoterieError:
+        """Why nothing works any more, once the connection has ended."""
+        code, reason = self._ended.result() if self._ended.done() else (None, "closing")
+        if self._closed_here is not None:
+            return TransportError(f"the connection to {self._peer.short} was closed here")
+        if code is not None:
+            return PeerError(f"{self._peer.short} closed the connection: {_code_name(code)}", code)
+        return TransportError(f"the connection to {self._peer.short} failed: {reason}")
+
+    def _live(self) -> Any:
+        if self._raw is None:
+            raise self.end_error()
+        return self._raw
 
     def translate(self, error: Any) -> CoterieError:
         """An error of the wheel as one of ours."""
@@ -284,8 +321,9 @@ class QuicStream:
 
     def __init__(self, raw: Any, connection: QuicConnection) -> None:
         self._connection = connection
-        self._sender = raw.send()
-        self._receiver = raw.recv()
+        self._sender: Any = raw.send()
+        self._receiver: Any = raw.recv()
+        connection._streams.add(self)
         tasks = connection._tasks
         self._reading: _Outliving[bytes] = _Outliving(tasks, self._read_some)
         self._read_size = 0
@@ -304,6 +342,8 @@ class QuicStream:
             raise TransportError("reading was stopped here")
         if self._read_error is not None:
             raise self._connection.translate(self._read_error)
+        if self._receiver is None:
+            raise self._connection.end_error()
         if not self._unread:
             self._read_size = size_max
             try:
@@ -326,6 +366,9 @@ class QuicStream:
         if self._write_over:
             self._turn.release()
             raise UsageError("a write after the stream was finished")
+        if self._sender is None:
+            self._turn.release()
+            raise self._connection.end_error()
         self._writing = self._tasks.start(self._write_all(data))
         self._writing.add_done_callback(self._written)
         try:
@@ -340,6 +383,8 @@ class QuicStream:
             if self._write_over:
                 return
             self._write_over = True
+            if self._sender is None:
+                raise self._connection.end_error()
             try:
                 await self._sender.finish()
             except iroh.IrohError as error:
@@ -350,6 +395,8 @@ class QuicStream:
             return
         self._has_stopped = True
         await self._reading.cancel()
+        if self._receiver is None:
+            return
         with suppress(iroh.IrohError):  # it has ended already: nothing is left to be refused
             await self._receiver.stop(int(code))
 
@@ -358,21 +405,29 @@ class QuicStream:
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])
-        with suppress(iroh.IrohError):  # finished and delivered, or the connection is gone
-            await self._sender.reset(int(code))
+        if self._sender is not None:
+            with suppress(iroh.IrohError):  # finished and delivered, or the connection is gone
+                await self._sender.reset(int(code))
         await self.stop(code)
 
+    def let_go(self) -> None:
+        """The connection has ended: what is pending ends by itself, the rest gets the connection's error."""
+        self._sender = self._receiver = None
+
     async def _read_some(self) -> bytes:
-        return bytes(await self._receiver.read(self._read_size))
+        if self._receiver is None:
+            raise self._connection.end_error()
+        return cast(bytes, await self._receiver.read(self._read_size))
 
     async def _write_all(self, data: bytes) -> None:
         try:
+            sender = self._sender
             if len(data) <= WRITE_BYTES:
-                await self._sender.write_all(data)
+                await sender.write_all(data)
                 return
             view = memoryview(data)
             for at in range(0, len(view), WRITE_BYTES):
-                await self._sender.write_all(view[at : at + WRITE_BYTES])
+                await sender.write_all(view[at : at + WRITE_BYTES])
         except iroh.IrohError as error:
             raise self._connection.translate(error) from None
 
@@ -464,25 +519,34 @@ def _last_line(text: str) -> str:
     return text.strip().splitlines()[-1].strip()
 
 
-async def _bind(secret_key: SecretKey, addresses: list[str]) -> Any:
-    builder = iroh.EndpointBuilder()
-    builder.apply_minimal()
-    builder.relay_mode(iroh.RelayMode.disabled())
-    builder.alpns([ALPN])
-    builder.secret_key(secret_key.seed)
-    for address in addresses:
-        builder.bind_addr(address)
-    return await builder.bind()
+def _check_port(ip: str, port: int) -> None:
+    """Raise `UsageError` unless a UDP socket can be had there: the wheel does not say why it cannot bind."""
+    places = [(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip)]
+    if ":" not in ip and _has_ipv6():
+        places.append((socket.AF_INET6, "::" if ip == ANY_IP else "::1"))
+    for family, place in places:
+        try:
+            _try_bind(family, place, port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                text = f"UDP port {port} is taken by another program: stop it, or choose another port"
+                raise UsageError(text) from None
+            raise UsageError(f"cannot listen on {_join(place, port)}: {error.strerror}") from None
 
 
-def _is_taken(text: str) -> bool:
-    return "Address already in use" in text or "os error 10048" in text  # the latter: Windows
+def _has_ipv6() -> bool:
+    try:
+        _try_bind(socket.AF_INET6, "::1", 0)
+    except OSError:
+        return False
+    return True
 
 
-def _bind_error(text: str, ip: str, port: int) -> UsageError:
-    if _is_taken(text):
-        return UsageError(f"UDP port {port} is taken by another program: stop it, or choose another port")
-    return UsageError(f"cannot listen on {_join(ip, port)}: {_last_line(text)}")
+def _try_bind(family: socket.AddressFamily, ip: str, port: int) -> None:
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind((ip, port))
 
 
 def _connect_text(text: str, peer: PeerId) -> str:
