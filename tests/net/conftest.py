@@ -27,7 +27,7 @@ NOTES = Protocol("notes", (1, 2), {1: Note}, frozenset({2}))
 
 
 class Lab:
-    """Makes transports and endpoints of one kind. Keys are numbered: a smaller number need not be a smaller id."""
+    """Makes transports and endpoints of one kind. Keys are numbered; their ids do not sort alike."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -78,7 +78,7 @@ class Lab:
             await other.close()
 
     async def endpoint(self, number: int, *, boot: bytes | None = None, **bounds: Any) -> Endpoint:
-        """A started endpoint that lets everybody open everything, with `bounds` instead of the usual limits."""
+        """A started endpoint that lets everybody open everything, with `bounds` for limits."""
         limits = NetLimits(**bounds)
         guard = Guard(lambda peer, name: True, limits=limits)
         endpoint = Endpoint(await self.transport(number), guard=guard, limits=limits, boot=boot)

@@ -296,7 +296,7 @@ def test_datagrams_arrive_and_too_large_ones_are_refused(lab: Lab) -> None:
 def test_nobody_but_the_wanted_peer_is_accepted_as_such(lab: Lab) -> None:
     async def scene() -> None:
         one, other = await lab.transport(1), await lab.transport(2)
-        with pytest.raises(TransportError, match="another|somebody else"):
+        with pytest.raises(TransportError, match=r"another|somebody else"):
             await one.connect(lab.peer(3), other.addresses)
         with pytest.raises(TransportError):
             await one.connect(lab.peer(3), [])

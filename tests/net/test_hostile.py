@@ -87,8 +87,9 @@ def test_silence_instead_of_a_greeting_is_bounded_in_time(lab: Lab, said: bytes 
             victim.register(NOTES, echo)
             transport = await lab.transport(66)
             raw = await transport.connect(victim.peer_id, victim.addresses)
-            if said is not None:
-                await (await raw.open_stream()).write(said)
+            stream = None if said is None else await raw.open_stream()
+            if stream is not None and said is not None:
+                await stream.write(said)
             code, _ = await asyncio.wait_for(raw.closed(), 4)
             assert code == CloseCode.TIMEOUT
             await still_serves(lab, victim)

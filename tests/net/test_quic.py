@@ -1,6 +1,7 @@
 """What only QUIC has: the repair of the wheel, ports, addresses, many endpoints in one process."""
 
 import asyncio
+import gc
 import ipaddress
 import os
 import resource
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from iroh import iroh_ffi
 
-from coterie.errors import UsageError
+from coterie.errors import CloseCode, PeerError, UsageError
 from coterie.net import quic_repair
 from coterie.net.quic import QuicTransport
 from tests.net.conftest import NOTES, Lab
@@ -156,6 +157,42 @@ def test_stats_count_what_went_over_udp_and_keep_it_after_the_end(quic: Lab) -> 
         assert one.stats().sent_bytes >= during.sent_bytes
         await one.close()
         await other.close()
+
+    quic.run(scene())
+
+
+def test_streams_in_reference_cycles_are_collected_without_standing_still(quic: Lab) -> None:
+    """Garbage may be collected in a thread of the wheel; a stream's end there would wait for itself."""
+
+    async def scene() -> None:
+        async with quic.pair() as (a, b):
+            for _ in range(300):
+                stream = await a.open_stream()
+                await stream.write(bytes(2_000))
+                other = await b.accept_stream()
+                assert await other.read(4_000)
+                stream.itself, other.itself = [stream], [other]  # type: ignore[attr-defined]
+                await other.reset(0)
+
+    before = gc.get_threshold()
+    gc.set_threshold(20)
+    try:
+        quic.run(scene())
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_an_abandoned_stream_is_reset_not_finished(quic: Lab) -> None:
+    async def scene() -> None:
+        async with quic.pair() as (a, b):
+            stream = await a.open_stream()
+            await stream.write(b"half of")
+            other = await b.accept_stream()
+            assert await other.read(100) == b"half of"
+            del stream
+            with pytest.raises(PeerError) as caught:
+                await asyncio.wait_for(other.read(100), 5)
+            assert caught.value.close_code == CloseCode.CANCELLED
 
     quic.run(scene())
 

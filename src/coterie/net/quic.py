@@ -7,6 +7,10 @@ What the wheel (1.2.0) does that its signatures do not say, all measured:
   next call takes the pending result.
 - A stream half is behind a lock that a pending read or write holds: `stop` and `reset` would wait for
   ever. So the pending task is cancelled first.
+- It calls back from threads of its own while it holds a connection's lock. Should Python collect garbage
+  there, and with it a stream of the wheel, whose end takes the same lock, all stands still. So the connection
+  holds every stream's halves, and they go on the loop's thread only.
+- It frees its port when the last of its objects has gone, not on `close`.
 - Why a stream or connection ended comes as text; the patterns below take the code from it. A peer's own words
   stand last in it, behind the code or before a fixed end, and so cannot imitate one.
 """
@@ -20,7 +24,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
-from weakref import WeakSet
 
 import iroh
 
@@ -202,10 +205,11 @@ class QuicConnection:
         self._tasks = tasks
         self._peer = PeerId(raw.remote_id().to_bytes())
         self._closed_here: tuple[int, str] | None = None
-        self._accept: _Outliving[Any] = _Outliving(tasks, lambda: self._live().accept_bi())
-        self._datagram: _Outliving[bytes] = _Outliving(tasks, lambda: self._live().read_datagram())
+        self._accept: _Outliving[Any] = _Outliving(tasks)
+        self._datagram: _Outliving[bytes] = _Outliving(tasks)
         self._ended: asyncio.Future[tuple[int | None, str]] = asyncio.get_running_loop().create_future()
-        self._streams: WeakSet[QuicStream] = WeakSet()
+        self._loop = asyncio.get_running_loop()
+        self._halves: dict[_Halves, None] = {}
         self._last_path = PathInfo("direct", "")
         self._last_stats = TransportStats(0, 0)
 
@@ -245,7 +249,7 @@ class QuicConnection:
 
     async def accept_stream(self) -> RawStream:
         try:
-            return QuicStream(await self._accept(), self)
+            return QuicStream(await self._accept(lambda: self._live().accept_bi()), self)
         except iroh.IrohError as error:
             raise self.translate(error) from None
 
@@ -259,7 +263,7 @@ class QuicConnection:
 
     async def receive_datagram(self) -> bytes:
         try:
-            return await self._datagram()
+            return await self._datagram(lambda: self._live().read_datagram())
         except iroh.IrohError as error:
             raise self.translate(error) from None
 
@@ -281,9 +285,10 @@ class QuicConnection:
         elif match is not None:
             end = int(match["code"] or match["bare"]), match["reason"] or ""
         self.stats()
-        for stream in self._streams:
-            stream.let_go()
+        for halves in list(self._halves):
+            self._drop(halves)
         self._raw = None
+        self._accept = _Outliving(self._tasks)
         self._ended.set_result(end)
 
     def end_error(self) -> CoterieError:
@@ -294,6 +299,31 @@ class QuicConnection:
         if code is not None:
             return PeerError(f"{self._peer.short} closed the connection: {_code_name(code)}", code)
         return TransportError(f"the connection to {self._peer.short} failed: {reason}")
+
+    def keep(self, halves: "_Halves") -> None:
+        """Hold a stream's halves for as long as it is in use."""
+        self._halves[halves] = None
+
+    def let_go(self, halves: "_Halves") -> None:
+        """From any thread: let a stream's halves go, on the thread of the loop."""
+        with suppress(RuntimeError):  # the loop is closed, and with it everything of the wheel
+            self._loop.call_soon_threadsafe(self._abandoned, halves)
+
+    def _abandoned(self, halves: "_Halves") -> None:
+        """Nobody holds the stream. Left to itself the wheel would finish it: an end that was not meant."""
+        if halves.sender is None or halves.is_over:
+            self._drop(halves)
+        else:
+            self._tasks.start(self._give_up(halves))
+
+    async def _give_up(self, halves: "_Halves") -> None:
+        with suppress(iroh.IrohError):  # the connection is gone
+            await halves.sender.reset(CloseCode.CANCELLED)
+        self._drop(halves)
+
+    def _drop(self, halves: "_Halves") -> None:
+        self._halves.pop(halves, None)
+        halves.sender = halves.receiver = None
 
     def _live(self) -> Any:
         if self._raw is None:
@@ -316,16 +346,26 @@ class QuicConnection:
         return TransportError(f"the connection to {self._peer.short} failed: {_last_line(text)}")
 
 
+class _Halves:
+    """The wheel's objects for one stream; None once they were let go."""
+
+    __slots__ = ("is_over", "receiver", "sender")
+
+    def __init__(self, sender: Any, receiver: Any) -> None:
+        self.sender = sender
+        self.receiver = receiver
+        self.is_over = False  # finished or reset: `sender` may go without a word
+
+
 class QuicStream:
     """One bidirectional stream of the wheel."""
 
     def __init__(self, raw: Any, connection: QuicConnection) -> None:
         self._connection = connection
-        self._sender: Any = raw.send()
-        self._receiver: Any = raw.recv()
-        connection._streams.add(self)
+        self._halves = _Halves(raw.send(), raw.recv())
+        connection.keep(self._halves)
         tasks = connection._tasks
-        self._reading: _Outliving[bytes] = _Outliving(tasks, self._read_some)
+        self._reading: _Outliving[bytes] = _Outliving(tasks)
         self._read_size = 0
         self._unread = b""
         self._read_error: Any = None  # told once by the wheel, which then says "end of stream"
@@ -342,12 +382,12 @@ class QuicStream:
             raise TransportError("reading was stopped here")
         if self._read_error is not None:
             raise self._connection.translate(self._read_error)
-        if self._receiver is None:
+        if self._halves.receiver is None:
             raise self._connection.end_error()
         if not self._unread:
             self._read_size = size_max
             try:
-                self._unread = await self._reading()
+                self._unread = await self._reading(self._read_some)
             except iroh.IrohError as error:
                 self._read_error = error
                 raise self._connection.translate(error) from None
@@ -366,7 +406,7 @@ class QuicStream:
         if self._write_over:
             self._turn.release()
             raise UsageError("a write after the stream was finished")
-        if self._sender is None:
+        if self._halves.sender is None:
             self._turn.release()
             raise self._connection.end_error()
         self._writing = self._tasks.start(self._write_all(data))
@@ -382,11 +422,11 @@ class QuicStream:
         async with self._turn:
             if self._write_over:
                 return
-            self._write_over = True
-            if self._sender is None:
+            self._write_over = self._halves.is_over = True
+            if self._halves.sender is None:
                 raise self._connection.end_error()
             try:
-                await self._sender.finish()
+                await self._halves.sender.finish()
             except iroh.IrohError as error:
                 raise self._connection.translate(error) from None
 
@@ -395,33 +435,32 @@ class QuicStream:
             return
         self._has_stopped = True
         await self._reading.cancel()
-        if self._receiver is None:
+        if self._halves.receiver is None:
             return
         with suppress(iroh.IrohError):  # it has ended already: nothing is left to be refused
-            await self._receiver.stop(int(code))
+            await self._halves.receiver.stop(int(code))
 
     async def reset(self, code: int) -> None:
-        self._write_over = True
+        self._write_over = self._halves.is_over = True
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])
-        if self._sender is not None:
+        if self._halves.sender is not None:
             with suppress(iroh.IrohError):  # finished and delivered, or the connection is gone
-                await self._sender.reset(int(code))
+                await self._halves.sender.reset(int(code))
         await self.stop(code)
 
-    def let_go(self) -> None:
-        """The connection has ended: what is pending ends by itself, the rest gets the connection's error."""
-        self._sender = self._receiver = None
+    def __del__(self) -> None:
+        self._connection.let_go(self._halves)
 
     async def _read_some(self) -> bytes:
-        if self._receiver is None:
+        if self._halves.receiver is None:
             raise self._connection.end_error()
-        return cast(bytes, await self._receiver.read(self._read_size))
+        return cast(bytes, await self._halves.receiver.read(self._read_size))
 
     async def _write_all(self, data: bytes) -> None:
         try:
-            sender = self._sender
+            sender = self._halves.sender
             if len(data) <= WRITE_BYTES:
                 await sender.write_all(data)
                 return
@@ -466,15 +505,15 @@ class _Tasks:
 class _Outliving(Generic[T]):
     """A call that goes on when its caller is cancelled; the next caller gets its result."""
 
-    def __init__(self, tasks: _Tasks, call: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, tasks: _Tasks) -> None:
         self._tasks = tasks
-        self._call = call
         self._task: asyncio.Task[T] | None = None
 
-    async def __call__(self) -> T:
+    async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of the call under way, or of `call`."""
         task = self._task
         if task is None:
-            task = self._task = self._tasks.start(self._run())
+            task = self._task = self._tasks.start(_await(call))
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -493,8 +532,9 @@ class _Outliving(Generic[T]):
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _run(self) -> T:
-        return await self._call()
+
+async def _await(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()
 
 
 def _is_cancelling() -> bool:
