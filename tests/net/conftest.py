@@ -27,16 +27,24 @@ NOTES = Protocol("notes", (1, 2), {1: Note}, frozenset({2}))
 
 
 class Lab:
-    """Makes transports and endpoints of one kind. Keys are numbered: a smaller number need not be a smaller id."""
+    """Makes transports and endpoints of one kind. Keys are numbered; their ids do not sort alike."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.network = MemoryNetwork()
+        self._made: list[Transport] = []
 
     def run(self, work: Coroutine[Any, Any, T], timeout_s: float = 60.0) -> T:
         if self.kind == "memory":
-            return run_virtual(work)
-        return run(work, timeout_s)
+            return run_virtual(self._tidy(work))
+        return run(self._tidy(work), timeout_s)
+
+    async def _tidy(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await work
+        finally:
+            for transport in self._made:
+                await transport.close()
 
     @staticmethod
     def key(number: int) -> SecretKey:
@@ -46,11 +54,16 @@ class Lab:
         return self.key(number).peer_id
 
     async def transport(self, number: int) -> Transport:
+        """A new transport; closed when the scene is over."""
+        made: Transport
         if self.kind == "memory":
-            return self.network.bind(self.peer(number))
-        from coterie.net.quic import QuicTransport
+            made = self.network.bind(self.peer(number))
+        else:
+            from coterie.net.quic import QuicTransport  # noqa: PLC0415
 
-        return await QuicTransport.bind(self.key(number), bind_ip="127.0.0.1")
+            made = await QuicTransport.bind(self.key(number), bind_ip="127.0.0.1")
+        self._made.append(made)
+        return made
 
     @asynccontextmanager
     async def pair(self) -> AsyncIterator[tuple[RawConnection, RawConnection]]:
@@ -65,7 +78,7 @@ class Lab:
             await other.close()
 
     async def endpoint(self, number: int, *, boot: bytes | None = None, **bounds: Any) -> Endpoint:
-        """A started endpoint that lets everybody open everything, with `bounds` instead of the usual limits."""
+        """A started endpoint that lets everybody open everything, with `bounds` for limits."""
         limits = NetLimits(**bounds)
         guard = Guard(lambda peer, name: True, limits=limits)
         endpoint = Endpoint(await self.transport(number), guard=guard, limits=limits, boot=boot)

@@ -1,6 +1,7 @@
 """What only QUIC has: the repair of the wheel, ports, addresses, many endpoints in one process."""
 
 import asyncio
+import gc
 import ipaddress
 import os
 import resource
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from iroh import iroh_ffi
 
-from coterie.errors import UsageError
+from coterie.errors import CloseCode, PeerError, UsageError
 from coterie.net import quic_repair
 from coterie.net.quic import QuicTransport
 from tests.net.conftest import NOTES, Lab
@@ -22,7 +23,7 @@ from tests.support import run
 BUILDER = iroh_ffi._UniffiRustBufferBuilder
 
 
-def generated_write(self, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def generated_write(self, value):  # type: ignore[no-untyped-def]
     """As the wheel has it, for comparison; the repair has replaced the wheel's own by now."""
     with self._reserve(len(value)):
         for i, byte in enumerate(value):
@@ -77,14 +78,16 @@ def test_the_transport_repairs_the_wheel(fresh_builder: type, quic: Lab) -> None
 
 def binding(**changes: object) -> types.SimpleNamespace:
     parts: dict[str, object] = {
-        "_UniffiRustBufferBuilder": type("Builder", (BUILDER,), {"write": changes.get("write", BUILDER.write)}),
+        "_UniffiRustBufferBuilder": type(
+            "Builder", (BUILDER,), {"write": changes.get("write", BUILDER.write)}
+        ),
         "_UniffiRustBuffer": iroh_ffi._UniffiRustBuffer,
     }
     return types.SimpleNamespace(**{**parts, **{k: v for k, v in changes.items() if k != "write"}})
 
 
 def test_a_binding_of_another_shape_is_left_alone(fresh_builder: type) -> None:
-    def other_write(self, value):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def other_write(self, value):  # type: ignore[no-untyped-def]
         with self._reserve(len(value)):
             for i, byte in enumerate(value):
                 self.rbuf.data[self.rbuf.len + i] = byte ^ 0
@@ -158,6 +161,42 @@ def test_stats_count_what_went_over_udp_and_keep_it_after_the_end(quic: Lab) -> 
     quic.run(scene())
 
 
+def test_streams_in_reference_cycles_are_collected_without_standing_still(quic: Lab) -> None:
+    """Garbage may be collected in a thread of the wheel; a stream's end there would wait for itself."""
+
+    async def scene() -> None:
+        async with quic.pair() as (a, b):
+            for _ in range(300):
+                stream = await a.open_stream()
+                await stream.write(bytes(2_000))
+                other = await b.accept_stream()
+                assert await other.read(4_000)
+                stream.itself, other.itself = [stream], [other]  # type: ignore[attr-defined]
+                await other.reset(0)
+
+    before = gc.get_threshold()
+    gc.set_threshold(20)
+    try:
+        quic.run(scene())
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_an_abandoned_stream_is_reset_not_finished(quic: Lab) -> None:
+    async def scene() -> None:
+        async with quic.pair() as (a, b):
+            stream = await a.open_stream()
+            await stream.write(b"half of")
+            other = await b.accept_stream()
+            assert await other.read(100) == b"half of"
+            del stream
+            with pytest.raises(PeerError) as caught:
+                await asyncio.wait_for(other.read(100), 5)
+            assert caught.value.close_code == CloseCode.CANCELLED
+
+    quic.run(scene())
+
+
 def test_two_hundred_endpoints_in_one_process(quic: Lab) -> None:
     """A hub with 199 connections and a ring through all of them."""
 
@@ -178,7 +217,9 @@ def test_two_hundred_endpoints_in_one_process(quic: Lab) -> None:
             assert all(len(node.connections) == 3 for node in nodes[1:])
             for at in range(0, 199, 20):
                 links = hub.connections[at : at + 20]
-                assert await asyncio.gather(*(ask(c, "all there?") for c in links)) == ["all there?"] * len(links)
+                assert await asyncio.gather(*(ask(c, "all there?") for c in links)) == ["all there?"] * len(
+                    links
+                )
             used = resident_mb() - before
             print(f"200 endpoints, 398 connections: {used:.0f} MB resident more than before")
             assert used < 600

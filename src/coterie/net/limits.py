@@ -9,7 +9,7 @@ class NetLimits:
 
     # Connections
     connections_max: int = (
-        512  # measured: 200 connections take 162 MB together with their endpoints; guess above that
+        512  # measured: 200 endpoints with 398 connections take 350 MB; guess above that
     )
     handshakes_max: int = 64  # guess: incoming connections that have not said Hello yet
     handshake_s: float = 5.0  # guess: five round trips of a bad satellite link

@@ -255,7 +255,10 @@ class MemoryConnection:
             self._check()
             await self._changed.wait()
         self._check()
-        return self._incoming.popleft()
+        stream = self._incoming.popleft()
+        stream._is_accepted = True
+        stream._account()
+        return stream
 
     async def send_datagram(self, data: bytes) -> None:
         self._check()
@@ -315,10 +318,14 @@ class MemoryConnection:
         self._changed.fire()
 
     def _stream_ended(self, stream: "MemoryStream") -> None:
+        """Credit for a stream comes back once the side that accepted it is done with it, as in QUIC."""
         self._streams.pop(stream, None)
-        if stream.is_ours:
-            self._opened -= 1
-            self._changed.fire()
+        if not stream.is_ours:
+            self._wire.send(self._other._credit_arrives)
+
+    def _credit_arrives(self) -> None:
+        self._opened -= 1
+        self._changed.fire()
 
     def _blocked(self) -> None:
         if self._end is None and self._lost_timer is None:
@@ -350,7 +357,8 @@ class MemoryStream:
         self._write_over: bool = False
         self._read_error: PeerError | TransportError | None = None
         self._write_error: PeerError | TransportError | None = None
-        self._is_accounted = True
+        self._is_accepted = is_ours
+        self._is_counted = True
 
     async def read(self, size_max: int) -> bytes:
         if size_max < 1:
@@ -462,8 +470,8 @@ class MemoryStream:
         self._changed.fire()
 
     def _account(self) -> None:
-        if self._read_over and self._write_over and self._is_accounted:
-            self._is_accounted = False
+        if self._read_over and self._write_over and self._is_accepted and self._is_counted:
+            self._is_counted = False
             self._connection._stream_ended(self)
 
 

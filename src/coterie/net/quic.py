@@ -7,17 +7,23 @@ What the wheel (1.2.0) does that its signatures do not say, all measured:
   next call takes the pending result.
 - A stream half is behind a lock that a pending read or write holds: `stop` and `reset` would wait for
   ever. So the pending task is cancelled first.
+- It calls back from threads of its own while it holds a connection's lock. Should Python collect garbage
+  there, and with it a stream of the wheel, whose end takes the same lock, all stands still. So the connection
+  holds every stream's halves, and they go on the loop's thread only.
+- It frees its port when the last of its objects has gone, not on `close`.
 - Why a stream or connection ended comes as text; the patterns below take the code from it. A peer's own words
   stand last in it, behind the code or before a fixed end, and so cannot imitate one.
 """
 
 import asyncio
+import errno
 import ipaddress
 import re
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import iroh
 
@@ -55,7 +61,7 @@ class QuicTransport:
     """A bound QUIC endpoint. Make one with `await QuicTransport.bind(...)`."""
 
     def __init__(self, endpoint: Any, secret_key: SecretKey) -> None:
-        self._endpoint = endpoint
+        self._endpoint: Any = endpoint
         self._peer_id = secret_key.peer_id
         self._tasks = _Tasks()
         self._accepted: asyncio.Queue[QuicConnection | None] = asyncio.Queue(ACCEPT_QUEUE_MAX)
@@ -71,21 +77,26 @@ class QuicTransport:
 
         Raises:
             UsageError: the port is taken, or the address is not this machine's; the text says what to do.
+            TransportError: the system does not let us.
         """
         repair()
-        wanted = [_join(bind_ip, port)]
-        if ":" not in bind_ip:
+        _check_port(bind_ip, port)
+        ips = [bind_ip]
+        if ":" not in bind_ip and _has_ipv6():
             # Left to itself the wheel listens on every IPv6 address, whatever IPv4 address was asked for.
-            wanted.append(_join("::" if bind_ip == ANY_IP else "::1", port))
+            ips.append("::" if bind_ip == ANY_IP else "::1")
+        builder: Any = iroh.EndpointBuilder()  # type: ignore[no-untyped-call]
+        builder.apply_minimal()
+        builder.relay_mode(iroh.RelayMode.disabled())
+        builder.alpns([ALPN])
+        builder.secret_key(secret_key.seed)
         try:
-            try:
-                endpoint = await _bind(secret_key, wanted)
-            except iroh.IrohError as error:
-                if _is_taken(error.message()) or len(wanted) == 1:
-                    raise
-                endpoint = await _bind(secret_key, wanted[:1])  # a machine without IPv6
+            for ip in ips:
+                builder.bind_addr(_join(ip, port))
+            endpoint = await builder.bind()
         except iroh.IrohError as error:
-            raise _bind_error(error.message(), bind_ip, port) from None
+            text = _last_line(error.message())
+            raise TransportError(f"cannot listen on {_join(bind_ip, port)}: {text}") from None
         return cls(endpoint, secret_key)
 
     @property
@@ -95,6 +106,8 @@ class QuicTransport:
     @property
     def addresses(self) -> list[str]:
         """Every "ip:port" of this machine under which we listen, loopback last."""
+        if self._endpoint is None:
+            return []
         found = self._endpoint.addr().direct_addresses() + self._endpoint.bound_sockets()
         usable = {a: _ip(a) for a in found if not _ip(a).is_unspecified}
         return sorted(
@@ -113,11 +126,14 @@ class QuicTransport:
         """As `Transport.connect`. Answers of anybody but `peer` do not count: its key is checked."""
         if peer == self._peer_id:
             raise UsageError("a node cannot connect to itself")
+        endpoint = self._endpoint
+        if endpoint is None:
+            raise TransportError("this node's network is closed")
         identity = iroh.EndpointId.from_bytes(bytes(peer))
         try:
-            if not addresses and await self._endpoint.remote_addr(identity) is None:
+            if not addresses and await endpoint.remote_addr(identity) is None:
                 raise TransportError(f"no address of {peer.short} is known")
-            raw = await self._endpoint.connect(iroh.EndpointAddr(identity, None, list(addresses)), ALPN)
+            raw = await endpoint.connect(iroh.EndpointAddr(identity, None, list(addresses)), ALPN)
         except iroh.IrohError as error:
             raise TransportError(_connect_text(error.message(), peer)) from None
         return self._adopt(raw)
@@ -140,6 +156,7 @@ class QuicTransport:
             async with asyncio.timeout(CLOSE_S):
                 await self._endpoint.close()
         await self._tasks.end()
+        self._endpoint = None  # the wheel frees the port when nobody holds its objects
         while not self._accepted.empty():
             self._accepted.get_nowait()
         self._accepted.put_nowait(None)
@@ -173,7 +190,7 @@ class QuicTransport:
         return connection
 
     async def _watch(self, connection: "QuicConnection") -> None:
-        await connection.closed()
+        await connection.watch()
         if self._live.pop(connection, connection) is None:
             last = connection.stats()
             self._sent_bytes += last.sent_bytes
@@ -184,13 +201,17 @@ class QuicConnection:
     """One QUIC connection of the wheel."""
 
     def __init__(self, raw: Any, tasks: "_Tasks") -> None:
-        self._raw = raw
+        self._raw: Any = raw
         self._tasks = tasks
         self._peer = PeerId(raw.remote_id().to_bytes())
         self._closed_here: tuple[int, str] | None = None
-        self._accept: _Outliving[Any] = _Outliving(tasks, raw.accept_bi)
-        self._datagram: _Outliving[bytes] = _Outliving(tasks, raw.read_datagram)
-        self._end: _Outliving[str] = _Outliving(tasks, raw.closed)
+        self._accept: _Outliving[Any] = _Outliving(tasks)
+        self._datagram: _Outliving[bytes] = _Outliving(tasks)
+        self._ended: asyncio.Future[tuple[int | None, str]] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._halves: dict[_Halves, None] = {}
+        self._last_path = PathInfo("direct", "")
+        self._last_stats = TransportStats(0, 0)
 
     @property
     def peer(self) -> PeerId:
@@ -198,36 +219,37 @@ class QuicConnection:
 
     @property
     def path(self) -> PathInfo:
-        paths = self._raw.paths()
+        paths = [] if self._raw is None else self._raw.paths()
         selected = next((p for p in paths if p.is_selected), paths[0] if paths else None)
-        if selected is None:
-            return PathInfo("direct", "")
-        return PathInfo(
-            "relay" if selected.is_relay else "direct", selected.remote_addr, selected.rtt_ms / 1000
-        )
+        if selected is not None:
+            kind = "relay" if selected.is_relay else "direct"
+            self._last_path = PathInfo(kind, selected.remote_addr, selected.rtt_ms / 1000)
+        return self._last_path
 
     @property
     def is_closed(self) -> bool:
-        return self._closed_here is not None or self._raw.close_reason() is not None
+        return self._closed_here is not None or self._raw is None or self._raw.close_reason() is not None
 
     @property
     def datagram_bytes_max(self) -> int:
-        return self._raw.max_datagram_size() or 0
+        return 0 if self._raw is None else self._raw.max_datagram_size() or 0
 
     def stats(self) -> TransportStats:
         """What went over UDP for this connection."""
-        stats = self._raw.stats()
-        return TransportStats(stats.udp_tx_bytes, stats.udp_rx_bytes)
+        if self._raw is not None:
+            stats = self._raw.stats()
+            self._last_stats = TransportStats(stats.udp_tx_bytes, stats.udp_rx_bytes)
+        return self._last_stats
 
     async def open_stream(self) -> RawStream:
         try:
-            return QuicStream(await self._raw.open_bi(), self)
+            return QuicStream(await self._live().open_bi(), self)
         except iroh.IrohError as error:
             raise self.translate(error) from None
 
     async def accept_stream(self) -> RawStream:
         try:
-            return QuicStream(await self._accept(), self)
+            return QuicStream(await self._accept(lambda: self._live().accept_bi()), self)
         except iroh.IrohError as error:
             raise self.translate(error) from None
 
@@ -235,13 +257,13 @@ class QuicConnection:
         if len(data) > self.datagram_bytes_max and not self.is_closed:
             raise UsageError(f"a datagram of {len(data)} bytes is over {self.datagram_bytes_max}")
         try:
-            self._raw.send_datagram(data)
+            self._live().send_datagram(data)
         except iroh.IrohError as error:
             raise self.translate(error) from None
 
     async def receive_datagram(self) -> bytes:
         try:
-            return await self._datagram()
+            return await self._datagram(lambda: self._live().read_datagram())
         except iroh.IrohError as error:
             raise self.translate(error) from None
 
@@ -251,17 +273,62 @@ class QuicConnection:
             self._raw.close(int(code), reason.encode())
 
     async def closed(self) -> tuple[int | None, str]:
-        text = await self._end()
-        if self._closed_here is not None:
-            return self._closed_here
-        match = _CLOSED_BY_PEER.match(text)
-        if match is None:
-            return None, text
-        return int(match["code"] or match["bare"]), match["reason"] or ""
+        return await asyncio.shield(self._ended)
 
-    def limit_incoming_streams(self, count: int) -> None:
-        """Let the peer have at most `count` streams open at once, from its next stream credit on."""
-        self._raw.set_max_concurrent_bi_streams(count)
+    async def watch(self) -> None:
+        """Wait for the end and note it; then let go of the wheel's objects, which would keep the port."""
+        text = await self._live().closed()
+        match = _CLOSED_BY_PEER.match(text)
+        end: tuple[int | None, str] = (None, text)
+        if self._closed_here is not None:
+            end = self._closed_here
+        elif match is not None:
+            end = int(match["code"] or match["bare"]), match["reason"] or ""
+        self.stats()
+        for halves in list(self._halves):
+            self._drop(halves)
+        self._raw = None
+        self._accept = _Outliving(self._tasks)
+        self._ended.set_result(end)
+
+    def end_error(self) -> CoterieError:
+        """Why nothing works any more, once the connection has ended."""
+        code, reason = self._ended.result() if self._ended.done() else (None, "closing")
+        if self._closed_here is not None:
+            return TransportError(f"the connection to {self._peer.short} was closed here")
+        if code is not None:
+            return PeerError(f"{self._peer.short} closed the connection: {_code_name(code)}", code)
+        return TransportError(f"the connection to {self._peer.short} failed: {reason}")
+
+    def keep(self, halves: "_Halves") -> None:
+        """Hold a stream's halves for as long as it is in use."""
+        self._halves[halves] = None
+
+    def let_go(self, halves: "_Halves") -> None:
+        """From any thread: let a stream's halves go, on the thread of the loop."""
+        with suppress(RuntimeError):  # the loop is closed, and with it everything of the wheel
+            self._loop.call_soon_threadsafe(self._abandoned, halves)
+
+    def _abandoned(self, halves: "_Halves") -> None:
+        """Nobody holds the stream. Left to itself the wheel would finish it: an end that was not meant."""
+        if halves.sender is None or halves.is_over:
+            self._drop(halves)
+        else:
+            self._tasks.start(self._give_up(halves))
+
+    async def _give_up(self, halves: "_Halves") -> None:
+        with suppress(iroh.IrohError):  # the connection is gone
+            await halves.sender.reset(CloseCode.CANCELLED)
+        self._drop(halves)
+
+    def _drop(self, halves: "_Halves") -> None:
+        self._halves.pop(halves, None)
+        halves.sender = halves.receiver = None
+
+    def _live(self) -> Any:
+        if self._raw is None:
+            raise self.end_error()
+        return self._raw
 
     def translate(self, error: Any) -> CoterieError:
         """An error of the wheel as one of ours."""
@@ -279,15 +346,26 @@ class QuicConnection:
         return TransportError(f"the connection to {self._peer.short} failed: {_last_line(text)}")
 
 
+class _Halves:
+    """The wheel's objects for one stream; None once they were let go."""
+
+    __slots__ = ("is_over", "receiver", "sender")
+
+    def __init__(self, sender: Any, receiver: Any) -> None:
+        self.sender = sender
+        self.receiver = receiver
+        self.is_over = False  # finished or reset: `sender` may go without a word
+
+
 class QuicStream:
     """One bidirectional stream of the wheel."""
 
     def __init__(self, raw: Any, connection: QuicConnection) -> None:
         self._connection = connection
-        self._sender = raw.send()
-        self._receiver = raw.recv()
+        self._halves = _Halves(raw.send(), raw.recv())
+        connection.keep(self._halves)
         tasks = connection._tasks
-        self._reading: _Outliving[bytes] = _Outliving(tasks, self._read_some)
+        self._reading: _Outliving[bytes] = _Outliving(tasks)
         self._read_size = 0
         self._unread = b""
         self._read_error: Any = None  # told once by the wheel, which then says "end of stream"
@@ -304,10 +382,12 @@ class QuicStream:
             raise TransportError("reading was stopped here")
         if self._read_error is not None:
             raise self._connection.translate(self._read_error)
+        if self._halves.receiver is None:
+            raise self._connection.end_error()
         if not self._unread:
             self._read_size = size_max
             try:
-                self._unread = await self._reading()
+                self._unread = await self._reading(self._read_some)
             except iroh.IrohError as error:
                 self._read_error = error
                 raise self._connection.translate(error) from None
@@ -326,6 +406,9 @@ class QuicStream:
         if self._write_over:
             self._turn.release()
             raise UsageError("a write after the stream was finished")
+        if self._halves.sender is None:
+            self._turn.release()
+            raise self._connection.end_error()
         self._writing = self._tasks.start(self._write_all(data))
         self._writing.add_done_callback(self._written)
         try:
@@ -339,9 +422,11 @@ class QuicStream:
         async with self._turn:
             if self._write_over:
                 return
-            self._write_over = True
+            self._write_over = self._halves.is_over = True
+            if self._halves.sender is None:
+                raise self._connection.end_error()
             try:
-                await self._sender.finish()
+                await self._halves.sender.finish()
             except iroh.IrohError as error:
                 raise self._connection.translate(error) from None
 
@@ -350,29 +435,38 @@ class QuicStream:
             return
         self._has_stopped = True
         await self._reading.cancel()
+        if self._halves.receiver is None:
+            return
         with suppress(iroh.IrohError):  # it has ended already: nothing is left to be refused
-            await self._receiver.stop(int(code))
+            await self._halves.receiver.stop(int(code))
 
     async def reset(self, code: int) -> None:
-        self._write_over = True
+        self._write_over = self._halves.is_over = True
         if self._writing is not None:
             self._writing.cancel()
             await asyncio.wait([self._writing])
-        with suppress(iroh.IrohError):  # finished and delivered, or the connection is gone
-            await self._sender.reset(int(code))
+        if self._halves.sender is not None:
+            with suppress(iroh.IrohError):  # finished and delivered, or the connection is gone
+                await self._halves.sender.reset(int(code))
         await self.stop(code)
 
+    def __del__(self) -> None:
+        self._connection.let_go(self._halves)
+
     async def _read_some(self) -> bytes:
-        return bytes(await self._receiver.read(self._read_size))
+        if self._halves.receiver is None:
+            raise self._connection.end_error()
+        return cast(bytes, await self._halves.receiver.read(self._read_size))
 
     async def _write_all(self, data: bytes) -> None:
         try:
+            sender = self._halves.sender
             if len(data) <= WRITE_BYTES:
-                await self._sender.write_all(data)
+                await sender.write_all(data)
                 return
             view = memoryview(data)
             for at in range(0, len(view), WRITE_BYTES):
-                await self._sender.write_all(view[at : at + WRITE_BYTES])
+                await sender.write_all(view[at : at + WRITE_BYTES])
         except iroh.IrohError as error:
             raise self._connection.translate(error) from None
 
@@ -411,15 +505,15 @@ class _Tasks:
 class _Outliving(Generic[T]):
     """A call that goes on when its caller is cancelled; the next caller gets its result."""
 
-    def __init__(self, tasks: _Tasks, call: Callable[[], Awaitable[T]]) -> None:
+    def __init__(self, tasks: _Tasks) -> None:
         self._tasks = tasks
-        self._call = call
         self._task: asyncio.Task[T] | None = None
 
-    async def __call__(self) -> T:
+    async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The result of the call under way, or of `call`."""
         task = self._task
         if task is None:
-            task = self._task = self._tasks.start(self._run())
+            task = self._task = self._tasks.start(_await(call))
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -438,8 +532,9 @@ class _Outliving(Generic[T]):
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _run(self) -> T:
-        return await self._call()
+
+async def _await(call: Callable[[], Awaitable[T]]) -> T:
+    return await call()
 
 
 def _is_cancelling() -> bool:
@@ -464,25 +559,34 @@ def _last_line(text: str) -> str:
     return text.strip().splitlines()[-1].strip()
 
 
-async def _bind(secret_key: SecretKey, addresses: list[str]) -> Any:
-    builder = iroh.EndpointBuilder()
-    builder.apply_minimal()
-    builder.relay_mode(iroh.RelayMode.disabled())
-    builder.alpns([ALPN])
-    builder.secret_key(secret_key.seed)
-    for address in addresses:
-        builder.bind_addr(address)
-    return await builder.bind()
+def _check_port(ip: str, port: int) -> None:
+    """Raise `UsageError` unless a UDP socket can be had there: the wheel does not say why it cannot bind."""
+    places = [(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip)]
+    if ":" not in ip and _has_ipv6():
+        places.append((socket.AF_INET6, "::" if ip == ANY_IP else "::1"))
+    for family, place in places:
+        try:
+            _try_bind(family, place, port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                text = f"UDP port {port} is taken by another program: stop it, or choose another port"
+                raise UsageError(text) from None
+            raise UsageError(f"cannot listen on {_join(place, port)}: {error.strerror}") from None
 
 
-def _is_taken(text: str) -> bool:
-    return "Address already in use" in text or "os error 10048" in text  # the latter: Windows
+def _has_ipv6() -> bool:
+    try:
+        _try_bind(socket.AF_INET6, "::1", 0)
+    except OSError:
+        return False
+    return True
 
 
-def _bind_error(text: str, ip: str, port: int) -> UsageError:
-    if _is_taken(text):
-        return UsageError(f"UDP port {port} is taken by another program: stop it, or choose another port")
-    return UsageError(f"cannot listen on {_join(ip, port)}: {_last_line(text)}")
+def _try_bind(family: socket.AddressFamily, ip: str, port: int) -> None:
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind((ip, port))
 
 
 def _connect_text(text: str, peer: PeerId) -> str:
