@@ -98,9 +98,7 @@ class FrameDecoder:
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
         self._frame_bytes_max = frame_bytes_max
-        self._parts: list[
-            bytearray | memoryview
-        ] = []  # of the incomplete frame; joined once, when it is whole
+        self._parts: list[bytearray | memoryview] = []  # joined once, when the frame is whole
         self._pending_bytes = 0
         self._needed_bytes = LENGTH_BYTES  # of `_parts`, before looking at them again makes sense
 
