@@ -8,36 +8,61 @@
         name: Shown to others instead of the file name.
         '''
 
-The first parameter is the app's service and is filled in by the node. Names given to `command` are
-positional on the command line, all others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Literal`, an
-optional of these, or a `list[str]`; a `Path` is made absolute where the user stands. A function returns a `msgspec.Struct`, a list of
-them, or None; an async generator yields progress events (Structs) and last its result. A Struct may have a
-`text()` method that says it for people.
+The first parameter is the app's service and is filled in by the node; its annotation is never evaluated, so
+the service may be imported under TYPE_CHECKING only. Names given to `command` are positional on the command
+line, all others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Literal`, an optional
+of these, or a `list[str]`; a `Path` is made absolute where the user stands. A function returns a
+`msgspec.Struct`, a list of them, or None; an async generator yields events (Structs) and last its result. A
+Struct may have a `text()` method that says it for people. `Progress` is always an event: it is passed on at
+once and is never taken for the result.
 """
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
 
 F = TypeVar("F", bound=Callable[..., Any])
+Needs = Literal["network", "store", "running"]
 _MARK = "__coterie_command__"
+_PLAIN_TYPES = (str, int, float, bool, Path)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A question that the command line asks on an error: a key to press, what it says, the options it sets."""
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a command is: an event that command lines draw as a bar.
+
+    Fields:
+        phase: what is being done, for people: "importing", "receiving".
+        done: bytes or files done so far, of `total` (None while it is not known).
+        unit: what `done` and `total` count.
+        rate: per second, recently; None when not known.
+        eta_s: seconds to go; None when not known.
+        note: anything else worth a few words, e.g. the file at hand.
+    """
+
+    phase: str
+    done: int
+    total: int | None = None
+    unit: Literal["bytes", "files"] = "bytes"
+    rate: float | None = None
+    eta_s: float | None = None
+    note: str = ""
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """An answer the command line offers on an error: a key to press, what it says, the options it sets."""
 
     key: str
     label: str
     sets: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a command: `type` is the annotation without its optional part."""
+class Parameter(msgspec.Struct, frozen=True):
+    """One parameter of a command: `type` is the annotation without None, `optional` whether it had one."""
 
     name: str
     type: Any
@@ -45,10 +70,10 @@ class Parameter:
     default: Any
     help: str
     positional: bool
+    optional: bool = False
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(msgspec.Struct, frozen=True, eq=False):
     """A declared command. `path` is its words on the command line, e.g. ("transfers", "pause")."""
 
     app: str
@@ -60,7 +85,19 @@ class Command:
     returns: Any
     streams: bool
     stays: bool
-    asks: Mapping[str, tuple[Choice, ...]] = field(default_factory=dict)
+    asks: Mapping[str, tuple[Choice, ...]] = msgspec.field(default_factory=dict)
+    needs: Needs = "network"
+    interrupt_text: str = ""
+
+
+class _Declaration(msgspec.Struct, frozen=True):
+    positional: tuple[str, ...]
+    path: str
+    stays: bool
+    asks: Mapping[str, tuple[Choice, ...]]
+    needs: Needs
+    interrupt_text: str
+    returns: str
 
 
 def command(
@@ -68,6 +105,9 @@ def command(
     path: str = "",
     stays: bool = False,
     asks: Mapping[str, tuple[Choice, ...]] | None = None,
+    needs: Needs = "network",
+    interrupt_text: str = "",
+    returns: str = "",
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -75,49 +115,97 @@ def command(
         positional: parameters without a dash on the command line, in order.
         path: words on the command line, e.g. "transfers pause"; the function's name when empty.
         stays: without a running node, the command line keeps its own node up afterwards, until Ctrl-C.
-        asks: for an error code, what a person at a terminal is asked; the call is repeated with what the answer sets.
+        asks: for an error code, what a person at a terminal is asked; the call is repeated with what the
+            answer sets.
+        needs: without a running node the command line opens one with the network, or offline when only the
+            "store" is needed; "running" commands say that no node is running.
+        interrupt_text: said after Ctrl-C: what is kept and how to go on.
+        returns: "module:name" of the result's type, where importing it would slow down the command line.
     """
+    declaration = _Declaration(positional, path, stays, asks or {}, needs, interrupt_text, returns)
 
     def mark(function: F) -> F:
-        setattr(function, _MARK, (positional, path, stays, asks or {}))
+        setattr(function, _MARK, declaration)
         return function
 
     return mark
 
 
-def commands_of(app: str, module: ModuleType) -> list[Command]:
-    """Every command declared in `module`, in the order of the source."""
+def commands_of(app: str, module: types.ModuleType) -> list[Command]:
+    """Every command declared in `module` itself, in the order of the source.
+
+    Raises:
+        TypeError: a declaration that no face can render; names the function and the parameter.
+    """
     found = [f for f in vars(module).values() if inspect.isfunction(f) and hasattr(f, _MARK)]
-    return [_describe(app, function) for function in found]
+    return [_describe(app, function) for function in found if function.__module__ == module.__name__]
 
 
 def _describe(app: str, function: Callable[..., Any]) -> Command:
-    positional, path, stays, asks = getattr(function, _MARK)
+    declared: _Declaration = getattr(function, _MARK)
     summary, details, notes = _read_docstring(inspect.getdoc(function) or "")
-    hints = typing.get_type_hints(function)
-    parameters = tuple(
-        Parameter(
-            name=p.name,
-            type=hints[p.name],
-            required=p.default is inspect.Parameter.empty,
-            default=None if p.default is inspect.Parameter.empty else p.default,
-            help=notes.get(p.name, ""),
-            positional=p.name in positional,
-        )
-        for p in list(inspect.signature(function).parameters.values())[1:]
-    )
+    _, *signature = inspect.signature(function).parameters.values()
+    hints = _hints(function)
+    unknown = set(declared.positional) - {p.name for p in signature}
+    if unknown:
+        raise TypeError(f"{function.__qualname__}: no parameter named {', '.join(sorted(unknown))}")
+    parameters = [_parameter(function, p, hints, notes, p.name in declared.positional) for p in signature]
+    order = {name: place for place, name in enumerate(declared.positional)}
+    parameters.sort(key=lambda p: order.get(p.name, len(order)))
     return Command(
         app=app,
-        path=tuple((path or function.__name__.rstrip("_").replace("_", "-")).split()),
+        path=tuple((declared.path or function.__name__.rstrip("_").replace("_", "-")).split()),
         function=function,
         summary=summary,
         details=details,
-        parameters=parameters,
-        returns=hints.get("return"),
+        parameters=tuple(parameters),
+        returns=declared.returns or hints.get("return"),
         streams=inspect.isasyncgenfunction(function),
-        stays=stays,
-        asks=asks,
+        stays=declared.stays,
+        asks=declared.asks,
+        needs=declared.needs,
+        interrupt_text=declared.interrupt_text,
     )
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Evaluated annotations of all but the first parameter."""
+    first = next(iter(inspect.signature(function).parameters))
+    annotations = {name: hint for name, hint in inspect.get_annotations(function).items() if name != first}
+    stand_in = types.FunctionType((lambda: None).__code__, getattr(function, "__globals__", {}))
+    stand_in.__annotations__ = annotations
+    return typing.get_type_hints(stand_in)
+
+
+def _parameter(
+    function: Callable[..., Any],
+    declared: inspect.Parameter,
+    hints: Mapping[str, Any],
+    notes: Mapping[str, str],
+    positional: bool,
+) -> Parameter:
+    hint, optional = _without_none(hints.get(declared.name))
+    if hint not in _PLAIN_TYPES and hint != list[str] and typing.get_origin(hint) is not Literal:
+        raise TypeError(f"{function.__qualname__}: a command cannot take {declared.name}: {hint}")
+    required = declared.default is inspect.Parameter.empty
+    return Parameter(
+        name=declared.name,
+        type=hint,
+        required=required,
+        default=None if required else declared.default,
+        help=notes.get(declared.name, ""),
+        positional=positional,
+        optional=optional,
+    )
+
+
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """`X | None` as (X, True), anything else as (itself, False)."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        kept = [part for part in typing.get_args(hint) if part is not type(None)]
+        if len(kept) == 1:
+            return kept[0], True
+    return hint, False
 
 
 def _read_docstring(text: str) -> tuple[str, str, dict[str, str]]:

@@ -111,10 +111,9 @@ class LargeFile:
             self._unflushed = 0
             self._begin_flush()
 
-    def matching_chunks(self, chunks: Sequence[Chunk]) -> list[bool]:
-        """Which of all this file's chunks are right on the disk already: each is read and hashed again."""
+    def matching_chunks(self, chunks: Sequence[Chunk], offset: int = 0) -> list[bool]:
+        """Which of these chunks, side by side from `offset` on, are right on the disk already: each is hashed again."""
         matching = []
-        offset = 0
         with self._staging.translated():
             present = os.fstat(self._fd).st_size
             for digest, size in chunks:
@@ -240,8 +239,7 @@ class Staging:
         """Make a folder of the tree; its modification time is set at the end."""
         with self.translated():
             self._target(folder)
-        if folder:
-            self._times.append((folder, mtime_ns))
+        self._times.append((folder, mtime_ns))
 
     def write_small(
         self,
@@ -313,6 +311,12 @@ class Staging:
             fd = os.open(at, os.O_RDWR | os.O_CREAT | _NOFOLLOW, mode, dir_fd=where.fd)
             place.set_executable(fd, executable)
             return LargeFile(self, fd, size)
+
+    def remove_file(self, folder: Parts, name: str) -> None:
+        """Remove what was written of a file that will not be delivered."""
+        with self.translated(), suppress(FileNotFoundError):
+            where = self._target(folder)
+            os.unlink(where.at(name), dir_fd=where.fd)
 
     def add_link(self, folder: Parts, name: str, target: str) -> None:
         """Remember a symbolic link, made at the end. The caller has checked it (`names.symlink_allowed`)."""

@@ -1,8 +1,8 @@
 """What a transport is: the narrow waist under `Endpoint`. `memory` and `quic` implement exactly this.
 
-A transport moves bytes between authenticated peers; it knows nothing of protocols, versions or policy. Every method
-raises only errors of `coterie.errors`: `TransportError` when the network fails, `PeerError` (with its close code) when the
-other side reset or closed, `UsageError` for a call that cannot be.
+A transport moves bytes between authenticated peers; it knows nothing of protocols, versions or policy. Every
+method raises only errors of `coterie.errors`: `TransportError` when the network fails, `PeerError` (with its
+close code) when the other side reset or closed, `UsageError` for a call that cannot be.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from coterie.identity import PeerId
 
 @dataclass(frozen=True, slots=True)
 class PathInfo:
-    """How a connection reaches its peer now: `kind` is "direct", "relay" or "memory"; `rtt_s` may be unknown."""
+    """How a connection reaches its peer: `kind` is "direct", "relay" or "memory"; `rtt_s` may be unknown."""
 
     kind: str
     remote: str
@@ -25,19 +25,30 @@ class RawStream(Protocol):
     """One bidirectional byte stream with flow control in each direction."""
 
     async def read(self, size_max: int) -> bytes:
-        """1..size_max bytes, or b"" once the other side has finished."""
+        """1..size_max bytes, or b"" once the other side has finished. A cancelled read loses no bytes."""
         ...
 
     async def write(self, data: bytes) -> None:
-        """Returns when the transport took `data`; waits while the receiver does not read."""
+        """Returns when the transport took `data`; waits while the receiver does not read.
+
+        Concurrent writes take turns. A write that is cancelled before its turn sends nothing; after that it
+        is sent whole all the same, so that no frame is ever torn.
+        """
         ...
 
     async def finish(self) -> None:
         """No more writes; the other side reads what was written, then b""."""
         ...
 
+    async def stop(self, code: int) -> None:
+        """Read no more: the other side's next write raises PeerError(code); writing goes on."""
+        ...
+
     async def reset(self, code: int) -> None:
-        """Give up both directions at once: the other side's next read or write raises PeerError(code)."""
+        """Give up both directions at once: the other side's next read or write raises PeerError(code).
+
+        Never raises; on a stream that has ended already it does nothing.
+        """
         ...
 
 
@@ -85,7 +96,7 @@ class Transport(Protocol):
 
     @property
     def addresses(self) -> list[str]:
-        """Where others may dial us, "ip:port" (or a memory network's own names). Never an unspecified address."""
+        """Where others may dial us, "ip:port" (or a memory network's own names); never unspecified ones."""
         ...
 
     async def connect(self, peer: PeerId, addresses: Sequence[str]) -> RawConnection:

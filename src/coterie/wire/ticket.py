@@ -61,8 +61,7 @@ class Ticket:
         body = _FIXED.pack(self.kind, self.peer, self.content_id, self.secret, len(self.addresses))
         body += b"".join(map(_pack_address, self.addresses))
         payload = _HEAD.pack(VERSION, _HEAD.size + len(body) + CHECKSUM_BYTES) + body
-        text = base64.b32encode(payload + _checksum(payload)).decode("ascii").rstrip("=")
-        return PREFIX + text.lower()
+        return PREFIX + _encode(payload + _checksum(payload))
 
     def __repr__(self) -> str:
         return f"Ticket({self.kind.name.lower()} {self.content_id.hex()[:8]} from {self.peer.short}, secret hidden)"
@@ -93,19 +92,24 @@ def _payload(compact: str) -> bytes:
     if len(raw) < _HEAD.size:
         raise UsageError("the ticket is truncated: only its beginning is here")
     version, length = _HEAD.unpack_from(raw)
-    if len(raw) < length or len(digits) % 8 in (1, 3, 6):
-        whole = len(PREFIX) + -(-length * 8 // 5)
-        raise UsageError(f"the ticket is truncated: {len(compact)} of {whole} characters are here")
-    if len(raw) > length:
+    whole = -(-length * 8 // 5)
+    if len(digits) < whole:
+        have, want = len(compact), len(PREFIX) + whole
+        raise UsageError(f"the ticket is truncated: {have} of {want} characters are here")
+    if len(digits) > whole:
         raise UsageError("the ticket is mistyped: it is longer than it says")
     payload, checksum = raw[:-CHECKSUM_BYTES], raw[-CHECKSUM_BYTES:]
-    if checksum != _checksum(payload):
+    if checksum != _checksum(payload) or _encode(raw) != digits:
         raise UsageError("the ticket is mistyped: its checksum does not fit; copy it again")
     if version != VERSION:
         raise UsageError(
             f"the ticket is of version {version}, this coterie reads version {VERSION}; update coterie"
         )
     return payload[_HEAD.size :]
+
+
+def _encode(raw: bytes) -> str:
+    return base64.b32encode(raw).decode("ascii").rstrip("=").lower()
 
 
 def _decode(digits: str) -> bytes:

@@ -1,0 +1,1 @@
+"""Files and folders from one computer to another."""

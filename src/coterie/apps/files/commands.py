@@ -1,0 +1,143 @@
+"""The commands of `files`: the command line and the HTTP API are rendered from these."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coterie.apps.command import Choice, Progress, command
+from coterie.apps.files.results import Received, Removed, SharedItem, ShareLine, TransferLine
+
+if TYPE_CHECKING:
+    from coterie.apps.files.service import FilesService
+
+ON_EXISTING = (
+    Choice("o", "overwrite it", {"overwrite": True}),
+    Choice("k", "keep both", {"keep_both": True}),
+)
+
+
+@command(
+    "path",
+    stays=True,
+    interrupt_text="Stopped. A share that was made is kept; one that was still being read is not.",
+)
+async def share(files: "FilesService", path: Path, *, name: str = "") -> AsyncIterator[Progress | SharedItem]:
+    """Share a file or folder: it stays where it is, and is served from there.
+
+    path: The file or folder to share.
+    name: What the other side calls it, instead of its own name.
+    """
+    async for item in _with_progress(lambda tell: files.share(path, name=name, progress=tell)):
+        yield item
+
+
+@command("share", needs="store")
+async def unshare(files: "FilesService", share: str) -> Removed:
+    """Stop sharing: the ticket is void at once, the files are untouched.
+
+    share: Its id, name or path.
+    """
+    return await files.unshare(share)
+
+
+@command(needs="store")
+async def shares(files: "FilesService") -> list[ShareLine]:
+    """List what is shared, with its tickets and what changed on disk since."""
+    return await files.shares()
+
+
+@command(
+    "ticket",
+    "target",
+    asks={"exists": ON_EXISTING},
+    interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
+)
+async def get(
+    files: "FilesService",
+    ticket: str,
+    target: Path = Path("."),
+    *,
+    overwrite: bool = False,
+    keep_both: bool = False,
+    detach: bool = False,
+) -> AsyncIterator[Progress | Received | TransferLine]:
+    """Get what a ticket names: verified, resumed where it stopped.
+
+    ticket: The ticket, as the other side printed it.
+    target: A folder to put it into, or the name it is to have.
+    overwrite: Replace what is at the target.
+    keep_both: Keep what is at the target and name this one differently.
+    detach: Return at once; `coterie transfers` shows how it goes.
+    """
+    on_existing = files.on_existing(overwrite=overwrite, keep_both=keep_both)
+    if detach:
+        yield await files.get_detached(ticket, target, on_existing=on_existing)
+        return
+    fetch = lambda tell: files.get(ticket, target, on_existing=on_existing, progress=tell)  # noqa: E731
+    async for item in _with_progress(fetch):
+        yield item
+
+
+@command(needs="store")
+async def transfers(files: "FilesService") -> list[TransferLine]:
+    """List transfers: running, waiting, paused, failed and done."""
+    return await files.transfers()
+
+
+@command("transfer", path="transfers pause", needs="store")
+async def transfers_pause(files: "FilesService", transfer: str) -> TransferLine:
+    """Stop a transfer and keep what arrived.
+
+    transfer: Its id.
+    """
+    return await files.pause(transfer)
+
+
+@command("transfer", path="transfers resume", needs="running")
+async def transfers_resume(files: "FilesService", transfer: str) -> TransferLine:
+    """Go on with a paused or failed transfer.
+
+    transfer: Its id.
+    """
+    return await files.resume(transfer)
+
+
+@command("transfer", path="transfers cancel", needs="store")
+async def transfers_cancel(files: "FilesService", transfer: str) -> TransferLine:
+    """End a transfer for good and remove what arrived of it; of a finished one, only the line.
+
+    transfer: Its id.
+    """
+    return await files.cancel(transfer)
+
+
+async def _with_progress(
+    work: Callable[[Callable[[Progress], None]], Coroutine[Any, Any, Any]],
+) -> AsyncIterator[Any]:
+    """Run `work(tell)`; yield the newest progress as it is told (older ones give way), then the result."""
+    loop = asyncio.get_running_loop()
+    newest: list[Progress] = []
+    fresh = asyncio.Event()
+
+    def put(step: Progress) -> None:
+        newest[:] = [step]
+        fresh.set()
+
+    def tell(step: Progress) -> None:
+        loop.call_soon_threadsafe(put, step)
+
+    task = asyncio.ensure_future(work(tell))
+    try:
+        while not task.done():
+            waiter = asyncio.ensure_future(fresh.wait())
+            await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
+            waiter.cancel()
+            if fresh.is_set():
+                fresh.clear()
+                yield newest[0]
+        yield await task
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

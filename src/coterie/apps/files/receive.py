@@ -1,0 +1,364 @@
+"""The asking side's hands: checks what arrives and puts it on disk. Blocking; runs in one worker thread."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blake3 import blake3
+
+from coterie.apps.files.core import NodeArrived, Prepared, Run, Stored
+from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
+from coterie.content import Kind
+from coterie.content import manifest as m
+from coterie.content.names import local_names, symlink_allowed
+from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
+from coterie.errors import CloseCode, NotFound, PeerError
+from coterie.wire import Ticket
+from coterie.wire.frames import Bulk, Message
+
+REASONS = {
+    Unavailable.CHANGED: "it changed on the other computer after it was shared; it has to be shared again",
+    Unavailable.GONE: "it is gone from the other computer",
+    Unavailable.UNREADABLE: "the other computer cannot read it",
+}
+FAILED_MAX = 10_000  # reported one by one
+
+Parts = tuple[str, ...]
+
+
+@dataclass(eq=False, slots=True)
+class File:
+    """A file that is arriving; `left` bytes are still to come."""
+
+    parts: Parts
+    size: int
+    mtime_ns: int
+    executable: bool
+    left: int
+    failed: bool = False
+    handle: LargeFile | None = None
+
+
+@dataclass(eq=False, slots=True)
+class NodePlace:
+    """Where a manifest node belongs: in a folder (`file` None), or in a file from `offset` on.
+
+    Once prepared: `chunks` are its own chunks, and chunk i goes to `targets[i]` as (file, offset).
+    """
+
+    parts: Parts
+    child: m.Child | None
+    file: File | None = None
+    offset: int = 0
+    chunks: list[m.Chunk] = field(default_factory=list)
+    targets: list[tuple[File, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One frame from the peer with what it answers; `index` -1 for a manifest."""
+
+    place: NodePlace
+    manifest: bytes
+    index: int
+    frame: Message | Bulk
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The result under its final name, what did not arrive, and what is called differently here."""
+
+    path: Path
+    failed: list[tuple[str, str]]
+    renamed: list[tuple[str, str]]
+
+
+class Receiver:
+    """Everything of one download that touches the disk."""
+
+    def __init__(self, ticket: Ticket, target: Path, size: int, *, mtime_ns: int, executable: bool) -> None:
+        self._kind = Kind(ticket.kind)
+        self._root = ticket.content_id
+        self._target = target
+        self._size = size
+        self._mtime_ns = mtime_ns
+        self._executable = executable
+        self._opened: Staging | None = None
+        self._is_fresh = False
+        self._folding: dict[str, bool] = {}
+        self._failed: list[tuple[str, str]] = []
+        self._renamed: list[tuple[str, str]] = []
+        self.files = 0
+        self.done_bytes = 0
+        self.fetched_bytes = 0
+
+    def root_place(self) -> NodePlace:
+        """Where the root node belongs."""
+        return NodePlace((), None)
+
+    def prepare(self, manifest: bytes, place: NodePlace, node: m.Node) -> Prepared:
+        """Ready the disk for a node: make folders, find what is there already, say what is missing."""
+        match node:
+            case m.TreeIndex():
+                below = [(c.id, NodePlace(place.parts, c)) for c in m.children(node)]
+                return Prepared(manifest, place, (), tuple(below))
+            case m.TreeLeaf():
+                return self._prepare_page(manifest, place, node)
+            case m.BlobIndex():
+                return self._prepare_index(manifest, place, node)
+            case m.BlobLeaf():
+                return self._prepare_leaf(manifest, place, node)
+
+    def store(self, answers: list[Answer]) -> list[NodeArrived | Stored]:
+        """Check each answer and write it.
+
+        Raises:
+            PeerError: something is not what was asked for; nothing of it was written.
+            StorageError: the disk.
+        """
+        events: list[NodeArrived | Stored] = []
+        count = size = 0
+        for answer in answers:
+            if answer.index < 0:
+                events.append(self._take_node(answer))
+                continue
+            size += self._take_chunk(answer)
+            count += 1
+        if count:
+            events.append(Stored(count, size))
+        return events
+
+    def finish(self, on_existing: str) -> Finished:
+        """Links, times, then the final name.
+
+        Raises:
+            NotFound: the one file that was asked for cannot be had.
+            TargetExists: something took the name meanwhile; what arrived is kept.
+        """
+        if self._kind is Kind.BLOB and self._failed:
+            self.discard()
+            raise NotFound(f"{self._target.name} cannot be had: {self._failed[0][1]}")
+        path = self._staging.finish(
+            overwrite=on_existing == "overwrite", keep_both=on_existing == "keep-both"
+        )
+        return Finished(path, sorted(self._failed), sorted(self._renamed))
+
+    def discard(self) -> None:
+        """Remove what arrived."""
+        self.close()
+        discard_partial(staging_path(self._target.parent, self._target.name, self._root))
+
+    def close(self) -> None:
+        """Close files; what arrived stays for the next time."""
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _staging(self) -> Staging:
+        """The staging area, opened on first use."""
+        if self._opened is None:
+            parent, name = self._target.parent, self._target.name
+            self._is_fresh = not staging_path(parent, name, self._root).exists()
+            if self._is_fresh:
+                check_space(parent, self._size)
+            self._opened = Staging.open(parent, name, self._root, self._kind, self._size)
+            folding = self._opened.folding()
+            self._folding = {
+                "folds_case": folding.case,
+                "folds_unicode": folding.form,
+                "windows": os.name == "nt",
+            }
+        return self._opened
+
+    # -- nodes -------------------------------------------------------------------------------------------------
+
+    def _take_node(self, answer: Answer) -> NodeArrived:
+        if isinstance(answer.frame, NoManifest):
+            return NodeArrived(answer.manifest, answer.place, None)
+        node = m.decode(bytes(_bytes_of(answer.frame)), answer.manifest)
+        child = answer.place.child
+        if child is not None:
+            m.check_child(child, node)
+        elif m.kind_of(node) is not self._kind:
+            raise PeerError("a lying manifest: the ticket names another kind of thing")
+        return NodeArrived(answer.manifest, answer.place, node)
+
+    def _prepare_page(self, manifest: bytes, place: NodePlace, node: m.TreeLeaf) -> Prepared:
+        staging = self._staging
+        if place.child is None:
+            staging.make_folder((), self._mtime_ns)
+        names = [entry.name for entry in node.entries]
+        local = local_names(names, **self._folding)
+        children: list[tuple[bytes, NodePlace]] = []
+        wanted: list[bool] = []
+        place.chunks = m.leaf_chunks(node)
+        for entry, name in zip(node.entries, local, strict=True):
+            parts = (*place.parts, name)
+            if name != entry.name:
+                self._renamed.append(("/".join(parts), f"'{entry.name}' cannot be a name of its own here"))
+            match entry:
+                case m.DirectoryEntry():
+                    if len(parts) > m.DEPTH_MAX:
+                        raise PeerError(f"more than {m.DEPTH_MAX} folders within each other", CloseCode.LIMIT)
+                    staging.make_folder(parts, entry.mtime_ns)
+                    children.append((entry.tree, NodePlace(parts, m.entry_child(entry))))
+                case m.LinkEntry():
+                    self._prepare_link(parts, entry.target)
+                case m.FileEntry():
+                    file = File(parts, entry.size, entry.mtime_ns, entry.executable, entry.size)
+                    if entry.blob:
+                        children.append((entry.blob, NodePlace(parts, m.entry_child(entry), file)))
+                    else:
+                        wanted += self._prepare_small(place, file, m.unpack_chunks(entry.chunks))
+        return Prepared(manifest, place, _runs(place.chunks, wanted), tuple(children))
+
+    def _prepare_small(self, place: NodePlace, file: File, chunks: list[m.Chunk]) -> list[bool]:
+        """Note where each chunk of a file goes; which of them are wanted."""
+        offset = 0
+        for _, size in chunks:
+            place.targets.append((file, offset))
+            offset += size
+        if not chunks:
+            self._write_whole(file, ())
+        return self._missing(file, chunks, 0)
+
+    def _prepare_link(self, parts: Parts, target: str) -> None:
+        if symlink_allowed(target, len(parts) - 1):
+            self._staging.add_link(parts[:-1], parts[-1], target)
+        else:
+            self._fail("/".join(parts), "a symbolic link that leads out of the folder")
+
+    def _prepare_leaf(self, manifest: bytes, place: NodePlace, node: m.BlobLeaf) -> Prepared:
+        chunks = m.leaf_chunks(node)
+        file = place.file or self._single_file(sum(size for _, size in chunks))
+        place.chunks = chunks
+        at = place.offset
+        for _, size in chunks:
+            place.targets.append((file, at))
+            at += size
+        if not chunks:
+            self._write_whole(file, ())
+        return Prepared(manifest, place, _runs(chunks, self._missing(file, chunks, place.offset)), ())
+
+    def _prepare_index(self, manifest: bytes, place: NodePlace, node: m.BlobIndex) -> Prepared:
+        file = place.file or self._single_file(m.totals(node)[1])
+        below, at = [], place.offset
+        for child in m.children(node):
+            below.append((child.id, NodePlace(place.parts, child, file, at)))
+            at += child.size
+        return Prepared(manifest, place, (), tuple(below))
+
+    def _single_file(self, size: int) -> File:
+        return File((STAGED,), size, self._mtime_ns, self._executable, size)
+
+    def _missing(self, file: File, chunks: list[m.Chunk], offset: int) -> list[bool]:
+        """For each chunk whether it has to be fetched: those on disk from before, and right, need not."""
+        staging = self._staging
+        if self._is_fresh or not chunks:
+            return [True] * len(chunks)
+        if chunks[0][1] == file.size:
+            folder, name = file.parts[:-1], file.parts[-1]
+            right = staging.small_is_right(
+                folder, name, chunks, executable=file.executable, mtime_ns=file.mtime_ns
+            )
+            if right:
+                file.left = 0
+                self.done_bytes += file.size
+                self.files += 1
+            return [not right]
+        large = self._large(file)
+        there = large.matching_chunks(chunks, offset)
+        found = sum(size for (_, size), is_there in zip(chunks, there, strict=True) if is_there)
+        large.close()
+        file.handle = None
+        if found:
+            self._count(file, found)
+        return [not is_there for is_there in there]
+
+    def _large(self, file: File) -> LargeFile:
+        if file.handle is None:
+            folder, name = file.parts[:-1], file.parts[-1]
+            file.handle = self._staging.large_file(folder, name, file.size, executable=file.executable)
+        return file.handle
+
+    def _write_whole(self, file: File, pieces: tuple[bytes | memoryview, ...]) -> None:
+        folder, name = file.parts[:-1], file.parts[-1]
+        self._staging.write_small(folder, name, pieces, executable=file.executable, mtime_ns=file.mtime_ns)
+        file.left = 0
+        self.done_bytes += file.size
+        self.files += 1
+
+    # -- chunks ------------------------------------------------------------------------------------------------
+
+    def _take_chunk(self, answer: Answer) -> int:
+        """Check and write one chunk; its size."""
+        place, index = answer.place, answer.index
+        digest, size = place.chunks[index]
+        file, offset = place.targets[index]
+        frame = answer.frame
+        if isinstance(frame, ChunkUnavailable):
+            self._lose(
+                file,
+                REASONS.get(Unavailable(frame.reason) if frame.reason in REASONS else Unavailable.GONE, ""),
+            )
+            return size
+        data = _bytes_of(frame)
+        if len(data) != size or blake3(data).digest() != digest:
+            raise PeerError(f"the other computer sent wrong bytes for {self._label(file.parts)}")
+        self.fetched_bytes += size
+        if file.failed:
+            return size
+        if size == file.size:
+            self._write_whole(file, (data,))
+        else:
+            self._large(file).write_at(offset, data)
+            self._count(file, size)
+        return size
+
+    def _count(self, file: File, size: int) -> None:
+        """Some bytes of a large file are there; with the last of them it is whole."""
+        file.left -= size
+        self.done_bytes += size
+        if file.left == 0 and not file.failed:
+            self.files += 1
+            self._large(file).finish(file.mtime_ns)
+            file.handle = None
+
+    def _lose(self, file: File, reason: str) -> None:
+        """A chunk cannot be had: nothing of its file is delivered."""
+        if file.failed:
+            return
+        file.failed = True
+        self.done_bytes -= file.size - file.left
+        if file.handle is not None:
+            file.handle.close()
+            file.handle = None
+        self._staging.remove_file(file.parts[:-1], file.parts[-1])
+        self._fail(self._label(file.parts), reason)
+
+    def _label(self, parts: Parts) -> str:
+        """What people call an entry."""
+        return "/".join(parts) if self._kind is Kind.TREE else self._target.name
+
+    def _fail(self, path: str, reason: str) -> None:
+        if len(self._failed) < FAILED_MAX:
+            self._failed.append((path, reason))
+
+
+def _bytes_of(frame: Message | Bulk) -> bytes | memoryview:
+    if not isinstance(frame, Bulk):
+        raise PeerError("an answer that does not fit the request")
+    return frame.data
+
+
+def _runs(chunks: list[m.Chunk], wanted: list[bool]) -> tuple[Run, ...]:
+    """The wanted chunks as runs of neighbours."""
+    runs: list[Run] = []
+    start: int | None = None
+    for index, is_wanted in enumerate([*wanted, False]):
+        if is_wanted and start is None:
+            start = index
+        elif not is_wanted and start is not None:
+            runs.append(Run(start, tuple(size for _, size in chunks[start:index])))
+            start = None
+    return tuple(runs)

@@ -1,0 +1,313 @@
+"""The files service of a node: what is shared, what is being fetched."""
+
+import asyncio
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from coterie.apps.app import Context
+from coterie.apps.command import Progress
+from coterie.apps.files.messages import PROTOCOL
+from coterie.apps.files.records import Records, ShareRecord, TransferRecord
+from coterie.apps.files.results import (
+    Problem,
+    Received,
+    Removed,
+    SharedItem,
+    ShareLine,
+    TransferLine,
+    say_bytes,
+)
+from coterie.apps.files.serve import Server
+from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
+from coterie.content import ImportProgress, import_path
+from coterie.errors import CloseCode, NotFound, UsageError
+from coterie.wire import Ticket
+from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
+
+log = logging.getLogger(__name__)
+
+SERVING_THREADS = 4  # disk reads of sessions; each holds at most a few pieces of 256 KiB
+Report = Callable[[Progress], None]
+
+
+class FilesService:
+    """Made by the node. All methods belong to its event loop; the heavy parts run in threads."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._shares: Records[ShareRecord] = Records(context.home / "shares", ShareRecord)
+        self._transfers: Records[TransferRecord] = Records(context.home / "transfers", TransferRecord)
+        self._active: dict[str, Transfer] = {}
+        self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
+        self.server = Server(context.store, self._find_shares, self._executor)
+
+    async def start(self) -> None:
+        """Serve, and go on with what was under way when the node last stopped."""
+        self._context.register(PROTOCOL, self.server.handle, strangers=True)  # a ticket's secret is the right
+        if self._context.addresses():
+            for record in self._transfers:
+                if record.state in (TransferState.RUNNING, TransferState.WAITING):
+                    self._run(record)
+
+    async def close(self) -> None:
+        """Stop; running transfers go on at the next start."""
+        await asyncio.gather(*(t.stop(keep_state=True) for t in list(self._active.values())))
+        await asyncio.to_thread(self._executor.shutdown, True, cancel_futures=True)
+
+    def status(self) -> dict[str, int]:
+        """Counts for `coterie status`."""
+        return {
+            "shares": len(list(self._shares)),
+            "transfers running": len(self._active),
+            "bytes sent": self.server.sent_bytes,
+        }
+
+    async def share(self, path: Path | str, *, name: str = "", progress: Report | None = None) -> SharedItem:
+        """Share a file or folder: it is read once, stays where it is, and is served from there.
+
+        The same content shared again gives the same ticket. Cancelling leaves nothing behind.
+
+        Raises:
+            NotFound: there is nothing at `path`.
+            UsageError: it cannot be shared (a device, a socket).
+            StorageError: it cannot be read.
+        """
+        place = Path(os.path.abspath(path))
+        stop = threading.Event()
+
+        def tell(step: ImportProgress) -> None:
+            if progress is not None:
+                progress(
+                    Progress(
+                        phase="reading",
+                        done=step.bytes,
+                        total=step.bytes_total,
+                        note=os.path.basename(step.path),
+                    )
+                )
+
+        work = asyncio.to_thread(import_path, self._context.store, place, progress=tell, cancel=stop)
+        task = asyncio.ensure_future(work)
+        try:
+            imported = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+        known = [r for r in self._shares if r.root == imported.root and r.path == str(place)]
+        record = (
+            known[0]
+            if known
+            else ShareRecord(
+                id=self._shares.new_id(),
+                root=imported.root,
+                kind=int(imported.kind),
+                secret=secrets.token_bytes(SECRET_BYTES),
+                name=name or imported.name,
+                path=str(place),
+                files=imported.files,
+                size=imported.bytes,
+                created=time.time(),
+                mtime_ns=imported.mtime_ns,
+                executable=imported.executable,
+            )
+        )
+        record.name = name or record.name
+        self._shares.save(record)
+        return self._describe(record, [Problem(s.path, s.reason) for s in imported.skipped])
+
+    async def unshare(self, share: str) -> Removed:
+        """End the share with this id, name or path; its ticket is void at once."""
+        record = self._choose_share(share)
+        self._shares.remove(record.id)
+        if not any(r.root == record.root for r in self._shares):
+            await asyncio.to_thread(self._context.store.forget_root, record.root)
+        return Removed(record.id, record.path)
+
+    async def shares(self) -> list[ShareLine]:
+        """Everything shared, with what changed on disk since."""
+        lines = []
+        for r in self._shares:
+            changed = await asyncio.to_thread(self._context.store.changed_files, r.root)
+            state = f"{len(changed)} changed; share again" if changed else "ready"
+            ticket = str(self._ticket(r))
+            lines.append(ShareLine(r.id, r.name, r.path, r.files, say_bytes(r.size), state, ticket))
+        return lines
+
+    async def get(
+        self,
+        ticket: Ticket | str,
+        target: Path | str = ".",
+        *,
+        on_existing: OnExisting = "fail",
+        progress: Report | None = None,
+    ) -> Received:
+        """Fetch what `ticket` names; a target that is a folder gets it inside, under its own name.
+
+        Cancelling pauses: the same call later goes on from there.
+
+        Raises:
+            UsageError: the ticket is wrong (it says how), or the target exists (code "exists").
+            NotFound: the other side does not share this, or the ticket's secret is wrong.
+            TransportError: nobody answers; says what was tried.
+            StorageError: the disk is full or not writable; what arrived is kept for the next call.
+        """
+        transfer = await self.begin(ticket, target, on_existing=on_existing)
+        if progress is not None:
+            transfer.listen(progress)
+        try:
+            return await asyncio.shield(transfer.result)
+        except asyncio.CancelledError:
+            await transfer.stop(note="interrupted")
+            raise
+
+    async def begin(
+        self, ticket: Ticket | str, target: Path | str = ".", *, on_existing: OnExisting = "fail"
+    ) -> Transfer:
+        """Start fetching in the background and return as soon as the other side has said yes.
+
+        What is being fetched to that place already is joined.
+        """
+        parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
+        if parsed.peer == self._context.peer_id:
+            raise UsageError("this ticket is from this very computer: what it names is here already")
+        connection, stream, opened = await Transfer.open(self._context, parsed)
+        try:
+            place = Transfer.place(Path(os.path.abspath(target)), opened, parsed)
+            running = next((t for t in self._active.values() if t.record.target == str(place)), None)
+            if running is not None:
+                if running.content_id != parsed.content_id:
+                    raise UsageError(f"transfer {running.record.id} is fetching something else to {place}")
+                await stream.reset(CloseCode.CANCELLED)
+                return running
+            record = self._record_for(parsed, place)
+            record.on_existing = on_existing
+            record.name, record.files, record.size = opened.name, opened.files, opened.size
+            record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
+            transfer = self._make(record)
+            transfer.check_target()
+            self._transfers.save(record)
+        except BaseException:
+            await stream.reset(CloseCode.CANCELLED)
+            raise
+        self._launch(transfer, (connection, stream))
+        return transfer
+
+    async def get_detached(
+        self, ticket: str, target: Path | str = ".", *, on_existing: OnExisting = "fail"
+    ) -> TransferLine:
+        """As `get`, but leave it to the node once the other side has said yes."""
+        return self._line((await self.begin(ticket, target, on_existing=on_existing)).record)
+
+    @staticmethod
+    def on_existing(*, overwrite: bool, keep_both: bool) -> OnExisting:
+        """The two options of the command line as one answer."""
+        if overwrite and keep_both:
+            raise UsageError("choose one of --overwrite and --keep-both")
+        return "overwrite" if overwrite else "keep-both" if keep_both else "fail"
+
+    async def transfers(self) -> list[TransferLine]:
+        """Every transfer that is not forgotten, oldest first."""
+        return [self._line(record) for record in self._transfers]
+
+    async def pause(self, transfer: str) -> TransferLine:
+        """Stop a transfer and keep what arrived."""
+        record = self._transfers.get(transfer)
+        if transfer in self._active:
+            await self._active[transfer].stop(note="paused")
+        elif record.state in (TransferState.RUNNING, TransferState.WAITING):
+            record.state = TransferState.PAUSED
+            self._transfers.save(record)
+        return self._line(record)
+
+    async def resume(self, transfer: str) -> TransferLine:
+        """Go on with a paused or failed transfer."""
+        record = self._transfers.get(transfer)
+        if record.state == TransferState.DONE:
+            raise UsageError(f"transfer {transfer} is done: {record.target}")
+        if transfer not in self._active:
+            self._run(record)
+        return self._line(record)
+
+    async def cancel(self, transfer: str) -> TransferLine:
+        """End a transfer for good: what arrived of an unfinished one is removed, and it leaves the list."""
+        record = self._transfers.get(transfer)
+        if transfer in self._active:
+            await self._active[transfer].stop(note="cancelled")
+        if record.state != TransferState.DONE:
+            await asyncio.to_thread(self._make(record).discard)
+        self._transfers.remove(transfer)
+        return self._line(record)
+
+    def _find_shares(self, root: bytes) -> list[ShareRecord]:
+        return [r for r in self._shares if r.root == root]
+
+    def _choose_share(self, share: str) -> ShareRecord:
+        path = os.path.abspath(share)
+        found = [r for r in self._shares if share in (r.id, r.name) or r.path == path]
+        if not found:
+            raise NotFound(f"nothing is shared as '{share}'; `coterie shares` lists what is")
+        if len(found) > 1:
+            raise UsageError(
+                f"'{share}' is {len(found)} shares; name one by its id: {', '.join(r.id for r in found)}"
+            )
+        return found[0]
+
+    def _ticket(self, record: ShareRecord) -> Ticket:
+        addresses = tuple(self._context.addresses()[:ADDRESSES_MAX])
+        return Ticket(TicketKind(record.kind), self._context.peer_id, record.root, record.secret, addresses)
+
+    def _describe(self, record: ShareRecord, skipped: list[Problem]) -> SharedItem:
+        return SharedItem(
+            id=record.id,
+            name=record.name,
+            path=record.path,
+            kind=TicketKind(record.kind).name.lower(),
+            files=record.files,
+            size=record.size,
+            ticket=str(self._ticket(record)),
+            created=datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds"),
+            skipped=skipped,
+        )
+
+    def _record_for(self, ticket: Ticket, place: Path) -> TransferRecord:
+        """The record of an interrupted transfer of the same content to the same place, else a new one."""
+        for record in self._transfers:
+            same = record.target == str(place) and record.state != TransferState.DONE
+            if same and Ticket.parse(record.ticket).content_id == ticket.content_id:
+                record.ticket = str(ticket)
+                return record
+        return TransferRecord(self._transfers.new_id(), str(ticket), str(place), time.time())
+
+    def _make(self, record: TransferRecord) -> Transfer:
+        return Transfer(self._context, record, self._transfers.save)
+
+    def _run(self, record: TransferRecord) -> None:
+        self._launch(self._make(record), None)
+
+    def _launch(self, transfer: Transfer, opened: tuple | None) -> None:  # type: ignore[type-arg]
+        self._active[transfer.record.id] = transfer
+        transfer.result.add_done_callback(lambda _: self._active.pop(transfer.record.id, None))
+        self._context.start(transfer.run(opened), f"transfer {transfer.record.id}")
+
+    def _line(self, record: TransferRecord) -> TransferLine:
+        active = self._active.get(record.id)
+        done = record.done
+        rate = active.rate if active else 0.0
+        return TransferLine(
+            id=record.id,
+            state=record.state,
+            done=f"{100 * done // record.size if record.size else 100 * (record.state == TransferState.DONE)} %",
+            size=say_bytes(record.size),
+            rate=f"{say_bytes(rate)}/s" if rate else "",
+            peer=Ticket.parse(record.ticket).peer.short,
+            path=record.target,
+            note=record.note,
+        )

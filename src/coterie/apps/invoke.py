@@ -1,0 +1,136 @@
+"""One call of a declared command, the same for every face: plain parameters in, events and a result out."""
+
+import functools
+import importlib
+import inspect
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from coterie.apps.command import Command, Parameter, Progress, commands_of
+from coterie.errors import UsageError
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What a command tells while it works: the Struct's name, its fields as plain values, its text if any."""
+
+    kind: str
+    fields: Mapping[str, Any]
+    text: str | None = None
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a command returned, as plain values, and its text for people when it has one."""
+
+    value: Any
+    text: str | None = None
+
+
+def load_commands(app: str, module: str) -> list[Command]:
+    """The commands of `app`, declared in the module called `module`."""
+    return commands_of(app, importlib.import_module(module))
+
+
+def to_plain(value: Any) -> Any:
+    """`value` as JSON-like builtins; paths, peer ids and the like become their text."""
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+@functools.cache
+def parameters_type(command: Command) -> type[msgspec.Struct]:
+    """A Struct type that holds, and so validates and describes, the parameters of `command`."""
+    fields = [_field(parameter) for parameter in command.parameters]
+    name = "".join(word.title() for part in (command.app, *command.path) for word in part.split("-"))
+    return msgspec.defstruct(f"{name}Parameters", fields, kw_only=True, forbid_unknown_fields=True)
+
+
+def read_parameters(command: Command, raw: Any) -> dict[str, Any]:
+    """Arguments for the function of `command` from plain values.
+
+    Raises:
+        UsageError: unknown, missing or of the wrong type; names the parameter.
+    """
+    words = " ".join(command.path)
+    if not isinstance(raw, Mapping):
+        raise UsageError(f"{words}: the parameters must be one JSON object")
+    known = {parameter.name for parameter in command.parameters}
+    for name in raw:
+        if name not in known:
+            listed = ", ".join(p.name for p in command.parameters) or "none"
+            raise UsageError(f"{words}: unknown parameter {str(name)[:100]!r}; known: {listed}")
+    try:
+        checked = msgspec.convert(raw, parameters_type(command))
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$.")
+        raise UsageError(f"{words}: {place.rstrip('`') + ': ' if place else ''}{reason}") from None
+    return {p.name: _argument(words, p, getattr(checked, p.name)) for p in command.parameters}
+
+
+async def invoke(
+    command: Command, service: Any, raw: Mapping[str, Any]
+) -> AsyncGenerator[Event | Result, None]:
+    """Run `command` on `service`: its events as they come, then exactly one `Result`.
+
+    Closing the iterator early cancels the command.
+    """
+    arguments = read_parameters(command, raw)
+    if not command.streams:
+        value = command.function(service, **arguments)
+        yield _result(await value if inspect.isawaitable(value) else value)
+        return
+    held: Any = None  # only the last item is the result, and nobody knows yet which that is
+    try:
+        async with aclosing(command.function(service, **arguments)) as items:
+            async for item in items:
+                if held is not None:
+                    yield _event(held)
+                held = None if isinstance(item, Progress) else item
+                if held is None:
+                    yield _event(item)
+    except Exception:
+        if held is not None:
+            yield _event(held)
+        raise
+    yield _result(held)
+
+
+def _field(parameter: Parameter) -> tuple[str, Any, Any] | tuple[str, Any]:
+    hint = str if parameter.type is Path else parameter.type
+    if parameter.optional:
+        hint = hint | None
+    if parameter.required:
+        return parameter.name, hint
+    if isinstance(parameter.default, list):
+        return parameter.name, hint, msgspec.field(default_factory=list)
+    default = str(parameter.default) if isinstance(parameter.default, Path) else parameter.default
+    return parameter.name, hint, default
+
+
+def _argument(words: str, parameter: Parameter, value: Any) -> Any:
+    if parameter.type is not Path or value is None:
+        return value
+    path = Path(value)
+    if not path.is_absolute():
+        raise UsageError(f"{words}: {parameter.name} must be an absolute path, not {value!r}")
+    return path
+
+
+def _event(item: Any) -> Event:
+    plain = to_plain(item)
+    return Event(type(item).__name__, plain if isinstance(plain, dict) else {"value": plain}, _text(item))
+
+
+def _result(value: Any) -> Result:
+    return Result(to_plain(value), _text(value))
+
+
+def _text(value: Any) -> str | None:
+    """What `value` says for people; for a list, when each of its members has a text, one after the other."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes) and value:
+        texts = [_text(member) for member in value]
+        return "\n".join(text for text in texts if text is not None) if None not in texts else None
+    say = getattr(value, "text", None)
+    return str(say()) if callable(say) and isinstance(value, msgspec.Struct) else None

@@ -1,0 +1,68 @@
+"""The command line. `coterie --version` answers before anything heavy is imported."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+DEBUG_VARIABLE = "COTERIE_DEBUG"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit status and never raises."""
+    arguments = [*sys.argv[1:]] if argv is None else [*argv]
+    if arguments in (["--version"], ["-V"]):
+        from coterie import __version__
+
+        return _guarded(lambda: print(f"coterie {__version__}"))
+    return _guarded(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> None:
+    from coterie.cli.program import run
+
+    run(arguments)
+
+
+def _guarded(work: Callable[[], None]) -> int:
+    """Do `work`; whatever goes wrong becomes one plain line and an exit status."""
+    try:
+        try:
+            work()
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt as interrupt:
+        return _say(" ".join(map(str, interrupt.args)) or "interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader left: the flush at exit is to fail quietly
+        return EXIT_FAILED
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_FAILED
+    except Exception as error:  # noqa: BLE001 - the outermost boundary: nobody is to see a traceback unasked
+        return _failed(error)
+    return 0
+
+
+def _failed(error: Exception) -> int:
+    from coterie.errors import CoterieError, UsageError
+
+    if os.environ.get(DEBUG_VARIABLE):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, CoterieError):
+        usage = error.code == UsageError.code
+        return _say(str(error), EXIT_USAGE if usage else EXIT_FAILED)
+    said = ": ".join(filter(None, [f"unexpected {type(error).__name__}", " ".join(str(error).split())]))
+    notes = "; ".join([*getattr(error, "__notes__", []), f"set {DEBUG_VARIABLE}=1 for the traceback"])
+    return _say(f"{said} ({notes})", EXIT_FAILED)
+
+
+def _say(text: str, status: int) -> int:
+    try:
+        print(f"coterie: {text}", file=sys.stderr, flush=True)
+    except OSError:
+        return status  # nobody listens any more; the status still says it
+    return status

@@ -1,0 +1,73 @@
+"""One command line: the call goes to the running node, or to one opened just for it."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from coterie.apps.command import Choice, Command
+from coterie.cli.options import Options
+from coterie.cli.show import Show, safe
+from coterie.control.client import Client, NoRunningNode
+from coterie.errors import CoterieError
+from coterie.home import Home
+
+ANSWERS_MAX = 3  # wrong answers to a question before it is taken for a no
+
+
+def call_command(command: Command, parameters: Mapping[str, Any], options: Options) -> None:
+    """Run `command` and print what it says; asks the person where the command declares a question.
+
+    Raises:
+        CoterieError: what the command failed with.
+        KeyboardInterrupt: Ctrl-C; its argument is what the command says about going on.
+    """
+    while True:
+        show = Show(options)
+        try:
+            _call_once(command, parameters, options, show)
+            return
+        except CoterieError as error:
+            show.close()
+            choice = None if options.json else _ask(error, command.asks.get(error.code, ()))
+            if choice is None:
+                show.error(error.code, str(error))
+                raise
+            parameters = {**parameters, **choice.sets}
+        except KeyboardInterrupt as interrupt:
+            show.close()
+            raise KeyboardInterrupt(*(interrupt.args or _how_to_go_on(command))) from None
+
+
+def _call_once(command: Command, parameters: Mapping[str, Any], options: Options, show: Show) -> None:
+    home = Home.locate(options.home)
+    try:
+        client = Client.find(home.api_file)
+        for line in client.call(command.app, command.path, parameters):
+            show.line(line)
+    except NoRunningNode:
+        if command.needs == "running":
+            raise
+        from coterie.cli.session import run_alone
+
+        run_alone(command, parameters, home, show, _how_to_go_on(command))
+
+
+def _how_to_go_on(command: Command) -> tuple[str, ...]:
+    return (command.interrupt_text,) if command.interrupt_text else ()
+
+
+def _ask(error: CoterieError, choices: tuple[Choice, ...]) -> Choice | None:
+    """What the person at the terminal chooses; None without a question, a terminal or an answer."""
+    if not choices or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    print(safe(str(error)), file=sys.stderr)
+    offered = ", ".join(f"[{choice.key}] {choice.label}" for choice in choices)
+    for _ in range(ANSWERS_MAX):
+        print(f"{offered}, [Enter] leave it: ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline().strip().lower()
+        if not answer:
+            return None
+        for choice in choices:
+            if answer in (choice.key.lower(), choice.label.lower()):
+                return choice
+    return None

@@ -1,0 +1,160 @@
+"""`coterie up` and `coterie down`: start and stop the node of a home."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from coterie.cli.options import Options, global_options, remember
+from coterie.control.client import Client, NoRunningNode, is_alive
+from coterie.errors import CoterieError, StorageError, TransportError
+from coterie.home import Home
+
+if TYPE_CHECKING:
+    from coterie.node import Node
+
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0
+POLL_S = 0.05
+LAST_WORDS_BYTES_MAX = 64 * 1024
+
+
+def _up(home: Home, options: Options, background: bool) -> None:
+    _refuse_second(home)
+    if background:
+        _start_in_background(home)
+        client = Client.find(home.api_file)
+        said = client.get("/api/v1/status")
+        _announce(options, said | {"pid": client.pid, "api": client.url, "log": str(home.log_file)})
+        return
+    from coterie.apps.invoke import to_plain
+    from coterie.cli.session import run_node
+
+    def ready(node: "Node", url: str) -> None:
+        status: dict[str, Any] = to_plain(node.status())
+        _announce(options, {"peer_id": str(node.peer_id)} | status | {"pid": os.getpid(), "api": url})
+        if not options.quiet:
+            print("Ctrl-C stops", file=sys.stderr, flush=True)
+
+    run_node(home, ready)
+
+
+def _announce(options: Options, said: dict[str, Any]) -> None:
+    from coterie.cli.show import Show
+
+    keys = ("peer_id", "addresses", "api", "pid", "log")
+    Show(options).line({"result": {key: said[key] for key in keys if key in said}})
+
+
+def _refuse_second(home: Home) -> None:
+    try:
+        client = Client.find(home.api_file)
+        client.get("/api/v1/status", timeout_s=2.0)
+    except CoterieError:
+        return  # whether anything else holds the home, the lock will say
+    raise StorageError(
+        f"another coterie (pid {client.pid}) already runs in {home.root}; "
+        "use `coterie down` or another --home"
+    )
+
+
+def _start_in_background(home: Home) -> None:
+    home.prepare()
+    descriptor = os.open(home.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as log:
+        start = log.seek(0, os.SEEK_END)
+        child = subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", "coterie", "--home", str(home.root), "up"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=home.root,
+            **_detached(),
+        )
+    if not _wait_for(START_TIMEOUT_S, lambda: child.poll() is not None or _answers(home, child.pid)):
+        raise TransportError(
+            f"the node (pid {child.pid}) did not answer within {START_TIMEOUT_S:g} s; "
+            f"its log is {home.log_file}"
+        )
+    if child.poll() is not None:
+        raise StorageError(_last_words(home, start) or f"the node ended at once; its log is {home.log_file}")
+
+
+def _detached() -> dict[str, Any]:
+    if os.name == "nt":
+        flags = ("DETACHED_PROCESS", "CREATE_NEW_PROCESS_GROUP")
+        return {"creationflags": sum(getattr(subprocess, flag, 0) for flag in flags)}
+    return {"start_new_session": True}
+
+
+def _answers(home: Home, pid: int) -> bool:
+    try:
+        client = Client.find(home.api_file)
+        client.get("/api/v1/status", timeout_s=1.0)
+    except CoterieError:
+        return False
+    return client.pid == pid
+
+
+def _last_words(home: Home, start: int) -> str:
+    """What the node said last in its log since byte `start`, without our own name in front."""
+    with home.log_file.open("rb") as log:
+        log.seek(start)
+        lines = log.read(LAST_WORDS_BYTES_MAX).decode(errors="replace").split("\n")
+    said = [line.removeprefix("coterie: ").strip() for line in lines if line.startswith("coterie: ")]
+    return said[-1] if said else next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _down(home: Home, options: Options) -> None:
+    client = Client.find(home.api_file)
+    stuck = TransportError(f"the node (pid {client.pid}) does not stop; end it with: kill {client.pid}")
+    try:
+        client.shutdown()
+    except NoRunningNode:
+        raise
+    except TransportError:
+        raise stuck from None
+    if not _wait_for(STOP_TIMEOUT_S, lambda: not is_alive(client.pid) or home.lock_holder() != client.pid):
+        raise stuck
+    from coterie.cli.show import Show
+
+    Show(options).line({"result": {"pid": client.pid}, "text": f"stopped (pid {client.pid})"})
+
+
+def _wait_for(timeout_s: float, done: Callable[[], bool]) -> bool:
+    end = time.monotonic() + timeout_s
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(POLL_S)
+    return True
+
+
+@click.pass_context
+def _call_up(context: click.Context, /, background: bool, **given: Any) -> None:
+    options = remember(context, given)
+    _up(Home.locate(options.home), options, background)
+
+
+@click.pass_context
+def _call_down(context: click.Context, /, **given: Any) -> None:
+    options = remember(context, given)
+    _down(Home.locate(options.home), options)
+
+
+UP = click.Command(
+    name="up",
+    help="Start the node: serve what is shared, until Ctrl-C.",
+    params=[
+        click.Option(["--background"], is_flag=True, help="Return at once and keep it running."),
+        *global_options(),
+    ],
+    callback=_call_up,
+)
+DOWN = click.Command(
+    name="down", help="Stop the running node.", params=[*global_options()], callback=_call_down
+)

@@ -1,0 +1,207 @@
+"""The `coterie` program as click commands, rendered from declarations when their word is used."""
+
+import importlib
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+import coterie
+from coterie.apps.command import Command, Parameter
+from coterie.cli.catalog import Branch, Catalog
+from coterie.cli.options import Options, global_options, remember
+
+_BUILT_IN = {
+    "up": "coterie.cli.lifecycle:UP",
+    "down": "coterie.cli.lifecycle:DOWN",
+    "demo": "coterie.cli.demo:DEMO",
+}
+_PROGRAM = "coterie"
+
+
+def run(arguments: list[str]) -> None:
+    """Run the program; raises what the command raised, SystemExit for usage errors."""
+    program = Program(
+        name=_PROGRAM,
+        help="Share files and folders directly between computers: no server, no account.",
+        params=[*global_options(), _version_option()],
+        callback=_remember_here,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        no_args_is_help=True,
+    )
+    try:
+        with program.make_context(_PROGRAM, arguments, obj=Options()) as context:
+            program.invoke(context)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        raise SystemExit(error.exit_code) from None
+    except click.UsageError as error:
+        place = error.ctx.command_path if error.ctx else _PROGRAM
+        click.echo(f"coterie: {_one_line(error)} (see `{place} --help`)", err=True)
+        raise SystemExit(error.exit_code) from None
+    except click.exceptions.Exit as end:
+        raise SystemExit(end.exit_code) from None
+
+
+def _one_line(error: click.UsageError) -> str:
+    return " ".join(error.format_message().split()).removesuffix(".")
+
+
+class Program(click.Group):
+    """The root: words from the catalog, beside the few commands that start and stop a node."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._catalog: Catalog | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """Every declared command."""
+        if self._catalog is None:
+            self._catalog = Catalog()
+        return self._catalog
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every word, for the help page."""
+        return sorted({*_BUILT_IN, *self.catalog.words()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command behind one word, when only the word is known."""
+        if cmd_name in _BUILT_IN:
+            module, _, name = _BUILT_IN[cmd_name].partition(":")
+            return typing.cast(click.Command, getattr(importlib.import_module(module), name))
+        branch = self.catalog.find(cmd_name)
+        return _render(cmd_name, branch, []) if branch else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that `args` begin with: a word may be a command and have further ones below it."""
+        if args and args[0] not in _BUILT_IN and (branch := self.catalog.find(args[0])):
+            return args[0], _render(args[0], branch, args[1:]), args[1:]
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            broken = "; ".join(
+                f"the app {name} cannot be loaded: {why}" for name, why in self.catalog.failures.items()
+            )
+            if broken:
+                raise click.UsageError(f"{error.message} ({broken})", ctx) from None
+            raise
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Name the apps whose commands are missing."""
+        for name, why in self.catalog.failures.items():
+            formatter.write_paragraph()
+            formatter.write_text(f"The app {name} cannot be loaded: {why}")
+
+
+def _render(word: str, branch: Branch, rest: list[str]) -> click.Command:
+    """The command or the group behind `branch`, as the words that follow need it."""
+    following = next((argument for argument in rest if not argument.startswith("-")), None)
+    if branch.command is not None and following not in branch.children:
+        return _leaf(word, branch.command, [*branch.children])
+    group = click.Group(
+        name=word,
+        help=branch.command.summary if branch.command else f"Commands: {', '.join(branch.children)}.",
+        params=global_options(),
+        callback=_remember_here,
+    )
+    for name, child in branch.children.items():
+        group.add_command(_render(name, child, rest[rest.index(name) + 1 :] if name in rest else []), name)
+    return group
+
+
+def _leaf(word: str, command: Command, further: list[str]) -> click.Command:
+    own = [_click_parameter(parameter) for parameter in command.parameters]
+    taken = {parameter.name for parameter in command.parameters}
+    notes = [f"{p.name.upper()}: {p.help}" for p in command.parameters if p.positional and p.help]
+    further_text = (
+        f"Further commands: {', '.join(f'{word} {name}' for name in further)}." if further else None
+    )
+    return click.Command(
+        name=word,
+        help="\n\n".join(part for part in (command.summary, command.details, *notes, further_text) if part),
+        short_help=command.summary,
+        params=[*own, *(option for option in global_options() if option.name not in taken)],
+        callback=_caller(command, taken),
+    )
+
+
+def _caller(command: Command, names: set[str]) -> Callable[..., None]:
+    @click.pass_context
+    def call(context: click.Context, /, **given: Any) -> None:
+        options = remember(context, {k: v for k, v in given.items() if k not in names})
+        parameters = {k: _plain(v) for k, v in given.items() if k in names and v not in (None, ())}
+        from coterie.cli.calls import call_command
+
+        call_command(command, parameters, options)
+
+    return call
+
+
+def _click_parameter(parameter: Parameter) -> click.Parameter:
+    many = parameter.type == list[str]
+    kind = _click_type(parameter.type)
+    default = {} if parameter.required or many else {"default": parameter.default}
+    if parameter.positional:
+        return click.Argument(
+            [parameter.name], type=kind, required=parameter.required, nargs=-1 if many else 1, **default
+        )
+    dashed = "--" + parameter.name.replace("_", "-")
+    if parameter.type is bool:
+        both = parameter.default is not False
+        names = f"{dashed}/--no-{dashed[2:]}" if both else dashed
+        return click.Option([parameter.name, names], help=parameter.help, is_flag=True, **default)
+    return click.Option(
+        [parameter.name, dashed],
+        type=kind,
+        help=parameter.help,
+        required=parameter.required,
+        show_default=parameter.default not in (None, "", []),
+        multiple=many,
+        **default,
+    )
+
+
+def _click_type(kind: Any) -> Any:
+    if kind == list[str]:
+        return str
+    if kind is Path:
+        return click.Path(path_type=Path)
+    if typing.get_origin(kind) is Literal:
+        return click.Choice([str(choice) for choice in typing.get_args(kind)])
+    return kind
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON carries it; a path as the absolute one it means where the user stands."""
+    if isinstance(value, tuple):
+        return list(value)
+    if not isinstance(value, Path):
+        return value
+    path = value.absolute()
+    return str(path.resolve() if ".." in path.parts else path)
+
+
+def _version_option() -> click.Option:
+    def show(context: click.Context, option: click.Parameter, value: bool) -> None:
+        if value:
+            click.echo(f"coterie {coterie.__version__}")
+            context.exit()
+
+    return click.Option(
+        ["--version", "-V"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=show,
+        help="Show the version.",
+    )
+
+
+@click.pass_context
+def _remember_here(context: click.Context, /, **given: Any) -> None:
+    remember(context, given)

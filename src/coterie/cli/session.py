@@ -1,0 +1,179 @@
+"""Nodes inside this process: for one command, or until told to stop."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from coterie.apps.command import Command
+from coterie.apps.invoke import Event, invoke
+from coterie.cli import EXIT_INTERRUPTED
+from coterie.cli.show import Show
+from coterie.errors import CoterieError, TransportError
+from coterie.home import Home
+
+if TYPE_CHECKING:
+    from coterie.node import Node
+
+log = logging.getLogger(__name__)
+
+LOG_BYTES_MAX = 4 * 1024 * 1024  # then the log starts anew; the one before is kept
+CLOSE_LIMIT_S = 1.7  # people wait 2 s at most after Ctrl-C; whatever is not closed by then is cut off
+
+
+def run_alone(
+    command: Command, parameters: Mapping[str, Any], home: Home, show: Show, how_to_go_on: tuple[str, ...]
+) -> None:
+    """Open the node of `home` for one call. While it lasts, other command lines reach this node too."""
+    _run(home, _alone(command, parameters, home, show), lambda: _say_interrupted(show, how_to_go_on))
+
+
+def run_node(home: Home, ready: Callable[["Node", str], None]) -> None:
+    """Run the node of `home` until Ctrl-C, SIGTERM or `coterie down`; `ready` gets it and the API's URL."""
+    _run(home, _until_stopped(home, ready), lambda: None)
+
+
+async def _alone(command: Command, parameters: Mapping[str, Any], home: Home, show: Show) -> None:
+    from coterie.apps.invoke import read_parameters
+
+    read_parameters(command, parameters)  # before the network is touched
+    stop = asyncio.Event()
+    async with _opened(home, stop, offline=command.needs == "store") as node:
+        service = node if command.app == "node" else node.service(command.app)
+        call = asyncio.ensure_future(_print_call(command, service, parameters, show))
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((call, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not call.done():
+                raise TransportError("the node was stopped before the command was done")
+            call.result()
+            if command.stays:
+                print(
+                    "This computer serves it while this runs; Ctrl-C stops. "
+                    "To keep a node running in the background: coterie up --background",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                await stopped
+        finally:
+            for task in (call, stopped):
+                task.cancel()
+            await asyncio.gather(call, stopped, return_exceptions=True)
+
+
+async def _print_call(command: Command, service: Any, parameters: Mapping[str, Any], show: Show) -> None:
+    async with contextlib.aclosing(invoke(command, service, parameters)) as items:
+        async for item in items:
+            said = {} if item.text is None else {"text": item.text}
+            if isinstance(item, Event):
+                show.line({"event": item.kind, **said, **item.fields})
+            else:
+                show.line({"result": item.value, **said})
+
+
+async def _until_stopped(home: Home, ready: Callable[["Node", str], None]) -> None:
+    stop = asyncio.Event()
+    async with _opened(home, stop, offline=False) as node:
+        from coterie.control.client import Client
+
+        ready(node, Client.find(home.api_file).url)
+        await stop.wait()
+        timer = cut_off_later(0)
+    timer.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _opened(home: Home, stop: asyncio.Event, *, offline: bool) -> AsyncIterator["Node"]:
+    """The node of `home`; unless offline, with its local API, and SIGTERM sets `stop`."""
+    from coterie.node import Node
+
+    _log_to(home)
+    async with contextlib.AsyncExitStack() as stack:
+        if not offline:
+            stack.enter_context(_on_signal(signal.SIGTERM, stop.set))
+        node = await stack.enter_async_context(Node.open(home.root, offline=offline))
+        if not offline:
+            from coterie.control.server import serve
+
+            await stack.enter_async_context(serve(node, stop))
+        yield node
+
+
+def _run(home: Home, work: Coroutine[Any, Any, None], say: Callable[[], None]) -> None:
+    """Run `work`; Ctrl-C cancels it, says so, and ends the process if closing takes too long."""
+    interrupted = False
+
+    async def interruptible() -> None:
+        main = asyncio.current_task()
+
+        def interrupt() -> None:
+            nonlocal interrupted
+            if interrupted:  # asked twice: at once
+                os._exit(EXIT_INTERRUPTED)
+            interrupted = True
+            cut_off_later(EXIT_INTERRUPTED)
+            say()
+            if main is not None:
+                main.cancel()
+
+        with _on_signal(signal.SIGINT, interrupt):
+            await work
+
+    try:
+        asyncio.run(interruptible())
+    except asyncio.CancelledError:
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except (CoterieError, OSError):
+        raise
+    except Exception as error:
+        log.exception("the node failed unexpectedly")
+        error.add_note(f"the details are in {home.log_file}")
+        raise
+
+
+def _log_to(home: Home) -> None:
+    """Warnings of the node and tracebacks of its background work belong in its log, not on the terminal."""
+    from logging.handlers import RotatingFileHandler
+
+    home.prepare()
+    handler = RotatingFileHandler(home.log_file, maxBytes=LOG_BYTES_MAX, backupCount=1, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
+
+
+@contextlib.contextmanager
+def _on_signal(number: signal.Signals, act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` on the event loop when signal `number` comes, where loops can do that (not on Windows)."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, act)
+    except NotImplementedError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(number)
+
+
+def cut_off_later(status: int) -> threading.Timer:
+    """End this process with `status` in `CLOSE_LIMIT_S`, whatever hangs; cancel it when nothing does."""
+
+    def cut_off() -> None:
+        sys.stderr.flush()
+        os._exit(status)
+
+    timer = threading.Timer(CLOSE_LIMIT_S, cut_off)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _say_interrupted(show: Show, how_to_go_on: tuple[str, ...]) -> None:
+    show.close()
+    print("coterie: " + " ".join(how_to_go_on or ("interrupted",)), file=sys.stderr, flush=True)

@@ -1,0 +1,213 @@
+"""What a command says, printed: JSON, plain lines, tables, and progress as a bar or as lines.
+
+Results go to standard output, progress to standard error, so a pipe gets results only.
+"""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from coterie.cli.options import Options
+
+LINE_EVERY_S = 1.0  # progress lines when standard error is no terminal: this often,
+LINE_EVERY_SHARE = 0.1  # and whenever this share more is done
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # names come from other people: no escape sequences
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+class Show:
+    """Prints the events and the result of one call."""
+
+    def __init__(self, options: Options, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._options = options
+        self._progress: _Bar | _ProgressLines | None = None
+        self._clock = clock
+
+    def line(self, line: Mapping[str, Any]) -> None:
+        """Print `{"event": kind, ...}` or `{"result": value}`, either with a "text" for people."""
+        if "event" in line:
+            self._event(line)
+        else:
+            self._result(line)
+
+    def error(self, code: str, message: str) -> None:
+        """With --json, the error as the last line."""
+        self.close()
+        if self._options.json:
+            _print(_json({"error": {"code": code, "message": message}}))
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
+
+    def _event(self, line: Mapping[str, Any]) -> None:
+        if self._options.quiet:
+            return
+        if self._options.json:
+            _print(_json({key: value for key, value in line.items() if key != "text"}))
+        elif line["event"] == "Progress":
+            if self._progress is None:
+                self._progress = _Bar() if sys.stderr.isatty() else _ProgressLines(self._clock)
+            self._progress.update(line)
+        else:
+            self.close()
+            fields = {key: value for key, value in line.items() if key not in ("event", "text")}
+            print(safe(line.get("text") or _pairs(fields)), file=sys.stderr, flush=True)
+
+    def _result(self, line: Mapping[str, Any]) -> None:
+        self.close()
+        value = line.get("result")
+        if self._options.json:
+            _print(_json(value))
+        elif line.get("text") is not None:
+            _print(safe(line["text"]))
+        elif value not in (None, [], {}, ""):
+            _print(safe(in_words(value)))
+
+
+def in_words(value: Any) -> str:
+    """Plain `value` for people: a table for a list of objects, one line per key for an object."""
+    if isinstance(value, Mapping):
+        return _pairs(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if value and all(isinstance(row, Mapping) for row in value):
+            return _table(value)
+        return "\n".join(_cell("", member) for member in value)
+    return _cell("", value)
+
+
+def safe(text: str) -> str:
+    """`text` without control characters but line ends and tabs."""
+    return _UNSAFE.sub("\ufffd", text)
+
+
+def amount(count: float) -> str:
+    """Bytes in decimal units: 1234567 as "1.2 MB"."""
+    size, unit = float(count), 0
+    while abs(size) >= 999.95 and unit < len(_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.0f} {_UNITS[unit]}" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "42 s", "3 min 05 s" or "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def _pairs(fields: Mapping[str, Any]) -> str:
+    width = max((len(key) for key in fields), default=0)
+    rows = [(key.replace("_", " "), _cell(key, value)) for key, value in fields.items()]
+    return "\n".join(f"{key:<{width}}  {value}".rstrip() for key, value in rows)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    columns = [*dict.fromkeys(key for row in rows for key in row)]
+    cells = [[key.replace("_", " ").upper() for key in columns]]
+    cells += [[_cell(key, row.get(key)).replace("\n", " ") for key in columns] for row in rows]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
+    numeric = [all(isinstance(row.get(key), int | float | None) for row in rows) for key in columns]
+    return "\n".join(
+        "  ".join(
+            f"{cell:>{width}}" if right else f"{cell:<{width}}"
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in cells
+    )
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float) and (key.endswith("_bytes") or key in ("bytes", "size")):
+        return amount(value)
+    if isinstance(value, list) and not any(isinstance(member, dict | list) for member in value):
+        return ", ".join(map(str, value)) or "-"
+    return _json(value) if isinstance(value, dict | list) else str(value)
+
+
+class _ProgressLines:
+    """Progress where there is no terminal: a line when the phase changes, then now and again."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._phase = ""
+        self._said_at = 0.0
+        self._said_share = 0.0
+
+    def update(self, line: Mapping[str, Any]) -> None:
+        """Print a line when it is time for one."""
+        now, share = self._clock(), line["done"] / line["total"] if line.get("total") else 0.0
+        due = now - self._said_at >= LINE_EVERY_S or share - self._said_share >= LINE_EVERY_SHARE
+        if line["phase"] == self._phase and not due:
+            return
+        self._phase, self._said_at, self._said_share = line["phase"], now, share
+        print(safe(progress_line(line)), file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def progress_line(line: Mapping[str, Any]) -> str:
+    """One event of progress in words: "receiving 40% 4.0 MB of 10.0 MB, 2.0 MB/s, 3 s left, a.bin"."""
+    said = amount if line.get("unit", "bytes") == "bytes" else lambda count: f"{count:g}"
+    files = "" if line.get("unit", "bytes") == "bytes" else " files"
+    done, total = line["done"], line.get("total")
+    parts = [f"{line['phase']} {done / total:.0%} {said(done)} of {said(total)}{files}" if total else ""]
+    parts[0] = parts[0] or f"{line['phase']} {said(done)}{files}"
+    if line.get("rate") is not None:
+        parts.append(f"{said(round(line['rate']))}{files}/s")
+    if line.get("eta_s") is not None:
+        parts.append(f"{duration(line['eta_s'])} left")
+    return ", ".join([*parts, line["note"]] if line.get("note") else parts)
+
+
+class _Bar:
+    """A bar per phase on the terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.fields[phase]}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, Any] = {}
+        self._bars.start()
+
+    def update(self, line: Mapping[str, Any]) -> None:
+        """Move the bar of this phase."""
+        phase = safe(line["phase"])
+        if phase not in self._tasks:
+            self._tasks[phase] = self._bars.add_task("", phase=phase, figures="", total=None)
+        figures = safe(progress_line(line)).removeprefix(f"{phase} ").replace("\n", " ")
+        self._bars.update(
+            self._tasks[phase], completed=line["done"], total=line.get("total"), figures=figures
+        )
+
+    def close(self) -> None:
+        """Leave the bars as they are and give the terminal back."""
+        self._bars.stop()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)

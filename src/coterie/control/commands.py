@@ -1,0 +1,99 @@
+"""Commands of the node itself, declared as those of the apps are; their service is the node."""
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from coterie.apps.command import command
+from coterie.home import Config, Home
+
+if TYPE_CHECKING:
+    from coterie.node import Node
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """A peer id in its three forms: to copy, for screens, and to read aloud."""
+
+    id: str
+    short: str
+    words: str
+
+    def text(self) -> str:
+        """The id, and the words in lines of six."""
+        words = self.words.split()
+        lines = [" ".join(words[start : start + 6]) for start in range(0, len(words), 6)]
+        return "\n".join([self.id, *(f"  {line}" for line in lines)])
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One line of config.toml."""
+
+    key: str
+    value: str | int
+
+    def text(self) -> str:
+        """As it stands in the file."""
+        return f"{self.key} = {self.value}"
+
+
+@command(needs="running", returns="coterie.node:NodeStatus")
+async def status(node: "Node") -> Any:
+    """Show how the running node is."""
+    return await _settled(node.status())
+
+
+@command(needs="store")
+async def id_(node: "Node") -> Identity:
+    """Show this node's peer id, also as words to read aloud."""
+    return Identity(str(node.peer_id), node.peer_id.short, node.peer_id.words)
+
+
+@command(needs="store")
+async def config(node: "Node") -> list[Setting]:
+    """Show the settings in config.toml, or get and set one."""
+    return _settings(Home.locate(node.home).config())
+
+
+@command("key", path="config get", needs="store")
+async def config_get(node: "Node", key: str) -> Setting:
+    """Show one setting.
+
+    key: Its name.
+    """
+    now = Home.locate(node.home).config()
+    now.changed(key, str(getattr(now, key, "")))  # says which keys there are
+    return Setting(key, getattr(now, key))
+
+
+@command("key", "value", path="config set", needs="store")
+async def config_set(node: "Node", key: str, value: str) -> Setting:
+    """Change one setting; a running node uses it from its next start.
+
+    key: Its name.
+    value: What it is set to.
+    """
+    home = Home.locate(node.home)
+    changed = home.config().changed(key, value)
+    changed.save(home.config_file)
+    return Setting(key, getattr(changed, key))
+
+
+@command(needs="store", returns="coterie.content:Usage")
+async def usage(node: "Node") -> Any:
+    """Show how much room coterie takes on this disk."""
+    return await _settled(node.usage())
+
+
+@command(needs="store", returns="coterie.content:Collected")
+async def gc(node: "Node") -> Any:
+    """Remove stored content that nothing refers to any more."""
+    return await _settled(node.collect_garbage())
+
+
+def _settings(now: Config) -> list[Setting]:
+    return [Setting(key, getattr(now, key)) for key in now.__struct_fields__]
+
+
+async def _settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value

@@ -1,0 +1,128 @@
+"""What every request must pass: the right Host, no foreign Origin, the token, a bounded body, in time."""
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.responses import JSONResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+BODY_BYTES_MAX = 1024 * 1024  # parameters only: files go by path
+DRAIN_BYTES_MAX = (
+    8 * BODY_BYTES_MAX
+)  # read and dropped so that a client which only sends first gets the answer
+HEADER_BYTES_MAX = 16 * 1024
+HEADER_TIMEOUT_S = 10.0
+BODY_TIMEOUT_S = 10.0
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+class Gate:
+    """ASGI wrapper that lets only the owner's own programs through to `inner`.
+
+    A web page the owner visits can send requests to 127.0.0.1, also under a name of its own (DNS
+    rebinding); it knows no token, carries its Origin, and its name stands in Host. Other users of the
+    machine have no token.
+    """
+
+    def __init__(self, inner: Asgi, port: int, token: str) -> None:
+        self._inner = inner
+        self._token = token.encode()
+        self._hosts = {f"{name}:{port}".encode() for name in ("127.0.0.1", "localhost", "[::1]")}
+        self._origins = {b"http://" + host for host in self._hosts}
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer 401, 403, 408, 411 or 413, or pass the request on with its whole body read."""
+        if scope["type"] != "http":
+            return
+        refusal = self._refusal(scope["headers"])
+        if refusal is None:
+            body = await _read_body(scope["headers"], receive)
+            if isinstance(body, bytes):
+                await self._inner(scope, _replay(body, receive), send)
+                return
+            refusal = body
+        status, code, message = refusal
+        close = (
+            {"connection": "close", "www-authenticate": "Bearer"}
+            if status == 401
+            else {"connection": "close"}
+        )
+        response = JSONResponse({"error": {"code": code, "message": message}}, status, headers=close)
+        await response(scope, receive, send)
+
+    def _refusal(self, headers: list[tuple[bytes, bytes]]) -> tuple[int, str, str] | None:
+        hosts = [value for name, value in headers if name == b"host"]
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            return 403, "access_denied", "the Host header must be the address in api.json"
+        if any(value.lower() not in self._origins for name, value in headers if name == b"origin"):
+            return 403, "access_denied", "requests from web pages of other origins are not served"
+        given = [value for name, value in headers if name == b"authorization"]
+        scheme, _, token = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self._token):
+            return 401, "access_denied", "send the token in api.json as `Authorization: Bearer TOKEN`"
+        return None
+
+
+async def _read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> bytes | tuple[int, str, str]:
+    """The request's body, or why it is refused."""
+    too_large = (413, "limit", f"a request body has at most {BODY_BYTES_MAX} bytes")
+    declared = next((value for name, value in headers if name == b"content-length"), b"0")
+    if int(declared) > DRAIN_BYTES_MAX:
+        return too_large
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return 400, "usage", "the connection ended within the request"
+                part = message.get("body", b"")
+                size += len(part)
+                if size <= BODY_BYTES_MAX:
+                    parts.append(part)
+                if size > DRAIN_BYTES_MAX:
+                    return too_large
+                if not message.get("more_body", False):
+                    return b"".join(parts) if size <= BODY_BYTES_MAX else too_large
+    except TimeoutError:
+        return 408, "limit", f"the request body did not arrive within {BODY_TIMEOUT_S:g} s"
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that hands out `body` once and then waits for the disconnect."""
+    unread = [body]
+
+    async def replayed() -> Message:
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        return await receive()
+
+    return replayed
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 protocol that does not wait for ever for the first request of a connection.
+
+    Later requests are bounded by uvicorn's keep-alive timeout.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock for the request's headers."""
+        super().connection_made(transport)
+        self._header_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._header_timer.cancel()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()

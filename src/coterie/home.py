@@ -1,0 +1,314 @@
+"""The folder a node lives in: where its files are, its settings, and the lock that keeps it the only one.
+
+key            secret key, 0600         run/lock      held while a node runs, says its pid
+config.toml    settings                 run/api.json  address and token of the local API, 0600
+store.db       content index            run/node.log  what a node in the background prints
+apps/<name>/   one folder per app
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from coterie.errors import StorageError, UsageError
+
+HOME_VARIABLE = "COTERIE_HOME"
+CONFIG_BYTES_MAX = 64 * 1024
+NAME_CHARS_MAX = 64
+_LOCK_OFFSET = 1024  # Windows locks are mandatory: lock a byte behind the pid, which others want to read
+
+
+def platform_name() -> str:
+    """What this computer is called, to begin with."""
+    import socket
+
+    return socket.gethostname()[:NAME_CHARS_MAX] or "unnamed"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a person may set in `config.toml`.
+
+    Fields:
+        port: UDP port for peers; 0 keeps the one used last.
+        api_port: TCP port of the local API on 127.0.0.1; 0 takes any free one.
+        bind: address to listen on for peers.
+        name: what people call this computer.
+    """
+
+    port: int = 0
+    api_port: int = 0
+    bind: str = "0.0.0.0"  # noqa: S104 - peers on every network are to reach us
+    name: str = msgspec.field(default_factory=platform_name)
+
+    def __post_init__(self) -> None:
+        import socket
+
+        for key in ("port", "api_port"):
+            if not 0 <= getattr(self, key) <= 65535:
+                raise ValueError(f"{key} must be 0 to 65535")
+        try:
+            socket.getaddrinfo(self.bind, None, flags=socket.AI_NUMERICHOST)
+        except OSError:
+            raise ValueError("bind must be an IP address") from None
+        if not self.name.strip() or len(self.name) > NAME_CHARS_MAX:
+            raise ValueError(f"name must have 1 to {NAME_CHARS_MAX} characters")
+
+    @classmethod
+    def load(cls, path: Path) -> "Config":
+        """Read `path`; defaults when there is no such file.
+
+        Raises:
+            UsageError: not TOML, an unknown key or a bad value; names the line.
+            StorageError: the file cannot be read.
+        """
+        return cls.parse(_read_text(path), str(path))
+
+    @classmethod
+    def parse(cls, text: str, origin: str = "config.toml") -> "Config":
+        """Settings from TOML `text`; errors name `origin` and the line."""
+        import tomllib
+
+        try:
+            raw = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{origin} is not TOML: {error}") from None
+        known = cls.__struct_fields__
+        for key in raw:
+            if key not in known:
+                raise UsageError(
+                    f"{origin}, line {_line_of(key, text)}: unknown key {key!r}; known: {', '.join(known)}"
+                )
+        for key, value in raw.items():
+            try:
+                msgspec.convert({key: value}, cls)
+            except msgspec.ValidationError as error:
+                reason = str(error).partition(" - at ")[0]
+                raise UsageError(f"{origin}, line {_line_of(key, text)}: {key}: {reason}") from None
+        return msgspec.convert(raw, cls)
+
+    def save(self, path: Path) -> None:
+        """Write to `path` what differs from what it says, keeping everything else in it."""
+        text = _read_text(path)
+        there = Config.parse(text, str(path))
+        for key in self.__struct_fields__:
+            if getattr(self, key) != getattr(there, key):
+                text = _with_line(text, key, getattr(self, key))
+        write_private(path, text.encode())
+
+    def changed(self, key: str, text: str) -> "Config":
+        """A copy with `key` set from what a person typed.
+
+        Raises:
+            UsageError: no such key, or not a value for it.
+        """
+        if key not in self.__struct_fields__:
+            raise UsageError(f"unknown setting {key!r}; known: {', '.join(self.__struct_fields__)}")
+        plain = msgspec.to_builtins(self) | {key: text}
+        try:
+            return msgspec.convert(plain, Config, strict=False)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{key} = {text!r}: {str(error).partition(' - at ')[0]}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Paths of one node's folder; nothing is touched until `prepare` or `lock`."""
+
+    root: Path
+
+    @classmethod
+    def locate(cls, path: Path | str | None = None) -> "Home":
+        """The home at `path`, else in $COTERIE_HOME, else in the user's data folder."""
+        chosen = path or os.environ.get(HOME_VARIABLE)
+        if not chosen:
+            from platformdirs import user_data_dir
+
+            chosen = user_data_dir("coterie", appauthor=False)
+        return cls(Path(chosen).expanduser().absolute())
+
+    @property
+    def key(self) -> Path:
+        """The secret key."""
+        return self.root / "key"
+
+    @property
+    def config_file(self) -> Path:
+        """The settings."""
+        return self.root / "config.toml"
+
+    @property
+    def database(self) -> Path:
+        """The content index."""
+        return self.root / "store.db"
+
+    @property
+    def run(self) -> Path:
+        """What belongs to the running process."""
+        return self.root / "run"
+
+    @property
+    def api_file(self) -> Path:
+        """Address, token and pid of the running node's local API."""
+        return self.run / "api.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked while a node runs."""
+        return self.run / "lock"
+
+    @property
+    def log_file(self) -> Path:
+        """Where a node in the background prints to."""
+        return self.run / "node.log"
+
+    def app(self, name: str) -> Path:
+        """The folder of one app, made when missing."""
+        folder = self.root / "apps" / name
+        _make_folder(folder)
+        return folder
+
+    def config(self) -> Config:
+        """The settings in force."""
+        return Config.load(self.config_file)
+
+    def prepare(self) -> None:
+        """Make the folders, for the owner only.
+
+        Raises:
+            StorageError: the home cannot be made or written.
+        """
+        for folder in (self.root, self.root / "apps", self.run):
+            _make_folder(folder)
+        if not os.access(self.run, os.W_OK | os.X_OK):
+            raise StorageError(_not_writable(self.root, "permission denied"))
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only node in this home while the block runs; the system releases it if we are killed.
+
+        Raises:
+            StorageError: another node runs here, or the home cannot be written.
+        """
+        self.prepare()
+        try:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageError(_not_writable(self.root, str(error.strerror))) from error
+        try:
+            if not _try_lock(descriptor):
+                raise StorageError(
+                    f"another coterie (pid {self.lock_holder() or 'unknown'}) already runs in {self.root}; "
+                    "use `coterie down` or another --home"
+                )
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+            try:
+                yield
+            finally:
+                os.ftruncate(descriptor, 0)
+        finally:
+            os.close(descriptor)
+
+    def lock_holder(self) -> int | None:
+        """The pid written by whoever holds the lock, or held it when it was killed."""
+        try:
+            return int(self.lock_file.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace `path` in one step with `content`, readable by its owner only.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(_not_writable(folder, str(error.strerror))) from error
+
+
+def _not_writable(folder: Path, reason: str) -> str:
+    return f"the home {folder} cannot be written: {reason}; choose another with --home or ${HOME_VARIABLE}"
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            os.lseek(descriptor, _LOCK_OFFSET, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(CONFIG_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > CONFIG_BYTES_MAX:
+        raise UsageError(f"{path} is larger than {CONFIG_BYTES_MAX} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text") from None
+
+
+def _line_of(key: str, text: str) -> int:
+    """The line (from 1) that sets `key`; 0 when none does."""
+    import re
+
+    found = re.search(
+        rf"^[ \t]*(?:\[[ \t]*)?[\"']?{re.escape(key)}[\"']?[ \t]*(?=[=.\]])", text, re.MULTILINE
+    )
+    return text.count("\n", 0, found.start()) + 1 if found else 0
+
+
+def _with_line(text: str, key: str, value: str | int) -> str:
+    """`text` with the line of `key` replaced, or added at the end. All values are flat."""
+    line = f"{key} = {_toml(value)}"
+    number = _line_of(key, text)
+    lines = text.splitlines()
+    if number:
+        lines[number - 1] = line
+    else:
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: str | int) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

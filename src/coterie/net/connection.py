@@ -1,0 +1,237 @@
+"""Connection: the one link to a peer. Opens streams, carries datagrams, closes itself when idle."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError, UsageError
+from coterie.identity import PeerId
+from coterie.net import greeting
+from coterie.net.interfaces import PathInfo, RawConnection
+from coterie.net.limits import NetLimits
+from coterie.net.stream import Stream, close_code_for
+from coterie.wire.frames import Protocol
+
+Successor = Callable[["Connection"], Awaitable["Connection"]]
+MayReceive = Callable[[PeerId, str], bool]
+
+# A close with one of these says nothing against a new attempt: nothing of ours was handled.
+_TRY_AGAIN = (CloseCode.DUPLICATE, CloseCode.IDLE)
+
+
+class Connection:
+    """An established link to `peer`. Made by `Endpoint`; there is at most one per peer."""
+
+    def __init__(
+        self,
+        raw: RawConnection,
+        *,
+        boot: bytes,
+        is_dialled: bool,
+        limits: NetLimits,
+        successor: Successor,
+        may_receive: MayReceive,
+    ) -> None:
+        """`successor` gets the connection that replaces this one; `may_receive` judges datagrams."""
+        self.boot = boot
+        self.is_dialled = is_dialled
+        self._raw = raw
+        self._limits = limits
+        self._successor = successor
+        self._may_receive = may_receive
+        self._loop = asyncio.get_running_loop()
+        self.established_at = self._loop.time()
+        self._streams_open = 0
+        self._used_at = self.established_at
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._queues: dict[str, _DatagramQueue] = {}
+        self._datagram_reader: asyncio.Task[None] | None = None
+        self._rearm()
+
+    @property
+    def peer(self) -> PeerId:
+        """Who is at the other end: proven by its key."""
+        return self._raw.peer
+
+    @property
+    def path(self) -> PathInfo:
+        """How the peer is reached now."""
+        return self._raw.path
+
+    @property
+    def is_closed(self) -> bool:
+        return self._raw.is_closed
+
+    @property
+    def streams_open(self) -> int:
+        """Streams that keep this connection from being idle."""
+        return self._streams_open
+
+    async def open_stream(self, protocol: Protocol) -> Stream:
+        """A new stream of `protocol`, its version agreed.
+
+        Raises:
+            PeerError: refused (REFUSED: no such protocol, or not for us), no common version (VERSION), or a
+            limit.
+            TransportError: the connection failed.
+        """
+        try:
+            return await self._open(protocol)
+        except (PeerError, TransportError) as error:
+            if not self.is_closed:
+                raise
+            code, _ = await self.closed()
+            if code not in _TRY_AGAIN:
+                raise _named(error, protocol, self.peer) from None
+        survivor = await self._successor(self)
+        return await survivor._open(protocol)
+
+    async def _open(self, protocol: Protocol) -> Stream:
+        self.hold()
+        try:
+            raw = await self._raw.open_stream()
+            try:
+                version, rest = await greeting.ask(raw, protocol, self._limits)
+            except BaseException as error:
+                await raw.reset(close_code_for(error))
+                raise
+        except BaseException as error:  # noqa: BLE001  (renamed and raised again)
+            self.release()
+            raise _named(error, protocol, self.peer) from None
+        return Stream(
+            raw,
+            peer=self.peer,
+            protocol=protocol,
+            version=version,
+            limits=self._limits,
+            received=rest,
+            on_end=self.release,
+        )
+
+    async def send_datagram(self, protocol: Protocol, data: bytes) -> None:
+        """Send `data` once, unreliably. Raises `UsageError` when it does not fit one packet."""
+        name = protocol.name.encode()
+        self._used_at = self._loop.time()
+        await self._raw.send_datagram(bytes([len(name)]) + name + data)
+
+    def datagrams(self, protocol: Protocol) -> AsyncIterator[bytes]:
+        """The datagrams of `protocol` from now on; the oldest of `datagram_queue_max` waiting is dropped.
+
+        The iteration ends with the connection. Ask once per protocol.
+        """
+        if protocol.name in self._queues:
+            raise UsageError(f"the datagrams of {protocol.name} are being read already")
+        if len(self._queues) >= self._limits.datagram_protocols_max:
+            raise LimitExceeded(f"datagrams of more than {self._limits.datagram_protocols_max} protocols")
+        queue = self._queues[protocol.name] = _DatagramQueue(self._limits.datagram_queue_max)
+        if self._datagram_reader is None:
+            self._datagram_reader = self._loop.create_task(self._read_datagrams())
+        return queue
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
+        """Close at once: every stream of it ends, on both sides."""
+        self._raw.close(code, reason)
+
+    async def closed(self) -> tuple[int | None, str]:
+        """Wait for the end: (close code, or None when the network failed; reason)."""
+        return await self._raw.closed()
+
+    def hold(self) -> None:
+        """One more stream is open."""
+        self._streams_open += 1
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+    def release(self) -> None:
+        """One stream has ended."""
+        self._streams_open -= 1
+        self._used_at = self._loop.time()
+        if not self._streams_open:
+            self._rearm()
+
+    async def wind_up(self) -> None:
+        """After the end: stop the timer and the reader of datagrams."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        if self._datagram_reader is not None:
+            self._datagram_reader.cancel()
+            await asyncio.wait([self._datagram_reader])
+        for queue in self._queues.values():
+            queue.end()
+
+    def _rearm(self) -> None:
+        if not self.is_closed:
+            self._idle_timer = self._loop.call_at(self._used_at + self._limits.idle_s, self._idle_over)
+
+    def _idle_over(self) -> None:
+        self._idle_timer = None
+        if self._streams_open or self.is_closed:
+            return
+        if self._loop.time() < self._used_at + self._limits.idle_s:
+            self._rearm()
+        else:
+            self.close(CloseCode.IDLE, f"no stream for {self._limits.idle_s:g} s")
+
+    async def _read_datagrams(self) -> None:
+        try:
+            while True:
+                self._sort(await self._raw.receive_datagram())
+        except CoterieError:
+            for queue in self._queues.values():
+                queue.end()
+
+    def _sort(self, data: bytes) -> None:
+        """Put one datagram where it is waited for; what nobody waits for, or may not be, is dropped."""
+        if not data:
+            return
+        name = data[1 : 1 + data[0]].decode(errors="replace")
+        queue = self._queues.get(name)
+        if queue is not None and self._may_receive(self.peer, name):
+            self._used_at = self._loop.time()
+            queue.put(data[1 + data[0] :])
+
+    def __repr__(self) -> str:
+        return f"Connection({self.peer.short}, {'closed' if self.is_closed else 'open'})"
+
+
+class _DatagramQueue:
+    """What waits to be read, at most `size_max`; then the oldest goes."""
+
+    def __init__(self, size_max: int) -> None:
+        self._waiting: deque[bytes] = deque(maxlen=size_max)
+        self._arrived = asyncio.Event()
+        self._has_ended = False
+
+    def put(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._arrived.set()
+
+    def end(self) -> None:
+        self._has_ended = True
+        self._arrived.set()
+
+    def __aiter__(self) -> "_DatagramQueue":
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._waiting:
+            if self._has_ended:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._waiting.popleft()
+
+
+def _named(error: BaseException, protocol: Protocol, peer: PeerId) -> BaseException:
+    """What went wrong with opening a stream, in words for the user."""
+    match error:
+        case PeerError(close_code=CloseCode.REFUSED):
+            return PeerError(f"{peer.short} does not offer {protocol.name} to this node", error.close_code)
+        case PeerError(close_code=CloseCode.VERSION):
+            text = f"{peer.short} speaks no version of {protocol.name} that we know; update the older"
+            return PeerError(text, error.close_code)
+        case TimeoutError():
+            return TransportError(f"{peer.short} did not answer when {protocol.name} was opened")
+        case _:
+            return error

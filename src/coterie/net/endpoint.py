@@ -1,0 +1,154 @@
+"""Endpoint: one node on the network. Registers protocols, connects to peers, answers theirs."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+
+from coterie.errors import TransportError, UsageError
+from coterie.identity import PeerId
+from coterie.net.connection import Connection
+from coterie.net.guard import Guard
+from coterie.net.interfaces import RawConnection, Transport
+from coterie.net.limits import NetLimits
+from coterie.net.pool import Pool
+from coterie.net.router import Handler, Router
+from coterie.wire.frames import Protocol
+from coterie.wire.handshake import BOOT_BYTES
+
+Listener = Callable[[Connection], None]
+
+
+class Endpoint:
+    """A node over any `Transport`, which it owns from now on. Use as `async with`, or `start` and `close`."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        guard: Guard | None = None,
+        limits: NetLimits | None = None,
+        boot: bytes | None = None,
+    ) -> None:
+        """`boot` is the nonce of this run (16 bytes, random by default); a simulation passes its own."""
+        self._limits = limits or NetLimits()
+        self._transport = transport
+        self._guard = guard or Guard(limits=self._limits)
+        self._router = Router(self._guard, self._limits)
+        boot = os.urandom(BOOT_BYTES) if boot is None else boot
+        self._pool = Pool(transport, boot=boot, guard=self._guard, limits=self._limits, adopt=self._adopt)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: asyncio.Task[None] | None = None
+        self._on_up: list[Listener] = []
+        self._on_down: list[Listener] = []
+        self._is_closed = False
+
+    @property
+    def peer_id(self) -> PeerId:
+        return self._transport.peer_id
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where others may dial us."""
+        return self._transport.addresses
+
+    @property
+    def limits(self) -> NetLimits:
+        return self._limits
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The established connections, at most one per peer."""
+        return self._pool.connections
+
+    def register(self, protocol: Protocol, handler: Handler, *, strangers: bool = False) -> None:
+        """Give every stream of `protocol` that the guard lets through to `handler(stream)`.
+
+        When the handler returns the stream is finished; when it raises, only its stream is reset: with the
+        code of a
+        `PeerError`, LIMIT for `LimitExceeded`, REFUSED for `AccessDenied`, INTERNAL for anything else.
+        """
+        self._router.register(protocol, handler, strangers=strangers)
+
+    def watch(self, *, up: Listener | None = None, down: Listener | None = None) -> None:
+        """Call `up` with each new connection and `down` with each that ended."""
+        if up is not None:
+            self._on_up.append(up)
+        if down is not None:
+            self._on_down.append(down)
+
+    def start(self) -> None:
+        """Begin to accept connections."""
+        if self._accepting is not None or self._is_closed:
+            raise UsageError("this endpoint was started already")
+        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+
+    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
+        """The one connection to `peer`; dials `addresses` (or where it was last reached) when there is none.
+
+        Raises:
+            TransportError: not reached within `dial_s`; the text says what was tried.
+            PeerError: the peer refuses the connection.
+            LimitExceeded: `connections_max` are open.
+            UsageError: `peer` is this node.
+        """
+        if peer == self.peer_id:
+            raise UsageError("a node cannot connect to itself")
+        return await self._pool.get(peer, addresses)
+
+    async def close(self) -> None:
+        """Close every connection with SHUTDOWN, end every handler, free the port."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait([self._accepting])
+        await self._pool.close()
+        await self._router.close()
+        await self._transport.close()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def __aenter__(self) -> "Endpoint":
+        self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                raw = await self._transport.accept()
+            except TransportError:
+                return
+            self._pool.admit(raw)
+
+    def _adopt(self, raw: RawConnection, boot: bytes, is_dialled: bool) -> Connection:
+        connection = Connection(
+            raw,
+            boot=boot,
+            is_dialled=is_dialled,
+            limits=self._limits,
+            successor=self._successor,
+            may_receive=self._router.may_open,
+        )
+        task = asyncio.get_running_loop().create_task(self._live(raw, connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return connection
+
+    async def _live(self, raw: RawConnection, connection: Connection) -> None:
+        """A connection from its first stream to its end."""
+        for listener in self._on_up:
+            listener(connection)
+        await self._router.serve(raw, connection)
+        await connection.closed()
+        self._pool.forget(connection)
+        await connection.wind_up()
+        for listener in self._on_down:
+            listener(connection)
+
+    async def _successor(self, old: Connection) -> Connection:
+        self._pool.forget(old)
+        return await self._pool.get(old.peer, ())

@@ -1,0 +1,39 @@
+"""Every bound of the network room, by name, with its unit and where the number comes from."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetLimits:
+    """The bounds of one `Endpoint`. Times are seconds of the event loop's clock."""
+
+    # Connections
+    connections_max: int = 512  # measured: 200 endpoints with 398 connections take 350 MB; guess above that
+    handshakes_max: int = 64  # guess: incoming connections that have not said Hello yet
+    handshake_s: float = 5.0  # guess: five round trips of a bad satellite link
+    dial_s: float = 6.0  # an offline peer is reported within 10 s of a cold start, closing included
+    hold_s: float = (
+        1.5  # guess: an own dial that has not reached a peer who reached us is given up after this
+    )
+    survivor_s: float = 1.0  # guess: how long after DUPLICATE the connection that stays may take to appear
+    idle_s: float = (
+        60.0  # guess: reconnecting costs 5 ms of CPU, keeping costs a keep-alive packet every few seconds
+    )
+    connections_per_s: float = 2.0  # guess: a peer that restarts in a loop
+    connections_burst: int = 20  # guess: both sides dialling at once, several times over
+
+    # Streams
+    streams_per_peer_max: int = 64  # guess; the QUIC wheel itself lets a peer have 100 open
+    header_s: float = 5.0  # guess: as `handshake_s`
+    frame_s: float = 30.0  # QUIC's usual idle time-out (quinn's default): silence inside a frame
+    unknown_frames_max: int = 64  # guess: in a row; a newer minor version mixes them with known ones
+    streams_per_s: float = 500.0  # guess: far above what one application needs, far below what hurts
+    streams_burst: int = 1_000  # guess: two seconds' worth
+    streams_excess_max: int = 2_000  # guess: after so many streams over the rate the connection is closed
+
+    # Datagrams
+    datagram_queue_max: int = 256  # guess: one second of voice at 4 ms; the oldest is dropped
+    datagram_protocols_max: int = 16  # guess: protocols with datagrams on one connection
+
+    # The guard's tables
+    peers_tracked_max: int = 4_096  # guess: 4,096 buckets are below 1 MB

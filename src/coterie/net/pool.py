@@ -1,0 +1,262 @@
+"""Pool: exactly one connection per peer, however many callers ask and even when both sides dial at once.
+
+When both dial, the connection that the smaller PeerId dialled stays. What becomes of an incoming connection,
+by what this side has with the peer already:
+
+    nothing                                     accepted
+    a connection, other boot nonce              replaces it: the peer restarted
+    a connection that the peer dialled          replaces it: a node that has one does not dial
+    a connection that we dialled, young         closed with DUPLICATE: both dialled, and ours was first
+    a connection that we dialled, old           replaces it: the peer lost it and we have not noticed yet
+    our own dial, and our id is the larger      accepted; our dial is given up
+    our own dial, and our id is the smaller     held: DUPLICATE once our dial succeeds, accepted once it fails
+
+"Young" is below `dial_s`: no dial that raced with it can still be on its way after that.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from typing import Any
+
+from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError
+from coterie.identity import PeerId
+from coterie.net import greeting
+from coterie.net.connection import Connection
+from coterie.net.guard import Guard
+from coterie.net.interfaces import RawConnection, Transport
+from coterie.net.limits import NetLimits
+from coterie.net.stream import close_code_for
+
+_log = logging.getLogger(__name__)
+
+Adopt = Callable[[RawConnection, bytes, bool], Connection]
+
+
+class _Stage(Enum):
+    REACHING = auto()  # nobody has answered yet
+    GREETING = auto()  # the peer was reached and may have accepted us
+    DUPLICATE = auto()  # the peer said so: its own connection is about to appear
+
+
+class _Dial:
+    """An attempt to reach a peer. `result` is the connection of the pair, whichever side dialled it."""
+
+    def __init__(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+        self.peer = peer
+        self.addresses = addresses
+        self.stage = _Stage.REACHING
+        self.result: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self.task: asyncio.Task[None] | None = None
+
+
+class Pool:
+    """The connections of one endpoint."""
+
+    def __init__(
+        self, transport: Transport, *, boot: bytes, guard: Guard, limits: NetLimits, adopt: Adopt
+    ) -> None:
+        self._transport = transport
+        self._boot = boot
+        self._guard = guard
+        self._limits = limits
+        self._adopt = adopt
+        self._live: dict[PeerId, Connection] = {}
+        self._known_at: dict[PeerId, tuple[str, ...]] = {}
+        self._dials: dict[PeerId, _Dial] = {}
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The established connections."""
+        return [c for c in self._live.values() if not c.is_closed]
+
+    async def get(self, peer: PeerId, addresses: Sequence[str]) -> Connection:
+        """The connection to `peer`, dialled if there is none.
+
+        Raises:
+            TransportError: it cannot be reached; the text says what was tried.
+            PeerError: it refuses.
+            LimitExceeded: `connections_max` are open.
+        """
+        wanted = tuple(addresses)
+        while True:
+            live = self._live.get(peer)
+            if live is not None and not live.is_closed:
+                return live
+            dial = self._dials.get(peer)
+            is_ours = dial is None
+            if dial is None:
+                dial = self._start_dial(peer, wanted)
+            try:
+                return await asyncio.shield(dial.result)
+            except TransportError:
+                if is_ours or set(wanted) <= set(dial.addresses):
+                    raise
+
+    def admit(self, raw: RawConnection) -> None:
+        """Take an incoming connection through its handshake, in the background."""
+        if self._is_closed or len(self._handshakes) >= self._limits.handshakes_max:
+            raw.close(CloseCode.LIMIT, "too many handshakes at once")
+            return
+        task = asyncio.get_running_loop().create_task(self._receive(raw))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    def forget(self, connection: Connection) -> None:
+        """`connection` has ended."""
+        if self._live.get(connection.peer) is connection:
+            del self._live[connection.peer]
+
+    async def close(self) -> None:
+        """Give up dials and handshakes, close connections with SHUTDOWN."""
+        self._is_closed = True
+        tasks = [*self._handshakes, *(d.task for d in self._dials.values() if d.task)]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for connection in list(self._live.values()):
+            connection.close(CloseCode.SHUTDOWN, "the node is stopping")
+
+    # Dialling
+
+    def _start_dial(self, peer: PeerId, addresses: tuple[str, ...]) -> _Dial:
+        if self._is_closed:
+            raise TransportError("this node is stopping")
+        if len(self._live) + len(self._dials) >= self._limits.connections_max:
+            raise LimitExceeded(f"{self._limits.connections_max} connections are open (connections_max)")
+        dial = self._dials[peer] = _Dial(peer, addresses or self._known_at.get(peer, ()))
+        dial.result.add_done_callback(_retrieve)
+        dial.task = asyncio.get_running_loop().create_task(self._run_dial(dial))
+        return dial
+
+    async def _run_dial(self, dial: _Dial) -> None:
+        limit = asyncio.timeout(self._limits.dial_s)
+        try:
+            async with limit:
+                while not dial.result.done():
+                    await self._try(dial)
+        except TimeoutError:
+            self._fail(dial, TransportError(self._unreachable(dial)))
+        except TransportError as error:
+            self._fail(dial, TransportError(f"{error}{_tried(dial)}"))
+        except CoterieError as error:
+            self._fail(dial, error)
+        except asyncio.CancelledError:
+            self._fail(dial, TransportError("this node is stopping"))
+            raise
+        finally:
+            if self._dials.get(dial.peer) is dial:
+                del self._dials[dial.peer]
+            if not dial.result.done():
+                dial.result.cancel()
+
+    async def _try(self, dial: _Dial) -> None:
+        """One attempt. After DUPLICATE the other connection of the pair is about to appear here."""
+        dial.stage = _Stage.REACHING
+        raw = await self._transport.connect(dial.peer, dial.addresses)
+        try:
+            if raw.peer != dial.peer:
+                raise TransportError(f"somebody else than {dial.peer.short} answers there")
+            dial.stage = _Stage.GREETING
+            boot = await greeting.greet(raw, self._boot, self._limits)
+            self._establish(raw, boot, is_dialled=True)
+        except BaseException as error:
+            code = CloseCode.DUPLICATE if dial.result.done() else close_code_for(error)
+            raw.close(code, "")
+            if not isinstance(error, PeerError) or error.close_code != CloseCode.DUPLICATE:
+                raise
+        dial.stage = _Stage.DUPLICATE
+        await asyncio.wait([dial.result], timeout=self._limits.survivor_s)
+
+    def _fail(self, dial: _Dial, error: CoterieError) -> None:
+        if not dial.result.done():
+            dial.result.set_exception(error)
+
+    def _unreachable(self, dial: _Dial) -> str:
+        return (
+            f"{dial.peer.short} did not answer within {self._limits.dial_s:g} s{_tried(dial)}; "
+            "is that computer on, connected, and coterie running there?"
+        )
+
+    # Accepting
+
+    async def _receive(self, raw: RawConnection) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self._guard.admit_connection(raw.peer, now):
+            raw.close(CloseCode.LIMIT, "too many connections in a short time")
+            return
+        try:
+            stream, boot = await greeting.hear(raw, self._limits)
+            while self._transport.peer_id < raw.peer and await self._hold(raw):
+                pass
+            if not self._is_wanted(raw, boot):
+                return
+            self._establish(raw, boot, is_dialled=False)
+            await greeting.welcome(stream, self._boot)
+        except CoterieError as error:
+            _log.debug("handshake with %s failed: %s", raw.peer.short, error)
+            raw.close(close_code_for(error), "")
+        except BaseException:
+            raw.close(CloseCode.SHUTDOWN, "")
+            raise
+
+    async def _hold(self, raw: RawConnection) -> bool:
+        """Wait for our own dial, which takes precedence; False once there is none that could still win."""
+        dial = self._dials.get(raw.peer)
+        if dial is None or dial.stage is _Stage.DUPLICATE:
+            return False
+        ended = asyncio.get_running_loop().create_task(raw.closed())
+        try:
+            waited: list[asyncio.Future[Any]] = [dial.result, ended]
+            await asyncio.wait(waited, timeout=self._limits.hold_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+        if raw.is_closed:
+            raise TransportError(f"{raw.peer.short} gave up")
+        return dial.stage is _Stage.GREETING or dial.result.done()
+
+    def _is_wanted(self, raw: RawConnection, boot: bytes) -> bool:
+        live = self._live.get(raw.peer)
+        if live is None or live.is_closed:
+            if len(self._live) >= self._limits.connections_max:
+                raw.close(CloseCode.LIMIT, "too many connections")
+                return False
+            return True
+        age_s = asyncio.get_running_loop().time() - live.established_at
+        if live.boot == boot and live.is_dialled and age_s < self._limits.dial_s:
+            raw.close(CloseCode.DUPLICATE, "")
+            return False
+        return True
+
+    # Both
+
+    def _establish(self, raw: RawConnection, boot: bytes, *, is_dialled: bool) -> None:
+        """From here on `raw` is the connection of the pair; everybody who waits for one gets it."""
+        connection = self._adopt(raw, boot, is_dialled)
+        old = self._live.pop(raw.peer, None)
+        self._live[raw.peer] = connection
+        if old is not None:
+            old.close(CloseCode.DUPLICATE, "")
+        dial = self._dials.pop(raw.peer, None)
+        if dial is None:
+            return
+        if is_dialled:
+            self._known_at[raw.peer] = dial.addresses
+        if not dial.result.done():
+            dial.result.set_result(connection)
+        if dial.task is not None and dial.task is not asyncio.current_task():
+            dial.task.cancel()
+
+
+def _tried(dial: _Dial) -> str:
+    return f" (tried {', '.join(dial.addresses)})" if dial.addresses else " (no address is known)"
+
+
+def _retrieve(result: "asyncio.Future[Connection]") -> None:
+    """A dial may fail when all its callers have gone: nobody is left to be told."""
+    if not result.cancelled():
+        result.exception()

@@ -1,0 +1,125 @@
+"""Router: each stream that a peer opens goes past the guard to its handler, alone with its faults."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from coterie.errors import CloseCode, CoterieError, PeerError, UsageError
+from coterie.identity import PeerId
+from coterie.net import greeting
+from coterie.net.connection import Connection
+from coterie.net.guard import Guard, Verdict
+from coterie.net.interfaces import RawConnection, RawStream
+from coterie.net.limits import NetLimits
+from coterie.net.stream import Stream, close_code_for
+from coterie.wire.frames import Protocol
+from coterie.wire.handshake import PROTOCOL_NAME_CHARS_MAX, common_version
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[Stream], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    protocol: Protocol
+    handler: Handler
+
+
+class Router:
+    """The handlers of one endpoint, and the tasks that run them."""
+
+    def __init__(self, guard: Guard, limits: NetLimits) -> None:
+        self._guard = guard
+        self._limits = limits
+        self._routes: dict[str, _Route] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def register(self, protocol: Protocol, handler: Handler, *, strangers: bool) -> None:
+        """Give streams of `protocol` to `handler`."""
+        if not 0 < len(protocol.name) <= PROTOCOL_NAME_CHARS_MAX:
+            raise UsageError(f"a protocol's name has 1 to {PROTOCOL_NAME_CHARS_MAX} characters")
+        if protocol.name in self._routes:
+            raise UsageError(f"the protocol {protocol.name} is registered already")
+        self._routes[protocol.name] = _Route(protocol, handler)
+        if strangers:
+            self._guard.open_to_strangers(protocol.name)
+
+    def may_open(self, peer: PeerId, name: str) -> bool:
+        """Whether `peer` may have streams and datagrams of `name`. A guard that fails has not allowed it."""
+        try:
+            return self._guard.allows(peer, name)
+        except Exception:  # noqa: BLE001  (the predicate is not ours; denying is the safe answer)
+            _log.exception("the guard failed for %s and %s: refused", peer.short, name)
+            return False
+
+    async def serve(self, raw: RawConnection, connection: Connection) -> None:
+        """Take the streams that the peer opens, until the connection ends."""
+        running: set[asyncio.Task[None]] = set()
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                stream = await raw.accept_stream()
+            except CoterieError:
+                return
+            verdict = self._guard.admit_stream(raw.peer, loop.time())
+            if verdict is Verdict.EXPEL:
+                _log.warning("%s opens too many streams: connection closed", raw.peer.short)
+                connection.close(CloseCode.LIMIT, "too many streams")
+                return
+            if verdict is Verdict.EXCESS or len(running) >= self._limits.streams_per_peer_max:
+                await stream.reset(CloseCode.LIMIT)
+                continue
+            task = loop.create_task(self._handle(stream, connection))
+            for tasks in (running, self._tasks):
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+    async def close(self) -> None:
+        """Cancel every handler and wait for it."""
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    async def _handle(self, raw: RawStream, connection: Connection) -> None:
+        """One incoming stream from its header to its end. Nothing that happens here reaches anything else."""
+        connection.hold()
+        name = "?"
+        try:
+            header, rest = await greeting.asked(raw, self._limits)
+            name = header.protocol
+            route, version = self._choose(connection.peer, name, header.versions)
+            await greeting.answer(raw, version)
+            stream = Stream(
+                raw,
+                peer=connection.peer,
+                protocol=route.protocol,
+                version=version,
+                limits=self._limits,
+                received=rest,
+            )
+            await route.handler(stream)
+            await stream.end()
+        except CoterieError as error:
+            _log.debug("stream %s of %s ended: %s", name, connection.peer.short, error)
+            await raw.reset(close_code_for(error))
+        except asyncio.CancelledError:
+            await raw.reset(CloseCode.SHUTDOWN)
+            raise
+        except Exception as error:  # noqa: BLE001  (a handler may fail in any way; its stream alone ends)
+            _log.exception("the handler of %s failed for %s", name, connection.peer.short)
+            await raw.reset(close_code_for(error))
+        finally:
+            connection.release()
+
+    def _choose(self, peer: PeerId, name: str, versions: list[int]) -> tuple[_Route, int]:
+        """The route and version for a header. An unknown protocol and a refusal look alike from outside."""
+        route = self._routes.get(name)
+        if not self.may_open(peer, name) or route is None:
+            raise PeerError(f"{name} is not open to {peer.short}", CloseCode.REFUSED)
+        version = common_version(route.protocol.versions, versions)
+        if version is None:
+            raise PeerError(f"no common version of {name} with {peer.short}", CloseCode.VERSION)
+        return route, version

@@ -1,0 +1,237 @@
+"""The composition root: the only place where keys, network, store and apps are put together.
+
+async with Node.open("home-of-anna") as node:
+    shared = await node.files.share("photos")
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from coterie.apps.app import App, Handler, Service
+from coterie.content import Collected, Store, Usage
+from coterie.errors import NotFound, StorageError, TransportError, UsageError
+from coterie.home import Config, Home
+from coterie.identity import PeerId, SecretKey, load_or_create_key
+from coterie.net import Connection, Endpoint
+from coterie.net.interfaces import Transport
+from coterie.wire import Protocol as WireProtocol
+
+if TYPE_CHECKING:
+    from coterie.apps.files.service import FilesService
+
+log = logging.getLogger(__name__)
+
+APPS_GROUP = "coterie.apps"
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node says of itself. `uptime_s` in seconds."""
+
+    peer_id: str
+    short: str
+    name: str
+    home: str
+    addresses: list[str]
+    connections: list[str]
+    apps: dict[str, dict[str, Any]]
+    uptime_s: float
+
+    def text(self) -> str:
+        """For people."""
+        lines = [
+            f"{self.name}  {self.short}",
+            f"home         {self.home}",
+            f"running for  {self.uptime_s:.0f} s",
+            f"addresses    {', '.join(self.addresses) or 'none (offline)'}",
+            f"connections  {len(self.connections)}",
+            *(f"  {line}" for line in self.connections),
+        ]
+        for app, facts in self.apps.items():
+            lines.append(f"{app:<12} " + ", ".join(f"{value} {key}" for key, value in facts.items()))
+        return "\n".join(lines)
+
+
+class Node:
+    """One running node. Made by `Node.open`; usable inside its `async with` only."""
+
+    def __init__(self, home: Home, config: Config, key: SecretKey, store: Store) -> None:
+        self.home = home.root
+        self.config = config
+        self.peer_id = key.peer_id
+        self.store = store
+        self.endpoint: Endpoint | None = None
+        self.apps: Mapping[str, App] = {}
+        self._layout = home
+        self._services: dict[str, Service] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._since = time.monotonic()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls,
+        home: Path | str | None = None,
+        *,
+        offline: bool = False,
+        transport: Transport | None = None,
+    ) -> AsyncIterator["Node"]:
+        """Run the node that lives in `home` (None: the user's own) while the block runs.
+
+        Args:
+            home: a folder; made, with a new identity, when there is none.
+            offline: no network: for looking at and changing what is stored.
+            transport: bound already, for tests and simulations; else QUIC on the configured port.
+
+        Raises:
+            StorageError: another node runs in this home, or it cannot be used.
+            UsageError: a setting or the wanted port cannot be.
+        """
+        place = Home.locate(home)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(place.lock())
+            config = place.config()
+            key = load_or_create_key(place.key)
+            store = Store.open(place.database)
+            stack.callback(store.close)
+            node = cls(place, config, key, store)
+            if not offline:
+                await node._connect_network(key, transport)
+            stack.push_async_callback(node._close)
+            await node._start_apps()
+            yield node
+
+    @property
+    def files(self) -> "FilesService":
+        """Files and folders: share, get, transfers."""
+        service: FilesService = self.service("files")
+        return service
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where peers may dial this node, "ip:port"; empty while offline."""
+        return self.endpoint.addresses if self.endpoint else []
+
+    def service(self, app: str) -> Any:
+        """The running service of `app`."""
+        if app not in self._services:
+            raise NotFound(
+                f"there is no app '{app}' on this node; it has {', '.join(self._services) or 'none'}"
+            )
+        return self._services[app]
+
+    def status(self) -> NodeStatus:
+        """A picture of the node now."""
+        connections = self.endpoint.connections if self.endpoint else []
+        return NodeStatus(
+            peer_id=str(self.peer_id),
+            short=self.peer_id.short,
+            name=self.config.name,
+            home=str(self.home),
+            addresses=self.addresses,
+            connections=[f"{c.peer.short} {c.path.kind} {c.path.remote}" for c in connections],
+            apps={name: dict(getattr(s, "status", dict)()) for name, s in self._services.items()},
+            uptime_s=round(time.monotonic() - self._since, 1),
+        )
+
+    async def usage(self) -> Usage:
+        """What the content index and its database take on disk."""
+        return await asyncio.to_thread(self.store.usage)
+
+    async def collect_garbage(self) -> Collected:
+        """Remove from the index whatever no share and no transfer needs."""
+        return await asyncio.to_thread(self.store.collect_garbage)
+
+    async def _connect_network(self, key: SecretKey, transport: Transport | None) -> None:
+        if transport is None:
+            transport = await self._bind_quic(key)
+        elif transport.peer_id != key.peer_id:
+            raise UsageError("the transport was bound with another key than the home's")
+        self.endpoint = Endpoint(transport)
+        self.endpoint.start()
+
+    async def _bind_quic(self, key: SecretKey) -> Transport:
+        """Bind the configured port, else the one used last (tickets name it), else any."""
+        from coterie.net.quic import QuicTransport  # 19 MB of wheel: not for offline commands
+
+        remembered = self._layout.run / "port"
+        if self.config.port:
+            return await QuicTransport.bind(key, port=self.config.port, bind_ip=self.config.bind)
+        with contextlib.suppress(OSError, ValueError, StorageError, UsageError, TransportError):
+            port = int(remembered.read_text(encoding="ascii"))
+            return await QuicTransport.bind(key, port=port, bind_ip=self.config.bind)
+        transport = await QuicTransport.bind(key, port=0, bind_ip=self.config.bind)
+        if transport.addresses:
+            remembered.write_text(transport.addresses[0].rpartition(":")[2], encoding="ascii")
+        return transport
+
+    async def _start_apps(self) -> None:
+        found = {entry.name: entry for entry in entry_points(group=APPS_GROUP)}
+        apps: dict[str, App] = {name: entry.load() for name, entry in sorted(found.items())}
+        for app in apps.values():
+            missing = [name for name in app.requires if name not in apps]
+            if missing:
+                raise UsageError(f"the app '{app.name}' needs {', '.join(missing)}, which is not installed")
+        self.apps = MappingProxyType(apps)
+        for app in apps.values():
+            self._services[app.name] = app.create(_AppContext(self, app))
+        for service in self._services.values():
+            await service.start()
+
+    async def _close(self) -> None:
+        for service in reversed(self._services.values()):
+            await service.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.endpoint is not None:
+            await self.endpoint.close()
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background work '%s' failed", task.get_name(), exc_info=error)
+
+
+class _AppContext:
+    """The `Context` of one app; see `coterie.apps.app`."""
+
+    def __init__(self, node: Node, app: App) -> None:
+        self._node = node
+        self._app = app
+        self.peer_id: PeerId = node.peer_id
+        self.home: Path = node._layout.app(app.name)
+        self.store: Store = node.store
+
+    def addresses(self) -> list[str]:
+        return self._node.addresses
+
+    def register(self, protocol: WireProtocol, handler: Handler, *, strangers: bool = False) -> None:
+        if self._node.endpoint is not None:
+            self._node.endpoint.register(protocol, handler, strangers=strangers)
+
+    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
+        if self._node.endpoint is None:
+            raise TransportError("this node is offline")
+        return await self._node.endpoint.connect(peer, addresses)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._node._start(work, f"{self._app.name}: {name}")
+
+    def api(self, app: str) -> Any:
+        if app not in self._app.requires:
+            raise UsageError(f"the app '{self._app.name}' does not name '{app}' in its requires")
+        return self._node.service(app)

@@ -1,0 +1,1 @@
+"""Virtual time, simulated networks, fault injection: what tests of cores and of apps run on."""

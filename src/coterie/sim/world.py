@@ -1,0 +1,448 @@
+"""Many pure cores in virtual time over a simulated, faulty network: one seed, one trace, in every process.
+
+world = World(seed=1, link=Link(latency=0.05, loss=0.01))
+for name in names:
+    world.add(name, lambda random: Gossip(random))
+world.connect("a", "b")
+world.feed("a", Command("publish"))
+world.run(until=60)
+assert [node for _, node, event in world.emitted] == names
+"""
+
+import gc
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from hashlib import blake2b
+from heapq import heapify, heappop, heappush
+from random import Random
+from struct import Struct
+from typing import Any, Literal
+
+from coterie.errors import LimitExceeded, UsageError
+from coterie.machine import (
+    CancelTimer,
+    Emit,
+    Machine,
+    PeerDown,
+    PeerUp,
+    Received,
+    Send,
+    SetTimer,
+    TimerFired,
+)
+from coterie.sim.links import Link
+
+SLOTS_PER_S = 200  # events are sorted slot by slot: a heap of millions would spend its time in cache misses
+QUEUE_MAX = 5_000_000  # events under way: about 1 GB; a flood that grows without end stops here
+EMITTED_MAX = 1_000_000  # emitted events kept for the test to look at
+EVENTS_MAX = 100_000_000  # of one call of `run`: about half an hour of one core
+RECENT_MAX = 20  # events named when a run fails
+
+Trace = Literal["order", "content"]
+_TRACED = Struct("<dII")  # time, number of the event, node
+_TRACED_BYTES_MAX = 1 << 20  # kept before they are hashed
+_GC_THRESHOLDS = (100_000, 20, 100)  # the millions of tuples here are no cycles: look at them seldom
+
+
+class _Node:
+    """One place in the world: its core comes and goes with crashes, its name stays."""
+
+    __slots__ = ("core", "epoch", "factory", "handle", "index", "name", "peers", "timers")
+
+    def __init__(self, name: Hashable, index: int, factory: Callable[[Random], Machine]) -> None:
+        self.name = name
+        self.index = index
+        self.factory = factory
+        self.epoch = 0  # raised by a crash: what was meant for the core before it does not arrive
+        self.core: Machine | None = None
+        self.handle: Callable[[Any, float], list[Any]] = _dead
+        self.timers: dict[Hashable, int] = {}
+        self.peers: dict[Hashable, bool] = {}  # links, and whether this side takes them for up
+
+
+def _dead(_event: Any, _now: float) -> list[Any]:
+    return []
+
+
+_Entry = tuple[float, int, _Node | None, int, Any]  # time, number, node (None: an action), its epoch, event
+
+
+class World:
+    """Cores, links, faults and time.
+
+    Args:
+        seed: of everything random here; stands in the note of every error.
+        link: the conditions between any two nodes; `degrade` changes them for a pair.
+        requests: handlers (node, output) for outputs other than `Send`, timers and `Emit`, by exact type.
+        trace: what goes into `digest`: the order of all events, or also their content, which takes longer.
+        down_after_s: how long after a crash or a cut the neighbours get `PeerDown`.
+        queue_max: events that may be under way at once.
+        emitted_max: events that `emitted` may hold; clear it between phases of a long run.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        link: Link | None = None,
+        requests: Mapping[type, Callable[[Hashable, Any], None]] | None = None,
+        trace: Trace = "order",
+        down_after_s: float = 1.0,
+        queue_max: int = QUEUE_MAX,
+        emitted_max: int = EMITTED_MAX,
+    ) -> None:
+        self.seed = seed
+        self.now = 0.0
+        self.events = 0
+        self.sent = 0
+        self.lost = 0
+        self.emitted: list[tuple[float, Hashable, Any]] = []
+        self.random = Random(f"{seed}/network")  # noqa: S311 - reproducible on purpose
+        self._link = link or Link()
+        self._careful = self._link.is_uneven  # else equal delays keep the order by themselves
+        self._degraded: dict[tuple[Hashable, Hashable], Link] = {}
+        self._requests = dict(requests or {})
+        self._content = trace == "content"
+        self._down_after_s = down_after_s
+        self._queue_max = queue_max
+        self._emitted_max = emitted_max
+        self._nodes: dict[Hashable, _Node] = {}
+        self._sides: dict[Hashable, int] = {}
+        self._slot: list[_Entry] = []  # a heap of what is due now
+        self._slot_number = -1
+        self._later: dict[int, list[_Entry]] = {}
+        self._slots: list[int] = []  # a heap of the numbers in `_later`
+        self._waiting = 0
+        self._number = 0
+        self._arrivals: dict[tuple[Hashable, Hashable], float] = {}
+        self._hash = blake2b(digest_size=16)
+        self._traced = bytearray()
+        self._recent: deque[_Entry] = deque(maxlen=RECENT_MAX)
+        self._last = Received(None, None)  # gossip sends one message to many: they share one event
+
+    # ---- who is there
+
+    def add(self, name: Hashable, factory: Callable[[Random], Machine]) -> None:
+        """Put a node into the world; `factory` makes its core, now and after each restart."""
+        if name in self._nodes:
+            raise UsageError(f"there is already a node {name!r}")
+        node = _Node(name, len(self._nodes), factory)
+        self._nodes[name] = node
+        self._start(node)
+
+    def core(self, name: Hashable) -> Any:
+        """The running core of `name`."""
+        core = self._node(name).core
+        if core is None:
+            raise UsageError(f"{name!r} is down")
+        return core
+
+    @property
+    def names(self) -> list[Hashable]:
+        """All nodes, up or down, in the order in which they came."""
+        return list(self._nodes)
+
+    def crash(self, name: Hashable) -> None:
+        """The core is gone with all it knew; its neighbours get `PeerDown` after a while."""
+        node = self._node(name)
+        if node.core is None:
+            raise UsageError(f"{name!r} is down already")
+        node.core = None
+        node.handle = _dead
+        node.epoch += 1
+        node.timers.clear()
+        for peer in node.peers:
+            node.peers[peer] = False
+            self._notice(self._nodes[peer], node)
+
+    def restart(self, name: Hashable) -> None:
+        """A new core in the place of the crashed one; its links come up again."""
+        node = self._node(name)
+        if node.core is not None:
+            raise UsageError(f"{name!r} is up already")
+        self._start(node)
+        for peer in node.peers:
+            other = self._nodes[peer]
+            if other.peers[name]:  # nobody had missed it yet, but the old link is gone
+                other.peers[name] = False
+                self._push(self.now, other, PeerDown(name, "started anew"))
+            self._come_up(node, other)
+
+    # ---- links and faults
+
+    def connect(self, a: Hashable, b: Hashable) -> None:
+        """A link between `a` and `b`: both get `PeerUp`, and `PeerDown` when it breaks."""
+        first, second = self._node(a), self._node(b)
+        first.peers.setdefault(b, False)
+        second.peers.setdefault(a, False)
+        self._come_up(first, second)
+
+    def disconnect(self, a: Hashable, b: Hashable, reason: str = "disconnected") -> None:
+        """End a link on purpose: both sides get `PeerDown` now."""
+        for node, peer in ((self._node(a), b), (self._node(b), a)):
+            if node.peers.pop(peer, False):
+                self._push(self.now, node, PeerDown(peer, reason))
+
+    @property
+    def link(self) -> Link:
+        """The conditions between any two nodes; may be changed while the world runs."""
+        return self._link
+
+    @link.setter
+    def link(self, link: Link) -> None:
+        self._link = link
+        self._start_care()
+
+    def degrade(self, a: Hashable, b: Hashable, link: Link | None) -> None:
+        """Other conditions between `a` and `b`, both ways; None takes them back."""
+        self._start_care()
+        for pair in ((a, b), (b, a)):
+            if link is None:
+                self._degraded.pop(pair, None)
+            else:
+                self._degraded[pair] = link
+
+    def partition(self, *sides: Iterable[Hashable]) -> None:
+        """From now on nothing passes between the sides; nodes that are in none form one of their own."""
+        self._sides = {name: number for number, side in enumerate(sides, 1) for name in side}
+        for node in self._nodes.values():
+            for peer in node.peers:
+                if self._is_cut(node.name, peer):
+                    self._notice(node, self._nodes[peer])
+
+    def heal(self) -> None:
+        """Everybody reaches everybody again; links that were noticed as broken come up."""
+        self._sides = {}
+        for node in self._nodes.values():
+            for peer in node.peers:
+                self._come_up(node, self._nodes[peer])
+
+    # ---- time
+
+    def feed(self, name: Hashable, event: Any) -> None:
+        """Give `event` to the core of `name` at this moment of virtual time."""
+        self._push(self.now, self._node(name), event)
+
+    def schedule(self, at: float, action: Callable[[], None]) -> None:
+        """Call `action` at time `at` (s): crash, partition, feed, look."""
+        if at < self.now:
+            raise UsageError(f"it is already {self.now:.3f} s, too late for {at:.3f} s")
+        self._push(at, None, action)
+
+    def run(self, until: float | None = None, *, events_max: int = EVENTS_MAX) -> int:
+        """Let time pass until `until` (s), or until nothing is under way; the number of events handled.
+
+        Raises what a core or an action raises, and LimitExceeded after `events_max` events, each with a note
+        that has the seed and the last events.
+        """
+        before = self.events
+        end = float("inf") if until is None else until
+        thresholds = gc.get_threshold()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        try:
+            while self._slot or self._next_slot(end):
+                if self._slot[0][0] > end:
+                    break
+                if self.events - before >= events_max:
+                    raise LimitExceeded(f"{events_max} events, and no end (events_max)")
+                self._step(heappop(self._slot))
+        except Exception as error:
+            error.add_note(self._note())
+            raise
+        finally:
+            gc.set_threshold(*thresholds)
+        if until is not None:
+            self.now = max(self.now, until)
+        return self.events - before
+
+    def run_until(self, holds: Callable[[], bool], *, timeout_s: float, step_s: float = 0.1) -> float:
+        """Let time pass until `holds()`, looked at every `step_s`; the time (s) when it did.
+
+        Raises LimitExceeded when it does not hold within `timeout_s` of virtual time.
+        """
+        end = self.now + timeout_s
+        while not holds():
+            if self.now >= end:
+                error = LimitExceeded(f"it does not hold after {timeout_s} s of virtual time")
+                error.add_note(self._note())
+                raise error
+            self.run(min(end, self.now + step_s))
+        return self.now
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of all that has happened, in order: the same in every process for one seed."""
+        self._flush_trace()
+        return self._hash.hexdigest()
+
+    # ---- the inner loop
+
+    def _next_slot(self, end: float) -> bool:
+        """Make the next slot with events in it the present one, if it begins before `end`."""
+        if not self._slots or self._slots[0] > end * SLOTS_PER_S:
+            return False
+        self._slot_number = heappop(self._slots)
+        self._slot = self._later.pop(self._slot_number)
+        heapify(self._slot)
+        return True
+
+    def _step(self, entry: _Entry) -> None:
+        at, number, node, epoch, event = entry
+        self._waiting -= 1
+        if node is None:
+            self.now = at
+            self.events += 1
+            self._recent.append(entry)
+            event()
+            return
+        if epoch != node.epoch:
+            return
+        kind = type(event)
+        if kind is TimerFired:
+            if node.timers.get(event.key) != number:
+                return
+            del node.timers[event.key]
+        elif kind is Received and self._sides and self._is_cut(event.peer, node.name):
+            self.lost += 1
+            return
+        self.now = at
+        self.events += 1
+        self._recent.append(entry)
+        self._traced += _TRACED.pack(at, number & 0xFFFFFFFF, node.index)
+        if self._content:
+            self._traced += repr(event).encode()
+        if len(self._traced) > _TRACED_BYTES_MAX:
+            self._flush_trace()
+        for output in node.handle(event, at):
+            if type(output) is Send:
+                self._send(node, output.peer, output.message)
+            else:
+                self._carry_out(node, output)
+
+    def _send(self, node: _Node, peer: Hashable, message: Any) -> None:
+        self.sent += 1
+        receiver = self._nodes.get(peer)
+        name = node.name
+        if receiver is None or receiver.core is None or (self._sides and self._is_cut(name, peer)):
+            self.lost += 1
+            return
+        event = self._last
+        if event.message is not message or event.peer is not name:
+            self._last = event = Received(name, message)
+        link = self._link
+        if self._degraded:
+            link = self._degraded.get((name, peer), link)
+        latency = link.latency
+        at = self.now + (latency(name, peer, self.random) if callable(latency) else latency)
+        if self._careful:
+            self._deliver(link, receiver, at, event)
+        else:
+            self._push(at, receiver, event)
+
+    def _deliver(self, link: Link, receiver: _Node, at: float, event: Received) -> None:
+        """A message over a link that loses, doubles, holds back, or whose delay varies."""
+        random = self.random.random
+        if link.loss and random() < link.loss:
+            self.lost += 1
+            return
+        if link.duplication and random() < link.duplication:
+            self._push(at + random() * link.held_back_s, receiver, event)
+        if link.reordering and random() < link.reordering:
+            self._push(at + random() * link.held_back_s, receiver, event)
+            return
+        pair = (event.peer, receiver.name)
+        at = max(at, self._arrivals.get(pair, 0.0))
+        self._arrivals[pair] = at
+        self._push(at, receiver, event)
+
+    def _start_care(self) -> None:
+        """From here on links may be uneven: learn when what is under way will arrive, to keep its order."""
+        if self._careful:
+            return
+        self._careful = True
+        for slot in (self._slot, *self._later.values()):
+            for at, _, node, _, event in slot:
+                if node is not None and type(event) is Received:
+                    pair = (event.peer, node.name)
+                    self._arrivals[pair] = max(at, self._arrivals.get(pair, 0.0))
+
+    def _push(self, at: float, node: _Node | None, event: Any) -> None:
+        self._number = number = self._number + 1
+        self._waiting += 1
+        if self._waiting > self._queue_max:
+            raise LimitExceeded(f"{self._queue_max} events are under way (queue_max): a flood without end?")
+        entry = (at, number, node, node.epoch if node else 0, event)
+        slot = int(at * SLOTS_PER_S)
+        if slot <= self._slot_number:
+            heappush(self._slot, entry)
+        elif slot in self._later:
+            self._later[slot].append(entry)
+        else:
+            self._later[slot] = [entry]
+            heappush(self._slots, slot)
+
+    def _carry_out(self, node: _Node, output: Any) -> None:
+        match output:
+            case SetTimer(key, at):
+                self._push(max(at, self.now), node, TimerFired(key))
+                node.timers[key] = self._number
+            case CancelTimer(key):
+                node.timers.pop(key, None)
+            case Emit(event):
+                if len(self.emitted) >= self._emitted_max:
+                    raise LimitExceeded(f"{self._emitted_max} events were emitted (emitted_max)")
+                self.emitted.append((self.now, node.name, event))
+            case _:
+                handler = self._requests.get(type(output))
+                if handler is None:
+                    wanted = type(output).__name__
+                    raise UsageError(f"{node.name!r} asks for {wanted}: give World a handler in `requests`")
+                handler(node.name, output)
+
+    # ---- up and down
+
+    def _node(self, name: Hashable) -> _Node:
+        try:
+            return self._nodes[name]
+        except KeyError:
+            raise UsageError(f"there is no node {name!r} in this world") from None
+
+    def _start(self, node: _Node) -> None:
+        seed = f"{self.seed}/{node.index}/{node.epoch}"  # seeded by text: independent of hash seeds
+        node.core = node.factory(Random(seed))  # noqa: S311 - reproducible on purpose
+        node.handle = node.core.handle
+
+    def _is_cut(self, a: Hashable, b: Hashable) -> bool:
+        return bool(self._sides) and self._sides.get(a, 0) != self._sides.get(b, 0)
+
+    def _come_up(self, a: _Node, b: _Node) -> None:
+        if a.core is None or b.core is None or self._is_cut(a.name, b.name):
+            return
+        for node, peer in ((a, b.name), (b, a.name)):
+            if not node.peers[peer]:
+                node.peers[peer] = True
+                self._push(self.now, node, PeerUp(peer))
+
+    def _notice(self, node: _Node, gone: _Node) -> None:
+        """`node` gets `PeerDown` once it has waited long enough, should the link still be broken by then."""
+        epoch = gone.epoch
+
+        def look() -> None:
+            broken = gone.core is None or self._is_cut(node.name, gone.name)
+            if broken and gone.epoch == epoch and node.core is not None and node.peers.get(gone.name):
+                node.peers[gone.name] = False
+                self._push(self.now, node, PeerDown(gone.name, "no answer"))
+
+        self.schedule(self.now + self._down_after_s, look)
+
+    # ---- the trace
+
+    def _flush_trace(self) -> None:
+        self._hash.update(self._traced)
+        self._traced.clear()
+
+    def _note(self) -> str:
+        lines = [f"in a world with seed {self.seed}, at {self.now:.6f} s; the last events:"]
+        for at, _, node, _, event in self._recent:
+            lines.append(f"  {at:.6f} s {repr(node.name) if node else 'action'}: {event!r}")
+        return "\n".join(lines)

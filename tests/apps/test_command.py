@@ -1,0 +1,239 @@
+"""Declarations: what is read from a function, what is refused, and one call of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import pytest
+
+from coterie.apps.command import Command, Progress, command, commands_of
+from coterie.apps.invoke import Event, Result, invoke, parameters_type, read_parameters
+from coterie.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from somewhere_heavy import Service  # type: ignore[import-not-found]
+
+
+class Said(msgspec.Struct):
+    what: str
+
+    def text(self) -> str:
+        return f"said {self.what}"
+
+
+class Bare(msgspec.Struct):
+    path: Path
+
+
+def declared(*functions: Any) -> list[Command]:
+    module = ModuleType(__name__)
+    for function in functions:
+        setattr(module, function.__name__, function)
+    return commands_of("app", module)
+
+
+def items(one: Command, parameters: Any = None, service: Any = None) -> list[Event | Result]:
+    async def gather() -> list[Event | Result]:
+        return [item async for item in invoke(one, service, parameters or {})]
+
+    return asyncio.run(gather())
+
+
+def test_everything_is_read_from_the_declaration() -> None:
+    @command("second", "first", path="a long-way", stays=True, needs="store", interrupt_text="kept")
+    async def found(
+        service: "Service", first: int, second: Path, *, third: Literal["x", "y"] | None = None
+    ) -> list[Said]:
+        """What it does.
+
+        More about it,
+        in two lines.
+
+        first: Number
+            of things.
+        third: A choice.
+        """
+        return []
+
+    (one,) = declared(found)
+    assert (one.app, one.path, one.stays, one.needs) == ("app", ("a", "long-way"), True, "store")
+    assert (one.summary, one.details) == ("What it does.", "More about it,\nin two lines.")
+    assert (one.streams, one.returns, one.interrupt_text) == (False, list[Said], "kept")
+    assert [p.name for p in one.parameters] == ["second", "first", "third"]
+    second, first, third = one.parameters
+    assert (first.type, first.required, first.positional, first.help) == (
+        int,
+        True,
+        True,
+        "Number of things.",
+    )
+    assert (second.type, second.help) == (Path, "")
+    assert (third.type, third.optional, third.default, third.required) == (
+        Literal["x", "y"],
+        True,
+        None,
+        False,
+    )
+
+
+def test_names_come_from_the_function() -> None:
+    @command()
+    def id_(service: Any) -> None:
+        """A."""
+
+    @command()
+    def two_words(service: Any) -> None:
+        """B."""
+
+    assert [one.path for one in declared(id_, two_words)] == [("id",), ("two-words",)]
+
+
+def test_functions_of_other_modules_are_not_commands_here() -> None:
+    @command()
+    def borrowed(service: Any) -> None:
+        """A."""
+
+    borrowed.__module__ = "elsewhere"
+    assert declared(borrowed) == []
+
+
+def test_what_no_face_can_render_is_refused_by_name() -> None:
+    @command()
+    def odd(service: Any, *, when: dict[str, int]) -> None:
+        """A."""
+
+    @command("missing")
+    def absent(service: Any) -> None:
+        """A."""
+
+    with pytest.raises(TypeError, match=r"odd: a command cannot take when"):
+        declared(odd)
+    with pytest.raises(TypeError, match="absent: no parameter named missing"):
+        declared(absent)
+
+
+def test_parameters_are_checked_and_paths_made() -> None:
+    @command("path")
+    def take(service: Any, path: Path, *, tags: list[str] | None = None, others: list[str] = []) -> None:  # noqa: B006
+        """A."""
+
+    (one,) = declared(take)
+    assert read_parameters(one, {"path": "/x"}) == {"path": Path("/x"), "tags": None, "others": []}
+    assert parameters_type(one) is parameters_type(one)
+    for wrong in (
+        {},
+        {"path": 1},
+        {"path": "x"},
+        {"path": "/x", "tags": "t"},
+        {"path": "/x", "y": 1},
+        [],
+        None,
+    ):
+        with pytest.raises(UsageError, match=r"^take: "):
+            read_parameters(one, wrong)
+
+
+def test_plain_functions_and_coroutines_give_one_result() -> None:
+    @command("to")
+    def plain(service: Any, to: str) -> Said:
+        """A."""
+        return Said(to + service)
+
+    @command()
+    async def waited(service: Any) -> list[Bare]:
+        """B."""
+        return [Bare(Path("/x"))]
+
+    @command()
+    async def nothing(service: Any) -> None:
+        """C."""
+
+    one, two, three = declared(plain, waited, nothing)
+    assert items(one, {"to": "a"}, "b") == [Result({"what": "ab"}, "said ab")]
+    assert items(two) == [Result([{"path": "/x"}], None)]
+    assert items(three) == [Result(None, None)]
+
+
+def test_lists_speak_when_each_member_does() -> None:
+    @command()
+    def both(service: Any) -> list[Said]:
+        """A."""
+        return [Said("a"), Said("b")]
+
+    assert items(declared(both)[0])[0].text == "said a\nsaid b"
+
+
+def test_the_last_item_is_the_result_and_order_is_kept() -> None:
+    @command()
+    async def run(service: Any) -> AsyncIterator[Progress | Said]:
+        """A."""
+        yield Said("first")
+        yield Progress(phase="p", done=1)
+        yield Said("second")
+        yield Said("last")
+
+    *events, result = items(declared(run)[0])
+    assert [(event.kind, event.text) for event in events if isinstance(event, Event)] == [
+        ("Said", "said first"),
+        ("Progress", None),
+        ("Said", "said second"),
+    ]
+    assert result == Result({"what": "last"}, "said last")
+
+
+def test_progress_is_passed_on_at_once() -> None:
+    async def check() -> None:
+        @command()
+        async def run(service: Any) -> AsyncIterator[Progress]:
+            """A."""
+            yield Progress(phase="p", done=1)
+            await asyncio.Event().wait()
+
+        calls = invoke(declared(run)[0], None, {})
+        item = await anext(calls)
+        assert isinstance(item, Event)
+        assert item.fields["done"] == 1
+        await calls.aclose()
+
+    asyncio.run(check())
+
+
+def test_what_was_said_before_a_failure_is_not_lost() -> None:
+    @command()
+    async def run(service: Any) -> AsyncIterator[Said]:
+        """A."""
+        yield Said("first")
+        raise NotFound("gone")
+
+    seen = []
+
+    async def gather() -> None:
+        async for item in invoke(declared(run)[0], None, {}):
+            seen.append(item)
+
+    with pytest.raises(NotFound, match="gone"):
+        asyncio.run(gather())
+    assert seen == [Event("Said", {"what": "first"}, "said first")]
+
+
+def test_closing_a_call_cancels_the_command() -> None:
+    ended = []
+
+    @command()
+    async def run(service: Any) -> AsyncIterator[Progress]:
+        """A."""
+        try:
+            yield Progress(phase="p", done=1)
+        finally:
+            ended.append(True)
+
+    async def check() -> None:
+        calls = invoke(declared(run)[0], None, {})
+        await anext(calls)
+        await calls.aclose()
+
+    asyncio.run(check())
+    assert ended == [True]

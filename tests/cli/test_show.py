@@ -1,0 +1,115 @@
+"""What is printed, to the letter."""
+
+import json
+
+import pytest
+
+from coterie.cli.options import Options
+from coterie.cli.show import Show, amount, duration, in_words, progress_line, safe
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_951, "1.0 MB"),
+        (1.5e18, "1500.0 PB"),
+    ],
+)
+def test_amounts(count: float, said: str) -> None:
+    assert amount(count) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3599.6, "1 h 00 min"), (8000, "2 h 13 min")],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_progress_in_words() -> None:
+    line = {
+        "phase": "receiving",
+        "done": 4_000_000,
+        "total": 10_000_000,
+        "unit": "bytes",
+        "rate": 2e6,
+        "eta_s": 3,
+    }
+    assert progress_line(line) == "receiving 40% 4.0 MB of 10.0 MB, 2.0 MB/s, 3 s left"
+    assert progress_line(line | {"note": "a.bin"}).endswith(", a.bin")
+    assert (
+        progress_line({"phase": "scanning", "done": 7, "total": None, "unit": "files"}) == "scanning 7 files"
+    )
+    assert progress_line({"phase": "empty", "done": 0, "total": 0}) == "empty 0 B"
+
+
+def test_values_in_words() -> None:
+    assert in_words(
+        {"peer_id": "x", "done": True, "store_bytes": 2000, "tags": ["a", "b"], "none": None}
+    ) == ("peer id      x\ndone         yes\nstore bytes  2.0 kB\ntags         a, b\nnone         -")
+    assert in_words([{"a": 1, "b": "x"}, {"a": 10, "b": "long", "c": {"d": 1}}]) == (
+        ' A  B     C\n 1  x     -\n10  long  {"d": 1}'
+    )
+    assert in_words(["x", 1, None]) == "x\n1\n-"
+    assert in_words("x") == "x"
+
+
+def test_names_of_others_do_not_reach_the_terminal_as_commands() -> None:
+    assert safe("a\x1b]0;x\x07b\x9b1m\rc\n\td") == "a\ufffd]0;x\ufffdb\ufffd1m\ufffdc\n\td"
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_lines_of_progress_come_now_and_again(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    show = Show(Options(), clock=clock)
+
+    def step(done: int, phase: str = "p") -> str:
+        show.line({"event": "Progress", "phase": phase, "done": done, "total": 100, "unit": "files"})
+        return capsys.readouterr().err
+
+    assert step(0) == "p 0% 0 of 100 files\n"
+    assert step(9) == ""
+    assert step(10) == "p 10% 10 of 100 files\n"
+    clock.now += 0.9
+    assert step(11) == ""
+    clock.now += 0.1
+    assert step(11) == "p 11% 11 of 100 files\n"
+    assert step(11, "q") == "q 11% 11 of 100 files\n"
+
+
+def test_the_forms_of_a_result(capsys: pytest.CaptureFixture[str]) -> None:
+    Show(Options()).line({"result": {"a": 1}, "text": "said"})
+    Show(Options()).line({"result": {"a": 1}})
+    Show(Options()).line({"result": None})
+    Show(Options()).line({"result": []})
+    Show(Options(json=True)).line({"result": {"a": "\u00e9\x1b"}, "text": "said"})
+    assert capsys.readouterr().out == 'said\na  1\n{"a": "é\\u001b"}\n'
+
+
+def test_json_events_and_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    show = Show(Options(json=True))
+    show.line({"event": "Note", "text": "for people", "about": "x"})
+    show.error("not_found", "gone")
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"event": "Note", "about": "x"},
+        {"error": {"code": "not_found", "message": "gone"}},
+    ]
+
+
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    show = Show(Options(quiet=True))
+    show.line({"event": "Progress", "phase": "p", "done": 1})
+    show.line({"event": "Note", "about": "x"})
+    show.line({"result": "r"})
+    assert capsys.readouterr() == ("r\n", "")

@@ -1,0 +1,12 @@
+"""The entry point of the fake app."""
+
+import sys
+
+from coterie.apps.app import App
+
+APP = App(
+    name="fake",
+    summary="For tests",
+    create=lambda context: sys.modules["coterie_fake.service"].FakeService(),
+    commands="coterie_fake.commands",
+)

@@ -1,0 +1,312 @@
+"""The house rules, proved from the source: pure cores, small modules, plain names, examples that run."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "coterie"
+
+LINES_PER_MODULE_MAX = 600
+LINES_PER_FUNCTION_MAX = 70
+
+# May touch asyncio, sockets, files, clock and entropy. Everything else is a core and may not.
+SHELLS = (
+    "identity/keystore.py",
+    "net/quic*.py",
+    "net/memory.py",
+    "net/greeting.py",
+    "net/stream.py",
+    "net/connection.py",
+    "net/endpoint.py",
+    "net/pool.py",
+    "net/router.py",
+    "content/hashing.py",
+    "content/importer*.py",
+    "content/place.py",
+    "content/reader.py",
+    "content/scan.py",
+    "content/schema.py",
+    "content/store.py",
+    "content/writer.py",
+    "driver.py",
+    "home.py",
+    "node.py",
+    "control/*.py",
+    "cli/*.py",
+    "sim/*.py",
+    "apps/invoke.py",
+    "apps/*/commands.py",
+    "apps/*/fetch.py",
+    "apps/*/receive.py",
+    "apps/*/records.py",
+    "apps/*/serve.py",
+    "apps/*/service.py",
+    "apps/*/transfer.py",
+)
+
+# fmt: off
+IMPURE_MODULES = frozenset([
+    "asyncio", "concurrent", "ctypes", "fcntl", "glob", "http", "io", "mmap", "multiprocessing", "os",
+    "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "socketserver",
+    "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib", "uuid", "iroh",
+    "uvicorn", "starlette", "click", "rich", "platformdirs",
+])
+# fmt: on
+PURE_PARTS = {
+    "random": {"Random"},
+    "pathlib": {"PurePosixPath", "PurePath"},
+}  # an injected generator; path arithmetic
+IMPURE_CALLS = {"open", "input", "print", "exec", "eval"}
+IMPURE_ATTRIBUTES = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
+# Type annotations and declarations only: the narrow context that apps get, and how commands are declared.
+DECLARATIONS = {"apps/app.py": {"pathlib"}, "apps/command.py": {"pathlib"}}
+
+FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "manager", "common", "base", "misc"}
+PACKAGE_INDEX = re.compile(r"pypi\.|index-url|/simple/|registry\.npm|deb\.debian", re.IGNORECASE)
+TEXT_ENDINGS = {".py", ".md", ".toml", ".txt", ".cfg", ".yml", ".yaml", ""}
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def is_shell(path: Path) -> bool:
+    return any(fnmatch(room(path), pattern) for pattern in SHELLS)
+
+
+def cores() -> list[Path]:
+    return [path for path in modules() if not is_shell(path)]
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+# ---- what a core may not do
+
+
+def impurities(tree: ast.AST, declared: frozenset[str] | set[str] = frozenset()) -> Iterator[str]:
+    """Every reason why `tree` is not a core, with its line."""
+    for node in ast.walk(tree):
+        line = getattr(node, "lineno", None) or getattr(getattr(node, "iter", None), "lineno", 0)
+        yield from (f"line {line}: {reason}" for reason in _impure(node, declared))
+
+
+def _impure(node: ast.AST, declared: frozenset[str] | set[str]) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            for name in names:
+                top = name.name.partition(".")[0]
+                if top in IMPURE_MODULES - declared:
+                    yield f"imports {name.name}"
+        case ast.ImportFrom(module=str(module), names=names, level=0):
+            top = module.partition(".")[0]
+            wrong = [n.name for n in names if n.name not in PURE_PARTS.get(module, set())]
+            if top in IMPURE_MODULES - declared and wrong:
+                yield f"imports {', '.join(wrong)} from {module}"
+        case ast.Call(func=ast.Name(id=name)) if name in IMPURE_CALLS:
+            yield f"calls {name}()"
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=attribute)) if (
+            owner == "time" or (owner, attribute) in IMPURE_ATTRIBUTES
+        ):
+            yield f"calls {owner}.{attribute}()"
+        case ast.AsyncFunctionDef(name=name) if not _is_declaration(node):
+            yield f"{name} is a coroutine"
+        case ast.Await() | ast.AsyncFor() | ast.AsyncWith():
+            yield "awaits"
+        case ast.For(iter=source) | ast.comprehension(iter=source) if _is_unordered(source):
+            yield "iterates over a set"
+
+
+def _is_declaration(node: ast.AsyncFunctionDef) -> bool:
+    """A method of a Protocol: a docstring and `...`, nothing that runs."""
+    return all(isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) for s in node.body)
+
+
+def _is_unordered(node: ast.expr) -> bool:
+    match node:
+        case ast.Set() | ast.SetComp():
+            return True
+        case ast.Call(func=ast.Name(id="set" | "frozenset")):
+            return True
+        case ast.BinOp(op=ast.BitOr() | ast.BitAnd() | ast.Sub(), left=left, right=right):
+            return _is_unordered(left) or _is_unordered(right)
+        case ast.Call(
+            func=ast.Name(id="list" | "tuple" | "enumerate" | "iter" | "reversed"), args=[inner, *_]
+        ):
+            return _is_unordered(inner)
+    return False
+
+
+def test_no_core_touches_the_world() -> None:
+    wrong = [
+        f"{room(path)} {reason}"
+        for path in cores()
+        for reason in impurities(tree_of(path), DECLARATIONS.get(room(path), frozenset()))
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import asyncio",
+        "import os.path",
+        "from time import monotonic",
+        "import random",
+        "from random import Random, random",
+        "from pathlib import Path",
+        "def f():\n    import socket",
+        "open('x')",
+        "import datetime\ndatetime.datetime\ndatetime.now()",
+        "time.time()",
+        "async def f():\n    return 1",
+        "for x in {1, 2}: pass",
+        "[x for x in set(y)]",
+        "for x in list(frozenset(y)): pass",
+        "for x in set(a) - b: pass",
+    ],
+)
+def test_the_rule_sees_what_it_forbids(source: str) -> None:
+    assert list(impurities(ast.parse(source)))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from random import Random",
+        "from pathlib import PurePosixPath",
+        "for x in sorted(set(y)): pass",
+        "class P:\n    async def f(self) -> int:\n        '''says'''\n        ...",
+        "x in {1, 2}",
+        "self.time.advance()",
+    ],
+)
+def test_the_rule_lets_cores_be(source: str) -> None:
+    assert not list(impurities(ast.parse(source)))
+
+
+@pytest.mark.parametrize("pattern", SHELLS)
+def test_every_listed_shell_exists_and_is_one(pattern: str) -> None:
+    matching = [path for path in modules() if fnmatch(room(path), pattern)]
+    assert matching, f"{pattern} matches nothing: take it off the list"
+    assert any(list(impurities(tree_of(path))) for path in matching), (
+        f"{pattern} is a core: take it off the list"
+    )
+
+
+# ---- size and names
+
+
+def test_modules_and_functions_stay_small() -> None:
+    wrong = []
+    for path in modules():
+        lines = path.read_text(encoding="utf-8").count("\n")
+        if lines > LINES_PER_MODULE_MAX:
+            wrong.append(f"{room(path)}: {lines} lines")
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                if length > LINES_PER_FUNCTION_MAX:
+                    wrong.append(f"{room(path)}: {node.name} has {length} lines")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_names_say_what_things_are() -> None:
+    wrong = []
+    for path in modules():
+        names = [part.removesuffix(".py") for part in path.relative_to(SOURCE).parts]
+        names += [node.name for node in ast.walk(tree_of(path)) if isinstance(node, ast.ClassDef)]
+        for name in names:
+            words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+", name)}
+            if words & FORBIDDEN_NAMES:
+                wrong.append(f"{room(path)}: {name}")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_nothing_is_left_for_later_and_no_error_is_swallowed() -> None:
+    wrong = []
+    later = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
+    for path in modules():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if later.search(line):
+                wrong.append(f"{room(path)}:{number}: {line.strip()}")
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ExceptHandler) and node.type is None:
+                wrong.append(f"{room(path)}:{node.lineno}: a bare except")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+def project_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:  # an unpacked source archive
+        return [
+            p for top in ("src", "tests", "docs", "tools") for p in (ROOT / top).rglob("*") if p.is_file()
+        ]
+    return [
+        ROOT / name for name in os.fsdecode(listed.stdout).split("\0") if name and (ROOT / name).is_file()
+    ]
+
+
+def test_no_file_names_a_package_index() -> None:
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in project_files()
+        if path.suffix in TEXT_ENDINGS
+        and path != Path(__file__)
+        and PACKAGE_INDEX.search(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert not wrong
+
+
+def test_every_package_says_what_it_is() -> None:
+    undocumented = [room(path) for path in modules() if ast.get_docstring(tree_of(path)) is None]
+    assert not undocumented
+
+
+# ---- documentation
+
+EXAMPLE = re.compile(r"<!-- test -->\s*\n```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def examples() -> list[tuple[str, str]]:
+    """(where, source) of every block of Python that follows a `<!-- test -->` line."""
+    pages = [p for p in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))] if p.exists()]
+    found = []
+    for page in pages:
+        for number, source in enumerate(EXAMPLE.findall(page.read_text(encoding="utf-8")), 1):
+            found.append((f"{page.relative_to(ROOT)}#{number}", source))
+    return found
+
+
+@pytest.mark.parametrize("source", [pytest.param(source, id=where) for where, source in examples()])
+def test_documented_examples_run(source: str, tmp_path: Path) -> None:
+    script = tmp_path / "example.py"
+    script.write_text(source, encoding="utf-8")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    settings = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-W", "error::RuntimeWarning", str(script)]
+    result = subprocess.run(
+        command, cwd=folder, env=settings, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("page", [pytest.param(p, id=p.name) for p in sorted((ROOT / "docs").rglob("*.md"))])
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing

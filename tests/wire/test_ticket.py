@@ -1,0 +1,119 @@
+"""Tickets: everything to fetch in one string, and a plain word on each way it can be wrong."""
+
+import pytest
+from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coterie.errors import UsageError
+from coterie.identity import PeerId
+from coterie.wire import Ticket
+from coterie.wire.ticket import ADDRESSES_MAX, TEXT_CHARS_MAX, TicketKind, _encode
+
+PEER = PeerId(bytes(range(32)))
+TICKET = Ticket(TicketKind.TREE, PEER, b"c" * 32, b"s" * 16, ("192.0.2.7:4433", "[2001:db8::1]:4433"))
+TEXT = str(TICKET)
+GOLDEN = (
+    "coterieaeahgaqaaebagbafaydqqcikbmga2dqpcaireeyuculbogazdinryhi6d5rwgy3dmnrwgy3dmnrwgy3dmnrwgy3dmnrwg"
+    "y3dmnrwgy3dmnrwg43tonzxg43tonzxg43tonzxg4ycataaaaqhcfiqmiabbw4aaaaaaaaaaaaaaaaaaairkfmiflnd"
+)
+addresses = st.lists(
+    st.tuples(st.ip_addresses(), st.integers(0, 65535)).map(
+        lambda pair: f"[{pair[0]}]:{pair[1]}" if pair[0].version == 6 else f"{pair[0]}:{pair[1]}"
+    ),
+    max_size=ADDRESSES_MAX,
+).map(tuple)
+tickets = st.builds(
+    Ticket,
+    st.sampled_from(TicketKind),
+    st.binary(min_size=32, max_size=32).map(PeerId),
+    st.binary(min_size=32, max_size=32),
+    st.binary(min_size=16, max_size=16),
+    addresses,
+)
+
+
+def resealed(payload: bytes) -> str:
+    return "coterie" + _encode(payload + blake3(payload).digest(4))
+
+
+@given(tickets)
+def test_a_ticket_comes_back_as_it_was(ticket: Ticket) -> None:
+    text = str(ticket)
+    assert Ticket.parse(text) == ticket
+    assert Ticket.parse(f"  {text[:40]}\n{text[40:90].upper()}-{text[90:]} ") == ticket
+    assert len(text) <= TEXT_CHARS_MAX
+    assert text.isalnum()
+
+
+def test_golden_text() -> None:
+    assert TEXT == GOLDEN
+
+
+@pytest.mark.parametrize("cut", range(8, len(TEXT)))
+def test_every_truncation_is_called_one(cut: int) -> None:
+    with pytest.raises(UsageError, match="truncated"):
+        Ticket.parse(TEXT[:cut])
+
+
+@given(st.integers(len("coterie"), len(TEXT) - 1), st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"))
+def test_every_wrong_letter_is_noticed(at: int, letter: str) -> None:
+    changed = TEXT[:at] + letter + TEXT[at + 1 :]
+    if changed != TEXT:
+        with pytest.raises(UsageError):
+            Ticket.parse(changed)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not a coterie ticket"),
+        ("magnet:?xt=urn:btih:abc", "not a coterie ticket"),
+        ("blobaaaa", "not a coterie ticket"),
+        ("coterie" + "a" * 2000, "not a coterie ticket"),
+        (TEXT[:50] + "1" + TEXT[51:], "mistyped: '1' at character 51"),
+        (TEXT[:50] + "z" + TEXT[51:], "mistyped"),
+        (TEXT + "a", "mistyped"),
+        (TEXT + "aaaaaaaa", "mistyped"),
+        (resealed(b"\x02\x00\x08\x00"), "version 2.*update coterie"),
+        (resealed(b"\x01\x00\x08\x00"), "do not add up"),
+    ],
+)
+def test_what_is_wrong_is_said(text: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Ticket.parse(text)
+
+
+def test_a_kind_of_tomorrow_is_said() -> None:
+    body = bytes([9]) + bytes(32 + 32 + 16 + 1)
+    with pytest.raises(UsageError, match="kind 9"):
+        Ticket.parse(resealed(b"\x01" + (3 + len(body) + 4).to_bytes(2, "big") + body))
+
+
+@given(st.binary(max_size=200))
+def test_any_sealed_payload_parses_or_is_refused(body: bytes) -> None:
+    payload = b"\x01" + (3 + len(body) + 4).to_bytes(2, "big") + body
+    try:
+        assert str(Ticket.parse(resealed(payload))) == resealed(payload)
+    except UsageError:
+        pass
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_refused_politely(text: str) -> None:
+    with pytest.raises(UsageError):
+        Ticket.parse("coterie" + text)
+
+
+def test_the_secret_does_not_show() -> None:
+    assert "ssss" not in repr(TICKET)
+    assert (b"s" * 16).hex() not in repr(TICKET)
+
+
+def test_what_cannot_be_in_a_ticket() -> None:
+    with pytest.raises(UsageError, match="at most 8"):
+        Ticket(TicketKind.BLOB, PEER, bytes(32), bytes(16), ("192.0.2.1:1",) * 9)
+    with pytest.raises(UsageError, match="32-byte"):
+        Ticket(TicketKind.BLOB, PEER, bytes(31), bytes(16))
+    with pytest.raises(UsageError, match="IP address"):
+        str(Ticket(TicketKind.BLOB, PEER, bytes(32), bytes(16), ("example.org:80",)))
