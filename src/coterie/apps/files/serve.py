@@ -31,7 +31,7 @@ OPEN_S = 10.0  # to say which share
 SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused
 REQUESTS_WAITING_MAX = 64  # beyond it we stop reading, and the asker's writes wait
 PIECES_AHEAD_MAX = 2  # pieces of an answer that wait for the transport
-WRITE_BYTES = 256 << 10  # measured: the best size of a write of the transport
+PIECE_BYTES = 512 << 10  # read from disk at once: a request of usual size is one piece
 
 FindShares = Callable[[bytes], Sequence[ShareRecord]]
 
@@ -90,7 +90,7 @@ class Server:
         await pieces.put(None)
 
     def _answer(self, share: ShareRecord, request: Message) -> Iterator[Piece]:
-        """The frames of one answer in pieces of about WRITE_BYTES. Runs in a worker thread."""
+        """The frames of one answer in pieces of about PIECE_BYTES. Runs in a worker thread."""
         match request:
             case GetManifest(manifest):
                 data = self._store.manifest(manifest) if self._store.in_root(share.root, manifest) else None
@@ -117,7 +117,7 @@ class Server:
             else:
                 parts += (PROTOCOL.bulk_header(CHUNK, len(chunk)), chunk)
                 size += len(chunk)
-            if size >= WRITE_BYTES or left == 0:
+            if size >= PIECE_BYTES or left == 0:
                 self.sent_bytes += size
                 yield b"".join(parts), left == 0
                 parts, size = [], 0
