@@ -14,7 +14,9 @@ from coterie.cli.options import Options
 
 LINE_EVERY_S = 1.0  # progress lines when standard error is no terminal: this often,
 LINE_EVERY_SHARE = 0.1  # and whenever this share more is done
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # names come from other people: no escape sequences
+_UNSAFE = re.compile(  # names come from other people: no escape sequences, nothing that turns the line around
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 

@@ -27,6 +27,7 @@ from coterie.apps.files.results import (
 from coterie.apps.files.serve import Server
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
 from coterie.content import ImportProgress, import_path
+from coterie.content.names import name_fault
 from coterie.errors import CloseCode, NotFound, UsageError
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
@@ -79,6 +80,9 @@ class FilesService:
             UsageError: it cannot be shared (a device, a socket).
             StorageError: it cannot be read.
         """
+        fault = name_fault(name) if name else None
+        if fault:
+            raise UsageError(f"a share cannot be called {name!r}: the name {fault}")
         place = Path(os.path.abspath(path))
         stop = threading.Event()
 
@@ -189,7 +193,7 @@ class FilesService:
                 return running
             record = self._record_for(parsed, place)
             record.on_existing = on_existing
-            record.name, record.files, record.size = opened.name, opened.files, opened.size
+            record.name, record.files, record.size = place.name, opened.files, opened.size
             record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
             transfer = self._make(record)
             transfer.check_target()
