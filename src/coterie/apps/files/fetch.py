@@ -228,3 +228,4 @@ class Fetch:
             self._ended.set_result(None)
         else:
             self._ended.set_exception(error)
+            self._ended.exception()  # seen: `session` raises it, unless something else ended it before
