@@ -199,8 +199,8 @@ class Staging:
             raise _storage_error(error, parent, size) from error
         try:
             staging._lock.take(path)
-            for name in (LEAVING, REPLACED):
-                place.remove(path / name)  # whichever of the two contents it is: neither can be told for sure
+            for old in (LEAVING, REPLACED):
+                place.remove(path / old)  # whichever of the two contents it is: neither can be told for sure
             if kind is Kind.TREE:
                 staging._folder(())
         except BaseException:

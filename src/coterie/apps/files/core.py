@@ -1,8 +1,8 @@
 """The asker's core: which manifests and chunks to ask for next, how much at once, when to give up waiting.
 
-Work is discovered depth first, so that what waits stays small however large the tree: a node is fetched (`GetManifest`),
-prepared by the shell (folders made, chunks that are already on disk found), and then asks for its missing chunks
-(`GetChunks`) and its children. Bytes never pass through here; the shell reports what it stored.
+Work is discovered depth first, so that what waits stays small however large the tree: a node is fetched
+(`GetManifest`), prepared by the shell (folders made, chunks that are already on disk found), and then asks for its
+missing chunks (`GetChunks`) and its children. Bytes never pass through here; the shell reports what it stored.
 """
 
 from collections import deque

@@ -137,6 +137,8 @@ class Transfer:
         ticker = asyncio.ensure_future(self._tick())
         try:
             await self._fetch(opened)
+            ticker.cancel()
+            self.rate, self.record.done = 0.0, self._receiver.done_bytes
             self._tell("finishing")
             finished = await asyncio.to_thread(self._receiver.finish, self.record.on_existing)
         except StorageError as error:
@@ -210,7 +212,8 @@ class Transfer:
             await asyncio.sleep(TICK_S)
             ticks += 1
             now = self._receiver.fetched_bytes
-            self.rate = RATE_MEMORY * self.rate + (1 - RATE_MEMORY) * (now - last) / TICK_S
+            seen = (now - last) / TICK_S
+            self.rate = RATE_MEMORY * self.rate + (1 - RATE_MEMORY) * seen if self.rate else seen
             last = now
             self.record.done = self._receiver.done_bytes
             self.record.fetched = now
@@ -226,7 +229,7 @@ class Transfer:
             done=self.record.done,
             total=self.record.size,
             unit="bytes",
-            rate=round(self.rate),
+            rate=round(self.rate) if self.rate else None,
             eta_s=round(left / self.rate, 1) if self.rate > 1 else None,
             note=self.record.note,
         )
