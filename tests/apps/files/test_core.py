@@ -80,7 +80,7 @@ class Peer:
                 sizes = self.tree.nodes[manifest][0][first : first + count]
                 for i in range(first, first + count):
                     self.stored[manifest, i] = self.stored.get((manifest, i), 0) + 1
-                self.feed(c.Arrived(sum(sizes)))
+                self.feed(c.Arrived(sum(map(c.cost, sizes))))
                 self.feed(c.Stored(count, sum(sizes)))
         return True
 

@@ -1,8 +1,8 @@
 """The asker's core: which manifests and chunks to ask for next, how much at once, when to give up waiting.
 
-Work is discovered depth first, so that what waits stays small however large the tree: a node is fetched (`GetManifest`),
-prepared by the shell (folders made, chunks that are already on disk found), and then asks for its missing chunks
-(`GetChunks`) and its children. Bytes never pass through here; the shell reports what it stored.
+Work is discovered depth first, so that what waits stays small however large the tree: a node is fetched
+(`GetManifest`), prepared by the shell (folders made, chunks that are already on disk found), and then asks for its
+missing chunks (`GetChunks`) and its children. Bytes never pass through here; the shell reports what it stored.
 """
 
 from collections import deque
@@ -21,10 +21,18 @@ MANIFESTS_AHEAD_MAX = 8  # nodes asked for or being prepared at once
 MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known
 PREPARED_BYTES_MIN = 4 << 20  # while less than this waits to be asked for, look for more nodes
 STALL_S = 10.0  # without a byte for so long the peer counts as gone
-NODES_WAITING_MAX = 1_000_000  # bounds a lying tree's memory; an honest one stays below depth x page
+NODES_WAITING_MAX = (
+    250_000  # an honest tree needs about depth x page; measured: 1 KB each, so 250 MB for a lying one
+)
+CHUNK_COST_BYTES = 256  # what a chunk weighs at least: with its hash and place it takes about so much memory
 RATE_WINDOW_S = 0.5
 
 Place: TypeAlias = Any  # the shell's own mark of where a node belongs; opaque here
+
+
+def cost(chunk_bytes: int) -> int:
+    """What a chunk of this size weighs in the window and in what is prepared."""
+    return max(chunk_bytes, CHUNK_COST_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """The link brought whole answers with `size` bytes of chunks: there is room for more under way."""
+    """The link brought whole answers: chunks that `cost` this much together. There is room for more under way."""
 
     size: int
 
@@ -116,6 +124,11 @@ class _Request:
     first: int
     sizes: tuple[int, ...]
 
+    @property
+    def cost(self) -> int:
+        """Its weight in the window."""
+        return sum(map(cost, self.sizes))
+
 
 class FetchCore:
     """One download from one peer at a time. See the module's text; `rtt_s` is told by the shell and may change."""
@@ -165,7 +178,7 @@ class FetchCore:
                 self._take_stored(event)
             case TimerFired():
                 return [Drop(f"no answer for {STALL_S:.0f} s")] if self._up and self._waits else []
-        return self._pump(now, progressed=isinstance(event, Arrived | PeerUp))
+        return self._pump(now, progressed=isinstance(event, Arrived | Stored | PeerUp))
 
     @property
     def _waits(self) -> bool:
@@ -175,7 +188,7 @@ class FetchCore:
         """What was under way goes back to the front, in its order."""
         self._up = False
         self._runs.extendleft(reversed(self._under_way))
-        self._runs_bytes += sum(sum(request.sizes) for request in self._under_way)
+        self._runs_bytes += sum(request.cost for request in self._under_way)
         self._under_way.clear()
         self._coming_bytes = 0
         self._nodes.extend(reversed(self._asked_nodes))
@@ -207,7 +220,7 @@ class FetchCore:
             size += chunk_bytes
         if start < len(run.sizes):
             self._runs.append(_Request(place, manifest, run.first + start, run.sizes[start:]))
-        self._runs_bytes += sum(run.sizes)
+        self._runs_bytes += sum(map(cost, run.sizes))
 
     def _take_arrived(self, event: Arrived, now: float) -> None:
         self._coming_bytes = max(0, self._coming_bytes - event.size)
@@ -246,9 +259,8 @@ class FetchCore:
             outputs += self._ask(place, GetManifest(manifest))
         while self._runs and self._has_room():
             request = self._runs.popleft()
-            size = sum(request.sizes)
-            self._runs_bytes -= size
-            self._coming_bytes += size
+            self._runs_bytes -= request.cost
+            self._coming_bytes += request.cost
             self._under_way.append(request)
             outputs += self._ask(
                 request.place, GetChunks(request.manifest, request.first, len(request.sizes))
@@ -265,7 +277,7 @@ class FetchCore:
 
     def _has_room(self) -> bool:
         waiting = self._coming_bytes + MANIFEST_COST_BYTES * len(self._asked_nodes)
-        return waiting == 0 or waiting + sum(self._runs[0].sizes) <= self.window_bytes
+        return waiting == 0 or waiting + self._runs[0].cost <= self.window_bytes
 
     def _ask(self, place: Place, request: GetManifest | GetChunks) -> list[Any]:
         return [Asked(place, request), Send(self._peer, request)]

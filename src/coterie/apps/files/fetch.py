@@ -19,6 +19,7 @@ from coterie.apps.files.core import (
     Drop,
     FetchCore,
     Prepare,
+    cost,
 )
 from coterie.apps.files.messages import (
     CHUNK,
@@ -32,12 +33,14 @@ from coterie.apps.files.messages import (
     Refused,
 )
 from coterie.apps.files.receive import Answer, Receiver
+from coterie.content.manifest import TOTAL_MAX
 from coterie.driver import Driver
 from coterie.errors import CloseCode, NotFound, PeerError, TransportError
 from coterie.machine import Emit, PeerDown, PeerUp
 from coterie.net import Connection, Stream
 from coterie.wire import Ticket
 from coterie.wire.frames import Bulk, Message
+from coterie.wire.ticket import TicketKind
 
 OPENED_S = 10.0  # for the other side to say yes or no
 BATCHES_AHEAD_MAX = 2
@@ -63,13 +66,28 @@ async def open_share(connection: Connection, ticket: Ticket) -> tuple[Stream, Op
         await _give_up(stream)
         raise
     if isinstance(reply, Opened):
-        return stream, reply
+        fault = opened_fault(reply, ticket)
+        if fault is None:
+            return stream, reply
+        await _give_up(stream)
+        raise PeerError(f"{ticket.peer.short} describes its share wrongly: {fault}")
     await _give_up(stream)
     if isinstance(reply, Refused):
         raise NotFound(
             "the other computer does not share this (any more), or the ticket is not right; ask for a new ticket"
         )
     raise PeerError("the other computer did not answer as coterie does")
+
+
+def opened_fault(opened: Opened, ticket: Ticket) -> str | None:
+    """What in `opened` cannot be, or None. Its name is a suggestion and judged where it is used."""
+    if opened.kind != ticket.kind:
+        return "it is of another kind than the ticket says"
+    if not (0 <= opened.files <= TOTAL_MAX and 0 <= opened.size <= TOTAL_MAX):
+        return "a number of files or bytes below zero or beyond 63 bits"
+    if opened.kind == TicketKind.BLOB and opened.files != 1:
+        return f"one file that is {opened.files} files"
+    return None if abs(opened.mtime_ns) <= TOTAL_MAX else "a modification time beyond 64 bits"
 
 
 async def _give_up(stream: Stream) -> None:
@@ -149,7 +167,7 @@ class Fetch:
                 self._core.rtt_s = connection.path.rtt_s or 0.0
             rounds += 1
             answers = [self._match(frame) for frame in frames]
-            arrived = sum(a.place.chunks[a.index][1] for a in answers if a.index >= 0)
+            arrived = sum(cost(a.place.chunks[a.index][1]) for a in answers if a.index >= 0)
             self._driver.feed(Arrived(arrived))
             batch += answers
             size += arrived
@@ -226,3 +244,4 @@ class Fetch:
             self._ended.set_result(None)
         else:
             self._ended.set_exception(error)
+            self._ended.exception()  # seen: `session` raises it, unless something else ended it before

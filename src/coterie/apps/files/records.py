@@ -58,8 +58,10 @@ R = TypeVar("R", ShareRecord, TransferRecord)
 class Records(Generic[R]):
     """All records of one type in a folder, held in memory, in order of creation."""
 
-    def __init__(self, folder: Path, kind: type[R]) -> None:
+    def __init__(self, folder: Path, kind: type[R], noun: str) -> None:
+        """`noun` is what messages call a record; `coterie <noun>s` lists them."""
         self._folder = folder
+        self._noun = noun
         self._decoder: msgspec.json.Decoder[R] = msgspec.json.Decoder(kind)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = [self._load(path) for path in folder.glob("*.json")]
@@ -71,7 +73,7 @@ class Records(Generic[R]):
     def get(self, record_id: str) -> R:
         """The record `record_id`. Raises `NotFound`."""
         if record_id not in self._records:
-            raise NotFound(f"there is no '{record_id}' here; the list shows what there is")
+            raise NotFound(f"there is no {self._noun} '{record_id}'; `coterie {self._noun}s` lists them")
         return self._records[record_id]
 
     def new_id(self) -> str:

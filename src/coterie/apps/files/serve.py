@@ -22,6 +22,7 @@ from coterie.apps.files.messages import (
 from coterie.apps.files.records import ShareRecord
 from coterie.content import ChunkUnavailable as Missing
 from coterie.content import Store
+from coterie.content.manifest import ID_BYTES
 from coterie.content.reader import CHANGED, GONE
 from coterie.errors import CloseCode, PeerError
 from coterie.net import Stream
@@ -133,6 +134,8 @@ async def _read_requests(stream: Stream, requests: asyncio.Queue[Message | None]
     while (message := await stream.receive(SILENCE_S)) is not None:
         if not isinstance(message, GetManifest | GetChunks):
             raise PeerError("only requests may follow Open")
+        if len(message.manifest) != ID_BYTES:  # what waits stays small
+            raise PeerError(f"a request with an id of {len(message.manifest)} bytes")
         await requests.put(message)
     await requests.put(None)
 
