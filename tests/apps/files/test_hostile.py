@@ -13,6 +13,7 @@ import pytest
 from coterie.apps.files import core, fetch, receive
 from coterie.apps.files.messages import (
     CHUNK,
+    CHUNKS_PER_REQUEST_MAX,
     MANIFEST,
     PROTOCOL,
     ChunkUnavailable,
@@ -555,7 +556,7 @@ def test_chunks_of_one_byte_are_not_asked_for_all_at_once(tmp_path: Path) -> Non
             await asyncio.sleep(0.3)  # it could go on asking now, if nothing held it back
             await ben.files.cancel(transfer.record.id)
         under_way = sum(r.count for r in content.requests if isinstance(r, GetChunks))
-        assert under_way <= core.WINDOW_BYTES_MIN // core.CHUNK_COST_BYTES
+        assert under_way <= max(CHUNKS_PER_REQUEST_MAX, core.WINDOW_BYTES_MIN // core.CHUNK_COST_BYTES)
         assert len(content.requests) < 40
 
     with bounded_memory():

@@ -111,7 +111,10 @@ class Receiver:
         """Ready the disk for a node: make folders, find what is there already, say what is missing."""
         match node:
             case m.TreeIndex():
-                below = [(c.id, NodePlace(place.parts, c)) for c in m.children(node)]
+                below = [
+                    (c.id, NodePlace(place.parts, c))
+                    for c in m.children(node, place.child.before if place.child else None)
+                ]
                 return Prepared(manifest, place, (), tuple(below))
             case m.TreeLeaf():
                 return self._prepare_page(manifest, place, node)
