@@ -199,15 +199,8 @@ class Staging:
             raise _storage_error(error, parent, size) from error
         try:
             staging._lock.take(path)
-<<<<<<< HEAD
             for old in (LEAVING, REPLACED):
                 place.remove(path / old)  # whichever of the two contents it is: neither can be told for sure
-=======
-            for leftover in (LEAVING, REPLACED):
-                place.remove(
-                    path / leftover
-                )  # whichever of the two contents it is: neither can be told for sure
->>>>>>> hostile
             if kind is Kind.TREE:
                 staging._folder(())
         except BaseException:
