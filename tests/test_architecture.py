@@ -46,6 +46,8 @@ SHELLS = (
     "apps/records.py",
     "apps/*/commands.py",
     "apps/*/fetch.py",
+    "apps/*/greeter.py",
+    "apps/*/joining.py",
     "apps/*/receive.py",
     "apps/*/serve.py",
     "apps/*/service.py",
