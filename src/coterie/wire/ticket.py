@@ -133,18 +133,16 @@ def _decode(digits: str) -> bytes:
 
 
 def _parse_body(body: bytes) -> Ticket:
-    if not body:
-        raise UsageError("the ticket is damaged: its parts do not add up")
-    if body[0] == INVITATION_KIND:
+    if body[:1] == bytes([INVITATION_KIND]):
         raise UsageError("this is an invitation, not a ticket for files: use it with `coterie join`")
+    if len(body) < _FIXED.size:
+        raise UsageError("the ticket is damaged: its parts do not add up")
     try:
         named = TicketKind(body[0])
     except ValueError:
         raise UsageError(
             f"the ticket is for something this coterie does not know (kind {body[0]}); update it"
         ) from None
-    if len(body) < _FIXED.size:
-        raise UsageError("the ticket is damaged: its parts do not add up")
     _, peer, content_id, secret, count = _FIXED.unpack_from(body)
     return Ticket(named, PeerId(peer), content_id, secret, unpack_addresses(body[_FIXED.size :], count))
 

@@ -32,6 +32,7 @@ from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError
 from coterie.identity import PeerId
 from coterie.machine import CancelTimer, Emit, PeerDown, Received, Send, SetTimer, TimerFired
 from coterie.net.guard import TokenBucket
+from coterie.wire.invitation import NUMBER_MAX
 
 TRIES_MAX = 3  # the specification of this project; magic-wormhole burns a code after one
 SESSIONS_MAX = 4  # attempts under way at once; guess: people join one by one
@@ -257,7 +258,8 @@ class InviteCore:
     def _knock(self, key: int, session: _Session, knock: Knock) -> list[Any]:
         if knock.right not in set(Right):
             raise PeerError(f"a right of kind {knock.right}")
-        session.number, session.right, session.step = knock.number & 0xFFFF, Right(knock.right), _Step.KNOCKED
+        session.number = knock.number if 0 <= knock.number <= NUMBER_MAX else 0  # 0 is never an invitation
+        session.right, session.step = Right(knock.right), _Step.KNOCKED
         secret = self._secret_of(session) or self._entropy(16)  # nothing is told from nothing: see above
         exchange = Exchange.of_inviter(
             password_of(session.right, secret), self._own, session.peer, self._entropy

@@ -130,7 +130,7 @@ def split_address(address: str) -> tuple[str, int]:
         ip = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         raise UsageError(f"'{address}' is not an address: one is like 192.168.1.5:40123") from None
-    if not (port.isascii() and port.isdigit() and 0 < int(port) <= 0xFFFF):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= 0xFFFF):
         raise UsageError(f"'{address}' has no port: an address is like 192.168.1.5:40123")
     return str(ip), int(port)
 

@@ -34,7 +34,7 @@ class Invited(msgspec.Struct, frozen=True, kw_only=True):
             ]
         lines += ["", "From anywhere else (keep it to yourselves, like the code):", ""]
         lines += [f"  coterie join {self.ticket}", "", *qr_lines(self.ticket.upper()), ""]
-        lines += [f"It works once, for {self.minutes:g} minutes, while this runs. Ctrl-C withdraws it."]
+        lines += [f"It works once, for {self.minutes:g} min, while this runs. Ctrl-C withdraws it."]
         return "\n".join(lines)
 
 
