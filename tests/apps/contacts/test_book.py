@@ -50,7 +50,12 @@ def test_one_who_comes_again_keeps_its_name_and_brings_new_addresses(tmp_path: P
     book.add(ANNA, "anna", ["192.0.2.1:1"], b"", 1.0)
     book.rename("anna", "Sister")
     again = book.add(ANNA, "anna", ["192.0.2.2:2"], b"new", 9.0)
-    assert (again.name, again.addresses, again.record, again.added) == ("Sister", ("192.0.2.2:2",), b"new", 1.0)
+    assert (again.name, again.addresses, again.record, again.added) == (
+        "Sister",
+        ("192.0.2.2:2",),
+        b"new",
+        1.0,
+    )
     assert len(book) == 1
 
 

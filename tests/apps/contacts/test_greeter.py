@@ -62,7 +62,10 @@ def test_callers_are_bounded_and_closing_does_not_wait_for_them() -> None:
             for _, writer in calls:
                 writer.write(b"x" * 100)
             said = await asyncio.gather(*(reader.read(200) for reader, _ in calls), return_exceptions=True)
-            assert sum(isinstance(line, bytes) and line.startswith(b"coterie/1 ") for line in said) >= CALLERS_MAX
+            assert (
+                sum(isinstance(line, bytes) and line.startswith(b"coterie/1 ") for line in said)
+                >= CALLERS_MAX
+            )
             assert await who_is_at(address) == (ANNA, address)
             for _, writer in calls:
                 writer.close()
@@ -119,7 +122,9 @@ def test_silence_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None
     run(main())
 
 
-@pytest.mark.parametrize("text", ["", "1.2.3.4", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "host:5", ":5", "1.2.3.4:²"])
+@pytest.mark.parametrize(
+    "text", ["", "1.2.3.4", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "host:5", ":5", "1.2.3.4:²"]
+)
 def test_what_is_no_address_is_said(text: str) -> None:
     with pytest.raises(UsageError, match="like 192.168.1.5:40123"):
         split_address(text)

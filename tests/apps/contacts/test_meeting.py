@@ -227,10 +227,14 @@ def test_of_many_at_once_one_comes_in(tmp_path: Path) -> None:
         network = MemoryNetwork()
         async with contextlib.AsyncExitStack() as stack:
             anna = await stack.enter_async_context(memory_node(network, tmp_path / "anna"))
-            crowd = [await stack.enter_async_context(memory_node(network, tmp_path / f"n{i}")) for i in range(6)]
+            crowd = [
+                await stack.enter_async_context(memory_node(network, tmp_path / f"n{i}")) for i in range(6)
+            ]
             async with anna.contacts.invite() as invitation:
                 ticket = invitation.invited.ticket
-                results = await asyncio.gather(*(n.contacts.join(ticket) for n in crowd), return_exceptions=True)
+                results = await asyncio.gather(
+                    *(n.contacts.join(ticket) for n in crowd), return_exceptions=True
+                )
                 await invitation.met()
             met = [result for result in results if isinstance(result, Met)]
             assert len(met) == len(anna.contacts.contacts()) == 1
@@ -281,7 +285,10 @@ def test_a_contact_that_cannot_be_stored_is_not_one(tmp_path: Path) -> None:
 
 def test_only_so_many_invitations_are_open(tmp_path: Path) -> None:
     async def main() -> None:
-        async with memory_node(MemoryNetwork(), tmp_path / "anna") as anna, contextlib.AsyncExitStack() as stack:
+        async with (
+            memory_node(MemoryNetwork(), tmp_path / "anna") as anna,
+            contextlib.AsyncExitStack() as stack,
+        ):
             opened = [await stack.enter_async_context(anna.contacts.invite()) for _ in range(INVITATIONS_MAX)]
             assert len({o.invited.code.split("-")[0] for o in opened}) == INVITATIONS_MAX
             with pytest.raises(LimitExceeded):
