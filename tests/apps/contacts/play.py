@@ -9,7 +9,7 @@ from coterie.apps.contacts.code import Code
 from coterie.apps.contacts.core import Card, End, Invite, InviteCore, JoinCore, Keep, Kept, Opened
 from coterie.apps.contacts.messages import Right
 from coterie.identity import PeerId, SecretKey
-from coterie.machine import CancelTimer, Emit, Received, Send, SetTimer, TimerFired
+from coterie.machine import CancelTimer, Emit, PeerDown, Received, Send, SetTimer, TimerFired
 
 ANNA, BEN, EVE = (SecretKey(bytes([number]) * 32).peer_id for number in (1, 2, 3))
 CODE = Code(7, ("planet", "velvet"))
@@ -105,8 +105,15 @@ def joiner(
 
 
 def play(inviter: Inviter, core: JoinCore, peer: PeerId = BEN) -> list[Any]:
-    """A whole attempt; what the joiner emitted. Raises what it failed with."""
+    """A whole attempt, to the end of its stream; what the joiner emitted. Raises what it failed with."""
     session = inviter.open(peer)
+    try:
+        return _converse(inviter, core, session)
+    finally:
+        inviter.feed(PeerDown(session))
+
+
+def _converse(inviter: Inviter, core: JoinCore, session: int) -> list[Any]:
     emitted, waiting = [], [core.knock()]
     while waiting:
         for answer in inviter.say(session, waiting.pop(0)):

@@ -10,6 +10,7 @@ from coterie.apps.contacts.core import (
     ENDED_S,
     KNOCKS_BURST,
     KNOCKS_PER_S,
+    PARTING_S,
     SESSION_S,
     SESSIONS_MAX,
     TRIES_MAX,
@@ -275,6 +276,22 @@ def test_one_who_claims_is_not_overtaken_but_by_itself() -> None:
     assert inviter.say(third, Introduce("ben", [])) == [Done()]
     assert inviter.say(first, Introduce("ben", [])) == []
     assert inviter.kept == [BEN]
+
+
+def test_the_end_is_told_when_the_joiner_has_read_the_last_word_or_never_will() -> None:
+    for leaves in (True, False):
+        inviter, ben = Inviter(), joiner()
+        session = inviter.open(BEN)
+        inviter.say(session, confirm_of(inviter, session, ben))
+        assert inviter.say(session, Introduce("ben", [])) == [Done()]
+        assert (inviter.emitted, inviter.ended, inviter.core.open_numbers) == ([], {}, [])
+        if leaves:
+            inviter.feed(PeerDown(session))
+        else:
+            inviter.wait(PARTING_S)
+            assert inviter.ended == {session: CloseCode.NORMAL}
+        assert inviter.emitted == [Ended(7, Reason.USED, BEN)]
+        assert inviter.say(session, Introduce("ben", [])) == []
 
 
 def test_a_contact_that_cannot_be_stored_leaves_the_invitation_open() -> None:

@@ -96,7 +96,7 @@ def test_something_else_is_called_so(line: bytes) -> None:
         server = await asyncio.start_server(called, "127.0.0.1", 0)
         async with server:
             with pytest.raises(PeerError, match="is not coterie"):
-                await who_is_at("127.0.0.1:%d" % server.sockets[0].getsockname()[1])
+                await who_is_at(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
 
     run(main())
 
@@ -114,7 +114,7 @@ def test_silence_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None
         server = await asyncio.start_server(called, "127.0.0.1", 0)
         async with server:
             with pytest.raises(TransportError, match="no answer"):
-                await who_is_at("127.0.0.1:%d" % server.sockets[0].getsockname()[1])
+                await who_is_at(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
             over.set()
         with pytest.raises(CoterieError):
             await who_is_at("192.0.2.1:1")  # no route in the namespace
@@ -126,7 +126,7 @@ def test_silence_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None
     "text", ["", "1.2.3.4", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "host:5", ":5", "1.2.3.4:²"]
 )
 def test_what_is_no_address_is_said(text: str) -> None:
-    with pytest.raises(UsageError, match="like 192.168.1.5:40123"):
+    with pytest.raises(UsageError, match=r"like 192\.168\.1\.5:40123"):
         split_address(text)
 
 

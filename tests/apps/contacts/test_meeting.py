@@ -139,7 +139,9 @@ def test_nobody_there_is_said(tmp_path: Path) -> None:
         street = Street()
         async with memory_node(network, tmp_path / "ben") as ben:
             for _ in range(2):
-                with pytest.raises(NotFound, match="nobody on this network invites under the number 7.*--at"):
+                with pytest.raises(
+                    NotFound, match=r"nobody on this network invites under the number 7.*--at"
+                ):
                     await ben.contacts.join("7-planet-velvet")
                 street.move_in(ben)
             async with memory_node(network, tmp_path / "anna") as anna, anna.contacts.invite() as invitation:
@@ -247,21 +249,20 @@ def test_of_many_at_once_one_comes_in(tmp_path: Path) -> None:
 
 def test_garbage_and_silence_leave_the_node_and_the_invitation_as_they_were(tmp_path: Path) -> None:
     async def main() -> None:
-        async with pair(tmp_path) as (anna, ben):
-            async with anna.contacts.invite() as invitation:
-                connection = await ben.endpoint.connect(anna.peer_id, anna.addresses)
-                silent = [await connection.open_stream(PROTOCOL) for _ in range(3)]
-                for garbage in (b"\xff" * 5000, b"\0\0\0\x02\x01\xc0", b"\0\0\0\x05\x01"):
-                    stream = await connection.open_stream(PROTOCOL)
-                    await stream.write(garbage)
-                    await stream.finish()
-                    with contextlib.suppress(PeerError):
-                        assert await stream.receive(5.0) is None
-                    await stream.reset()
-                await ben.contacts.join(invitation.invited.ticket)
-                await invitation.met()
-                for stream in silent:
-                    await stream.reset()
+        async with pair(tmp_path) as (anna, ben), anna.contacts.invite() as invitation:
+            connection = await ben.endpoint.connect(anna.peer_id, anna.addresses)
+            silent = [await connection.open_stream(PROTOCOL) for _ in range(3)]
+            for garbage in (b"\xff" * 5000, b"\0\0\0\x02\x01\xc0", b"\0\0\0\x05\x01"):
+                stream = await connection.open_stream(PROTOCOL)
+                await stream.write(garbage)
+                await stream.finish()
+                with contextlib.suppress(PeerError):
+                    assert await stream.receive(5.0) is None
+                await stream.reset()
+            await ben.contacts.join(invitation.invited.ticket)
+            await invitation.met()
+            for stream in silent:
+                await stream.reset()
 
     run(main())
 

@@ -1,7 +1,7 @@
 """The inviter's core: its invitations, and every attempt to join one of them.
 
-    invitation   open -> claimed -> used          session   opened -> knocked -> claiming -> keeping
-                      -> expired, withdrawn                 (each of them ends at any time, at latest after SESSION_S)
+    invitation   open -> claimed -> used; open -> expired, withdrawn
+    session      opened -> knocked -> claiming -> keeping -> parting; each ends at any time, at latest after SESSION_S
 
 Rules that keep a guesser outside: the joiner proves first, so that whoever has nothing to prove gets nothing to test
 guesses on; each wrong proof by code is one of TRIES_MAX; a burnt code, a wrong one and an invitation that never was
@@ -39,6 +39,7 @@ SESSIONS_MAX = 4  # attempts under way at once; guess: people join one by one
 SESSION_S = (
     10.0  # from the stream to the last message; guess: a handful of round trips and two seconds of a slow CPU
 )
+PARTING_S = 2.0  # for the joiner to take the last word before our node may go; guess: a slow round trip
 KNOCKS_PER_S = 2.0  # for all peers together, as ids cost nothing: 3 % of a core at 15 ms a knock (measured)
 KNOCKS_BURST = 10  # guess: a family at a table, with mistypes
 INVITATIONS_MAX = 8  # open at once; guess
@@ -118,7 +119,7 @@ class WrongTry:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Emitted once per invitation: used by `peer`, expired or withdrawn."""
+    """Emitted once per invitation: used by `peer` (who knows it already, or never will), expired or withdrawn."""
 
     number: int
     reason: Reason
@@ -130,6 +131,7 @@ class _Step(Enum):
     KNOCKED = auto()  # a Confirm
     CLAIMING = auto()  # an Introduce; the invitation is this session's
     KEEPING = auto()  # a Kept of the shell
+    PARTING = auto()  # the end of the stream: the joiner has read all
 
 
 @dataclass(slots=True)
@@ -139,6 +141,7 @@ class _Session:
     number: int = 0
     right: Right = Right.CODE
     proofs: Proofs | None = None
+    news: list[Any] = field(default_factory=list)  # told when it is over
 
 
 @dataclass(slots=True)
@@ -188,7 +191,9 @@ class InviteCore:
             case PeerDown(session) if session in self._sessions:
                 return self._forget(session, now)
             case TimerFired(("session", session)) if session in self._sessions:
-                return [*self._forget(session, now), End(session, CloseCode.TIMEOUT)]
+                is_parting = self._sessions[session].step is _Step.PARTING
+                code = CloseCode.NORMAL if is_parting else CloseCode.TIMEOUT
+                return [*self._forget(session, now), End(session, code)]
             case TimerFired(("until", int(number))) if number in self._invitations:
                 return self._time_over(number, now)
         return []
@@ -320,8 +325,12 @@ class InviteCore:
         session = self._sessions[key]
         if not is_stored:
             return [*self._forget(key, now), End(key, CloseCode.INTERNAL)]
-        ended = self._end_invitation(session.number, Reason.USED, now, session.peer)
-        return [*ended, Send(key, Done()), *self._forget(key, now), End(key)]
+        outputs = self._end_invitation(session.number, Reason.USED, now, session.peer)
+        session.news = [output for output in outputs if isinstance(output, Emit)]
+        session.step = _Step.PARTING
+        self._invitations[session.number].claimed_by = None
+        told_now = [output for output in outputs if not isinstance(output, Emit)]
+        return [*told_now, SetTimer(("session", key), now + PARTING_S), Send(key, Done())]
 
     def _forget(self, key: int, now: float) -> list[Any]:
         """A session is over; what it had claimed and not used is open again, while its time lasts."""
@@ -332,7 +341,7 @@ class InviteCore:
             invitation.claimed_by = None
             if now >= invitation.until:
                 outputs += self._end_invitation(session.number, Reason.EXPIRED, now)
-        return outputs
+        return outputs + session.news
 
 
 class JoinCore:
