@@ -23,6 +23,7 @@ from coterie.home import Config, Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint
 from coterie.net.interfaces import Transport
+from coterie.quantity import duration, say_bytes
 from coterie.wire import Protocol as WireProtocol
 
 if TYPE_CHECKING:
@@ -51,14 +52,20 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
         lines = [
             f"{self.name}  {self.short}",
             f"home         {self.home}",
-            f"running for  {self.uptime_s:.0f} s",
+            f"running for  {duration(self.uptime_s)}",
             f"addresses    {', '.join(self.addresses) or 'none (offline)'}",
             f"connections  {len(self.connections)}",
             *(f"  {line}" for line in self.connections),
         ]
         for app, facts in self.apps.items():
-            lines.append(f"{app:<12} " + ", ".join(f"{value} {key}" for key, value in facts.items()))
+            lines.append(f"{app:<12} " + ", ".join(_fact(key, value) for key, value in facts.items()))
         return "\n".join(lines)
+
+
+def _fact(key: str, value: Any) -> str:
+    """One figure of an app in words: "bytes sent" 1234567 is "1.2 MB sent"."""
+    is_size = key.startswith("bytes ") and isinstance(value, int)
+    return f"{say_bytes(value)} {key.removeprefix('bytes ')}" if is_size else f"{value} {key}"
 
 
 class Node:
@@ -151,8 +158,13 @@ class Node:
         )
 
     async def usage(self) -> Usage:
-        """What the content index and its database take on disk."""
-        return await asyncio.to_thread(self.store.usage)
+        """What the content index, its database and unfinished downloads take on disk."""
+        usage = await asyncio.to_thread(self.store.usage)
+        unfinished: dict[str, int] = {}
+        for service in self._services.values():
+            for partial in await asyncio.to_thread(getattr(service, "partials", list)):
+                unfinished[str(partial.path)] = partial.bytes
+        return msgspec.structs.replace(usage, unfinished=unfinished)
 
     async def collect_garbage(self) -> Collected:
         """Remove from the index whatever no share and no transfer needs."""

@@ -88,6 +88,7 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     asks: Mapping[str, tuple[Choice, ...]] = msgspec.field(default_factory=dict)
     needs: Needs = "network"
     interrupt_text: str = ""
+    empty_text: str = ""
 
 
 class _Declaration(msgspec.Struct, frozen=True):
@@ -98,6 +99,7 @@ class _Declaration(msgspec.Struct, frozen=True):
     needs: Needs
     interrupt_text: str
     returns: str
+    empty_text: str
 
 
 def command(
@@ -108,6 +110,7 @@ def command(
     needs: Needs = "network",
     interrupt_text: str = "",
     returns: str = "",
+    empty_text: str = "",
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -121,8 +124,11 @@ def command(
             "store" is needed; "running" commands say that no node is running.
         interrupt_text: said after Ctrl-C: what is kept and how to go on.
         returns: "module:name" of the result's type, where importing it would slow down the command line.
+        empty_text: said instead of an empty list.
     """
-    declaration = _Declaration(positional, path, stays, asks or {}, needs, interrupt_text, returns)
+    declaration = _Declaration(
+        positional, path, stays, asks or {}, needs, interrupt_text, returns, empty_text
+    )
 
     def mark(function: F) -> F:
         setattr(function, _MARK, declaration)
@@ -165,6 +171,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         asks=declared.asks,
         needs=declared.needs,
         interrupt_text=declared.interrupt_text,
+        empty_text=declared.empty_text,
     )
 
 

@@ -30,8 +30,10 @@ R = TypeVar("R", bound=Record)
 class Records(Generic[R]):
     """All records of one type in a folder, held in memory, in order of creation."""
 
-    def __init__(self, folder: Path, kind: type[R]) -> None:
+    def __init__(self, folder: Path, kind: type[R], noun: str) -> None:
+        """`noun` is what messages call a record; `coterie <noun>s` lists them."""
         self._folder = folder
+        self._noun = noun
         self._decoder: msgspec.json.Decoder[R] = msgspec.json.Decoder(kind)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = [self._load(path) for path in folder.glob("*.json")]
@@ -43,7 +45,7 @@ class Records(Generic[R]):
     def get(self, record_id: str) -> R:
         """The record `record_id`. Raises `NotFound`."""
         if record_id not in self._records:
-            raise NotFound(f"there is no '{record_id}' here; the list shows what there is")
+            raise NotFound(f"there is no {self._noun} '{record_id}'; `coterie {self._noun}s` lists them")
         return self._records[record_id]
 
     def new_id(self) -> str:
@@ -55,7 +57,6 @@ class Records(Generic[R]):
 
     def save(self, record: R) -> None:
         """Write `record` to disk, whole or not at all."""
-        self._records[record.id] = record
         path = self._path(record.id)
         beside = path.with_suffix(".new")
         try:
@@ -65,6 +66,7 @@ class Records(Generic[R]):
             beside.replace(path)
         except OSError as error:
             raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+        self._records[record.id] = record
 
     def remove(self, record_id: str) -> None:
         """Forget a record."""

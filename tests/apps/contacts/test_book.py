@@ -12,7 +12,7 @@ from tests.apps.contacts.play import ANNA, BEN, EVE
 
 
 def open_book(folder: Path) -> ContactBook:
-    return ContactBook(Records(folder / "contacts", ContactRecord))
+    return ContactBook(Records(folder / "contacts", ContactRecord, "contact"))
 
 
 def test_contacts_survive_a_restart(tmp_path: Path) -> None:
@@ -48,7 +48,9 @@ def test_the_same_name_gets_a_number(tmp_path: Path) -> None:
 def test_one_who_comes_again_keeps_its_name_and_brings_new_addresses(tmp_path: Path) -> None:
     book = open_book(tmp_path)
     book.add(ANNA, "anna", ["192.0.2.1:1"], b"", 1.0)
+    names = book.names
     book.rename("anna", "Sister")
+    assert names == {ANNA: "Sister"}
     again = book.add(ANNA, "anna", ["192.0.2.2:2"], b"new", 9.0)
     assert (again.name, again.addresses, again.record, again.added) == (
         "Sister",
@@ -57,6 +59,8 @@ def test_one_who_comes_again_keeps_its_name_and_brings_new_addresses(tmp_path: P
         1.0,
     )
     assert len(book) == 1
+    book.remove("sister")
+    assert names == {}
 
 
 def test_addresses_that_are_none_are_left_out(tmp_path: Path) -> None:

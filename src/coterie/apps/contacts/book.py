@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
@@ -43,6 +44,8 @@ class ContactBook:
     def __init__(self, records: Records[ContactRecord]) -> None:
         self._records = records
         self._contacts = {contact.peer: contact for contact in map(_contact, records)}
+        self._names = {contact.peer: contact.name for contact in self._contacts.values()}
+        self.names = MappingProxyType(self._names)  # a live view
 
     def __len__(self) -> int:
         return len(self._contacts)
@@ -114,7 +117,7 @@ class ContactBook:
         """Forget the contact that `find` finds."""
         contact = self.find(text)
         self._records.remove(str(contact.peer))
-        del self._contacts[contact.peer]
+        del self._contacts[contact.peer], self._names[contact.peer]
         return contact
 
     def _save(self, contact: Contact) -> Contact:
@@ -128,6 +131,7 @@ class ContactBook:
             )
         )
         self._contacts[contact.peer] = contact
+        self._names[contact.peer] = contact.name
         return contact
 
     def _free_name(self, name: str) -> str:

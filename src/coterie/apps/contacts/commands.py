@@ -51,7 +51,11 @@ async def join(contacts: "ContactsService", invitation: str, *, name: str = "", 
     return await contacts.join(invitation, name=name, at=at)
 
 
-@command(path="contacts", needs="store")
+@command(
+    path="contacts",
+    needs="store",
+    empty_text="Nobody yet: `coterie invite` here, `coterie join` on another computer.",
+)
 async def contacts_(contacts: "ContactsService") -> list[ContactLine]:
     """List the computers that this one knows, and that know it."""
     return contacts.lines()

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -88,7 +88,7 @@ class ContactsService:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._book = ContactBook(Records(context.home / "contacts", ContactRecord))
+        self._book = ContactBook(Records(context.home / "contacts", ContactRecord, "contact"))
         self._core = InviteCore(context.peer_id, os.urandom)
         self._driver: Driver | None = None
         self._sessions: dict[int, tuple[Stream, asyncio.Future[int]]] = {}
@@ -123,6 +123,10 @@ class ContactsService:
     def contacts(self) -> list[Contact]:
         """Every contact, oldest first."""
         return self._book.all()
+
+    def names(self) -> Mapping[PeerId, str]:
+        """The name that each contact has here: a live view, as fast as `is_contact`."""
+        return self._book.names
 
     def get(self, peer: PeerId) -> Contact | None:
         """The contact `peer`, if it is one."""
