@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from coterie.apps.app import App, Handler, Service
+from coterie.apps.app import App, Handler, Neighbours, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
@@ -27,6 +27,7 @@ from coterie.quantity import duration, say_bytes
 from coterie.wire import Protocol as WireProtocol
 
 if TYPE_CHECKING:
+    from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Node:
         self.peer_id = key.peer_id
         self.store = store
         self.endpoint: Endpoint | None = None
+        self.neighbours: Neighbours | None = None
         self.apps: Mapping[str, App] = {}
         self._layout = home
         self._services: dict[str, Service] = {}
@@ -120,6 +122,12 @@ class Node:
     def files(self) -> "FilesService":
         """Files and folders: share, get, transfers."""
         service: FilesService = self.service("files")
+        return service
+
+    @property
+    def contacts(self) -> "ContactsService":
+        """Who is known: invite, join, list."""
+        service: ContactsService = self.service("contacts")
         return service
 
     @property
@@ -227,6 +235,11 @@ class _AppContext:
         self.peer_id: PeerId = node.peer_id
         self.home: Path = node._layout.app(app.name)
         self.store: Store = node.store
+        self.name: str = node.config.name
+
+    @property
+    def neighbours(self) -> Neighbours | None:
+        return self._node.neighbours
 
     def addresses(self) -> list[str]:
         return self._node.addresses

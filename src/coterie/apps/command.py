@@ -37,7 +37,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     Fields:
         phase: what is being done, for people: "importing", "receiving".
-        done: bytes or files done so far, of `total` (None while it is not known).
+        done: bytes, files or seconds done so far, of `total` (None while it is not known).
         unit: what `done` and `total` count.
         rate: per second, recently; None when not known.
         eta_s: seconds to go; None when not known.
@@ -47,7 +47,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     phase: str
     done: int
     total: int | None = None
-    unit: Literal["bytes", "files"] = "bytes"
+    unit: Literal["bytes", "files", "seconds"] = "bytes"
     rate: float | None = None
     eta_s: float | None = None
     note: str = ""

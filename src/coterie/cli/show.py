@@ -164,8 +164,9 @@ class _ProgressLines:
 
 def progress_line(line: Mapping[str, Any]) -> str:
     """One event of progress in words: "receiving 40% 4.0 MB of 10.0 MB, 2.0 MB/s, 3 s left, a.bin"."""
-    said = amount if line.get("unit", "bytes") == "bytes" else lambda count: f"{count:g}"
-    files = "" if line.get("unit", "bytes") == "bytes" else " files"
+    unit = line.get("unit", "bytes")
+    said = {"bytes": amount, "seconds": duration}.get(unit) or (lambda count: f"{count:g}")
+    files = " files" if unit == "files" else ""
     done, total = line["done"], line.get("total")
     parts = [f"{line['phase']} {done / total:.0%} {said(done)} of {said(total)}{files}" if total else ""]
     parts[0] = parts[0] or f"{line['phase']} {said(done)}{files}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files.messages import PROTOCOL
-from coterie.apps.files.records import Records, ShareRecord, TransferRecord
+from coterie.apps.files.records import ShareRecord, TransferRecord
 from coterie.apps.files.results import (
     Problem,
     Received,
@@ -28,6 +28,7 @@ from coterie.apps.files.results import (
 )
 from coterie.apps.files.serve import Server
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
+from coterie.apps.records import Records
 from coterie.content import ImportProgress, import_path
 from coterie.content.names import name_fault
 from coterie.content.writer import Partial, partials, staging_path
