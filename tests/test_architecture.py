@@ -27,6 +27,7 @@ SHELLS = (
     "net/connection.py",
     "net/endpoint.py",
     "net/pool.py",
+    "net/relay.py",
     "net/router.py",
     "content/hashing.py",
     "content/importer*.py",

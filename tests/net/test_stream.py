@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -111,6 +112,22 @@ def test_garbage_ends_in_a_peer_error_or_not_at_all(garbage: list[bytes]) -> Non
     async def scene() -> None:
         with suppress(PeerError):
             await drain(scripted(*garbage))
+
+    asyncio.run(scene())
+
+
+def test_a_frame_that_comes_byte_by_byte_takes_no_more_memory_than_its_size() -> None:
+    frame = NOTES.bulk_header(2, 300_000) + bytes(300_000)
+
+    async def scene() -> None:
+        stream = scripted(*(frame[at : at + 1] for at in range(len(frame))))
+        tracemalloc.start()
+        received = await stream.receive()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert isinstance(received, Bulk)
+        assert len(received.data) == 300_000
+        assert peak < 2_000_000
 
     asyncio.run(scene())
 
