@@ -20,10 +20,11 @@ import blake3
 from coterie.errors import CoterieError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Connection, Endpoint, Guard
-from coterie.net.quic import QuicTransport
+from coterie.net.relay import RelayServer
 from coterie.net.stream import Stream
 from coterie.wire import Protocol
 from coterie.wire.frames import Bulk, Message
+from tests.lab.relayed import RelayedTransport
 
 PATH_POLL_S = 0.02
 PROGRESS_S = 0.2
@@ -60,7 +61,8 @@ def digest_of(size: int) -> str:
 class Peer:
     """The endpoint and what is said about it."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, transport: RelayedTransport) -> None:
+        self._transport = transport
         self._endpoint = endpoint
         self._since = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,6 +95,9 @@ class Peer:
                     self.say("connected", took_s=time.monotonic() - begun, **tag, **_path(connection))
                 case "fetch":
                     await self._fetch(command, begun)
+                case "external":
+                    await self._transport.external(command["address"])
+                    self.say("external", **tag)
                 case "addresses":
                     self.say("addresses", addresses=self._endpoint.addresses, **tag)
                 case "close":
@@ -166,13 +171,17 @@ def _path(connection: Connection) -> dict[str, Any]:
 
 async def run(settings: dict[str, Any]) -> None:
     """Be the peer of `settings` until standard input ends."""
-    transport = await QuicTransport.bind(key_of(settings["number"]), port=settings.get("port", 0))
+    if serves := settings.get("serves"):
+        await RelayServer(may_use=lambda peer: True, port=serves).start()
+    transport = await RelayedTransport.bind_with(
+        key_of(settings["number"]), settings.get("relays", ()), settings.get("port", 0)
+    )
     endpoint = Endpoint(transport, guard=Guard(lambda peer, name: True))
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with endpoint:
-        peer = Peer(endpoint)
+        peer = Peer(endpoint, transport)
         peer.say("ready", peer=str(endpoint.peer_id), addresses=endpoint.addresses)
         await peer.obey(lines)
 

@@ -26,9 +26,9 @@ class RemotePeer:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, host: Host, number: int, **settings: Any) -> None:
+    def __init__(self, host: Host, **settings: Any) -> None:
         self.host = host
-        self.number = number
+        self.number = number = next(self._numbers)
         self.peer_id = str(key_of(number).peer_id)
         self.events: list[Event] = []
         self._arrived: queue.SimpleQueue[Event | None] = queue.SimpleQueue()

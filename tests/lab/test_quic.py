@@ -14,8 +14,8 @@ SIZE = 2_000_000
 def meet(one: str, other: str) -> tuple[RemotePeer, RemotePeer, list[int]]:
     """Two homes; both reach a public peer, are told how it sees the other, and dial each other at once."""
     with Lab() as lab:
-        public = RemotePeer(lab.public("meeting point"), 1)
-        peers = [RemotePeer(lab.home(one, "anna"), 2), RemotePeer(lab.home(other, "bela"), 3)]
+        public = RemotePeer(lab.public("meeting point"))
+        peers = [RemotePeer(lab.home(one, "anna")), RemotePeer(lab.home(other, "bela"))]
         for peer in peers:
             peer.tell("connect", peer=public.peer_id, addresses=public.addresses)
         seen = [public.seen_at(peer, 10) for peer in peers]
