@@ -40,6 +40,7 @@ class Host:
         self.namespace = Namespace(name)
         self.ip = ""
         self.cable: Cable | None = None
+        self.router: Router | None = None
         self._gateway: str | None = None
         self._prefix = 24
         self._faults = itertools.count(1)
@@ -172,7 +173,9 @@ class Router(Host):
 
     def host(self, name: str) -> Host:
         """A computer of this home."""
-        return self.lab.plugged(name, self.lan)
+        host = self.lab.plugged(name, self.lan)
+        host.router = self
+        return host
 
 
 class Lab:

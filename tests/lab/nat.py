@@ -55,18 +55,18 @@ table ip nat {{
 _OWNERS = f"""
 table ip owners {{
   map of_port {{
-    typeof udp dport : ip daddr
+    typeof udp dport : ip daddr . udp dport
     size 65535
     flags dynamic,timeout
     timeout {MAPPING_S}s
   }}
   chain remember {{
-    type filter hook forward priority mangle;
-    oifname "wan" update @of_port {{ udp sport : ip saddr }}
+    type filter hook postrouting priority srcnat + 1;
+    oifname "wan" ct direction original update @of_port {{ udp sport : ct original ip saddr . ct original proto-src }}
   }}
   chain deliver {{
     type nat hook prerouting priority dstnat;
-    iifname "wan" dnat to udp dport map @of_port
+    iifname "wan" dnat ip to udp dport map @of_port
   }}
 }}
 """
@@ -74,7 +74,7 @@ table ip owners {{
 _SOURCES = {
     EASY: 'oifname "wan" masquerade',
     PORT_RESTRICTED: (
-        f'oifname "wan" meta l4proto udp masquerade to :jhash udp sport mod {PORTS} offset {PORTS_FROM}\n'
+        f'oifname "wan" meta l4proto udp masquerade to :jhash ip saddr . udp sport mod {PORTS} offset {PORTS_FROM}\n'
         '    oifname "wan" masquerade'
     ),
     SYMMETRIC: 'oifname "wan" masquerade fully-random',

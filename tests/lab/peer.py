@@ -104,6 +104,8 @@ class Peer:
                     for connection in self._endpoint.connections:
                         if str(connection.peer) == command["peer"]:
                             connection.close()
+                            await connection.closed()
+                    self.say("closed", **tag)
         except (CoterieError, TimeoutError) as error:
             self.say(
                 "failed", error=f"{type(error).__name__}: {error}", took_s=time.monotonic() - begun, **tag
@@ -121,7 +123,8 @@ class Peer:
                     hasher.update(frame.data)
                     got += len(frame.data)
                 now = time.monotonic()
-                if said == begun:
+                if got and said == begun:
+                    said = now
                     self.say("first_byte", took_s=now - begun, **tag, **_path(connection))
                 if now - said > PROGRESS_S:
                     said = now
