@@ -28,6 +28,7 @@ SHELLS = (
     "net/endpoint.py",
     "net/pool.py",
     "net/relay.py",
+    "net/relay_probe.py",
     "net/router.py",
     "content/hashing.py",
     "content/importer*.py",

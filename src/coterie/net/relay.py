@@ -44,7 +44,6 @@ class RelayServer:
     Args:
         may_use: whether a peer may use this relay; strangers get what it says of them, so: nothing.
         port: of TCP; 0 takes any that is free.
-        clock: seconds, the loop's own when None.
     """
 
     def __init__(
@@ -64,6 +63,7 @@ class RelayServer:
         self._links: dict[_Link, None] = {}
         self._unsent: dict[_Link, None] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def port(self) -> int:
@@ -89,7 +89,7 @@ class RelayServer:
         """
         if self._server is not None:
             raise UsageError("this relay was started already")
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         self._core = RelayCore(
             may_use=self._may_use,
             backlog=lambda link: cast(_Link, link).backlog,
@@ -150,17 +150,20 @@ class RelayServer:
 
     def feed(self, event: Any) -> None:
         """Let the core handle `event` and do what it asks; `flush` sends it."""
-        assert self._core is not None
-        for output in self._core.handle(event, asyncio.get_running_loop().time()):
+        if self._core is None or self._loop is None:
+            return
+        for output in self._core.handle(event, self._loop.time()):
             match output:
-                case Send(link, message):
+                case Send(peer, message):
+                    link = cast(_Link, peer)
                     link.send(wire.encode(message))
                     self._unsent[link] = None
-                case core.Drop(link, reason):
+                case core.Drop(peer, reason):
+                    link = cast(_Link, peer)
                     _log.debug("relay: link of %s ended: %s", link.remote, reason)
                     link.drop()
-                case core.Pause(link, for_s):
-                    link.pause(for_s)
+                case core.Pause(peer, for_s):
+                    cast(_Link, peer).pause(for_s)
 
     def flush(self) -> None:
         """Hand to the sockets what was sent since the last time: many datagrams in one write."""
@@ -336,7 +339,7 @@ class _Link(asyncio.Protocol):
                 return
             data, self._parts = self._parts, b""
         try:
-            message = wire.decode_at_relay(data)
+            message = wire.decode_at_relay(cast(bytes, data))
         except PeerError as error:
             self._malformed(str(error))
             return

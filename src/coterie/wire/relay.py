@@ -141,7 +141,7 @@ ToRelay = Authentication | Outbound | Ping | Pong
 ToClient = Challenge | Confirmed | Denied | Inbound | PeerGone | Ping | Pong | Restarting | Status
 
 
-def encode(frame: ToRelay | ToClient) -> bytes:
+def encode(frame: ToRelay | ToClient) -> bytes:  # noqa: PLR0911  (a table)
     """The bytes of `frame`. Raises `LimitExceeded` when its contents are over `CONTENTS_BYTES_MAX`."""
     match frame:
         case Outbound():
@@ -193,7 +193,7 @@ def decode_at_relay(data: bytes | bytearray) -> ToRelay | None:
     return None
 
 
-def decode_at_client(data: bytes | bytearray) -> ToClient | None:
+def decode_at_client(data: bytes | bytearray) -> ToClient | None:  # noqa: PLR0911  (a table)
     """A frame that a relay sent; None for a type that is unknown.
 
     Contents are a view of `data`. Raises `PeerError` when it is malformed, or only a client may send it.
