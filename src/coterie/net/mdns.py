@@ -21,7 +21,8 @@ from coterie.wire.record import PeerRecord, RecordRefused, split_address
 
 SERVICE_TYPE = "_coterie._udp.local."
 INTERFACES_EVERY_S = 5.0  # guess: a cable that was plugged in is noticed before its owner wonders
-RETRY_S = 60.0  # guess: where multicast DNS could not start at all
+RETRY_FIRST_S = 2.0  # guess: where multicast DNS could not start, as before a network is up; doubles up to
+RETRY_MAX_S = 60.0  # one attempt a minute
 RESOLVE_S = 2.0  # measured: answers take 0.1 s; a responder holds back what it said within the last second
 QUERY_EVERY_S = 0.9  # so that one packet may be lost
 CLOSE_S = 1.0  # measured: the goodbye takes 0.25 s
@@ -59,6 +60,7 @@ class MdnsResolver:
         self._zeroconf: Any = None
         self._browser: Any = None
         self._service: Any = None
+        self._repeats: asyncio.Future[Any] | None = None
         self._seen: OrderedDict[PeerId, bytes] = OrderedDict()
         self._waiting: dict[PeerId, list[asyncio.Queue[bytes]]] = {}
         self._rate = TokenBucket(RECORDS_PER_S, RECORDS_BURST, 0.0)
@@ -114,18 +116,20 @@ class MdnsResolver:
     # ---- running
 
     async def _run(self) -> None:
+        wait_s = RETRY_FIRST_S
         while True:
             try:
                 await self._begin()
-                self.problem = ""
+                self.problem, wait_s = "", RETRY_FIRST_S
                 await self._follow()
             except OSError as error:
                 self.problem = f"multicast DNS does not work here: {error.strerror or error}"
             except RuntimeError as error:  # the library's word for "no usable interface"
                 self.problem = f"multicast DNS does not work here: {error}"
-            _log.info("%s; trying again in %g s", self.problem, RETRY_S)
+            _log.info("%s; trying again in %g s", self.problem, wait_s)
             await self._end()
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, RETRY_MAX_S)
 
     async def _begin(self) -> None:
         """Open the sockets and browse."""
@@ -170,11 +174,12 @@ class MdnsResolver:
         info = self._describe(self._record)
         if self._service is None:
             # A peer id is nobody else's name: no probing, which would take a second.
-            repeats = await self._zeroconf.async_register_service(info, cooperating_responders=True)
+            announcing = self._zeroconf.async_register_service(info, cooperating_responders=True)
         else:
-            repeats = await self._zeroconf.async_update_service(info)
+            announcing = self._zeroconf.async_update_service(info)
+        await self._stop_repeating()
         self._service = info
-        repeats.add_done_callback(_retrieve)
+        self._repeats = await announcing
 
     def _describe(self, record: bytes) -> Any:
         """The service instance that carries `record`; its host name and addresses are for other tools."""
@@ -194,12 +199,20 @@ class MdnsResolver:
     async def _end(self) -> None:
         zeroconf, self._zeroconf = self._zeroconf, None
         browser, self._browser = self._browser, None
+        await self._stop_repeating()
         with suppress(TimeoutError, OSError):  # then the sockets go with the process
             async with asyncio.timeout(CLOSE_S):
                 if browser is not None:
                     await browser.async_cancel()
                 if zeroconf is not None:
                     await zeroconf.async_close()
+
+    async def _stop_repeating(self) -> None:
+        """The library says everything three times; what is out of date need not be said again."""
+        repeats, self._repeats = self._repeats, None
+        if repeats is not None:
+            repeats.cancel()
+            await asyncio.gather(repeats, return_exceptions=True)
 
     # ---- hearing
 
@@ -293,9 +306,3 @@ def _announced(record: bytes) -> tuple[list[str], int]:
         return [], 0
     split = [split_address(address) for address in mine.direct]
     return [str(ip) for ip, _ in split], split[0][1] if split else 0
-
-
-def _retrieve(repeats: "asyncio.Future[Any]") -> None:
-    """The repeated announcement may fail when an interface goes; the next round announces again."""
-    if not repeats.cancelled():
-        repeats.exception()
