@@ -30,6 +30,10 @@ SHELLS = (
     "net/relay.py",
     "net/relay_probe.py",
     "net/router.py",
+    "net/book_file.py",
+    "net/exchange.py",
+    "net/mdns.py",
+    "net/seek.py",
     "content/hashing.py",
     "content/importer*.py",
     "content/place.py",
@@ -41,6 +45,7 @@ SHELLS = (
     "driver.py",
     "home.py",
     "node.py",
+    "reach.py",
     "control/*.py",
     "cli/*.py",
     "sim/*.py",
@@ -59,7 +64,7 @@ IMPURE_MODULES = frozenset([
     "asyncio", "concurrent", "ctypes", "fcntl", "glob", "http", "io", "mmap", "multiprocessing", "os",
     "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "socketserver",
     "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib", "uuid", "iroh",
-    "uvicorn", "starlette", "click", "rich", "platformdirs",
+    "uvicorn", "starlette", "click", "rich", "platformdirs", "zeroconf",
 ])
 # fmt: on
 PURE_PARTS = {

@@ -23,6 +23,8 @@ from coterie.home import Config, Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint
 from coterie.net.interfaces import Transport
+from coterie.net.resolver import Resolver
+from coterie.reach import PeerLine, Reach, ReachLevel
 from coterie.wire import Protocol as WireProtocol
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     short: str
     name: str
     home: str
+    reach: str
     addresses: list[str]
     connections: list[str]
     apps: dict[str, dict[str, Any]]
@@ -51,6 +54,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.name}  {self.short}",
             f"home         {self.home}",
             f"running for  {self.uptime_s:.0f} s",
+            f"reach        {self.reach}",
             f"addresses    {', '.join(self.addresses) or 'none (offline)'}",
             f"connections  {len(self.connections)}",
             *(f"  {line}" for line in self.connections),
@@ -69,6 +73,7 @@ class Node:
         self.peer_id = key.peer_id
         self.store = store
         self.endpoint: Endpoint | None = None
+        self.reach: Reach | None = None
         self.apps: Mapping[str, App] = {}
         self._layout = home
         self._services: dict[str, Service] = {}
@@ -120,6 +125,21 @@ class Node:
         """Where peers may dial this node, "ip:port"; empty while offline."""
         return self.endpoint.addresses if self.endpoint else []
 
+    async def connect(self, peer: PeerId, hints: Sequence[str] = ()) -> Connection:
+        """The connection to `peer`, wherever it is: known addresses, `hints` and what resolvers find, at once.
+
+        Raises:
+            TransportError: it was not reached; the text says what was tried.
+            PeerError: it refuses.
+        """
+        if self.reach is None:
+            raise TransportError("this node is offline")
+        return await self.reach.connect(peer, hints)
+
+    def peers(self) -> list[PeerLine]:
+        """Everybody known of: connected first, then who was heard of last."""
+        return self.reach.peers() if self.reach else []
+
     def service(self, app: str) -> Any:
         """The running service of `app`."""
         if app not in self._services:
@@ -136,6 +156,7 @@ class Node:
             short=self.peer_id.short,
             name=self.config.name,
             home=str(self.home),
+            reach=self.reach.describe() if self.reach else f"{self.config.reach} (offline)",
             addresses=self.addresses,
             connections=[f"{c.peer.short} {c.path.kind} {c.path.remote}" for c in connections],
             apps={name: dict(getattr(s, "status", dict)()) for name, s in self._services.items()},
@@ -151,12 +172,32 @@ class Node:
         return await asyncio.to_thread(self.store.collect_garbage)
 
     async def _connect_network(self, key: SecretKey, transport: Transport | None) -> None:
+        resolvers: list[Resolver] = []
         if transport is None:
             transport = await self._bind_quic(key)
+            resolvers = self._resolvers()
         elif transport.peer_id != key.peer_id:
             raise UsageError("the transport was bound with another key than the home's")
         self.endpoint = Endpoint(transport)
+        self.reach = Reach(
+            self.endpoint,
+            transport,
+            key,
+            level=ReachLevel(self.config.reach),
+            name=self.config.name,
+            book_path=self._layout.address_book,
+            resolvers=resolvers,
+        )
+        await self.reach.start()
         self.endpoint.start()
+
+    def _resolvers(self) -> list[Resolver]:
+        """What the level and the settings allow."""
+        if not self.config.discovery:
+            return []
+        from coterie.net.mdns import MdnsResolver
+
+        return [MdnsResolver(self.peer_id, bind_ip=self.config.bind)]
 
     async def _bind_quic(self, key: SecretKey) -> Transport:
         """Bind the configured port, else the one used last (tickets name it), else any."""
@@ -187,8 +228,11 @@ class Node:
             await service.start()
 
     async def _close(self) -> None:
+        withdrawal = asyncio.ensure_future(self.reach.close()) if self.reach else None
         for service in reversed(self._services.values()):
             await service.close()
+        if withdrawal is not None:
+            await withdrawal
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -224,9 +268,7 @@ class _AppContext:
             self._node.endpoint.register(protocol, handler, strangers=strangers)
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
-        if self._node.endpoint is None:
-            raise TransportError("this node is offline")
-        return await self._node.endpoint.connect(peer, addresses)
+        return await self._node.connect(peer, addresses)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._node._start(work, f"{self._app.name}: {name}")

@@ -30,17 +30,24 @@ class Setting(msgspec.Struct, frozen=True):
     """One line of config.toml."""
 
     key: str
-    value: str | int
+    value: str | int | bool
 
     def text(self) -> str:
         """As it stands in the file."""
-        return f"{self.key} = {self.value}"
+        value = str(self.value).lower() if isinstance(self.value, bool) else self.value
+        return f"{self.key} = {value}"
 
 
 @command(needs="running", returns="coterie.node:NodeStatus")
 async def status(node: "Node") -> Any:
     """Show how the running node is."""
     return await _settled(node.status())
+
+
+@command(needs="running", returns="coterie.reach:PeerLine")
+async def peers(node: "Node") -> Any:
+    """Show who is there: connected peers, those on the local network, and others known."""
+    return await _settled(node.peers())
 
 
 @command(needs="store")

@@ -1,6 +1,7 @@
-"""HOW: bytes in, typed values out. Frames, protocols and their versions, tickets."""
+"""HOW: bytes in, typed values out. Frames, protocols and their versions, tickets, peer records."""
 
 from coterie.wire.frames import FRAME_BYTES_MAX, Bulk, FrameDecoder, Protocol
+from coterie.wire.record import PeerRecord
 from coterie.wire.ticket import Ticket
 
-__all__ = ["FRAME_BYTES_MAX", "Bulk", "FrameDecoder", "Protocol", "Ticket"]
+__all__ = ["FRAME_BYTES_MAX", "Bulk", "FrameDecoder", "PeerRecord", "Protocol", "Ticket"]
