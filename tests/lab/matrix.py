@@ -62,16 +62,16 @@ class Meeting:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         host = lab.public("relay")
-        self.relay_url = f"http://{host.ip}:{RELAY_PORT}/"
+        self.relay_url = f"http://{host.ip}:{RELAY_PORT}"
         self.relay = RemotePeer(host, serves=RELAY_PORT, relays=[self.relay_url])
 
     def join(self, kind: str, name: str) -> RemotePeer:
-        """A peer in a home of `kind`, connected to the relay's peer and told how that one sees it."""
+        """A peer in a home of `kind`, connected to the relay's peer, which tells it how it is seen."""
         peer = RemotePeer(self.lab.home(kind, name), relays=[self.relay_url])
         known = [*self.relay.addresses, self.relay_url]
         peer.wait("connected", 10, id=peer.tell("connect", peer=self.relay.peer_id, addresses=known))
-        if kind != nat.UDP_BLOCKED:
-            peer.wait("external", 5, id=peer.tell("external", address=self.relay.seen_at(peer, 5)))
+        if kind not in {nat.OPEN, nat.UDP_BLOCKED}:
+            peer.wait("observed", 10)
         return peer
 
     def measure(self, one: str, other: str) -> Row:

@@ -1,18 +1,24 @@
 """A coterie endpoint as a program: takes commands as JSON lines, prints events as JSON lines.
 
-    python -m tests.lab.peer '{"number": 3}'
+    python -m tests.lab.peer '{"number": 3, "relays": ["http://198.51.100.2:8080"], "mdns": true}'
 
-Commands: {"do": "connect", "peer": ..., "addresses": [...]}, {"do": "fetch", "peer": ..., "bytes": ...},
-{"do": "addresses"}, {"do": "close", "peer": ...}. It ends when its input ends.
-Events: "ready" with the peer's id and addresses; "up" and "down" for connections, with the address the other side is
-seen at; "path" whenever a connection's path changes; "connected"; "first_byte", "progress" and "fetched" for a
-fetch; "failed". Every event has `s`: seconds since the program began, and those of a command its `id`.
+Settings: `number` (which key), `port`, `relays` (URLs to be reachable through), `serves` (the TCP port of a relay of
+its own), `mdns` (whether to be found on the local network). Commands, with "peer" each: {"do": "connect",
+"addresses": [...]}, {"do": "fetch", "addresses": [...], "bytes": ...}, {"do": "close"}. It ends when its input ends.
+
+Events: "ready" with the peer's id and addresses; "up" and "down" for connections; "path" whenever a connection's path
+changes; "observed" when it believes other addresses of itself; "found" for peers on the local network; "connected",
+"closed"; "first_byte", "progress" and "fetched" for a fetch; "failed". Every event has `s`, seconds since the program
+began, and those of a command have its `id`.
 """
 
 import asyncio
 import json
 import sys
+import tempfile
 import time
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import blake3
@@ -20,11 +26,13 @@ import blake3
 from coterie.errors import CoterieError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Connection, Endpoint, Guard
+from coterie.net.mdns import MdnsResolver
+from coterie.net.quic import QuicTransport
 from coterie.net.relay import RelayServer
 from coterie.net.stream import Stream
+from coterie.reach import Reach, ReachLevel
 from coterie.wire import Protocol
 from coterie.wire.frames import Bulk, Message
-from tests.lab.relayed import RelayedTransport
 
 PATH_POLL_S = 0.02
 PROGRESS_S = 0.2
@@ -61,9 +69,9 @@ def digest_of(size: int) -> str:
 class Peer:
     """The endpoint and what is said about it."""
 
-    def __init__(self, endpoint: Endpoint, transport: RelayedTransport) -> None:
-        self._transport = transport
+    def __init__(self, endpoint: Endpoint, reach: Reach) -> None:
         self._endpoint = endpoint
+        self._reach = reach
         self._since = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         endpoint.register(BYTES, self._serve)
@@ -91,15 +99,10 @@ class Peer:
             match command.pop("do"):
                 case "connect":
                     peer = PeerId.parse(command["peer"])
-                    connection = await self._endpoint.connect(peer, command.get("addresses", ()))
+                    connection = await self._reach.connect(peer, command.get("addresses", ()))
                     self.say("connected", took_s=time.monotonic() - begun, **tag, **_path(connection))
                 case "fetch":
                     await self._fetch(command, begun)
-                case "external":
-                    await self._transport.external(command["address"])
-                    self.say("external", **tag)
-                case "addresses":
-                    self.say("addresses", addresses=self._endpoint.addresses, **tag)
                 case "close":
                     for connection in self._endpoint.connections:
                         if str(connection.peer) == command["peer"]:
@@ -113,7 +116,7 @@ class Peer:
 
     async def _fetch(self, command: dict[str, Any], begun: float) -> None:
         peer, size, tag = PeerId.parse(command["peer"]), int(command["bytes"]), {"id": command.get("id")}
-        connection = await self._endpoint.connect(peer, command.get("addresses", ()))
+        connection = await self._reach.connect(peer, command.get("addresses", ()))
         hasher, got, said = blake3.blake3(), 0, begun
         async with await connection.open_stream(BYTES) as stream:
             await stream.send(Ask(size))
@@ -155,6 +158,20 @@ class Peer:
             last = now
             await asyncio.sleep(PATH_POLL_S)
 
+    async def look_around(self, neighbours: MdnsResolver | None) -> None:
+        """Say so when we believe other addresses of ourselves, and when somebody appears on the local network."""
+        observed: list[str] = []
+        found: set[PeerId] = set()
+        while True:
+            if list(self._reach.observed.believed) != observed:
+                observed = list(self._reach.observed.believed)
+                self.say("observed", addresses=observed)
+            for peer in neighbours.seen if neighbours else ():
+                if peer not in found:
+                    found.add(peer)
+                    self.say("found", peer=str(peer))
+            await asyncio.sleep(PATH_POLL_S)
+
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -174,19 +191,34 @@ def _path(connection: Connection) -> dict[str, Any]:
 
 async def run(settings: dict[str, Any]) -> None:
     """Be the peer of `settings` until standard input ends."""
-    if serves := settings.get("serves"):
-        await RelayServer(may_use=lambda peer: True, port=serves).start()
-    transport = await RelayedTransport.bind_with(
-        key_of(settings["number"]), settings.get("relays", ()), settings.get("port", 0)
-    )
-    endpoint = Endpoint(transport, guard=Guard(lambda peer, name: True))
+    key = key_of(settings["number"])
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    async with endpoint:
-        peer = Peer(endpoint, transport)
+    async with AsyncExitStack() as stack:
+        if port := settings.get("serves"):
+            await stack.enter_async_context(RelayServer(may_use=lambda peer: True, port=port))
+        transport = await QuicTransport.bind(key, settings.get("port", 0), relays=settings.get("relays", ()))
+        endpoint = Endpoint(transport, guard=Guard(lambda peer, name: True))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="coterie-lab-"))
+        neighbours = MdnsResolver(key.peer_id) if settings.get("mdns") else None
+        reach = Reach(
+            endpoint,
+            transport,
+            key,
+            level=ReachLevel.CIRCLE,
+            name=f"peer {settings['number']}",
+            book_path=Path(folder) / "addresses",
+            resolvers=[neighbours] if neighbours else [],
+        )
+        peer = Peer(endpoint, reach)
+        await reach.start()
+        stack.push_async_callback(reach.close)
+        await stack.enter_async_context(endpoint)
         peer.say("ready", peer=str(endpoint.peer_id), addresses=endpoint.addresses)
+        looking = loop.create_task(peer.look_around(neighbours))
         await peer.obey(lines)
+        looking.cancel()
 
 
 if __name__ == "__main__":
