@@ -134,7 +134,7 @@ class Home:
             from platformdirs import user_data_dir
 
             chosen = user_data_dir("coterie", appauthor=False)
-        return cls(Path(chosen).expanduser().absolute())
+        return cls(Path(os.path.abspath(Path(chosen).expanduser())))
 
     @property
     def key(self) -> Path:
