@@ -41,6 +41,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         name: what people call this computer.
         reach: how far this node looks for peers and lets itself be found: "local", "circle" or "internet".
         discovery: whether it announces itself on the local network and listens there.
+        relay: whom this node relays for: "contacts" while it has an address of the internet, "always" contacts
+            (where its port is forwarded), "off" for nobody. Strangers never.
+        relay_port: TCP port of its relay; 0 takes the number of the UDP port when that is free.
     """
 
     port: int = 0
@@ -49,11 +52,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     name: str = msgspec.field(default_factory=platform_name)
     reach: Literal["local", "circle", "internet"] = "circle"
     discovery: bool = True
+    relay: Literal["contacts", "always", "off"] = "contacts"
+    relay_port: int = 0
 
     def __post_init__(self) -> None:
         import socket
 
-        for key in ("port", "api_port"):
+        for key in ("port", "api_port", "relay_port"):
             if not 0 <= getattr(self, key) <= 65535:
                 raise ValueError(f"{key} must be 0 to 65535")
         try:

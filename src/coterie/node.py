@@ -31,6 +31,7 @@ from coterie.wire import Protocol as WireProtocol
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
+    from coterie.relays import PeerRelays, RelayStatus
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     reach: str
     addresses: list[str]
     connections: list[str]
+    home_relays: list[str]
+    relay: str
     apps: dict[str, dict[str, Any]]
     uptime_s: float
 
@@ -60,6 +63,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             f"addresses    {', '.join(self.addresses) or 'none (offline)'}",
             f"connections  {len(self.connections)}",
             *(f"  {line}" for line in self.connections),
+            f"home relays  {', '.join(self.home_relays) or 'none'}",
+            f"own relay    {self.relay}",
         ]
         for app, facts in self.apps.items():
             lines.append(f"{app:<12} " + ", ".join(_fact(key, value) for key, value in facts.items()))
@@ -82,8 +87,11 @@ class Node:
         self.store = store
         self.endpoint: Endpoint | None = None
         self.reach: Reach | None = None
+        self.relays: PeerRelays | None = None
+        self.neighbours: Neighbours | None = None
         self.apps: Mapping[str, App] = {}
         self._layout = home
+        self._transport: Transport | None = None
         self._services: dict[str, Service] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._since = time.monotonic()
@@ -148,7 +156,7 @@ class Node:
         """
         if self.reach is None:
             raise TransportError("this node is offline")
-        return await self.reach.connect(peer, hints)
+        return await self.reach.connect(peer, [*hints, *self._addresses_of_contact(peer)])
 
     def peers(self) -> list[PeerLine]:
         """Everybody known of: connected first, then who was heard of last."""
@@ -165,6 +173,7 @@ class Node:
     def status(self) -> NodeStatus:
         """A picture of the node now."""
         connections = self.endpoint.connections if self.endpoint else []
+        relays = self.relay_status()
         return NodeStatus(
             peer_id=str(self.peer_id),
             short=self.peer_id.short,
@@ -173,9 +182,15 @@ class Node:
             reach=self.reach.describe() if self.reach else f"{self.config.reach} (offline)",
             addresses=self.addresses,
             connections=[f"{c.peer.short} {c.path.kind} {c.path.remote}" for c in connections],
+            home_relays=[relay.text() for relay in relays.homes] if relays else [],
+            relay=relays.serving_text() if relays else "no",
             apps={name: dict(getattr(s, "status", dict)()) for name, s in self._services.items()},
             uptime_s=round(time.monotonic() - self._since, 1),
         )
+
+    def relay_status(self) -> "RelayStatus | None":
+        """Home relays and our own; None while offline."""
+        return self.relays.status() if self.relays else None
 
     async def usage(self) -> Usage:
         """What the content index, its database and unfinished downloads take on disk."""
@@ -197,7 +212,7 @@ class Node:
             resolvers = self._resolvers()
         elif transport.peer_id != key.peer_id:
             raise UsageError("the transport was bound with another key than the home's")
-        self.endpoint = Endpoint(transport)
+        self.endpoint, self._transport = Endpoint(transport), transport
         self.reach = Reach(
             self.endpoint,
             transport,
@@ -245,8 +260,42 @@ class Node:
             self._services[app.name] = app.create(_AppContext(self, app))
         for service in self._services.values():
             await service.start()
+        await self._start_relays()
+
+    async def _start_relays(self) -> None:
+        """What contacts are good for in reaching others: kept in the book, asked, trusted with relays."""
+        if (
+            self.reach is None
+            or self.endpoint is None
+            or self._transport is None
+            or "contacts" not in self.apps
+        ):
+            return
+        from coterie.relays import PeerRelays
+
+        self.reach.set_contacts(self.contacts.names)
+        for contact in self.contacts.contacts():
+            if contact.record:
+                self.reach.learn(contact.record, "contact")
+        self.relays = PeerRelays(
+            self.reach,
+            self.endpoint,
+            self._transport,
+            serving=self.config.relay,
+            port=self.config.relay_port,
+            bind_ip=self.config.bind,
+            contacts=self.contacts.names,
+        )
+        await self.relays.start()
+
+    def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
+        """Where a contact was when the two met."""
+        contact = self.contacts.get(peer) if "contacts" in self._services else None
+        return contact.addresses if contact is not None else ()
 
     async def _close(self) -> None:
+        if self.relays is not None:
+            await self.relays.close()
         withdrawal = asyncio.ensure_future(self.reach.close()) if self.reach else None
         for service in reversed(self._services.values()):
             await service.close()

@@ -162,6 +162,11 @@ class Reach:
 
     # ---- asking
 
+    @property
+    def now(self) -> float:
+        """Unix seconds: the time that records and the book go by."""
+        return self._clock()
+
     async def connect(self, peer: PeerId, hints: Sequence[str] = ()) -> Connection:
         """The connection to `peer`: where it was reached before, its record's addresses and `hints` at once,
         while the resolvers look for more.
@@ -176,6 +181,14 @@ class Reach:
             self._endpoint, self.book, resolvers=self.resolvers, found=self._found_by, clock=self._clock
         )
         return await seek.run(peer, hints)
+
+    async def keep(self, connection: Connection) -> None:
+        """Use `connection`, so that it does not count as idle. Costs about 300 bytes.
+
+        Raises:
+            PeerError, TransportError: the other side does not answer as it should.
+        """
+        await self._exchange.ask(connection, connection.peer)
 
     def peers(self) -> list[PeerLine]:
         """Everybody known: connected first, then who was heard of last."""
