@@ -1,4 +1,4 @@
-"""QUIC between authenticated peers, through the `iroh` wheel; the one module that knows it, and its errors.
+"""QUIC between authenticated peers, through the `iroh` wheel; this and `quic_connection` alone know it.
 
 What the wheel (1.2.0) does that its signatures do not say, all measured:
 
