@@ -29,6 +29,7 @@ SHELLS = (
     "net/pool.py",
     "net/router.py",
     "net/book_file.py",
+    "net/circle.py",
     "net/exchange.py",
     "net/mdns.py",
     "net/seek.py",

@@ -29,6 +29,7 @@ from coterie.wire import Protocol as WireProtocol
 
 if TYPE_CHECKING:
     from coterie.apps.files.service import FilesService
+    from coterie.net.mdns import MdnsResolver
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Node:
         self.store = store
         self.endpoint: Endpoint | None = None
         self.reach: Reach | None = None
+        self.neighbours: MdnsResolver | None = None
         self.apps: Mapping[str, App] = {}
         self._layout = home
         self._services: dict[str, Service] = {}
@@ -197,7 +199,8 @@ class Node:
             return []
         from coterie.net.mdns import MdnsResolver
 
-        return [MdnsResolver(self.peer_id, bind_ip=self.config.bind)]
+        self.neighbours = MdnsResolver(self.peer_id, bind_ip=self.config.bind)
+        return [self.neighbours]
 
     async def _bind_quic(self, key: SecretKey) -> Transport:
         """Bind the configured port, else the one used last (tickets name it), else any."""
