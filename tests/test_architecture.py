@@ -32,6 +32,7 @@ SHELLS = (
     "net/relay_probe.py",
     "net/router.py",
     "net/book_file.py",
+    "net/circle.py",
     "net/exchange.py",
     "net/mdns.py",
     "net/seek.py",

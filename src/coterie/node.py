@@ -31,6 +31,7 @@ from coterie.wire import Protocol as WireProtocol
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
+    from coterie.net.mdns import MdnsResolver
     from coterie.relays import PeerRelays, RelayStatus
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Node:
         self.endpoint: Endpoint | None = None
         self.reach: Reach | None = None
         self.relays: PeerRelays | None = None
-        self.neighbours: Neighbours | None = None
+        self.neighbours: MdnsResolver | None = None
         self.apps: Mapping[str, App] = {}
         self._layout = home
         self._transport: Transport | None = None
@@ -231,7 +232,8 @@ class Node:
             return []
         from coterie.net.mdns import MdnsResolver
 
-        return [MdnsResolver(self.peer_id, bind_ip=self.config.bind)]
+        self.neighbours = MdnsResolver(self.peer_id, bind_ip=self.config.bind)
+        return [self.neighbours]
 
     async def _bind_quic(self, key: SecretKey) -> Transport:
         """Bind the configured port, else the one used last (tickets name it), else any."""

@@ -23,6 +23,7 @@ from coterie.machine import Emit, PeerDown
 from coterie.net import Connection, Endpoint
 from coterie.net.book import AddressBook
 from coterie.net.book_file import BookFile
+from coterie.net.circle import CircleResolver
 from coterie.net.exchange import RecordExchange
 from coterie.net.interfaces import Transport
 from coterie.net.observed import (
@@ -40,7 +41,6 @@ LIFETIME_S = 24 * 3600  # guess: a computer that is off for a day has another ad
 RENEW_S = LIFETIME_S // 2  # guess: half-way, so that one failed publication does no harm
 WATCH_EVERY_S = 5.0  # guess: a changed address is told before people wonder; a look costs 0.2 ms
 SAVE_EVERY_S = 60.0  # guess: what a crash forgets of the book
-SHORT_NAME_CHARS = NAME_CHARS_MAX
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +111,11 @@ class Reach:
         self._full = self._public = b""
         self._described: tuple[tuple[str, ...], str] = ((), "")
         self._signed_at = float("-inf")
-        self._on_local: dict[PeerId, str] = {}
         self._exchange = RecordExchange(endpoint, self)
+        if level is not ReachLevel.LOCAL:
+            self.resolvers.append(
+                CircleResolver(endpoint, ask=self._exchange.ask, contacts=self._current_contacts)
+            )
         self._driver: Driver | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -130,6 +133,9 @@ class Reach:
         self._sign()
         self._exchange.start()
         self._endpoint.watch(up=self._up, down=self._down)
+        watch = getattr(self._transport, "watch", None)
+        if watch is not None:  # a transport that tells changes saves us the wait for the next look
+            watch(path=lambda *_: self._changed.set(), addresses=lambda *_: self._changed.set())
         for resolver in self.resolvers:
             await self._start_resolver(resolver)
         self._begin(self._tend(), "tending addresses")
@@ -224,6 +230,7 @@ class Reach:
     def reported(self, report: Reported) -> None:
         """A peer told what it sees."""
         if self._driver is not None and self.level is not ReachLevel.LOCAL:
+            self._driver.feed(OwnAddresses(tuple(self._transport.addresses)))
             self._driver.feed(report)
 
     def is_chosen(self, connection: Connection) -> bool:
@@ -300,7 +307,7 @@ class Reach:
             except TimeoutError:
                 pass
             self._changed.clear()
-            if self._driver is not None:
+            if self.observed.believed and self._driver is not None:
                 self._driver.feed(OwnAddresses(tuple(self._transport.addresses)))
             if self._sign():
                 await self._publish()
@@ -341,6 +348,9 @@ class Reach:
                 await resolver.publish(record)
         except (TransportError, OSError) as error:
             log.warning("%s: %s", resolver.name, error)
+
+    def _current_contacts(self) -> Mapping[PeerId, str]:
+        return self._contacts()
 
     def _found_by(self, resolver: Resolver) -> Found:
         return lambda raw: self.learn(raw, resolver.name)

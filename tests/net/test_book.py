@@ -248,7 +248,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "addresses").mkdir()
     with pytest.raises(StorageError, match="addresses cannot be read"):
         BookFile(tmp_path / "addresses").load(book(), NOW)
-    with pytest.raises(StorageError, match="missing.*cannot be written"):
+    with pytest.raises(StorageError, match=r"missing.*cannot be written"):
         BookFile(tmp_path / "missing" / "addresses").save(filled())
 
 

@@ -14,11 +14,11 @@ import pytest
 from zeroconf import IPVersion
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
-from coterie.errors import UsageError
+from coterie.errors import LimitExceeded, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import mdns
 from coterie.net.book import AddressBook
-from coterie.net.mdns import RESOLVE_S, SERVICE_TYPE, MdnsResolver
+from coterie.net.mdns import INVITATIONS_MAX, RESOLVE_S, SERVICE_TYPE, MdnsResolver
 from coterie.wire.record import PeerRecord, RecordRefused
 from tests.net.mdns_interfaces import CANNOT
 from tests.support import run
@@ -89,10 +89,12 @@ async def announced(name: str, properties: dict[str, bytes]) -> AsyncIterator[No
     info = AsyncServiceInfo(
         SERVICE_TYPE, f"{name}.{SERVICE_TYPE}", port=1, properties=properties, server="x.local."
     )
+    repeats = asyncio.ensure_future(await zeroconf.async_register_service(info, cooperating_responders=True))
     try:
-        await zeroconf.async_register_service(info, cooperating_responders=True)
         yield
     finally:
+        repeats.cancel()
+        await asyncio.gather(repeats, return_exceptions=True)
         await zeroconf.async_close()
 
 
@@ -209,11 +211,10 @@ def test_names_that_are_no_peer_are_ignored(name: str) -> None:
 
 def test_an_announcement_without_a_record_is_nobody() -> None:
     async def scene() -> None:
-        async with parties(2) as (a, b):
-            async with announced(str(b.peer), {"hello": b"world"}):
-                await asyncio.sleep(QUIET_S)
-                assert b.peer not in a.resolver.seen
-                assert not [raw for raw in a.offered if b.peer in raw]
+        async with parties(2) as (a, b), announced(str(b.peer), {"hello": b"world"}):
+            await asyncio.sleep(QUIET_S)
+            assert b.peer not in a.resolver.seen
+            assert not [raw for raw in a.offered if b.peer in raw]
 
     run(scene())
 
@@ -242,6 +243,46 @@ def test_a_flood_is_verified_only_so_fast(monkeypatch: pytest.MonkeyPatch) -> No
                 await asyncio.sleep(0.02)
             await asyncio.sleep(QUIET_S)
             assert len(a.offered) <= 3
+
+    run(scene())
+
+
+def test_open_invitations_are_found_by_their_number_and_withdrawn() -> None:
+    async def scene() -> None:
+        async with parties(3) as (a, b, c):
+            for party in (b, c):
+                await party.resolver.publish(party.record())
+            b.resolver.announce_invitations([7, 12])
+            c.resolver.announce_invitations([13])
+            inviters = a.resolver.find_inviters(12)
+            async with asyncio.timeout(FOUND_S):
+                assert await anext(inviters) == (b.peer, PeerRecord.read(b.record()).direct)
+            await inviters.aclose()
+            b.resolver.announce_invitations([])
+            c.resolver.announce_invitations([12])
+            inviters = a.resolver.find_inviters(12)
+            async with asyncio.timeout(FOUND_S):
+                while (await anext(inviters))[0] != c.peer:
+                    pass
+            await inviters.aclose()
+
+    run(scene())
+
+
+def test_invitations_are_bounded_and_nonsense_is_none() -> None:
+    async def scene() -> None:
+        async with parties(2) as (a, b):
+            with pytest.raises(LimitExceeded, match="INVITATIONS_MAX"):
+                a.resolver.announce_invitations(range(INVITATIONS_MAX + 1))
+            inviting = asyncio.ensure_future(anext(a.resolver.find_inviters(7)))
+            many = ",".join(["7"] * (INVITATIONS_MAX + 1)).encode()
+            for nonsense in (many, b"7,x", b"-7", b",7"):
+                async with announced(str(b.peer), strings(b.record()) | {"i": nonsense}):
+                    await until(lambda: b.peer in a.resolver.seen)
+                    assert not inviting.done()
+                await until(lambda: b.peer not in a.resolver.seen)
+            inviting.cancel()
+            await asyncio.gather(inviting, return_exceptions=True)
 
     run(scene())
 

@@ -1,7 +1,8 @@
 """The local network as a resolver: DNS-SD (RFC 6763) over multicast DNS (RFC 6762), with the `zeroconf` library.
 
 Every node is an instance `<peer id>._coterie._udp.local.` whose TXT carries its signed record, cut into the strings
-`r0=`, `r1=`, ... Nothing else of an announcement is used: what is not signed by the peer it names is ignored.
+`r0=`, `r1=`, ... What is not signed by the peer it names is ignored. Besides it only `i=` is read, the public numbers
+of open invitations: a hint that anybody can fake, and that leads to no more than a connection attempt.
 A peer that was killed stays announced for minutes: this is discovery, not liveness.
 """
 
@@ -9,11 +10,11 @@ import asyncio
 import ipaddress
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from coterie.errors import UsageError
+from coterie.errors import LimitExceeded, UsageError
 from coterie.identity import PeerId
 from coterie.net.guard import TokenBucket
 from coterie.net.resolver import Found
@@ -30,6 +31,8 @@ PEERS_SEEN_MAX = 512  # guess: ten times a large office
 ASKS_MAX = 32  # guess: announcements without their TXT being asked for at once
 RECORDS_PER_S = 50.0  # guess: 100 us each to verify, so 0.5 % of a core
 RECORDS_BURST = 256  # guess: everybody on a large network answers at once
+INVITATIONS_MAX = 16  # guess: open invitations of one node
+INVITATION_CHARS_MAX = 200  # so that they fit one TXT string
 WAITING_MAX = 8  # records of one peer waiting for one `resolve`
 
 _TXT_BYTES = 250  # of a TXT string's 255, besides "rN="
@@ -38,8 +41,6 @@ _CLASS_IN = 1
 _FLAGS_QUERY = 0
 
 _log = logging.getLogger(__name__)
-
-Clock = Callable[[], float]
 
 
 class MdnsResolver:
@@ -61,6 +62,9 @@ class MdnsResolver:
         self._browser: Any = None
         self._service: Any = None
         self._repeats: asyncio.Future[Any] | None = None
+        self._numbers: tuple[int, ...] = ()
+        self._inviting: dict[PeerId, tuple[int, ...]] = {}
+        self._news = asyncio.Event()
         self._seen: OrderedDict[PeerId, bytes] = OrderedDict()
         self._waiting: dict[PeerId, list[asyncio.Queue[bytes]]] = {}
         self._rate = TokenBucket(RECORDS_PER_S, RECORDS_BURST, 0.0)
@@ -83,6 +87,31 @@ class MdnsResolver:
         if record != self._record:
             self._record = record
             self._fresh.set()
+
+    def announce_invitations(self, numbers: Sequence[int]) -> None:
+        """Announce that this node invites under these public `numbers` from now on; none: it does not.
+
+        Raises:
+            LimitExceeded: more than `INVITATIONS_MAX`.
+        """
+        if len(numbers) > INVITATIONS_MAX:
+            raise LimitExceeded(f"{INVITATIONS_MAX} invitations are open already (INVITATIONS_MAX)")
+        if tuple(numbers) != self._numbers:
+            self._numbers = tuple(numbers)
+            self._fresh.set()
+
+    async def find_inviters(self, number: int) -> AsyncGenerator[tuple[PeerId, Sequence[str]], None]:
+        """Peers that announce an invitation under `number`, with their addresses, as they are found; endless."""
+        given: dict[PeerId, tuple[str, ...]] = {}
+        while True:
+            self._news.clear()
+            for peer, numbers in list(self._inviting.items()):
+                raw = self._seen.get(peer)
+                addresses = PeerRecord.read(raw).direct if raw is not None else ()
+                if number in numbers and addresses and given.get(peer) != addresses:
+                    given[peer] = addresses
+                    yield peer, addresses
+            await self._news.wait()
 
     async def resolve(self, peer: PeerId) -> AsyncIterator[bytes]:
         """What is announced for `peer`, and what its answers bring within `RESOLVE_S`."""
@@ -186,12 +215,15 @@ class MdnsResolver:
         from zeroconf.asyncio import AsyncServiceInfo
 
         pieces = [record[at : at + _TXT_BYTES] for at in range(0, len(record), _TXT_BYTES)]
+        properties: dict[str, bytes] = {f"r{number}": piece for number, piece in enumerate(pieces)}
+        if self._numbers:
+            properties["i"] = ",".join(map(str, self._numbers)).encode()
         addresses, port = _announced(record)
         return AsyncServiceInfo(
             SERVICE_TYPE,
             _instance(self._peer),
             port=port,
-            properties={f"r{number}": piece for number, piece in enumerate(pieces)},
+            properties=properties,
             server=f"{self._peer}.local.",
             parsed_addresses=addresses,
         )
@@ -223,6 +255,7 @@ class MdnsResolver:
             return
         if state_change.name == "Removed":
             self._seen.pop(peer, None)
+            self._inviting.pop(peer, None)
             return
         from zeroconf.asyncio import AsyncServiceInfo
 
@@ -252,8 +285,11 @@ class MdnsResolver:
                     queue.put_nowait(raw)
         self._seen[peer] = raw
         self._seen.move_to_end(peer)
+        self._inviting[peer] = _numbers(properties.get(b"i"))
         while len(self._seen) > PEERS_SEEN_MAX:
-            self._seen.popitem(last=False)
+            leaving, _ = self._seen.popitem(last=False)
+            self._inviting.pop(leaving, None)
+        self._news.set()
         return True
 
     def _query(self, peer: PeerId) -> None:
@@ -296,6 +332,16 @@ def _join(properties: Any) -> bytes:
             break
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _numbers(text: bytes | None) -> tuple[int, ...]:
+    """The numbers of "7,12"; none for anything else."""
+    if not text or len(text) > INVITATION_CHARS_MAX:
+        return ()
+    numbers = text.split(b",")
+    if len(numbers) > INVITATIONS_MAX or not all(n.isdigit() for n in numbers):
+        return ()
+    return tuple(map(int, numbers))
 
 
 def _announced(record: bytes) -> tuple[list[str], int]:

@@ -101,15 +101,14 @@ class Seek:
         """Feed the book with what `resolver` knows of `peer`."""
         take = self._found(resolver)
         self._outcome[resolver.name] = "no answer yet"
-        count = 0
+        said = "not found"
         try:
             async for raw in resolver.resolve(peer):
-                if take(raw) == peer:
-                    count += 1
-                    self._outcome[resolver.name] = "found"
-                    self._news.set()
-            if not count:
-                self._outcome[resolver.name] = "not found"
+                if take(raw) == peer and said != "found":
+                    candidates = self._book.candidates(peer, self._clock())
+                    said = "nothing new" if all(a in self._tried for a in candidates) else "found"
+                self._news.set()
+            self._outcome[resolver.name] = said
         except (TransportError, PeerError, OSError) as error:
             self._outcome[resolver.name] = str(error)
 
