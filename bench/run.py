@@ -11,14 +11,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import content, start, transfer  # noqa: E402
-from bench.figures import Figure  # noqa: E402
+from bench import content, start, transfer
+from bench.figures import Figure
 
 
 def measure_import() -> list[Figure]:
     """Taking files in, beside FastCDC and BLAKE3 in memory on the same cores."""
     return [
-        Figure(f["name"], f["value"], f["unit"], f["raw"], f["ratio"], ">= 0.7 of FastCDC + BLAKE3" if f["ratio"] else "")
+        Figure(
+            f["name"],
+            f["value"],
+            f["unit"],
+            f["raw"],
+            f["ratio"],
+            ">= 0.7 of FastCDC + BLAKE3" if f["ratio"] else "",
+        )
         for f in content.measure_import()
     ]
 
@@ -54,7 +61,9 @@ def main() -> int:
                 print(_line(figure), flush=True)
     if path := os.environ.get("BENCH_JSON"):
         keys = ("name", "value", "unit", "raw", "ratio")
-        Path(path).write_text(json.dumps([{k: getattr(f, k) for k in keys} for f in figures], indent=1) + "\n")
+        Path(path).write_text(
+            json.dumps([{k: getattr(f, k) for k in keys} for f in figures], indent=1) + "\n"
+        )
     return 0
 
 

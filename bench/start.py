@@ -32,7 +32,9 @@ def commands() -> list[Figure]:
             node.terminate()
             node.wait()
     return [
-        Figure("cli_version", version * 1e3, "ms", bare * 1e3, version / bare, "<= 150 ms (raw: python -c pass)"),
+        Figure(
+            "cli_version", version * 1e3, "ms", bare * 1e3, version / bare, "<= 150 ms (raw: python -c pass)"
+        ),
         Figure("cli_status", status * 1e3, "ms", bare * 1e3, status / bare, "<= 300 ms"),
         Figure("idle_rss", memory / 1e6, "MB", 100, memory / 1e8, "<= 100 MB"),
         Figure("idle_cpu", 100 * cores, "% of a core", 0.5, cores / 0.005, "<= 0.5 %"),

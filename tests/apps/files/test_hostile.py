@@ -13,6 +13,7 @@ import pytest
 from coterie.apps.files import core, fetch, receive
 from coterie.apps.files.messages import (
     CHUNK,
+    CHUNKS_PER_REQUEST_MAX,
     MANIFEST,
     PROTOCOL,
     ChunkUnavailable,
@@ -442,6 +443,24 @@ def test_odd_names_arrive_each_as_a_file_of_its_own(
     run(main())
 
 
+def test_names_that_are_one_here_on_different_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer.Staging, "folding", lambda self: writer.Folding(True, True))
+
+    async def main() -> None:
+        pages = [
+            page(file_entry("A", b"1"), file_entry("B", b"2")),
+            page(file_entry("a", b"3"), file_entry("b", b"4")),
+        ]
+        content = Content.of(index(("A", pages[0]), ("a", pages[1])), *pages, pieces=[b"1", b"2", b"3", b"4"])
+        network = MemoryNetwork()
+        async with memory_node(network, tmp_path / "home-ben") as ben, giver(network, content) as ticket:
+            await ben.files.get(ticket, tmp_path / "copy")
+        found = {p.name: p.read_bytes() for p in (tmp_path / "copy").iterdir()}
+        assert found == {"A": b"1", "B": b"2", "a (2)": b"3", "b (2)": b"4"}
+
+    run(main())
+
+
 def test_links_that_lead_out_are_left_out(tmp_path: Path) -> None:
     bad = ["/etc/passwd", "../out", "a/../../out", "..", "b/.."]
 
@@ -537,7 +556,7 @@ def test_chunks_of_one_byte_are_not_asked_for_all_at_once(tmp_path: Path) -> Non
             await asyncio.sleep(0.3)  # it could go on asking now, if nothing held it back
             await ben.files.cancel(transfer.record.id)
         under_way = sum(r.count for r in content.requests if isinstance(r, GetChunks))
-        assert under_way <= core.WINDOW_BYTES_MIN // core.CHUNK_COST_BYTES
+        assert under_way <= max(CHUNKS_PER_REQUEST_MAX, core.WINDOW_BYTES_MIN // core.CHUNK_COST_BYTES)
         assert len(content.requests) < 40
 
     with bounded_memory():

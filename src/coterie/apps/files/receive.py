@@ -98,6 +98,7 @@ class Receiver:
         self._failed: list[tuple[str, str]] = []
         self._renamed: list[tuple[str, str]] = []
         self._folder_memory_bytes = 0
+        self._taken: dict[Parts, set[str]] = {}  # of folders in pages, where different names can be one
         self.files = 0
         self.done_bytes = 0
         self.fetched_bytes = 0
@@ -207,7 +208,10 @@ class Receiver:
         if place.child is None:
             staging.make_folder((), self._mtime_ns)
         names = [entry.name for entry in node.entries]
-        local = local_names(names, **self._folding)
+        pages = place.child is not None and place.child.first is not None
+        folds = self._folding["folds_case"] or self._folding["folds_unicode"] or self._folding["windows"]
+        taken = self._taken.setdefault(place.parts, set()) if pages and folds else None
+        local = local_names(names, **self._folding, taken=taken)
         children: list[tuple[bytes, NodePlace]] = []
         wanted: list[bool] = []
         place.chunks = m.leaf_chunks(node)
