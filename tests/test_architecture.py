@@ -35,6 +35,7 @@ SHELLS = (
     "net/circle.py",
     "net/exchange.py",
     "net/mdns.py",
+    "net/multicast_probe.py",
     "net/seek.py",
     "content/hashing.py",
     "content/importer*.py",

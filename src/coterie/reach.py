@@ -35,11 +35,20 @@ from coterie.net.observed import (
 )
 from coterie.net.resolver import Found, Resolver
 from coterie.net.seek import Seek
-from coterie.wire.record import NAME_CHARS_MAX, PeerRecord, RecordRefused, is_address, is_relay, split_address
+from coterie.wire.record import (
+    NAME_CHARS_MAX,
+    PeerRecord,
+    RecordRefused,
+    RefusedFor,
+    is_address,
+    is_relay,
+    split_address,
+)
 
 LIFETIME_S = 24 * 3600  # guess: a computer that is off for a day has another address often enough
 RENEW_S = LIFETIME_S // 2  # guess: half-way, so that one failed publication does no harm
 WATCH_EVERY_S = 5.0  # guess: a changed address is told before people wonder; a look costs 0.2 ms
+SKEWS_MAX = 64  # peers whose clock is compared with ours
 SAVE_EVERY_S = 60.0  # guess: what a crash forgets of the book
 
 log = logging.getLogger(__name__)
@@ -111,6 +120,8 @@ class Reach:
         self._full = self._public = b""
         self._described: tuple[tuple[str, ...], str] = ((), "")
         self._signed_at = float("-inf")
+        self.skews: dict[PeerId, float] = {}
+        """Of peers that told their record: seconds that their clock is ahead of ours at least (below 0: behind)."""
         self._exchange = RecordExchange(endpoint, self)
         if level is not ReachLevel.LOCAL:
             self.resolvers.append(
@@ -224,8 +235,22 @@ class Reach:
             self.book.learn(raw, self._clock(), source)
         except RecordRefused as error:
             log.debug("a record from %s was refused: %s", source, error)
+            if source == "connected" and error.why in (RefusedFor.EXPIRED, RefusedFor.FUTURE):
+                self._note_skew(raw)
             return None
+        if source == "connected":
+            self._note_skew(raw)
         return PeerId(raw[1:33])
+
+    def _note_skew(self, raw: bytes) -> None:
+        """A peer just told its own record: it was signed at most half a lifetime ago, and not in the future."""
+        record = PeerRecord.read(raw)
+        ahead_s, behind_s = record.issued - self._clock(), self._clock() - record.expires
+        skew = max(0.0, ahead_s) - max(0.0, behind_s)
+        self.skews.pop(record.peer, None)
+        self.skews[record.peer] = skew
+        if len(self.skews) > SKEWS_MAX:
+            del self.skews[next(iter(self.skews))]
 
     def reported(self, report: Reported) -> None:
         """A peer told what it sees."""

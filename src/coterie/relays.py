@@ -166,6 +166,11 @@ class PeerRelays:
             problem=self._problem,
         )
 
+    @property
+    def candidates(self) -> dict[str, PeerId]:
+        """The relays that may be used, by URL, and who runs each."""
+        return dict(self._owners)
+
     # ---- inside
 
     async def _tend(self) -> None:
@@ -182,7 +187,7 @@ class PeerRelays:
     def _up(self, connection: Connection) -> None:
         path = connection.path
         if not connection.is_dialled and path.kind == "direct" and is_address(path.remote):
-            self._was_dialled |= not _is_home(split_address(path.remote)[0])
+            self._was_dialled |= not is_home(split_address(path.remote)[0])
         self._wake.set()
 
     # our own relay
@@ -226,7 +231,7 @@ class PeerRelays:
             return ""
         observed = self._reach.observed.believed
         own = [split_address(a)[0] for a in self._endpoint.addresses if is_address(a) and a not in observed]
-        public = [ip for ip in own if not _is_home(ip)]
+        public = [ip for ip in own if not is_home(ip)]
         # Most computers have a public IPv6 address behind a firewall: somebody must have come through it.
         reachable = [ip for ip in public if ip.version == 4 or self._was_dialled]
         if not reachable and self._serving == "always":
@@ -334,7 +339,7 @@ class PeerRelays:
             log.error("keeping relays failed", exc_info=error)
 
 
-def _is_home(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def is_home(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Whether `ip` means something in one home or provider only."""
     return any(ip in network for network in _HOME_NETWORKS if network.version == ip.version)
 

@@ -50,6 +50,23 @@ async def peers(node: "Node") -> Any:
     return await _settled(node.peers())
 
 
+@command("peer", returns="coterie.control.doctor:Healthy")
+async def doctor(node: "Node", peer: str | None = None) -> Any:
+    """Find out what stands in the way: of this node, or of connecting to one peer.
+
+    Fails when something does, and says what to do about it.
+
+    peer: A contact's name, or a peer id; a beginning will do.
+    """
+    from coterie.control.doctor import diagnose
+    from coterie.control.doctor_node import node_checks
+    from coterie.control.doctor_peer import find_peer, peer_checks
+
+    checks = node_checks(node) if peer is None else peer_checks(node, find_peer(node, peer))
+    async for item in diagnose(checks):
+        yield item
+
+
 @command(needs="store")
 async def id_(node: "Node") -> Identity:
     """Show this node's peer id, also as words to read aloud."""

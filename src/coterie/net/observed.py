@@ -103,6 +103,10 @@ class ObservedAddresses:
             return "none"
         return "same" if len(counted) == 1 else "varies"
 
+    def reports(self, version: int = 4) -> dict[Hashable, str]:
+        """The address that each connected peer sees us at, in IP `version`."""
+        return {peer: r.address for peer, r in self._reports[version].items() if r.is_up}
+
     def handle(self, event: Any, now: float) -> list[Any]:
         """Take `Reported`, `OwnAddresses`, `PeerDown` or the timer."""
         match event:
