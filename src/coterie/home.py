@@ -3,6 +3,7 @@
 key            secret key, 0600         run/lock      held while a node runs, says its pid
 config.toml    settings                 run/api.json  address and token of the local API, 0600
 store.db       content index            run/node.log  what a node in the background prints
+addresses      the address book, 0600
 apps/<name>/   one folder per app
 """
 
@@ -11,6 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -37,17 +39,26 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         api_port: TCP port of the local API on 127.0.0.1; 0 takes any free one.
         bind: address to listen on for peers.
         name: what people call this computer.
+        reach: how far this node looks for peers and lets itself be found: "local", "circle" or "internet".
+        discovery: whether it announces itself on the local network and listens there.
+        relay: whom this node relays for: "contacts" while it has an address of the internet, "always" contacts
+            (where its port is forwarded), "off" for nobody. Strangers never.
+        relay_port: TCP port of its relay; 0 takes the number of the UDP port when that is free.
     """
 
     port: int = 0
     api_port: int = 0
     bind: str = "0.0.0.0"  # noqa: S104 - peers on every network are to reach us
     name: str = msgspec.field(default_factory=platform_name)
+    reach: Literal["local", "circle", "internet"] = "circle"
+    discovery: bool = True
+    relay: Literal["contacts", "always", "off"] = "contacts"
+    relay_port: int = 0
 
     def __post_init__(self) -> None:
         import socket
 
-        for key in ("port", "api_port"):
+        for key in ("port", "api_port", "relay_port"):
             if not 0 <= getattr(self, key) <= 65535:
                 raise ValueError(f"{key} must be 0 to 65535")
         try:
@@ -144,6 +155,11 @@ class Home:
     def database(self) -> Path:
         """The content index."""
         return self.root / "store.db"
+
+    @property
+    def address_book(self) -> Path:
+        """Where peers were reached and may be reached."""
+        return self.root / "addresses"
 
     @property
     def run(self) -> Path:

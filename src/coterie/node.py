@@ -23,12 +23,16 @@ from coterie.home import Config, Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint
 from coterie.net.interfaces import Transport
+from coterie.net.resolver import Resolver
 from coterie.quantity import duration, say_bytes
+from coterie.reach import PeerLine, Reach, ReachLevel
 from coterie.wire import Protocol as WireProtocol
 
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
+    from coterie.net.mdns import MdnsResolver
+    from coterie.relays import PeerRelays, RelayStatus
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +46,11 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     short: str
     name: str
     home: str
+    reach: str
     addresses: list[str]
     connections: list[str]
+    home_relays: list[str]
+    relay: str
     apps: dict[str, dict[str, Any]]
     uptime_s: float
 
@@ -53,9 +60,12 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.name}  {self.short}",
             f"home         {self.home}",
             f"running for  {duration(self.uptime_s)}",
+            f"reach        {self.reach}",
             f"addresses    {', '.join(self.addresses) or 'none (offline)'}",
             f"connections  {len(self.connections)}",
             *(f"  {line}" for line in self.connections),
+            f"home relays  {', '.join(self.home_relays) or 'none'}",
+            f"own relay    {self.relay}",
         ]
         for app, facts in self.apps.items():
             lines.append(f"{app:<12} " + ", ".join(_fact(key, value) for key, value in facts.items()))
@@ -77,9 +87,12 @@ class Node:
         self.peer_id = key.peer_id
         self.store = store
         self.endpoint: Endpoint | None = None
-        self.neighbours: Neighbours | None = None
+        self.reach: Reach | None = None
+        self.relays: PeerRelays | None = None
+        self.neighbours: MdnsResolver | None = None
         self.apps: Mapping[str, App] = {}
         self._layout = home
+        self._transport: Transport | None = None
         self._services: dict[str, Service] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._since = time.monotonic()
@@ -135,6 +148,21 @@ class Node:
         """Where peers may dial this node, "ip:port"; empty while offline."""
         return self.endpoint.addresses if self.endpoint else []
 
+    async def connect(self, peer: PeerId, hints: Sequence[str] = ()) -> Connection:
+        """The connection to `peer`, wherever it is: known addresses, `hints` and what resolvers find, at once.
+
+        Raises:
+            TransportError: it was not reached; the text says what was tried.
+            PeerError: it refuses.
+        """
+        if self.reach is None:
+            raise TransportError("this node is offline")
+        return await self.reach.connect(peer, [*hints, *self._addresses_of_contact(peer)])
+
+    def peers(self) -> list[PeerLine]:
+        """Everybody known of: connected first, then who was heard of last."""
+        return self.reach.peers() if self.reach else []
+
     def service(self, app: str) -> Any:
         """The running service of `app`."""
         if app not in self._services:
@@ -146,16 +174,24 @@ class Node:
     def status(self) -> NodeStatus:
         """A picture of the node now."""
         connections = self.endpoint.connections if self.endpoint else []
+        relays = self.relay_status()
         return NodeStatus(
             peer_id=str(self.peer_id),
             short=self.peer_id.short,
             name=self.config.name,
             home=str(self.home),
+            reach=self.reach.describe() if self.reach else f"{self.config.reach} (offline)",
             addresses=self.addresses,
             connections=[f"{c.peer.short} {c.path.kind} {c.path.remote}" for c in connections],
+            home_relays=[relay.text() for relay in relays.homes] if relays else [],
+            relay=relays.serving_text() if relays else "no",
             apps={name: dict(getattr(s, "status", dict)()) for name, s in self._services.items()},
             uptime_s=round(time.monotonic() - self._since, 1),
         )
+
+    def relay_status(self) -> "RelayStatus | None":
+        """Home relays and our own; None while offline."""
+        return self.relays.status() if self.relays else None
 
     async def usage(self) -> Usage:
         """What the content index, its database and unfinished downloads take on disk."""
@@ -171,12 +207,33 @@ class Node:
         return await asyncio.to_thread(self.store.collect_garbage)
 
     async def _connect_network(self, key: SecretKey, transport: Transport | None) -> None:
+        resolvers: list[Resolver] = []
         if transport is None:
             transport = await self._bind_quic(key)
+            resolvers = self._resolvers()
         elif transport.peer_id != key.peer_id:
             raise UsageError("the transport was bound with another key than the home's")
-        self.endpoint = Endpoint(transport)
+        self.endpoint, self._transport = Endpoint(transport), transport
+        self.reach = Reach(
+            self.endpoint,
+            transport,
+            key,
+            level=ReachLevel(self.config.reach),
+            name=self.config.name,
+            book_path=self._layout.address_book,
+            resolvers=resolvers,
+        )
+        await self.reach.start()
         self.endpoint.start()
+
+    def _resolvers(self) -> list[Resolver]:
+        """What the level and the settings allow."""
+        if not self.config.discovery:
+            return []
+        from coterie.net.mdns import MdnsResolver
+
+        self.neighbours = MdnsResolver(self.peer_id, bind_ip=self.config.bind)
+        return [self.neighbours]
 
     async def _bind_quic(self, key: SecretKey) -> Transport:
         """Bind the configured port, else the one used last (tickets name it), else any."""
@@ -205,10 +262,47 @@ class Node:
             self._services[app.name] = app.create(_AppContext(self, app))
         for service in self._services.values():
             await service.start()
+        await self._start_relays()
+
+    async def _start_relays(self) -> None:
+        """What contacts are good for in reaching others: kept in the book, asked, trusted with relays."""
+        if (
+            self.reach is None
+            or self.endpoint is None
+            or self._transport is None
+            or "contacts" not in self.apps
+        ):
+            return
+        from coterie.relays import PeerRelays
+
+        self.reach.set_contacts(self.contacts.names)
+        for contact in self.contacts.contacts():
+            if contact.record:
+                self.reach.learn(contact.record, "contact")
+        self.relays = PeerRelays(
+            self.reach,
+            self.endpoint,
+            self._transport,
+            serving=self.config.relay,
+            port=self.config.relay_port,
+            bind_ip=self.config.bind,
+            contacts=self.contacts.names,
+        )
+        await self.relays.start()
+
+    def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
+        """Where a contact was when the two met."""
+        contact = self.contacts.get(peer) if "contacts" in self._services else None
+        return contact.addresses if contact is not None else ()
 
     async def _close(self) -> None:
+        if self.relays is not None:
+            await self.relays.close()
+        withdrawal = asyncio.ensure_future(self.reach.close()) if self.reach else None
         for service in reversed(self._services.values()):
             await service.close()
+        if withdrawal is not None:
+            await withdrawal
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -249,9 +343,7 @@ class _AppContext:
             self._node.endpoint.register(protocol, handler, strangers=strangers)
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
-        if self._node.endpoint is None:
-            raise TransportError("this node is offline")
-        return await self._node.endpoint.connect(peer, addresses)
+        return await self._node.connect(peer, addresses)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._node._start(work, f"{self._app.name}: {name}")

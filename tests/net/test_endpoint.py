@@ -334,14 +334,55 @@ def test_the_dial_bound_is_six_seconds_by_default(memory: Lab) -> None:
     memory.run(scene())
 
 
-def test_a_caller_with_a_better_address_is_not_bound_by_anothers_dial(memory: Lab) -> None:
+def test_a_better_address_joins_a_dial_under_way_for_all_who_wait(lab: Lab) -> None:
+    silent = "127.0.0.1:9" if lab.kind == "quic" else "memory:404"
+
     async def scene() -> None:
-        async with memory.endpoints(2) as (a, b):
-            bad = asyncio.create_task(a.connect(b.peer_id, ["memory:404"]))
+        async with lab.endpoints(2) as (a, b):
+            bad = asyncio.create_task(a.connect(b.peer_id, [silent]))
+            await asyncio.sleep(0.1 if lab.kind == "quic" else 0)
             good = asyncio.create_task(a.connect(b.peer_id, b.addresses))
-            with pytest.raises(TransportError, match="memory:404"):
-                await bad
-            assert (await good).peer == b.peer_id
+            assert (await bad) is (await good)
+            assert len(a.connections) == 1
+
+    lab.run(scene())
+
+
+class Silent:
+    """A transport whose dials never end; `dials` holds the addresses of each."""
+
+    peer_id = Lab.key(1).peer_id
+    addresses: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.dials: list[tuple[str, ...]] = []
+
+    async def connect(self, peer: object, addresses: tuple[str, ...]) -> None:
+        self.dials.append(tuple(addresses))
+        await asyncio.Event().wait()
+
+    async def accept(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_more_addresses_do_not_prolong_a_dial_and_restart_it_a_bounded_number_of_times(memory: Lab) -> None:
+    async def scene() -> None:
+        transport = Silent()
+        a = Endpoint(transport, limits=NetLimits(dial_restarts_max=2))  # type: ignore[arg-type]
+        began = asyncio.get_running_loop().time()
+        calls = []
+        for number in range(6):
+            calls.append(asyncio.create_task(a.connect(memory.peer(2), [str(number)])))
+            await asyncio.sleep(0.5)
+        for call in calls:
+            with pytest.raises(TransportError, match=r"within 6 s \(tried 0, 1, 2, 3, 4, 5\)"):
+                await call
+        assert asyncio.get_running_loop().time() - began == pytest.approx(6)
+        assert transport.dials == [("0",), ("0", "1"), ("0", "1", "2")]
+        await a.close()
 
     memory.run(scene())
 

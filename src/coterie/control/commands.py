@@ -30,17 +30,41 @@ class Setting(msgspec.Struct, frozen=True):
     """One line of config.toml."""
 
     key: str
-    value: str | int
+    value: str | int | bool
 
     def text(self) -> str:
         """As it stands in the file."""
-        return f"{self.key} = {self.value}"
+        value = str(self.value).lower() if isinstance(self.value, bool) else self.value
+        return f"{self.key} = {value}"
 
 
 @command(needs="running", returns="coterie.node:NodeStatus")
 async def status(node: "Node") -> Any:
     """Show how the running node is."""
     return await _settled(node.status())
+
+
+@command(needs="running", returns="coterie.reach:PeerLine")
+async def peers(node: "Node") -> Any:
+    """Show who is there: connected peers, those on the local network, and others known."""
+    return await _settled(node.peers())
+
+
+@command("peer", returns="coterie.control.doctor:Healthy")
+async def doctor(node: "Node", peer: str | None = None) -> Any:
+    """Find out what stands in the way: of this node, or of connecting to one peer.
+
+    Fails when something does, and says what to do about it.
+
+    peer: A contact's name, or a peer id; a beginning will do.
+    """
+    from coterie.control.doctor import diagnose
+    from coterie.control.doctor_node import node_checks
+    from coterie.control.doctor_peer import find_peer, peer_checks
+
+    checks = node_checks(node) if peer is None else peer_checks(node, find_peer(node, peer))
+    async for item in diagnose(checks):
+        yield item
 
 
 @command(needs="store")

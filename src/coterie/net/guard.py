@@ -30,13 +30,13 @@ class TokenBucket:
         self._tokens = burst
         self._at = now
 
-    def take(self, now: float) -> bool:
-        """Whether one more fits at time `now` (s); takes it if so."""
+    def take(self, now: float, amount: float = 1) -> bool:
+        """Whether `amount` more fits at time `now` (s); takes it if so."""
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._per_s)
         self._at = now
-        if self._tokens < 1:
+        if self._tokens < amount:
             return False
-        self._tokens -= 1
+        self._tokens -= amount
         return True
 
 

@@ -12,6 +12,7 @@ class NetLimits:
     handshakes_max: int = 64  # guess: incoming connections that have not said Hello yet
     handshake_s: float = 5.0  # guess: five round trips of a bad satellite link
     dial_s: float = 6.0  # an offline peer is reported within 10 s of a cold start, closing included
+    dial_restarts_max: int = 8  # guess: times that newly found addresses may join a dial under way
     hold_s: float = (
         1.5  # guess: an own dial that has not reached a peer who reached us is given up after this
     )

@@ -47,8 +47,16 @@ class _Dial:
         self.peer = peer
         self.addresses = addresses
         self.stage = _Stage.REACHING
+        self.extended = asyncio.Event()
         self.result: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
+
+    def add(self, addresses: tuple[str, ...]) -> None:
+        """Try these as well."""
+        new = tuple(a for a in addresses if a not in self.addresses)
+        if new:
+            self.addresses += new
+            self.extended.set()
 
 
 class Pool:
@@ -74,7 +82,7 @@ class Pool:
         return [c for c in self._live.values() if not c.is_closed]
 
     async def get(self, peer: PeerId, addresses: Sequence[str]) -> Connection:
-        """The connection to `peer`, dialled if there is none.
+        """The connection to `peer`, dialled if there is none; a dial under way tries `addresses` as well.
 
         Raises:
             TransportError: it cannot be reached; the text says what was tried.
@@ -90,6 +98,8 @@ class Pool:
             is_ours = dial is None
             if dial is None:
                 dial = self._start_dial(peer, wanted)
+            else:
+                dial.add(wanted)
             try:
                 return await asyncio.shield(dial.result)
             except TransportError:
@@ -157,7 +167,7 @@ class Pool:
     async def _try(self, dial: _Dial) -> None:
         """One attempt. After DUPLICATE the other connection of the pair is about to appear here."""
         dial.stage = _Stage.REACHING
-        raw = await self._transport.connect(dial.peer, dial.addresses)
+        raw = await self._reach(dial)
         try:
             if raw.peer != dial.peer:
                 raise TransportError(f"somebody else than {dial.peer.short} answers there")
@@ -171,6 +181,27 @@ class Pool:
                 raise
         dial.stage = _Stage.DUPLICATE
         await asyncio.wait([dial.result], timeout=self._limits.survivor_s)
+
+    async def _reach(self, dial: _Dial) -> RawConnection:
+        """The raw connection; the attempt begins anew when further addresses become known meanwhile."""
+        for _ in range(self._limits.dial_restarts_max):
+            dial.extended.clear()
+            attempt = asyncio.ensure_future(self._transport.connect(dial.peer, dial.addresses))
+            extended = asyncio.ensure_future(dial.extended.wait())
+            try:
+                await asyncio.wait([attempt, extended], return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                attempt.add_done_callback(_close_late)
+                raise
+            finally:
+                extended.cancel()
+                if not attempt.done():
+                    attempt.cancel()
+                    await asyncio.wait([attempt])
+            failed = attempt.cancelled() or attempt.exception() is not None
+            if not (failed and dial.extended.is_set()):
+                return attempt.result()
+        return await self._transport.connect(dial.peer, dial.addresses)
 
     def _fail(self, dial: _Dial, error: CoterieError) -> None:
         if not dial.result.done():
@@ -254,6 +285,12 @@ class Pool:
 
 def _tried(dial: _Dial) -> str:
     return f" (tried {', '.join(dial.addresses)})" if dial.addresses else " (no address is known)"
+
+
+def _close_late(attempt: "asyncio.Future[RawConnection]") -> None:
+    """A connection that came just when its dial was given up is not to stay."""
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close(CloseCode.CANCELLED, "")
 
 
 def _retrieve(result: "asyncio.Future[Connection]") -> None:

@@ -1,0 +1,376 @@
+"""The checks of `coterie doctor`: what this computer and its network let the node do."""
+
+import asyncio
+import functools
+import os
+import shutil
+import socket
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coterie.control.doctor import Check, Probe, counted, holds
+from coterie.errors import TransportError
+from coterie.net.multicast_probe import Heard, probe_multicast
+from coterie.net.relay_probe import clock_at_relay, probe_relay
+from coterie.quantity import duration, say_bytes
+from coterie.reach import ReachLevel
+from coterie.relays import is_home
+from coterie.wire.record import CLOCK_SKEW_S, is_address, split_address
+
+if TYPE_CHECKING:
+    from coterie.node import Node
+
+SETTLE_S = 6.0  # a node just opened needs this to reach contacts and find relays
+ECHO_S = 1.0  # on this machine itself
+FREE_BYTES_MIN = 100_000_000  # below this downloads and the index fail soon
+FREE_BYTES_LOW = 2_000_000_000
+CLOCK_GOOD_S = 30.0  # a difference that nobody minds
+DATABASE_S = 4.0
+_PAGES_PER_LOOK = 100_000  # SQLite's virtual machine steps between looks at the clock
+
+Free = Callable[[Path], int]
+
+
+def free_bytes(folder: Path) -> int:
+    """Room that a user has on the disk of `folder`."""
+    return shutil.disk_usage(folder).free
+
+
+def node_checks(node: "Node", *, free: Free = free_bytes) -> list[tuple[str, Probe]]:
+    """Every check of the node itself, in the order in which they are told."""
+    bound: list[tuple[str, Callable[[Node], Awaitable[Check]]]] = [
+        ("reach", reach),
+        ("addresses", addresses),
+        ("udp", udp),
+        ("multicast", multicast),
+        ("nat", nat),
+        ("relays", relays),
+        ("dht", dht),
+        ("clock", clock),
+    ]
+    checks: list[tuple[str, Probe]] = [(name, functools.partial(probe, node)) for name, probe in bound]
+    checks.append(("disk", functools.partial(disk, node, free)))
+    checks.append(("database", functools.partial(database, node)))
+    return checks
+
+
+# ---- the network
+
+
+async def reach(node: "Node") -> Check:
+    """The level, and resolvers that cannot work."""
+    if node.reach is None:
+        return Check(name="reach", ok=False, result="this node is offline", advice="start it: `coterie up`")
+    problems = [str(p) for r in node.reach.resolvers if (p := getattr(r, "problem", ""))]
+    return Check(
+        name="reach",
+        ok=not problems,
+        result=node.reach.describe(),
+        advice="other ways to find peers still work; the checks below say more" if problems else "",
+    )
+
+
+async def addresses(node: "Node") -> Check:
+    """Where this node listens, and where others see it."""
+    observed = node.reach.observed.believed if node.reach else {}
+    own = [a for a in node.addresses if is_address(a) and a not in observed]
+    away = [a for a in own if not split_address(a)[0].is_loopback]
+    if not away:
+        return Check(
+            name="addresses",
+            ok=False,
+            result=f"only this computer itself ({', '.join(own) or 'none'})",
+            advice="connect it to a network, or set `bind` to an address of one (`coterie config`)",
+        )
+    private = [a for a in away if is_home(split_address(a)[0])]
+    public = [a for a in away if a not in private]
+    parts = [f"private {', '.join(private)}"] if private else []
+    parts += [f"public {', '.join(public)}"] if public else []
+    parts += [f"seen by peers as {a}{'' if sure else ' (unconfirmed)'}" for a, sure in observed.items()]
+    return Check(name="addresses", ok=True, result="; ".join(parts))
+
+
+async def udp(node: "Node") -> Check:
+    """Whether UDP leaves this machine and arrives here; then, whether it gets through the network."""
+    own = [a for a in node.addresses if is_address(a) and split_address(a)[0].version == 4]
+    ips = dict.fromkeys(str(split_address(a)[0]) for a in own if a not in _believed(node))
+    failed = {ip: why for ip in ips if (why := await _echo(ip))}
+    if failed:
+        told = "; ".join(f"{ip}: {why}" for ip, why in failed.items())
+        advice = "a firewall on this computer drops UDP; let coterie send and receive it"
+        return Check(name="udp", ok=False, result=told, advice=advice)
+    through = await _through_relays_only(node)
+    if through:
+        return Check(
+            name="udp",
+            ok=False,
+            result=f"{through} answers over TCP and not over UDP: the network seems to block UDP",
+            advice="let UDP out in the router or firewall; until then everything goes through a relay, slower",
+        )
+    ports = ", ".join(dict.fromkeys(a.rpartition(":")[2] for a in own if a not in _believed(node)))
+    return Check(name="udp", ok=True, result=f"listening on port {ports or 'none'}")
+
+
+async def _through_relays_only(node: "Node") -> str:
+    """The owner of a home relay with whom there is no direct path, though its relay answers; or nothing.
+
+    Who runs a relay is reachable directly, unless UDP does not get through.
+    """
+    if node.relays is None or node.endpoint is None:
+        return ""
+    await _settled(node)
+    owners = {r.url: node.relays.candidates.get(r.url) for r in node.relays.status().homes}
+    suspects = {url: peer for url, peer in owners.items() if peer is not None and peer != node.peer_id}
+    endpoint = node.endpoint
+
+    def is_direct() -> bool:
+        direct = {c.peer for c in endpoint.connections if c.path.kind == "direct"}
+        return any(peer in direct for peer in suspects.values())
+
+    return "" if not suspects or await holds(is_direct, SETTLE_S / 3) else next(iter(suspects))
+
+
+async def _echo(ip: str) -> str:
+    """Send a datagram to ourselves at `ip`; what went wrong, or nothing."""
+    loop = asyncio.get_running_loop()
+    said = os.urandom(16)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.bind((ip, 0))
+            await loop.sock_sendto(sock, said, sock.getsockname())
+            async with asyncio.timeout(ECHO_S):
+                while await loop.sock_recv(sock, 64) != said:
+                    pass
+    except TimeoutError:
+        return "a datagram to ourselves did not arrive"
+    except OSError as error:
+        return f"cannot send ({error.strerror or error})"
+    return ""
+
+
+async def multicast(node: "Node") -> Check:
+    """Whether multicast DNS can be sent and heard on each IPv4 network."""
+    if not node.config.discovery:
+        return Check(name="multicast", ok=True, result="not used: the setting `discovery` is off")
+    own = [split_address(a)[0] for a in node.addresses if is_address(a) and a not in _believed(node)]
+    ips = list(dict.fromkeys(str(ip) for ip in own if ip.version == 4 and not ip.is_loopback))
+    if not ips:
+        return Check(name="multicast", ok=True, result="no IPv4 network to use it on")
+    results = await asyncio.gather(*(_multicast_on(ip, ips) for ip in ips))
+    told = "; ".join(f"{ip}: {_heard_text(heard)}" for ip, heard in zip(ips, results, strict=True))
+    seen = len(node.neighbours.seen) if node.neighbours is not None else 0
+    told += f"; {counted(seen, 'node')} found" if seen else ""
+    if any(isinstance(heard, Heard) and (heard.own or heard.others) for heard in results):
+        return Check(name="multicast", ok=True, result=told)
+    advice = (
+        "nodes of this network do not find each other by themselves: let UDP port 5353 and 224.0.0.251 through "
+        "the firewall; or use `coterie join CODE --at IP:PORT` and tickets, which need no multicast"
+    )
+    return Check(name="multicast", ok=False, result=told, advice=advice)
+
+
+async def _multicast_on(ip: str, own: list[str]) -> "Heard | str":
+    try:
+        return await probe_multicast(ip, own)
+    except TransportError as error:
+        return str(error)
+
+
+def _heard_text(heard: "Heard | str") -> str:
+    if isinstance(heard, str):
+        return heard
+    if heard.others:
+        return f"{counted(len(heard.others), 'other computer')} heard"
+    return "works here, nobody else heard" if heard.own else "what is sent does not come back"
+
+
+async def nat(node: "Node") -> Check:
+    """The kind of NAT, from what peers see."""
+    await _settled(node)
+    own = {a for a in node.addresses if a not in _believed(node)}
+    reports = node.reach.observed.reports() if node.reach else {}
+    outside = {peer: address for peer, address in reports.items() if address not in own}
+    public = [a for a in own if is_address(a) and not is_home(split_address(a)[0])]
+    seen = sorted({*outside.values()})
+    if not outside and any(split_address(a)[0].version == 4 for a in public):
+        return Check(name="nat", ok=True, result="none: this computer has an address of the internet")
+    if not outside:
+        count = len(reports)
+        said = (
+            f"unknown: {count} peers see us, all on the local network"
+            if count
+            else "unknown: no peer has told"
+        )
+        advice = "it takes a contact elsewhere: `coterie invite`"
+        return Check(name="nat", ok=True, result=said, advice=advice)
+    if len(outside) == 1:
+        said = f"behind a router, seen as {seen[0]} by one peer; it takes two to know the kind"
+        return Check(name="nat", ok=True, result=said)
+    if len(seen) == 1:
+        said = f"endpoint-independent: {len(outside)} peers see {seen[0]}; direct connections work with most"
+        return Check(name="nat", ok=True, result=said)
+    told = f"symmetric: {len(outside)} peers see {len(seen)} addresses ({', '.join(seen[:4])})"
+    has_relay = node.relays is not None and bool(node.relays.status().homes)
+    advice = (
+        "peers behind such routers are reached through a relay"
+        if has_relay
+        else "direct connections need a port that the router forwards: set `port` and forward it; or invite a "
+        "contact with a public address, who will relay"
+    )
+    return Check(name="nat", ok=has_relay, result=told, advice=advice)
+
+
+async def relays(node: "Node") -> Check:
+    """Round trips of the relays that may be used, and how our own does."""
+    if node.relays is None or node.reach is None or node.reach.level is ReachLevel.LOCAL:
+        return Check(name="relays", ok=True, result="not used at this reach level")
+    await _settled(node)
+    status = node.relays.status()
+    candidates = node.relays.candidates
+    rounds = await asyncio.gather(*(_round_trip(url) for url in candidates))
+    homes = [home.url for home in status.homes]
+    told = [
+        f"{url} of {_who(node, candidates[url])} {said}{' (in use)' if homes[:1] == [url] else ''}"
+        for url, said in zip(candidates, rounds, strict=True)
+    ]
+    if status.problem:
+        return Check(name="relays", ok=False, result=status.problem, advice="choose another `relay_port`")
+    told += [f"ours serves {status.serving_text()}"] if status.serves else []
+    if homes:
+        return Check(name="relays", ok=True, result="; ".join(told))
+    if candidates:
+        advice = "who runs them may be away; or a firewall blocks TCP to them from here"
+        return Check(name="relays", ok=False, result="none answers: " + "; ".join(told), advice=advice)
+    advice = "a contact with a public address would relay for you when there is no direct path"
+    return Check(name="relays", ok=True, result="none: no contact runs one", advice=advice)
+
+
+async def _round_trip(url: str) -> str:
+    try:
+        return f"{await probe_relay(url) * 1000:.1f} ms"
+    except TransportError:
+        return "does not answer"
+
+
+async def dht(node: "Node") -> Check:
+    """The public directory, at the level that uses it."""
+    if node.reach is None or node.reach.level is not ReachLevel.INTERNET:
+        return Check(name="dht", ok=True, result='not used: the setting `reach` is not "internet"')
+    public = [r for r in node.reach.resolvers if r.is_public]
+    if not public:
+        return Check(
+            name="dht",
+            ok=False,
+            result="no public directory in this installation",
+            advice='install coterie with it, or set `reach` to "circle"',
+        )
+    said = [f"{r.name}: {getattr(r, 'problem', '') or getattr(r, 'state', '') or 'works'}" for r in public]
+    is_well = not any(getattr(r, "problem", "") for r in public)
+    advice = "" if is_well else "it needs UDP to the internet; peers you know are still found"
+    return Check(name="dht", ok=is_well, result="; ".join(said), advice=advice)
+
+
+async def clock(node: "Node") -> Check:
+    """Our clock beside those of peers: what they signed, and what their relays say."""
+    await _settled(node)
+    skews = {peer: s for peer, s in (node.reach.skews if node.reach else {}).items()}
+    away = [
+        url for url, peer in (node.relays.candidates if node.relays else {}).items() if peer != node.peer_id
+    ]
+    for url, theirs in zip(away, await asyncio.gather(*map(_clock_at, away)), strict=True):
+        if theirs is not None and node.relays is not None:
+            skews[node.relays.candidates.get(url, node.peer_id)] = theirs
+    if not skews:
+        said = f"{time.strftime('%Y-%m-%d %H:%M:%S %Z')}; no peer to compare it with"
+        return Check(name="clock", ok=True, result=said)
+    ordered = sorted(skews.values())
+    middle = ordered[len(ordered) // 2]
+    if abs(middle) < CLOCK_GOOD_S:
+        return Check(name="clock", ok=True, result=f"agrees with {counted(len(skews), 'peer')}")
+    way = "behind" if middle > 0 else "ahead of"
+    told = f"{duration(abs(middle))} {way} {counted(len(skews), 'peer')}"
+    advice = "set this computer's clock (or theirs, if it is the one that is wrong)"
+    return Check(name="clock", ok=abs(middle) < CLOCK_SKEW_S, result=told, advice=advice)
+
+
+async def _clock_at(url: str) -> float | None:
+    """Seconds that the clock of the relay at `url` is ahead of ours."""
+    try:
+        theirs = await clock_at_relay(url)
+    except TransportError:
+        return None
+    return None if theirs is None else theirs - time.time()
+
+
+# ---- this computer
+
+
+async def disk(node: "Node", free: Free) -> Check:
+    """Room for the index and for downloads."""
+    unfinished = (await node.usage()).unfinished
+    folders = dict.fromkeys([node.home, *(Path(path).parent for path in unfinished)])
+    room = {folder: await asyncio.to_thread(free, folder) for folder in folders if folder.is_dir()}
+    told = "; ".join(f"{say_bytes(size)} free for {folder}" for folder, size in room.items())
+    tightest = min(room.values())
+    advice = "make room: `coterie usage`, `coterie gc`" if tightest < FREE_BYTES_LOW else ""
+    return Check(name="disk", ok=tightest >= FREE_BYTES_MIN, result=told, advice=advice)
+
+
+async def database(node: "Node") -> Check:
+    """Whether SQLite finds the content index sound."""
+    path = node.home / "store.db"
+    try:
+        said = await asyncio.to_thread(_quick_check, path)
+    except sqlite3.Error as error:
+        said = str(error)
+    if said == "ok":
+        return Check(name="database", ok=True, result=f"sound, {say_bytes(path.stat().st_size)}")
+    if said == "interrupted":
+        result = f"no fault found in the first {DATABASE_S:g} s; {say_bytes(path.stat().st_size)}"
+        return Check(name="database", ok=True, result=result)
+    advice = f"stop the node, move {path} away and share again; what was downloaded stays where it is"
+    return Check(name="database", ok=False, result=f"damaged: {said}", advice=advice)
+
+
+def _quick_check(path: Path) -> str:
+    until = time.monotonic() + DATABASE_S
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        db.set_progress_handler(lambda: int(time.monotonic() > until), _PAGES_PER_LOOK)
+        return str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.OperationalError as error:
+        if str(error) == "interrupted":
+            return "interrupted"
+        raise
+    finally:
+        db.close()
+
+
+# ---- shared
+
+
+async def _settled(node: "Node") -> None:
+    """A node that was just opened has not met its contacts yet: give it the time."""
+    relays, endpoint = node.relays, node.endpoint
+    if relays is None or endpoint is None or not (names := node.contacts.names()):
+        return
+
+    def has_met() -> bool:
+        met = sum(c.peer in names for c in endpoint.connections)
+        return met >= min(2, len(names)) and bool(relays.status().homes)
+
+    await holds(has_met, SETTLE_S - min(SETTLE_S, node.status().uptime_s))
+
+
+def _believed(node: "Node") -> dict[str, bool]:
+    return node.reach.observed.believed if node.reach else {}
+
+
+def _who(node: "Node", peer: object) -> str:
+    if peer == node.peer_id:
+        return "this node"
+    return next((name for known, name in node.contacts.names().items() if known == peer), "a peer")

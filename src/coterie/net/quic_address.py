@@ -1,0 +1,72 @@
+"""Where a QUIC endpoint listens and what it dials: "ip:port" texts, relay URLs, and whether a port can be had."""
+
+import errno
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from coterie.errors import UsageError
+
+ANY_IP = "0.0.0.0"  # noqa: S104  (to be reached by others is the purpose)
+RELAY_URL_CHARS_MAX = 200  # guess: a host name has 253 at most, an address 39
+
+
+def is_relay_url(address: str) -> bool:
+    """Whether `address` names a relay rather than an "ip:port"."""
+    return "://" in address
+
+
+def relay_url(text: str) -> str:
+    """The one form of a relay's URL: "http://host:port", lower case, without a path.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        usual = {"http": 80, "https": 443}[parts.scheme]
+        port = usual if parts.port is None else parts.port
+    except (KeyError, ValueError):
+        raise UsageError(f"{text[:RELAY_URL_CHARS_MAX]!r} is not a relay: http://host:port is") from None
+    extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    if not parts.hostname or extra or len(text) > RELAY_URL_CHARS_MAX:
+        raise UsageError(f"{text[:RELAY_URL_CHARS_MAX]!r} is not a relay: http://host:port is")
+    return f"{parts.scheme}://{join(parts.hostname, port)}"
+
+
+def ip_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]").partition("%")[0])
+
+
+def join(ip: str, port: int) -> str:
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+def check_port(ip: str, port: int) -> None:
+    """Raise `UsageError` unless a UDP socket can be had there: the wheel does not say why it cannot bind."""
+    places = [(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip)]
+    if ":" not in ip and has_ipv6():
+        places.append((socket.AF_INET6, "::" if ip == ANY_IP else "::1"))
+    for family, place in places:
+        try:
+            _try_bind(family, place, port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                text = f"UDP port {port} is taken by another program: stop it, or choose another port"
+                raise UsageError(text) from None
+            raise UsageError(f"cannot listen on {join(place, port)}: {error.strerror}") from None
+
+
+def has_ipv6() -> bool:
+    try:
+        _try_bind(socket.AF_INET6, "::1", 0)
+    except OSError:
+        return False
+    return True
+
+
+def _try_bind(family: socket.AddressFamily, ip: str, port: int) -> None:
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind((ip, port))

@@ -1,0 +1,400 @@
+"""What a relay does with its clients: who is let in, what is forwarded, what is dropped. Pure.
+
+A *link* is one TCP connection. Each goes one way through these states:
+
+    OPEN      connected; speaks HTTP
+    ASKED     upgraded to a WebSocket, the challenge sent
+    CLIENT    its signature is right, `may_use` said yes, the table had room
+    gone      left, replaced by a newer link of the same key, silent, stalled or in breach of the protocol
+
+Nothing waits for a client: what its queue or a rate has no room for is dropped, for the traffic is datagrams and
+QUIC above them sends again what it must. A client that goes on sending over its rate is not read for a while.
+"""
+
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from coterie.identity import PeerId
+from coterie.machine import PeerDown, Received, Send, TimerFired
+from coterie.net.guard import TokenBucket
+from coterie.wire import relay as wire
+
+_log = logging.getLogger(__name__)
+
+Link = Hashable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayLimits:
+    """The bounds of one relay. Times are seconds of the clock of `now`."""
+
+    clients_max: int = 256  # guess: everybody whom a household or a small office knows
+    handshakes_max: int = 64  # guess: links that have not authenticated yet; one more, and the oldest goes
+    handshake_s: float = 5.0  # guess: five round trips of a bad satellite link
+    frame_bytes_max: int = wire.DATAGRAM_FRAME_BYTES_MAX  # nothing that a client sends is larger
+    queue_bytes_max: int = 1 << 20  # 80 ms at 100 Mbit/s; upstream keeps 512 datagrams
+    bytes_per_s_max: float = 125e6  # of one client; guess: a home network's gigabit
+    total_bytes_per_s_max: float = 125e6  # of all clients together
+    burst_s: float = 0.25  # guess: how long a client may send at twice its rate
+    excess: float = 2.0  # guess: a client is read at up to this many times its rate; the excess is dropped
+    frames_per_s_max: float = 20_000.0  # of one client; measured: 100 MB/s through the wheel is 8,000
+    ping_s: float = 15.0  # upstream: PING_INTERVAL
+    pong_s: float = 5.0  # upstream: silence after a ping before the link counts as dead
+    stall_s: float = 10.0  # guess: a client that takes nothing for so long is dropped; upstream 2 s
+    destinations_max: int = 1_024  # guess: peers that hear of a client's end; of more, those it sent to last
+
+
+@dataclass(slots=True)
+class RelayMetrics:
+    """Counters since the start, but for `clients` and `handshakes`, which are now."""
+
+    clients: int = 0
+    handshakes: int = 0
+    links: int = 0
+    admitted: int = 0
+    denied: int = 0
+    replaced: int = 0
+    handshakes_failed: int = 0  # timed out, pushed out by others, wrong signature
+    ended_for_breach: int = 0
+    ended_for_silence: int = 0
+    forwarded_datagrams: int = 0  # a batch counts as one
+    forwarded_bytes: int = 0
+    dropped_queue_full: int = 0
+    dropped_over_rate: int = 0
+    dropped_no_such_client: int = 0
+    pauses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new link."""
+
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """The link speaks WebSocket now, in `version` of the relay protocol (1 or 2)."""
+
+    link: Link
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """The link sent what does not decode."""
+
+    link: Link
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """End the link: what was sent before is still to go out."""
+
+    link: Link
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Do not read from the link for `for_s`."""
+
+    link: Link
+    for_s: float
+
+
+SWEEP_S = 1.0  # how often `TimerFired("sweep")` is wanted while there is any link
+SWEEP = TimerFired("sweep")
+
+
+@dataclass(slots=True)
+class _Handshake:
+    opened_at: float
+    version: int = 0
+    challenge: wire.Challenge | None = None
+
+
+@dataclass(slots=True)
+class _Client:
+    link: Link
+    peer: PeerId
+    version: int
+    heard_at: float
+    checked_at: float
+    rate: TokenBucket
+    reading: "_ReadingTime"
+    stalled_at: float | None = None
+    pinged_at: float | None = None
+    told_of_limit_at: float = float("-inf")
+    destinations: dict[PeerId, None] = field(default_factory=dict)
+
+
+class _ReadingTime:
+    """What reading a client's frames costs, in seconds of its allowance; in debt, it is not read."""
+
+    __slots__ = ("_at", "_burst_s", "_left_s", "_s_per_byte", "_s_per_frame")
+
+    def __init__(self, limits: RelayLimits, now: float) -> None:
+        self._burst_s = self._left_s = limits.burst_s
+        self._s_per_byte = 1 / (limits.bytes_per_s_max * limits.excess)
+        self._s_per_frame = 1 / limits.frames_per_s_max
+        self._at = now
+
+    def spend(self, size: int, now: float) -> float:
+        """Pay for a frame of `size` bytes; the debt afterwards (s), negative while there is none."""
+        self._left_s = min(self._burst_s, self._left_s + max(0.0, now - self._at))
+        self._left_s -= size * self._s_per_byte + self._s_per_frame
+        self._at = now
+        return -self._left_s
+
+
+class RelayCore:
+    """The relay's machine: `handle(event, now)`.
+
+    Args:
+        may_use: whether a peer, authenticated, may use this relay; asked again every `ping_s`.
+        backlog: bytes that wait to be sent on a link.
+        random_bytes: as `os.urandom`, for challenges.
+    """
+
+    def __init__(
+        self,
+        *,
+        may_use: Callable[[PeerId], bool],
+        backlog: Callable[[Link], int],
+        random_bytes: Callable[[int], bytes],
+        limits: RelayLimits,
+        now: float,
+    ) -> None:
+        self._may_use = may_use
+        self._backlog = backlog
+        self._random_bytes = random_bytes
+        self._limits = limits
+        self._handshakes: dict[Link, _Handshake] = {}
+        self._by_link: dict[Link, _Client] = {}
+        self._by_peer: dict[PeerId, _Client] = {}
+        self._total = _bucket(limits.total_bytes_per_s_max, limits, now)
+        self._metrics = RelayMetrics()
+
+    @property
+    def clients(self) -> list[PeerId]:
+        """Who is connected now."""
+        return list(self._by_peer)
+
+    def metrics(self) -> RelayMetrics:
+        """A copy of the counters."""
+        self._metrics.clients = len(self._by_peer)
+        self._metrics.handshakes = len(self._handshakes)
+        return RelayMetrics(**{f.name: getattr(self._metrics, f.name) for f in fields(RelayMetrics)})
+
+    def handle(self, event: Any, now: float) -> list[Any]:
+        """Take one event at time `now` (s) and return what is to be done, in order."""
+        match event:
+            case Received(link, message):
+                client = self._by_link.get(link)
+                if client is not None:
+                    return self._from_client(client, message, now)
+                return self._authenticate(link, message, now)
+            case Opened(link):
+                return self._open(link, now)
+            case Upgraded(link, version):
+                return self._challenge(link, version)
+            case Malformed(link, reason):
+                self._metrics.ended_for_breach += 1
+                return [*self._forget(link), Drop(link, reason)]
+            case PeerDown(link):
+                return self._forget(link)
+            case TimerFired("sweep"):
+                return self._sweep(now)
+        return []
+
+    # Coming in
+
+    def _open(self, link: Link, now: float) -> list[Any]:
+        self._metrics.links += 1
+        outputs: list[Any] = []
+        if len(self._handshakes) >= self._limits.handshakes_max:
+            # The oldest, not the newest: whoever opens links and leaves them must not keep others out.
+            outputs = self._fail_handshake(next(iter(self._handshakes)), "too many handshakes at once")
+        self._handshakes[link] = _Handshake(now)
+        return outputs
+
+    def _challenge(self, link: Link, version: int) -> list[Any]:
+        handshake = self._handshakes.get(link)
+        if handshake is None:
+            return []
+        handshake.version = version
+        handshake.challenge = wire.Challenge(self._random_bytes(wire.CHALLENGE_BYTES))
+        return [Send(link, handshake.challenge)]
+
+    def _authenticate(self, link: Link, message: wire.ToRelay, now: float) -> list[Any]:
+        handshake = self._handshakes.get(link)
+        if handshake is None or handshake.challenge is None:
+            return []
+        if not isinstance(message, wire.Authentication):
+            self._metrics.ended_for_breach += 1
+            return self._fail_handshake(link, "an authentication was expected first")
+        if not wire.is_answer(message, handshake.challenge):
+            return self._deny(link, "the signature is wrong")
+        peer = message.peer
+        if not self._allows(peer):
+            return self._deny(link, "this relay serves only those whom its owner knows")
+        if peer not in self._by_peer and len(self._by_peer) >= self._limits.clients_max:
+            return self._deny(link, "this relay is full")
+        outputs = self._replace(peer)
+        del self._handshakes[link]
+        client = _Client(
+            link,
+            peer,
+            handshake.version,
+            now,
+            checked_at=now,
+            rate=_bucket(self._limits.bytes_per_s_max, self._limits, now),
+            reading=_ReadingTime(self._limits, now),
+        )
+        self._by_link[link] = self._by_peer[peer] = client
+        self._metrics.admitted += 1
+        return [*outputs, Send(link, wire.Confirmed())]
+
+    def _deny(self, link: Link, reason: str) -> list[Any]:
+        self._metrics.denied += 1
+        return [Send(link, wire.Denied(reason)), *self._fail_handshake(link, reason)]
+
+    def _fail_handshake(self, link: Link, reason: str) -> list[Any]:
+        del self._handshakes[link]
+        self._metrics.handshakes_failed += 1
+        return [Drop(link, reason)]
+
+    def _replace(self, peer: PeerId) -> list[Any]:
+        """The newest link of a key counts: the older is most often one that its owner has lost."""
+        old = self._by_peer.pop(peer, None)
+        if old is None:
+            return []
+        del self._by_link[old.link]
+        self._metrics.replaced += 1
+        return [*_status(old, wire.StatusCode.REPLACED), Drop(old.link, "replaced by a newer connection")]
+
+    def _allows(self, peer: PeerId) -> bool:
+        try:
+            return bool(self._may_use(peer))
+        except Exception:  # noqa: BLE001  (the predicate is not ours; denying is the safe answer)
+            _log.exception("may_use failed for %s: denied", peer.short)
+            return False
+
+    # What clients send
+
+    def _from_client(self, client: _Client, message: wire.ToRelay, now: float) -> list[Any]:
+        client.heard_at = now
+        client.pinged_at = None
+        match message:
+            case wire.Outbound():
+                return self._forward(client, message, now)
+            case wire.Ping(echo):
+                paused = self._read(client, 1 + wire.ECHO_BYTES, now)
+                return [*paused, *self._tell(client.link, wire.Pong(echo))]
+            case wire.Authentication():
+                self._metrics.ended_for_breach += 1
+                return [*self._forget(client.link), Drop(client.link, "authenticated twice")]
+        return self._read(client, 1 + wire.ECHO_BYTES, now)
+
+    def _forward(self, client: _Client, message: wire.Outbound, now: float) -> list[Any]:
+        size = len(message.contents)
+        outputs = self._read(client, size, now)
+        if not client.rate.take(now, size) or not self._total.take(now, size):
+            self._metrics.dropped_over_rate += 1
+            if now - client.told_of_limit_at >= self._limits.ping_s:
+                client.told_of_limit_at = now
+                outputs += _status(client, wire.StatusCode.RATE_LIMITED)
+            return outputs
+        target = self._by_peer.get(message.peer)
+        if target is None:
+            self._metrics.dropped_no_such_client += 1
+            return outputs
+        if self._backlog(target.link) + size > self._limits.queue_bytes_max:
+            self._metrics.dropped_queue_full += 1
+            if target.stalled_at is None:
+                target.stalled_at = now
+            return outputs
+        target.stalled_at = None
+        self._note_destination(client, message.peer)
+        self._metrics.forwarded_datagrams += 1
+        self._metrics.forwarded_bytes += size
+        frame = wire.Inbound(client.peer, message.ecn, message.contents, message.segment_bytes)
+        outputs.append(Send(target.link, frame))
+        return outputs
+
+    def _read(self, client: _Client, size: int, now: float) -> list[Any]:
+        """Count what was read, forwarded or not: dropping costs time as well."""
+        debt_s = client.reading.spend(size, now)
+        if debt_s <= 0:
+            return []
+        self._metrics.pauses += 1
+        return [Pause(client.link, debt_s)]
+
+    def _note_destination(self, client: _Client, peer: PeerId) -> None:
+        if peer in client.destinations:
+            return
+        client.destinations[peer] = None
+        if len(client.destinations) > self._limits.destinations_max:
+            del client.destinations[next(iter(client.destinations))]
+
+    def _tell(self, link: Link, message: wire.ToClient) -> list[Any]:
+        """`message`, unless so much waits for the link that it would grow without bound."""
+        if self._backlog(link) > self._limits.queue_bytes_max:
+            self._metrics.dropped_queue_full += 1
+            return []
+        return [Send(link, message)]
+
+    # Going
+
+    def _forget(self, link: Link) -> list[Any]:
+        if self._handshakes.pop(link, None) is not None:
+            return []
+        client = self._by_link.pop(link, None)
+        if client is None:
+            return []
+        del self._by_peer[client.peer]
+        outputs: list[Any] = []
+        for peer in client.destinations:
+            other = self._by_peer.get(peer)
+            if other is not None:
+                outputs += self._tell(other.link, wire.PeerGone(client.peer))
+        return outputs
+
+    def _sweep(self, now: float) -> list[Any]:
+        outputs: list[Any] = []
+        for link, handshake in list(self._handshakes.items()):
+            if now - handshake.opened_at >= self._limits.handshake_s:
+                outputs += self._fail_handshake(link, "the handshake took too long")
+        for client in list(self._by_link.values()):
+            outputs += self._check(client, now)
+        return outputs
+
+    def _check(self, client: _Client, now: float) -> list[Any]:
+        if client.stalled_at is not None and self._backlog(client.link) < self._limits.queue_bytes_max // 2:
+            client.stalled_at = None
+        is_stalled = client.stalled_at is not None and now - client.stalled_at >= self._limits.stall_s
+        is_dead = client.pinged_at is not None and now - client.pinged_at >= self._limits.pong_s
+        if is_stalled or is_dead:
+            self._metrics.ended_for_silence += 1
+            return [*self._forget(client.link), Drop(client.link, "no sign of life")]
+        if now - client.checked_at >= self._limits.ping_s:
+            client.checked_at = now
+            if not self._allows(client.peer):
+                self._metrics.denied += 1
+                return [*self._forget(client.link), Drop(client.link, "no longer permitted")]
+        if client.pinged_at is None and now - client.heard_at >= self._limits.ping_s:
+            client.pinged_at = now
+            return self._tell(client.link, wire.Ping(self._random_bytes(wire.ECHO_BYTES)))
+        return []
+
+
+def _bucket(per_s: float, limits: RelayLimits, now: float) -> TokenBucket:
+    return TokenBucket(per_s, max(per_s * limits.burst_s, limits.frame_bytes_max), now)
+
+
+def _status(client: _Client, code: wire.StatusCode) -> list[Any]:
+    return [Send(client.link, wire.Status(code))] if client.version >= 2 else []

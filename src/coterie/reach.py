@@ -1,0 +1,436 @@
+"""How far a node reaches: owns the address book, the resolvers of its level, and its own published record.
+
+`local`     peers on the local network; nothing is asked or told beyond it, except to whom a person connects
+`circle`    also addresses that peers see us at, relays of peers, and what contacts know of each other
+`internet`  also a public directory
+"""
+
+import asyncio
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from coterie.driver import Driver
+from coterie.errors import StorageError, TransportError
+from coterie.identity import PeerId, SecretKey
+from coterie.machine import Emit, PeerDown
+from coterie.net import Connection, Endpoint
+from coterie.net.book import AddressBook
+from coterie.net.book_file import BookFile
+from coterie.net.circle import CircleResolver
+from coterie.net.exchange import RecordExchange
+from coterie.net.interfaces import Transport
+from coterie.net.observed import (
+    AddExternal,
+    ObservedAddresses,
+    OwnAddresses,
+    RemoveExternal,
+    Reported,
+)
+from coterie.net.resolver import Found, Resolver
+from coterie.net.seek import Seek
+from coterie.wire.record import (
+    NAME_CHARS_MAX,
+    PeerRecord,
+    RecordRefused,
+    RefusedFor,
+    is_address,
+    is_relay,
+    split_address,
+)
+
+LIFETIME_S = 24 * 3600  # guess: a computer that is off for a day has another address often enough
+RENEW_S = LIFETIME_S // 2  # guess: half-way, so that one failed publication does no harm
+WATCH_EVERY_S = 5.0  # guess: a changed address is told before people wonder; a look costs 0.2 ms
+SKEWS_MAX = 64  # peers whose clock is compared with ours
+SAVE_EVERY_S = 60.0  # guess: what a crash forgets of the book
+
+log = logging.getLogger(__name__)
+
+Contacts = Callable[[], Mapping[PeerId, str]]
+
+
+class ReachLevel(StrEnum):
+    """The one setting."""
+
+    LOCAL = "local"
+    CIRCLE = "circle"
+    INTERNET = "internet"
+
+
+class PeerLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer of `coterie peers`. `rtt_ms` and `seen` (seconds ago) are None when not known."""
+
+    name: str
+    short: str
+    known: list[str]
+    path: str
+    rtt_ms: float | None
+    seen: float | None
+    addresses: list[str]
+    peer: str
+
+    def text(self) -> str:
+        """For people: one line."""
+        rtt = f"  {self.rtt_ms:g} ms" if self.rtt_ms is not None else ""
+        if self.path:
+            where = f"{self.path}{rtt}"
+        elif self.seen is None:
+            where = "never seen"
+        else:
+            where = f"seen {_ago(self.seen)} ago, at {self.addresses[0] if self.addresses else 'no known address'}"
+        return f"{self.name or '(no name)':<20}  {self.short}  {', '.join(self.known)}  {where}"
+
+
+class Reach:
+    """Everything between "this peer" and a connection to it. Made and closed by the node."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        transport: Transport,
+        key: SecretKey,
+        *,
+        level: ReachLevel,
+        name: str,
+        book_path: Path,
+        resolvers: Sequence[Resolver] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`transport` is the endpoint's; `clock` gives unix seconds."""
+        self.level = level
+        self.book = AddressBook(endpoint.peer_id, is_kept=lambda peer: peer in self._contacts())
+        self.resolvers = list(resolvers)
+        self.observed = ObservedAddresses()
+        self._endpoint = endpoint
+        self._transport = transport
+        self._key = key
+        self._name = "".join(c if c.isprintable() else "?" for c in name)[:NAME_CHARS_MAX]
+        self._file = BookFile(book_path)
+        self._clock = clock
+        self._contacts: Contacts = dict
+        self._relays: tuple[str, ...] = ()
+        self._serves = ""
+        self._full = self._public = b""
+        self._described: tuple[tuple[str, ...], str] = ((), "")
+        self._signed_at = float("-inf")
+        self.skews: dict[PeerId, float] = {}
+        """Of peers that told their record: seconds that their clock is ahead of ours at least (below 0: behind)."""
+        self._exchange = RecordExchange(endpoint, self)
+        if level is not ReachLevel.LOCAL:
+            self.resolvers.append(
+                CircleResolver(endpoint, ask=self._exchange.ask, contacts=self._current_contacts)
+            )
+        self._driver: Driver | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Load the book and begin; waits for nothing on the network.
+
+        Raises:
+            StorageError: the book cannot be read.
+        """
+        self._file.load(self.book, self._clock())
+        self._driver = Driver(self.observed, send=lambda peer, message: None, on_output={Emit: self._emitted})
+        self._sign()
+        self._exchange.start()
+        self._endpoint.watch(up=self._up, down=self._down)
+        watch = getattr(self._transport, "watch", None)
+        if watch is not None:  # a transport that tells changes saves us the wait for the next look
+            watch(path=lambda *_: self._changed.set(), addresses=lambda *_: self._changed.set())
+        for resolver in self.resolvers:
+            await self._start_resolver(resolver)
+        self._begin(self._tend(), "tending addresses")
+
+    async def close(self) -> None:
+        """Withdraw what can be withdrawn quickly, and save the book."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(
+            *self._tasks, *(r.close() for r in self.resolvers), self._exchange.close(), return_exceptions=True
+        )
+        if self._driver is not None:
+            self._driver.close()
+        self._save()
+
+    async def add_resolver(self, resolver: Resolver) -> None:
+        """Use one more resolver from now on; a running node starts and publishes through it at once."""
+        self.resolvers.append(resolver)
+        if self._driver is not None:
+            await self._start_resolver(resolver)
+
+    def set_contacts(self, contacts: Contacts) -> None:
+        """`contacts()` gives everybody a person here knows, with the name they have here."""
+        self._contacts = contacts
+
+    def set_relays(self, relays: Sequence[str], serves: str = "") -> None:
+        """The relays (URLs) where this node listens, best first; and the one it runs for others, if any."""
+        self._relays, self._serves = tuple(relays), serves
+        self._changed.set()
+
+    # ---- asking
+
+    @property
+    def now(self) -> float:
+        """Unix seconds: the time that records and the book go by."""
+        return self._clock()
+
+    async def connect(self, peer: PeerId, hints: Sequence[str] = ()) -> Connection:
+        """The connection to `peer`: where it was reached before, its record's addresses and `hints` at once,
+        while the resolvers look for more.
+
+        Raises:
+            TransportError: not reached within 7 s; the text says what was tried.
+            PeerError, LimitExceeded, UsageError: as `Endpoint.connect`.
+        """
+        if peer == self._endpoint.peer_id or any(c.peer == peer for c in self._endpoint.connections):
+            return await self._endpoint.connect(peer, hints)
+        seek = Seek(
+            self._endpoint, self.book, resolvers=self.resolvers, found=self._found_by, clock=self._clock
+        )
+        return await seek.run(peer, hints)
+
+    async def keep(self, connection: Connection) -> None:
+        """Use `connection`, so that it does not count as idle. Costs about 300 bytes.
+
+        Raises:
+            PeerError, TransportError: the other side does not answer as it should.
+        """
+        await self._exchange.ask(connection, connection.peer)
+
+    def peers(self) -> list[PeerLine]:
+        """Everybody known: connected first, then who was heard of last."""
+        now, contacts = self._clock(), self._contacts()
+        live = {c.peer: c for c in self._endpoint.connections}
+        everybody = dict.fromkeys([*live, *(e.peer for e in self.book.entries), *contacts])
+        lines = [self._line(peer, live.get(peer), contacts.get(peer), now) for peer in everybody]
+        return sorted(
+            lines, key=lambda p: (not p.path, p.seen if p.seen is not None else float("inf"), p.peer)
+        )
+
+    def describe(self) -> str:
+        """The level in words, with what stands in the way, for `status`."""
+        names = ", ".join(resolver.name for resolver in self.resolvers) or "no discovery"
+        problems = [str(p) for r in self.resolvers if (p := getattr(r, "problem", ""))]
+        return f"{self.level} ({names})" + "".join(f"; {problem}" for problem in problems)
+
+    # ---- RecordKeeper, for the exchange
+
+    def own_record(self, connection: Connection) -> bytes:
+        """The full record for whom we chose and for the local network; the public one for strangers."""
+        return self._full if self.is_chosen(connection) or _is_near(connection) else self._public
+
+    def learn(self, raw: bytes, source: str) -> PeerId | None:
+        """Keep a record; whose it is, or None when it is refused."""
+        try:
+            self.book.learn(raw, self._clock(), source)
+        except RecordRefused as error:
+            log.debug("a record from %s was refused: %s", source, error)
+            if source == "connected" and error.why in (RefusedFor.EXPIRED, RefusedFor.FUTURE):
+                self._note_skew(raw)
+            return None
+        if source == "connected":
+            self._note_skew(raw)
+        return PeerId(raw[1:33])
+
+    def _note_skew(self, raw: bytes) -> None:
+        """A peer just told its own record: it was signed at most half a lifetime ago, and not in the future."""
+        record = PeerRecord.read(raw)
+        ahead_s, behind_s = record.issued - self._clock(), self._clock() - record.expires
+        skew = max(0.0, ahead_s) - max(0.0, behind_s)
+        self.skews.pop(record.peer, None)
+        self.skews[record.peer] = skew
+        if len(self.skews) > SKEWS_MAX:
+            del self.skews[next(iter(self.skews))]
+
+    def reported(self, report: Reported) -> None:
+        """A peer told what it sees."""
+        if self._driver is not None and self.level is not ReachLevel.LOCAL:
+            self._driver.feed(OwnAddresses(tuple(self._transport.addresses)))
+            self._driver.feed(report)
+
+    def is_chosen(self, connection: Connection) -> bool:
+        """We dialled it, or it is a contact."""
+        return connection.is_dialled or connection.peer in self._contacts()
+
+    def record_for(self, asker: PeerId, about: PeerId) -> bytes | None:
+        """Contacts of one person may know of each other, unless the level is `local`."""
+        contacts = self._contacts()
+        entry = self.book.entry(about)
+        if self.level is ReachLevel.LOCAL or asker not in contacts or about not in contacts or entry is None:
+            return None
+        return entry.raw if entry.record is not None and entry.record.expires > self._clock() else None
+
+    # ---- own record
+
+    def _sign(self) -> bool:
+        """Sign records anew when something changed or the last one is half-way through; whether it was so."""
+        described = self._addresses(), self._serves
+        now = self._clock()
+        if described == self._described and 0 <= now - self._signed_at < RENEW_S:
+            return False
+        self._described, self._signed_at = described, now
+        addresses, serves = described
+        outside = tuple(a for a in addresses if is_relay(a) or split_address(a)[0].is_global)
+        # The public record comes first, so that who gets both keeps the full one.
+        self._public = self._signed(outside, "", serves) if outside else b""
+        self._full = self._signed(addresses, self._name, serves)
+        return True
+
+    def _signed(self, addresses: tuple[str, ...], name: str, serves: str) -> bytes:
+        now = int(self._clock())
+        record = PeerRecord(
+            peer=self._key.peer_id,
+            sequence=self.book.next_sequence(self._clock()),
+            issued=now,
+            expires=now + LIFETIME_S,
+            addresses=addresses,
+            name=name,
+            serves=serves,
+        )
+        return record.sign_fitting(self._key)
+
+    def _addresses(self) -> tuple[str, ...]:
+        """Where others may try: this machine's addresses, those peers see, relays. Loopback only for itself."""
+        own = [a for a in self._transport.addresses if is_address(a)]
+        near = [a for a in own if not split_address(a)[0].is_loopback] or own
+        near = [
+            a for a in near if not (split_address(a)[0].version == 6 and split_address(a)[0].is_link_local)
+        ]
+        if self.level is ReachLevel.LOCAL:
+            return tuple(dict.fromkeys(near))
+        return tuple(dict.fromkeys([*near, *self.observed.believed, *self._relays]))
+
+    async def _publish(self) -> None:
+        for resolver in self.resolvers:
+            record = self._public if resolver.is_public else self._full
+            if record:
+                try:
+                    await resolver.publish(record)
+                except (TransportError, OSError) as error:
+                    log.info("%s: not published: %s", resolver.name, error)
+
+    # ---- the world changes
+
+    async def _tend(self) -> None:
+        """Follow addresses and paths, renew the record, save the book."""
+        saved_at = self._clock()
+        await self._publish()
+        while True:
+            try:
+                async with asyncio.timeout(WATCH_EVERY_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            if self.observed.believed and self._driver is not None:
+                self._driver.feed(OwnAddresses(tuple(self._transport.addresses)))
+            if self._sign():
+                await self._publish()
+            self._exchange.refresh()
+            if not 0 <= self._clock() - saved_at < SAVE_EVERY_S:
+                saved_at = self._clock()
+                self._save()
+
+    def _emitted(self, output: Emit) -> None:
+        """The belief about our own address changed: tell the transport, then everybody."""
+        match output.event:
+            case AddExternal(address, _):
+                self._tell_transport("add_external_address", address)
+            case RemoveExternal(address):
+                self._tell_transport("remove_external_address", address)
+        self._changed.set()
+
+    def _tell_transport(self, method: str, address: str) -> None:
+        call = getattr(self._transport, method, None)
+        if call is not None:
+            self._begin(call(address), f"{method} {address}")
+
+    def _up(self, connection: Connection) -> None:
+        path = connection.path
+        known = self.is_chosen(connection) or connection.peer in self.book
+        if known and path.kind == "direct" and is_address(path.remote):
+            self.book.note_success(connection.peer, path.remote, self._clock())
+
+    def _down(self, connection: Connection) -> None:
+        if self._driver is not None:
+            self._driver.feed(PeerDown(connection.peer))
+
+    async def _start_resolver(self, resolver: Resolver) -> None:
+        try:
+            await resolver.start(self._found_by(resolver))
+            record = self._public if resolver.is_public else self._full
+            if record:
+                await resolver.publish(record)
+        except (TransportError, OSError) as error:
+            log.warning("%s: %s", resolver.name, error)
+
+    def _current_contacts(self) -> Mapping[PeerId, str]:
+        return self._contacts()
+
+    def _found_by(self, resolver: Resolver) -> Found:
+        return lambda raw: self.learn(raw, resolver.name)
+
+    def _line(self, peer: PeerId, live: Connection | None, called: str | None, now: float) -> PeerLine:
+        entry, record = self.book.entry(peer), self.book.record(peer, now)
+        known = ["contact"] if called is not None else []
+        known += ["connected"] if live is not None else []
+        known += [r.name for r in self.resolvers if peer in getattr(r, "seen", ())]
+        if entry is not None and not known:
+            known = [f"{entry.source} before" if entry.source == "connected" else entry.source]
+        path = live.path if live is not None else None
+        return PeerLine(
+            name=called or (record.name if record is not None else ""),
+            short=peer.short,
+            known=known,
+            path=f"{path.kind} {path.remote}" if path is not None else "",
+            rtt_ms=round(path.rtt_s * 1000, 1) if path is not None and path.rtt_s is not None else None,
+            seen=0.0 if live is not None else round(max(0.0, now - entry.heard_at), 1) if entry else None,
+            addresses=self.book.candidates(peer, now),
+            peer=str(peer),
+        )
+
+    def _save(self) -> None:
+        self.book.expire(self._clock())
+        try:
+            self._file.save(self.book)
+        except StorageError as error:
+            log.warning("%s", error)
+
+    def _begin(self, work: Any, name: str) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("'%s' failed", task.get_name(), exc_info=error)
+
+
+def _ago(seconds: float) -> str:
+    """ "5 s", "7 min", "3 h", "12 days"."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _is_near(connection: Connection) -> bool:
+    """Whether the other side is reached at an address that only a local network has."""
+    path = connection.path
+    if path.kind == "memory":
+        return True
+    if path.kind != "direct" or not is_address(path.remote) or is_relay(path.remote):
+        return False
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address = split_address(path.remote)[0]
+    return ip.is_private or ip.is_link_local or ip.is_loopback

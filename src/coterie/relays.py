@@ -1,0 +1,352 @@
+"""Relays among people who know each other: those this node listens at, and the one it runs for them.
+
+A node runs a relay only where others can reach it, and only for its contacts. Every node chooses two or three home
+relays among those that its contacts run, and stays connected to their owners: they tell it which address they see,
+without which no direct path can be found from behind a router.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import random
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import Any, Literal
+
+import msgspec
+
+from coterie.errors import CoterieError, UsageError
+from coterie.identity import PeerId
+from coterie.net import Connection, Endpoint
+from coterie.net.home_relay import HomeRelays
+from coterie.net.relay import RelayServer
+from coterie.quantity import say_bytes
+from coterie.reach import Reach, ReachLevel
+from coterie.wire.record import is_address, split_address
+
+Serving = Literal["contacts", "always", "off"]
+
+LOOK_S = 5.0  # guess: contacts and addresses are looked at this often; a connection that comes wakes us
+KEEP_EVERY_S = 40.0  # below `NetLimits.idle_s`
+LINKS_MIN = 2  # contacts to stay connected with: two must agree on the address they see (`net.observed`)
+DIALS_MAX = 2  # guess: at once
+RETRY_MIN_S = 5.0  # guess; doubles after each failure
+RETRY_MAX_S = 900.0  # guess: contacts who have been away for long
+RETRY_OWNER_MAX_S = 60.0  # the owner of a home relay: it answered a minute ago
+
+_HOME_NETWORKS = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "10.0.0.0/8",  # RFC 1918
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",  # RFC 6598: between provider and home
+        "169.254.0.0/16",  # RFC 3927
+        "127.0.0.0/8",
+        "fc00::/7",  # RFC 4193
+        "fe80::/10",
+        "::1/128",
+    )
+)
+
+log = logging.getLogger(__name__)
+
+
+class HomeRelay(msgspec.Struct, frozen=True, kw_only=True):
+    """A relay where this node can be reached. `rtt_ms` is None until it has answered."""
+
+    url: str
+    owner: str
+    rtt_ms: float | None
+    in_use: bool
+
+    def text(self) -> str:
+        """For people: one line."""
+        rtt = f"  {self.rtt_ms:g} ms" if self.rtt_ms is not None else ""
+        return f"{self.url} of {self.owner}{rtt}{'  in use' if self.in_use else ''}"
+
+
+class RelayStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Relays as `status` and `doctor` show them. `serves` is the URL of our own, empty when it does not run."""
+
+    homes: list[HomeRelay]
+    serves: str = ""
+    clients: int = 0
+    forwarded_bytes: int = 0
+    dropped: int = 0
+    denied: int = 0
+    problem: str = ""
+
+    def serving_text(self) -> str:
+        """Our own relay in words."""
+        if not self.serves:
+            return self.problem or "no"
+        parts = [f"{self.serves}: {self.clients} clients", f"{say_bytes(self.forwarded_bytes)} forwarded"]
+        parts += [f"{self.dropped} dropped"] if self.dropped else []
+        parts += [f"{self.denied} denied"] if self.denied else []
+        return ", ".join(parts)
+
+
+class PeerRelays:
+    """Made by the node, when its contacts are known. `await start()`, and `await close()` before the endpoint.
+
+    Args:
+        transport: the endpoint's; one without `set_relays` (memory) has no use for relays.
+        serving: "contacts": run a relay when this node has an address of the internet; "always": also when it
+            is not known to have one (a forwarded port); "off".
+        port: TCP port of the relay; 0 takes the number of the UDP port, else any that is free.
+        contacts: everybody whom people here know, by name.
+    """
+
+    def __init__(
+        self,
+        reach: Reach,
+        endpoint: Endpoint,
+        transport: Any,
+        *,
+        serving: Serving,
+        port: int,
+        bind_ip: str,
+        contacts: Callable[[], Mapping[PeerId, str]],
+    ) -> None:
+        self._reach = reach
+        self._endpoint = endpoint
+        self._transport = transport
+        self._serving = serving
+        self._wanted_port = port
+        self._bind_ip = bind_ip
+        self._contacts = contacts
+        self._server: RelayServer | None = None
+        self._serves = self._problem = ""
+        self._homes: HomeRelays | None = None
+        self._owners: dict[str, PeerId] = {}
+        self._was_dialled = False
+        self._failures: dict[PeerId, int] = {}
+        self._next_dial: dict[PeerId, float] = {}
+        self._next_keep: dict[PeerId, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin; waits for nothing on the network."""
+        if self._reach.level is ReachLevel.LOCAL or not hasattr(self._transport, "set_relays"):
+            return
+        self._homes = HomeRelays(self._transport, on_change=lambda urls: self._tell())
+        self._transport.watch(relay_lost=self._homes.lost)
+        self._endpoint.watch(up=self._up, down=lambda connection: self._wake.set())
+        self._begin(self._tend())
+
+    async def close(self) -> None:
+        """Stop the relay and leave all others."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._homes is not None:
+            await self._homes.close()
+        if self._server is not None:
+            await self._server.close()
+
+    def status(self) -> RelayStatus:
+        """A picture of now."""
+        homes = self._homes.homes if self._homes is not None else ()
+        described = [
+            HomeRelay(url=url, owner=self._name(url), rtt_ms=self._rtt_ms(url), in_use=at == 0)
+            for at, url in enumerate(homes)
+        ]
+        if self._server is None:
+            return RelayStatus(homes=described, problem=self._problem)
+        seen = self._server.metrics()
+        return RelayStatus(
+            homes=described,
+            serves=self._serves,
+            clients=seen.clients,
+            forwarded_bytes=seen.forwarded_bytes,
+            dropped=seen.dropped_queue_full + seen.dropped_over_rate + seen.dropped_no_such_client,
+            denied=seen.denied,
+            problem=self._problem,
+        )
+
+    @property
+    def candidates(self) -> dict[str, PeerId]:
+        """The relays that may be used, by URL, and who runs each."""
+        return dict(self._owners)
+
+    # ---- inside
+
+    async def _tend(self) -> None:
+        """Look now and again, and whenever a connection comes or goes."""
+        while True:
+            await self._serve()
+            self._offer_candidates()
+            self._stay_connected()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    def _up(self, connection: Connection) -> None:
+        path = connection.path
+        if not connection.is_dialled and path.kind == "direct" and is_address(path.remote):
+            self._was_dialled |= not is_home(split_address(path.remote)[0])
+        self._wake.set()
+
+    # our own relay
+
+    async def _serve(self) -> None:
+        """Run a relay while we seem reachable, and keep its URL true."""
+        host = self._host()
+        if not host:
+            return
+        if self._server is None:
+            try:
+                self._server = await self._listen()
+            except UsageError as error:
+                self._problem, self._serving = str(error), "off"
+                log.warning("no relay for contacts: %s", error)
+                return
+        url = f"http://{host}:{self._server.port}"
+        if url != self._serves:
+            self._serves = url
+            self._tell()
+
+    async def _listen(self) -> RelayServer:
+        ports = [self._wanted_port] if self._wanted_port else [_port_of(self._endpoint.addresses), 0]
+        for port in ports:
+            server = RelayServer(may_use=self._may_use, host=self._bind_ip, port=port)
+            try:
+                await server.start()
+            except UsageError:
+                if port == ports[-1]:
+                    raise
+            else:
+                return server
+        raise UsageError("no port for the relay")
+
+    def _may_use(self, peer: PeerId) -> bool:
+        return peer == self._endpoint.peer_id or peer in self._contacts()
+
+    def _host(self) -> str:
+        """The host part of our relay's URL; empty when we do not serve, or nobody could reach it."""
+        if self._serving == "off":
+            return ""
+        observed = self._reach.observed.believed
+        own = [split_address(a)[0] for a in self._endpoint.addresses if is_address(a) and a not in observed]
+        public = [ip for ip in own if not is_home(ip)]
+        # Most computers have a public IPv6 address behind a firewall: somebody must have come through it.
+        reachable = [ip for ip in public if ip.version == 4 or self._was_dialled]
+        if not reachable and self._serving == "always":
+            reachable = [split_address(a)[0] for a in observed if is_address(a)] or public or own
+        return _host_text(min(reachable, key=lambda ip: ip.version)) if reachable else ""
+
+    # relays of others
+
+    def _offer_candidates(self) -> None:
+        """Our own relay, which is the nearest, and those of contacts."""
+        if self._homes is None:
+            return
+        now = self._reach.now
+        owners = {self._serves: self._endpoint.peer_id} if self._serves else {}
+        for peer in self._contacts():
+            record = self._reach.book.record(peer, now)
+            if record is not None and record.serves:
+                owners.setdefault(record.serves, peer)
+        if owners != self._owners:
+            self._owners = owners
+            self._homes.set_candidates(list(owners))
+
+    def _tell(self) -> None:
+        """Our record says where we listen and what we serve."""
+        homes = self._homes.homes if self._homes is not None else ()
+        self._reach.set_relays(homes, self._serves)
+        self._wake.set()
+
+    def _stay_connected(self) -> None:
+        """Dial the owners of our home relays, and other contacts while fewer than `LINKS_MIN` are there."""
+        now = asyncio.get_running_loop().time()
+        live = {connection.peer for connection in self._endpoint.connections}
+        homes = self._homes.homes if self._homes is not None else ()
+        owners = [self._owners[url] for url in homes if url in self._owners]
+        wanted = [peer for peer in owners[:LINKS_MIN] if peer not in live]
+        contacts = self._contacts()
+        self._keep(owners, now)
+        missing = LINKS_MIN - len(wanted) - sum(peer in contacts for peer in live)
+        if missing > 0:
+            others = sorted((p for p in contacts if p not in live and p not in wanted), key=self._last_heard)
+            due = [peer for peer in others if self._next_dial.get(peer, 0.0) <= now]
+            wanted += due[:missing]
+        for peer in wanted:
+            is_due = peer != self._endpoint.peer_id and self._next_dial.get(peer, 0.0) <= now
+            if is_due and len(self._tasks) <= DIALS_MAX:
+                self._next_dial[peer] = float("inf")
+                self._begin(self._dial(peer, RETRY_OWNER_MAX_S if peer in owners else RETRY_MAX_S))
+
+    def _keep(self, owners: list[PeerId], now: float) -> None:
+        """Do not let the connections end that we would dial again at once."""
+        contacts = self._contacts()
+        live = {c.peer: c for c in self._endpoint.connections if c.peer in contacts}
+        kept = [live[p] for p in dict.fromkeys([*owners, *live]) if p in live][:LINKS_MIN]
+        self._next_keep = {c.peer: self._next_keep.get(c.peer, now + KEEP_EVERY_S) for c in kept}
+        for connection in kept:
+            if self._next_keep[connection.peer] <= now:
+                self._next_keep[connection.peer] = now + KEEP_EVERY_S
+                self._begin(self._use(connection))
+
+    async def _use(self, connection: Connection) -> None:
+        try:
+            await self._reach.keep(connection)
+        except CoterieError as error:
+            log.debug("%s", error)
+
+    async def _dial(self, peer: PeerId, retry_max_s: float) -> None:
+        failures = 0
+        try:
+            await self._reach.connect(peer)
+        except CoterieError as error:
+            log.debug("not connected to %s: %s", peer.short, error)
+            failures = self._failures.get(peer, 0) + 1
+        self._failures[peer] = failures
+        wait_s = min(retry_max_s, RETRY_MIN_S * 2.0 ** min(failures, 20)) * random.uniform(0.9, 1.1)  # noqa: S311
+        self._next_dial[peer] = asyncio.get_running_loop().time() + wait_s
+        self._wake.set()
+
+    def _last_heard(self, peer: PeerId) -> tuple[bool, float]:
+        """Who runs a relay first, then who was heard of last."""
+        entry = self._reach.book.entry(peer)
+        if entry is None:
+            return True, 0.0
+        return not (entry.record is not None and entry.record.serves), -entry.heard_at
+
+    # in words
+
+    def _name(self, url: str) -> str:
+        owner = self._owners.get(url)
+        if owner is None:
+            return "nobody known"
+        return "this node" if owner == self._endpoint.peer_id else self._contacts().get(owner) or owner.short
+
+    def _rtt_ms(self, url: str) -> float | None:
+        rtt_s = self._homes.round_trip_s(url) if self._homes is not None else None
+        return None if rtt_s is None else round(rtt_s * 1000, 1)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("keeping relays failed", exc_info=error)
+
+
+def is_home(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether `ip` means something in one home or provider only."""
+    return any(ip in network for network in _HOME_NETWORKS if network.version == ip.version)
+
+
+def _host_text(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    return f"[{ip}]" if ip.version == 6 else str(ip)
+
+
+def _port_of(addresses: list[str]) -> int:
+    return next((split_address(a)[1] for a in addresses if is_address(a)), 0)

@@ -1,0 +1,1 @@
+"""A network laboratory: computers, switches and home routers made of network namespaces, with real processes."""

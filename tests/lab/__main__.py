@@ -1,0 +1,61 @@
+"""The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | pair KIND KIND. Needs root."""
+
+import os
+import sys
+
+from coterie.sim.isolation import enter_namespace
+from tests.lab import matrix, nat
+from tests.lab.conftest import lacking
+from tests.lab.lab import Host, Lab
+from tests.lab.remote import ROOT
+
+SHELL_HELP = """\
+You are on {first}. `on NAME COMMAND` runs a command on another computer. Leaving the shell ends the laboratory.
+"""
+
+
+def shell(kinds: list[str]) -> None:
+    """A computer behind a router of each of `kinds` and a public one; a shell on the first."""
+    with Lab() as lab:
+        hosts = {f"{kind}-{n}": lab.home(kind, f"{kind}-{n}") for n, kind in enumerate(kinds, 1)}
+        hosts["public"] = lab.public("public")
+        for name, host in hosts.items():
+            print(f"{name:<20} {host.ip:<16} {_outside(host)}")
+        first = next(iter(hosts))
+        print(SHELL_HELP.format(first=first))
+        paths = "\n".join(f"{name}) n={host.namespace.path};;" for name, host in hosts.items())
+        otherwise = '*) echo "no such computer: $1" >&2; return 2;;'
+        function = f'case "$1" in\n{paths}\n{otherwise}\nesac\nshift; nsenter --net=$n "$@"'
+        environment = {**os.environ, "BASH_FUNC_on%%": f"() {{ {function}\n}}", "PS1": f"lab {first}# "}
+        hosts[first].popen("bash", "--norc", env=environment).wait()
+
+
+def _outside(host: Host) -> str:
+    return f"behind {host.cable.switch.namespace.name}" if host.cable else ""
+
+
+def main(arguments: list[str]) -> int:
+    """Run what `arguments` name."""
+    if reason := lacking():
+        sys.exit(reason)
+    enter_namespace()
+    match arguments:
+        case ["matrix"]:
+            rows = matrix.measure_all()
+            print(matrix.table(rows))
+            print(f"written to {matrix.write_page(rows).relative_to(ROOT)}")
+            return 0 if all(row.is_as_expected for row in rows) else 1
+        case ["pair", one, other] if {one, other} <= set(nat.KINDS):
+            with matrix.meeting() as place:
+                row = place.measure(one, other)
+            print(matrix.table([row]))
+            return 0 if row.is_as_expected else 1
+        case ["shell", *kinds] if set(kinds) <= set(nat.KINDS):
+            shell(kinds or [nat.PORT_RESTRICTED, nat.SYMMETRIC])
+            return 0
+        case _:
+            sys.exit(f"{__doc__}\nKIND is one of: {', '.join(nat.KINDS)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,279 @@
+"""Lab: computers, switches and home routers for a test; everything in it is gone when its block ends.
+
+with Lab() as lab:
+    anna = lab.home("port-restricted", "anna")
+    relay = lab.public("relay")
+    anna.run("ping", "-c1", relay.ip)
+"""
+
+import contextlib
+import ipaddress
+import itertools
+import signal
+import subprocess
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from tests.lab import nat
+from tests.lab.namespace import LabError, Namespace
+
+INTERNET = ipaddress.IPv4Network("198.51.100.0/24")  # RFC 5737: addresses that are nobody's
+END_S = 3.0  # guess: a process that was told to end; then it is killed
+
+_FAULTS = """
+table inet faults {{
+  chain {chain} {{
+    type filter hook {hook} priority raw; policy accept;
+    {match} drop
+  }}
+}}
+"""
+
+
+class Host:
+    """One computer, with one cable."""
+
+    def __init__(self, lab: "Lab", name: str) -> None:
+        self.name = name
+        self.lab = lab
+        self.namespace = Namespace(name)
+        self.ip = ""
+        self.cable: Cable | None = None
+        self.router: Router | None = None
+        self._gateway: str | None = None
+        self._prefix = 24
+        self._faults = itertools.count(1)
+
+    def run(self, *command: str) -> str:
+        """What `command` prints, run on this computer."""
+        return self.namespace.run(*command)
+
+    def popen(self, *command: str, **settings: Any) -> "subprocess.Popen[Any]":
+        """A process of this computer; it is ended with the lab."""
+        process = self.namespace.popen(*command, **settings)
+        self.lab.processes.append(process)
+        return process
+
+    def address(self, ip: str, prefix: int, gateway: str | None, device: str = "eth0") -> None:
+        """Have this address from now on, instead of the one before."""
+        if self.ip:
+            self.run("ip", "address", "del", f"{self.ip}/{self._prefix}", "dev", device)
+        self.ip, self._prefix, self._gateway = ip, prefix, gateway
+        self.run("ip", "address", "add", f"{ip}/{prefix}", "dev", device)
+        if gateway is not None:
+            self.run("ip", "route", "replace", "default", "via", gateway, "dev", device)
+
+    def change_address(self) -> str:
+        """Move to another address of the same network, as a new lease would; returns it."""
+        if self.cable is None:
+            raise LabError(f"{self.name} has no cable")
+        self.address(self.cable.switch.free_ip(), self._prefix, self._gateway, self.cable.device)
+        return self.ip
+
+    def block(self, match: str, *, hooks: tuple[str, ...] = ("prerouting", "output", "forward")) -> None:
+        """Drop without a word what the nftables expression `match` describes, until `unblock`."""
+        for hook in hooks:
+            self.namespace.nft(_FAULTS.format(chain=f"{hook}{next(self._faults)}", hook=hook, match=match))
+
+    def block_udp(self) -> None:
+        """A firewall that lets no UDP through."""
+        self.block("meta l4proto udp")
+
+    def block_multicast(self) -> None:
+        """As many wireless networks do."""
+        self.block("ip daddr 224.0.0.0/4")
+        self.block("ip6 daddr ff00::/8 meta l4proto udp")
+
+    def unblock(self) -> None:
+        """End everything that `block` began."""
+        self.namespace.nft("table inet faults\ndelete table inet faults\n")
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.ip}>"
+
+
+class Cable:
+    """From a computer to a switch."""
+
+    def __init__(self, switch: "Switch", port: str, device: str) -> None:
+        self.switch = switch
+        self.port = port
+        self.device = device
+
+    def cut(self) -> None:
+        """Pull it out: the computer sees that it is gone."""
+        self.switch.namespace.run("ip", "link", "set", self.port, "down")
+
+    def restore(self) -> None:
+        """Put it back."""
+        self.switch.namespace.run("ip", "link", "set", self.port, "up")
+
+    def limit(self, mbit_per_s: float) -> None:
+        """Bound what goes to the computer; the queue holds 50 ms.
+
+        The shaper stands behind the switch: in the sender's own stack it would be seen as the socket's queue.
+        """
+        burst = max(16_000, int(mbit_per_s * 1e6 / 8 / 250))  # what passes in one tick of the kernel's clock
+        limits = ("rate", f"{mbit_per_s}mbit", "burst", str(burst), "latency", "50ms")
+        self.switch.namespace.run("tc", "qdisc", "replace", "dev", self.port, "root", "tbf", *limits)
+
+
+class Switch:
+    """One network segment: a bridge, in the namespace of a router or in one of its own."""
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        network: ipaddress.IPv4Network,
+        *,
+        device: str = "lan",
+        routes: bool = True,
+    ) -> None:
+        self.namespace = namespace
+        self.network = network
+        self._device = device
+        self._ips = network.hosts()
+        self._ports = itertools.count(1)
+        self.ip = str(next(self._ips))
+        self.gateway = self.ip if routes else None
+        settings = ("mcast_snooping", "0", "forward_delay", "0")
+        namespace.run("ip", "link", "add", device, "type", "bridge", *settings)
+        namespace.run("ip", "address", "add", f"{self.ip}/{network.prefixlen}", "dev", device)
+        namespace.run("ip", "link", "set", device, "up")
+
+    def free_ip(self) -> str:
+        """An address of this network that nobody has had."""
+        return str(next(self._ips))
+
+    def plug(self, host: Host, device: str = "eth0") -> Cable:
+        """Connect `host` and give it an address."""
+        port = f"port{next(self._ports)}"
+        inside = ("name", device, "netns", host.namespace.path)
+        self.namespace.run("ip", "link", "add", port, "type", "veth", "peer", *inside)
+        self.namespace.run("ip", "link", "set", port, "master", self._device, "up")
+        host.run("ip", "link", "set", device, "up")
+        host.cable = Cable(self, port, device)
+        host.address(self.free_ip(), self.network.prefixlen, self.gateway, device)
+        return host.cable
+
+
+class Router(Host):
+    """A home router: "wan" towards the internet, a switch "lan" for the home."""
+
+    def __init__(
+        self, lab: "Lab", name: str, kind: str, outside: Switch, inside: ipaddress.IPv4Network
+    ) -> None:
+        super().__init__(lab, name)
+        self.kind = kind
+        outside.plug(self, "wan")
+        self.lan = Switch(self.namespace, inside)
+        self.namespace.write("/proc/sys/net/ipv4/ip_forward", "1")
+        self.namespace.nft(nat.rules(kind))
+
+    def host(self, name: str) -> Host:
+        """A computer of this home."""
+        host = self.lab.plugged(name, self.lan)
+        host.router = self
+        return host
+
+
+class Lab:
+    """Makes and removes everything; use as `with Lab() as lab`."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[Any]] = []
+        self._namespaces: list[Namespace] = []
+        self._numbers = itertools.count(1)
+        self._internet: Switch | None = None
+
+    def __enter__(self) -> "Lab":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def internet(self) -> Switch:
+        """Where public addresses are. What is sent to private ones is swallowed, as it is out there."""
+        if self._internet is None:
+            namespace = Namespace("the internet")
+            self._namespaces.append(namespace)
+            self._internet = Switch(namespace, INTERNET, device="net")
+            namespace.run("ip", "route", "add", "blackhole", "default")
+            namespace.write("/proc/sys/net/ipv4/ip_forward", "1")
+        return self._internet
+
+    def switch(self) -> Switch:
+        """A network of its own without a way out."""
+        namespace = Namespace(f"switch {next(self._numbers)}")
+        self._namespaces.append(namespace)
+        network = ipaddress.IPv4Network(f"192.168.{next(self._numbers)}.0/24")
+        return Switch(namespace, network, routes=False)
+
+    def plugged(self, name: str, switch: Switch) -> Host:
+        """A computer at `switch`."""
+        host = Host(self, name)
+        self._namespaces.append(host.namespace)
+        switch.plug(host)
+        return host
+
+    def public(self, name: str) -> Host:
+        """A computer with a public address."""
+        return self.plugged(name, self.internet)
+
+    def nat(self, kind: str, *, behind: Router | None = None) -> Router:
+        """A home router; `behind` another one when its provider does NAT too."""
+        if kind == nat.OPEN:
+            raise LabError("an open computer has no NAT: use lab.home or lab.public")
+        if kind == nat.DOUBLE:
+            return self.nat(nat.EASY, behind=self._provider())
+        outside = behind.lan if behind is not None else self.internet
+        number = next(self._numbers)
+        inside = ipaddress.IPv4Network(f"192.168.{number}.0/24")
+        return self._router(f"{kind} router {number}", kind, outside, inside)
+
+    def home(self, kind: str, name: str) -> Host:
+        """A computer behind a router of `kind` (one of `nat.KINDS`) of its own."""
+        return self.public(name) if kind == nat.OPEN else self.nat(kind).host(name)
+
+    def close(self) -> None:
+        """End every process and let every namespace go."""
+        for process in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            _wait(process)
+        self.processes.clear()
+        for namespace in self._namespaces:
+            namespace.close()
+        self._namespaces.clear()
+
+    def _provider(self) -> Router:
+        number = next(self._numbers)
+        shared = ipaddress.IPv4Network(f"100.64.{number}.0/24")  # RFC 6598: between provider and home
+        return self._router(f"provider {number}", nat.EASY, self.internet, shared)
+
+    def _router(self, name: str, kind: str, outside: Switch, inside: ipaddress.IPv4Network) -> Router:
+        router = Router(self, name, kind, outside, inside)
+        self._namespaces.append(router.namespace)
+        return router
+
+
+def _wait(process: "subprocess.Popen[Any]") -> None:
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def pairs() -> Iterator[tuple[str, str]]:
+    """Every kind of NAT with every kind, each pair once."""
+    return itertools.combinations_with_replacement(nat.KINDS, 2)

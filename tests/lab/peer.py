@@ -1,0 +1,225 @@
+"""A coterie endpoint as a program: takes commands as JSON lines, prints events as JSON lines.
+
+    python -m tests.lab.peer '{"number": 3, "relays": ["http://198.51.100.2:8080"], "mdns": true}'
+
+Settings: `number` (which key), `port`, `relays` (URLs to be reachable through), `serves` (the TCP port of a relay of
+its own), `mdns` (whether to be found on the local network). Commands, with "peer" each: {"do": "connect",
+"addresses": [...]}, {"do": "fetch", "addresses": [...], "bytes": ...}, {"do": "close"}. It ends when its input ends.
+
+Events: "ready" with the peer's id and addresses; "up" and "down" for connections; "path" whenever a connection's path
+changes; "observed" when it believes other addresses of itself; "found" for peers on the local network; "connected",
+"closed"; "first_byte", "progress" and "fetched" for a fetch; "failed". Every event has `s`, seconds since the program
+began, and those of a command have its `id`.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import blake3
+
+from coterie.errors import CoterieError
+from coterie.identity import PeerId, SecretKey
+from coterie.net import Connection, Endpoint, Guard
+from coterie.net.mdns import MdnsResolver
+from coterie.net.quic import QuicTransport
+from coterie.net.relay import RelayServer
+from coterie.net.stream import Stream
+from coterie.reach import Reach, ReachLevel
+from coterie.wire import Protocol
+from coterie.wire.frames import Bulk, Message
+
+PATH_POLL_S = 0.02
+PROGRESS_S = 0.2
+PIECE_BYTES = 64 * 1024
+
+
+class Ask(Message, frozen=True):
+    """Send me so many bytes."""
+
+    size: int
+
+
+BYTES = Protocol("lab-bytes", (1,), {1: Ask}, frozenset({2}))
+
+
+def key_of(number: int) -> SecretKey:
+    """The key of the numbered peer: the same in every process, so that ids need not be exchanged."""
+    return SecretKey(number.to_bytes(32, "big"))
+
+
+def piece(offset: int, size: int) -> bytes:
+    """What belongs at `offset`: no two places alike, so that a lost or doubled piece is noticed."""
+    return offset.to_bytes(8, "big") * (size // 8) + bytes(size % 8)
+
+
+def digest_of(size: int) -> str:
+    """BLAKE3 of the first `size` bytes that every peer serves."""
+    hasher = blake3.blake3()
+    for offset in range(0, size, PIECE_BYTES):
+        hasher.update(piece(offset, min(PIECE_BYTES, size - offset)))
+    return hasher.hexdigest()
+
+
+class Peer:
+    """The endpoint and what is said about it."""
+
+    def __init__(self, endpoint: Endpoint, reach: Reach) -> None:
+        self._endpoint = endpoint
+        self._reach = reach
+        self._since = time.monotonic()
+        self._tasks: set[asyncio.Task[None]] = set()
+        endpoint.register(BYTES, self._serve)
+        endpoint.watch(up=self._on_up, down=lambda c: self.say("down", peer=str(c.peer)))
+
+    def say(self, event: str, **facts: Any) -> None:
+        """Print one event."""
+        facts = {"event": event, "s": round(time.monotonic() - self._since, 4), **facts}
+        sys.stdout.write(json.dumps(facts) + "\n")
+        sys.stdout.flush()
+
+    async def obey(self, lines: asyncio.StreamReader) -> None:
+        """Carry out commands until there are no more."""
+        while line := await lines.readline():
+            command = json.loads(line)
+            self._start(self._carry_out(command))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _carry_out(self, command: dict[str, Any]) -> None:
+        begun = time.monotonic()
+        tag = {"id": command.get("id")}
+        try:
+            match command.pop("do"):
+                case "connect":
+                    peer = PeerId.parse(command["peer"])
+                    connection = await self._reach.connect(peer, command.get("addresses", ()))
+                    self.say("connected", took_s=time.monotonic() - begun, **tag, **_path(connection))
+                case "fetch":
+                    await self._fetch(command, begun)
+                case "close":
+                    for connection in self._endpoint.connections:
+                        if str(connection.peer) == command["peer"]:
+                            connection.close()
+                            await connection.closed()
+                    self.say("closed", **tag)
+        except (CoterieError, TimeoutError) as error:
+            self.say(
+                "failed", error=f"{type(error).__name__}: {error}", took_s=time.monotonic() - begun, **tag
+            )
+
+    async def _fetch(self, command: dict[str, Any], begun: float) -> None:
+        peer, size, tag = PeerId.parse(command["peer"]), int(command["bytes"]), {"id": command.get("id")}
+        connection = await self._reach.connect(peer, command.get("addresses", ()))
+        hasher, got, said = blake3.blake3(), 0, begun
+        async with await connection.open_stream(BYTES) as stream:
+            await stream.send(Ask(size))
+            while got < size and (batch := await stream.receive_batch()):
+                for frame in batch:
+                    assert isinstance(frame, Bulk)
+                    hasher.update(frame.data)
+                    got += len(frame.data)
+                now = time.monotonic()
+                if got and said == begun:
+                    said = now
+                    self.say("first_byte", took_s=now - begun, **tag, **_path(connection))
+                if now - said > PROGRESS_S:
+                    said = now
+                    self.say("progress", bytes=got, took_s=now - begun, **tag, **_path(connection))
+        took_s = time.monotonic() - begun
+        self.say("fetched", bytes=got, digest=hasher.hexdigest(), took_s=took_s, **tag, **_path(connection))
+
+    async def _serve(self, stream: Stream) -> None:
+        ask = await stream.receive()
+        assert isinstance(ask, Ask)
+        for offset in range(0, ask.size, PIECE_BYTES):
+            body = piece(offset, min(PIECE_BYTES, ask.size - offset))
+            await stream.write(BYTES.bulk_header(2, len(body)) + body)
+        await stream.finish()
+        await stream.receive()  # the receiver's end: closing earlier could discard the last bytes
+
+    def _on_up(self, connection: Connection) -> None:
+        self.say("up", peer=str(connection.peer), dialled=connection.is_dialled, **_path(connection))
+        self._start(self._follow(connection))
+
+    async def _follow(self, connection: Connection) -> None:
+        """Say so whenever the path changes."""
+        last: dict[str, Any] = {}
+        while not connection.is_closed:
+            now = _path(connection)
+            if (now["kind"], now["remote"]) != (last.get("kind"), last.get("remote")):
+                self.say("path", peer=str(connection.peer), **now)
+            last = now
+            await asyncio.sleep(PATH_POLL_S)
+
+    async def look_around(self, neighbours: MdnsResolver | None) -> None:
+        """Say so when we believe other addresses of ourselves, and when somebody appears on the local network."""
+        observed: list[str] = []
+        found: set[PeerId] = set()
+        while True:
+            if list(self._reach.observed.believed) != observed:
+                observed = list(self._reach.observed.believed)
+                self.say("observed", addresses=observed)
+            for peer in neighbours.seen if neighbours else ():
+                if peer not in found:
+                    found.add(peer)
+                    self.say("found", peer=str(peer))
+            await asyncio.sleep(PATH_POLL_S)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.say("broken", error=repr(error))
+            raise error
+
+
+def _path(connection: Connection) -> dict[str, Any]:
+    path = connection.path
+    return {"kind": path.kind, "remote": path.remote, "rtt_s": path.rtt_s}
+
+
+async def run(settings: dict[str, Any]) -> None:
+    """Be the peer of `settings` until standard input ends."""
+    key = key_of(settings["number"])
+    lines = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    async with AsyncExitStack() as stack:
+        if port := settings.get("serves"):
+            await stack.enter_async_context(RelayServer(may_use=lambda peer: True, port=port))
+        transport = await QuicTransport.bind(key, settings.get("port", 0), relays=settings.get("relays", ()))
+        endpoint = Endpoint(transport, guard=Guard(lambda peer, name: True))
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="coterie-lab-"))
+        neighbours = MdnsResolver(key.peer_id) if settings.get("mdns") else None
+        reach = Reach(
+            endpoint,
+            transport,
+            key,
+            level=ReachLevel.CIRCLE,
+            name=f"peer {settings['number']}",
+            book_path=Path(folder) / "addresses",
+            resolvers=[neighbours] if neighbours else [],
+        )
+        peer = Peer(endpoint, reach)
+        await reach.start()
+        stack.push_async_callback(reach.close)
+        await stack.enter_async_context(endpoint)
+        peer.say("ready", peer=str(endpoint.peer_id), addresses=endpoint.addresses)
+        looking = loop.create_task(peer.look_around(neighbours))
+        await peer.obey(lines)
+        looking.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(run(json.loads(sys.argv[1])))
