@@ -9,7 +9,7 @@ its own), `mdns` (whether to be found on the local network). Commands, with "pee
 Events: "ready" with the peer's id and addresses; "up" and "down" for connections; "path" whenever a connection's path
 changes; "observed" when it believes other addresses of itself; "found" for peers on the local network; "connected",
 "closed"; "first_byte", "progress" and "fetched" for a fetch; "failed". Every event has `s`, seconds since the program
-began, and those of a command have its `id`.
+began, and `at`, the machine's monotonic clock; those of a command have its `id`.
 """
 
 import asyncio
@@ -79,7 +79,12 @@ class Peer:
 
     def say(self, event: str, **facts: Any) -> None:
         """Print one event."""
-        facts = {"event": event, "s": round(time.monotonic() - self._since, 4), **facts}
+        facts = {
+            "event": event,
+            "s": round(time.monotonic() - self._since, 4),
+            "at": time.monotonic(),
+            **facts,
+        }
         sys.stdout.write(json.dumps(facts) + "\n")
         sys.stdout.flush()
 
