@@ -27,6 +27,7 @@ SHELLS = (
     "net/connection.py",
     "net/endpoint.py",
     "net/pool.py",
+    "net/home_relay.py",
     "net/relay.py",
     "net/relay_probe.py",
     "net/router.py",

@@ -1,4 +1,4 @@
-"""QUIC between authenticated peers, through the `iroh` wheel; the one module that knows it, and its errors.
+"""QUIC between authenticated peers, through the `iroh` wheel; this and `quic_connection` alone know it.
 
 What the wheel (1.2.0) does that its signatures do not say, all measured:
 
@@ -125,14 +125,17 @@ class QuicTransport:
     @property
     def home_relay(self) -> str | None:
         """The relay through which others reach us now; of several, the wheel keeps to the nearest."""
-        url = None if self._endpoint is None else self._endpoint.addr().relay_url()
+        url = self._endpoint.addr().relay_url() if self._endpoint is not None and self._relays else None
         return url.rstrip("/") if url else None
 
     async def set_relays(self, urls: Sequence[str]) -> None:
         """Be reachable through these relays ("http://host:port"), and leave all others.
 
         The wheel stays connected to one of them only, and does not leave it by itself when it dies: name the one
-        to use, or replace the dead one (`home_relay.py` does). Raises `UsageError` for a text that is no relay.
+        to use, or replace the dead one (`home_relay.py` does). Given none, it stays connected to the last.
+
+        Raises:
+            UsageError: a text is no relay.
         """
         wanted = list(dict.fromkeys(relay_url(url) for url in urls))
         endpoint = self._bound()
@@ -272,6 +275,7 @@ class QuicTransport:
     def _adopt(self, raw: Any) -> "QuicConnection":
         connection = QuicConnection(raw, self._tasks)
         self._live[connection] = None
+        self._watcher.begin(connection)
         self._tasks.start(self._watch(connection))
         return connection
 

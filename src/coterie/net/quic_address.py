@@ -24,7 +24,8 @@ def relay_url(text: str) -> str:
     """
     try:
         parts = urlsplit(text.strip())
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        usual = {"http": 80, "https": 443}[parts.scheme]
+        port = usual if parts.port is None else parts.port
     except (KeyError, ValueError):
         raise UsageError(f"{text[:RELAY_URL_CHARS_MAX]!r} is not a relay: http://host:port is") from None
     extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username

@@ -58,6 +58,10 @@ class QuicWatch:
         self.on_addresses: list[AddressListener] = []
         self.on_relay_lost: list[RelayListener] = []
 
+    def begin(self, connection: QuicConnection) -> None:
+        """`connection` is new: changes count from here."""
+        self._look_at(connection, None, asyncio.get_running_loop().time())
+
     async def run(self) -> None:
         """Until cancelled."""
         looks = 0

@@ -125,7 +125,8 @@ class RelayServer:
         await server.wait_closed()
 
     async def __aenter__(self) -> "RelayServer":
-        await self.start()
+        if self._server is None:
+            await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
