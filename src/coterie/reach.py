@@ -185,10 +185,16 @@ class Reach:
 
     def peers(self) -> list[PeerLine]:
         """Everybody known: connected first, then who was heard of last."""
-        now, contacts = self._clock(), self._contacts()
+        contacts = self._contacts()
         live = {c.peer: c for c in self._endpoint.connections}
         everybody = dict.fromkeys([*live, *(e.peer for e in self.book.entries), *contacts])
-        lines = [self._line(peer, live.get(peer), contacts.get(peer), now) for peer in everybody]
+        seen = {r.name: frozenset(getattr(r, "seen", ())) for r in self.resolvers}
+        lines = []
+        for peer in everybody:
+            known = ["contact"] if peer in contacts else []
+            known += ["connected"] if peer in live else []
+            known += [name for name, peers in seen.items() if peer in peers]
+            lines.append(self._line(peer, live.get(peer), contacts.get(peer, ""), known))
         return sorted(
             lines, key=lambda p: (not p.path, p.seen if p.seen is not None else float("inf"), p.peer)
         )
@@ -342,11 +348,9 @@ class Reach:
     def _found_by(self, resolver: Resolver) -> Found:
         return lambda raw: self.learn(raw, resolver.name)
 
-    def _line(self, peer: PeerId, live: Connection | None, called: str | None, now: float) -> PeerLine:
+    def _line(self, peer: PeerId, live: Connection | None, called: str, known: list[str]) -> PeerLine:
+        now = self._clock()
         entry, record = self.book.entry(peer), self.book.record(peer, now)
-        known = ["contact"] if called is not None else []
-        known += ["connected"] if live is not None else []
-        known += [r.name for r in self.resolvers if peer in getattr(r, "seen", ())]
         if entry is not None and not known:
             known = [f"{entry.source} before" if entry.source == "connected" else entry.source]
         path = live.path if live is not None else None
