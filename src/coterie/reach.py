@@ -35,6 +35,7 @@ from coterie.net.observed import (
 )
 from coterie.net.resolver import Found, Resolver
 from coterie.net.seek import Seek
+from coterie.quantity import duration
 from coterie.wire.record import NAME_CHARS_MAX, PeerRecord, RecordRefused, is_address, is_relay, split_address
 
 LIFETIME_S = 24 * 3600  # guess: a computer that is off for a day has another address often enough
@@ -75,7 +76,7 @@ class PeerLine(msgspec.Struct, frozen=True, kw_only=True):
         elif self.seen is None:
             where = "never seen"
         else:
-            where = f"seen {_ago(self.seen)} ago, at {self.addresses[0] if self.addresses else 'no known address'}"
+            where = f"seen {duration(self.seen)} ago, at {self.addresses[0] if self.addresses else 'no known address'}"
         return f"{self.name or '(no name)':<20}  {self.short}  {', '.join(self.known)}  {where}"
 
 
@@ -381,14 +382,6 @@ class Reach:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("'%s' failed", task.get_name(), exc_info=error)
-
-
-def _ago(seconds: float) -> str:
-    """ "5 s", "7 min", "3 h", "12 days"."""
-    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _is_near(connection: Connection) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError
 from coterie.net import NetLimits, Stream
 from coterie.net.interfaces import RawStream
-from coterie.wire import Bulk, Protocol
+from coterie.wire import Bulk, FrameDecoder, Protocol
 from tests.net.conftest import NOTES, Lab, Note
 from tests.support import run_virtual
 
@@ -113,6 +114,17 @@ def test_garbage_ends_in_a_peer_error_or_not_at_all(garbage: list[bytes]) -> Non
             await drain(scripted(*garbage))
 
     asyncio.run(scene())
+
+
+def test_a_frame_that_comes_byte_by_byte_takes_no_more_memory_than_its_size() -> None:
+    frame = NOTES.bulk_header(2, 100_000) + bytes(100_000)
+    decoder = FrameDecoder(NOTES.frame_bytes_max)
+    tracemalloc.start()
+    frames = [found for at in range(len(frame)) for found in decoder.feed(frame[at : at + 1])]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [(kind, len(body)) for kind, body in frames] == [(2, 100_000)]
+    assert peak < 500_000
 
 
 @pytest.mark.parametrize("cut", [1, 4, 5, 9])

@@ -30,8 +30,17 @@ def set_time(where: int | str, mtime_ns: int) -> None:
         try:
             os.utime(where, ns=(mtime_ns, mtime_ns))
         except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ERANGE, errno.EOVERFLOW):
+            if error.errno not in (errno.EINVAL, errno.ERANGE, errno.EOVERFLOW, errno.EPERM):
                 raise
+
+
+def set_executable(fd: int, executable: bool) -> None:
+    """Make an open file executable for whoever may read it, or for nobody, where the file system can."""
+    mode = os.fstat(fd).st_mode & 0o777
+    wanted = mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
+    if wanted != mode and hasattr(os, "fchmod"):
+        with contextlib.suppress(PermissionError):
+            os.fchmod(fd, wanted)
 
 
 def move_new(source: Path, target: Path) -> bool:

@@ -199,8 +199,8 @@ class Staging:
             raise _storage_error(error, parent, size) from error
         try:
             staging._lock.take(path)
-            for name in (LEAVING, REPLACED):
-                place.remove(path / name)  # whichever of the two contents it is: neither can be told for sure
+            for old in (LEAVING, REPLACED):
+                place.remove(path / old)  # whichever of the two contents it is: neither can be told for sure
             if kind is Kind.TREE:
                 staging._folder(())
         except BaseException:
@@ -290,10 +290,9 @@ class Staging:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size != sum(size for _, size in chunks):
                 return False
-            if bool(status.st_mode & stat.S_IXUSR) != executable:
-                return False
             if any(blake3(os.read(fd, size)).digest() != digest for digest, size in chunks):
                 return False
+            place.set_executable(fd, executable)
             place.set_time(fd, mtime_ns)
         return True
 
@@ -307,13 +306,8 @@ class Staging:
             where = self._target(folder)
             at = where.at(name)
             mode = 0o777 if executable else 0o666
-            for _ in range(2):
-                fd = os.open(at, os.O_RDWR | os.O_CREAT | _NOFOLLOW, mode, dir_fd=where.fd)
-                status = os.fstat(fd)
-                if stat.S_ISREG(status.st_mode) and bool(status.st_mode & stat.S_IXUSR) == executable:
-                    break
-                os.close(fd)
-                os.unlink(at, dir_fd=where.fd)
+            fd = os.open(at, os.O_RDWR | os.O_CREAT | _NOFOLLOW, mode, dir_fd=where.fd)
+            place.set_executable(fd, executable)
             return LargeFile(self, fd, size)
 
     def remove_file(self, folder: Parts, name: str) -> None:
@@ -363,7 +357,7 @@ class Staging:
         return target
 
     def _replace(self, staged: Path, target: Path) -> None:
-        """Swap with what stands under the final name, which must never be taken for staged content afterwards."""
+        """Swap with what stands under the final name, which must not be taken for staged content later."""
         leaving = self.path / LEAVING
         os.rename(staged, leaving)
         try:
@@ -471,8 +465,11 @@ def discard_partial(path: Path) -> None:
         raise StorageError(f"cannot remove {path}: {error.strerror}; remove it yourself") from error
 
 
-def check_space(parent: Path, needed_bytes: int) -> None:
-    """Raise `StorageError` when the disk of `parent`, which need not exist yet, has less free."""
+def check_space(parent: Path, needed_bytes: int, files: int = 0) -> None:
+    """Raise `StorageError` when the disk of `parent`, which need not exist yet, has less free.
+
+    `files` are counted too where the disk has a fixed number of them (most file systems of Linux).
+    """
     existing = parent
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
@@ -482,6 +479,11 @@ def check_space(parent: Path, needed_bytes: int) -> None:
         raise _storage_error(error, parent, needed_bytes) from error
     if free < needed_bytes + SPACE_RESERVE_BYTES:
         raise StorageError(_disk_full(parent, needed_bytes, free))
+    room = os.statvfs(existing) if hasattr(os, "statvfs") else None
+    if room is not None and room.f_files and room.f_favail < files:
+        raise StorageError(
+            f"{parent} has room for {room.f_favail:,} more files, and this is {files:,} of them"
+        )
 
 
 def _storage_error(error: OSError, parent: Path, needed_bytes: int) -> CoterieError:

@@ -46,9 +46,13 @@ def _write(self: Any, value: "bytes | bytearray | memoryview") -> None:
     """Append `value` with one copy; `_reserve` has made room and moves the length on."""
     size = len(value)
     with self._reserve(size):
-        if size:
-            source = value if isinstance(value, bytes) else bytes(value)
-            ctypes.memmove(ctypes.addressof(self.rbuf.data.contents) + self.rbuf.len, source, size)
+        if not size:
+            return
+        target = ctypes.addressof(self.rbuf.data.contents) + self.rbuf.len
+        if isinstance(value, bytes):
+            ctypes.memmove(target, value, size)
+        else:
+            memoryview((ctypes.c_char * size).from_address(target)).cast("B")[:] = value
 
 
 _write.is_repaired = True  # type: ignore[attr-defined]

@@ -18,6 +18,8 @@ HEADER = struct.Struct(">IB")
 LENGTH_BYTES = 4
 FRAME_BYTES_MAX = 1 << 20  # 1 MiB: above the largest chunk (512 KiB) and the largest manifest node
 
+SMALL_PART_BYTES = 4096  # guess: below this a copy costs less than keeping the piece apart
+
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of every wire message: a msgpack array; fields may be appended, never moved."""
@@ -96,12 +98,14 @@ class FrameDecoder:
 
     def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
         self._frame_bytes_max = frame_bytes_max
-        self._rest = bytearray()
+        self._parts: list[bytearray | memoryview] = []  # joined once, when the frame is whole
+        self._pending_bytes = 0
+        self._needed_bytes = LENGTH_BYTES  # of `_parts`, before looking at them again makes sense
 
     @property
     def pending_bytes(self) -> int:
         """Bytes of an incomplete frame that wait for more."""
-        return len(self._rest)
+        return self._pending_bytes
 
     def feed(self, data: bytes) -> Iterator[tuple[int, memoryview]]:
         """Yield (kind, body) for every frame that `data` completes. Exhaust it before the next call.
@@ -109,14 +113,14 @@ class FrameDecoder:
         Raises:
             PeerError: an empty frame or one over the limit (close code LIMIT).
         """
-        if self._rest:
-            self._rest += data
-            view = memoryview(bytes(self._rest)) if self._complete(self._rest) else None
-            if view is None:
+        view = memoryview(data)
+        if self._parts:
+            self._keep(view)
+            if self._pending_bytes < self._needed_bytes:
                 return
-            self._rest.clear()
-        else:
-            view = memoryview(data)
+            view = memoryview(b"".join(self._parts))
+            self._parts.clear()
+            self._pending_bytes = 0
         at, end = 0, len(view)
         while end - at >= HEADER.size:
             length, kind = HEADER.unpack_from(view, at)
@@ -126,18 +130,27 @@ class FrameDecoder:
                 break
             yield kind, view[at + HEADER.size : stop]
             at = stop
-        else:
-            if end - at == LENGTH_BYTES:
-                self._check(int.from_bytes(view[at:], "big"))
-        self._rest += view[at:]
+        if at < end:
+            self._needed_bytes = self._size_of(view[at : at + LENGTH_BYTES])
+            self._keep(view[at:])
 
-    def _complete(self, buffer: bytearray) -> bool:
-        """Whether `buffer` holds at least one whole frame: until then nothing is copied again."""
-        if len(buffer) < HEADER.size:
-            return len(buffer) >= LENGTH_BYTES
-        length = int.from_bytes(buffer[:LENGTH_BYTES], "big")
+    def _keep(self, part: memoryview) -> None:
+        self._pending_bytes += len(part)
+        if len(part) >= SMALL_PART_BYTES:
+            self._parts.append(part)
+            return
+        # A view costs 200 bytes: a peer that sends byte by byte must not make many of them.
+        if not self._parts or not isinstance(self._parts[-1], bytearray):
+            self._parts.append(bytearray())
+        self._parts[-1] += part  # type: ignore[operator]
+
+    def _size_of(self, beginning: memoryview) -> int:
+        """Bytes of the frame that begins so; those of the length field while it is not whole itself."""
+        if len(beginning) < LENGTH_BYTES:
+            return LENGTH_BYTES
+        length = int.from_bytes(beginning, "big")
         self._check(length)
-        return len(buffer) >= LENGTH_BYTES + length
+        return LENGTH_BYTES + length
 
     def _check(self, length: int) -> None:
         if length < 1:
