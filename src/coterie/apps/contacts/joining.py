@@ -18,7 +18,7 @@ from coterie.wire import Invitation
 from coterie.wire.ticket import PREFIX
 
 ANSWER_S = 10.0  # for one message; as long as the inviter gives the whole attempt
-FIND_S = 8.0  # guess: mDNS finds what is there within 3 s, on busy wireless networks later
+FIND_S = 6.0  # guess: mDNS finds what is there within 3 s, on busy wireless networks later
 FIND_MORE_S = 2.0  # after a failure: two inviters may have drawn the same number
 CANDIDATES_MAX = (
     3  # each may be a liar who learns whether one guess of its own was right: as many as a guesser gets

@@ -180,9 +180,9 @@ class ContactsService:
         await self._greet(opening=True)
         opened = OpenInvitation(self._describe(code, secret, own, minutes), until)
         self._open[code.number] = opened
-        self._driver.feed(Invite(code.number, code.secret, secret, own, until))
-        self._announce()
         try:
+            self._driver.feed(Invite(code.number, code.secret, secret, own, until))
+            self._announce()
             yield opened
         finally:
             del self._open[code.number]
