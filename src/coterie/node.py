@@ -31,7 +31,6 @@ from coterie.wire import Protocol as WireProtocol
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
-    from coterie.net.mdns import MdnsResolver
     from coterie.relays import PeerRelays, RelayStatus
 
 log = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ class Node:
         self.endpoint: Endpoint | None = None
         self.reach: Reach | None = None
         self.relays: PeerRelays | None = None
-        self.neighbours: MdnsResolver | None = None
+        self.neighbours: Neighbours | None = None
         self.apps: Mapping[str, App] = {}
         self._layout = home
         self._transport: Transport | None = None
@@ -232,8 +231,9 @@ class Node:
             return []
         from coterie.net.mdns import MdnsResolver
 
-        self.neighbours = MdnsResolver(self.peer_id, bind_ip=self.config.bind)
-        return [self.neighbours]
+        local = MdnsResolver(self.peer_id, bind_ip=self.config.bind)
+        self.neighbours = local
+        return [local]
 
     async def _bind_quic(self, key: SecretKey) -> Transport:
         """Bind the configured port, else the one used last (tickets name it), else any."""
@@ -260,6 +260,8 @@ class Node:
         self.apps = MappingProxyType(apps)
         for app in apps.values():
             self._services[app.name] = app.create(_AppContext(self, app))
+        if self.reach is not None and "contacts" in self._services:
+            self.reach.set_contacts(self.contacts.names)
         for service in self._services.values():
             await service.start()
         await self._start_relays()
@@ -275,7 +277,6 @@ class Node:
             return
         from coterie.relays import PeerRelays
 
-        self.reach.set_contacts(self.contacts.names)
         for contact in self.contacts.contacts():
             if contact.record:
                 self.reach.learn(contact.record, "contact")

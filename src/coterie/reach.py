@@ -35,6 +35,7 @@ from coterie.net.observed import (
 )
 from coterie.net.resolver import Found, Resolver
 from coterie.net.seek import Seek
+from coterie.quantity import duration
 from coterie.wire.record import (
     NAME_CHARS_MAX,
     PeerRecord,
@@ -84,7 +85,7 @@ class PeerLine(msgspec.Struct, frozen=True, kw_only=True):
         elif self.seen is None:
             where = "never seen"
         else:
-            where = f"seen {_ago(self.seen)} ago, at {self.addresses[0] if self.addresses else 'no known address'}"
+            where = f"seen {duration(self.seen)} ago, at {self.addresses[0] if self.addresses else 'no known address'}"
         return f"{self.name or '(no name)':<20}  {self.short}  {', '.join(self.known)}  {where}"
 
 
@@ -209,10 +210,16 @@ class Reach:
 
     def peers(self) -> list[PeerLine]:
         """Everybody known: connected first, then who was heard of last."""
-        now, contacts = self._clock(), self._contacts()
+        contacts = self._contacts()
         live = {c.peer: c for c in self._endpoint.connections}
         everybody = dict.fromkeys([*live, *(e.peer for e in self.book.entries), *contacts])
-        lines = [self._line(peer, live.get(peer), contacts.get(peer), now) for peer in everybody]
+        seen = {r.name: frozenset(getattr(r, "seen", ())) for r in self.resolvers}
+        lines = []
+        for peer in everybody:
+            known = ["contact"] if peer in contacts else []
+            known += ["connected"] if peer in live else []
+            known += [name for name, peers in seen.items() if peer in peers]
+            lines.append(self._line(peer, live.get(peer), contacts.get(peer, ""), known))
         return sorted(
             lines, key=lambda p: (not p.path, p.seen if p.seen is not None else float("inf"), p.peer)
         )
@@ -380,11 +387,9 @@ class Reach:
     def _found_by(self, resolver: Resolver) -> Found:
         return lambda raw: self.learn(raw, resolver.name)
 
-    def _line(self, peer: PeerId, live: Connection | None, called: str | None, now: float) -> PeerLine:
+    def _line(self, peer: PeerId, live: Connection | None, called: str, known: list[str]) -> PeerLine:
+        now = self._clock()
         entry, record = self.book.entry(peer), self.book.record(peer, now)
-        known = ["contact"] if called is not None else []
-        known += ["connected"] if live is not None else []
-        known += [r.name for r in self.resolvers if peer in getattr(r, "seen", ())]
         if entry is not None and not known:
             known = [f"{entry.source} before" if entry.source == "connected" else entry.source]
         path = live.path if live is not None else None
@@ -415,14 +420,6 @@ class Reach:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("'%s' failed", task.get_name(), exc_info=error)
-
-
-def _ago(seconds: float) -> str:
-    """ "5 s", "7 min", "3 h", "12 days"."""
-    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _is_near(connection: Connection) -> bool:

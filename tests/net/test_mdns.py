@@ -287,6 +287,20 @@ def test_invitations_are_bounded_and_nonsense_is_none() -> None:
     run(scene())
 
 
+def test_closing_takes_no_longer_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mdns, "CLOSE_S", 0.02)
+
+    async def scene() -> None:
+        async with parties(2) as (a, b):
+            await b.resolver.publish(b.record())
+            await until(lambda: b.peer in a.resolver.seen)
+            began = time.monotonic()
+            await b.resolver.close()
+            assert time.monotonic() - began < 0.2, "the goodbye alone takes 0.25 s"
+
+    run(scene())
+
+
 def test_it_is_started_once() -> None:
     async def scene() -> None:
         async with parties(1) as (a,):

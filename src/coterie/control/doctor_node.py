@@ -162,7 +162,7 @@ async def multicast(node: "Node") -> Check:
         return Check(name="multicast", ok=True, result="no IPv4 network to use it on")
     results = await asyncio.gather(*(_multicast_on(ip, ips) for ip in ips))
     told = "; ".join(f"{ip}: {_heard_text(heard)}" for ip, heard in zip(ips, results, strict=True))
-    seen = len(node.neighbours.seen) if node.neighbours is not None else 0
+    seen = len(getattr(node.neighbours, "seen", ()))
     told += f"; {counted(seen, 'node')} found" if seen else ""
     if any(isinstance(heard, Heard) and (heard.own or heard.others) for heard in results):
         return Check(name="multicast", ok=True, result=told)

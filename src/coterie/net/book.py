@@ -5,6 +5,7 @@ All times are unix seconds, because the book outlives the process.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
 import msgspec
 
@@ -14,6 +15,7 @@ from coterie.identity.peer_id import KEY_BYTES
 from coterie.wire.record import PeerRecord, RecordRefused
 
 FORMAT = 1
+ROOM_SHARE = 64  # of a full book, this part leaves at once; guess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +245,6 @@ class AddressBook:
         self.own_sequence = max(self.own_sequence, saved.own_sequence)
         for old in saved.entries:
             self._restore(old, now)
-        self.expire(now)
         self._make_room()
 
     def _restore(self, old: _SavedEntry, now: float) -> None:
@@ -279,9 +280,12 @@ class AddressBook:
             del entry.tried[min(entry.tried, key=lambda a: entry.tried[a].succeeded_at)]
 
     def _make_room(self) -> None:
-        while len(self._entries) > self._limits.peers_max:
-            leaving = min(self._entries.values(), key=self._worth)
-            del self._entries[leaving.peer]
+        """One look at everybody frees several places, so that a flood does not cost a look each."""
+        surplus = len(self._entries) - self._limits.peers_max
+        if surplus > 0:
+            count = max(surplus, self._limits.peers_max // ROOM_SHARE)
+            for leaving in nsmallest(count, self._entries.values(), key=self._worth):
+                del self._entries[leaving.peer]
 
     def _worth(self, entry: BookEntry) -> tuple[bool, bool, float]:
         return self._is_kept(entry.peer), entry.worked_at > 0, entry.heard_at

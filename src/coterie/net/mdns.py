@@ -232,12 +232,18 @@ class MdnsResolver:
         zeroconf, self._zeroconf = self._zeroconf, None
         browser, self._browser = self._browser, None
         await self._stop_repeating()
-        with suppress(TimeoutError, OSError):  # then the sockets go with the process
+        if zeroconf is None:
+            return
+        try:
             async with asyncio.timeout(CLOSE_S):
                 if browser is not None:
                     await browser.async_cancel()
-                if zeroconf is not None:
-                    await zeroconf.async_close()
+                await zeroconf.async_close()
+        except (TimeoutError, OSError):
+            _log.debug("no goodbye on the local network: others will notice later")
+        finally:
+            zeroconf.zeroconf.close()  # the sockets, however far the goodbye came; does nothing the second time
+            await asyncio.sleep(0)
 
     async def _stop_repeating(self) -> None:
         """The library says everything three times; what is out of date need not be said again."""
