@@ -24,7 +24,7 @@ import iroh
 
 from coterie.errors import CloseCode, TransportError, UsageError
 from coterie.identity import PeerId, SecretKey
-from coterie.net.interfaces import RawConnection
+from coterie.net.interfaces import PathInfo, RawConnection
 from coterie.net.quic_address import ANY_IP, check_port, has_ipv6, ip_of, is_relay_url, join, relay_url
 from coterie.net.quic_connection import QuicConnection, TransportStats, last_line
 from coterie.net.quic_repair import repair
@@ -37,6 +37,9 @@ ACCEPT_QUEUE_MAX = 64  # guess: connections done with their handshake that nobod
 HANDSHAKES_MAX = 256  # guess: QUIC handshakes under way at once; more are refused
 RELAY_STAGGER_S = 0.4  # guess: how long a dial by one relay may take before the next is tried as well
 RELAYS_PER_DIAL_MAX = 4  # guess: a node has two or three home relays
+DIAL_AGAIN_S = 2.5  # guess: two relays on the far side of the earth are tried within this
+SEEK_S = 2.0  # guess: an answer on a direct path takes one round trip
+SEEK_AGAIN_S = (2.0, 60.0)  # guess: first and longest wait between attempts to have a direct path back
 HANDSHAKE_S = 10.0  # guess: a QUIC handshake takes two round trips
 CLOSE_S = 1.0  # guess: for close messages to be sent; the user waits for this at Ctrl-C
 
@@ -56,6 +59,7 @@ class QuicTransport:
         self._relays: list[str] = []
         self._external: dict[str, None] = {}
         self._watcher = QuicWatch(lambda: self._live, lambda: self.addresses, probe_relay)
+        self._watcher.on_path.append(self._path_changed)
         self._tasks.start(self._accept_all())
         self._tasks.start(self._watcher.run())
 
@@ -200,10 +204,47 @@ class QuicTransport:
                 raise TransportError(f"no address of {peer.short} is known")
             targets = [iroh.EndpointAddr(identity, next(iter(relays), None), direct)]
             targets += [iroh.EndpointAddr(identity, r, []) for r in relays[1:RELAYS_PER_DIAL_MAX]]
-            raw = await self._dial(targets)
+            raw = await self._dial(targets) if not relays else await self._dial_again(targets)
         except iroh.IrohError as error:
             raise TransportError(_connect_text(error.message(), peer)) from None
         return self._adopt(raw)
+
+    async def seek_direct(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """Have the connection to `peer` look for a direct path at `addresses` ("ip:port") now.
+
+        By itself the wheel does so when a connection begins. A second dial makes it look again; the connection
+        that this dial may bring about is closed, and the one that there is moves.
+        """
+        identity = iroh.EndpointId.from_bytes(bytes(peer))
+        target = iroh.EndpointAddr(identity, None, [a for a in addresses if not is_relay_url(a)])
+        with suppress(iroh.IrohError, TimeoutError):  # not reached: it stays on the relay
+            async with asyncio.timeout(SEEK_S):
+                (await self._bound().connect(target, ALPN)).close(int(CloseCode.DUPLICATE), b"")
+
+    def _path_changed(self, connection: QuicConnection, path: PathInfo) -> None:
+        if path.kind == "relay" and connection.last_direct is not None:
+            self._tasks.start(self._regain(connection, connection.last_direct))
+
+    async def _regain(self, connection: QuicConnection, address: str) -> None:
+        """The direct path was lost: ask for it until it is back."""
+        wait_s, longest_s = SEEK_AGAIN_S
+        while True:
+            await asyncio.sleep(wait_s)
+            if connection.is_closed or connection.path.kind == "direct":
+                return
+            await self.seek_direct(connection.peer, [address])
+            wait_s = min(longest_s, wait_s * 2)
+
+    async def _dial_again(self, targets: Sequence[Any]) -> Any:
+        """As `_dial`, anew every few seconds: a dial that began on a path of the wheel's that died stays on it."""
+        while True:
+            limit = asyncio.timeout(DIAL_AGAIN_S)
+            try:
+                async with limit:
+                    return await self._dial(targets)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
 
     async def _dial(self, targets: Sequence[Any]) -> Any:
         """The first connection to any of `targets`. The wheel takes one relay per dial, so each has its own."""

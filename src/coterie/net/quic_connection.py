@@ -39,6 +39,7 @@ class QuicConnection:
         self._peer = PeerId(raw.remote_id().to_bytes())
         self._closed_here: tuple[int, str] | None = None
         self._given_up: str | None = None
+        self.last_direct: str | None = None  # "ip:port" where the peer was last reached without a relay
         self._accept: Outliving[Any] = Outliving(tasks)
         self._datagram: Outliving[bytes] = Outliving(tasks)
         self._ended: asyncio.Future[tuple[int | None, str]] = asyncio.get_running_loop().create_future()
@@ -58,6 +59,8 @@ class QuicConnection:
         if selected is not None:
             kind = "relay" if selected.is_relay else "direct"
             remote = selected.remote_addr.rstrip("/")
+            if kind == "direct":
+                self.last_direct = remote
             self._last_path = PathInfo(kind, remote, selected.rtt_ms / 1000)
         return self._last_path
 

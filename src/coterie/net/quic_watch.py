@@ -19,7 +19,9 @@ from coterie.net.quic_connection import QuicConnection
 
 LOOK_S = 0.25  # guess: a change to a direct path is told within this
 SETTLED_LOOKS = 8  # guess: direct paths and our own addresses are looked at every 2 s
-SILENCE_S = 1.5  # guess: sent without an answer for so long: is the relay still there?
+SILENCE_S = 1.5  # guess: sent without an answer, or amid a transfer, for so long: is the relay still there?
+IDLE_S = 6.0  # the wheel's heartbeat is 5 s: an idle connection that is silent for longer
+BUSY_BYTES = 20_000  # guess: more than this received between two looks is a transfer
 LOST_S = 15.0  # three heartbeats of the wheel (5 s each) unanswered, though the relay is there
 
 _log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class _Seen:
     sent_bytes: int
     heard_at: float
     probed_at: float = float("-inf")
+    is_busy: bool = False
 
 
 class QuicWatch:
@@ -101,17 +104,21 @@ class QuicWatch:
             seen.kind = path.kind
             self._tell(self.on_path, connection, path)
         if stats.received_bytes != seen.received_bytes or path.kind != "relay":
+            seen.is_busy = seen.is_busy or stats.received_bytes - seen.received_bytes > BUSY_BYTES
             seen.received_bytes = stats.received_bytes
             seen.sent_bytes = stats.sent_bytes
             seen.heard_at = now
             return
         silence_s = now - seen.heard_at
-        if stats.sent_bytes == seen.sent_bytes:  # nothing was asked, so nothing need be answered
-            seen.heard_at = now
-        elif silence_s >= LOST_S:
+        is_asking = seen.is_busy or stats.sent_bytes != seen.sent_bytes
+        patience_s = SILENCE_S if is_asking else IDLE_S
+        if silence_s >= LOST_S:
             connection.give_up("the peer does not answer through its relay any more")
-        elif silence_s >= SILENCE_S and now - seen.probed_at >= SILENCE_S and path.remote not in self._probes:
+        elif (
+            silence_s >= patience_s and now - seen.probed_at >= patience_s and path.remote not in self._probes
+        ):
             seen.probed_at = now
+            seen.is_busy = False
             task = asyncio.get_running_loop().create_task(self._check_relay(path.remote))
             self._probes[path.remote] = task
 
