@@ -30,7 +30,9 @@ class LabNode:
         )
         said = done.stderr + done.stdout
         if bool(done.returncode) is not fails:
-            raise LabError(f"{self.host.name}: coterie {' '.join(arguments)} ended with {done.returncode}:\n{said}")
+            raise LabError(
+                f"{self.host.name}: coterie {' '.join(arguments)} ended with {done.returncode}:\n{said}"
+            )
         return said
 
     def result(self, *arguments: str) -> Any:
