@@ -146,7 +146,8 @@ def test_a_damaged_database_is_named(tmp_path: Path) -> None:
 
     sound, damaged = run(work())
     assert sound.ok, sound
-    assert not damaged.ok and "store.db" in damaged.advice, damaged
+    assert not damaged.ok, damaged
+    assert "store.db" in damaged.advice
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,9 @@ def test_a_clock_that_differs_from_what_peers_sign_is_named(
             return await clock(node)
 
     check = run(work())
-    assert check.ok is ok and way in check.result and "clock" in check.advice, check
+    assert check.ok is ok, check
+    assert way in check.result
+    assert "clock" in check.advice
 
 
 def test_what_others_carry_says_nothing_about_clocks(tmp_path: Path) -> None:
@@ -333,7 +336,8 @@ def test_the_command_fails_when_something_is_in_the_way_with_a_node_and_without(
         nobody = coterie(home, "doctor", "carla")
     alone = coterie(home, "--json", "doctor")
     for done in (with_node, alone):
-        assert done.returncode == 1 and "in the way: addresses" in done.stderr, done
+        assert done.returncode == 1, done
+        assert "in the way: addresses" in done.stderr
     assert "NO  addresses" in with_node.stderr
     assert "ok  database" in with_node.stderr
     assert '"event": "Check", "name": "addresses", "ok": false' in alone.stdout

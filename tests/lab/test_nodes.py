@@ -104,3 +104,24 @@ def test_doctor_says_that_udp_is_blocked_on_the_way_and_on_this_computer(tmp_pat
         anna.host.block_udp()
         said = anna("doctor", fails=True)
         assert re.search(r"NO +udp .*a datagram to ourselves|NO +udp .*cannot send", said), said
+
+
+def test_doctor_says_that_multicast_is_blocked_and_that_a_relay_has_died(tmp_path: Path) -> None:
+    with Lab() as lab:
+        rita, anna = LabNode(lab.public("rita"), tmp_path), LabNode(lab.home(nat.EASY, "anna"), tmp_path)
+        rita.up()
+        anna.up()
+        rita.meet(anna)
+        assert settled(lambda: "of rita" in anna("status"))
+        assert "works here" in anna("doctor")
+        rita.down()
+        anna.host.block_multicast()
+
+        said = anna("doctor", fails=True)
+
+        assert re.search(r"NO +multicast", said), said
+        assert "--at IP:PORT" in said
+        assert re.search(r"rita does not answer", said), said
+        gone = anna("doctor", "rita", fails=True)
+        assert re.search(r"NO +address .*no answer", gone), gone
+        assert re.search(r"NO +connection ", gone), gone
