@@ -16,10 +16,10 @@ DEV := .venv/.dev-ready
 ISOLATED := $(BIN)/python tools/isolate.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format pin clean
+.PHONY: help demo test bench lab nat-matrix lint format pin clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1	/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1	/'
 
 $(RUNTIME): pyproject.toml constraints.txt tools/environment.py
 	$(PYTHON) tools/environment.py --fresh
@@ -37,6 +37,12 @@ test: $(DEV)  ## all tests, in a network namespace of their own (FAST=1, TESTS=p
 
 bench: $(RUNTIME)  ## figures beside their raw limits (ONLY=name, BENCH_JSON=path)
 	ONLY="$(ONLY)" BENCH_JSON="$(BENCH_JSON)" $(ISOLATED) $(BIN)/python bench/run.py
+
+lab: $(DEV)  ## a network laboratory by hand, as root (LAB="shell symmetric easy", LAB="scenario relay-dies")
+	$(ISOLATED) $(BIN)/python -m tests.lab $(or $(LAB),shell)
+
+nat-matrix: $(DEV)  ## every kind of home router with every kind; writes docs/nat-matrix.md
+	$(ISOLATED) $(BIN)/python -m tests.lab matrix
 
 lint: $(DEV)  ## ruff, strict types, the direction of imports, licences
 	$(BIN)/ruff check src tests tools $(wildcard bench)

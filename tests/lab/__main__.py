@@ -1,4 +1,4 @@
-"""The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | pair KIND KIND. Needs root."""
+"""The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | pair KIND KIND | scenario NAME. Needs root."""
 
 import os
 import sys
@@ -8,6 +8,7 @@ from tests.lab import matrix, nat
 from tests.lab.conftest import lacking
 from tests.lab.lab import Host, Lab
 from tests.lab.remote import ROOT
+from tests.lab.scenarios import SCENARIOS
 
 SHELL_HELP = """\
 You are on {first}. `on NAME COMMAND` runs a command on another computer. Leaving the shell ends the laboratory.
@@ -50,11 +51,14 @@ def main(arguments: list[str]) -> int:
                 row = place.measure(one, other)
             print(matrix.table([row]))
             return 0 if row.is_as_expected else 1
+        case ["scenario", name] if name in SCENARIOS:
+            print("\n".join(SCENARIOS[name]()))
+            return 0
         case ["shell", *kinds] if set(kinds) <= set(nat.KINDS):
             shell(kinds or [nat.PORT_RESTRICTED, nat.SYMMETRIC])
             return 0
         case _:
-            sys.exit(f"{__doc__}\nKIND is one of: {', '.join(nat.KINDS)}")
+            sys.exit(f"{__doc__}\nKIND: {', '.join(nat.KINDS)}\nNAME: {', '.join(SCENARIOS)}")
 
 
 if __name__ == "__main__":

@@ -61,13 +61,24 @@ class Meeting:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        host = lab.public("relay")
-        self.relay_url = f"http://{host.ip}:{RELAY_PORT}"
-        self.relay = RemotePeer(host, serves=RELAY_PORT, relays=[self.relay_url])
+        self.relay, self.relay_url = self._serving()
+        self.spare_urls: list[str] = []
+
+    def another(self) -> RemotePeer:
+        """A second public peer that relays."""
+        peer, url = self._serving()
+        self.spare_urls.append(url)
+        return peer
+
+    def _serving(self) -> tuple[RemotePeer, str]:
+        host = self.lab.public("relay")
+        url = f"http://{host.ip}:{RELAY_PORT}"
+        return RemotePeer(host, serves=RELAY_PORT, relays=[url]), url
 
     def join(self, kind: str, name: str) -> RemotePeer:
         """A peer in a home of `kind`, connected to the relay's peer, which tells it how it is seen."""
-        peer = RemotePeer(self.lab.home(kind, name), relays=[self.relay_url])
+        peer = RemotePeer(self.lab.home(kind, name), relays=[self.relay_url, *self.spare_urls])
+        assert peer.addresses  # it has started
         known = [*self.relay.addresses, self.relay_url]
         peer.wait("connected", 10, id=peer.tell("connect", peer=self.relay.peer_id, addresses=known))
         if kind not in {nat.OPEN, nat.UDP_BLOCKED}:
@@ -145,8 +156,7 @@ def write_page(rows: list[Row]) -> Path:
 
 Two homes that know nothing but a reachable peer, which relays for them. `make nat-matrix` measures this anew and
 writes this page. Real processes and real NATs (nftables) in network namespaces: `tests/lab/`. The links have no
-delay of their own, so the times are those of the program; add about four round trips of your own network to the
-first byte.
+delay of their own: the times are those of the program, and a real network adds its round trips.
 
 {table(rows)}
 

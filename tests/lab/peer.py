@@ -1,15 +1,16 @@
-"""A coterie endpoint as a program: takes commands as JSON lines, prints events as JSON lines.
+"""A coterie node as a program: takes commands as JSON lines, prints events as JSON lines.
 
     python -m tests.lab.peer '{"number": 3, "relays": ["http://198.51.100.2:8080"], "mdns": true}'
 
 Settings: `number` (which key), `port`, `relays` (URLs to be reachable through), `serves` (the TCP port of a relay of
 its own), `mdns` (whether to be found on the local network). Commands, with "peer" each: {"do": "connect",
-"addresses": [...]}, {"do": "fetch", "addresses": [...], "bytes": ...}, {"do": "close"}. It ends when its input ends.
+"addresses": [...]}, {"do": "fetch", "addresses": [...], "bytes": ...} (one stream), {"do": "close"}; and with the files
+app {"do": "share", "bytes": ...}, {"do": "get", "ticket": ...}. It ends when its input ends.
 
 Events: "ready" with the peer's id and addresses; "up" and "down" for connections; "path" whenever a connection's path
 changes; "observed" when it believes other addresses of itself; "found" for peers on the local network; "connected",
-"closed"; "first_byte", "progress" and "fetched" for a fetch; "failed". Every event has `s`, seconds since the program
-began, and those of a command have its `id`.
+"closed"; "first_byte", "progress" and "fetched" for a fetch or a get; "shared" with a ticket; "failed". Every event has
+`s`, seconds since the program began, and `at`, the machine's monotonic clock; those of a command have its `id`.
 """
 
 import asyncio
@@ -17,20 +18,24 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import blake3
 
+from coterie.apps.command import Progress
 from coterie.errors import CoterieError
 from coterie.identity import PeerId, SecretKey
-from coterie.net import Connection, Endpoint, Guard
+from coterie.net import Connection, Endpoint
+from coterie.net.home_relay import HomeRelays
 from coterie.net.mdns import MdnsResolver
 from coterie.net.quic import QuicTransport
 from coterie.net.relay import RelayServer
 from coterie.net.stream import Stream
-from coterie.reach import Reach, ReachLevel
+from coterie.node import Node
+from coterie.reach import Reach
 from coterie.wire import Protocol
 from coterie.wire.frames import Bulk, Message
 
@@ -69,17 +74,26 @@ def digest_of(size: int) -> str:
 class Peer:
     """The endpoint and what is said about it."""
 
-    def __init__(self, endpoint: Endpoint, reach: Reach) -> None:
-        self._endpoint = endpoint
-        self._reach = reach
+    def __init__(self, node: Node, folder: Path) -> None:
+        assert node.endpoint is not None
+        assert node.reach is not None
+        self._node = node
+        self._folder = folder
+        self._endpoint: Endpoint = node.endpoint
+        self._reach: Reach = node.reach
         self._since = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
-        endpoint.register(BYTES, self._serve)
-        endpoint.watch(up=self._on_up, down=lambda c: self.say("down", peer=str(c.peer)))
+        self._endpoint.register(BYTES, self._serve, strangers=True)
+        self._endpoint.watch(up=self._on_up, down=lambda c: self.say("down", peer=str(c.peer)))
 
     def say(self, event: str, **facts: Any) -> None:
         """Print one event."""
-        facts = {"event": event, "s": round(time.monotonic() - self._since, 4), **facts}
+        facts = {
+            "event": event,
+            "s": round(time.monotonic() - self._since, 4),
+            "at": time.monotonic(),
+            **facts,
+        }
         sys.stdout.write(json.dumps(facts) + "\n")
         sys.stdout.flush()
 
@@ -103,6 +117,10 @@ class Peer:
                     self.say("connected", took_s=time.monotonic() - begun, **tag, **_path(connection))
                 case "fetch":
                     await self._fetch(command, begun)
+                case "share":
+                    await self._share(int(command["bytes"]), tag)
+                case "get":
+                    await self._get(command["ticket"], begun, tag)
                 case "close":
                     for connection in self._endpoint.connections:
                         if str(connection.peer) == command["peer"]:
@@ -134,6 +152,30 @@ class Peer:
                     self.say("progress", bytes=got, took_s=now - begun, **tag, **_path(connection))
         took_s = time.monotonic() - begun
         self.say("fetched", bytes=got, digest=hasher.hexdigest(), took_s=took_s, **tag, **_path(connection))
+
+    async def _share(self, size: int, tag: dict[str, Any]) -> None:
+        path = self._folder / "shared"
+        with path.open("wb") as file:
+            for offset in range(0, size, PIECE_BYTES):
+                file.write(piece(offset, min(PIECE_BYTES, size - offset)))
+        item = await self._node.files.share(path)
+        self.say("shared", ticket=item.ticket, **tag)
+
+    async def _get(self, ticket: str, begun: float, tag: dict[str, Any]) -> None:
+        said = 0.0
+
+        def tell(progress: Progress) -> None:
+            nonlocal said
+            now = time.monotonic()
+            if now - said > PROGRESS_S:
+                said = now
+                self.say("progress", bytes=progress.done, note=progress.note, took_s=now - begun, **tag)
+
+        received = await self._node.files.get(ticket, self._folder / "received", progress=tell)
+        took_s = time.monotonic() - begun
+        hasher = blake3.blake3().update_mmap(received.path)
+        size = Path(received.path).stat().st_size
+        self.say("fetched", bytes=size, digest=hasher.hexdigest(), took_s=took_s, **tag)
 
     async def _serve(self, stream: Stream) -> None:
         ask = await stream.receive()
@@ -192,33 +234,45 @@ def _path(connection: Connection) -> dict[str, Any]:
 async def run(settings: dict[str, Any]) -> None:
     """Be the peer of `settings` until standard input ends."""
     key = key_of(settings["number"])
+    relays: list[str] = settings.get("relays", [])
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with AsyncExitStack() as stack:
         if port := settings.get("serves"):
             await stack.enter_async_context(RelayServer(may_use=lambda peer: True, port=port))
-        transport = await QuicTransport.bind(key, settings.get("port", 0), relays=settings.get("relays", ()))
-        endpoint = Endpoint(transport, guard=Guard(lambda peer, name: True))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="coterie-lab-"))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coterie-lab-")))
+        home = folder / "home"
+        home.mkdir(mode=0o700)
+        (home / "key").write_bytes(key.seed)
+        (home / "key").chmod(0o600)
+        transport = await QuicTransport.bind(key, settings.get("port", 0), relays=relays[:1])
+        node = await stack.enter_async_context(Node.open(home, transport=transport))
+        peer = Peer(node, folder)
         neighbours = MdnsResolver(key.peer_id) if settings.get("mdns") else None
-        reach = Reach(
-            endpoint,
-            transport,
-            key,
-            level=ReachLevel.CIRCLE,
-            name=f"peer {settings['number']}",
-            book_path=Path(folder) / "addresses",
-            resolvers=[neighbours] if neighbours else [],
-        )
-        peer = Peer(endpoint, reach)
-        await reach.start()
-        stack.push_async_callback(reach.close)
-        await stack.enter_async_context(endpoint)
-        peer.say("ready", peer=str(endpoint.peer_id), addresses=endpoint.addresses)
+        await stack.enter_async_context(reaching(node, transport, relays, neighbours))
+        peer.say("ready", peer=str(node.peer_id), addresses=node.addresses)
         looking = loop.create_task(peer.look_around(neighbours))
         await peer.obey(lines)
         looking.cancel()
+
+
+@asynccontextmanager
+async def reaching(
+    node: Node, transport: QuicTransport, relays: list[str], neighbours: MdnsResolver | None
+) -> AsyncIterator[None]:
+    """Join the node to its home relays and to the local network."""
+    reach = node.reach
+    assert reach is not None
+    if neighbours is not None:
+        await reach.add_resolver(neighbours)
+    homes = HomeRelays(transport, on_change=reach.set_relays)
+    transport.watch(relay_lost=homes.lost)
+    homes.set_candidates(relays)
+    try:
+        yield
+    finally:
+        await homes.close()
 
 
 if __name__ == "__main__":

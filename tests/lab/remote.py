@@ -48,6 +48,12 @@ class RemotePeer:
         return [a for a in self._ready["addresses"] if not a.startswith(("127.", "[::1]", "[fe80:"))]
 
     @property
+    def ready_at(self) -> float:
+        """When it was ready, on the machine's monotonic clock."""
+        assert self.addresses
+        return float(self.events[0]["at"])
+
+    @property
     def port(self) -> int:
         """The UDP port of its IPv4 addresses."""
         return int(next(a for a in self.addresses if "[" not in a).rpartition(":")[2])
@@ -101,6 +107,10 @@ class RemotePeer:
             "path", timeout_s, where=lambda e: e["peer"] == other.peer_id and e["kind"] == "direct"
         )
         return str(event["remote"])
+
+    def finds(self, other: "RemotePeer", timeout_s: float) -> Event:
+        """Wait until `other` appeared on the local network."""
+        return self.wait("found", timeout_s, where=lambda e: e["peer"] == other.peer_id)
 
     def stop(self) -> None:
         """End it in order."""
