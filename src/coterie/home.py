@@ -78,8 +78,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             if not host or not (digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536):
                 raise ValueError(f"dht_bootstrap must be like 'host:port, host:port', not {text!r}")
             nodes.append((host.strip("[]"), int(digits)))
-        if self.dht_private and not nodes:
-            raise ValueError("dht_private needs dht_bootstrap: the first nodes of that DHT")
         return nodes
 
     @classmethod

@@ -205,12 +205,15 @@ class Node:
     def _mainline(self, key: SecretKey) -> Resolver:
         from coterie.net.mainline import PUBLIC_ROUTERS, MainlineResolver
 
+        first = self.config.dht_nodes()
+        if self.config.dht_private and not first:
+            raise UsageError("dht_private needs dht_bootstrap as well: the first nodes of that DHT")
         state = b""
         with contextlib.suppress(OSError):  # the first time, there is none
             state = self._layout.mainline.read_bytes()
         return MainlineResolver(
             key,
-            bootstrap=self.config.dht_nodes() or PUBLIC_ROUTERS,
+            bootstrap=first or PUBLIC_ROUTERS,
             listen=(self.config.bind, 0),
             state=state,
             keep=self._keep_mainline,

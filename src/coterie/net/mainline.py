@@ -16,10 +16,12 @@ from typing import Protocol, TypeVar
 from coterie.errors import TransportError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.net.mainline_session import (
+    STATE_BYTES_MAX,
     Event,
     Item,
     Listening,
     MainlineSession,
+    Seen,
     SessionOptions,
     Stored,
     Table,
@@ -92,7 +94,15 @@ Open = Callable[[SecretKey, SessionOptions, Callable[[Event], None]], Session]
 
 
 class MainlineResolver:
-    """Publishes this node's public record worldwide and finds others'. See `net.resolver.Resolver`."""
+    """Publishes this node's public record worldwide and finds others'. See `net.resolver.Resolver`.
+
+    Fields:
+        problem: what stands in the way, in words; empty when nothing does.
+        nodes: how many nodes of the DHT are known.
+        stored_on: how many of them took our record last.
+        listens: UDP addresses, "ip:port".
+        seen_at: the IP address that nodes of the DHT see us at; empty when they do not agree on one yet.
+    """
 
     name = "mainline DHT"
 
@@ -118,11 +128,14 @@ class MainlineResolver:
             test_network: the DHT is a private one; see `SessionOptions`. It then gets the full record.
             clock: unix seconds.
         """
+        if len(state) > STATE_BYTES_MAX:
+            state = b""
         self.is_public = not test_network
         self.problem = ""
         self.nodes = 0
         self.stored_on = 0
         self.listens: list[str] = []
+        self.seen_at = ""
         self._key = key
         self._bootstrap = tuple(bootstrap)
         self._options = SessionOptions(
@@ -154,6 +167,7 @@ class MainlineResolver:
         if self._task is not None:
             raise UsageError("the mainline DHT is in use already")
         self._task = asyncio.get_running_loop().create_task(self._run(), name="mainline")
+        self._task.add_done_callback(self._ended)
 
     async def publish(self, record: bytes) -> None:
         """Store `record` from now on, in the background."""
@@ -171,16 +185,19 @@ class MainlineResolver:
             return
         if self.problem and not self._ready.is_set():
             raise TransportError(self.problem)
-        async with self._lookups:
-            queue: asyncio.Queue[Item] = asyncio.Queue(ITEMS_MAX)
-            self._waiting.setdefault(peer, []).append(queue)
-            try:
-                async for record in self._search(peer, queue):
-                    yield record
-            finally:
-                self._waiting[peer].remove(queue)
-                if not self._waiting[peer]:
-                    del self._waiting[peer]
+        end = asyncio.get_running_loop().time() + RESOLVE_S
+        if not await _within(self._lookups.acquire(), end):
+            return
+        queue: asyncio.Queue[Item] = asyncio.Queue(ITEMS_MAX)
+        self._waiting.setdefault(peer, []).append(queue)
+        try:
+            async for record in self._search(peer, queue, end):
+                yield record
+        finally:
+            self._lookups.release()
+            self._waiting[peer].remove(queue)
+            if not self._waiting[peer]:
+                del self._waiting[peer]
 
     async def close(self) -> None:
         """Stop. What was stored expires by itself: the DHT knows no withdrawal."""
@@ -195,14 +212,17 @@ class MainlineResolver:
             return self.problem
         if not self._ready.is_set():
             return "looking for nodes of the mainline DHT"
-        stored = f", our record on {self.stored_on}" if self.stored_on else ", our record not stored yet"
-        return f"{self.nodes} nodes known{stored}; listening at {', '.join(self.listens) or 'no address'}"
+        if self._record is None:
+            stored = "nothing of ours to store: no public address or relay of ours is known"
+        else:
+            stored = f"our record on {self.stored_on}" if self.stored_on else "our record not stored yet"
+        seen = f"; it sees us at {self.seen_at}" if self.seen_at else ""
+        return f"{self.nodes} nodes known, {stored}; listening at {', '.join(self.listens)}{seen}"
 
     # ---- looking
 
-    async def _search(self, peer: PeerId, queue: "asyncio.Queue[Item]") -> AsyncIterator[bytes]:
-        loop = asyncio.get_running_loop()
-        newest, end = 0, loop.time() + RESOLVE_S
+    async def _search(self, peer: PeerId, queue: "asyncio.Queue[Item]", end: float) -> AsyncIterator[bytes]:
+        loop, newest = asyncio.get_running_loop(), 0
         while await _within(self._ready.wait(), end) and self._session is not None:
             self._session.get(peer)
             is_last = False
@@ -210,13 +230,24 @@ class MainlineResolver:
                 item = await _within(queue.get(), end)
                 if item is None:
                     return
-                is_last, sequence = item.is_last, _sequence(item)
+                is_last, sequence = item.is_last, self._sequence(item)
                 if sequence > newest:
                     newest, end = sequence, min(end, loop.time() + SETTLE_S)
                     yield item.value
             if newest:
                 return
             await asyncio.sleep(max(0.0, min(ASK_AGAIN_S, end - loop.time())))
+
+    def _sequence(self, item: Item) -> int:
+        """The sequence number of the record in `item`; 0 when it is no valid one of that peer's own."""
+        if not item.value:
+            return 0
+        try:
+            record = PeerRecord.open(item.value, self._clock())
+        except RecordRefused as error:
+            _log.debug("what the mainline DHT holds for %s was refused: %s", item.peer.short, error)
+            return 0
+        return record.sequence if record.peer == item.peer else 0
 
     # ---- running
 
@@ -283,7 +314,9 @@ class MainlineResolver:
                     saved_at = now
                     await asyncio.to_thread(self._save, session)
                 self._count(session)
-                await asyncio.sleep(COUNT_EVERY_S)
+                await asyncio.wait([publishing], timeout=COUNT_EVERY_S)
+                if publishing.done():
+                    publishing.result()
         finally:
             publishing.cancel()
             await asyncio.wait([publishing])
@@ -328,6 +361,11 @@ class MainlineResolver:
 
     # ---- events
 
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.problem = f"the mainline DHT failed: {error}"
+            _log.error("the mainline DHT failed", exc_info=error)
+
     def _count(self, session: Session) -> None:
         self._counted = 0
         session.count()
@@ -348,6 +386,8 @@ class MainlineResolver:
                     self._ready.set()
             case Listening(address):
                 self.listens.append(address)
+            case Seen(address):
+                self.seen_at = address
             case Trouble(what):
                 self._trouble = what
 
@@ -359,14 +399,3 @@ async def _within(work: Awaitable[T], end: float) -> T | None:
             return await work
     except TimeoutError:
         return None
-
-
-def _sequence(item: Item) -> int:
-    """The sequence number of the record in `item`; 0 when it is none of that peer's own."""
-    try:
-        record = PeerRecord.read(item.value)
-    except RecordRefused as error:
-        if item.value:
-            _log.debug("what the mainline DHT holds for %s was refused: %s", item.peer.short, error)
-        return 0
-    return record.sequence if record.peer == item.peer else 0

@@ -16,6 +16,7 @@ from coterie.identity import PeerId, SecretKey
 from coterie.identity.peer_id import KEY_BYTES
 
 SALT = b"coterie"  # BEP 44: several items under one key; this one holds the peer's record
+REMEMBERED_MAX = 100  # guess: nodes of each family to begin with; half of them are gone after some days
 STATE_BYTES_MAX = 64 * 1024  # guess: a thousand nodes of 6 or 18 bytes each, twice
 UPLOAD_BYTES_PER_S = 8_000  # libtorrent's default: what we give to the DHT at most
 ALERTS_MAX = 1_000  # libtorrent's default; what is over is dropped
@@ -58,13 +59,20 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """The IP address at which most nodes of the DHT see us."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Something stands in the way, in words."""
 
     what: str
 
 
-Event = Item | Stored | Table | Listening | Trouble
+Event = Item | Stored | Table | Listening | Seen | Trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +107,11 @@ class MainlineSession:
         self._secret, self._public = expanded(key.seed), bytes(key.peer_id)
         self._tell = tell
         try:
-            parameters = lt.session_params(_settings(lt, options))
-            if options.state:
-                parameters.dht_state = _dht_state(lt, options.state)
-            self._session: Any = lt.session(parameters)
-            for host, port in options.bootstrap:
-                if is_ip(host):
-                    # A router is only asked; a node is also stored on, which a small network needs.
-                    self._session.add_dht_node((host, port))
+            self._session: Any = lt.session(_settings(lt, options))
+            # A router is only asked; a node is also stored on, which a small network needs.
+            known = [node for node in options.bootstrap if is_ip(node[0])] + _remembered(lt, options.state)
+            for node in known:
+                self._session.add_dht_node(node)
         except RuntimeError as error:
             raise TransportError(f"the mainline DHT cannot start: {error}") from error
         self._is_closing = False
@@ -150,20 +155,18 @@ class MainlineSession:
     def _event(self, alert: Any) -> Event | None:
         lt = self._lt
         match alert:
-            case lt.dht_mutable_item_alert():
-                if bytes(alert.salt) != SALT or len(alert.key) != KEY_BYTES:
-                    return None
+            case lt.dht_mutable_item_alert() if bytes(alert.salt) == SALT and len(alert.key) == KEY_BYTES:
                 value = alert.item if isinstance(alert.item, bytes) else b""  # another type is none of ours
                 return Item(PeerId(bytes(alert.key)), value, bool(alert.authoritative))
             case lt.dht_put_alert():
                 return Stored(int(alert.num_success))
             case lt.dht_stats_alert():
                 return Table(sum(bucket["num_nodes"] for bucket in alert.routing_table))
-            case lt.listen_succeeded_alert():
-                if "tcp" in str(alert.socket_type).lower():
-                    return None
+            case lt.listen_succeeded_alert() if "tcp" not in str(alert.socket_type).lower():
                 host = f"[{alert.address}]" if ":" in alert.address else alert.address
                 return Listening(f"{host}:{alert.port}")
+            case lt.external_ip_alert():
+                return Seen(str(alert.external_address))
             case lt.listen_failed_alert():
                 return Trouble(alert.message())
             case _ if (
@@ -229,13 +232,27 @@ def _interfaces(bind_ip: str, port: int) -> str:
     return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
 
 
-def _dht_state(lt: Any, state: bytes) -> Any:
-    """A damaged state costs a new beginning."""
+def _remembered(lt: Any, state: bytes) -> list[tuple[str, int]]:
+    """The nodes in what `save` gave. The library itself restores none of them (measured with 2.1.1)."""
+    if not state:
+        return []
     try:
-        return lt.read_session_params(state, lt.save_state_flags_t.save_dht_state).dht_state
-    except (RuntimeError, ValueError) as error:
+        read = lt.bdecode(state)
+    except RuntimeError as error:
         _log.warning("what was kept of the mainline DHT is damaged (%s): beginning anew", error)
-        return lt.session_params().dht_state
+        return []
+    inner = read.get(b"dht state") if isinstance(read, dict) else None
+    if not isinstance(inner, dict):
+        return []
+    nodes: list[tuple[str, int]] = []
+    for name, size in ((b"nodes", 4), (b"nodes6", 16)):
+        packed = inner.get(name)
+        for one in packed[:REMEMBERED_MAX] if isinstance(packed, list) else ():
+            if isinstance(one, bytes) and len(one) == size + 2:  # BEP 5: address and port
+                ip, port = ipaddress.ip_address(one[:size]), int.from_bytes(one[size:])
+                if port and not ip.is_unspecified:
+                    nodes.append((str(ip), port))
+    return nodes
 
 
 def is_ip(host: str) -> bool:
