@@ -16,10 +16,11 @@ from coterie.control.doctor_node import FREE_BYTES_MIN, clock, database, disk, n
 from coterie.control.doctor_peer import find_peer, peer_checks
 from coterie.errors import NotFound, TransportError, UsageError
 from coterie.home import Config
-from coterie.identity import SecretKey
+from coterie.identity import PeerId, SecretKey
 from coterie.net import Endpoint, MemoryNetwork
 from coterie.net.observed import Reported
 from coterie.net.quic import QuicTransport
+from coterie.net.resolver import Found
 from coterie.node import Node
 from coterie.relays import is_home
 from coterie.wire.record import PeerRecord, split_address
@@ -27,6 +28,27 @@ from tests.apps.files.nodes import coterie, memory_node, pair, running_node
 from tests.support import run, run_virtual
 
 STRANGER = SecretKey(bytes(32))
+
+
+class Directory:
+    """A public resolver that nobody answers."""
+
+    name = "directory"
+    is_public = True
+    problem = "no node answers"
+
+    async def start(self, found: Found) -> None:
+        raise TransportError(self.problem)
+
+    async def publish(self, record: bytes) -> None:
+        raise TransportError(self.problem)
+
+    async def resolve(self, peer: PeerId) -> AsyncIterator[bytes]:
+        raise TransportError(self.problem)
+        yield b""
+
+    async def close(self) -> None:
+        pass
 
 
 def fine(name: str) -> Check:
@@ -200,18 +222,22 @@ def test_the_kind_of_nat_comes_from_what_several_peers_see(tmp_path: Path) -> No
 
 
 def test_a_level_without_its_directory_is_named(tmp_path: Path) -> None:
-    async def work() -> tuple[Check, Check]:
+    async def work() -> tuple[Check, Check, Check]:
         async with quic_node(tmp_path / "home") as node:
             assert node.reach is not None
             circle = (await told(node))["dht"]
             node.reach.level = type(node.reach.level)("internet")
             node.reach.resolvers = [r for r in node.reach.resolvers if not r.is_public]
-            return circle, (await told(node))["dht"]
+            missing = (await told(node))["dht"]
+            node.reach.resolvers.append(Directory())
+            return circle, missing, (await told(node))["dht"]
 
-    circle, internet = run(work())
+    circle, missing, silent = run(work())
     assert circle.ok
-    assert not internet.ok
-    assert "circle" in internet.advice
+    assert not missing.ok
+    assert "circle" in missing.advice
+    assert not silent.ok
+    assert "directory: no node answers" in silent.result
 
 
 def test_a_computer_without_a_network_is_named_and_the_rest_is_well(tmp_path: Path) -> None:
