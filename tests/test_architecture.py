@@ -34,6 +34,7 @@ SHELLS = (
     "net/book_file.py",
     "net/circle.py",
     "net/exchange.py",
+    "net/mainline*.py",
     "net/mdns.py",
     "net/multicast_probe.py",
     "net/seek.py",
@@ -70,7 +71,7 @@ IMPURE_MODULES = frozenset([
     "asyncio", "concurrent", "ctypes", "fcntl", "glob", "http", "io", "mmap", "multiprocessing", "os",
     "pathlib", "random", "secrets", "select", "selectors", "shutil", "signal", "socket", "socketserver",
     "sqlite3", "ssl", "subprocess", "tempfile", "threading", "time", "urllib", "uuid", "iroh",
-    "uvicorn", "starlette", "click", "rich", "platformdirs", "zeroconf",
+    "uvicorn", "starlette", "click", "rich", "platformdirs", "zeroconf", "libtorrent",
 ])
 # fmt: on
 PURE_PARTS = {

@@ -4,6 +4,7 @@ key            secret key, 0600         run/lock      held while a node runs, sa
 config.toml    settings                 run/api.json  address and token of the local API, 0600
 store.db       content index            run/node.log  what a node in the background prints
 addresses      the address book, 0600
+mainline       nodes of the mainline DHT, 0600
 apps/<name>/   one folder per app
 """
 
@@ -44,6 +45,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         relay: whom this node relays for: "contacts" while it has an address of the internet, "always" contacts
             (where its port is forwarded), "off" for nobody. Strangers never.
         relay_port: TCP port of its relay; 0 takes the number of the UDP port when that is free.
+        dht_bootstrap: at the level "internet", first nodes of the mainline DHT, "host:port, host:port"; empty
+            means the public ones, which are asked the first time only.
+        dht_private: whether that is a DHT of your own on private addresses: it gets those too, and the name.
     """
 
     port: int = 0
@@ -54,6 +58,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     discovery: bool = True
     relay: Literal["contacts", "always", "off"] = "contacts"
     relay_port: int = 0
+    dht_bootstrap: str = ""
+    dht_private: bool = False
 
     def __post_init__(self) -> None:
         import socket
@@ -65,8 +71,19 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             socket.getaddrinfo(self.bind, None, flags=socket.AI_NUMERICHOST)
         except OSError:
             raise ValueError("bind must be an IP address") from None
+        self.dht_nodes()
         if not self.name.strip() or len(self.name) > NAME_CHARS_MAX:
             raise ValueError(f"name must have 1 to {NAME_CHARS_MAX} characters")
+
+    def dht_nodes(self) -> list[tuple[str, int]]:
+        """`dht_bootstrap`, taken apart."""
+        nodes = []
+        for text in filter(None, (part.strip() for part in self.dht_bootstrap.split(","))):
+            host, _, digits = text.rpartition(":")
+            if not host or not (digits.isascii() and digits.isdigit() and 0 < int(digits) < 65536):
+                raise ValueError(f"dht_bootstrap must be like 'host:port, host:port', not {text!r}")
+            nodes.append((host.strip("[]"), int(digits)))
+        return nodes
 
     @classmethod
     def load(cls, path: Path) -> "Config":
@@ -160,6 +177,11 @@ class Home:
     def address_book(self) -> Path:
         """Where peers were reached and may be reached."""
         return self.root / "addresses"
+
+    @property
+    def mainline(self) -> Path:
+        """The mainline DHT's nodes that were known last."""
+        return self.root / "mainline"
 
     @property
     def run(self) -> Path:

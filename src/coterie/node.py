@@ -19,7 +19,7 @@ import msgspec
 from coterie.apps.app import App, Handler, Neighbours, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
-from coterie.home import Config, Home
+from coterie.home import Config, Home, write_private
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint
 from coterie.net.interfaces import Transport
@@ -209,7 +209,7 @@ class Node:
         resolvers: list[Resolver] = []
         if transport is None:
             transport = await self._bind_quic(key)
-            resolvers = self._resolvers()
+            resolvers = self._resolvers(key)
         elif transport.peer_id != key.peer_id:
             raise UsageError("the transport was bound with another key than the home's")
         self.endpoint, self._transport = Endpoint(transport), transport
@@ -225,15 +225,42 @@ class Node:
         await self.reach.start()
         self.endpoint.start()
 
-    def _resolvers(self) -> list[Resolver]:
+    def _resolvers(self, key: SecretKey) -> list[Resolver]:
         """What the level and the settings allow."""
-        if not self.config.discovery:
-            return []
-        from coterie.net.mdns import MdnsResolver
+        resolvers: list[Resolver] = []
+        if self.config.discovery:
+            from coterie.net.mdns import MdnsResolver
 
-        local = MdnsResolver(self.peer_id, bind_ip=self.config.bind)
-        self.neighbours = local
-        return [local]
+            local = MdnsResolver(self.peer_id, bind_ip=self.config.bind)
+            self.neighbours = local
+            resolvers.append(local)
+        if self.config.reach == "internet":
+            resolvers.append(self._mainline(key))
+        return resolvers
+
+    def _mainline(self, key: SecretKey) -> Resolver:
+        from coterie.net.mainline import PUBLIC_ROUTERS, MainlineResolver
+
+        first = self.config.dht_nodes()
+        if self.config.dht_private and not first:
+            raise UsageError("dht_private needs dht_bootstrap as well: the first nodes of that DHT")
+        state = b""
+        with contextlib.suppress(OSError):  # the first time, there is none
+            state = self._layout.mainline.read_bytes()
+        return MainlineResolver(
+            key,
+            bootstrap=first or PUBLIC_ROUTERS,
+            listen=(self.config.bind, 0),
+            state=state,
+            keep=self._keep_mainline,
+            test_network=self.config.dht_private,
+        )
+
+    def _keep_mainline(self, state: bytes) -> None:
+        try:
+            write_private(self._layout.mainline, state)
+        except StorageError as error:
+            log.warning("%s", error)
 
     async def _bind_quic(self, key: SecretKey) -> Transport:
         """Bind the configured port, else the one used last (tickets name it), else any."""

@@ -212,7 +212,7 @@ class PeerRelays:
     async def _listen(self) -> RelayServer:
         ports = [self._wanted_port] if self._wanted_port else [_port_of(self._endpoint.addresses), 0]
         for port in ports:
-            server = RelayServer(may_use=self._may_use, host=self._bind_ip, port=port)
+            server = RelayServer(may_use=self.may_use, host=self._bind_ip, port=port)
             try:
                 await server.start()
             except UsageError:
@@ -222,7 +222,8 @@ class PeerRelays:
                 return server
         raise UsageError("no port for the relay")
 
-    def _may_use(self, peer: PeerId) -> bool:
+    def may_use(self, peer: PeerId) -> bool:
+        """Whether our relay serves `peer`: contacts, and this node itself."""
         return peer == self._endpoint.peer_id or peer in self._contacts()
 
     def _host(self) -> str:

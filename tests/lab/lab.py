@@ -11,6 +11,7 @@ import ipaddress
 import itertools
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,8 @@ from tests.lab import nat
 from tests.lab.namespace import LabError, Namespace
 
 INTERNET = ipaddress.IPv4Network("198.51.100.0/24")  # RFC 5737: addresses that are nobody's
+PLUG_S = 5.0  # guess: the kernel notices a cable within a second
+PLUG_POLL_S = 0.005
 END_S = 3.0  # guess: a process that was told to end; then it is killed
 
 _FAULTS = """
@@ -108,6 +111,7 @@ class Cable:
     def restore(self) -> None:
         """Put it back."""
         self.switch.namespace.run("ip", "link", "set", self.port, "up")
+        self.switch.wait_until_up(self.port)
 
     def limit(self, mbit_per_s: float) -> None:
         """Bound what goes to the computer; the queue holds 50 ms.
@@ -155,7 +159,16 @@ class Switch:
         host.run("ip", "link", "set", device, "up")
         host.cable = Cable(self, port, device)
         host.address(self.free_ip(), self.network.prefixlen, self.gateway, device)
+        self.wait_until_up(port)
         return host.cable
+
+    def wait_until_up(self, port: str) -> None:
+        """The kernel takes up to a second to notice that a cable is plugged in; until then packets are lost."""
+        until = time.monotonic() + PLUG_S
+        while '"operstate":"UP"' not in self.namespace.run("ip", "-j", "link", "show", "dev", port):
+            if time.monotonic() > until:
+                raise LabError(f"{port} of {self.namespace.name} does not come up")
+            time.sleep(PLUG_POLL_S)
 
 
 class Router(Host):

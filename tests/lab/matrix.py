@@ -156,8 +156,7 @@ def write_page(rows: list[Row]) -> Path:
 
 Two homes that know nothing but a reachable peer, which relays for them. `make nat-matrix` measures this anew and
 writes this page. Real processes and real NATs (nftables) in network namespaces: `tests/lab/`. The links have no
-delay of their own, so the times are those of the program; add about four round trips of your own network to the
-first byte.
+delay of their own: the times are those of the program, and a real network adds its round trips.
 
 {table(rows)}
 

@@ -246,6 +246,7 @@ async def run(settings: dict[str, Any]) -> None:
         home.mkdir(mode=0o700)
         (home / "key").write_bytes(key.seed)
         (home / "key").chmod(0o600)
+        (home / "config.toml").write_text('relay = "off"\n')  # the settings here say which relays there are
         transport = await QuicTransport.bind(key, settings.get("port", 0), relays=relays[:1])
         node = await stack.enter_async_context(Node.open(home, transport=transport))
         peer = Peer(node, folder)

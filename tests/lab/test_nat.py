@@ -50,10 +50,10 @@ class Probe:
         self.outside[self.servers[server].ip, port].sendto(b"hello", to)
         return hear(self.inside) is not None
 
-    def renew(self) -> None:
-        """Another inside port, for which no mapping exists yet."""
+    def renew(self, port: int = 0) -> None:
+        """A new inside socket, of another port unless one is given."""
         self.inside.close()
-        self.inside = udp(self.host)
+        self.inside = udp(self.host, port)
 
     def __enter__(self) -> "Probe":
         return self

@@ -69,11 +69,12 @@ async def until(what: object, timeout_s: float = 10.0) -> None:
             await asyncio.sleep(0.02)
 
 
-async def send(connection: RawConnection, size: int) -> None:
+async def send(connection: RawConnection, size: int, pause_s: float = 0.0) -> None:
     stream = await connection.open_stream()
     piece = bytes(65536)
     for _ in range(size // len(piece)):
         await stream.write(piece)
+        await asyncio.sleep(pause_s)
     await stream.finish()
 
 
@@ -148,7 +149,9 @@ def test_a_transfer_goes_on_through_another_relay_when_the_one_in_use_dies(quic:
             with no_direct_path(one, other):
                 a, b = await link(one, other, *known)
                 count = [0]
-                sending = asyncio.create_task(send(a, 1 << 30))
+                sending = asyncio.create_task(
+                    send(a, 1 << 30, 0.02)
+                )  # at full rate: see docs/protocol/relay.md
                 receiving = asyncio.create_task(receive(b, count))
                 await until(lambda: count[0] > 1 << 20)
                 began = asyncio.get_running_loop().time()

@@ -15,6 +15,7 @@ from coterie.control.doctor import Check, Probe, counted, holds
 from coterie.errors import TransportError
 from coterie.net.multicast_probe import Heard, probe_multicast
 from coterie.net.relay_probe import clock_at_relay, probe_relay
+from coterie.net.resolver import Resolver
 from coterie.quantity import duration, say_bytes
 from coterie.reach import ReachLevel
 from coterie.relays import is_home
@@ -269,10 +270,16 @@ async def dht(node: "Node") -> Check:
             result="no public directory in this installation",
             advice='install coterie with it, or set `reach` to "circle"',
         )
-    said = [f"{r.name}: {getattr(r, 'problem', '') or getattr(r, 'state', '') or 'works'}" for r in public]
+    said = [f"{r.name}: {_state(r)}" for r in public]
     is_well = not any(getattr(r, "problem", "") for r in public)
     advice = "" if is_well else "it needs UDP to the internet; peers you know are still found"
     return Check(name="dht", ok=is_well, result="; ".join(said), advice=advice)
+
+
+def _state(resolver: Resolver) -> str:
+    """What a resolver says of itself; those that say nothing work."""
+    describe = getattr(resolver, "describe", None)
+    return str(describe()) if describe is not None else getattr(resolver, "problem", "") or "works"
 
 
 async def clock(node: "Node") -> Check:

@@ -110,6 +110,11 @@ class QuicConnection:
             self._closed_here = (int(code), reason)
             self._raw.close(int(code), reason.encode())
 
+    @property
+    def was_given_up(self) -> bool:
+        """Whether `give_up` ended it."""
+        return self._given_up is not None
+
     def give_up(self, reason: str) -> None:
         """End it as failed: the network does not carry it any more."""
         if not self.is_closed:

@@ -1,0 +1,127 @@
+"""Whole nodes behind home routers: contacts find each other, by a relay that a third one runs, and get files."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.lab import nat
+from tests.lab.lab import Lab
+from tests.lab.nodes import LabNode
+
+SIZE = 3_000_000
+SETTLED_S = 15.0
+
+
+def settled(holds: Callable[[], bool], limit_s: float = SETTLED_S) -> bool:
+    """Whether `holds()` within the time."""
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        if holds():
+            return True
+    return False
+
+
+def friends(lab: Lab, folder: Path, one: str, other: str) -> list[LabNode]:
+    """Rita with a public address; Anna and Bela at home; all know each other, and listen at Rita's relay."""
+    hosts = [lab.public("rita"), lab.home(one, "anna"), lab.home(other, "bela")]
+    rita, anna, bela = nodes = [LabNode(host, folder) for host in hosts]
+    for node in nodes:
+        node.up()
+    rita.meet(anna)
+    rita.meet(bela)
+    for node in (anna, bela):
+        assert settled(lambda node=node: "of rita" in node("status")), node("status")  # type: ignore[misc]
+    anna.meet(bela)
+    return nodes
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [(nat.SYMMETRIC, nat.SYMMETRIC, "relay"), (nat.PORT_RESTRICTED, nat.EASY, "direct")],
+)
+def test_contacts_behind_routers_get_a_file_by_the_relay_of_a_third(
+    one: str, other: str, kind: str, tmp_path: Path
+) -> None:
+    with Lab() as lab:
+        rita, anna, bela = friends(lab, tmp_path, one, other)
+        shared = tmp_path / "photo.raw"
+        shared.write_bytes(os.urandom(SIZE))
+        ticket = anna.result("share", str(shared))["ticket"]
+
+        bela("get", ticket, str(tmp_path / "got"))
+
+        assert (tmp_path / "got").read_bytes() == shared.read_bytes()
+        assert settled(lambda: bool(re.search(f"anna .* {kind} ", bela("peers")))), bela("peers")
+        forwarded = rita.result("status")["relay"]
+        assert "0 bytes forwarded" not in forwarded
+        assert ("MB forwarded" in forwarded) is (kind == "relay")
+
+
+@pytest.mark.parametrize(
+    ("kind", "named", "is_well"),
+    [(nat.SYMMETRIC, "symmetric: 2 peers see 2", True), (nat.PORT_RESTRICTED, "endpoint-independent", True)],
+)
+def test_doctor_names_the_kind_of_nat(kind: str, named: str, is_well: bool, tmp_path: Path) -> None:
+    with Lab() as lab:
+        hosts = [lab.public("rita"), lab.public("otto"), lab.home(kind, "anna")]
+        rita, otto, anna = nodes = [LabNode(host, tmp_path) for host in hosts]
+        for node in nodes:
+            node.up()
+        rita.meet(anna)
+        otto.meet(anna)
+        assert settled(lambda: all(f"of {name}" in anna("status") for name in ("rita", "otto")))
+
+        said = anna("doctor", fails=not is_well)
+
+        assert re.search(rf"nat +{named}", said), said
+        assert "of rita" in said
+        assert "of otto" in said
+
+
+def test_doctor_says_that_udp_is_blocked_on_the_way_and_on_this_computer(tmp_path: Path) -> None:
+    with Lab() as lab:
+        rita, anna = LabNode(lab.public("rita"), tmp_path), LabNode(lab.home(nat.EASY, "anna"), tmp_path)
+        rita.up()
+        anna.up()
+        rita.meet(anna)
+        assert settled(lambda: "of rita" in anna("status"))
+        anna.down()
+        assert anna.host.router is not None
+        anna.host.router.block("meta l4proto udp", hooks=("forward",))
+
+        begun = time.monotonic()
+        said = anna("doctor", fails=True)
+        assert re.search(r"NO +udp .*seems to block UDP", said), said
+        assert time.monotonic() - begun < 12
+
+        reached = anna("doctor", "rita")
+        assert re.search(r"path +through the relay", reached), reached
+
+        anna.host.block_udp()
+        said = anna("doctor", fails=True)
+        assert re.search(r"NO +udp .*a datagram to ourselves|NO +udp .*cannot send", said), said
+
+
+def test_doctor_says_that_multicast_is_blocked_and_that_a_relay_has_died(tmp_path: Path) -> None:
+    with Lab() as lab:
+        rita, anna = LabNode(lab.public("rita"), tmp_path), LabNode(lab.home(nat.EASY, "anna"), tmp_path)
+        rita.up()
+        anna.up()
+        rita.meet(anna)
+        assert settled(lambda: "of rita" in anna("status"))
+        assert "works here" in anna("doctor")
+        rita.down()
+        anna.host.block_multicast()
+
+        said = anna("doctor", fails=True)
+
+        assert re.search(r"NO +multicast", said), said
+        assert "--at IP:PORT" in said
+        assert re.search(r"rita does not answer", said), said
+        gone = anna("doctor", "rita", fails=True)
+        assert re.search(r"NO +address .*no answer", gone), gone
+        assert re.search(r"NO +connection ", gone), gone

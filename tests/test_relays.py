@@ -1,0 +1,224 @@
+"""Relays among contacts: who serves whom, which are used, and with whom a node stays connected."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coterie.errors import TransportError
+from coterie.identity import PeerId, SecretKey
+from coterie.net import Endpoint, MemoryNetwork
+from coterie.net.relay_probe import clock_at_relay, probe_relay
+from coterie.reach import Reach, ReachLevel
+from coterie.relays import PeerRelays, Serving
+from coterie.wire.record import PeerRecord
+from tests.support import run
+
+ANNA, RITA, OTTO = (SecretKey(bytes([n]) * 32) for n in (1, 2, 3))
+
+
+class Street(MemoryNetwork):
+    """Where everybody really is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[PeerId, list[str]] = {}
+
+
+class Machine:
+    """A transport of the memory network with addresses like a real one's, which knows of relays."""
+
+    def __init__(self, network: Street, peer: PeerId, addresses: Sequence[str]) -> None:
+        self._inner = network.bind(peer)
+        self._places = network.places
+        self._places[peer] = self._inner.addresses
+        self.peer_id = peer
+        self.addresses = list(addresses)
+        self.used: list[str] = []
+        self.lost: Callable[[str], None] = lambda url: None
+
+    async def connect(self, peer: PeerId, addresses: Sequence[str]) -> Any:
+        return await self._inner.connect(peer, self._places.get(peer, []))
+
+    async def accept(self) -> Any:
+        return await self._inner.accept()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def set_relays(self, urls: Sequence[str]) -> None:
+        self.used = list(urls)
+
+    def watch(self, **listeners: Any) -> None:
+        self.lost = listeners.get("relay_lost") or self.lost
+
+
+class Computer:
+    """A machine with reach and relays over it."""
+
+    def __init__(self, network: Street, key: SecretKey, folder: Path, **settings: Any) -> None:
+        self.key = key
+        self.machine = Machine(network, key.peer_id, settings.get("addresses", ["192.168.1.7:4433"]))
+        self.endpoint = Endpoint(self.machine)
+        self.contacts: dict[PeerId, str] = settings.get("contacts", {})
+        self.reach = Reach(
+            self.endpoint,
+            self.machine,
+            key,
+            level=ReachLevel(settings.get("level", "circle")),
+            name="",
+            book_path=folder / key.peer_id.short,
+        )
+        serving: Serving = settings.get("serving", "contacts")
+        self.relays = PeerRelays(
+            self.reach,
+            self.endpoint,
+            self.machine,
+            serving=serving,
+            port=0,
+            bind_ip="127.0.0.1",
+            contacts=lambda: self.contacts,
+        )
+        self.reach.set_contacts(lambda: self.contacts)
+
+    def knows(self, key: SecretKey, serves: str = "") -> None:
+        """Have a record of the owner of `key`."""
+        now = int(self.reach.now)
+        record = PeerRecord(peer=key.peer_id, sequence=now, issued=now, expires=now + 3600, serves=serves)
+        self.reach.learn(record.sign(key), "contacts")
+
+
+@asynccontextmanager
+async def running(*computers: Computer) -> AsyncIterator[None]:
+    for one in computers:
+        await one.reach.start()
+        one.endpoint.start()
+        await one.relays.start()
+    try:
+        yield
+    finally:
+        for one in computers:
+            await one.relays.close()
+            await one.reach.close()
+            await one.endpoint.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(8):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "serving", "level", "serves"),
+    [
+        (["127.0.0.1:4433"], "contacts", "circle", False),
+        (["192.168.1.7:4433", "100.64.3.2:4433"], "contacts", "circle", False),
+        (["192.168.1.7:4433"], "always", "circle", True),
+        (["203.0.113.9:4433"], "contacts", "circle", True),
+        (["203.0.113.9:4433"], "off", "circle", False),
+        (["203.0.113.9:4433"], "contacts", "local", False),
+        (["[2001:db8::9]:4433"], "contacts", "circle", False),  # until somebody has come through the firewall
+    ],
+)
+def test_who_runs_a_relay(
+    addresses: list[str], serving: str, level: str, serves: bool, tmp_path: Path
+) -> None:
+    async def work() -> str:
+        one = Computer(Street(), ANNA, tmp_path, addresses=addresses, serving=serving, level=level)
+        async with running(one):
+            if serves:
+                await until(lambda: bool(one.relays.status().serves))
+            else:
+                await asyncio.sleep(0.05)
+            return one.relays.status().serves
+
+    url = run(work())
+    assert bool(url) is serves
+    if serves:
+        assert url.startswith(f"http://{addresses[0].rpartition(':')[0]}:")
+
+
+def test_a_relay_lets_in_contacts_and_its_own_node_only(tmp_path: Path) -> None:
+    async def work() -> None:
+        one = Computer(Street(), RITA, tmp_path, serving="always", contacts={ANNA.peer_id: "anna"})
+        async with running(one):
+            await until(lambda: bool(one.relays.status().serves))
+            assert one.relays.may_use(ANNA.peer_id)
+            assert one.relays.may_use(RITA.peer_id)
+            assert not one.relays.may_use(OTTO.peer_id)
+            one.contacts.clear()
+            assert not one.relays.may_use(ANNA.peer_id)
+
+    run(work())
+
+
+def test_a_contacts_relay_is_used_told_and_left_when_it_dies(tmp_path: Path) -> None:
+    async def work() -> None:
+        network = Street()
+        servers = [
+            Computer(network, key, tmp_path, addresses=["127.0.0.1:4433"], serving="always")
+            for key in (RITA, OTTO)
+        ]
+        contacts = {RITA.peer_id: "rita", OTTO.peer_id: "otto"}
+        anna = Computer(network, ANNA, tmp_path, contacts=contacts)
+        async with running(*servers):
+            await until(lambda: all(s.relays.status().serves for s in servers))
+            urls = [s.relays.status().serves for s in servers]
+            for server, url in zip(servers, urls, strict=True):
+                anna.knows(server.key, url)
+            async with running(anna):
+                await until(lambda: len(anna.relays.status().homes) == 2 and len(anna.machine.used) == 1)
+                first = anna.machine.used[0]
+                assert {h.owner for h in anna.relays.status().homes} == {"rita", "otto"}
+                live = await anna.reach.connect(RITA.peer_id)
+                await until(lambda: first in PeerRecord.read(anna.reach.own_record(live)).relays)
+
+                await servers[urls.index(first)].relays.close()
+                anna.machine.lost(first)
+                await until(lambda: bool(anna.machine.used) and anna.machine.used[0] != first)
+
+    run(work())
+
+
+def test_strangers_relays_are_never_used(tmp_path: Path) -> None:
+    async def work() -> None:
+        anna = Computer(Street(), ANNA, tmp_path, contacts={RITA.peer_id: "rita"})
+        anna.knows(OTTO, "http://203.0.113.1:80")
+        anna.knows(RITA, "http://203.0.113.2:80")
+        async with running(anna):
+            await until(lambda: bool(anna.relays.candidates))
+            assert anna.relays.candidates == {"http://203.0.113.2:80": RITA.peer_id}
+
+    run(work())
+
+
+def test_a_node_connects_with_its_contacts_by_itself_and_not_with_strangers(tmp_path: Path) -> None:
+    async def work() -> None:
+        network = Street()
+        rita, otto = Computer(network, RITA, tmp_path), Computer(network, OTTO, tmp_path)
+        anna = Computer(network, ANNA, tmp_path, contacts={RITA.peer_id: "rita"})
+        anna.knows(OTTO)
+        async with running(rita, otto, anna):
+            await until(lambda: bool(anna.endpoint.connections))
+            assert [c.peer for c in anna.endpoint.connections] == [RITA.peer_id]
+
+    run(work())
+
+
+def test_a_relay_says_how_far_it_is_and_what_its_clock_shows(tmp_path: Path) -> None:
+    async def work() -> None:
+        one = Computer(Street(), RITA, tmp_path, addresses=["127.0.0.1:4433"], serving="always")
+        async with running(one):
+            await until(lambda: bool(one.relays.status().serves))
+            url = one.relays.status().serves
+            assert 0 < await probe_relay(url) < 2
+            shown = await clock_at_relay(url)
+            assert abs((shown or 0) - one.reach.now) < 3
+        with pytest.raises(TransportError, match="cannot be reached"):
+            await clock_at_relay(url)
+
+    run(work())
