@@ -180,8 +180,16 @@ def _scp(source: Path, place: Path) -> float | None:
     shutil.copy(room_ / "user.pub", room_ / "authorized")
     Path("/run/sshd").mkdir(exist_ok=True)
     port = _free_port()
-    options = [f"Port={port}", "ListenAddress=127.0.0.1", f"HostKey={room_ / 'host'}", "StrictModes=no", "UsePAM=no",
-               f"AuthorizedKeysFile={room_ / 'authorized'}", f"PidFile={room_ / 'pid'}", "PermitRootLogin=yes"]  # fmt: skip
+    options = [
+        f"Port={port}",
+        "ListenAddress=127.0.0.1",
+        f"HostKey={room_ / 'host'}",
+        f"AuthorizedKeysFile={room_ / 'authorized'}",
+        f"PidFile={room_ / 'pid'}",
+        "StrictModes=no",
+        "UsePAM=no",
+        "PermitRootLogin=yes",
+    ]
     server = subprocess.Popen(
         [sshd, "-D", "-f", "/dev/null", *(f"-o{o}" for o in options)], stderr=subprocess.DEVNULL
     )

@@ -98,7 +98,7 @@ def test_every_value_comes_back(tmp_path_factory: pytest.TempPathFactory, name: 
     ("text", "said"),
     [
         ("port = 1\n\n[extra]\nx = 1\n", r"line 3: unknown key 'extra'; known: port"),
-        ("# a\nport = '1'\n", r"line 2: port: Expected `int`, got `str`"),
+        ("# a\nport = '1'\n", r"line 2: port: it is a whole number"),
         ("api_port = 65536\n", r"line 1: api_port: api_port must be 0 to 65535"),
         ("port = -1\n", r"line 1: port"),
         ("bind = 'here'\n", r"line 1: bind: bind must be an IP address"),

@@ -86,7 +86,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             try:
                 msgspec.convert({key: value}, cls)
             except msgspec.ValidationError as error:
-                reason = str(error).partition(" - at ")[0]
+                reason = _in_words(str(error))
                 raise UsageError(f"{origin}, line {_line_of(key, text)}: {key}: {reason}") from None
         return msgspec.convert(raw, cls)
 
@@ -111,7 +111,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         try:
             return msgspec.convert(plain, Config, strict=False)
         except msgspec.ValidationError as error:
-            raise UsageError(f"{key} = {text!r}: {str(error).partition(' - at ')[0]}") from None
+            raise UsageError(f"{key} cannot be {text!r}: {_in_words(str(error))}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Home:
             from platformdirs import user_data_dir
 
             chosen = user_data_dir("coterie", appauthor=False)
-        return cls(Path(chosen).expanduser().absolute())
+        return cls(Path(os.path.abspath(Path(chosen).expanduser())))
 
     @property
     def key(self) -> Path:
@@ -219,6 +219,13 @@ class Home:
             return int(self.lock_file.read_text(encoding="ascii"))
         except (OSError, ValueError):
             return None
+
+
+def _in_words(error: str) -> str:
+    """What msgspec says about one value, for people."""
+    reason = error.partition(" - at ")[0]
+    wanted = {"`int`": "it is a whole number", "`str`": "it is a text, in quotes in the file"}
+    return next((said for kind, said in wanted.items() if reason.startswith(f"Expected {kind}, got")), reason)
 
 
 def write_private(path: Path, content: bytes) -> None:

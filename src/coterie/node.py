@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from coterie.apps.app import App, Handler, Service
+from coterie.apps.app import App, Handler, Neighbours, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint
 from coterie.net.interfaces import Transport
+from coterie.quantity import duration, say_bytes
 from coterie.wire import Protocol as WireProtocol
 
 if TYPE_CHECKING:
+    from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
 
 log = logging.getLogger(__name__)
@@ -50,14 +52,20 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
         lines = [
             f"{self.name}  {self.short}",
             f"home         {self.home}",
-            f"running for  {self.uptime_s:.0f} s",
+            f"running for  {duration(self.uptime_s)}",
             f"addresses    {', '.join(self.addresses) or 'none (offline)'}",
             f"connections  {len(self.connections)}",
             *(f"  {line}" for line in self.connections),
         ]
         for app, facts in self.apps.items():
-            lines.append(f"{app:<12} " + ", ".join(f"{value} {key}" for key, value in facts.items()))
+            lines.append(f"{app:<12} " + ", ".join(_fact(key, value) for key, value in facts.items()))
         return "\n".join(lines)
+
+
+def _fact(key: str, value: Any) -> str:
+    """One figure of an app in words: "bytes sent" 1234567 is "1.2 MB sent"."""
+    is_size = key.startswith("bytes ") and isinstance(value, int)
+    return f"{say_bytes(value)} {key.removeprefix('bytes ')}" if is_size else f"{value} {key}"
 
 
 class Node:
@@ -69,6 +77,7 @@ class Node:
         self.peer_id = key.peer_id
         self.store = store
         self.endpoint: Endpoint | None = None
+        self.neighbours: Neighbours | None = None
         self.apps: Mapping[str, App] = {}
         self._layout = home
         self._services: dict[str, Service] = {}
@@ -116,6 +125,12 @@ class Node:
         return service
 
     @property
+    def contacts(self) -> "ContactsService":
+        """Who is known: invite, join, list."""
+        service: ContactsService = self.service("contacts")
+        return service
+
+    @property
     def addresses(self) -> list[str]:
         """Where peers may dial this node, "ip:port"; empty while offline."""
         return self.endpoint.addresses if self.endpoint else []
@@ -143,8 +158,13 @@ class Node:
         )
 
     async def usage(self) -> Usage:
-        """What the content index and its database take on disk."""
-        return await asyncio.to_thread(self.store.usage)
+        """What the content index, its database and unfinished downloads take on disk."""
+        usage = await asyncio.to_thread(self.store.usage)
+        unfinished: dict[str, int] = {}
+        for service in self._services.values():
+            for partial in await asyncio.to_thread(getattr(service, "partials", list)):
+                unfinished[str(partial.path)] = partial.bytes
+        return msgspec.structs.replace(usage, unfinished=unfinished)
 
     async def collect_garbage(self) -> Collected:
         """Remove from the index whatever no share and no transfer needs."""
@@ -215,6 +235,11 @@ class _AppContext:
         self.peer_id: PeerId = node.peer_id
         self.home: Path = node._layout.app(app.name)
         self.store: Store = node.store
+        self.name: str = node.config.name
+
+    @property
+    def neighbours(self) -> Neighbours | None:
+        return self._node.neighbours
 
     def addresses(self) -> list[str]:
         return self._node.addresses

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from coterie.cli.options import Options
-from coterie.cli.show import Show, amount, duration, in_words, progress_line, safe
+from coterie.cli.show import Show, amount, in_words, progress_line, safe
+from coterie.quantity import duration
 
 
 @pytest.mark.parametrize(
@@ -113,3 +114,14 @@ def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     show.line({"event": "Note", "about": "x"})
     show.line({"result": "r"})
     assert capsys.readouterr() == ("r\n", "")
+
+
+def test_an_empty_list_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    Show(Options(), empty_text="Nothing yet").line({"result": []})
+    Show(Options(json=True), empty_text="Nothing yet").line({"result": []})
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("[]\n", "Nothing yet\n")
+
+
+def test_names_cannot_turn_the_line_around() -> None:
+    assert safe("a\u202etxt.exe\x1b[2J\u2066") == "a\ufffdtxt.exe\ufffd[2J\ufffd"

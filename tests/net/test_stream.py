@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError
 from coterie.net import NetLimits, Stream
 from coterie.net.interfaces import RawStream
-from coterie.wire import Bulk, Protocol
+from coterie.wire import Bulk, FrameDecoder, Protocol
 from tests.net.conftest import NOTES, Lab, Note
 from tests.support import run_virtual
 
@@ -117,19 +117,14 @@ def test_garbage_ends_in_a_peer_error_or_not_at_all(garbage: list[bytes]) -> Non
 
 
 def test_a_frame_that_comes_byte_by_byte_takes_no_more_memory_than_its_size() -> None:
-    frame = NOTES.bulk_header(2, 300_000) + bytes(300_000)
-
-    async def scene() -> None:
-        stream = scripted(*(frame[at : at + 1] for at in range(len(frame))))
-        tracemalloc.start()
-        received = await stream.receive()
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert isinstance(received, Bulk)
-        assert len(received.data) == 300_000
-        assert peak < 2_000_000
-
-    asyncio.run(scene())
+    frame = NOTES.bulk_header(2, 100_000) + bytes(100_000)
+    decoder = FrameDecoder(NOTES.frame_bytes_max)
+    tracemalloc.start()
+    frames = [found for at in range(len(frame)) for found in decoder.feed(frame[at : at + 1])]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [(kind, len(body)) for kind, body in frames] == [(2, 100_000)]
+    assert peak < 500_000
 
 
 @pytest.mark.parametrize("cut", [1, 4, 5, 9])

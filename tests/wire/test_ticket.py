@@ -1,5 +1,7 @@
 """Tickets: everything to fetch in one string, and a plain word on each way it can be wrong."""
 
+import contextlib
+
 import pytest
 from blake3 import blake3
 from hypothesis import given
@@ -93,10 +95,8 @@ def test_a_kind_of_tomorrow_is_said() -> None:
 @given(st.binary(max_size=200))
 def test_any_sealed_payload_parses_or_is_refused(body: bytes) -> None:
     payload = b"\x01" + (3 + len(body) + 4).to_bytes(2, "big") + body
-    try:
+    with contextlib.suppress(UsageError):
         assert str(Ticket.parse(resealed(payload))) == resealed(payload)
-    except UsageError:
-        pass
 
 
 @given(st.text(max_size=300))

@@ -1,6 +1,6 @@
 """What an application is, and the narrow context it gets. Ours and third parties' alike."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,11 +13,39 @@ from coterie.wire import Protocol as WireProtocol
 Handler = Callable[[Stream], Awaitable[None]]
 
 
+class Neighbours(Protocol):
+    """The local network, as far as inviting and joining need it: found without a word to anybody else."""
+
+    def announce_invitations(self, numbers: Sequence[int]) -> None:
+        """From now on tell the network that this node invites under these public `numbers`; none: it does not.
+
+        Returns at once. Numbers are all that is announced: never a code, nor anything derived from one.
+        """
+        ...
+
+    def find_inviters(self, number: int) -> AsyncGenerator[tuple[PeerId, Sequence[str]], None]:
+        """Peers that announce an invitation under `number`, with their addresses, as they are found.
+
+        Goes on until the caller closes it. What it yields is a hint that anybody on the network can fake.
+        """
+        ...
+
+
 class Context(Protocol):
     """All that an app may touch of its node."""
 
     @property
     def peer_id(self) -> PeerId: ...
+
+    @property
+    def name(self) -> str:
+        """What people call this computer (its setting `name`)."""
+        ...
+
+    @property
+    def neighbours(self) -> Neighbours | None:
+        """The local network; None where nothing is found by itself."""
+        ...
 
     @property
     def home(self) -> Path:

@@ -37,7 +37,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
     Fields:
         phase: what is being done, for people: "importing", "receiving".
-        done: bytes or files done so far, of `total` (None while it is not known).
+        done: bytes, files or seconds done so far, of `total` (None while it is not known).
         unit: what `done` and `total` count.
         rate: per second, recently; None when not known.
         eta_s: seconds to go; None when not known.
@@ -47,7 +47,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     phase: str
     done: int
     total: int | None = None
-    unit: Literal["bytes", "files"] = "bytes"
+    unit: Literal["bytes", "files", "seconds"] = "bytes"
     rate: float | None = None
     eta_s: float | None = None
     note: str = ""
@@ -88,6 +88,7 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     asks: Mapping[str, tuple[Choice, ...]] = msgspec.field(default_factory=dict)
     needs: Needs = "network"
     interrupt_text: str = ""
+    empty_text: str = ""
 
 
 class _Declaration(msgspec.Struct, frozen=True):
@@ -98,6 +99,7 @@ class _Declaration(msgspec.Struct, frozen=True):
     needs: Needs
     interrupt_text: str
     returns: str
+    empty_text: str
 
 
 def command(
@@ -108,6 +110,7 @@ def command(
     needs: Needs = "network",
     interrupt_text: str = "",
     returns: str = "",
+    empty_text: str = "",
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -121,8 +124,11 @@ def command(
             "store" is needed; "running" commands say that no node is running.
         interrupt_text: said after Ctrl-C: what is kept and how to go on.
         returns: "module:name" of the result's type, where importing it would slow down the command line.
+        empty_text: said instead of an empty list.
     """
-    declaration = _Declaration(positional, path, stays, asks or {}, needs, interrupt_text, returns)
+    declaration = _Declaration(
+        positional, path, stays, asks or {}, needs, interrupt_text, returns, empty_text
+    )
 
     def mark(function: F) -> F:
         setattr(function, _MARK, declaration)
@@ -165,6 +171,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         asks=declared.asks,
         needs=declared.needs,
         interrupt_text=declared.interrupt_text,
+        empty_text=declared.empty_text,
     )
 
 

@@ -22,7 +22,7 @@ def call_command(command: Command, parameters: Mapping[str, Any], options: Optio
         KeyboardInterrupt: Ctrl-C; its argument is what the command says about going on.
     """
     while True:
-        show = Show(options)
+        show = Show(options, empty_text=command.empty_text)
         try:
             _call_once(command, parameters, options, show)
             return

@@ -104,7 +104,7 @@ def _node(home: Path) -> Iterator[None]:
     _prepare_home(home)
     log = home / "log"
     with log.open("wb") as out:
-        process = subprocess.Popen(_coterie(home, "up"), stdout=out, stderr=out, env=_environment())
+        process = subprocess.Popen(_coterie(home, "up"), stdout=out, stderr=out, env=_environment())  # noqa: S603
         try:
             _wait_until_up(home, process, log)
             yield
@@ -144,7 +144,7 @@ def _share_and_get(room: Path, what: str, source: Path) -> Row:
 
 def _call(home: Path, *words: str) -> Any:
     """Run a command with --json; its result."""
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - our own program
         _coterie(home, "--json", *words), capture_output=True, env=_environment(), check=False
     )
     if done.returncode:
@@ -153,7 +153,7 @@ def _call(home: Path, *words: str) -> Any:
 
 
 def compare(left: Path, right: Path, skipped: set[str]) -> Iterator[str]:
-    """How two files or trees differ: names, kinds, contents, executable bits, times. `skipped` paths of `left` do not count."""
+    """How two files or trees differ: names, kinds, contents, executable bits, times; but for `skipped` of `left`."""
     if str(left) in skipped:
         return
     if not os.path.lexists(right):

@@ -1,5 +1,6 @@
 """The `coterie` program as click commands, rendered from declarations when their word is used."""
 
+import difflib
 import importlib
 import typing
 from collections.abc import Callable
@@ -87,6 +88,10 @@ class Program(click.Group):
             broken = "; ".join(
                 f"the app {name} cannot be loaded: {why}" for name, why in self.catalog.failures.items()
             )
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), 2) if args else []
+            if near:
+                meant = " or ".join(f"`{_PROGRAM} {word}`" for word in near)
+                raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {meant}?", ctx) from None
             if broken:
                 raise click.UsageError(f"{error.message} ({broken})", ctx) from None
             raise

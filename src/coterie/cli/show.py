@@ -11,18 +11,29 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from coterie.cli.options import Options
+from coterie.quantity import duration
 
 LINE_EVERY_S = 1.0  # progress lines when standard error is no terminal: this often,
 LINE_EVERY_SHARE = 0.1  # and whenever this share more is done
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # names come from other people: no escape sequences
+_UNSAFE = re.compile(  # names come from other people: no escape sequences, nothing that turns the line around
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 class Show:
     """Prints the events and the result of one call."""
 
-    def __init__(self, options: Options, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        empty_text: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`empty_text` is said instead of an empty list."""
         self._options = options
+        self._empty_text = empty_text
         self._progress: _Bar | _ProgressLines | None = None
         self._clock = clock
 
@@ -68,6 +79,8 @@ class Show:
             _print(safe(line["text"]))
         elif value not in (None, [], {}, ""):
             _print(safe(in_words(value)))
+        elif self._empty_text and not self._options.quiet:
+            print(self._empty_text, file=sys.stderr, flush=True)
 
 
 def in_words(value: Any) -> str:
@@ -92,16 +105,6 @@ def amount(count: float) -> str:
     while abs(size) >= 999.95 and unit < len(_UNITS) - 1:
         size, unit = size / 1000, unit + 1
     return f"{size:.0f} {_UNITS[unit]}" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as "42 s", "3 min 05 s" or "2 h 10 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def _pairs(fields: Mapping[str, Any]) -> str:
@@ -161,8 +164,9 @@ class _ProgressLines:
 
 def progress_line(line: Mapping[str, Any]) -> str:
     """One event of progress in words: "receiving 40% 4.0 MB of 10.0 MB, 2.0 MB/s, 3 s left, a.bin"."""
-    said = amount if line.get("unit", "bytes") == "bytes" else lambda count: f"{count:g}"
-    files = "" if line.get("unit", "bytes") == "bytes" else " files"
+    unit = line.get("unit", "bytes")
+    said = {"bytes": amount, "seconds": duration}.get(unit) or (lambda count: f"{count:g}")
+    files = " files" if unit == "files" else ""
     done, total = line["done"], line.get("total")
     parts = [f"{line['phase']} {done / total:.0%} {said(done)} of {said(total)}{files}" if total else ""]
     parts[0] = parts[0] or f"{line['phase']} {said(done)}{files}"
@@ -174,7 +178,7 @@ def progress_line(line: Mapping[str, Any]) -> str:
 
 
 class _Bar:
-    """A bar per phase on the terminal."""
+    """A bar on the terminal; its first word is the phase."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -186,22 +190,21 @@ class _Bar:
             BarColumn(),
             TextColumn("{task.fields[figures]}", markup=False),
             console=Console(stderr=True),
+            transient=True,
         )
-        self._tasks: dict[str, Any] = {}
+        self._task = self._bars.add_task("", phase="", figures="", total=None)
         self._bars.start()
 
     def update(self, line: Mapping[str, Any]) -> None:
-        """Move the bar of this phase."""
+        """Move the bar."""
         phase = safe(line["phase"])
-        if phase not in self._tasks:
-            self._tasks[phase] = self._bars.add_task("", phase=phase, figures="", total=None)
         figures = safe(progress_line(line)).removeprefix(f"{phase} ").replace("\n", " ")
         self._bars.update(
-            self._tasks[phase], completed=line["done"], total=line.get("total"), figures=figures
+            self._task, completed=line["done"], total=line.get("total"), phase=phase, figures=figures
         )
 
     def close(self) -> None:
-        """Leave the bars as they are and give the terminal back."""
+        """Take the bar away and give the terminal back."""
         self._bars.stop()
 
 

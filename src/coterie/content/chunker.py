@@ -17,7 +17,7 @@ from coterie.content.manifest import CHUNK, CHUNK_BYTES_MAX
 # the measured mean is about 160 KiB, 36 bytes of manifest each, so that a manifest is 0.02 % of its content.
 CHUNK_BYTES_AVERAGE = 128 << 10
 CHUNK_BYTES_MIN = 32 << 10
-READ_AHEAD_BYTES = 4 << 20  # measured: as fast as larger, and small beside a segment
+READ_AHEAD_BYTES = 2 << 20  # measured: 1.5 to 4 MiB are alike; it stays in the processor's cache
 
 
 class Cut(NamedTuple):

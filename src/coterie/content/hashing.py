@@ -179,15 +179,21 @@ class _Reader:
         with io.FileIO(os.open(file.path, _FLAGS), "rb") as source:
             self._check(file, os.fstat(source.fileno()))
             buffer = self._buffer()
+            begin = end = 0  # where in the file the buffer's contents lie
 
             def read_at(offset: int, size: int) -> memoryview:
-                source.seek(offset)
+                nonlocal begin, end
                 filled = 0
+                if begin <= offset < end:  # windows overlap: the beginning of this one is here
+                    filled = min(end - offset, size)
+                    buffer[:filled] = buffer[offset - begin : offset - begin + filled]
+                source.seek(offset + filled)
                 while filled < size:
                     got = source.readinto(buffer[filled:size])
                     if not got:
                         break
                     filled += got
+                begin, end = offset, offset + filled
                 return buffer[:filled]
 
             return cut_range(read_at, start, stop, self._stopped)

@@ -81,7 +81,12 @@ def symlink_allowed(target: str, depth: int, *, windows: bool = False) -> bool:
 
 
 def local_names(
-    names: Sequence[str], *, folds_case: bool = False, folds_unicode: bool = False, windows: bool = False
+    names: Sequence[str],
+    *,
+    folds_case: bool = False,
+    folds_unicode: bool = False,
+    windows: bool = False,
+    taken: set[str] | None = None,
 ) -> list[str]:
     """Names on this computer for the entries of one folder: as distinct as `names`, in the same order.
 
@@ -90,14 +95,17 @@ def local_names(
     is not possible there is written as "%" and the two upper-case hexadecimal digits of its code (":" is
     "%3A"); so is a trailing dot or space, and the first character of a device name ("con.txt" is
     "%63on.txt"). What was changed shows in the comparison with `names`. The same names always give the same
-    answer, so an interrupted transfer goes on.
+    answer, so an interrupted transfer goes on. A folder that comes in pages passes the same set as `taken` with
+    each: it holds what earlier pages have, folded.
     """
+    earlier = set() if taken is None else taken
     wanted = [_windows_name(name) for name in names] if windows else list(names)
     keys = [_fold(name, folds_case, folds_unicode) for name in wanted]
-    if len(set(keys)) == len(keys):
+    used = earlier.union(keys)
+    if len(used) == len(earlier) + len(keys):
+        earlier.update(keys)
         return wanted
-    taken = set(keys)
-    last_number: dict[str, int] = {}
+    last_number = dict.fromkeys(earlier.intersection(keys), 1)
     for at, key in enumerate(keys):
         if key not in last_number:
             last_number[key] = 1
@@ -108,10 +116,11 @@ def local_names(
                 raise PeerError(f"over {NUMBER_MAX} names in one folder that are the same on this computer")
             candidate = numbered(wanted[at], last_number[key])
             folded = _fold(candidate, folds_case, folds_unicode)
-            if folded not in taken:
+            if folded not in used:
                 break
         wanted[at] = candidate
-        taken.add(folded)
+        used.add(folded)
+    earlier.update(used)
     return wanted
 
 

@@ -25,6 +25,7 @@ from coterie.content import schema
 from coterie.content.manifest import Chunk, Kind
 from coterie.content.reader import ChunkReader, ChunkUnavailable, Location
 from coterie.errors import NotFound
+from coterie.quantity import count, say_bytes
 
 LEAF_CACHE_CHUNKS_MAX = 65_536  # about 10 MB of decoded chunk lists
 READERS_IDLE_MAX = 8  # connections kept for the next reader
@@ -60,7 +61,10 @@ class Root(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What the store holds. `referenced_bytes` lie in known files, `unique_bytes` of them are different."""
+    """What the store holds. `referenced_bytes` lie in known files, `unique_bytes` of them are different.
+
+    `unfinished` are the folders where unfinished downloads lie, with the bytes that each takes; the apps know them.
+    """
 
     database_bytes: int
     roots: int
@@ -69,6 +73,21 @@ class Usage(msgspec.Struct, frozen=True):
     referenced_bytes: int
     unique_bytes: int
     manifests: int
+    unfinished: dict[str, int] = {}
+
+    def text(self) -> str:
+        """For people."""
+        twice = self.referenced_bytes - self.unique_bytes
+        lines = [
+            f"shared                {count(self.files, 'file')}, {say_bytes(self.referenced_bytes)}, where they are"
+            + (f" ({say_bytes(twice)} of it more than once)" if twice else ""),
+            f"index                 {say_bytes(self.database_bytes)} for {count(self.chunks, 'chunk')}",
+            f"unfinished downloads  {say_bytes(sum(self.unfinished.values()))}",
+        ]
+        lines += [f"  {say_bytes(size)} in {path}" for path, size in self.unfinished.items()]
+        if self.unfinished:
+            lines.append("`coterie transfers` lists them: resume one, or cancel it to have the room back")
+        return "\n".join(lines)
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -77,6 +96,15 @@ class Collected(msgspec.Struct, frozen=True):
     manifests: int
     files: int
     locations: int
+
+    def text(self) -> str:
+        """For people."""
+        if not (self.manifests or self.files or self.locations):
+            return "Nothing to remove: all that is stored is needed"
+        return (
+            f"Removed from the index: {count(self.files, 'file')}, {count(self.locations, 'place')} of chunks, "
+            f"{count(self.manifests, 'manifest')}. Your files are untouched"
+        )
 
 
 class Store:

@@ -199,10 +199,8 @@ class Staging:
             raise _storage_error(error, parent, size) from error
         try:
             staging._lock.take(path)
-            for leftover in (LEAVING, REPLACED):
-                place.remove(
-                    path / leftover
-                )  # whichever of the two contents it is: neither can be told for sure
+            for old in (LEAVING, REPLACED):
+                place.remove(path / old)  # whichever of the two contents it is: neither can be told for sure
             if kind is Kind.TREE:
                 staging._folder(())
         except BaseException:
@@ -467,8 +465,11 @@ def discard_partial(path: Path) -> None:
         raise StorageError(f"cannot remove {path}: {error.strerror}; remove it yourself") from error
 
 
-def check_space(parent: Path, needed_bytes: int) -> None:
-    """Raise `StorageError` when the disk of `parent`, which need not exist yet, has less free."""
+def check_space(parent: Path, needed_bytes: int, files: int = 0) -> None:
+    """Raise `StorageError` when the disk of `parent`, which need not exist yet, has less free.
+
+    `files` are counted too where the disk has a fixed number of them (most file systems of Linux).
+    """
     existing = parent
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
@@ -478,6 +479,11 @@ def check_space(parent: Path, needed_bytes: int) -> None:
         raise _storage_error(error, parent, needed_bytes) from error
     if free < needed_bytes + SPACE_RESERVE_BYTES:
         raise StorageError(_disk_full(parent, needed_bytes, free))
+    room = os.statvfs(existing) if hasattr(os, "statvfs") else None
+    if room is not None and room.f_files and room.f_favail < files:
+        raise StorageError(
+            f"{parent} has room for {room.f_favail:,} more files, and this is {files:,} of them"
+        )
 
 
 def _storage_error(error: OSError, parent: Path, needed_bytes: int) -> CoterieError:

@@ -102,7 +102,7 @@ class Router:
             )
             await route.handler(stream)
             await stream.end()
-        except CoterieError as error:
+        except (CoterieError, TimeoutError) as error:  # a peer that breaks the protocol, or is silent
             _log.debug("stream %s of %s ended: %s", name, connection.peer.short, error)
             await raw.reset(close_code_for(error))
         except asyncio.CancelledError:

@@ -30,6 +30,8 @@ SECRET_BYTES = 16  # 128 bits: beyond guessing
 ADDRESSES_MAX = 8
 TEXT_CHARS_MAX = 1024  # a QR code of version 20 in alphanumeric mode holds 1,249 at level L
 
+INVITATION_KIND = 16  # see wire/invitation.py
+
 _HEAD = struct.Struct(">BH")
 _FIXED = struct.Struct(f">B32s{CONTENT_ID_BYTES}s{SECRET_BYTES}sB")
 
@@ -59,9 +61,7 @@ class Ticket:
 
     def __str__(self) -> str:
         body = _FIXED.pack(self.kind, self.peer, self.content_id, self.secret, len(self.addresses))
-        body += b"".join(map(_pack_address, self.addresses))
-        payload = _HEAD.pack(VERSION, _HEAD.size + len(body) + CHECKSUM_BYTES) + body
-        return PREFIX + _encode(payload + _checksum(payload))
+        return write_text(body + pack_addresses(self.addresses))
 
     def __repr__(self) -> str:
         return f"Ticket({self.kind.name.lower()} {self.content_id.hex()[:8]} from {self.peer.short}, secret hidden)"
@@ -73,11 +73,22 @@ class Ticket:
         Raises:
             UsageError: says whether it is not a coterie ticket, truncated, mistyped, or of a newer version.
         """
-        return _parse_body(_payload("".join(text.split()).replace("-", "").lower()))
+        return _parse_body(read_text(text))
 
 
-def _payload(compact: str) -> bytes:
-    """The checked bytes behind the head: everything that can be wrong with the text is told apart here."""
+def write_text(body: bytes) -> str:
+    """The printable form of a ticket's body."""
+    payload = _HEAD.pack(VERSION, _HEAD.size + len(body) + CHECKSUM_BYTES) + body
+    return PREFIX + _encode(payload + _checksum(payload))
+
+
+def read_text(text: str) -> bytes:
+    """The checked body in a ticket's text: everything that can be wrong with the text is told apart here.
+
+    Raises:
+        UsageError: not a ticket, truncated, mistyped, or of a newer version.
+    """
+    compact = "".join(text.split()).replace("-", "").lower()
     if not compact.startswith(PREFIX):
         raise UsageError(f"this is not a coterie ticket: one begins with '{PREFIX}'")
     digits = compact[len(PREFIX) :]
@@ -122,10 +133,28 @@ def _decode(digits: str) -> bytes:
 
 
 def _parse_body(body: bytes) -> Ticket:
+    if body[:1] == bytes([INVITATION_KIND]):
+        raise UsageError("this is an invitation, not a ticket for files: use it with `coterie join`")
     if len(body) < _FIXED.size:
         raise UsageError("the ticket is damaged: its parts do not add up")
-    kind, peer, content_id, secret, count = _FIXED.unpack_from(body)
-    addresses, at = [], _FIXED.size
+    try:
+        named = TicketKind(body[0])
+    except ValueError:
+        raise UsageError(
+            f"the ticket is for something this coterie does not know (kind {body[0]}); update it"
+        ) from None
+    _, peer, content_id, secret, count = _FIXED.unpack_from(body)
+    return Ticket(named, PeerId(peer), content_id, secret, unpack_addresses(body[_FIXED.size :], count))
+
+
+def pack_addresses(addresses: tuple[str, ...]) -> bytes:
+    """The binary form of "ip:port" texts. Raises `UsageError` on one that is not."""
+    return b"".join(map(_pack_address, addresses))
+
+
+def unpack_addresses(body: bytes, count: int) -> tuple[str, ...]:
+    """The `count` addresses that `body` is made of. Raises `UsageError` when it is not."""
+    addresses, at = [], 0
     for _ in range(min(count, ADDRESSES_MAX)):
         size = {4: 4, 6: 16}.get(body[at]) if at < len(body) else None
         if size is None or at + 1 + size + 2 > len(body):
@@ -136,13 +165,7 @@ def _parse_body(body: bytes) -> Ticket:
         at += 3 + size
     if at != len(body) or count > ADDRESSES_MAX:
         raise UsageError("the ticket is damaged: its parts do not add up")
-    try:
-        named = TicketKind(kind)
-    except ValueError:
-        raise UsageError(
-            f"the ticket is for something this coterie does not know (kind {kind}); update it"
-        ) from None
-    return Ticket(named, PeerId(peer), content_id, secret, tuple(addresses))
+    return tuple(addresses)
 
 
 def _pack_address(address: str) -> bytes:

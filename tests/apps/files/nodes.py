@@ -31,7 +31,10 @@ async def memory_node(network: MemoryNetwork, home: Path) -> AsyncIterator[Node]
 async def pair(folder: Path) -> AsyncIterator[tuple[Node, Node]]:
     """Two nodes, anna and ben, that can reach each other."""
     network = MemoryNetwork()
-    async with memory_node(network, folder / "home-anna") as anna, memory_node(network, folder / "home-ben") as ben:
+    async with (
+        memory_node(network, folder / "home-anna") as anna,
+        memory_node(network, folder / "home-ben") as ben,
+    ):
         yield anna, ben
 
 

@@ -135,7 +135,7 @@ def test_ctrl_c_while_sharing_leaves_a_usable_home(tmp_path: Path) -> None:
     source = make_file(tmp_path / "large.bin", 1500 * MB)
     home = prepare_home(tmp_path / "anna")
     sharing = start(home, "share", str(source))
-    wait_for(lambda: (home / "store.db").exists())
+    wait_for((home / "store.db").exists)
     time.sleep(0.15)
     sharing.send_signal(signal.SIGINT)
     began = time.monotonic()
@@ -164,7 +164,7 @@ def test_a_full_disk_is_said_and_the_transfer_goes_on_after_space_is_freed(tmp_p
     assert done.returncode == 0, done.stderr + done.stdout
 
 
-FULL_DISK = '''
+FULL_DISK = """
 import ctypes, os, subprocess, sys
 from pathlib import Path
 
@@ -207,7 +207,7 @@ done = run()
 assert done.returncode == 0, done.stderr
 assert os.listdir(small) == ["copy"], os.listdir(small)
 assert Path(small, "copy").stat().st_size == 40_000_000
-'''
+"""
 
 
 def test_an_offline_peer_is_said_within_ten_seconds(tmp_path: Path) -> None:

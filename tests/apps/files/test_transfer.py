@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.apps.files import service
 from coterie.content.writer import TargetExists
 from coterie.errors import CoterieError, NotFound, StorageError, TransportError, UsageError
 from coterie.net import MemoryNetwork
@@ -262,8 +263,13 @@ def test_pause_resume_and_cancel(tmp_path: Path) -> None:
                 if (await ben.files.transfers())[0].state == "running" and anna.files.server.sent_bytes:
                     break
                 await asyncio.sleep(0)
-            paused = await ben.files.pause(line.id)
-            assert paused.state == "paused"
+            assert "transfers resume" in (await ben.files.pause(line.id)).text()
+            assert (await ben.files.transfers())[0].state == "paused"
+            (partial,) = ben.files.partials()
+            assert partial.path.parent == tmp_path
+            usage = await ben.usage()
+            assert usage.unfinished == {str(partial.path): partial.bytes}
+            assert str(partial.path) in usage.text()
             sent = anna.files.server.sent_bytes
             assert sent < 30_000_000
             assert not (tmp_path / "copy").exists()
@@ -272,8 +278,10 @@ def test_pause_resume_and_cancel(tmp_path: Path) -> None:
             assert received.fetched <= 30_000_000
             assert (tmp_path / "copy").read_bytes() == source.read_bytes()
             assert (await ben.files.transfers())[0].state == "done"
-            with pytest.raises(UsageError, match="done"):
-                await ben.files.resume(line.id)
+            for change in (ben.files.resume, ben.files.pause):
+                with pytest.raises(UsageError, match="done"):
+                    await change(line.id)
+            assert ben.files.partials() == []
 
             second = await ben.files.get_detached(ticket, tmp_path / "second")
             await ben.files.cancel(second.id)
@@ -347,7 +355,7 @@ def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path: Path, 
             ticket = (await anna.files.share(source)).ticket
             full = type("usage", (), {"free": 100})
             monkeypatch.setattr("shutil.disk_usage", lambda _: full)
-            with pytest.raises(StorageError, match="disk full.*100 bytes free"):
+            with pytest.raises(StorageError, match=r"disk full.*100 bytes free"):
                 await ben.files.get(ticket, tmp_path / "copy")
             assert (await ben.files.transfers())[0].state == "paused"
             assert not (tmp_path / "copy").exists()
@@ -369,5 +377,37 @@ def test_records_are_the_owners_only_and_a_damaged_one_is_named(tmp_path: Path) 
         with pytest.raises(CoterieError, match="is damaged"):
             async with pair(tmp_path):
                 pass
+
+    run(main())
+
+
+def test_the_ticket_of_a_share_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "note").write_text("hello")
+        async with pair(tmp_path) as (anna, ben):
+            shared = await anna.files.share(tmp_path / "note")
+            for named in (shared.id, "note", str(tmp_path / "note")):
+                again = await anna.files.ticket(named)
+                assert (again.ticket, again.text()) == (shared.ticket, shared.ticket)
+            await ben.files.get(again.ticket, tmp_path / "copy")
+            with pytest.raises(NotFound, match="coterie shares"):
+                await anna.files.ticket("other")
+            with pytest.raises(UsageError, match="contains '/'"):
+                await anna.files.share(tmp_path / "note", name="../up")
+
+    run(main())
+
+
+def test_the_list_of_finished_transfers_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "DONE_MAX", 2)
+
+    async def main() -> None:
+        (tmp_path / "note").write_text("hello")
+        async with pair(tmp_path) as (anna, ben):
+            ticket = (await anna.files.share(tmp_path / "note")).ticket
+            ids = [(await ben.files.get(ticket, tmp_path / f"copy{n}")).id for n in range(4)]
+            assert [t.id for t in await ben.files.transfers()] == ids[
+                1:
+            ]  # the newest was no finished one at its start
 
     run(main())

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Choice, Progress, command
-from coterie.apps.files.results import Received, Removed, SharedItem, ShareLine, TransferLine
+from coterie.apps.files.results import (
+    Received,
+    Removed,
+    SharedItem,
+    ShareLine,
+    ShareTicket,
+    TransferChange,
+    TransferLine,
+)
 
 if TYPE_CHECKING:
     from coterie.apps.files.service import FilesService
@@ -41,10 +49,19 @@ async def unshare(files: "FilesService", share: str) -> Removed:
     return await files.unshare(share)
 
 
-@command(needs="store")
+@command(needs="store", empty_text="Nothing is shared: coterie share PATH")
 async def shares(files: "FilesService") -> list[ShareLine]:
-    """List what is shared, with its tickets and what changed on disk since."""
+    """List what is shared, and what changed on disk since; `coterie ticket` shows a ticket."""
     return await files.shares()
+
+
+@command("share", needs="network")
+async def ticket(files: "FilesService", share: str) -> ShareTicket:
+    """Show the ticket of a share again.
+
+    share: Its id, name or path.
+    """
+    return await files.ticket(share)
 
 
 @command(
@@ -61,7 +78,7 @@ async def get(
     overwrite: bool = False,
     keep_both: bool = False,
     detach: bool = False,
-) -> AsyncIterator[Progress | Received | TransferLine]:
+) -> AsyncIterator[Progress | Received | TransferChange]:
     """Get what a ticket names: verified, resumed where it stopped.
 
     ticket: The ticket, as the other side printed it.
@@ -79,14 +96,14 @@ async def get(
         yield item
 
 
-@command(needs="store")
+@command(needs="store", empty_text="No transfers: coterie get TICKET")
 async def transfers(files: "FilesService") -> list[TransferLine]:
     """List transfers: running, waiting, paused, failed and done."""
     return await files.transfers()
 
 
 @command("transfer", path="transfers pause", needs="store")
-async def transfers_pause(files: "FilesService", transfer: str) -> TransferLine:
+async def transfers_pause(files: "FilesService", transfer: str) -> TransferChange:
     """Stop a transfer and keep what arrived.
 
     transfer: Its id.
@@ -95,7 +112,7 @@ async def transfers_pause(files: "FilesService", transfer: str) -> TransferLine:
 
 
 @command("transfer", path="transfers resume", needs="running")
-async def transfers_resume(files: "FilesService", transfer: str) -> TransferLine:
+async def transfers_resume(files: "FilesService", transfer: str) -> TransferChange:
     """Go on with a paused or failed transfer.
 
     transfer: Its id.
@@ -104,7 +121,7 @@ async def transfers_resume(files: "FilesService", transfer: str) -> TransferLine
 
 
 @command("transfer", path="transfers cancel", needs="store")
-async def transfers_cancel(files: "FilesService", transfer: str) -> TransferLine:
+async def transfers_cancel(files: "FilesService", transfer: str) -> TransferChange:
     """End a transfer for good and remove what arrived of it; of a finished one, only the line.
 
     transfer: Its id.

@@ -1,8 +1,8 @@
 """The asker's core: which manifests and chunks to ask for next, how much at once, when to give up waiting.
 
-Work is discovered depth first, so that what waits stays small however large the tree: a node is fetched (`GetManifest`),
-prepared by the shell (folders made, chunks that are already on disk found), and then asks for its missing chunks
-(`GetChunks`) and its children. Bytes never pass through here; the shell reports what it stored.
+Work is discovered depth first, so that what waits stays small however large the tree: a node is fetched
+(`GetManifest`), prepared by the shell (folders made, chunks that are already on disk found), and then asks for its
+missing chunks (`GetChunks`) and its children. Bytes never pass through here; the shell reports what it stored.
 """
 
 from collections import deque
@@ -13,17 +13,24 @@ from coterie.apps.files.messages import CHUNKS_PER_REQUEST_MAX, GetChunks, GetMa
 from coterie.errors import CloseCode
 from coterie.machine import CancelTimer, Emit, PeerDown, PeerUp, Send, SetTimer, TimerFired
 
-WINDOW_BYTES_MIN = 1 << 20  # measured: fills loopback; a kill -9 costs at most about this much again
+WINDOW_BYTES_MIN = 512 << 10  # measured: twenty kills (-9) in 2 GB then cost less than 1 % again
+WINDOW_GROWTH = 1 / 256  # of what the session brought: it bounds what a kill costs, and soon fills any path
 WINDOW_BYTES_MAX = 64 << 20  # 1 Gbit/s at 500 ms
-REQUEST_BYTES = 256 << 10  # measured: the best size of a write of the transport
+REQUEST_BYTES = 512 << 10  # measured: with less, the messages cost; with more, too few are under way
 MANIFESTS_AHEAD_MAX = 8  # nodes asked for or being prepared at once
 MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known
 PREPARED_BYTES_MIN = 4 << 20  # while less than this waits to be asked for, look for more nodes
 STALL_S = 10.0  # without a byte for so long the peer counts as gone
-NODES_WAITING_MAX = 1_000_000  # bounds a lying tree's memory; an honest one stays below depth x page
+NODES_WAITING_MAX = 150_000  # honest: depth x page; measured: 0.6 KB each, 1.8 KB in the deepest lie: 270 MB
+CHUNK_COST_BYTES = 256  # what a chunk weighs at least: with its hash and place it takes about so much memory
 RATE_WINDOW_S = 0.5
 
 Place: TypeAlias = Any  # the shell's own mark of where a node belongs; opaque here
+
+
+def cost(chunk_bytes: int) -> int:
+    """What a chunk of this size weighs in the window and in what is prepared."""
+    return max(chunk_bytes, CHUNK_COST_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """The link brought whole answers with `size` bytes of chunks: there is room for more under way."""
+    """The link brought whole answers: chunks that `cost` this much together. There is room for more under way."""
 
     size: int
 
@@ -115,6 +122,11 @@ class _Request:
     first: int
     sizes: tuple[int, ...]
 
+    @property
+    def cost(self) -> int:
+        """Its weight in the window."""
+        return sum(map(cost, self.sizes))
+
 
 class FetchCore:
     """One download from one peer at a time. See the module's text; `rtt_s` is told by the shell and may change."""
@@ -131,14 +143,16 @@ class FetchCore:
         self._runs_bytes = 0
         self._under_way: deque[_Request] = deque()  # asked for and not stored yet
         self._coming_bytes = 0  # asked for and not arrived yet: what the window bounds
+        self._arrived_bytes = 0  # in this session
         self._rate = 0.0
         self._rate_bytes = 0
         self._rate_since = 0.0
 
     @property
     def window_bytes(self) -> int:
-        """How much may be under way: twice what the path holds at the rate measured."""
-        return min(max(int(2 * self._rate * self.rtt_s), WINDOW_BYTES_MIN), WINDOW_BYTES_MAX)
+        """How much may be under way: twice what the path holds at the rate measured, and more as a session lasts."""
+        path = int(2 * self._rate * self.rtt_s)
+        return min(max(path, WINDOW_BYTES_MIN + int(self._arrived_bytes * WINDOW_GROWTH)), WINDOW_BYTES_MAX)
 
     def handle(self, event: Any, now: float) -> list[Any]:
         """See `coterie.machine`."""
@@ -147,7 +161,7 @@ class FetchCore:
                 self._nodes.append((event.manifest, event.place))
             case PeerUp():
                 self._up = True
-                self._rate_bytes, self._rate_since = 0, now
+                self._arrived_bytes, self._rate_bytes, self._rate_since = 0, 0, now
             case PeerDown():
                 self._lose_peer()
                 return [CancelTimer("stall")]
@@ -162,7 +176,7 @@ class FetchCore:
                 self._take_stored(event)
             case TimerFired():
                 return [Drop(f"no answer for {STALL_S:.0f} s")] if self._up and self._waits else []
-        return self._pump(now, progressed=isinstance(event, Arrived | PeerUp))
+        return self._pump(now, progressed=isinstance(event, Arrived | Stored | PeerUp))
 
     @property
     def _waits(self) -> bool:
@@ -172,7 +186,7 @@ class FetchCore:
         """What was under way goes back to the front, in its order."""
         self._up = False
         self._runs.extendleft(reversed(self._under_way))
-        self._runs_bytes += sum(sum(request.sizes) for request in self._under_way)
+        self._runs_bytes += sum(request.cost for request in self._under_way)
         self._under_way.clear()
         self._coming_bytes = 0
         self._nodes.extend(reversed(self._asked_nodes))
@@ -204,10 +218,11 @@ class FetchCore:
             size += chunk_bytes
         if start < len(run.sizes):
             self._runs.append(_Request(place, manifest, run.first + start, run.sizes[start:]))
-        self._runs_bytes += sum(run.sizes)
+        self._runs_bytes += sum(map(cost, run.sizes))
 
     def _take_arrived(self, event: Arrived, now: float) -> None:
         self._coming_bytes = max(0, self._coming_bytes - event.size)
+        self._arrived_bytes += event.size
         self._rate_bytes += event.size
         if now - self._rate_since >= RATE_WINDOW_S:
             self._rate = self._rate_bytes / (now - self._rate_since)
@@ -242,9 +257,8 @@ class FetchCore:
             outputs += self._ask(place, GetManifest(manifest))
         while self._runs and self._has_room():
             request = self._runs.popleft()
-            size = sum(request.sizes)
-            self._runs_bytes -= size
-            self._coming_bytes += size
+            self._runs_bytes -= request.cost
+            self._coming_bytes += request.cost
             self._under_way.append(request)
             outputs += self._ask(
                 request.place, GetChunks(request.manifest, request.first, len(request.sizes))
@@ -261,7 +275,7 @@ class FetchCore:
 
     def _has_room(self) -> bool:
         waiting = self._coming_bytes + MANIFEST_COST_BYTES * len(self._asked_nodes)
-        return waiting == 0 or waiting + sum(self._runs[0].sizes) <= self.window_bytes
+        return waiting == 0 or waiting + self._runs[0].cost <= self.window_bytes
 
     def _ask(self, place: Place, request: GetManifest | GetChunks) -> list[Any]:
         return [Asked(place, request), Send(self._peer, request)]

@@ -22,6 +22,12 @@ REASONS = {
     Unavailable.UNREADABLE: "the other computer cannot read it",
 }
 FAILED_MAX = 10_000  # reported one by one
+FOLDER_MEMORY_BYTES_MAX = (
+    256 << 20
+)  # of folders and links, which are remembered to the end; about a million of them
+FOLDER_COST_BYTES = (
+    200  # of one of them, beside its name, its link's text and 8 bytes for each folder above it
+)
 
 Parts = tuple[str, ...]
 
@@ -76,11 +82,14 @@ class Finished:
 class Receiver:
     """Everything of one download that touches the disk."""
 
-    def __init__(self, ticket: Ticket, target: Path, size: int, *, mtime_ns: int, executable: bool) -> None:
+    def __init__(
+        self, ticket: Ticket, target: Path, totals: tuple[int, int], *, mtime_ns: int, executable: bool
+    ) -> None:
+        """`totals` are the files and bytes that were announced: the root has to describe exactly these."""
         self._kind = Kind(ticket.kind)
         self._root = ticket.content_id
         self._target = target
-        self._size = size
+        self._totals = totals
         self._mtime_ns = mtime_ns
         self._executable = executable
         self._opened: Staging | None = None
@@ -88,6 +97,8 @@ class Receiver:
         self._folding: dict[str, bool] = {}
         self._failed: list[tuple[str, str]] = []
         self._renamed: list[tuple[str, str]] = []
+        self._folder_memory_bytes = 0
+        self._taken: dict[Parts, set[str]] = {}  # of folders in pages, where different names can be one
         self.files = 0
         self.done_bytes = 0
         self.fetched_bytes = 0
@@ -100,7 +111,10 @@ class Receiver:
         """Ready the disk for a node: make folders, find what is there already, say what is missing."""
         match node:
             case m.TreeIndex():
-                below = [(c.id, NodePlace(place.parts, c)) for c in m.children(node)]
+                below = [
+                    (c.id, NodePlace(place.parts, c))
+                    for c in m.children(node, place.child.before if place.child else None)
+                ]
                 return Prepared(manifest, place, (), tuple(below))
             case m.TreeLeaf():
                 return self._prepare_page(manifest, place, node)
@@ -160,8 +174,8 @@ class Receiver:
             parent, name = self._target.parent, self._target.name
             self._is_fresh = not staging_path(parent, name, self._root).exists()
             if self._is_fresh:
-                check_space(parent, self._size)
-            self._opened = Staging.open(parent, name, self._root, self._kind, self._size)
+                check_space(parent, self._totals[1], self._totals[0])
+            self._opened = Staging.open(parent, name, self._root, self._kind, self._totals[1])
             folding = self._opened.folding()
             self._folding = {
                 "folds_case": folding.case,
@@ -181,6 +195,12 @@ class Receiver:
             m.check_child(child, node)
         elif m.kind_of(node) is not self._kind:
             raise PeerError("a lying manifest: the ticket names another kind of thing")
+        elif m.totals(node) != self._totals:
+            said, found = self._totals, m.totals(node)
+            raise PeerError(
+                f"a lying manifest: {said[0]} files of {said[1]} bytes were announced, "
+                f"and it describes {found[0]} of {found[1]}"
+            )
         return NodeArrived(answer.manifest, answer.place, node)
 
     def _prepare_page(self, manifest: bytes, place: NodePlace, node: m.TreeLeaf) -> Prepared:
@@ -188,7 +208,10 @@ class Receiver:
         if place.child is None:
             staging.make_folder((), self._mtime_ns)
         names = [entry.name for entry in node.entries]
-        local = local_names(names, **self._folding)
+        pages = place.child is not None and place.child.first is not None
+        folds = self._folding["folds_case"] or self._folding["folds_unicode"] or self._folding["windows"]
+        taken = self._taken.setdefault(place.parts, set()) if pages and folds else None
+        local = local_names(names, **self._folding, taken=taken)
         children: list[tuple[bytes, NodePlace]] = []
         wanted: list[bool] = []
         place.chunks = m.leaf_chunks(node)
@@ -200,6 +223,7 @@ class Receiver:
                 case m.DirectoryEntry():
                     if len(parts) > m.DEPTH_MAX:
                         raise PeerError(f"more than {m.DEPTH_MAX} folders within each other", CloseCode.LIMIT)
+                    self._remember(parts, "")
                     staging.make_folder(parts, entry.mtime_ns)
                     children.append((entry.tree, NodePlace(parts, m.entry_child(entry))))
                 case m.LinkEntry():
@@ -222,8 +246,18 @@ class Receiver:
             self._write_whole(file, ())
         return self._missing(file, chunks, 0)
 
+    def _remember(self, parts: Parts, target: str) -> None:
+        """Count a folder or link: nothing that was announced bounds how many of them a tree can have."""
+        self._folder_memory_bytes += FOLDER_COST_BYTES + 8 * len(parts) + len(parts[-1]) + len(target)
+        if self._folder_memory_bytes > FOLDER_MEMORY_BYTES_MAX:
+            raise PeerError(
+                f"too many folders and links in one share: over {FOLDER_MEMORY_BYTES_MAX >> 20} MiB of names",
+                CloseCode.LIMIT,
+            )
+
     def _prepare_link(self, parts: Parts, target: str) -> None:
         if symlink_allowed(target, len(parts) - 1):
+            self._remember(parts, target)
             self._staging.add_link(parts[:-1], parts[-1], target)
         else:
             self._fail("/".join(parts), "a symbolic link that leads out of the folder")

@@ -1,20 +1,6 @@
-"""The two lists that `files` keeps on disk: shares and transfers, one small JSON file each, owner only.
-
-A record is replaced whole (write beside, then rename), so that a crash at any point leaves the old or the new one.
-"""
-
-import os
-import secrets
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Generic, TypeVar
+"""What `files` keeps on disk: shares and transfers, each a list of `coterie.apps.records.Records`."""
 
 import msgspec
-
-from coterie.errors import NotFound, StorageError, UsageError
-
-ID_CHARS = 6  # base 32: shown to people, told apart by eye
-_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 class ShareRecord(msgspec.Struct):
@@ -50,62 +36,3 @@ class TransferRecord(msgspec.Struct):
     note: str = ""
     mtime_ns: int = 0
     executable: bool = False
-
-
-R = TypeVar("R", ShareRecord, TransferRecord)
-
-
-class Records(Generic[R]):
-    """All records of one type in a folder, held in memory, in order of creation."""
-
-    def __init__(self, folder: Path, kind: type[R]) -> None:
-        self._folder = folder
-        self._decoder: msgspec.json.Decoder[R] = msgspec.json.Decoder(kind)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = [self._load(path) for path in folder.glob("*.json")]
-        self._records: dict[str, R] = {r.id: r for r in sorted(found, key=lambda r: (r.created, r.id))}
-
-    def __iter__(self) -> Iterator[R]:
-        return iter(list(self._records.values()))
-
-    def get(self, record_id: str) -> R:
-        """The record `record_id`. Raises `NotFound`."""
-        if record_id not in self._records:
-            raise NotFound(f"there is no '{record_id}' here; the list shows what there is")
-        return self._records[record_id]
-
-    def new_id(self) -> str:
-        """An id that no record has."""
-        while True:
-            made = "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS))
-            if made not in self._records:
-                return made
-
-    def save(self, record: R) -> None:
-        """Write `record` to disk, whole or not at all."""
-        self._records[record.id] = record
-        path = self._path(record.id)
-        beside = path.with_suffix(".new")
-        try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(record))
-            beside.replace(path)
-        except OSError as error:
-            raise StorageError(f"{path} cannot be written: {error.strerror}") from error
-
-    def remove(self, record_id: str) -> None:
-        """Forget a record."""
-        del self._records[record_id]
-        self._path(record_id).unlink(missing_ok=True)
-
-    def _path(self, record_id: str) -> Path:
-        if not record_id.isalnum():
-            raise UsageError(f"'{record_id}' is not an id")
-        return self._folder / f"{record_id}.json"
-
-    def _load(self, path: Path) -> R:
-        try:
-            return self._decoder.decode(path.read_bytes())
-        except (msgspec.DecodeError, OSError) as error:
-            raise StorageError(f"{path} is damaged ({error}); move it away to go on without it") from error

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from coterie.quantity import count, say_bytes
+
 
 class Problem(msgspec.Struct, frozen=True):
     """One entry that was left out, and why."""
@@ -42,7 +44,18 @@ class ShareLine(msgspec.Struct, frozen=True):
     files: int
     size: str
     state: str
+
+
+class ShareTicket(msgspec.Struct, frozen=True):
+    """The ticket of a share."""
+
+    id: str
+    name: str
     ticket: str
+
+    def text(self) -> str:
+        """The ticket alone, to copy or to pipe."""
+        return self.ticket
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -91,15 +104,25 @@ class TransferLine(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-def count(number: int, noun: str) -> str:
-    """ "1 file", "3,000 files"."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+class TransferChange(msgspec.Struct, frozen=True):
+    """What a command did to a transfer: `did` is started, paused, resumed, cancelled or forgotten."""
 
+    id: str
+    did: str
+    done: str
+    size: str
+    path: str
 
-def say_bytes(size: float) -> str:
-    """A size in bytes in decimal units, as disks are sold: "1.5 GB"."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    def text(self) -> str:
+        """For people: what is now, and how to go on."""
+        match self.did:
+            case "started":
+                return f"Getting {self.path} ({self.size}) in the background: `coterie transfers` shows how it goes"
+            case "paused":
+                return f"Paused at {self.done} of {self.size}: `coterie transfers resume {self.id}` goes on"
+            case "cancelled":
+                return f"Cancelled; what had arrived of {self.path} is removed"
+            case "forgotten":
+                return f"Off the list; {self.path} stays"
+            case _:
+                return f"Goes on from {self.done} of {self.size}: {self.path}"

@@ -22,6 +22,7 @@ from coterie.apps.files.messages import (
 from coterie.apps.files.records import ShareRecord
 from coterie.content import ChunkUnavailable as Missing
 from coterie.content import Store
+from coterie.content.manifest import ID_BYTES
 from coterie.content.reader import CHANGED, GONE
 from coterie.errors import CloseCode, PeerError
 from coterie.net import Stream
@@ -31,13 +32,13 @@ OPEN_S = 10.0  # to say which share
 SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused
 REQUESTS_WAITING_MAX = 64  # beyond it we stop reading, and the asker's writes wait
 PIECES_AHEAD_MAX = 2  # pieces of an answer that wait for the transport
-WRITE_BYTES = 256 << 10  # measured: the best size of a write of the transport
+PIECE_BYTES = 512 << 10  # read from disk at once: a request of usual size is one piece
 
 FindShares = Callable[[bytes], Sequence[ShareRecord]]
 
 
-Piece = tuple[bytes, bool]
-"""Whole frames, and whether they are the last of their answer."""
+Piece = tuple[bytes, int, bool]
+"""Whole frames, how many bytes of chunks are in them, and whether they are the last of their answer."""
 
 
 class Server:
@@ -62,13 +63,15 @@ class Server:
             return
         await stream.send(_opened(share))
         requests: asyncio.Queue[Message | None] = asyncio.Queue(REQUESTS_WAITING_MAX)
-        pieces: asyncio.Queue[bytes | None] = asyncio.Queue(PIECES_AHEAD_MAX)
+        pieces: asyncio.Queue[Piece | None] = asyncio.Queue(PIECES_AHEAD_MAX)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_read_requests(stream, requests))
                 group.create_task(self._prepare_answers(share, requests, pieces))
                 while (piece := await pieces.get()) is not None:
-                    await stream.write(piece)
+                    frames, chunk_bytes, _ = piece
+                    await stream.write(frames)
+                    self.sent_bytes += chunk_bytes
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         await stream.finish()
@@ -77,7 +80,7 @@ class Server:
         self,
         share: ShareRecord,
         requests: asyncio.Queue[Message | None],
-        pieces: asyncio.Queue[bytes | None],
+        pieces: asyncio.Queue[Piece | None],
     ) -> None:
         """Read from disk a little ahead of what is being written to the stream."""
         loop = asyncio.get_running_loop()
@@ -85,19 +88,20 @@ class Server:
             answer = self._answer(share, request)
             is_last = False
             while not is_last:
-                piece, is_last = await loop.run_in_executor(self._executor, next, answer)
+                piece = await loop.run_in_executor(self._executor, next, answer)
                 await pieces.put(piece)
+                is_last = piece[2]
         await pieces.put(None)
 
     def _answer(self, share: ShareRecord, request: Message) -> Iterator[Piece]:
-        """The frames of one answer in pieces of about WRITE_BYTES. Runs in a worker thread."""
+        """The frames of one answer in pieces of about PIECE_BYTES. Runs in a worker thread."""
         match request:
             case GetManifest(manifest):
                 data = self._store.manifest(manifest) if self._store.in_root(share.root, manifest) else None
                 if data is None:
-                    yield PROTOCOL.encode(NoManifest(manifest)), True
+                    yield PROTOCOL.encode(NoManifest(manifest)), 0, True
                 else:
-                    yield PROTOCOL.bulk_header(MANIFEST, len(data)) + data, True
+                    yield PROTOCOL.bulk_header(MANIFEST, len(data)) + data, 0, True
             case GetChunks(manifest, first, count):
                 yield from self._chunks(share, manifest, first, count)
 
@@ -117,9 +121,8 @@ class Server:
             else:
                 parts += (PROTOCOL.bulk_header(CHUNK, len(chunk)), chunk)
                 size += len(chunk)
-            if size >= WRITE_BYTES or left == 0:
-                self.sent_bytes += size
-                yield b"".join(parts), left == 0
+            if size >= PIECE_BYTES or left == 0:
+                yield b"".join(parts), size, left == 0
                 parts, size = [], 0
 
 
@@ -131,6 +134,8 @@ async def _read_requests(stream: Stream, requests: asyncio.Queue[Message | None]
     while (message := await stream.receive(SILENCE_S)) is not None:
         if not isinstance(message, GetManifest | GetChunks):
             raise PeerError("only requests may follow Open")
+        if len(message.manifest) != ID_BYTES:  # what waits stays small
+            raise PeerError(f"a request with an id of {len(message.manifest)} bytes")
         await requests.put(message)
     await requests.put(None)
 

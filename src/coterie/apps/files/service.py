@@ -1,6 +1,7 @@
 """The files service of a node: what is shared, what is being fetched."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -14,25 +15,31 @@ from pathlib import Path
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files.messages import PROTOCOL
-from coterie.apps.files.records import Records, ShareRecord, TransferRecord
+from coterie.apps.files.records import ShareRecord, TransferRecord
 from coterie.apps.files.results import (
     Problem,
     Received,
     Removed,
     SharedItem,
     ShareLine,
+    ShareTicket,
+    TransferChange,
     TransferLine,
-    say_bytes,
 )
 from coterie.apps.files.serve import Server
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
+from coterie.apps.records import Records
 from coterie.content import ImportProgress, import_path
+from coterie.content.names import name_fault
+from coterie.content.writer import Partial, partials, staging_path
 from coterie.errors import CloseCode, NotFound, UsageError
+from coterie.quantity import say_bytes
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
 
 log = logging.getLogger(__name__)
 
+DONE_MAX = 100  # finished transfers that stay in the list, the newest
 SERVING_THREADS = 4  # disk reads of sessions; each holds at most a few pieces of 256 KiB
 Report = Callable[[Progress], None]
 
@@ -42,8 +49,10 @@ class FilesService:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._shares: Records[ShareRecord] = Records(context.home / "shares", ShareRecord)
-        self._transfers: Records[TransferRecord] = Records(context.home / "transfers", TransferRecord)
+        self._shares: Records[ShareRecord] = Records(context.home / "shares", ShareRecord, "share")
+        self._transfers: Records[TransferRecord] = Records(
+            context.home / "transfers", TransferRecord, "transfer"
+        )
         self._active: dict[str, Transfer] = {}
         self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
         self.server = Server(context.store, self._find_shares, self._executor)
@@ -79,6 +88,9 @@ class FilesService:
             UsageError: it cannot be shared (a device, a socket).
             StorageError: it cannot be read.
         """
+        fault = name_fault(name) if name else None
+        if fault:
+            raise UsageError(f"a share cannot be called {name!r}: the name {fault}")
         place = Path(os.path.abspath(path))
         stop = threading.Event()
 
@@ -131,14 +143,18 @@ class FilesService:
             await asyncio.to_thread(self._context.store.forget_root, record.root)
         return Removed(record.id, record.path)
 
+    async def ticket(self, share: str) -> ShareTicket:
+        """The ticket of the share with this id, name or path."""
+        record = self._choose_share(share)
+        return ShareTicket(record.id, record.name, str(self._ticket(record)))
+
     async def shares(self) -> list[ShareLine]:
         """Everything shared, with what changed on disk since."""
         lines = []
         for r in self._shares:
             changed = await asyncio.to_thread(self._context.store.changed_files, r.root)
             state = f"{len(changed)} changed; share again" if changed else "ready"
-            ticket = str(self._ticket(r))
-            lines.append(ShareLine(r.id, r.name, r.path, r.files, say_bytes(r.size), state, ticket))
+            lines.append(ShareLine(r.id, r.name, r.path, r.files, say_bytes(r.size), state))
         return lines
 
     async def get(
@@ -189,7 +205,7 @@ class FilesService:
                 return running
             record = self._record_for(parsed, place)
             record.on_existing = on_existing
-            record.name, record.files, record.size = opened.name, opened.files, opened.size
+            record.name, record.files, record.size = place.name, opened.files, opened.size
             record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
             transfer = self._make(record)
             transfer.check_target()
@@ -202,9 +218,9 @@ class FilesService:
 
     async def get_detached(
         self, ticket: str, target: Path | str = ".", *, on_existing: OnExisting = "fail"
-    ) -> TransferLine:
+    ) -> TransferChange:
         """As `get`, but leave it to the node once the other side has said yes."""
-        return self._line((await self.begin(ticket, target, on_existing=on_existing)).record)
+        return self._change((await self.begin(ticket, target, on_existing=on_existing)).record, "started")
 
     @staticmethod
     def on_existing(*, overwrite: bool, keep_both: bool) -> OnExisting:
@@ -217,7 +233,7 @@ class FilesService:
         """Every transfer that is not forgotten, oldest first."""
         return [self._line(record) for record in self._transfers]
 
-    async def pause(self, transfer: str) -> TransferLine:
+    async def pause(self, transfer: str) -> TransferChange:
         """Stop a transfer and keep what arrived."""
         record = self._transfers.get(transfer)
         if transfer in self._active:
@@ -225,18 +241,20 @@ class FilesService:
         elif record.state in (TransferState.RUNNING, TransferState.WAITING):
             record.state = TransferState.PAUSED
             self._transfers.save(record)
-        return self._line(record)
+        elif record.state == TransferState.DONE:
+            raise UsageError(f"transfer {transfer} is done: {record.target}")
+        return self._change(record, "paused")
 
-    async def resume(self, transfer: str) -> TransferLine:
+    async def resume(self, transfer: str) -> TransferChange:
         """Go on with a paused or failed transfer."""
         record = self._transfers.get(transfer)
         if record.state == TransferState.DONE:
             raise UsageError(f"transfer {transfer} is done: {record.target}")
         if transfer not in self._active:
             self._run(record)
-        return self._line(record)
+        return self._change(record, "resumed")
 
-    async def cancel(self, transfer: str) -> TransferLine:
+    async def cancel(self, transfer: str) -> TransferChange:
         """End a transfer for good: what arrived of an unfinished one is removed, and it leaves the list."""
         record = self._transfers.get(transfer)
         if transfer in self._active:
@@ -244,7 +262,20 @@ class FilesService:
         if record.state != TransferState.DONE:
             await asyncio.to_thread(self._make(record).discard)
         self._transfers.remove(transfer)
-        return self._line(record)
+        return self._change(record, "forgotten" if record.state == TransferState.DONE else "cancelled")
+
+    def partials(self) -> list[Partial]:
+        """What unfinished transfers have on disk so far."""
+        wanted = {
+            staging_path(Path(r.target).parent, Path(r.target).name, Ticket.parse(r.ticket).content_id)
+            for r in self._transfers
+            if r.state != TransferState.DONE
+        }
+        found: list[Partial] = []
+        for parent in sorted({path.parent for path in wanted}):
+            with contextlib.suppress(OSError):  # a disk that is not there now
+                found += [partial for partial in partials(parent) if partial.path in wanted]
+        return found
 
     def _find_shares(self, root: bytes) -> list[ShareRecord]:
         return [r for r in self._shares if r.root == root]
@@ -293,21 +324,34 @@ class FilesService:
         self._launch(self._make(record), None)
 
     def _launch(self, transfer: Transfer, opened: tuple | None) -> None:  # type: ignore[type-arg]
+        transfer.record.state, transfer.record.note = TransferState.RUNNING, ""
+        done = [r for r in self._transfers if r.state == TransferState.DONE]
+        for record in done[: max(0, len(done) - DONE_MAX)]:
+            self._transfers.remove(record.id)
         self._active[transfer.record.id] = transfer
         transfer.result.add_done_callback(lambda _: self._active.pop(transfer.record.id, None))
         self._context.start(transfer.run(opened), f"transfer {transfer.record.id}")
 
+    @staticmethod
+    def _change(record: TransferRecord, did: str) -> TransferChange:
+        return TransferChange(record.id, did, _share_done(record), say_bytes(record.size), record.target)
+
     def _line(self, record: TransferRecord) -> TransferLine:
         active = self._active.get(record.id)
-        done = record.done
         rate = active.rate if active else 0.0
         return TransferLine(
             id=record.id,
             state=record.state,
-            done=f"{100 * done // record.size if record.size else 100 * (record.state == TransferState.DONE)} %",
+            done=_share_done(record),
             size=say_bytes(record.size),
             rate=f"{say_bytes(rate)}/s" if rate else "",
             peer=Ticket.parse(record.ticket).peer.short,
             path=record.target,
             note=record.note,
         )
+
+
+def _share_done(record: TransferRecord) -> str:
+    """How much of a transfer is there, in percent."""
+    whole = record.state == TransferState.DONE
+    return f"{100 * record.done // record.size if record.size and not whole else 100 * whole} %"

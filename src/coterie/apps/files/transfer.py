@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from coterie.content.writer import TargetExists
 from coterie.errors import CloseCode, CoterieError, PeerError, StorageError, TransportError, UsageError
 from coterie.net import Connection, Stream
 from coterie.wire import Ticket
+
+log = logging.getLogger(__name__)
 
 OnExisting = Literal["fail", "overwrite", "keep-both"]
 Session = tuple[Connection, Stream]
@@ -42,6 +45,15 @@ class TransferState(StrEnum):
     DONE = "done"
 
 
+def suggested_name(opened: Opened, ticket: Ticket) -> str:
+    """What to call a share where nobody named it: as the other side does, where that is harmless.
+
+    Not with a dot in front: what is hidden in a home folder configures programs (".profile", ".ssh").
+    """
+    name = "" if name_fault(opened.name) else opened.name.lstrip(".")
+    return local_names([name or f"coterie-{ticket.content_id.hex()[:12]}"], windows=os.name == "nt")[0]
+
+
 class Transfer:
     """Runs one `TransferRecord`. `result` ends with what was received, or with the error."""
 
@@ -60,7 +72,7 @@ class Transfer:
         self._receiver = Receiver(
             self._ticket,
             Path(record.target),
-            record.size,
+            (record.files, record.size),
             mtime_ns=record.mtime_ns,
             executable=record.executable,
         )
@@ -84,9 +96,7 @@ class Transfer:
     def place(target: Path, opened: Opened, ticket: Ticket) -> Path:
         """The final path: `target` itself, or inside it when it is a folder."""
         if target.is_dir():
-            fault = name_fault(opened.name)
-            name = f"coterie-{ticket.content_id.hex()[:12]}" if fault else opened.name
-            return target / local_names([name], windows=os.name == "nt")[0]
+            return target / suggested_name(opened, ticket)
         if not target.parent.is_dir():
             raise UsageError(f"there is no folder {target.parent} to put '{target.name}' into")
         return target
@@ -127,6 +137,8 @@ class Transfer:
         ticker = asyncio.ensure_future(self._tick())
         try:
             await self._fetch(opened)
+            ticker.cancel()
+            self.rate, self.record.done = 0.0, self._receiver.done_bytes
             self._tell("finishing")
             finished = await asyncio.to_thread(self._receiver.finish, self.record.on_existing)
         except StorageError as error:
@@ -134,6 +146,10 @@ class Transfer:
             self.result.set_exception(error)
         except CoterieError as error:
             self._set(TransferState.FAILED, str(error))
+            self.result.set_exception(error)
+        except Exception as error:
+            log.exception("transfer %s failed unexpectedly", self.record.id)
+            self._set(TransferState.FAILED, f"an error of coterie itself: {error!r}; its log has the details")
             self.result.set_exception(error)
         else:
             self.record.target = str(finished.path)
@@ -196,7 +212,8 @@ class Transfer:
             await asyncio.sleep(TICK_S)
             ticks += 1
             now = self._receiver.fetched_bytes
-            self.rate = RATE_MEMORY * self.rate + (1 - RATE_MEMORY) * (now - last) / TICK_S
+            seen = (now - last) / TICK_S
+            self.rate = RATE_MEMORY * self.rate + (1 - RATE_MEMORY) * seen if self.rate else seen
             last = now
             self.record.done = self._receiver.done_bytes
             self.record.fetched = now
@@ -212,7 +229,7 @@ class Transfer:
             done=self.record.done,
             total=self.record.size,
             unit="bytes",
-            rate=round(self.rate),
+            rate=round(self.rate) if self.rate else None,
             eta_s=round(left / self.rate, 1) if self.rate > 1 else None,
             note=self.record.note,
         )

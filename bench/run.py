@@ -1,0 +1,77 @@
+"""`make bench`: every figure beside its raw limit of the same run.
+
+ONLY=name runs one; BENCH_JSON=path also writes the figures as JSON (name, value, unit, raw limit, ratio).
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from bench import content, start, transfer
+from bench.figures import Figure
+
+
+def measure_import() -> list[Figure]:
+    """Taking files in, beside FastCDC and BLAKE3 in memory on the same cores."""
+    return [
+        Figure(
+            f["name"],
+            f["value"],
+            f["unit"],
+            f["raw"],
+            f["ratio"],
+            ">= 0.7 of FastCDC + BLAKE3" if f["ratio"] else "",
+        )
+        for f in content.measure_import()
+    ]
+
+
+def measure_simulator() -> list[Figure]:
+    """The simulator's speed with a flooding core."""
+    from coterie.sim.flood import measure
+
+    return [Figure("simulator", measure().events_per_s, "events/s")]
+
+
+BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
+    "start": start.commands,
+    "import": measure_import,
+    "file": transfer.one_file,
+    "tree": transfer.tree,
+    "memory": transfer.memory,
+    "simulator": measure_simulator,
+}
+
+
+def main() -> int:
+    only = os.environ.get("ONLY", "")
+    if only and only not in BENCHMARKS:
+        print(f"there is no benchmark '{only}'; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    figures: list[Figure] = []
+    print(f"{'name':<36}{'value':>12} {'unit':<12}{'raw limit':>12}{'ratio':>8}  goal", flush=True)
+    for name, measure in BENCHMARKS.items():
+        if only in ("", name):
+            for figure in measure():
+                figures.append(figure)
+                print(_line(figure), flush=True)
+    if path := os.environ.get("BENCH_JSON"):
+        keys = ("name", "value", "unit", "raw", "ratio")
+        Path(path).write_text(
+            json.dumps([{k: getattr(f, k) for k in keys} for f in figures], indent=1) + "\n"
+        )
+    return 0
+
+
+def _line(figure: Figure) -> str:
+    raw = f"{figure.raw:12,.1f}" if figure.raw is not None else f"{'':12}"
+    ratio = f"{figure.ratio:8.2f}" if figure.ratio is not None else f"{'':8}"
+    return f"{figure.name:<36}{figure.value:>12,.2f} {figure.unit:<12}{raw}{ratio}  {figure.goal}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

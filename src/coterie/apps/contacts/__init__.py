@@ -1,0 +1,1 @@
+"""People and their computers that know each other, and how two of them meet."""

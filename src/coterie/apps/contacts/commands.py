@@ -1,0 +1,86 @@
+"""The commands of `contacts`: the command line and the HTTP API are rendered from these."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from coterie.apps.command import Progress, command
+from coterie.apps.contacts.results import ContactLine, ContactRemoved, Invited, Met, WrongCode
+
+if TYPE_CHECKING:
+    from coterie.apps.contacts.service import ContactsService, OpenInvitation
+
+TELL_EVERY_S = 15.0  # how long there is still to wait
+
+
+@command(interrupt_text="Withdrawn: this invitation no longer works.")
+async def invite(
+    contacts: "ContactsService", *, name: str = "", minutes: float = 15.0
+) -> AsyncIterator[Invited | Progress | WrongCode | Met]:
+    """Invite another computer: prints a code that works once, and waits for it to join.
+
+    name: What the other side calls this computer, instead of its own name.
+    minutes: How long the invitation lasts.
+    """
+    async with contacts.invite(name=name, minutes=minutes) as invitation:
+        yield invitation.invited
+        yield _waiting(invitation)
+        following = asyncio.ensure_future(invitation.next())
+        try:
+            while True:
+                await asyncio.wait({following}, timeout=TELL_EVERY_S)
+                if following.done():
+                    news = following.result()
+                    yield news
+                    if isinstance(news, Met):
+                        return
+                    following = asyncio.ensure_future(invitation.next())
+                yield _waiting(invitation)
+        finally:
+            following.cancel()
+
+
+@command("invitation")
+async def join(contacts: "ContactsService", invitation: str, *, name: str = "", at: str = "") -> Met:
+    """Join another computer by the code or ticket that it printed: then the two know each other.
+
+    invitation: The code, like 7-planet-velvet, or the long ticket.
+    name: What the other side calls this computer, instead of its own name.
+    at: Where the inviter is, IP:PORT as it printed, when it is not found by itself.
+    """
+    return await contacts.join(invitation, name=name, at=at)
+
+
+@command(
+    path="contacts",
+    needs="store",
+    empty_text="Nobody yet: `coterie invite` here, `coterie join` on another computer.",
+)
+async def contacts_(contacts: "ContactsService") -> list[ContactLine]:
+    """List the computers that this one knows, and that know it."""
+    return contacts.lines()
+
+
+@command("contact", "name", path="contacts rename", needs="store")
+async def contacts_rename(contacts: "ContactsService", contact: str, name: str) -> ContactLine:
+    """Call a contact by another name; only here, the other side is not told.
+
+    contact: Its name, or the beginning of its peer id.
+    name: The new name.
+    """
+    return contacts.rename(contact, name)
+
+
+@command("contact", path="contacts remove", needs="store")
+async def contacts_remove(contacts: "ContactsService", contact: str) -> ContactRemoved:
+    """Forget a contact; the other side is not told.
+
+    contact: Its name, or the beginning of its peer id.
+    """
+    return contacts.remove(contact)
+
+
+def _waiting(invitation: "OpenInvitation") -> Progress:
+    total = round(60 * invitation.invited.minutes)
+    left = round(invitation.until - asyncio.get_running_loop().time())
+    return Progress(phase="waiting", done=min(max(0, total - left), total), total=total, unit="seconds")

@@ -1,0 +1,94 @@
+"""What the commands of `contacts` return: plain values that faces render."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+_QR_BORDER = 2  # modules of quiet zone; the standard wants 4, phones read 2
+
+
+class Invited(msgspec.Struct, frozen=True, kw_only=True):
+    """An open invitation. `code` is short, for the same network; `ticket` carries addresses, for anywhere.
+
+    Fields:
+        at: where this node says who it is, "ip:port", for networks where nothing is found by itself.
+        minutes: until it expires.
+        expires: the same as a time, ISO 8601.
+    """
+
+    code: str
+    ticket: str
+    at: list[str]
+    minutes: float
+    expires: str
+
+    def text(self) -> str:
+        """For people: the code first, then what to do where it is not enough."""
+        lines = ["On the other computer, on the same network:", "", f"  coterie join {self.code}"]
+        if self.at:
+            lines += [
+                "",
+                "If it does not find this one:",
+                "",
+                f"  coterie join {self.code} --at {self.at[0]}",
+            ]
+        lines += ["", "From anywhere else (keep it to yourselves, like the code):", ""]
+        lines += [f"  coterie join {self.ticket}", "", *qr_lines(self.ticket.upper()), ""]
+        lines += [f"It works once, for {self.minutes:g} min, while this runs. Ctrl-C withdraws it."]
+        return "\n".join(lines)
+
+
+class WrongCode(msgspec.Struct, frozen=True):
+    """Somebody tried a wrong code. With no `tries_left` the code is burnt; the ticket still works."""
+
+    peer: str
+    tries_left: int
+
+    def text(self) -> str:
+        """For people."""
+        if self.tries_left:
+            return f"{self.peer} tried a wrong code: {self.tries_left} more and the code is burnt"
+        return f"{self.peer} tried a wrong code: the code is burnt, only the ticket works now"
+
+
+class Met(msgspec.Struct, frozen=True):
+    """Two computers that know each other now: the other one, under the name it has here."""
+
+    name: str
+    peer: str
+    addresses: list[str]
+
+    def text(self) -> str:
+        """For people."""
+        return f"You and {self.name} know each other now ({self.peer[:10]})"
+
+
+class ContactLine(msgspec.Struct, frozen=True):
+    """One line of the list of contacts."""
+
+    name: str
+    peer: str
+    addresses: list[str]
+    added: str
+
+
+class ContactRemoved(msgspec.Struct, frozen=True):
+    """A contact that was one."""
+
+    name: str
+    peer: str
+
+    def text(self) -> str:
+        """For people."""
+        return f"{self.name} is no longer a contact here ({self.peer[:10]}); this computer may still be one there"
+
+
+def qr_lines(text: str) -> Iterator[str]:
+    """A QR code in half blocks, light on dark: two rows of modules in a line of text, no colours."""
+    from segno import make  # only where one is printed
+
+    rows = [list(row) for row in make(text, error="l", micro=False).matrix_iter(border=_QR_BORDER)]
+    if len(rows) % 2:
+        rows.append([1] * len(rows[0]))
+    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
+        yield "".join("█▀▄ "[2 * bool(top) + bool(bottom)] for top, bottom in zip(upper, lower, strict=True))

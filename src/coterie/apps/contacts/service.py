@@ -1,0 +1,328 @@
+"""The contacts service of a node: who is known, who is being invited, joining others."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from coterie.apps.app import Context
+from coterie.apps.contacts.book import Contact, ContactBook, ContactRecord, clean_name
+from coterie.apps.contacts.code import NUMBER_MAX, Code
+from coterie.apps.contacts.core import (
+    INVITATIONS_MAX,
+    Card,
+    End,
+    Ended,
+    Invite,
+    InviteCore,
+    Keep,
+    Kept,
+    Opened,
+    Withdraw,
+    WrongTry,
+)
+from coterie.apps.contacts.greeter import Greeter
+from coterie.apps.contacts.joining import Joining
+from coterie.apps.contacts.messages import ADDRESSES_MAX, NAME_CHARS_MAX, PROTOCOL, Reason
+from coterie.apps.contacts.results import ContactLine, ContactRemoved, Invited, Met, WrongCode
+from coterie.apps.records import Records
+from coterie.driver import Driver
+from coterie.errors import (
+    CloseCode,
+    CoterieError,
+    LimitExceeded,
+    NotFound,
+    PeerError,
+    TransportError,
+    UsageError,
+)
+from coterie.identity import PeerId
+from coterie.machine import Emit, PeerDown, Received
+from coterie.net import Stream
+from coterie.wire import Invitation
+from coterie.wire.frames import Message
+from coterie.wire.ticket import SECRET_BYTES
+
+MINUTES_MAX = 24 * 60.0  # guess: a code that waits for days is a code that is forgotten
+
+log = logging.getLogger(__name__)
+
+
+class OpenInvitation:
+    """An invitation while its `async with` lasts. `invited` has all that the other side may need."""
+
+    def __init__(self, invited: Invited, until: float) -> None:
+        self.invited = invited
+        self.until = until  # of the event loop's clock
+        self._news: asyncio.Queue[WrongCode | Met | CoterieError] = asyncio.Queue()  # TRIES_MAX + 1 at most
+
+    async def next(self) -> WrongCode | Met:
+        """What happens next: a wrong try, or the end: the other one, met.
+
+        Raises:
+            NotFound: it expired.
+        """
+        news = await self._news.get()
+        if isinstance(news, CoterieError):
+            raise news
+        return news
+
+    async def met(self) -> Met:
+        """Wait for the other side. Errors as `next`."""
+        while not isinstance(news := await self.next(), Met):
+            pass
+        return news
+
+    def tell(self, news: WrongCode | Met | CoterieError) -> None:
+        """For the service: something happened."""
+        self._news.put_nowait(news)
+
+
+class ContactsService:
+    """Made by the node. All methods belong to its event loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._book = ContactBook(Records(context.home / "contacts", ContactRecord, "contact"))
+        self._core = InviteCore(context.peer_id, os.urandom)
+        self._driver: Driver | None = None
+        self._sessions: dict[int, tuple[Stream, asyncio.Future[int]]] = {}
+        self._session_numbers = count(1)
+        self._open: dict[int, OpenInvitation] = {}
+        self._greeter = Greeter(context.peer_id)
+        self._greeting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Let strangers try to join: the code is their right, and without an invitation nothing fits."""
+        handlers: dict[type, Callable[[Any], None]] = {End: self._end, Keep: self._keep, Emit: self._emit}
+        self._driver = Driver(self._core, send=self._send, on_output=handlers)
+        self._context.register(PROTOCOL, self._serve, strangers=True)
+
+    async def close(self) -> None:
+        """Withdraw every invitation."""
+        if self._driver is not None:
+            self._driver.close()
+            await self._driver.wait_closed()
+        await self._greeter.close()
+
+    def status(self) -> dict[str, int]:
+        """Counts for `coterie status`."""
+        return {"contacts": len(self._book), "invitations open": len(self._core.open_numbers)}
+
+    # ---- who is known
+
+    def is_contact(self, peer: PeerId) -> bool:
+        """Whether `peer` and this node know each other. Fast: one look into a table."""
+        return self._book.is_contact(peer)
+
+    def contacts(self) -> list[Contact]:
+        """Every contact, oldest first."""
+        return self._book.all()
+
+    def names(self) -> Mapping[PeerId, str]:
+        """The name that each contact has here: a live view, as fast as `is_contact`."""
+        return self._book.names
+
+    def get(self, peer: PeerId) -> Contact | None:
+        """The contact `peer`, if it is one."""
+        return self._book.get(peer)
+
+    def by_name(self, name: str) -> Contact | None:
+        """The contact of this name; case does not matter."""
+        return self._book.by_name(name)
+
+    def find(self, text: str) -> Contact:
+        """The contact with this name or peer id (a beginning will do). Raises `NotFound`, `UsageError`."""
+        return self._book.find(text)
+
+    def lines(self) -> list[ContactLine]:
+        """The list for faces."""
+        return [_line(contact) for contact in self._book.all()]
+
+    def rename(self, contact: str, name: str) -> ContactLine:
+        """Call a contact by another name, here."""
+        return _line(self._book.rename(contact, name))
+
+    def remove(self, contact: str) -> ContactRemoved:
+        """Forget a contact. The other side is not told."""
+        removed = self._book.remove(contact)
+        return ContactRemoved(removed.name, str(removed.peer))
+
+    # ---- inviting
+
+    @contextlib.asynccontextmanager
+    async def invite(self, *, name: str = "", minutes: float = 15.0) -> AsyncIterator[OpenInvitation]:
+        """An invitation that is open while the block runs, for at most `minutes`.
+
+        Args:
+            name: what the other side calls this computer; its own name when empty.
+            minutes: up to MINUTES_MAX.
+
+        Raises:
+            UsageError: not such a time or name.
+            TransportError: offline.
+            LimitExceeded: INVITATIONS_MAX are open.
+        """
+        if not 0 < minutes <= MINUTES_MAX:
+            raise UsageError(f"an invitation lasts up to {MINUTES_MAX:g} minutes, not {minutes:g}")
+        own = self._card(name)
+        if self._driver is None or not own.addresses:
+            raise TransportError("this computer is on no network: nobody could join it")
+        if len(self._core.open_numbers) >= INVITATIONS_MAX:
+            raise LimitExceeded(f"{INVITATIONS_MAX} invitations are open already; let one of them end first")
+        code, secret = Code.make(self._free_number(), os.urandom), os.urandom(SECRET_BYTES)
+        until = asyncio.get_running_loop().time() + 60 * minutes
+        await self._greet(opening=True)
+        opened = OpenInvitation(self._describe(code, secret, own, minutes), until)
+        self._open[code.number] = opened
+        try:
+            self._driver.feed(Invite(code.number, code.secret, secret, own, until))
+            self._announce()
+            yield opened
+        finally:
+            del self._open[code.number]
+            self._driver.feed(Withdraw(code.number))
+            self._announce()
+            await self._greet(opening=False)
+
+    def _card(self, name: str) -> Card:
+        own_name = clean_name(name or self._context.name)
+        if name and own_name != name.strip():
+            raise UsageError(f"a name has 1 to {NAME_CHARS_MAX} printable characters")
+        return Card(own_name, tuple(self._context.addresses()[:ADDRESSES_MAX]))
+
+    def _free_number(self) -> int:
+        """Drawn at random, so that two inviters on one network seldom have the same."""
+        taken = self._core.numbers
+        free = [number for number in range(1, NUMBER_MAX + 1) if number not in taken]
+        return free[int.from_bytes(os.urandom(4), "big") % len(free)]
+
+    def _describe(self, code: Code, secret: bytes, own: Card, minutes: float) -> Invited:
+        expires = datetime.now(UTC) + timedelta(minutes=minutes)
+        return Invited(
+            code=str(code),
+            ticket=str(Invitation(code.number, self._context.peer_id, secret, own.addresses)),
+            at=list(self._greeter.addresses),
+            minutes=minutes,
+            expires=expires.isoformat(timespec="seconds"),
+        )
+
+    async def _greet(self, *, opening: bool) -> None:
+        """Say who we are while anything is open."""
+        async with self._greeting:
+            if opening and not self._greeter.addresses:
+                await self._greeter.open(self._context.addresses())
+            elif not opening and not self._open:
+                await self._greeter.close()
+
+    def _announce(self) -> None:
+        if self._context.neighbours is not None:
+            self._context.neighbours.announce_invitations(self._core.open_numbers)
+
+    # ---- what the core asks for
+
+    async def _send(self, session: object, message: Message) -> None:
+        held = self._sessions.get(session) if isinstance(session, int) else None
+        if held is not None:
+            await held[0].send(message)
+
+    def _end(self, output: End) -> None:
+        held = self._sessions.get(output.session)
+        if held is not None and not held[1].done():
+            held[1].set_result(output.close_code)
+
+    def _keep(self, output: Keep) -> None:
+        try:
+            self._add(output.peer, output.card)
+        except CoterieError as error:
+            log.warning("%s joined and cannot be stored: %s", output.peer.short, error)
+            self._feed(Kept(output.session, is_stored=False))
+        else:
+            self._feed(Kept(output.session, is_stored=True))
+
+    def _emit(self, output: Emit) -> None:
+        event: WrongTry | Ended = output.event
+        opened = self._open.get(event.number)
+        if isinstance(event, Ended):
+            self._announce()
+        if opened is None:
+            return
+        match event:
+            case WrongTry(_, peer, tries_left):
+                opened.tell(WrongCode(peer.short, tries_left))
+            case Ended(_, Reason.USED, PeerId() as peer) if (contact := self._book.get(peer)) is not None:
+                opened.tell(_met(contact))
+            case Ended():
+                opened.tell(NotFound("nobody joined in time: the invitation has expired; make a new one"))
+
+    def _feed(self, event: object) -> None:
+        if self._driver is not None:
+            self._driver.feed(event)
+
+    def _add(self, peer: PeerId, card: Card) -> Contact:
+        return self._book.add(peer, card.name, card.addresses, card.record, time.time())
+
+    async def _serve(self, stream: Stream) -> None:
+        """One attempt to join, from its first message to the end that the core gives it."""
+        session = next(self._session_numbers)
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._sessions[session] = (stream, ended)
+        reader = asyncio.ensure_future(self._read(session, stream))
+        try:
+            self._feed(Opened(session, stream.peer))
+            code = await ended
+            if self._driver is not None:
+                await self._driver.flush()
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+            del self._sessions[session]
+            self._feed(PeerDown(session))
+        if code != CloseCode.NORMAL:
+            raise PeerError(f"the attempt of {stream.peer.short} to join ended", code)
+
+    async def _read(self, session: int, stream: Stream) -> None:
+        try:
+            while (message := await stream.receive()) is not None:
+                self._feed(Received(session, message))
+        except CoterieError as error:
+            log.debug("joining by %s: %s", stream.peer.short, error)
+        self._feed(PeerDown(session))
+        held = self._sessions[session][1]
+        if not held.done():
+            held.set_result(CloseCode.NORMAL)
+
+    # ---- joining
+
+    async def join(self, invitation: str, *, name: str = "", at: str = "") -> Met:
+        """Join by a code or by the long form; then both sides know each other.
+
+        Args:
+            invitation: what `coterie invite` printed on the other computer.
+            name: what the other side calls this computer; its own name when empty.
+            at: where the inviter is, "ip:port", on networks where nothing is found by itself.
+
+        Raises:
+            UsageError: mistyped (it says what), or this node's own.
+            NotFound: nobody invites, or the invitation is over.
+            AccessDenied: a wrong code.
+            PeerError: somebody else than the inviter answers.
+            TransportError: the inviter is not reached.
+        """
+        joining = Joining(self._context, invitation, self._card(name), at)
+        peer, card = await joining.run()
+        return _met(self._add(peer, card))
+
+
+def _line(contact: Contact) -> ContactLine:
+    added = datetime.fromtimestamp(contact.added, UTC).isoformat(timespec="seconds")
+    return ContactLine(contact.name, str(contact.peer), list(contact.addresses), added)
+
+
+def _met(contact: Contact) -> Met:
+    return Met(contact.name, str(contact.peer), list(contact.addresses))

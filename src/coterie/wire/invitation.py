@@ -1,0 +1,71 @@
+"""Invitation: the long form of an invitation, with everything needed to join from anywhere.
+
+Written and checked as a ticket is (see wire/ticket.py), with a kind and a body of its own:
+
+    body v1 = 16 (u8) | number u16 | peer 32 | secret 16 | count u8 | addresses
+"""
+
+import struct
+from dataclasses import dataclass
+
+from coterie.errors import UsageError
+from coterie.identity import PeerId
+from coterie.wire.ticket import (
+    ADDRESSES_MAX,
+    INVITATION_KIND,
+    SECRET_BYTES,
+    TicketKind,
+    pack_addresses,
+    read_text,
+    unpack_addresses,
+    write_text,
+)
+
+NUMBER_MAX = 0xFFFF
+
+_FIXED = struct.Struct(f">BH32s{SECRET_BYTES}sB")
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """Who invites (`peer`), where (`addresses`, "ip:port"), by what right (`secret`).
+
+    `number` is that of the invitation among those of the peer.
+    """
+
+    number: int
+    peer: PeerId
+    secret: bytes
+    addresses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != SECRET_BYTES or not 0 <= self.number <= NUMBER_MAX:
+            raise UsageError("an invitation needs a 16-byte secret and a number of 16 bits")
+        if len(self.addresses) > ADDRESSES_MAX:
+            raise UsageError(f"an invitation holds at most {ADDRESSES_MAX} addresses")
+
+    def __str__(self) -> str:
+        body = _FIXED.pack(INVITATION_KIND, self.number, self.peer, self.secret, len(self.addresses))
+        return write_text(body + pack_addresses(self.addresses))
+
+    def __repr__(self) -> str:
+        return f"Invitation({self.number} from {self.peer.short}, secret hidden)"
+
+    @classmethod
+    def parse(cls, text: str) -> "Invitation":
+        """Read an invitation.
+
+        Raises:
+            UsageError: says whether it is another kind of ticket, truncated, mistyped, or of a newer version.
+        """
+        body = read_text(text)
+        if body and body[0] in set(TicketKind):
+            raise UsageError("this ticket is for files, it is not an invitation: use it with `coterie get`")
+        if body and body[0] != INVITATION_KIND:
+            raise UsageError(
+                f"the ticket is for something this coterie does not know (kind {body[0]}); update it"
+            )
+        if len(body) < _FIXED.size:
+            raise UsageError("the invitation is damaged: its parts do not add up")
+        _, number, peer, secret, count = _FIXED.unpack_from(body)
+        return cls(number, PeerId(peer), secret, unpack_addresses(body[_FIXED.size :], count))
