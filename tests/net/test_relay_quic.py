@@ -99,10 +99,12 @@ def test_two_peers_connect_by_a_relay_and_then_directly(quic: Lab) -> None:
             await until(lambda: relay.clients == [other.peer_id])
             changes: list[str] = []
             one.watch(path=lambda connection, path: changes.append(path.kind))
-            a, _ = await link(one, other, url_of(relay))
-            began = a.path
-            assert began.kind == "relay"
-            assert began.remote == url_of(relay)
+            with no_direct_path(one, other):
+                a, _ = await link(one, other, url_of(relay))
+                assert a.path.kind == "relay"
+                assert a.path.remote == url_of(relay)
+            assert not changes
+            await one.seek_direct(other.peer_id, other.addresses)
             await until(lambda: changes == ["direct"])
             assert a.path.kind == "direct"
             assert a.path.remote in other.addresses
