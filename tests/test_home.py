@@ -149,3 +149,15 @@ def test_private_files_replace_whole_and_leave_nothing_behind(tmp_path: Path) ->
     with pytest.raises(StorageError, match="cannot be written"):
         write_private(tmp_path / "missing" / "secret", b"x")
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+def test_first_nodes_of_the_dht_are_hosts_with_ports() -> None:
+    config = Config.parse('dht_bootstrap = "dht.example.org:6881, [2001:db8::1]:25401, "\n')
+    assert config.dht_nodes() == [("dht.example.org", 6881), ("2001:db8::1", 25401)]
+    assert Config().dht_nodes() == []
+
+
+@pytest.mark.parametrize("text", ["dht.example.org", ":6881", "host:", "host:0", "host:65536", "host:x"])
+def test_a_first_node_that_is_none_is_named(text: str) -> None:
+    with pytest.raises(UsageError, match="line 1: dht_bootstrap"):
+        Config.parse(f'dht_bootstrap = "{text}"\n')

@@ -1,7 +1,7 @@
 """A private mainline DHT on 127.0.0.1 and up: real sessions of the library, which know of nobody else."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from coterie.identity import SecretKey
@@ -29,12 +29,13 @@ class PrivateDht:
         return ", ".join(f"{host}:{port}" for host, port in self.addresses[-3:])
 
 
-def foreign(key: SecretKey, listen: tuple[str, int], known: list[tuple[str, int]]) -> MainlineSession:
+def foreign(
+    key: SecretKey,
+    listen: tuple[str, int],
+    known: list[tuple[str, int]],
+    tell: Callable[[Event], None] = lambda event: None,
+) -> MainlineSession:
     """A session of somebody else, who may put whatever `key` signs."""
-
-    def tell(event: Event) -> None:
-        pass
-
     options = SessionOptions(bind_ip=listen[0], port=listen[1], bootstrap=known, test_network=True)
     return MainlineSession(key, options, tell)
 

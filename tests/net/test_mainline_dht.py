@@ -15,7 +15,7 @@ import pytest
 
 from coterie.identity import PeerId, SecretKey
 from coterie.net.mainline import MainlineResolver
-from coterie.net.mainline_session import expanded
+from coterie.net.mainline_session import Event, Stored, expanded
 from coterie.node import Node
 from coterie.wire.record import PeerRecord
 from tests.net.private_dht import PrivateDht, foreign, private_dht
@@ -141,14 +141,16 @@ def test_what_is_no_record_of_that_peer_is_not_handed_on(monkeypatch: pytest.Mon
         with private_dht(8) as dht:
             keys = {what: new_key() for what in cases}
             liars = []
+            told: list[Event] = []
             for number, (what, key) in enumerate(keys.items()):
                 value = cases[what] or record(key, age_s=1200)
                 if what == "forged":
                     value = record(key)[:-1] + b"\x00"
-                liar = foreign(key, (f"127.0.2.{number + 1}", 6881), dht.addresses)
+                liar = foreign(key, (f"127.0.2.{number + 1}", 6881), dht.addresses, told.append)
                 liars.append(liar)
                 await until(lambda one=liar: len(one.save()) > 80)
                 liar.put(value)
+            await until(lambda: sum(isinstance(e, Stored) and e.nodes >= 4 for e in told) == len(cases))
             try:
                 async with resolvers(dht, 1) as ((own, one),):
                     for what, key in keys.items():

@@ -18,7 +18,9 @@ from coterie.identity.peer_id import KEY_BYTES
 SALT = b"coterie"  # BEP 44: several items under one key; this one holds the peer's record
 REMEMBERED_MAX = 100  # guess: nodes of each family to begin with; half of them are gone after some days
 STATE_BYTES_MAX = 64 * 1024  # guess: a thousand nodes of 6 or 18 bytes each, twice
-UPLOAD_BYTES_PER_S = 8_000  # libtorrent's default: what we give to the DHT at most
+UPLOAD_BYTES_PER_S = (
+    20_000  # libtorrent's default is 8,000; what is over is dropped, and a put is 8 kB at once
+)
 ALERTS_MAX = 1_000  # libtorrent's default; what is over is dropped
 FOREIGN_ITEMS_MAX = 700  # libtorrent's default: BEP 44 items kept for others, up to 1 kB each
 FOREIGN_TORRENTS_MAX = 200  # guess: a tenth of the default; we are here for items
@@ -214,6 +216,8 @@ def _settings(lt: Any, options: SessionOptions) -> dict[str, Any]:
     for name in ("incoming_tcp", "outgoing_tcp", "incoming_utp", "outgoing_utp", "lsd", "upnp", "natpmp"):
         settings[f"enable_{name}"] = False
     if options.test_network:
+        # Many nodes in bursts: by default a sender of more than 5 packets a second is ignored for minutes.
+        settings["dht_block_ratelimit"] = 1_000
         for name in (
             "restrict_routing_ips",
             "restrict_search_ips",
