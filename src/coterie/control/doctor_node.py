@@ -163,7 +163,8 @@ async def multicast(node: "Node") -> Check:
         return Check(name="multicast", ok=True, result="no IPv4 network to use it on")
     results = await asyncio.gather(*(_multicast_on(ip, ips) for ip in ips))
     told = "; ".join(f"{ip}: {_heard_text(heard)}" for ip, heard in zip(ips, results, strict=True))
-    seen = len(getattr(node.neighbours, "seen", ()))
+    resolvers = node.reach.resolvers if node.reach is not None else []
+    seen = len({peer for resolver in resolvers for peer in getattr(resolver, "seen", ())})
     told += f"; {counted(seen, 'node')} found" if seen else ""
     if any(isinstance(heard, Heard) and (heard.own or heard.others) for heard in results):
         return Check(name="multicast", ok=True, result=told)
