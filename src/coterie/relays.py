@@ -28,7 +28,10 @@ Serving = Literal["contacts", "always", "off"]
 
 LOOK_S = 5.0  # guess: contacts and addresses are looked at this often; a connection that comes wakes us
 KEEP_EVERY_S = 40.0  # below `NetLimits.idle_s`
-LINKS_MIN = 2  # contacts to stay connected with: two must agree on the address they see (`net.observed`)
+LINKS_KEPT = 1  # measured: a kept link and a home relay take 0.8 MB an hour; two would pass 1 MB
+REVISIT_S = 480.0  # another contact is asked what it sees before that is stale (`net.observed`: 600 s)
+MISSED_MAX_S = 120.0  # with contacts or the network gone: one attempt in two minutes, about 10 kB each
+LINKS_MIN = 2  # contacts to hear from: two must agree on the address they see (`net.observed`)
 DIALS_MAX = 2  # guess: at once
 RETRY_MIN_S = 5.0  # guess; doubles after each failure
 RETRY_MAX_S = 900.0  # guess: contacts who have been away for long
@@ -123,6 +126,8 @@ class PeerRelays:
         self._was_dialled = False
         self._failures: dict[PeerId, int] = {}
         self._next_dial: dict[PeerId, float] = {}
+        self._next_visit = 0.0
+        self._misses = 0  # dials that failed, in a row
         self._next_keep: dict[PeerId, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -267,11 +272,13 @@ class PeerRelays:
         live = {connection.peer for connection in self._endpoint.connections}
         homes = self._homes.homes if self._homes is not None else ()
         owners = [self._owners[url] for url in homes if url in self._owners]
-        wanted = [peer for peer in owners[:LINKS_MIN] if peer not in live]
+        wanted = [peer for peer in owners[:LINKS_KEPT] if peer not in live]
         contacts = self._contacts()
         self._keep(owners, now)
-        missing = LINKS_MIN - len(wanted) - sum(peer in contacts for peer in live)
-        if missing > 0:
+        present = len(wanted) + sum(peer in contacts for peer in live)
+        missing = LINKS_MIN - present
+        is_time = now >= self._next_visit or (not present and not self._misses)
+        if missing > 0 and is_time:
             others = sorted((p for p in contacts if p not in live and p not in wanted), key=self._last_heard)
             due = [peer for peer in others if self._next_dial.get(peer, 0.0) <= now]
             wanted += due[:missing]
@@ -285,7 +292,7 @@ class PeerRelays:
         """Do not let the connections end that we would dial again at once."""
         contacts = self._contacts()
         live = {c.peer: c for c in self._endpoint.connections if c.peer in contacts}
-        kept = [live[p] for p in dict.fromkeys([*owners, *live]) if p in live][:LINKS_MIN]
+        kept = [live[p] for p in dict.fromkeys([*owners, *live]) if p in live][:LINKS_KEPT]
         self._next_keep = {c.peer: self._next_keep.get(c.peer, now + KEEP_EVERY_S) for c in kept}
         for connection in kept:
             if self._next_keep[connection.peer] <= now:
@@ -305,10 +312,20 @@ class PeerRelays:
         except CoterieError as error:
             log.debug("not connected to %s: %s", peer.short, error)
             failures = self._failures.get(peer, 0) + 1
+            self._misses += 1
+            pause_s = min(MISSED_MAX_S, 2.0 ** min(self._misses, 20))
+        else:
+            self._misses = 0
+            pause_s = REVISIT_S if self._has_enough() else 0.0
+        self._next_visit = asyncio.get_running_loop().time() + pause_s
         self._failures[peer] = failures
         wait_s = min(retry_max_s, RETRY_MIN_S * 2.0 ** min(failures, 20)) * random.uniform(0.9, 1.1)  # noqa: S311
         self._next_dial[peer] = asyncio.get_running_loop().time() + wait_s
         self._wake.set()
+
+    def _has_enough(self) -> bool:
+        contacts = self._contacts()
+        return sum(c.peer in contacts for c in self._endpoint.connections) >= LINKS_MIN
 
     def _last_heard(self, peer: PeerId) -> tuple[bool, float]:
         """Who runs a relay first, then who was heard of last."""

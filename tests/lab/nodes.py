@@ -55,11 +55,16 @@ class LabNode:
 
     def meet(self, other: "LabNode") -> None:
         """Invite `other`, who joins: then they know each other."""
+        inviting, invited = self.invite()
+        other("join", invited["ticket"])
+        inviting.wait(COMMAND_S)
+
+    def invite(self) -> tuple["subprocess.Popen[Any]", dict[str, Any]]:
+        """`coterie invite`, waiting; and what it printed: code, ticket, addresses to be named with --at."""
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         inviting = self.host.popen(*self._command("--json", "invite"), **pipes)
         assert inviting.stdout is not None
-        other("join", json.loads(inviting.stdout.readline())["ticket"])
-        inviting.wait(COMMAND_S)
+        return inviting, json.loads(inviting.stdout.readline())
 
     def _command(self, *arguments: str) -> tuple[str, ...]:
         return (sys.executable, "-m", "coterie", "--home", str(self.folder), *arguments)

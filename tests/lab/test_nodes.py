@@ -125,3 +125,25 @@ def test_doctor_says_that_multicast_is_blocked_and_that_a_relay_has_died(tmp_pat
         gone = anna("doctor", "rita", fails=True)
         assert re.search(r"NO +address .*no answer", gone), gone
         assert re.search(r"NO +connection ", gone), gone
+
+
+@pytest.mark.parametrize("multicast", [True, False])
+def test_a_code_makes_two_computers_of_one_network_know_each_other(multicast: bool, tmp_path: Path) -> None:
+    """The code alone where multicast works; with the inviter's address where it is blocked. No DNS, no internet."""
+    with Lab() as lab:
+        switch = lab.switch()
+        anna, bela = (LabNode(lab.plugged(name, switch), tmp_path) for name in ("anna", "bela"))
+        if not multicast:
+            for node in (anna, bela):
+                node.host.block_multicast()
+        inviting, invited = anna.invite()
+        where = [] if multicast else ["--at", next(a for a in invited["at"] if a.count(":") == 1)]
+
+        begun = time.monotonic()
+        bela("join", invited["code"], *where)
+        took = time.monotonic() - begun
+
+        inviting.wait(10)
+        assert [line["name"] for line in bela.result("contacts")] == ["anna"]
+        assert [line["name"] for line in anna.result("contacts")] == ["bela"]
+        assert took < 10, took

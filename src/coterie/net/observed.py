@@ -104,8 +104,8 @@ class ObservedAddresses:
         return "same" if len(counted) == 1 else "varies"
 
     def reports(self, version: int = 4) -> dict[Hashable, str]:
-        """The address that each connected peer sees us at, in IP `version`."""
-        return {peer: r.address for peer, r in self._reports[version].items() if r.is_up}
+        """The address that each peer saw us at last, in IP `version`; of those that left, for `STALE_S`."""
+        return {peer: r.address for peer, r in self._reports[version].items()}
 
     def handle(self, event: Any, now: float) -> list[Any]:
         """Take `Reported`, `OwnAddresses`, `PeerDown` or the timer."""
