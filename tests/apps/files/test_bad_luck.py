@@ -135,7 +135,7 @@ def test_ctrl_c_while_sharing_leaves_a_usable_home(tmp_path: Path) -> None:
     source = make_file(tmp_path / "large.bin", 1500 * MB)
     home = prepare_home(tmp_path / "anna")
     sharing = start(home, "share", str(source))
-    wait_for(lambda: (home / "run" / "api.json").exists())
+    wait_for((home / "run" / "api.json").exists)
     sharing.send_signal(signal.SIGINT)
     began = time.monotonic()
     _, err = sharing.communicate(timeout=10)
