@@ -243,7 +243,8 @@ def test_connections_over_the_rate_are_closed_with_limit(lab: Lab) -> None:
             codes = []
             for _ in range(8):
                 raw = await transport.connect(victim.peer_id, victim.addresses)
-                await (await raw.open_stream()).write(b"\xff" * 4)
+                with suppress(PeerError):  # it may be closed before anything is said
+                    await (await raw.open_stream()).write(b"\xff" * 4)
                 codes.append((await asyncio.wait_for(raw.closed(), 4))[1])
             assert codes.count("too many connections in a short time") == 3
             await still_serves(lab, victim)

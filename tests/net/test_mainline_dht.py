@@ -264,4 +264,5 @@ asyncio.run(scene())
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"{level} (local network)", "[]"]
+    ways = {"local": "local network", "circle": "local network, contacts"}[level]
+    assert done.stdout.splitlines() == [f"{level} ({ways})", "[]"]
