@@ -198,6 +198,10 @@ def test_a_damaged_state_costs_a_new_beginning() -> None:
     async def scene() -> None:
         with private_dht(4) as dht:
             async with resolvers(dht, 1, state=b"d9:dht state" + b"\xff" * 40) as ((_, one),):
+                for _ in range(1000):
+                    if one.nodes:
+                        break
+                    await asyncio.sleep(0.01)
                 assert one.nodes
 
     run(scene())
