@@ -48,6 +48,7 @@ SHELLS = (
     "content/writer.py",
     "driver.py",
     "home.py",
+    "private_file.py",
     "node.py",
     "reach.py",
     "relays.py",

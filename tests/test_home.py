@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.errors import StorageError, UsageError
-from coterie.home import CONFIG_BYTES_MAX, NAME_CHARS_MAX, Config, Home, write_private
+from coterie.home import CONFIG_BYTES_MAX, NAME_CHARS_MAX, Config, Home
+from coterie.private_file import write_private
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=NAME_CHARS_MAX).filter(
     str.strip

@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from coterie.errors import StorageError, UsageError
+from coterie.private_file import write_private
 
 HOME_VARIABLE = "COTERIE_HOME"
 CONFIG_BYTES_MAX = 64 * 1024
@@ -264,25 +265,6 @@ def _in_words(error: str) -> str:
     reason = error.partition(" - at ")[0]
     wanted = {"`int`": "it is a whole number", "`str`": "it is a text, in quotes in the file"}
     return next((said for kind, said in wanted.items() if reason.startswith(f"Expected {kind}, got")), reason)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace `path` in one step with `content`, readable by its owner only.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _make_folder(folder: Path) -> None:

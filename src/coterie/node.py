@@ -19,11 +19,12 @@ import msgspec
 from coterie.apps.app import App, Handler, Neighbours, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
-from coterie.home import Config, Home, write_private
+from coterie.home import Config, Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint
 from coterie.net.interfaces import Transport
 from coterie.net.resolver import Resolver
+from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
 from coterie.wire import Protocol as WireProtocol

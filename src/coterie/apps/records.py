@@ -3,7 +3,6 @@
 A record is replaced whole (write beside, then rename), so that a crash at any point leaves the old or the new one.
 """
 
-import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from coterie.errors import NotFound, StorageError, UsageError
+from coterie.private_file import write_private
 
 ID_CHARS = 6  # base 32: shown to people, told apart by eye
 _ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"
@@ -57,15 +57,7 @@ class Records(Generic[R]):
 
     def save(self, record: R) -> None:
         """Write `record` to disk, whole or not at all."""
-        path = self._path(record.id)
-        beside = path.with_suffix(".new")
-        try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(record))
-            beside.replace(path)
-        except OSError as error:
-            raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+        write_private(self._path(record.id), msgspec.json.encode(record))
         self._records[record.id] = record
 
     def remove(self, record_id: str) -> None:

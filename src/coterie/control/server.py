@@ -24,7 +24,8 @@ from coterie.control.answers import Answers, error_response
 from coterie.control.gate import HEADER_BYTES_MAX, BoundedProtocol, Gate
 from coterie.control.openapi import API_ROOT, describe, path_of
 from coterie.errors import NotFound, TransportError
-from coterie.home import Home, write_private
+from coterie.home import Home
+from coterie.private_file import write_private
 
 if TYPE_CHECKING:
     from coterie.node import Node

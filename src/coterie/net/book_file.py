@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coterie.errors import StorageError
 from coterie.net.book import AddressBook
+from coterie.private_file import write_private
 
 BOOK_BYTES_MAX = 32 << 20  # above a full book: 4,096 peers of a record and 32 addresses each
 
@@ -55,18 +56,6 @@ class BookFile:
         if book.revision == self._saved:
             return False
         revision, data = book.revision, book.dump()
-        temporary = self._path.with_name(f"{self._path.name}.{os.urandom(8).hex()}")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                os.replace(temporary, self._path)
-            finally:
-                temporary.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"the address book {self._path} cannot be written: {error.strerror}"
-            ) from error
+        write_private(self._path, data, noun="the address book")
         self._saved = revision
         return True

@@ -1,0 +1,26 @@
+"""Files that belong to their owner only, replaced whole: a crash at any point leaves the old one or the new one."""
+
+import os
+from pathlib import Path
+
+from coterie.errors import StorageError
+
+
+def write_private(path: Path, content: bytes, *, noun: str = "") -> None:
+    """Replace `path` in one step with `content`, readable by its owner only. `noun` goes before the path in messages.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        what = f"{noun} {path}" if noun else str(path)
+        raise StorageError(f"{what} cannot be written: {error.strerror}") from error
