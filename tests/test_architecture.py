@@ -42,6 +42,7 @@ SHELLS = (
     "content/importer*.py",
     "content/place.py",
     "content/reader.py",
+    "content/reuse.py",
     "content/scan.py",
     "content/schema.py",
     "content/store.py",
