@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from coterie.errors import UsageError
 from coterie.machine import CancelTimer, SetTimer, TimerFired
@@ -73,6 +73,11 @@ class Pipe:
             return None
         self._free_at = max(now, self._free_at) + size_bytes / self.bytes_per_s
         return self._free_at
+
+
+def unweighed(_message: Any) -> NoReturn:
+    """Stands where a world has no `size_of`."""
+    raise UsageError("a bandwidth needs to know what messages weigh: give the World a `size_of`")
 
 
 def skewed(handle: Callable[[Any, float], list[Any]], host: Host) -> Callable[[Any, float], list[Any]]:

@@ -30,7 +30,7 @@ from coterie.machine import (
     SetTimer,
     TimerFired,
 )
-from coterie.sim.host import Host, Pipe, skewed
+from coterie.sim.host import Host, Pipe, skewed, unweighed
 from coterie.sim.inhabitant import Arriving, Asleep, Factory, Node, Restore, Wrap, dead
 from coterie.sim.links import Link
 from coterie.sim.replay import replay_command
@@ -102,7 +102,8 @@ class World:
         self._content = trace == "content"
         self._down_after_s = down_after_s
         self._dial_fails_after_s = dial_fails_after_s
-        self._size_of = size_of
+        self._weighs = size_of is not None
+        self._size_of = size_of or unweighed
         self._queue_max = queue_max
         self._emitted_max = emitted_max
         self._nodes: dict[Hashable, Node] = {}
@@ -141,10 +142,8 @@ class World:
         """
         if name in self._nodes:
             raise UsageError(f"there is already a node {name!r}")
-        if (host.up_bytes_per_s or host.down_bytes_per_s) and self._size_of is None:
-            raise UsageError(
-                "a host with a bandwidth needs to know what messages weigh: give World `size_of`"
-            )
+        if (host.up_bytes_per_s or host.down_bytes_per_s) and not self._weighs:
+            unweighed(host)
         node = Node(name, len(self._nodes), factory, host)
         node.restore, node.lazy = restore, lazy
         self._nodes[name] = node
@@ -392,7 +391,7 @@ class World:
             link = self._degraded.get((name, peer), link)
         latency = link.latency
         delay = latency(name, peer, self.random) if callable(latency) else latency
-        if self._size_of is not None:
+        if self._weighs:
             self.bytes_sent += self._size_of(message)
         if self._careful:
             self._deliver(link, node, receiver, delay, event)
@@ -427,11 +426,9 @@ class World:
     def _pass_uplink(self, link: Link, node: Node, peer: Hashable, message: Any) -> float | None:
         """When the message has left through the sender's uplink and the link's own queue; None: one is full."""
         at: float | None = self.now
-        if node.up is not None and self._size_of is not None:
+        if node.up is not None:
             at = node.up.take(self._size_of(message), self.now)
         if link.bytes_per_s is not None and at is not None:
-            if self._size_of is None:
-                raise UsageError("a link with a bandwidth needs to know what messages weigh: give `size_of`")
             pair = (node.name, peer)
             pipe = self._pipes.get(pair)
             if pipe is None or pipe.bytes_per_s != link.bytes_per_s:
@@ -442,10 +439,7 @@ class World:
         return at
 
     def _pass_downlink(self, node: Node, event: Received) -> None:
-        if node.down is None or self._size_of is None:
-            at: float | None = self.now
-        else:
-            at = node.down.take(self._size_of(event.message), self.now)
+        at = node.down.take(self._size_of(event.message), self.now) if node.down else self.now
         if at is None:
             self.lost += 1
         else:
