@@ -38,6 +38,7 @@ SHELLS = (
     "net/mdns.py",
     "net/multicast_probe.py",
     "net/seek.py",
+    "content/bittorrent*.py",
     "content/hashing.py",
     "content/importer*.py",
     "content/place.py",
@@ -67,6 +68,8 @@ SHELLS = (
     "apps/*/receive.py",
     "apps/*/serve.py",
     "apps/*/service.py",
+    "apps/*/torrent_transfer.py",
+    "apps/*/torrents.py",
     "apps/*/transfer.py",
 )
 

@@ -1,8 +1,8 @@
 """One session of `libtorrent` that moves the bytes of torrents: the only module of `content` that knows it.
 
-Torrents are known by a `key` of the caller's. Commands return at once; what comes of them is told as events, in the session's own
-thread, the one place where alerts are taken: taking them empties the queue. Files are where the caller says: this
-module names none.
+Torrents are known by a `key` of the caller's. Commands return at once; what comes of them is told as events, in the
+session's own thread, the one place where alerts are taken: taking them empties the queue. Files are where the caller
+says: this module names none.
 """
 
 import ipaddress
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from coterie.content.magnet import MAGNET_CHARS_MAX
 from coterie.content.torrent_layout import (
     DECODE_DEPTH_MAX,
     DECODE_TOKENS_MAX,
@@ -27,12 +28,15 @@ CONNECTIONS_MAX = 200  # libtorrent's default
 UPLOAD_SLOTS = 8  # libtorrent's default; of all torrents together
 DISK_QUEUE_BYTES_MAX = 32 << 20  # guess: received and not yet written; libtorrent's default is 100 MB
 OPEN_FILES_MAX = 40  # libtorrent's default
+RECONNECT_S = 10  # guess: libtorrent's 60 suit large swarms; in one of two they are a minute of nothing
 RESUME_BYTES_MAX = 64 << 20  # guess: twice the largest torrent file that is taken
 WAKE_EVERY_MS = 1_000  # how long the thread sleeps when nothing happens
 CLOSE_S = 5.0  # guess: trackers are told, files closed; measured 0.1 s without trackers
 
-_PRIVATE_V4 = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8")
-_PRIVATE_V6 = ("fc00::/7", "fe80::/10", "::1/128")
+_PRIVATE = (
+    *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"),
+    *("fc00::/7", "fe80::/10", "::1/128"),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -112,8 +116,8 @@ class SessionOptions:
     """How to take part.
 
     Fields:
-        is_open: the whole internet: mainline DHT, trackers, peers from peers, web seeds, the router's port mapping. Otherwise
-            the local network only: who announces itself there, and addresses that are named, of private networks.
+        is_open: the whole internet: mainline DHT, trackers, peers from peers, web seeds, the router's port mapping.
+            Otherwise the local network only: who announces itself there, and private addresses that are named.
         bind_ip, port: where to listen; unspecified means every interface and both families, 0 any port.
         dht_nodes: first nodes of the DHT; empty means libtorrent's own.
         dht_private: the DHT is one of your own on private addresses.
@@ -175,18 +179,25 @@ class BitTorrentSession:
         self._tell = tell
         self._handles: dict[str, Any] = {}
         self._keys: dict[Any, str] = {}
+        self._named: dict[str, list[str]] = {}  # peers in magnet links
         self._guard = threading.Lock()
         try:
-            self._session: Any = lt.session(_settings(lt, options))
+            self._opened: Any = lt.session(_settings(lt, options))
             if not options.is_open:
-                self._session.set_ip_filter(_local_only(lt))
+                self._opened.set_ip_filter(_local_only(lt))
             for node in options.dht_nodes if options.is_open and options.dht_private else ():
-                self._session.add_dht_node(node)
+                self._opened.add_dht_node(node)
         except RuntimeError as error:
             raise TransportError(f"BitTorrent cannot start: {error}") from error
         self._is_closing = False
         self._thread = threading.Thread(target=self._dispatch, name="bittorrent", daemon=True)
         self._thread.start()
+
+    @property
+    def _session(self) -> Any:
+        if self._opened is None:
+            raise TransportError("BitTorrent is stopping")
+        return self._opened
 
     @property
     def port(self) -> int:
@@ -202,10 +213,8 @@ class BitTorrentSession:
             UsageError: no such link.
         """
         lt = self._lt
-        try:
-            parameters = lt.parse_magnet_uri(link)
-        except RuntimeError as error:
-            raise UsageError(f"this magnet link cannot be read: {_reason(error)}") from None
+        parameters = _linked(lt, link)
+        self._named[key] = [f"{host}:{port}" for host, port in parameters.peers]
         parameters.save_path = folder
         parameters.flags |= lt.torrent_flags.default_dont_download | lt.torrent_flags.upload_mode
         self._add(key, parameters)
@@ -273,7 +282,7 @@ class BitTorrentSession:
         self._session.post_session_stats()  # wakes the thread
         self._thread.join(CLOSE_S)
         self._handles.clear()
-        self._session = None
+        self._opened = None
 
     def _add(self, key: str, parameters: Any) -> None:
         flags = self._lt.torrent_flags
@@ -345,10 +354,11 @@ class BitTorrentSession:
     def _described(self, key: str, handle: Any) -> Event:
         try:
             section = bytes(handle.torrent_file().info_section())
-            peers = tuple(f"{ip}:{port}" for ip, port in (p.ip for p in handle.get_peer_info()))
+            seen = [f"{host}:{port}" for host, port in (peer.ip for peer in handle.get_peer_info())]
         except RuntimeError as error:
             return Failed(key, _reason(error))
-        return Described(key, b"d4:info" + section + b"e", peers)
+        peers = dict.fromkeys([*self._named.pop(key, ()), *seen])
+        return Described(key, b"d4:info" + section + b"e", tuple(peers))
 
     def _moved(self, status: Any) -> Moved | None:
         with self._guard:
@@ -408,6 +418,27 @@ def read_torrent(metainfo: bytes) -> Source:
     )
 
 
+def named_in(link: str) -> tuple[list[str], list[str]]:
+    """What a magnet link names: the hashes of its torrent, in hexadecimal, and peers, "ip:port".
+
+    Raises:
+        UsageError: no such link.
+    """
+    parameters = _linked(_load(), link)
+    found = parameters.info_hashes
+    hashes = [*([found.v1] if found.has_v1() else []), *([found.v2] if found.has_v2() else [])]
+    return [one.to_bytes().hex() for one in hashes], [f"{host}:{port}" for host, port in parameters.peers]
+
+
+def _linked(lt: Any, link: str) -> Any:
+    if len(link) > MAGNET_CHARS_MAX:
+        raise UsageError(f"this magnet link is longer than {MAGNET_CHARS_MAX:,} characters")
+    try:
+        return lt.parse_magnet_uri(link)
+    except RuntimeError as error:
+        raise UsageError(f"this magnet link cannot be read: {_reason(error)}") from None
+
+
 def _parameters(lt: Any, metainfo: bytes) -> Any:
     limits = {
         "max_buffer_size": METAINFO_BYTES_MAX,
@@ -461,6 +492,7 @@ def _settings(lt: Any, options: SessionOptions) -> dict[str, Any]:
         "connections_limit": CONNECTIONS_MAX,
         "unchoke_slots_limit": UPLOAD_SLOTS,
         "max_queued_disk_bytes": DISK_QUEUE_BYTES_MAX,
+        "min_reconnect_time": RECONNECT_S,
         "file_pool_size": OPEN_FILES_MAX,
         "enable_dht": options.is_open,
         "enable_lsd": True,
@@ -493,11 +525,10 @@ def _local_only(lt: Any) -> Any:
     """Everything is blocked but the addresses of private networks."""
     rules = lt.ip_filter()
     blocked = 1
-    rules.add_rule("0.0.0.0", "255.255.255.255", blocked)
-    rules.add_rule("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", blocked)
-    for text in (*_PRIVATE_V4, *_PRIVATE_V6):
+    everywhere = [(network, blocked) for network in ("0.0.0.0/0", "::/0")]
+    for text, what in (*everywhere, *((network, 0) for network in _PRIVATE)):
         network = ipaddress.ip_network(text)
-        rules.add_rule(str(network[0]), str(network[-1]), 0)
+        rules.add_rule(str(network[0]), str(network[-1]), what)
     return rules
 
 

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from hashlib import sha1, sha256
@@ -77,7 +77,7 @@ def hash_files(
 
 def _pieces(
     top: Path, entries: Sequence[TorrentEntry], piece: int, *, is_folder: bool
-) -> Iterator[tuple[Place, bytes]]:
+) -> Generator[tuple[Place, bytes], None, None]:
     """Every piece with its bytes, in order. Padding counts in all files but the last that has bytes."""
     last = max((at for at, entry in enumerate(entries) if entry.size), default=0)
     for at, entry in enumerate(entries):

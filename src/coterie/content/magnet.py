@@ -1,8 +1,8 @@
 """Magnet links: what names a torrent in one line, with what coterie adds to it. Pure functions.
 
-A link of ours names both versions of the torrent (BEP 9, BEP 52), its name, size and trackers, peers to begin with (`x.pe`, BEP 9),
-and in `x.coterie` either a ticket, where the share is public, or the content id, which opens nothing. Other programs
-pass over what they do not know.
+A link of ours names both versions of the torrent (BEP 9, BEP 52), its name, size and trackers, peers to begin with
+(`x.pe`, BEP 9), and in `x.coterie` either a ticket, where the share is public, or the content id, which opens nothing.
+Other programs pass over what they do not know.
 """
 
 from base64 import b32decode, b32encode

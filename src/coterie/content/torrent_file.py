@@ -13,9 +13,13 @@ from coterie.errors import LimitExceeded, UsageError
 
 BLOCK_BYTES = 16 << 10  # BEP 52: a leaf of the hash tree; BEP 3: what is asked for at once
 PIECE_BYTES_MIN = 16 << 10  # BEP 52
-PIECE_BYTES_MAX = 16 << 20  # guess: larger ones make a swarm slow to share; libtorrent itself stops here by default
+PIECE_BYTES_MAX = (
+    16 << 20
+)  # guess: larger ones make a swarm slow to share; libtorrent itself stops here by default
 PIECES_WANTED_MAX = 2_000  # guess, the custom of most makers of torrents: a list of pieces of 40 kB
-INFO_BYTES_MAX = 3_000_000  # libtorrent before 2.1 and those built on it refuse more from a magnet link (3 MiB)
+INFO_BYTES_MAX = (
+    3_000_000  # libtorrent before 2.1 and those built on it refuse more from a magnet link (3 MiB)
+)
 NO_HASH = bytes(32)  # BEP 52: stands for a block beyond the end of a file
 
 

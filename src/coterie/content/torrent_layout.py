@@ -1,4 +1,4 @@
-"""What a torrent from somebody else becomes on this disk: every name checked, every file given its place. Pure functions.
+"""What a torrent from somebody else becomes on this disk: every name checked, every file in its place. Pure.
 
 libtorrent has a guard of its own against names that lead out of a folder. This one does not rely on it: whatever
 it is told, what it gives back are relative paths of checked parts, distinct on this computer.
@@ -86,7 +86,9 @@ def lay_out(
         raise PeerError(f"a torrent of one file that has {len(real)}")
     wanted = [file for file in real if not only or any(_matches(file.path, pattern) for pattern in only)]
     if not wanted:
-        raise NotFound(f"no file of this torrent matches {', '.join(only)}" if only else "this torrent is empty")
+        raise NotFound(
+            f"no file of this torrent matches {', '.join(only)}" if only else "this torrent is empty"
+        )
     return Layout(
         is_folder=is_folder,
         places={file.index: place for file, place in zip(real, places, strict=True)},
@@ -117,8 +119,10 @@ def _matches(path: Parts, pattern: str) -> bool:
     """Whether the whole path, its last part, or a folder above it is what `pattern` says."""
     whole = "/".join(path)
     wanted = pattern.rstrip("/")
-    return fnmatchcase(whole, wanted) or fnmatchcase(path[-1] if path else "", wanted) or (
-        whole.startswith(wanted + "/")
+    return (
+        fnmatchcase(whole, wanted)
+        or fnmatchcase(path[-1] if path else "", wanted)
+        or (whole.startswith(wanted + "/"))
     )
 
 

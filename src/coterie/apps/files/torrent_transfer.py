@@ -5,12 +5,12 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from coterie.apps.command import Progress
-from coterie.apps.files.results import Problem, Received
+from coterie.apps.files.results import Problem, Received, TransferChange
 from coterie.apps.files.torrent_records import TorrentRecord
 from coterie.apps.files.transfer import TransferState
 from coterie.content import Kind
@@ -34,12 +34,14 @@ from coterie.content.torrent_layout import Layout, lay_out
 from coterie.content.writer import STAGED, Staging, TargetExists, check_space, discard_partial, staging_path
 from coterie.errors import CoterieError, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
+from coterie.quantity import say_bytes
 
 log = logging.getLogger(__name__)
 
 SILENT_S = 300.0  # guess: to find one peer that describes the torrent; the DHT answers within a minute
 FLUSH_S = 600.0  # guess: for a slow disk to take what is in memory
 LEAVE_S = 10.0  # measured: 0.1 s
+ALONE_S = 5.0  # guess: without any peer, before that is said
 LOOK_EVERY_S = 0.5  # progress
 KEEP_EVERY_LOOKS = 20
 
@@ -55,6 +57,19 @@ def local_name(source: Source) -> str:
 def root_of(source: Source) -> str:
     """The hash that names a torrent: of version 2 where it has one."""
     return (source.v2 or source.v1).hex()
+
+
+def change_of(record: TorrentRecord, did: str) -> TransferChange:
+    """What a command did to a download."""
+    return TransferChange(
+        record.id, did, percent_of(record), say_bytes(record.size), record.target or record.wanted_at
+    )
+
+
+def percent_of(record: TorrentRecord) -> str:
+    """How much of a download is there."""
+    whole = record.state == TransferState.DONE
+    return f"{100 * record.done // record.size if record.size and not whole else 100 * whole} %"
 
 
 class TorrentTransfer:
@@ -90,6 +105,7 @@ class TorrentTransfer:
         self._staging: Staging | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._met = 0.0
 
     @property
     def key(self) -> str:
@@ -99,6 +115,16 @@ class TorrentTransfer:
     def listen(self, listener: Callable[[Progress], None]) -> None:
         """Call `listener` with the progress, twice a second."""
         self._listeners.append(listener)
+
+    def change(self, did: str) -> TransferChange:
+        """What a command did to it."""
+        return change_of(self.record, did)
+
+    async def meet(self, peers: Sequence[str]) -> None:
+        """Try these peers, "ip:port", too."""
+        session = await self._open_session()
+        for peer in peers:
+            session.connect(self.key, peer)
 
     def tell(self, event: Event) -> None:
         """An event of the session about this torrent."""
@@ -139,18 +165,19 @@ class TorrentTransfer:
         if self._stopped:
             return
         self._set(TransferState.RUNNING, "")
-        began = time.monotonic()
+        began = self._met = time.monotonic()
         ticker = asyncio.ensure_future(self._tick())
         try:
-            self._session = await self._open_session()
-            source, peers = await self._describe()
-            layout = await asyncio.to_thread(self._prepare, source)
-            await self._fetch(source, layout, peers)
+            session = self._session = await self._open_session()
+            source, peers = await self._describe(session)
+            staging, layout = await asyncio.to_thread(self._prepare, source)
+            task = self._task_for(staging, layout, peers)
+            await self._fetch(session, source, task)
             ticker.cancel()
             await self._leave()
             self.rate = 0.0
             self._say("finishing")
-            path = await asyncio.to_thread(self._finish, layout)
+            path = await asyncio.to_thread(self._finish, staging, layout)
             self.record.target, self.record.done = str(path), layout.size
             await self._received(path, source, layout)
         except StorageError as error:
@@ -172,15 +199,14 @@ class TorrentTransfer:
 
     # -- the steps --
 
-    async def _describe(self) -> tuple[Source, tuple[str, ...]]:
+    async def _describe(self, session: BitTorrentSession) -> tuple[Source, tuple[str, ...]]:
         """The torrent's description: kept from before, or from the swarm."""
-        assert self._session is not None
         record = self.record
         with contextlib.suppress(FileNotFoundError):
             return await asyncio.to_thread(lambda: read_torrent(self._metainfo.read_bytes())), ()
         self._say("looking")
         nowhere = self._folder / f"{record.id}.looking"
-        self._session.describe(self.key, record.source, str(nowhere))
+        session.describe(self.key, record.source, str(nowhere))
         try:
             async with asyncio.timeout(SILENT_S):
                 found = await self._expect(Described)
@@ -191,7 +217,7 @@ class TorrentTransfer:
         write_private(self._metainfo, found.metainfo)
         return await asyncio.to_thread(read_torrent, found.metainfo), found.peers
 
-    def _prepare(self, source: Source) -> Layout:
+    def _prepare(self, source: Source) -> tuple[Staging, Layout]:
         """Know the final path, see that it is free, and ready the disk."""
         record = self.record
         if not record.target:
@@ -219,53 +245,56 @@ class TorrentTransfer:
             folds_unicode=folding.form,
             windows=os.name == "nt",
         )
-        if not (staging.path / STAGED).exists() or not any(os.scandir(staging.path / STAGED)):
+        if not os.path.lexists(staged := staging.path / STAGED) or (
+            source.is_folder and not os.listdir(staged)
+        ):
             check_space(target.parent, layout.size, len(layout.wanted))
         record.name, record.files, record.size = target.name, len(layout.wanted), layout.size
         self._save_record(record)
-        return layout
+        return staging, layout
 
-    async def _fetch(self, source: Source, layout: Layout, peers: tuple[str, ...]) -> None:
-        assert self._session is not None
-        assert self._staging is not None
+    def _task_for(self, staging: Staging, layout: Layout, peers: tuple[str, ...]) -> Task:
         resume = b""
         with contextlib.suppress(FileNotFoundError):  # only a clean stop leaves one: else all is checked
             resume = self._resume.read_bytes()
             self._resume.unlink()
-        task = Task(
-            folder=str(self._staging.path),
+        return Task(
+            folder=str(staging.path),
             places={i: os.path.join(STAGED, *parts) for i, parts in layout.places.items()},
             wanted=layout.wanted,
             peers=peers,
             resume=resume,
         )
-        self._session.fetch(self.key, source, task)
+
+    async def _fetch(self, session: BitTorrentSession, source: Source, task: Task) -> None:
+        session.fetch(self.key, source, task)
         try:
             await self._expect(Complete)
-            self._session.flush(self.key)
+            session.flush(self.key)
             async with asyncio.timeout(FLUSH_S):
                 await self._expect(Flushed)
         except TimeoutError:
             raise StorageError(f"the disk does not take what arrived within {FLUSH_S:.0f} s") from None
         except asyncio.CancelledError:
-            await self._keep()
+            await self._keep(session)
             raise
 
-    def _finish(self, layout: Layout) -> Path:
-        assert self._staging is not None
-        staging, record = self._staging, self.record
+    def _finish(self, staging: Staging, layout: Layout) -> Path:
+        record = self.record
         for index in layout.executable:
-            with staging.translated(), (staging.path.joinpath(STAGED, *layout.places[index])).open("rb") as file:
+            with (
+                staging.translated(),
+                (staging.path.joinpath(STAGED, *layout.places[index])).open("rb") as file,
+            ):
                 set_executable(file.fileno(), True)
         return staging.finish(
             overwrite=record.on_existing == "overwrite", keep_both=record.on_existing == "keep-both"
         )
 
-    async def _keep(self) -> None:
+    async def _keep(self, session: BitTorrentSession) -> None:
         """Remember how far it is, so that the next run need not read everything again."""
-        assert self._session is not None
         with contextlib.suppress(TimeoutError, CoterieError):
-            self._session.keep(self.key)
+            session.keep(self.key)
             async with asyncio.timeout(LEAVE_S):
                 kept = await self._expect(Kept)
             if kept.resume:
@@ -309,12 +338,17 @@ class TorrentTransfer:
 
     def _moved(self, event: Moved) -> None:
         self.rate, self.sent, self.peers = float(event.down), event.sent, event.peers
-        self._phase = "checking" if event.phase.startswith("checking") else (
-            "looking" if event.phase == "downloading metadata" else "receiving"
+        self._phase = (
+            "checking"
+            if event.phase.startswith("checking")
+            else ("looking" if event.phase == "downloading metadata" else "receiving")
         )
         if self._phase == "receiving":
             self.record.done = event.done
-        self.record.note = "" if event.peers else f"nobody found yet. {self._reach}"
+        if event.peers:
+            self._met = time.monotonic()
+        alone = self._phase != "checking" and time.monotonic() - self._met > ALONE_S
+        self.record.note = f"nobody found yet. {self._reach}" if alone else ""
 
     def _say(self, phase: str) -> None:
         record = self.record

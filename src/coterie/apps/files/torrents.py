@@ -5,6 +5,7 @@ One session serves all; it starts when first needed, for `libtorrent` is large a
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import threading
@@ -12,12 +13,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from coterie.apps.app import Context
+from coterie.apps.app import Context, Network
 from coterie.apps.command import Progress
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.results import TransferChange, TransferLine
 from coterie.apps.files.torrent_records import SeedRecord, TorrentRecord
-from coterie.apps.files.torrent_transfer import TorrentTransfer, root_of
+from coterie.apps.files.torrent_transfer import TorrentTransfer, change_of, percent_of, root_of
 from coterie.apps.files.transfer import OnExisting, TransferState
 from coterie.apps.records import Records
 from coterie.content.bittorrent import (
@@ -29,6 +30,7 @@ from coterie.content.bittorrent import (
     SessionOptions,
     Source,
     Task,
+    named_in,
     read_torrent,
 )
 from coterie.content.bittorrent_hash import hash_files
@@ -40,6 +42,7 @@ from coterie.content.writer import Partial, partials, staging_path
 from coterie.errors import CoterieError, NotFound, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
 from coterie.quantity import count, say_bytes
+from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 
 log = logging.getLogger(__name__)
@@ -66,6 +69,17 @@ def is_torrent(source: str) -> bool:
     return is_magnet(source) or source.endswith(".torrent")
 
 
+def ticket_in(source: str) -> str:
+    """The ticket that a magnet link carries, where it is a public share; empty when there is none."""
+    hint = hint_of(source) if is_magnet(source) else None
+    if hint is None or not hint.ticket:
+        return ""
+    try:
+        return str(Ticket.parse(hint.ticket))
+    except UsageError:  # the link is good without it
+        return ""
+
+
 class Torrents:
     """All torrents of the node. All methods belong to its event loop; the heavy parts run in threads."""
 
@@ -74,9 +88,7 @@ class Torrents:
         self._context = context
         self._folder = context.home / "torrents"
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._records: Records[TorrentRecord] = Records(
-            context.home / "downloads", TorrentRecord, "transfer"
-        )
+        self._records: Records[TorrentRecord] = Records(context.home / "downloads", TorrentRecord, "transfer")
         self._seeds: Records[SeedRecord] = Records(context.home / "seeds", SeedRecord, "share")
         self._shares = shares
         self._share = share
@@ -87,6 +99,11 @@ class Torrents:
         self._opening = asyncio.Lock()
         self._gone: dict[str, asyncio.Event] = {}
         self._is_closed = False
+
+    @property
+    def running(self) -> int:
+        """How many downloads are under way."""
+        return len(self._active)
 
     async def start(self) -> None:
         """Go on with what was under way when the node last stopped."""
@@ -126,25 +143,29 @@ class Torrents:
         """
         if self._context.network is None:
             raise UsageError("this node is offline")
-        metainfo, link = b"", source
+        metainfo, link, peers, roots = b"", source, [], []
         if is_magnet(source):
-            hint_of(source)
+            roots, peers = await asyncio.to_thread(named_in, source)
         else:
             metainfo, link = await asyncio.to_thread(_read_file, Path(source)), ""
-            described = await asyncio.to_thread(read_torrent, metainfo)
-            self._refuse_own(root_of(described))
+            roots = [root_of(await asyncio.to_thread(read_torrent, metainfo))]
+        self._refuse_own(roots)
         wanted_at = os.path.abspath(target)
-        root = root_of(described) if metainfo else ""
-        record = self._known(link, root, wanted_at)
+        record = self._known(roots, link, wanted_at)
         if record is not None and record.id in self._active:
+            await self._active[record.id].meet(peers)
             return self._active[record.id]
+        for other in self._active.values():
+            if other.record.root in roots:
+                where = other.record.target or other.record.wanted_at
+                raise UsageError(f"transfer {other.record.id} is fetching this torrent to {where}")
         if len(self._active) >= RUNNING_MAX:
             raise UsageError(f"{RUNNING_MAX} torrents are being fetched already: wait for one, or pause it")
         if record is None:
             record = TorrentRecord(self._records.new_id(), link, wanted_at, time.time())
         record.on_existing, record.only, record.share = on_existing, list(only), share
         if metainfo:
-            record.root = root
+            record.root = roots[0]
             await asyncio.to_thread(write_private, self._folder / f"{record.id}.torrent", metainfo)
         self._records.save(record)
         return self._launch(record)
@@ -152,14 +173,15 @@ class Torrents:
     async def pause(self, transfer: str) -> TransferChange:
         """Stop a download and keep what arrived."""
         record = self._records.get(transfer)
-        if transfer in self._active:
-            await self._active[transfer].stop(note="paused")
+        if (running := self._active.get(transfer)) is not None:
+            await running.stop(note="paused")
+            self._done_with(running)
         elif record.state in (TransferState.RUNNING, TransferState.WAITING):
             record.state = TransferState.PAUSED
             self._records.save(record)
         elif record.state == TransferState.DONE:
             raise UsageError(f"transfer {transfer} is done: {record.target}")
-        return _change(record, "paused")
+        return change_of(record, "paused")
 
     async def resume(self, transfer: str) -> TransferChange:
         """Go on with a paused or failed download."""
@@ -168,18 +190,19 @@ class Torrents:
             raise UsageError(f"transfer {transfer} is done: {record.target}")
         if transfer not in self._active:
             self._launch(record)
-        return _change(record, "resumed")
+        return change_of(record, "resumed")
 
     async def cancel(self, transfer: str) -> TransferChange:
         """End a download for good: what arrived of an unfinished one is removed, and it leaves the list."""
         record = self._records.get(transfer)
-        if transfer in self._active:
-            await self._active[transfer].stop(note="cancelled")
+        if (running := self._active.get(transfer)) is not None:
+            await running.stop(note="cancelled")
+            self._done_with(running)
         done = record.state == TransferState.DONE
         if not done:
             await asyncio.to_thread(self._make(record).discard)
         self._records.remove(transfer)
-        return _change(record, "forgotten" if done else "cancelled")
+        return change_of(record, "forgotten" if done else "cancelled")
 
     def lines(self) -> list[tuple[float, TransferLine]]:
         """Every download that is not forgotten, each with when it was made."""
@@ -216,6 +239,11 @@ class Torrents:
             StorageError: a file changed since it was shared.
             LimitExceeded: it has too many files for a torrent, or there are `SEEDS_MAX` already.
         """
+        if self.is_seeded(share.id) and (seed := self._seeds.get(share.id)).trackers == list(trackers):
+            seed.public = public
+            self._seeds.save(seed)
+            await self._seed(seed)
+            return seed
         stop = threading.Event()
         work = asyncio.to_thread(self._make_torrent, share, tuple(trackers), progress, stop)
         task = asyncio.ensure_future(work)
@@ -246,11 +274,14 @@ class Torrents:
         """Whether the share has a torrent."""
         return any(seed.id == share_id for seed in self._seeds)
 
-    def fault(self, share_id: str) -> str:
-        """Why a share that has a torrent is not seeded now; empty when it is."""
-        return self._faults.get(share_id, "")
+    def state_of(self, share_id: str) -> str:
+        """What the list of shares adds to the state of this one; empty when it has no torrent."""
+        if not self.is_seeded(share_id):
+            return ""
+        fault = self._faults.get(share_id)
+        return f"; not on BitTorrent: {fault}" if fault else ", BitTorrent"
 
-    def magnet(self, share: ShareRecord, ticket: str) -> str:
+    async def magnet(self, share: ShareRecord, ticket: str) -> str:
         """The magnet link of a share.
 
         Raises:
@@ -260,15 +291,15 @@ class Torrents:
             raise NotFound(f"'{share.name}' has no torrent: coterie share --bittorrent {share.path}")
         seed = self._seeds.get(share.id)
         hint = Hint(ticket=ticket) if seed.public else Hint(content_id=share.root)
-        port = self._session.port if self._session is not None else 0
-        hosts = dict.fromkeys(address.rpartition(":")[0] for address in self._context.addresses())
+        port = (await self._opened()).port if self._context.network is not None else 0
+        hosts = _hosts(self._context.network, self._context.addresses())
         return magnet_link(
             bytes.fromhex(seed.v1),
             bytes.fromhex(seed.v2),
             share.name,
             size=share.size,
             trackers=seed.trackers,
-            peers=[f"{host}:{port}" for host in hosts if host] if port else [],
+            peers=[f"{host}:{port}" for host in hosts] if port else [],
             hint=hint,
         )
 
@@ -282,7 +313,7 @@ class Torrents:
         self, share: ShareRecord, trackers: tuple[str, ...], report: Report | None, stop: threading.Event
     ) -> Source:
         top, is_folder = Path(share.path), share.kind == TicketKind.TREE
-        entries = [TorrentEntry((top.name,), share.size, share.executable)]
+        entries = [TorrentEntry((share.name,), share.size, share.executable)]
         if is_folder:
             listed = list_files(share.root, self._context.store.manifest)
             entries = in_order([TorrentEntry(path, e.size, e.executable) for path, e in listed])
@@ -293,7 +324,7 @@ class Torrents:
                 report(Progress(phase="hashing for BitTorrent", done=done, total=share.size))
 
         hashes = hash_files(top, entries, piece, is_folder=is_folder, progress=tell, cancel=stop)
-        made = torrent_file(top.name, entries, hashes, piece, is_folder=is_folder, trackers=trackers)
+        made = torrent_file(share.name, entries, hashes, piece, is_folder=is_folder, trackers=trackers)
         return read_torrent(made.metainfo)
 
     async def _keep_seed(
@@ -352,7 +383,9 @@ class Torrents:
             if not file.hidden and not file.is_link
         }
         self._faults.pop(seed.id, None)
-        session.fetch(_seed_key(seed.id), source, Task(folder=str(top.parent), places=places, is_complete=True))
+        session.fetch(
+            _seed_key(seed.id), source, Task(folder=str(top.parent), places=places, is_complete=True)
+        )
         self._seeding[root] = seed.id
 
     async def _let_go(self, root: str) -> None:
@@ -416,16 +449,16 @@ class Torrents:
             }
             await self._keep_seed(share, source, trackers=source.trackers, renamed=renamed)
 
-    def _known(self, link: str, root: str, wanted_at: str) -> TorrentRecord | None:
+    def _known(self, roots: Sequence[str], link: str, wanted_at: str) -> TorrentRecord | None:
         """The record of an unfinished download of the same torrent to the same place."""
         for record in self._records:
-            same = record.source == link if link else not record.source and record.root == root
+            same = record.root in roots or (link and record.source == link)
             if same and record.wanted_at == wanted_at and record.state != TransferState.DONE:
                 return record
         return None
 
-    def _refuse_own(self, root: str) -> None:
-        seed = next((s for s in self._seeds if (s.v2 or s.v1) == root), None)
+    def _refuse_own(self, roots: Sequence[str]) -> None:
+        seed = next((s for s in self._seeds if s.v1 in roots or s.v2 in roots), None)
         if seed is not None:
             raise UsageError(f"this torrent is here already, shared from {seed.path}")
 
@@ -458,15 +491,19 @@ class Torrents:
         try:
             await transfer.run()
         finally:
-            self._active.pop(transfer.record.id, None)
+            self._done_with(transfer)
+
+    def _done_with(self, transfer: TorrentTransfer) -> None:
+        if self._active.get(transfer.record.id) is transfer:
+            del self._active[transfer.record.id]
 
     def _line(self, record: TorrentRecord) -> TransferLine:
-        active = self._active.get(record.id)
+        active = self._active.get(record.id) if record.state == TransferState.RUNNING else None
         rate = active.rate if active else 0.0
         return TransferLine(
             id=record.id,
             state=record.state,
-            done=_percent(record),
+            done=percent_of(record),
             size=say_bytes(record.size),
             rate=f"{say_bytes(rate)}/s" if rate else "",
             peer=f"{count(active.peers, 'peer')}, BitTorrent" if active else "BitTorrent",
@@ -482,15 +519,13 @@ def _seed_key(share_id: str) -> str:
     return _SEED + share_id
 
 
-def _change(record: TorrentRecord, did: str) -> TransferChange:
-    return TransferChange(
-        record.id, did, _percent(record), say_bytes(record.size), record.target or record.wanted_at
-    )
-
-
-def _percent(record: TorrentRecord) -> str:
-    whole = record.state == TransferState.DONE
-    return f"{100 * record.done // record.size if record.size and not whole else 100 * whole} %"
+def _hosts(network: Network | None, addresses: Sequence[str]) -> list[str]:
+    """Where this computer is, for other programs; loopback only where there is nothing else."""
+    if network is not None and not ipaddress.ip_address(network.bind).is_unspecified:
+        return [f"[{network.bind}]" if ":" in network.bind else network.bind]
+    hosts = list(dict.fromkeys(address.rpartition(":")[0] for address in addresses))
+    outside = [host for host in hosts if not ipaddress.ip_address(host.strip("[]")).is_loopback]
+    return outside or hosts
 
 
 def _remembered(path: Path) -> int:
