@@ -21,6 +21,12 @@ LINES_PER_FUNCTION_MAX = 70
 SHELLS = (
     "identity/keystore.py",
     "net/quic*.py",
+    "net/bulk.py",
+    "net/bulk_bridge.py",
+    "net/lane.py",
+    "net/lane_listener.py",
+    "net/lane_tls.py",
+    "net/lanes.py",
     "net/memory.py",
     "net/greeting.py",
     "net/stream.py",

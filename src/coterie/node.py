@@ -23,6 +23,7 @@ from coterie.home import Config, Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint
 from coterie.net.interfaces import Transport
+from coterie.net.lanes import Lanes, is_local_path
 from coterie.net.resolver import Resolver
 from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
@@ -213,7 +214,9 @@ class Node:
             resolvers = self._resolvers(key)
         elif transport.peer_id != key.peer_id:
             raise UsageError("the transport was bound with another key than the home's")
-        self.endpoint, self._transport = Endpoint(transport), transport
+        is_local = self.config.reach == "local"
+        lanes = Lanes(self.config.bind, may_use=is_local_path if is_local else None)
+        self.endpoint, self._transport = Endpoint(transport, lanes=lanes), transport
         self.reach = Reach(
             self.endpoint,
             transport,

@@ -99,6 +99,7 @@ class Router:
                 version=version,
                 limits=self._limits,
                 received=rest,
+                link=connection,
             )
             await route.handler(stream)
             await stream.end()
