@@ -19,7 +19,8 @@ MEASURE_BYTES = 2 << 20
 class LaneChoice:
     """For one peer and one direction; it outlives streams. Times are seconds of any steady clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, after_bytes: int = AFTER_BYTES) -> None:
+        self._after_bytes = after_bytes
         self._stream_bytes = 0
         self._stream_s = 0.0
         self._stream_rate = 0.0  # bytes/s; 0: not known
@@ -64,4 +65,4 @@ class LaneChoice:
 
     def wants_lane(self, now: float) -> bool:
         """Whether to use a lane now, and to make one if there is none."""
-        return self._sent_bytes >= AFTER_BYTES and now >= self._not_before
+        return self._sent_bytes >= self._after_bytes and now >= self._not_before

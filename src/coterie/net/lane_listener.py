@@ -138,10 +138,9 @@ def local_ip_towards(remote_ip: str, bind_ip: str) -> str | None:
             local = str(probe.getsockname()[0])
     except OSError:
         return None
-    bound = ipaddress.ip_address(bind_ip)
-    if bound.is_unspecified or bound == ipaddress.ip_address(local.partition("%")[0]):
-        return local
-    return None
+    bound, found = ipaddress.ip_address(bind_ip), ipaddress.ip_address(local.partition("%")[0])
+    # This machine's own peers may be on either family's loopback: the transport listens there as well.
+    return local if bound.is_unspecified or found.is_loopback or bound == found else None
 
 
 def _listen(ip: str) -> socket.socket:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from coterie.errors import CoterieError, LimitExceeded, PeerError, TransportError, UsageError
 from coterie.net.interfaces import PathInfo
 from coterie.net.lane import Lane
-from coterie.net.lane_choice import LaneChoice
+from coterie.net.lane_choice import AFTER_BYTES, LaneChoice
 from coterie.net.lane_listener import INVITED_S, LaneListener, local_ip_towards
 from coterie.net.lane_tls import HANDSHAKE_S, LaneIdentity
 from coterie.net.stream import Stream
@@ -59,9 +59,17 @@ class Link(Protocol):
 class Lanes:
     """All lanes of one node."""
 
-    def __init__(self, bind_ip: str = "0.0.0.0", *, may_use: MayUse | None = None) -> None:  # noqa: S104
-        """`bind_ip` as for the transport: lanes listen and dial nowhere else. `may_use` judges a path."""
+    def __init__(
+        self,
+        bind_ip: str = "0.0.0.0",  # noqa: S104
+        *,
+        may_use: MayUse | None = None,
+        after_bytes: int = AFTER_BYTES,
+    ) -> None:
+        """`bind_ip` as for the transport: lanes listen and dial nowhere else. `may_use` judges a path, `after_bytes`
+        as in `lane_choice`."""
         self.bind_ip = bind_ip
+        self.after_bytes = after_bytes
         self.listener = LaneListener()
         self._may_use = may_use
         self._peers: dict[int, PeerLanes] = {}
@@ -106,7 +114,7 @@ class PeerLanes:
     """The lanes beside one connection, in both directions. What names a thread may be called from any."""
 
     def __init__(self, lanes: Lanes, link: Link) -> None:
-        self.choice = LaneChoice()
+        self.choice = LaneChoice(lanes.after_bytes)
         self.problem = ""  # why the last attempt gave no lane
         self._lanes = lanes
         self._link = link
