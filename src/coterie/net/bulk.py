@@ -90,8 +90,10 @@ class BulkStream:
             if not done.done():
                 await asyncio.wait([done])
             done.exception()
+            thread.join()  # it has nothing left to do
             await self._end(close_code_for(error))
             raise
+        thread.join()
         await self._end(None)
         return result
 
