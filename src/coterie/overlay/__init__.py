@@ -1,0 +1,1 @@
+"""How peers organise themselves: pure cores of structured and unstructured overlays."""
