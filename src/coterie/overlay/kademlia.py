@@ -17,7 +17,7 @@ for the address book. `snapshot()` shows everything to people. A shell runs it w
 from collections import deque
 from collections.abc import Iterable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from coterie.errors import PeerError
 from coterie.identity import PeerId
@@ -114,15 +114,17 @@ class Kademlia:
 
     def handle(self, event: Any, now: float) -> list[Any]:
         """Take one event at time `now` (unix s) and return what is to be done, in order."""
-        self._out = out = []
-        if type(event) is Received:
+        out: list[Any] = []
+        self._out = out
+        kind = type(event)
+        if kind is Received:
             self._received(event.peer, event.message, now)
             return out
         match event:
             case TimerFired(key):
                 self._fired(key, now)
             case PeerDown(peer):
-                for rpc in self._requests.drop(peer):
+                for rpc in self._requests.drop(cast(PeerId, peer)):
                     self._failed(rpc, now)
             case LookUp():
                 self._command(event, now)
@@ -230,7 +232,7 @@ class Kademlia:
         target = int.from_bytes(wanted.key, "big")
         lookup = Lookup(target, self.table.own_id, limits, paths=max(1, min(limits.k, paths or limits.paths)))
         near = [contact.peer for contact in self.table.closest(target, limits.k)]
-        if len(near) < limits.alpha:
+        if len(self.table) < limits.k:
             near += [peer for peer in self._known if peer not in near]
             for peer, record in self._known.items():
                 if record:
@@ -289,6 +291,7 @@ class Kademlia:
         is_holder = len(holders) < self.limits.k or node_id(holders[-1]) ^ lookup.target > own_distance
         if self._serves and is_holder:
             task.stored += self._keep(task, now)
+            holders = holders[: self.limits.k - 1]
         lifetime_s = int(task.lifetime_s)
         for peer in holders:
             if task.item is not None:
@@ -350,6 +353,7 @@ class Kademlia:
         for number in range(lowest + 1, ID_BITS + 1):
             place = self.table.random_place(number, self._random)
             self._wanted.append(Wanted(Kind.NODE, place.to_bytes(ID_BYTES, "big")))
+        self._wanted.append(Wanted(Kind.NODE, self.table.own_id.to_bytes(ID_BYTES, "big")))
 
     # ---- answers
 
@@ -380,7 +384,8 @@ class Kademlia:
         if rpc is None:
             self.counters["unsolicited"] += 1
             return
-        if type(message) is not rpc.expects or (type(message) is wire.Pong and not message.serves):
+        kind = type(message)
+        if kind is not rpc.expects or (kind is wire.Pong and not message.serves):
             self.counters["not_serving"] += 1
             self._probe_next(self.table.remove(peer), now)
             self._close(rpc, now)

@@ -139,7 +139,7 @@ class Items:
 
     def due(self, now: float, count: int) -> list[Kept]:
         """Up to `count` items that nobody has stored here for `republish_s`: it is for us to store them at others."""
-        found = []
+        found: list[Kept] = []
         for kept in self._items.values():
             if kept.again_at <= now and len(found) < count:
                 kept.again_at = self._next_time(now)

@@ -32,7 +32,10 @@ class Upkeep:
         return now + self._limits.upkeep_s * (0.9 + 0.2 * self._random.random())
 
     def joined(self, now: float) -> None:
-        """Our own place was looked up just now."""
+        """We are joining now: look again soon, for those we joined through may have been new themselves."""
+        self._self_at = now + self._limits.upkeep_s
+
+    def _looked(self, now: float) -> None:
         self._self_at = now + self._limits.refresh_s * (0.9 + 0.2 * self._random.random())
 
     def checks(self, now: float) -> list[tuple[Contact, int]]:
@@ -54,7 +57,7 @@ class Upkeep:
         """Up to `count` lookups that are due: our place, what we keep, what we announce."""
         found: list[Wanted] = []
         if self._self_at is not None and self._self_at <= now:
-            self.joined(now)
+            self._looked(now)
             found.append(Wanted(Kind.NODE, self._table.own_id.to_bytes(ID_BYTES, "big")))
         for key, mine in own.items():
             if mine.again_at <= now and len(found) < count:
