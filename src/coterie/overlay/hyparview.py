@@ -44,7 +44,8 @@ class HyParViewLimits:
     lonely_s: float = 5.0  # guess: with no neighbour at all, one attempt in this time
     ask_s: float = 3.0  # guess: a dial and a round trip on a slow network
     refusals_max: int = 3  # guess: in one shuffle period; who has places free is soon found by others
-    lost_max: int = 16  # guess: peers remembered for the time when nobody else is left
+    lost_max: int = 16  # guess: first contacts and lost neighbours, remembered for the time when nobody else is left
+    heal_share: float = 0.125  # guess: of the shuffle periods, one of the lost is asked: halves of a network find together
     shuffles_pending_max: int = 4  # guess: a reply later than so many periods is of no use
     evictions_per_s: float = 1.0  # guess: 10,000 nodes that join within 10 minutes cause 0.01 a second
     evictions_burst: int = 32  # guess: a small group that starts at once, at one contact
@@ -128,6 +129,7 @@ class HyParView:
         self._is_record = is_record
         self._record = b""
         self._is_member = False
+        self._is_introduced = True  # somebody whom we were given to begin with has taken us in
         self._active: dict[PeerId, _Link] = {}
         self._passive: dict[PeerId, bytes] = {}
         self._lost: dict[PeerId, bytes] = {}
@@ -236,6 +238,7 @@ class HyParView:
             peer = PeerId(entry.peer)
             if peer != self._me and peer not in self._active and self._may_join(peer):
                 self._remember_lost(peer, entry.record)
+                self._is_introduced = False
         first = self._join(now) if not self._active else []
         return first if was_member else [*first, self._next_tick(now)]
 
@@ -253,7 +256,7 @@ class HyParView:
         outputs += [CancelTimer((self._topic, "ask", peer)) for peer in self._asked]
         for table in (self._active, self._passive, self._lost, self._asked, self._refused, self._shuffles):
             table.clear()
-        self._is_member = False
+        self._is_member, self._is_introduced = False, True
         return [*outputs, CancelTimer((self._topic, "shuffle"))]
 
     def _on_join(self, peer: PeerId, message: Join, now: float) -> list[Any]:
@@ -312,6 +315,7 @@ class HyParView:
             return []
         outputs: list[Any] = [CancelTimer((self._topic, "ask", peer))]
         if message.is_accepted:
+            self._is_introduced = self._is_introduced or peer in self._lost
             is_good = message.record and self._is_good(peer, message.record)
             return [*outputs, *self._add(peer, message.record if is_good else record)]
         if self._active:
@@ -390,23 +394,29 @@ class HyParView:
     def _tick(self, now: float) -> list[Any]:
         """Once in `shuffle_s`: exchange samples with somebody at random, look for missing neighbours."""
         self._refused.clear()
-        outputs = self._fill(now)
-        if not outputs and len(self._active) < self._limits.active_max:
-            outputs = self._ask_lost(now)
+        if not self._is_introduced:
+            # The paper's joins arrive. When ours is lost and we are a newcomer's contact, two networks begin.
+            outputs = self._join(now) or self._fill(now)
+        else:
+            outputs = self._fill(now)
+            has_place = len(self._active) < self._limits.active_max
+            if not outputs and (has_place or self._rng.random() < self._limits.heal_share):
+                outputs = self._ask_lost(now)
         if self._active:
             outputs += self._shuffle()
         return [*outputs, self._next_tick(now)]
 
     def _ask_lost(self, now: float) -> list[Any]:
-        """The passive view has nobody for a free place: perhaps somebody lost is back."""
+        """Perhaps somebody lost is back, or on the other side of a network that has healed (not in the paper)."""
         candidates = [peer for peer in self._lost if peer not in self._asked]
         if not candidates:
             return []
         peer = self._rng.choice(candidates)
-        return self._ask(peer, self._lost[peer], Neighbour(self._topic, False, self._record), now)
+        return self._ask(peer, self._lost[peer], Neighbour(self._topic, True, self._record), now)
 
     def _next_tick(self, now: float) -> SetTimer:
-        wait_s = self._limits.shuffle_s if self._active else self._limits.lonely_s
+        is_settled = self._active and self._is_introduced
+        wait_s = self._limits.shuffle_s if is_settled else self._limits.lonely_s
         return SetTimer((self._topic, "shuffle"), now + wait_s * self._rng.uniform(0.9, 1.1))
 
     def _shuffle(self) -> list[Any]:

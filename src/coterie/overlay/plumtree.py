@@ -55,7 +55,7 @@ class PlumtreeLimits:
     seen_max: int = 16_384  # 18 messages a second for `age_max_s`; 3 MB
     held_max: int = 1_024  # messages kept whole for others
     held_bytes_max: int = 2 << 20  # guess
-    reconcile_s: float = 10.0  # guess: 50 bytes in this time, when nothing is missing
+    reconcile_s: float = 20.0  # guess: 80 bytes in this time, when nothing is missing
     reconcile_again_s: float = 1.0  # when something was
     settle_s: float = 5.0  # guess: younger messages may still be under way
     news_per_link_s: float = 20.0  # new messages, each a signature to verify (0.1 ms); guess
