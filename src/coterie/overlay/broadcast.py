@@ -158,9 +158,9 @@ class Broadcast:
         match event:
             case Received(_, message):
                 return self._received(event, message, now)
-            case TimerFired((topic, "shuffle" | "ask", *_)):
+            case TimerFired((bytes() as topic, "shuffle" | "ask", *_)):
                 return self._of_membership(topic, event, now)
-            case TimerFired((topic, *_)):
+            case TimerFired((bytes() as topic, *_)):
                 found = self._topics.get(topic)
                 return found.messages.handle(event, now) if found is not None else []
             case PeerDown():

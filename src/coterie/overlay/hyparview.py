@@ -44,8 +44,10 @@ class HyParViewLimits:
     lonely_s: float = 5.0  # guess: with no neighbour at all, one attempt in this time
     ask_s: float = 3.0  # guess: a dial and a round trip on a slow network
     refusals_max: int = 3  # guess: in one shuffle period; who has places free is soon found by others
-    lost_max: int = 16  # guess: first contacts and lost neighbours, remembered for the time when nobody else is left
-    heal_share: float = 0.125  # guess: of the shuffle periods, one of the lost is asked: halves of a network find together
+    lost_max: int = (
+        16  # guess: first contacts and lost neighbours, remembered for the time when nobody else is left
+    )
+    heal_share: float = 0.125  # guess: of shuffle periods, one of the lost is asked: halves find together
     shuffles_pending_max: int = 4  # guess: a reply later than so many periods is of no use
     evictions_per_s: float = 1.0  # guess: 10,000 nodes that join within 10 minutes cause 0.01 a second
     evictions_burst: int = 32  # guess: a small group that starts at once, at one contact

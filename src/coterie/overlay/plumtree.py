@@ -50,7 +50,9 @@ class PlumtreeLimits:
     missing_per_link_max: int = 256  # of these from one neighbour: four liars leave room for the fifth
     announcers_max: int = 5  # remembered for each: all neighbours
     lazy_queue_max: int = 1_024  # announcements waiting for one peer
-    age_max_s: float = 900.0  # guess: who was away longer starts anew; longer than `skew_max_s`, or slow clocks are mute
+    age_max_s: float = (
+        900.0  # guess: what is older is not caught up; above `skew_max_s`, or slow clocks are mute
+    )
     skew_max_s: float = 600.0  # as peer records (`wire/record.py`)
     seen_max: int = 16_384  # 18 messages a second for `age_max_s`; 3 MB
     held_max: int = 1_024  # messages kept whole for others
@@ -300,9 +302,7 @@ class Plumtree:
         link.is_eager = False
         return [Send(peer, Prune(self._topic))]
 
-    def _optimise(
-        self, peer: PeerId, link: _Link, message: Gossip, missing: _Missing | None
-    ) -> list[Any]:
+    def _optimise(self, peer: PeerId, link: _Link, message: Gossip, missing: _Missing | None) -> list[Any]:
         """The paper, 3.8: a lazy link that was much shorter takes the place of this eager one."""
         if missing is None or not missing.announcers:
             return []
@@ -318,12 +318,14 @@ class Plumtree:
 
     # ---- announcements
 
-    def _announce(
-        self, id_: bytes, source: PeerId | None, now: float, *, to_all: bool = False
-    ) -> list[Any]:
+    def _announce(self, id_: bytes, source: PeerId | None, now: float, *, to_all: bool = False) -> list[Any]:
         is_any = False
         for peer, link in self._links.items():
-            if (to_all or not link.is_eager) and peer != source and len(link.queue) < self._limits.lazy_queue_max:
+            if (
+                (to_all or not link.is_eager)
+                and peer != source
+                and len(link.queue) < self._limits.lazy_queue_max
+            ):
                 link.queue.append(id_)
                 is_any = True
         if not is_any or self._is_dispatching:

@@ -26,7 +26,9 @@ IDS_MAX = 128  # guess: in one message, 2 KiB
 SHUFFLED_MAX = 8  # HyParView 5.1: ourselves, k_a = 3 of the active view, k_p = 4 of the passive one
 HOPS_MAX = 255  # of a payload: far above the diameter of any tree here; it only helps to choose between links
 TTL_MAX = 16  # of a random walk; HyParView uses 6
-FRAME_BYTES_MAX = 20_480  # a payload with all around it; eight entries of a shuffle with whole records: 7.6 KB
+FRAME_BYTES_MAX = (
+    20_480  # a payload with all around it; eight entries of a shuffle with whole records: 7.6 KB
+)
 CONTEXT = b"coterie broadcast\x00"  # no other signature of ours begins so
 
 Topic = Annotated[bytes, Meta(min_length=TOPIC_BYTES, max_length=TOPIC_BYTES)]
