@@ -1,1 +1,1 @@
-"""How peers organise themselves: pure cores of structured and unstructured overlays."""
+"""ORGANISE: who knows whom, who tells whom: overlays as pure cores."""
