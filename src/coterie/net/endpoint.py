@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 
-from coterie.errors import TransportError, UsageError
+from coterie.errors import CloseCode, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net.connection import Connection
 from coterie.net.guard import Guard
@@ -81,6 +81,13 @@ class Endpoint:
         if self._accepting is not None or self._is_closed:
             raise UsageError("this endpoint was started already")
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
+
+    def review(self) -> None:
+        """The guard may answer otherwise now: end the streams and connections that it no longer allows."""
+        for connection in self.connections:
+            if self._guard.blocks(connection.peer):
+                connection.close(CloseCode.REVOKED, "")
+        self._router.review()
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
         """The one connection to `peer`; dials `addresses` (or where it was last reached) when there is none.

@@ -8,9 +8,10 @@ from blake3 import blake3
 
 from coterie.apps.files.core import NodeArrived, Prepared, Run, Stored
 from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
-from coterie.content import Kind
+from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.names import local_names, symlink_allowed
+from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, known_chunks
 from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError
 from coterie.wire import Ticket
@@ -83,9 +84,20 @@ class Receiver:
     """Everything of one download that touches the disk."""
 
     def __init__(
-        self, ticket: Ticket, target: Path, totals: tuple[int, int], *, mtime_ns: int, executable: bool
+        self,
+        ticket: Ticket,
+        target: Path,
+        totals: tuple[int, int],
+        *,
+        mtime_ns: int,
+        executable: bool,
+        store: Store | None = None,
     ) -> None:
-        """`totals` are the files and bytes that were announced: the root has to describe exactly these."""
+        """`totals` are the files and bytes that were announced: the root has to describe exactly these.
+
+        What `store` knows to lie on this computer is not asked for.
+        """
+        self._store = store
         self._kind = Kind(ticket.kind)
         self._root = ticket.content_id
         self._target = target
@@ -102,6 +114,7 @@ class Receiver:
         self.files = 0
         self.done_bytes = 0
         self.fetched_bytes = 0
+        self.reused_bytes = 0
 
     def root_place(self) -> NodePlace:
         """Where the root node belongs."""
@@ -234,6 +247,7 @@ class Receiver:
                         children.append((entry.blob, NodePlace(parts, m.entry_child(entry), file)))
                     else:
                         wanted += self._prepare_small(place, file, m.unpack_chunks(entry.chunks))
+        self._reuse(place, wanted)
         return Prepared(manifest, place, _runs(place.chunks, wanted), tuple(children))
 
     def _prepare_small(self, place: NodePlace, file: File, chunks: list[m.Chunk]) -> list[bool]:
@@ -272,7 +286,10 @@ class Receiver:
             at += size
         if not chunks:
             self._write_whole(file, ())
-        return Prepared(manifest, place, _runs(chunks, self._missing(file, chunks, place.offset)), ())
+        wanted = self._missing(file, chunks, place.offset)
+        self._share(file, place, wanted)
+        self._reuse(place, wanted)
+        return Prepared(manifest, place, _runs(chunks, wanted), ())
 
     def _prepare_index(self, manifest: bytes, place: NodePlace, node: m.BlobIndex) -> Prepared:
         file = place.file or self._single_file(m.totals(node)[1])
@@ -309,6 +326,26 @@ class Receiver:
             self._count(file, found)
         return [not is_there for is_there in there]
 
+    def _share(self, file: File, place: NodePlace, wanted: list[bool]) -> None:
+        """Take long stretches of a large file from files of this computer, without copying where that can be."""
+        missing = [index for index, is_wanted in enumerate(wanted) if is_wanted]
+        if self._store is None or sum(place.chunks[index][1] for index in missing) < CLONE_BYTES_MIN:
+            return
+        for index in clone_known(self._store, self._large(file), place.offset, place.chunks, missing):
+            wanted[index] = False
+            self.reused_bytes += place.chunks[index][1]
+            self._count(file, place.chunks[index][1])
+
+    def _reuse(self, place: NodePlace, wanted: list[bool]) -> None:
+        """Copy the chunks that lie on this computer; they are no longer wanted then."""
+        missing = [index for index, is_wanted in enumerate(wanted) if is_wanted]
+        if self._store is None or not missing:
+            return
+        for index, data in known_chunks(self._store, place.chunks, missing):
+            self._write(*place.targets[index], data)
+            self.reused_bytes += len(data)
+            wanted[index] = False
+
     def _large(self, file: File) -> LargeFile:
         if file.handle is None:
             folder, name = file.parts[:-1], file.parts[-1]
@@ -342,12 +379,16 @@ class Receiver:
         self.fetched_bytes += size
         if file.failed:
             return size
-        if size == file.size:
+        self._write(file, offset, data)
+        return size
+
+    def _write(self, file: File, offset: int, data: bytes | memoryview) -> None:
+        """Put the verified bytes of one chunk where they belong."""
+        if len(data) == file.size:
             self._write_whole(file, (data,))
         else:
             self._large(file).write_at(offset, data)
-            self._count(file, size)
-        return size
+            self._count(file, len(data))
 
     def _count(self, file: File, size: int) -> None:
         """Some bytes of a large file are there; with the last of them it is whole."""

@@ -75,6 +75,7 @@ class Transfer:
             (record.files, record.size),
             mtime_ns=record.mtime_ns,
             executable=record.executable,
+            store=context.store,
         )
         self._listeners: list[Callable[[Progress], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -163,6 +164,7 @@ class Transfer:
                     files=self._receiver.files,
                     size=self._receiver.done_bytes,
                     fetched=self._receiver.fetched_bytes,
+                    reused=self._receiver.reused_bytes,
                     seconds=round(time.monotonic() - began, 3),
                     failed=failed,
                     changed_names=[Problem(path, reason) for path, reason in finished.renamed],
