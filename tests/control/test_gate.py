@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from coterie import local_http
 from coterie.control import gate
-from coterie.control.gate import BODY_BYTES_MAX, DRAIN_BYTES_MAX, HEADER_BYTES_MAX
-from coterie.control.server import CONNECTIONS_MAX
+from coterie.control.gate import BODY_BYTES_MAX, DRAIN_BYTES_MAX
+from coterie.local_http import CONNECTIONS_MAX, HEADER_BYTES_MAX
 from tests.control.conftest import Served
 from tests.fakes.faces import ask
 
@@ -141,7 +142,7 @@ def test_endless_headers_are_cut(served: Served) -> None:
 
 
 def test_silence_is_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "HEADER_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(local_http, "HEADER_TIMEOUT_S", 0.05)
     assert raw(served, b"") == b""
     assert raw(served, b"GET /api/v1/status HT") == b""
 

@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _AT_FDCWD = -100  # fcntl.h of Linux
+_FICLONERANGE = 0x4020940D  # linux/fs.h
+CLONE_ALIGN_BYTES = 4096  # the block of btrfs, XFS, bcachefs as they are made by default
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
@@ -41,6 +44,20 @@ def set_executable(fd: int, executable: bool) -> None:
     if wanted != mode and hasattr(os, "fchmod"):
         with contextlib.suppress(PermissionError):
             os.fchmod(fd, wanted)
+
+
+def clone_range(source: int, source_offset: int, target: int, offset: int, size: int) -> bool:
+    """Let two open files share `size` bytes on the disk (a reflink), where the file system can; False: it cannot.
+
+    All three numbers are multiples of `CLONE_ALIGN_BYTES`. Source: ioctl_ficlonerange(2).
+    """
+    if fcntl is None or not hasattr(os, "copy_file_range"):  # the latter: Linux
+        return False
+    try:
+        fcntl.ioctl(target, _FICLONERANGE, struct.pack("=qQQQ", source, source_offset, size, offset))
+    except OSError:  # another device, another file system, a file that shrank: it is copied instead
+        return False
+    return True
 
 
 def move_new(source: Path, target: Path) -> bool:

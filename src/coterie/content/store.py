@@ -308,6 +308,13 @@ class Store:
         finally:
             reader.close()
 
+    def places(self, digests: Sequence[bytes]) -> dict[bytes, Location]:
+        """Where these chunks should lie on this computer, one place for each that is known; nothing is read."""
+        found: dict[bytes, Location] = {}
+        for at in range(0, len(digests), QUERY_ITEMS_MAX):
+            found.update(self._places(list(digests[at : at + QUERY_ITEMS_MAX])))
+        return found
+
     def changed_files(self, root: bytes) -> list[Path]:
         """Files of a root that turned out changed, gone or unreadable since they were read, in order."""
         changed: set[bytes] = set()

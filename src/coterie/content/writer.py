@@ -111,6 +111,25 @@ class LargeFile:
             self._unflushed = 0
             self._begin_flush()
 
+    def clone(self, source: Path, source_offset: int, offset: int, size: int) -> bool:
+        """Share with another file what lies in both at once, without copying; False where that cannot be.
+
+        Whole blocks only, so the ends may be missing; and it may be other bytes than expected: verify them
+        (`matching_chunks`).
+        """
+        block = place.CLONE_ALIGN_BYTES
+        if (offset - source_offset) % block:
+            return False
+        start, end = -(-offset // block) * block, (offset + size) // block * block
+        if end <= start:
+            return False
+        try:
+            fd = os.open(source, os.O_RDONLY | _NOFOLLOW)
+        except OSError:
+            return False
+        with _closing(fd):
+            return place.clone_range(fd, start - offset + source_offset, self._fd, start, end - start)
+
     def matching_chunks(self, chunks: Sequence[Chunk], offset: int = 0) -> list[bool]:
         """Which of these chunks, side by side from `offset` on, are right on the disk already: each is hashed again."""
         matching = []

@@ -6,14 +6,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.responses import JSONResponse
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 BODY_BYTES_MAX = 1024 * 1024  # parameters only: files go by path
 DRAIN_BYTES_MAX = (
     8 * BODY_BYTES_MAX
 )  # read and dropped so that a client which only sends first gets the answer
-HEADER_BYTES_MAX = 16 * 1024
-HEADER_TIMEOUT_S = 10.0
 BODY_TIMEOUT_S = 10.0
 
 Message = MutableMapping[str, Any]
@@ -105,24 +102,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replayed
-
-
-class BoundedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 protocol that does not wait for ever for the first request of a connection.
-
-    Later requests are bounded by uvicorn's keep-alive timeout.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock for the request's headers."""
-        super().connection_made(transport)
-        self._header_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._give_up)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
-        self._header_timer.cancel()
-        super().connection_lost(exc)
-
-    def _give_up(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()

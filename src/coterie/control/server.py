@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,28 +14,23 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from uvicorn import Config as UvicornConfig
-from uvicorn import Server as UvicornServer
 
 from coterie.apps.command import Command
 from coterie.apps.invoke import load_commands, to_plain
 from coterie.control.answers import Answers, error_response
-from coterie.control.gate import HEADER_BYTES_MAX, BoundedProtocol, Gate
+from coterie.control.gate import Gate
 from coterie.control.openapi import API_ROOT, describe, path_of
-from coterie.errors import NotFound, TransportError
+from coterie.errors import NotFound
 from coterie.home import Home
+from coterie.local_http import HOST, LocalServer, listen
 from coterie.private_file import write_private
 
 if TYPE_CHECKING:
     from coterie.node import Node
 
-API_HOST = "127.0.0.1"
 NODE_APP = "node"  # commands of the node itself stand beside those of the apps under this name
 NODE_COMMANDS = "coterie.control.commands"
 TOKEN_BYTES = 32
-CONNECTIONS_MAX = 64
-KEEP_ALIVE_S = 5
-GRACE_S = 1  # calls under way have this long to say good-bye
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +44,6 @@ class Api:
         return f"Api({self.url})"
 
 
-class _Server(UvicornServer):
-    """uvicorn without its signal handlers, and without its ten wake-ups a second."""
-
-    def __init__(self, config: UvicornConfig) -> None:
-        super().__init__(config)
-        self._stop = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the program that runs the node."""
-        yield
-
-    async def main_loop(self) -> None:
-        """Wait for `stop`."""
-        await self._stop.wait()
-
-    def stop(self) -> None:
-        """End `serve`."""
-        self._stop.set()
-
-
 @contextlib.asynccontextmanager
 async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
     """Answer the local API for `node` while the block runs; a call of `shutdown` sets `stop`.
@@ -79,27 +52,14 @@ async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
         TransportError: the port in the settings is taken.
     """
     home = Home.locate(node.home)
-    listener = _listen(node.config.api_port)
-    port = listener.getsockname()[1]
-    api = Api(f"http://{API_HOST}:{port}", secrets.token_urlsafe(TOKEN_BYTES))
-    answers = Answers()
-    server = _Server(
-        UvicornConfig(
-            Gate(_routes(node, answers, stop), port, api.token),
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            limit_concurrency=CONNECTIONS_MAX,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=GRACE_S,
-            h11_max_incomplete_event_size=HEADER_BYTES_MAX,
-        )
+    listener = listen(
+        node.config.api_port,
+        "choose another with `coterie config set api_port PORT` (0 takes any free one)",
     )
+    port = listener.getsockname()[1]
+    api = Api(f"http://{HOST}:{port}", secrets.token_urlsafe(TOKEN_BYTES))
+    answers = Answers()
+    server = LocalServer(Gate(_routes(node, answers, stop), port, api.token))
     task = asyncio.create_task(server.serve([listener]), name="local API")
     try:
         note = {"url": api.url, "token": api.token, "pid": os.getpid()}
@@ -110,23 +70,6 @@ async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
         answers.close()
         server.stop()
         await task
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((API_HOST, port))
-        listener.listen()
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise TransportError(
-            f"the local API cannot use port {port} on {API_HOST}: {error.strerror}; choose another with "
-            "`coterie config set api_port PORT` (0 takes any free one)"
-        ) from error
-    return listener
 
 
 def _routes(node: "Node", answers: Answers, stop: asyncio.Event) -> Starlette:

@@ -12,6 +12,7 @@ from coterie.apps.files.staged import Staged, Where
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.names import local_names, symlink_allowed
+from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, known_chunks
 from coterie.content.swarm_events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
 from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError
@@ -98,14 +99,17 @@ class Receiver:
         mtime_ns: int,
         executable: bool,
     ) -> None:
-        """`totals` are the files and bytes that were announced: the root has to describe exactly these."""
+        """`totals` are the files and bytes that were announced: the root has to describe exactly these.
+
+        What `store` knows to lie on this computer is not asked for.
+        """
+        self._store = store
         self._kind = Kind(ticket.kind)
         self._root = ticket.content_id
         self._target = target
         self._totals = totals
         self._mtime_ns = mtime_ns
         self._executable = executable
-        self._store = store
         self.staged = Staged(store, ticket.content_id)
         self._opened: Staging | None = None
         self._is_fresh = False
@@ -117,6 +121,7 @@ class Receiver:
         self.files = 0
         self.done_bytes = 0
         self.fetched_bytes = 0
+        self.reused_bytes = 0
 
     def root_place(self) -> NodePlace:
         """Where the root node belongs."""
@@ -277,6 +282,7 @@ class Receiver:
                         children.append((entry.blob, NodePlace(parts, m.entry_child(entry), file)))
                     else:
                         wanted += self._prepare_small(place, file, m.unpack_chunks(entry.chunks))
+        self._reuse(place, wanted)
         plain = local == names
         self.staged.note(manifest, Where(place.parts, names=None if plain else tuple(local)))
         return self._prepared(manifest, place, wanted, children)
@@ -318,7 +324,10 @@ class Receiver:
         if not chunks:
             self._write_whole(file, ())
         self.staged.note(manifest, Where(() if self._kind is Kind.BLOB else file.parts, place.offset))
-        return self._prepared(manifest, place, self._missing(file, chunks, place.offset), [])
+        wanted = self._missing(file, chunks, place.offset)
+        self._share(file, place, wanted)
+        self._reuse(place, wanted)
+        return self._prepared(manifest, place, wanted, [])
 
     @staticmethod
     def _prepared(
@@ -365,6 +374,26 @@ class Receiver:
             self._count(file, found)
         return [not is_there for is_there in there]
 
+    def _share(self, file: File, place: NodePlace, wanted: list[bool]) -> None:
+        """Take long stretches of a large file from files of this computer, without copying where that can be."""
+        missing = [index for index, is_wanted in enumerate(wanted) if is_wanted]
+        if sum(place.chunks[index][1] for index in missing) < CLONE_BYTES_MIN:
+            return
+        for index in clone_known(self._store, self._large(file), place.offset, place.chunks, missing):
+            wanted[index] = False
+            self.reused_bytes += place.chunks[index][1]
+            self._count(file, place.chunks[index][1])
+
+    def _reuse(self, place: NodePlace, wanted: list[bool]) -> None:
+        """Copy the chunks that lie on this computer; they are no longer wanted then."""
+        missing = [index for index, is_wanted in enumerate(wanted) if is_wanted]
+        if not missing:
+            return
+        for index, data in known_chunks(self._store, place.chunks, missing):
+            self._write(*place.targets[index], data)
+            self.reused_bytes += len(data)
+            wanted[index] = False
+
     def _large(self, file: File) -> LargeFile:
         if file.handle is None:
             folder, name = file.parts[:-1], file.parts[-1]
@@ -392,11 +421,15 @@ class Receiver:
         if file.failed or place.done >> index & 1:
             return
         place.done |= 1 << index
-        if size == file.size:
+        self._write(file, offset, data)
+
+    def _write(self, file: File, offset: int, data: bytes | memoryview) -> None:
+        """Put the verified bytes of one chunk where they belong."""
+        if len(data) == file.size:
             self._write_whole(file, (data,))
         else:
             self._large(file).write_at(offset, data)
-            self._count(file, size)
+            self._count(file, len(data))
 
     def _count(self, file: File, size: int) -> None:
         """Some bytes of a large file are there; with the last of them it is whole."""

@@ -70,7 +70,10 @@ class Removed(msgspec.Struct, frozen=True):
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A finished transfer. `size` in bytes, `seconds` of the last run; `failed` did not arrive."""
+    """A finished transfer. `size` in bytes, `seconds` of the last run; `failed` did not arrive.
+
+    In the last run `fetched` bytes came from other computers and `reused` were on this one already.
+    """
 
     id: str
     path: str
@@ -80,12 +83,15 @@ class Received(msgspec.Struct, frozen=True):
     seconds: float
     failed: list[Problem] = []
     changed_names: list[Problem] = []
+    reused: int = 0
 
     def text(self) -> str:
         """For people."""
         rate = f", {self.fetched / self.seconds / 1e6:.0f} MB/s" if self.seconds > 0 and self.fetched else ""
         head = f"Received {self.path}: {count(self.files, 'file')}, {say_bytes(self.size)}"
         lines = [f"{head} in {self.seconds:.1f} s{rate}, verified"]
+        if self.reused:
+            lines.append(f"  {say_bytes(self.reused)} of it were on this computer already")
         lines += [f"  renamed {p.path}: {p.reason}" for p in self.changed_names]
         lines += [f"  NOT received {p.path}: {p.reason}" for p in self.failed]
         return "\n".join(lines)

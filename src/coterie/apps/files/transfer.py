@@ -191,6 +191,7 @@ class Transfer:
                     files=self._receiver.files,
                     size=self._receiver.done_bytes,
                     fetched=self._receiver.fetched_bytes,
+                    reused=self._receiver.reused_bytes,
                     seconds=round(time.monotonic() - began, 3),
                     failed=failed,
                     changed_names=[Problem(path, reason) for path, reason in finished.renamed],

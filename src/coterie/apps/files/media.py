@@ -1,0 +1,215 @@
+"""Files as local HTTP URLs with ranges, also while they are still arriving: what media players seek in.
+
+Only programs of this computer reach it (127.0.0.1), and only with the secret in the URL. A read of bytes that are not
+there yet waits for them; where a player reads, and how fast, is told to the download (`Playable.reading`).
+"""
+
+import asyncio
+import contextlib
+import hmac
+import mimetypes
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol
+from urllib.parse import quote, unquote
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from coterie.errors import CoterieError, NotFound
+from coterie.local_http import HOST, LocalServer, listen
+
+TOKEN_BYTES = 16
+READ_BYTES = 256 << 10  # guess: small enough that a seek is not held up, large enough to be cheap
+AHEAD_S = 20.0  # of playing that a reader wants to have in front of it; guess: mpv and VLC keep 10 to 60
+AHEAD_BYTES_MIN = 4 << 20  # before its rate is known: ten seconds at 3 Mbit/s
+AHEAD_BYTES_MAX = 256 << 20
+RATE_AFTER_S = 2.0  # a player fills its own buffer first, and only then reads at the rate of the medium
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
+
+
+class Playable(Protocol):
+    """A file of which some bytes may still have to come."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    @property
+    def tag(self) -> str:
+        """Changes when the content does: letters and digits."""
+        ...
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """At least one and at most `size` verified bytes from `offset` on, as soon as they are there.
+
+        Raises:
+            CoterieError: they will not come.
+        """
+        ...
+
+    def reading(self, reader: int, offset: int, ahead_bytes: int) -> None:
+        """`reader` is at `offset` now and wants the next `ahead_bytes` soon; replaces what it said before."""
+        ...
+
+    def left(self, reader: int) -> None:
+        """`reader` reads no more."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes `first` to `last`, both inclusive."""
+
+    first: int
+    last: int
+
+
+def parse_range(header: str, size: int) -> Span | None:
+    """The one range that a Range header asks of `size` bytes; None where the whole is sent instead (RFC 9110, 14.2).
+
+    Raises:
+        ValueError: nothing of it lies in the file (416).
+    """
+    match = _RANGE.match(header.replace(" ", ""))
+    if match is None or match[1] == match[2] == "":
+        return None
+    if match[1] == "":
+        length = min(int(match[2]), size)
+        if length == 0:
+            raise ValueError("an empty range")
+        return Span(size - length, size - 1)
+    first = int(match[1])
+    last = min(int(match[2]), size - 1) if match[2] else size - 1
+    if match[2] and int(match[2]) < first:
+        return None
+    if first >= size:
+        raise ValueError("a range behind the end")
+    return Span(first, last)
+
+
+class Readahead:
+    """How many bytes a reader wants in front of it: `AHEAD_S` at the rate at which it has been reading."""
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._bytes = 0
+
+    def read(self, size: int, now: float) -> int:
+        """`size` more bytes went to the reader at `now` (s); what it wants ahead, in bytes."""
+        self._bytes += size
+        seconds = now - self._began
+        if seconds < RATE_AFTER_S:
+            return AHEAD_BYTES_MIN
+        return min(max(AHEAD_BYTES_MIN, int(self._bytes / seconds * AHEAD_S)), AHEAD_BYTES_MAX)
+
+
+class MediaServer:
+    """Serves `Playable`s. `start` it before `add`; `close` ends what is being read."""
+
+    def __init__(self) -> None:
+        self._token = secrets.token_urlsafe(TOKEN_BYTES)
+        self._items: dict[str, Playable] = {}
+        self._numbers = count(1)
+        self._readers = count(1)
+        route = Route("/{token}/{item}/{name:path}", self._answer, methods=["GET", "HEAD"])
+        self._server = LocalServer(Starlette(routes=[route]))
+        self._task: asyncio.Task[None] | None = None
+        self._port = 0
+
+    def start(self, port: int = 0) -> None:
+        """Listen on `port` of this computer; 0: any free one."""
+        listener = listen(port, "choose another, or 0 for any free one")
+        self._port = listener.getsockname()[1]
+        self._task = asyncio.get_running_loop().create_task(self._server.serve([listener]), name="media")
+
+    async def close(self) -> None:
+        """Answer nothing more."""
+        self._items.clear()
+        if self._task is not None:
+            self._server.stop()
+            await self._task
+
+    def add(self, item: Playable) -> str:
+        """Serve `item`; returns its URL."""
+        number = str(next(self._numbers))
+        self._items[number] = item
+        return f"http://{HOST}:{self._port}/{self._token}/{number}/{quote(item.name)}"
+
+    def remove(self, url: str) -> None:
+        """Serve it no longer; what is being read of it ends."""
+        self._items.pop(url.rsplit("/", 2)[1], None)
+
+    def _find(self, request: Request) -> tuple[str, Playable]:
+        """The item of a URL, after the same work whatever is wrong with it."""
+        right = hmac.compare_digest(request.path_params["token"].encode(), self._token.encode())
+        number = request.path_params["item"]
+        item = self._items.get(number)
+        if not right or item is None or unquote(request.path_params["name"]) != item.name:
+            raise NotFound("nothing is played under this URL")
+        return number, item
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            number, item = self._find(request)
+        except NotFound as error:
+            return PlainTextResponse(f"{error}\n", 404)
+        tag = f'"{item.tag}"'
+        headers = {
+            "accept-ranges": "bytes",
+            "etag": tag,
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+            "content-disposition": f"inline; filename*=UTF-8''{quote(item.name, safe='')}",
+        }
+        try:
+            span = _wanted(request.headers, item.size, tag)
+        except ValueError as error:
+            return PlainTextResponse(
+                f"{error}\n", 416, headers={**headers, "content-range": f"bytes */{item.size}"}
+            )
+        status, first, last = 200, 0, item.size - 1
+        if span is not None:
+            status, first, last = 206, span.first, span.last
+            headers["content-range"] = f"bytes {first}-{last}/{item.size}"
+        headers["content-length"] = str(last - first + 1)
+        media = mimetypes.guess_type(item.name)[0] or "application/octet-stream"
+        if request.method == "HEAD" or item.size == 0:
+            return Response(b"", status, headers=headers, media_type=media)
+        body = self._bytes(number, item, first, last)
+        return StreamingResponse(body, status, headers=headers, media_type=media)
+
+    async def _bytes(self, number: str, item: Playable, first: int, last: int) -> AsyncIterator[bytes]:
+        """The bytes as they come. An error ends the connection: the player sees that it was not all."""
+        reader = next(self._readers)
+        readahead = Readahead(time.monotonic())
+        at, ahead = first, AHEAD_BYTES_MIN
+        try:
+            while at <= last:
+                if self._items.get(number) is not item:
+                    raise NotFound(f"{item.name} is played no longer")
+                item.reading(reader, at, ahead)
+                data = await item.read(at, min(READ_BYTES, last + 1 - at))
+                yield data
+                at += len(data)
+                ahead = readahead.read(len(data), time.monotonic())
+        finally:
+            with contextlib.suppress(CoterieError):
+                item.left(reader)
+
+
+def _wanted(headers: Mapping[str, str], size: int, tag: str) -> Span | None:
+    """What part is asked for; the whole when the asker has part of something else (If-Range)."""
+    if "range" not in headers or headers.get("if-range", tag) != tag:
+        return None
+    return parse_range(headers["range"], size)
