@@ -165,19 +165,18 @@ def test_a_public_link_is_fetched_by_coterie_where_that_works(tmp_path: Path) ->
     async def story() -> None:
         source = fill(tmp_path / "photos")
         network = MemoryNetwork()
-        async with node(network, tmp_path / "home-ben") as ben:
-            async with node(network, tmp_path / "home-anna") as anna:
-                hidden = await anna.files.share(source, bittorrent=True)
-                assert ticket_in(hidden.magnet) == ""
-                assert hidden.ticket not in hidden.magnet
-                public = await anna.files.share(source, bittorrent=True, public=True)
-                assert ticket_in(public.magnet) == public.ticket
-                await ben.files.get(public.magnet, tmp_path / "got")
-                assert tree_of(tmp_path / "got") == tree_of(source)  # with times, which torrents do not keep
-                assert (await ben.files.transfers())[0].peer == anna.peer_id.short
-                await anna.files.share(source, bittorrent=True)
-                private = await anna.files.magnet("photos")
-                assert ticket_in(private.magnet) == ""
+        async with node(network, tmp_path / "home-ben") as ben, node(network, tmp_path / "home-anna") as anna:
+            hidden = await anna.files.share(source, bittorrent=True)
+            assert ticket_in(hidden.magnet) == ""
+            assert hidden.ticket not in hidden.magnet
+            public = await anna.files.share(source, bittorrent=True, public=True)
+            assert ticket_in(public.magnet) == public.ticket
+            await ben.files.get(public.magnet, tmp_path / "got")
+            assert tree_of(tmp_path / "got") == tree_of(source)  # with times, which torrents do not keep
+            assert (await ben.files.transfers())[0].peer == anna.peer_id.short
+            await anna.files.share(source, bittorrent=True)
+            private = await anna.files.magnet("photos")
+            assert ticket_in(private.magnet) == ""
 
     run(story(), 60)
 
@@ -245,7 +244,7 @@ def test_pause_goes_on_and_cancel_leaves_nothing(tmp_path: Path) -> None:
             assert states[more.id] == "paused"
             async with node(network, tmp_path / "home-anna"):
                 await ben.files.resume(more.id)
-                await until(lambda: (tmp_path / "more").exists())
+                await until((tmp_path / "more").exists)
                 await until(lambda: not ben.files.status()["transfers running"])
                 assert contents(tmp_path / "more") == contents(source)
             gone = await ben.files.get_detached(shared.torrent, tmp_path / "gone")

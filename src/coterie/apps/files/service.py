@@ -14,6 +14,7 @@ from pathlib import Path
 
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.files.giver import Giver, ShareGiver
 from coterie.apps.files.messages import PROTOCOL
 from coterie.apps.files.records import ShareRecord, TransferRecord
 from coterie.apps.files.results import (
@@ -28,6 +29,7 @@ from coterie.apps.files.results import (
     TransferLine,
 )
 from coterie.apps.files.serve import Server
+from coterie.apps.files.sources import Session
 from coterie.apps.files.torrent_transfer import TorrentTransfer
 from coterie.apps.files.torrents import Torrents, is_torrent, ticket_in
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
@@ -58,7 +60,7 @@ class FilesService:
         )
         self._active: dict[str, Transfer] = {}
         self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
-        self.server = Server(context.store, self._find_shares, self._executor)
+        self.server = Server(self._find_givers, self._executor)
         self._torrents = Torrents(context, self._shares, self._share_received)
 
     async def start(self) -> None:
@@ -230,7 +232,8 @@ class FilesService:
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
         if parsed.peer == self._context.peer_id:
             raise UsageError("this ticket is from this very computer: what it names is here already")
-        connection, stream, opened = await Transfer.open(self._context, parsed)
+        session = await Transfer.open(self._context, parsed)
+        _, stream, opened = session
         try:
             place = Transfer.place(Path(os.path.abspath(target)), opened, parsed)
             running = next((t for t in self._active.values() if t.record.target == str(place)), None)
@@ -249,7 +252,7 @@ class FilesService:
         except BaseException:
             await stream.reset(CloseCode.CANCELLED)
             raise
-        self._launch(transfer, (connection, stream))
+        self._launch(transfer, session)
         return transfer
 
     async def get_detached(
@@ -357,8 +360,10 @@ class FilesService:
                 found += [partial for partial in partials(parent) if partial.path in wanted]
         return found
 
-    def _find_shares(self, root: bytes) -> list[ShareRecord]:
-        return [r for r in self._shares if r.root == root]
+    def _find_givers(self, root: bytes) -> list[Giver]:
+        """Shares first: they have all of it."""
+        shares: list[Giver] = [ShareGiver(self._context.store, r) for r in self._shares if r.root == root]
+        return shares + [t.giver() for t in self._active.values() if t.content_id == root]
 
     def _choose_share(self, share: str) -> ShareRecord:
         path = os.path.abspath(share)
@@ -406,7 +411,7 @@ class FilesService:
     def _run(self, record: TransferRecord) -> None:
         self._launch(self._make(record), None)
 
-    def _launch(self, transfer: Transfer, opened: tuple | None) -> None:  # type: ignore[type-arg]
+    def _launch(self, transfer: Transfer, opened: Session | None) -> None:
         transfer.record.state, transfer.record.note = TransferState.RUNNING, ""
         done = [r for r in self._transfers if r.state == TransferState.DONE]
         for record in done[: max(0, len(done) - DONE_MAX)]:

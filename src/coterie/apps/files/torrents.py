@@ -143,7 +143,8 @@ class Torrents:
         """
         if self._context.network is None:
             raise UsageError("this node is offline")
-        metainfo, link, peers, roots = b"", source, [], []
+        metainfo, link = b"", source
+        peers: list[str] = []
         if is_magnet(source):
             roots, peers = await asyncio.to_thread(named_in, source)
         else:
