@@ -95,7 +95,8 @@ IMPURE_MODULES = frozenset([
 PURE_PARTS = {
     "random": {"Random"},
     "pathlib": {"PurePosixPath", "PurePath"},
-}  # an injected generator; path arithmetic
+    "urllib.parse": {"parse_qs", "quote"},
+}  # an injected generator; path arithmetic; text
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval"}
 IMPURE_ATTRIBUTES = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 # Type annotations and declarations only: the narrow context that apps get, and how commands are declared.

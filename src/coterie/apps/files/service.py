@@ -34,7 +34,7 @@ from coterie.apps.files.torrent_transfer import TorrentTransfer
 from coterie.apps.files.torrents import Torrents, is_torrent, ticket_in
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
 from coterie.apps.records import Records
-from coterie.content import ImportProgress, import_path
+from coterie.content import Imported, ImportProgress, import_path
 from coterie.content.names import name_fault
 from coterie.content.writer import Partial, partials, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError, TransportError, UsageError
@@ -137,6 +137,13 @@ class FilesService:
             stop.set()
             await asyncio.gather(task, return_exceptions=True)
             raise
+        record = self._record_share(imported, place, name)
+        if bittorrent:
+            await self._torrents.offer(record, trackers=trackers, public=public, progress=progress)
+        return await self._describe(record, [Problem(s.path, s.reason) for s in imported.skipped])
+
+    def _record_share(self, imported: Imported, place: Path, name: str) -> ShareRecord:
+        """The share of this content at this place: the one there is, or a new one."""
         known = [r for r in self._shares if r.root == imported.root and r.path == str(place)]
         record = (
             known[0]
@@ -157,9 +164,7 @@ class FilesService:
         )
         record.name = name or record.name
         self._shares.save(record)
-        if bittorrent:
-            await self._torrents.offer(record, trackers=trackers, public=public, progress=progress)
-        return await self._describe(record, [Problem(s.path, s.reason) for s in imported.skipped])
+        return record
 
     async def unshare(self, share: str) -> Removed:
         """End the share with this id, name or path; its ticket is void at once."""

@@ -165,39 +165,50 @@ class TorrentTransfer:
         if self._stopped:
             return
         self._set(TransferState.RUNNING, "")
-        began = self._met = time.monotonic()
+        self._met = time.monotonic()
+        outcome: Received | Exception
         ticker = asyncio.ensure_future(self._tick())
         try:
-            session = self._session = await self._open_session()
-            source, peers = await self._describe(session)
-            staging, layout = await asyncio.to_thread(self._prepare, source)
-            task = self._task_for(staging, layout, peers)
-            await self._fetch(session, source, task)
-            ticker.cancel()
-            await self._leave()
-            self.rate = 0.0
-            self._say("finishing")
-            path = await asyncio.to_thread(self._finish, staging, layout)
-            self.record.target, self.record.done = str(path), layout.size
-            await self._received(path, source, layout)
+            outcome = await self._through(ticker)
+            self._set(TransferState.DONE, "")
+            await asyncio.to_thread(self.forget)
         except StorageError as error:
-            self._end(TransferState.PAUSED, str(error), error)
+            outcome = error
+            self._set(TransferState.PAUSED, str(error))
         except CoterieError as error:
-            self._end(TransferState.FAILED, str(error), error)
+            outcome = error
+            self._set(TransferState.FAILED, str(error))
         except Exception as error:
             log.exception("transfer %s failed unexpectedly", self.record.id)
-            self._end(TransferState.FAILED, f"an error of coterie itself: {error!r}", error)
-        else:
-            self._set(TransferState.DONE, "")
-            self.result.set_result(self._summary(path, layout, time.monotonic() - began))
-            await asyncio.to_thread(self.forget)
+            outcome = error
+            self._set(TransferState.FAILED, f"an error of coterie itself: {error!r}; its log has the details")
         finally:
             ticker.cancel()
             await self._leave()
             if self._staging is not None:
                 self._staging.close()
+        if isinstance(outcome, Exception):
+            self.result.set_exception(outcome)
+        else:
+            self.result.set_result(outcome)
 
     # -- the steps --
+
+    async def _through(self, ticker: asyncio.Future[None]) -> Received:
+        """All steps, from the session to the final name."""
+        began = time.monotonic()
+        session = self._session = await self._open_session()
+        source, peers = await self._describe(session)
+        staging, layout = await asyncio.to_thread(self._prepare, source)
+        await self._fetch(session, source, self._task_for(staging, layout, peers))
+        ticker.cancel()
+        await self._leave()
+        self.rate = 0.0
+        self._say("finishing")
+        path = await asyncio.to_thread(self._finish, staging, layout)
+        self.record.target, self.record.done = str(path), layout.size
+        await self._received(path, source, layout)
+        return self._summary(path, layout, time.monotonic() - began)
 
     async def _describe(self, session: BitTorrentSession) -> tuple[Source, tuple[str, ...]]:
         """The torrent's description: kept from before, or from the swarm."""
@@ -376,11 +387,6 @@ class TorrentTransfer:
             failed=[Problem(name, reason) for name, reason in layout.left_out],
             changed_names=[Problem(name, reason) for name, reason in layout.renamed],
         )
-
-    def _end(self, state: TransferState, note: str, error: Exception) -> None:
-        self._set(state, note)
-        if not self.result.done():
-            self.result.set_exception(error)
 
     def _set(self, state: TransferState, note: str) -> None:
         self.record.state, self.record.note = state, note

@@ -175,8 +175,7 @@ class Torrents:
         """Stop a download and keep what arrived."""
         record = self._records.get(transfer)
         if (running := self._active.get(transfer)) is not None:
-            await running.stop(note="paused")
-            self._done_with(running)
+            await self._stop(running, "paused")
         elif record.state in (TransferState.RUNNING, TransferState.WAITING):
             record.state = TransferState.PAUSED
             self._records.save(record)
@@ -197,8 +196,7 @@ class Torrents:
         """End a download for good: what arrived of an unfinished one is removed, and it leaves the list."""
         record = self._records.get(transfer)
         if (running := self._active.get(transfer)) is not None:
-            await running.stop(note="cancelled")
-            self._done_with(running)
+            await self._stop(running, "cancelled")
         done = record.state == TransferState.DONE
         if not done:
             await asyncio.to_thread(self._make(record).discard)
@@ -485,14 +483,13 @@ class Torrents:
         for old in done[: max(0, len(done) - DONE_MAX)]:
             self._records.remove(old.id)
         self._active[record.id] = transfer
-        self._context.start(self._run(transfer), f"torrent {record.id}")
+        transfer.result.add_done_callback(lambda _: self._done_with(transfer))
+        self._context.start(transfer.run(), f"torrent {record.id}")
         return transfer
 
-    async def _run(self, transfer: TorrentTransfer) -> None:
-        try:
-            await transfer.run()
-        finally:
-            self._done_with(transfer)
+    async def _stop(self, transfer: TorrentTransfer, note: str) -> None:
+        await transfer.stop(note=note)
+        self._done_with(transfer)
 
     def _done_with(self, transfer: TorrentTransfer) -> None:
         if self._active.get(transfer.record.id) is transfer:
