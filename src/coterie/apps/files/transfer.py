@@ -32,7 +32,15 @@ RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # guess: at once for a restart, then
 TICK_S = 0.2  # progress
 SAVE_EVERY_TICKS = 25
 RATE_MEMORY = 0.8  # weight of the past in the shown rate, per tick
-FATAL_CODES = frozenset({CloseCode.PROTOCOL_VIOLATION, CloseCode.LIMIT, CloseCode.REFUSED, CloseCode.VERSION})
+FATAL_CODES = frozenset(
+    {
+        CloseCode.PROTOCOL_VIOLATION,
+        CloseCode.LIMIT,
+        CloseCode.REFUSED,
+        CloseCode.VERSION,
+        CloseCode.REVOKED,
+    }
+)
 
 
 class TransferState(StrEnum):
