@@ -1,6 +1,5 @@
 """Offer: one share, or a folder or file within one, as one asker may have it."""
 
-import threading
 from collections.abc import Iterator
 
 from coterie.apps.files.messages import Opened
@@ -34,7 +33,6 @@ class Offer:
         self._found = found
         self._is_narrow = is_narrow
         self._allowed: frozenset[bytes] | None = None
-        self._lock = threading.Lock()
 
     def opened(self) -> Opened:
         """What to tell the asker first."""
@@ -69,7 +67,6 @@ class Offer:
             return True
         if self._found.kind is m.Kind.BLOB and self._found.leaf:
             return False  # all there is of it is its own leaf
-        with self._lock:
-            if self._allowed is None:
-                self._allowed = everything_under(self._store.manifest, self._found.id)
+        if self._allowed is None:  # two threads may both find out the same
+            self._allowed = everything_under(self._store.manifest, self._found.id)
         return manifest in self._allowed
