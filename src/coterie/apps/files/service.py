@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from coterie.access import secret_matches
+from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files.browse import PLACES
+from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver
 from coterie.apps.files.messages import PROTOCOL
-from coterie.apps.files.offer import Offer
 from coterie.apps.files.places import KIND, Places
 from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
 from coterie.apps.files.results import (
@@ -32,6 +34,7 @@ from coterie.apps.files.results import (
     TransferLine,
 )
 from coterie.apps.files.serve import Server
+from coterie.apps.files.sources import Session
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
 from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
@@ -69,13 +72,14 @@ class FilesService:
             spots=Records(context.home / "spots", SpotRecord, "spot"),
             clock=time.time,
         )
-        self.server = Server(context.access, self._find_offer, self._executor)
+        self.server = Server(context.access, self._find_giver, self._executor)
 
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
         self._context.access.name_resources(KIND, self._resolve_name, self._say_name)
         for share in self._shares:
             self.places.permit(share)
+        self._context.access.policy.permit(DOWNLOAD_TICKET, Verb.READ, DOWNLOAD)
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
         self._context.register(PROTOCOL, self.server.handle, strangers=True)
         self._context.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
@@ -247,7 +251,8 @@ class FilesService:
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
         if parsed.peer == self._context.peer_id:
             raise UsageError("this ticket is from this very computer: what it names is here already")
-        connection, stream, opened = await Transfer.open(self._context, parsed)
+        session = await Transfer.open(self._context, parsed)
+        _, stream, opened = session
         try:
             place = Transfer.place(Path(os.path.abspath(target)), opened, parsed)
             running = next((t for t in self._active.values() if t.record.target == str(place)), None)
@@ -266,7 +271,7 @@ class FilesService:
         except BaseException:
             await stream.reset(CloseCode.CANCELLED)
             raise
-        self._launch(transfer, (connection, stream))
+        self._launch(transfer, session)
         return transfer
 
     async def get_detached(
@@ -330,8 +335,11 @@ class FilesService:
                 found += [partial for partial in partials(parent) if partial.path in wanted]
         return found
 
-    async def _find_offer(self, peer: PeerId, root: bytes, secret: bytes) -> Offer | None:
-        return self.places.offer(peer, root, secret)
+    def _find_giver(self, peer: PeerId, root: bytes, secret: bytes) -> Giver | None:
+        """Shares first: they have all of it."""
+        offer = self.places.offer(peer, root, secret)
+        running = [t.giver() for t in self._active.values() if t.content_id == root]
+        return offer or next((g for g in running if secret_matches(secret, g.secret)), None)
 
     def _current_shares(self) -> list[ShareRecord]:
         """Every share but those whose path was shared again since, with other content."""
@@ -388,7 +396,7 @@ class FilesService:
     def _run(self, record: TransferRecord) -> None:
         self._launch(self._make(record), None)
 
-    def _launch(self, transfer: Transfer, opened: tuple | None) -> None:  # type: ignore[type-arg]
+    def _launch(self, transfer: Transfer, opened: Session | None) -> None:
         transfer.record.state, transfer.record.note = TransferState.RUNNING, ""
         done = [r for r in self._transfers if r.state == TransferState.DONE]
         for record in done[: max(0, len(done) - DONE_MAX)]:
