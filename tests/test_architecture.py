@@ -82,6 +82,7 @@ SHELLS = (
     "apps/*/torrent_transfer.py",
     "apps/*/torrents.py",
     "apps/*/transfer.py",
+    "apps/*/visit.py",
 )
 
 # fmt: off

@@ -359,6 +359,20 @@ def test_what_cannot_be_is_told(tmp_path: Path) -> None:
     run(story(), 60)
 
 
+def test_what_is_for_some_people_is_never_seeded(tmp_path: Path) -> None:
+    async def story() -> None:
+        source = fill(tmp_path / "photos")
+        async with node(MemoryNetwork(), tmp_path / "home") as ben:
+            with pytest.raises(UsageError, match="--to ticket"):
+                await ben.files.share(source, bittorrent=True, to=["contacts"])
+            assert (await ben.files.shares())[0].state == "ready"
+            assert (await ben.files.share(source, bittorrent=True, to=["anyone"])).magnet
+            assert (await ben.files.share(source, to=["contacts"])).magnet == ""  # not any more
+            assert (await ben.files.shares())[0].state == "ready"
+
+    run(story(), 60)
+
+
 def test_nothing_of_bittorrent_runs_where_nobody_asked_for_it(tmp_path: Path) -> None:
     async def story() -> None:
         source = fill(tmp_path / "photos")
@@ -375,5 +389,7 @@ def test_nothing_of_bittorrent_runs_where_nobody_asked_for_it(tmp_path: Path) ->
 def test_sources_are_told_apart() -> None:
     assert is_torrent("magnet:?xt=urn:btih:x")
     assert is_torrent("/a/b.torrent")
+    assert is_torrent("b.torrent")
+    assert not is_torrent("anna/b.torrent")  # a place
     assert not is_torrent("coterieaeah")
     assert set(REACH) == {"local", "circle", "internet"}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from coterie.apps.command import Choice, Progress, command
 from coterie.apps.files.results import (
     MagnetLink,
+    PlaceLine,
     Received,
     Removed,
     SharedItem,
@@ -36,23 +37,34 @@ async def share(
     path: Path,
     *,
     name: str = "",
+    to: list[str] = [],  # noqa: B006  (never changed)
     bittorrent: bool = False,
     public: bool = False,
-    tracker: list[str] = [],  # noqa: B006 - never changed
+    tracker: list[str] = [],  # noqa: B006  (never changed)
 ) -> AsyncIterator[Progress | SharedItem]:
     """Share a file or folder: it stays where it is, and is served from there.
 
     path: The file or folder to share.
     name: What the other side calls it, instead of its own name.
+    to: For whom: a circle, CIRCLE:guest, a person, contacts, anyone, or ticket (whoever has the ticket; the default).
     bittorrent: Make a torrent of it too, and seed it from the same files.
     public: Put the ticket into the magnet link: coterie then fetches from this computer first.
     tracker: URL of a tracker for the torrent; may be given several times.
     """
     work = lambda tell: files.share(  # noqa: E731
-        path, name=name, progress=tell, bittorrent=bittorrent, public=public, trackers=tracker
+        path, name=name, to=to, progress=tell, bittorrent=bittorrent, public=public, trackers=tracker
     )
     async for item in _with_progress(work):
         yield item
+
+
+@command("place", empty_text="Nothing there for this computer.")
+async def ls(files: "FilesService", place: str = "") -> list[PlaceLine]:
+    """List who is known, what they share with this computer, and what is in it.
+
+    place: Nothing for people, a name for what it shares, or a place like anna/photos/2024.
+    """
+    return await files.places_of(place)
 
 
 @command("share", needs="store")
@@ -103,12 +115,12 @@ async def get(
     overwrite: bool = False,
     keep_both: bool = False,
     detach: bool = False,
-    only: list[str] = [],  # noqa: B006 - never changed
+    only: list[str] = [],  # noqa: B006  (never changed)
     share: bool = False,
 ) -> AsyncIterator[Progress | Received | TransferChange]:
-    """Get what a ticket, a magnet link or a torrent file names: verified, resumed where it stopped.
+    """Get what a ticket, a place, a magnet link or a torrent file names: verified, resumed where it stopped.
 
-    ticket: The ticket, as the other side printed it; or a magnet link, or the path of a .torrent file.
+    ticket: The ticket, as the other side printed it; a place like anna/photos/2024; a magnet link; or a .torrent file.
     target: A folder to put it into, or the name it is to have.
     overwrite: Replace what is at the target.
     keep_both: Keep what is at the target and name this one differently.
@@ -117,6 +129,7 @@ async def get(
     share: Share and seed what came by BitTorrent.
     """
     on_existing = files.on_existing(overwrite=overwrite, keep_both=keep_both)
+    ticket = str(await files.locate(ticket)) if files.is_place(ticket) else ticket
     if detach:
         yield await files.get_detached(ticket, target, on_existing=on_existing, only=only, share=share)
         return

@@ -65,8 +65,10 @@ Received = Callable[[Path], Awaitable[ShareRecord]]
 
 
 def is_torrent(source: str) -> bool:
-    """Whether `source` names a torrent: a magnet link, or a torrent file on this computer."""
-    return is_magnet(source) or source.endswith(".torrent")
+    """Whether `source` names a torrent: a magnet link, or a torrent file on this computer (not "anna/x.torrent")."""
+    if is_magnet(source):
+        return True
+    return source.endswith(".torrent") and (os.path.isabs(source) or "/" not in source)
 
 
 def ticket_in(source: str) -> str:
