@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
@@ -99,6 +99,7 @@ class Node:
         self.access = Enforcer(key.peer_id, self._standing, log_path=home.audit_log)
         self.apps: Mapping[str, App] = {}
         self._layout = home
+        self._key = key
         self._transport: Transport | None = None
         self._services: dict[str, Service] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -346,12 +347,15 @@ class Node:
     def _known_people(self) -> list[Known]:
         contacts = self.contacts.contacts() if "contacts" in self._services else []
         circles: Any = self._services.get("circles")
-        members = circles.known_people() if circles is not None else []
-        return [*(Known(c.peer, c.name, of="contact") for c in contacts), *members]
+        members = circles.names().items() if circles is not None else []
+        return [
+            *(Known(c.peer, c.name, of="contact") for c in contacts),
+            *(Known(peer, name, contact=False, of="circle") for peer, name in members),
+        ]
 
     def _known_circles(self) -> list[KnownCircle]:
         circles: Any = self._services.get("circles")
-        return list(circles.known_circles()) if circles is not None else []
+        return [KnownCircle(line.id, line.name) for line in circles.lines()] if circles is not None else []
 
     def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
         """Where a contact was when the two met."""
@@ -417,6 +421,13 @@ class _AppContext:
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
         return await self._node.connect(peer, addresses)
+
+    def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:
+        if self._node.endpoint is not None:
+            self._node.endpoint.watch(up=lambda c: up(c.peer), down=lambda c: down(c.peer))
+
+    def sign(self, message: bytes) -> bytes:
+        return self._node._key.sign(message)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._node._start(work, f"{self._app.name}: {name}")
