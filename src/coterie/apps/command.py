@@ -89,6 +89,7 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     needs: Needs = "network"
     interrupt_text: str = ""
     empty_text: str = ""
+    prompts: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class _Declaration(msgspec.Struct, frozen=True):
@@ -100,6 +101,7 @@ class _Declaration(msgspec.Struct, frozen=True):
     interrupt_text: str
     returns: str
     empty_text: str
+    prompts: Mapping[str, str]
 
 
 def command(
@@ -111,6 +113,7 @@ def command(
     interrupt_text: str = "",
     returns: str = "",
     empty_text: str = "",
+    prompts: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -125,9 +128,11 @@ def command(
         interrupt_text: said after Ctrl-C: what is kept and how to go on.
         returns: "module:name" of the result's type, where importing it would slow down the command line.
         empty_text: said instead of an empty list.
+        prompts: parameters that a command line asks for with these words when they are not given: secrets, which
+            are not to stand in the history of a shell.
     """
     declaration = _Declaration(
-        positional, path, stays, asks or {}, needs, interrupt_text, returns, empty_text
+        positional, path, stays, asks or {}, needs, interrupt_text, returns, empty_text, prompts or {}
     )
 
     def mark(function: F) -> F:
@@ -172,6 +177,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         needs=declared.needs,
         interrupt_text=declared.interrupt_text,
         empty_text=declared.empty_text,
+        prompts=declared.prompts,
     )
 
 
