@@ -16,7 +16,7 @@ from coterie.apps.circles.results import (
     Restored,
 )
 from coterie.apps.command import Progress, command
-from coterie.apps.contacts.results import Invited, Met, WrongCode
+from coterie.apps.contacts.api import Invited, Met, WrongCode
 
 if TYPE_CHECKING:
     from coterie.apps.circles.service import CirclesService

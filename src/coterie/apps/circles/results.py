@@ -119,4 +119,6 @@ class RecoveryLine(msgspec.Struct, frozen=True):
         """For people."""
         if not self.has_phrase:
             return "There is no recovery phrase yet: `coterie recovery new` makes one."
-        return f"There is a recovery phrase; {self.holders} computers got your sealed list since this node runs."
+        return (
+            f"There is a recovery phrase; {self.holders} computers got your sealed list since this node runs."
+        )
