@@ -90,6 +90,7 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     interrupt_text: str = ""
     empty_text: str = ""
     prompts: Mapping[str, str] = msgspec.field(default_factory=dict)
+    paths: tuple[str, ...] = ()
 
 
 class _Declaration(msgspec.Struct, frozen=True):
@@ -102,9 +103,10 @@ class _Declaration(msgspec.Struct, frozen=True):
     returns: str
     empty_text: str
     prompts: Mapping[str, str]
+    paths: tuple[str, ...]
 
 
-def command(
+def command(  # noqa: PLR0913 - all but the first are named options
     *positional: str,
     path: str = "",
     stays: bool = False,
@@ -114,6 +116,7 @@ def command(
     returns: str = "",
     empty_text: str = "",
     prompts: Mapping[str, str] | None = None,
+    paths: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -130,9 +133,20 @@ def command(
         empty_text: said instead of an empty list.
         prompts: parameters that a command line asks for with these words when they are not given: secrets, which
             are not to stand in the history of a shell.
+        paths: parameters of type `str` that may also be the path of a file: where there is such a file, the
+            command line passes its absolute path.
     """
     declaration = _Declaration(
-        positional, path, stays, asks or {}, needs, interrupt_text, returns, empty_text, prompts or {}
+        positional,
+        path,
+        stays,
+        asks or {},
+        needs,
+        interrupt_text,
+        returns,
+        empty_text,
+        prompts=prompts or {},
+        paths=paths,
     )
 
     def mark(function: F) -> F:
@@ -178,6 +192,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         interrupt_text=declared.interrupt_text,
         empty_text=declared.empty_text,
         prompts=declared.prompts,
+        paths=declared.paths,
     )
 
 
