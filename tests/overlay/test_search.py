@@ -242,6 +242,15 @@ def test_answers_are_counted_by_peer_until_enough() -> None:
     assert node.counts.unasked == 1
 
 
+def test_what_the_app_does_not_accept_does_not_count() -> None:
+    node, outputs = asking(Flood(), accept=lambda responder, items: items == (b"true",))
+    number = query_id(outputs)
+    assert node.handle(Received(B, Answer(number, bytes(B), (b"a lie",))), NOW) == []
+    assert node.handle(Received(B, Answer(number, bytes(B), (b"true",))), NOW) == []  # it has had its turn
+    outputs = node.handle(Received(C, Answer(number, bytes(C), (b"true",))), NOW)
+    assert emitted(outputs) == [Found("k", C, (b"true",), True), Ended("k", "enough", 1)]
+
+
 def test_nobody_answers_what_was_not_asked() -> None:
     node = core(neighbours=[A])
     assert node.handle(Received(A, Answer(bytes(16), bytes(A), (b"spam",))), NOW) == []
