@@ -1,5 +1,6 @@
 """Searching: who is asked, who answers whom, when it ends, and what strangers cannot make a node do."""
 
+import tracemalloc
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ from coterie.machine import CancelTimer, Emit, PeerDown, PeerUp, Received, Send,
 from coterie.overlay.search import Neighbours, Search
 from coterie.overlay.search_asker import Ask, Cancel, Ended, Found
 from coterie.overlay.search_limits import ExpandingRing, Flood, SearchLimits, Walks, flood_cost, walk_cost
-from coterie.overlay.search_messages import Answer, Check, Flooded, Question, Verdict, Walking
+from coterie.overlay.search_messages import SEARCH, Answer, Check, Flooded, Question, Verdict, Walking
 from coterie.sim.churn import Churn, exponential
 from coterie.sim.host import Host
 from coterie.sim.links import Link
@@ -499,3 +500,33 @@ def test_one_seed_is_one_trace() -> None:
         return world.digest
 
     assert digest(6) == digest(6) != digest(7)
+
+
+def test_at_the_limits_of_all_tables_the_memory_is_a_few_megabytes() -> None:
+    limits = SearchLimits(budget_burst=1e9)
+    made = Search(ME, sign=KEYS[0].sign, random=Random(0), limits=limits, verify=lambda *_: True)
+    for peer in PEERS[2:]:
+        made.handle(PeerUp(peer), NOW)
+    made.handle(TimerFired("warm"), NOW)
+    tracemalloc.start()
+    try:
+        for number in range(limits.seen_max + 100):
+            asked = Question(
+                id=number.to_bytes(16, "big"),
+                asker=bytes(ASKER),
+                is_direct=True,
+                wanted=1,
+                expires=int(NOW),
+                topic="t" * 32,
+                body=bytes(512),
+            )
+            frame = SEARCH.encode(Walking(asked, 0, 8))
+            message = SEARCH.decode(2, frame[5:])  # as it comes from a stream: nothing shared with others
+            made.handle(Received(number % limits.peers_max, message), NOW)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made.sizes["seen"] == limits.seen_max
+    assert made.sizes["parked"] == limits.parked_max
+    assert 2e6 < used < 8e6
+    print(f"{used / 1e6:.1f} MB")
