@@ -110,8 +110,8 @@ def test_a_running_transfer_stops_when_its_grant_is_revoked(
     anna.call("share", str(folder / "film"))
     given = anna.call("grant", "ben", "list,read", "files/film", "--lasting", "1h", "--limit", "1MB/s")
     getting = running_get(ben, "anna/film", folder / "got-film")
-    began = time.monotonic()
     anna.call("revoke", given["id"])
+    began = time.monotonic()
     ends(getting, began)
     assert not (folder / "got-film").exists()
     assert coterie(ben.home, "get", "anna/film", str(folder / "again")).returncode != 0
@@ -124,8 +124,8 @@ def test_a_running_transfer_stops_when_its_peer_is_no_longer_a_contact(
     (folder / "large").write_bytes(os.urandom(FILM_BYTES))
     anna.call("share", str(folder / "large"), "--to", "contacts")
     getting = running_get(ben, "anna/large", folder / "got-large")
-    began = time.monotonic()
     anna.call("contact", "remove", "ben")
+    began = time.monotonic()
     ends(getting, began)
     assert not (folder / "got-large").exists()
     assert ben.call("ls", "anna") == []
