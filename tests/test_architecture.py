@@ -67,6 +67,7 @@ SHELLS = (
     "sim/*.py",
     "apps/invoke.py",
     "apps/records.py",
+    "apps/*/asker.py",
     "apps/*/commands.py",
     "apps/*/fetch.py",
     "apps/*/link.py",

@@ -7,6 +7,7 @@ from coterie.apps.files.messages import Has, HasAll, Opened
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.staged import Staged
 from coterie.content import ChunkUnavailable, Store
+from coterie.errors import CloseCode, PeerError
 from coterie.identity import PeerId
 
 Tell = Callable[[Has | HasAll], None]
@@ -31,8 +32,8 @@ class Giver(Protocol):
         """The bytes of a node of it. Blocking, from any thread, as the next two."""
         ...
 
-    def count(self, manifest: bytes) -> int | None:
-        """How many chunks the node has; None when it is not of this content, 0 when it is not here yet."""
+    def sizes(self, manifest: bytes) -> list[int] | None:
+        """The sizes of the node's chunks; None when it is not of this content, [] when it is not here (yet)."""
         ...
 
     def read(self, manifest: bytes, first: int, count: int) -> Iterator[Chunk]:
@@ -64,10 +65,14 @@ class ShareGiver:
     def node(self, manifest: bytes) -> bytes | None:
         return self._store.manifest(manifest) if self._store.in_root(self.root, manifest) else None
 
-    def count(self, manifest: bytes) -> int | None:
-        return len(self._store.chunks_of(manifest)) if self._store.in_root(self.root, manifest) else None
+    def sizes(self, manifest: bytes) -> list[int] | None:
+        if not self._store.in_root(self.root, manifest):
+            return None
+        return [size for _, size in self._store.chunks_of(manifest)]
 
     def read(self, manifest: bytes, first: int, count: int) -> Iterator[Chunk]:
+        if not self._store.in_root(self.root, manifest):  # it may have ended since the session began
+            raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
         return self._store.read_chunks(self._store.chunks_of(manifest)[first : first + count])
 
     def watch(self, tell: Tell) -> Callable[[], None]:
@@ -110,8 +115,8 @@ class DownloadGiver:
     def node(self, manifest: bytes) -> bytes | None:
         return self._staged.node(manifest)
 
-    def count(self, manifest: bytes) -> int | None:
-        return self._staged.count(manifest)
+    def sizes(self, manifest: bytes) -> list[int] | None:
+        return self._staged.sizes(manifest)
 
     def read(self, manifest: bytes, first: int, count: int) -> Iterator[Chunk]:
         return self._staged.read(manifest, first, count)

@@ -70,6 +70,7 @@ class FilesService:
     async def close(self) -> None:
         """Stop; running transfers go on at the next start."""
         await asyncio.gather(*(t.stop(keep_state=True) for t in list(self._active.values())))
+        self.server.close()
         await asyncio.to_thread(self._executor.shutdown, True, cancel_futures=True)
 
     def status(self) -> dict[str, int]:
