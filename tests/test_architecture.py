@@ -80,6 +80,7 @@ SHELLS = (
     "apps/*/serve.py",
     "apps/*/service.py",
     "apps/*/transfer.py",
+    "apps/*/visit.py",
 )
 
 # fmt: off

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coterie.access.enforcer import Enforcer
+from coterie.access.people import People
 from coterie.content import Store
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
@@ -51,6 +52,11 @@ class Context(Protocol):
     @property
     def access(self) -> Enforcer:
         """What peers may do here: asked before anything is done for one, told when who they are has changed."""
+        ...
+
+    @property
+    def people(self) -> People:
+        """Everybody known here under a name of their own, and circles."""
         ...
 
     @property

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from coterie.apps.files.giver import Giver
+from coterie.apps.files.giver import DownloadGiver, Giver
 from coterie.apps.files.messages import (
     CHUNK,
     CHUNKS_PER_REQUEST_MAX,
@@ -42,7 +42,7 @@ PIECE_BYTES = 512 << 10  # read from disk at once: a request of usual size is on
 NEWS_MAX = (
     10_000  # nodes of which one asker has not heard yet what is here; guess: then it is too slow for us
 )
-CUTS_MAX = 64  # nodes whose pieces are remembered, of all sessions; a full one takes 130 KB
+CUTS_MAX = 8  # nodes whose pieces are remembered of one session; a full one takes 400 KB
 
 Request = GetManifest | GetChunks
 
@@ -57,24 +57,6 @@ class _Part:
     is_served: bool = True
 
 
-class Cuts:
-    """Where the pieces of nodes begin, and where in the content of the node each chunk ends."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[bytes, bytes], tuple[list[int], list[int]]] = OrderedDict()
-
-    def get(self, root: bytes, manifest: bytes) -> tuple[list[int], list[int]] | None:
-        """What is known of a node of this content; that of another is another's."""
-        return self._known.get((root, manifest))
-
-    def put(self, root: bytes, manifest: bytes, sizes: list[int]) -> tuple[list[int], list[int]]:
-        """Remember a node whose chunks have these sizes."""
-        cut = self._known[root, manifest] = (p.cut(sizes), [0, *accumulate(sizes)])
-        if len(self._known) > CUTS_MAX:
-            self._known.popitem(last=False)
-        return cut
-
-
 class Session:
     """One asker with its requests. `feed` takes events of the upload core, `number` is its name there."""
 
@@ -86,7 +68,6 @@ class Session:
         *,
         feed: Callable[[Any], None],
         executor: Executor,
-        cuts: Cuts,
     ) -> None:
         self.number = number
         self.sent_bytes = 0
@@ -94,7 +75,9 @@ class Session:
         self._giver = giver
         self._feed = feed
         self._executor = executor
-        self._cuts = cuts
+        self._cuts: OrderedDict[bytes, tuple[list[int], list[int]]] = (
+            OrderedDict()
+        )  # where pieces begin, chunks end
         self._room = asyncio.Semaphore(REQUESTS_WAITING_MAX)
         self._asked: dict[tuple[bytes, int], None] = {}  # requests for chunks that wait, for `Cancel`
         self._cancelled: dict[tuple[bytes, int], None] = {}
@@ -107,16 +90,16 @@ class Session:
         self._has_all = False
         self._has_news = asyncio.Event()
 
-    async def run(self, sent: Callable[[int], None]) -> None:
-        """Until the asker finishes; `sent` is told the bytes of chunks that went out."""
+    async def run(self, charge: Callable[[int], Awaitable[None]]) -> None:
+        """Until the asker finishes; `charge` returns when so many bytes of chunks may go out."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._read_requests())
             group.create_task(self._prepare_answers())
             news = group.create_task(self._send_news())
             while (part := await self._parts.get()) is not None:
+                await charge(part.chunk_bytes)
                 await self._stream.write(part.frames)
                 self.sent_bytes += part.chunk_bytes
-                sent(part.chunk_bytes)
                 if part.is_last:
                     self._room.release()
                     if part.is_served:
@@ -192,15 +175,9 @@ class Session:
         """A request as the upload core wants it."""
         if isinstance(request, GetManifest):
             return u.Asked(self.number, request, request.manifest, 0, MANIFEST_COST_BYTES)
-        loop = asyncio.get_running_loop()
-        cut = self._cuts.get(self._giver.root, request.manifest)
+        cut = await self._cut(request.manifest)
         if cut is None:
-            sizes = await loop.run_in_executor(self._executor, self._giver.sizes, request.manifest)
-            if sizes is None:
-                raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
-            if not sizes:  # not here yet
-                return u.Asked(self.number, request, request.manifest, 0, 0)
-            cut = self._cuts.put(self._giver.root, request.manifest, sizes)
+            return u.Asked(self.number, request, request.manifest, 0, 0)
         starts, ends = cut
         first, last = request.first, request.first + request.count
         if first < 0 or not 0 < request.count <= CHUNKS_PER_REQUEST_MAX or last >= len(ends):
@@ -210,6 +187,22 @@ class Session:
         pieces = p.spanned(starts, first, last)
         size = ends[last] - ends[first]
         return u.Asked(self.number, request, request.manifest, pieces, size, request.insist)
+
+    async def _cut(self, manifest: bytes) -> tuple[list[int], list[int]] | None:
+        """Where the pieces of a node begin, and where its chunks end; None while the node is not here."""
+        known = self._cuts.get(manifest)
+        if known is not None:
+            return known
+        loop = asyncio.get_running_loop()
+        sizes = await loop.run_in_executor(self._executor, self._giver.sizes, manifest)
+        if sizes is None:
+            raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
+        if not sizes and isinstance(self._giver, DownloadGiver):
+            return None
+        cut = self._cuts[manifest] = (p.cut(sizes), [0, *accumulate(sizes)])
+        if len(self._cuts) > CUTS_MAX:
+            self._cuts.popitem(last=False)
+        return cut
 
     def _is_cancelled(self, request: Request) -> bool:
         """Whether the asker took this request back."""

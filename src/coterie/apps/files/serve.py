@@ -1,40 +1,40 @@
 """The giving side: sessions about shares and downloads, and the core that says whose request is answered next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from itertools import count
 from random import SystemRandom
 from typing import Any
 
-from coterie.access import secret_matches
-from coterie.apps.files.asker import Cuts, Session
+from coterie.access.enforcer import Enforcer
+from coterie.access.policy import Decision
+from coterie.access.resource import Verb
+from coterie.apps.files.asker import Session
 from coterie.apps.files.giver import Giver
 from coterie.apps.files.messages import ADDRESSES_MAX, PEERS_MAX, PROTOCOL, Open, Peers, Refused
 from coterie.content import upload as u
 from coterie.driver import Driver
-from coterie.errors import PeerError, UsageError
+from coterie.errors import AccessDenied, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Stream
 from coterie.wire.record import is_address
 
 OPEN_S = 10.0  # to say which share
 
-FindGivers = Callable[[bytes], Sequence[Giver]]
+FindGiver = Callable[[PeerId, bytes, bytes], Giver | None]
+"""What a peer opens with a content id and a secret."""
 
 
 class Server:
-    """Serves what `find` gives for a content id. `is_contact` tells strangers from others."""
+    """Serves what `find` gives and `access` allows, for as long as it does."""
 
-    def __init__(
-        self, find: FindGivers, executor: Executor, is_contact: Callable[[PeerId], bool] = lambda _: False
-    ) -> None:
+    def __init__(self, access: Enforcer, find: FindGiver, executor: Executor) -> None:
+        self._access = access
         self._find = find
         self._executor = executor
-        self._is_contact = is_contact
         self._askers: dict[bytes, dict[PeerId, list[str]]] = {}  # who gives what it asks us for, by content
         self._sessions: dict[int, tuple[Session, PeerId, bytes]] = {}
         self._numbers = count(1)
-        self._cuts = Cuts()
         self._driver: Driver | None = None
         self._limits: dict[bytes | None, float] = {}
         self.sent_bytes = 0  # chunk bytes handed to the transport since the start
@@ -44,33 +44,16 @@ class Server:
         opening = await stream.receive(OPEN_S)
         if not isinstance(opening, Open):
             raise PeerError("a session begins with Open")
-        givers: Sequence[Giver | None] = self._find(opening.root) or [None]
-        giver = next((g for g in givers if secret_matches(opening.secret, g.secret if g else None)), None)
-        if giver is None:
+        giver = self._find(stream.peer, opening.root, opening.secret)
+        try:
+            if giver is None:
+                self._access.decide(stream.peer, Verb.READ, "files").require()
+                raise AccessDenied("nothing is given under this content id and secret")
+            async with self._access.hold(stream.peer, Verb.READ, giver.resource, giver.also) as decision:
+                await self._give(stream, opening, giver, decision)
+        except AccessDenied:
             await stream.send(Refused())
             await stream.finish()
-            return
-        root = opening.root
-        others = self._askers.setdefault(root, {})
-        opened = giver.opened(sum(about == root for _, _, about in self._sessions.values()))
-        told = [
-            (bytes(peer), where) for peer, where in list(others.items())[-PEERS_MAX:] if peer != stream.peer
-        ]
-        number = next(self._numbers)
-        session = Session(stream, giver, number, feed=self._feed, executor=self._executor, cuts=self._cuts)
-        self._sessions[number] = (session, stream.peer, root)
-        try:
-            await stream.write(PROTOCOL.encode(opened) + (PROTOCOL.encode(Peers(told)) if told else b""))
-            addresses = [a for a in opening.addresses[:ADDRESSES_MAX] if is_address(a)]
-            if opening.serves:
-                others[stream.peer] = addresses
-                giver.met(stream.peer, addresses)
-            is_contact = self._is_contact(stream.peer)
-            self._feed(u.AskerUp(number, root, is_contact, whole=opened.whole, size=opened.size))
-            await self._serve(session, giver)
-        finally:
-            self._forget(number, stream.peer, root)
-        await stream.finish()
 
     def limit(self, root: bytes | None, bytes_per_s: float) -> None:
         """No more than so many bytes a second of one content, or (None) of all together; 0: no limit."""
@@ -93,25 +76,54 @@ class Server:
         if self._driver is not None:
             self._driver.close()
 
-    async def _serve(self, session: Session, giver: Giver) -> None:
+    async def _give(self, stream: Stream, opening: Open, giver: Giver, decision: Decision) -> None:
+        root, number = opening.root, next(self._numbers)
+        opened = giver.opened(len(self.askers(root)) if giver.is_for_many else 0)
+        session = Session(stream, giver, number, feed=self._feed, executor=self._executor)
+        self._sessions[number] = (session, stream.peer, root)
+        try:
+            told = b""
+            if giver.is_for_many:
+                told = self._introduce(stream.peer, opening, giver)
+            await stream.write(PROTOCOL.encode(opened) + told)
+            swarm = root if giver.is_for_many else (root, number)
+            is_contact = self._access.policy.is_contact(stream.peer)
+            self._feed(u.AskerUp(number, swarm, is_contact, whole=opened.whole, size=opened.size))
+            await self._serve(session, giver, decision)
+        finally:
+            self._forget(number, stream.peer, root)
+        await stream.finish()
+
+    def _introduce(self, peer: PeerId, opening: Open, giver: Giver) -> bytes:
+        """Note who comes and gives too; what to tell it of those who came before, as a frame."""
+        others = self._askers.setdefault(opening.root, {})
+        told = [(bytes(other), at) for other, at in list(others.items())[-PEERS_MAX:] if other != peer]
+        if opening.serves:
+            addresses = [a for a in opening.addresses[:ADDRESSES_MAX] if is_address(a)]
+            others[peer] = addresses
+            giver.met(peer, addresses)
+        return PROTOCOL.encode(Peers(told)) if told else b""
+
+    async def _serve(self, session: Session, giver: Giver, decision: Decision) -> None:
+        async def charge(size: int) -> None:
+            await self._access.charge(decision, size)
+            self.sent_bytes += size
+
         stop_watching = giver.watch(session.tell)
         try:
-            await session.run(self._note_sent)
+            await session.run(charge)
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
             stop_watching()
 
-    def _note_sent(self, size: int) -> None:
-        self.sent_bytes += size
-
     def _forget(self, number: int, peer: PeerId, root: bytes) -> None:
         del self._sessions[number]
         left = [asker for _, asker, about in self._sessions.values() if about == root]
-        if peer not in left:
+        if peer not in left and root in self._askers:
             self._askers[root].pop(peer, None)
         if not left:
-            del self._askers[root]
+            self._askers.pop(root, None)
         self._feed(u.AskerDown(number))
 
     # ---- the upload core
