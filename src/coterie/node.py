@@ -19,7 +19,7 @@ import msgspec
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import Known, KnownCircle, People
 from coterie.access.policy import Standing
-from coterie.apps.app import App, Handler, Neighbours, Service
+from coterie.apps.app import App, Handler, Neighbours, Network, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
@@ -397,6 +397,15 @@ class _AppContext:
     @property
     def neighbours(self) -> Neighbours | None:
         return self._node.neighbours
+
+    @property
+    def network(self) -> Network | None:
+        if self._node.endpoint is None:
+            return None
+        config = self._node.config
+        return Network(
+            level=config.reach, bind=config.bind, dht_nodes=config.dht_nodes(), dht_private=config.dht_private
+        )
 
     @property
     def access(self) -> Enforcer:

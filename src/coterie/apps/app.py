@@ -33,6 +33,23 @@ class Neighbours(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How far the node reaches, for an app that speaks to other programs by itself.
+
+    Fields:
+        level: "local", "circle" or "internet".
+        bind: IP address to listen on; unspecified means every interface.
+        dht_nodes: first nodes of the mainline DHT; empty means the public ones.
+        dht_private: whether that is a DHT of one's own on private addresses.
+    """
+
+    level: str
+    bind: str
+    dht_nodes: Sequence[tuple[str, int]] = ()
+    dht_private: bool = False
+
+
 class Context(Protocol):
     """All that an app may touch of its node."""
 
@@ -47,6 +64,11 @@ class Context(Protocol):
     @property
     def neighbours(self) -> Neighbours | None:
         """The local network; None where nothing is found by itself."""
+        ...
+
+    @property
+    def network(self) -> Network | None:
+        """How far this node reaches; None while offline."""
         ...
 
     @property
