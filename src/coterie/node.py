@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ import msgspec
 
 from coterie.access.enforcer import Enforcer
 from coterie.access.policy import Standing
-from coterie.apps.app import App, Handler, Neighbours, Service
+from coterie.apps.app import App, Handler, Neighbours, Network, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
@@ -35,6 +35,7 @@ from coterie.wire import Protocol as WireProtocol
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
+    from coterie.network import NodeNetwork
     from coterie.relays import PeerRelays, RelayStatus
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class Node:
         self.access = Enforcer(key.peer_id, self._standing, log_path=home.audit_log)
         self.apps: Mapping[str, App] = {}
         self._layout = home
+        self._key = key
         self._transport: Transport | None = None
         self._services: dict[str, Service] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -333,6 +335,25 @@ class Node:
         )
         await self.relays.start()
 
+    def network_for(self, register: Callable[..., None]) -> "NodeNetwork | None":
+        """For an app that registers its protocols by `register`; None while offline."""
+        if self.endpoint is None or self.reach is None:
+            return None
+        from coterie.network import NodeNetwork
+
+        return NodeNetwork(
+            self.endpoint,
+            self.reach,
+            self._key,
+            register=register,
+            contacts=lambda: [c.peer for c in self.contacts.contacts()] if "contacts" in self.apps else [],
+            is_known=self._is_known,
+        )
+
+    def _is_known(self, peer: PeerId) -> bool:
+        standing = self._standing(peer)
+        return (standing.contact or bool(standing.circles)) and not standing.blocked
+
     def _standing(self, peer: PeerId) -> Standing:
         """Who `peer` is, by what the apps that know people say."""
         contact = "contacts" in self._services and self.contacts.is_contact(peer)
@@ -385,6 +406,10 @@ class _AppContext:
     @property
     def neighbours(self) -> Neighbours | None:
         return self._node.neighbours
+
+    @property
+    def network(self) -> Network | None:
+        return self._node.network_for(self.register)
 
     @property
     def access(self) -> Enforcer:

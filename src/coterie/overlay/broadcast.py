@@ -81,7 +81,9 @@ _OF_MESSAGES = (Gossip, Ihave, Graft, Prune, Summary, Holds, Want)
 
 
 class Broadcast:
-    """The machine: `handle(event, now)`, `now` in unix seconds: messages have a time. Outputs besides sends and timers: NeighbourUp, NeighbourDown, Delivered.
+    """The machine: `handle(event, now)`, `now` in unix seconds: messages have a time.
+
+    Outputs besides sends and timers: NeighbourUp, NeighbourDown, Delivered.
 
     Args:
         me: this node.

@@ -208,8 +208,8 @@ class Plumtree:
                 return self._dispatch()
             case TimerFired((_, "reconcile")):
                 return self._reconcile(now)
-            case NeighbourUp(_, peer):
-                return self._up(peer, now)
+            case NeighbourUp(_, peer, is_spare):
+                return self._up(peer, is_spare, now)
             case NeighbourDown(_, peer):
                 return self._down(peer)
             case Publish(payload):
@@ -231,9 +231,13 @@ class Plumtree:
         self._missing.clear()
         return [*timers, CancelTimer((self._topic, "dispatch")), CancelTimer((self._topic, "reconcile"))]
 
-    def _up(self, peer: PeerId, now: float) -> list[Any]:
+    def _up(self, peer: PeerId, is_spare: bool, now: float) -> list[Any]:
         is_first = not self._links
-        self._links[peer] = _Link(self._limits)
+        self._links[peer] = link = _Link(self._limits)
+        # The paper begins with every link eager; a spare one that is not needed would only be pruned.
+        link.is_eager = not is_spare or not any(
+            other.is_eager for other in self._links.values() if other is not link
+        )
         if not is_first:
             return []
         return [self._reconcile_in(self._limits.reconcile_again_s, now)]
@@ -459,4 +463,3 @@ class Plumtree:
 
     def _on_want(self, peer: PeerId, link: _Link, message: Want, now: float) -> list[Any]:
         return self._serve(peer, link, message.ids, now)
-
