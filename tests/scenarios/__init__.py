@@ -3,4 +3,9 @@
 A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line below.
 """
 
-MODULES = ("flood_speed", "broadcast")
+MODULES = (
+    "flood_speed",
+    "broadcast",
+    "real_nodes",
+    "search_replication",
+)

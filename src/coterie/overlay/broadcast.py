@@ -121,6 +121,11 @@ class Broadcast:
     # ---- to look at
 
     @property
+    def topics_max(self) -> int:
+        """How many topics this node may take part in."""
+        return self._topics_max
+
+    @property
     def topics(self) -> list[bytes]:
         """Those taken part in."""
         return list(self._topics)

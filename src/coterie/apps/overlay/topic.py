@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from coterie.errors import UsageError
 from coterie.identity import PeerId
+from coterie.wire.broadcast import PAYLOAD_BYTES_MAX
 
 WAITING_MAX = 1_000  # messages that an app has not taken yet: the oldest goes; guess
 NAME_BYTES_MAX = 256  # guess
@@ -16,7 +17,7 @@ _CONTEXT = "coterie broadcast topic v1"
 
 
 def topic_id(name: str | bytes) -> bytes:
-    """The 32 bytes of a topic's name. Who knows them can listen where strangers may: a closed group needs a predicate."""
+    """The 32 bytes of a topic's name, which is no secret: a closed group needs a predicate."""
     raw = name.encode() if isinstance(name, str) else name
     if not 0 < len(raw) <= NAME_BYTES_MAX:
         raise UsageError(f"the name of a topic has 1 to {NAME_BYTES_MAX} bytes, not {len(raw)}")
@@ -57,6 +58,8 @@ class Topic:
     def publish(self, payload: bytes) -> None:
         """Tell all members; returns at once. Raises UsageError when it is too long, or the topic is closed."""
         self._check_open()
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise UsageError(f"a message has at most {PAYLOAD_BYTES_MAX} bytes, not {len(payload)}")
         self._calls.publish(self.id, payload)
 
     def join(self, peers: Sequence[PeerId]) -> None:
