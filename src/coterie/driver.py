@@ -118,6 +118,10 @@ class Driver:
         await asyncio.gather(*self._ending, return_exceptions=True)
         self._closed.result()
 
+    def is_sending(self, peer: Hashable) -> bool:
+        """Whether something for `peer` is under way or waits."""
+        return peer in self._outboxes
+
     async def flush(self) -> None:
         """Wait until everything sent so far has been taken by the sender, or given up."""
         while self._outboxes:
@@ -402,7 +406,7 @@ class NetDriver:
         for peer, used_at in list(self._used_at.items()):
             if peer not in self._streams:
                 del self._used_at[peer]
-            elif used_at <= limit and not self._keeps(peer):
+            elif used_at <= limit and not self._keeps(peer) and not self._driver.is_sending(peer):
                 del self._used_at[peer]
                 task = self._loop.create_task(self._finish(self._streams.pop(peer)))
                 self._finishing.add(task)

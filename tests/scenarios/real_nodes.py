@@ -16,6 +16,8 @@ from typing import Any
 from tests.scenarios.frame import Report, Scenario
 
 PROCESSES = 3
+NEVER_S = 1e6
+JOINED_S = 120.0  # from the first start
 WITHIN_S = 60.0  # after the kill
 
 
@@ -75,11 +77,11 @@ async def _start(report: Report, workers: list[Process], nodes: int, seed: int) 
         records += await worker.call("start", first=first, count=count, known=records, seed=seed)
         shares.append(list(range(first, first + count)))
     while not all([await worker.call("ready") for worker in workers]):
-        if loop.time() - began > 240:
+        if loop.time() - began > JOINED_S:
             raise RuntimeError("the nodes do not find together")
         await asyncio.sleep(0.25)
     report.claim("nodes started and joined", nodes)
-    report.claim("s until all have a table and neighbours", loop.time() - began, at_most=240)
+    report.claim("s until all have a table and neighbours", loop.time() - began, at_most=JOINED_S)
     holders = await asyncio.gather(*(worker.call("provide") for worker in workers))
     report.claim("holders of an announcement, fewest", min(holders), at_least=min(5, nodes // 3))
     return shares
@@ -94,7 +96,9 @@ async def _look_up(
     results = [r for answers in await asyncio.gather(*calls) for r in answers]
     times = sorted(took for took, _ in results)
     report.claim("lookups", len(results), at_least=lookups)
-    report.claim("lookups that found the provider", sum(ok for _, ok in results) / len(results), at_least=0.99)
+    report.claim(
+        "lookups that found the provider", sum(ok for _, ok in results) / len(results), at_least=0.99
+    )
     report.claim("ms until found, p50", 1000 * times[len(times) // 2])
     report.claim("ms until found, p95", 1000 * times[int(0.95 * len(times))])
 
@@ -135,8 +139,8 @@ async def _state(report: Report, workers: list[Process], nodes: int) -> None:
 async def _after_kill(report: Report, workers: list[Process], shares: list[list[int]], seed: int) -> None:
     loop = asyncio.get_running_loop()
     wanted = [number for share in shares for number in share]
-    killed, rows, recovered_s = loop.time(), [], float("inf")
-    while (began_s := loop.time() - killed) < WITHIN_S + 10:
+    killed, rows, recovered_s, good_in_row = loop.time(), [], NEVER_S, 0
+    while (began_s := loop.time() - killed) < WITHIN_S + 10 and good_in_row < 3:
         calls = (
             w.call("lookups", wanted=wanted, count=60, seed=seed + int(1000 * began_s) + i)
             for i, w in enumerate(workers)
@@ -145,9 +149,13 @@ async def _after_kill(report: Report, workers: list[Process], shares: list[list[
         times = sorted(took for took, _ in results)
         share = sum(ok for _, ok in results) / len(results)
         rows.append((began_s, share, 1000 * times[len(times) // 2], 1000 * times[int(0.95 * len(times))]))
-        recovered_s = min(recovered_s, began_s) if share >= 0.99 else float("inf")
-        await asyncio.sleep(4)
-    report.claim("s after the kill of a third until >= 99 % of lookups succeed", recovered_s, at_most=WITHIN_S)
+        good_in_row = good_in_row + 1 if share >= 0.99 else 0
+        recovered_s = min(recovered_s, began_s) if good_in_row else NEVER_S
+        print(f"  {began_s:.0f} s after the kill: {share:.1%} found", flush=True)
+        await asyncio.sleep(2)
+    report.claim(
+        "s after the kill of a third until >= 99 % of lookups succeed", recovered_s, at_most=WITHIN_S
+    )
     columns = ("s after the kill", "lookups that found", "p50 ms", "p95 ms")
     report.table("After the kill", columns, rows)
     payload = "who is left"
@@ -155,7 +163,9 @@ async def _after_kill(report: Report, workers: list[Process], shares: list[list[
     await asyncio.sleep(5)
     arrivals = [at for w in workers for at in await w.call("arrivals", payload=payload)]
     there = [at - began for at in arrivals if at is not None]
-    report.claim("share of the living that a broadcast reached after that", len(there) / len(arrivals), at_least=0.99)
+    report.claim(
+        "share of the living that a broadcast reached after that", len(there) / len(arrivals), at_least=0.99
+    )
 
 
 SCENARIO = Scenario(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.errors import LimitExceeded, PeerError
-from coterie.identity import SecretKey
+from coterie.identity import PeerId, SecretKey
 from coterie.identity.keys import verify
 from coterie.wire import broadcast as wire
 from coterie.wire.frames import HEADER
@@ -44,6 +44,15 @@ def body(message: wire.Message) -> tuple[int, bytes]:
 def test_golden_bytes(message: wire.Message, golden: str) -> None:
     assert wire.PROTOCOL.encode(message).hex() == golden
     assert wire.PROTOCOL.decode(*body(message)) == message
+
+
+def test_peers_are_written_as_bytes() -> None:
+    peer = PeerId(KEY)
+    for as_peer, as_bytes in [(wire.Entry(peer), wire.Entry(KEY))]:
+        assert wire.PROTOCOL.encode(wire.ForwardJoin(TOPIC, as_peer, 1)) == wire.PROTOCOL.encode(
+            wire.ForwardJoin(TOPIC, as_bytes, 1)
+        )
+    assert wire.PROTOCOL.encode(wire.Gossip(TOPIC, peer, 1, b"", bytes(64)))
 
 
 def test_every_kind_has_golden_bytes() -> None:
