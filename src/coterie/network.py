@@ -1,4 +1,4 @@
-"""What apps that form overlays get of the network: `apps.app.Network` over an endpoint and the reach of its node."""
+"""What apps that form overlays get of the network: `apps.app.PeerNetwork` over an endpoint and the reach of its node."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ SIGNED_BY_APPS = (
 
 
 class NodeNetwork:
-    """See `coterie.apps.app.Network`."""
+    """See `coterie.apps.app.PeerNetwork`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class NodeNetwork:
 
     @property
     def level(self) -> str:
-        """See `Network`, also below."""
+        """See `PeerNetwork`, also below."""
         return str(self._reach.level)
 
     @property

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from coterie.access.enforcer import Enforcer
+from coterie.access.people import Known, KnownCircle, People
 from coterie.access.policy import Standing
-from coterie.apps.app import App, Handler, Neighbours, Network, Service
+from coterie.apps.app import App, Handler, Neighbours, Network, PeerNetwork, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
@@ -95,6 +96,7 @@ class Node:
         self.reach: Reach | None = None
         self.relays: PeerRelays | None = None
         self.neighbours: Neighbours | None = None
+        self.people = People(self._known_people, self._known_circles)
         self.access = Enforcer(key.peer_id, self._standing, log_path=home.audit_log)
         self.apps: Mapping[str, App] = {}
         self._layout = home
@@ -335,7 +337,7 @@ class Node:
         )
         await self.relays.start()
 
-    def network_for(self, register: Callable[..., None]) -> "NodeNetwork | None":
+    def peer_network(self, register: Callable[..., None]) -> "NodeNetwork | None":
         """For an app that registers its protocols by `register`; None while offline."""
         if self.endpoint is None or self.reach is None:
             return None
@@ -361,6 +363,16 @@ class Node:
         if circles is None:
             return Standing(contact)
         return Standing(contact, tuple(circles.roles_of(peer)), circles.blocked(peer))
+
+    def _known_people(self) -> list[Known]:
+        contacts = self.contacts.contacts() if "contacts" in self._services else []
+        circles: Any = self._services.get("circles")
+        members = circles.known_people() if circles is not None else []
+        return [*(Known(c.peer, c.name, of="contact") for c in contacts), *members]
+
+    def _known_circles(self) -> list[KnownCircle]:
+        circles: Any = self._services.get("circles")
+        return list(circles.known_circles()) if circles is not None else []
 
     def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
         """Where a contact was when the two met."""
@@ -409,11 +421,24 @@ class _AppContext:
 
     @property
     def network(self) -> Network | None:
-        return self._node.network_for(self.register)
+        if self._node.endpoint is None:
+            return None
+        config = self._node.config
+        return Network(
+            level=config.reach, bind=config.bind, dht_nodes=config.dht_nodes(), dht_private=config.dht_private
+        )
+
+    @property
+    def peer_network(self) -> PeerNetwork | None:
+        return self._node.peer_network(self.register)
 
     @property
     def access(self) -> Enforcer:
         return self._node.access
+
+    @property
+    def people(self) -> People:
+        return self._node.people
 
     def addresses(self) -> list[str]:
         return self._node.addresses

@@ -1,8 +1,8 @@
 """A hundred real nodes on one machine: QUIC on loopback, three processes, one of which is killed.
 
-No simulator: each node has its own key and QUIC endpoint, and runs the overlay's service as a whole node does. Each begins
-with the records of two others. All run on the cores of one machine, so times are those of a busy processor, not of a
-network; there are no figures of a paper for this.
+No simulator: each node has its own key and QUIC endpoint, and runs the overlay's service as a whole node does. Each
+begins with the records of two others. All share the cores of one machine, so times are those of a busy processor, not
+of a network; there are no figures of a paper for this.
 
 *A lookup* seeks the provider of a key from a random node, until it is named with an address. After that one process of
 three is killed (SIGKILL: nobody says goodbye), and lookups are for what the others provide.
@@ -78,7 +78,8 @@ async def _start(report: Report, workers: list[Process], nodes: int, seed: int) 
         shares.append(list(range(first, first + count)))
     while not all([await worker.call("ready") for worker in workers]):
         if loop.time() - began > JOINED_S:
-            raise RuntimeError("the nodes do not find together")
+            states = [await worker.call("state") for worker in workers]
+            raise RuntimeError(f"the nodes do not find together: {states}")
         await asyncio.sleep(0.25)
     report.claim("nodes started and joined", nodes)
     report.claim("s until all have a table and neighbours", loop.time() - began, at_most=JOINED_S)

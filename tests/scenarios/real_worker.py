@@ -37,7 +37,7 @@ class Node:
         self.peer_id: PeerId = self.key.peer_id
         self.number = number
         self.home = home
-        self.network: NodeNetwork | None = None
+        self.peer_network: NodeNetwork | None = None
         self.topic: Topic | None = None
         self.arrivals: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -57,7 +57,7 @@ class Node:
         await self.reach.start()
         self.endpoint.start()
         first = [peer for raw in known if (peer := self.reach.learn(raw, "given")) is not None]
-        self.network = NodeNetwork(
+        self.peer_network = NodeNetwork(
             self.endpoint,
             self.reach,
             self.key,
@@ -97,8 +97,8 @@ class Worker:
         for number in range(first, first + count):
             node = Node(number, self._home / str(number))
             await node.open(random.sample(records, min(2, len(records))))
-            assert node.network is not None
-            records.append(node.network.record())
+            assert node.peer_network is not None
+            records.append(node.peer_network.record())
             self._nodes.append(node)
         return [raw.hex() for raw in records[len(known) :]]
 

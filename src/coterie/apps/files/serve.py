@@ -1,10 +1,12 @@
 """The giving side: answers one asker's requests about one share or download, in order, at the asker's pace."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 
-from coterie.access import secret_matches
+from coterie.access.enforcer import Enforcer
+from coterie.access.policy import Decision
+from coterie.access.resource import Verb
 from coterie.apps.files.giver import Giver
 from coterie.apps.files.messages import (
     ADDRESSES_MAX,
@@ -30,7 +32,7 @@ from coterie.apps.files.messages import (
 from coterie.content import ChunkUnavailable as Missing
 from coterie.content.manifest import ID_BYTES
 from coterie.content.reader import CHANGED, GONE
-from coterie.errors import CloseCode, PeerError
+from coterie.errors import AccessDenied, CloseCode, PeerError
 from coterie.identity import PeerId
 from coterie.net import Stream
 from coterie.wire.frames import Message
@@ -46,8 +48,8 @@ NEWS_MAX = (
     10_000  # nodes of which one asker has not heard yet what is here; guess: then it is too slow for us
 )
 
-FindGivers = Callable[[bytes], Sequence[Giver]]
-
+FindGiver = Callable[[PeerId, bytes, bytes], Giver | None]
+"""What a peer opens with a content id and a secret."""
 
 Piece = tuple[bytes, int, bool]
 """Whole frames, how many bytes of chunks are in them, and whether they are the last of their answer."""
@@ -115,9 +117,10 @@ class _Session:
 
 
 class Server:
-    """Serves what `find` gives for a content id."""
+    """Serves what `find` gives and `access` allows, for as long as it does."""
 
-    def __init__(self, find: FindGivers, executor: Executor) -> None:
+    def __init__(self, access: Enforcer, find: FindGiver, executor: Executor) -> None:
+        self._access = access
         self._find = find
         self._executor = executor
         self._askers: dict[bytes, dict[PeerId, list[str]]] = {}  # who gives what it asks us for, by content
@@ -129,27 +132,33 @@ class Server:
         opening = await stream.receive(OPEN_S)
         if not isinstance(opening, Open):
             raise PeerError("a session begins with Open")
-        givers: Sequence[Giver | None] = self._find(opening.root) or [None]
-        giver = next((g for g in givers if secret_matches(opening.secret, g.secret if g else None)), None)
-        if giver is None:
+        giver = self._find(stream.peer, opening.root, opening.secret)
+        try:
+            if giver is None:
+                self._access.decide(stream.peer, Verb.READ, "files").require()
+                raise AccessDenied("nothing is given under this content id and secret")
+            async with self._access.hold(stream.peer, Verb.READ, giver.resource, giver.also) as decision:
+                await self._give(stream, opening, giver, decision)
+        except AccessDenied:
             await stream.send(Refused())
             await stream.finish()
-            return
+
+    async def _give(self, stream: Stream, opening: Open, giver: Giver, decision: Decision) -> None:
         root = opening.root
         others = self._askers.setdefault(root, {})
         await stream.send(giver.opened(self._sessions.get(root, 0)))
         told = [
             (bytes(peer), where) for peer, where in list(others.items())[-PEERS_MAX:] if peer != stream.peer
         ]
-        if told:
+        if told and giver.is_for_many:
             await stream.send(Peers(told))
         self._sessions[root] = self._sessions.get(root, 0) + 1
         addresses = [a for a in opening.addresses[:ADDRESSES_MAX] if is_address(a)]
-        if opening.serves:
+        if opening.serves and giver.is_for_many:
             others[stream.peer] = addresses
             giver.met(stream.peer, addresses)
         try:
-            await self._serve(_Session(stream, giver))
+            await self._serve(_Session(stream, giver), decision)
         finally:
             self._forget(root, stream.peer)
 
@@ -159,7 +168,7 @@ class Server:
         if not self._sessions[root]:
             del self._askers[root], self._sessions[root]
 
-    async def _serve(self, session: _Session) -> None:
+    async def _serve(self, session: _Session, decision: Decision) -> None:
         stop_watching = session.giver.watch(session.tell)
         try:
             async with asyncio.TaskGroup() as group:
@@ -168,6 +177,7 @@ class Server:
                 news = group.create_task(session.send_news())
                 while (piece := await session.pieces.get()) is not None:
                     frames, chunk_bytes, _ = piece
+                    await self._access.charge(decision, chunk_bytes)
                     await session.stream.write(frames)
                     self.sent_bytes += chunk_bytes
                 news.cancel()

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from coterie.apps.app import Network
+from coterie.apps.app import PeerNetwork
 from coterie.apps.overlay.topic import topic_id
 from coterie.driver import NetDriver
 from coterie.errors import LimitExceeded, TransportError, UsageError
@@ -32,7 +32,7 @@ class SearchHit(msgspec.Struct, frozen=True):
 class Searches:
     """The searches of a node, its own and those that it answers."""
 
-    def __init__(self, peer: PeerId, network: Network, random: Random) -> None:
+    def __init__(self, peer: PeerId, network: PeerNetwork, random: Random) -> None:
         self.topic = topic_id("coterie search neighbours")
         """Its members are the neighbours that questions are passed to; nothing is published in it."""
         self.core = Search(

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from random import Random
 from typing import Any
 
-from coterie.apps.app import Context, Network
+from coterie.apps.app import Context, PeerNetwork
 from coterie.apps.overlay.core import Discreet
 from coterie.apps.overlay.lookups import Lookups
 from coterie.apps.overlay.results import OverlayStatus, Provider, Stored, Value
@@ -63,7 +63,7 @@ class OverlayService:
         self._context = context
         self._limits = limits or KademliaLimits()
         self._random = Random(os.urandom(16))  # noqa: S311 - chooses peers and numbers of requests, makes no secret
-        self._network: Network | None = None
+        self._network: PeerNetwork | None = None
         self._table_file = TableFile(context.home / "table")
         self._topics: dict[bytes, Topic] = {}
         self._may_join: dict[bytes, MayJoin] = {}
@@ -87,7 +87,7 @@ class OverlayService:
 
     async def start(self) -> None:
         """Take part, when the node is on a network."""
-        self._network = network = self._context.network
+        self._network = network = self._context.peer_network
         if network is None:
             return
         self._start_table(network)
@@ -113,7 +113,7 @@ class OverlayService:
         for driver in self._drivers:
             await driver.close()
 
-    def _start_table(self, network: Network) -> None:
+    def _start_table(self, network: PeerNetwork) -> None:
         self._serves = network.is_reachable()
         self._kademlia = table = Kademlia(
             self._context.peer_id,
@@ -132,7 +132,7 @@ class OverlayService:
         }
         self._dht = self._drive(counting, KADEMLIA, handlers)
 
-    def _start_topics(self, network: Network) -> None:
+    def _start_topics(self, network: PeerNetwork) -> None:
         self._broadcast = core = Broadcast(
             self._context.peer_id,
             rng=self._random,
@@ -434,7 +434,7 @@ class OverlayService:
 class _Signer:
     """Signs for the table through the network of the node."""
 
-    def __init__(self, peer_id: PeerId, network: Network | None) -> None:
+    def __init__(self, peer_id: PeerId, network: PeerNetwork | None) -> None:
         self.peer_id = peer_id
         self._network = network
 
