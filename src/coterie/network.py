@@ -1,4 +1,4 @@
-"""What apps that form overlays get of the network: `apps.app.PeerNetwork` over an endpoint and the reach of its node."""
+"""What apps that form overlays get of a node: `apps.app.PeerNetwork` over its endpoint and its reach."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
