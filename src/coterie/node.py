@@ -8,11 +8,12 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -307,7 +308,7 @@ class Node:
         for app in apps.values():
             self._services[app.name] = app.create(_AppContext(self, app))
         if self.reach is not None and "contacts" in self._services:
-            self.reach.set_contacts(self.contacts.names)
+            self.reach.set_contacts(self._known_names)
         for service in self._services.values():
             await service.start()
         await self._start_relays()
@@ -363,6 +364,12 @@ class Node:
         if circles is None:
             return Standing(contact)
         return Standing(contact, tuple(circles.roles_of(peer)), circles.blocked(peer))
+
+    def _known_names(self) -> Mapping[PeerId, str]:
+        """Contacts, and behind them the computers of those who are in a circle with us."""
+        circles: Any = self._services.get("circles")
+        names = self.contacts.names()
+        return ChainMap(cast(Any, names), circles.names()) if circles is not None else names
 
     def _known_people(self) -> list[Known]:
         contacts = self.contacts.contacts() if "contacts" in self._services else []
@@ -451,6 +458,13 @@ class _AppContext:
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
         return await self._node.connect(peer, addresses)
+
+    def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:
+        if self._node.endpoint is not None:
+            self._node.endpoint.watch(up=lambda c: up(c.peer), down=lambda c: down(c.peer))
+
+    def sign(self, message: bytes) -> bytes:
+        return self._node._key.sign(message)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._node._start(work, f"{self._app.name}: {name}")

@@ -8,4 +8,5 @@ MODULES = (
     "broadcast",
     "real_nodes",
     "search_replication",
+    "search_hostile",
 )

@@ -172,6 +172,14 @@ class Context(Protocol):
         """The connection to `peer`, dialled if there is none yet."""
         ...
 
+    def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:
+        """Call `up` with each peer that is connected from now on, `down` with each that no longer is."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature of this node's key, 64 bytes. `message` begins with what it is for, as no other's does."""
+        ...
+
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run `work` in the background until it ends or the node closes; a failure is logged."""
         ...
