@@ -68,7 +68,7 @@ _KINDS = {
     Put: Kind.PUT,
 }
 _REQUEST_TIMER = "requests"
-_UPKEEP_TIMER = "upkeep"
+UPKEEP_TIMER = "upkeep"  # fired by hand it starts the upkeep of a node that has its table already
 _COUNTERS = (
     "asked", "answered", "failed", "served", "over_budget", "unsolicited", "strange", "poisoned",
     "refused_far", "refused_items", "not_serving", "refreshed", "republished", "lookups",
@@ -162,7 +162,7 @@ class Kademlia:
     def _fired(self, key: Any, now: float) -> None:
         if key == _REQUEST_TIMER:
             self._look_at_requests(now)
-        elif key == _UPKEEP_TIMER:
+        elif key == UPKEEP_TIMER:
             self._keep_up(now)
         elif key in self._tasks:
             self._finish(self._tasks[key], Outcome.DEADLINE, now)
@@ -191,7 +191,7 @@ class Kademlia:
             self._advance(task, now)
 
     def _refusal(self, command: LookUp, key: bytes) -> Outcome | None:
-        is_taken = command.lookup in self._tasks or command.lookup in (_REQUEST_TIMER, _UPKEEP_TIMER)
+        is_taken = command.lookup in self._tasks or command.lookup in (_REQUEST_TIMER, UPKEEP_TIMER)
         if is_taken or len(key) != ID_BYTES:
             return Outcome.REFUSED
         is_new = isinstance(command, Provide | Put) and key not in self._own
@@ -214,7 +214,7 @@ class Kademlia:
             if peer != self.own and (peer in self._known or len(self._known) < self.limits.bootstrap_max):
                 self._known.setdefault(peer, b"")
         self._join(now)
-        self._out.append(SetTimer(_UPKEEP_TIMER, self._upkeep.next_at(now)))
+        self._out.append(SetTimer(UPKEEP_TIMER, self._upkeep.next_at(now)))
 
     def _join(self, now: float) -> None:
         """Look up our own place, then (when that has ended) a place in every farther bucket: M&M 2.3."""
@@ -560,7 +560,7 @@ class Kademlia:
         room = self.limits.upkeep_queue_max - len(self._wanted)
         self._wanted.extend(self._upkeep.wanted(now, self._own, room))
         self._next_wanted(now)
-        self._out.append(SetTimer(_UPKEEP_TIMER, self._upkeep.next_at(now)))
+        self._out.append(SetTimer(UPKEEP_TIMER, self._upkeep.next_at(now)))
 
     def _next_wanted(self, now: float) -> None:
         if self._is_starting:  # called by the end of one that has just begun: the loop below goes on
