@@ -25,6 +25,7 @@ from coterie.home import Config, Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint, Guard
 from coterie.net.interfaces import Transport
+from coterie.net.lanes import Lanes, is_local_path
 from coterie.net.resolver import Resolver
 from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
@@ -223,7 +224,9 @@ class Node:
             is_blocked=self.access.is_blocked,
             declare=lambda protocol: self.access.open_protocol(protocol, strangers=True),
         )
-        self.endpoint, self._transport = Endpoint(transport, guard=guard), transport
+        is_local = self.config.reach == "local"
+        lanes = Lanes(self.config.bind, may_use=is_local_path if is_local else None)
+        self.endpoint, self._transport = Endpoint(transport, guard=guard, lanes=lanes), transport
         self.access.watch(self.endpoint.review)
         self.reach = Reach(
             self.endpoint,

@@ -111,6 +111,7 @@ class Router:
                 version=version,
                 limits=self._limits,
                 received=rest,
+                link=connection,
             )
             await route.handler(stream)
             await stream.end()
