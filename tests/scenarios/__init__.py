@@ -5,5 +5,6 @@ A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line belo
 
 MODULES = (
     "flood_speed",
+    "kademlia_lookup",
     "search_replication",
 )
