@@ -1,17 +1,19 @@
 """Lookups of a living node among thousands: without churn, and with a median session of an hour.
 
 A lookup has found its node when the nearest peer that answered is the one looked for. k = 20, alpha = 3, the delays of
-the internet (King data set). Tables are drawn (see `tests/scenarios/kademlia_net.py`) and upkeep runs as
-it does in life; that drawn networks and joined ones agree is measured first. Under churn as many nodes come back (with an empty
-table and a few addresses, half of them dead) as leave, tables begin with the dead that such churn leaves in them,
-and lookups are asked by whoever is up, newcomers as well. Messages are requests and answers.
+the internet (King data set). Tables are drawn (see `tests/scenarios/kademlia_net.py`) and upkeep runs
+as it does in life; that drawn networks and joined ones agree is measured first. Under churn as many nodes come back
+(with an empty table and a few addresses, half of them dead) as leave, tables begin with the dead that such churn
+leaves in them, and lookups are asked by whoever is up, newcomers as well. Messages are requests and answers.
 
 Papers: Maymounkov and Mazieres 2002 bound the hops by ceil(log2 n) and measure no lookups.
 """
 
 from math import ceil, log2
 from random import Random
+from typing import Any
 
+from coterie.identity import PeerId
 from coterie.overlay.kademlia_events import Bootstrap
 from coterie.sim.churn import Churn, exponential
 from coterie.sim.world import World
@@ -58,32 +60,38 @@ def run(report: Report, seed: int, *, nodes: int, joining: int, lookups: int, ch
 LIMIT_PATHS = 4  # the default of `KademliaLimits.paths`
 
 
-def _measured(world: World, report: Report, title: str, lookups: int, paths: int) -> tuple[Lookups, tuple]:
+def _measured(
+    world: World, report: Report, title: str, lookups: int, paths: int
+) -> tuple[Lookups, tuple[Any, ...]]:
     found = Lookups(world, world.seed)
     found.run(world.names, lookups, over_s=OVER_S, paths=paths)  # type: ignore[arg-type]
     report.world(world)
     return found, found.row(title)
 
 
-def _joined(report: Report, seed: int, nodes: int, lookups: int) -> tuple[Lookups, tuple]:
+def _joined(report: Report, seed: int, nodes: int, lookups: int) -> tuple[Lookups, tuple[Any, ...]]:
     world = new_world(seed)
     joined(world, peers(nodes, seed))
     return _measured(world, report, f"{nodes:,} joined one by one", lookups, 1)
 
 
-def _drawn(report: Report, seed: int, nodes: int, lookups: int) -> tuple[Lookups, tuple]:
+def _drawn(report: Report, seed: int, nodes: int, lookups: int) -> tuple[Lookups, tuple[Any, ...]]:
     world = new_world(seed)
     drawn(world, peers(nodes, seed))
     return _measured(world, report, f"{nodes:,} drawn", lookups, 1)
 
 
-def _still(report: Report, seed: int, nodes: int, lookups: int, paths: int) -> tuple[Lookups, tuple]:
+def _still(
+    report: Report, seed: int, nodes: int, lookups: int, paths: int
+) -> tuple[Lookups, tuple[Any, ...]]:
     world = new_world(seed)
     drawn(world, peers(nodes, seed))
     return _measured(world, report, f"{nodes:,} drawn, paths {paths}", lookups, paths)
 
 
-def _in_churn(report: Report, seed: int, nodes: int, lookups: int, churn_s: float) -> tuple[Lookups, tuple]:
+def _in_churn(
+    report: Report, seed: int, nodes: int, lookups: int, churn_s: float
+) -> tuple[Lookups, tuple[Any, ...]]:
     world = new_world(seed)
     names = churning(world, nodes)
     world.run(until=churn_s - OVER_S)
@@ -93,8 +101,8 @@ def _in_churn(report: Report, seed: int, nodes: int, lookups: int, churn_s: floa
     return found, found.row(f"{nodes:,} in churn, paths {LIMIT_PATHS}, after {churn_s / 60:.0f} min")
 
 
-def churning(world: World, nodes: int) -> list:
-    """`nodes` nodes that are up and as many that are away, going and coming; all their names."""
+def churning(world: World, nodes: int, *, staying: int = 0) -> list[PeerId]:
+    """`nodes` nodes that are up, of which the first `staying` stay so, and as many that are away; all their names."""
     names = peers(2 * nodes, world.seed)
     here, away = names[:nodes], names[nodes:]
     drawn(world, here, session_s=SESSION_S)
@@ -108,7 +116,7 @@ def churning(world: World, nodes: int) -> list:
         world.feed(name, Bootstrap(tuple(random.sample(names, BOOTSTRAP_PEERS * 2))))
 
     session = exponential(SESSION_S)
-    Churn(world, here, online=session, offline=session, back=back, away=away, forget=True)
+    Churn(world, here[staying:], online=session, offline=session, back=back, away=away, forget=True)
     return names
 
 

@@ -12,9 +12,9 @@ from statistics import mean, median
 from typing import Any
 
 from coterie.identity import PeerId
-from coterie.machine import Machine, TimerFired
-from coterie.overlay.kademlia import UPKEEP_TIMER, Kademlia
-from coterie.overlay.kademlia_events import Bootstrap, Finished, SeekNode
+from coterie.machine import Machine
+from coterie.overlay.kademlia import Kademlia
+from coterie.overlay.kademlia_events import Bootstrap, Finished, KeepUp, SeekNode
 from coterie.overlay.kademlia_keys import ID_BITS, ID_BYTES, node_id
 from coterie.overlay.kademlia_limits import KademliaLimits
 from coterie.sim.links import Coordinates, Link
@@ -114,7 +114,7 @@ def keep_up(world: World, names: Sequence[PeerId]) -> None:
     for name in names:
         world.schedule(
             world.now + random.random() * LIMITS.upkeep_s,
-            lambda name=name: world.feed(name, TimerFired(UPKEEP_TIMER)) if world.is_up(name) else None,
+            lambda name=name: world.feed(name, KeepUp()) if world.is_up(name) else None,
         )
 
 
