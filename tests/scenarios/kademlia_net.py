@@ -130,12 +130,14 @@ class Lookups:
         self._asked: dict[int, tuple[PeerId, PeerId]] = {}
         self._number = 0
 
-    def run(self, names: Sequence[PeerId], count: int, *, over_s: float, paths: int) -> None:
-        """Start `count` lookups within `over_s`, and wait for their ends."""
+    def run(
+        self, names: Sequence[PeerId], count: int, *, over_s: float, paths: int, asker: PeerId | None = None
+    ) -> None:
+        """Start `count` lookups within `over_s`, all by `asker` if there is one, and wait for their ends."""
         world = self.world
         world.emitted.clear()
         for number in range(count):
-            world.schedule(world.now + over_s * number / count, lambda: self._start(names, paths))
+            world.schedule(world.now + over_s * number / count, lambda: self._start(names, paths, asker))
         end = world.now + over_s + WAIT_S
         while world.now < end:  # often: to see whether a target is still there when its lookup ends
             world.run(until=min(end, world.now + SLICE_S))
@@ -188,10 +190,10 @@ class Lookups:
             took[int(len(took) * 0.95)],
         )
 
-    def _start(self, names: Sequence[PeerId], paths: int) -> None:
+    def _start(self, names: Sequence[PeerId], paths: int, asker: PeerId | None) -> None:
         up = self.world.is_up
-        while not up(asker := self.random.choice(names)):
-            pass
+        while asker is None or not up(asker):
+            asker = self.random.choice(names)
         while not up(target := self.random.choice(names)) or target == asker:
             pass
         self._number += 1
