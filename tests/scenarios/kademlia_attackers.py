@@ -23,7 +23,7 @@ class Ring:
 
     def __init__(self, names: Sequence[PeerId]) -> None:
         self._places = sorted((node_id(name), name) for name in names)
-        self._contacts = {name: wire.Contact(name) for name in names}
+        self._contacts = {name: wire.Contact(bytes(name)) for name in names}
 
     def nearest(self, key: bytes) -> list[wire.Contact]:
         """The k of them nearest to `key`."""
@@ -71,7 +71,7 @@ class Selfish(Colluding):
     """Answers everything with itself."""
 
     def __init__(self, own: PeerId) -> None:
-        self._own = [wire.Contact(own)]
+        self._own = [wire.Contact(bytes(own))]
 
     def contacts(self, key: bytes) -> list[wire.Contact]:
         """Only itself."""
@@ -96,7 +96,7 @@ def garbled(send: Send, random: Any) -> list[Send]:
     try:
         frame = frame_of.encode(scramble(send.message, random))
         message = frame_of.decode(frame[4], frame[5:])
-    except (CoterieError, TypeError, OverflowError, ValueError):
+    except (CoterieError, OverflowError):
         return []
     return [Send(send.peer, message)]
 

@@ -33,7 +33,7 @@ class Contact:
         self.failures = 0  # requests in a row without an answer
         self.is_near = False  # stands here for its short round trip
         self.network: Hashable | None = None
-        self.wire = WireContact(peer)
+        self.wire = WireContact(bytes(peer))  # the codec takes plain bytes only
 
 
 class Bucket:
