@@ -8,17 +8,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from coterie.access.enforcer import Enforcer
+from coterie.access.people import Known, KnownCircle, People
 from coterie.access.policy import Standing
-from coterie.apps.app import App, Handler, Neighbours, Service
+from coterie.apps.app import App, Handler, Neighbours, Network, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
@@ -94,9 +96,11 @@ class Node:
         self.reach: Reach | None = None
         self.relays: PeerRelays | None = None
         self.neighbours: Neighbours | None = None
+        self.people = People(self._known_people, self._known_circles)
         self.access = Enforcer(key.peer_id, self._standing, log_path=home.audit_log)
         self.apps: Mapping[str, App] = {}
         self._layout = home
+        self._key = key
         self._transport: Transport | None = None
         self._services: dict[str, Service] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -303,7 +307,7 @@ class Node:
         for app in apps.values():
             self._services[app.name] = app.create(_AppContext(self, app))
         if self.reach is not None and "contacts" in self._services:
-            self.reach.set_contacts(self.contacts.names)
+            self.reach.set_contacts(self._known_names)
         for service in self._services.values():
             await service.start()
         await self._start_relays()
@@ -340,6 +344,22 @@ class Node:
         if circles is None:
             return Standing(contact)
         return Standing(contact, tuple(circles.roles_of(peer)), circles.blocked(peer))
+
+    def _known_names(self) -> Mapping[PeerId, str]:
+        """Contacts, and behind them the computers of those who are in a circle with us."""
+        circles: Any = self._services.get("circles")
+        names = self.contacts.names()
+        return ChainMap(cast(Any, names), circles.names()) if circles is not None else names
+
+    def _known_people(self) -> list[Known]:
+        contacts = self.contacts.contacts() if "contacts" in self._services else []
+        circles: Any = self._services.get("circles")
+        members = circles.known_people() if circles is not None else []
+        return [*(Known(c.peer, c.name, of="contact") for c in contacts), *members]
+
+    def _known_circles(self) -> list[KnownCircle]:
+        circles: Any = self._services.get("circles")
+        return list(circles.known_circles()) if circles is not None else []
 
     def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
         """Where a contact was when the two met."""
@@ -387,8 +407,21 @@ class _AppContext:
         return self._node.neighbours
 
     @property
+    def network(self) -> Network | None:
+        if self._node.endpoint is None:
+            return None
+        config = self._node.config
+        return Network(
+            level=config.reach, bind=config.bind, dht_nodes=config.dht_nodes(), dht_private=config.dht_private
+        )
+
+    @property
     def access(self) -> Enforcer:
         return self._node.access
+
+    @property
+    def people(self) -> People:
+        return self._node.people
 
     def addresses(self) -> list[str]:
         return self._node.addresses
@@ -401,6 +434,13 @@ class _AppContext:
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
         return await self._node.connect(peer, addresses)
+
+    def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:
+        if self._node.endpoint is not None:
+            self._node.endpoint.watch(up=lambda c: up(c.peer), down=lambda c: down(c.peer))
+
+    def sign(self, message: bytes) -> bytes:
+        return self._node._key.sign(message)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._node._start(work, f"{self._app.name}: {name}")

@@ -10,4 +10,5 @@ MODULES = (
     "kademlia_lookup",
     "kademlia_records",
     "search_replication",
+    "search_hostile",
 )

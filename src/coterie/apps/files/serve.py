@@ -1,53 +1,42 @@
-"""The giving side: answers one asker's requests about one share, in order, at the asker's pace."""
+"""The giving side: sessions about shares and downloads, and the core that says whose request is answered next."""
 
-import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
+from itertools import count
+from random import SystemRandom
+from typing import Any
 
-from coterie.access import secret_matches
-from coterie.apps.files.messages import (
-    CHUNK,
-    CHUNKS_PER_REQUEST_MAX,
-    MANIFEST,
-    PROTOCOL,
-    ChunkUnavailable,
-    GetChunks,
-    GetManifest,
-    NoManifest,
-    Open,
-    Opened,
-    Refused,
-    Unavailable,
-)
-from coterie.apps.files.records import ShareRecord
-from coterie.content import ChunkUnavailable as Missing
-from coterie.content import Store
-from coterie.content.manifest import ID_BYTES
-from coterie.content.reader import CHANGED, GONE
-from coterie.errors import CloseCode, PeerError
+from coterie.access.enforcer import Enforcer
+from coterie.access.policy import Decision
+from coterie.access.resource import Verb
+from coterie.apps.files.asker import Session
+from coterie.apps.files.giver import Giver
+from coterie.apps.files.messages import ADDRESSES_MAX, PEERS_MAX, PROTOCOL, Open, Peers, Refused
+from coterie.content import upload as u
+from coterie.driver import Driver
+from coterie.errors import AccessDenied, PeerError, UsageError
+from coterie.identity import PeerId
 from coterie.net import Stream
-from coterie.wire.frames import Message
+from coterie.wire.record import is_address
 
 OPEN_S = 10.0  # to say which share
-SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused
-REQUESTS_WAITING_MAX = 64  # beyond it we stop reading, and the asker's writes wait
-PIECES_AHEAD_MAX = 2  # pieces of an answer that wait for the transport
-PIECE_BYTES = 512 << 10  # read from disk at once: a request of usual size is one piece
 
-FindShares = Callable[[bytes], Sequence[ShareRecord]]
-
-
-Piece = tuple[bytes, int, bool]
-"""Whole frames, how many bytes of chunks are in them, and whether they are the last of their answer."""
+FindGiver = Callable[[PeerId, bytes, bytes], Giver | None]
+"""What a peer opens with a content id and a secret."""
 
 
 class Server:
-    """Serves shares out of `store`; `find` gives those of a content id."""
+    """Serves what `find` gives and `access` allows, for as long as it does."""
 
-    def __init__(self, store: Store, find: FindShares, executor: Executor) -> None:
-        self._store = store
+    def __init__(self, access: Enforcer, find: FindGiver, executor: Executor) -> None:
+        self._access = access
         self._find = find
         self._executor = executor
+        self._askers: dict[bytes, dict[PeerId, list[str]]] = {}  # who gives what it asks us for, by content
+        self._sessions: dict[int, tuple[Session, PeerId, bytes]] = {}
+        self._numbers = count(1)
+        self._driver: Driver | None = None
+        self._limits: dict[bytes | None, float] = {}
         self.sent_bytes = 0  # chunk bytes handed to the transport since the start
 
     async def handle(self, stream: Stream) -> None:
@@ -55,90 +44,110 @@ class Server:
         opening = await stream.receive(OPEN_S)
         if not isinstance(opening, Open):
             raise PeerError("a session begins with Open")
-        shares: Sequence[ShareRecord | None] = self._find(opening.root) or [None]
-        share = next((s for s in shares if secret_matches(opening.secret, s.secret if s else None)), None)
-        if share is None:
+        giver = self._find(stream.peer, opening.root, opening.secret)
+        try:
+            if giver is None:
+                self._access.decide(stream.peer, Verb.READ, "files").require()
+                raise AccessDenied("nothing is given under this content id and secret")
+            async with self._access.hold(stream.peer, Verb.READ, giver.resource, giver.also) as decision:
+                await self._give(stream, opening, giver, decision)
+        except AccessDenied:
             await stream.send(Refused())
             await stream.finish()
-            return
-        await stream.send(_opened(share))
-        requests: asyncio.Queue[Message | None] = asyncio.Queue(REQUESTS_WAITING_MAX)
-        pieces: asyncio.Queue[Piece | None] = asyncio.Queue(PIECES_AHEAD_MAX)
+
+    def limit(self, root: bytes | None, bytes_per_s: float) -> None:
+        """No more than so many bytes a second of one content, or (None) of all together; 0: no limit."""
+        self._limits[root] = bytes_per_s
+        if self._driver is not None:
+            self._feed(u.Limit(root, bytes_per_s))
+
+    def gave(self, root: bytes, peer: PeerId, size: int) -> None:
+        """`peer` gave us so many bytes of this content: it is served before strangers who gave less."""
+        for number, (_, asker, about) in self._sessions.items():
+            if asker == peer and about == root:
+                self._feed(u.Gave(number, size))
+
+    def askers(self, root: bytes) -> list[tuple[PeerId, int]]:
+        """Who has a session about this content, and how many bytes went there."""
+        return [(peer, s.sent_bytes) for s, peer, about in self._sessions.values() if about == root]
+
+    def close(self) -> None:
+        """Serve nobody any more."""
+        if self._driver is not None:
+            self._driver.close()
+
+    async def _give(self, stream: Stream, opening: Open, giver: Giver, decision: Decision) -> None:
+        root, number = opening.root, next(self._numbers)
+        opened = giver.opened(len(self.askers(root)) if giver.is_for_many else 0)
+        session = Session(stream, giver, number, feed=self._feed, executor=self._executor)
+        self._sessions[number] = (session, stream.peer, root)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_read_requests(stream, requests))
-                group.create_task(self._prepare_answers(share, requests, pieces))
-                while (piece := await pieces.get()) is not None:
-                    frames, chunk_bytes, _ = piece
-                    await stream.write(frames)
-                    self.sent_bytes += chunk_bytes
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+            told = b""
+            if giver.is_for_many:
+                told = self._introduce(stream.peer, opening, giver)
+            await stream.write(PROTOCOL.encode(opened) + told)
+            swarm = root if giver.is_for_many else (root, number)
+            is_contact = self._access.policy.is_contact(stream.peer)
+            self._feed(u.AskerUp(number, swarm, is_contact, whole=opened.whole, size=opened.size))
+            await self._serve(session, giver, decision)
+        finally:
+            self._forget(number, stream.peer, root)
         await stream.finish()
 
-    async def _prepare_answers(
-        self,
-        share: ShareRecord,
-        requests: asyncio.Queue[Message | None],
-        pieces: asyncio.Queue[Piece | None],
-    ) -> None:
-        """Read from disk a little ahead of what is being written to the stream."""
-        loop = asyncio.get_running_loop()
-        while (request := await requests.get()) is not None:
-            answer = self._answer(share, request)
-            is_last = False
-            while not is_last:
-                piece = await loop.run_in_executor(self._executor, next, answer)
-                await pieces.put(piece)
-                is_last = piece[2]
-        await pieces.put(None)
+    def _introduce(self, peer: PeerId, opening: Open, giver: Giver) -> bytes:
+        """Note who comes and gives too; what to tell it of those who came before, as a frame."""
+        others = self._askers.setdefault(opening.root, {})
+        told = [(bytes(other), at) for other, at in list(others.items())[-PEERS_MAX:] if other != peer]
+        if opening.serves:
+            addresses = [a for a in opening.addresses[:ADDRESSES_MAX] if is_address(a)]
+            others[peer] = addresses
+            giver.met(peer, addresses)
+        return PROTOCOL.encode(Peers(told)) if told else b""
 
-    def _answer(self, share: ShareRecord, request: Message) -> Iterator[Piece]:
-        """The frames of one answer in pieces of about PIECE_BYTES. Runs in a worker thread."""
-        match request:
-            case GetManifest(manifest):
-                data = self._store.manifest(manifest) if self._store.in_root(share.root, manifest) else None
-                if data is None:
-                    yield PROTOCOL.encode(NoManifest(manifest)), 0, True
-                else:
-                    yield PROTOCOL.bulk_header(MANIFEST, len(data)) + data, 0, True
-            case GetChunks(manifest, first, count):
-                yield from self._chunks(share, manifest, first, count)
+    async def _serve(self, session: Session, giver: Giver, decision: Decision) -> None:
+        async def charge(size: int) -> None:
+            await self._access.charge(decision, size)
+            self.sent_bytes += size
 
-    def _chunks(self, share: ShareRecord, manifest: bytes, first: int, count: int) -> Iterator[Piece]:
-        if not self._store.in_root(share.root, manifest):
-            raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
-        known = self._store.chunks_of(manifest)
-        if first < 0 or not 0 < count <= CHUNKS_PER_REQUEST_MAX or first + count > len(known):
-            raise PeerError(
-                f"chunks {first} to {first + count} of a manifest with {len(known)}", CloseCode.LIMIT
-            )
-        parts: list[bytes] = []
-        size = 0
-        for left, chunk in enumerate(self._store.read_chunks(known[first : first + count]), 1 - count):
-            if isinstance(chunk, Missing):
-                parts.append(PROTOCOL.encode(ChunkUnavailable(_reason(chunk))))
-            else:
-                parts += (PROTOCOL.bulk_header(CHUNK, len(chunk)), chunk)
-                size += len(chunk)
-            if size >= PIECE_BYTES or left == 0:
-                yield b"".join(parts), size, left == 0
-                parts, size = [], 0
+        stop_watching = giver.watch(session.tell)
+        try:
+            await session.run(charge)
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            stop_watching()
 
+    def _forget(self, number: int, peer: PeerId, root: bytes) -> None:
+        del self._sessions[number]
+        left = [asker for _, asker, about in self._sessions.values() if about == root]
+        if peer not in left and root in self._askers:
+            self._askers[root].pop(peer, None)
+        if not left:
+            self._askers.pop(root, None)
+        self._feed(u.AskerDown(number))
 
-def _opened(share: ShareRecord) -> Opened:
-    return Opened(share.kind, share.name, share.files, share.size, share.mtime_ns, share.executable)
+    # ---- the upload core
 
+    def _feed(self, event: Any) -> None:
+        if self._driver is None:
+            core = u.UploadCore(SystemRandom())
+            self._driver = Driver(core, send=self._send, on_output=self._on_output)
+            for root, rate in self._limits.items():
+                self._driver.feed(u.Limit(root, rate))
+        self._driver.feed(event)
 
-async def _read_requests(stream: Stream, requests: asyncio.Queue[Message | None]) -> None:
-    while (message := await stream.receive(SILENCE_S)) is not None:
-        if not isinstance(message, GetManifest | GetChunks):
-            raise PeerError("only requests may follow Open")
-        if len(message.manifest) != ID_BYTES:  # what waits stays small
-            raise PeerError(f"a request with an id of {len(message.manifest)} bytes")
-        await requests.put(message)
-    await requests.put(None)
+    @staticmethod
+    def _send(peer: Any, message: Any) -> None:
+        raise UsageError("the upload core sends nothing itself")
 
-
-def _reason(missing: Missing) -> Unavailable:
-    return {CHANGED: Unavailable.CHANGED, GONE: Unavailable.GONE}.get(missing.reason, Unavailable.UNREADABLE)
+    def _on_output(self, output: Any) -> None:
+        found = self._sessions.get(output.asker)
+        if found is None:
+            return
+        match output:
+            case u.Serve(_, request):
+                found[0].serve(request, elsewhere=False)
+            case u.SendElsewhere(_, request):
+                found[0].serve(request, elsewhere=True)
+            case u.TellGiven(_, manifest, pieces):
+                found[0].tell_given(manifest, pieces)
