@@ -9,6 +9,8 @@ MODULES = (
     "kademlia_hostile",
     "kademlia_lookup",
     "kademlia_records",
+    "broadcast",
+    "real_nodes",
     "search_replication",
     "search_hostile",
 )
