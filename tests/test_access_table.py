@@ -29,6 +29,8 @@ PEERS = ("stranger", "contact", "guest", "member", "removed member", "revoked de
 # What each protocol is to each of PEERS: + a stream is served, - it is refused like a protocol that does not exist,
 # x not even the connection is had. What a protocol gives to whom it serves is below it, in the resources.
 EXPECTED: Mapping[str, tuple[str, str]] = {
+    "broadcast": ("-+++-x", "topics among those who are known; at the level `internet` among everybody"),
+    "kademlia": ("-+++-x", "the table of those who are known; at the level `internet` of everybody"),
     "circles": ("+++++x", "logs of circles go to their members only; others get silence, whatever they ask"),
     "files": (
         "+++++x",
@@ -39,6 +41,7 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
     "lanes": ("+++++x", "further paths for streams that the same connection has open"),
     "peer-record": ("+++++x", "the node's signed address record; those of others for contacts only"),
     "places": ("+++++x", "lists what is shared with the asker; to a stranger that is what is for anyone"),
+    "search": ("-+++-x", "what those who are known may find; at the level `internet` everybody"),
     "no-such-protocol": ("-----x", "what is not there"),
     "for-the-known": ("-+++-x", "what an app registers and does not open to strangers"),
 }

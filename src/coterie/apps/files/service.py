@@ -100,6 +100,7 @@ class FilesService:
         """Stop; running transfers go on at the next start."""
         running = [t.stop(keep_state=True) for t in list(self._active.values())]
         await asyncio.gather(self._torrents.close(), *running)
+        self.server.close()
         await asyncio.to_thread(self._executor.shutdown, True, cancel_futures=True)
 
     def status(self) -> dict[str, int]:
