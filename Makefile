@@ -3,7 +3,8 @@
 #   PYTHON=python3.12   the interpreter that makes .venv
 #   FAST=1              make test: leave out the tests marked slow
 #   TESTS=tests/net     make test: only these
-#   ONLY=name           make bench: one benchmark
+#   ONLY=name           make bench: one benchmark; make scenarios: one scenario
+#   SEED=n              make scenarios: another seed
 #   BENCH_JSON=path     make bench: also write the figures there as JSON
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ DEV := .venv/.dev-ready
 ISOLATED := $(BIN)/python tools/isolate.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lab nat-matrix lint format pin clean
+.PHONY: help demo test bench scenarios lab nat-matrix lint format pin clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1	/'
@@ -39,6 +40,9 @@ test: $(DEV)  ## all tests, in a network namespace of their own (FAST=1, TESTS=p
 
 bench: $(RUNTIME)  ## figures beside their raw limits (ONLY=name, BENCH_JSON=path)
 	ONLY="$(ONLY)" BENCH_JSON="$(BENCH_JSON)" $(ISOLATED) $(BIN)/python bench/run.py
+
+scenarios: $(DEV)  ## protocols at full size in the simulator; writes docs/scenarios (ONLY=name, SEED=n)
+	$(ISOLATED) $(BIN)/python -m tests.scenarios $(ONLY) $(if $(SEED),--seed $(SEED))
 
 lab: $(DEV)  ## a network laboratory by hand, as root (LAB="shell symmetric easy", LAB="scenario relay-dies")
 	$(ISOLATED) $(BIN)/python -m tests.lab $(or $(LAB),shell)

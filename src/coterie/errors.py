@@ -17,6 +17,7 @@ class CloseCode(IntEnum):
     VERSION = 19  # no common version
     INTERNAL = 20  # the handler failed
     TIMEOUT = 21
+    REVOKED = 22  # what was allowed no longer is: not worth trying again
 
 
 class CoterieError(Exception):

@@ -5,6 +5,7 @@ config.toml    settings                 run/api.json  address and token of the l
 store.db       content index            run/node.log  what a node in the background prints
 addresses      the address book, 0600
 mainline       nodes of the mainline DHT, 0600
+audit.db       who did what here and was refused what, 0600
 apps/<name>/   one folder per app
 """
 
@@ -183,6 +184,11 @@ class Home:
     def mainline(self) -> Path:
         """The mainline DHT's nodes that were known last."""
         return self.root / "mainline"
+
+    @property
+    def audit_log(self) -> Path:
+        """What peers used and were refused."""
+        return self.root / "audit.db"
 
     @property
     def run(self) -> Path:

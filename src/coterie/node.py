@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from coterie.access.enforcer import Enforcer
+from coterie.access.people import Known, KnownCircle, People
+from coterie.access.policy import Standing
 from coterie.apps.app import App, Handler, Neighbours, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
-from coterie.net import Connection, Endpoint
+from coterie.net import Connection, Endpoint, Guard
 from coterie.net.interfaces import Transport
+from coterie.net.lanes import Lanes, is_local_path
 from coterie.net.resolver import Resolver
 from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
@@ -82,6 +86,7 @@ class Node:
     """One running node. Made by `Node.open`; usable inside its `async with` only."""
 
     def __init__(self, home: Home, config: Config, key: SecretKey, store: Store) -> None:
+        """Raises `StorageError` when the audit log cannot be opened."""
         self.home = home.root
         self.config = config
         self.peer_id = key.peer_id
@@ -90,6 +95,8 @@ class Node:
         self.reach: Reach | None = None
         self.relays: PeerRelays | None = None
         self.neighbours: Neighbours | None = None
+        self.people = People(self._known_people, self._known_circles)
+        self.access = Enforcer(key.peer_id, self._standing, log_path=home.audit_log)
         self.apps: Mapping[str, App] = {}
         self._layout = home
         self._transport: Transport | None = None
@@ -125,6 +132,7 @@ class Node:
             store = Store.open(place.database)
             stack.callback(store.close)
             node = cls(place, config, key, store)
+            stack.push_async_callback(node.access.close)
             if not offline:
                 await node._connect_network(key, transport)
             stack.push_async_callback(node._close)
@@ -213,7 +221,15 @@ class Node:
             resolvers = self._resolvers(key)
         elif transport.peer_id != key.peer_id:
             raise UsageError("the transport was bound with another key than the home's")
-        self.endpoint, self._transport = Endpoint(transport), transport
+        guard = Guard(
+            self.access.may_open,
+            is_blocked=self.access.is_blocked,
+            declare=lambda protocol: self.access.open_protocol(protocol, strangers=True),
+        )
+        is_local = self.config.reach == "local"
+        lanes = Lanes(self.config.bind, may_use=is_local_path if is_local else None)
+        self.endpoint, self._transport = Endpoint(transport, guard=guard, lanes=lanes), transport
+        self.access.watch(self.endpoint.review)
         self.reach = Reach(
             self.endpoint,
             transport,
@@ -319,6 +335,24 @@ class Node:
         )
         await self.relays.start()
 
+    def _standing(self, peer: PeerId) -> Standing:
+        """Who `peer` is, by what the apps that know people say."""
+        contact = "contacts" in self._services and self.contacts.is_contact(peer)
+        circles: Any = self._services.get("circles")
+        if circles is None:
+            return Standing(contact)
+        return Standing(contact, tuple(circles.roles_of(peer)), circles.blocked(peer))
+
+    def _known_people(self) -> list[Known]:
+        contacts = self.contacts.contacts() if "contacts" in self._services else []
+        circles: Any = self._services.get("circles")
+        members = circles.known_people() if circles is not None else []
+        return [*(Known(c.peer, c.name, of="contact") for c in contacts), *members]
+
+    def _known_circles(self) -> list[KnownCircle]:
+        circles: Any = self._services.get("circles")
+        return list(circles.known_circles()) if circles is not None else []
+
     def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
         """Where a contact was when the two met."""
         contact = self.contacts.get(peer) if "contacts" in self._services else None
@@ -364,10 +398,20 @@ class _AppContext:
     def neighbours(self) -> Neighbours | None:
         return self._node.neighbours
 
+    @property
+    def access(self) -> Enforcer:
+        return self._node.access
+
+    @property
+    def people(self) -> People:
+        return self._node.people
+
     def addresses(self) -> list[str]:
         return self._node.addresses
 
     def register(self, protocol: WireProtocol, handler: Handler, *, strangers: bool = False) -> None:
+        if not strangers:
+            self._node.access.open_protocol(protocol.name, strangers=False)
         if self._node.endpoint is not None:
             self._node.endpoint.register(protocol, handler, strangers=strangers)
 

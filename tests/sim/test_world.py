@@ -12,7 +12,7 @@ import pytest
 from coterie.errors import LimitExceeded, UsageError
 from coterie.machine import CancelTimer, Emit, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
 from coterie.sim.flood import Flood, Publish, measure
-from coterie.sim.links import Link, planar, uniform
+from coterie.sim.links import Link, Planar, uniform
 from coterie.sim.world import World
 
 
@@ -144,7 +144,7 @@ def test_no_message_arrives_before_it_is_sent() -> None:
 
 
 def test_a_planar_map_is_stable_and_bounded() -> None:
-    first, second = planar(3), planar(3)
+    first, second = Planar(3), Planar(3)
     random = Random(0)
     delays = [first(a, b, random) for a in range(20) for b in range(20)]
     assert delays == [second(a, b, random) for a in range(20) for b in range(20)]

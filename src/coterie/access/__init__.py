@@ -1,4 +1,4 @@
-"""MAY: who is allowed to do what. Today: the secrets that tickets carry."""
+"""MAY: who is allowed to do what: the policy, grants, and the secrets that tickets carry."""
 
 from coterie.access.secrets import secret_matches
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from coterie.access.enforcer import Enforcer
+from coterie.access.people import People
 from coterie.content import Store
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
@@ -48,6 +50,16 @@ class Context(Protocol):
         ...
 
     @property
+    def access(self) -> Enforcer:
+        """What peers may do here: asked before anything is done for one, told when who they are has changed."""
+        ...
+
+    @property
+    def people(self) -> People:
+        """Everybody known here under a name of their own, and circles."""
+        ...
+
+    @property
     def home(self) -> Path:
         """This app's own folder; it exists."""
         ...
@@ -62,7 +74,10 @@ class Context(Protocol):
         ...
 
     def register(self, protocol: WireProtocol, handler: Handler, *, strangers: bool = False) -> None:
-        """Serve `protocol`: one call of `handler` per incoming stream. `strangers` opens it to unknown peers."""
+        """Serve `protocol`: one call of `handler` per incoming stream, of contacts and members of our circles.
+
+        `strangers` opens it to everybody.
+        """
         ...
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:

@@ -73,6 +73,37 @@ async def id_(node: "Node") -> Identity:
     return Identity(str(node.peer_id), node.peer_id.short, node.peer_id.words)
 
 
+@command("peer", "verb", "resource", needs="store", returns="coterie.control.permissions:Answer")
+async def may(node: "Node", peer: str, verb: str, resource: str) -> Any:
+    """Say whether a peer may do something here, and why.
+
+    peer: A name, or a peer id; a beginning will do.
+    verb: list, read, write, use or administer.
+    resource: What it is about, like files/photos/2024 or protocol/chat.
+    """
+    from coterie.control.permissions import answer
+
+    return await _settled(answer(node, peer, verb, resource))
+
+
+@command(
+    "peer",
+    needs="store",
+    returns="coterie.control.permissions:AuditLine",
+    empty_text="Nothing was asked for yet.",
+)
+async def audit(node: "Node", peer: str = "", *, refused: bool = False, limit: int = 50) -> Any:
+    """Show what peers used here and what they were refused, the newest last.
+
+    peer: Only what this one did: a name, or a peer id.
+    refused: Only refusals.
+    limit: How many lines.
+    """
+    from coterie.control.permissions import audit_lines
+
+    return await _settled(audit_lines(node, peer, refused=refused, limit=limit))
+
+
 @command(needs="store")
 async def config(node: "Node") -> list[Setting]:
     """Show the settings in config.toml, or get and set one."""

@@ -46,6 +46,7 @@ class Connection:
         self._idle_timer: asyncio.TimerHandle | None = None
         self._queues: dict[str, _DatagramQueue] = {}
         self._datagram_reader: asyncio.Task[None] | None = None
+        self.lanes: object | None = None  # a `PeerLanes`, set by the endpoint
         self._rearm()
 
     @property
@@ -106,6 +107,7 @@ class Connection:
             limits=self._limits,
             received=rest,
             on_end=self.release,
+            link=self,
         )
 
     async def send_datagram(self, protocol: Protocol, data: bytes) -> None:

@@ -4,16 +4,18 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 
-from coterie.errors import TransportError, UsageError
+from coterie.errors import CloseCode, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net.connection import Connection
 from coterie.net.guard import Guard
 from coterie.net.interfaces import RawConnection, Transport
+from coterie.net.lanes import Lanes, PeerLanes
 from coterie.net.limits import NetLimits
 from coterie.net.pool import Pool
 from coterie.net.router import Handler, Router
 from coterie.wire.frames import Protocol
 from coterie.wire.handshake import BOOT_BYTES
+from coterie.wire.lanes import PROTOCOL as LANES_PROTOCOL
 
 Listener = Callable[[Connection], None]
 
@@ -28,8 +30,12 @@ class Endpoint:
         guard: Guard | None = None,
         limits: NetLimits | None = None,
         boot: bytes | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
-        """`boot` is the nonce of this run (16 bytes, random by default); a simulation passes its own."""
+        """`boot` is the nonce of this run (16 bytes, random by default); a simulation passes its own.
+
+        `lanes` let bulk leave the transport where TCP reaches the peer; None: never.
+        """
         self._limits = limits or NetLimits()
         self._transport = transport
         self._guard = guard or Guard(limits=self._limits)
@@ -41,6 +47,10 @@ class Endpoint:
         self._on_up: list[Listener] = []
         self._on_down: list[Listener] = []
         self._is_closed = False
+        self._lanes = lanes
+        if lanes is not None:
+            # A stranger may be asked for a file; `Lanes` itself takes none but from whom bulk is being read.
+            self.register(LANES_PROTOCOL, lanes.handle, strangers=True)
 
     @property
     def peer_id(self) -> PeerId:
@@ -82,6 +92,13 @@ class Endpoint:
             raise UsageError("this endpoint was started already")
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
+    def review(self) -> None:
+        """The guard may answer otherwise now: end the streams and connections that it no longer allows."""
+        for connection in self.connections:
+            if self._guard.blocks(connection.peer):
+                connection.close(CloseCode.REVOKED, "")
+        self._router.review()
+
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
         """The one connection to `peer`; dials `addresses` (or where it was last reached) when there is none.
 
@@ -103,6 +120,8 @@ class Endpoint:
         if self._accepting is not None:
             self._accepting.cancel()
             await asyncio.wait([self._accepting])
+        if self._lanes is not None:
+            await self._lanes.close()
         await self._pool.close()
         await self._router.close()
         await self._transport.close()
@@ -133,6 +152,8 @@ class Endpoint:
             successor=self._successor,
             may_receive=self._router.may_open,
         )
+        if self._lanes is not None:
+            connection.lanes = self._lanes.of(connection)
         task = asyncio.get_running_loop().create_task(self._live(raw, connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -145,6 +166,8 @@ class Endpoint:
         await self._router.serve(raw, connection)
         await connection.closed()
         self._pool.forget(connection)
+        if isinstance(connection.lanes, PeerLanes):
+            await connection.lanes.close()
         await connection.wind_up()
         for listener in self._on_down:
             listener(connection)

@@ -9,6 +9,7 @@ from coterie.identity import PeerId
 from coterie.net.limits import NetLimits
 
 MayOpen = Callable[[PeerId, str], bool]
+IsBlocked = Callable[[PeerId], bool]
 
 
 class Verdict(Enum):
@@ -52,11 +53,23 @@ class _Rates:
 class Guard:
     """Default deny: a protocol is open to a peer if it is open to strangers or `may_open` says so.
 
+    To a peer that `is_blocked`, nothing is open. With a `declare`, what is open to strangers is told to it instead, and
+    `may_open` alone decides.
+
     Rates are kept for the `peers_tracked_max` peers seen last; a forgotten peer starts with a full bucket.
     """
 
-    def __init__(self, may_open: MayOpen | None = None, *, limits: NetLimits | None = None) -> None:
+    def __init__(
+        self,
+        may_open: MayOpen | None = None,
+        *,
+        limits: NetLimits | None = None,
+        is_blocked: IsBlocked | None = None,
+        declare: Callable[[str], None] | None = None,
+    ) -> None:
         self._may_open = may_open
+        self._is_blocked = is_blocked
+        self._declare = declare
         self._limits = limits or NetLimits()
         self._for_strangers: set[str] = set()
         self._rates: OrderedDict[PeerId, _Rates] = OrderedDict()
@@ -70,13 +83,22 @@ class Guard:
 
     def open_to_strangers(self, protocol: str) -> None:
         """Let everybody open `protocol`."""
-        self._for_strangers.add(protocol)
+        if self._declare is not None:
+            self._declare(protocol)
+        else:
+            self._for_strangers.add(protocol)
 
     def allows(self, peer: PeerId, protocol: str) -> bool:
         """Whether `peer` may open `protocol`. Asked before any handler runs."""
+        if self.blocks(peer):
+            return False
         if protocol in self._for_strangers:
             return True
         return self._may_open is not None and bool(self._may_open(peer, protocol))
+
+    def blocks(self, peer: PeerId) -> bool:
+        """Whether `peer` gets nothing at all, not even a connection."""
+        return self._is_blocked is not None and self._is_blocked(peer)
 
     def admit_connection(self, peer: PeerId, now: float) -> bool:
         """Whether `peer` may connect once more at time `now` (s)."""

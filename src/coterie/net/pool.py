@@ -217,6 +217,9 @@ class Pool:
 
     async def _receive(self, raw: RawConnection) -> None:
         now = asyncio.get_running_loop().time()
+        if self._guard.blocks(raw.peer):
+            raw.close(CloseCode.REFUSED, "")
+            return
         if not self._guard.admit_connection(raw.peer, now):
             raw.close(CloseCode.LIMIT, "too many connections in a short time")
             return

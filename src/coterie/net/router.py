@@ -35,6 +35,8 @@ class Router:
         self._limits = limits
         self._routes: dict[str, _Route] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], tuple[PeerId, str]] = {}  # those that the guard let through
+        self._revoked: set[asyncio.Task[None]] = set()
 
     def register(self, protocol: Protocol, handler: Handler, *, strangers: bool) -> None:
         """Give streams of `protocol` to `handler`."""
@@ -76,6 +78,13 @@ class Router:
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
 
+    def review(self) -> None:
+        """Ask the guard again for every stream under way; what it no longer allows ends with REVOKED."""
+        for task, (peer, name) in list(self._running.items()):
+            if task not in self._revoked and not self.may_open(peer, name):
+                self._revoked.add(task)
+                task.cancel()
+
     async def close(self) -> None:
         """Cancel every handler and wait for it."""
         for task in self._tasks:
@@ -87,10 +96,13 @@ class Router:
         """One incoming stream from its header to its end. Nothing that happens here reaches anything else."""
         connection.hold()
         name = "?"
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  (a coroutine runs in one)
         try:
             header, rest = await greeting.asked(raw, self._limits)
             name = header.protocol
             route, version = self._choose(connection.peer, name, header.versions)
+            self._running[task] = connection.peer, name
             await greeting.answer(raw, version)
             stream = Stream(
                 raw,
@@ -99,6 +111,7 @@ class Router:
                 version=version,
                 limits=self._limits,
                 received=rest,
+                link=connection,
             )
             await route.handler(stream)
             await stream.end()
@@ -106,12 +119,14 @@ class Router:
             _log.debug("stream %s of %s ended: %s", name, connection.peer.short, error)
             await raw.reset(close_code_for(error))
         except asyncio.CancelledError:
-            await raw.reset(CloseCode.SHUTDOWN)
+            await raw.reset(CloseCode.REVOKED if task in self._revoked else CloseCode.SHUTDOWN)
             raise
         except Exception as error:  # noqa: BLE001  (a handler may fail in any way; its stream alone ends)
             _log.exception("the handler of %s failed for %s", name, connection.peer.short)
             await raw.reset(close_code_for(error))
         finally:
+            self._running.pop(task, None)
+            self._revoked.discard(task)
             connection.release()
 
     def _choose(self, peer: PeerId, name: str, versions: list[int]) -> tuple[_Route, int]:

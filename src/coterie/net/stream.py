@@ -4,12 +4,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
+from typing import Protocol
 
 from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError
 from coterie.identity import PeerId
-from coterie.net.interfaces import RawStream
+from coterie.net.interfaces import PathInfo, RawStream
 from coterie.net.limits import NetLimits
-from coterie.wire.frames import Bulk, FrameDecoder, Message, Protocol
+from coterie.wire.frames import Bulk, FrameDecoder, Message
+from coterie.wire.frames import Protocol as WireProtocol
 
 READ_BYTES = 256 * 1024  # measured: larger reads of the QUIC wheel gain nothing
 
@@ -33,6 +35,18 @@ def close_code_for(error: BaseException) -> int:
             return CloseCode.INTERNAL
 
 
+class Link(Protocol):
+    """What a stream knows of the connection that carries it."""
+
+    @property
+    def path(self) -> PathInfo: ...
+
+    @property
+    def lanes(self) -> object | None:
+        """A `PeerLanes`, where bulk may leave the connection."""
+        ...
+
+
 class Stream:
     """One conversation with `peer`. Leaving its `async with` finishes it; an exception inside resets it.
 
@@ -44,13 +58,18 @@ class Stream:
         raw: RawStream,
         *,
         peer: PeerId,
-        protocol: Protocol,
+        protocol: WireProtocol,
         version: int,
         limits: NetLimits | None = None,
         received: bytes = b"",
         on_end: Callable[[], None] | None = None,
+        link: Link | None = None,
     ) -> None:
-        """`received` are bytes read already; `on_end` is called once, when both directions have ended."""
+        """`received` are bytes read already; `on_end` is called once, when both directions have ended.
+
+        `link` is the connection that carries it.
+        """
+        self.link = link
         self.peer = peer
         self.protocol = protocol
         self.version = version
@@ -94,6 +113,28 @@ class Stream:
         batch = list(self._ready)
         self._ready.clear()
         return batch
+
+    def hand_over(self) -> tuple[list[Frame], bytes]:
+        """From now on another reads this stream by `read_bytes`: frames and bytes that are here already."""
+        frames, rest = list(self._ready), self._decoder.take_pending()
+        self._ready.clear()
+        return frames, rest
+
+    async def read_bytes(self, size_max: int = READ_BYTES) -> bytes:
+        """Bytes as they come, b"" at the end. Not to be mixed with `receive`. Errors as `receive`."""
+        if self._read_ended:
+            return b""
+        data, self._received = self._received, b""
+        data = data or await self._raw.read(size_max)
+        if not data:
+            self._read_ended = True
+            self._note_end()
+        return data
+
+    @property
+    def limits(self) -> NetLimits:
+        """The bounds that hold here."""
+        return self._limits
 
     async def finish(self) -> None:
         """Say that nothing more will be written; reading goes on."""

@@ -37,7 +37,8 @@ class Bulk:
 class Protocol:
     """One wire protocol: its name, the versions we speak, its kinds and its largest frame.
 
-    `kinds` maps a number (1..255) to a `Message` type; `bulk_kinds` are the numbers with raw bodies.
+    `kinds` maps a number (1..255) to a `Message` type; `bulk_kinds` are the numbers with raw bodies. Number 0 is the
+    network's own (`wire/lanes.py`).
     """
 
     name: str
@@ -106,6 +107,13 @@ class FrameDecoder:
     def pending_bytes(self) -> int:
         """Bytes of an incomplete frame that wait for more."""
         return self._pending_bytes
+
+    def take_pending(self) -> bytes:
+        """The bytes of the incomplete frame, for another to go on with."""
+        rest = b"".join(self._parts)
+        self._parts.clear()
+        self._pending_bytes = 0
+        return rest
 
     def feed(self, data: bytes) -> Iterator[tuple[int, memoryview]]:
         """Yield (kind, body) for every frame that `data` completes. Exhaust it before the next call.

@@ -151,6 +151,7 @@ class ContactsService:
     def remove(self, contact: str) -> ContactRemoved:
         """Forget a contact. The other side is not told."""
         removed = self._book.remove(contact)
+        self._context.access.changed()
         return ContactRemoved(removed.name, str(removed.peer))
 
     # ---- inviting
@@ -265,7 +266,9 @@ class ContactsService:
             self._driver.feed(event)
 
     def _add(self, peer: PeerId, card: Card) -> Contact:
-        return self._book.add(peer, card.name, card.addresses, card.record, time.time())
+        contact = self._book.add(peer, card.name, card.addresses, card.record, time.time())
+        self._context.access.changed()
+        return contact
 
     async def _serve(self, stream: Stream) -> None:
         """One attempt to join, from its first message to the end that the core gives it."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Choice, Progress, command
 from coterie.apps.files.results import (
+    PlaceLine,
     Received,
     Removed,
     SharedItem,
@@ -30,14 +31,30 @@ ON_EXISTING = (
     stays=True,
     interrupt_text="Stopped. A share that was made is kept; one that was still being read is not.",
 )
-async def share(files: "FilesService", path: Path, *, name: str = "") -> AsyncIterator[Progress | SharedItem]:
+async def share(
+    files: "FilesService",
+    path: Path,
+    *,
+    name: str = "",
+    to: list[str] = [],  # noqa: B006  (never changed)
+) -> AsyncIterator[Progress | SharedItem]:
     """Share a file or folder: it stays where it is, and is served from there.
 
     path: The file or folder to share.
     name: What the other side calls it, instead of its own name.
+    to: For whom: a circle, CIRCLE:guest, a person, contacts, anyone, or ticket (whoever has the ticket; the default).
     """
-    async for item in _with_progress(lambda tell: files.share(path, name=name, progress=tell)):
+    async for item in _with_progress(lambda tell: files.share(path, name=name, to=to, progress=tell)):
         yield item
+
+
+@command("place", empty_text="Nothing there for this computer.")
+async def ls(files: "FilesService", place: str = "") -> list[PlaceLine]:
+    """List who is known, what they share with this computer, and what is in it.
+
+    place: Nothing for people, a name for what it shares, or a place like anna/photos/2024.
+    """
+    return await files.places_of(place)
 
 
 @command("share", needs="store")
@@ -79,15 +96,16 @@ async def get(
     keep_both: bool = False,
     detach: bool = False,
 ) -> AsyncIterator[Progress | Received | TransferChange]:
-    """Get what a ticket names: verified, resumed where it stopped.
+    """Get what a ticket or a place names: verified, resumed where it stopped.
 
-    ticket: The ticket, as the other side printed it.
+    ticket: The ticket, as the other side printed it, or a place like anna/photos/2024.
     target: A folder to put it into, or the name it is to have.
     overwrite: Replace what is at the target.
     keep_both: Keep what is at the target and name this one differently.
     detach: Return at once; `coterie transfers` shows how it goes.
     """
     on_existing = files.on_existing(overwrite=overwrite, keep_both=keep_both)
+    ticket = str(await files.locate(ticket)) if "/" in ticket else ticket
     if detach:
         yield await files.get_detached(ticket, target, on_existing=on_existing)
         return

@@ -1,7 +1,10 @@
 """What the commands of `files` return: plain values that faces render."""
 
+from datetime import UTC, datetime
+
 import msgspec
 
+from coterie.apps.files.browse import FILE, FOLDER, LINK, Entry
 from coterie.quantity import count, say_bytes
 
 
@@ -35,8 +38,30 @@ class SharedItem(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
 
+class PlaceLine(msgspec.Struct, frozen=True):
+    """One line of `coterie ls`: a peer, a share, a folder or a file."""
+
+    name: str
+    kind: str
+    files: str
+    size: str
+    changed: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> "PlaceLine":
+        """For one entry of a list; a name that another computer sent is shown, never trusted."""
+        kind = {FOLDER: "folder", FILE: "file", LINK: "link"}.get(entry.kind, "?")
+        known = entry.files or entry.kind == FILE
+        seconds = entry.mtime_ns // 1_000_000_000
+        at = (
+            datetime.fromtimestamp(seconds, UTC).isoformat(" ", "minutes")[:16] if 0 < seconds < 2**36 else ""
+        )
+        files = str(entry.files) if entry.kind == FOLDER and known else ""
+        return cls(entry.name, kind, files, say_bytes(entry.size) if known else "", at)
+
+
 class ShareLine(msgspec.Struct, frozen=True):
-    """One line of the list of shares; `state` is "ready", or what no longer matches the disk."""
+    """One line of the list of shares; `state` is "ready", or what no longer matches the disk; `to`: who may have it."""
 
     id: str
     name: str
@@ -44,6 +69,7 @@ class ShareLine(msgspec.Struct, frozen=True):
     files: int
     size: str
     state: str
+    to: str = ""
 
 
 class ShareTicket(msgspec.Struct, frozen=True):

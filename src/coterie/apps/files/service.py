@@ -7,16 +7,23 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from coterie.access import secret_matches
+from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.files.browse import PLACES
+from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver
 from coterie.apps.files.messages import PROTOCOL
-from coterie.apps.files.records import ShareRecord, TransferRecord
+from coterie.apps.files.places import KIND, Places
+from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
 from coterie.apps.files.results import (
+    PlaceLine,
     Problem,
     Received,
     Removed,
@@ -27,12 +34,15 @@ from coterie.apps.files.results import (
     TransferLine,
 )
 from coterie.apps.files.serve import Server
+from coterie.apps.files.sources import Session
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
+from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
 from coterie.content import ImportProgress, import_path
 from coterie.content.names import name_fault
 from coterie.content.writer import Partial, partials, staging_path
 from coterie.errors import CloseCode, NotFound, UsageError
+from coterie.identity import PeerId
 from coterie.quantity import say_bytes
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
@@ -55,11 +65,24 @@ class FilesService:
         )
         self._active: dict[str, Transfer] = {}
         self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
-        self.server = Server(context.store, self._find_shares, self._executor)
+        self.places = Places(
+            context.store,
+            context.access,
+            shares=self._current_shares,
+            spots=Records(context.home / "spots", SpotRecord, "spot"),
+            clock=time.time,
+        )
+        self.server = Server(context.access, self._find_giver, self._executor)
 
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
-        self._context.register(PROTOCOL, self.server.handle, strangers=True)  # a ticket's secret is the right
+        self._context.access.name_resources(KIND, self._resolve_name, self._say_name)
+        for share in self._shares:
+            self.places.permit(share)
+        self._context.access.policy.permit(DOWNLOAD_TICKET, Verb.READ, DOWNLOAD)
+        # Everybody may ask, for tickets work for anybody: the right is judged by share.
+        self._context.register(PROTOCOL, self.server.handle, strangers=True)
+        self._context.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
         if self._context.addresses():
             for record in self._transfers:
                 if record.state in (TransferState.RUNNING, TransferState.WAITING):
@@ -78,10 +101,13 @@ class FilesService:
             "bytes sent": self.server.sent_bytes,
         }
 
-    async def share(self, path: Path | str, *, name: str = "", progress: Report | None = None) -> SharedItem:
+    async def share(
+        self, path: Path | str, *, name: str = "", to: Sequence[str] = (), progress: Report | None = None
+    ) -> SharedItem:
         """Share a file or folder: it is read once, stays where it is, and is served from there.
 
-        The same content shared again gives the same ticket. Cancelling leaves nothing behind.
+        The same content shared again gives the same ticket. Cancelling leaves nothing behind. `to`: whom it is for, see
+        `access.people`; nobody named: those who have the ticket, or whom this path was shared with before.
 
         Raises:
             NotFound: there is nothing at `path`.
@@ -91,6 +117,7 @@ class FilesService:
         fault = name_fault(name) if name else None
         if fault:
             raise UsageError(f"a share cannot be called {name!r}: the name {fault}")
+        subjects = [self._context.people.subject(who) for who in to]
         place = Path(os.path.abspath(path))
         stop = threading.Event()
 
@@ -132,13 +159,17 @@ class FilesService:
             )
         )
         record.name = name or record.name
+        before = [r for r in self._shares if r.path == str(place)]
+        record.to = list(dict.fromkeys(subjects)) or (before[-1].to if before else record.to)
         self._shares.save(record)
+        self.places.permit(record)
         return self._describe(record, [Problem(s.path, s.reason) for s in imported.skipped])
 
     async def unshare(self, share: str) -> Removed:
         """End the share with this id, name or path; its ticket is void at once."""
         record = self._choose_share(share)
         self._shares.remove(record.id)
+        self.places.withdraw(record)
         if not any(r.root == record.root for r in self._shares):
             await asyncio.to_thread(self._context.store.forget_root, record.root)
         return Removed(record.id, record.path)
@@ -154,8 +185,34 @@ class FilesService:
         for r in self._shares:
             changed = await asyncio.to_thread(self._context.store.changed_files, r.root)
             state = f"{len(changed)} changed; share again" if changed else "ready"
-            lines.append(ShareLine(r.id, r.name, r.path, r.files, say_bytes(r.size), state))
+            to = ", ".join(map(self._context.people.say, r.to))
+            lines.append(ShareLine(r.id, r.name, r.path, r.files, say_bytes(r.size), state, to))
         return lines
+
+    async def places_of(self, place: str = "") -> list[PlaceLine]:
+        """Who is known here; or what a peer shares with us, like "anna"; or what is in a place, like "anna/photos".
+
+        Raises:
+            NotFound: nobody of that name, or no such place for us.
+            TransportError: not reached.
+        """
+        name, _, path = place.strip("/").partition("/")
+        if not name:
+            people = self._context.people.names()
+            return [PlaceLine(label, "peer", "", "", known.of) for label, known in people.items()]
+        entries = await list_place(self._context, self._context.people.find(name), path)
+        return [PlaceLine.of(entry) for entry in entries]
+
+    async def get_place(self, place: str, target: Path | str = ".", **options: Any) -> Received:
+        """As `get`, for what stands at a place like "anna/photos/2024"."""
+        return await self.get(await self.locate(place), target, **options)
+
+    async def locate(self, place: str) -> Ticket:
+        """A ticket for a place like "anna/photos/2024", of use to this node only. Errors as `places_of`."""
+        name, _, path = place.strip("/").partition("/")
+        if not path:
+            raise UsageError(f"'{place}' is nothing to get: say what of it, as `coterie ls {name}` shows it")
+        return await locate_place(self._context, self._context.people.find(name), path)
 
     async def get(
         self,
@@ -194,7 +251,8 @@ class FilesService:
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
         if parsed.peer == self._context.peer_id:
             raise UsageError("this ticket is from this very computer: what it names is here already")
-        connection, stream, opened = await Transfer.open(self._context, parsed)
+        session = await Transfer.open(self._context, parsed)
+        _, stream, opened = session
         try:
             place = Transfer.place(Path(os.path.abspath(target)), opened, parsed)
             running = next((t for t in self._active.values() if t.record.target == str(place)), None)
@@ -213,7 +271,7 @@ class FilesService:
         except BaseException:
             await stream.reset(CloseCode.CANCELLED)
             raise
-        self._launch(transfer, (connection, stream))
+        self._launch(transfer, session)
         return transfer
 
     async def get_detached(
@@ -277,8 +335,23 @@ class FilesService:
                 found += [partial for partial in partials(parent) if partial.path in wanted]
         return found
 
-    def _find_shares(self, root: bytes) -> list[ShareRecord]:
-        return [r for r in self._shares if r.root == root]
+    def _find_giver(self, peer: PeerId, root: bytes, secret: bytes) -> Giver | None:
+        """Shares first: they have all of it."""
+        offer = self.places.offer(peer, root, secret)
+        running = [t.giver() for t in self._active.values() if t.content_id == root]
+        return offer or next((g for g in running if secret_matches(secret, g.secret)), None)
+
+    def _current_shares(self) -> list[ShareRecord]:
+        """Every share but those whose path was shared again since, with other content."""
+        return list({share.path: share for share in self._shares}.values())
+
+    def _resolve_name(self, path: str) -> str:
+        name, slash, rest = path.partition("/")
+        return self._choose_share(name).id + slash + rest
+
+    def _say_name(self, path: str) -> str:
+        share, slash, rest = path.partition("/")
+        return next((r.name for r in self._shares if r.id == share), share) + slash + rest
 
     def _choose_share(self, share: str) -> ShareRecord:
         path = os.path.abspath(share)
@@ -323,7 +396,7 @@ class FilesService:
     def _run(self, record: TransferRecord) -> None:
         self._launch(self._make(record), None)
 
-    def _launch(self, transfer: Transfer, opened: tuple | None) -> None:  # type: ignore[type-arg]
+    def _launch(self, transfer: Transfer, opened: Session | None) -> None:
         transfer.record.state, transfer.record.note = TransferState.RUNNING, ""
         done = [r for r in self._transfers if r.state == TransferState.DONE]
         for record in done[: max(0, len(done) - DONE_MAX)]:

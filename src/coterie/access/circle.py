@@ -1,0 +1,243 @@
+"""A circle as its members see it: who is in it, in which role, under which name; and how its operations are made."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from coterie.access.circle_log import CircleLog, subject_of
+from coterie.access.circle_ops import (
+    PARENTS_MAX,
+    Kind,
+    Op,
+    OpId,
+    OpRefused,
+    Role,
+    Sign,
+    SignedOp,
+    sign_op,
+)
+from coterie.errors import AccessDenied, NotFound
+from coterie.identity import PeerId
+
+MARK_CHARS = (4, 10, 52, 52)  # of the id, behind a name that two members have: as many as tell them apart
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One person in a circle. `person` is the id of its first device, and stays when that device is gone.
+
+    `name` is unique in the circle; `devices` are computers, `papers` keys of recovery phrases.
+    """
+
+    person: PeerId
+    name: str
+    role: Role
+    devices: tuple[PeerId, ...]
+    papers: tuple[PeerId, ...] = ()
+
+
+@dataclass(frozen=True)
+class CircleState:
+    """What a circle is now; never changes, a changed circle has another state. All questions take constant time."""
+
+    id: OpId
+    name: str
+    _members: Mapping[PeerId, Member] = field(repr=False)
+    _by_device: Mapping[PeerId, Member] = field(repr=False)
+    _gone: frozenset[bytes] = field(repr=False)
+    _revoked: Mapping[bytes, tuple[PeerId, ...]] = field(repr=False)
+
+    def members(self) -> tuple[Member, ...]:
+        """Everybody in the circle, owners first, then by name."""
+        return tuple(sorted(self._members.values(), key=lambda m: (-m.role, m.name, m.person)))
+
+    def member_of(self, peer: PeerId) -> Member | None:
+        """The member to whom the computer `peer` belongs."""
+        return self._by_device.get(peer)
+
+    def member(self, person: PeerId) -> Member | None:
+        """The member of this id."""
+        return self._members.get(person)
+
+    def role(self, peer: PeerId) -> Role | None:
+        """The role of the computer `peer`; None when it belongs to no member. A paper key has none."""
+        member = self._by_device.get(peer)
+        return member.role if member is not None else None
+
+    def is_removed(self, peer: PeerId) -> bool:
+        """Whether `peer` was a person or a computer of this circle, and is no longer."""
+        return peer in self._gone
+
+    def devices(self) -> tuple[PeerId, ...]:
+        """Every computer that belongs to a member."""
+        return tuple(self._by_device)
+
+    def revoked_by(self, revocation: bytes) -> tuple[PeerId, ...]:
+        """The persons who revoked this opaque id; whether they might, its issuer's rules say."""
+        return self._revoked.get(revocation, ())
+
+    @property
+    def revocations(self) -> Mapping[bytes, tuple[PeerId, ...]]:
+        """Every revoked id, and by whom."""
+        return self._revoked
+
+    @property
+    def is_ownerless(self) -> bool:
+        """Whether nobody is left who could add or remove: the circle can only be succeeded by a new one."""
+        return not any(member.role == Role.OWNER for member in self._members.values())
+
+    def find(self, text: str) -> Member:
+        """The member of this name, or of this person or device id (a beginning will do). Raises `NotFound`."""
+        wanted = text.strip()
+        for member in self._members.values():
+            if member.name.casefold() == wanted.casefold():
+                return member
+        found = [m for m in self._members.values() if any(d.matches(wanted) for d in (m.person, *m.devices))]
+        if len(found) == 1:
+            return found[0]
+        reason = "is no member of" if not found else f"fits {len(found)} members of"
+        raise NotFound(f"'{text}' {reason} the circle '{self.name}'")
+
+
+class Circle:
+    """A circle's log with its state. One per circle and node; not thread safe."""
+
+    def __init__(self, first: SignedOp) -> None:
+        self.log = CircleLog(first)
+        self._state: CircleState | None = None
+
+    @property
+    def id(self) -> OpId:
+        """The id of the operation that created it."""
+        return self.log.id
+
+    @property
+    def state(self) -> CircleState:
+        """What the circle is now, by all operations that are here."""
+        if self._state is None:
+            self._state = _state_of(self.log)
+        return self._state
+
+    def add(self, signed: SignedOp) -> bool:
+        """Take an operation; False when it was here. Errors as `CircleLog.add`."""
+        is_new = self.log.add(signed)
+        if is_new:
+            self._state = None
+        return is_new
+
+    def write(self, author: "Author", kind: Kind, at: int, **fields: object) -> SignedOp:
+        """Make an operation on top of all that is here, and take it. `at` is unix milliseconds, for people.
+
+        Raises:
+            AccessDenied: `author` may not do this now; says why.
+            UsageError: a field is out of bounds.
+            LimitExceeded: the log is full.
+        """
+        op = Op(
+            circle=self.id,
+            kind=kind,
+            author=author.device,
+            person=author.person,
+            parents=self.log.heads()[:PARENTS_MAX],
+            at=at,
+            **fields,  # type: ignore[arg-type]
+        )
+        signed = sign_op(op, author.sign)
+        self.check(signed)
+        self.add(signed)
+        return signed
+
+    def check(self, signed: SignedOp) -> None:
+        """Raise `AccessDenied` when the author of an operation made here has no right to it."""
+        try:
+            self.log.check(signed.op)
+        except OpRefused as refused:
+            raise AccessDenied(f"the circle '{self.state.name}' does not permit this: {refused}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who writes: `device` signs, in the name of `person`."""
+
+    device: PeerId
+    person: PeerId
+    sign: Sign = field(repr=False)
+
+
+def found_circle(author: Author, title: str, name: str, *, at: int, nonce: bytes) -> Circle:
+    """A new circle called `title`, whose one owner, the author, is called `name`. `nonce`: 16 random bytes."""
+    op = Op(
+        circle=b"",
+        kind=Kind.CREATE,
+        author=author.device,
+        person=author.device,
+        device=author.device,
+        at=at,
+        name=name,
+        title=title,
+        nonce=nonce,
+    )
+    return Circle(sign_op(op, author.sign))
+
+
+def _state_of(log: CircleLog) -> CircleState:
+    names, title, revoked = _latest(log)
+    members: dict[PeerId, Member] = {}
+    by_device: dict[PeerId, Member] = {}
+    ever: dict[bytes, None] = {}
+    for person in log.persons():
+        ever.update(dict.fromkeys((person, *log.devices_ever(person))))
+    roles = {person: Role(role) for person in log.persons() if (role := log.role(person))}
+    unique = _told_apart(names, roles)
+    for person, role in roles.items():
+        keys = log.devices(person)
+        papers = tuple(PeerId(key) for key in keys if log.is_paper(person, key))
+        devices = tuple(PeerId(key) for key in keys if not log.is_paper(person, key))
+        member = Member(PeerId(person), unique[person], role, devices, papers)
+        members[member.person] = member
+        for device in devices:
+            known = by_device.get(device)
+            if known is None or (member.role, member.person) < (known.role, known.person):
+                by_device[device] = member  # claimed by two: the lesser role
+    gone = frozenset(key for key in ever if key not in by_device and key not in members)
+    return CircleState(log.id, title, members, by_device, gone, revoked)
+
+
+def _latest(log: CircleLog) -> tuple[dict[bytes, str], str, dict[bytes, tuple[PeerId, ...]]]:
+    """Names, the circle's name, and who revoked what. Of concurrent names the deeper wins, then the greater id."""
+    names: dict[bytes, tuple[tuple[int, OpId], str]] = {}
+    title: tuple[tuple[int, OpId], str] = ((0, b""), "")
+    for place, op in log.supported():
+        subject = op.subject if op.kind == Kind.RENAME else subject_of(op)
+        if op.name and subject and (subject not in names or names[subject][0] < place):
+            names[subject] = (place, op.name)
+        if op.title and title[0] < place:
+            title = (place, op.title)
+    revoked: dict[bytes, dict[PeerId, None]] = {}
+    for signed in log.ops:  # a revocation takes: it counts with or without support
+        for one in signed.op.revoked if signed.op.kind == Kind.REVOKE else ():
+            revoked.setdefault(one, {})[PeerId(signed.op.person)] = None
+    return (
+        {person: name for person, (_, name) in names.items()},
+        title[1],
+        {one: tuple(sorted(by)) for one, by in sorted(revoked.items())},
+    )
+
+
+def _told_apart(names: Mapping[bytes, str], persons: Iterable[bytes]) -> dict[bytes, str]:
+    """A name for each person that no other has: of several called anna, each gets the beginning of its id behind it.
+
+    A name chosen to look like another with its id behind it makes both longer.
+    """
+    marks = {person: 0 for person in persons}
+    shown: dict[bytes, str] = {}
+    for following in MARK_CHARS:
+        shown = {
+            person: names[person] + (f"-{str(PeerId(person))[:chars]}" if chars else "")
+            for person, chars in marks.items()
+        }
+        bearers = Counter(name.casefold() for name in shown.values())
+        for person, name in shown.items():
+            if bearers[name.casefold()] > 1:
+                marks[person] = following
+    return shown

@@ -1,0 +1,383 @@
+"""The log of a circle: which operations there are, and which of them count. Pure, and the same in any order of arrival.
+
+Operations form a graph: each names its parents. A *view* is a set of operations that holds all ancestors of each of
+them: all that a node knows, or the past of one operation. In a view:
+
+- A *statement* says a value about a subject: a role about a person (0: nobody), 1 or 0 about a device.
+- An operation is accepted once, for good, by its own past: there its author's device is one, and its person's role
+  suffices. What is not accepted is not stored, and nothing that is stored builds on it.
+- An accepted operation is *supported* in a view unless (a) the view holds a statement that takes from its author what
+  it needed, and neither of the two has seen the other; or (b) what its author's right rested on is not supported.
+- A supported statement replaces those in its past. What holds is the least value among those not replaced. A
+  statement that is not supported replaces nothing and gives nothing, but still lowers: it is one of those whose
+  least value counts. Without a supported one the value is 0.
+- One exception keeps a removed owner from taking back what others do later: a statement does not touch an operation
+  whose past holds a (supported) removal of its author that it has not seen.
+
+So a larger view never gives anybody more, except by a supported statement that is new in it (docs/protocol/circle.md).
+Sets of operations are integers, one bit for each in the order of arrival: an ancestor's bit is always lower.
+"""
+
+from collections.abc import Iterator
+
+from coterie.access.circle_ops import Kind, Op, OpId, OpRefused, Role, SignedOp
+from coterie.errors import LimitExceeded, NotFound
+
+OPS_MAX = 100_000  # 20 MB in memory and on disk; guess: 50 people, 5 changes a day, a year, and as much again
+OPS_FOR_OWNERS = 1_000  # the last of these: a full log can still lose a member who filled it
+OPS_PER_PERSON_MAX = 20_000  # in one line of history; guess: two busy owners never reach it
+DEVICES_MAX = 16  # of one person at once; guess
+GENERATIONS_MAX = 64  # owner made by owner made by owner ..., device by device; bounds recursion
+
+Grounds = tuple[tuple[int, ...], tuple[int, ...]]
+
+_OWNER_KINDS = frozenset({Kind.ADD, Kind.REMOVE, Kind.ROLE, Kind.TITLE})
+_ENDS = frozenset({Kind.REMOVE, Kind.LEAVE})
+
+
+class MissingParents(NotFound):
+    """The operation builds on others that are not here yet."""
+
+    def __init__(self, parents: tuple[OpId, ...]) -> None:
+        super().__init__(f"{len(parents)} operations before this one are missing")
+        self.parents = parents
+
+
+def role_needed(op: Op) -> Role:
+    """The least role by which the author of `op` may make it."""
+    about_another = op.kind in (Kind.RENAME, Kind.REMOVE_DEVICE) and op.subject != op.person
+    return Role.OWNER if op.kind in _OWNER_KINDS or about_another else Role.GUEST
+
+
+def subject_of(op: Op) -> bytes:
+    """The person about whose role or name `op` is; empty when it is about nobody's."""
+    if op.kind in (Kind.CREATE, Kind.LEAVE):
+        return op.person
+    return op.subject if op.kind in (Kind.ADD, Kind.REMOVE, Kind.ROLE) else b""
+
+
+class CircleLog:
+    """All accepted operations of one circle. `first` is the one that creates it; its id is the circle's."""
+
+    def __init__(self, first: SignedOp) -> None:
+        if first.op.kind != Kind.CREATE:
+            raise OpRefused("a circle begins with its creation")
+        self.id: OpId = first.id
+        self.ops: list[SignedOp] = []
+        self.unsupported = 0  # in the view of all
+        self.everything = 0
+        self._index: dict[OpId, int] = {}
+        self._past: list[int] = []
+        self._past_unsupported: list[int] = []
+        self._grounds: list[Grounds] = []  # of the person's role, of the device
+        self._generation: list[int] = []
+        self._depth: list[int] = []
+        self._heads: dict[OpId, None] = {}
+        self._about: dict[bytes, int] = {}  # person: statements about its role
+        self._ends: dict[bytes, int] = {}  # person: those that remove it
+        self._about_device: dict[bytes, int] = {}  # person and device: statements about it alone
+        self._papers: dict[bytes, int] = {}  # person and device: those that add it as a paper key
+        self._devices: dict[bytes, dict[bytes, None]] = {}  # person: every device ever named
+        self._by: dict[bytes, int] = {}  # person: operations that it made
+        self._append(first, 0, 0, ((), ()))
+
+    def __contains__(self, op_id: object) -> bool:
+        return op_id in self._index
+
+    def __len__(self) -> int:
+        return len(self.ops)
+
+    # ---- taking operations
+
+    def add(self, signed: SignedOp) -> bool:
+        """Accept an operation whose signature was checked; False when it is here already.
+
+        Raises:
+            MissingParents: come again when they are here.
+            OpRefused: it is never to be accepted.
+            LimitExceeded: the log is full.
+        """
+        op = signed.op
+        if signed.id in self._index:
+            return False
+        self._append(signed, *self.check(op))
+        return True
+
+    def check(self, op: Op) -> tuple[int, int, Grounds]:
+        """What `add` finds out before it changes anything: the past of `op`, what has no support there, and on what
+        the right of its author rests. Errors as `add`."""
+        if op.kind == Kind.CREATE or op.circle != self.id:
+            raise OpRefused("an operation of another circle")
+        missing = tuple(parent for parent in op.parents if parent not in self._index)
+        if missing:
+            raise MissingParents(missing)
+        self._check_room(op)
+        past = self._past_of(op)
+        if (past & self._by.get(op.person, 0)).bit_count() >= OPS_PER_PERSON_MAX:
+            raise OpRefused(f"more than {OPS_PER_PERSON_MAX} operations of one person")
+        unsupported = self._unsupported_in(past)
+        return past, unsupported, self._check_right(op, past, unsupported)
+
+    def _check_room(self, op: Op) -> None:
+        room = OPS_MAX if role_needed(op) == Role.OWNER else OPS_MAX - OPS_FOR_OWNERS
+        if len(self.ops) >= room:
+            raise LimitExceeded(f"the circle's log is full: {room} operations (ops_max)")
+
+    def _past_of(self, op: Op) -> int:
+        at = [self._index[parent] for parent in op.parents]
+        past = 0
+        for i in at:
+            past |= self._past[i]
+        for i in at:
+            if past >> i & 1:
+                raise OpRefused("one of its parents is an ancestor of another")
+        for i in at:
+            past |= 1 << i
+        return past
+
+    def _check_right(self, op: Op, past: int, unsupported: int) -> Grounds:
+        """What the author's right rests on in its own past. Raises `OpRefused` when it has none."""
+        level, role_grounds = self._value(self._about.get(op.person, 0) & past, unsupported)
+        active, device_grounds = self._device_value(op.person, op.author, past, unsupported)
+        if not active or not level:
+            raise OpRefused("its author was no member when it was made")
+        if level < role_needed(op):
+            raise OpRefused("its author's role did not suffice when it was made")
+        is_paper = self.is_paper(op.person, op.author, past)
+        if is_paper and op.kind not in (Kind.ADD_DEVICE, Kind.REMOVE_DEVICE):
+            raise OpRefused("a paper key only adds and removes devices of its person")
+        if wrong := self._wrong_with_subject(op, past, unsupported, is_paper):
+            raise OpRefused(wrong)
+        generation = 1 + max(self._generation[i] for i in (*role_grounds, *device_grounds))
+        if generation > GENERATIONS_MAX:
+            raise OpRefused(f"a right handed on more than {GENERATIONS_MAX} times")
+        return role_grounds, device_grounds
+
+    def _wrong_with_subject(self, op: Op, past: int, unsupported: int, is_paper: bool) -> str:
+        """Why what `op` says cannot be said in its past; empty when it can."""
+        held = self._value(self._about.get(op.subject, 0) & past, unsupported)[0]
+        match op.kind:
+            case Kind.ADD if held:
+                return "it adds a member"
+            case Kind.REMOVE | Kind.ROLE | Kind.RENAME if not held:
+                return "it is about somebody who is no member"
+            case Kind.ROLE if held == op.role:
+                return "it changes nothing"
+            case Kind.ADD_DEVICE:
+                return self._wrong_with_new_device(op, past, unsupported, is_paper)
+            case Kind.REMOVE_DEVICE:
+                if not self._device_value(op.subject, op.device, past, unsupported)[0]:
+                    return "it removes what is no device"
+                if self.is_paper(op.subject, op.device, past) and not is_paper:
+                    return "only a paper key replaces a paper key"
+        return ""
+
+    def _wrong_with_new_device(self, op: Op, past: int, unsupported: int, is_paper: bool) -> str:
+        active = [
+            device
+            for device in self._devices[op.person]
+            if self._device_value(op.person, device, past, unsupported)[0]
+        ]
+        if op.device in active:
+            return "it adds what is a device already"
+        if len(active) >= DEVICES_MAX:
+            return f"more than {DEVICES_MAX} devices of one person"
+        if op.is_paper and not is_paper and any(self.is_paper(op.person, one, past) for one in active):
+            return "only a paper key replaces a paper key"
+        return ""
+
+    def _append(self, signed: SignedOp, past: int, unsupported: int, grounds: Grounds) -> None:
+        op, i = signed.op, len(self.ops)
+        concurrent = self.everything & ~past
+        self.ops.append(signed)
+        self._index[signed.id] = i
+        self._past.append(past)
+        self._past_unsupported.append(unsupported)
+        self._grounds.append(grounds)
+        self._generation.append(1 + max((self._generation[g] for part in grounds for g in part), default=0))
+        self._depth.append(1 + max((self._depth[self._index[p]] for p in op.parents), default=0))
+        for parent in op.parents:
+            self._heads.pop(parent, None)
+        self._heads[signed.id] = None
+        self.everything |= 1 << i
+        self._by[op.person] = self._by.get(op.person, 0) | 1 << i
+        self._note_statement(op, 1 << i)
+        if concurrent:
+            self._reconsider(i, concurrent)
+
+    def _note_statement(self, op: Op, bit: int) -> None:
+        subject = subject_of(op)
+        if subject:
+            self._about[subject] = self._about.get(subject, 0) | bit
+        if op.kind in _ENDS:
+            self._ends[subject] = self._ends.get(subject, 0) | bit
+        if op.device:
+            person = op.person if op.kind == Kind.ADD_DEVICE else op.subject or op.person
+            key = person + op.device
+            self._about_device[key] = self._about_device.get(key, 0) | bit
+            self._devices.setdefault(person, {})[op.device] = None
+            if op.is_paper and op.kind == Kind.ADD_DEVICE:
+                self._papers[key] = self._papers.get(key, 0) | bit
+
+    # ---- what counts
+
+    def _reconsider(self, new: int, concurrent: int) -> None:
+        """`new` arrived beside `concurrent`: find what it takes support from, and whether it has any itself."""
+        takes = self._may_take(self.ops[new].op, concurrent)
+        suspects = self.everything & ~self._past[new] if takes else 1 << new
+        self.unsupported = self._weigh(suspects, self.everything, self.unsupported)
+
+    def _may_take(self, op: Op, concurrent: int) -> bool:
+        """Whether `op` can take support from one of `concurrent`: it lowers the author of one of them."""
+        if op.kind == Kind.REMOVE_DEVICE:
+            return bool(self._by.get(op.subject, 0) & concurrent)
+        subject = subject_of(op)
+        lowers = op.kind in _ENDS or (op.kind in (Kind.ADD, Kind.ROLE) and op.role < Role.OWNER)
+        return lowers and bool(self._by.get(subject, 0) & concurrent)
+
+    def _unsupported_in(self, view: int) -> int:
+        """Those without support in `view`. A larger view never has fewer: only those of all are looked at."""
+        suspects = self.unsupported & view
+        if not suspects or view == self.everything:
+            return suspects
+        return self._weigh(suspects, view, 0)
+
+    def _weigh(self, suspects: int, view: int, unsupported: int) -> int:
+        """`unsupported` and those of `suspects` that have no support in `view`, ancestors first."""
+        for i in _bits(suspects & ~unsupported):
+            if not self._is_supported(i, view, unsupported):
+                unsupported |= 1 << i
+        return unsupported
+
+    def _is_supported(self, i: int, view: int, unsupported: int) -> bool:
+        op, past = self.ops[i].op, self._past[i]
+        if op.kind == Kind.CREATE:
+            return True
+        if unsupported & past:
+            level = self._value(self._about[op.person] & past, unsupported)[0]
+            if level < role_needed(op) or not self._device_value(op.person, op.author, past, unsupported)[0]:
+                return False
+            if op.kind == Kind.ROLE and not self._value(self._about[op.subject] & past, unsupported)[0]:
+                return False
+        known = past & ~unsupported
+        judged: dict[int, bool] = {}
+        return all(self._is_void(t, known, judged) for t in self._taking(i, view & ~past & ~(1 << i)))
+
+    def _taking(self, i: int, candidates: int) -> Iterator[int]:
+        """Those of `candidates` that take from the author of `i` what it needed, neither having seen the other."""
+        op = self.ops[i].op
+        needed = role_needed(op)
+        for t in _bits(self._about.get(op.person, 0) & candidates):
+            if not self._past[t] >> i & 1 and self._role_said(t) < needed:
+                yield t
+        for t in _bits(self._about_device.get(op.person + op.author, 0) & candidates):
+            if not self._past[t] >> i & 1 and self.ops[t].op.kind == Kind.REMOVE_DEVICE:
+                yield t
+
+    def _is_void(self, t: int, known: int, judged: dict[int, bool]) -> bool:
+        """Whether `known` (supported, the past of what `t` would touch) took from `t`'s author what it needed.
+
+        `judged` keeps answers for the same `known`: rights may come by many ways, each is walked once.
+        """
+        if t not in judged:
+            judged[t] = any(True for _ in self._taking(t, known & ~self._past[t] & ~(1 << t))) or any(
+                bool(grounds) and all(self._is_void(g, known, judged) for g in grounds)
+                for grounds in self._grounds[t]
+            )
+        return judged[t]
+
+    def _role_said(self, i: int) -> int:
+        op = self.ops[i].op
+        if op.kind == Kind.CREATE:
+            return Role.OWNER
+        return 0 if op.kind in _ENDS else op.role
+
+    def _value(
+        self, statements: int, unsupported: int, *, of_device: bool = False
+    ) -> tuple[int, tuple[int, ...]]:
+        """What holds by these statements about one subject, and the supported ones not replaced."""
+        supporting: list[int] = []
+        lowering: list[int] = []
+        while statements:
+            i = statements.bit_length() - 1
+            statements ^= 1 << i
+            if unsupported >> i & 1:
+                lowering.append(i)
+            else:
+                supporting.append(i)
+                statements &= ~self._past[i]
+        if not supporting:
+            return 0, ()
+        said = self._device_said if of_device else self._role_said
+        value = min(said(i) for i in supporting)
+        for t in lowering:
+            if said(t) < value and not any(
+                self._is_void(t, self._past[s] & ~unsupported, {}) for s in supporting
+            ):
+                value = said(t)
+        return value, tuple(supporting)
+
+    def _device_said(self, i: int) -> int:
+        return int(self.ops[i].op.kind in (Kind.CREATE, Kind.ADD, Kind.ADD_DEVICE))
+
+    def _device_value(
+        self, person: bytes, device: bytes, view: int, unsupported: int
+    ) -> tuple[int, tuple[int, ...]]:
+        statements = self._about_device.get(person + device, 0)
+        if not statements:
+            return 0, ()
+        return self._value((statements | self._ends.get(person, 0)) & view, unsupported, of_device=True)
+
+    # ---- asking
+
+    def role(self, person: bytes) -> int:
+        """The role of `person` now; 0 when it is no member."""
+        return self._value(self._about.get(person, 0), self.unsupported)[0]
+
+    def persons(self) -> tuple[bytes, ...]:
+        """Everybody who ever was named as a member, removed ones too."""
+        return tuple(self._about)
+
+    def devices(self, person: bytes) -> tuple[bytes, ...]:
+        """The devices of `person` now, whatever its role: paper keys too."""
+        ever = self._devices.get(person, {})
+        return tuple(d for d in ever if self._device_value(person, d, self.everything, self.unsupported)[0])
+
+    def devices_ever(self, person: bytes) -> tuple[bytes, ...]:
+        """Every device ever named as one of `person`."""
+        return tuple(self._devices.get(person, {}))
+
+    def is_paper(self, person: bytes, device: bytes, view: int | None = None) -> bool:
+        """Whether this key of `person` is a paper one: for recovery, never a computer."""
+        papers = self._papers.get(person + device, 0)
+        return bool(papers if view is None else papers & view)
+
+    def heads(self) -> tuple[OpId, ...]:
+        """The operations that no other builds on, in the order of their ids."""
+        return tuple(sorted(self._heads))
+
+    def supported(self) -> Iterator[tuple[tuple[int, OpId], Op]]:
+        """Every supported operation with its place: of two, the later has the greater one; concurrent ones are tied
+        by depth, then id, the same everywhere."""
+        for i, signed in enumerate(self.ops):
+            if not self.unsupported >> i & 1:
+                yield (self._depth[i], signed.id), signed.op
+
+    def missing_at(self, known: list[OpId], wanted: list[OpId]) -> list[SignedOp]:
+        """`wanted` and their pasts, less `known` and theirs, parents first. Ids that are not here are passed over."""
+        view = 0
+        for op_id in wanted:
+            i = self._index.get(op_id)
+            view |= 0 if i is None else self._past[i] | 1 << i
+        for op_id in known:
+            i = self._index.get(op_id)
+            view &= ~(0 if i is None else self._past[i] | 1 << i)
+        return [self.ops[i] for i in _bits(view)]
+
+
+def _bits(mask: int) -> Iterator[int]:
+    """The places of the ones in `mask`, lowest first."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low

@@ -1,0 +1,104 @@
+"""What a session can be about: a share (`offer.py`), or a download that gives what it has so far."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from coterie.apps.files.messages import Has, HasAll, Opened
+from coterie.apps.files.staged import Staged
+from coterie.content import ChunkUnavailable
+from coterie.identity import PeerId
+
+DOWNLOAD = "download"  # the resource: what this node is fetching, and gives to others with the same ticket
+DOWNLOAD_TICKET = "ticket:download"  # the subject: who proved to have it
+Tell = Callable[[Has | HasAll], None]
+Chunk = bytes | ChunkUnavailable | None
+"""A chunk's bytes; why it cannot be had; None: not here now, perhaps later."""
+
+
+class Giver(Protocol):
+    """Something that can be given, and its right."""
+
+    @property
+    def resource(self) -> str:
+        """What the policy is asked about it."""
+        ...
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Subjects that the asker proved to be by what it opened this with."""
+        ...
+
+    @property
+    def is_for_many(self) -> bool:
+        """Whether all its askers have the same secret, and so can give it to each other."""
+        ...
+
+    def opened(self, askers: int) -> Opened:
+        """What to say to one who may have it, beside `askers` others."""
+        ...
+
+    def node(self, manifest: bytes) -> bytes | None:
+        """The bytes of a node of it. Blocking, from any thread, as the next two."""
+        ...
+
+    def count(self, manifest: bytes) -> int | None:
+        """How many chunks the node has; None when it is not of this content, 0 when it is not here yet."""
+        ...
+
+    def read(self, manifest: bytes, first: int, count: int) -> Iterator[Chunk]:
+        """These chunks, each verified."""
+        ...
+
+    def watch(self, tell: Tell) -> Callable[[], None]:
+        """Say through `tell` what is here, and what comes; ends with a call of what is returned."""
+        ...
+
+    def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """Somebody who asks for it, and gives it too."""
+        ...
+
+
+class Holdings(Protocol):
+    """The side of a download that its giver needs."""
+
+    def holdings(self) -> Mapping[bytes, int]: ...
+
+    def is_whole(self) -> bool: ...
+
+    def watch(self, tell: Tell) -> Callable[[], None]: ...
+
+    def met(self, peer: PeerId, addresses: Sequence[str]) -> None: ...
+
+
+class DownloadGiver:
+    """A download: gives what it has verified."""
+
+    def __init__(self, secret: bytes, described: Opened, staged: Staged, holdings: Holdings) -> None:
+        """`described`: what the content was announced as."""
+        self.secret = secret
+        self.resource = DOWNLOAD
+        self.also = (DOWNLOAD_TICKET,)
+        self.is_for_many = True
+        self._described = described
+        self._staged = staged
+        self._holdings = holdings
+
+    def opened(self, askers: int) -> Opened:
+        d = self._described
+        whole = self._holdings.is_whole()
+        return Opened(d.kind, d.name, d.files, d.size, d.mtime_ns, d.executable, whole, askers)
+
+    def node(self, manifest: bytes) -> bytes | None:
+        return self._staged.node(manifest)
+
+    def count(self, manifest: bytes) -> int | None:
+        return self._staged.count(manifest)
+
+    def read(self, manifest: bytes, first: int, count: int) -> Iterator[Chunk]:
+        return self._staged.read(manifest, first, count)
+
+    def watch(self, tell: Tell) -> Callable[[], None]:
+        return self._holdings.watch(tell)
+
+    def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        self._holdings.met(peer, addresses)

@@ -1,0 +1,96 @@
+"""Frames out of one large buffer: read in place, hashed in place, written from there. Blocking, for one thread."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Protocol
+
+from coterie.errors import CloseCode, CoterieError, PeerError
+from coterie.wire.frames import HEADER, LENGTH_BYTES
+
+BUFFER_BYTES = 4 << 20  # guess: several chunks of the largest kind, and within a processor's cache
+BATCH_BYTES = 1 << 20  # handed on at once if so much is there: measured, see docs/protocol/lanes.md
+
+
+class Source(Protocol):
+    """Where bytes come from."""
+
+    def read_into(self, view: memoryview, timeout_s: float | None) -> int:
+        """At least one byte into `view`; 0 at the end."""
+        ...
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether `read_into` would return at once."""
+        ...
+
+    def unread(self, data: bytes) -> None:
+        """Take back bytes that were read too far."""
+        ...
+
+
+class FrameBuffer:
+    """Cuts what comes into frames. Bodies are views of the buffer, good until the next `fill`."""
+
+    def __init__(self, frame_bytes_max: int, size: int = BUFFER_BYTES) -> None:
+        self._frame_bytes_max = frame_bytes_max
+        self._buffer = bytearray(max(size, 2 * (LENGTH_BYTES + frame_bytes_max)))
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that are here and were not taken: of a frame that is not whole yet, once all others were."""
+        return self._end - self._start
+
+    def fill(self, source: Source, timeout_s: float | None) -> bool:
+        """Read until there is a whole frame, and on while more is there at once; False at the end.
+
+        Raises:
+            PeerError: a frame that cannot be; TimeoutError and others as the source.
+        """
+        self._make_room()
+        while not self._has_frame():
+            size = source.read_into(self._view[self._end :], timeout_s)
+            if not size:
+                return False
+            self._end += size
+        with suppress(CoterieError, TimeoutError):  # the next call meets it again
+            while self.pending_bytes < BATCH_BYTES and self._end < len(self._buffer) and source.is_readable:
+                size = source.read_into(self._view[self._end :], timeout_s)
+                if not size:
+                    break
+                self._end += size
+        return True
+
+    def frames(self) -> Iterator[tuple[int, memoryview]]:
+        """Take the whole frames, as (kind, body), as far as the caller goes."""
+        while self._has_frame():
+            at = self._start
+            length, kind = HEADER.unpack_from(self._buffer, at)
+            self._start = at + LENGTH_BYTES + length
+            yield kind, self._view[at + HEADER.size : self._start]
+
+    def take_rest(self) -> bytes:
+        """What was read beyond the frames taken, for the source to have back."""
+        rest = bytes(self._view[self._start : self._end])
+        self._start = self._end = 0
+        return rest
+
+    def _has_frame(self) -> bool:
+        if self._end - self._start < HEADER.size:
+            return False
+        length, _ = HEADER.unpack_from(self._buffer, self._start)
+        if length < 1:
+            raise PeerError("an empty frame")
+        if length > self._frame_bytes_max:
+            text = f"a frame of {length} bytes is over the limit of {self._frame_bytes_max}"
+            raise PeerError(text, CloseCode.LIMIT)
+        return self._end - self._start >= LENGTH_BYTES + int(length)
+
+    def _make_room(self) -> None:
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start > 0:
+            size = self._end - self._start
+            self._view[:size] = bytes(self._view[self._start : self._end])
+            self._start, self._end = 0, size

@@ -1,0 +1,68 @@
+"""Which way a stream's bulk bytes go: over the stream itself or over a lane. A pure core; the shell measures.
+
+The rule: the first `AFTER_BYTES` go over the stream, for a lane is not worth its making below that. Then a lane is used
+as soon as there is one. Once it has carried `TRIAL_BYTES` its rate is compared with what the stream gave: below `WORSE`
+times that, the bytes go back to the stream and the lane is tried again after `RETRY_S`. A lane that broke is not tried
+before `RETRY_S` either. A rate counts only while there is something to send.
+"""
+
+AFTER_BYTES = 4 << 20  # guess: 20 ms at the stream's 200 MB/s; making a lane takes 5 to 50 ms
+TRIAL_BYTES = (
+    32 << 20
+)  # guess: 60 ms at 500 MB/s; a TCP connection across a continent is at full speed by then
+WORSE = 0.8  # guess: above the noise between two seconds of the same path
+RETRY_S = 30.0  # guess: the cost of a failed attempt is a second of another thread's time
+MEMORY = 0.5  # weight of the past in the stream's rate, per MEASURE_BYTES
+MEASURE_BYTES = 2 << 20
+
+
+class LaneChoice:
+    """For one peer and one direction; it outlives streams. Times are seconds of any steady clock."""
+
+    def __init__(self, after_bytes: int = AFTER_BYTES) -> None:
+        self._after_bytes = after_bytes
+        self._stream_bytes = 0
+        self._stream_s = 0.0
+        self._stream_rate = 0.0  # bytes/s; 0: not known
+        self._sent_bytes = 0
+        self._lane_bytes = 0
+        self._lane_s = 0.0
+        self._not_before = float("-inf")
+
+    @property
+    def stream_rate(self) -> float:
+        """Bytes a second that the stream gave last; 0 when it carried too little to tell."""
+        return self._stream_rate
+
+    def sent_by_stream(self, size: int, seconds: float) -> None:
+        """`size` bytes were written to the stream, and that took `seconds`."""
+        self._sent_bytes += size
+        self._stream_bytes += size
+        self._stream_s += seconds
+        if self._stream_bytes >= MEASURE_BYTES and self._stream_s > 0:
+            rate = self._stream_bytes / self._stream_s
+            old = self._stream_rate
+            self._stream_rate = MEMORY * old + (1 - MEMORY) * rate if old else rate
+            self._stream_bytes, self._stream_s = 0, 0.0
+
+    def sent_by_lane(self, size: int, seconds: float, now: float) -> bool:
+        """The same over a lane; False when the bytes should go back to the stream."""
+        self._lane_bytes += size
+        self._lane_s += seconds
+        if self._lane_bytes < TRIAL_BYTES:
+            return True
+        rate = self._lane_bytes / self._lane_s if self._lane_s > 0 else float("inf")
+        self._lane_bytes, self._lane_s = 0, 0.0
+        if rate >= WORSE * self._stream_rate:
+            return True
+        self._not_before = now + RETRY_S
+        return False
+
+    def failed(self, now: float) -> None:
+        """There is no lane, or it broke."""
+        self._lane_bytes, self._lane_s = 0, 0.0
+        self._not_before = now + RETRY_S
+
+    def wants_lane(self, now: float) -> bool:
+        """Whether to use a lane now, and to make one if there is none."""
+        return self._sent_bytes >= self._after_bytes and now >= self._not_before

@@ -1,0 +1,1 @@
+"""ORGANISE: who knows whom, who tells whom: overlays as pure cores."""

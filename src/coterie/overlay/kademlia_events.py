@@ -1,0 +1,197 @@
+"""What a program tells a Kademlia node (commands), and what it is told (emitted events, typed requests)."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from coterie.identity import PeerId
+from coterie.overlay.kademlia_keys import Item
+
+# ---- commands
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Join, or join again, through these peers and those of the imported table. Starts all upkeep."""
+
+    peers: tuple[PeerId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetServing:
+    """Whether others can reach us from outside: only then we answer and let ourselves be put into tables."""
+
+    serves: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """Base of the commands that look something up. `lookup` is the caller's name for it, `Finished` bears it.
+
+    `key` has 32 bytes. `paths` and `deadline_s` are those of the limits when None. With `progress`, each answer
+    that brings a peer nearer is emitted too.
+    """
+
+    lookup: Hashable
+    key: bytes
+    paths: int | None = None
+    deadline_s: float | None = None
+    progress: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeekNode(LookUp):
+    """Find the k peers nearest to `key`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeekProviders(LookUp):
+    """Find who provides `key`. Runs to its end for their votes; `Cancel` it when enough have been found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeekValue(LookUp):
+    """Find the item under `key`: of an immutable one the first, of signed ones the newest of all holders."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provide(LookUp):
+    """Announce that we provide `key`, again and again until `Withdraw`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put(LookUp):
+    """Store `item` at the k peers nearest to its key, and again until it expires or `Withdraw`."""
+
+    key: bytes = b""
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Announce and store what stands under `key` no longer; what others keep of it expires."""
+
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End this lookup now; it finishes as `CANCELLED` with what it has."""
+
+    lookup: Hashable
+
+
+# ---- emitted
+
+
+class Outcome(StrEnum):
+    """How a lookup ended."""
+
+    DONE = "done"
+    NOT_FOUND = "not found"
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+    ALONE = "nobody to ask"
+    BUSY = "too many lookups"
+    REFUSED = "no key, or a name that is taken"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A provider or a (newer) item, as soon as it is known; also at the end in `Finished`."""
+
+    lookup: Hashable
+    provider: PeerId | None = None
+    item: Item | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a lookup is: peers asked, peers that answered, bits in which the nearest differs from the key."""
+
+    lookup: Hashable
+    asked: int
+    answers: int
+    nearest_bits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The end of a lookup.
+
+    Fields:
+        closest: up to k peers that answered, nearest to the key first.
+        providers: (peer, how many holders named it), most votes first: a few liars do not come first.
+        item: the newest found, for `Put` the one stored.
+        stored: holders that took the announcement or item.
+        asked, hops, took_s: requests, steps to the nearest that answered (or to the item), seconds.
+    """
+
+    lookup: Hashable
+    outcome: Outcome
+    key: bytes
+    closest: tuple[PeerId, ...] = ()
+    providers: tuple[tuple[PeerId, int], ...] = ()
+    item: Item | None = None
+    stored: int = 0
+    asked: int = 0
+    hops: int = 0
+    took_s: float = 0.0
+
+
+# ---- requests to others
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Where `peer` may be reached, as somebody passed it on: for the address book, which verifies it.
+
+    Comes just before the first `Send` to that peer, and for providers before they are named.
+    """
+
+    peer: PeerId
+    record: bytes
+
+
+# ---- looked at
+
+
+@dataclass(frozen=True, slots=True)
+class BucketView:
+    """A bucket. `bits` is how many leading bits its contacts share with us."""
+
+    bits: int
+    contacts: tuple[PeerId, ...]
+    waiting: int
+    failing: int
+    median_rtt_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LookupView:
+    """A lookup in progress; `lookup` is None for our own upkeep."""
+
+    lookup: Hashable
+    kind: str
+    key: bytes
+    asked: int
+    answers: int
+    failures: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A node's state, for people. `counters` are totals since the start, by name."""
+
+    serves: bool
+    contacts: int
+    buckets: tuple[BucketView, ...]
+    items: int
+    provider_records: int
+    provided_keys: int
+    own: int
+    lookups: tuple[LookupView, ...]
+    requests: int
+    counters: dict[str, Any]

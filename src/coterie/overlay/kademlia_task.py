@@ -1,0 +1,75 @@
+"""A lookup with its purpose: what it collects on its way and what becomes of its result. Pure data."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from coterie.identity import PeerId
+from coterie.overlay.kademlia_keys import Item
+from coterie.overlay.kademlia_lookup import Lookup
+
+
+class Kind(StrEnum):
+    """What a lookup is for."""
+
+    NODE = "node"
+    PROVIDERS = "providers"
+    VALUE = "value"
+    PROVIDE = "provide"
+    PUT = "put"
+
+
+@dataclass(slots=True)
+class Task:
+    """One lookup under way. `name` is None for upkeep, which tells nobody."""
+
+    kind: Kind
+    key: bytes
+    lookup: Lookup
+    since: float
+    name: Hashable = None
+    tells_progress: bool = False
+    item: Item | None = None  # found, or to be stored
+    lifetime_s: float = 0.0  # of what is to be stored
+    hops: int = 0
+    votes: dict[PeerId, int] = field(default_factory=dict)
+    without: list[PeerId] = field(default_factory=list)  # asked for the item, answered, have none
+    is_storing: bool = False
+    storing: int = 0  # requests to store that are under way
+    stored: int = 0
+    is_join: bool = False
+    is_over: bool = False
+    nearest_bits: int = 257
+
+
+class Rpc:
+    """A request of ours under way."""
+
+    __slots__ = ("at", "expects", "is_slow", "number", "peer", "task")
+
+    def __init__(self, peer: PeerId, at: float, expects: type, task: Task | None, number: int) -> None:
+        self.peer = peer
+        self.at = at
+        self.expects = expects
+        self.task = task
+        self.number = number  # of the bucket that it refreshes; 0 if none
+        self.is_slow = False
+
+
+@dataclass(slots=True)
+class Own:
+    """A key that we provide (no item), or an item that we publish, and when it is due again."""
+
+    item: Item | None
+    again_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A lookup of upkeep that waits for its turn."""
+
+    kind: Kind
+    key: bytes
+    item: Item | None = None
+    lifetime_s: float = 0.0
+    is_join: bool = False

@@ -1,0 +1,82 @@
+"""What is due: contacts to verify, buckets to fill, records to store again. Pure.
+
+Departure from M&M 2.3, which refreshes a bucket by a lookup of a random place in it: here each contact that gave no
+sign of life for the refresh interval is asked itself, so the dead are found and not only newcomers; while a
+bucket has room, the question is for a random place in it, and who is named there is asked in turn. Our own place
+is looked up once an interval. Measured beside each other in docs/scenarios/kademlia.md.
+"""
+
+from random import Random
+
+from coterie.overlay.kademlia_keys import ID_BYTES, Item
+from coterie.overlay.kademlia_limits import KademliaLimits
+from coterie.overlay.kademlia_server import Server
+from coterie.overlay.kademlia_table import Contact, Table
+from coterie.overlay.kademlia_task import Kind, Own, Wanted
+
+_CHECKS_MAX = 32  # contacts verified in one look: a long sleep must not become a burst; guess
+
+
+class Upkeep:
+    """Decides; the machine does it."""
+
+    def __init__(self, table: Table, server: Server, limits: KademliaLimits, random: Random) -> None:
+        self._table = table
+        self._server = server
+        self._limits = limits
+        self._random = random
+        self._self_at: float | None = None
+
+    def next_at(self, now: float) -> float:
+        """When to look again: not all nodes at once."""
+        return now + self._limits.upkeep_s * (0.9 + 0.2 * self._random.random())
+
+    def joined(self, now: float) -> None:
+        """We are joining now: look again soon, for those we joined through may have been new themselves."""
+        self._self_at = now + self._limits.upkeep_s
+
+    def _looked(self, now: float) -> None:
+        self._self_at = now + self._limits.refresh_s * (0.9 + 0.2 * self._random.random())
+
+    def checks(self, now: float) -> list[tuple[Contact, int]]:
+        """(contact, bucket number for which it is asked; 0 for a mere ping)."""
+        limits = self._limits
+        before = now - limits.refresh_s
+        found: list[tuple[Contact, int]] = []
+        for number, bucket in self._table.buckets:
+            has_room = len(bucket.contacts) < limits.k
+            stale = [c for c in bucket.contacts.values() if c.seen_at <= before]
+            if has_room and bucket.contacts and not stale and bucket.checked_at <= before:
+                stale = [self._random.choice(list(bucket.contacts.values()))]
+            if stale:
+                bucket.checked_at = now
+            found += [(contact, number if has_room else 0) for contact in stale]
+        return found[:_CHECKS_MAX]
+
+    def wanted(self, now: float, own: dict[bytes, Own], count: int) -> list[Wanted]:
+        """Up to `count` lookups that are due: our place, what we keep, what we announce."""
+        found: list[Wanted] = []
+        if self._self_at is not None and self._self_at <= now:
+            self._looked(now)
+            found.append(Wanted(Kind.NODE, self._table.own_id.to_bytes(ID_BYTES, "big")))
+        for key, mine in own.items():
+            if mine.again_at <= now and len(found) < count:
+                found.append(self.announce(key, mine, now))
+        for kept in self._server.items.due(now, count - len(found)):
+            if kept.item.key not in own:
+                found.append(Wanted(Kind.PUT, kept.item.key, kept.item, kept.until - now))
+        return found
+
+    def announce(self, key: bytes, mine: Own, now: float) -> Wanted:
+        """The lookup that announces or stores what is ours under `key`."""
+        limits = self._limits
+        interval_s = limits.own_provider_s if mine.item is None else limits.own_item_s
+        mine.again_at = now + interval_s * (0.9 + 0.1 * self._random.random())
+        if mine.item is None:
+            return Wanted(Kind.PROVIDE, key, None, limits.provider_lifetime_s)
+        return Wanted(Kind.PUT, key, mine.item, limits.item_lifetime_s)
+
+
+def ended(item: Item | None, now: float) -> bool:
+    """Whether an item's own word says that it is over."""
+    return item is not None and item.expires is not None and item.expires <= now

@@ -1,0 +1,73 @@
+"""When bulk goes over a lane: the rule, in made-up time."""
+
+from coterie.net.lane_choice import AFTER_BYTES, MEASURE_BYTES, RETRY_S, TRIAL_BYTES, WORSE, LaneChoice
+
+MB = 1_000_000
+
+
+def measured(rate: float) -> LaneChoice:
+    """A choice that has seen the stream give `rate` bytes a second, and enough of them."""
+    choice = LaneChoice()
+    for _ in range(16):
+        choice.sent_by_stream(MEASURE_BYTES, MEASURE_BYTES / rate)
+    return choice
+
+
+def test_a_small_transfer_makes_no_lane() -> None:
+    choice = LaneChoice()
+    choice.sent_by_stream(AFTER_BYTES - 1, 1.0)
+    assert not choice.wants_lane(0.0)
+    choice.sent_by_stream(1, 0.1)
+    assert choice.wants_lane(0.0)
+
+
+def test_a_faster_lane_is_kept() -> None:
+    choice = measured(200 * MB)
+    for _ in range(10):
+        assert choice.sent_by_lane(TRIAL_BYTES, TRIAL_BYTES / (500 * MB), 1.0)
+    assert choice.wants_lane(1.0)
+
+
+def test_a_slower_lane_is_left_and_tried_again_later() -> None:
+    choice = measured(200 * MB)
+    assert not choice.sent_by_lane(TRIAL_BYTES, TRIAL_BYTES / (100 * MB), 5.0)
+    assert not choice.wants_lane(5.0)
+    assert not choice.wants_lane(5.0 + RETRY_S - 0.1)
+    assert choice.wants_lane(5.0 + RETRY_S)
+
+
+def test_noise_is_no_reason_to_leave() -> None:
+    choice = measured(200 * MB)
+    assert choice.sent_by_lane(TRIAL_BYTES, TRIAL_BYTES / (200 * MB * WORSE * 1.01), 0.0)
+    assert not choice.sent_by_lane(TRIAL_BYTES, TRIAL_BYTES / (200 * MB * WORSE * 0.99), 0.0)
+
+
+def test_a_lane_is_judged_only_after_its_trial() -> None:
+    choice = measured(200 * MB)
+    assert choice.sent_by_lane(TRIAL_BYTES - 1, 100.0, 0.0)
+    assert not choice.sent_by_lane(1, 0.0, 0.0)
+
+
+def test_a_lane_is_kept_when_the_stream_was_not_measured() -> None:
+    assert LaneChoice(0).sent_by_lane(TRIAL_BYTES, 100.0, 0.0)
+
+
+def test_a_broken_lane_is_not_tried_at_once() -> None:
+    choice = measured(200 * MB)
+    choice.failed(10.0)
+    assert not choice.wants_lane(10.0 + RETRY_S - 0.1)
+    assert choice.wants_lane(10.0 + RETRY_S)
+
+
+def test_what_a_broken_lane_carried_does_not_count_for_the_next() -> None:
+    choice = measured(200 * MB)
+    choice.sent_by_lane(TRIAL_BYTES - 1, 1000.0, 0.0)
+    choice.failed(0.0)
+    assert choice.sent_by_lane(TRIAL_BYTES, TRIAL_BYTES / (500 * MB), RETRY_S)
+
+
+def test_the_streams_rate_follows_what_it_gives() -> None:
+    choice = measured(200 * MB)
+    for _ in range(16):
+        choice.sent_by_stream(MEASURE_BYTES, MEASURE_BYTES / (20 * MB))
+    assert 19 * MB < choice.stream_rate < 21 * MB

@@ -1,0 +1,9 @@
+"""Protocols at the sizes and under the faults that no laboratory has: each module here is one scenario.
+
+A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line below.
+"""
+
+MODULES = (
+    "flood_speed",
+    "search_replication",
+)

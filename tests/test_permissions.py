@@ -1,0 +1,106 @@
+"""Permissions of whole nodes: asked at the guard, explained by `coterie may`, logged, taken back while in use."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from coterie.control.permissions import answer, audit_lines
+from coterie.errors import CloseCode, PeerError, UsageError
+from coterie.net import MemoryNetwork, Stream
+from coterie.node import Node
+from coterie.wire import Protocol
+from coterie.wire.frames import Message
+from tests.apps.files.nodes import memory_node
+from tests.support import run
+
+END_S = 5.0  # what is taken back ends within so long
+
+
+class Note(Message, frozen=True):
+    """A message for tests."""
+
+    text: str
+
+
+CHAT = Protocol("chat-of-test", (1,), {1: Note})
+
+
+@contextlib.asynccontextmanager
+async def friends(folder: Path) -> AsyncIterator[tuple[Node, Node]]:
+    """Anna and ben, who know each other; anna serves CHAT to whom she knows."""
+    network = MemoryNetwork()
+    async with (
+        memory_node(network, folder / "home-anna") as anna,
+        memory_node(network, folder / "home-ben") as ben,
+    ):
+        async with anna.contacts.invite() as invitation:
+            await ben.contacts.join(invitation.invited.ticket)
+        anna.contacts.rename(str(ben.peer_id), "ben")
+        assert anna.endpoint is not None
+
+        async def serve(stream: Stream) -> None:
+            while (note := await stream.receive()) is not None:
+                await stream.send(note)
+
+        anna.access.open_protocol(CHAT.name, strangers=False)
+        anna.endpoint.register(CHAT, serve)
+        yield anna, ben
+
+
+def test_a_contact_may_what_a_stranger_may_not(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with friends(tmp_path) as (anna, ben):
+            link = await ben.connect(anna.peer_id, anna.addresses)
+            async with await link.open_stream(CHAT) as stream:
+                await stream.send(Note("hello"))
+                assert await stream.receive() == Note("hello")
+            yes = answer(anna, "ben", "use", f"protocol/{CHAT.name}")
+            assert yes.allowed
+            assert "known may use protocol/chat-of-test" in yes.text()
+            anna.contacts.remove("ben")
+            with pytest.raises(PeerError) as refused:
+                await link.open_stream(CHAT)
+            assert refused.value.close_code == CloseCode.REFUSED
+            no = answer(anna, str(ben.peer_id), "use", f"protocol/{CHAT.name}")
+            assert not no.allowed
+            assert "nothing allows it to anyone" in no.text()
+            lines = audit_lines(anna, "", refused=True, limit=10)
+            assert [(line.verb, line.resource) for line in lines] == [("use", "protocol/chat-of-test")]
+
+    run(scene())
+
+
+def test_a_stream_under_way_ends_when_its_peer_is_no_longer_known(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with friends(tmp_path) as (anna, ben):
+            link = await ben.connect(anna.peer_id, anna.addresses)
+            stream = await link.open_stream(CHAT)
+            await stream.send(Note("hello"))
+            assert await stream.receive() == Note("hello")
+            began = asyncio.get_running_loop().time()
+            anna.contacts.remove("ben")
+            with pytest.raises(PeerError) as ended:
+                await stream.receive(END_S)
+            assert ended.value.close_code == CloseCode.REVOKED
+            assert asyncio.get_running_loop().time() - began < END_S
+            await stream.reset()
+
+    run(scene())
+
+
+def test_questions_that_cannot_be_answered_say_why(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with friends(tmp_path) as (anna, _):
+            with pytest.raises(UsageError, match="nothing one can do to protocol"):
+                answer(anna, "ben", "read", "protocol/chat")
+            with pytest.raises(UsageError, match="no resource"):
+                answer(anna, "ben", "read", "/etc/passwd")
+            with pytest.raises(UsageError, match="one verb"):
+                answer(anna, "ben", "read,list", "files")
+            with pytest.raises(UsageError, match="lines"):
+                audit_lines(anna, "", refused=False, limit=10_000)
+
+    run(scene())
