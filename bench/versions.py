@@ -44,7 +44,9 @@ def _databases(place: Path) -> tuple[Path, Path]:
     shutil.copy(old, new)
     db = sqlite3.connect(new)
     with db:
-        db.executemany("INSERT INTO notes (text) VALUES (?)", ((rng.randbytes(1000),) for _ in range(INSERTS)))
+        db.executemany(
+            "INSERT INTO notes (text) VALUES (?)", ((rng.randbytes(1000),) for _ in range(INSERTS))
+        )
         db.execute("UPDATE notes SET text = randomblob(1000) WHERE id BETWEEN 5000 AND 5100")
     db.close()
     return old, new
@@ -54,7 +56,9 @@ def _measure(name: str, old: Path, new: Path, work: Path) -> list[Figure]:
     work.mkdir()
     size, fetched = asyncio.run(_fetch(old, new, work))
     literal = _rsync_literal(old, new, work)
-    figures = [Figure(f"version_{name}_fetched", fetched / 1e6, "MB", size / 1e6, fetched / size, "raw: its size")]
+    figures = [
+        Figure(f"version_{name}_fetched", fetched / 1e6, "MB", size / 1e6, fetched / size, "raw: its size")
+    ]
     if literal is not None:
         figures.append(Figure(f"version_{name}_rsync", literal / 1e6, "MB", size / 1e6, literal / size))
     return figures
@@ -67,14 +71,15 @@ async def _fetch(old: Path, new: Path, work: Path) -> tuple[int, int]:
     for home in homes:
         home.mkdir(mode=0o700)
     keys = [load_or_create_key(home / "key") for home in homes]
-    target = work / "copy"
+    target = work / "got"
+    target.mkdir()
     async with (
         Node.open(homes[0], transport=network.bind(keys[0].peer_id)) as anna,
         Node.open(homes[1], transport=network.bind(keys[1].peer_id)) as ben,
     ):
-        first = await anna.files.share(old)
+        first = await anna.files.share(old, name="it")
         await ben.files.get(first.ticket, target)
-        second = await anna.files.share(new)
+        second = await anna.files.share(new, name="it")
         received = await ben.files.get(second.ticket, target, on_existing="overwrite")
     return received.size, received.fetched
 
@@ -88,6 +93,8 @@ def _rsync_literal(old: Path, new: Path, work: Path) -> int | None:
     shutil.copytree(old, copy) if old.is_dir() else shutil.copy(old, copy)
     source = f"{new}/" if new.is_dir() else str(new)
     command = [rsync, "-a", "--no-whole-file", "--checksum", "--delete", "--stats", source, str(copy)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"}
+    )
     found = re.search(r"Literal data: ([\d,]+)", done.stdout)
     return int(found[1].replace(",", "")) if found else None
