@@ -46,6 +46,7 @@ SHELLS = (
     "net/mdns.py",
     "net/multicast_probe.py",
     "net/seek.py",
+    "content/bittorrent*.py",
     "content/hashing.py",
     "content/importer*.py",
     "content/place.py",
@@ -60,6 +61,7 @@ SHELLS = (
     "home.py",
     "local_http.py",
     "private_file.py",
+    "network.py",
     "node.py",
     "reach.py",
     "relays.py",
@@ -68,17 +70,29 @@ SHELLS = (
     "sim/*.py",
     "apps/invoke.py",
     "apps/records.py",
+    "apps/*/asker.py",
     "apps/*/commands.py",
+    "apps/circles/book.py",
+    "apps/circles/devices.py",
+    "apps/circles/disk.py",
+    "apps/circles/links.py",
+    "apps/circles/restore.py",
     "apps/*/fetch.py",
     "apps/*/link.py",
     "apps/*/sources.py",
     "apps/*/staged.py",
     "apps/*/greeter.py",
+    "apps/*/lookups.py",
+    "apps/*/searches.py",
+    "apps/*/state.py",
+    "apps/*/topic.py",
     "apps/*/joining.py",
     "apps/*/media.py",
     "apps/*/receive.py",
     "apps/*/serve.py",
     "apps/*/service.py",
+    "apps/*/torrent_transfer.py",
+    "apps/*/torrents.py",
     "apps/*/transfer.py",
     "apps/*/visit.py",
 )
@@ -94,7 +108,8 @@ IMPURE_MODULES = frozenset([
 PURE_PARTS = {
     "random": {"Random"},
     "pathlib": {"PurePosixPath", "PurePath"},
-}  # an injected generator; path arithmetic
+    "urllib.parse": {"parse_qs", "quote"},
+}  # an injected generator; path arithmetic; text
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval"}
 IMPURE_ATTRIBUTES = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 # Type annotations and declarations only: the narrow context that apps get, and how commands are declared.

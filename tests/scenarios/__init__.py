@@ -5,5 +5,8 @@ A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line belo
 
 MODULES = (
     "flood_speed",
+    "broadcast",
+    "real_nodes",
     "search_replication",
+    "search_hostile",
 )

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -120,7 +121,9 @@ def _render(word: str, branch: Branch, rest: list[str]) -> click.Command:
 
 
 def _leaf(word: str, command: Command, further: list[str]) -> click.Command:
-    own = [_click_parameter(parameter) for parameter in command.parameters]
+    own = [
+        _click_parameter(parameter, command.prompts.get(parameter.name)) for parameter in command.parameters
+    ]
     taken = {parameter.name for parameter in command.parameters}
     notes = [f"{p.name.upper()}: {p.help}" for p in command.parameters if p.positional and p.help]
     further_text = (
@@ -140,6 +143,9 @@ def _caller(command: Command, names: set[str]) -> Callable[..., None]:
     def call(context: click.Context, /, **given: Any) -> None:
         options = remember(context, {k: v for k, v in given.items() if k not in names})
         parameters = {k: _plain(v) for k, v in given.items() if k in names and v not in (None, ())}
+        for name in command.paths:
+            if isinstance(text := parameters.get(name), str) and os.path.isfile(text):
+                parameters[name] = _plain(Path(text))
         from coterie.cli.calls import call_command
 
         call_command(command, parameters, options)
@@ -147,7 +153,7 @@ def _caller(command: Command, names: set[str]) -> Callable[..., None]:
     return call
 
 
-def _click_parameter(parameter: Parameter) -> click.Parameter:
+def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.Parameter:
     many = parameter.type == list[str]
     kind = _click_type(parameter.type)
     default = {} if parameter.required or many else {"default": parameter.default}
@@ -160,6 +166,8 @@ def _click_parameter(parameter: Parameter) -> click.Parameter:
         both = parameter.default is not False
         names = f"{dashed}/--no-{dashed[2:]}" if both else dashed
         return click.Option([parameter.name, names], help=parameter.help, is_flag=True, **default)
+    if prompt is not None:
+        default["prompt"] = prompt
     return click.Option(
         [parameter.name, dashed],
         type=kind,

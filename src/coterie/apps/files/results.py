@@ -16,7 +16,10 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class SharedItem(msgspec.Struct, frozen=True):
-    """A share: `ticket` is all that another computer needs. `size` in bytes."""
+    """A share: `ticket` is all that another computer needs. `size` in bytes.
+
+    `magnet` is the link for BitTorrent programs, `torrent` where the torrent file is; empty when it has none.
+    """
 
     id: str
     name: str
@@ -27,6 +30,8 @@ class SharedItem(msgspec.Struct, frozen=True):
     ticket: str
     created: str
     skipped: list[Problem] = []
+    magnet: str = ""
+    torrent: str = ""
 
     def text(self) -> str:
         """For people: what is shared, what was left out, and the ticket alone on the last line."""
@@ -34,6 +39,14 @@ class SharedItem(msgspec.Struct, frozen=True):
             f"Shared {self.path}: {count(self.files, 'file')}, {say_bytes(self.size)}  (share {self.id})"
         ]
         lines += [f"  left out {p.path}: {p.reason}" for p in self.skipped]
+        if self.magnet:
+            lines += [
+                f"  torrent file: {self.torrent}",
+                "",
+                "With any BitTorrent program:",
+                "",
+                f"  {self.magnet}",
+            ]
         lines += ["", "On the other computer:", "", f"  coterie get {self.ticket}"]
         return "\n".join(lines)
 
@@ -82,6 +95,19 @@ class ShareTicket(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """The ticket alone, to copy or to pipe."""
         return self.ticket
+
+
+class MagnetLink(msgspec.Struct, frozen=True):
+    """The magnet link of a share, and the path of its torrent file."""
+
+    id: str
+    name: str
+    magnet: str
+    torrent: str
+
+    def text(self) -> str:
+        """The link alone, to copy or to pipe."""
+        return self.magnet
 
 
 class Removed(msgspec.Struct, frozen=True):

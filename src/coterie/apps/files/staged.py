@@ -67,9 +67,9 @@ class Staged:
         """The bytes of a manifest node of this content, None when it is not here (yet)."""
         return self._store.manifest(manifest) if self._store.in_root(self._root, manifest) else None
 
-    def count(self, manifest: bytes) -> int:
-        """How many chunks stand in this node; 0 when it is not here (yet)."""
-        return len(self._places(manifest))
+    def sizes(self, manifest: bytes) -> list[int]:
+        """The sizes of the chunks that stand in this node; [] when it is not here (yet)."""
+        return [size for _, _, (_, size) in self._places(manifest)]
 
     def read(self, manifest: bytes, first: int, count: int) -> Iterator[bytes | None]:
         """The chunks from `first` on, each verified; None in place of one that is not here (yet)."""
