@@ -51,6 +51,7 @@ SHELLS = (
     "content/importer*.py",
     "content/place.py",
     "content/reader.py",
+    "content/received.py",
     "content/reuse.py",
     "content/scan.py",
     "content/schema.py",
