@@ -91,7 +91,9 @@ class BulkStream:
                 await asyncio.wait([done])
             done.exception()
             thread.join()  # it has nothing left to do
-            await self._end(close_code_for(error))
+            # A cancelled handler's stream is reset by the router, which knows why.
+            is_left = isinstance(error, asyncio.CancelledError) and not self._stream.is_ours
+            await self._end(close_code_for(error), is_left=is_left)
             raise
         thread.join()
         await self._end(None)
@@ -297,8 +299,8 @@ class BulkStream:
             return self._error
         return error
 
-    async def _end(self, code: int | None) -> None:
-        """Let go of everything; `code` None: all went well."""
+    async def _end(self, code: int | None, *, is_left: bool = False) -> None:
+        """Let go of everything; `code` None: all went well. `is_left`: another resets the stream."""
         for task in (self._pumping, self._flushing):
             task.cancel()
         await asyncio.wait([self._pumping, self._flushing])
@@ -312,5 +314,5 @@ class BulkStream:
         self._reading = self._writing = None
         if code is None:
             await self._stream.end()
-        else:
+        elif not is_left:
             await self._stream.reset(code)

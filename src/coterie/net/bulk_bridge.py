@@ -53,7 +53,7 @@ class Inbox:
             self._has_ended = True
             self._changed.notify_all()
 
-    def read_into(self, view: memoryview, timeout_s: float | None) -> int:
+    def read_into(self, view: memoryview, least: int, timeout_s: float | None) -> int:
         """Up to len(view) bytes; 0 at the end of the stream.
 
         Raises:
@@ -81,12 +81,6 @@ class Inbox:
         if wakes:
             call_soon(self._loop, self._room.set)
         return taken
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether `read_into` would return at once."""
-        with self._changed:
-            return bool(self._waiting) or self._has_ended or self._error is not None
 
     def unread(self, data: bytes) -> None:
         """Bytes that were read too far."""

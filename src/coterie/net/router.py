@@ -113,6 +113,7 @@ class Router:
                 received=rest,
                 link=connection,
             )
+            stream.is_ours = False
             await route.handler(stream)
             await stream.end()
         except (CoterieError, TimeoutError) as error:  # a peer that breaks the protocol, or is silent

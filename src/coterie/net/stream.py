@@ -70,6 +70,7 @@ class Stream:
         `link` is the connection that carries it.
         """
         self.link = link
+        self.is_ours = True  # we opened it: the router, which ends what peers opened, sets it to False
         self.peer = peer
         self.protocol = protocol
         self.version = version
