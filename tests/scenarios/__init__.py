@@ -3,4 +3,7 @@
 A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line below.
 """
 
-MODULES = ("flood_speed",)
+MODULES = (
+    "flood_speed",
+    "search_replication",
+)

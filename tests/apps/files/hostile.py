@@ -12,11 +12,13 @@ from coterie.apps.files.messages import (
     CHUNK,
     MANIFEST,
     PROTOCOL,
+    Cancel,
     GetChunks,
     GetManifest,
     NoManifest,
     Open,
     Opened,
+    Peers,
 )
 from coterie.content import manifest as m
 from coterie.content.names import PARTIAL_PREFIX
@@ -110,17 +112,30 @@ async def giver(
     content: Content,
     answer: Answerer | None = None,
     opening: Callable[[Stream], Awaitable[None]] | None = None,
+    *,
+    name: bytes = b"giver",
+    tells_peers: bool = False,
 ) -> AsyncIterator[str]:
-    """A peer that gives `content`, with `answer` and `opening` in place of the honest ones; its ticket."""
-    key = SecretKey(b"giver".ljust(32, b"!"))
+    """A peer that gives `content`, with `answer` and `opening` in place of the honest ones; its ticket.
+
+    `tells_peers`: it tells each asker of those that came before.
+    """
+    key = SecretKey(name.ljust(32, b"!"))
+    askers: list[tuple[bytes, list[str]]] = []
 
     async def handle(stream: Stream) -> None:
-        assert isinstance(await stream.receive(5), Open)
+        opened = await stream.receive(5)
+        assert isinstance(opened, Open)
         if opening is not None:
             await opening(stream)
         else:
             await stream.send(content.opened)
+        if tells_peers:
+            await stream.send(Peers(list(askers)))
+            askers.append((bytes(stream.peer), list(opened.addresses)))
         while (request := await stream.receive()) is not None:
+            if isinstance(request, Cancel):
+                continue
             assert isinstance(request, GetManifest | GetChunks)
             content.requests.append(request)
             await (answer or content.answer)(stream, request)

@@ -1,67 +1,63 @@
-"""The asking side's shell: runs a `FetchCore` over a stream, and its `Receiver` in worker threads.
+"""The asking side's shell: runs a `SwarmCore` over any number of links, and its `Receiver` in a worker thread.
 
-Bytes go from the stream to one writing thread in batches, at most `BATCHES_AHEAD_MAX` of them, so a slow disk slows the
-stream and never fills memory.
+Bytes go from the links to one writing thread in batches, at most `BATCHES_AHEAD_MAX` of them, so a slow disk slows the
+links and never fills memory.
 """
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
 from typing import Any
 
-from coterie.apps.files.core import (
-    Arrived,
-    Asked,
-    Begin,
-    Complete,
-    Drop,
-    FetchCore,
-    Prepare,
-    cost,
-)
+from coterie.apps.files.giver import Tell
+from coterie.apps.files.link import Link
 from coterie.apps.files.messages import (
-    CHUNK,
-    MANIFEST,
     PROTOCOL,
-    ChunkUnavailable,
+    GetChunks,
     GetManifest,
-    NoManifest,
+    Has,
+    HasAll,
     Open,
     Opened,
     Refused,
 )
 from coterie.apps.files.receive import Answer, Receiver
+from coterie.content import pieces as p
+from coterie.content import swarm_events as e
 from coterie.content.manifest import TOTAL_MAX
+from coterie.content.swarm import SwarmCore
 from coterie.driver import Driver
-from coterie.errors import CloseCode, NotFound, PeerError, TransportError
-from coterie.machine import Emit, PeerDown, PeerUp
+from coterie.errors import CloseCode, NotFound, PeerError, TransportError, UsageError
+from coterie.identity import PeerId
+from coterie.machine import Emit, PeerDown
 from coterie.net import Connection, Stream
 from coterie.wire import Ticket
-from coterie.wire.frames import Bulk, Message
 from coterie.wire.ticket import TicketKind
 
 OPENED_S = 10.0  # for the other side to say yes or no
 BATCHES_AHEAD_MAX = 2
-BATCH_BYTES = 512 << 10  # measured: handed to the writer at once
-READ_BYTES = 256 << 10  # measured: larger reads of the transport gain nothing
-RTT_EVERY_READS = 16
+
+Hint = Callable[[PeerId, list[str]], None]
 
 
-async def open_share(connection: Connection, ticket: Ticket) -> tuple[Stream, Opened]:
-    """A session about the ticket's share.
+async def open_share(
+    connection: Connection, ticket: Ticket, addresses: list[str] | None = None
+) -> tuple[Stream, Opened]:
+    """A session about the ticket's share; with `addresses`, we say that we give there what we have of it.
 
     Raises:
         NotFound: the other side has no such share, or not for this secret; it does not say which.
     """
     stream = await connection.open_stream(PROTOCOL)
     try:
-        await stream.send(Open(ticket.content_id, ticket.secret))
+        opening = Open(ticket.content_id, ticket.secret, addresses is not None, tuple(addresses or ()))
+        await stream.send(opening)
         reply = await stream.receive(OPENED_S)
     except TimeoutError:
         await _give_up(stream)
-        raise TransportError(f"{ticket.peer.short} is connected but does not answer") from None
+        raise TransportError(f"{connection.peer.short} is connected but does not answer") from None
     except BaseException:
         await _give_up(stream)
         raise
@@ -70,7 +66,7 @@ async def open_share(connection: Connection, ticket: Ticket) -> tuple[Stream, Op
         if fault is None:
             return stream, reply
         await _give_up(stream)
-        raise PeerError(f"{ticket.peer.short} describes its share wrongly: {fault}")
+        raise PeerError(f"{connection.peer.short} describes its share wrongly: {fault}")
     await _give_up(stream)
     if isinstance(reply, Refused):
         raise NotFound(
@@ -90,158 +86,190 @@ def opened_fault(opened: Opened, ticket: Ticket) -> str | None:
     return None if abs(opened.mtime_ns) <= TOTAL_MAX else "a modification time beyond 64 bits"
 
 
+async def _while_alive(work: Coroutine[Any, Any, Any], task: "asyncio.Task[None]") -> None:
+    """`work` to its end, or to that of `task`."""
+    working = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({working, task}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
 async def _give_up(stream: Stream) -> None:
     with contextlib.suppress(PeerError, TransportError):
         await stream.reset(CloseCode.CANCELLED)
 
 
 class Fetch:
-    """One download into `receiver`: `session` may be called again after the link broke, and goes on."""
+    """One download into `receiver`, from as many sources as have a `session`. Close it in the end."""
 
-    def __init__(self, ticket: Ticket, receiver: Receiver) -> None:
+    def __init__(self, ticket: Ticket, receiver: Receiver, random: Random, *, hint: Hint) -> None:
         self._receiver = receiver
-        self._peer = ticket.peer
-        self._core = FetchCore(ticket.peer)
-        self._driver = Driver(self._core, send=self._send, on_output=self._on_output)
-        self._requests: list[Message] = []
-        self._has_requests = asyncio.Event()
-        self._asked: deque[list[Any]] = deque()  # [place, request, answers still to come]
+        self._hint = hint
+        self.core = SwarmCore(random)
+        self._driver = Driver(self.core, send=self._send, on_output=self._on_output)
+        self.links: dict[PeerId, Link] = {}
+        self._received: dict[PeerId, int] = {}
         self._threads = ThreadPoolExecutor(1, "coterie-receive")  # the receiver belongs to one thread
-        self._batches: asyncio.Queue[list[Answer] | None] = asyncio.Queue(BATCHES_AHEAD_MAX)
-        self._storing = False
-        self._nodes: asyncio.Queue[Prepare] = asyncio.Queue()  # bounded by the core's MANIFESTS_AHEAD_MAX
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._preparer = asyncio.ensure_future(self._prepare_nodes())
-        self._driver.feed(Begin(ticket.content_id, receiver.root_place()))
+        self._batches: asyncio.Queue[list[Answer] | PeerId] = asyncio.Queue(BATCHES_AHEAD_MAX)
+        self._stored: dict[PeerId, asyncio.Event] = {}
+        self._is_storing = False
+        self._nodes: asyncio.Queue[e.Prepare] = asyncio.Queue()  # bounded by the core's MANIFESTS_AHEAD_MAX
+        self._losing: list[asyncio.Future[None]] = []
+        self._watchers: list[Tell] = []
+        self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._storer = asyncio.ensure_future(self._store())
+        self._tasks = [
+            self._storer,
+            asyncio.ensure_future(self._prepare_nodes()),
+            asyncio.ensure_future(self._driver.wait_closed()),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._worker_ended)
+        self._driver.feed(e.Begin(ticket.content_id, receiver.root_place()))
 
-    async def session(self, connection: Connection, stream: Stream) -> None:
-        """Fetch until complete.
+    async def session(self, connection: Connection, stream: Stream, opened: Opened) -> None:
+        """Use this session with a source until the download is complete.
 
         Raises:
-            PeerError, TransportError: the link broke: call again with a new one.
-            StorageError, and any other: this download cannot go on as it is.
+            PeerError, TransportError: the link broke, or its peer was dropped.
         """
-        self._ended = asyncio.get_running_loop().create_future()
-        self._batches = asyncio.Queue(BATCHES_AHEAD_MAX)
-        self._requests.clear()
-        reader = asyncio.ensure_future(self._read(connection, stream))
-        writer = asyncio.ensure_future(self._write_requests(stream))
-        storer = asyncio.ensure_future(self._store())
-        self._driver.feed(PeerUp(self._peer))
+        if stream.peer in self.links:
+            raise UsageError(f"there is a session with {stream.peer.short} already")
+        link = Link(connection, stream, feed=self._driver.feed, store=self._put, hint=self._hint)
+        self.links[link.peer] = link
+        running = asyncio.ensure_future(link.run())
         try:
-            tasks = {reader, writer, storer, self._preparer, self._ended}
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if self._ended not in done or self._ended.exception() is not None:
-                for task in done:
-                    task.result()
+            self._driver.feed(e.SourceUp(link.peer, opened.whole, opened.askers))
+            await asyncio.wait({running, self.complete}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done() and not self.complete.done():
+                running.result()
         finally:
-            reader.cancel()
-            writer.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
-            await self._finish_storing(storer)
-            self._asked.clear()
-            self._driver.feed(PeerDown(self._peer))
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await self._store_rest(link.peer)
+            self._received[link.peer] = self.received_from(link.peer)
+            del self.links[link.peer]
+            self._driver.feed(PeerDown(link.peer))
+
+    async def wait(self) -> None:
+        """Until everything is there, or given up. Raises what stands in the way here: the disk, an error of ours."""
+        await asyncio.shield(self.complete)
+        await asyncio.gather(*self._losing)
+
+    def received_from(self, peer: PeerId) -> int:
+        """Bytes of answers that came from `peer`, over all its sessions."""
+        link = self.links.get(peer)
+        return self._received.get(peer, 0) + (link.received_bytes if link else 0)
+
+    def holdings(self) -> Mapping[bytes, int]:
+        """What is here: pieces by node."""
+        return self.core.holdings()
+
+    def watch(self, tell: Tell) -> Callable[[], None]:
+        """Tell what is here and what comes, until the returned function is called."""
+        self._watchers.append(tell)
+        for manifest, pieces in self.core.holdings().items():
+            tell(Has(manifest, p.to_bytes(pieces)))
+        return lambda: self._watchers.remove(tell)
+
+    def announce_all(self) -> None:
+        """Tell those who watch that everything is here."""
+        for tell in self._watchers:
+            tell(HasAll())
 
     async def close(self) -> None:
         """Stop the threads once what they are doing is done."""
-        self._preparer.cancel()
-        await asyncio.gather(self._preparer, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._driver.close()
+        if not self.complete.done():
+            self.complete.cancel()
         await asyncio.to_thread(self._threads.shutdown, True, cancel_futures=True)
 
-    async def _finish_storing(self, storer: asyncio.Future[None]) -> None:
-        """Let the writer finish what it has in hand: that counts, and needs no second journey."""
-        while not storer.done():
-            with contextlib.suppress(asyncio.QueueFull):
-                self._batches.put_nowait(None)
-                break
-            self._batches.get_nowait()
-        await asyncio.gather(storer, return_exceptions=True)
+    # -- the disk
 
-    async def _read(self, connection: Connection, stream: Stream) -> None:
-        """Gather answers and hand them to the writer in batches: waking a thread costs more than a chunk."""
-        rounds = size = 0
-        batch: list[Answer] = []
-        while frames := await stream.receive_batch(READ_BYTES):
-            if rounds % RTT_EVERY_READS == 0:
-                self._core.rtt_s = connection.path.rtt_s or 0.0
-            rounds += 1
-            answers = [self._match(frame) for frame in frames]
-            arrived = sum(cost(a.place.chunks[a.index][1]) for a in answers if a.index >= 0)
-            self._driver.feed(Arrived(arrived))
-            batch += answers
-            size += arrived
-            if size >= BATCH_BYTES or not self._asked or any(a.index < 0 for a in answers):
-                await self._batches.put(batch)
-                batch, size = [], 0
-        raise TransportError("the other computer ended the session before everything was there")
+    async def _put(self, batch: list[Answer] | PeerId) -> None:
+        """Hand over to the writer, if it lives."""
+        await _while_alive(self._batches.put(batch), self._storer)
+
+    async def _store_rest(self, peer: PeerId) -> None:
+        """Let the writer finish what came from this peer: that counts, and needs no second journey."""
+        if self.complete.done():
+            return
+        done = self._stored[peer] = asyncio.Event()
+        await self._put(peer)
+        await _while_alive(done.wait(), self._storer)
+        self._stored.pop(peer, None)
 
     async def _store(self) -> None:
         loop = asyncio.get_running_loop()
-        while (answers := await self._batches.get()) is not None:
-            self._storing = True
-            for event in await loop.run_in_executor(self._threads, self._receiver.store, answers):
+        while True:
+            batch = await self._batches.get()
+            if isinstance(batch, PeerId):
+                self._stored[batch].set()
+                continue
+            self._is_storing = True
+            for event in await loop.run_in_executor(self._threads, self._receiver.store, batch):
                 self._driver.feed(event)
-            self._storing = False
+            self._is_storing = False
 
     async def _prepare_nodes(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             work = await self._nodes.get()
             ready = self._receiver.prepare
-            self._driver.feed(
-                await loop.run_in_executor(self._threads, ready, work.manifest, work.place, work.node)
-            )
+            try:
+                prepared = await loop.run_in_executor(
+                    self._threads, ready, work.manifest, work.place, work.node
+                )
+            except PeerError as error:  # the content itself is malicious: no source has it better
+                self._fail(error)
+                continue
+            self._driver.feed(prepared)
 
-    def _match(self, frame: Message | Bulk) -> Answer:
-        """Pair a frame with the request it answers: answers come in the order of requests."""
-        if not self._asked:
-            raise PeerError("an answer to nothing")
-        place, request, left = waiting = self._asked[0]
-        is_manifest = isinstance(request, GetManifest)
-        fits = (
-            frame.kind == (MANIFEST if is_manifest else CHUNK)
-            if isinstance(frame, Bulk)
-            else isinstance(frame, NoManifest if is_manifest else ChunkUnavailable)
-        )
-        if not fits:
-            raise PeerError("an answer that does not fit the request")
-        if left == 1:
-            self._asked.popleft()
-        else:
-            waiting[2] = left - 1
-        index = -1 if is_manifest else request.first + request.count - left
-        return Answer(place, request.manifest, index, frame)
+    def _worker_ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
 
-    def _send(self, peer: Hashable, message: Message) -> None:
-        """Requests go out in the order they were made; those made at once go together."""
-        self._requests.append(message)
-        self._has_requests.set()
+    def _fail(self, error: BaseException) -> None:
+        if not self.complete.done():
+            self.complete.set_exception(error)
+            self.complete.exception()  # seen: `wait` raises it
 
-    async def _write_requests(self, stream: Stream) -> None:
-        while await self._has_requests.wait():
-            self._has_requests.clear()
-            requests, self._requests = self._requests, []
-            await stream.write(b"".join(map(PROTOCOL.encode, requests)))
+    # -- what the core wants
+
+    def _send(self, peer: Hashable, message: Any) -> None:
+        raise UsageError("the swarm core asks by requests of its own")
 
     def _on_output(self, output: Any) -> None:
         match output:
-            case Asked(place, request):
-                count = 1 if isinstance(request, GetManifest) else request.count
-                self._asked.append([place, request, count])
-            case Prepare():
+            case e.AskNode() | e.AskChunks() | e.CancelChunks() | e.Drop():
+                if link := self.links.get(output.peer):
+                    self._on_link_output(link, output)
+            case e.Prepare():
                 self._nodes.put_nowait(output)
-            case Drop(reason, code):
-                if code != CloseCode.TIMEOUT or not self._storing:  # a slow disk is not a silent peer
-                    self._end(PeerError(reason, code))
-            case Emit(Complete()):
-                self._end(None)
+            case e.GiveUp(_, place, index, reason):
+                loop = asyncio.get_running_loop()
+                lose = self._receiver.lose
+                self._losing.append(loop.run_in_executor(self._threads, lose, place, index, reason))
+            case e.Gained(manifest, pieces):
+                for tell in self._watchers:
+                    tell(Has(manifest, p.to_bytes(pieces)))
+            case Emit(e.Complete()):
+                if not self.complete.done():
+                    self.complete.set_result(None)
 
-    def _end(self, error: PeerError | None) -> None:
-        if self._ended.done():
-            return
-        if error is None:
-            self._ended.set_result(None)
-        else:
-            self._ended.set_exception(error)
-            self._ended.exception()  # seen: `session` raises it, unless something else ended it before
+    def _on_link_output(self, link: Link, output: Any) -> None:
+        match output:
+            case e.AskNode(_, manifest, place):
+                link.ask(place, GetManifest(manifest))
+            case e.AskChunks(_, manifest, place, first, count, insist):
+                link.ask(place, GetChunks(manifest, first, count, insist))
+            case e.CancelChunks(_, manifest, first, _):
+                link.cancel(manifest, first)
+            case e.Drop(_, reason, code):
+                if code != CloseCode.TIMEOUT or not self._is_storing:  # a slow disk is not a silent peer
+                    link.drop(PeerError(reason, code))

@@ -1,7 +1,8 @@
 """The wire types of `files`. One stream is one session about one share; see docs/protocol/files.md.
 
 The asker sends `Open` first, then any number of requests. Answers come in the order of the requests: one frame for a
-`GetManifest`, exactly `count` frames for a `GetChunks`.
+`GetManifest`, exactly `count` frames for a `GetChunks`, or fewer with a `Skipped` as the last. Between answers the
+giver may say what it has, what it gave to others, and who else holds this content.
 """
 
 from enum import IntEnum
@@ -13,6 +14,9 @@ CHUNK = 17  # bulk: the bytes of one chunk
 
 NAME_CHARS_MAX = 255
 CHUNKS_PER_REQUEST_MAX = 4096  # as many as a manifest page has entries
+ADDRESSES_MAX = 8  # of one peer, as in a ticket
+PEERS_MAX = 50  # told at once; as BEP 11 has it
+PIECES_BYTES_MAX = 1024  # a node has at most 8,192 chunks, so no more pieces
 
 
 class Unavailable(IntEnum):
@@ -23,17 +27,31 @@ class Unavailable(IntEnum):
     UNREADABLE = 3
 
 
+class Skip(IntEnum):
+    """Why the rest of a request is not answered."""
+
+    CANCELLED = 1
+    ELSEWHERE = 2  # others were given it; ask them, or insist
+    NOT_HERE = 3  # not now: a giver that is still fetching does not have it, or not where it looked
+
+
 class Open(Message, frozen=True):
-    """From the asker: the content id of a share (32 bytes) and its secret (16 bytes)."""
+    """From the asker: the content id of a share (32 bytes) and its secret (16 bytes).
+
+    `serves`: it gives to others what it has of this content, where `addresses` say ("ip:port", at most 8).
+    """
 
     root: bytes
     secret: bytes
+    serves: bool = False
+    addresses: tuple[str, ...] = ()
 
 
 class Opened(Message, frozen=True):
     """The share is open to you. `name` is a suggestion, the totals are for progress; the manifest decides.
 
-    `mtime_ns` and `executable` are those of a single file; those inside a folder stand in its manifest.
+    `mtime_ns` and `executable` are those of a single file; those inside a folder stand in its manifest. `whole`: all
+    of it is here, else `Has` says what is; `askers` is how many others have a session about it.
     """
 
     kind: int
@@ -42,6 +60,8 @@ class Opened(Message, frozen=True):
     size: int
     mtime_ns: int = 0
     executable: bool = False
+    whole: bool = True
+    askers: int = 0
 
 
 class Refused(Message, frozen=True):
@@ -55,11 +75,12 @@ class GetManifest(Message, frozen=True):
 
 
 class GetChunks(Message, frozen=True):
-    """Ask for `count` chunks of a manifest node, from index `first` on."""
+    """Ask for `count` chunks of a manifest node, from index `first` on. `insist`: even what others were given."""
 
     manifest: bytes
     first: int
     count: int
+    insist: bool = False
 
 
 class NoManifest(Message, frozen=True):
@@ -74,10 +95,61 @@ class ChunkUnavailable(Message, frozen=True):
     reason: int
 
 
+class Skipped(Message, frozen=True):
+    """In place of the chunks still to come of a request (`reason`: see `Skip`)."""
+
+    reason: int
+
+
+class Cancel(Message, frozen=True):
+    """From the asker: the request that began with this chunk is not needed any more; `Skipped` may answer it."""
+
+    manifest: bytes
+    first: int
+
+
+class Has(Message, frozen=True):
+    """From the giver: it has this node and these pieces of it (a bitmap, little-endian), besides those said before."""
+
+    manifest: bytes
+    pieces: bytes
+
+
+class HasAll(Message, frozen=True):
+    """From the giver: by now it has everything."""
+
+
+class Given(Message, frozen=True):
+    """From the giver: these pieces others were given already, and will pass on."""
+
+    manifest: bytes
+    pieces: bytes
+
+
+class Peers(Message, frozen=True):
+    """From the giver: others that give this content, as (peer id, addresses). A hint: whoever dials verifies the id."""
+
+    peers: list[tuple[bytes, list[str]]]
+
+
 PROTOCOL = Protocol(
     name="files",
     versions=(1,),
-    kinds={1: Open, 2: Opened, 3: Refused, 4: GetManifest, 5: GetChunks, 6: NoManifest, 7: ChunkUnavailable},
+    kinds={
+        1: Open,
+        2: Opened,
+        3: Refused,
+        4: GetManifest,
+        5: GetChunks,
+        6: NoManifest,
+        7: ChunkUnavailable,
+        8: Skipped,
+        9: Cancel,
+        10: Has,
+        11: HasAll,
+        12: Given,
+        13: Peers,
+    },
     bulk_kinds=frozenset({MANIFEST, CHUNK}),
     frame_bytes_max=FRAME_BYTES_MAX,
 )

@@ -6,14 +6,17 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from coterie.apps.files.core import NodeArrived, Prepared, Run, Stored
+from coterie.apps.files import messages
 from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
+from coterie.apps.files.staged import Staged, Where
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.names import local_names, symlink_allowed
 from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, known_chunks
+from coterie.content.swarm_events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
 from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError
+from coterie.identity import PeerId
 from coterie.wire import Ticket
 from coterie.wire.frames import Bulk, Message
 
@@ -31,6 +34,7 @@ FOLDER_COST_BYTES = (
 )
 
 Parts = tuple[str, ...]
+Event = NodeArrived | Stored | Denied | Skipped | Wrong
 
 
 @dataclass(eq=False, slots=True)
@@ -59,12 +63,14 @@ class NodePlace:
     offset: int = 0
     chunks: list[m.Chunk] = field(default_factory=list)
     targets: list[tuple[File, int]] = field(default_factory=list)
+    done: int = 0  # bit i: chunk i is settled; several peers may bring it
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One frame from the peer with what it answers; `index` -1 for a manifest."""
+    """One frame from `peer` with what it answers; `index` -1 for a manifest."""
 
+    peer: PeerId
     place: NodePlace
     manifest: bytes
     index: int
@@ -89,9 +95,9 @@ class Receiver:
         target: Path,
         totals: tuple[int, int],
         *,
+        store: Store,
         mtime_ns: int,
         executable: bool,
-        store: Store | None = None,
     ) -> None:
         """`totals` are the files and bytes that were announced: the root has to describe exactly these.
 
@@ -104,6 +110,7 @@ class Receiver:
         self._totals = totals
         self._mtime_ns = mtime_ns
         self._executable = executable
+        self.staged = Staged(store, ticket.content_id)
         self._opened: Staging | None = None
         self._is_fresh = False
         self._folding: dict[str, bool] = {}
@@ -128,7 +135,7 @@ class Receiver:
                     (c.id, NodePlace(place.parts, c))
                     for c in m.children(node, place.child.before if place.child else None)
                 ]
-                return Prepared(manifest, place, (), tuple(below))
+                return Prepared(manifest, place, (), (), tuple(below))
             case m.TreeLeaf():
                 return self._prepare_page(manifest, place, node)
             case m.BlobIndex():
@@ -136,24 +143,46 @@ class Receiver:
             case m.BlobLeaf():
                 return self._prepare_leaf(manifest, place, node)
 
-    def store(self, answers: list[Answer]) -> list[NodeArrived | Stored]:
-        """Check each answer and write it.
+    def store(self, answers: list[Answer]) -> list[Event]:
+        """Check the answers of one peer and write them. What is not what was asked for is the end of it: `Wrong`.
 
         Raises:
-            PeerError: something is not what was asked for; nothing of it was written.
             StorageError: the disk.
         """
-        events: list[NodeArrived | Stored] = []
-        count = size = 0
+        events: list[Event] = []
+        count = 0
         for answer in answers:
-            if answer.index < 0:
-                events.append(self._take_node(answer))
-                continue
-            size += self._take_chunk(answer)
-            count += 1
+            try:
+                if isinstance(answer.frame, Bulk) and answer.index >= 0:
+                    self._take_chunk(answer)
+                    count += 1
+                    continue
+                if count:
+                    events.append(Stored(answer.peer, count))
+                    count = 0
+                events.append(self._take_other(answer))
+            except PeerError as error:
+                wrong = Wrong(answer.peer, str(error), error.close_code)
+                return [*events, *([Stored(answer.peer, count)] if count else []), wrong]
         if count:
-            events.append(Stored(count, size))
+            events.append(Stored(answers[-1].peer, count))
         return events
+
+    def _take_other(self, answer: Answer) -> Event:
+        match answer.frame:
+            case messages.Skipped(reason):
+                return Skipped(answer.peer, elsewhere=reason == messages.Skip.ELSEWHERE)
+            case ChunkUnavailable(reason):
+                return Denied(answer.peer, reason)
+            case _:
+                return self._take_node(answer)
+
+    def lose(self, place: NodePlace, index: int, reason: int) -> None:
+        """A chunk cannot be had: nothing of its file is delivered."""
+        file = place.targets[index][0]
+        place.done |= 1 << index
+        known = reason in REASONS
+        self._lose(file, REASONS[Unavailable(reason) if known else Unavailable.GONE])
 
     def finish(self, on_existing: str) -> Finished:
         """Links, times, then the final name.
@@ -168,6 +197,7 @@ class Receiver:
         path = self._staging.finish(
             overwrite=on_existing == "overwrite", keep_both=on_existing == "keep-both"
         )
+        self.staged.lies_at(path)
         return Finished(path, sorted(self._failed), sorted(self._renamed))
 
     def discard(self) -> None:
@@ -189,6 +219,8 @@ class Receiver:
             if self._is_fresh:
                 check_space(parent, self._totals[1], self._totals[0])
             self._opened = Staging.open(parent, name, self._root, self._kind, self._totals[1])
+            self._store.add_root(self._root, self._kind, name, files=self._totals[0], size=self._totals[1])
+            self.staged.lies_at(self._opened.path / STAGED)
             folding = self._opened.folding()
             self._folding = {
                 "folds_case": folding.case,
@@ -201,8 +233,9 @@ class Receiver:
 
     def _take_node(self, answer: Answer) -> NodeArrived:
         if isinstance(answer.frame, NoManifest):
-            return NodeArrived(answer.manifest, answer.place, None)
-        node = m.decode(bytes(_bytes_of(answer.frame)), answer.manifest)
+            return NodeArrived(answer.peer, answer.manifest, answer.place, None)
+        data = bytes(_bytes_of(answer.frame))
+        node = m.decode(data, answer.manifest)
         child = answer.place.child
         if child is not None:
             m.check_child(child, node)
@@ -214,7 +247,9 @@ class Receiver:
                 f"a lying manifest: {said[0]} files of {said[1]} bytes were announced, "
                 f"and it describes {found[0]} of {found[1]}"
             )
-        return NodeArrived(answer.manifest, answer.place, node)
+        _ = self._staging
+        self._store.put_manifests(self._root, [(answer.manifest, data)])
+        return NodeArrived(answer.peer, answer.manifest, answer.place, node)
 
     def _prepare_page(self, manifest: bytes, place: NodePlace, node: m.TreeLeaf) -> Prepared:
         staging = self._staging
@@ -248,7 +283,9 @@ class Receiver:
                     else:
                         wanted += self._prepare_small(place, file, m.unpack_chunks(entry.chunks))
         self._reuse(place, wanted)
-        return Prepared(manifest, place, _runs(place.chunks, wanted), tuple(children))
+        plain = local == names
+        self.staged.note(manifest, Where(place.parts, names=None if plain else tuple(local)))
+        return self._prepared(manifest, place, wanted, children)
 
     def _prepare_small(self, place: NodePlace, file: File, chunks: list[m.Chunk]) -> list[bool]:
         """Note where each chunk of a file goes; which of them are wanted."""
@@ -286,10 +323,21 @@ class Receiver:
             at += size
         if not chunks:
             self._write_whole(file, ())
+        self.staged.note(manifest, Where(() if self._kind is Kind.BLOB else file.parts, place.offset))
         wanted = self._missing(file, chunks, place.offset)
         self._share(file, place, wanted)
         self._reuse(place, wanted)
-        return Prepared(manifest, place, _runs(chunks, wanted), ())
+        return self._prepared(manifest, place, wanted, [])
+
+    @staticmethod
+    def _prepared(
+        manifest: bytes, place: NodePlace, wanted: list[bool], children: list[tuple[bytes, NodePlace]]
+    ) -> Prepared:
+        sizes = tuple(size for _, size in place.chunks)
+        if all(wanted):
+            return Prepared(manifest, place, sizes, range(len(sizes)), tuple(children))
+        missing = tuple(index for index, is_wanted in enumerate(wanted) if is_wanted)
+        return Prepared(manifest, place, sizes, missing, tuple(children))
 
     def _prepare_index(self, manifest: bytes, place: NodePlace, node: m.BlobIndex) -> Prepared:
         file = place.file or self._single_file(m.totals(node)[1])
@@ -297,7 +345,7 @@ class Receiver:
         for child in m.children(node):
             below.append((child.id, NodePlace(place.parts, child, file, at)))
             at += child.size
-        return Prepared(manifest, place, (), tuple(below))
+        return Prepared(manifest, place, (), (), tuple(below))
 
     def _single_file(self, size: int) -> File:
         return File((STAGED,), size, self._mtime_ns, self._executable, size)
@@ -329,7 +377,7 @@ class Receiver:
     def _share(self, file: File, place: NodePlace, wanted: list[bool]) -> None:
         """Take long stretches of a large file from files of this computer, without copying where that can be."""
         missing = [index for index, is_wanted in enumerate(wanted) if is_wanted]
-        if self._store is None or sum(place.chunks[index][1] for index in missing) < CLONE_BYTES_MIN:
+        if sum(place.chunks[index][1] for index in missing) < CLONE_BYTES_MIN:
             return
         for index in clone_known(self._store, self._large(file), place.offset, place.chunks, missing):
             wanted[index] = False
@@ -339,7 +387,7 @@ class Receiver:
     def _reuse(self, place: NodePlace, wanted: list[bool]) -> None:
         """Copy the chunks that lie on this computer; they are no longer wanted then."""
         missing = [index for index, is_wanted in enumerate(wanted) if is_wanted]
-        if self._store is None or not missing:
+        if not missing:
             return
         for index, data in known_chunks(self._store, place.chunks, missing):
             self._write(*place.targets[index], data)
@@ -361,26 +409,19 @@ class Receiver:
 
     # -- chunks ------------------------------------------------------------------------------------------------
 
-    def _take_chunk(self, answer: Answer) -> int:
-        """Check and write one chunk; its size."""
+    def _take_chunk(self, answer: Answer) -> None:
+        """Check and write one chunk, unless somebody else brought it before."""
         place, index = answer.place, answer.index
         digest, size = place.chunks[index]
         file, offset = place.targets[index]
-        frame = answer.frame
-        if isinstance(frame, ChunkUnavailable):
-            self._lose(
-                file,
-                REASONS.get(Unavailable(frame.reason) if frame.reason in REASONS else Unavailable.GONE, ""),
-            )
-            return size
-        data = _bytes_of(frame)
+        data = _bytes_of(answer.frame)
         if len(data) != size or blake3(data).digest() != digest:
             raise PeerError(f"the other computer sent wrong bytes for {self._label(file.parts)}")
         self.fetched_bytes += size
-        if file.failed:
-            return size
+        if file.failed or place.done >> index & 1:
+            return
+        place.done |= 1 << index
         self._write(file, offset, data)
-        return size
 
     def _write(self, file: File, offset: int, data: bytes | memoryview) -> None:
         """Put the verified bytes of one chunk where they belong."""
@@ -424,16 +465,3 @@ def _bytes_of(frame: Message | Bulk) -> bytes | memoryview:
     if not isinstance(frame, Bulk):
         raise PeerError("an answer that does not fit the request")
     return frame.data
-
-
-def _runs(chunks: list[m.Chunk], wanted: list[bool]) -> tuple[Run, ...]:
-    """The wanted chunks as runs of neighbours."""
-    runs: list[Run] = []
-    start: int | None = None
-    for index, is_wanted in enumerate([*wanted, False]):
-        if is_wanted and start is None:
-            start = index
-        elif not is_wanted and start is not None:
-            runs.append(Run(start, tuple(size for _, size in chunks[start:index])))
-            start = None
-    return tuple(runs)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.files.giver import Giver, ShareGiver
 from coterie.apps.files.messages import PROTOCOL
 from coterie.apps.files.records import ShareRecord, TransferRecord
 from coterie.apps.files.results import (
@@ -27,6 +28,7 @@ from coterie.apps.files.results import (
     TransferLine,
 )
 from coterie.apps.files.serve import Server
+from coterie.apps.files.sources import Session
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
 from coterie.apps.records import Records
 from coterie.content import ImportProgress, import_path
@@ -55,7 +57,7 @@ class FilesService:
         )
         self._active: dict[str, Transfer] = {}
         self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
-        self.server = Server(context.store, self._find_shares, self._executor)
+        self.server = Server(self._find_givers, self._executor)
 
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
@@ -194,7 +196,8 @@ class FilesService:
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
         if parsed.peer == self._context.peer_id:
             raise UsageError("this ticket is from this very computer: what it names is here already")
-        connection, stream, opened = await Transfer.open(self._context, parsed)
+        session = await Transfer.open(self._context, parsed)
+        _, stream, opened = session
         try:
             place = Transfer.place(Path(os.path.abspath(target)), opened, parsed)
             running = next((t for t in self._active.values() if t.record.target == str(place)), None)
@@ -213,7 +216,7 @@ class FilesService:
         except BaseException:
             await stream.reset(CloseCode.CANCELLED)
             raise
-        self._launch(transfer, (connection, stream))
+        self._launch(transfer, session)
         return transfer
 
     async def get_detached(
@@ -277,8 +280,10 @@ class FilesService:
                 found += [partial for partial in partials(parent) if partial.path in wanted]
         return found
 
-    def _find_shares(self, root: bytes) -> list[ShareRecord]:
-        return [r for r in self._shares if r.root == root]
+    def _find_givers(self, root: bytes) -> list[Giver]:
+        """Shares first: they have all of it."""
+        shares: list[Giver] = [ShareGiver(self._context.store, r) for r in self._shares if r.root == root]
+        return shares + [t.giver() for t in self._active.values() if t.content_id == root]
 
     def _choose_share(self, share: str) -> ShareRecord:
         path = os.path.abspath(share)
@@ -323,7 +328,7 @@ class FilesService:
     def _run(self, record: TransferRecord) -> None:
         self._launch(self._make(record), None)
 
-    def _launch(self, transfer: Transfer, opened: tuple | None) -> None:  # type: ignore[type-arg]
+    def _launch(self, transfer: Transfer, opened: Session | None) -> None:
         transfer.record.state, transfer.record.note = TransferState.RUNNING, ""
         done = [r for r in self._transfers if r.state == TransferState.DONE]
         for record in done[: max(0, len(done) - DONE_MAX)]:

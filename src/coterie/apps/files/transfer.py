@@ -5,34 +5,35 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from random import SystemRandom
 from typing import Literal
 
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files.fetch import Fetch, open_share
+from coterie.apps.files.giver import DownloadGiver, Tell
 from coterie.apps.files.messages import Opened
 from coterie.apps.files.receive import Receiver
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import Problem, Received
+from coterie.apps.files.sources import Session, Sources
 from coterie.content.names import local_names, name_fault
 from coterie.content.writer import TargetExists
-from coterie.errors import CloseCode, CoterieError, PeerError, StorageError, TransportError, UsageError
-from coterie.net import Connection, Stream
+from coterie.errors import CoterieError, StorageError, UsageError
+from coterie.identity import PeerId
 from coterie.wire import Ticket
+from coterie.wire.ticket import ADDRESSES_MAX
 
 log = logging.getLogger(__name__)
 
 OnExisting = Literal["fail", "overwrite", "keep-both"]
-Session = tuple[Connection, Stream]
 
-RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # guess: at once for a restart, then gently
 TICK_S = 0.2  # progress
 SAVE_EVERY_TICKS = 25
 RATE_MEMORY = 0.8  # weight of the past in the shown rate, per tick
-FATAL_CODES = frozenset({CloseCode.PROTOCOL_VIOLATION, CloseCode.LIMIT, CloseCode.REFUSED, CloseCode.VERSION})
 
 
 class TransferState(StrEnum):
@@ -73,13 +74,17 @@ class Transfer:
             self._ticket,
             Path(record.target),
             (record.files, record.size),
+            store=context.store,
             mtime_ns=record.mtime_ns,
             executable=record.executable,
-            store=context.store,
         )
         self._listeners: list[Callable[[Progress], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._fetch: Fetch | None = None
+        self._sources: Sources | None = None
+        self._has_all = False
+        self._whole_watchers: list[Tell] = []
 
     @property
     def content_id(self) -> bytes:
@@ -87,11 +92,33 @@ class Transfer:
         return self._ticket.content_id
 
     @staticmethod
-    async def open(context: Context, ticket: Ticket) -> tuple[Connection, Stream, Opened]:
+    async def open(context: Context, ticket: Ticket) -> Session:
         """Connect to the ticket's peer and open its share."""
-        connection = await context.connect(ticket.peer, ticket.addresses)
-        stream, opened = await open_share(connection, ticket)
-        return connection, stream, opened
+        return await _open(context, ticket, ticket.peer, ticket.addresses)
+
+    def giver(self) -> DownloadGiver:
+        """What this download gives to others while it runs, and afterwards."""
+        r = self.record
+        kind = int(self._ticket.kind)
+        described = Opened(kind, r.name, r.files, r.size, r.mtime_ns, r.executable)
+        return DownloadGiver(self.content_id, self._ticket.secret, described, self._receiver.staged, self)
+
+    def holdings(self) -> Mapping[bytes, int]:
+        """What is here: pieces by node."""
+        return self._fetch.holdings() if self._fetch else {}
+
+    def is_whole(self) -> bool:
+        """Whether all of it is here."""
+        return self._has_all
+
+    def watch(self, tell: Tell) -> Callable[[], None]:
+        """Tell what is here and what comes, until the returned function is called."""
+        return self._fetch.watch(tell) if self._fetch and not self._has_all else lambda: None
+
+    def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """Somebody has this content, or part of it."""
+        if self._sources is not None and peer != self._context.peer_id:
+            self._sources.met(peer, addresses)
 
     @staticmethod
     def place(target: Path, opened: Opened, ticket: Ticket) -> Path:
@@ -137,7 +164,7 @@ class Transfer:
         began = time.monotonic()
         ticker = asyncio.ensure_future(self._tick())
         try:
-            await self._fetch(opened)
+            await self._run_swarm(opened)
             ticker.cancel()
             self.rate, self.record.done = 0.0, self._receiver.done_bytes
             self._tell("finishing")
@@ -174,39 +201,26 @@ class Transfer:
             ticker.cancel()
             self._receiver.close()
 
-    async def _fetch(self, opened: Session | None) -> None:
-        fetch = Fetch(self._ticket, self._receiver)
-        tries = 0
+    async def _run_swarm(self, opened: Session | None) -> None:
+        fetch = self._fetch = Fetch(self._ticket, self._receiver, SystemRandom(), hint=self.met)
+        sources = self._sources = Sources(fetch, self._open_at, self._say)
+        sources.met(self._ticket.peer, self._ticket.addresses, is_hint=False)
         try:
-            while True:
-                connection: Connection | None = None
-                before = self._receiver.fetched_bytes
-                try:
-                    if opened is None:
-                        connection, stream, _ = await self.open(self._context, self._ticket)
-                    else:
-                        connection, stream = opened
-                        opened = None
-                    self._set(TransferState.RUNNING, "")
-                    await fetch.session(connection, stream)
-                    await stream.finish()
-                    return
-                except (TransportError, PeerError) as error:
-                    if isinstance(error, PeerError) and error.close_code in FATAL_CODES:
-                        if connection is not None:
-                            await stream.reset(error.close_code)
-                        raise
-                    if connection is not None:
-                        connection.close(CloseCode.TIMEOUT, "trying again")
-                    tries = 0 if self._receiver.fetched_bytes > before else tries + 1
-                    await self._wait(error, RETRY_S[min(tries, len(RETRY_S) - 1)])
+            await sources.run(opened)
         finally:
+            self._sources = None
             await fetch.close()
 
-    async def _wait(self, error: Exception, seconds: float) -> None:
-        self.rate = 0.0
-        self._set(TransferState.WAITING, f"{error}; next try in {seconds:.0f} s")
-        await asyncio.sleep(seconds)
+    async def _open_at(self, peer: PeerId, addresses: Sequence[str]) -> Session:
+        return await _open(self._context, self._ticket, peer, addresses)
+
+    def _say(self, note: str) -> None:
+        """How it stands: sessions, or none and why."""
+        if note:
+            self.rate = 0.0
+            self._set(TransferState.WAITING, note)
+        elif self.record.state != TransferState.RUNNING or self.record.note:
+            self._set(TransferState.RUNNING, "")
 
     async def _tick(self) -> None:
         ticks, last = 0, self._receiver.fetched_bytes
@@ -241,3 +255,9 @@ class Transfer:
     def _set(self, state: TransferState, note: str) -> None:
         self.record.state, self.record.note = state, note
         self._save_record(self.record)
+
+
+async def _open(context: Context, ticket: Ticket, peer: PeerId, addresses: Sequence[str]) -> Session:
+    connection = await context.connect(peer, addresses)
+    stream, opened = await open_share(connection, ticket, context.addresses()[:ADDRESSES_MAX])
+    return connection, stream, opened

@@ -1,0 +1,133 @@
+"""Gives to others what this download has so far: reads verified chunks out of the staging area, or the result.
+
+The manifests are in the store; here stands where the chunks of each lie. Blocking; safe from several threads.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from blake3 import blake3
+
+from coterie.content import Store
+from coterie.content import manifest as m
+
+NODES_MAX = 100_000  # of one download that others can have chunks of: about 30 MB; guess
+PLACES_CACHED_MAX = 16  # decoded nodes: a full one takes about 2 MB
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the chunks of a node lie.
+
+    Of a blob leaf: in the file `parts` from `offset` on. Of a page: in the files of the folder `parts`, called `names`
+    where they are not called as in the page.
+    """
+
+    parts: Parts
+    offset: int = 0
+    names: tuple[str, ...] | None = None
+
+
+class Staged:
+    """What is there of one download."""
+
+    def __init__(self, store: Store, root: bytes) -> None:
+        self._store = store
+        self._root = root
+        self._base: Path | None = None
+        self._where: dict[bytes, Where] = {}
+        self._cache: OrderedDict[bytes, list[tuple[Path, int, m.Chunk]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def lies_at(self, base: Path) -> None:
+        """From now on everything lies at or below `base`."""
+        with self._lock:
+            self._base = base
+            self._cache.clear()
+
+    def note(self, manifest: bytes, where: Where) -> None:
+        """The chunks of this node belong there; of a node with several places the first is enough."""
+        if len(self._where) < NODES_MAX:
+            self._where.setdefault(manifest, where)
+
+    def node(self, manifest: bytes) -> bytes | None:
+        """The bytes of a manifest node of this content, None when it is not here (yet)."""
+        return self._store.manifest(manifest) if self._store.in_root(self._root, manifest) else None
+
+    def count(self, manifest: bytes) -> int:
+        """How many chunks stand in this node; 0 when it is not here (yet)."""
+        return len(self._places(manifest))
+
+    def read(self, manifest: bytes, first: int, count: int) -> Iterator[bytes | None]:
+        """The chunks from `first` on, each verified; None in place of one that is not here (yet)."""
+        opened: tuple[Path, int] | None = None
+        try:
+            for path, offset, chunk in self._places(manifest)[first : first + count]:
+                if opened is None or opened[0] != path:
+                    if opened is not None:
+                        os.close(opened[1])
+                    opened = None
+                    try:
+                        opened = path, os.open(path, _FLAGS)
+                    except OSError:
+                        yield None
+                        continue
+                yield _verified(opened[1], offset, chunk)
+        finally:
+            if opened is not None:
+                os.close(opened[1])
+
+    def _places(self, manifest: bytes) -> Sequence[tuple[Path, int, m.Chunk]]:
+        with self._lock:
+            known = self._cache.get(manifest)
+            if known is not None:
+                self._cache.move_to_end(manifest)
+                return known
+            where, base = self._where.get(manifest), self._base
+        data = self.node(manifest) if where is not None else None
+        if where is None or base is None or data is None:
+            return ()
+        places = _places_of(m.decode(data), where, base)
+        with self._lock:
+            if base == self._base:
+                self._cache[manifest] = places
+                while len(self._cache) > PLACES_CACHED_MAX:
+                    self._cache.popitem(last=False)
+        return places
+
+
+def _places_of(node: m.Node, where: Where, base: Path) -> list[tuple[Path, int, m.Chunk]]:
+    folder = base.joinpath(*where.parts)
+    places: list[tuple[Path, int, m.Chunk]] = []
+    if isinstance(node, m.BlobLeaf):
+        at = where.offset
+        for chunk in m.leaf_chunks(node):
+            places.append((folder, at, chunk))
+            at += chunk[1]
+    elif isinstance(node, m.TreeLeaf):
+        names = where.names or tuple(entry.name for entry in node.entries)
+        for entry, name in zip(node.entries, names, strict=True):
+            if isinstance(entry, m.FileEntry) and entry.chunks:
+                at = 0
+                for chunk in m.unpack_chunks(entry.chunks):
+                    places.append((folder / name, at, chunk))
+                    at += chunk[1]
+    return places
+
+
+def _verified(fd: int, offset: int, chunk: m.Chunk) -> bytes | None:
+    digest, size = chunk
+    try:
+        os.lseek(fd, offset, os.SEEK_SET)
+        data = os.read(fd, size)
+    except OSError:
+        return None
+    return data if blake3(data).digest() == digest else None
