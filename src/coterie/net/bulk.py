@@ -137,7 +137,7 @@ class BulkStream:
             if self._buffer.pending_bytes and limit_s == self._stream.limits.frame_s:
                 text = f"{self.peer.short} went silent inside a {self.protocol.name} frame"
                 raise PeerError(text, CloseCode.TIMEOUT) from None
-            if timeout_s is not None:
+            if timeout_s is not None or self._reading is None:
                 raise
             return True  # a lane is silent while nothing was asked for
         self._busy_since = time.monotonic()
@@ -217,6 +217,17 @@ class BulkStream:
             self._lanes.choice.sent_by_stream(len(data), seconds)
         elif not self._lanes.choice.sent_by_lane(len(data), seconds, now) or lane.is_worn:
             self._go_back()
+
+    def post(self, data: bytes) -> None:
+        """Write a small message over the stream at once, from any thread: for who takes bulk and writes little.
+
+        Never waits: the caller bounds how many are under way. What breaks the stream is told by the other calls.
+        """
+        self._outbox.post(data)
+
+    def wake(self) -> None:
+        """From any thread: a `receive` that waits on the stream now, or else the next, raises TimeoutError."""
+        self._inbox.wake()
 
     def finish(self) -> None:
         """Nothing more will be written; reading goes on. What was written goes out behind this call."""

@@ -76,15 +76,16 @@ class FrameBuffer:
         )
 
     def _has_frame(self) -> bool:
-        if self._end - self._start < HEADER.size:
+        here = self._end - self._start
+        if here < LENGTH_BYTES:
             return False
-        length, _ = HEADER.unpack_from(self._buffer, self._start)
+        length = int.from_bytes(self._view[self._start : self._start + LENGTH_BYTES], "big")
         if length < 1:
             raise PeerError("an empty frame")
         if length > self._frame_bytes_max:
             text = f"a frame of {length} bytes is over the limit of {self._frame_bytes_max}"
             raise PeerError(text, CloseCode.LIMIT)
-        return self._end - self._start >= LENGTH_BYTES + int(length)
+        return here >= LENGTH_BYTES + length
 
     def _make_room(self) -> None:
         if self._start == self._end:

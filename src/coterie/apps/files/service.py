@@ -8,7 +8,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,7 +41,6 @@ from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
 log = logging.getLogger(__name__)
 
 DONE_MAX = 100  # finished transfers that stay in the list, the newest
-SERVING_THREADS = 4  # disk reads of sessions; each holds at most a few pieces of 256 KiB
 Report = Callable[[Progress], None]
 
 
@@ -56,8 +54,7 @@ class FilesService:
             context.home / "transfers", TransferRecord, "transfer"
         )
         self._active: dict[str, Transfer] = {}
-        self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
-        self.server = Server(self._find_givers, self._executor)
+        self.server = Server(self._find_givers)
 
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
@@ -70,7 +67,6 @@ class FilesService:
     async def close(self) -> None:
         """Stop; running transfers go on at the next start."""
         await asyncio.gather(*(t.stop(keep_state=True) for t in list(self._active.values())))
-        await asyncio.to_thread(self._executor.shutdown, True, cancel_futures=True)
 
     def status(self) -> dict[str, int]:
         """Counts for `coterie status`."""
