@@ -44,8 +44,10 @@ SHELLS = (
     "net/exchange.py",
     "net/mainline*.py",
     "net/mdns.py",
+    "net/outlet.py",
     "net/multicast_probe.py",
     "net/seek.py",
+    "content/bittorrent*.py",
     "content/hashing.py",
     "content/importer*.py",
     "content/place.py",
@@ -78,7 +80,10 @@ SHELLS = (
     "apps/*/receive.py",
     "apps/*/serve.py",
     "apps/*/service.py",
+    "apps/*/torrent_transfer.py",
+    "apps/*/torrents.py",
     "apps/*/transfer.py",
+    "apps/*/visit.py",
 )
 
 # fmt: off
@@ -92,7 +97,8 @@ IMPURE_MODULES = frozenset([
 PURE_PARTS = {
     "random": {"Random"},
     "pathlib": {"PurePosixPath", "PurePath"},
-}  # an injected generator; path arithmetic
+    "urllib.parse": {"parse_qs", "quote"},
+}  # an injected generator; path arithmetic; text
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval"}
 IMPURE_ATTRIBUTES = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 # Type annotations and declarations only: the narrow context that apps get, and how commands are declared.

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from coterie.access.enforcer import Enforcer
+from coterie.access.people import Known, KnownCircle, People
 from coterie.access.policy import Standing
-from coterie.apps.app import App, Handler, Neighbours, Service
+from coterie.apps.app import App, Handler, Neighbours, Network, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
@@ -94,6 +95,7 @@ class Node:
         self.reach: Reach | None = None
         self.relays: PeerRelays | None = None
         self.neighbours: Neighbours | None = None
+        self.people = People(self._known_people, self._known_circles)
         self.access = Enforcer(key.peer_id, self._standing, log_path=home.audit_log)
         self.apps: Mapping[str, App] = {}
         self._layout = home
@@ -342,6 +344,16 @@ class Node:
             return Standing(contact)
         return Standing(contact, tuple(circles.roles_of(peer)), circles.blocked(peer))
 
+    def _known_people(self) -> list[Known]:
+        contacts = self.contacts.contacts() if "contacts" in self._services else []
+        circles: Any = self._services.get("circles")
+        members = circles.known_people() if circles is not None else []
+        return [*(Known(c.peer, c.name, of="contact") for c in contacts), *members]
+
+    def _known_circles(self) -> list[KnownCircle]:
+        circles: Any = self._services.get("circles")
+        return list(circles.known_circles()) if circles is not None else []
+
     def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
         """Where a contact was when the two met."""
         contact = self.contacts.get(peer) if "contacts" in self._services else None
@@ -388,8 +400,21 @@ class _AppContext:
         return self._node.neighbours
 
     @property
+    def network(self) -> Network | None:
+        if self._node.endpoint is None:
+            return None
+        config = self._node.config
+        return Network(
+            level=config.reach, bind=config.bind, dht_nodes=config.dht_nodes(), dht_private=config.dht_private
+        )
+
+    @property
     def access(self) -> Enforcer:
         return self._node.access
+
+    @property
+    def people(self) -> People:
+        return self._node.people
 
     def addresses(self) -> list[str]:
         return self._node.addresses

@@ -1,5 +1,6 @@
 """Searching: who is asked, who answers whom, when it ends, and what strangers cannot make a node do."""
 
+import tracemalloc
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ from coterie.machine import CancelTimer, Emit, PeerDown, PeerUp, Received, Send,
 from coterie.overlay.search import Neighbours, Search
 from coterie.overlay.search_asker import Ask, Cancel, Ended, Found
 from coterie.overlay.search_limits import ExpandingRing, Flood, SearchLimits, Walks, flood_cost, walk_cost
-from coterie.overlay.search_messages import Answer, Check, Flooded, Question, Verdict, Walking
+from coterie.overlay.search_messages import SEARCH, Answer, Check, Flooded, Question, Verdict, Walking
 from coterie.sim.churn import Churn, exponential
 from coterie.sim.host import Host
 from coterie.sim.links import Link
@@ -240,6 +241,15 @@ def test_answers_are_counted_by_peer_until_enough() -> None:
     assert CancelTimer(("deadline", number)) in outputs
     assert node.handle(Received(D, Answer(number, bytes(D), (b"late",))), NOW) == []
     assert node.counts.unasked == 1
+
+
+def test_what_the_app_does_not_accept_does_not_count() -> None:
+    node, outputs = asking(Flood(), accept=lambda responder, items: items == (b"true",))
+    number = query_id(outputs)
+    assert node.handle(Received(B, Answer(number, bytes(B), (b"a lie",))), NOW) == []
+    assert node.handle(Received(B, Answer(number, bytes(B), (b"true",))), NOW) == []  # it has had its turn
+    outputs = node.handle(Received(C, Answer(number, bytes(C), (b"true",))), NOW)
+    assert emitted(outputs) == [Found("k", C, (b"true",), True), Ended("k", "enough", 1)]
 
 
 def test_nobody_answers_what_was_not_asked() -> None:
@@ -490,3 +500,33 @@ def test_one_seed_is_one_trace() -> None:
         return world.digest
 
     assert digest(6) == digest(6) != digest(7)
+
+
+def test_at_the_limits_of_all_tables_the_memory_is_a_few_megabytes() -> None:
+    limits = SearchLimits(budget_burst=1e9)
+    made = Search(ME, sign=KEYS[0].sign, random=Random(0), limits=limits, verify=lambda *_: True)
+    for peer in PEERS[2:]:
+        made.handle(PeerUp(peer), NOW)
+    made.handle(TimerFired("warm"), NOW)
+    tracemalloc.start()
+    try:
+        for number in range(limits.seen_max + 100):
+            asked = Question(
+                id=number.to_bytes(16, "big"),
+                asker=bytes(ASKER),
+                is_direct=True,
+                wanted=1,
+                expires=int(NOW),
+                topic="t" * 32,
+                body=bytes(512),
+            )
+            frame = SEARCH.encode(Walking(asked, 0, 8))
+            message = SEARCH.decode(2, frame[5:])  # as it comes from a stream: nothing shared with others
+            made.handle(Received(number % limits.peers_max, message), NOW)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made.sizes["seen"] == limits.seen_max
+    assert made.sizes["parked"] == limits.parked_max
+    assert 2e6 < used < 8e6
+    print(f"{used / 1e6:.1f} MB")

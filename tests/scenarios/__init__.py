@@ -6,4 +6,5 @@ A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line belo
 MODULES = (
     "flood_speed",
     "search_replication",
+    "search_hostile",
 )

@@ -26,10 +26,11 @@ log = logging.getLogger(__name__)
 
 
 class _Hold:
-    __slots__ = ("decision", "is_lost", "task")
+    __slots__ = ("also", "decision", "is_lost", "task")
 
-    def __init__(self, decision: Decision, task: "asyncio.Task[object]") -> None:
+    def __init__(self, decision: Decision, also: tuple[str, ...], task: "asyncio.Task[object]") -> None:
         self.decision = decision
+        self.also = also
         self.task = task
         self.is_lost = False
 
@@ -73,18 +74,19 @@ class Enforcer:
 
     # ---- asking
 
-    def decide(self, peer: PeerId, verb: Verb, resource: str) -> Decision:
-        """Whether `peer` may do `verb` to `resource` now; the answer goes into the log."""
-        decision = self.explain(peer, verb, resource)
+    def decide(self, peer: PeerId, verb: Verb, resource: str, also: tuple[str, ...] = ()) -> Decision:
+        """Whether `peer` (who proved to be `also`) may do `verb` to `resource` now; the answer goes into the log."""
+        decision = self.explain(peer, verb, resource, also)
         self.audit.note(decision, self._latest)
         if self._flushing is None or self._flushing.done():
             self._flush_later()
         return decision
 
-    def explain(self, peer: PeerId, verb: Verb, resource: str) -> Decision:
+    def explain(self, peer: PeerId, verb: Verb, resource: str, also: tuple[str, ...] = ()) -> Decision:
         """As `decide`, for somebody who only wants to know."""
         now = self.now
-        decision = self.policy.decide(peer, verb, resource, now, utc_offset_s=_utc_offset_s(now))
+        offset_s = _utc_offset_s(now)
+        decision = self.policy.decide(peer, verb, resource, now, utc_offset_s=offset_s, also=also)
         if decision.allowed and decision.until < self._recheck_at:
             self._plan_recheck(decision.until)
         return decision
@@ -122,7 +124,9 @@ class Enforcer:
     # ---- holding
 
     @contextlib.asynccontextmanager
-    async def hold(self, peer: PeerId, verb: Verb, resource: str) -> AsyncIterator[Decision]:
+    async def hold(
+        self, peer: PeerId, verb: Verb, resource: str, also: tuple[str, ...] = ()
+    ) -> AsyncIterator[Decision]:
         """While the block runs, `peer` does `verb` to `resource`; it ends when that is no longer allowed.
 
         Raises:
@@ -131,7 +135,7 @@ class Enforcer:
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (in a coroutine there is one)
-        held = _Hold(self.decide(peer, verb, resource).require(), task)
+        held = _Hold(self.decide(peer, verb, resource, also).require(), also, task)
         self._holds[held] = None
         try:
             yield held.decision
@@ -179,7 +183,7 @@ class Enforcer:
         """Ask again for everything held; end what is no longer allowed."""
         for held in list(self._holds):
             was = held.decision
-            held.decision = self.explain(was.peer, was.verb, was.resource)
+            held.decision = self.explain(was.peer, was.verb, was.resource, held.also)
             if not held.decision.allowed and not held.is_lost:
                 self.audit.note(held.decision, self._latest)
                 held.is_lost = True

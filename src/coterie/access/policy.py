@@ -8,6 +8,7 @@ A subject is a word for a set of peers:
     contact                     a contact
     circle:ID:owner|member|guest   in that circle, with that role or a higher one
     peer:ID                     that peer
+    ticket:ID                   whoever just proved to have the ticket of that share
 
 Work: for each subject of the peer a look into a table for the resource and each of its parents, whether or not there
 is such a resource. So a refusal takes as long for what exists as for what does not.
@@ -107,7 +108,7 @@ class Policy:
         self._rules: dict[str, dict[str, Verb]] = {}  # subject -> resource -> verbs
         self._count = 0
         self._held: OrderedDict[PeerId, _Held] = OrderedDict()
-        self._cache: OrderedDict[tuple[PeerId, int, str], Decision] = OrderedDict()
+        self._cache: OrderedDict[tuple[PeerId, int, str, tuple[str, ...]], Decision] = OrderedDict()
         self._exhausted: dict[bytes, None] = {}  # links whose quota is used up
         self.revocations = Revocations(own)
         self.generation = 0
@@ -187,27 +188,46 @@ class Policy:
     # ---- what is asked
 
     def decide(
-        self, peer: PeerId, verb: Verb, resource: str, now: float, *, utc_offset_s: int = 0
+        self,
+        peer: PeerId,
+        verb: Verb,
+        resource: str,
+        now: float,
+        *,
+        utc_offset_s: int = 0,
+        also: tuple[str, ...] = (),
     ) -> Decision:
-        """Whether `peer` may do `verb` (one) to `resource` at `now` (unix seconds; `utc_offset_s` for times of day)."""
-        place = (peer, int(verb), resource)
+        """Whether `peer` may do `verb` (one) to `resource` at `now` (unix seconds; `utc_offset_s` for times of day).
+
+        `also`: further subjects that the peer has just proved to be, like one who has a ticket.
+        """
+        place = (peer, int(verb), resource, also)
         known = self._cache.get(place)
         if known is not None and now < known.until:
             return known
-        decision = self._decide(peer, verb, resource, now, utc_offset_s)
+        decision = self._decide(peer, verb, resource, now, utc_offset_s=utc_offset_s, also=also)
         self._cache[place] = decision
         if len(self._cache) > CACHE_MAX:
             self._cache.popitem(last=False)
         return decision
 
-    def _decide(self, peer: PeerId, verb: Verb, resource: str, now: float, utc_offset_s: int) -> Decision:
+    def _decide(
+        self,
+        peer: PeerId,
+        verb: Verb,
+        resource: str,
+        now: float,
+        *,
+        utc_offset_s: int,
+        also: tuple[str, ...],
+    ) -> Decision:
         parents = with_parents(checked_resource(resource))
         if peer == self._own:
             return Decision(True, peer, verb, resource, (Reason("own", "this node itself"),))
         standing = self._standing(peer)
         if standing.blocked:
             return Decision(False, peer, verb, resource, (Reason("blocked", standing.blocked),))
-        subjects = subjects_of(peer, standing)
+        subjects = (*subjects_of(peer, standing), *also)
         found = self._by_rule(subjects, verb, parents)
         by_grant = self._by_grant(peer, verb, resource, now, utc_offset_s)
         if found:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coterie.access.enforcer import Enforcer
+from coterie.access.people import People
 from coterie.content import Store
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
@@ -32,6 +33,23 @@ class Neighbours(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """How far the node reaches, for an app that speaks to other programs by itself.
+
+    Fields:
+        level: "local", "circle" or "internet".
+        bind: IP address to listen on; unspecified means every interface.
+        dht_nodes: first nodes of the mainline DHT; empty means the public ones.
+        dht_private: whether that is a DHT of one's own on private addresses.
+    """
+
+    level: str
+    bind: str
+    dht_nodes: Sequence[tuple[str, int]] = ()
+    dht_private: bool = False
+
+
 class Context(Protocol):
     """All that an app may touch of its node."""
 
@@ -49,8 +67,18 @@ class Context(Protocol):
         ...
 
     @property
+    def network(self) -> Network | None:
+        """How far this node reaches; None while offline."""
+        ...
+
+    @property
     def access(self) -> Enforcer:
         """What peers may do here: asked before anything is done for one, told when who they are has changed."""
+        ...
+
+    @property
+    def people(self) -> People:
+        """Everybody known here under a name of their own, and circles."""
         ...
 
     @property

@@ -89,6 +89,7 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     needs: Needs = "network"
     interrupt_text: str = ""
     empty_text: str = ""
+    paths: tuple[str, ...] = ()
 
 
 class _Declaration(msgspec.Struct, frozen=True):
@@ -100,6 +101,7 @@ class _Declaration(msgspec.Struct, frozen=True):
     interrupt_text: str
     returns: str
     empty_text: str
+    paths: tuple[str, ...]
 
 
 def command(
@@ -111,6 +113,7 @@ def command(
     interrupt_text: str = "",
     returns: str = "",
     empty_text: str = "",
+    paths: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -125,9 +128,11 @@ def command(
         interrupt_text: said after Ctrl-C: what is kept and how to go on.
         returns: "module:name" of the result's type, where importing it would slow down the command line.
         empty_text: said instead of an empty list.
+        paths: parameters of type `str` that may also be the path of a file: where there is such a file, the
+            command line passes its absolute path.
     """
     declaration = _Declaration(
-        positional, path, stays, asks or {}, needs, interrupt_text, returns, empty_text
+        positional, path, stays, asks or {}, needs, interrupt_text, returns, empty_text, paths
     )
 
     def mark(function: F) -> F:
@@ -172,6 +177,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         needs=declared.needs,
         interrupt_text=declared.interrupt_text,
         empty_text=declared.empty_text,
+        paths=declared.paths,
     )
 
 

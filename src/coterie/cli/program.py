@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,9 @@ def _caller(command: Command, names: set[str]) -> Callable[..., None]:
     def call(context: click.Context, /, **given: Any) -> None:
         options = remember(context, {k: v for k, v in given.items() if k not in names})
         parameters = {k: _plain(v) for k, v in given.items() if k in names and v not in (None, ())}
+        for name in command.paths:
+            if isinstance(text := parameters.get(name), str) and os.path.isfile(text):
+                parameters[name] = _plain(Path(text))
         from coterie.cli.calls import call_command
 
         call_command(command, parameters, options)

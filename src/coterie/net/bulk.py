@@ -45,14 +45,13 @@ class BulkStream:
         self._loop = asyncio.get_running_loop()
         lanes = stream.link.lanes if stream.link is not None else None
         self._lanes = lanes if isinstance(lanes, PeerLanes) else None
-        self._ready, rest = stream.hand_over()
+        self._ready, rest, self._peer_follows = stream.hand_over()
         self._inbox = Inbox(stream, rest, self._stream_failed)
         self._outbox = Outbox(stream, self._stream_failed)
         self._buffer = FrameBuffer(self.protocol.frame_bytes_max)
         self._unknown_in_row = 0
         self._reading: Lane | None = None
         self._writing: Lane | None = None
-        self._peer_follows = False
         self._busy_since = time.monotonic()
         self._has_finished = self._lane_broke = False
         self._lock = threading.Lock()

@@ -96,6 +96,7 @@ class Router:
         """One incoming stream from its header to its end. Nothing that happens here reaches anything else."""
         connection.hold()
         name = "?"
+        stream: Stream | None = None
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (a coroutine runs in one)
         try:
@@ -126,6 +127,8 @@ class Router:
             _log.exception("the handler of %s failed for %s", name, connection.peer.short)
             await raw.reset(close_code_for(error))
         finally:
+            if stream is not None:
+                stream.drop_lane()
             self._running.pop(task, None)
             self._revoked.discard(task)
             connection.release()

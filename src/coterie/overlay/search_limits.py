@@ -56,7 +56,7 @@ class SearchLimits:
         unchecked_hops: of a walker whose asker cannot be asked.
     """
 
-    seen_max: int = 4096  # guess: 2 MB at most; a minute of 68 questions a second
+    seen_max: int = 4096  # guess: 4 MB at most; a minute of 68 questions a second
     searches_max: int = 64  # guess
     answers_max: int = 256  # one more than can be wanted
     relayed_max: int = 32  # guess

@@ -230,8 +230,9 @@ def test_unshared_while_a_session_is_open(tmp_path: Path) -> None:
             await stream.send(Open(s.other.content_id, s.other.secret))
             assert isinstance(await stream.receive(5), Opened)
             await s.anna.files.unshare(str(tmp_path / "secret"))
-            await stream.send(GetManifest(s.other.content_id))
-            assert isinstance(await stream.receive(5), NoManifest)
+            with pytest.raises(PeerError) as ended:
+                await stream.receive(5)
+            assert ended.value.close_code == CloseCode.REVOKED
             await stream.reset()
 
     run(main())

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Choice, Progress, command
 from coterie.apps.files.results import (
+    MagnetLink,
+    PlaceLine,
     Received,
     Removed,
     SharedItem,
@@ -30,14 +32,39 @@ ON_EXISTING = (
     stays=True,
     interrupt_text="Stopped. A share that was made is kept; one that was still being read is not.",
 )
-async def share(files: "FilesService", path: Path, *, name: str = "") -> AsyncIterator[Progress | SharedItem]:
+async def share(
+    files: "FilesService",
+    path: Path,
+    *,
+    name: str = "",
+    to: list[str] = [],  # noqa: B006  (never changed)
+    bittorrent: bool = False,
+    public: bool = False,
+    tracker: list[str] = [],  # noqa: B006  (never changed)
+) -> AsyncIterator[Progress | SharedItem]:
     """Share a file or folder: it stays where it is, and is served from there.
 
     path: The file or folder to share.
     name: What the other side calls it, instead of its own name.
+    to: For whom: a circle, CIRCLE:guest, a person, contacts, anyone, or ticket (whoever has the ticket; the default).
+    bittorrent: Make a torrent of it too, and seed it from the same files.
+    public: Put the ticket into the magnet link: coterie then fetches from this computer first.
+    tracker: URL of a tracker for the torrent; may be given several times.
     """
-    async for item in _with_progress(lambda tell: files.share(path, name=name, progress=tell)):
+    work = lambda tell: files.share(  # noqa: E731
+        path, name=name, to=to, progress=tell, bittorrent=bittorrent, public=public, trackers=tracker
+    )
+    async for item in _with_progress(work):
         yield item
+
+
+@command("place", empty_text="Nothing there for this computer.")
+async def ls(files: "FilesService", place: str = "") -> list[PlaceLine]:
+    """List who is known, what they share with this computer, and what is in it.
+
+    place: Nothing for people, a name for what it shares, or a place like anna/photos/2024.
+    """
+    return await files.places_of(place)
 
 
 @command("share", needs="store")
@@ -64,9 +91,19 @@ async def ticket(files: "FilesService", share: str) -> ShareTicket:
     return await files.ticket(share)
 
 
+@command("share", needs="network")
+async def magnet(files: "FilesService", share: str) -> MagnetLink:
+    """Show the magnet link of a share that has a torrent.
+
+    share: Its id, name or path.
+    """
+    return await files.magnet(share)
+
+
 @command(
     "ticket",
     "target",
+    paths=("ticket",),
     asks={"exists": ON_EXISTING},
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
 )
@@ -78,20 +115,27 @@ async def get(
     overwrite: bool = False,
     keep_both: bool = False,
     detach: bool = False,
+    only: list[str] = [],  # noqa: B006  (never changed)
+    share: bool = False,
 ) -> AsyncIterator[Progress | Received | TransferChange]:
-    """Get what a ticket names: verified, resumed where it stopped.
+    """Get what a ticket, a place, a magnet link or a torrent file names: verified, resumed where it stopped.
 
-    ticket: The ticket, as the other side printed it.
+    ticket: The ticket, as the other side printed it; a place like anna/photos/2024; a magnet link; or a .torrent file.
     target: A folder to put it into, or the name it is to have.
     overwrite: Replace what is at the target.
     keep_both: Keep what is at the target and name this one differently.
     detach: Return at once; `coterie transfers` shows how it goes.
+    only: Of a torrent fetch only files like this ("*.ogg", "disc 1/*"); may be given several times.
+    share: Share and seed what came by BitTorrent.
     """
     on_existing = files.on_existing(overwrite=overwrite, keep_both=keep_both)
+    ticket = str(await files.locate(ticket)) if files.is_place(ticket) else ticket
     if detach:
-        yield await files.get_detached(ticket, target, on_existing=on_existing)
+        yield await files.get_detached(ticket, target, on_existing=on_existing, only=only, share=share)
         return
-    fetch = lambda tell: files.get(ticket, target, on_existing=on_existing, progress=tell)  # noqa: E731
+    fetch = lambda tell: files.get(  # noqa: E731
+        ticket, target, on_existing=on_existing, progress=tell, only=only, share=share
+    )
     async for item in _with_progress(fetch):
         yield item
 

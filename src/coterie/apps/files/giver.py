@@ -1,14 +1,15 @@
-"""What a session can be about: a share, or a download that gives what it has so far."""
+"""What a session can be about: a share (`offer.py`), or a download that gives what it has so far."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from coterie.apps.files.messages import Has, HasAll, Opened
-from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.staged import Staged
-from coterie.content import ChunkUnavailable, Store
+from coterie.content import ChunkUnavailable
 from coterie.identity import PeerId
 
+DOWNLOAD = "download"  # the resource: what this node is fetching, and gives to others with the same ticket
+DOWNLOAD_TICKET = "ticket:download"  # the subject: who proved to have it
 Tell = Callable[[Has | HasAll], None]
 Chunk = bytes | ChunkUnavailable | None
 """A chunk's bytes; why it cannot be had; None: not here now, perhaps later."""
@@ -18,10 +19,19 @@ class Giver(Protocol):
     """Something that can be given, and its right."""
 
     @property
-    def root(self) -> bytes: ...
+    def resource(self) -> str:
+        """What the policy is asked about it."""
+        ...
 
     @property
-    def secret(self) -> bytes: ...
+    def also(self) -> tuple[str, ...]:
+        """Subjects that the asker proved to be by what it opened this with."""
+        ...
+
+    @property
+    def is_for_many(self) -> bool:
+        """Whether all its askers have the same secret, and so can give it to each other."""
+        ...
 
     def opened(self, askers: int) -> Opened:
         """What to say to one who may have it, beside `askers` others."""
@@ -48,35 +58,6 @@ class Giver(Protocol):
         ...
 
 
-class ShareGiver:
-    """A share: all of it is here."""
-
-    def __init__(self, store: Store, record: ShareRecord) -> None:
-        self._store = store
-        self._record = record
-        self.root = record.root
-        self.secret = record.secret
-
-    def opened(self, askers: int) -> Opened:
-        r = self._record
-        return Opened(r.kind, r.name, r.files, r.size, r.mtime_ns, r.executable, True, askers)
-
-    def node(self, manifest: bytes) -> bytes | None:
-        return self._store.manifest(manifest) if self._store.in_root(self.root, manifest) else None
-
-    def count(self, manifest: bytes) -> int | None:
-        return len(self._store.chunks_of(manifest)) if self._store.in_root(self.root, manifest) else None
-
-    def read(self, manifest: bytes, first: int, count: int) -> Iterator[Chunk]:
-        return self._store.read_chunks(self._store.chunks_of(manifest)[first : first + count])
-
-    def watch(self, tell: Tell) -> Callable[[], None]:
-        return lambda: None
-
-    def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
-        """A share needs nobody."""
-
-
 class Holdings(Protocol):
     """The side of a download that its giver needs."""
 
@@ -92,12 +73,12 @@ class Holdings(Protocol):
 class DownloadGiver:
     """A download: gives what it has verified."""
 
-    def __init__(
-        self, root: bytes, secret: bytes, described: Opened, staged: Staged, holdings: Holdings
-    ) -> None:
+    def __init__(self, secret: bytes, described: Opened, staged: Staged, holdings: Holdings) -> None:
         """`described`: what the content was announced as."""
-        self.root = root
         self.secret = secret
+        self.resource = DOWNLOAD
+        self.also = (DOWNLOAD_TICKET,)
+        self.is_for_many = True
         self._described = described
         self._staged = staged
         self._holdings = holdings

@@ -4,7 +4,7 @@ import msgspec
 
 
 class ShareRecord(msgspec.Struct):
-    """One share: `root` is its content id, `secret` what its ticket proves."""
+    """One share: `root` is its content id, `secret` what its ticket proves; `to` the subjects that may have it."""
 
     id: str
     root: bytes
@@ -17,6 +17,17 @@ class ShareRecord(msgspec.Struct):
     created: float
     mtime_ns: int = 0
     executable: bool = False
+    to: list[str] = msgspec.field(default_factory=lambda: ["ticket"])
+
+
+class SpotRecord(msgspec.Struct):
+    """A folder or file within the share `share` that somebody was told how to fetch: its path and content id."""
+
+    id: str
+    created: float
+    share: str
+    parts: list[str]
+    root: bytes
 
 
 class TransferRecord(msgspec.Struct):

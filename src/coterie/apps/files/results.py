@@ -1,7 +1,10 @@
 """What the commands of `files` return: plain values that faces render."""
 
+from datetime import UTC, datetime
+
 import msgspec
 
+from coterie.apps.files.browse import FILE, FOLDER, LINK, Entry
 from coterie.quantity import count, say_bytes
 
 
@@ -13,7 +16,10 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class SharedItem(msgspec.Struct, frozen=True):
-    """A share: `ticket` is all that another computer needs. `size` in bytes."""
+    """A share: `ticket` is all that another computer needs. `size` in bytes.
+
+    `magnet` is the link for BitTorrent programs, `torrent` where the torrent file is; empty when it has none.
+    """
 
     id: str
     name: str
@@ -24,6 +30,8 @@ class SharedItem(msgspec.Struct, frozen=True):
     ticket: str
     created: str
     skipped: list[Problem] = []
+    magnet: str = ""
+    torrent: str = ""
 
     def text(self) -> str:
         """For people: what is shared, what was left out, and the ticket alone on the last line."""
@@ -31,12 +39,42 @@ class SharedItem(msgspec.Struct, frozen=True):
             f"Shared {self.path}: {count(self.files, 'file')}, {say_bytes(self.size)}  (share {self.id})"
         ]
         lines += [f"  left out {p.path}: {p.reason}" for p in self.skipped]
+        if self.magnet:
+            lines += [
+                f"  torrent file: {self.torrent}",
+                "",
+                "With any BitTorrent program:",
+                "",
+                f"  {self.magnet}",
+            ]
         lines += ["", "On the other computer:", "", f"  coterie get {self.ticket}"]
         return "\n".join(lines)
 
 
+class PlaceLine(msgspec.Struct, frozen=True):
+    """One line of `coterie ls`: a peer, a share, a folder or a file."""
+
+    name: str
+    kind: str
+    files: str
+    size: str
+    changed: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> "PlaceLine":
+        """For one entry of a list; a name that another computer sent is shown, never trusted."""
+        kind = {FOLDER: "folder", FILE: "file", LINK: "link"}.get(entry.kind, "?")
+        known = entry.files or entry.kind == FILE
+        seconds = entry.mtime_ns // 1_000_000_000
+        at = (
+            datetime.fromtimestamp(seconds, UTC).isoformat(" ", "minutes")[:16] if 0 < seconds < 2**36 else ""
+        )
+        files = str(entry.files) if entry.kind == FOLDER and known else ""
+        return cls(entry.name, kind, files, say_bytes(entry.size) if known else "", at)
+
+
 class ShareLine(msgspec.Struct, frozen=True):
-    """One line of the list of shares; `state` is "ready", or what no longer matches the disk."""
+    """One line of the list of shares; `state` is "ready", or what no longer matches the disk; `to`: who may have it."""
 
     id: str
     name: str
@@ -44,6 +82,7 @@ class ShareLine(msgspec.Struct, frozen=True):
     files: int
     size: str
     state: str
+    to: str = ""
 
 
 class ShareTicket(msgspec.Struct, frozen=True):
@@ -56,6 +95,19 @@ class ShareTicket(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """The ticket alone, to copy or to pipe."""
         return self.ticket
+
+
+class MagnetLink(msgspec.Struct, frozen=True):
+    """The magnet link of a share, and the path of its torrent file."""
+
+    id: str
+    name: str
+    magnet: str
+    torrent: str
+
+    def text(self) -> str:
+        """The link alone, to copy or to pipe."""
+        return self.magnet
 
 
 class Removed(msgspec.Struct, frozen=True):

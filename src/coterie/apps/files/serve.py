@@ -1,11 +1,12 @@
 """The giving side: answers one asker's requests about one share or download, in order, at the asker's pace."""
 
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 
-from coterie.access import secret_matches
+from coterie.access.enforcer import Enforcer
+from coterie.access.policy import Decision
+from coterie.access.resource import Verb
 from coterie.apps.files.giver import Giver
 from coterie.apps.files.messages import (
     ADDRESSES_MAX,
@@ -31,113 +32,97 @@ from coterie.apps.files.messages import (
 from coterie.content import ChunkUnavailable as Missing
 from coterie.content.manifest import ID_BYTES
 from coterie.content.reader import CHANGED, GONE
-from coterie.errors import CloseCode, PeerError
+from coterie.errors import AccessDenied, CloseCode, PeerError
 from coterie.identity import PeerId
-from coterie.net import BulkStream, Stream
+from coterie.net import Stream
 from coterie.wire.frames import Message
 from coterie.wire.record import is_address
 
 OPEN_S = 10.0  # to say which share
 SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused
 REQUESTS_WAITING_MAX = 64  # beyond it we stop reading, and the asker's writes wait
-REQUESTS_AT_ONCE_MAX = 65_536  # what one batch of frames can hold: 1 MiB of the smallest requests, and some
 CANCELS_MAX = 64  # remembered of one asker
+PIECES_AHEAD_MAX = 2  # pieces of an answer that wait for the transport
 PIECE_BYTES = 512 << 10  # read from disk at once: a request of usual size is one piece
 NEWS_MAX = (
     10_000  # nodes of which one asker has not heard yet what is here; guess: then it is too slow for us
 )
 
-FindGivers = Callable[[bytes], Sequence[Giver]]
-
+FindGiver = Callable[[PeerId, bytes, bytes], Giver | None]
+"""What a peer opens with a content id and a secret."""
 
 Piece = tuple[bytes, int, bool]
 """Whole frames, how many bytes of chunks are in them, and whether they are the last of their answer."""
 
 
 class _Session:
-    """One asker with its requests. `tell` is called on the loop, all else in the session's thread."""
+    """One asker with its requests."""
 
     def __init__(self, stream: Stream, giver: Giver) -> None:
+        self.stream = stream
         self.giver = giver
-        self.bulk = BulkStream(stream)
-        self._requests: deque[GetManifest | GetChunks] = deque()
-        self._cancelled: dict[tuple[bytes, int], None] = {}
-        self._has_ended = False
-        self._lock = threading.Lock()
+        self.requests: asyncio.Queue[Message | None] = asyncio.Queue(REQUESTS_WAITING_MAX)
+        self.pieces: asyncio.Queue[Piece | None] = asyncio.Queue(PIECES_AHEAD_MAX)
+        self.cancelled: dict[tuple[bytes, int], None] = {}
         self._news: dict[bytes, int] = {}
         self._has_all = False
+        self._has_news = asyncio.Event()
 
     def tell(self, message: Has | HasAll) -> None:
         """Say this to the asker soon; what waits is put together."""
-        with self._lock:
-            if isinstance(message, HasAll):
-                self._has_all = True
-            elif len(self._news) < NEWS_MAX or message.manifest in self._news:
-                pieces = int.from_bytes(message.pieces, "little")
-                self._news[message.manifest] = self._news.get(message.manifest, 0) | pieces
-        self.bulk.wake()
+        if isinstance(message, HasAll):
+            self._has_all = True
+        elif len(self._news) < NEWS_MAX or message.manifest in self._news:
+            pieces = int.from_bytes(message.pieces, "little")
+            self._news[message.manifest] = self._news.get(message.manifest, 0) | pieces
+        self._has_news.set()
 
-    def next_request(self) -> GetManifest | GetChunks | None:
-        """What to answer next, None at the end; what there is to tell meanwhile is told."""
-        quiet_since = time.monotonic()
-        while not self._requests and not self._has_ended:
-            self._send_news()
-            left_s = quiet_since + SILENCE_S - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError
-            self._hear(left_s)
-        return self._requests.popleft() if self._requests else None
-
-    def is_cancelled(self, request: GetManifest | GetChunks) -> bool:
-        """Whether the asker took this request back; told once."""
-        if not self._has_ended and len(self._requests) < REQUESTS_WAITING_MAX:
-            self._hear(0.0)
-        if not self._cancelled or not isinstance(request, GetChunks):
-            return False
-        key = (request.manifest, request.first)
-        if key not in self._cancelled:
-            return False
-        del self._cancelled[key]
-        return True
-
-    def _hear(self, timeout_s: float) -> None:
-        """Take what the asker says, if it comes in time and nobody wakes us."""
-        try:
-            frames = self.bulk.receive_batch(timeout_s)
-        except TimeoutError:
-            return
-        self._has_ended = not frames
-        for message in frames:
-            if not isinstance(message, GetManifest | GetChunks | Cancel):
-                raise PeerError("only requests may follow Open")
-            if len(message.manifest) != ID_BYTES:  # what waits stays small
-                raise PeerError(f"a request with an id of {len(message.manifest)} bytes")
-            if not isinstance(message, Cancel):
-                self._requests.append(message)
-            elif len(self._cancelled) < CANCELS_MAX:
-                self._cancelled[message.manifest, message.first] = None
-        if len(self._requests) > REQUESTS_WAITING_MAX + REQUESTS_AT_ONCE_MAX:
-            raise PeerError(f"{len(self._requests)} requests at once", CloseCode.LIMIT)
-
-    def _send_news(self) -> None:
-        with self._lock:
+    async def send_news(self) -> None:
+        """Tell what there is to tell, until cancelled."""
+        while await self._has_news.wait():
+            self._has_news.clear()
             news, self._news = self._news, {}
-            has_all, self._has_all = self._has_all, False
-        if has_all:
-            self.bulk.send(HasAll())
-        elif news:
+            if self._has_all:
+                await self.stream.send(HasAll())
+                return
             frames = [
                 PROTOCOL.encode(Has(manifest, pieces.to_bytes((pieces.bit_length() + 7) // 8, "little")))
                 for manifest, pieces in news.items()
             ]
-            self.bulk.write(b"".join(frames))
+            await self.stream.write(b"".join(frames))
+
+    async def read_requests(self) -> None:
+        """Everything the asker says after `Open`."""
+        while (message := await self.stream.receive(SILENCE_S)) is not None:
+            if not isinstance(message, GetManifest | GetChunks | Cancel):
+                raise PeerError("only requests may follow Open")
+            if len(message.manifest) != ID_BYTES:  # what waits stays small
+                raise PeerError(f"a request with an id of {len(message.manifest)} bytes")
+            if isinstance(message, Cancel):
+                if len(self.cancelled) < CANCELS_MAX:
+                    self.cancelled[message.manifest, message.first] = None
+            else:
+                await self.requests.put(message)
+        await self.requests.put(None)
+
+    def is_cancelled(self, request: Message) -> bool:
+        """Whether the asker took this request back; told once."""
+        if not self.cancelled or not isinstance(request, GetChunks):
+            return False
+        key = (request.manifest, request.first)
+        if key not in self.cancelled:
+            return False
+        del self.cancelled[key]
+        return True
 
 
 class Server:
-    """Serves what `find` gives for a content id."""
+    """Serves what `find` gives and `access` allows, for as long as it does."""
 
-    def __init__(self, find: FindGivers) -> None:
+    def __init__(self, access: Enforcer, find: FindGiver, executor: Executor) -> None:
+        self._access = access
         self._find = find
+        self._executor = executor
         self._askers: dict[bytes, dict[PeerId, list[str]]] = {}  # who gives what it asks us for, by content
         self._sessions: dict[bytes, int] = {}
         self.sent_bytes = 0  # chunk bytes handed to the transport since the start
@@ -147,27 +132,33 @@ class Server:
         opening = await stream.receive(OPEN_S)
         if not isinstance(opening, Open):
             raise PeerError("a session begins with Open")
-        givers: Sequence[Giver | None] = self._find(opening.root) or [None]
-        giver = next((g for g in givers if secret_matches(opening.secret, g.secret if g else None)), None)
-        if giver is None:
+        giver = self._find(stream.peer, opening.root, opening.secret)
+        try:
+            if giver is None:
+                self._access.decide(stream.peer, Verb.READ, "files").require()
+                raise AccessDenied("nothing is given under this content id and secret")
+            async with self._access.hold(stream.peer, Verb.READ, giver.resource, giver.also) as decision:
+                await self._give(stream, opening, giver, decision)
+        except AccessDenied:
             await stream.send(Refused())
             await stream.finish()
-            return
+
+    async def _give(self, stream: Stream, opening: Open, giver: Giver, decision: Decision) -> None:
         root = opening.root
         others = self._askers.setdefault(root, {})
         await stream.send(giver.opened(self._sessions.get(root, 0)))
         told = [
             (bytes(peer), where) for peer, where in list(others.items())[-PEERS_MAX:] if peer != stream.peer
         ]
-        if told:
+        if told and giver.is_for_many:
             await stream.send(Peers(told))
         self._sessions[root] = self._sessions.get(root, 0) + 1
         addresses = [a for a in opening.addresses[:ADDRESSES_MAX] if is_address(a)]
-        if opening.serves:
+        if opening.serves and giver.is_for_many:
             others[stream.peer] = addresses
             giver.met(stream.peer, addresses)
         try:
-            await self._serve(_Session(stream, giver))
+            await self._serve(_Session(stream, giver), decision)
         finally:
             self._forget(root, stream.peer)
 
@@ -177,24 +168,39 @@ class Server:
         if not self._sessions[root]:
             del self._askers[root], self._sessions[root]
 
-    async def _serve(self, session: _Session) -> None:
+    async def _serve(self, session: _Session, decision: Decision) -> None:
         stop_watching = session.giver.watch(session.tell)
         try:
-            await session.bulk.drive(lambda _: self._give(session))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(session.read_requests())
+                group.create_task(self._prepare_answers(session))
+                news = group.create_task(session.send_news())
+                while (piece := await session.pieces.get()) is not None:
+                    frames, chunk_bytes, _ = piece
+                    await self._access.charge(decision, chunk_bytes)
+                    await session.stream.write(frames)
+                    self.sent_bytes += chunk_bytes
+                news.cancel()
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         finally:
             stop_watching()
+        await session.stream.finish()
 
-    def _give(self, session: _Session) -> None:
-        """In the session's thread: answer until the asker has no more to ask."""
-        while (request := session.next_request()) is not None:
-            for frames, chunk_bytes, is_last in self._answer(session.giver, request):
+    async def _prepare_answers(self, session: _Session) -> None:
+        """Read from disk a little ahead of what is being written to the stream."""
+        loop = asyncio.get_running_loop()
+        while (request := await session.requests.get()) is not None:
+            answer = self._answer(session.giver, request)
+            is_last = False
+            while not is_last:
                 if session.is_cancelled(request):
-                    session.bulk.send(Skipped(Skip.CANCELLED))
+                    await session.pieces.put((PROTOCOL.encode(Skipped(Skip.CANCELLED)), 0, True))
                     break
-                session.bulk.write(frames)
-                self.sent_bytes += chunk_bytes
-                if is_last:
-                    break
+                piece = await loop.run_in_executor(self._executor, next, answer)
+                await session.pieces.put(piece)
+                is_last = piece[2]
+        await session.pieces.put(None)
 
     def _answer(self, giver: Giver, request: Message) -> Iterator[Piece]:
         """The frames of one answer in pieces of about PIECE_BYTES. Runs in a worker thread."""

@@ -7,16 +7,26 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from coterie.access import secret_matches
+from coterie.access.people import TICKET
+from coterie.access.policy import ANYONE
+from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
-from coterie.apps.files.giver import Giver, ShareGiver
+from coterie.apps.files.browse import PLACES
+from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver
 from coterie.apps.files.messages import PROTOCOL
-from coterie.apps.files.records import ShareRecord, TransferRecord
+from coterie.apps.files.places import KIND, Places
+from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
 from coterie.apps.files.results import (
+    MagnetLink,
+    PlaceLine,
     Problem,
     Received,
     Removed,
@@ -28,12 +38,16 @@ from coterie.apps.files.results import (
 )
 from coterie.apps.files.serve import Server
 from coterie.apps.files.sources import Session
+from coterie.apps.files.torrent_transfer import TorrentTransfer
+from coterie.apps.files.torrents import Torrents, is_torrent, ticket_in
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
+from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
-from coterie.content import ImportProgress, import_path
+from coterie.content import Imported, ImportProgress, import_path
 from coterie.content.names import name_fault
 from coterie.content.writer import Partial, partials, staging_path
-from coterie.errors import CloseCode, NotFound, UsageError
+from coterie.errors import CloseCode, NotFound, PeerError, TransportError, UsageError
+from coterie.identity import PeerId
 from coterie.quantity import say_bytes
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
@@ -41,6 +55,8 @@ from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
 log = logging.getLogger(__name__)
 
 DONE_MAX = 100  # finished transfers that stay in the list, the newest
+OPEN_TO_ALL = frozenset({ANYONE, TICKET})  # whom a share is for that may have a torrent
+SERVING_THREADS = 4  # disk reads of sessions; each holds at most a few pieces of 256 KiB
 Report = Callable[[Progress], None]
 
 
@@ -54,32 +70,66 @@ class FilesService:
             context.home / "transfers", TransferRecord, "transfer"
         )
         self._active: dict[str, Transfer] = {}
-        self.server = Server(self._find_givers)
+        self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
+        self.places = Places(
+            context.store,
+            context.access,
+            shares=self._current_shares,
+            spots=Records(context.home / "spots", SpotRecord, "spot"),
+            clock=time.time,
+        )
+        self.server = Server(context.access, self._find_giver, self._executor)
+        self._torrents = Torrents(context, self._shares, self._share_received)
 
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
-        self._context.register(PROTOCOL, self.server.handle, strangers=True)  # a ticket's secret is the right
+        self._context.access.name_resources(KIND, self._resolve_name, self._say_name)
+        for share in self._shares:
+            self.places.permit(share)
+        self._context.access.policy.permit(DOWNLOAD_TICKET, Verb.READ, DOWNLOAD)
+        # Everybody may ask, for tickets work for anybody: the right is judged by share.
+        self._context.register(PROTOCOL, self.server.handle, strangers=True)
+        self._context.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
         if self._context.addresses():
             for record in self._transfers:
                 if record.state in (TransferState.RUNNING, TransferState.WAITING):
                     self._run(record)
+        await self._torrents.start()
 
     async def close(self) -> None:
         """Stop; running transfers go on at the next start."""
-        await asyncio.gather(*(t.stop(keep_state=True) for t in list(self._active.values())))
+        running = [t.stop(keep_state=True) for t in list(self._active.values())]
+        await asyncio.gather(self._torrents.close(), *running)
+        await asyncio.to_thread(self._executor.shutdown, True, cancel_futures=True)
 
     def status(self) -> dict[str, int]:
         """Counts for `coterie status`."""
         return {
             "shares": len(list(self._shares)),
-            "transfers running": len(self._active),
+            "transfers running": len(self._active) + self._torrents.running,
             "bytes sent": self.server.sent_bytes,
         }
 
-    async def share(self, path: Path | str, *, name: str = "", progress: Report | None = None) -> SharedItem:
+    async def share(
+        self,
+        path: Path | str,
+        *,
+        name: str = "",
+        to: Sequence[str] = (),
+        progress: Report | None = None,
+        bittorrent: bool = False,
+        public: bool = False,
+        trackers: Sequence[str] = (),
+    ) -> SharedItem:
         """Share a file or folder: it is read once, stays where it is, and is served from there.
 
-        The same content shared again gives the same ticket. Cancelling leaves nothing behind.
+        The same content shared again gives the same ticket. Cancelling leaves nothing behind. `to`: whom it is for, see
+        `access.people`; nobody named: those who have the ticket, or whom this path was shared with before.
+
+        Args:
+            bittorrent: make a torrent of it too, and seed that from the same files.
+            public: its magnet link carries the ticket: who has the one has the other.
+            trackers: URLs of trackers for the torrent.
 
         Raises:
             NotFound: there is nothing at `path`.
@@ -89,6 +139,9 @@ class FilesService:
         fault = name_fault(name) if name else None
         if fault:
             raise UsageError(f"a share cannot be called {name!r}: the name {fault}")
+        if (public or trackers) and not bittorrent:
+            raise UsageError("--public and --tracker say how to share by BitTorrent: add --bittorrent")
+        subjects = [self._context.people.subject(who) for who in to]
         place = Path(os.path.abspath(path))
         stop = threading.Event()
 
@@ -111,6 +164,21 @@ class FilesService:
             stop.set()
             await asyncio.gather(task, return_exceptions=True)
             raise
+        record = self._record_share(imported, place, name, subjects)
+        if not OPEN_TO_ALL.issuperset(record.to):
+            await self._torrents.withdraw(record.id)
+            if bittorrent:
+                raise UsageError(
+                    "shared, but not by BitTorrent: whoever has the link could fetch it; add --to ticket or anyone"
+                )
+        if bittorrent:
+            await self._torrents.offer(record, trackers=trackers, public=public, progress=progress)
+        return await self._describe(record, [Problem(s.path, s.reason) for s in imported.skipped])
+
+    def _record_share(
+        self, imported: Imported, place: Path, name: str, subjects: Sequence[str]
+    ) -> ShareRecord:
+        """The share of this content at this place: the one there is, or a new one."""
         known = [r for r in self._shares if r.root == imported.root and r.path == str(place)]
         record = (
             known[0]
@@ -130,13 +198,18 @@ class FilesService:
             )
         )
         record.name = name or record.name
+        before = [r for r in self._shares if r.path == str(place)]
+        record.to = list(dict.fromkeys(subjects)) or (before[-1].to if before else record.to)
         self._shares.save(record)
-        return self._describe(record, [Problem(s.path, s.reason) for s in imported.skipped])
+        self.places.permit(record)
+        return record
 
     async def unshare(self, share: str) -> Removed:
         """End the share with this id, name or path; its ticket is void at once."""
         record = self._choose_share(share)
         self._shares.remove(record.id)
+        await self._torrents.withdraw(record.id)
+        self.places.withdraw(record)
         if not any(r.root == record.root for r in self._shares):
             await asyncio.to_thread(self._context.store.forget_root, record.root)
         return Removed(record.id, record.path)
@@ -146,14 +219,47 @@ class FilesService:
         record = self._choose_share(share)
         return ShareTicket(record.id, record.name, str(self._ticket(record)))
 
+    async def magnet(self, share: str) -> MagnetLink:
+        """The magnet link of the share with this id, name or path, and where its torrent file is."""
+        record = self._choose_share(share)
+        link = await self._torrents.magnet(record, str(self._ticket(record)))
+        return MagnetLink(record.id, record.name, link, str(self._torrents.torrent_path(record.id)))
+
     async def shares(self) -> list[ShareLine]:
         """Everything shared, with what changed on disk since."""
         lines = []
         for r in self._shares:
             changed = await asyncio.to_thread(self._context.store.changed_files, r.root)
             state = f"{len(changed)} changed; share again" if changed else "ready"
-            lines.append(ShareLine(r.id, r.name, r.path, r.files, say_bytes(r.size), state))
+            state += self._torrents.state_of(r.id)
+            to = ", ".join(map(self._context.people.say, r.to))
+            lines.append(ShareLine(r.id, r.name, r.path, r.files, say_bytes(r.size), state, to))
         return lines
+
+    async def places_of(self, place: str = "") -> list[PlaceLine]:
+        """Who is known here; or what a peer shares with us, like "anna"; or what is in a place, like "anna/photos".
+
+        Raises:
+            NotFound: nobody of that name, or no such place for us.
+            TransportError: not reached.
+        """
+        name, _, path = place.strip("/").partition("/")
+        if not name:
+            people = self._context.people.names()
+            return [PlaceLine(label, "peer", "", "", known.of) for label, known in people.items()]
+        entries = await list_place(self._context, self._context.people.find(name), path)
+        return [PlaceLine.of(entry) for entry in entries]
+
+    async def get_place(self, place: str, target: Path | str = ".", **options: Any) -> Received:
+        """As `get`, for what stands at a place like "anna/photos/2024"."""
+        return await self.get(await self.locate(place), target, **options)
+
+    async def locate(self, place: str) -> Ticket:
+        """A ticket for a place like "anna/photos/2024", of use to this node only. Errors as `places_of`."""
+        name, _, path = place.strip("/").partition("/")
+        if not path:
+            raise UsageError(f"'{place}' is nothing to get: say what of it, as `coterie ls {name}` shows it")
+        return await locate_place(self._context, self._context.people.find(name), path)
 
     async def get(
         self,
@@ -162,10 +268,14 @@ class FilesService:
         *,
         on_existing: OnExisting = "fail",
         progress: Report | None = None,
+        only: Sequence[str] = (),
+        share: bool = False,
     ) -> Received:
         """Fetch what `ticket` names; a target that is a folder gets it inside, under its own name.
 
-        Cancelling pauses: the same call later goes on from there.
+        Cancelling pauses: the same call later goes on from there. A magnet link or a torrent file is fetched by
+        BitTorrent, unless the link has the ticket of a share that can be reached: `only` are patterns of
+        the files to fetch, `share` shares and seeds them afterwards.
 
         Raises:
             UsageError: the ticket is wrong (it says how), or the target exists (code "exists").
@@ -173,7 +283,7 @@ class FilesService:
             TransportError: nobody answers; says what was tried.
             StorageError: the disk is full or not writable; what arrived is kept for the next call.
         """
-        transfer = await self.begin(ticket, target, on_existing=on_existing)
+        transfer = await self.begin_any(ticket, target, on_existing=on_existing, only=only, share=share)
         if progress is not None:
             transfer.listen(progress)
         try:
@@ -216,10 +326,52 @@ class FilesService:
         return transfer
 
     async def get_detached(
-        self, ticket: str, target: Path | str = ".", *, on_existing: OnExisting = "fail"
+        self,
+        ticket: str,
+        target: Path | str = ".",
+        *,
+        on_existing: OnExisting = "fail",
+        only: Sequence[str] = (),
+        share: bool = False,
     ) -> TransferChange:
         """As `get`, but leave it to the node once the other side has said yes."""
-        return self._change((await self.begin(ticket, target, on_existing=on_existing)).record, "started")
+        begun = await self.begin_any(ticket, target, on_existing=on_existing, only=only, share=share)
+        return (
+            begun.change("started")
+            if isinstance(begun, TorrentTransfer)
+            else self._change(begun.record, "started")
+        )
+
+    async def begin_any(
+        self,
+        source: Ticket | str,
+        target: Path | str,
+        *,
+        on_existing: OnExisting = "fail",
+        only: Sequence[str] = (),
+        share: bool = False,
+    ) -> Transfer | TorrentTransfer:
+        """As `begin`, also for magnet links and torrent files; a link with a ticket prefers the ticket."""
+        if isinstance(source, Ticket) or not is_torrent(source):
+            if only or share:
+                raise UsageError("--only and --share are for magnet links and torrent files")
+            return await self.begin(source, target, on_existing=on_existing)
+        ticket = "" if only or share else ticket_in(source)
+        if ticket:
+            try:
+                return await self.begin(ticket, target, on_existing=on_existing)
+            except (TransportError, PeerError, NotFound) as error:
+                log.info("the share that the link names was not reached (%s): by BitTorrent", error)
+        return await self._torrents.begin(source, target, on_existing=on_existing, only=only, share=share)
+
+    @staticmethod
+    def is_place(source: str) -> bool:
+        """Whether `source` is a place like "anna/photos", and no link or torrent file."""
+        return "/" in source and not is_torrent(source)
+
+    async def _share_received(self, path: Path) -> ShareRecord:
+        """Share what came in by BitTorrent."""
+        return self._shares.get((await self.share(path)).id)
 
     @staticmethod
     def on_existing(*, overwrite: bool, keep_both: bool) -> OnExisting:
@@ -230,10 +382,13 @@ class FilesService:
 
     async def transfers(self) -> list[TransferLine]:
         """Every transfer that is not forgotten, oldest first."""
-        return [self._line(record) for record in self._transfers]
+        lines = [(record.created, self._line(record)) for record in self._transfers]
+        return [line for _, line in sorted(lines + self._torrents.lines(), key=lambda both: both[0])]
 
     async def pause(self, transfer: str) -> TransferChange:
         """Stop a transfer and keep what arrived."""
+        if self._torrents.has(transfer):
+            return await self._torrents.pause(transfer)
         record = self._transfers.get(transfer)
         if transfer in self._active:
             await self._active[transfer].stop(note="paused")
@@ -246,6 +401,8 @@ class FilesService:
 
     async def resume(self, transfer: str) -> TransferChange:
         """Go on with a paused or failed transfer."""
+        if self._torrents.has(transfer):
+            return await self._torrents.resume(transfer)
         record = self._transfers.get(transfer)
         if record.state == TransferState.DONE:
             raise UsageError(f"transfer {transfer} is done: {record.target}")
@@ -255,6 +412,8 @@ class FilesService:
 
     async def cancel(self, transfer: str) -> TransferChange:
         """End a transfer for good: what arrived of an unfinished one is removed, and it leaves the list."""
+        if self._torrents.has(transfer):
+            return await self._torrents.cancel(transfer)
         record = self._transfers.get(transfer)
         if transfer in self._active:
             await self._active[transfer].stop(note="cancelled")
@@ -270,16 +429,29 @@ class FilesService:
             for r in self._transfers
             if r.state != TransferState.DONE
         }
-        found: list[Partial] = []
+        found = self._torrents.partials()
         for parent in sorted({path.parent for path in wanted}):
             with contextlib.suppress(OSError):  # a disk that is not there now
                 found += [partial for partial in partials(parent) if partial.path in wanted]
         return found
 
-    def _find_givers(self, root: bytes) -> list[Giver]:
+    def _find_giver(self, peer: PeerId, root: bytes, secret: bytes) -> Giver | None:
         """Shares first: they have all of it."""
-        shares: list[Giver] = [ShareGiver(self._context.store, r) for r in self._shares if r.root == root]
-        return shares + [t.giver() for t in self._active.values() if t.content_id == root]
+        offer = self.places.offer(peer, root, secret)
+        running = [t.giver() for t in self._active.values() if t.content_id == root]
+        return offer or next((g for g in running if secret_matches(secret, g.secret)), None)
+
+    def _current_shares(self) -> list[ShareRecord]:
+        """Every share but those whose path was shared again since, with other content."""
+        return list({share.path: share for share in self._shares}.values())
+
+    def _resolve_name(self, path: str) -> str:
+        name, slash, rest = path.partition("/")
+        return self._choose_share(name).id + slash + rest
+
+    def _say_name(self, path: str) -> str:
+        share, slash, rest = path.partition("/")
+        return next((r.name for r in self._shares if r.id == share), share) + slash + rest
 
     def _choose_share(self, share: str) -> ShareRecord:
         path = os.path.abspath(share)
@@ -296,7 +468,8 @@ class FilesService:
         addresses = tuple(self._context.addresses()[:ADDRESSES_MAX])
         return Ticket(TicketKind(record.kind), self._context.peer_id, record.root, record.secret, addresses)
 
-    def _describe(self, record: ShareRecord, skipped: list[Problem]) -> SharedItem:
+    async def _describe(self, record: ShareRecord, skipped: list[Problem]) -> SharedItem:
+        ticket, seeded = str(self._ticket(record)), self._torrents.is_seeded(record.id)
         return SharedItem(
             id=record.id,
             name=record.name,
@@ -304,9 +477,11 @@ class FilesService:
             kind=TicketKind(record.kind).name.lower(),
             files=record.files,
             size=record.size,
-            ticket=str(self._ticket(record)),
+            ticket=ticket,
             created=datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds"),
             skipped=skipped,
+            magnet=await self._torrents.magnet(record, ticket) if seeded else "",
+            torrent=str(self._torrents.torrent_path(record.id)) if seeded else "",
         )
 
     def _record_for(self, ticket: Ticket, place: Path) -> TransferRecord:

@@ -101,7 +101,7 @@ class Transfer:
         r = self.record
         kind = int(self._ticket.kind)
         described = Opened(kind, r.name, r.files, r.size, r.mtime_ns, r.executable)
-        return DownloadGiver(self.content_id, self._ticket.secret, described, self._receiver.staged, self)
+        return DownloadGiver(self._ticket.secret, described, self._receiver.staged, self)
 
     def holdings(self) -> Mapping[bytes, int]:
         """What is here: pieces by node."""

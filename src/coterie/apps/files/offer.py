@@ -1,0 +1,85 @@
+"""Offer: one share, or a folder or file within one, as one asker may have it."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from coterie.apps.files.giver import Tell
+from coterie.apps.files.messages import Opened
+from coterie.apps.files.records import ShareRecord
+from coterie.apps.files.tree import Found, everything_under
+from coterie.content import ChunkUnavailable, Store
+from coterie.content import manifest as m
+from coterie.identity import PeerId
+
+
+class Offer:
+    """What a session serves. `resource` and `also` are what the policy is asked about it.
+
+    The methods but `opened` block, and may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        share: ShareRecord,
+        resource: str,
+        *,
+        also: tuple[str, ...] = (),
+        found: Found | None = None,
+        is_narrow: bool = False,
+    ) -> None:
+        """`found`: the part of the share that is offered (None: all). `is_narrow`: the asker may have nothing else."""
+        self.resource = resource
+        self.also = also
+        self.is_for_many = bool(also)  # a ticket's secret is everybody's, that of a place is one peer's
+        self._store = store
+        self._share = share
+        self._found = found
+        self._is_narrow = is_narrow
+        self._allowed: frozenset[bytes] | None = None
+
+    def opened(self, askers: int) -> Opened:
+        """What to tell the asker first, beside `askers` others."""
+        s, f = self._share, self._found
+        if f is None:
+            return Opened(s.kind, s.name, s.files, s.size, s.mtime_ns, s.executable, True, askers)
+        is_file = f.kind is m.Kind.BLOB
+        mtime_ns = f.mtime_ns if is_file else 0
+        return Opened(int(f.kind), f.name, f.files, f.size, mtime_ns, is_file and f.executable, True, askers)
+
+    def node(self, manifest: bytes) -> bytes | None:
+        """The bytes of a manifest node of it; None for one that is not, or that the asker may not have."""
+        if self._found is not None and self._found.leaf and manifest == self._found.id:
+            return self._found.leaf
+        return self._store.manifest(manifest) if self._has(manifest) else None
+
+    def count(self, manifest: bytes) -> int | None:
+        """How many chunks stand in a node of it; None as `node`."""
+        chunks = self._chunks(manifest)
+        return len(chunks) if chunks is not None else None
+
+    def read(self, manifest: bytes, first: int, count: int) -> Iterator[bytes | ChunkUnavailable]:
+        """The bytes of these chunks, each checked."""
+        return self._store.read_chunks((self._chunks(manifest) or [])[first : first + count])
+
+    def watch(self, tell: Tell) -> Callable[[], None]:
+        """All of it is here: there is nothing to tell."""
+        return lambda: None
+
+    def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
+        """A share needs nobody."""
+
+    def _chunks(self, manifest: bytes) -> list[m.Chunk] | None:
+        if self._found is not None and self._found.leaf and manifest == self._found.id:
+            return m.leaf_chunks(m.decode(self._found.leaf))
+        return self._store.chunks_of(manifest) if self._has(manifest) else None
+
+    def _has(self, manifest: bytes) -> bool:
+        if not self._store.in_root(self._share.root, manifest):
+            return False
+        if not self._is_narrow or self._found is None:
+            return True
+        if self._found.kind is m.Kind.BLOB and self._found.leaf:
+            return False  # all there is of it is its own leaf
+        if self._allowed is None:  # two threads may both find out the same
+            self._allowed = everything_under(self._store.manifest, self._found.id)
+        return manifest in self._allowed

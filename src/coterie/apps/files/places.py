@@ -1,0 +1,225 @@
+"""Places: the shares of this node as each peer sees them, under readable paths."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from coterie.access import secret_matches
+from coterie.access.enforcer import Enforcer
+from coterie.access.people import TICKET, distinct
+from coterie.access.resource import PARTS_MAX, RESOURCE_BYTES_MAX, Verb
+from coterie.apps.files.browse import ENTRIES_MAX, FILE, FOLDER, LINK, PATH_BYTES_MAX, Entry, Listed
+from coterie.apps.files.offer import Offer
+from coterie.apps.files.records import ShareRecord, SpotRecord
+from coterie.apps.files.tree import Found, entries_after, entry_at
+from coterie.apps.records import Records
+from coterie.content import Store
+from coterie.content import manifest as m
+from coterie.content.names import name_fault
+from coterie.errors import NotFound
+from coterie.identity import PeerId
+from coterie.wire.ticket import SECRET_BYTES
+
+KIND = "files"
+SPOTS_MAX = 1_000  # guess: parts of shares that somebody may still be fetching; the oldest gives way
+_CONTEXT = b"coterie place\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place in one of our shares that a peer asked for and may see."""
+
+    share: ShareRecord
+    parts: tuple[str, ...]
+
+
+def resource_of(share: str, parts: Sequence[str]) -> str:
+    """The resource that stands for a place: it, or where its name is too long, what is above it."""
+    path = f"{KIND}/{share}"
+    for part in parts[: PARTS_MAX - 2]:
+        longer = f"{path}/{part}"
+        if len(longer.encode()) > RESOURCE_BYTES_MAX:
+            break
+        path = longer
+    return path
+
+
+def ticket_subject(share: str) -> str:
+    """The subject of whoever proved to have the ticket of this share."""
+    return f"{TICKET}:{share}"
+
+
+class Places:
+    """Belongs to the event loop but for `found`, `entries` and what an `Offer` does."""
+
+    def __init__(
+        self,
+        store: Store,
+        access: Enforcer,
+        *,
+        shares: Callable[[], Iterable[ShareRecord]],
+        spots: Records[SpotRecord],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._access = access
+        self._shares = shares
+        self._spots = spots
+        self._clock = clock
+
+    def permit(self, share: ShareRecord) -> None:
+        """Make the policy's rules about a share those that it was shared by."""
+        resource = resource_of(share.id, ())
+        self._access.policy.withdraw(resource)
+        for subject in share.to:
+            who = ticket_subject(share.id) if subject == TICKET else subject
+            self._access.policy.permit(who, Verb.LIST | Verb.READ, resource)
+        self._access.review()
+
+    def withdraw(self, share: ShareRecord) -> None:
+        """The share is over: whatever is being fetched of it ends."""
+        self._access.policy.withdraw(resource_of(share.id, ()))
+        self._access.review()
+
+    # ---- what a peer sees
+
+    def shares_of(self, peer: PeerId) -> list[tuple[str, ShareRecord]]:
+        """The shares of which `peer` may list anything, under labels that are unique among these."""
+        may = self._access.explain
+        nested = {part for path in self._granted(peer) for part in [path.split("/")[1]]}
+        seen = [
+            share
+            for share in self._shares()
+            if may(peer, Verb.LIST, resource_of(share.id, ())).allowed or share.id in nested
+        ]
+        labels = distinct([(share.id, share.name, False) for share in seen])
+        return list(zip(labels, seen, strict=True))
+
+    def top(self, peer: PeerId) -> list[Entry]:
+        """The list of shares for `peer`; of a share of which it was granted a part only, that part's path."""
+        entries = []
+        granted = self._granted(peer)
+        for label, share in self.shares_of(peer):
+            whole = resource_of(share.id, ())
+            if self._access.explain(peer, Verb.LIST, whole).allowed:
+                kind = FOLDER if share.kind == m.Kind.TREE else FILE
+                entries.append(Entry(label, kind, share.files, share.size, share.mtime_ns))
+            else:
+                below = [path.removeprefix(whole) for path in granted if path.startswith(whole + "/")]
+                entries += [Entry(label + rest, FOLDER, 0, 0) for rest in sorted(set(below))]
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def choose(self, peer: PeerId, verb: Verb, path: str) -> Spot:
+        """The place that `peer` calls `path`, if it may do `verb` there; the answer goes into the log.
+
+        Raises:
+            NotFound: no such place, or none for this peer: the same words for both.
+        """
+        label, *parts = path.split("/")
+        share = next((share for known, share in self.shares_of(peer) if known == label), None)
+        is_path = len(path.encode(errors="replace")) <= PATH_BYTES_MAX and not any(map(name_fault, parts))
+        resource = resource_of(share.id, parts) if share is not None and is_path else KIND
+        if not self._access.decide(peer, verb, resource).allowed or share is None or not is_path:
+            raise NotFound(f"there is no {path[:200]}")
+        return Spot(share, tuple(parts))
+
+    def entries(self, spot: Spot, after: str) -> Listed:
+        """What is in a place. Blocking; from any thread. Raises `NotFound`."""
+        tree = spot.share.root
+        if spot.parts or spot.share.kind != m.Kind.TREE:
+            found = self.found(spot)
+            if found.kind is not m.Kind.TREE:
+                entry = Entry(found.name, FILE, 1, found.size, found.mtime_ns)
+                return Listed([entry] if not after else [])
+            tree = found.id
+        entries = entries_after(self._store.manifest, tree, after, ENTRIES_MAX + 1)
+        return Listed([_entry(e) for e in entries[:ENTRIES_MAX]], len(entries) > ENTRIES_MAX)
+
+    def found(self, spot: Spot) -> Found:
+        """What is at a place. Blocking; from any thread. Raises `NotFound`."""
+        share = spot.share
+        if not spot.parts:
+            return Found(
+                m.Kind(share.kind),
+                share.root,
+                share.name,
+                share.files,
+                share.size,
+                share.mtime_ns,
+                share.executable,
+            )
+        if share.kind != m.Kind.TREE:
+            raise NotFound("there is nothing below a file")
+        return entry_at(self._store.manifest, share.root, spot.parts)
+
+    # ---- what a peer fetches
+
+    def secret_for(self, peer: PeerId, spot: Spot, found: Found) -> bytes:
+        """What `peer` opens this place with: of no use to anybody else, and asked about at each use."""
+        if spot.parts and not any(s.share == spot.share.id and s.root == found.id for s in self._spots):
+            record = SpotRecord(
+                self._spots.new_id(), self._clock(), spot.share.id, list(spot.parts), found.id
+            )
+            self._spots.save(record)
+            for old in list(self._spots)[:-SPOTS_MAX]:
+                self._spots.remove(old.id)
+        return _secret(spot.share, peer, found.id)
+
+    def offer(self, peer: PeerId, root: bytes, secret: bytes) -> Offer | None:
+        """What `peer` opens with this content id and secret, or None; the policy is still to be asked.
+
+        Blocking where the place is within a share. The work is about the same whatever is wrong.
+        """
+        offers = [
+            Offer(self._store, share, resource_of(share.id, ()), also=(ticket_subject(share.id),))
+            for share in self._shares()
+            if share.root == root and secret_matches(secret, share.secret)
+        ]
+        if offers:
+            return offers[0]
+        shares = {share.id: share for share in self._shares()}
+        spots = [Spot(share, ()) for share in shares.values() if share.root == root]
+        spots += [
+            Spot(shares[s.share], tuple(s.parts)) for s in self._spots if s.root == root and s.share in shares
+        ]
+        if not spots:
+            secret_matches(secret, None)
+        matching = [s for s in spots if secret_matches(secret, _secret(s.share, peer, root))]
+        return self._offer_of(peer, root, matching)
+
+    def _offer_of(self, peer: PeerId, root: bytes, spots: Sequence[Spot]) -> Offer | None:
+        """The first of these places that the peer may read now; its whole share where it may read that."""
+        for spot in spots:
+            whole = resource_of(spot.share.id, ())
+            is_whole = self._access.explain(peer, Verb.READ, whole).allowed
+            resource = whole if is_whole else resource_of(spot.share.id, spot.parts)
+            if not self._access.explain(peer, Verb.READ, resource).allowed:
+                continue
+            found = self.found(spot) if spot.parts else None
+            if found is None or found.id == root:
+                return Offer(self._store, spot.share, resource, found=found, is_narrow=not is_whole)
+        return None
+
+    def _granted(self, peer: PeerId) -> list[str]:
+        """The resources within shares that `peer` has grants for."""
+        granted = [grant.last.resource for grant in self._access.policy.held_by(peer)]
+        return [
+            path
+            for path in granted
+            if path.startswith(KIND + "/") and self._access.explain(peer, Verb.LIST, path).allowed
+        ]
+
+
+def _secret(share: ShareRecord, peer: PeerId, root: bytes) -> bytes:
+    return blake3(_CONTEXT + share.secret + bytes(peer) + root).digest(SECRET_BYTES)
+
+
+def _entry(entry: m.Entry) -> Entry:
+    match entry:
+        case m.DirectoryEntry():
+            return Entry(entry.name, FOLDER, entry.files, entry.size, entry.mtime_ns)
+        case m.FileEntry():
+            return Entry(entry.name, FILE, 1, entry.size, entry.mtime_ns)
+        case m.LinkEntry():
+            return Entry(entry.name, LINK, 0, 0)

@@ -1,0 +1,401 @@
+"""One download by BitTorrent, from a magnet link or a torrent file to its final name, through every interruption."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from coterie.apps.command import Progress
+from coterie.apps.files.results import Problem, Received, TransferChange
+from coterie.apps.files.torrent_records import TorrentRecord
+from coterie.apps.files.transfer import TransferState
+from coterie.content import Kind
+from coterie.content.bittorrent import (
+    BitTorrentSession,
+    Complete,
+    Described,
+    Event,
+    Failed,
+    Flushed,
+    Kept,
+    Moved,
+    Removed,
+    Source,
+    Task,
+    read_torrent,
+)
+from coterie.content.names import local_names, name_fault
+from coterie.content.place import set_executable
+from coterie.content.torrent_layout import Layout, lay_out
+from coterie.content.writer import STAGED, Staging, TargetExists, check_space, discard_partial, staging_path
+from coterie.errors import CoterieError, StorageError, TransportError, UsageError
+from coterie.private_file import write_private
+from coterie.quantity import say_bytes
+
+log = logging.getLogger(__name__)
+
+SILENT_S = 300.0  # guess: to find one peer that describes the torrent; the DHT answers within a minute
+FLUSH_S = 600.0  # guess: for a slow disk to take what is in memory
+LEAVE_S = 10.0  # measured: 0.1 s
+ALONE_S = 5.0  # guess: without any peer, before that is said
+LOOK_EVERY_S = 0.5  # progress
+KEEP_EVERY_LOOKS = 20
+
+E = TypeVar("E", bound=Event)
+
+
+def local_name(source: Source) -> str:
+    """What to call a torrent where nobody named it: as it says, where that is harmless."""
+    name = "" if name_fault(source.name) else source.name.lstrip(".")
+    return local_names([name or f"torrent-{root_of(source)[:12]}"], windows=os.name == "nt")[0]
+
+
+def root_of(source: Source) -> str:
+    """The hash that names a torrent: of version 2 where it has one."""
+    return (source.v2 or source.v1).hex()
+
+
+def change_of(record: TorrentRecord, did: str) -> TransferChange:
+    """What a command did to a download."""
+    return TransferChange(
+        record.id, did, percent_of(record), say_bytes(record.size), record.target or record.wanted_at
+    )
+
+
+def percent_of(record: TorrentRecord) -> str:
+    """How much of a download is there."""
+    whole = record.state == TransferState.DONE
+    return f"{100 * record.done // record.size if record.size and not whole else 100 * whole} %"
+
+
+class TorrentTransfer:
+    """Runs one `TorrentRecord`. `result` ends with what was received, or with the error.
+
+    `received` is called with (final path, source, layout) before the result is told.
+    """
+
+    def __init__(
+        self,
+        record: TorrentRecord,
+        folder: Path,
+        session: Callable[[], Awaitable[BitTorrentSession]],
+        save: Callable[[TorrentRecord], None],
+        received: Callable[[Path, Source, Layout], Awaitable[None]],
+        *,
+        reach: str,
+    ) -> None:
+        self.record = record
+        self.rate = 0.0
+        self.sent = self.peers = 0
+        self.result: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
+        self.result.add_done_callback(lambda r: None if r.cancelled() else r.exception())
+        self._folder = folder
+        self._open_session = session
+        self._session: BitTorrentSession | None = None
+        self._save_record = save
+        self._received = received
+        self._reach = reach
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._listeners: list[Callable[[Progress], None]] = []
+        self._phase = "looking"
+        self._staging: Staging | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._met = 0.0
+
+    @property
+    def key(self) -> str:
+        """What the session knows it by."""
+        return f"get {self.record.id}"
+
+    def listen(self, listener: Callable[[Progress], None]) -> None:
+        """Call `listener` with the progress, twice a second."""
+        self._listeners.append(listener)
+
+    def change(self, did: str) -> TransferChange:
+        """What a command did to it."""
+        return change_of(self.record, did)
+
+    async def meet(self, peers: Sequence[str]) -> None:
+        """Try these peers, "ip:port", too."""
+        session = await self._open_session()
+        for peer in peers:
+            session.connect(self.key, peer)
+
+    def tell(self, event: Event) -> None:
+        """An event of the session about this torrent."""
+        if isinstance(event, Moved):
+            self._moved(event)
+        else:
+            self._inbox.put_nowait(event)
+
+    def discard(self) -> None:
+        """Remove from disk what arrived of an unfinished transfer."""
+        record = self.record
+        if record.root:
+            path = staging_path(
+                Path(record.target).parent, Path(record.target).name, bytes.fromhex(record.root)
+            )
+            discard_partial(path)
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove what is kept of the torrent in coterie's own folder."""
+        for path in (self._metainfo, self._resume):
+            path.unlink(missing_ok=True)
+
+    async def stop(self, note: str = "paused", *, keep_state: bool = False) -> None:
+        """End the run and keep what arrived; `keep_state`: it goes on by itself at the next start."""
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if not keep_state and self.record.state in (TransferState.RUNNING, TransferState.WAITING):
+            self._set(TransferState.PAUSED, note)
+        if not self.result.done():
+            self.result.set_exception(UsageError(f"transfer {self.record.id} was stopped: {note}"))
+
+    async def run(self) -> None:
+        """Fetch until everything that is wanted is here, then give the result its final name."""
+        self._task = asyncio.current_task()
+        if self._stopped:
+            return
+        self._set(TransferState.RUNNING, "")
+        self._met = time.monotonic()
+        outcome: Received | Exception
+        ticker = asyncio.ensure_future(self._tick())
+        try:
+            outcome = await self._through(ticker)
+            self._set(TransferState.DONE, "")
+            await asyncio.to_thread(self.forget)
+        except StorageError as error:
+            outcome = error
+            self._set(TransferState.PAUSED, str(error))
+        except CoterieError as error:
+            outcome = error
+            self._set(TransferState.FAILED, str(error))
+        except Exception as error:
+            log.exception("transfer %s failed unexpectedly", self.record.id)
+            outcome = error
+            self._set(TransferState.FAILED, f"an error of coterie itself: {error!r}; its log has the details")
+        finally:
+            ticker.cancel()
+            await self._leave()
+            if self._staging is not None:
+                self._staging.close()
+        if isinstance(outcome, Exception):
+            self.result.set_exception(outcome)
+        else:
+            self.result.set_result(outcome)
+
+    # -- the steps --
+
+    async def _through(self, ticker: asyncio.Future[None]) -> Received:
+        """All steps, from the session to the final name."""
+        began = time.monotonic()
+        session = self._session = await self._open_session()
+        source, peers = await self._describe(session)
+        staging, layout = await asyncio.to_thread(self._prepare, source)
+        await self._fetch(session, source, self._task_for(staging, layout, peers))
+        ticker.cancel()
+        await self._leave()
+        self.rate = 0.0
+        self._say("finishing")
+        path = await asyncio.to_thread(self._finish, staging, layout)
+        self.record.target, self.record.done = str(path), layout.size
+        await self._received(path, source, layout)
+        return self._summary(path, layout, time.monotonic() - began)
+
+    async def _describe(self, session: BitTorrentSession) -> tuple[Source, tuple[str, ...]]:
+        """The torrent's description: kept from before, or from the swarm."""
+        record = self.record
+        with contextlib.suppress(FileNotFoundError):
+            return await asyncio.to_thread(lambda: read_torrent(self._metainfo.read_bytes())), ()
+        self._say("looking")
+        nowhere = self._folder / f"{record.id}.looking"
+        session.describe(self.key, record.source, str(nowhere))
+        try:
+            async with asyncio.timeout(SILENT_S):
+                found = await self._expect(Described)
+        except TimeoutError:
+            raise TransportError(f"nobody was found who has this torrent. {self._reach}") from None
+        finally:
+            await self._leave()
+        write_private(self._metainfo, found.metainfo)
+        return await asyncio.to_thread(read_torrent, found.metainfo), found.peers
+
+    def _prepare(self, source: Source) -> tuple[Staging, Layout]:
+        """Know the final path, see that it is free, and ready the disk."""
+        record = self.record
+        if not record.target:
+            wanted_at = Path(record.wanted_at)
+            place = wanted_at / local_name(source) if wanted_at.is_dir() else wanted_at
+            if not place.parent.is_dir():
+                raise UsageError(f"there is no folder {place.parent} to put '{place.name}' into")
+            record.target, record.root = str(place), root_of(source)
+        target = Path(record.target)
+        if record.on_existing == "fail" and os.path.lexists(target):
+            record.target = ""
+            raise TargetExists(
+                f"{target} exists already; --overwrite replaces it, --keep-both makes a second one"
+            )
+        kind = Kind.TREE if source.is_folder else Kind.BLOB
+        self._staging = staging = Staging.open(
+            target.parent, target.name, bytes.fromhex(record.root), kind, source.size
+        )
+        folding = staging.folding()
+        layout = lay_out(
+            source.files,
+            is_folder=source.is_folder,
+            only=record.only,
+            folds_case=folding.case,
+            folds_unicode=folding.form,
+            windows=os.name == "nt",
+        )
+        if not os.path.lexists(staged := staging.path / STAGED) or (
+            source.is_folder and not os.listdir(staged)
+        ):
+            check_space(target.parent, layout.size, len(layout.wanted))
+        record.name, record.files, record.size = target.name, len(layout.wanted), layout.size
+        self._save_record(record)
+        return staging, layout
+
+    def _task_for(self, staging: Staging, layout: Layout, peers: tuple[str, ...]) -> Task:
+        resume = b""
+        with contextlib.suppress(FileNotFoundError):  # only a clean stop leaves one: else all is checked
+            resume = self._resume.read_bytes()
+            self._resume.unlink()
+        return Task(
+            folder=str(staging.path),
+            places={i: os.path.join(STAGED, *parts) for i, parts in layout.places.items()},
+            wanted=layout.wanted,
+            peers=peers,
+            resume=resume,
+        )
+
+    async def _fetch(self, session: BitTorrentSession, source: Source, task: Task) -> None:
+        session.fetch(self.key, source, task)
+        try:
+            await self._expect(Complete)
+            session.flush(self.key)
+            async with asyncio.timeout(FLUSH_S):
+                await self._expect(Flushed)
+        except TimeoutError:
+            raise StorageError(f"the disk does not take what arrived within {FLUSH_S:.0f} s") from None
+        except asyncio.CancelledError:
+            await self._keep(session)
+            raise
+
+    def _finish(self, staging: Staging, layout: Layout) -> Path:
+        record = self.record
+        for index in layout.executable:
+            with (
+                staging.translated(),
+                (staging.path.joinpath(STAGED, *layout.places[index])).open("rb") as file,
+            ):
+                set_executable(file.fileno(), True)
+        return staging.finish(
+            overwrite=record.on_existing == "overwrite", keep_both=record.on_existing == "keep-both"
+        )
+
+    async def _keep(self, session: BitTorrentSession) -> None:
+        """Remember how far it is, so that the next run need not read everything again."""
+        with contextlib.suppress(TimeoutError, CoterieError):
+            session.keep(self.key)
+            async with asyncio.timeout(LEAVE_S):
+                kept = await self._expect(Kept)
+            if kept.resume:
+                write_private(self._resume, kept.resume)
+
+    async def _leave(self) -> None:
+        """Have the session let go of the files."""
+        if self._session is not None and self._session.has(self.key):
+            self._session.remove(self.key)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    while not isinstance(await self._inbox.get(), Removed):
+                        pass
+
+    async def _expect(self, kind: type[E]) -> E:
+        """The next event of this kind.
+
+        Raises:
+            StorageError: the torrent cannot go on: its files stand in the way.
+        """
+        while True:
+            event = await self._inbox.get()
+            if isinstance(event, kind):
+                return event
+            if isinstance(event, Failed):
+                raise StorageError(f"BitTorrent stopped: {event.what}")
+
+    # -- telling --
+
+    async def _tick(self) -> None:
+        looks = 0
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            looks += 1
+            if self._session is not None:
+                self._session.look()
+            if looks % KEEP_EVERY_LOOKS == 0:
+                with contextlib.suppress(StorageError):  # a full disk is told by the transfer itself
+                    self._save_record(self.record)
+            self._say(self._phase)
+
+    def _moved(self, event: Moved) -> None:
+        self.rate, self.sent, self.peers = float(event.down), event.sent, event.peers
+        self._phase = (
+            "checking"
+            if event.phase.startswith("checking")
+            else ("looking" if event.phase == "downloading metadata" else "receiving")
+        )
+        if self._phase == "receiving":
+            self.record.done = event.done
+        if event.peers:
+            self._met = time.monotonic()
+        alone = self._phase != "checking" and time.monotonic() - self._met > ALONE_S
+        self.record.note = f"nobody found yet. {self._reach}" if alone else ""
+
+    def _say(self, phase: str) -> None:
+        record = self.record
+        left = max(record.size - record.done, 0)
+        step = Progress(
+            phase=phase,
+            done=record.done,
+            total=record.size or None,
+            unit="bytes",
+            rate=round(self.rate) if self.rate else None,
+            eta_s=round(left / self.rate, 1) if self.rate > 1 else None,
+            note=record.note,
+        )
+        for listener in self._listeners:
+            listener(step)
+
+    def _summary(self, path: Path, layout: Layout, seconds: float) -> Received:
+        return Received(
+            id=self.record.id,
+            path=str(path),
+            files=len(layout.wanted),
+            size=layout.size,
+            fetched=layout.size,
+            seconds=round(seconds, 3),
+            failed=[Problem(name, reason) for name, reason in layout.left_out],
+            changed_names=[Problem(name, reason) for name, reason in layout.renamed],
+        )
+
+    def _set(self, state: TransferState, note: str) -> None:
+        self.record.state, self.record.note = state, note
+        self._save_record(self.record)
+
+    @property
+    def _metainfo(self) -> Path:
+        return self._folder / f"{self.record.id}.torrent"
+
+    @property
+    def _resume(self) -> Path:
+        return self._folder / f"{self.record.id}.resume"

@@ -1,0 +1,31 @@
+"""The files of a shared tree or blob, one after the other, from its manifests alone. Pure: the caller reads them."""
+
+from collections.abc import Callable, Iterator
+
+from coterie.content import manifest as m
+from coterie.errors import NotFound
+
+Parts = tuple[str, ...]
+
+
+def list_files(root: bytes, read: Callable[[bytes], bytes | None]) -> Iterator[tuple[Parts, m.FileEntry]]:
+    """Path and entry of every file below the tree `root`; nothing for a blob. `read` gives a node by its id.
+
+    Raises:
+        NotFound: a manifest is missing.
+    """
+    waiting: list[tuple[Parts, bytes]] = [((), root)]
+    while waiting:
+        above, node_id = waiting.pop()
+        data = read(node_id)
+        if data is None:
+            raise NotFound(f"no manifest {node_id.hex()[:16]} here")
+        node = m.decode(data)
+        if isinstance(node, m.TreeIndex):
+            waiting += [(above, child.id) for child in reversed(m.children(node))]
+        elif isinstance(node, m.TreeLeaf):
+            for entry in node.entries:
+                if isinstance(entry, m.FileEntry):
+                    yield (*above, entry.name), entry
+                elif isinstance(entry, m.DirectoryEntry):
+                    waiting.append(((*above, entry.name), entry.tree))

@@ -1,0 +1,80 @@
+"""Magnet links: what names a torrent in one line, with what coterie adds to it. Pure functions.
+
+A link of ours names both versions of the torrent (BEP 9, BEP 52), its name, size and trackers, peers to begin with
+(`x.pe`, BEP 9), and in `x.coterie` either a ticket, where the share is public, or the content id, which opens nothing.
+Other programs pass over what they do not know.
+"""
+
+from base64 import b32decode, b32encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qs, quote
+
+from coterie.errors import UsageError
+
+MAGNET_CHARS_MAX = 16_384  # guess: a hundred trackers
+PEERS_MAX = 16  # guess: of `x.pe`; more are not needed to begin with
+CONTENT_PREFIX = "content-"  # before a content id in `x.coterie`; anything else is a ticket
+_SCHEME = "magnet:?"
+_ID_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hint:
+    """What a link says to coterie: a ticket to fetch it as a share, or only which content it is."""
+
+    ticket: str = ""
+    content_id: bytes = b""
+
+
+def is_magnet(text: str) -> bool:
+    """Whether `text` looks like a magnet link at all."""
+    return text[: len(_SCHEME)].lower() == _SCHEME
+
+
+def magnet_link(
+    v1: bytes,
+    v2: bytes,
+    name: str,
+    *,
+    size: int = 0,
+    trackers: Sequence[str] = (),
+    peers: Sequence[str] = (),
+    hint: Hint | None = None,
+) -> str:
+    """The link of a torrent with these two hashes (either may be empty). `peers` are "ip:port"."""
+    parts = [f"xt=urn:btih:{v1.hex()}"] if v1 else []
+    if v2:
+        parts.append(f"xt=urn:btmh:1220{v2.hex()}")  # BEP 52: a multihash, SHA-256 of 32 bytes
+    parts.append(f"dn={quote(name, safe='')}")
+    if size:
+        parts.append(f"xl={size}")
+    parts += [f"tr={quote(tracker, safe='')}" for tracker in trackers]
+    parts += [f"x.pe={quote(peer, safe=':[]')}" for peer in peers[:PEERS_MAX]]
+    if hint is not None:
+        content = b32encode(hint.content_id).decode().rstrip("=").lower()
+        parts.append(f"x.coterie={quote(hint.ticket) or CONTENT_PREFIX + content}")
+    return _SCHEME + "&".join(parts)
+
+
+def hint_of(link: str) -> Hint | None:
+    """What `link` says to coterie. A hint that cannot be read is none: the link is good without it.
+
+    Raises:
+        UsageError: not a magnet link, or beyond all measure.
+    """
+    if not is_magnet(link):
+        raise UsageError("a magnet link begins with 'magnet:?'")
+    if len(link) > MAGNET_CHARS_MAX:
+        raise UsageError(f"this magnet link is longer than {MAGNET_CHARS_MAX:,} characters")
+    said = parse_qs(link[len(_SCHEME) :], max_num_fields=MAGNET_CHARS_MAX).get("x.coterie", [""])[0]
+    if not said:
+        return None
+    if not said.startswith(CONTENT_PREFIX):
+        return Hint(ticket=said)
+    text = said.removeprefix(CONTENT_PREFIX).upper()
+    try:
+        content_id = b32decode(text + "=" * (-len(text) % 8))
+    except ValueError:
+        return None
+    return Hint(content_id=content_id) if len(content_id) == _ID_BYTES else None
