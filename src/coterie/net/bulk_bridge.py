@@ -89,6 +89,8 @@ class Inbox:
 
     def unread(self, data: bytes) -> None:
         """Bytes that were read too far."""
+        if not data:  # nothing there is the end to who reads
+            return
         with self._changed:
             self._waiting.appendleft(memoryview(data))
             self._bytes += len(data)
