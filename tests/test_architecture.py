@@ -88,6 +88,7 @@ SHELLS = (
     "apps/*/topic.py",
     "apps/*/joining.py",
     "apps/*/media.py",
+    "apps/*/played.py",
     "apps/*/receive.py",
     "apps/*/serve.py",
     "apps/*/service.py",

@@ -118,6 +118,7 @@ class Fetch:
         self._nodes: asyncio.Queue[e.Prepare] = asyncio.Queue()  # bounded by the core's MANIFESTS_AHEAD_MAX
         self._losing: list[asyncio.Future[None]] = []
         self._watchers: list[Tell] = []
+        self.news = asyncio.Event()  # set, and replaced, when more is here
         self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._storer = asyncio.ensure_future(self._store())
         self._tasks = [
@@ -166,6 +167,10 @@ class Fetch:
     def holdings(self) -> Mapping[bytes, int]:
         """What is here: pieces by node."""
         return self.core.holdings()
+
+    def prefer(self, wish: e.Prefer) -> None:
+        """What is to come first."""
+        self._driver.feed(wish)
 
     def watch(self, tell: Tell) -> Callable[[], None]:
         """Tell what is here and what comes, until the returned function is called."""
@@ -256,6 +261,8 @@ class Fetch:
                 lose = self._receiver.lose
                 self._losing.append(loop.run_in_executor(self._threads, lose, place, index, reason))
             case e.Gained(manifest, pieces):
+                news, self.news = self.news, asyncio.Event()
+                news.set()
                 for tell in self._watchers:
                     tell(Has(manifest, p.to_bytes(pieces)))
             case Emit(e.Complete()):
