@@ -374,12 +374,15 @@ class Node:
     def _known_people(self) -> list[Known]:
         contacts = self.contacts.contacts() if "contacts" in self._services else []
         circles: Any = self._services.get("circles")
-        members = circles.known_people() if circles is not None else []
-        return [*(Known(c.peer, c.name, of="contact") for c in contacts), *members]
+        members = circles.names().items() if circles is not None else []
+        return [
+            *(Known(c.peer, c.name, of="contact") for c in contacts),
+            *(Known(peer, name, contact=False, of="circle") for peer, name in members),
+        ]
 
     def _known_circles(self) -> list[KnownCircle]:
         circles: Any = self._services.get("circles")
-        return list(circles.known_circles()) if circles is not None else []
+        return [KnownCircle(line.id, line.name) for line in circles.lines()] if circles is not None else []
 
     def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
         """Where a contact was when the two met."""

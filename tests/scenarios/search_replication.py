@@ -103,6 +103,6 @@ SCENARIO = Scenario(
     __doc__,
     run,
     small={"nodes": 500, "searches": 5, "floods": 3, "shares": (0.01, 0.1), "success_min": 0.9},
-    full={"nodes": 10_000, "searches": 40, "floods": 40, "shares": (0.001, 0.01, 0.1), "success_min": 0.99},
+    full={"nodes": 10_000, "searches": 200, "floods": 40, "shares": (0.001, 0.01, 0.1), "success_min": 0.99},
     full_cpu_s=300,
 )

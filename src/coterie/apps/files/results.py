@@ -32,9 +32,10 @@ class SharedItem(msgspec.Struct, frozen=True):
     skipped: list[Problem] = []
     magnet: str = ""
     torrent: str = ""
+    to: list[str] = msgspec.field(default_factory=lambda: ["ticket"])
 
     def text(self) -> str:
-        """For people: what is shared, what was left out, and the ticket alone on the last line."""
+        """For people: what is shared and with whom, what was left out, and the ticket alone on the last line."""
         lines = [
             f"Shared {self.path}: {count(self.files, 'file')}, {say_bytes(self.size)}  (share {self.id})"
         ]
@@ -47,7 +48,11 @@ class SharedItem(msgspec.Struct, frozen=True):
                 "",
                 f"  {self.magnet}",
             ]
-        lines += ["", "On the other computer:", "", f"  coterie get {self.ticket}"]
+        named = [who for who in self.to if who != "ticket"]
+        if named:
+            lines += ["", f"For {', '.join(named)}: `coterie ls` there shows it as {self.name}."]
+        if "ticket" in self.to:
+            lines += ["", "On the other computer:", "", f"  coterie get {self.ticket}"]
         return "\n".join(lines)
 
 

@@ -523,6 +523,7 @@ class FilesService:
             skipped=skipped,
             magnet=await self._torrents.magnet(record, ticket) if seeded else "",
             torrent=str(self._torrents.torrent_path(record.id)) if seeded else "",
+            to=[self._context.people.say(subject) for subject in record.to],
         )
 
     def _record_for(self, ticket: Ticket, place: Path) -> TransferRecord:
