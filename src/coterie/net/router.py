@@ -48,6 +48,11 @@ class Router:
         if strangers:
             self._guard.open_to_strangers(protocol.name)
 
+    @property
+    def protocols(self) -> list[str]:
+        """The names of all that is registered."""
+        return list(self._routes)
+
     def may_open(self, peer: PeerId, name: str) -> bool:
         """Whether `peer` may have streams and datagrams of `name`. A guard that fails has not allowed it."""
         try:

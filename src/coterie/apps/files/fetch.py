@@ -108,6 +108,7 @@ class Fetch:
         self._nodes: asyncio.Queue[e.Prepare] = asyncio.Queue()  # bounded by the core's MANIFESTS_AHEAD_MAX
         self._losing: list[asyncio.Future[None]] = []
         self._watchers: list[Tell] = []
+        self.news = asyncio.Event()  # set, and replaced, when more is here
         self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks = [
             asyncio.ensure_future(self._prepare_nodes()),
@@ -153,6 +154,10 @@ class Fetch:
     def holdings(self) -> Mapping[bytes, int]:
         """What is here: pieces by node."""
         return self.core.holdings()
+
+    def prefer(self, wish: e.Prefer) -> None:
+        """What is to come first."""
+        self._driver.feed(wish)
 
     def watch(self, tell: Tell) -> Callable[[], None]:
         """Tell what is here and what comes, until the returned function is called."""
@@ -231,6 +236,8 @@ class Fetch:
             case e.GiveUp(_, place, index, reason):
                 self._losing.append(self._in_thread(self._receiver.lose, place, index, reason))
             case e.Gained(manifest, pieces):
+                news, self.news = self.news, asyncio.Event()
+                news.set()
                 for tell in self._watchers:
                     tell(Has(manifest, p.to_bytes(pieces)))
             case Emit(e.Complete()):
