@@ -229,8 +229,9 @@ class Node:
             is_blocked=self.access.is_blocked,
             declare=lambda protocol: self.access.open_protocol(protocol, strangers=True),
         )
-        is_local = self.config.reach == "local"
-        lanes = Lanes(self.config.bind, may_use=is_local_path if is_local else None)
+        lanes = None
+        if self.config.lanes:
+            lanes = Lanes(self.config.bind, may_use=is_local_path if self.config.reach == "local" else None)
         self.endpoint, self._transport = Endpoint(transport, guard=guard, lanes=lanes), transport
         self.access.watch(self.endpoint.review)
         self.reach = Reach(
