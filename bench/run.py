@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import content, start, transfer
+from bench import access, content, lanes, start, transfer, versions
 from bench.figures import Figure
 
 
@@ -31,18 +31,33 @@ def measure_import() -> list[Figure]:
 
 
 def measure_simulator() -> list[Figure]:
-    """The simulator's speed with a flooding core."""
-    from coterie.sim.flood import measure
+    """The simulator's speed with a flooding core, the best of three; then of whole scenarios, set-up included."""
+    from tests.scenarios.frame import scenarios
 
-    return [Figure("simulator", measure().events_per_s, "events/s")]
+    from coterie.sim.flood import measure
+    from coterie.sim.links import Coordinates, Link
+
+    links = {"simulator": Link(), "simulator_internet": Link(latency=Coordinates(1))}
+    figures = [
+        Figure(name, max(measure(link=link).events_per_s for _ in range(3)), "events/s", goal=">= 80,000")
+        for name, link in links.items()
+    ]
+    for name, scenario in scenarios().items():
+        report = scenario.execute("small")
+        if report.events:
+            figures.append(Figure(f"scenario_{name}", report.events / report.cpu_s, "events/s"))
+    return figures
 
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
+    "access": access.decisions,
     "start": start.commands,
     "import": measure_import,
     "file": transfer.one_file,
+    "lanes": lanes.two_gigabytes,
     "tree": transfer.tree,
     "memory": transfer.memory,
+    "versions": versions.versions,
     "simulator": measure_simulator,
 }
 

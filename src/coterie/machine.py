@@ -5,65 +5,62 @@ in seconds on any clock that does not go back. `driver.py` runs a core in produc
 """
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Received:
+
+class _Value(msgspec.Struct, frozen=True):
+    """Made by the million in simulations: a struct costs a sixth of a frozen dataclass."""
+
+
+class Received(_Value, frozen=True, gc=False):
     """A decoded message from `peer`."""
 
     peer: Hashable
     message: Any
 
 
-@dataclass(frozen=True, slots=True)
-class PeerUp:
+class PeerUp(_Value, frozen=True, gc=False):
     """A link to `peer` is usable."""
 
     peer: Hashable
 
 
-@dataclass(frozen=True, slots=True)
-class PeerDown:
+class PeerDown(_Value, frozen=True, gc=False):
     """The link to `peer` is gone; `reason` is for people."""
 
     peer: Hashable
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class TimerFired(_Value, frozen=True, gc=False):
     """The timer set under `key` is due. A timer that was set again or cancelled does not fire."""
 
     key: Hashable
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(_Value, frozen=True, gc=False):
     """Send `message` to `peer`."""
 
     peer: Hashable
     message: Any
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(_Value, frozen=True, gc=False):
     """Fire `key` at time `at` (seconds, the clock of `now`); replaces an earlier one of that key."""
 
     key: Hashable
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class CancelTimer:
+class CancelTimer(_Value, frozen=True, gc=False):
     """Forget the timer under `key`."""
 
     key: Hashable
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(_Value, frozen=True, gc=False):
     """Tell the embedding program that `event` happened."""
 
     event: Any

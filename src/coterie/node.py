@@ -8,18 +8,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import Known, KnownCircle, People
 from coterie.access.policy import Standing
-from coterie.apps.app import App, Handler, Neighbours, Network, Service
+from coterie.apps.app import App, Handler, Neighbours, Network, PeerNetwork, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
@@ -36,6 +37,7 @@ from coterie.wire import Protocol as WireProtocol
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
+    from coterie.network import NodeNetwork
     from coterie.relays import PeerRelays, RelayStatus
 
 log = logging.getLogger(__name__)
@@ -99,6 +101,7 @@ class Node:
         self.access = Enforcer(key.peer_id, self._standing, log_path=home.audit_log)
         self.apps: Mapping[str, App] = {}
         self._layout = home
+        self._key = key
         self._transport: Transport | None = None
         self._services: dict[str, Service] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -226,8 +229,9 @@ class Node:
             is_blocked=self.access.is_blocked,
             declare=lambda protocol: self.access.open_protocol(protocol, strangers=True),
         )
-        is_local = self.config.reach == "local"
-        lanes = Lanes(self.config.bind, may_use=is_local_path if is_local else None)
+        lanes = None
+        if self.config.lanes:
+            lanes = Lanes(self.config.bind, may_use=is_local_path if self.config.reach == "local" else None)
         self.endpoint, self._transport = Endpoint(transport, guard=guard, lanes=lanes), transport
         self.access.watch(self.endpoint.review)
         self.reach = Reach(
@@ -305,7 +309,7 @@ class Node:
         for app in apps.values():
             self._services[app.name] = app.create(_AppContext(self, app))
         if self.reach is not None and "contacts" in self._services:
-            self.reach.set_contacts(self.contacts.names)
+            self.reach.set_contacts(self._known_names)
         for service in self._services.values():
             await service.start()
         await self._start_relays()
@@ -335,6 +339,25 @@ class Node:
         )
         await self.relays.start()
 
+    def peer_network(self, register: Callable[..., None]) -> "NodeNetwork | None":
+        """For an app that registers its protocols by `register`; None while offline."""
+        if self.endpoint is None or self.reach is None:
+            return None
+        from coterie.network import NodeNetwork
+
+        return NodeNetwork(
+            self.endpoint,
+            self.reach,
+            self._key,
+            register=register,
+            contacts=lambda: [c.peer for c in self.contacts.contacts()] if "contacts" in self.apps else [],
+            is_known=self._is_known,
+        )
+
+    def _is_known(self, peer: PeerId) -> bool:
+        standing = self._standing(peer)
+        return (standing.contact or bool(standing.circles)) and not standing.blocked
+
     def _standing(self, peer: PeerId) -> Standing:
         """Who `peer` is, by what the apps that know people say."""
         contact = "contacts" in self._services and self.contacts.is_contact(peer)
@@ -343,15 +366,24 @@ class Node:
             return Standing(contact)
         return Standing(contact, tuple(circles.roles_of(peer)), circles.blocked(peer))
 
+    def _known_names(self) -> Mapping[PeerId, str]:
+        """Contacts, and behind them the computers of those who are in a circle with us."""
+        circles: Any = self._services.get("circles")
+        names = self.contacts.names()
+        return ChainMap(cast(Any, names), circles.names()) if circles is not None else names
+
     def _known_people(self) -> list[Known]:
         contacts = self.contacts.contacts() if "contacts" in self._services else []
         circles: Any = self._services.get("circles")
-        members = circles.known_people() if circles is not None else []
-        return [*(Known(c.peer, c.name, of="contact") for c in contacts), *members]
+        members = circles.names().items() if circles is not None else []
+        return [
+            *(Known(c.peer, c.name, of="contact") for c in contacts),
+            *(Known(peer, name, contact=False, of="circle") for peer, name in members),
+        ]
 
     def _known_circles(self) -> list[KnownCircle]:
         circles: Any = self._services.get("circles")
-        return list(circles.known_circles()) if circles is not None else []
+        return [KnownCircle(line.id, line.name) for line in circles.lines()] if circles is not None else []
 
     def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
         """Where a contact was when the two met."""
@@ -408,6 +440,10 @@ class _AppContext:
         )
 
     @property
+    def peer_network(self) -> PeerNetwork | None:
+        return self._node.peer_network(self.register)
+
+    @property
     def access(self) -> Enforcer:
         return self._node.access
 
@@ -426,6 +462,13 @@ class _AppContext:
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
         return await self._node.connect(peer, addresses)
+
+    def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:
+        if self._node.endpoint is not None:
+            self._node.endpoint.watch(up=lambda c: up(c.peer), down=lambda c: down(c.peer))
+
+    def sign(self, message: bytes) -> bytes:
+        return self._node._key.sign(message)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._node._start(work, f"{self._app.name}: {name}")

@@ -1,5 +1,6 @@
 """Searching: who is asked, who answers whom, when it ends, and what strangers cannot make a node do."""
 
+import tracemalloc
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ from coterie.machine import CancelTimer, Emit, PeerDown, PeerUp, Received, Send,
 from coterie.overlay.search import Neighbours, Search
 from coterie.overlay.search_asker import Ask, Cancel, Ended, Found
 from coterie.overlay.search_limits import ExpandingRing, Flood, SearchLimits, Walks, flood_cost, walk_cost
-from coterie.overlay.search_messages import Answer, Check, Flooded, Question, Verdict, Walking
+from coterie.overlay.search_messages import SEARCH, Answer, Check, Flooded, Question, Verdict, Walking
 from coterie.sim.churn import Churn, exponential
 from coterie.sim.host import Host
 from coterie.sim.links import Link
@@ -242,6 +243,15 @@ def test_answers_are_counted_by_peer_until_enough() -> None:
     assert node.counts.unasked == 1
 
 
+def test_what_the_app_does_not_accept_does_not_count() -> None:
+    node, outputs = asking(Flood(), accept=lambda responder, items: items == (b"true",))
+    number = query_id(outputs)
+    assert node.handle(Received(B, Answer(number, bytes(B), (b"a lie",))), NOW) == []
+    assert node.handle(Received(B, Answer(number, bytes(B), (b"true",))), NOW) == []  # it has had its turn
+    outputs = node.handle(Received(C, Answer(number, bytes(C), (b"true",))), NOW)
+    assert emitted(outputs) == [Found("k", C, (b"true",), True), Ended("k", "enough", 1)]
+
+
 def test_nobody_answers_what_was_not_asked() -> None:
     node = core(neighbours=[A])
     assert node.handle(Received(A, Answer(bytes(16), bytes(A), (b"spam",))), NOW) == []
@@ -287,6 +297,20 @@ def test_walkers_that_report_their_end_are_not_replaced() -> None:
     for walker in range(2):
         assert node.handle(Received(D, Check(number, walker, True)), NOW) == []
     assert emitted(node.handle(TimerFired(("step", number)), NOW + 15)) == [Ended("k", "exhausted", 0)]
+
+
+def test_a_walker_that_was_falsely_reported_dead_goes_on() -> None:
+    node, outputs = asking(Walks(2, 100))
+    number = query_id(outputs)
+    for walker in range(64):
+        node.handle(Received(D, Check(number, walker, True)), NOW)
+    assert sends(node.handle(Received(C, Check(number, 1, False)), NOW + 1)) == [
+        (C, Verdict(number, 1, True))
+    ]
+    assert sends(node.handle(Received(C, Check(number, 2, False)), NOW + 1)) == [
+        (C, Verdict(number, 2, False))
+    ]
+    assert emitted(node.handle(TimerFired(("step", number)), NOW + 15)) == []
 
 
 def test_without_neighbours_or_with_too_many_searches_it_does_not_begin() -> None:
@@ -396,10 +420,25 @@ def test_every_table_is_bounded() -> None:
     limits = SearchLimits(seen_max=20, parked_max=10, peers_max=15, neighbours_max=4, budget_burst=1e9)
     node = core(neighbours=PEERS[2:], limits=limits)
     for number in range(100):
-        node.handle(Received(A, Walking(question(number), 0, 8)), NOW)
+        node.handle(Received(number % 7, Walking(question(number), 0, 8)), NOW)
         node.handle(Received(number, Check(bytes(16), 0, True)), NOW)
     assert node.sizes == {"seen": 20, "parked": 10, "budgets": 15, "searches": 0, "neighbours": 4}
     assert node.neighbours == PEERS[2:6]
+
+
+def test_one_peer_does_not_take_all_the_room_for_walkers() -> None:
+    limits = SearchLimits(parked_max=10, parked_per_peer_max=3, budget_burst=1e9)
+    node = core(neighbours=[A, B], limits=limits)
+
+    def parks(number: int, peer: PeerId) -> bool:
+        return bool(sends(node.handle(Received(peer, Walking(question(number), 0, 8)), NOW)))
+
+    assert [parks(n, A) for n in range(5)] == [True, True, True, False, False]
+    assert parks(0, A)  # the same walker again takes no more room
+    assert parks(5, B)
+    node.handle(TimerFired(("parked", question(1).id, 0)), NOW + 5)
+    assert [parks(n, A) for n in (6, 7)] == [True, False]
+    assert node.sizes["parked"] == 4
 
 
 def test_an_asker_takes_no_more_answers_than_it_can_hold() -> None:
@@ -490,3 +529,33 @@ def test_one_seed_is_one_trace() -> None:
         return world.digest
 
     assert digest(6) == digest(6) != digest(7)
+
+
+def test_at_the_limits_of_all_tables_the_memory_is_a_few_megabytes() -> None:
+    limits = SearchLimits(budget_burst=1e9)
+    made = Search(ME, sign=KEYS[0].sign, random=Random(0), limits=limits, verify=lambda *_: True)
+    for peer in PEERS[2:]:
+        made.handle(PeerUp(peer), NOW)
+    made.handle(TimerFired("warm"), NOW)
+    tracemalloc.start()
+    try:
+        for number in range(limits.seen_max + 100):
+            asked = Question(
+                id=number.to_bytes(16, "big"),
+                asker=bytes(ASKER),
+                is_direct=True,
+                wanted=1,
+                expires=int(NOW),
+                topic="t" * 32,
+                body=bytes(512),
+            )
+            frame = SEARCH.encode(Walking(asked, 0, 8))
+            message = SEARCH.decode(2, frame[5:])  # as it comes from a stream: nothing shared with others
+            made.handle(Received(number % limits.peers_max, message), NOW)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made.sizes["seen"] == limits.seen_max
+    assert made.sizes["parked"] == limits.parked_max
+    assert 2e6 < used < 8e6
+    print(f"{used / 1e6:.1f} MB")

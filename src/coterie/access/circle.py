@@ -46,6 +46,7 @@ class CircleState:
     _by_device: Mapping[PeerId, Member] = field(repr=False)
     _gone: frozenset[bytes] = field(repr=False)
     _revoked: Mapping[bytes, tuple[PeerId, ...]] = field(repr=False)
+    lost_devices: tuple[PeerId, ...] = ()  # that their own person removed, and that belong to nobody
 
     def members(self) -> tuple[Member, ...]:
         """Everybody in the circle, owners first, then by name."""
@@ -157,11 +158,12 @@ class Circle:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who writes: `device` signs, in the name of `person`."""
+    """Who writes: `device` signs, in the name of `person`. `consent`: it said that it belongs to that person."""
 
     device: PeerId
     person: PeerId
     sign: Sign = field(repr=False)
+    consent: bytes = b""
 
 
 def found_circle(author: Author, title: str, name: str, *, at: int, nonce: bytes) -> Circle:
@@ -170,8 +172,9 @@ def found_circle(author: Author, title: str, name: str, *, at: int, nonce: bytes
         circle=b"",
         kind=Kind.CREATE,
         author=author.device,
-        person=author.device,
+        person=author.person,
         device=author.device,
+        consent=author.consent,
         at=at,
         name=name,
         title=title,
@@ -200,7 +203,11 @@ def _state_of(log: CircleLog) -> CircleState:
             if known is None or (member.role, member.person) < (known.role, known.person):
                 by_device[device] = member  # claimed by two: the lesser role
     gone = frozenset(key for key in ever if key not in by_device and key not in members)
-    return CircleState(log.id, title, members, by_device, gone, revoked)
+    removed = (signed.op for signed in log.ops if signed.op.kind == Kind.REMOVE_DEVICE)
+    lost = {
+        PeerId(op.device): None for op in removed if op.person == op.subject and op.device not in by_device
+    }
+    return CircleState(log.id, title, members, by_device, gone, revoked, tuple(lost))
 
 
 def _latest(log: CircleLog) -> tuple[dict[bytes, str], str, dict[bytes, tuple[PeerId, ...]]]:

@@ -374,6 +374,17 @@ class CircleLog:
             view &= ~(0 if i is None else self._past[i] | 1 << i)
         return [self.ops[i] for i in _bits(view)]
 
+    def sample(self, most: int) -> list[OpId]:
+        """Up to `most` ids that tell how much is here: the heads, then ever farther back in the order of arrival."""
+        chosen = dict.fromkeys(self.heads()[: most // 2])
+        step = 1
+        at = len(self.ops) - 1
+        while at >= 0 and len(chosen) < most:
+            chosen[self.ops[at].id] = None
+            at -= step
+            step *= 2
+        return list(chosen)
+
 
 def _bits(mask: int) -> Iterator[int]:
     """The places of the ones in `mask`, lowest first."""

@@ -48,7 +48,9 @@ class Role(IntEnum):
 class Kind(IntEnum):
     """What an operation does. The fields it uses beside author, person and parents stand behind it."""
 
-    CREATE = 1  # device (the author), name of the founder, title, nonce
+    CREATE = (
+        1  # device (the author), name of the founder, title, nonce, consent unless the device is the person
+    )
     ADD = 2  # subject, device, role, name, consent unless the device is the subject
     REMOVE = 3  # subject
     ROLE = 4  # subject, role
@@ -125,6 +127,11 @@ def read_op(raw: bytes, *, is_verified: bool = False) -> SignedOp:
     return SignedOp(_id_of(body), op, raw)
 
 
+def id_of_raw(raw: bytes) -> OpId:
+    """The id of an operation whose bytes were not looked at yet."""
+    return _id_of(raw[_HEAD_BYTES:])
+
+
 def consent(person: bytes, device: PeerId, sign: Sign) -> bytes:
     """The signature by which `device` says that it belongs to `person`."""
     return sign(CONSENT_CONTEXT + person + device)
@@ -149,6 +156,8 @@ def _check_signatures(op: Op, signature: bytes, body: bytes) -> None:
 
 def needs_consent(op: Op) -> bool:
     """Whether the device that `op` adds has to have agreed."""
+    if op.kind == Kind.CREATE:
+        return op.device != op.person
     return op.kind == Kind.ADD_DEVICE or (op.kind == Kind.ADD and op.device != op.subject)
 
 
@@ -176,8 +185,8 @@ def what_is_wrong(op: Op) -> str:
 def _wrong_in_create(op: Op) -> str:
     if op.circle or op.parents or len(op.nonce) != NONCE_BYTES:
         return "a circle begins without a past and with 16 random bytes"
-    if op.device != op.author or op.person != op.author:
-        return "a circle begins with one device of its founder"
+    if op.device != op.author:
+        return "a circle begins with the device that made it"
     return "" if clean(op.name) and clean(op.title) else "a name that cannot be"
 
 

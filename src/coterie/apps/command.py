@@ -89,6 +89,7 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     needs: Needs = "network"
     interrupt_text: str = ""
     empty_text: str = ""
+    prompts: Mapping[str, str] = msgspec.field(default_factory=dict)
     paths: tuple[str, ...] = ()
 
 
@@ -101,10 +102,11 @@ class _Declaration(msgspec.Struct, frozen=True):
     interrupt_text: str
     returns: str
     empty_text: str
+    prompts: Mapping[str, str]
     paths: tuple[str, ...]
 
 
-def command(
+def command(  # noqa: PLR0913 - all but the first are named options
     *positional: str,
     path: str = "",
     stays: bool = False,
@@ -113,6 +115,7 @@ def command(
     interrupt_text: str = "",
     returns: str = "",
     empty_text: str = "",
+    prompts: Mapping[str, str] | None = None,
     paths: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare a command.
@@ -128,11 +131,22 @@ def command(
         interrupt_text: said after Ctrl-C: what is kept and how to go on.
         returns: "module:name" of the result's type, where importing it would slow down the command line.
         empty_text: said instead of an empty list.
+        prompts: parameters that a command line asks for with these words when they are not given: secrets, which
+            are not to stand in the history of a shell.
         paths: parameters of type `str` that may also be the path of a file: where there is such a file, the
             command line passes its absolute path.
     """
     declaration = _Declaration(
-        positional, path, stays, asks or {}, needs, interrupt_text, returns, empty_text, paths
+        positional,
+        path,
+        stays,
+        asks or {},
+        needs,
+        interrupt_text,
+        returns,
+        empty_text,
+        prompts=prompts or {},
+        paths=paths,
     )
 
     def mark(function: F) -> F:
@@ -177,6 +191,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         needs=declared.needs,
         interrupt_text=declared.interrupt_text,
         empty_text=declared.empty_text,
+        prompts=declared.prompts,
         paths=declared.paths,
     )
 

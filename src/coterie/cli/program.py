@@ -13,6 +13,7 @@ import click
 import coterie
 from coterie.apps.command import Command, Parameter
 from coterie.cli.catalog import Branch, Catalog
+from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
 
 _BUILT_IN = {
@@ -33,6 +34,7 @@ def run(arguments: list[str]) -> None:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         no_args_is_help=True,
     )
+    answer_shell(program, _PROGRAM)
     try:
         with program.make_context(_PROGRAM, arguments, obj=Options()) as context:
             program.invoke(context)
@@ -121,7 +123,9 @@ def _render(word: str, branch: Branch, rest: list[str]) -> click.Command:
 
 
 def _leaf(word: str, command: Command, further: list[str]) -> click.Command:
-    own = [_click_parameter(parameter) for parameter in command.parameters]
+    own = [
+        _click_parameter(parameter, command.prompts.get(parameter.name)) for parameter in command.parameters
+    ]
     taken = {parameter.name for parameter in command.parameters}
     notes = [f"{p.name.upper()}: {p.help}" for p in command.parameters if p.positional and p.help]
     further_text = (
@@ -151,19 +155,26 @@ def _caller(command: Command, names: set[str]) -> Callable[..., None]:
     return call
 
 
-def _click_parameter(parameter: Parameter) -> click.Parameter:
+def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.Parameter:
     many = parameter.type == list[str]
     kind = _click_type(parameter.type)
     default = {} if parameter.required or many else {"default": parameter.default}
     if parameter.positional:
         return click.Argument(
-            [parameter.name], type=kind, required=parameter.required, nargs=-1 if many else 1, **default
+            [parameter.name],
+            type=kind,
+            required=parameter.required,
+            nargs=-1 if many else 1,
+            shell_complete=completer(parameter.name),
+            **default,
         )
     dashed = "--" + parameter.name.replace("_", "-")
     if parameter.type is bool:
         both = parameter.default is not False
         names = f"{dashed}/--no-{dashed[2:]}" if both else dashed
         return click.Option([parameter.name, names], help=parameter.help, is_flag=True, **default)
+    if prompt is not None:
+        default["prompt"] = prompt
     return click.Option(
         [parameter.name, dashed],
         type=kind,

@@ -29,7 +29,9 @@ UPLOAD_SLOTS = 8  # libtorrent's default; of all torrents together
 DISK_QUEUE_BYTES_MAX = 32 << 20  # guess: received and not yet written; libtorrent's default is 100 MB
 OPEN_FILES_MAX = 40  # libtorrent's default
 RECONNECT_S = 10  # guess: libtorrent's 60 suit large swarms; in one of two they are a minute of nothing
-UTP_CONNECT_MS = 1_000  # guess: libtorrent's 3,000 and 2 repeats keep a program without uTP waiting 15 s for TCP
+UTP_CONNECT_MS = (
+    1_000  # guess: libtorrent's 3,000 and 2 repeats keep a program without uTP waiting 15 s for TCP
+)
 RESUME_BYTES_MAX = 64 << 20  # guess: twice the largest torrent file that is taken
 WAKE_EVERY_MS = 1_000  # how long the thread sleeps when nothing happens
 CLOSE_S = 0.8  # guess: a node has 1.7 s to end; measured 0.1 s without trackers

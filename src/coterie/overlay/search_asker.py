@@ -40,6 +40,8 @@ class Ask:
         body: what is asked, for that app.
         wanted: how many answering peers are enough.
         deadline_s: when to give up.
+        accept: whether an answer counts, given (responder, items); it must be quick. What it refuses is not emitted,
+            and nothing more is taken from that responder. None: everything counts.
     """
 
     key: Hashable
@@ -48,6 +50,7 @@ class Ask:
     wanted: int = 1
     strategy: Strategy = field(default_factory=Walks)
     deadline_s: float = DEADLINE_S
+    accept: Callable[[PeerId, tuple[bytes, ...]], bool] | None = None
 
     def __post_init__(self) -> None:
         if len(self.topic) > TOPIC_CHARS_MAX or len(self.body) > BODY_BYTES_MAX:
@@ -91,16 +94,22 @@ class Ended:
 class _Own:
     """One search under way."""
 
-    __slots__ = ("answered", "ask", "heard", "hops", "lost", "question", "ring")
+    __slots__ = ("answered", "ask", "ended", "heard", "hops", "lost", "question", "ring")
 
     def __init__(self, ask: Ask, question: Question) -> None:
         self.ask = ask
         self.question = question
-        self.answered: dict[bytes, None] = {}
+        self.answered: dict[bytes, bool] = {}  # responders, and whether their answer counts
         self.ring = -1
         self.hops = 0  # of the last ring
         self.heard: dict[int, float] = {}  # walkers, and when each was last heard of
+        self.ended: dict[int, None] = {}  # walkers that are said to have no hops left
         self.lost = 0  # walkers that were replaced
+
+    @property
+    def good(self) -> int:
+        """Answers that count."""
+        return sum(self.answered.values())
 
 
 class Asker:
@@ -182,21 +191,28 @@ class Asker:
             return []  # nobody answers for somebody else where all answer straight
         if message.responder in own.answered or len(own.answered) >= self._limits.answers_max:
             return []
-        own.answered[message.responder] = None
-        found = Emit(Found(own.ask.key, PeerId(message.responder), message.items, is_direct))
-        if len(own.answered) < own.ask.wanted:
+        responder = PeerId(message.responder)
+        accept = own.ask.accept
+        good = accept is None or accept(responder, message.items)
+        own.answered[message.responder] = good
+        if not good:
+            return []
+        found = Emit(Found(own.ask.key, responder, message.items, is_direct))
+        if own.good < own.ask.wanted:
             return [found]
         return [found, *self._end(own, "enough")]
 
     def checked(self, query_id: bytes, walker: int, *, is_end: bool, now: float) -> bool:
         """Whether that walker is to go on."""
         own = self._by_id.get(query_id)
-        if own is None or walker not in own.heard:
+        if own is None or (walker not in own.heard and walker not in own.ended):
             return False
         if is_end:
-            del own.heard[walker]
+            own.heard.pop(walker, None)
+            own.ended[walker] = None
             return False
-        own.heard[walker] = now
+        own.heard[walker] = now  # one that was said to have ended lives after all: somebody lied
+        own.ended.pop(walker, None)
         return True
 
     # ---- strategies
@@ -246,7 +262,7 @@ class Asker:
         return [
             CancelTimer(("deadline", own.question.id)),
             CancelTimer(("step", own.question.id)),
-            Emit(Ended(own.ask.key, reason, len(own.answered))),
+            Emit(Ended(own.ask.key, reason, own.good)),
         ]
 
 

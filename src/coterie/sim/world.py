@@ -10,7 +10,7 @@ assert [node for _, node, event in world.emitted] == names
 """
 
 import gc
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from hashlib import blake2b
 from heapq import heapify, heappop, heappush
@@ -87,7 +87,7 @@ class World:
         self.sent = 0
         self.lost = 0
         self.bytes_sent = 0
-        self.sent_by_kind: dict[type, int] = {}
+        self.sent_by_kind: defaultdict[type, int] = defaultdict(int)
         self.emitted: list[tuple[float, Hashable, Any]] = []
         self.random = Random(f"{seed}/network")  # noqa: S311 - reproducible on purpose
         self._link = link or Link()
@@ -112,7 +112,7 @@ class World:
         self._slot_number = -1
         self._later: dict[int, list[_Entry]] = {}
         self._slots: list[int] = []  # a heap of the numbers in `_later`
-        self._waiting = 0
+        self._taken = 0  # of all events ever pushed, those that are not in `_later` any more
         self._number = 0
         self._arrivals: dict[tuple[Hashable, Hashable], float] = {}
         self._hash = blake2b(digest_size=16)
@@ -285,12 +285,14 @@ class World:
         thresholds = gc.get_threshold()
         gc.set_threshold(*_GC_THRESHOLDS)
         try:
-            while self._slot or self._next_slot(end):
-                if self._slot[0][0] > end:
+            while self._next_slot(end):
+                slot = self._slot
+                while slot and slot[0][0] <= end:
+                    if self.events - before >= events_max:
+                        raise LimitExceeded(f"{events_max} events, and no end (events_max)")
+                    self._step(heappop(slot))
+                if slot:
                     break
-                if self.events - before >= events_max:
-                    raise LimitExceeded(f"{events_max} events, and no end (events_max)")
-                self._step(heappop(self._slot))
         except Exception as error:
             error.add_note(self._note())
             raise
@@ -323,17 +325,19 @@ class World:
     # ---- the inner loop
 
     def _next_slot(self, end: float) -> bool:
-        """Make the next slot with events in it the present one, if it begins before `end`."""
+        """Whether there is a slot with events: the present one, or the next if it begins before `end`."""
+        if self._slot:
+            return True
         if not self._slots or self._slots[0] > end * SLOTS_PER_S:
             return False
         self._slot_number = heappop(self._slots)
         self._slot = self._later.pop(self._slot_number)
+        self._taken += len(self._slot)
         heapify(self._slot)
         return True
 
     def _step(self, entry: _Entry) -> None:
         at, number, node, epoch, event = entry
-        self._waiting -= 1
         if node is None:
             self.now = at
             self.events += 1
@@ -370,9 +374,7 @@ class World:
 
     def _send(self, node: Node, peer: Hashable, message: Any) -> None:
         self.sent += 1
-        kinds = self.sent_by_kind
-        kind = type(message)
-        kinds[kind] = kinds.get(kind, 0) + 1
+        self.sent_by_kind[type(message)] += 1
         receiver = self._nodes.get(peer)
         name = node.name
         if (
@@ -453,14 +455,14 @@ class World:
                 return False
             receiver.talked[node.name] = self.now
         if not node.host.is_reachable:
-            node.talked[receiver.name] = self.now
+            node.talk(receiver.name, self.now)
         return True
 
     def _fail(self, node: Node, peer: Hashable) -> None:
         """A message that reaches nobody; once in a while its sender is told so."""
         self.lost += 1
         if not node.host.is_reachable:
-            node.talked[peer] = self.now  # the NAT does not know that nobody is there
+            node.talk(peer, self.now)  # the NAT does not know that nobody is there
         if self._dial_fails_after_s is None:
             return
         pair = (node.name, peer)
@@ -493,13 +495,13 @@ class World:
 
     def _push(self, at: float, node: Node | None, event: Any) -> None:
         self._number = number = self._number + 1
-        self._waiting += 1
-        if self._waiting > self._queue_max:
+        if number - self._taken + len(self._slot) > self._queue_max:
             raise LimitExceeded(f"{self._queue_max} events are under way (queue_max): a flood without end?")
         entry = (at, number, node, node.epoch if node else 0, event)
         slot = int(at * SLOTS_PER_S)
         if slot <= self._slot_number:
             heappush(self._slot, entry)
+            self._taken += 1
         elif slot in self._later:
             self._later[slot].append(entry)
         else:

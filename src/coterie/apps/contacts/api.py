@@ -1,7 +1,7 @@
 """What other apps may use of `contacts`: its service and what it returns."""
 
 from coterie.apps.contacts.book import Contact
-from coterie.apps.contacts.results import Met
+from coterie.apps.contacts.results import Invited, Met, WrongCode
 from coterie.apps.contacts.service import ContactsService, OpenInvitation
 
-__all__ = ["Contact", "ContactsService", "Met", "OpenInvitation"]
+__all__ = ["Contact", "ContactsService", "Invited", "Met", "OpenInvitation", "WrongCode"]

@@ -54,6 +54,7 @@ class Card:
     name: str
     addresses: tuple[str, ...] = ()
     record: bytes = b""
+    purpose: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +319,7 @@ class InviteCore:
         session.step = _Step.CLAIMING
         assert session.proofs is not None  # noqa: S101 - the step says so
         card = invitation.card
-        accept = Accept(session.proofs.inviter, card.name, list(card.addresses), card.record)
+        accept = Accept(session.proofs.inviter, card.name, list(card.addresses), card.record, card.purpose)
         return [*outputs, Send(key, accept)]
 
     def _kept(self, key: int, is_stored: bool, now: float) -> list[Any]:
@@ -391,7 +392,7 @@ class JoinCore:
             )
         check_card(accept)
         self._is_accepted = True
-        card = Card(accept.name, tuple(accept.addresses), accept.record)
+        card = Card(accept.name, tuple(accept.addresses), accept.record, accept.purpose)
         own = Introduce(self._card.name, list(self._card.addresses), self._card.record)
         return [Emit(card), Send(peer, own)]
 

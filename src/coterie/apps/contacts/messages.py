@@ -14,6 +14,7 @@ PROOF_BYTES = 32  # BLAKE3
 NAME_CHARS_MAX = 64  # as a node's own name
 ADDRESSES_MAX = 8  # as a ticket
 ADDRESS_CHARS_MAX = 64  # "[IPv6 with a zone]:port"
+PURPOSE_BYTES_MAX = 512  # what another app says with an invitation: a circle, a role and two names
 RECORD_BYTES_MAX = 2048  # guess: a signed record is a few hundred bytes
 FRAME_BYTES_MAX = 4096  # a card at all its bounds fits
 
@@ -54,12 +55,13 @@ class Confirm(Message, frozen=True):
 
 
 class Accept(Message, frozen=True):
-    """From the inviter, who has checked the proof: its own proof, and who it is."""
+    """From the inviter, who has checked the proof: its own proof, who it is, and to what it invites (an app knows)."""
 
     proof: bytes
     name: str
     addresses: list[str]
     record: bytes = b""
+    purpose: bytes = b""
 
 
 class Introduce(Message, frozen=True):
@@ -99,5 +101,6 @@ def check_card(card: Accept | Introduce) -> None:
         or len(card.addresses) > ADDRESSES_MAX
         or any(len(address) > ADDRESS_CHARS_MAX for address in card.addresses)
         or len(card.record) > RECORD_BYTES_MAX
+        or len(getattr(card, "purpose", b"")) > PURPOSE_BYTES_MAX
     ):
         raise PeerError("an introduction over its bounds", CloseCode.LIMIT)

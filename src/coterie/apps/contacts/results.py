@@ -14,6 +14,7 @@ class Invited(msgspec.Struct, frozen=True, kw_only=True):
         at: where this node says who it is, "ip:port", for networks where nothing is found by itself.
         minutes: until it expires.
         expires: the same as a time, ISO 8601.
+        join_with: the words of the command that takes it.
     """
 
     code: str
@@ -21,19 +22,20 @@ class Invited(msgspec.Struct, frozen=True, kw_only=True):
     at: list[str]
     minutes: float
     expires: str
+    join_with: str = "join"
 
     def text(self) -> str:
         """For people: the code first, then what to do where it is not enough."""
-        lines = ["On the other computer, on the same network:", "", f"  coterie join {self.code}"]
+        lines = ["On the other computer, on the same network:", "", f"  coterie {self.join_with} {self.code}"]
         if self.at:
             lines += [
                 "",
                 "If it does not find this one:",
                 "",
-                f"  coterie join {self.code} --at {self.at[0]}",
+                f"  coterie {self.join_with} {self.code} --at {self.at[0]}",
             ]
         lines += ["", "From anywhere else (keep it to yourselves, like the code):", ""]
-        lines += [f"  coterie join {self.ticket}", "", *qr_lines(self.ticket.upper()), ""]
+        lines += [f"  coterie {self.join_with} {self.ticket}", "", *qr_lines(self.ticket.upper()), ""]
         lines += [f"It works once, for {self.minutes:g} min, while this runs. Ctrl-C withdraws it."]
         return "\n".join(lines)
 
@@ -70,6 +72,30 @@ class ContactLine(msgspec.Struct, frozen=True):
     peer: str
     addresses: list[str]
     added: str
+
+
+class ContactShown(msgspec.Struct, frozen=True):
+    """One contact; `words` are its id, to be compared aloud with `coterie id` on its own computer."""
+
+    name: str
+    peer: str
+    words: str
+    addresses: list[str]
+    added: str
+
+    def text(self) -> str:
+        """For people."""
+        words = self.words.split()
+        rows = [" ".join(words[at : at + 6]) for at in range(0, len(words), 6)]
+        where = ", ".join(self.addresses) or "no address known"
+        return "\n".join(
+            [
+                f"{self.name}  {self.peer}",
+                *(f"  {row}" for row in rows),
+                f"  {where}",
+                f"  since {self.added}",
+            ]
+        )
 
 
 class ContactRemoved(msgspec.Struct, frozen=True):

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -29,7 +30,7 @@ from coterie.apps.contacts.core import (
 from coterie.apps.contacts.greeter import Greeter
 from coterie.apps.contacts.joining import Joining
 from coterie.apps.contacts.messages import ADDRESSES_MAX, NAME_CHARS_MAX, PROTOCOL, Reason
-from coterie.apps.contacts.results import ContactLine, ContactRemoved, Invited, Met, WrongCode
+from coterie.apps.contacts.results import ContactLine, ContactRemoved, ContactShown, Invited, Met, WrongCode
 from coterie.apps.records import Records
 from coterie.driver import Driver
 from coterie.errors import (
@@ -53,11 +54,16 @@ MINUTES_MAX = 24 * 60.0  # guess: a code that waits for days is a code that is f
 log = logging.getLogger(__name__)
 
 
+MetListener = Callable[[PeerId, bytes, bool], None]
+"""(peer, purpose, whether we invited): called when two have met over an invitation, once the contact is stored."""
+
+
 class OpenInvitation:
     """An invitation while its `async with` lasts. `invited` has all that the other side may need."""
 
-    def __init__(self, invited: Invited, until: float) -> None:
+    def __init__(self, invited: Invited, until: float, purpose: bytes = b"") -> None:
         self.invited = invited
+        self.purpose = purpose
         self.until = until  # of the event loop's clock
         self._news: asyncio.Queue[WrongCode | Met | CoterieError] = asyncio.Queue()  # TRIES_MAX + 1 at most
 
@@ -96,6 +102,7 @@ class ContactsService:
         self._open: dict[int, OpenInvitation] = {}
         self._greeter = Greeter(context.peer_id)
         self._greeting = asyncio.Lock()
+        self._on_met: list[MetListener] = []
 
     async def start(self) -> None:
         """Let strangers try to join: the code is their right, and without an invitation nothing fits."""
@@ -144,6 +151,11 @@ class ContactsService:
         """The list for faces."""
         return [_line(contact) for contact in self._book.all()]
 
+    def show(self, contact: str) -> ContactShown:
+        """One contact with its id in words. Errors as `find`."""
+        line, peer = _line(found := self._book.find(contact)), found.peer
+        return ContactShown(line.name, line.peer, peer.words, line.addresses, line.added)
+
     def rename(self, contact: str, name: str) -> ContactLine:
         """Call a contact by another name, here."""
         return _line(self._book.rename(contact, name))
@@ -157,12 +169,16 @@ class ContactsService:
     # ---- inviting
 
     @contextlib.asynccontextmanager
-    async def invite(self, *, name: str = "", minutes: float = 15.0) -> AsyncIterator[OpenInvitation]:
+    async def invite(
+        self, *, name: str = "", minutes: float = 15.0, purpose: bytes = b"", join_with: str = "join"
+    ) -> AsyncIterator[OpenInvitation]:
         """An invitation that is open while the block runs, for at most `minutes`.
 
         Args:
             name: what the other side calls this computer; its own name when empty.
             minutes: up to MINUTES_MAX.
+            purpose: what an app invites to; told to the joiner when it has proven its right.
+            join_with: the words of the command that takes the code, for people.
 
         Raises:
             UsageError: not such a time or name.
@@ -171,7 +187,7 @@ class ContactsService:
         """
         if not 0 < minutes <= MINUTES_MAX:
             raise UsageError(f"an invitation lasts up to {MINUTES_MAX:g} minutes, not {minutes:g}")
-        own = self._card(name)
+        own = dataclasses.replace(self._card(name), purpose=purpose)
         if self._driver is None or not own.addresses:
             raise TransportError("this computer is on no network: nobody could join it")
         if len(self._core.open_numbers) >= INVITATIONS_MAX:
@@ -179,7 +195,7 @@ class ContactsService:
         code, secret = Code.make(self._free_number(), os.urandom), os.urandom(SECRET_BYTES)
         until = asyncio.get_running_loop().time() + 60 * minutes
         await self._greet(opening=True)
-        opened = OpenInvitation(self._describe(code, secret, own, minutes), until)
+        opened = OpenInvitation(self._describe(code, secret, own, minutes, join_with), until, purpose)
         self._open[code.number] = opened
         try:
             self._driver.feed(Invite(code.number, code.secret, secret, own, until))
@@ -203,7 +219,7 @@ class ContactsService:
         free = [number for number in range(1, NUMBER_MAX + 1) if number not in taken]
         return free[int.from_bytes(os.urandom(4), "big") % len(free)]
 
-    def _describe(self, code: Code, secret: bytes, own: Card, minutes: float) -> Invited:
+    def _describe(self, code: Code, secret: bytes, own: Card, minutes: float, join_with: str) -> Invited:
         expires = datetime.now(UTC) + timedelta(minutes=minutes)
         return Invited(
             code=str(code),
@@ -211,6 +227,7 @@ class ContactsService:
             at=list(self._greeter.addresses),
             minutes=minutes,
             expires=expires.isoformat(timespec="seconds"),
+            join_with=join_with,
         )
 
     async def _greet(self, *, opening: bool) -> None:
@@ -238,8 +255,10 @@ class ContactsService:
             held[1].set_result(output.close_code)
 
     def _keep(self, output: Keep) -> None:
+        opened = self._open.get(output.number)
         try:
             self._add(output.peer, output.card)
+            self._tell_met(output.peer, opened.purpose if opened else b"", invited=True)
         except CoterieError as error:
             log.warning("%s joined and cannot be stored: %s", output.peer.short, error)
             self._feed(Kept(output.session, is_stored=False))
@@ -319,7 +338,30 @@ class ContactsService:
         """
         joining = Joining(self._context, invitation, self._card(name), at)
         peer, card = await joining.run()
-        return _met(self._add(peer, card))
+        contact = self._add(peer, card)
+        self._tell_met(peer, card.purpose, invited=False)
+        return _met(contact)
+
+    def on_met(self, listener: MetListener) -> None:
+        """Call `listener` whenever this node has met another over an invitation of either."""
+        self._on_met.append(listener)
+
+    @contextlib.contextmanager
+    def listening(self, listener: MetListener) -> Iterator[None]:
+        """As `on_met`, while the block runs."""
+        self._on_met.append(listener)
+        try:
+            yield
+        finally:
+            self._on_met.remove(listener)
+
+    def learn(self, peer: PeerId, name: str, addresses: Sequence[str], record: bytes = b"") -> Contact:
+        """Take over a contact that another computer of the same person made."""
+        return self._add(peer, Card(clean_name(name), tuple(addresses[:ADDRESSES_MAX]), record))
+
+    def _tell_met(self, peer: PeerId, purpose: bytes, *, invited: bool) -> None:
+        for listener in self._on_met:
+            listener(peer, purpose, invited)
 
 
 def _line(contact: Contact) -> ContactLine:

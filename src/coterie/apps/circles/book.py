@@ -1,0 +1,191 @@
+"""Every circle of a node, and who the node's person is: kept on disk, indexed for quick questions."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from coterie.access.circle import Author, Circle, Member, found_circle
+from coterie.access.circle_ops import NONCE_BYTES, Kind, OpId, Role, SignedOp, consent
+from coterie.apps.app import Context
+from coterie.apps.circles.disk import CircleDisk
+from coterie.errors import NotFound, StorageError, UsageError
+from coterie.identity import PeerId
+from coterie.private_file import write_private
+
+OWN_TITLE = "my devices"
+NO_ROLE: tuple[tuple[str, str], ...] = ()
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Who this node's person is; a file of the node. Bytes are empty where there is nothing.
+
+    `own_circle`: the log of the person's devices. `paper`, `sealing_key`: see recovery.py; `version` of the deposit.
+    """
+
+    person: bytes
+    own_circle: bytes = b""
+    paper: bytes = b""
+    sealing_key: bytes = b""
+    version: int = 0
+    cards_seen: list[bytes] = msgspec.field(default_factory=list)
+
+
+class CircleBook:
+    """See the module's text. `on_write(circle, ops)` is told of every operation made here."""
+
+    def __init__(self, context: Context) -> None:
+        """Raises `StorageError` when something on disk is damaged."""
+        self._context = context
+        self._disk = CircleDisk(context.home / "circles")
+        self._path = context.home / "identity"
+        self.circles: dict[OpId, Circle] = self._disk.load()
+        self.identity = _load_identity(self._path) or Identity(person=bytes(context.peer_id))
+        self.on_write: Callable[[OpId, tuple[SignedOp, ...]], None] = lambda circle, ops: None
+        self._roles: dict[PeerId, tuple[tuple[str, str], ...]] = {}
+        self._names: dict[PeerId, str] = {}
+        self._lost: dict[PeerId, str] = {}
+        self.refresh()
+
+    # ---- who we are
+
+    @property
+    def person(self) -> PeerId:
+        """The person this node belongs to: by default one of which it is the only device."""
+        return PeerId(self.identity.person)
+
+    def save(self, identity: Identity) -> None:
+        """Another identity from now on."""
+        write_private(self._path, msgspec.msgpack.encode(identity), noun="the identity")
+        self.identity = identity
+
+    def consent(self, person: bytes) -> bytes:
+        """This node's signature that it belongs to `person`."""
+        return consent(person, self._context.peer_id, self._context.sign)
+
+    def author(self) -> Author:
+        """This node, in the name of its person."""
+        return Author(self._context.peer_id, self.person, self._context.sign)
+
+    def own_circle(self) -> Circle | None:
+        """The circle whose members are the computers of this person, if there is one."""
+        return self.circles.get(self.identity.own_circle)
+
+    def make_own_circle(self) -> Circle:
+        """It, made when there is none."""
+        known = self.own_circle()
+        if known is None:
+            known = self.create(OWN_TITLE, self._context.name)
+            self.save(msgspec.structs.replace(self.identity, own_circle=known.id))
+            self.refresh()
+        return known
+
+    # ---- the circles
+
+    def create(self, title: str, name: str) -> Circle:
+        """A new circle with this person as its owner."""
+        author = dataclasses.replace(self.author(), consent=self.consent(self.person))
+        circle = found_circle(author, title, name, at=_now_ms(), nonce=os.urandom(NONCE_BYTES))
+        self._disk.append(circle.id, circle.log.ops)
+        self.circles[circle.id] = circle
+        self.refresh()
+        self.on_write(circle.id, tuple(circle.log.ops))
+        return circle
+
+    def write(self, circle: Circle, kind: Kind, author: Author | None = None, **fields: Any) -> SignedOp:
+        """Make an operation; it is on disk when this returns, and on its way. Errors as `Circle.write`."""
+        signed = circle.write(author or self.author(), kind, _now_ms(), **fields)
+        self._disk.append(circle.id, (signed,))
+        self.refresh()
+        self.on_write(circle.id, (signed,))
+        return signed
+
+    def keep(self, circle: Circle, ops: Iterable[SignedOp]) -> None:
+        """Operations that came from others, and that `circle` has taken."""
+        self.circles[circle.id] = circle
+        self._disk.append(circle.id, ops)
+
+    def joined(self) -> list[Circle]:
+        """The circles that this node is in, but for that of its own devices; by name."""
+        own = self._context.peer_id
+        found = [c for c in self.circles.values() if c.id != self.identity.own_circle]
+        return sorted((c for c in found if c.state.role(own) is not None), key=lambda c: (c.state.name, c.id))
+
+    def find(self, text: str) -> Circle:
+        """The circle of this name, or whose id begins so. Raises `NotFound`, `UsageError`."""
+        named = [c for c in self.joined() if c.state.name.casefold() == text.strip().casefold()]
+        found = named or [c for c in self.joined() if PeerId(c.id).matches(text)]
+        if not found:
+            raise NotFound(f"you are in no circle '{text}'; `coterie circle` lists them")
+        if len(found) > 1:
+            raise UsageError(f"several circles are called '{text}': name it by its id (`coterie circle`)")
+        return found[0]
+
+    def me(self, circle: Circle) -> Member | None:
+        """This node's person in `circle`."""
+        return circle.state.member_of(self._context.peer_id)
+
+    # ---- quick questions
+
+    def refresh(self) -> None:
+        """The circles have changed: work out the answers below anew."""
+        roles: dict[PeerId, list[tuple[str, str]]] = {}
+        names: dict[PeerId, str] = {}
+        lost: dict[PeerId, str] = {}
+        for circle in self.circles.values():
+            state = circle.state
+            lost.update(dict.fromkeys(state.lost_devices, f"it is a device that {state.name} lists as lost"))
+            if state.role(self._context.peer_id) is None:
+                continue
+            for member in state.members():
+                for device in member.devices:
+                    roles.setdefault(device, []).append((circle_text(circle.id), member.role.name.lower()))
+                    names.setdefault(device, member.name)
+        names.pop(self._context.peer_id, None)
+        self._roles = {peer: tuple(those) for peer, those in roles.items()}
+        self._names.clear()
+        self._names.update(names)  # in place: others hold a view
+        self._lost = {peer: why for peer, why in lost.items() if peer not in roles}
+
+    def roles_of(self, peer: PeerId) -> tuple[tuple[str, str], ...]:
+        """The circles that this node and `peer` are both in: id as text, and the role of `peer` there."""
+        return self._roles.get(peer, NO_ROLE)
+
+    def names(self) -> Mapping[PeerId, str]:
+        """The computers of everybody in a circle with this node, by the name of their person: a live view."""
+        return MappingProxyType(self._names)
+
+    def blocked(self, peer: PeerId) -> str:
+        """Why `peer` gets nothing at all: its person took it off the list of devices. Empty for everybody else."""
+        return self._lost.get(peer, "")
+
+
+def circle_text(circle: OpId) -> str:
+    """The id of a circle as people and policies write it."""
+    return str(PeerId(circle))
+
+
+def role_of(text: str) -> Role:
+    """The role of this name. Raises `UsageError`."""
+    try:
+        return Role[text.strip().upper()]
+    except KeyError:
+        raise UsageError(f"'{text}' is no role: guest, member or owner") from None
+
+
+def _load_identity(path: Path) -> Identity | None:
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=Identity)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise StorageError(f"{path} is damaged ({error}); restore it from a backup") from error
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

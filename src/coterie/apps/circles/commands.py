@@ -1,0 +1,220 @@
+"""The commands of `circles`: the command line and the HTTP API are rendered from these."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Literal
+
+from coterie.apps.circles.results import (
+    CircleLine,
+    CircleSaid,
+    DeviceLine,
+    DeviceSaid,
+    Joined,
+    MemberLine,
+    Phrase,
+    RecoveryLine,
+    Restored,
+)
+from coterie.apps.command import Progress, command
+from coterie.apps.contacts.api import Invited, Met, WrongCode
+
+if TYPE_CHECKING:
+    from coterie.apps.circles.service import CirclesService
+    from coterie.apps.contacts.api import OpenInvitation
+
+RoleName = Literal["guest", "member", "owner"]
+TELL_EVERY_S = 15.0  # how long there is still to wait
+PARTING_S = 2.0  # for the log to reach who has joined before a node of the command line may go
+
+
+@command(
+    path="circle", needs="store", empty_text="You are in no circle: `coterie circle new NAME` makes one."
+)
+async def circle_(circles: "CirclesService") -> list[CircleLine]:
+    """List the circles that this computer is in."""
+    return circles.lines()
+
+
+@command("name", path="circle new", needs="store")
+async def circle_new(circles: "CirclesService", name: str) -> CircleLine:
+    """Make a circle; you are its owner.
+
+    name: What its members call it.
+    """
+    return circles.create(name)
+
+
+@command("circle", path="circle invite", interrupt_text="Withdrawn: this invitation no longer works.")
+async def circle_invite(
+    circles: "CirclesService", circle: str, *, role: RoleName = "member", minutes: float = 15.0
+) -> AsyncIterator[Invited | Progress | WrongCode | Met]:
+    """Invite somebody into a circle: prints a code that works once, and waits for it to be used. Owners only.
+
+    circle: Its name, or the beginning of its id.
+    role: What who joins will be.
+    minutes: How long the invitation lasts.
+    """
+    async with circles.invite(circle, role=role, minutes=minutes) as invitation:
+        async for news in _wait(invitation):
+            yield news
+    await asyncio.sleep(PARTING_S)
+
+
+@command("invitation", path="circle join")
+async def circle_join(circles: "CirclesService", invitation: str, *, name: str = "", at: str = "") -> Joined:
+    """Join a circle by the code or ticket of an owner.
+
+    invitation: The code, like 7-planet-velvet, or the long ticket.
+    name: What you are called there, instead of this computer's name.
+    at: Where the inviter is, IP:PORT as it printed, when it is not found by itself.
+    """
+    return await circles.join(invitation, name=name, at=at)
+
+
+@command("circle", path="circle members", needs="store")
+async def circle_members(circles: "CirclesService", circle: str) -> list[MemberLine]:
+    """List the members of a circle.
+
+    circle: Its name, or the beginning of its id.
+    """
+    return circles.members(circle)
+
+
+@command("circle", "member", "role", path="circle role", needs="store")
+async def circle_role(circles: "CirclesService", circle: str, member: str, role: RoleName) -> CircleSaid:
+    """Give a member another role. Owners only.
+
+    circle: Its name, or the beginning of its id.
+    member: The member's name there, or the beginning of an id.
+    role: Guest, member or owner.
+    """
+    return circles.set_role(circle, member, role)
+
+
+@command("circle", "member", path="circle remove", needs="store")
+async def circle_remove(circles: "CirclesService", circle: str, member: str) -> CircleSaid:
+    """Remove a member with all its computers. Owners only.
+
+    circle: Its name, or the beginning of its id.
+    member: The member's name there, or the beginning of an id.
+    """
+    return circles.remove(circle, member)
+
+
+@command("circle", path="circle leave", needs="store")
+async def circle_leave(circles: "CirclesService", circle: str) -> CircleSaid:
+    """Leave a circle.
+
+    circle: Its name, or the beginning of its id.
+    """
+    return circles.leave(circle)
+
+
+@command("circle", "name", path="circle rename", needs="store")
+async def circle_rename(circles: "CirclesService", circle: str, name: str, *, member: str = "") -> CircleSaid:
+    """Rename a circle (owners), or with --member a member of it (yourself, or as an owner anybody).
+
+    circle: Its name, or the beginning of its id.
+    name: The new name.
+    member: Whom to rename, instead of the circle.
+    """
+    return circles.rename(circle, name, member)
+
+
+@command(path="devices", needs="store")
+async def devices_(circles: "CirclesService") -> list[DeviceLine]:
+    """List the computers and the recovery phrase that are you."""
+    return circles.devices.lines()
+
+
+@command(path="devices add", interrupt_text="Withdrawn: this invitation no longer works.")
+async def devices_add(
+    circles: "CirclesService", *, minutes: float = 15.0
+) -> AsyncIterator[Invited | Progress | WrongCode | Met]:
+    """Make another computer yours: prints a code for `coterie devices join` there. It gets all your rights.
+
+    minutes: How long the invitation lasts.
+    """
+    async with circles.devices.invite(minutes=minutes) as invitation:
+        async for news in _wait(invitation):
+            yield news
+    await asyncio.sleep(PARTING_S)
+
+
+@command("invitation", path="devices join")
+async def devices_join(circles: "CirclesService", invitation: str, *, at: str = "") -> DeviceSaid:
+    """Make this computer one of yours, by the code that `coterie devices add` printed on another.
+
+    invitation: The code or the long ticket.
+    at: Where that computer is, IP:PORT as it printed, when it is not found by itself.
+    """
+    return await circles.devices.join(invitation, at=at)
+
+
+@command("device", path="devices remove", needs="store")
+async def devices_remove(circles: "CirclesService", device: str) -> DeviceSaid:
+    """A computer of yours is lost or sold: nobody listens to it any more, in any circle.
+
+    device: The beginning of its id, from `coterie devices`.
+    """
+    return circles.devices.remove(device)
+
+
+@command(path="recovery", needs="store")
+async def recovery_(circles: "CirclesService") -> RecoveryLine:
+    """Say whether you could come back from paper."""
+    return circles.recovery.status()
+
+
+@command(path="recovery new", needs="store")
+async def recovery_new(circles: "CirclesService") -> Phrase:
+    """Make a recovery phrase: twelve words for paper, shown once."""
+    return circles.recovery.make()
+
+
+@command(path="recovery replace", needs="store", prompts={"phrase": "The old words"})
+async def recovery_replace(circles: "CirclesService", *, phrase: str) -> Phrase:
+    """Replace the recovery phrase by a new one: the old words stop working.
+
+    phrase: The old words; asked for when not given.
+    """
+    return circles.recovery.make(phrase)
+
+
+@command(path="recovery restore", prompts={"phrase": "The twelve words"})
+async def recovery_restore(
+    circles: "CirclesService", *, phrase: str, invitation: str = "", at: str = "", lost: bool = False
+) -> Restored:
+    """Come back on a fresh computer by the words on paper: identity, contacts, circles.
+
+    phrase: The words; asked for when not given.
+    invitation: Of somebody who was in a circle with you, or of another computer of yours, when none is known here yet.
+    at: Where the inviter is, IP:PORT as it printed, when it is not found by itself.
+    lost: Remove all your earlier computers: they are lost or stolen.
+    """
+    return await circles.recovery.restore(phrase, invitation=invitation, at=at, lost=lost)
+
+
+async def _wait(invitation: "OpenInvitation") -> AsyncIterator[Invited | Progress | WrongCode | Met]:
+    """All that happens to an invitation, until somebody has joined."""
+    yield invitation.invited
+    yield _waiting(invitation)
+    following = asyncio.ensure_future(invitation.next())
+    try:
+        while True:
+            await asyncio.wait({following}, timeout=TELL_EVERY_S)
+            if following.done():
+                news = following.result()
+                yield news
+                if isinstance(news, Met):
+                    return
+                following = asyncio.ensure_future(invitation.next())
+            yield _waiting(invitation)
+    finally:
+        following.cancel()
+
+
+def _waiting(invitation: "OpenInvitation") -> Progress:
+    total = round(60 * invitation.invited.minutes)
+    left = round(invitation.until - asyncio.get_running_loop().time())
+    return Progress(phase="waiting", done=min(max(0, total - left), total), total=total, unit="seconds")

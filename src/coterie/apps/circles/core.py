@@ -1,0 +1,376 @@
+"""The core of `circles`: spreads the logs of our circles among their members, and says nothing to anybody else.
+
+    on meeting a member, after each change, now and then    Have: our heads
+    a Have with heads that are not here                     Want: them, with a sample of what is here
+    a Want of a member                                      Ops: what is wanted and not known, piece by piece
+    Ops that are new and permitted                          kept, then passed on: Ops to some, Have to the others
+
+A member that stays silent may not know yet that we are one (it was away when we were added): after PROOF_AFTER_S it
+gets the operations that made us a member, and asks by itself if they convince it. Operations are taken from anybody,
+for they are signed; answers go to members only.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from coterie.access.circle import Circle
+from coterie.access.circle_log import MissingParents, subject_of
+from coterie.access.circle_ops import OpId, OpRefused, Role, SignedOp, id_of_raw, read_op
+from coterie.apps.circles.messages import (
+    HEADS_MAX,
+    KNOWN_MAX,
+    OPS_PER_MESSAGE_MAX,
+    Have,
+    Ops,
+    Want,
+)
+from coterie.errors import LimitExceeded
+from coterie.identity import PeerId
+from coterie.machine import Emit, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
+from coterie.net.guard import TokenBucket
+
+CIRCLES_MAX = 256  # of one node; guess
+EAGER_MAX = (
+    6  # members that get a new operation at once, the others learn of it; guess: 6 reach 50 in two steps
+)
+PROOF_AFTER_S = 2.0  # guess: a slow round trip, and time to look up who we are
+PROOF_EVERY_S = 3600.0  # for one member and circle: a removed one that does not know it would go on
+TELL_EVERY_S = 60.0  # one member at random gets our heads: heals what a lost message left; guess
+TAKEN_BURST = (
+    2_000  # operations of one person who is no owner, before TAKEN_PER_S holds; guess: years of an honest one
+)
+TAKEN_PER_S = 5.0  # 6 hours to fill a log, in which an owner removes the flooder; guess
+TAKEN_REMOVED_BURST = 64  # of a removed one, beside what its remover had seen; guess
+TAKEN_REMOVED_PER_S = 1 / 60
+STRANGE_BURST = 512  # operations from peers that are no members, all together; guess: a proof of membership
+STRANGE_PER_S = 50.0  # 0.5 % of a core
+STARTS_PER_S = 1.0  # logs asked for from their start, of one peer that lets us in; guess
+STARTS_BURST = CIRCLES_MAX
+BUCKETS_MAX = 4096
+RETRY_S = 10.0  # after a flood, ask again for the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Wrote:
+    """Command: this node made these operations, which its copy of the circle has taken and its disk keeps."""
+
+    circle: OpId
+    ops: tuple[SignedOp, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """Command: `peer` lets us into the circle of this id: take its log from there although nothing of it is here."""
+
+    circle: OpId
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Command: `peer` has proven itself for `circle` in another way; it is answered until it disconnects."""
+
+    circle: OpId
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Output: keep these operations on disk, now. `is_new`: the circle was not here before."""
+
+    circle: Circle
+    ops: tuple[SignedOp, ...]
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Emitted: a circle has new operations, from others."""
+
+    circle: OpId
+    ops: tuple[SignedOp, ...]
+
+
+class SyncCore:
+    """See the module's text. `circles` is shared with the shell; this core adds those that it joins.
+
+    `is_kin(peer)`: whether `peer` is another computer of our own person, from which any circle is welcome.
+    """
+
+    def __init__(
+        self,
+        own: PeerId,
+        circles: dict[OpId, Circle],
+        random: Random,
+        is_kin: Callable[[PeerId], bool] = lambda peer: False,
+    ) -> None:
+        self._is_kin = is_kin
+        self._own = own
+        self._circles = circles
+        self._random = random
+        self._up: dict[PeerId, None] = {}
+        self._told: dict[tuple[OpId, PeerId], None] = {}  # got our Have on this connection
+        self._heard: dict[tuple[OpId, PeerId], None] = {}  # said something of it on this connection
+        self._trusted: dict[tuple[OpId, PeerId], None] = {}
+        self._expected: dict[OpId, PeerId] = {}
+        self._proven: OrderedDict[tuple[OpId, PeerId], float] = OrderedDict()
+        self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
+        self._is_ticking = False
+
+    def handle(self, event: Any, now: float) -> list[Any]:
+        """See `coterie.machine`."""
+        outputs: list[Any] = []
+        if not self._is_ticking:
+            self._is_ticking = True
+            outputs.append(SetTimer("tell", now + TELL_EVERY_S))
+        match event:
+            case PeerUp(PeerId() as peer):
+                outputs += self._meet(peer, now)
+            case PeerDown(PeerId() as peer):
+                self._forget(peer)
+            case Received(PeerId() as peer, message):
+                outputs += self._take(peer, message, now)
+            case Wrote(circle, ops):
+                outputs += self._spread(circle, ops, None) + self._greet(circle, now)
+            case Expect(circle, peer):
+                self._expected[circle] = peer
+                outputs += [Send(peer, Want(circle, [], []))] if circle not in self._circles else []
+            case Trust(circle, peer):
+                self._trusted[circle, peer] = None
+                outputs += self._tell(circle, peer, now)
+            case TimerFired("tell"):
+                outputs += [*self._remind(), SetTimer("tell", now + TELL_EVERY_S)]
+            case TimerFired(("proof", bytes() as circle, PeerId() as peer)):
+                outputs += self._prove(circle, peer, now)
+            case TimerFired(("again", bytes() as circle, PeerId() as peer)) if peer in self._up:
+                outputs += self._tell(circle, peer, now, again=True)
+        return outputs
+
+    # ---- meeting
+
+    def _meet(self, peer: PeerId, now: float) -> list[Any]:
+        self._up[peer] = None
+        return [output for circle in list(self._circles) for output in self._tell(circle, peer, now)]
+
+    def _forget(self, peer: PeerId) -> None:
+        self._up.pop(peer, None)
+        for table in (self._told, self._heard, self._trusted):
+            for key in [key for key in table if key[1] == peer]:
+                del table[key]
+
+    def _greet(self, circle: OpId, now: float) -> list[Any]:
+        """Tell everybody here who has become a member."""
+        return [output for peer in list(self._up) for output in self._tell(circle, peer, now)]
+
+    def _tell(self, circle: OpId, peer: PeerId, now: float, *, again: bool = False) -> list[Any]:
+        if not self._answers(circle, peer) or ((circle, peer) in self._told and not again):
+            return []
+        self._told[circle, peer] = None
+        outputs: list[Any] = [Send(peer, self._have(circle))]
+        if (circle, peer) not in self._heard:
+            outputs.append(SetTimer(("proof", circle, peer), now + PROOF_AFTER_S))
+        return outputs
+
+    def _have(self, circle: OpId) -> Have:
+        return Have(circle, list(self._circles[circle].log.heads()[:HEADS_MAX]))
+
+    def _remind(self) -> list[Any]:
+        outputs: list[Any] = []
+        for circle in self._circles:
+            here = [peer for peer in self._up if self._answers(circle, peer)]
+            if here:
+                outputs.append(Send(self._random.choice(here), self._have(circle)))
+        return outputs
+
+    def _answers(self, circle: OpId, peer: PeerId) -> bool:
+        """Whether `peer` may hear of `circle`."""
+        known = self._circles.get(circle)
+        if known is None:
+            return False
+        return known.state.role(peer) is not None or (circle, peer) in self._trusted
+
+    def _prove(self, circle: OpId, peer: PeerId, now: float) -> list[Any]:
+        """The operations that made us a member, for one that has not said a word."""
+        known = self._circles.get(circle)
+        if known is None or peer not in self._up or (circle, peer) in self._heard:
+            return []
+        if (
+            not self._answers(circle, peer)
+            or now - self._proven.get((circle, peer), -PROOF_EVERY_S) < PROOF_EVERY_S
+        ):
+            return []
+        self._proven[circle, peer] = now
+        while len(self._proven) > BUCKETS_MAX:
+            self._proven.popitem(last=False)
+        own = known.state.member_of(self._own)
+        about = [
+            signed.id
+            for signed in known.log.ops
+            if own is not None and (subject_of(signed.op) == own.person or signed.op.device == self._own)
+        ]
+        ops = known.log.missing_at([], about)
+        return [Send(peer, Ops(circle, [one.raw for one in part])) for part in _parts(ops)]
+
+    # ---- messages
+
+    def _take(self, peer: PeerId, message: Any, now: float) -> list[Any]:
+        if peer not in self._up:
+            self._up[peer] = None  # a stream may be faster than the news of its connection
+        match message:
+            case Ops(circle, ops, more):
+                return self._take_ops(circle, peer, ops, more, now)
+            case Have(circle, heads):
+                if self._answers(circle, peer):
+                    return self._compare(circle, peer, heads, now)
+                if circle not in self._circles and self._is_expected(circle, peer):
+                    return [Send(peer, Want(circle, heads, []))]
+            case Want(circle, wanted, known) if self._answers(circle, peer):
+                self._heard[circle, peer] = None
+                return self._give(circle, peer, wanted, known)
+        return []
+
+    def _compare(self, circle: OpId, peer: PeerId, heads: list[bytes], now: float) -> list[Any]:
+        self._heard[circle, peer] = None
+        log = self._circles[circle].log
+        missing = [head for head in heads if head not in log]
+        outputs: list[Any] = []
+        if missing:
+            outputs.append(Send(peer, Want(circle, missing, log.sample(KNOWN_MAX))))
+        if not set(log.heads()) <= set(heads):
+            outputs += self._tell(circle, peer, now, again=(not missing))
+        return outputs + self._tell(circle, peer, now)
+
+    def _give(self, circle: OpId, peer: PeerId, wanted: list[bytes], known: list[bytes]) -> list[Any]:
+        log = self._circles[circle].log
+        ops = log.missing_at(known, wanted or list(log.heads()))
+        if not ops:
+            return []
+        part = ops[:OPS_PER_MESSAGE_MAX]
+        return [Send(peer, Ops(circle, [one.raw for one in part], len(part) < len(ops)))]
+
+    def _take_ops(self, circle: OpId, peer: PeerId, raws: list[bytes], more: bool, now: float) -> list[Any]:
+        known = self._circles.get(circle)
+        is_new = known is None
+        if known is None:
+            known = self._begin(circle, peer, raws)
+            if known is None:
+                return self._from_the_start(circle, peer, now)
+        self._heard[circle, peer] = None
+        new, missing, is_flood = self._admit(known, peer, raws, now)
+        if is_new:
+            new.insert(0, known.log.ops[0])
+        outputs: list[Any] = []
+        if new:
+            outputs += [Keep(known, tuple(new), is_new), Emit(Changed(circle, tuple(new)))]
+            outputs += self._spread(circle, tuple(new), peer)
+        answers = self._answers(circle, peer)
+        if is_flood:
+            outputs.append(SetTimer(("again", circle, peer), now + RETRY_S))
+        elif answers and (missing or (more and new)):
+            wanted = list(missing)[:HEADS_MAX] if missing else []
+            outputs.append(Send(peer, Want(circle, wanted, known.log.sample(KNOWN_MAX))))
+        return outputs + (self._greet(circle, now) if new else [])
+
+    def _is_expected(self, circle: OpId, peer: PeerId) -> bool:
+        return self._expected.get(circle) == peer or self._is_kin(peer)
+
+    def _begin(self, circle: OpId, peer: PeerId, raws: list[bytes]) -> Circle | None:
+        """A circle that we were let into, from its first operation."""
+        if not self._is_expected(circle, peer) or not raws or len(self._circles) >= CIRCLES_MAX:
+            return None
+        try:
+            begun = Circle(read_op(raws[0]))
+        except OpRefused:
+            return None
+        if begun.id != circle:
+            return None
+        self._expected.pop(circle, None)
+        self._circles[circle] = begun
+        self._trusted[circle, peer] = None  # until its log says that it is a member
+        return begun
+
+    def _from_the_start(self, circle: OpId, peer: PeerId, now: float) -> list[Any]:
+        """News of a circle that we are let into, before anything else of it: ask for all."""
+        is_welcome = circle not in self._circles and self._is_expected(circle, peer)
+        if not is_welcome or not self._bucket(("start", peer), STARTS_PER_S, STARTS_BURST, now):
+            return []
+        return [Send(peer, Want(circle, [], []))]
+
+    def _admit(
+        self, known: Circle, peer: PeerId, raws: list[bytes], now: float
+    ) -> tuple[list[SignedOp], dict[bytes, None], bool]:
+        """Take what is new: what was taken, what is missing before the rest, and whether somebody floods."""
+        answers = self._answers(known.id, peer)
+        new: list[SignedOp] = []
+        missing: dict[bytes, None] = {}
+        for raw in raws:
+            if id_of_raw(raw) in known.log:
+                continue
+            if not answers and not self._bucket("strangers", STRANGE_PER_S, STRANGE_BURST, now):
+                return new, {}, True
+            try:
+                signed = read_op(raw)
+                if signed.id not in missing and self._excess(known, signed, now):
+                    return new, {}, True
+                if known.add(signed):
+                    new.append(signed)
+            except MissingParents as error:
+                missing.update(dict.fromkeys(error.parents))
+            except (OpRefused, LimitExceeded):
+                break  # what follows may build on it
+        return new, {one: None for one in missing if one not in known.log}, False
+
+    def _excess(self, known: Circle, signed: SignedOp, now: float) -> bool:
+        """Whether the author of an operation makes too many at once. Owners do not: they could do worse."""
+        role = known.log.role(signed.op.person)
+        key = (known.id, signed.op.person, role == 0)
+        if role == Role.OWNER:
+            return False
+        if role == 0 and signed.op.person in known.log.persons():
+            return not self._bucket(key, TAKEN_REMOVED_PER_S, TAKEN_REMOVED_BURST, now)
+        return not self._bucket(key, TAKEN_PER_S, TAKEN_BURST, now)
+
+    def _bucket(self, key: Hashable, per_s: float, burst: float, now: float) -> bool:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = TokenBucket(per_s, burst, now)
+            if len(self._buckets) > BUCKETS_MAX:
+                self._buckets.popitem(last=False)
+        return bucket.take(now)
+
+    # ---- spreading
+
+    def _spread(self, circle: OpId, ops: tuple[SignedOp, ...], source: PeerId | None) -> list[Any]:
+        """Pass on what is new: at once to some members here, by name to the others."""
+        here = [peer for peer in self._up if peer != source and self._answers(circle, peer)]
+        self._random.shuffle(here)
+        few = ops if len(ops) <= OPS_PER_MESSAGE_MAX else ()
+        outputs: list[Any] = []
+        for i, peer in enumerate(here):
+            self._told[circle, peer] = None
+            if few and i < EAGER_MAX:
+                outputs.append(Send(peer, Ops(circle, [one.raw for one in few])))
+            else:
+                outputs.append(Send(peer, self._have(circle)))
+        if source is None:
+            outputs += self._tell_removed(circle, ops, here)
+        return outputs
+
+    def _tell_removed(self, circle: OpId, ops: tuple[SignedOp, ...], told: list[PeerId]) -> list[Any]:
+        """Those whom we have just removed learn that, if they are here: their last word of the circle."""
+        known = self._circles[circle]
+        subjects = {signed.op.device or subject_of(signed.op): None for signed in ops}
+        outputs: list[Any] = []
+        for subject in subjects:
+            for device in (subject, *known.log.devices_ever(subject)):
+                peer = PeerId(device) if device else None
+                if peer in self._up and peer not in told and known.state.is_removed(peer):
+                    outputs.append(Send(peer, Ops(circle, [one.raw for one in ops])))
+        return outputs
+
+
+def _parts(ops: list[SignedOp]) -> list[list[SignedOp]]:
+    return [ops[i : i + OPS_PER_MESSAGE_MAX] for i in range(0, len(ops), OPS_PER_MESSAGE_MAX)]

@@ -1,0 +1,232 @@
+"""The computers of one person: added by an invitation, kept the same in every circle, removed when they are lost."""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from coterie.access.circle import Circle, Member
+from coterie.access.circle_ops import Kind, Role, is_consent
+from coterie.apps.app import Context
+from coterie.apps.circles.admission import Purpose, To
+from coterie.apps.circles.book import OWN_TITLE, CircleBook
+from coterie.apps.circles.messages import CARDS_MAX, Belong, Cards
+from coterie.apps.circles.recovery import Card
+from coterie.apps.circles.results import DeviceLine, DeviceSaid
+from coterie.apps.contacts.api import OpenInvitation
+from coterie.errors import AccessDenied, CoterieError, NotFound, UsageError
+from coterie.identity import PeerId
+from coterie.wire.frames import Message
+
+if TYPE_CHECKING:
+    from coterie.apps.circles.service import CirclesService
+
+SEEN_MAX = 4_096  # contacts of other devices that were taken over once; a removed one does not come back
+
+log = logging.getLogger(__name__)
+
+
+class Devices:
+    """Part of the circles service."""
+
+    def __init__(self, context: Context, book: CircleBook, service: "CirclesService") -> None:
+        self._context = context
+        self._book = book
+        self._service = service
+        self._adopting: PeerId | None = None  # who lets us in as a device, until its log says so
+        self._is_settling = False
+        self._told: dict[PeerId, bytes] = {}
+
+    # ---- who belongs to us
+
+    def _me(self) -> Member | None:
+        own = self._book.own_circle()
+        return own.state.member(self._book.person) if own is not None else None
+
+    def own(self) -> list[DeviceLine]:
+        """Every computer and recovery phrase of this person; empty while there is only this computer."""
+        me = self._me()
+        if me is None:
+            return []
+        here = self._context.peer_id
+        computers = [DeviceLine("computer", str(device), device == here) for device in me.devices]
+        return computers + [DeviceLine("recovery phrase", str(paper)) for paper in me.papers]
+
+    def lines(self) -> list[DeviceLine]:
+        """The list for faces."""
+        return self.own() or [DeviceLine("computer", str(self._context.peer_id), True)]
+
+    def is_kin(self, peer: PeerId) -> bool:
+        """Whether `peer` is another computer of this person."""
+        me = self._me()
+        return peer == self._adopting if me is None else peer in me.devices
+
+    # ---- adding one
+
+    @contextlib.asynccontextmanager
+    async def invite(self, *, minutes: float = 15.0) -> AsyncIterator[OpenInvitation]:
+        """An invitation to be a computer of this person."""
+        own = self._book.make_own_circle()
+        purpose = Purpose(To.DEVICE, own.id, Role.OWNER, OWN_TITLE, bytes(self._book.person))
+        packed = purpose.pack()
+        async with self._service.contacts.invite(
+            minutes=minutes, purpose=packed, join_with="devices join"
+        ) as opened:
+            yield opened
+
+    def admit(self, peer: PeerId, message: Belong) -> None:
+        """`peer` came over that invitation and agrees. Raises `AccessDenied` when it agrees to something else."""
+        own = self._book.make_own_circle()
+        if message.person != self._book.person or not is_consent(message.person, peer, message.consent):
+            raise AccessDenied(f"{peer.short} did not agree to be a computer of this person")
+        self._book.write(own, Kind.ADD_DEVICE, device=peer, consent=message.consent)
+        self.share_contacts()
+
+    async def join(self, invitation: str, *, at: str = "") -> DeviceSaid:
+        """Make this computer one of the person who invites. Errors as `CirclesService.join`.
+
+        Raises:
+            UsageError: it belongs to somebody with circles already.
+        """
+        if self._book.joined() or len(self.own()) > 1:
+            raise UsageError("this computer is in circles already: leave them first, or use a fresh home")
+        purpose = await self._service.meet(To.DEVICE, invitation, at=at, before=self._adopt)
+        try:
+            await self._service.arrived(purpose.circle)
+        finally:
+            self._adopting = None
+        return DeviceSaid(
+            str(self._context.peer_id), "This computer belongs to you now, with all your circles"
+        )
+
+    def _adopt(self, peer: PeerId, purpose: Purpose) -> None:
+        self._adopting = peer
+        changed = msgspec.structs.replace(
+            self._book.identity, person=purpose.person, own_circle=purpose.circle
+        )
+        self._book.save(changed)
+
+    # ---- losing one
+
+    def remove(self, device: str) -> DeviceSaid:
+        """Take a computer off the list, here and in every circle. Raises `NotFound`, `UsageError`."""
+        own, me = self._book.own_circle(), self._me()
+        found = [one for one in me.devices if one.matches(device)] if me is not None else []
+        if own is None or not found:
+            raise NotFound(f"you have no computer '{device}'; `coterie devices` lists them")
+        if len(found) > 1:
+            raise UsageError(f"'{device}' fits {len(found)} of your computers: give more of its id")
+        (lost,) = found
+        if lost == self._context.peer_id:
+            raise UsageError("this is that computer: remove it from another one of yours")
+        self._book.write(own, Kind.REMOVE_DEVICE, subject=self._book.person, device=lost)
+        self.settle()
+        if self._service.contacts.is_contact(lost):
+            self._service.contacts.remove(str(lost))
+        self._context.access.changed()
+        return DeviceSaid(str(lost), f"{lost.short} is no longer one of your computers, in any circle")
+
+    # ---- the same everywhere
+
+    def settle(self) -> None:
+        """Every circle lists the same computers of this person as its own log does."""
+        own, me = self._book.own_circle(), self._me()
+        if own is None or me is None or self._is_settling:
+            return
+        self._is_settling = True
+        try:
+            for circle in self._book.joined():
+                self._settle_in(circle, own, me)
+        finally:
+            self._is_settling = False
+
+    def _settle_in(self, circle: Circle, own: Circle, me: Member) -> None:
+        there = self._book.me(circle)
+        if there is None or there.person != me.person:
+            return
+        try:
+            for key in (*me.devices, *me.papers):
+                if key not in there.devices and key not in there.papers:
+                    agreed = _consent_in(own, key)
+                    self._book.write(
+                        circle, Kind.ADD_DEVICE, device=key, consent=agreed, is_paper=key in me.papers
+                    )
+            for key in there.devices:
+                if own.state.is_removed(key):
+                    self._book.write(circle, Kind.REMOVE_DEVICE, subject=me.person, device=key)
+        except CoterieError as error:
+            log.warning("the computers in %s are not as they should be: %s", circle.state.name, error)
+
+    # ---- contacts, on every one of them
+
+    def peer_up(self, peer: PeerId) -> None:
+        """A peer is connected."""
+        if self.is_kin(peer):
+            self.share_contacts()
+
+    def peer_down(self, peer: PeerId) -> None:
+        """It no longer is."""
+        self._told.pop(peer, None)
+
+    def cards(self) -> list[Card]:
+        """The contacts of this node, as they travel."""
+        return [
+            Card(bytes(c.peer), c.name, list(c.addresses), c.record)
+            for c in self._service.contacts.contacts()
+        ]
+
+    def share_contacts(self) -> None:
+        """Tell the other computers of this person who is connected what they may not know."""
+        kin = [peer for peer in self._service.up if self.is_kin(peer) and peer != self._context.peer_id]
+        if not kin:
+            return
+        packed = [msgspec.msgpack.encode(card) for card in self.cards()]
+        identity = self._book.identity
+        for start in range(0, max(1, len(packed)), CARDS_MAX):
+            message = Cards(packed[start : start + CARDS_MAX], identity.paper, identity.sealing_key)
+            digest = msgspec.msgpack.encode(message)
+            for peer in kin:
+                if self._told.get(peer) != digest:
+                    self._told[peer] = digest
+                    self._service.later(peer, message)
+
+    def take(self, peer: PeerId, message: Message) -> bool:
+        """Contacts from another computer of this person; False for a message of another sort."""
+        if not isinstance(message, Cards):
+            return False
+        if self.is_kin(peer):
+            with contextlib.suppress(msgspec.DecodeError):
+                self.adopt_cards([msgspec.msgpack.decode(raw, type=Card) for raw in message.cards])
+            if message.paper and not self._book.identity.paper:
+                changed = msgspec.structs.replace(
+                    self._book.identity, paper=message.paper, sealing_key=message.sealing_key
+                )
+                self._book.save(changed)
+        return True
+
+    def adopt_cards(self, cards: list[Card]) -> int:
+        """Take contacts over that were never here; how many."""
+        seen = dict.fromkeys(self._book.identity.cards_seen)
+        taken = 0
+        for card in cards:
+            if len(card.peer) != len(self._context.peer_id) or card.peer in seen:
+                continue
+            seen[card.peer] = None
+            peer = PeerId(card.peer)
+            if peer != self._context.peer_id and not self._service.contacts.is_contact(peer):
+                self._service.contacts.learn(peer, card.name, card.addresses, card.record)
+                taken += 1
+        kept = list(seen)[-SEEN_MAX:]
+        if kept != self._book.identity.cards_seen:
+            self._book.save(msgspec.structs.replace(self._book.identity, cards_seen=kept))
+        return taken
+
+
+def _consent_in(own: Circle, key: PeerId) -> bytes:
+    """The signature by which `key` agreed to belong to this person."""
+    for signed in own.log.ops:
+        if signed.op.device == key and signed.op.consent:
+            return signed.op.consent
+    raise NotFound(f"{key.short} has not said that it is one of your computers")

@@ -1,0 +1,321 @@
+"""Back from paper: a phrase is made, what comes back with it lies sealed at others, and a fresh home asks for it."""
+
+import asyncio
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from coterie.access.circle import Author, Circle
+from coterie.access.circle_ops import Kind, OpId, consent, read_op
+from coterie.apps.app import Context
+from coterie.apps.circles.book import CircleBook
+from coterie.apps.circles.core import Expect
+from coterie.apps.circles.messages import KEEPSAKE_BYTES_MAX, Deposit, Prove, Recall, Recalled
+from coterie.apps.circles.recovery import (
+    CARDS_MAX,
+    CIRCLES_MAX,
+    ENTROPY_BYTES,
+    HOSTS_MAX,
+    NONCE_BYTES,
+    Keepsake,
+    Membership,
+    PhraseKeys,
+    is_proof,
+    keys_of,
+    phrase_of,
+    proof_text,
+    seal,
+    unseal,
+)
+from coterie.apps.circles.results import Phrase, RecoveryLine, Restored
+from coterie.errors import CoterieError, NotFound, PeerError, StorageError, UsageError
+from coterie.identity import PeerId
+from coterie.identity.peer_id import KEY_BYTES
+from coterie.private_file import write_private
+from coterie.wire.frames import Message
+
+if TYPE_CHECKING:
+    from coterie.apps.circles.service import CirclesService
+
+DEPOSITS_MAX = 1_024  # kept for others: a quarter of a gigabyte at most; guess
+DEPOSIT_AFTER_S = 1.0  # several changes make one deposit; guess
+ANSWER_S = 10.0  # guess: a slow connection and half a megabyte
+LOG_S = 15.0  # for the log of one circle
+_POLL_S = 0.05
+
+log = logging.getLogger(__name__)
+
+
+class _Deposited(msgspec.Struct, frozen=True, array_like=True):
+    by: bytes
+    version: int
+    sealed: bytes
+
+
+class RecoveryDesk:
+    """Part of the circles service."""
+
+    def __init__(self, context: Context, book: CircleBook, service: "CirclesService") -> None:
+        self._context = context
+        self._book = book
+        self._service = service
+        self._folder = context.home / "deposits"
+        self._deposits = self._load()
+        self._holders: dict[PeerId, int] = {}  # the version each got on this connection
+        self._answers: dict[PeerId, asyncio.Future[Recalled]] = {}
+        self._is_due = False
+
+    def status(self) -> RecoveryLine:
+        """What there is to come back with."""
+        return RecoveryLine(bool(self._book.identity.paper), len(self._holders))
+
+    # ---- making a phrase
+
+    def make(self, replaces: str = "") -> Phrase:
+        """A new phrase. `replaces`: the old one, when there is one; its words stop working.
+
+        Raises:
+            UsageError: there is one already, or `replaces` is not it.
+        """
+        own = self._book.make_own_circle()
+        person = self._book.person
+        me = own.state.member(person)
+        old = keys_of(replaces) if replaces else None
+        if me is not None and me.papers and (old is None or old.paper.peer_id not in me.papers):
+            raise UsageError("there is a recovery phrase already: to replace it, give its words")
+        phrase = phrase_of(os.urandom(ENTROPY_BYTES))
+        keys = keys_of(phrase)
+        author = _paper_author(old, person) if old is not None else None
+        self._book.save(
+            msgspec.structs.replace(
+                self._book.identity, paper=bytes(keys.paper.peer_id), sealing_key=keys.sealing
+            )
+        )
+        agreed = consent(person, keys.paper.peer_id, keys.paper.sign)
+        for circle in (own, *self._book.joined()) if old is not None else (own,):
+            self._book.write(
+                circle, Kind.ADD_DEVICE, author, device=keys.paper.peer_id, consent=agreed, is_paper=True
+            )
+            if old is not None:
+                self._book.write(circle, Kind.REMOVE_DEVICE, author, subject=person, device=old.paper.peer_id)
+        self._service.devices.settle()
+        return Phrase(phrase.split())
+
+    # ---- depositing
+
+    def peer_up(self, peer: PeerId) -> None:
+        """A peer is connected: perhaps one to deposit at."""
+        if self._book.identity.paper:
+            self.contacts_changed()
+
+    def peer_down(self, peer: PeerId) -> None:
+        """It no longer is."""
+        future = self._answers.get(peer)
+        if future is not None and not future.done():
+            future.set_exception(PeerError(f"{peer.short} is gone"))
+
+    def contacts_changed(self) -> None:
+        """What would come back is not what it was: deposit it anew, soon."""
+        if self._book.identity.paper and not self._is_due:
+            self._is_due = True
+            self._context.start(self._deposit(), "depositing what a recovery phrase brings back")
+
+    async def _deposit(self) -> None:
+        await asyncio.sleep(DEPOSIT_AFTER_S)
+        self._is_due = False
+        content = msgspec.msgpack.encode(self._keepsake())
+        if len(content) + 64 > KEEPSAKE_BYTES_MAX:
+            log.warning("what a recovery phrase would bring back is too large to deposit")
+            return
+        identity = self._book.identity
+        version = max(identity.version + 1, time.time_ns() // 1_000_000)  # later than other devices' too
+        self._book.save(msgspec.structs.replace(identity, version=version))
+        sealed = seal(self._keepsake(), identity.sealing_key, os.urandom(NONCE_BYTES))
+        message = Deposit(identity.paper, version, sealed)
+        contacts = self._service.contacts
+        holders = [p for p in self._service.up if self._book.roles_of(p) or contacts.is_contact(p)][
+            :HOSTS_MAX
+        ]
+        for peer in holders:
+            if await self._service.say(peer, message):
+                self._holders[peer] = version
+
+    def _keepsake(self) -> Keepsake:
+        own = self._book.make_own_circle()
+        memberships = [
+            Membership(circle.id, circle.state.name, [bytes(d) for d in circle.state.devices()[:HOSTS_MAX]])
+            for circle in self._book.joined()[:CIRCLES_MAX]
+        ]
+        ops = [signed.raw for signed in own.log.ops]
+        cards = self._service.devices.cards()[:CARDS_MAX]
+        return Keepsake(bytes(self._book.person), own.id, ops, memberships, cards)
+
+    # ---- keeping for others
+
+    async def take(self, peer: PeerId, message: Message) -> None:
+        """A message about deposits. A stranger gets the answer that there is nothing, whatever there is."""
+        match message:
+            case Deposit(paper, version, sealed):
+                self._keep(peer, paper, _Deposited(bytes(peer), version, sealed))
+            case Recall(paper, proof):
+                knows = is_proof(
+                    paper, proof, self._context.peer_id, peer
+                )  # first, and always: the same time
+                kept = self._deposits.get(paper) if knows else None
+                answer = Recalled(kept.version, kept.sealed) if kept is not None else Recalled(0, b"")
+                await self._service.say(peer, answer)
+            case Recalled() if (future := self._answers.get(peer)) is not None and not future.done():
+                future.set_result(message)
+            case Prove(circle, paper, proof):
+                knows = is_proof(paper, proof, self._context.peer_id, peer, circle)
+                known = self._book.circles.get(circle)
+                if knows and known is not None and any(paper in m.papers for m in known.state.members()):
+                    self._service.trust(circle, peer)
+
+    def _keep(self, peer: PeerId, paper: bytes, deposited: _Deposited) -> None:
+        """Only from a computer of the person whose paper it is; of a mere contact, the first to say so."""
+        kept = self._deposits.get(paper)
+        members = [circle.state.member_of(peer) for circle in self._book.circles.values()]
+        is_theirs = any(member is not None and paper in member.papers for member in members)
+        is_first = self._service.contacts.is_contact(peer) and (kept is None or kept.by == peer)
+        if not (is_theirs or is_first) or (kept is not None and kept.version >= deposited.version):
+            return
+        if kept is None and len(self._deposits) >= DEPOSITS_MAX:
+            return
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        write_private(self._folder / bytes(paper).hex(), msgspec.msgpack.encode(deposited), noun="a deposit")
+        self._deposits[paper] = deposited
+
+    def _load(self) -> dict[bytes, _Deposited]:
+        found: dict[bytes, _Deposited] = {}
+        for path in sorted(self._folder.glob("*")) if self._folder.is_dir() else []:
+            if len(path.name) != 2 * KEY_BYTES:
+                continue  # left from a write that a crash cut short
+            try:
+                found[bytes.fromhex(path.name)] = msgspec.msgpack.decode(path.read_bytes(), type=_Deposited)
+            except (OSError, ValueError, msgspec.DecodeError) as error:
+                raise StorageError(
+                    f"{path} is damaged ({error}); move it away to go on without it"
+                ) from error
+        return found
+
+    # ---- coming back
+
+    async def restore(
+        self, phrase: str, *, invitation: str = "", at: str = "", lost: bool = False
+    ) -> Restored:
+        """Bring a person back to this home.
+
+        Args:
+            phrase: the words.
+            invitation: of anybody who holds the deposit, when this home knows nobody yet; `at` as in `join`.
+            lost: remove every earlier device of the person.
+
+        Raises:
+            UsageError: the words cannot be, or this computer belongs to somebody else.
+            NotFound: nobody reached has anything for this phrase.
+        """
+        keys = keys_of(phrase)
+        paper = keys.paper.peer_id
+        if (self._book.joined() or self._book.own_circle()) and self._book.identity.paper != paper:
+            raise UsageError("this computer belongs to somebody already: restore into a fresh home")
+        if invitation:
+            await self._service.contacts.join(invitation, at=at)
+        keepsake = await self._recall(keys)
+        own = self._take_own_circle(keepsake, keys)
+        removed = self._come_in(own, keys, lost)
+        count = self._service.devices.adopt_cards(keepsake.cards)
+        came = [await self._fetch(one, keys, lost) for one in keepsake.memberships]
+        missing = [one.title for one, done in zip(keepsake.memberships, came, strict=True) if not done]
+        circles = [one.title for one, done in zip(keepsake.memberships, came, strict=True) if done]
+        return Restored(circles, count, removed, missing)
+
+    async def _recall(self, keys: PhraseKeys) -> Keepsake:
+        """The newest deposit for these words that any contact has."""
+        contacts = [contact.peer for contact in self._service.contacts.contacts()]
+        answers = await asyncio.gather(*(self._ask(peer, keys) for peer in contacts))
+        for answer in sorted(answers, key=lambda a: -a.version):
+            try:
+                if answer.version:
+                    return unseal(answer.sealed, keys.sealing)
+            except PeerError as error:
+                log.warning("%s", error)  # somebody deposited rubbish: others may have the real one
+        raise NotFound(
+            "nobody reachable holds anything for this phrase: are the words right? Join somebody who was in a "
+            "circle with you (`coterie join`, or --invitation), then try again"
+        )
+
+    async def _ask(self, peer: PeerId, keys: PhraseKeys) -> Recalled:
+        future: asyncio.Future[Recalled] = asyncio.get_running_loop().create_future()
+        self._answers[peer] = future
+        proof = keys.paper.sign(proof_text(peer, self._context.peer_id))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                if not await self._service.say(peer, Recall(bytes(keys.paper.peer_id), proof)):
+                    return Recalled(0, b"")
+                return await future
+        except (TimeoutError, CoterieError):
+            return Recalled(0, b"")
+        finally:
+            del self._answers[peer]
+
+    def _take_own_circle(self, keepsake: Keepsake, keys: PhraseKeys) -> Circle:
+        known = self._book.circles.get(keepsake.own_circle)
+        if known is not None:
+            return known
+        ops = [read_op(raw) for raw in keepsake.own_ops]
+        own = Circle(ops[0])
+        for signed in ops[1:]:
+            own.add(signed)
+        self._book.keep(own, ops)
+        identity = msgspec.structs.replace(
+            self._book.identity,
+            person=keepsake.person,
+            own_circle=own.id,
+            paper=bytes(keys.paper.peer_id),
+            sealing_key=keys.sealing,
+        )
+        self._book.save(identity)
+        self._book.refresh()
+        return own
+
+    def _come_in(self, circle: Circle, keys: PhraseKeys, lost: bool) -> int:
+        """By the paper key: this computer is a device; `lost`: no earlier one is. How many were removed."""
+        author = _paper_author(keys, self._book.person)
+        here = self._context.peer_id
+        member = circle.state.member(self._book.person)
+        earlier = [d for d in member.devices if d != here] if member is not None and lost else []
+        for device in earlier:
+            self._book.write(circle, Kind.REMOVE_DEVICE, author, subject=self._book.person, device=device)
+        if circle.state.role(here) is None:
+            self._book.write(
+                circle, Kind.ADD_DEVICE, author, device=here, consent=self._book.consent(self._book.person)
+            )
+        return len(earlier)
+
+    async def _fetch(self, membership: Membership, keys: PhraseKeys, lost: bool) -> bool:
+        """The log of one circle from whoever has it, and this computer in it."""
+        contacts = {contact.peer: None for contact in self._service.contacts.contacts()}
+        hosts = dict.fromkeys([PeerId(host) for host in membership.hosts if len(host) == KEY_BYTES])
+        asked = [peer for peer in {**contacts, **hosts} if peer != self._context.peer_id]
+        await asyncio.gather(*(self._prove(membership.circle, peer, keys) for peer in asked))
+        deadline = asyncio.get_running_loop().time() + LOG_S
+        while asyncio.get_running_loop().time() < deadline:
+            circle = self._book.circles.get(membership.circle)
+            if circle is not None and any(keys.paper.peer_id in m.papers for m in circle.state.members()):
+                self._come_in(circle, keys, lost)
+                return True
+            await asyncio.sleep(_POLL_S)
+        return False
+
+    async def _prove(self, circle: OpId, peer: PeerId, keys: PhraseKeys) -> None:
+        proof = keys.paper.sign(proof_text(peer, self._context.peer_id, circle))
+        if await self._service.say(peer, Prove(circle, bytes(keys.paper.peer_id), proof)):
+            self._service.feed(Expect(circle, peer))
+
+
+def _paper_author(keys: PhraseKeys, person: PeerId) -> Author:
+    return Author(keys.paper.peer_id, person, keys.paper.sign)

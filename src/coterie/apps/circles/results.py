@@ -1,0 +1,124 @@
+"""What the commands of `circles` return, and how it reads."""
+
+import msgspec
+
+
+class CircleLine(msgspec.Struct, frozen=True):
+    """One circle of this node; `members` counts people."""
+
+    name: str
+    id: str
+    role: str
+    members: int
+
+
+class MemberLine(msgspec.Struct, frozen=True):
+    """One member of a circle; `devices` are the ids of its computers."""
+
+    name: str
+    role: str
+    person: str
+    devices: list[str]
+    is_you: bool = False
+
+
+class CircleSaid(msgspec.Struct, frozen=True):
+    """What a command did, in a sentence."""
+
+    circle: str
+    said: str
+
+    def text(self) -> str:
+        """For people."""
+        return self.said
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """A circle that this node is in now."""
+
+    circle: str
+    id: str
+    role: str
+    members: list[str]
+
+    def text(self) -> str:
+        """For people."""
+        return f"You are in the circle {self.circle} now, as {self.role}, with {', '.join(self.members)}"
+
+
+class DeviceLine(msgspec.Struct, frozen=True):
+    """One computer, or recovery phrase, of the person whose node this is."""
+
+    kind: str
+    device: str
+    is_this: bool = False
+
+
+class DeviceSaid(msgspec.Struct, frozen=True):
+    """What became of a device."""
+
+    device: str
+    said: str
+
+    def text(self) -> str:
+        """For people."""
+        return self.said
+
+
+class Phrase(msgspec.Struct, frozen=True):
+    """A new recovery phrase: shown once, kept nowhere."""
+
+    words: list[str]
+
+    def text(self) -> str:
+        """For people."""
+        rows = [self.words[i : i + 4] for i in range(0, len(self.words), 4)]
+        lines = [
+            "  " + "  ".join(f"{4 * r + c + 1:2}. {word:<10}" for c, word in enumerate(row))
+            for r, row in enumerate(rows)
+        ]
+        return "\n".join(
+            [
+                "Write these words on paper. They are shown once, and nothing else brings you back:",
+                *lines,
+                "Whoever has them can be you. This computer does not keep them.",
+            ]
+        )
+
+    def __repr__(self) -> str:
+        return "Phrase(hidden)"
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What came back."""
+
+    circles: list[str]
+    contacts: int
+    devices_removed: int
+    missing: list[str]
+
+    def text(self) -> str:
+        """For people."""
+        lines = [f"You are back: {self.contacts} contacts, circles: {', '.join(self.circles) or 'none'}."]
+        if self.devices_removed:
+            lines.append(f"{self.devices_removed} earlier devices were removed.")
+        if self.missing:
+            lines.append(
+                f"Nobody reachable had: {', '.join(self.missing)}. Run this again when members are there."
+            )
+        return "\n".join(lines)
+
+
+class RecoveryLine(msgspec.Struct, frozen=True):
+    """Whether there is a phrase, and who holds what comes back with it."""
+
+    has_phrase: bool
+    holders: int
+
+    def text(self) -> str:
+        """For people."""
+        if not self.has_phrase:
+            return "There is no recovery phrase yet: `coterie recovery new` makes one."
+        return (
+            f"There is a recovery phrase; {self.holders} computers got your sealed list since this node runs."
+        )

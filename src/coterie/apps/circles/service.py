@@ -1,0 +1,412 @@
+"""The circles service of a node: its circles, who may come in, and the streams on which their logs spread."""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from coterie.access.circle import Circle, CircleState, Member
+from coterie.access.circle_ops import Kind, OpId, Role, SignedOp, is_consent
+from coterie.access.people import Known, KnownCircle
+from coterie.apps.app import Context
+from coterie.apps.circles.admission import Purpose, To, read_purpose
+from coterie.apps.circles.book import CircleBook, circle_text, role_of
+from coterie.apps.circles.core import Changed, Expect, Keep, SyncCore, Trust, Wrote
+from coterie.apps.circles.devices import Devices
+from coterie.apps.circles.links import Links
+from coterie.apps.circles.messages import PROTOCOL, Belong, Have, Ops, Want, check
+from coterie.apps.circles.restore import RecoveryDesk
+from coterie.apps.circles.results import CircleLine, CircleSaid, Joined, MemberLine
+from coterie.apps.contacts.api import ContactsService, OpenInvitation
+from coterie.driver import Driver
+from coterie.errors import AccessDenied, CoterieError, NotFound, TransportError, UsageError
+from coterie.identity import PeerId
+from coterie.machine import Emit, PeerDown, PeerUp, Received
+from coterie.net import Stream
+from coterie.wire.frames import Message
+
+MEET_EVERY_S = 20.0  # members that are not connected are tried; guess
+MEET_AT_ONCE_MAX = 4
+ADMIT_S = 60.0  # from meeting over an invitation to the answer of who was invited; guess
+JOINED_S = 20.0  # for the log of a circle to arrive after that; guess
+
+log = logging.getLogger(__name__)
+ChangeListener = Callable[[OpId], None]
+
+
+class CirclesService:
+    """Made by the node. All methods belong to its event loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._book = CircleBook(context)
+        self._links = Links(context)
+        self._up: dict[PeerId, None] = {}
+        self._admitting: dict[PeerId, tuple[Purpose, float]] = {}
+        self._wanted: dict[To, int] = {}
+        self._changes: list[ChangeListener] = []
+        self._news = asyncio.Condition()
+        self._driver: Driver | None = None
+        self.devices = Devices(context, self._book, self)
+        self.recovery = RecoveryDesk(context, self._book, self)
+
+    async def start(self) -> None:
+        """Speak with members, and listen to everybody: who is no member hears nothing back."""
+        core = SyncCore(
+            self._context.peer_id, self._book.circles, random.SystemRandom(), is_kin=self.devices.is_kin
+        )
+        handlers: dict[type, Callable[[Any], None]] = {Keep: self._keep, Emit: self._emit}
+        self._driver = Driver(core, send=self._links.send, on_output=handlers)  # type: ignore[arg-type]
+        self._book.on_write = self._wrote
+        self.contacts.on_met(self._met)
+        self._context.register(PROTOCOL, self._serve, strangers=True)
+        self._context.watch(self._peer_up, self._peer_down)
+        self._context.start(self._keep_meeting(), "meeting members")
+
+    async def close(self) -> None:
+        """Stop speaking; everything is on disk already."""
+        if self._driver is not None:
+            self._driver.close()
+            await self._driver.wait_closed()
+        await self._links.close()
+
+    @property
+    def contacts(self) -> ContactsService:
+        """The app that knows people."""
+        service: ContactsService = self._context.api("contacts")
+        return service
+
+    def status(self) -> dict[str, int]:
+        """Counts for `coterie status`."""
+        return {"circles": len(self._book.joined()), "devices": len(self.devices.own()) or 1}
+
+    # ---- quick questions, for policy
+
+    def roles_of(self, peer: PeerId) -> tuple[tuple[str, str], ...]:
+        """See `CircleBook.roles_of`."""
+        return self._book.roles_of(peer)
+
+    def blocked(self, peer: PeerId) -> str:
+        """See `CircleBook.blocked`."""
+        return self._book.blocked(peer)
+
+    def names(self) -> Mapping[PeerId, str]:
+        """See `CircleBook.names`."""
+        return self._book.names()
+
+    def known_people(self) -> list[Known]:
+        """The computers of members, each with the name of its person in the first circle that has it."""
+        here = self._context.peer_id
+        return [
+            Known(device, member.name, contact=False, of=circle.state.name)
+            for circle in self._book.joined()
+            for member in circle.state.members()
+            for device in member.devices
+            if device != here
+        ]
+
+    def known_circles(self) -> list[KnownCircle]:
+        """The circles that this node is in."""
+        return [KnownCircle(circle_text(c.id), c.state.name) for c in self._book.joined()]
+
+    def states(self) -> list[CircleState]:
+        """The circles that this node is in."""
+        return [circle.state for circle in self._book.joined()]
+
+    def on_change(self, listener: ChangeListener) -> None:
+        """Call `listener(circle id)` after every change of a circle, by whomever."""
+        self._changes.append(listener)
+
+    def revoke(self, circle: OpId, revoked: tuple[bytes, ...]) -> None:
+        """Let the circle carry revocations of grants: opaque ids."""
+        self._book.write(self._book.circles[circle], Kind.REVOKE, revoked=revoked)
+
+    # ---- circles
+
+    def lines(self) -> list[CircleLine]:
+        """The list for faces."""
+        return [self._line(circle) for circle in self._book.joined()]
+
+    def create(self, name: str) -> CircleLine:
+        """A new circle called `name`, owned by this node's person."""
+        if any(circle.state.name.casefold() == name.casefold() for circle in self._book.joined()):
+            raise UsageError(f"you are in a circle '{name}' already: choose another name")
+        circle = self._book.create(name, self._context.name)
+        self._changed(circle.id)
+        return self._line(circle)
+
+    def members(self, circle: str) -> list[MemberLine]:
+        """Everybody in a circle."""
+        found = self._book.find(circle)
+        return [self._member_line(member) for member in found.state.members()]
+
+    def set_role(self, circle: str, member: str, role: str) -> CircleSaid:
+        """Give a member another role; owners only."""
+        found, wanted = self._book.find(circle), role_of(role)
+        who = found.state.find(member)
+        if who.role == wanted:
+            raise UsageError(f"{who.name} has the role {role} already")
+        self._refuse_ownerless(found, who, wanted)
+        self._book.write(found, Kind.ROLE, subject=who.person, role=wanted)
+        return CircleSaid(found.state.name, f"{who.name} is {role} of {found.state.name} now")
+
+    def remove(self, circle: str, member: str) -> CircleSaid:
+        """Remove a member with all its computers; owners only."""
+        found = self._book.find(circle)
+        who = found.state.find(member)
+        if who == self._book.me(found):
+            raise UsageError("to leave a circle yourself use `coterie circle leave`")
+        self._book.write(found, Kind.REMOVE, subject=who.person)
+        return CircleSaid(found.state.name, f"{who.name} is no longer in {found.state.name}")
+
+    def leave(self, circle: str) -> CircleSaid:
+        """Leave a circle with all computers of this person."""
+        found = self._book.find(circle)
+        me = self._book.me(found)
+        if me is not None:
+            self._refuse_ownerless(found, me, None)
+        name = found.state.name
+        self._book.write(found, Kind.LEAVE)
+        return CircleSaid(name, f"You are no longer in {name}")
+
+    def rename(self, circle: str, name: str, member: str = "") -> CircleSaid:
+        """Rename the circle, or a member of it: oneself, or as an owner anybody."""
+        found = self._book.find(circle)
+        if not member:
+            self._book.write(found, Kind.TITLE, title=name)
+            return CircleSaid(name, f"The circle {circle} is called {name} now")
+        who = found.state.find(member)
+        self._book.write(found, Kind.RENAME, subject=who.person, name=name)
+        return CircleSaid(found.state.name, f"{who.name} is called {name} now")
+
+    def _refuse_ownerless(self, circle: Circle, who: Member, role: Role | None) -> None:
+        """An owner who is the last one stays one while anybody else is there."""
+        others = [m for m in circle.state.members() if m.person != who.person]
+        if Role.OWNER in (role, *(m.role for m in others)) or who.role != Role.OWNER or not others:
+            return
+        raise UsageError(
+            f"{who.name} is the only owner of {circle.state.name}: make another member owner first "
+            "(`coterie circle role`), for nobody could add anybody after that"
+        )
+
+    # ---- coming in
+
+    @contextlib.asynccontextmanager
+    async def invite(
+        self, circle: str, *, role: str = "member", name: str = "", minutes: float = 15.0
+    ) -> AsyncIterator[OpenInvitation]:
+        """An invitation into a circle; see `ContactsService.invite`. Raises `AccessDenied` for who is no owner."""
+        found = self._book.find(circle)
+        me = self._book.me(found)
+        if me is None or me.role != Role.OWNER:
+            raise AccessDenied(f"only owners of {found.state.name} invite into it")
+        purpose = Purpose(To.CIRCLE, found.id, role_of(role), found.state.name, bytes(self._book.person))
+        packed = purpose.pack()
+        async with self.contacts.invite(
+            name=name, minutes=minutes, purpose=packed, join_with="circle join"
+        ) as opened:
+            yield opened
+
+    async def join(self, invitation: str, *, name: str = "", at: str = "") -> Joined:
+        """Join a circle by an invitation. Errors as `ContactsService.join`; `NotFound` when it is to no circle."""
+        purpose = await self.meet(To.CIRCLE, invitation, name=name, at=at)
+        circle = await self.arrived(purpose.circle)
+        member = self._book.me(circle)
+        others = [m.name for m in circle.state.members() if m != member]
+        role = member.role.name.lower() if member is not None else ""
+        return Joined(circle.state.name, circle_text(circle.id), role, others)
+
+    async def meet(
+        self,
+        to: To,
+        invitation: str,
+        *,
+        name: str = "",
+        at: str = "",
+        before: Callable[[PeerId, Purpose], None] = lambda peer, purpose: None,
+    ) -> Purpose:
+        """Join over an invitation that is to a circle, or to be a device; answer it, after `before`."""
+        found: list[Purpose] = []
+
+        def note(peer: PeerId, raw: bytes, invited: bool) -> None:
+            purpose = None if invited else read_purpose(raw)
+            if purpose is not None and purpose.to == to:
+                found.append(purpose)
+
+        with self.contacts.listening(note):
+            met = await self.contacts.join(invitation, name=name, at=at)
+        if not found:
+            what = "a circle" if to == To.CIRCLE else "be a device"
+            raise NotFound(f"you and {met.name} know each other now, but the invitation was not to {what}")
+        peer = PeerId.parse(met.peer)
+        person = found[0].person if to == To.DEVICE else self._book.person
+        before(peer, found[0])
+        self.feed(Expect(found[0].circle, peer))
+        await self._links.send(peer, Belong(bytes(person), self._book.consent(person)))
+        return found[0]
+
+    async def arrived(self, circle: OpId, timeout_s: float = JOINED_S) -> Circle:
+        """Wait until this node is in `circle`. Raises `TransportError` when it is not in time."""
+
+        def is_in() -> bool:
+            known = self._book.circles.get(circle)
+            return known is not None and known.state.role(self._context.peer_id) is not None
+
+        try:
+            async with asyncio.timeout(timeout_s), self._news:
+                await self._news.wait_for(is_in)
+        except TimeoutError:
+            raise TransportError(
+                "the invitation was right, but the circle has not arrived: is the inviter still there?"
+            ) from None
+        return self._book.circles[circle]
+
+    def _met(self, peer: PeerId, raw: bytes, invited: bool) -> None:
+        """Somebody met over our invitation: remember to what, until the answer comes."""
+        purpose = read_purpose(raw) if invited else None
+        now = asyncio.get_running_loop().time()
+        self._admitting = {p: entry for p, entry in self._admitting.items() if entry[1] > now}
+        if purpose is not None:
+            self._admitting[peer] = (purpose, now + ADMIT_S)
+        self.recovery.contacts_changed()
+        self.devices.share_contacts()
+
+    def _belongs(self, peer: PeerId, message: Belong) -> None:
+        """The answer of who came over our invitation: it becomes a member, or a device. Once."""
+        purpose, until = self._admitting.pop(peer, (None, 0.0))
+        if purpose is None or until < asyncio.get_running_loop().time():
+            return
+        circle = self._book.circles.get(purpose.circle)
+        if circle is None:
+            return
+        if purpose.to == To.DEVICE:
+            self.devices.admit(peer, message)
+            return
+        if not is_consent(message.person, peer, message.consent):
+            raise AccessDenied(f"{peer.short} did not agree to be a computer of the person it names")
+        contact = self.contacts.get(peer)
+        self._book.write(
+            circle,
+            Kind.ADD,
+            subject=message.person,
+            device=peer,
+            role=purpose.role,
+            name=contact.name if contact is not None else peer.short,
+            consent=message.consent if peer != message.person else b"",
+        )
+
+    # ---- streams
+
+    def feed(self, event: object) -> None:
+        """For the parts of this app: an event for the core."""
+        if self._driver is not None and not self._driver.is_closed:
+            self._driver.feed(event)
+
+    async def say(self, peer: PeerId, message: Message) -> bool:
+        """For the parts of this app: tell a peer; False when it is not reached."""
+        return await self._links.try_send(peer, message)
+
+    def later(self, peer: PeerId, message: Message) -> None:
+        """As `say`, in the background."""
+
+        async def send() -> None:
+            await self._links.try_send(peer, message)
+
+        self._context.start(send(), "telling a peer")
+
+    @property
+    def up(self) -> list[PeerId]:
+        """Who is connected."""
+        return list(self._up)
+
+    async def _serve(self, stream: Stream) -> None:
+        """All that one peer says, until it ends."""
+        while (message := await stream.receive()) is not None:
+            assert isinstance(message, Message)  # noqa: S101 - the protocol has no bulk kinds
+            check(message)
+            match message:
+                case Have() | Want() | Ops():
+                    self.feed(Received(stream.peer, message))
+                    if self._driver is not None:
+                        await self._driver.flush()
+                case Belong():
+                    self._belong_safely(stream.peer, message)
+                case _ if not self.devices.take(stream.peer, message):
+                    await self.recovery.take(stream.peer, message)
+
+    def _belong_safely(self, peer: PeerId, message: Belong) -> None:
+        try:
+            self._belongs(peer, message)
+        except CoterieError as error:
+            log.warning("%s was invited and cannot be added: %s", peer.short, error)
+
+    def trust(self, circle: OpId, peer: PeerId) -> None:
+        """For recovery: `peer` has proven itself for a circle."""
+        self.feed(Trust(circle, peer))
+
+    def _peer_up(self, peer: PeerId) -> None:
+        self._up[peer] = None
+        self.feed(PeerUp(peer))
+        self.recovery.peer_up(peer)
+        self.devices.peer_up(peer)
+
+    def _peer_down(self, peer: PeerId) -> None:
+        self._up.pop(peer, None)
+        self._links.down(peer)
+        self.feed(PeerDown(peer))
+        self.recovery.peer_down(peer)
+        self.devices.peer_down(peer)
+
+    async def _keep_meeting(self) -> None:
+        """Be connected to some members of each circle."""
+        chance = random.SystemRandom()
+        while True:
+            absent = [peer for peer in self._book.names() if peer not in self._up]
+            chosen = chance.sample(absent, min(MEET_AT_ONCE_MAX, len(absent)))
+            await asyncio.gather(*(self._try_connect(peer) for peer in chosen))
+            await asyncio.sleep(MEET_EVERY_S * chance.uniform(0.5, 1.5))
+
+    async def _try_connect(self, peer: PeerId) -> None:
+        with contextlib.suppress(CoterieError):
+            await self._context.connect(peer)
+
+    # ---- what the core asks for
+
+    def _keep(self, output: Keep) -> None:
+        self._book.keep(output.circle, output.ops)
+        self._book.refresh()
+
+    def _emit(self, output: Emit) -> None:
+        event: Changed = output.event
+        self._changed(event.circle)
+
+    def _wrote(self, circle: OpId, ops: tuple[SignedOp, ...]) -> None:
+        self.feed(Wrote(circle, ops))
+        self._changed(circle)
+
+    def _changed(self, circle: OpId) -> None:
+        """A circle is not as it was: rights end at once, then everybody else is told."""
+        self._context.access.changed()
+        self.devices.settle()
+        self.recovery.contacts_changed()
+        for listener in self._changes:
+            listener(circle)
+        self._context.start(self._wake(), "telling of a change")
+
+    async def _wake(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    # ---- lines
+
+    def _line(self, circle: Circle) -> CircleLine:
+        me = self._book.me(circle)
+        role = me.role.name.lower() if me is not None else "none"
+        return CircleLine(circle.state.name, circle_text(circle.id), role, len(circle.state.members()))
+
+    def _member_line(self, member: Member) -> MemberLine:
+        own = self._context.peer_id in member.devices
+        devices = [str(device) for device in member.devices]
+        return MemberLine(member.name, member.role.name.lower(), str(member.person), devices, own)

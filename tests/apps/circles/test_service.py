@@ -1,0 +1,261 @@
+"""Circles between whole nodes: coming in, changing, leaving, being removed; devices; and back from paper."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from coterie.apps.circles.messages import Belong
+from coterie.errors import AccessDenied, CoterieError, NotFound, UsageError
+from tests.apps.circles.nodes import circles, let_in, let_in_device, people, roles, until
+from tests.support import run
+
+
+def test_three_people_see_the_same_circle(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "carl") as (anna, ben, carl):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home", "owner")
+            await let_in(ben, carl, "home", "guest")
+            everybody = {"anna": "owner", "ben": "owner", "carl": "guest"}
+            for node in (anna, ben, carl):
+                await until(lambda node=node: roles(node, "home") == everybody)  # type: ignore[misc]
+            assert [line.role for line in circles(carl).lines()] == ["guest"]
+            assert circles(carl).roles_of(anna.peer_id)[0][1] == "owner"
+
+    run(main())
+
+
+def test_changes_reach_all_who_are_connected_within_two_seconds(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "carl") as (anna, ben, carl):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+            await let_in(anna, carl, "home")
+            circles(anna).set_role("home", "ben", "owner")
+            await until(lambda: roles(carl, "home").get("ben") == "owner", 2)
+            await until(lambda: roles(ben, "home").get("ben") == "owner", 2)
+            circles(ben).rename("home", "castle")
+            await until(lambda: circles(carl).lines()[0].name == "castle", 2)
+            circles(carl).rename("castle", "karl", "carl")
+            await until(lambda: "karl" in roles(anna, "castle"), 2)
+
+    run(main())
+
+
+def test_the_circle_is_there_after_a_restart_and_catches_up(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben") as (anna, ben):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+        async with people(tmp_path, "anna", "dora") as (anna, dora):
+            await let_in(anna, dora, "home")  # while ben is away
+            circles(anna).rename("home", "castle")
+        async with people(tmp_path, "anna", "ben", "dora") as (anna, ben, dora):
+            assert "dora" not in roles(ben, "home")
+            await ben.connect(anna.peer_id, anna.addresses)
+            await until(lambda: circles(ben).lines()[0].name == "castle", 5)
+            assert roles(ben, "castle") == {"anna": "owner", "ben": "member", "dora": "member"}
+
+    run(main())
+
+
+def test_a_member_unknown_to_the_other_proves_itself(tmp_path: Path) -> None:
+    """Dora joined while ben was away, and is the first whom ben meets."""
+
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben") as (anna, ben):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+        async with people(tmp_path, "anna", "dora") as (anna, dora):
+            await let_in(anna, dora, "home")
+        async with people(tmp_path, "ben", "dora") as (ben, dora):
+            await dora.connect(ben.peer_id, ben.addresses)
+            await until(lambda: "dora" in roles(ben, "home"), 8)
+
+    run(main())
+
+
+def test_a_removed_member_is_told_and_hears_no_more(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "carl") as (anna, ben, carl):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+            await let_in(anna, carl, "home")
+            await until(lambda: len(roles(ben, "home")) == 3)
+            circles(anna).remove("home", "ben")
+            assert circles(anna).roles_of(ben.peer_id) == ()
+            await until(lambda: circles(ben).lines() == [], 5)
+            await until(lambda: "ben" not in roles(carl, "home"), 5)
+            circles(anna).rename("home", "secret")
+            await asyncio.sleep(0.3)
+            (known,) = circles(ben)._book.circles.values()
+            assert known.state.name == "home"
+            with pytest.raises(NotFound):
+                circles(ben).rename("home", "mine")
+
+    run(main())
+
+
+def test_who_may_not_is_told_so(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben") as (anna, ben):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+            with pytest.raises(AccessDenied, match="only owners"):
+                async with circles(ben).invite("home"):
+                    pass
+            with pytest.raises(AccessDenied, match="role did not suffice"):
+                circles(ben).remove("home", "anna")
+            with pytest.raises(UsageError, match="only owner"):
+                circles(anna).leave("home")
+            circles(ben).leave("home")
+            assert circles(ben).lines() == []
+            await until(lambda: roles(anna, "home") == {"anna": "owner"})
+            circles(anna).leave("home")
+
+    run(main())
+
+
+def test_an_invitation_adds_one_member_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "eve") as (anna, ben, eve):
+            circles(anna).create("home")
+            async with circles(anna).invite("home") as invitation:
+                await circles(ben).join(invitation.invited.ticket)
+                with pytest.raises(NotFound, match="used already"):
+                    await circles(eve).join(invitation.invited.ticket)
+            # A replayed answer, from one who was invited and from one who was not:
+            for node in (ben, eve):
+                await circles(node).say(
+                    anna.peer_id, Belong(bytes(node.peer_id), circles(node)._book.consent(node.peer_id))
+                )
+            await asyncio.sleep(0.2)
+            assert roles(anna, "home") == {"anna": "owner", "ben": "member"}
+
+    run(main())
+
+
+def test_an_owner_demoted_while_inviting_adds_nobody(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "carl") as (anna, ben, carl):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home", "owner")
+            async with circles(ben).invite("home") as invitation:
+                circles(anna).set_role("home", "ben", "member")
+                await until(lambda: roles(ben, "home")["ben"] == "member")
+                with pytest.raises(CoterieError):
+                    async with asyncio.timeout(2):
+                        await circles(carl).join(invitation.invited.ticket)
+                        raise AssertionError
+            assert "carl" not in roles(anna, "home")
+
+    with pytest.raises(TimeoutError):
+        run(main())
+
+
+# ---- devices
+
+
+def test_a_second_computer_has_all_rights_and_loses_them(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "laptop") as (anna, ben, laptop):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+            await let_in_device(anna, laptop)
+            await until(lambda: bool(circles(laptop).lines()), 5)
+            assert [line.role for line in circles(laptop).lines()] == ["owner"]
+            assert roles(laptop, "home") == {"anna": "owner", "ben": "member"}
+            await until(lambda: laptop.contacts.is_contact(ben.peer_id))
+            circles(laptop).rename("home", "castle")
+            await until(lambda: circles(ben).lines()[0].name == "castle", 5)
+            await until(lambda: bool(circles(ben).roles_of(laptop.peer_id)))
+
+            circles(anna).devices.remove(str(laptop.peer_id)[:8])  # it was stolen
+            for node in (anna, ben):
+                await until(lambda node=node: not circles(node).roles_of(laptop.peer_id), 5)  # type: ignore[misc]
+                assert "lost" in circles(node).blocked(laptop.peer_id)
+            assert not anna.contacts.is_contact(laptop.peer_id)
+            assert len(circles(anna).devices.lines()) == 1
+
+    run(main())
+
+
+def test_a_new_circle_of_one_computer_is_there_on_the_other(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "phone") as (anna, phone):
+            await let_in_device(anna, phone)
+            circles(phone).create("club")
+            await until(lambda: bool(circles(anna).lines()), 5)
+            assert circles(anna).lines()[0].name == "club"
+            circles(anna).rename("club", "society")
+
+    run(main())
+
+
+def test_an_invitation_to_a_circle_makes_nobody_a_device(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "eve") as (anna, ben, eve):
+            circles(anna).create("home")
+            async with circles(anna).invite("home") as invitation:
+                with pytest.raises(NotFound, match="not to be a device"):
+                    await circles(ben).devices.join(invitation.invited.ticket)
+            async with circles(eve).devices.invite() as invitation:  # eve wants ben's computer
+                with pytest.raises(NotFound, match="not to a circle"):
+                    await circles(ben).join(invitation.invited.ticket)
+            assert circles(ben)._book.person == ben.peer_id
+            assert len(circles(eve).devices.lines()) == 1
+
+    run(main())
+
+
+# ---- back from paper
+
+
+def test_twelve_words_bring_a_person_back_when_every_device_is_lost(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "carl") as (anna, ben, carl):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home", "owner")
+            await let_in(ben, carl, "home")
+            words = " ".join(circles(anna).recovery.make().words)
+            await until(lambda: bool(circles(ben).recovery._deposits), 5)
+            stolen = anna.peer_id
+        async with people(tmp_path, "ben", "carl", "fresh") as (ben, carl, fresh):
+            async with ben.contacts.invite() as invitation:
+                restored = await circles(fresh).recovery.restore(
+                    words, invitation=invitation.invited.ticket, lost=True
+                )
+            assert restored.circles == ["home"]
+            assert restored.missing == []
+            assert roles(fresh, "home") == {"anna": "owner", "ben": "owner", "carl": "member"}
+            assert circles(fresh)._book.person == stolen
+            await until(lambda: bool(circles(ben).roles_of(fresh.peer_id)), 5)
+            assert circles(ben).roles_of(stolen) == ()
+            assert "lost" in circles(ben).blocked(stolen)
+            circles(fresh).rename("home", "castle")
+            await until(lambda: circles(ben).lines()[0].name == "castle", 5)
+            for home in tmp_path.iterdir():
+                for path in home.rglob("*"):
+                    assert not path.is_file() or words.encode() not in path.read_bytes()
+
+    run(main())
+
+
+def test_wrong_words_bring_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "eve") as (anna, ben, eve):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+            circles(anna).recovery.make()
+            await until(lambda: bool(circles(ben).recovery._deposits), 5)
+            other = "abandon " * 11 + "about"
+            async with ben.contacts.invite() as invitation:
+                with pytest.raises(NotFound, match="nobody reachable"):
+                    await circles(eve).recovery.restore(other, invitation=invitation.invited.ticket)
+            with pytest.raises(UsageError, match="checksum"):
+                await circles(eve).recovery.restore("abandon " * 12)
+            with pytest.raises(UsageError, match="word 1"):
+                await circles(eve).recovery.restore("abandn " + "abandon " * 11)
+
+    run(main())
