@@ -17,7 +17,7 @@ from tests.scenarios.frame import Report, Scenario
 
 PROCESSES = 3
 NEVER_S = 1e6
-JOINED_S = 120.0  # from the first start
+JOINED_S = 300.0  # from the first start; measured: 45 s of processor time for 100 nodes
 WITHIN_S = 60.0  # after the kill
 
 
