@@ -6,6 +6,7 @@ A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line belo
 MODULES = (
     "flood_speed",
     "broadcast",
+    "broadcast_hostile",
     "real_nodes",
     "search_replication",
     "search_hostile",

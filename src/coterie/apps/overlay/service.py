@@ -47,6 +47,12 @@ from coterie.wire.record import PeerRecord, RecordRefused, is_address, is_relay,
 
 STREAM_IDLE_S = 30.0  # guess: a lookup asks a peer several times within seconds, and then not for long
 TEND_EVERY_S = 30.0  # guess: how soon a new address or new contacts count
+REJOIN_S = (
+    3.0,
+    10.0,
+    30.0,
+)  # measured: nodes that start together find empty tables at first, and a refresh takes 1 h
+LONELY_EVERY_S = 300.0  # guess: with fewer than k contacts, so often one more attempt
 SAVE_EVERY_S = 600.0  # guess: what a crash forgets of the table
 CONTACTS_MAX = 16  # peers through which a topic is joined at once; guess
 LIFETIME_S = 48 * 3600  # of a signed record, renewed by its publisher every 24 h: `KademliaLimits.own_item_s`
@@ -179,13 +185,28 @@ class OverlayService:
         if not self._is_awake and self._network is not None:
             self._is_awake = True
             self._begin()
+            self._context.start(self._settle(), "joining the table")
+
+    async def _settle(self) -> None:
+        """Join again some times: those who were asked first may have known nobody yet."""
+        for wait_s in REJOIN_S:
+            await asyncio.sleep(wait_s)
+            self._rejoin()
+        while True:
+            await asyncio.sleep(LONELY_EVERY_S)
+            if self._kademlia is not None and len(self._kademlia.table) < self._limits.k:
+                self._rejoin()
+
+    def _rejoin(self) -> None:
+        if self._network is not None:
+            self._feed_table(Bootstrap(tuple(self._network.known())[: self._limits.bootstrap_max]))
 
     def _begin(self) -> None:
         """Join, or join again, through whomever the node knows by now."""
         assert self._network is not None  # noqa: S101  (called when started)
         assert self._searches is not None  # noqa: S101
         self._known = tuple(self._network.known())
-        self._feed_table(Bootstrap(self._known[: self._limits.bootstrap_max]))
+        self._rejoin()
         self._feed_topics(
             OpenTopic(
                 self._searches.topic, self._entries(self._known), self._network.record(), self._who_may(None)
