@@ -5,6 +5,10 @@ A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line belo
 
 MODULES = (
     "flood_speed",
+    "kademlia_abuse",
+    "kademlia_hostile",
+    "kademlia_lookup",
+    "kademlia_records",
     "broadcast",
     "broadcast_hostile",
     "real_nodes",
