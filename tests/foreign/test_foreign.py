@@ -20,8 +20,9 @@ from tests.lab.lab import Host, Lab
 from tests.lab.nodes import LabNode
 from tests.lab.remote import ROOT
 
-FETCH_S = 30.0  # guess: the programs ask a tracker at once, and some of them again only after half a minute
+FETCH_S = 90.0  # guess: the programs ask a tracker at once, and some of them again only after half a minute
 TRACKER_PORT = 6969
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 _ports = count(20_000, 10)
 _seeds = count()  # no two tests have the same torrent
 
