@@ -76,6 +76,7 @@ SHELLS = (
     "apps/circles/links.py",
     "apps/circles/restore.py",
     "apps/*/fetch.py",
+    "apps/*/limits.py",
     "apps/*/link.py",
     "apps/*/sources.py",
     "apps/*/staged.py",

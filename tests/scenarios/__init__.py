@@ -3,8 +3,4 @@
 A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line below.
 """
 
-MODULES = (
-    "flood_speed",
-    "search_replication",
-    "search_hostile",
-)
+MODULES = ("flood_speed", "search_replication", "search_hostile", "swarm")

@@ -20,7 +20,9 @@ from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files.browse import PLACES
+from coterie.apps.files.describe import share_done, transfer_detail, transfer_line
 from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver
+from coterie.apps.files.limits import Limits
 from coterie.apps.files.messages import PROTOCOL
 from coterie.apps.files.places import KIND, Places
 from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
@@ -34,6 +36,7 @@ from coterie.apps.files.results import (
     ShareLine,
     ShareTicket,
     TransferChange,
+    TransferDetail,
     TransferLine,
 )
 from coterie.apps.files.serve import Server
@@ -78,7 +81,9 @@ class FilesService:
             spots=Records(context.home / "spots", SpotRecord, "spot"),
             clock=time.time,
         )
-        self.server = Server(context.access, self._find_giver, self._executor)
+        self.limits = Limits(context.home / "limits.json")
+        self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
+        self._finished: dict[str, Transfer] = {}  # that go on giving what they fetched
         self._torrents = Torrents(context, self._shares, self._share_received)
 
     async def start(self) -> None:
@@ -90,6 +95,7 @@ class FilesService:
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
         self._context.register(PROTOCOL, self.server.handle, strangers=True)
         self._context.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
+        self._context.start(self.limits.follow_the_clock(), "rate limits by time of day")
         if self._context.addresses():
             for record in self._transfers:
                 if record.state in (TransferState.RUNNING, TransferState.WAITING):
@@ -294,11 +300,16 @@ class FilesService:
             raise
 
     async def begin(
-        self, ticket: Ticket | str, target: Path | str = ".", *, on_existing: OnExisting = "fail"
+        self,
+        ticket: Ticket | str,
+        target: Path | str = ".",
+        *,
+        on_existing: OnExisting = "fail",
+        only: Sequence[str] = (),
     ) -> Transfer:
         """Start fetching in the background and return as soon as the other side has said yes.
 
-        What is being fetched to that place already is joined.
+        What is being fetched to that place already is joined. `only`: patterns of the files wanted of a folder.
         """
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
         if parsed.peer == self._context.peer_id:
@@ -314,7 +325,7 @@ class FilesService:
                 await stream.reset(CloseCode.CANCELLED)
                 return running
             record = self._record_for(parsed, place)
-            record.on_existing = on_existing
+            record.on_existing, record.only = on_existing, list(only)
             record.name, record.files, record.size = place.name, opened.files, opened.size
             record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
             transfer = self._make(record)
@@ -354,9 +365,9 @@ class FilesService:
     ) -> Transfer | TorrentTransfer:
         """As `begin`, also for magnet links and torrent files; a link with a ticket prefers the ticket."""
         if isinstance(source, Ticket) or not is_torrent(source):
-            if only or share:
-                raise UsageError("--only and --share are for magnet links and torrent files")
-            return await self.begin(source, target, on_existing=on_existing)
+            if share:
+                raise UsageError("--share is for magnet links and torrent files")
+            return await self.begin(source, target, on_existing=on_existing, only=only)
         ticket = "" if only or share else ticket_in(source)
         if ticket:
             try:
@@ -383,8 +394,28 @@ class FilesService:
 
     async def transfers(self) -> list[TransferLine]:
         """Every transfer that is not forgotten, oldest first."""
-        lines = [(record.created, self._line(record)) for record in self._transfers]
+        lines = [
+            (record.created, transfer_line(record, self._active.get(record.id))) for record in self._transfers
+        ]
         return [line for _, line in sorted(lines + self._torrents.lines(), key=lambda both: both[0])]
+
+    async def transfer_detail(self, transfer: str) -> TransferDetail:
+        """All about one transfer: from whom, to whom, how fast, how long."""
+        record = self._transfers.get(transfer)
+        root = Ticket.parse(record.ticket).content_id
+        askers = [f"{peer.short}, {say_bytes(size)} so far" for peer, size in self.server.askers(root)]
+        return transfer_detail(record, self._active.get(transfer), askers)
+
+    async def limit_transfer(self, transfer: str, *, down: int | None, up: int | None) -> TransferDetail:
+        """Set the limits of one transfer, bytes a second; 0: no limit."""
+        record = self._transfers.get(transfer)
+        record.down = record.down if down is None else max(0, down)
+        record.up = record.up if up is None else max(0, up)
+        self._transfers.save(record)
+        if active := self._active.get(transfer):
+            active.down.bytes_per_s = record.down
+        self.server.limit(Ticket.parse(record.ticket).content_id, record.up)
+        return await self.transfer_detail(transfer)
 
     async def pause(self, transfer: str) -> TransferChange:
         """Stop a transfer and keep what arrived."""
@@ -421,6 +452,8 @@ class FilesService:
         if record.state != TransferState.DONE:
             await asyncio.to_thread(self._make(record).discard)
         self._transfers.remove(transfer)
+        self._finished.pop(transfer, None)
+        await self._forget_root(Ticket.parse(record.ticket).content_id)
         return self._change(record, "forgotten" if record.state == TransferState.DONE else "cancelled")
 
     def partials(self) -> list[Partial]:
@@ -439,7 +472,8 @@ class FilesService:
     def _find_giver(self, peer: PeerId, root: bytes, secret: bytes) -> Giver | None:
         """Shares first: they have all of it."""
         offer = self.places.offer(peer, root, secret)
-        running = [t.giver() for t in self._active.values() if t.content_id == root]
+        all_of_them = [*self._finished.values(), *self._active.values()]
+        running = [t.giver() for t in all_of_them if t.content_id == root]
         return offer or next((g for g in running if secret_matches(secret, g.secret)), None)
 
     def _current_shares(self) -> list[ShareRecord]:
@@ -495,7 +529,7 @@ class FilesService:
         return TransferRecord(self._transfers.new_id(), str(ticket), str(place), time.time())
 
     def _make(self, record: TransferRecord) -> Transfer:
-        return Transfer(self._context, record, self._transfers.save)
+        return Transfer(self._context, record, self._transfers.save, self.limits.down)
 
     def _run(self, record: TransferRecord) -> None:
         self._launch(self._make(record), None)
@@ -505,30 +539,23 @@ class FilesService:
         done = [r for r in self._transfers if r.state == TransferState.DONE]
         for record in done[: max(0, len(done) - DONE_MAX)]:
             self._transfers.remove(record.id)
+            self._finished.pop(record.id, None)
         self._active[transfer.record.id] = transfer
-        transfer.result.add_done_callback(lambda _: self._active.pop(transfer.record.id, None))
+        transfer.result.add_done_callback(lambda _: self._ended(transfer))
         self._context.start(transfer.run(opened), f"transfer {transfer.record.id}")
+
+    def _ended(self, transfer: Transfer) -> None:
+        """What was fetched whole is given on until it is forgotten."""
+        self._active.pop(transfer.record.id, None)
+        if transfer.is_whole():
+            self._finished[transfer.record.id] = transfer
+
+    async def _forget_root(self, root: bytes) -> None:
+        """The manifests of a download go with the last that needs them."""
+        kept = [r.root for r in self._shares] + [Ticket.parse(r.ticket).content_id for r in self._transfers]
+        if root not in kept:
+            await asyncio.to_thread(self._context.store.forget_root, root)
 
     @staticmethod
     def _change(record: TransferRecord, did: str) -> TransferChange:
-        return TransferChange(record.id, did, _share_done(record), say_bytes(record.size), record.target)
-
-    def _line(self, record: TransferRecord) -> TransferLine:
-        active = self._active.get(record.id)
-        rate = active.rate if active else 0.0
-        return TransferLine(
-            id=record.id,
-            state=record.state,
-            done=_share_done(record),
-            size=say_bytes(record.size),
-            rate=f"{say_bytes(rate)}/s" if rate else "",
-            peer=Ticket.parse(record.ticket).peer.short,
-            path=record.target,
-            note=record.note,
-        )
-
-
-def _share_done(record: TransferRecord) -> str:
-    """How much of a transfer is there, in percent."""
-    whole = record.state == TransferState.DONE
-    return f"{100 * record.done // record.size if record.size and not whole else 100 * whole} %"
+        return TransferChange(record.id, did, share_done(record), say_bytes(record.size), record.target)
