@@ -132,7 +132,7 @@ class _Asker:
     has_slot: bool = False
     credit: float = 0.0  # bytes of its turn that are left
     gave: float = 0.0  # bytes it gave us, the last rounds most
-    last_slot: int = 0  # the round in which it had one
+    last_slot: int = -1  # the round in which it had one; never yet
 
 
 @dataclass(slots=True)
