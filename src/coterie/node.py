@@ -20,7 +20,7 @@ import msgspec
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import Known, KnownCircle, People
 from coterie.access.policy import Standing
-from coterie.apps.app import App, Handler, Neighbours, Network, Service
+from coterie.apps.app import App, Handler, Neighbours, Network, PeerNetwork, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
@@ -37,6 +37,7 @@ from coterie.wire import Protocol as WireProtocol
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
+    from coterie.network import NodeNetwork
     from coterie.relays import PeerRelays, RelayStatus
 
 log = logging.getLogger(__name__)
@@ -228,8 +229,9 @@ class Node:
             is_blocked=self.access.is_blocked,
             declare=lambda protocol: self.access.open_protocol(protocol, strangers=True),
         )
-        is_local = self.config.reach == "local"
-        lanes = Lanes(self.config.bind, may_use=is_local_path if is_local else None)
+        lanes = None
+        if self.config.lanes:
+            lanes = Lanes(self.config.bind, may_use=is_local_path if self.config.reach == "local" else None)
         self.endpoint, self._transport = Endpoint(transport, guard=guard, lanes=lanes), transport
         self.access.watch(self.endpoint.review)
         self.reach = Reach(
@@ -337,6 +339,25 @@ class Node:
         )
         await self.relays.start()
 
+    def peer_network(self, register: Callable[..., None]) -> "NodeNetwork | None":
+        """For an app that registers its protocols by `register`; None while offline."""
+        if self.endpoint is None or self.reach is None:
+            return None
+        from coterie.network import NodeNetwork
+
+        return NodeNetwork(
+            self.endpoint,
+            self.reach,
+            self._key,
+            register=register,
+            contacts=lambda: [c.peer for c in self.contacts.contacts()] if "contacts" in self.apps else [],
+            is_known=self._is_known,
+        )
+
+    def _is_known(self, peer: PeerId) -> bool:
+        standing = self._standing(peer)
+        return (standing.contact or bool(standing.circles)) and not standing.blocked
+
     def _standing(self, peer: PeerId) -> Standing:
         """Who `peer` is, by what the apps that know people say."""
         contact = "contacts" in self._services and self.contacts.is_contact(peer)
@@ -354,12 +375,15 @@ class Node:
     def _known_people(self) -> list[Known]:
         contacts = self.contacts.contacts() if "contacts" in self._services else []
         circles: Any = self._services.get("circles")
-        members = circles.known_people() if circles is not None else []
-        return [*(Known(c.peer, c.name, of="contact") for c in contacts), *members]
+        members = circles.names().items() if circles is not None else []
+        return [
+            *(Known(c.peer, c.name, of="contact") for c in contacts),
+            *(Known(peer, name, contact=False, of="circle") for peer, name in members),
+        ]
 
     def _known_circles(self) -> list[KnownCircle]:
         circles: Any = self._services.get("circles")
-        return list(circles.known_circles()) if circles is not None else []
+        return [KnownCircle(line.id, line.name) for line in circles.lines()] if circles is not None else []
 
     def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
         """Where a contact was when the two met."""
@@ -414,6 +438,10 @@ class _AppContext:
         return Network(
             level=config.reach, bind=config.bind, dht_nodes=config.dht_nodes(), dht_private=config.dht_private
         )
+
+    @property
+    def peer_network(self) -> PeerNetwork | None:
+        return self._node.peer_network(self.register)
 
     @property
     def access(self) -> Enforcer:

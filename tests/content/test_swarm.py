@@ -184,7 +184,7 @@ def test_the_rarest_comes_first() -> None:
         scene.feed(e.SourceUp(f"part{n}", whole=False))
         scene.feed(e.Holds(f"part{n}", ROOT, ((1 << 400) - 1) ^ (1 << 123)))
     scene.answer("whole")
-    assert [r.first for r in scene.asked["whole"] if isinstance(r, e.AskChunks)][0] == 123
+    assert next(r.first for r in scene.asked["whole"] if isinstance(r, e.AskChunks)) == 123
 
 
 def test_a_source_is_asked_only_for_what_it_has() -> None:
@@ -287,7 +287,7 @@ def test_who_claims_all_and_has_nothing_is_asked_little() -> None:
                 scene.feed(e.NodeArrived("claims", request.manifest, request.place, None))
                 continue
             asked += 1
-            for i in range(request.count):
+            for _ in range(request.count):
                 scene.feed(e.Arrived("claims", 160_000))
                 scene.feed(e.Denied("claims", "gone"))
         elif not scene.answer("good"):

@@ -3,4 +3,15 @@
 A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line below.
 """
 
-MODULES = ("flood_speed", "search_replication", "search_hostile", "swarm")
+MODULES = (
+    "flood_speed",
+    "kademlia_abuse",
+    "kademlia_hostile",
+    "kademlia_lookup",
+    "kademlia_records",
+    "broadcast",
+    "real_nodes",
+    "search_replication",
+    "search_hostile",
+    "swarm",
+)

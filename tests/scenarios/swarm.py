@@ -127,7 +127,7 @@ def jain(values: list[float]) -> float:
 def run(
     report: Report, seed: int, *, size: int, many: int, many_size: int, degree: int, slack: float
 ) -> None:
-    """The eight of the laboratory in four weathers, then many. `slack`: a short run has a long tail beside its bound."""
+    """The eight of the laboratory in four weathers, then many. `slack`: a short run has a long tail."""
     eight = {"receivers": 8, "size": size, "degree": None}
     found: dict[str, Outcome] = {}
 
@@ -178,7 +178,7 @@ def _kill(swarm: Swarm, share: float) -> None:
 
 
 def _leaves(swarm: Swarm) -> Callable[[], None]:
-    """For good, as soon as every piece went out once: it sends 1.05 copies in all when it stays."""
+    """For good, half a second after every piece was sent once: what is on its way arrives."""
     goal: list[int] = []
 
     def watch() -> None:
@@ -186,7 +186,7 @@ def _leaves(swarm: Swarm) -> Callable[[], None]:
             goal.append(swarm.disks[SEEDER].sent + swarm.world.core(SEEDER).queued_bytes)
         if len(goal) == 1 and swarm.disks[SEEDER].sent >= goal[0]:
             goal.append(0)
-            swarm.world.crash(SEEDER)
+            swarm.world.schedule(swarm.world.now + 0.5, lambda: swarm.world.crash(SEEDER))
 
     return watch
 

@@ -3,7 +3,7 @@
 Departure from M&M 2.3, which refreshes a bucket by a lookup of a random place in it: here each contact that gave no
 sign of life for the refresh interval is asked itself, so the dead are found and not only newcomers; while a
 bucket has room, the question is for a random place in it, and who is named there is asked in turn. Our own place
-is looked up once an interval. Measured beside each other in docs/scenarios/kademlia.md.
+is looked up once an interval.
 """
 
 from random import Random
@@ -55,8 +55,11 @@ class Upkeep:
 
     def wanted(self, now: float, own: dict[bytes, Own], count: int) -> list[Wanted]:
         """Up to `count` lookups that are due: our place, what we keep, what we announce."""
+        limits = self._limits
         found: list[Wanted] = []
-        if self._self_at is not None and self._self_at <= now:
+        if self._self_at is None:
+            self._self_at = now + limits.refresh_s * self._random.random()
+        elif self._self_at <= now:
             self._looked(now)
             found.append(Wanted(Kind.NODE, self._table.own_id.to_bytes(ID_BYTES, "big")))
         for key, mine in own.items():

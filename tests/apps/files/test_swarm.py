@@ -219,7 +219,9 @@ def test_a_limit_holds_down_and_up(tmp_path: Path) -> None:
             assert 1.0 < received.seconds < 6
             ben.files.limits.change(up=None, down=0, up_hours=None, down_hours=None)
             anna.files.limits.change(up=2_000_000, down=None, up_hours=None, down_hours=None)
-            received = await ben.files.get(ticket, tmp_path / "second")
+            source.write_bytes(secrets.token_bytes(4_000_000))
+            other = (await anna.files.share(source)).ticket
+            received = await ben.files.get(other, tmp_path / "second")
             assert 1.0 < received.seconds < 6
             with pytest.raises(UsageError, match="08:00-18:00"):
                 anna.files.limits.change(up=None, down=None, up_hours="tomorrow", down_hours=None)

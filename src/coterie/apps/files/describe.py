@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from coterie.apps.files.records import TransferRecord
-from coterie.apps.files.results import TransferDetail, TransferLine
+from coterie.apps.files.results import TransferChange, TransferDetail, TransferLine
 from coterie.apps.files.transfer import Transfer, TransferState
 from coterie.quantity import duration, say_bytes
 from coterie.wire import Ticket
@@ -14,6 +14,11 @@ def share_done(record: TransferRecord) -> str:
     """How much of a transfer is there, in percent."""
     whole = record.state == TransferState.DONE
     return f"{100 * record.done // record.size if record.size and not whole else 100 * whole} %"
+
+
+def transfer_change(record: TransferRecord, did: str) -> TransferChange:
+    """What a command did to a transfer."""
+    return TransferChange(record.id, did, share_done(record), say_bytes(record.size), record.target)
 
 
 def transfer_line(record: TransferRecord, active: Transfer | None) -> TransferLine:

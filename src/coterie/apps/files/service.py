@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coterie.access import secret_matches
 from coterie.access.people import TICKET
@@ -19,8 +19,9 @@ from coterie.access.policy import ANYONE
 from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.files import played
 from coterie.apps.files.browse import PLACES
-from coterie.apps.files.describe import share_done, transfer_detail, transfer_line
+from coterie.apps.files.describe import transfer_change, transfer_detail, transfer_line
 from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver
 from coterie.apps.files.limits import Limits
 from coterie.apps.files.messages import PROTOCOL
@@ -29,6 +30,8 @@ from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
 from coterie.apps.files.results import (
     MagnetLink,
     PlaceLine,
+    PlayedLine,
+    Playing,
     Problem,
     Received,
     Removed,
@@ -55,6 +58,9 @@ from coterie.quantity import say_bytes
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
 
+if TYPE_CHECKING:
+    from coterie.apps.files.media import MediaServer
+
 log = logging.getLogger(__name__)
 
 DONE_MAX = 100  # finished transfers that stay in the list, the newest
@@ -73,6 +79,8 @@ class FilesService:
             context.home / "transfers", TransferRecord, "transfer"
         )
         self._active: dict[str, Transfer] = {}
+        self._settling: set[asyncio.Future[None]] = set()
+        self._media: MediaServer | None = None
         self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
         self.places = Places(
             context.store,
@@ -89,6 +97,7 @@ class FilesService:
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
         self._context.access.name_resources(KIND, self._resolve_name, self._say_name)
+        await asyncio.to_thread(self._context.store.forget_gone, keep=self._shared_roots())
         for share in self._shares:
             self.places.permit(share)
         self._context.access.policy.permit(DOWNLOAD_TICKET, Verb.READ, DOWNLOAD)
@@ -104,8 +113,11 @@ class FilesService:
 
     async def close(self) -> None:
         """Stop; running transfers go on at the next start."""
+        if self._media is not None:
+            await self._media.close()
         running = [t.stop(keep_state=True) for t in list(self._active.values())]
         await asyncio.gather(self._torrents.close(), *running)
+        await asyncio.gather(*self._settling)
         self.server.close()
         await asyncio.to_thread(self._executor.shutdown, True, cancel_futures=True)
 
@@ -351,7 +363,7 @@ class FilesService:
         return (
             begun.change("started")
             if isinstance(begun, TorrentTransfer)
-            else self._change(begun.record, "started")
+            else transfer_change(begun.record, "started")
         )
 
     async def begin_any(
@@ -375,6 +387,25 @@ class FilesService:
             except (TransportError, PeerError, NotFound) as error:
                 log.info("the share that the link names was not reached (%s): by BitTorrent", error)
         return await self._torrents.begin(source, target, on_existing=on_existing, only=only, share=share)
+
+    async def play(
+        self, source: str, target: Path | str = ".", *, file: str = "", on_existing: OnExisting = "fail"
+    ) -> Playing:
+        """Fetch as `begin` does, or take the running transfer with this id, and give URLs that can be read meanwhile.
+
+        Which files: those that `file` names (a pattern), else all media, else the only one. The URLs are good
+        until this node stops.
+        """
+        active = self._active.get(source)
+        transfer = active or await self.begin(source, target, on_existing=on_existing)
+        files = await played.choose(transfer, file, self._executor)
+        if self._media is None:
+            from coterie.apps.files.media import MediaServer  # a web server: not for those who never play
+
+            self._media = MediaServer()
+            self._media.start()
+        lines = [PlayedLine(f.path, f.size, self._media.add(f)) for f in files]
+        return Playing(transfer.record.id, transfer.record.target, lines)
 
     @staticmethod
     def is_place(source: str) -> bool:
@@ -429,7 +460,7 @@ class FilesService:
             self._transfers.save(record)
         elif record.state == TransferState.DONE:
             raise UsageError(f"transfer {transfer} is done: {record.target}")
-        return self._change(record, "paused")
+        return transfer_change(record, "paused")
 
     async def resume(self, transfer: str) -> TransferChange:
         """Go on with a paused or failed transfer."""
@@ -440,7 +471,7 @@ class FilesService:
             raise UsageError(f"transfer {transfer} is done: {record.target}")
         if transfer not in self._active:
             self._run(record)
-        return self._change(record, "resumed")
+        return transfer_change(record, "resumed")
 
     async def cancel(self, transfer: str) -> TransferChange:
         """End a transfer for good: what arrived of an unfinished one is removed, and it leaves the list."""
@@ -451,10 +482,18 @@ class FilesService:
             await self._active[transfer].stop(note="cancelled")
         if record.state != TransferState.DONE:
             await asyncio.to_thread(self._make(record).discard)
+            await self._forget_unfinished(record)
         self._transfers.remove(transfer)
         self._finished.pop(transfer, None)
-        await self._forget_root(Ticket.parse(record.ticket).content_id)
-        return self._change(record, "forgotten" if record.state == TransferState.DONE else "cancelled")
+        return transfer_change(record, "forgotten" if record.state == TransferState.DONE else "cancelled")
+
+    async def _forget_unfinished(self, record: TransferRecord) -> None:
+        """The manifests of what was cancelled, unless the same content is here, or on its way, in another place."""
+        root = Ticket.parse(record.ticket).content_id
+        others = any(Ticket.parse(r.ticket).content_id == root for r in self._transfers if r.id != record.id)
+        known = await asyncio.to_thread(self._context.store.root, root)
+        if known is not None and not known.paths and not others:
+            await asyncio.to_thread(self._context.store.forget_root, root)
 
     def partials(self) -> list[Partial]:
         """What unfinished transfers have on disk so far."""
@@ -517,6 +556,7 @@ class FilesService:
             skipped=skipped,
             magnet=await self._torrents.magnet(record, ticket) if seeded else "",
             torrent=str(self._torrents.torrent_path(record.id)) if seeded else "",
+            to=[self._context.people.say(subject) for subject in record.to],
         )
 
     def _record_for(self, ticket: Ticket, place: Path) -> TransferRecord:
@@ -529,7 +569,16 @@ class FilesService:
         return TransferRecord(self._transfers.new_id(), str(ticket), str(place), time.time())
 
     def _make(self, record: TransferRecord) -> Transfer:
-        return Transfer(self._context, record, self._transfers.save, self.limits.down)
+        return Transfer(
+            self._context,
+            record,
+            self._transfers.save,
+            shared=self._shared_roots,
+            down=self.limits.down,
+        )
+
+    def _shared_roots(self) -> set[bytes]:
+        return {share.root for share in self._shares}
 
     def _run(self, record: TransferRecord) -> None:
         self._launch(self._make(record), None)
@@ -549,13 +598,6 @@ class FilesService:
         self._active.pop(transfer.record.id, None)
         if transfer.is_whole():
             self._finished[transfer.record.id] = transfer
-
-    async def _forget_root(self, root: bytes) -> None:
-        """The manifests of a download go with the last that needs them."""
-        kept = [r.root for r in self._shares] + [Ticket.parse(r.ticket).content_id for r in self._transfers]
-        if root not in kept:
-            await asyncio.to_thread(self._context.store.forget_root, root)
-
-    @staticmethod
-    def _change(record: TransferRecord, did: str) -> TransferChange:
-        return TransferChange(record.id, did, share_done(record), say_bytes(record.size), record.target)
+        if transfer.settling is not None:
+            self._settling.add(transfer.settling)
+            transfer.settling.add_done_callback(self._settling.discard)

@@ -58,6 +58,11 @@ class Staged:
         if len(self._where) < NODES_MAX:
             self._where.setdefault(manifest, where)
 
+    def names(self, manifest: bytes) -> tuple[str, ...] | None:
+        """What the entries of a page are called here; None: as in the page."""
+        where = self._where.get(manifest)
+        return where.names if where else None
+
     def node(self, manifest: bytes) -> bytes | None:
         """The bytes of a manifest node of this content, None when it is not here (yet)."""
         return self._store.manifest(manifest) if self._store.in_root(self._root, manifest) else None

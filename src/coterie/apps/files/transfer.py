@@ -5,11 +5,11 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from random import SystemRandom
-from typing import Literal
+from typing import Any, Literal
 
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
@@ -20,8 +20,10 @@ from coterie.apps.files.receive import Receiver
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import Problem, Received, SourceLine
 from coterie.apps.files.sources import Session, Sources
+from coterie.apps.files.staged import Staged
 from coterie.content.limit import Bucket
 from coterie.content.names import local_names, name_fault
+from coterie.content.swarm_events import Prefer
 from coterie.content.writer import TargetExists
 from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.identity import PeerId
@@ -60,12 +62,20 @@ class Transfer:
     """Runs one `TransferRecord`. `result` ends with what was received, or with the error."""
 
     def __init__(
-        self, context: Context, record: TransferRecord, save: Callable[[TransferRecord], None], down: Bucket
+        self,
+        context: Context,
+        record: TransferRecord,
+        save: Callable[[TransferRecord], None],
+        *,
+        shared: Callable[[], Collection[bytes]],
+        down: Bucket,
     ) -> None:
-        """`down`: the limit of all downloads together."""
+        """`shared` gives the roots of all shares; `down` is the limit of all downloads together."""
         self.down = Bucket(record.down)
         self._buckets = (down, self.down)
         self.record = record
+        self.settling: asyncio.Future[None] | None = None  # after the result: work that is still to be done
+        self._shared = shared
         self.rate = 0.0
         self.result: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         self.result.add_done_callback(
@@ -95,6 +105,28 @@ class Transfer:
     def content_id(self) -> bytes:
         """What is fetched."""
         return self._ticket.content_id
+
+    @property
+    def staged(self) -> Staged:
+        """What is here of it."""
+        return self._receiver.staged
+
+    def prefer(self, wish: Prefer) -> None:
+        """What is to come first, while it runs."""
+        if self._fetch is not None:
+            self._fetch.prefer(wish)
+
+    async def changed(self, most_s: float) -> None:
+        """Until more of it is here or it ends, or `most_s` have passed."""
+        if self._fetch is None:
+            await asyncio.wait({self.result}, timeout=most_s)
+            return
+        news = asyncio.ensure_future(self._fetch.news.wait())
+        awaited: set[asyncio.Future[Any]] = {news, self.result}
+        try:
+            await asyncio.wait(awaited, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
 
     @staticmethod
     async def open(context: Context, ticket: Ticket) -> Session:
@@ -210,6 +242,7 @@ class Transfer:
             self.record.done = self._receiver.done_bytes
             failed = [Problem(path, reason) for path, reason in finished.failed]
             self._set(TransferState.DONE, f"{len(failed)} not received" if failed else "")
+            self.settling = asyncio.ensure_future(self._make_known(finished.path))
             self.result.set_result(
                 Received(
                     id=self.record.id,
@@ -228,6 +261,13 @@ class Transfer:
         finally:
             ticker.cancel()
             self._receiver.close()
+
+    async def _make_known(self, path: Path) -> None:
+        """What came need not be fetched twice. It is there whatever becomes of this."""
+        try:
+            await asyncio.to_thread(self._receiver.record, path, self._shared())
+        except CoterieError as error:
+            log.warning("%s was received, but could not be put into the index: %s", path, error)
 
     async def _run_swarm(self, opened: Session | None) -> None:
         fetch = self._fetch = Fetch(
