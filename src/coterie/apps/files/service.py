@@ -46,7 +46,7 @@ from coterie.apps.files.serve import Server
 from coterie.apps.files.sources import Session
 from coterie.apps.files.torrent_transfer import TorrentTransfer
 from coterie.apps.files.torrents import Torrents, is_torrent, ticket_in
-from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
+from coterie.apps.files.transfer import OnExisting, Transfer, TransferState, on_existing
 from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
 from coterie.content import Imported, ImportProgress, import_path
@@ -416,12 +416,7 @@ class FilesService:
         """Share what came in by BitTorrent."""
         return self._shares.get((await self.share(path)).id)
 
-    @staticmethod
-    def on_existing(*, overwrite: bool, keep_both: bool) -> OnExisting:
-        """The two options of the command line as one answer."""
-        if overwrite and keep_both:
-            raise UsageError("choose one of --overwrite and --keep-both")
-        return "overwrite" if overwrite else "keep-both" if keep_both else "fail"
+    on_existing = staticmethod(on_existing)
 
     async def transfers(self) -> list[TransferLine]:
         """Every transfer that is not forgotten, oldest first."""

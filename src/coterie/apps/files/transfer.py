@@ -39,6 +39,13 @@ SAVE_EVERY_TICKS = 25
 RATE_MEMORY = 0.8  # weight of the past in the shown rate, per tick
 
 
+def on_existing(*, overwrite: bool, keep_both: bool) -> OnExisting:
+    """The two options of the command line as one answer."""
+    if overwrite and keep_both:
+        raise UsageError("choose one of --overwrite and --keep-both")
+    return "overwrite" if overwrite else "keep-both" if keep_both else "fail"
+
+
 class TransferState(StrEnum):
     """Where a transfer stands."""
 
