@@ -45,7 +45,7 @@ from coterie.apps.files.results import (
 from coterie.apps.files.serve import Server
 from coterie.apps.files.sources import Session
 from coterie.apps.files.torrent_transfer import TorrentTransfer
-from coterie.apps.files.torrents import Torrents, is_torrent, ticket_in
+from coterie.apps.files.torrents import Torrents, is_place, is_torrent, ticket_in
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState, on_existing
 from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
@@ -411,10 +411,7 @@ class FilesService:
         lines = [PlayedLine(f.path, f.size, self._media.add(f)) for f in files]
         return Playing(transfer.record.id, transfer.record.target, lines)
 
-    @staticmethod
-    def is_place(source: str) -> bool:
-        """Whether `source` is a place like "anna/photos", and no link or torrent file."""
-        return "/" in source and not is_torrent(source)
+    is_place = staticmethod(is_place)
 
     async def _share_received(self, path: Path) -> ShareRecord:
         """Share what came in by BitTorrent."""

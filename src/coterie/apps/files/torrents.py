@@ -71,6 +71,11 @@ def is_torrent(source: str) -> bool:
     return source.endswith(".torrent") and (os.path.isabs(source) or "/" not in source)
 
 
+def is_place(source: str) -> bool:
+    """Whether `source` is a place like "anna/photos", and no link or torrent file."""
+    return "/" in source and not is_torrent(source)
+
+
 def ticket_in(source: str) -> str:
     """The ticket that a magnet link carries, where it is a public share; empty when there is none."""
     hint = hint_of(source) if is_magnet(source) else None
