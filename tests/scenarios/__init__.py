@@ -14,4 +14,5 @@ MODULES = (
     "real_nodes",
     "search_replication",
     "search_hostile",
+    "swarm",
 )
