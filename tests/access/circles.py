@@ -246,8 +246,8 @@ class History:
                 node.add(self._random_op(node, past))
                 return
 
-    def _random_op(self, node: Circle, past: CircleLog) -> SignedOp:
-        by, other = self.random.choice(PEOPLE), self.random.choice(PEOPLE)
+    def _random_op(self, node: Circle, past: CircleLog, by: str = "") -> SignedOp:
+        by, other = by or self.random.choice(PEOPLE), self.random.choice(PEOPLE)
         device = f"{other}{self.random.randint(2, 3)}"
         (kind,) = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))
         writer = self.random.choice([by, by, f"{by}2"])
