@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import content, start, transfer
+from bench import content, start, transfer, versions
 from bench.figures import Figure
 
 
@@ -55,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "file": transfer.one_file,
     "tree": transfer.tree,
     "memory": transfer.memory,
+    "versions": versions.versions,
     "simulator": measure_simulator,
 }
 

@@ -8,6 +8,7 @@ tells its owner.
 import asyncio
 import inspect
 import logging
+import typing
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any
@@ -116,6 +117,10 @@ class Driver:
         await asyncio.wait([self._closed])
         await asyncio.gather(*self._ending, return_exceptions=True)
         self._closed.result()
+
+    def is_sending(self, peer: Hashable) -> bool:
+        """Whether something for `peer` is under way or waits."""
+        return peer in self._outboxes
 
     async def flush(self) -> None:
         """Wait until everything sent so far has been taken by the sender, or given up."""
@@ -273,6 +278,26 @@ class Driver:
                 self._drop(peer)
 
 
+class Links(typing.Protocol):
+    """What a `NetDriver` needs of an `Endpoint`; see there."""
+
+    @property
+    def connections(self) -> Sequence[Connection]: ...
+
+    def register(
+        self, protocol: Protocol, handler: Callable[[Stream], Awaitable[None]], *, strangers: bool = False
+    ) -> None: ...
+
+    def watch(
+        self,
+        *,
+        up: Callable[[Connection], None] | None = None,
+        down: Callable[[Connection], None] | None = None,
+    ) -> None: ...
+
+    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection: ...
+
+
 class NetDriver:
     """A core whose peers are nodes: runs it over an `Endpoint`, speaking one protocol.
 
@@ -287,18 +312,23 @@ class NetDriver:
         on_output: see `Driver`.
         addresses: where a peer may be dialled, for peers that the endpoint has not met.
         strangers: whether peers that the guard does not know may speak to this core.
+        stream_idle_s: a stream on which nothing was sent for so long is finished, so that its connection can become
+            idle; None keeps all: right for a core that knows few peers.
+        keeps: peers whose stream stays all the same.
         driver_options: further options of `Driver`, for its clock and bounds.
     """
 
     def __init__(
         self,
         core: Machine,
-        endpoint: Endpoint,
+        endpoint: Endpoint | Links,
         protocol: Protocol,
         *,
         on_output: Handler | Mapping[type, Handler],
         addresses: Callable[[PeerId], Sequence[str]] = lambda peer: (),
         strangers: bool = False,
+        stream_idle_s: float | None = None,
+        keeps: Callable[[PeerId], bool] = lambda peer: False,
         **driver_options: Any,
     ) -> None:
         if protocol.bulk_kinds:
@@ -307,6 +337,12 @@ class NetDriver:
         self._protocol = protocol
         self._addresses = addresses
         self._streams: dict[Hashable, Stream] = {}
+        self._stream_idle_s = stream_idle_s
+        self._keeps = keeps
+        self._used_at: dict[PeerId, float] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._finishing: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
         self._driver = Driver(core, send=self._send, on_output=on_output, **driver_options)
         endpoint.register(protocol, self._receive, strangers=strangers)
         endpoint.watch(up=self._up, down=self._down)
@@ -329,6 +365,8 @@ class NetDriver:
     async def close(self) -> None:
         """Stop the core and end its streams. Raises what the core raised before."""
         self._driver.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         streams, self._streams = list(self._streams.values()), {}
         for stream in streams:
             await stream.reset(CloseCode.SHUTDOWN)
@@ -345,12 +383,42 @@ class NetDriver:
         if stream is None:
             connection = await self._endpoint.connect(peer, self._addresses(peer))
             stream = self._streams[peer] = await connection.open_stream(self._protocol)
+        self._note_used(peer)
         try:
             await stream.send(message)
         except BaseException:  # a cancelled send too: half a message may be on its way
             self._streams.pop(peer, None)
             await stream.reset()
             raise
+
+    def _note_used(self, peer: PeerId) -> None:
+        if self._stream_idle_s is None:
+            return
+        self._used_at[peer] = self._loop.time()
+        if self._sweeping is None and not self.is_closed:
+            self._sweeping = self._loop.call_later(self._stream_idle_s / 2, self._sweep)
+
+    def _sweep(self) -> None:
+        """Finish the streams that nobody needs any more."""
+        assert self._stream_idle_s is not None  # noqa: S101  (only then is there a sweep)
+        self._sweeping = None
+        limit = self._loop.time() - self._stream_idle_s
+        for peer, used_at in list(self._used_at.items()):
+            if peer not in self._streams:
+                del self._used_at[peer]
+            elif used_at <= limit and not self._keeps(peer) and not self._driver.is_sending(peer):
+                del self._used_at[peer]
+                task = self._loop.create_task(self._finish(self._streams.pop(peer)))
+                self._finishing.add(task)
+                task.add_done_callback(self._finishing.discard)
+        if self._used_at and not self.is_closed:
+            self._sweeping = self._loop.call_later(self._stream_idle_s / 2, self._sweep)
+
+    async def _finish(self, stream: Stream) -> None:
+        try:
+            await stream.end()
+        except CoterieError as error:
+            _log.debug("a stream to %s ended: %s", stream.peer.short, error)
 
     async def _receive(self, stream: Stream) -> None:
         while (message := await stream.receive()) is not None:

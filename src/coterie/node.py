@@ -20,7 +20,7 @@ import msgspec
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import Known, KnownCircle, People
 from coterie.access.policy import Standing
-from coterie.apps.app import App, Handler, Neighbours, Network, Service
+from coterie.apps.app import App, Handler, Neighbours, Network, PeerNetwork, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home
@@ -37,6 +37,7 @@ from coterie.wire import Protocol as WireProtocol
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
+    from coterie.network import NodeNetwork
     from coterie.relays import PeerRelays, RelayStatus
 
 log = logging.getLogger(__name__)
@@ -337,6 +338,25 @@ class Node:
         )
         await self.relays.start()
 
+    def peer_network(self, register: Callable[..., None]) -> "NodeNetwork | None":
+        """For an app that registers its protocols by `register`; None while offline."""
+        if self.endpoint is None or self.reach is None:
+            return None
+        from coterie.network import NodeNetwork
+
+        return NodeNetwork(
+            self.endpoint,
+            self.reach,
+            self._key,
+            register=register,
+            contacts=lambda: [c.peer for c in self.contacts.contacts()] if "contacts" in self.apps else [],
+            is_known=self._is_known,
+        )
+
+    def _is_known(self, peer: PeerId) -> bool:
+        standing = self._standing(peer)
+        return (standing.contact or bool(standing.circles)) and not standing.blocked
+
     def _standing(self, peer: PeerId) -> Standing:
         """Who `peer` is, by what the apps that know people say."""
         contact = "contacts" in self._services and self.contacts.is_contact(peer)
@@ -414,6 +434,10 @@ class _AppContext:
         return Network(
             level=config.reach, bind=config.bind, dht_nodes=config.dht_nodes(), dht_private=config.dht_private
         )
+
+    @property
+    def peer_network(self) -> PeerNetwork | None:
+        return self._node.peer_network(self.register)
 
     @property
     def access(self) -> Enforcer:

@@ -230,6 +230,17 @@ class Reach:
         problems = [str(p) for r in self.resolvers if (p := getattr(r, "problem", ""))]
         return f"{self.level} ({names})" + "".join(f"; {problem}" for problem in problems)
 
+    @property
+    def is_on_loopback(self) -> bool:
+        """Whether this node is bound where only this machine's programs reach it."""
+        own = [a for a in self._transport.addresses if is_address(a)]
+        return bool(own) and all(split_address(a)[0].is_loopback for a in own)
+
+    def record_for_overlays(self) -> bytes:
+        """What others may pass on of us: at the level `internet` the public record, else the full one."""
+        is_public = self.level is ReachLevel.INTERNET and not self.is_on_loopback
+        return self._public if is_public else self._full
+
     # ---- RecordKeeper, for the exchange
 
     def own_record(self, connection: Connection) -> bytes:

@@ -299,6 +299,20 @@ def test_walkers_that_report_their_end_are_not_replaced() -> None:
     assert emitted(node.handle(TimerFired(("step", number)), NOW + 15)) == [Ended("k", "exhausted", 0)]
 
 
+def test_a_walker_that_was_falsely_reported_dead_goes_on() -> None:
+    node, outputs = asking(Walks(2, 100))
+    number = query_id(outputs)
+    for walker in range(64):
+        node.handle(Received(D, Check(number, walker, True)), NOW)
+    assert sends(node.handle(Received(C, Check(number, 1, False)), NOW + 1)) == [
+        (C, Verdict(number, 1, True))
+    ]
+    assert sends(node.handle(Received(C, Check(number, 2, False)), NOW + 1)) == [
+        (C, Verdict(number, 2, False))
+    ]
+    assert emitted(node.handle(TimerFired(("step", number)), NOW + 15)) == []
+
+
 def test_without_neighbours_or_with_too_many_searches_it_does_not_begin() -> None:
     assert emitted(core().handle(Ask("k", "t", b"b"), NOW)) == [Ended("k", "alone", 0)]
     node = core(neighbours=[A], limits=SearchLimits(searches_max=2))
@@ -406,10 +420,25 @@ def test_every_table_is_bounded() -> None:
     limits = SearchLimits(seen_max=20, parked_max=10, peers_max=15, neighbours_max=4, budget_burst=1e9)
     node = core(neighbours=PEERS[2:], limits=limits)
     for number in range(100):
-        node.handle(Received(A, Walking(question(number), 0, 8)), NOW)
+        node.handle(Received(number % 7, Walking(question(number), 0, 8)), NOW)
         node.handle(Received(number, Check(bytes(16), 0, True)), NOW)
     assert node.sizes == {"seen": 20, "parked": 10, "budgets": 15, "searches": 0, "neighbours": 4}
     assert node.neighbours == PEERS[2:6]
+
+
+def test_one_peer_does_not_take_all_the_room_for_walkers() -> None:
+    limits = SearchLimits(parked_max=10, parked_per_peer_max=3, budget_burst=1e9)
+    node = core(neighbours=[A, B], limits=limits)
+
+    def parks(number: int, peer: PeerId) -> bool:
+        return bool(sends(node.handle(Received(peer, Walking(question(number), 0, 8)), NOW)))
+
+    assert [parks(n, A) for n in range(5)] == [True, True, True, False, False]
+    assert parks(0, A)  # the same walker again takes no more room
+    assert parks(5, B)
+    node.handle(TimerFired(("parked", question(1).id, 0)), NOW + 5)
+    assert [parks(n, A) for n in (6, 7)] == [True, False]
+    assert node.sizes["parked"] == 4
 
 
 def test_an_asker_takes_no_more_answers_than_it_can_hold() -> None:

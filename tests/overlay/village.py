@@ -20,6 +20,7 @@ from coterie.sim.world import World
 from coterie.wire.broadcast import Entry
 
 TOPIC = bytes(32)
+SETTLED_S = 2.0
 INTERNET = Link(latency=uniform(0.01, 0.1))
 
 
@@ -53,7 +54,8 @@ class Village:
         self.rng = Random(seed)
         for number, name in enumerate(self.names):
             self.world.add(name, self.maker(name, **options))
-            contacts = [self.names[self.rng.randrange(number)]] if number else []
+            members = max(1, number - round(SETTLED_S / every_s))  # who came just now is not a member yet
+            contacts = [self.names[self.rng.randrange(members)]] if number else []
             self.world.schedule(
                 number * every_s, lambda name=name, contacts=contacts: self.enter(name, contacts)
             )

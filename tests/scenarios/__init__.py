@@ -6,6 +6,12 @@ A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line belo
 MODULES = (
     "circles",
     "flood_speed",
+    "kademlia_abuse",
+    "kademlia_hostile",
+    "kademlia_lookup",
+    "kademlia_records",
+    "broadcast",
+    "real_nodes",
     "search_replication",
     "search_hostile",
 )

@@ -118,6 +118,23 @@ def test_bandwidth_needs_to_know_what_messages_weigh() -> None:
         world.run()
 
 
+def test_the_order_is_kept_on_more_links_than_are_remembered() -> None:
+    world = World(link=Link(latency=uniform(0.1, 3.0)))
+    for name in range(330):
+        world.add(name, Log)
+    for number in range(2):
+        for name in range(330):
+            world.feed(name, [Send(other, number) for other in range(330)])
+        world.run(0.2 * (number + 1))
+    world.run()
+    for name in (0, 329):
+        by_peer: dict[Any, list[int]] = {}
+        for _, event in world.core(name).seen:
+            by_peer.setdefault(event.peer, []).append(event.message)
+        assert len(by_peer) == 330
+        assert all(got == [0, 1] for got in by_peer.values())
+
+
 # ---- NAT
 
 
@@ -146,6 +163,19 @@ def test_whom_it_has_written_to_may_answer_for_a_while() -> None:
     send(world, "too late")
     world.run()
     assert world.core("b").messages == ["answer", "in time: the answer kept the mapping alive"]
+
+
+def test_a_nat_forgets_old_correspondents_and_keeps_the_present_ones() -> None:
+    world = World()
+    world.add("b", Log, host=Host(is_reachable=False, nat_mapping_s=60))
+    for number in range(2_000):
+        world.add(number, Log)
+        send(world, "out", sender="b", receiver=number)  # type: ignore[arg-type]
+        world.run(number * 0.1)
+    for number in (0, 1_000, 1_450, 1_999):
+        send(world, number, sender=number)  # type: ignore[arg-type]
+    world.run()
+    assert world.core("b").messages == [1_450, 1_999]  # written to within a minute
 
 
 def test_a_connection_goes_through_the_nat_both_ways() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.errors import LimitExceeded, PeerError
-from coterie.identity import SecretKey
+from coterie.identity import PeerId, SecretKey
 from coterie.identity.keys import verify
 from coterie.wire import broadcast as wire
 from coterie.wire.frames import HEADER
@@ -20,7 +20,7 @@ T, K, D, S = TOPIC.hex(), KEY.hex(), ID.hex(), "73" * 64
 GOLDEN = [
     (wire.Join(TOPIC, b"r"), f"000000270192c420{T}c40172"),
     (wire.ForwardJoin(TOPIC, ENTRY, 6), f"0000004b0293c420{T}92c420{K}c4017206"),
-    (wire.Neighbour(TOPIC, True, b"r"), f"000000280393c420{T}c3c40172"),
+    (wire.Neighbour(TOPIC, wire.Need.URGENT, b"r"), f"000000280393c420{T}01c40172"),
     (wire.Answer(TOPIC, False), f"000000270493c420{T}c2c400"),
     (wire.Disconnect(TOPIC, True), f"000000250592c420{T}c3"),
     (wire.Shuffle(TOPIC, ENTRY, 7, [ENTRY], 6), f"000000730695c420{T}92c420{K}c40172079192c420{K}c4017206"),
@@ -44,6 +44,15 @@ def body(message: wire.Message) -> tuple[int, bytes]:
 def test_golden_bytes(message: wire.Message, golden: str) -> None:
     assert wire.PROTOCOL.encode(message).hex() == golden
     assert wire.PROTOCOL.decode(*body(message)) == message
+
+
+def test_peers_are_written_as_bytes() -> None:
+    peer = PeerId(KEY)
+    for as_peer, as_bytes in [(wire.Entry(peer), wire.Entry(KEY))]:
+        assert wire.PROTOCOL.encode(wire.ForwardJoin(TOPIC, as_peer, 1)) == wire.PROTOCOL.encode(
+            wire.ForwardJoin(TOPIC, as_bytes, 1)
+        )
+    assert wire.PROTOCOL.encode(wire.Gossip(TOPIC, peer, 1, b"", bytes(64)))
 
 
 def test_every_kind_has_golden_bytes() -> None:
@@ -80,6 +89,7 @@ def test_what_an_author_signs() -> None:
         wire.Holds(TOPIC, 1, 2, [ID] * (wire.IDS_MAX + 1), True),
         wire.Want(TOPIC, [ID] * (wire.IDS_MAX + 1)),
         wire.Summary(TOPIC, 1, 2, 1, b"short"),
+        wire.Neighbour(TOPIC, 256),
     ],
     ids=lambda m: type(m).__name__,
 )

@@ -115,6 +115,10 @@ class Policy:
 
     # ---- what is said
 
+    def is_contact(self, peer: PeerId) -> bool:
+        """Whether `peer` is a contact of this node."""
+        return self._standing(peer).contact
+
     def permit(self, subject: str, verbs: Verb, resource: str) -> None:
         """Let `subject` do `verbs` to `resource` and what is below it, besides what it may already.
 

@@ -33,6 +33,67 @@ class Neighbours(Protocol):
         ...
 
 
+class PeerNetwork(Protocol):
+    """What an app needs that forms a network of its own among nodes: the rest of what `driver.Links` asks for, too."""
+
+    @property
+    def level(self) -> str:
+        """How far the node reaches: "local", "circle" or "internet"."""
+        ...
+
+    @property
+    def connections(self) -> Sequence[Connection]: ...
+
+    def register(self, protocol: WireProtocol, handler: Handler, *, strangers: bool = False) -> None:
+        """As `Context.register`."""
+        ...
+
+    def watch(
+        self,
+        *,
+        up: Callable[[Connection], None] | None = None,
+        down: Callable[[Connection], None] | None = None,
+    ) -> None:
+        """Call `up` with each new connection and `down` with each that ended."""
+        ...
+
+    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
+        """The connection to `peer`; dials `addresses` only: no resolver is asked. Errors as `Endpoint.connect`."""
+        ...
+
+    def addresses_of(self, peer: PeerId) -> list[str]:
+        """Where `peer` may be dialled, by what the node knows already."""
+        ...
+
+    def record(self) -> bytes:
+        """Our signed record for those who find us through others; empty while we cannot be found so."""
+        ...
+
+    def record_of(self, peer: PeerId) -> bytes:
+        """The newest record of `peer`; empty when there is none."""
+        ...
+
+    def learn(self, record: bytes) -> PeerId | None:
+        """Keep a record that somebody passed on; whose it is, or None when it is refused."""
+        ...
+
+    def known(self) -> list[PeerId]:
+        """Whom to begin with: people's own contacts, who is connected, and, at the level `internet`, who was."""
+        ...
+
+    def is_known(self, peer: PeerId) -> bool:
+        """Whether `peer` is a contact or in a circle of ours."""
+        ...
+
+    def is_reachable(self) -> bool:
+        """Whether others can dial us where they would: from the internet at that level, else from near."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """Our signature. Raises AccessDenied unless `message` begins as those of a protocol that apps may sign."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """How far the node reaches, for an app that speaks to other programs by itself.
@@ -69,6 +130,11 @@ class Context(Protocol):
     @property
     def network(self) -> Network | None:
         """How far this node reaches; None while offline."""
+        ...
+
+    @property
+    def peer_network(self) -> PeerNetwork | None:
+        """For apps that form a network of their own among nodes; None while offline."""
         ...
 
     @property

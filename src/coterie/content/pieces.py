@@ -5,6 +5,7 @@ chunks alone, so all who have the node cut it alike. Sets of pieces are integers
 the work of a bitmap in one instruction for each 30 pieces; measured, a set of 8,192 costs about 0.2 us an operation.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from random import Random
 
@@ -26,6 +27,13 @@ def cut(sizes: Sequence[int]) -> list[int]:
     if count:
         starts.append(len(sizes))
     return starts
+
+
+def spanned(starts: Sequence[int], first: int, last: int) -> int:
+    """The pieces that the chunks first..last (exclusive) belong to."""
+    low = bisect_right(starts, first) - 1
+    high = bisect_right(starts, last - 1)
+    return (1 << high) - (1 << low)
 
 
 def members(pieces: int) -> Iterator[int]:

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,6 +251,34 @@ class Store:
         """No longer keep a root; False when it was not known. `collect_garbage` frees what only it needed."""
         with self._write() as db:
             return db.execute("DELETE FROM roots WHERE id = ?", (root,)).rowcount > 0
+
+    def settle(self, root: bytes, path: Path, *, keep: Collection[bytes]) -> None:
+        """`root` lies at `path` now; others that lay there, and nowhere else, are forgotten but for those to `keep`."""
+        place = os.fsencode(path)
+        with self._write() as db:
+            db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (root, place))
+            others = db.execute(
+                "SELECT root FROM places WHERE path = ? AND root != ?", (place, root)
+            ).fetchall()
+            for (other,) in others:
+                if other in keep:
+                    continue
+                db.execute("DELETE FROM places WHERE root = ? AND path = ?", (other, place))
+                db.execute(
+                    "DELETE FROM roots WHERE id = ? AND NOT EXISTS (SELECT 1 FROM places WHERE root = ?)",
+                    (other, other),
+                )
+
+    def forget_gone(self, *, keep: Collection[bytes]) -> int:
+        """Forget roots whose every place is gone from the disk, but for those to `keep`; returns how many."""
+        gone = [
+            root.id
+            for root in self.roots()
+            if root.id not in keep and root.paths and not any(os.path.lexists(path) for path in root.paths)
+        ]
+        for root in gone:
+            self.forget_root(root)
+        return len(gone)
 
     # -- files and chunks --
 

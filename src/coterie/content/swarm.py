@@ -44,12 +44,11 @@ from coterie.content.swarm_events import (
     Wrong,
     cost,
 )
-from coterie.content.swarm_state import Node, Request, Source
+from coterie.content.swarm_state import MANIFEST_COST_BYTES, Node, Request, Source
 from coterie.errors import CloseCode
 from coterie.machine import Emit, PeerDown, SetTimer, TimerFired
 
 MANIFESTS_AHEAD_MAX = 8  # nodes asked for or being prepared at once
-MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known
 PREPARED_BYTES_MIN = 32 << 20  # while less than this waits to be asked for, look for more nodes
 PREPARED_CHUNKS_MAX = (
     16_384  # and while fewer chunks wait: two full nodes; each takes about 1 KB with its place
@@ -199,6 +198,7 @@ class SwarmCore:
             self._forget_rarity(source)
             source.whole = True
             source.holds.clear()
+            source.lacks.clear()
             source.holds_bytes = 0
             self._pump(source)
 

@@ -15,6 +15,7 @@ WINDOW_BYTES_MAX = 64 << 20  # 1 Gbit/s at 500 ms
 QUEUE_S = 0.25  # what may wait at a source beyond its round trip; simulated: more makes each hop later, less starves
 RATE_WINDOW_S = 0.5
 REFUSALS_MAX = 8  # answers without what was claimed, and over an eighth of all; guess
+MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known
 HOLDS_BYTES_MAX = 4 << 20  # remembered of what one peer says it has: 32,000 nodes
 HOLDS_COST_BYTES = 100  # of each node in it, beside the set
 

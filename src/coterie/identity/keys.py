@@ -1,9 +1,22 @@
 """Ed25519 keys (RFC 8032) through PyNaCl: sign, verify, never show."""
 
+from typing import Protocol
+
 from coterie.errors import UsageError
 from coterie.identity.peer_id import KEY_BYTES, PeerId
 
 SIGNATURE_BYTES = 64
+
+
+class Signer(Protocol):
+    """Who can sign as `peer_id`: a `SecretKey`, or something that has one and says what for."""
+
+    @property
+    def peer_id(self) -> PeerId: ...
+
+    def sign(self, message: bytes) -> bytes:
+        """64-byte signature of `message`."""
+        ...
 
 
 class SecretKey:

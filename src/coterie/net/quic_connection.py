@@ -314,6 +314,8 @@ class QuicStream:
     async def _write_all(self, data: bytes) -> None:
         try:
             sender = self._halves.sender
+            if sender is None:  # the connection ended before this task had its turn
+                raise self._connection.end_error()
             if len(data) <= WRITE_BYTES:
                 await sender.write_all(data)
                 return

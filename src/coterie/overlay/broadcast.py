@@ -35,7 +35,6 @@ __all__ = [
     "NeighbourUp",
     "OpenTopic",
     "Publish",
-    "WallClock",
 ]
 
 
@@ -73,13 +72,6 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
-class WallClock:
-    """An event: it is `unix_s` now. Before the first one, `now` is taken for unix time."""
-
-    unix_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Topic:
     membership: HyParView
     messages: Plumtree
@@ -89,7 +81,9 @@ _OF_MESSAGES = (Gossip, Ihave, Graft, Prune, Summary, Holds, Want)
 
 
 class Broadcast:
-    """The machine: `handle(event, now)`. Outputs besides sends and timers: NeighbourUp, NeighbourDown, Delivered.
+    """The machine: `handle(event, now)`, `now` in unix seconds: messages have a time.
+
+    Outputs besides sends and timers: NeighbourUp, NeighbourDown, Delivered.
 
     Args:
         me: this node.
@@ -122,10 +116,14 @@ class Broadcast:
         self._messages_limits = messages or PlumtreeLimits()
         self._topics_max = topics_max
         self._topics: dict[bytes, _Topic] = {}
-        self._unix_offset_s = 0.0
         self.ignored = 0
 
     # ---- to look at
+
+    @property
+    def topics_max(self) -> int:
+        """How many topics this node may take part in."""
+        return self._topics_max
 
     @property
     def topics(self) -> list[bytes]:
@@ -154,7 +152,7 @@ class Broadcast:
     # ---- events
 
     def handle(self, event: Any, now: float) -> list[Any]:
-        """Take one event at time `now` (s) and return what is to be done, in order. Raises for bad commands."""
+        """Take one event at time `now` (unix s) and return what is to be done, in order. Raises for bad commands."""
         match event:
             case Received(_, message):
                 return self._received(event, message, now)
@@ -174,8 +172,6 @@ class Broadcast:
                 return self._open(event, now)
             case CloseTopic(topic):
                 return self._close(topic, now)
-            case WallClock(unix_s):
-                self._unix_offset_s = unix_s - now
         return []
 
     def _received(self, event: Received, message: Any, now: float) -> list[Any]:
@@ -226,7 +222,6 @@ class Broadcast:
             sign=self._sign,
             verify=self._verify,
             may_publish=command.may_join,
-            unix_of=lambda now: now + self._unix_offset_s,
             limits=self._messages_limits,
         )
         return _Topic(membership, messages)

@@ -23,6 +23,7 @@ from coterie.wire.broadcast import (
     Entry,
     ForwardJoin,
     Join,
+    Need,
     Neighbour,
     Shuffle,
     ShuffleReply,
@@ -47,7 +48,7 @@ class HyParViewLimits:
     lost_max: int = (
         16  # guess: first contacts and lost neighbours, remembered for the time when nobody else is left
     )
-    heal_share: float = 0.125  # guess: of shuffle periods, one of the lost is asked: halves find together
+    heal_share: float = 0.015  # guess: of shuffle periods, a neighbour is exchanged: parts find together
     shuffles_pending_max: int = 4  # guess: a reply later than so many periods is of no use
     evictions_per_s: float = 1.0  # guess: 10,000 nodes that join within 10 minutes cause 0.01 a second
     evictions_burst: int = 32  # guess: a small group that starts at once, at one contact
@@ -80,6 +81,7 @@ class NeighbourUp:
 
     topic: bytes
     peer: PeerId
+    is_spare: bool = False  # there are enough others: nothing need go over it at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class HyParView:
         self._passive: dict[PeerId, bytes] = {}
         self._lost: dict[PeerId, bytes] = {}
         self._asked: dict[PeerId, bytes] = {}  # asked to be neighbours, not answered yet
+        self._mixing: PeerId | None = None  # of those, the one that is to replace another
         self._refused: dict[PeerId, None] = {}  # since the last shuffle
         self._shuffles: dict[int, tuple[PeerId, ...]] = {}  # by number: what we sent
         self._banned: dict[PeerId, float] = {}  # until when
@@ -269,7 +272,7 @@ class HyParView:
         newcomer = Entry(peer, message.record)
         walk = ForwardJoin(self._topic, newcomer, self._limits.active_walk)
         walks = [Send(other, walk) for other in others]
-        return [*self._accept(peer, message.record, True, now), *walks]
+        return [*self._accept(peer, message.record, Need.URGENT, now), *walks]
 
     def _on_forward_join(self, peer: PeerId, message: ForwardJoin, now: float) -> list[Any]:
         link, newcomer = self._active.get(peer), PeerId(message.newcomer.peer)
@@ -282,7 +285,7 @@ class HyParView:
             if newcomer in self._active or newcomer in self._asked or not self._is_entry(message.newcomer):
                 return []
             # The paper adds the newcomer at once; here it is asked, and added when it accepts.
-            request = Neighbour(self._topic, False, self._record)
+            request = Neighbour(self._topic, Need.SPARE, self._record)
             return self._ask(newcomer, message.newcomer.record, request, now)
         if ttl == self._limits.passive_walk:
             self._learn([message.newcomer], link, now)
@@ -300,14 +303,16 @@ class HyParView:
         if not self._asks.take(now) or not self._is_good(peer, message.record):
             self.ignored += 1
             return []
-        return self._accept(peer, message.record, message.is_urgent, now)
+        return self._accept(peer, message.record, message.need, now)
 
-    def _accept(self, peer: PeerId, record: bytes, is_urgent: bool, now: float) -> list[Any]:
+    def _accept(self, peer: PeerId, record: bytes, need: int, now: float) -> list[Any]:
         """Take `peer` in and say so; without an urgent need only into a free place."""
         has_place = peer in self._active or len(self._active) < self._limits.active_max
+        is_urgent = need in (Need.URGENT, Need.MIXING)
         if not has_place and not (is_urgent and self._evictions.take(now)):
             return [Send(peer, Answer(self._topic, False, self._record))]
-        return [Send(peer, Answer(self._topic, True, self._record)), *self._add(peer, record)]
+        added = self._add(peer, record, is_spare=need == Need.MIXING)
+        return [Send(peer, Answer(self._topic, True, self._record)), *added]
 
     def _on_answer(self, peer: PeerId, message: Answer, now: float) -> list[Any]:
         record = self._asked.pop(peer, None)
@@ -319,7 +324,8 @@ class HyParView:
         if message.is_accepted:
             self._is_introduced = self._is_introduced or peer in self._lost
             is_good = message.record and self._is_good(peer, message.record)
-            return [*outputs, *self._add(peer, message.record if is_good else record)]
+            is_spare = peer == self._mixing
+            return [*outputs, *self._add(peer, message.record if is_good else record, is_spare=is_spare)]
         if self._active:
             self._refused[peer] = None
         return [*outputs, *self._fill(now)]
@@ -330,7 +336,7 @@ class HyParView:
         self._passive.pop(peer, None)
         return self._fill(now)
 
-    def _add(self, peer: PeerId, record: bytes) -> list[Any]:
+    def _add(self, peer: PeerId, record: bytes, *, is_spare: bool = False) -> list[Any]:
         """Into the active view; a random other one leaves when it is full."""
         if peer in self._active:
             return []
@@ -345,7 +351,7 @@ class HyParView:
         self._passive.pop(peer, None)
         self._lost.pop(peer, None)
         self._active[peer] = _Link(record, self._limits)
-        return [*outputs, NeighbourUp(self._topic, peer)]
+        return [*outputs, NeighbourUp(self._topic, peer, is_spare)]
 
     def _drop(self, peer: PeerId) -> list[Any]:
         if self._active.pop(peer, None) is None:
@@ -383,7 +389,8 @@ class HyParView:
             return []
         candidates = [p for p in self._passive if p not in self._asked and p not in self._refused]
         chosen = self._rng.sample(candidates, min(free, len(candidates)))
-        request = Neighbour(self._topic, not self._active, self._record)
+        need = Need.SPARE if self._active else Need.URGENT
+        request = Neighbour(self._topic, need, self._record)
         outputs: list[Any] = []
         for peer in chosen:
             outputs += self._ask(peer, self._passive[peer], request, now)
@@ -401,20 +408,29 @@ class HyParView:
             outputs = self._join(now) or self._fill(now)
         else:
             outputs = self._fill(now)
-            has_place = len(self._active) < self._limits.active_max
-            if not outputs and (has_place or self._rng.random() < self._limits.heal_share):
-                outputs = self._ask_lost(now)
+            if not outputs:
+                outputs = self._mix(now)
         if self._active:
             outputs += self._shuffle()
         return [*outputs, self._next_tick(now)]
 
-    def _ask_lost(self, now: float) -> list[Any]:
-        """Perhaps somebody lost is back, or on the other side of a network that has healed (not in the paper)."""
-        candidates = [peer for peer in self._lost if peer not in self._asked]
+    def _mix(self, now: float) -> list[Any]:
+        """Now and then a neighbour makes room for somebody at random, at best for somebody lost.
+
+        Not in the paper: there, two parts of a network whose active views are full stay apart for ever.
+        """
+        has_place = len(self._active) < self._limits.active_max
+        is_mixing = self._rng.random() < self._limits.heal_share
+        if not is_mixing and not has_place:
+            return []
+        known = self._passive if is_mixing and self._rng.random() < 0.5 else self._lost
+        candidates = [peer for peer in known or self._passive if peer not in self._asked]
         if not candidates:
             return []
         peer = self._rng.choice(candidates)
-        return self._ask(peer, self._lost[peer], Neighbour(self._topic, True, self._record), now)
+        self._mixing = peer if is_mixing else None
+        request = Neighbour(self._topic, Need.MIXING if is_mixing else Need.SPARE, self._record)
+        return self._ask(peer, (known or self._passive)[peer], request, now)
 
     def _next_tick(self, now: float) -> SetTimer:
         is_settled = self._active and self._is_introduced

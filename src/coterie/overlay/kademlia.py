@@ -8,7 +8,8 @@ Arguments: `limits`; `serves`, whether others may reach us (`SetServing` changes
 gave before a restart; `record_of(peer)`, the signed PeerRecord of a peer as bytes, empty when there is none;
 `network_of(peer)`, the network it is in, None when that is not to be limited (a household's own).
 
-Commands: `Bootstrap`, `SetServing`, `SeekNode`, `SeekProviders`, `SeekValue`, `Provide`, `Put`, `Withdraw`, `Cancel`.
+Commands: `Bootstrap`, `KeepUp`, `SetServing`, `SeekNode`, `SeekProviders`, `SeekValue`, `Provide`, `Put`, `Withdraw`,
+`Cancel`.
 Emitted: `Finished` once for each lookup, before it `Found` and, if wished, `Progress`. Request to others: `Learned`,
 for the address book. `snapshot()` shows everything to people. A shell runs it with
 `NetDriver(node, endpoint, KADEMLIA, on_output=..., clock=time.time, strangers=True)`.
@@ -28,6 +29,7 @@ from coterie.overlay.kademlia_events import (
     Cancel,
     Finished,
     Found,
+    KeepUp,
     Learned,
     LookUp,
     Outcome,
@@ -130,6 +132,8 @@ class Kademlia:
                 self._command(event, now)
             case Bootstrap(peers):
                 self._bootstrap(peers, now)
+            case KeepUp():
+                self._keep_up(now)
             case SetServing(serves):
                 self._serves = serves
             case Withdraw(key):
@@ -138,6 +142,11 @@ class Kademlia:
                 if name in self._tasks:
                     self._finish(self._tasks[name], Outcome.CANCELLED, now)
         return out
+
+    @property
+    def kept(self) -> list[bytes]:
+        """The keys of the items that we keep for others."""
+        return self._server.items.keys
 
     def snapshot(self) -> Snapshot:
         """What this node knows and does now."""
@@ -203,8 +212,8 @@ class Kademlia:
         """What we keep ourselves counts as found; True when that ends the lookup."""
         place = task.lookup.target
         if task.kind is Kind.PROVIDERS:
-            for peer in self._server.providers.get(place, now, self.limits.providers_per_answer_max):
-                self._vote(task, peer)
+            kept = self._server.providers.get(place, now, self.limits.providers_per_answer_max)
+            self._note_providers(task, self.own, kept)
         elif task.kind is Kind.VALUE and (item := self._server.items.get(place, now)) is not None:
             return self._found(task, item, None, now)
         return False
@@ -276,10 +285,10 @@ class Kademlia:
             self._finish(task, self._outcome(task), now)
 
     def _outcome(self, task: Task) -> Outcome:
-        if not task.lookup.answers and task.item is None and not task.votes:
+        if not task.lookup.answers and task.item is None and not task.providers:
             return Outcome.ALONE
         is_missing = task.kind is Kind.VALUE and task.item is None
-        is_missing = is_missing or (task.kind is Kind.PROVIDERS and not task.votes)
+        is_missing = is_missing or (task.kind is Kind.PROVIDERS and not task.providers)
         return Outcome.NOT_FOUND if is_missing else Outcome.DONE
 
     def _store(self, task: Task, now: float) -> None:
@@ -292,6 +301,8 @@ class Kademlia:
         if self._serves and is_holder:
             task.stored += self._keep(task, now)
             holders = holders[: self.limits.k - 1]
+        elif task.name is None and task.item is not None and holders:
+            self._server.items.leave(task.item.key)
         lifetime_s = int(task.lifetime_s)
         for peer in holders:
             if task.item is not None:
@@ -321,13 +332,12 @@ class Kademlia:
             return
         del self._tasks[task.name]
         self._out.append(CancelTimer(task.name))
-        votes = sorted(task.votes.items(), key=lambda vote: -vote[1])
         finished = Finished(
             lookup=task.name,
             outcome=outcome,
             key=task.key,
             closest=tuple(closest),
-            providers=tuple(votes),
+            providers=task.votes([self.own, *closest]),
             item=task.item,
             stored=task.stored,
             asked=lookup.asked,
@@ -416,19 +426,18 @@ class Kademlia:
             for provider in message.providers:
                 if provider.record:
                     self._out.append(Learned(PeerId(provider.peer), provider.record))
-                self._vote(task, PeerId(provider.peer))
+            self._note_providers(task, peer, [PeerId(provider.peer) for provider in message.providers])
         task.lookup.answered(peer, message.contacts)
         if task.tells_progress:
             self._tell(task, peer)
         self._advance(task, now)
 
-    def _vote(self, task: Task, provider: PeerId) -> None:
-        if provider not in task.votes:
-            if len(task.votes) >= self.limits.votes_max:
-                return
-            task.votes[provider] = 0
-            self._out.append(Emit(Found(task.name, provider=provider)))
-        task.votes[provider] += 1
+    def _note_providers(self, task: Task, holder: PeerId, providers: Iterable[PeerId]) -> None:
+        task.named[holder] = named = tuple(providers)
+        for provider in named:
+            if provider not in task.providers and len(task.providers) < self.limits.providers_found_max:
+                task.providers[provider] = None
+                self._out.append(Emit(Found(task.name, provider=provider)))
 
     def _take_item(self, task: Task, peer: PeerId, raw: bytes, now: float) -> bool:
         """Verify what `peer` says stands under the key. True when the lookup went on or ended by it."""

@@ -19,6 +19,11 @@ class Bootstrap:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepUp:
+    """Start the upkeep alone: of a node whose table is filled already."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetServing:
     """Whether others can reach us from outside: only then we answer and let ourselves be put into tables."""
 
@@ -122,7 +127,7 @@ class Finished:
 
     Fields:
         closest: up to k peers that answered, nearest to the key first.
-        providers: (peer, how many holders named it), most votes first: a few liars do not come first.
+        providers: (peer, how many of the k nearest to the key named it), most first: a few liars do not come first.
         item: the newest found, for `Put` the one stored.
         stored: holders that took the announcement or item.
         asked, hops, took_s: requests, steps to the nearest that answered (or to the item), seconds.

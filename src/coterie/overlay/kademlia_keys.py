@@ -20,8 +20,8 @@ import msgspec
 from blake3 import blake3
 
 from coterie.errors import CloseCode, PeerError, UsageError
-from coterie.identity import PeerId, SecretKey
-from coterie.identity.keys import SIGNATURE_BYTES, verify
+from coterie.identity import PeerId
+from coterie.identity.keys import SIGNATURE_BYTES, Signer, verify
 from coterie.identity.peer_id import KEY_BYTES
 
 ID_BITS = 256
@@ -108,7 +108,7 @@ def plain_item(value: bytes) -> Item:
     return Item(value_key(value), value, bytes([PLAIN]) + value)
 
 
-def signed_item(key: SecretKey, value: bytes, *, sequence: int, expires: int, salt: bytes = b"") -> Item:
+def signed_item(key: Signer, value: bytes, *, sequence: int, expires: int, salt: bytes = b"") -> Item:
     """An item of the owner of `key`; the one with the largest sequence under a salt counts.
 
     Raises:

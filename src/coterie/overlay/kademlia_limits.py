@@ -20,7 +20,7 @@ class KademliaLimits:
     asked_max: int = 400  # peers asked by one lookup; ours: the longest honest one at 10,000 nodes asks 100
     candidates_max: int = 60  # kept by one path: 3 k; guess: a dead neighbourhood of twice k is survived
     lookups_max: int = 64  # of callers, at once; guess
-    votes_max: int = 400  # providers told of in one lookup: k answers of k; more are lies or of no use
+    providers_found_max: int = 400  # in one lookup: k answers of k; more are lies or of no use
     deadline_s: float = 60.0  # of a lookup when the caller names none; guess: people give up earlier
     slow_min_s: float = 0.3  # guess: the round trip to the other side of the world
     slow_max_s: float = 1.5  # guess: a QUIC handshake through a relay

@@ -49,7 +49,7 @@ class Lookup:
         self.failures = 0
         self._own = own ^ target
         self._k = limits.k
-        self._alpha = -(-limits.alpha // paths)  # of each path
+        self._alpha = max(2, -(-limits.alpha // paths))  # of each path: one dead peer does not stop it
         self._asked_max = limits.asked_max
         self._candidates_max = limits.candidates_max
         self._paths = [_Path() for _ in range(paths)]

@@ -109,6 +109,11 @@ class Items:
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def keys(self) -> list[bytes]:
+        """The keys of all items."""
+        return [kept.item.key for kept in self._items.values()]
+
     def get(self, key: int, now: float) -> Item | None:
         """The item under `key`."""
         kept = self._items.get(key)
@@ -145,6 +150,12 @@ class Items:
                 kept.again_at = self._next_time(now)
                 found.append(kept)
         return found
+
+    def leave(self, key: bytes) -> None:
+        """Keep the item, but leave it to k others, who are nearer and have it, to store it again."""
+        kept = self._items.get(int.from_bytes(key, "big"))
+        if kept is not None:
+            kept.again_at = float("inf")
 
     def expire(self, now: float) -> None:
         """Drop what has expired."""

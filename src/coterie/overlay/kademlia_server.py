@@ -64,7 +64,7 @@ class Server:
             found = self.providers.get(
                 int.from_bytes(message.key, "big"), now, self._limits.providers_per_answer_max
             )
-            named = [wire.Contact(provider, self._record(provider)) for provider in found]
+            named = [wire.Contact(bytes(provider), self._record(provider)) for provider in found]
             return wire.Providers(request, named, self._near(message.key, peer))
         if kind is wire.AddProvider:
             return wire.Stored(request, self._provide(peer, message, now))
@@ -110,7 +110,7 @@ class Server:
         near = self._table.closest(int.from_bytes(key, "big"), count, without=asker)
         if self._record_of is None:
             return [contact.wire for contact in near]
-        return [wire.Contact(contact.peer, self._record(contact.peer)) for contact in near]
+        return [wire.Contact(contact.wire.peer, self._record(contact.peer)) for contact in near]
 
     def _record(self, peer: PeerId) -> bytes:
         return self._record_of(peer) if self._record_of is not None else b""

@@ -36,7 +36,7 @@ def write_state(table: Table, record_of: Callable[[PeerId], bytes]) -> bytes:
         if not contact.failures
     ]
     ranked.sort(key=lambda entry: entry[:2])
-    saved = [_SavedContact(peer, record_of(peer)[:RECORD_BYTES_MAX]) for _, _, peer in ranked]
+    saved = [_SavedContact(bytes(peer), record_of(peer)[:RECORD_BYTES_MAX]) for _, _, peer in ranked]
     return msgspec.msgpack.encode(_Saved(FORMAT, saved))
 
 

@@ -33,7 +33,7 @@ class Contact:
         self.failures = 0  # requests in a row without an answer
         self.is_near = False  # stands here for its short round trip
         self.network: Hashable | None = None
-        self.wire = WireContact(peer)
+        self.wire = WireContact(bytes(peer))  # the codec takes plain bytes only
 
 
 class Bucket:
@@ -61,10 +61,11 @@ class Table:
         self._lowest = ID_BITS - limits.prefix_bits_max
         self._buckets: dict[int, Bucket] = {}
         self._networks: dict[Hashable, int] = {}
-        self._count = 0
+        self._contacts: dict[int, Contact] = {}
+        self._failing: dict[int, None] = {}  # those whose last request had no answer
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._contacts)
 
     def __contains__(self, peer: PeerId) -> bool:
         return self.get(peer) is not None
@@ -86,9 +87,7 @@ class Table:
 
     def get(self, peer: PeerId) -> Contact | None:
         """The contact of `peer`."""
-        place = node_id(peer)
-        bucket = self._buckets.get(self.number(place))
-        return bucket.contacts.get(place) if bucket else None
+        return self._contacts.get(node_id(peer))
 
     def room(self, number: int) -> int:
         """How many contacts bucket `number` still takes."""
@@ -108,7 +107,7 @@ class Table:
         if contact is not None:
             bucket.contacts[place] = contact  # most recently seen last
             contact.seen_at = now
-            contact.failures = 0
+            self._revive(contact)
             contact.rtt_s += (rtt_s - contact.rtt_s) * (_SMOOTHING if contact.rtt_s else 1.0)
             return None
         if peer == self._own:
@@ -136,7 +135,7 @@ class Table:
         contact = bucket.contacts.get(place)
         if contact is not None:
             contact.seen_at = now
-            contact.failures = 0
+            self._revive(contact)
             return False
         if len(bucket.contacts) < self._limits.k or self._dead(bucket) is not None:
             return self._is_admissible(bucket, self._network_of(peer))
@@ -153,6 +152,7 @@ class Table:
                 bucket.waiting.pop(place, None)
             return None
         contact.failures += 1
+        self._failing[place] = None
         limits = self._limits
         most = limits.failures_replaced_max if bucket.waiting else limits.failures_max
         return self.remove(peer) if contact.failures >= most else None
@@ -167,7 +167,8 @@ class Table:
         contact = bucket.contacts.pop(place, None)
         if contact is None:
             return None
-        self._count -= 1
+        del self._contacts[place]
+        self._failing.pop(place, None)
         if contact.network is not None:
             self._networks[contact.network] -= 1
             if not self._networks[contact.network]:
@@ -179,15 +180,18 @@ class Table:
     def closest(self, target: int, count: int, *, without: PeerId | None = None) -> list[Contact]:
         """Up to `count` contacts that have not failed lately, nearest to `target` first."""
         number = self.number(target)
-        found = self._sorted([number], target, without)
-        if len(found) < count:
-            found += self._sorted([n for n in self._buckets if n < number], target, without)
-        if len(found) < count:
+        ids = self._sorted([number], target)
+        if len(ids) <= count:
+            ids += self._sorted([n for n in self._buckets if n < number], target)
+        if len(ids) <= count:
             for farther in sorted(n for n in self._buckets if n > number):
-                found += self._sorted([farther], target, without)
-                if len(found) >= count:
+                ids += self._sorted([farther], target)
+                if len(ids) > count:
                     break
-        return found[:count]
+        contacts = self._contacts
+        if without is None:
+            return [contacts[place] for place in ids[:count]]
+        return [contact for place in ids[: count + 1] if (contact := contacts[place]).peer != without][:count]
 
     def reach(self) -> int:
         """The distance to our k-th nearest contact: within it, keys are ours to keep. All there is with fewer."""
@@ -201,22 +205,28 @@ class Table:
             low + int.from_bytes(random.randbytes(ID_BYTES), "big") % max(1, low or 1 << number)
         )
 
-    def _sorted(self, numbers: list[int], target: int, without: PeerId | None) -> list[Contact]:
-        buckets = self._buckets
-        found = [
-            c
-            for n in numbers
-            if n in buckets
-            for c in buckets[n].contacts.values()
-            if not c.failures and c.peer != without
-        ]
-        found.sort(key=lambda c: c.id ^ target)
-        return found
+    def _sorted(self, numbers: list[int], target: int) -> list[int]:
+        """The places in these buckets whose contacts have not failed lately, nearest to `target` first."""
+        places: list[int] = []
+        for number in numbers:
+            if number in self._buckets:
+                places += self._buckets[number].contacts
+        if self._failing:
+            places = [place for place in places if place not in self._failing]
+        places.sort(key=target.__xor__)
+        return places
 
     # ---- who gets in
 
+    def _revive(self, contact: Contact) -> None:
+        if contact.failures:
+            contact.failures = 0
+            del self._failing[contact.id]
+
     def _dead(self, bucket: Bucket) -> Contact | None:
         """A contact that stands there for want of a better one."""
+        if not self._failing:
+            return None
         most = self._limits.failures_replaced_max
         return next((c for c in bucket.contacts.values() if c.failures >= most), None)
 
@@ -230,8 +240,8 @@ class Table:
             contact.network = network
             self._networks[network] = self._networks.get(network, 0) + 1
         bucket.contacts[contact.id] = contact
+        self._contacts[contact.id] = contact
         bucket.waiting.pop(contact.id, None)
-        self._count += 1
         return contact
 
     def _is_admissible(self, bucket: Bucket, network: Hashable | None) -> bool:

@@ -1,6 +1,6 @@
 """A lookup with its purpose: what it collects on its way and what becomes of its result. Pure data."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -32,7 +32,8 @@ class Task:
     item: Item | None = None  # found, or to be stored
     lifetime_s: float = 0.0  # of what is to be stored
     hops: int = 0
-    votes: dict[PeerId, int] = field(default_factory=dict)
+    named: dict[PeerId, tuple[PeerId, ...]] = field(default_factory=dict)  # providers, by who named them
+    providers: dict[PeerId, None] = field(default_factory=dict)
     without: list[PeerId] = field(default_factory=list)  # asked for the item, answered, have none
     is_storing: bool = False
     storing: int = 0  # requests to store that are under way
@@ -40,6 +41,18 @@ class Task:
     is_join: bool = False
     is_over: bool = False
     nearest_bits: int = 257
+
+    def votes(self, holders: Sequence[PeerId]) -> tuple[tuple[PeerId, int], ...]:
+        """(provider, how many of `holders` named it), most votes first.
+
+        Only the peers nearest to the key vote: liars elsewhere can be asked in any number.
+        """
+        counted = dict.fromkeys(self.providers, 0)
+        for holder in holders:
+            for provider in self.named.get(holder, ()):
+                if provider in counted:
+                    counted[provider] += 1
+        return tuple(sorted(counted.items(), key=lambda vote: -vote[1]))
 
 
 class Rpc:

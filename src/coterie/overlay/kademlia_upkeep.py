@@ -55,8 +55,11 @@ class Upkeep:
 
     def wanted(self, now: float, own: dict[bytes, Own], count: int) -> list[Wanted]:
         """Up to `count` lookups that are due: our place, what we keep, what we announce."""
+        limits = self._limits
         found: list[Wanted] = []
-        if self._self_at is not None and self._self_at <= now:
+        if self._self_at is None:
+            self._self_at = now + limits.refresh_s * self._random.random()
+        elif self._self_at <= now:
             self._looked(now)
             found.append(Wanted(Kind.NODE, self._table.own_id.to_bytes(ID_BYTES, "big")))
         for key, mine in own.items():

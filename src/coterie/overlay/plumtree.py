@@ -120,7 +120,7 @@ class _Missing:
 
 
 class Plumtree:
-    """The machine of one topic: `handle(event, now)`.
+    """The machine of one topic: `handle(event, now)`, `now` in unix seconds.
 
     Args:
         me: this node, the author of what it publishes.
@@ -129,7 +129,6 @@ class Plumtree:
         sign: 64 bytes, our signature.
         verify: whether a peer signed a message so.
         may_publish: whose messages are taken.
-        unix_of: unix seconds of a `now`; messages have a time on the clock that nodes share.
         limits: see there.
     """
 
@@ -142,7 +141,6 @@ class Plumtree:
         sign: Callable[[bytes], bytes],
         verify: Callable[[PeerId, bytes, bytes], bool] = verify_ed25519,
         may_publish: Callable[[PeerId], bool] = lambda peer: True,
-        unix_of: Callable[[float], float] = lambda now: now,
         limits: PlumtreeLimits | None = None,
     ) -> None:
         self._me = me
@@ -151,7 +149,6 @@ class Plumtree:
         self._sign = sign
         self._verify = verify
         self._may_publish = may_publish
-        self._unix_of = unix_of
         self._limits = limits = limits or PlumtreeLimits()
         self._links: dict[PeerId, _Link] = {}
         self._missing: dict[bytes, _Missing] = {}
@@ -211,8 +208,8 @@ class Plumtree:
                 return self._dispatch()
             case TimerFired((_, "reconcile")):
                 return self._reconcile(now)
-            case NeighbourUp(_, peer):
-                return self._up(peer, now)
+            case NeighbourUp(_, peer, is_spare):
+                return self._up(peer, is_spare, now)
             case NeighbourDown(_, peer):
                 return self._down(peer)
             case Publish(payload):
@@ -234,9 +231,13 @@ class Plumtree:
         self._missing.clear()
         return [*timers, CancelTimer((self._topic, "dispatch")), CancelTimer((self._topic, "reconcile"))]
 
-    def _up(self, peer: PeerId, now: float) -> list[Any]:
+    def _up(self, peer: PeerId, is_spare: bool, now: float) -> list[Any]:
         is_first = not self._links
-        self._links[peer] = _Link(self._limits)
+        self._links[peer] = link = _Link(self._limits)
+        # The paper begins with every link eager; a spare one that is not needed would only be pruned.
+        link.is_eager = not is_spare or not any(
+            other.is_eager for other in self._links.values() if other is not link
+        )
         if not is_first:
             return []
         return [self._reconcile_in(self._limits.reconcile_again_s, now)]
@@ -252,11 +253,11 @@ class Plumtree:
     def _publish(self, payload: bytes, now: float) -> list[Any]:
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise UsageError(f"a message has at most {PAYLOAD_BYTES_MAX} bytes, not {len(payload)}")
-        self._published_at = at = max(self._millis(now), self._published_at + 1)
+        self._published_at = at = max(int(1000 * now), self._published_at + 1)
         signed = signed_part(self._topic, self._me, at, payload)
         message = Gossip(self._topic, self._me, at, payload, self._sign(signed))
         id_ = id_of(signed)
-        self._history.add(id_, message, self._millis(now))
+        self._history.add(id_, message, int(1000 * now))
         return self._push(id_, message, None, now)
 
     def _on_gossip(self, peer: PeerId, link: _Link, message: Gossip, now: float) -> list[Any]:
@@ -269,7 +270,7 @@ class Plumtree:
         if id_ in self._history:
             self.duplicates += 1
             return [] if was_wanted else self._prune(peer, link)
-        millis = self._millis(now)
+        millis = int(1000 * now)
         if not self._history.is_timely(message.at, millis) or not self._may_publish(author):
             self.ignored += 1
             return []
@@ -408,7 +409,7 @@ class Plumtree:
         if not self._links:
             return []
         peer = self._rng.choice(list(self._links))
-        millis = self._millis(now)
+        millis = int(1000 * now)
         until = millis - int(1000 * self._limits.settle_s)
         outputs: list[Any] = [self._reconcile_in(self._limits.reconcile_s, now)]
         if until > 0:
@@ -423,7 +424,7 @@ class Plumtree:
         if not link.questions.take(now):
             self.ignored += 1
             return []
-        since = self._history.held_since(self._millis(now))
+        since = self._history.held_since(int(1000 * now))
         if since > message.since and not message.is_answer:
             return [Send(peer, self._summary(since, message.until, is_answer=True))]
         ids = self._history.ids(message.since, message.until)
@@ -462,6 +463,3 @@ class Plumtree:
 
     def _on_want(self, peer: PeerId, link: _Link, message: Want, now: float) -> list[Any]:
         return self._serve(peer, link, message.ids, now)
-
-    def _millis(self, now: float) -> int:
-        return int(1000 * self._unix_of(now))

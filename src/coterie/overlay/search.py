@@ -101,7 +101,8 @@ class Search:
         self._verify = verify
         self._neighbours: dict[Hashable, None] = {}
         self._seen: dict[bytes, _Seen] = {}
-        self._parked: dict[tuple[bytes, int], Walking] = {}
+        self._parked: dict[tuple[bytes, int], tuple[Walking, Hashable]] = {}  # and whom it came from
+        self._parked_from: dict[Hashable, int] = {}
         self._budgets: dict[Hashable, Bucket] = {}
         self.counts = SearchCounts()
         self._asker = Asker(peer, sign=sign, random=random, is_direct=is_direct, limits=self._limits)
@@ -128,7 +129,7 @@ class Search:
             case Received(peer, message):
                 return self._receive(peer, message, now)
             case TimerFired(("parked", bytes(query_id), int(walker))):
-                self._parked.pop((query_id, walker), None)
+                self._unpark((query_id, walker))
             case TimerFired(key):
                 return self._remember_own(self._asker.fire(key, now, self.neighbours), now)
             case PeerUp(peer) if self._follows_connections:
@@ -271,21 +272,31 @@ class Search:
     def _park(self, peer: Hashable, message: Walking, now: float) -> list[Any]:
         """Ask the asker; the walker waits here for its word."""
         key = (message.question.id, message.walker)
-        if key not in self._parked and len(self._parked) >= self._limits.parked_max:
+        held = self._parked_from.get(peer, 0)
+        if key in self._parked:
+            self._unpark(key)
+        elif len(self._parked) >= self._limits.parked_max or held >= self._limits.parked_per_peer_max:
             self.counts.over_budget += 1
             return []
-        self._parked[key] = message
+        self._parked[key] = (message, peer)
+        self._parked_from[peer] = self._parked_from.get(peer, 0) + 1
         return [
             Send(PeerId(message.question.asker), Check(*key, False)),
             SetTimer(("parked", *key), now + self._limits.verdict_wait_s),
         ]
 
+    def _unpark(self, key: tuple[bytes, int]) -> None:
+        _, peer = self._parked.pop(key, (None, None))
+        left = self._parked_from.pop(peer, 0) - 1
+        if left > 0:
+            self._parked_from[peer] = left
+
     def _judged(self, peer: Hashable, query_id: bytes, walker: int, *, goes_on: bool) -> list[Any]:
-        message = self._parked.get((query_id, walker))
+        message, _ = self._parked.get((query_id, walker), (None, None))
         if message is None or message.question.asker != peer:
             self.counts.unasked += 1
             return []
-        del self._parked[query_id, walker]
+        self._unpark((query_id, walker))
         outputs: list[Any] = [CancelTimer(("parked", query_id, walker))]
         seen = self._seen.get(query_id)
         if goes_on and seen is not None:

@@ -94,7 +94,7 @@ class Ended:
 class _Own:
     """One search under way."""
 
-    __slots__ = ("answered", "ask", "heard", "hops", "lost", "question", "ring")
+    __slots__ = ("answered", "ask", "ended", "heard", "hops", "lost", "question", "ring")
 
     def __init__(self, ask: Ask, question: Question) -> None:
         self.ask = ask
@@ -103,6 +103,7 @@ class _Own:
         self.ring = -1
         self.hops = 0  # of the last ring
         self.heard: dict[int, float] = {}  # walkers, and when each was last heard of
+        self.ended: dict[int, None] = {}  # walkers that are said to have no hops left
         self.lost = 0  # walkers that were replaced
 
     @property
@@ -204,12 +205,14 @@ class Asker:
     def checked(self, query_id: bytes, walker: int, *, is_end: bool, now: float) -> bool:
         """Whether that walker is to go on."""
         own = self._by_id.get(query_id)
-        if own is None or walker not in own.heard:
+        if own is None or (walker not in own.heard and walker not in own.ended):
             return False
         if is_end:
-            del own.heard[walker]
+            own.heard.pop(walker, None)
+            own.ended[walker] = None
             return False
-        own.heard[walker] = now
+        own.heard[walker] = now  # one that was said to have ended lives after all: somebody lied
+        own.ended.pop(walker, None)
         return True
 
     # ---- strategies

@@ -45,6 +45,7 @@ class SearchLimits:
         answers_max: peers whose answers one own search takes, whatever it wanted.
         relayed_max: answers to one question that are passed back along its way.
         parked_max: walkers that wait here for their asker's word.
+        parked_per_peer_max: of these, those that came from one peer.
         neighbours_max: to whom a flood is passed on.
         peers_max: peers whose budgets are remembered.
         budget_per_s, budget_burst: messages that one peer may make the network send through us, see `cost`.
@@ -61,6 +62,7 @@ class SearchLimits:
     answers_max: int = 256  # one more than can be wanted
     relayed_max: int = 32  # guess
     parked_max: int = 1024  # guess: 1 MB at most
+    parked_per_peer_max: int = 256  # guess: nobody takes the room of four others
     neighbours_max: int = 16  # guess: three active views
     peers_max: int = 1024  # guess: connections of a large node
     budget_per_s: float = 512.0  # guess: two fresh walkers a second, or a flood of 7 hops every 8 s

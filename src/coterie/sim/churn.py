@@ -53,9 +53,11 @@ class Churn:
             arrives; the node goes `farewell_s` later. None: it just goes.
         back: called with the name after a node has come back: feed its core whom to join.
         forget: whether what nodes saved is lost.
+        away: nodes that are down now, in the middle of an absence: as many as are away on average keep the
+            number of those that are up level from the beginning.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the first two are named options
         self,
         world: World,
         names: Iterable[Hashable],
@@ -66,6 +68,7 @@ class Churn:
         back: Callable[[Any], None] | None = None,
         forget: bool = False,
         farewell_s: float = 0.001,
+        away: Iterable[Hashable] = (),
     ) -> None:
         self._world = world
         self._online, self._offline = online, offline
@@ -80,6 +83,10 @@ class Churn:
             if not world.is_up(name):
                 raise UsageError(f"{name!r} is down: churn begins with nodes that are up")
             self._later(under_way(online, self._random), self._leave, name)
+        for name in away:
+            if world.is_up(name):
+                raise UsageError(f"{name!r} is up: it cannot be away")
+            self._later(under_way(offline, self._random), self._return, name)
 
     def stop(self) -> None:
         """Nobody goes any more; who is away stays away."""

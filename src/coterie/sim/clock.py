@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, NoReturn, TypeVar
 
 from coterie.errors import CoterieError, UsageError
+from coterie.sim.replay import replay_command
 
 T = TypeVar("T")
 
@@ -185,12 +186,13 @@ def run(
 ) -> T:
     """Run `main(random)` to its end in virtual time, with a generator seeded by `seed`.
 
-    What is still pending at the end is cancelled. An exception that leaves `main` carries the seed as a note.
+    What is still pending at the end is cancelled. An exception that leaves `main` carries the seed, and the command
+    that replays it, as a note.
     Raises Deadlock when nothing can go on.
     """
     with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(threads_inline=threads_inline)) as runner:
         try:
             return runner.run(main(Random(seed)))  # noqa: S311 - a reproducible test, not a secret
         except BaseException as error:
-            error.add_note(f"in virtual time with seed {seed}")
+            error.add_note(f"in virtual time with seed {seed}; to replay: {replay_command(seed)}")
             raise

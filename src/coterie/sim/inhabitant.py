@@ -11,13 +11,15 @@ Factory = Callable[[Random], Machine]
 Restore = Callable[[Random, Any], Machine]  # from what was saved
 Wrap = Callable[[Machine, Random], Machine]  # an adversary around an honest core
 
+TALKED_MIN = 256  # correspondents remembered before those whom the NAT has forgotten are dropped
+
 
 class Node:
     """One place in the world: its core comes and goes with crashes, its name stays."""
 
     __slots__ = (
         "core", "down", "epoch", "factory", "handle", "host", "index", "lazy", "name", "peers", "restore",
-        "saved", "talked", "timers", "up", "wrap",
+        "saved", "talked", "talked_max", "timers", "up", "wrap",
     )  # fmt: skip
 
     def __init__(self, name: Hashable, index: int, factory: Factory, host: Host) -> None:
@@ -31,12 +33,21 @@ class Node:
         self.host = host
         self.up = Pipe.of(host.up_bytes_per_s, host.queue_bytes_max)
         self.down = Pipe.of(host.down_bytes_per_s, host.queue_bytes_max)
+        self.talked_max = TALKED_MIN
         self.talked: dict[Hashable, float] = {}  # behind a NAT: whom it wrote to or heard from, and when
         self.epoch = 0  # raised by a crash: what was meant for the core before it does not arrive
         self.core: Machine | None = None  # None: down
         self.handle: Callable[[Any, float], list[Any]] = dead
         self.timers: dict[Hashable, int] = {}
         self.peers: dict[Hashable, bool] = {}  # links, and whether this side takes them for up
+
+    def talk(self, peer: Hashable, now: float) -> None:
+        """Its NAT lets `peer` answer for a while."""
+        self.talked[peer] = now
+        if len(self.talked) >= self.talked_max:
+            oldest = now - self.host.nat_mapping_s
+            self.talked = {p: at for p, at in self.talked.items() if at >= oldest}
+            self.talked_max = max(TALKED_MIN, 2 * len(self.talked))
 
 
 def dead(_event: Any, _now: float) -> list[Any]:

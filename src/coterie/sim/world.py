@@ -455,14 +455,14 @@ class World:
                 return False
             receiver.talked[node.name] = self.now
         if not node.host.is_reachable:
-            node.talked[receiver.name] = self.now
+            node.talk(receiver.name, self.now)
         return True
 
     def _fail(self, node: Node, peer: Hashable) -> None:
         """A message that reaches nobody; once in a while its sender is told so."""
         self.lost += 1
         if not node.host.is_reachable:
-            node.talked[peer] = self.now  # the NAT does not know that nobody is there
+            node.talk(peer, self.now)  # the NAT does not know that nobody is there
         if self._dial_fails_after_s is None:
             return
         pair = (node.name, peer)

@@ -9,6 +9,7 @@ on need not be trusted:
 `at` is in milliseconds of unix time and grows with every message of an author, so no two have the same id.
 """
 
+from enum import IntEnum
 from hashlib import blake2b
 from typing import Annotated
 
@@ -51,6 +52,16 @@ class Entry(Message, frozen=True):
 Entries = Annotated[list[Entry], Meta(max_length=SHUFFLED_MAX)]
 
 
+class Need(IntEnum):
+    """Why somebody wants to be a neighbour."""
+
+    SPARE = 0  # it has a place free; refused when the other has none. The paper's low priority
+    URGENT = 1  # it has nobody: not to be refused. The paper's high priority
+    MIXING = (
+        2  # it exchanges one neighbour for another at random, as an urgent one; messages go on as they went
+    )
+
+
 class Join(Message, frozen=True):
     """From a newcomer to a member it knows: take me in."""
 
@@ -67,10 +78,10 @@ class ForwardJoin(Message, frozen=True):
 
 
 class Neighbour(Message, frozen=True):
-    """Let us be in each other's active view; `is_urgent`: the sender has nobody else."""
+    """Let us be in each other's active view; `need` is a `Need`, a number that is none counts as the least."""
 
     topic: Topic
-    is_urgent: bool
+    need: Annotated[int, Meta(ge=0, le=255)]
     record: Record = b""
 
 

@@ -9,6 +9,7 @@ A kind that the receiver does not know is skipped; a body that does not decode i
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -88,7 +89,14 @@ class Protocol:
         return HEADER.pack(body_bytes + 1, kind)
 
 
-_ENCODER = msgspec.msgpack.Encoder()
+def _plain(value: Any) -> bytes:
+    """Subclasses of `bytes`, a `PeerId` among them, travel as bytes."""
+    if isinstance(value, bytes):
+        return bytes(value)
+    raise TypeError(f"a {type(value).__name__} cannot be sent")
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
 
 
 class FrameDecoder:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.files import serve
+from coterie.apps.files import asker, serve
 from coterie.apps.files.messages import PROTOCOL, GetChunks, GetManifest, NoManifest, Open, Opened, Refused
 from coterie.content import manifest as m
 from coterie.errors import CloseCode, PeerError
@@ -33,6 +33,7 @@ class Scene:
     ticket: Ticket
     other: Ticket
     connection: Connection
+    network: MemoryNetwork
 
     async def session(self) -> Stream:
         """A stream on which the share is open."""
@@ -55,7 +56,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
         shares = [await anna.files.share(folder / name) for name in ("mine", "secret")]
         ticket, other = (Ticket.parse(share.ticket) for share in shares)
         async with Endpoint(network.bind(key.peer_id)) as endpoint:
-            yield Scene(anna, ticket, other, await endpoint.connect(ticket.peer, ticket.addresses))
+            yield Scene(anna, ticket, other, await endpoint.connect(ticket.peer, ticket.addresses), network)
         async with memory_node(network, folder / "home-ben") as ben:
             received = await ben.files.get(ticket, folder / "copy")
             assert received.files == 2
@@ -195,7 +196,7 @@ def test_silence_instead_of_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("words", [b"", b"\0\0\0\x24\4"], ids=["nothing", "half a request"])
 def test_silence_instead_of_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: bytes) -> None:
-    monkeypatch.setattr(serve, "SILENCE_S", 0.2)
+    monkeypatch.setattr(asker, "SILENCE_S", 0.2)
 
     async def main() -> None:
         async with scene(tmp_path) as s:
@@ -219,6 +220,22 @@ def test_a_flood_of_streams_that_say_nothing(tmp_path: Path) -> None:
                     codes.append(error.close_code)
             assert len(opened) == s.anna.endpoint.limits.streams_per_peer_max  # type: ignore[union-attr]
             assert set(codes) == {CloseCode.LIMIT}
+
+    run(main())
+
+
+def test_what_others_asked_for_opens_nothing(tmp_path: Path) -> None:
+    """The node has just read the other share's chunks for somebody who may: that changes nothing."""
+
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            async with memory_node(s.network, tmp_path / "home-carl") as carl:
+                await carl.files.get(s.other, tmp_path / "other")
+            root = m.decode(s.anna.store.manifest(s.other.content_id) or b"")
+            for manifest in (s.other.content_id, *(child.id for child in m.children(root))):
+                stream = await s.session()
+                await stream.send(GetChunks(manifest, 0, 1))
+                assert await code_of(stream) == CloseCode.REFUSED
 
     run(main())
 

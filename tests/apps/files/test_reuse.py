@@ -1,5 +1,6 @@
 """A download fetches only what is not on this computer yet."""
 
+import asyncio
 import os
 import random
 import shutil
@@ -88,3 +89,46 @@ def test_a_known_file_that_was_damaged_is_fetched_instead(tmp_path: Path) -> Non
     received = run(main())
     assert (received.fetched, received.reused) == (5_000_000, 0)
     assert (tmp_path / "copy").read_bytes() == data
+
+
+def test_what_was_received_is_not_fetched_twice(tmp_path: Path) -> None:
+    rng = random.Random(6)
+    for number in range(50):
+        path = tmp_path / "v1" / f"{number}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(rng.randbytes(3_000))
+    (tmp_path / "v1" / "large").write_bytes(rng.randbytes(4_000_000))
+    shutil.copytree(tmp_path / "v1", tmp_path / "v2")
+    (tmp_path / "v2" / "7.txt").write_bytes(rng.randbytes(2_000))
+
+    async def first() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            await ben.files.get((await anna.files.share(tmp_path / "v1", name="copy")).ticket, tmp_path)
+
+    async def second() -> Received:
+        async with pair(tmp_path) as (anna, ben):
+            ticket = (await anna.files.share(tmp_path / "v2", name="copy")).ticket
+            received = await ben.files.get(ticket, tmp_path, on_existing="overwrite")
+        async with pair(tmp_path) as (_, ben):
+            assert len(ben.store.roots()) == 1  # the second version took the place of the first
+        return received
+
+    run(first())
+    received = run(second())
+    assert (received.fetched, received.files) == (2_000, 51)
+    assert tree_of(tmp_path / "copy") == tree_of(tmp_path / "v2")
+
+
+def test_what_was_cancelled_leaves_nothing_in_the_index(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_bytes(random.Random(7).randbytes(30_000_000))
+
+    async def main() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            ticket = (await anna.files.share(tmp_path / "theirs")).ticket
+            transfer = await ben.files.begin(ticket, tmp_path / "copy")
+            while not ben.store.roots():
+                await asyncio.sleep(0.001)
+            await ben.files.cancel(transfer.record.id)
+            assert ben.store.roots() == []
+
+    run(main())

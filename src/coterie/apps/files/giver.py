@@ -41,8 +41,8 @@ class Giver(Protocol):
         """The bytes of a node of it. Blocking, from any thread, as the next two."""
         ...
 
-    def count(self, manifest: bytes) -> int | None:
-        """How many chunks the node has; None when it is not of this content, 0 when it is not here yet."""
+    def sizes(self, manifest: bytes) -> list[int] | None:
+        """The sizes of the node's chunks; None when it is not of this content, [] when it is not here (yet)."""
         ...
 
     def read(self, manifest: bytes, first: int, count: int) -> Iterator[Chunk]:
@@ -91,8 +91,8 @@ class DownloadGiver:
     def node(self, manifest: bytes) -> bytes | None:
         return self._staged.node(manifest)
 
-    def count(self, manifest: bytes) -> int | None:
-        return self._staged.count(manifest)
+    def sizes(self, manifest: bytes) -> list[int] | None:
+        return self._staged.sizes(manifest)
 
     def read(self, manifest: bytes, first: int, count: int) -> Iterator[Chunk]:
         return self._staged.read(manifest, first, count)

@@ -8,6 +8,7 @@ from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.tree import Found, everything_under
 from coterie.content import ChunkUnavailable, Store
 from coterie.content import manifest as m
+from coterie.errors import CloseCode, PeerError
 from coterie.identity import PeerId
 
 
@@ -52,14 +53,21 @@ class Offer:
             return self._found.leaf
         return self._store.manifest(manifest) if self._has(manifest) else None
 
-    def count(self, manifest: bytes) -> int | None:
-        """How many chunks stand in a node of it; None as `node`."""
+    def sizes(self, manifest: bytes) -> list[int] | None:
+        """The sizes of the chunks that stand in a node of it; None as `node`."""
         chunks = self._chunks(manifest)
-        return len(chunks) if chunks is not None else None
+        return [size for _, size in chunks] if chunks is not None else None
 
     def read(self, manifest: bytes, first: int, count: int) -> Iterator[bytes | ChunkUnavailable]:
-        """The bytes of these chunks, each checked."""
-        return self._store.read_chunks((self._chunks(manifest) or [])[first : first + count])
+        """The bytes of these chunks, each checked.
+
+        Raises:
+            PeerError: the node is not of it, or no more.
+        """
+        chunks = self._chunks(manifest)
+        if chunks is None:
+            raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
+        return self._store.read_chunks(chunks[first : first + count])
 
     def watch(self, tell: Tell) -> Callable[[], None]:
         """All of it is here: there is nothing to tell."""

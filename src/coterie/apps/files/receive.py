@@ -1,6 +1,7 @@
 """The asking side's hands: checks what arrives and puts it on disk. Blocking; runs in one worker thread."""
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from coterie.apps.files.staged import Staged, Where
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.names import local_names, symlink_allowed
+from coterie.content.received import record_received
 from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, known_chunks
 from coterie.content.swarm_events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
 from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
@@ -199,6 +201,10 @@ class Receiver:
         )
         self.staged.lies_at(path)
         return Finished(path, sorted(self._failed), sorted(self._renamed))
+
+    def record(self, path: Path, shared: Collection[bytes]) -> None:
+        """After `finish`: make what lies at `path` known to the store; `shared` roots stay known there too."""
+        record_received(self._store, self._root, path, self.staged.names, shared)
 
     def discard(self) -> None:
         """Remove what arrived."""

@@ -70,6 +70,7 @@ class FilesService:
             context.home / "transfers", TransferRecord, "transfer"
         )
         self._active: dict[str, Transfer] = {}
+        self._settling: set[asyncio.Future[None]] = set()
         self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
         self.places = Places(
             context.store,
@@ -84,6 +85,7 @@ class FilesService:
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
         self._context.access.name_resources(KIND, self._resolve_name, self._say_name)
+        await asyncio.to_thread(self._context.store.forget_gone, keep=self._shared_roots())
         for share in self._shares:
             self.places.permit(share)
         self._context.access.policy.permit(DOWNLOAD_TICKET, Verb.READ, DOWNLOAD)
@@ -100,6 +102,8 @@ class FilesService:
         """Stop; running transfers go on at the next start."""
         running = [t.stop(keep_state=True) for t in list(self._active.values())]
         await asyncio.gather(self._torrents.close(), *running)
+        await asyncio.gather(*self._settling)
+        self.server.close()
         await asyncio.to_thread(self._executor.shutdown, True, cancel_futures=True)
 
     def status(self) -> dict[str, int]:
@@ -419,8 +423,17 @@ class FilesService:
             await self._active[transfer].stop(note="cancelled")
         if record.state != TransferState.DONE:
             await asyncio.to_thread(self._make(record).discard)
+            await self._forget_unfinished(record)
         self._transfers.remove(transfer)
         return self._change(record, "forgotten" if record.state == TransferState.DONE else "cancelled")
+
+    async def _forget_unfinished(self, record: TransferRecord) -> None:
+        """The manifests of what was cancelled, unless the same content is here, or on its way, in another place."""
+        root = Ticket.parse(record.ticket).content_id
+        others = any(Ticket.parse(r.ticket).content_id == root for r in self._transfers if r.id != record.id)
+        known = await asyncio.to_thread(self._context.store.root, root)
+        if known is not None and not known.paths and not others:
+            await asyncio.to_thread(self._context.store.forget_root, root)
 
     def partials(self) -> list[Partial]:
         """What unfinished transfers have on disk so far."""
@@ -494,7 +507,10 @@ class FilesService:
         return TransferRecord(self._transfers.new_id(), str(ticket), str(place), time.time())
 
     def _make(self, record: TransferRecord) -> Transfer:
-        return Transfer(self._context, record, self._transfers.save)
+        return Transfer(self._context, record, self._transfers.save, self._shared_roots)
+
+    def _shared_roots(self) -> set[bytes]:
+        return {share.root for share in self._shares}
 
     def _run(self, record: TransferRecord) -> None:
         self._launch(self._make(record), None)
@@ -505,8 +521,14 @@ class FilesService:
         for record in done[: max(0, len(done) - DONE_MAX)]:
             self._transfers.remove(record.id)
         self._active[transfer.record.id] = transfer
-        transfer.result.add_done_callback(lambda _: self._active.pop(transfer.record.id, None))
+        transfer.result.add_done_callback(lambda _: self._ended(transfer))
         self._context.start(transfer.run(opened), f"transfer {transfer.record.id}")
+
+    def _ended(self, transfer: Transfer) -> None:
+        self._active.pop(transfer.record.id, None)
+        if transfer.settling is not None:
+            self._settling.add(transfer.settling)
+            transfer.settling.add_done_callback(self._settling.discard)
 
     @staticmethod
     def _change(record: TransferRecord, did: str) -> TransferChange:

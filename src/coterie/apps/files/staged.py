@@ -58,13 +58,18 @@ class Staged:
         if len(self._where) < NODES_MAX:
             self._where.setdefault(manifest, where)
 
+    def names(self, manifest: bytes) -> tuple[str, ...] | None:
+        """What the entries of a page are called here; None: as in the page."""
+        where = self._where.get(manifest)
+        return where.names if where else None
+
     def node(self, manifest: bytes) -> bytes | None:
         """The bytes of a manifest node of this content, None when it is not here (yet)."""
         return self._store.manifest(manifest) if self._store.in_root(self._root, manifest) else None
 
-    def count(self, manifest: bytes) -> int:
-        """How many chunks stand in this node; 0 when it is not here (yet)."""
-        return len(self._places(manifest))
+    def sizes(self, manifest: bytes) -> list[int]:
+        """The sizes of the chunks that stand in this node; [] when it is not here (yet)."""
+        return [size for _, _, (_, size) in self._places(manifest)]
 
     def read(self, manifest: bytes, first: int, count: int) -> Iterator[bytes | None]:
         """The chunks from `first` on, each verified; None in place of one that is not here (yet)."""

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from random import SystemRandom
@@ -59,9 +59,16 @@ class Transfer:
     """Runs one `TransferRecord`. `result` ends with what was received, or with the error."""
 
     def __init__(
-        self, context: Context, record: TransferRecord, save: Callable[[TransferRecord], None]
+        self,
+        context: Context,
+        record: TransferRecord,
+        save: Callable[[TransferRecord], None],
+        shared: Callable[[], Collection[bytes]],
     ) -> None:
+        """`shared` gives the roots of all shares."""
         self.record = record
+        self.settling: asyncio.Future[None] | None = None  # after the result: work that is still to be done
+        self._shared = shared
         self.rate = 0.0
         self.result: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         self.result.add_done_callback(
@@ -184,6 +191,7 @@ class Transfer:
             self.record.done = self._receiver.done_bytes
             failed = [Problem(path, reason) for path, reason in finished.failed]
             self._set(TransferState.DONE, f"{len(failed)} not received" if failed else "")
+            self.settling = asyncio.ensure_future(self._make_known(finished.path))
             self.result.set_result(
                 Received(
                     id=self.record.id,
@@ -200,6 +208,13 @@ class Transfer:
         finally:
             ticker.cancel()
             self._receiver.close()
+
+    async def _make_known(self, path: Path) -> None:
+        """What came need not be fetched twice. It is there whatever becomes of this."""
+        try:
+            await asyncio.to_thread(self._receiver.record, path, self._shared())
+        except CoterieError as error:
+            log.warning("%s was received, but could not be put into the index: %s", path, error)
 
     async def _run_swarm(self, opened: Session | None) -> None:
         fetch = self._fetch = Fetch(self._ticket, self._receiver, SystemRandom(), hint=self.met)

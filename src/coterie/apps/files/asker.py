@@ -1,0 +1,272 @@
+"""One session on the giving side: reads requests, and writes answers in their order once they are to be served."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from coterie.apps.files.giver import DownloadGiver, Giver
+from coterie.apps.files.messages import (
+    CHUNK,
+    CHUNKS_PER_REQUEST_MAX,
+    MANIFEST,
+    PROTOCOL,
+    Cancel,
+    ChunkUnavailable,
+    GetChunks,
+    GetManifest,
+    Given,
+    Has,
+    HasAll,
+    NoManifest,
+    Skip,
+    Skipped,
+    Unavailable,
+)
+from coterie.content import ChunkUnavailable as Missing
+from coterie.content import pieces as p
+from coterie.content import upload as u
+from coterie.content.manifest import ID_BYTES
+from coterie.content.reader import CHANGED, GONE
+from coterie.content.swarm_state import MANIFEST_COST_BYTES
+from coterie.errors import CloseCode, PeerError
+from coterie.net import Stream
+
+SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused
+REQUESTS_WAITING_MAX = 64  # beyond it we stop reading, and the asker's writes wait
+PIECES_AHEAD_MAX = 2  # pieces of an answer that wait for the transport
+PIECE_BYTES = 512 << 10  # read from disk at once: a request of usual size is one piece
+NEWS_MAX = (
+    10_000  # nodes of which one asker has not heard yet what is here; guess: then it is too slow for us
+)
+CUTS_MAX = 8  # nodes whose pieces are remembered of one session; a full one takes 400 KB
+
+Request = GetManifest | GetChunks
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Whole frames, how many bytes of chunks are in them, whether they end an answer, and one that was served."""
+
+    frames: bytes
+    chunk_bytes: int
+    is_last: bool
+    is_served: bool = True
+
+
+class Session:
+    """One asker with its requests. `feed` takes events of the upload core, `number` is its name there."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        giver: Giver,
+        number: int,
+        *,
+        feed: Callable[[Any], None],
+        executor: Executor,
+    ) -> None:
+        self.number = number
+        self.sent_bytes = 0
+        self._stream = stream
+        self._giver = giver
+        self._feed = feed
+        self._executor = executor
+        self._cuts: OrderedDict[bytes, tuple[list[int], list[int]]] = (
+            OrderedDict()
+        )  # where pieces begin, chunks end
+        self._room = asyncio.Semaphore(REQUESTS_WAITING_MAX)
+        self._asked: dict[tuple[bytes, int], None] = {}  # requests for chunks that wait, for `Cancel`
+        self._cancelled: dict[tuple[bytes, int], None] = {}
+        self._ready: asyncio.Queue[tuple[Request, bool] | None] = asyncio.Queue()  # bounded by `_room`
+        self._parts: asyncio.Queue[_Part | None] = asyncio.Queue(PIECES_AHEAD_MAX)
+        self._waiting = 0
+        self._has_ended = False
+        self._has: dict[bytes, int] = {}
+        self._given: dict[bytes, int] = {}
+        self._has_all = False
+        self._has_news = asyncio.Event()
+
+    async def run(self, charge: Callable[[int], Awaitable[None]]) -> None:
+        """Until the asker finishes; `charge` returns when so many bytes of chunks may go out."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read_requests())
+            group.create_task(self._prepare_answers())
+            news = group.create_task(self._send_news())
+            while (part := await self._parts.get()) is not None:
+                await charge(part.chunk_bytes)
+                await self._stream.write(part.frames)
+                self.sent_bytes += part.chunk_bytes
+                if part.is_last:
+                    self._room.release()
+                    if part.is_served:
+                        self._feed(u.Served(self.number))
+            news.cancel()
+
+    # ---- what the upload core decides
+
+    def serve(self, request: Request, *, elsewhere: bool) -> None:
+        """Answer the oldest request: with what it asks for, or with a word that others have it."""
+        self._ready.put_nowait((request, elsewhere))
+        self._waiting -= 1
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self._has_ended and not self._waiting:
+            self._ready.put_nowait(None)
+
+    # ---- news
+
+    def tell(self, message: Has | HasAll) -> None:
+        """Say soon what is here; what waits is put together."""
+        if isinstance(message, HasAll):
+            self._has_all = True
+        else:
+            _gather(self._has, message.manifest, p.from_bytes(message.pieces))
+        self._has_news.set()
+
+    def tell_given(self, manifest: bytes, pieces: int) -> None:
+        """Say soon what others were given."""
+        _gather(self._given, manifest, pieces)
+        self._has_news.set()
+
+    async def _send_news(self) -> None:
+        told_all = False
+        while await self._has_news.wait():
+            self._has_news.clear()
+            has, self._has = self._has, {}
+            given, self._given = self._given, {}
+            frames = [
+                PROTOCOL.encode(Given(manifest, p.to_bytes(pieces))) for manifest, pieces in given.items()
+            ]
+            if self._has_all and not told_all:
+                told_all = True
+                frames.append(PROTOCOL.encode(HasAll()))
+            elif not told_all:
+                frames += [
+                    PROTOCOL.encode(Has(manifest, p.to_bytes(pieces))) for manifest, pieces in has.items()
+                ]
+            if frames:
+                await self._stream.write(b"".join(frames))
+
+    # ---- requests
+
+    async def _read_requests(self) -> None:
+        """Everything the asker says after `Open`."""
+        while (message := await self._stream.receive(SILENCE_S)) is not None:
+            if not isinstance(message, GetManifest | GetChunks | Cancel):
+                raise PeerError("only requests may follow Open")
+            if len(message.manifest) != ID_BYTES:  # what waits stays small
+                raise PeerError(f"a request with an id of {len(message.manifest)} bytes")
+            if isinstance(message, Cancel):
+                if (key := (message.manifest, message.first)) in self._asked:
+                    self._cancelled[key] = None
+                continue
+            await self._room.acquire()
+            self._waiting += 1
+            self._feed(await self._weigh(message))
+        self._has_ended = True
+        self._end_if_done()
+
+    async def _weigh(self, request: Request) -> u.Asked:
+        """A request as the upload core wants it."""
+        if isinstance(request, GetManifest):
+            return u.Asked(self.number, request, request.manifest, 0, MANIFEST_COST_BYTES)
+        cut = await self._cut(request.manifest)
+        if cut is None:
+            return u.Asked(self.number, request, request.manifest, 0, 0)
+        starts, ends = cut
+        first, last = request.first, request.first + request.count
+        if first < 0 or not 0 < request.count <= CHUNKS_PER_REQUEST_MAX or last >= len(ends):
+            text = f"chunks {first} to {last} of a manifest with {len(ends) - 1}"
+            raise PeerError(text, CloseCode.LIMIT)
+        self._asked[request.manifest, first] = None
+        pieces = p.spanned(starts, first, last)
+        size = ends[last] - ends[first]
+        return u.Asked(self.number, request, request.manifest, pieces, size, request.insist)
+
+    async def _cut(self, manifest: bytes) -> tuple[list[int], list[int]] | None:
+        """Where the pieces of a node begin, and where its chunks end; None while the node is not here."""
+        known = self._cuts.get(manifest)
+        if known is not None:
+            return known
+        loop = asyncio.get_running_loop()
+        sizes = await loop.run_in_executor(self._executor, self._giver.sizes, manifest)
+        if sizes is None:
+            raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
+        if not sizes and isinstance(self._giver, DownloadGiver):
+            return None
+        cut = self._cuts[manifest] = (p.cut(sizes), [0, *accumulate(sizes)])
+        if len(self._cuts) > CUTS_MAX:
+            self._cuts.popitem(last=False)
+        return cut
+
+    def _is_cancelled(self, request: Request) -> bool:
+        """Whether the asker took this request back."""
+        return isinstance(request, GetChunks) and (request.manifest, request.first) in self._cancelled
+
+    # ---- answers
+
+    async def _prepare_answers(self) -> None:
+        """Read from disk a little ahead of what is being written to the stream."""
+        loop = asyncio.get_running_loop()
+        while (ready := await self._ready.get()) is not None:
+            request, elsewhere = ready
+            if elsewhere:
+                await self._parts.put(_Part(PROTOCOL.encode(Skipped(Skip.ELSEWHERE)), 0, True, False))
+            else:
+                answer = self._answer(request)
+                is_last = False
+                while not is_last:
+                    if self._is_cancelled(request):
+                        await self._parts.put(_Part(PROTOCOL.encode(Skipped(Skip.CANCELLED)), 0, True))
+                        break
+                    part = await loop.run_in_executor(self._executor, next, answer)
+                    await self._parts.put(part)
+                    is_last = part.is_last
+            if isinstance(request, GetChunks):
+                self._asked.pop((request.manifest, request.first), None)
+                self._cancelled.pop((request.manifest, request.first), None)
+        await self._parts.put(None)
+
+    def _answer(self, request: Request) -> Iterator[_Part]:
+        """The frames of one answer in pieces of about PIECE_BYTES. Runs in a worker thread."""
+        match request:
+            case GetManifest(manifest):
+                data = self._giver.node(manifest)
+                if data is None:
+                    yield _Part(PROTOCOL.encode(NoManifest(manifest)), 0, True)
+                else:
+                    yield _Part(PROTOCOL.bulk_header(MANIFEST, len(data)) + data, 0, True)
+            case GetChunks(manifest, first, count):
+                yield from self._chunks(manifest, first, count)
+
+    def _chunks(self, manifest: bytes, first: int, count: int) -> Iterator[_Part]:
+        parts: list[bytes] = []
+        size = 0
+        for left, chunk in enumerate(self._giver.read(manifest, first, count), 1 - count):
+            if chunk is None:
+                break
+            if isinstance(chunk, Missing):
+                parts.append(PROTOCOL.encode(ChunkUnavailable(_reason(chunk))))
+            else:
+                parts += (PROTOCOL.bulk_header(CHUNK, len(chunk)), chunk)
+                size += len(chunk)
+            if size >= PIECE_BYTES or left == 0:
+                yield _Part(b"".join(parts), size, left == 0)
+                parts, size = [], 0
+                if left == 0:
+                    return
+        yield _Part(b"".join((*parts, PROTOCOL.encode(Skipped(Skip.NOT_HERE)))), size, True)
+
+
+def _gather(news: dict[bytes, int], manifest: bytes, pieces: int) -> None:
+    if len(news) < NEWS_MAX or manifest in news:
+        news[manifest] = news.get(manifest, 0) | pieces
+
+
+def _reason(missing: Missing) -> Unavailable:
+    return {CHANGED: Unavailable.CHANGED, GONE: Unavailable.GONE}.get(missing.reason, Unavailable.UNREADABLE)

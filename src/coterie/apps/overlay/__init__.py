@@ -1,0 +1,1 @@
+"""The overlays of a node: the table of who has what, topics, searches."""

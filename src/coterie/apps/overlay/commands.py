@@ -1,0 +1,15 @@
+"""The commands of `overlay`: the command line and the HTTP API are rendered from these."""
+
+from typing import TYPE_CHECKING
+
+from coterie.apps.command import command
+from coterie.apps.overlay.results import OverlayStatus
+
+if TYPE_CHECKING:
+    from coterie.apps.overlay.service import OverlayService
+
+
+@command(path="overlay")
+async def overlay_(overlay: "OverlayService") -> OverlayStatus:
+    """Show the overlays: the table and its lookups, the topics and their views, traffic and counters."""
+    return overlay.describe()

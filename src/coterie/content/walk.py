@@ -1,0 +1,123 @@
+"""Walks through what a manifest describes: its files, and the chunks of one of them.
+
+`load` gives the bytes of a node, or None when it is not here (yet); what lies below such a node is left out.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from coterie.content import manifest as m
+
+Load = Callable[[bytes], bytes | None]
+Names = Callable[[bytes], tuple[str, ...] | None]
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileIn:
+    """A file in a tree, `parts` below its top; `node` has its chunks, among `entry`'s page or alone.
+
+    `first` is the index of its first chunk in a page. A blob root is a file with no parts.
+    """
+
+    parts: Parts
+    size: int
+    node: bytes
+    first: int = 0
+    chunks: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Chunks of a file, side by side from `offset` on: those of `node` from index `first` on."""
+
+    node: bytes
+    first: int
+    offset: int
+    chunks: list[m.Chunk]
+
+
+def files_in(load: Load, root: bytes, names: Names = lambda _: None) -> Iterator[FileIn]:
+    """Every file that `root` describes, as far as its nodes are here; in the order of the tree, without recursion.
+
+    `names` says what the entries of a page are called here, where that is not what the page says.
+    """
+    waiting: list[tuple[bytes, Parts]] = [(root, ())]
+    while waiting:
+        node_id, parts = waiting.pop()
+        data = load(node_id)
+        if data is None:
+            continue
+        node = m.decode(data)
+        match node:
+            case m.BlobLeaf() | m.BlobIndex():
+                yield FileIn(parts, m.totals(node)[1], node_id)
+            case m.TreeIndex():
+                waiting += [(child.id, parts) for child in reversed(m.children(node))]
+            case m.TreeLeaf():
+                below: list[tuple[bytes, Parts]] = []
+                for found in _page(node, node_id, parts, names(node_id)):
+                    if isinstance(found, FileIn):
+                        yield found
+                    else:
+                        below.append(found)
+                waiting += reversed(below)
+
+
+def _page(
+    node: m.TreeLeaf, node_id: bytes, parts: Parts, names: Parts | None
+) -> Iterator[FileIn | tuple[bytes, Parts]]:
+    first = 0
+    for entry, name in zip(node.entries, names or [e.name for e in node.entries], strict=True):
+        match entry:
+            case m.DirectoryEntry():
+                yield entry.tree, (*parts, name)
+            case m.FileEntry() if entry.blob:
+                yield FileIn((*parts, name), entry.size, entry.blob)
+            case m.FileEntry():
+                yield FileIn((*parts, name), entry.size, node_id, first, entry.chunks)
+                first += len(entry.chunks) // m.CHUNK.size
+
+
+def stretches(load: Load, file: FileIn) -> Iterator[Stretch]:
+    """The chunks of a file in order, one stretch for each node that is here."""
+    if file.parts and (file.chunks or not file.size):
+        yield Stretch(file.node, file.first, 0, m.unpack_chunks(file.chunks))
+        return
+    waiting = [(file.node, 0)]
+    while waiting:
+        node_id, offset = waiting.pop()
+        data = load(node_id)
+        if data is None:
+            continue
+        node = m.decode(data)
+        if isinstance(node, m.BlobIndex):
+            below = []
+            for child in m.children(node):
+                below.append((child.id, offset))
+                offset += child.size
+            waiting += reversed(below)
+        elif isinstance(node, m.BlobLeaf):
+            yield Stretch(node_id, 0, offset, m.leaf_chunks(node))
+
+
+def nodes_at(load: Load, file: FileIn, first: int, last: int) -> list[bytes]:
+    """The leaves that hold bytes `first` to `last` (exclusive) of a large file, and are not here; in order."""
+    missing: list[bytes] = []
+    waiting = [(file.node, 0, file.size)]
+    while waiting:
+        node_id, offset, size = waiting.pop()
+        if offset >= last or offset + size <= first:
+            continue
+        data = load(node_id)
+        if data is None:
+            missing.append(node_id)
+            continue
+        node = m.decode(data)
+        if isinstance(node, m.BlobIndex):
+            below = []
+            for child in m.children(node):
+                below.append((child.id, offset, child.size))
+                offset += child.size
+            waiting += reversed(below)
+    return missing
