@@ -84,7 +84,9 @@ def test_the_stolen_laptop_and_the_words_on_paper(tmp_path: Path) -> None:
             until(
                 lambda: all(stolen not in line["devices"] for line in ben.call("circle", "members", "home"))
             )
-            assert laptop.call("circle") == []
+            ben.call("circle", "rename", "home", "castle")
+            until(lambda: anna.call("circle")[0]["name"] == "castle")
+            assert laptop.call("circle")[0]["name"] == "home"  # it is not even told that it is out
 
         with running_node(tmp_path / "fresh") as fresh:
             inviting = start(ben.home, "--json", "invite")
@@ -101,9 +103,9 @@ def test_the_stolen_laptop_and_the_words_on_paper(tmp_path: Path) -> None:
             )
             back = result(done)
             inviting.communicate(timeout=WAIT_S)
-            assert (back["circles"], back["missing"]) == (["home"], [])
+            assert (back["circles"], back["missing"]) == (["castle"], [])
             assert fresh.call("circle")[0]["role"] == "owner"
-            until(lambda: len(ben.call("circle", "members", "home")[0]["devices"]) == 1)
+            until(lambda: len(ben.call("circle", "members", "castle")[0]["devices"]) == 1)
             assert words not in done.stdout + done.stderr
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or words.encode() not in path.read_bytes(), path

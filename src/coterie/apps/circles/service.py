@@ -329,8 +329,6 @@ class CirclesService:
             match message:
                 case Have() | Want() | Ops():
                     self.feed(Received(stream.peer, message))
-                    if self._driver is not None:
-                        await self._driver.flush()
                 case Belong():
                     self._belong_safely(stream.peer, message)
                 case _ if not self.devices.take(stream.peer, message):
