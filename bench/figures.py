@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -80,6 +81,13 @@ def take(
 def installed(tool: str) -> str | None:
     """The path of an outside tool to compare with, or None."""
     return shutil.which(tool)
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def median(values: list[float]) -> float:

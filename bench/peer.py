@@ -51,7 +51,8 @@ async def _raw_giver(transport: QuicTransport) -> None:
 @contextlib.asynccontextmanager
 async def _node(home: Path) -> AsyncIterator[Node]:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (home / "config.toml").write_text('bind = "127.0.0.1"\n')
+    lanes = os.environ.get("COTERIE_BENCH_LANES", "true")
+    (home / "config.toml").write_text(f'bind = "127.0.0.1"\ndiscovery = false\nlanes = {lanes}\n')
     async with Node.open(home) as node:
         yield node
 
@@ -103,10 +104,17 @@ async def take(home: Path, raw: dict[str, Any], ticket: str, target: Path, round
     for _ in range(rounds):
         raw_s = await _raw_take(raw["peer"], raw["addresses"], raw["size"]) if raw["size"] else None
         async with _node(home) as node:
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             received = await node.files.get(ticket, target)
-            get_s = time.perf_counter() - began
-        say(raw_s=raw_s, get_s=get_s, size=received.size, files=received.files, failed=len(received.failed))
+            get_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
+        say(
+            raw_s=raw_s,
+            get_s=get_s,
+            cpu_s=cpu_s,
+            size=received.size,
+            files=received.files,
+            failed=len(received.failed),
+        )
         if rounds > 1:
             shutil.rmtree(target) if target.is_dir() else target.unlink()
     say(rss_peak=rss_peak())

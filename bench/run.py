@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import content, start, transfer, versions
+from bench import content, lanes, start, transfer, versions
 from bench.figures import Figure
 
 
@@ -53,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "start": start.commands,
     "import": measure_import,
     "file": transfer.one_file,
+    "lanes": lanes.two_gigabytes,
     "tree": transfer.tree,
     "memory": transfer.memory,
     "versions": versions.versions,

@@ -5,9 +5,12 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from bench.figures import Figure, Giver, installed, median, room, take
+from bench.figures import Figure, Giver, free_port, installed, median, room, take
+from bench.syncthing import syncthing
 
 GB = 1_000_000_000
 BLOCK_BYTES = 4 << 20
@@ -44,7 +47,7 @@ def small_files(path: Path, count: int = TREE_FILES) -> Path:
 
 def one_file() -> list[Figure]:
     """1 GB over one QUIC stream, verified and on disk, beside a raw stream between the same two processes."""
-    with room() as place:
+    with room() as place, without_lanes():
         source = large_file(place / "large.bin", GB)
         giver = Giver(place / "a", [source])
         *rounds, memory = take(place / "b", giver, giver.shares[0], place / "got", raw_bytes=GB, rounds=PAIRS)
@@ -57,7 +60,17 @@ def one_file() -> list[Figure]:
             Figure("file_1gb_rss_taker", memory["rss_peak"] / 1e6, "MB"),
             Figure("file_1gb_rss_giver", gave["rss_peak"] / 1e6, "MB"),
         ]
-        return figures + _outside_file(source, place)
+        return figures + outside_file(source, place)
+
+
+@contextmanager
+def without_lanes() -> Iterator[None]:
+    """The nodes of this block use QUIC only."""
+    os.environ["COTERIE_BENCH_LANES"] = "false"
+    try:
+        yield
+    finally:
+        del os.environ["COTERIE_BENCH_LANES"]
 
 
 def tree() -> list[Figure]:
@@ -111,7 +124,7 @@ def memory() -> list[Figure]:
         ]
 
 
-def _outside_file(source: Path, place: Path) -> list[Figure]:
+def outside_file(source: Path, place: Path) -> list[Figure]:
     """The same file with rsync (unencrypted) and libtorrent, where they are installed."""
     figures = []
     size = source.stat().st_size
@@ -121,13 +134,9 @@ def _outside_file(source: Path, place: Path) -> list[Figure]:
         figures.append(Figure("beside_scp", size / 1e6 / seconds, "MB/s"))
     if (seconds := _libtorrent(source, place)) is not None:
         figures.append(Figure("beside_libtorrent", size / 1e6 / seconds, "MB/s"))
+    if (seconds := syncthing(source, place)) is not None:
+        figures.append(Figure("beside_syncthing", size / 1e6 / seconds, "MB/s"))
     return figures
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for_port(port: int) -> None:
@@ -144,7 +153,7 @@ def _rsync_daemon(source: Path, place: Path) -> float | None:
     rsync = installed("rsync")
     if rsync is None:
         return None
-    port = _free_port()
+    port = free_port()
     config = place / "rsyncd.conf"
     config.write_text(
         f"use chroot = no\nuid = {os.getuid()}\ngid = {os.getgid()}\n[m]\npath = {source.parent}\n"
@@ -179,7 +188,7 @@ def _scp(source: Path, place: Path) -> float | None:
         subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(room_ / name)], check=True)
     shutil.copy(room_ / "user.pub", room_ / "authorized")
     Path("/run/sshd").mkdir(exist_ok=True)
-    port = _free_port()
+    port = free_port()
     options = [
         f"Port={port}",
         "ListenAddress=127.0.0.1",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coterie.control.permissions import answer, audit_lines
-from coterie.errors import CloseCode, PeerError, UsageError
+from coterie.errors import CloseCode, CoterieError, PeerError, UsageError
 from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
 from coterie.wire import Protocol
@@ -87,6 +87,38 @@ def test_a_stream_under_way_ends_when_its_peer_is_no_longer_known(tmp_path: Path
             assert ended.value.close_code == CloseCode.REVOKED
             assert asyncio.get_running_loop().time() - began < END_S
             await stream.reset()
+
+    run(scene())
+
+
+def test_a_revoked_device_loses_its_connection_at_once(tmp_path: Path) -> None:
+    """The drill, as far as this node is concerned: anna's phone is stolen; her laptop takes it off the list."""
+
+    async def scene() -> None:
+        network = MemoryNetwork()
+        async with (
+            memory_node(network, tmp_path / "laptop") as laptop,
+            memory_node(network, tmp_path / "phone") as phone,
+        ):
+            devices = laptop.service("circles").devices
+            async with devices.invite() as invitation:
+                await phone.service("circles").devices.join(invitation.invited.ticket)
+            (tmp_path / "diary").write_text("mine")
+            await laptop.files.share(tmp_path / "diary", to=["anyone"])
+            place = f"{laptop.peer_id}/diary"
+            assert await phone.files.places_of(place)
+            link = await phone.connect(laptop.peer_id, laptop.addresses)
+            began = asyncio.get_running_loop().time()
+            devices.remove(str(phone.peer_id))
+            async with asyncio.timeout(END_S):
+                await link.closed()
+            assert asyncio.get_running_loop().time() - began < END_S
+            with pytest.raises(CoterieError):
+                await phone.files.places_of(place)
+            with pytest.raises(CoterieError):
+                await phone.files.get_place(place, tmp_path / "stolen")
+            no = answer(laptop, str(phone.peer_id), "list", "files/diary")
+            assert not no.allowed
 
     run(scene())
 

@@ -229,8 +229,9 @@ class Node:
             is_blocked=self.access.is_blocked,
             declare=lambda protocol: self.access.open_protocol(protocol, strangers=True),
         )
-        is_local = self.config.reach == "local"
-        lanes = Lanes(self.config.bind, may_use=is_local_path if is_local else None)
+        lanes = None
+        if self.config.lanes:
+            lanes = Lanes(self.config.bind, may_use=is_local_path if self.config.reach == "local" else None)
         self.endpoint, self._transport = Endpoint(transport, guard=guard, lanes=lanes), transport
         self.access.watch(self.endpoint.review)
         self.reach = Reach(
@@ -374,12 +375,15 @@ class Node:
     def _known_people(self) -> list[Known]:
         contacts = self.contacts.contacts() if "contacts" in self._services else []
         circles: Any = self._services.get("circles")
-        members = circles.known_people() if circles is not None else []
-        return [*(Known(c.peer, c.name, of="contact") for c in contacts), *members]
+        members = circles.names().items() if circles is not None else []
+        return [
+            *(Known(c.peer, c.name, of="contact") for c in contacts),
+            *(Known(peer, name, contact=False, of="circle") for peer, name in members),
+        ]
 
     def _known_circles(self) -> list[KnownCircle]:
         circles: Any = self._services.get("circles")
-        return list(circles.known_circles()) if circles is not None else []
+        return [KnownCircle(line.id, line.name) for line in circles.lines()] if circles is not None else []
 
     def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
         """Where a contact was when the two met."""

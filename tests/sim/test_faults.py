@@ -360,6 +360,21 @@ def test_nodes_come_and_go_and_two_thirds_are_there() -> None:
     assert churn.left == left
 
 
+def test_with_as_many_away_the_number_stays_level_from_the_beginning() -> None:
+    world = World(1)
+    for name in range(400):
+        world.add(name, lambda _: Counter())
+    away = range(200, 400)
+    for name in away:
+        world.crash(name)
+    Churn(world, range(200), online=exponential(600), offline=exponential(600), away=away)
+    for until in range(100, 2_000, 100):
+        world.run(until)
+        assert 160 <= sum(map(world.is_up, range(400))) <= 240
+    with pytest.raises(UsageError):
+        Churn(world, [], online=exponential(1), offline=exponential(1), away=world.names)
+
+
 def test_churn_is_the_same_for_the_same_seed() -> None:
     def trace(seed: int) -> list[bool]:
         world, _ = churning(seed)

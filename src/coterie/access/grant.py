@@ -15,6 +15,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 import msgspec
 from blake3 import blake3
@@ -28,7 +29,7 @@ from coterie.access.resource import (
 )
 from coterie.access.terms import ANY_TIME, Terms
 from coterie.errors import CloseCode, PeerError, UsageError
-from coterie.identity import PeerId, SecretKey
+from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES
 
@@ -48,6 +49,17 @@ GRANT_BYTES_MAX = 2_048  # four links with the longest resources
 _HEAD = struct.Struct(f">B{KEY_BYTES}s")
 _LINK = struct.Struct(f">H{SIGNATURE_BYTES}s")
 _UNSIGNED = bytes(SIGNATURE_BYTES)
+
+
+class Signer(Protocol):
+    """What signs for a peer: a `SecretKey`, or a node that keeps its own to itself."""
+
+    @property
+    def peer_id(self) -> PeerId: ...
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes."""
+        ...
 
 
 class GrantFault(StrEnum):
@@ -131,7 +143,7 @@ class Grant:
 
 
 def issue(
-    key: SecretKey,
+    key: Signer,
     audience: PeerId,
     resource: str,
     verbs: Verb,
@@ -152,7 +164,7 @@ def issue(
 
 def attenuate(
     grant: Grant,
-    key: SecretKey,
+    key: Signer,
     audience: PeerId,
     *,
     nonce: bytes,
@@ -222,7 +234,7 @@ def open_grant(raw: bytes) -> Grant:
     return Grant(PeerId(issuer), tuple(links), bytes(raw))
 
 
-def _signed(key: SecretKey, head: bytes, before: bytes, body: Body) -> Grant:
+def _signed(key: Signer, head: bytes, before: bytes, body: Body) -> Grant:
     encoded = _ENCODER.encode(body)
     signature = key.sign(_to_sign(PeerId(head[1 : _HEAD.size]), before, encoded))
     return open_grant(head + _LINK.pack(len(encoded), signature) + encoded)

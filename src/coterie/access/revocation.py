@@ -11,9 +11,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from coterie.access.grant import LIFETIME_MAX_S, LINK_ID_BYTES, Grant, signers
+from coterie.access.grant import LIFETIME_MAX_S, LINK_ID_BYTES, Grant, Signer, signers
 from coterie.errors import LimitExceeded, PeerError
-from coterie.identity import PeerId, SecretKey
+from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES
 
@@ -37,7 +37,7 @@ class Revocation:
     raw: bytes
 
 
-def revoke(key: SecretKey, link_id: bytes, expires: int) -> Revocation:
+def revoke(key: Signer, link_id: bytes, expires: int) -> Revocation:
     """Take back a link that ends at `expires`, signed by `key`."""
     signature = key.sign(_to_sign(key.peer_id, link_id, expires))
     return open_revocation(_FORM.pack(VERSION, key.peer_id, link_id, expires, signature))

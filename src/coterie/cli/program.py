@@ -13,6 +13,7 @@ import click
 import coterie
 from coterie.apps.command import Command, Parameter
 from coterie.cli.catalog import Branch, Catalog
+from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
 
 _BUILT_IN = {
@@ -33,6 +34,7 @@ def run(arguments: list[str]) -> None:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         no_args_is_help=True,
     )
+    answer_shell(program, _PROGRAM)
     try:
         with program.make_context(_PROGRAM, arguments, obj=Options()) as context:
             program.invoke(context)
@@ -159,7 +161,12 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
     default = {} if parameter.required or many else {"default": parameter.default}
     if parameter.positional:
         return click.Argument(
-            [parameter.name], type=kind, required=parameter.required, nargs=-1 if many else 1, **default
+            [parameter.name],
+            type=kind,
+            required=parameter.required,
+            nargs=-1 if many else 1,
+            shell_complete=completer(parameter.name),
+            **default,
         )
     dashed = "--" + parameter.name.replace("_", "-")
     if parameter.type is bool:

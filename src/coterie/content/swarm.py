@@ -156,9 +156,10 @@ class SwarmCore:
         self._pump_all()
 
     def _prefer(self, event: Prefer) -> None:
-        self._chooser.preferred.pop(event.manifest, None)
-        if event.last > event.first:
-            self._chooser.preferred[event.manifest] = (event.first, event.last)
+        self._chooser.prefer(event.manifest, event.reader, event.first, event.last)
+        if event.last > event.first and event.manifest not in self._nodes:
+            self._to_ask.sort(key=lambda asked: asked[0] == event.manifest)  # the last is asked for first
+        self._pump_all()
 
     def _add_source(self, event: SourceUp) -> None:
         self._sources[event.peer] = Source(event.peer, event.whole, self.now, rate_since=self.now)
@@ -521,6 +522,8 @@ class SwarmCore:
 
     def _may_look_ahead(self) -> bool:
         ahead = self._asked_nodes + self._preparing
+        if self._to_ask[-1][0] in self._chooser.preferred:
+            return ahead < MANIFESTS_AHEAD_MAX
         few = self._waiting_bytes < PREPARED_BYTES_MIN and self._waiting_chunks < PREPARED_CHUNKS_MAX
         return ahead < MANIFESTS_AHEAD_MAX and few
 

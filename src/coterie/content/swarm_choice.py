@@ -21,7 +21,7 @@ class Chooser:
     """Chooses among the pieces of `open` nodes (by any key, in the order they came) for one of `sources`."""
 
     def __init__(self, random: Random, sources: dict[Peer, Source], open_nodes: dict[int, Node]) -> None:
-        self.preferred: dict[bytes, tuple[int, int]] = {}
+        self.preferred: dict[bytes, dict[int, tuple[int, int]]] = {}  # chunks of a node, for each reader
         self.others = 0  # how many besides us were asking a source when we came
         self.wants_timer = False  # something to ask may come with time alone
         self._random = random
@@ -31,6 +31,8 @@ class Chooser:
     def choose(self, source: Source, now: float) -> Choice | None:
         """What to ask of `source` next; None when it has nothing that may be asked of it now."""
         self.wants_timer = False
+        if self.preferred and (wanted := self._preferred(source)):
+            return wanted
         given_node: Node | None = None
         for key, node in list(self._open.items()):
             free = node.open
@@ -51,6 +53,29 @@ class Chooser:
             return self._insist(source, given_node, now)
         return None
 
+    def prefer(self, manifest: bytes, reader: int, first: int, last: int) -> None:
+        """See `Prefer`."""
+        ranges = self.preferred.setdefault(manifest, {})
+        ranges.pop(reader, None)
+        if last > first:
+            ranges[reader] = first, last
+        if not ranges:
+            del self.preferred[manifest]
+
+    def _preferred(self, source: Source) -> Choice | None:
+        """What somebody waits for: from whoever has it, given to others or not. Who said so last comes first."""
+        for node in self._open.values():
+            ranges = self.preferred.get(node.manifest, {})
+            among = node.open & source.has(node) if ranges else 0
+            if not among or (source.is_demoted and not self._only_here(source, node, among)):
+                continue
+            for first, last in reversed(ranges.values()):
+                start, end = node.piece_of(first), node.piece_of(last - 1) + 1
+                wanted = among & ((1 << end) - (1 << start))
+                if wanted:
+                    return node, p.lowest(wanted), True
+        return None
+
     def _only_here(self, source: Source, node: Node, among: int) -> int:
         for other in self._sources.values():
             if other is not source and not other.is_stalled and not other.is_demoted:
@@ -68,12 +93,6 @@ class Chooser:
         return node, self._pick(node, among), True
 
     def _pick(self, node: Node, among: int) -> int:
-        preferred = self.preferred.get(node.manifest)
-        if preferred is not None:
-            first, last = node.piece_of(preferred[0]), node.piece_of(preferred[1] - 1) + 1
-            wanted = among & ((1 << last) - (1 << first))
-            if wanted:
-                return p.lowest(wanted)
         if self.is_alone:
             return p.lowest(among)
         rarest = node.rarity.rarest(among) or among

@@ -130,11 +130,16 @@ class Wrong:
 
 @dataclass(frozen=True, slots=True)
 class Prefer:
-    """Command: the chunks `first` to `last` (exclusive) of this node before all others, and in order; 0, 0 ends it."""
+    """Command: the chunks `first` to `last` (exclusive) of this node before all others, and in order; 0, 0 ends it.
+
+    Of a node that is not here yet: the node itself before others. `reader` tells apart who prefers; each has one
+    range of a node.
+    """
 
     manifest: bytes
     first: int
     last: int
+    reader: int = 0
 
 
 # ---- outputs

@@ -45,14 +45,13 @@ class BulkStream:
         self._loop = asyncio.get_running_loop()
         lanes = stream.link.lanes if stream.link is not None else None
         self._lanes = lanes if isinstance(lanes, PeerLanes) else None
-        self._ready, rest = stream.hand_over()
+        self._ready, rest, self._peer_follows = stream.hand_over()
         self._inbox = Inbox(stream, rest, self._stream_failed)
         self._outbox = Outbox(stream, self._stream_failed)
         self._buffer = FrameBuffer(self.protocol.frame_bytes_max)
         self._unknown_in_row = 0
         self._reading: Lane | None = None
         self._writing: Lane | None = None
-        self._peer_follows = False
         self._busy_since = time.monotonic()
         self._has_finished = self._lane_broke = False
         self._lock = threading.Lock()
@@ -91,7 +90,9 @@ class BulkStream:
                 await asyncio.wait([done])
             done.exception()
             thread.join()  # it has nothing left to do
-            await self._end(close_code_for(error))
+            # A cancelled handler's stream is reset by the router, which knows why.
+            is_left = isinstance(error, asyncio.CancelledError) and not self._stream.is_ours
+            await self._end(close_code_for(error), is_left=is_left)
             raise
         thread.join()
         await self._end(None)
@@ -135,7 +136,7 @@ class BulkStream:
             if self._buffer.pending_bytes and limit_s == self._stream.limits.frame_s:
                 text = f"{self.peer.short} went silent inside a {self.protocol.name} frame"
                 raise PeerError(text, CloseCode.TIMEOUT) from None
-            if timeout_s is not None:
+            if timeout_s is not None or self._reading is None:
                 raise
             return True  # a lane is silent while nothing was asked for
         self._busy_since = time.monotonic()
@@ -215,6 +216,17 @@ class BulkStream:
             self._lanes.choice.sent_by_stream(len(data), seconds)
         elif not self._lanes.choice.sent_by_lane(len(data), seconds, now) or lane.is_worn:
             self._go_back()
+
+    def post(self, data: bytes) -> None:
+        """Write a small message over the stream at once, from any thread: for who takes bulk and writes little.
+
+        Never waits: the caller bounds how many are under way. What breaks the stream is told by the other calls.
+        """
+        self._outbox.post(data)
+
+    def wake(self) -> None:
+        """From any thread: a `receive` that waits on the stream now, or else the next, raises TimeoutError."""
+        self._inbox.wake()
 
     def finish(self) -> None:
         """Nothing more will be written; reading goes on. What was written goes out behind this call."""
@@ -297,8 +309,8 @@ class BulkStream:
             return self._error
         return error
 
-    async def _end(self, code: int | None) -> None:
-        """Let go of everything; `code` None: all went well."""
+    async def _end(self, code: int | None, *, is_left: bool = False) -> None:
+        """Let go of everything; `code` None: all went well. `is_left`: another resets the stream."""
         for task in (self._pumping, self._flushing):
             task.cancel()
         await asyncio.wait([self._pumping, self._flushing])
@@ -312,5 +324,5 @@ class BulkStream:
         self._reading = self._writing = None
         if code is None:
             await self._stream.end()
-        else:
+        elif not is_left:
             await self._stream.reset(code)

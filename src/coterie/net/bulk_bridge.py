@@ -30,7 +30,7 @@ class Inbox:
         self._changed = threading.Condition()
         self._waiting: deque[memoryview] = deque([memoryview(first)] if first else ())
         self._bytes = len(first)
-        self._has_ended = self._is_cut = False
+        self._has_ended = self._is_cut = self._is_woken = False
         self._error: BaseException | None = None
 
     async def pump(self) -> None:
@@ -53,7 +53,7 @@ class Inbox:
             self._has_ended = True
             self._changed.notify_all()
 
-    def read_into(self, view: memoryview, timeout_s: float | None) -> int:
+    def read_into(self, view: memoryview, least: int, timeout_s: float | None) -> int:
         """Up to len(view) bytes; 0 at the end of the stream.
 
         Raises:
@@ -61,8 +61,13 @@ class Inbox:
             CoterieError: the stream broke, or `fail` was called.
         """
         with self._changed:
-            come = lambda: self._waiting or self._has_ended or self._error is not None  # noqa: E731
-            if not self._changed.wait_for(come, timeout_s):
+            come = lambda: (  # noqa: E731
+                self._waiting or self._has_ended or self._error is not None or self._is_woken
+            )
+            self._changed.wait_for(come, timeout_s)
+            is_idle = not (self._waiting or self._has_ended or self._error is not None)
+            self._is_woken = False
+            if is_idle:
                 raise TimeoutError
             if self._error is not None and (self._is_cut or not self._waiting):
                 raise self._error
@@ -82,17 +87,19 @@ class Inbox:
             call_soon(self._loop, self._room.set)
         return taken
 
-    @property
-    def is_readable(self) -> bool:
-        """Whether `read_into` would return at once."""
-        with self._changed:
-            return bool(self._waiting) or self._has_ended or self._error is not None
-
     def unread(self, data: bytes) -> None:
         """Bytes that were read too far."""
+        if not data:  # nothing there is the end to who reads
+            return
         with self._changed:
             self._waiting.appendleft(memoryview(data))
             self._bytes += len(data)
+
+    def wake(self) -> None:
+        """From any thread: a read that waits now, or else the next that would, raises TimeoutError."""
+        with self._changed:
+            self._is_woken = True
+            self._changed.notify_all()
 
     def fail(self, error: BaseException, *, is_cut: bool) -> None:
         """From any thread: `error` comes after what is here already, or at once if it `is_cut`."""
@@ -149,6 +156,17 @@ class Outbox:
                 raise self._error
             if self._has_ended:
                 raise TransportError("a write after the end")
+            self._waiting.append(data)
+            self._bytes += len(data)
+            is_first, self._is_awake = not self._is_awake, True
+        if is_first:
+            call_soon(self._loop, self._wake.set)
+
+    def post(self, data: bytes) -> None:
+        """As `write`, without ever waiting: for small messages, whose number the caller bounds."""
+        with self._changed:
+            if self._error is not None or self._has_ended:
+                return
             self._waiting.append(data)
             self._bytes += len(data)
             is_first, self._is_awake = not self._is_awake, True

@@ -1,10 +1,9 @@
 """Frames out of one large buffer: read in place, hashed in place, written from there. Blocking, for one thread."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Protocol
 
-from coterie.errors import CloseCode, CoterieError, PeerError
+from coterie.errors import CloseCode, PeerError
 from coterie.wire.frames import HEADER, LENGTH_BYTES
 
 BUFFER_BYTES = 4 << 20  # guess: several chunks of the largest kind, and within a processor's cache
@@ -14,13 +13,8 @@ BATCH_BYTES = 1 << 20  # handed on at once if so much is there: measured, see do
 class Source(Protocol):
     """Where bytes come from."""
 
-    def read_into(self, view: memoryview, timeout_s: float | None) -> int:
-        """At least one byte into `view`; 0 at the end."""
-        ...
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether `read_into` would return at once."""
+    def read_into(self, view: memoryview, least: int, timeout_s: float | None) -> int:
+        """What is there into `view`, at least one byte; 0 at the end. With less than `least` it is called again."""
         ...
 
     def unread(self, data: bytes) -> None:
@@ -50,16 +44,12 @@ class FrameBuffer:
         """
         self._make_room()
         while not self._has_frame():
-            size = source.read_into(self._view[self._end :], timeout_s)
+            missing = self._missing_bytes()
+            end = max(self._start + BATCH_BYTES, self._end + missing)
+            size = source.read_into(self._view[self._end : end], missing, timeout_s)
             if not size:
                 return False
             self._end += size
-        with suppress(CoterieError, TimeoutError):  # the next call meets it again
-            while self.pending_bytes < BATCH_BYTES and self._end < len(self._buffer) and source.is_readable:
-                size = source.read_into(self._view[self._end :], timeout_s)
-                if not size:
-                    break
-                self._end += size
         return True
 
     def frames(self) -> Iterator[tuple[int, memoryview]]:
@@ -76,16 +66,26 @@ class FrameBuffer:
         self._start = self._end = 0
         return rest
 
+    def _missing_bytes(self) -> int:
+        """Of the frame that has begun, or of its header."""
+        here = self._end - self._start
+        if here < HEADER.size:
+            return HEADER.size - here
+        return (
+            LENGTH_BYTES + int.from_bytes(self._view[self._start : self._start + LENGTH_BYTES], "big") - here
+        )
+
     def _has_frame(self) -> bool:
-        if self._end - self._start < HEADER.size:
+        here = self._end - self._start
+        if here < LENGTH_BYTES:
             return False
-        length, _ = HEADER.unpack_from(self._buffer, self._start)
+        length = int.from_bytes(self._view[self._start : self._start + LENGTH_BYTES], "big")
         if length < 1:
             raise PeerError("an empty frame")
         if length > self._frame_bytes_max:
             text = f"a frame of {length} bytes is over the limit of {self._frame_bytes_max}"
             raise PeerError(text, CloseCode.LIMIT)
-        return self._end - self._start >= LENGTH_BYTES + int(length)
+        return here >= LENGTH_BYTES + length
 
     def _make_room(self) -> None:
         if self._start == self._end:

@@ -79,6 +79,11 @@ class Endpoint:
         """
         self._router.register(protocol, handler, strangers=strangers)
 
+    @property
+    def protocols(self) -> list[str]:
+        """The names of all that is registered."""
+        return self._router.protocols
+
     def watch(self, *, up: Listener | None = None, down: Listener | None = None) -> None:
         """Call `up` with each new connection and `down` with each that ended."""
         if up is not None:

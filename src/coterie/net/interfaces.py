@@ -14,7 +14,7 @@ from coterie.identity import PeerId
 
 @dataclass(frozen=True, slots=True)
 class PathInfo:
-    """How a connection reaches its peer: `kind` is "direct", "relay" or "memory"; `rtt_s` may be unknown."""
+    """How a peer is reached: `kind` is "direct", "relay", "memory", or of bulk "lane"; `rtt_s` may be unknown."""
 
     kind: str
     remote: str

@@ -7,9 +7,16 @@ One way, because a TLS connection cannot be read and written by two threads at o
 import select
 import socket
 import ssl
+import sys
 import threading
 
 from coterie.errors import TransportError
+
+try:
+    from fcntl import ioctl
+    from termios import FIONREAD
+except ImportError:  # Windows: one record at a time
+    ioctl = None  # type: ignore[assignment]
 
 SILENCE_S = (
     30.0  # as `NetLimits.frame_s`: a lane that takes or brings nothing for so long, with bytes to go, is dead
@@ -17,6 +24,8 @@ SILENCE_S = (
 
 # RFC 8446, 5.5: 2^24.5 full records (388 GB) under one AES-GCM key, which the library behind `ssl` does not renew.
 LANE_BYTES_MAX = 256 << 30
+
+RECORD_BYTES_MAX = 5 + (1 << 14) + 256  # RFC 8446, 5.2: header, and the most that one record may hold
 
 
 class Lane:
@@ -69,15 +78,15 @@ class Lane:
         """Bytes that were read too far, for the next reader."""
         self._unread = data + self._unread
 
-    def read_into(self, view: memoryview, timeout_s: float | None = None) -> int:
-        """Up to 16 KiB (one TLS record), at least one byte.
+    def read_into(self, view: memoryview, least: int, timeout_s: float | None = None) -> int:
+        """`least` bytes or more into `view`: whatever is here already, as long as there is room.
 
         Raises:
             TransportError: the lane broke or was closed.
-            TimeoutError: nothing came within `timeout_s` (`SILENCE_S` when None); the lane stays usable.
+            TimeoutError: nothing at all came within `timeout_s` (`SILENCE_S` when None); the lane stays usable.
         """
-        if self._unread:
-            size = min(len(view), len(self._unread))
+        size = min(len(view), len(self._unread))
+        if size:
             view[:size], self._unread = self._unread[:size], self._unread[size:]
             return size
         with self._using():
@@ -85,14 +94,37 @@ class Lane:
                 if timeout_s != self._timeout_s:
                     self._timeout_s = timeout_s
                     self._socket.settimeout(SILENCE_S if timeout_s is None else timeout_s)
-                size = self._socket.recv_into(view)
+                return self._read_records(view, least)
             except TimeoutError:
                 raise
             except (OSError, ValueError) as error:
                 raise TransportError(f"the lane to {self.remote} broke: {_reason(error)}") from None
-        if not size:
-            raise TransportError(f"the lane to {self.remote} was cut")
-        return size
+
+    def _read_records(self, view: memoryview, least: int) -> int:
+        """As `read_into`. Every call of the TLS library brings one record: this loop is where the time goes."""
+        read = self._socket.read
+        at, room = 0, len(view)
+        records = 1
+        while records and at < room:
+            try:
+                size = read(room - at, view[at:])
+            except (OSError, ValueError):
+                if at:
+                    return at  # the next call meets it again
+                raise
+            if not size:
+                raise TransportError(f"the lane to {self.remote} was cut")
+            at += size  # type: ignore[operator]
+            records -= 1
+            if not records:
+                records = self._records_here() or int(at < least)
+        return at
+
+    def _records_here(self) -> int:
+        """How many whole records the system holds for us: these can be read without waiting."""
+        if ioctl is None:
+            return 0
+        return int.from_bytes(ioctl(self._socket, FIONREAD, bytes(4)), sys.byteorder) // RECORD_BYTES_MAX
 
     @property
     def is_readable(self) -> bool:

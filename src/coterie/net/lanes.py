@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coterie.errors import CoterieError, LimitExceeded, PeerError, TransportError, UsageError
 from coterie.net.interfaces import PathInfo
@@ -21,7 +21,6 @@ from coterie.net.lane import Lane
 from coterie.net.lane_choice import AFTER_BYTES, LaneChoice
 from coterie.net.lane_listener import INVITED_S, LaneListener, local_ip_towards
 from coterie.net.lane_tls import HANDSHAKE_S, LaneIdentity
-from coterie.net.stream import Stream
 from coterie.wire.frames import Protocol as WireProtocol
 from coterie.wire.lanes import (
     LANE_ID_BYTES,
@@ -36,6 +35,9 @@ from coterie.wire.lanes import (
     check_listening,
 )
 from coterie.wire.record import split_address
+
+if TYPE_CHECKING:
+    from coterie.net.stream import Stream
 
 DIAL_S = 2.0  # guess: a firewall that drops is told from one that refuses by nothing but time
 ANSWER_S = DIAL_S + INVITED_S + 2 * HANDSHAKE_S  # for the other side's next word, whatever it tries meanwhile
@@ -53,7 +55,7 @@ class Link(Protocol):
     @property
     def path(self) -> PathInfo: ...
 
-    async def open_stream(self, protocol: WireProtocol) -> Stream: ...
+    async def open_stream(self, protocol: WireProtocol) -> "Stream": ...
 
 
 class Lanes:
@@ -93,7 +95,7 @@ class Lanes:
         local = local_ip_towards(str(remote), self.bind_ip)
         return (str(remote), local) if local else None
 
-    async def handle(self, stream: Stream) -> None:
+    async def handle(self, stream: "Stream") -> None:
         """The reader's side of a negotiation."""
         lanes = stream.link.lanes if stream.link is not None else None
         if isinstance(lanes, PeerLanes):
@@ -265,7 +267,7 @@ class PeerLanes:
             return Lane(secured, ready.lane, ips[0])
 
     async def _dial_or_listen(
-        self, stream: Stream, identity: LaneIdentity, listening: Listening, ips: tuple[str, str]
+        self, stream: "Stream", identity: LaneIdentity, listening: Listening, ips: tuple[str, str]
     ) -> ssl.SSLSocket:
         if listening.port:
             with suppress(TransportError):
@@ -281,7 +283,7 @@ class PeerLanes:
         finally:
             _dispose(came)
 
-    async def answer(self, stream: Stream) -> None:
+    async def answer(self, stream: "Stream") -> None:
         """The reader's side: listen, else dial; then name the lane."""
         offer = await stream.receive(ANSWER_S)
         if not isinstance(offer, Offer):
@@ -314,7 +316,7 @@ class PeerLanes:
 
     async def _reached(
         self,
-        stream: Stream,
+        stream: "Stream",
         identity: LaneIdentity,
         offer: Offer,
         came: "asyncio.Future[socket.socket]",

@@ -48,6 +48,11 @@ class Router:
         if strangers:
             self._guard.open_to_strangers(protocol.name)
 
+    @property
+    def protocols(self) -> list[str]:
+        """The names of all that is registered."""
+        return list(self._routes)
+
     def may_open(self, peer: PeerId, name: str) -> bool:
         """Whether `peer` may have streams and datagrams of `name`. A guard that fails has not allowed it."""
         try:
@@ -96,6 +101,7 @@ class Router:
         """One incoming stream from its header to its end. Nothing that happens here reaches anything else."""
         connection.hold()
         name = "?"
+        stream: Stream | None = None
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (a coroutine runs in one)
         try:
@@ -113,6 +119,7 @@ class Router:
                 received=rest,
                 link=connection,
             )
+            stream.is_ours = False
             await route.handler(stream)
             await stream.end()
         except (CoterieError, TimeoutError) as error:  # a peer that breaks the protocol, or is silent
@@ -125,6 +132,8 @@ class Router:
             _log.exception("the handler of %s failed for %s", name, connection.peer.short)
             await raw.reset(close_code_for(error))
         finally:
+            if stream is not None:
+                stream.drop_lane()
             self._running.pop(task, None)
             self._revoked.discard(task)
             connection.release()

@@ -9,9 +9,12 @@ from typing import Protocol
 from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError
 from coterie.identity import PeerId
 from coterie.net.interfaces import PathInfo, RawStream
+from coterie.net.lanes import PeerLanes
 from coterie.net.limits import NetLimits
+from coterie.net.outlet import Outlet
 from coterie.wire.frames import Bulk, FrameDecoder, Message
 from coterie.wire.frames import Protocol as WireProtocol
+from coterie.wire.lanes import SIGNAL_KIND, Op, decode_signal
 
 READ_BYTES = 256 * 1024  # measured: larger reads of the QUIC wheel gain nothing
 
@@ -70,6 +73,7 @@ class Stream:
         `link` is the connection that carries it.
         """
         self.link = link
+        self.is_ours = True  # we opened it: the router, which ends what peers opened, sets it to False
         self.peer = peer
         self.protocol = protocol
         self.version = version
@@ -82,14 +86,26 @@ class Stream:
         self._read_ended = False
         self._write_ended = False
         self._on_end = on_end
+        self._outlet: Outlet | None = None
 
     async def send(self, message: Message) -> None:
         """Send one typed message; waits while the other side does not read."""
         await self.write(self.protocol.encode(message))
 
     async def write(self, data: bytes) -> None:
-        """Send bytes as they are: whole frames that the caller built with `encode` and `bulk_header`."""
-        await self._raw.write(data)
+        """Send bytes as they are: whole frames that the caller built with `encode` and `bulk_header`.
+
+        Large amounts go over a lane where there is one and the other side reads the stream as a `BulkStream`.
+        """
+        if self._outlet is None:
+            await self._raw.write(data)
+        else:
+            await self._outlet.write(data)
+
+    def drop_lane(self) -> None:
+        """Let go of a lane in use: for whoever resets the raw stream below this one."""
+        if self._outlet is not None:
+            self._outlet.drop()
 
     async def receive(self, timeout_s: float | None = None) -> Frame | None:
         """The next frame, or None at the end of the stream. Kinds that we do not know are skipped.
@@ -114,11 +130,15 @@ class Stream:
         self._ready.clear()
         return batch
 
-    def hand_over(self) -> tuple[list[Frame], bytes]:
-        """From now on another reads this stream by `read_bytes`: frames and bytes that are here already."""
+    def hand_over(self) -> tuple[list[Frame], bytes, bool]:
+        """From now on another reads this stream by `read_bytes`: frames and bytes that are here already.
+
+        And whether the other side said that it can follow to a lane.
+        """
         frames, rest = list(self._ready), self._decoder.take_pending()
         self._ready.clear()
-        return frames, rest
+        follows, self._outlet = self._outlet is not None, None
+        return frames, rest, follows
 
     async def read_bytes(self, size_max: int = READ_BYTES) -> bytes:
         """Bytes as they come, b"" at the end. Not to be mixed with `receive`. Errors as `receive`."""
@@ -140,6 +160,8 @@ class Stream:
         """Say that nothing more will be written; reading goes on."""
         if self._write_ended:
             return
+        if self._outlet is not None:
+            await self._outlet.go_back()
         await self._raw.finish()
         self._write_ended = True
         self._note_end()
@@ -147,6 +169,7 @@ class Stream:
     async def reset(self, code: int = CloseCode.CANCELLED) -> None:
         """Give up both directions; the other side's next call raises PeerError(`code`)."""
         self._read_ended = self._write_ended = True
+        self.drop_lane()
         self._note_end()
         await self._raw.reset(code)
 
@@ -202,6 +225,9 @@ class Stream:
     def _decode(self, data: bytes) -> None:
         decode, ready = self.protocol.decode, self._ready
         for kind, body in self._decoder.feed(data):
+            if kind == SIGNAL_KIND:
+                self._heed(body)
+                continue
             frame = decode(kind, body)
             if frame is not None:
                 self._unknown_in_row = 0
@@ -211,6 +237,13 @@ class Stream:
             if self._unknown_in_row > self._limits.unknown_frames_max:
                 text = f"unknown {self.protocol.name} frames from {self.peer.short}"
                 raise PeerError(f"{self._unknown_in_row} {text} in a row", CloseCode.LIMIT)
+
+    def _heed(self, body: memoryview) -> None:
+        """A signal of lanes: the other side may be able to follow. No other signal comes to who does not follow."""
+        if decode_signal(body).op != Op.WELCOME or self._outlet is not None or self.link is None:
+            return
+        if isinstance(self.link.lanes, PeerLanes):
+            self._outlet = Outlet(self._raw, self.link.lanes)
 
     def _note_end(self) -> None:
         if self._read_ended and self._write_ended and self._on_end is not None:

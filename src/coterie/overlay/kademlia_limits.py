@@ -16,8 +16,8 @@ class KademliaLimits:
     # ---- lookup
     k: int = 20  # M&M 2.3: any k nodes are very unlikely to fail within an hour of each other
     alpha: int = 3  # M&M 2.3
-    paths: int = 4  # B&M 4.4 has d = 4 and 8; our measurement: docs/scenarios/kademlia.md
-    asked_max: int = 400  # peers asked by one lookup; ours: the longest honest one at 10,000 nodes asks 100
+    paths: int = 4  # B&M 4.4: disjoint paths; how many: our scenario kademlia-hostile
+    asked_max: int = 400  # peers asked by one lookup; guess: five times what one with 4 paths asks in churn
     candidates_max: int = 60  # kept by one path: 3 k; guess: a dead neighbourhood of twice k is survived
     lookups_max: int = 64  # of callers, at once; guess
     providers_found_max: int = 400  # in one lookup: k answers of k; more are lies or of no use
@@ -32,7 +32,7 @@ class KademliaLimits:
     replacements_max: int = 20  # M&M 4.1 names no size; k: a whole bucket can be replaced
     failures_max: int = 5  # M&M 4.1: failed requests in a row, then a contact goes, replacement or not
     failures_replaced_max: int = 2  # guess: one may be bad luck; from then on a replacement takes the place
-    per_network_bucket_max: int = 2  # peers of one network; libp2p's diversity filter has 2 and, in all, 3
+    per_network_bucket_max: int = 2  # peers of one network; py-libp2p's diversity limit has 2 of a /24
     per_network_table_max: int = 6  # guess: between that and a campus
     near_ratio: float = 0.5  # guess: a round trip below this part of the slowest one is worth a change
     near_every_s: float = 600.0  # guess: one such change a bucket

@@ -3,7 +3,7 @@
 Departure from M&M 2.3, which refreshes a bucket by a lookup of a random place in it: here each contact that gave no
 sign of life for the refresh interval is asked itself, so the dead are found and not only newcomers; while a
 bucket has room, the question is for a random place in it, and who is named there is asked in turn. Our own place
-is looked up once an interval. Measured beside each other in docs/scenarios/kademlia.md.
+is looked up once an interval.
 """
 
 from random import Random

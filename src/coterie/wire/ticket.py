@@ -82,7 +82,7 @@ def write_text(body: bytes) -> str:
     return PREFIX + _encode(payload + _checksum(payload))
 
 
-def read_text(text: str) -> bytes:
+def read_text(text: str, chars_max: int = TEXT_CHARS_MAX) -> bytes:
     """The checked body in a ticket's text: everything that can be wrong with the text is told apart here.
 
     Raises:
@@ -92,8 +92,8 @@ def read_text(text: str) -> bytes:
     if not compact.startswith(PREFIX):
         raise UsageError(f"this is not a coterie ticket: one begins with '{PREFIX}'")
     digits = compact[len(PREFIX) :]
-    if len(compact) > TEXT_CHARS_MAX:
-        raise UsageError(f"this is not a coterie ticket: it has over {TEXT_CHARS_MAX} characters")
+    if len(compact) > chars_max:
+        raise UsageError(f"this is not a coterie ticket: it has over {chars_max} characters")
     for at, char in enumerate(digits):
         if char not in "abcdefghijklmnopqrstuvwxyz234567":
             raise UsageError(

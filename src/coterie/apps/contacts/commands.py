@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from coterie.apps.command import Progress, command
-from coterie.apps.contacts.results import ContactLine, ContactRemoved, Invited, Met, WrongCode
+from coterie.apps.contacts.results import ContactLine, ContactRemoved, ContactShown, Invited, Met, WrongCode
 
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService, OpenInvitation
@@ -74,6 +74,44 @@ async def contacts_rename(contacts: "ContactsService", contact: str, name: str) 
 @command("contact", path="contacts remove", needs="store")
 async def contacts_remove(contacts: "ContactsService", contact: str) -> ContactRemoved:
     """Forget a contact; the other side is not told.
+
+    contact: Its name, or the beginning of its peer id.
+    """
+    return contacts.remove(contact)
+
+
+@command(
+    path="contact",
+    needs="store",
+    empty_text="Nobody yet: `coterie invite` here, `coterie join` on another computer.",
+)
+async def contact_(contacts: "ContactsService") -> list[ContactLine]:
+    """List the computers that this one knows, and that know it; as `coterie contacts`."""
+    return contacts.lines()
+
+
+@command("contact", path="contact show", needs="store")
+async def contact_show(contacts: "ContactsService", contact: str) -> ContactShown:
+    """Show one contact, with its id as words to compare aloud.
+
+    contact: Its name, or the beginning of its peer id.
+    """
+    return contacts.show(contact)
+
+
+@command("contact", "name", path="contact rename", needs="store")
+async def contact_rename(contacts: "ContactsService", contact: str, name: str) -> ContactLine:
+    """Call a contact by another name; only here, the other side is not told.
+
+    contact: Its name, or the beginning of its peer id.
+    name: The new name.
+    """
+    return contacts.rename(contact, name)
+
+
+@command("contact", path="contact remove", needs="store")
+async def contact_remove(contacts: "ContactsService", contact: str) -> ContactRemoved:
+    """Forget a contact: what it does here because it is one stops at once; the other side is not told.
 
     contact: Its name, or the beginning of its peer id.
     """

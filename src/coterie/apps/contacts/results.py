@@ -74,6 +74,30 @@ class ContactLine(msgspec.Struct, frozen=True):
     added: str
 
 
+class ContactShown(msgspec.Struct, frozen=True):
+    """One contact; `words` are its id, to be compared aloud with `coterie id` on its own computer."""
+
+    name: str
+    peer: str
+    words: str
+    addresses: list[str]
+    added: str
+
+    def text(self) -> str:
+        """For people."""
+        words = self.words.split()
+        rows = [" ".join(words[at : at + 6]) for at in range(0, len(words), 6)]
+        where = ", ".join(self.addresses) or "no address known"
+        return "\n".join(
+            [
+                f"{self.name}  {self.peer}",
+                *(f"  {row}" for row in rows),
+                f"  {where}",
+                f"  since {self.added}",
+            ]
+        )
+
+
 class ContactRemoved(msgspec.Struct, frozen=True):
     """A contact that was one."""
 

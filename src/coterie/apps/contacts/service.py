@@ -30,7 +30,7 @@ from coterie.apps.contacts.core import (
 from coterie.apps.contacts.greeter import Greeter
 from coterie.apps.contacts.joining import Joining
 from coterie.apps.contacts.messages import ADDRESSES_MAX, NAME_CHARS_MAX, PROTOCOL, Reason
-from coterie.apps.contacts.results import ContactLine, ContactRemoved, Invited, Met, WrongCode
+from coterie.apps.contacts.results import ContactLine, ContactRemoved, ContactShown, Invited, Met, WrongCode
 from coterie.apps.records import Records
 from coterie.driver import Driver
 from coterie.errors import (
@@ -150,6 +150,11 @@ class ContactsService:
     def lines(self) -> list[ContactLine]:
         """The list for faces."""
         return [_line(contact) for contact in self._book.all()]
+
+    def show(self, contact: str) -> ContactShown:
+        """One contact with its id in words. Errors as `find`."""
+        line, peer = _line(found := self._book.find(contact)), found.peer
+        return ContactShown(line.name, line.peer, peer.words, line.addresses, line.added)
 
     def rename(self, contact: str, name: str) -> ContactLine:
         """Call a contact by another name, here."""

@@ -9,6 +9,7 @@ from coterie.apps.command import Choice, Progress, command
 from coterie.apps.files.results import (
     MagnetLink,
     PlaceLine,
+    Playing,
     Received,
     Removed,
     SharedItem,
@@ -138,6 +139,23 @@ async def get(
     )
     async for item in _with_progress(fetch):
         yield item
+
+
+@command(
+    "ticket",
+    "target",
+    stays=True,
+    interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
+)
+async def play(files: "FilesService", ticket: str, target: Path = Path("."), *, file: str = "") -> Playing:
+    """Watch or listen while it arrives: gives local URLs in which a media player can seek at once.
+
+    ticket: A ticket, a place like anna/films/one.mkv, or the id of a running transfer.
+    target: Where it is kept, as with `coterie get`.
+    file: Which files of a folder, e.g. "*.mkv"; otherwise all films and music in it.
+    """
+    ticket = str(await files.locate(ticket)) if files.is_place(ticket) else ticket
+    return await files.play(ticket, target, file=file)
 
 
 @command(needs="store", empty_text="No transfers: coterie get TICKET")

@@ -1,12 +1,13 @@
 """The asking side's shell: runs a `SwarmCore` over any number of links, and its `Receiver` in a worker thread.
 
-Bytes go from the links to one writing thread in batches, at most `BATCHES_AHEAD_MAX` of them, so a slow disk slows the
+Each link's thread checks and writes what came, one link at a time, and reads on after that: so a slow disk slows the
 links and never fills memory.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Hashable, Mapping
+import threading
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -37,7 +38,6 @@ from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 
 OPENED_S = 10.0  # for the other side to say yes or no
-BATCHES_AHEAD_MAX = 2
 
 Hint = Callable[[PeerId, list[str]], None]
 
@@ -86,16 +86,6 @@ def opened_fault(opened: Opened, ticket: Ticket) -> str | None:
     return None if abs(opened.mtime_ns) <= TOTAL_MAX else "a modification time beyond 64 bits"
 
 
-async def _while_alive(work: Coroutine[Any, Any, Any], task: "asyncio.Task[None]") -> None:
-    """`work` to its end, or to that of `task`."""
-    working = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({working, task}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
-
-
 async def _give_up(stream: Stream) -> None:
     with contextlib.suppress(PeerError, TransportError):
         await stream.reset(CloseCode.CANCELLED)
@@ -111,17 +101,16 @@ class Fetch:
         self._driver = Driver(self.core, send=self._send, on_output=self._on_output)
         self.links: dict[PeerId, Link] = {}
         self._received: dict[PeerId, int] = {}
-        self._threads = ThreadPoolExecutor(1, "coterie-receive")  # the receiver belongs to one thread
-        self._batches: asyncio.Queue[list[Answer] | PeerId] = asyncio.Queue(BATCHES_AHEAD_MAX)
-        self._stored: dict[PeerId, asyncio.Event] = {}
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(1, "coterie-receive")
+        self._disk = threading.Lock()  # the receiver belongs to one thread at a time
         self._is_storing = False
         self._nodes: asyncio.Queue[e.Prepare] = asyncio.Queue()  # bounded by the core's MANIFESTS_AHEAD_MAX
         self._losing: list[asyncio.Future[None]] = []
         self._watchers: list[Tell] = []
+        self.news = asyncio.Event()  # set, and replaced, when more is here
         self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._storer = asyncio.ensure_future(self._store())
         self._tasks = [
-            self._storer,
             asyncio.ensure_future(self._prepare_nodes()),
             asyncio.ensure_future(self._driver.wait_closed()),
         ]
@@ -137,7 +126,7 @@ class Fetch:
         """
         if stream.peer in self.links:
             raise UsageError(f"there is a session with {stream.peer.short} already")
-        link = Link(connection, stream, feed=self._driver.feed, store=self._put, hint=self._hint)
+        link = Link(connection, stream, feed=self._driver.feed, store=self._store, hint=self._hint)
         self.links[link.peer] = link
         running = asyncio.ensure_future(link.run())
         try:
@@ -148,7 +137,6 @@ class Fetch:
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-            await self._store_rest(link.peer)
             self._received[link.peer] = self.received_from(link.peer)
             del self.links[link.peer]
             self._driver.feed(PeerDown(link.peer))
@@ -166,6 +154,10 @@ class Fetch:
     def holdings(self) -> Mapping[bytes, int]:
         """What is here: pieces by node."""
         return self.core.holdings()
+
+    def prefer(self, wish: e.Prefer) -> None:
+        """What is to come first."""
+        self._driver.feed(wish)
 
     def watch(self, tell: Tell) -> Callable[[], None]:
         """Tell what is here and what comes, until the returned function is called."""
@@ -189,46 +181,36 @@ class Fetch:
             self.complete.cancel()
         await asyncio.to_thread(self._threads.shutdown, True, cancel_futures=True)
 
-    # -- the disk
+    # -- the disk: one thread at a time
 
-    async def _put(self, batch: list[Answer] | PeerId) -> None:
-        """Hand over to the writer, if it lives."""
-        await _while_alive(self._batches.put(batch), self._storer)
-
-    async def _store_rest(self, peer: PeerId) -> None:
-        """Let the writer finish what came from this peer: that counts, and needs no second journey."""
-        if self.complete.done():
-            return
-        done = self._stored[peer] = asyncio.Event()
-        await self._put(peer)
-        await _while_alive(done.wait(), self._storer)
-        self._stored.pop(peer, None)
-
-    async def _store(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            batch = await self._batches.get()
-            if isinstance(batch, PeerId):
-                self._stored[batch].set()
-                continue
+    def _store(self, batch: list[Answer]) -> list[Any]:
+        """In a link's thread: check and write answers; what the core is to know of it."""
+        with self._disk:
             self._is_storing = True
-            for event in await loop.run_in_executor(self._threads, self._receiver.store, batch):
-                self._driver.feed(event)
-            self._is_storing = False
+            try:
+                return list(self._receiver.store(batch))
+            except Exception as error:
+                self._loop.call_soon_threadsafe(self._fail, error)
+                raise TransportError("this download cannot go on") from error
+            finally:
+                self._is_storing = False
 
     async def _prepare_nodes(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             work = await self._nodes.get()
-            ready = self._receiver.prepare
             try:
-                prepared = await loop.run_in_executor(
-                    self._threads, ready, work.manifest, work.place, work.node
-                )
+                prepared = await self._in_thread(self._receiver.prepare, work.manifest, work.place, work.node)
             except PeerError as error:  # the content itself is malicious: no source has it better
                 self._fail(error)
                 continue
             self._driver.feed(prepared)
+
+    def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
+        def alone() -> Any:
+            with self._disk:
+                return work(*arguments)
+
+        return self._loop.run_in_executor(self._threads, alone)
 
     def _worker_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -252,10 +234,10 @@ class Fetch:
             case e.Prepare():
                 self._nodes.put_nowait(output)
             case e.GiveUp(_, place, index, reason):
-                loop = asyncio.get_running_loop()
-                lose = self._receiver.lose
-                self._losing.append(loop.run_in_executor(self._threads, lose, place, index, reason))
+                self._losing.append(self._in_thread(self._receiver.lose, place, index, reason))
             case e.Gained(manifest, pieces):
+                news, self.news = self.news, asyncio.Event()
+                news.set()
                 for tell in self._watchers:
                     tell(Has(manifest, p.to_bytes(pieces)))
             case Emit(e.Complete()):

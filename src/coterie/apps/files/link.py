@@ -1,8 +1,8 @@
-"""One session with one source: writes requests, pairs answers with them, hands them on in batches."""
+"""One session with one source: writes requests, pairs answers with them, has them checked and written in a thread."""
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from coterie.apps.files.messages import (
@@ -28,18 +28,18 @@ from coterie.content import swarm_events as e
 from coterie.content.manifest import ID_BYTES
 from coterie.errors import CloseCode, PeerError, TransportError
 from coterie.identity import PeerId
-from coterie.net import Connection, Stream
+from coterie.net import BulkStream, Connection, PathInfo, Stream
 from coterie.wire.frames import Bulk, Message
 from coterie.wire.record import is_address
-
-BATCH_BYTES = 512 << 10  # measured: handed to the writer at once
-READ_BYTES = 256 << 10  # measured: larger reads of the transport gain nothing
 
 News = Has | HasAll | Given | Peers
 
 
 class Link:
-    """A session with `peer`. `feed` takes the core's events, `store` batches of answers, `hint` peers it names."""
+    """A session with `peer`. `feed` takes the core's events, `hint` the peers it names.
+
+    `store` checks and writes answers and returns what the core is to know; it is called in a thread.
+    """
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Link:
         stream: Stream,
         *,
         feed: Callable[[Any], None],
-        store: Callable[[list[Answer]], Awaitable[None]],
+        store: Callable[[list[Answer]], list[Any]],
         hint: Callable[[PeerId, list[str]], None],
     ) -> None:
         self.peer = stream.peer
@@ -57,8 +57,10 @@ class Link:
         self._feed = feed
         self._store = store
         self._hint = hint
+        self._loop = asyncio.get_running_loop()
+        self._bulk: BulkStream | None = None
         self._outgoing: list[bytes] = []
-        self._has_outgoing = asyncio.Event()
+        self._is_posting = False
         self._asked: deque[list[Any]] = deque()  # [place, request, answers still to come]
         self._dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -70,7 +72,9 @@ class Link:
     def send(self, message: Message) -> None:
         """Send what needs no answer."""
         self._outgoing.append(PROTOCOL.encode(message))
-        self._has_outgoing.set()
+        if not self._is_posting:
+            self._is_posting = True
+            self._loop.call_soon(self._post)
 
     def cancel(self, manifest: bytes, first: int) -> None:
         """Take back the request that begins with this chunk; its answer may come all the same."""
@@ -81,62 +85,66 @@ class Link:
         if not self._dropped.done():
             self._dropped.set_exception(error)
 
+    @property
+    def path(self) -> PathInfo:
+        """How what is asked for comes now: over a lane, or as the connection goes."""
+        return (self._bulk.path if self._bulk else None) or self.connection.path
+
     async def run(self) -> None:
         """The session until it breaks, or is cancelled. Raises why."""
-        tasks = {
-            self._dropped,
-            asyncio.ensure_future(self._read()),
-            asyncio.ensure_future(self._write()),
-        }
+        self._bulk = bulk = BulkStream(self.stream, takes_bulk=True)
+        self._post()
+        running = asyncio.ensure_future(bulk.drive(self._read))
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            (self._dropped if self._dropped in done else done.pop()).result()
+            awaited: list[asyncio.Future[None]] = [self._dropped, running]
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            (self._dropped if self._dropped.done() else running).result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._dropped.cancel()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
-    async def _write(self) -> None:
-        while await self._has_outgoing.wait():
-            self._has_outgoing.clear()
+    def _post(self) -> None:
+        """Send what is to be sent; what is asked for in one turn of the loop goes together."""
+        self._is_posting = False
+        if self._bulk is not None and self._outgoing:
             outgoing, self._outgoing = self._outgoing, []
-            await self.stream.write(b"".join(outgoing))
+            self._bulk.post(b"".join(outgoing))
 
-    async def _read(self) -> None:
-        """Gather answers and hand them on in batches: waking a thread costs more than a chunk."""
-        size = 0
-        batch: list[Answer] = []
-        try:
-            while frames := await self.stream.receive_batch(READ_BYTES):
-                arrived, hurry = self._take(frames, batch)
-                if arrived:
-                    self._feed(e.Arrived(self.peer, arrived, self.connection.path.rtt_s or 0.0))
-                size += arrived
-                if batch and (size >= BATCH_BYTES or not self._asked or hurry):
-                    full, batch, size = batch, [], 0
-                    await self._store(full)
-        except PeerError:
-            batch = []  # who breaks the protocol is not believed in the same breath
-            raise
-        finally:
-            if batch:
-                await self._store(batch)
+    def _read(self, bulk: BulkStream) -> None:
+        """In a thread: check and write what comes, straight from the buffer that it came into."""
+        while frames := bulk.receive_batch():
+            batch: list[Answer] = []
+            arrived, news = self._take(frames, batch)
+            stored = self._store(batch) if batch else []
+            self._loop.call_soon_threadsafe(self._tell, arrived, news, stored)
         raise TransportError("the other computer ended the session before everything was there")
 
-    def _take(self, frames: list[Message | Bulk], batch: list[Answer]) -> tuple[int, bool]:
-        """Sort frames: answers into `batch`. Returns what had been reckoned for them, and whether it hurries."""
-        arrived, hurry = 0, False
+    def _tell(self, arrived: int, news: list[News], stored: list[Any]) -> None:
+        """On the loop: tell the core what the thread did."""
+        if arrived:
+            self._feed(e.Arrived(self.peer, arrived, self.connection.path.rtt_s or 0.0))
+        for event in stored:
+            self._feed(event)
+        try:
+            for one in news:
+                self._take_news(one)
+        except PeerError as error:
+            self.drop(error)
+
+    def _take(self, frames: list[Message | Bulk], batch: list[Answer]) -> tuple[int, list[News]]:
+        """Sort frames: answers into `batch`. Returns what had been reckoned for them, and the news."""
+        arrived, news = 0, []
         for frame in frames:
             if isinstance(frame, News):
-                self._take_news(frame)
+                news.append(frame)
                 continue
             answer, weight = self._match(frame)
             arrived += weight
-            hurry = hurry or answer.index < 0
             if isinstance(frame, Bulk):
                 self.received_bytes += len(frame.data)
             batch.append(answer)
-        return arrived, hurry
+        return arrived, news
 
     def _match(self, frame: Message | Bulk) -> tuple[Answer, int]:
         """Pair a frame with the request it answers: answers come in the order of requests."""

@@ -32,9 +32,10 @@ class SharedItem(msgspec.Struct, frozen=True):
     skipped: list[Problem] = []
     magnet: str = ""
     torrent: str = ""
+    to: list[str] = msgspec.field(default_factory=lambda: ["ticket"])
 
     def text(self) -> str:
-        """For people: what is shared, what was left out, and the ticket alone on the last line."""
+        """For people: what is shared and with whom, what was left out, and the ticket alone on the last line."""
         lines = [
             f"Shared {self.path}: {count(self.files, 'file')}, {say_bytes(self.size)}  (share {self.id})"
         ]
@@ -47,7 +48,11 @@ class SharedItem(msgspec.Struct, frozen=True):
                 "",
                 f"  {self.magnet}",
             ]
-        lines += ["", "On the other computer:", "", f"  coterie get {self.ticket}"]
+        named = [who for who in self.to if who != "ticket"]
+        if named:
+            lines += ["", f"For {', '.join(named)}: `coterie ls` there shows it as {self.name}."]
+        if "ticket" in self.to:
+            lines += ["", "On the other computer:", "", f"  coterie get {self.ticket}"]
         return "\n".join(lines)
 
 
@@ -146,6 +151,33 @@ class Received(msgspec.Struct, frozen=True):
             lines.append(f"  {say_bytes(self.reused)} of it were on this computer already")
         lines += [f"  renamed {p.path}: {p.reason}" for p in self.changed_names]
         lines += [f"  NOT received {p.path}: {p.reason}" for p in self.failed]
+        return "\n".join(lines)
+
+
+class PlayedLine(msgspec.Struct, frozen=True):
+    """One file that can be played; `size` in bytes."""
+
+    path: str
+    size: int
+    url: str
+
+
+class Playing(msgspec.Struct, frozen=True):
+    """What is played of a transfer: URLs for a media player on this computer, which may seek while it arrives."""
+
+    id: str
+    target: str
+    files: list[PlayedLine]
+
+    def text(self) -> str:
+        """For people: each URL alone on a line, to copy or to pipe."""
+        many = len(self.files) > 1
+        lines = [
+            f"It is kept in {self.target} (transfer {self.id}). Open in a media player on this computer:",
+            "",
+        ]
+        for file in self.files:
+            lines += [f"  {file.path} ({say_bytes(file.size)})"] * many + [f"  {file.url}"]
         return "\n".join(lines)
 
 

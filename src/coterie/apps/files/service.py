@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coterie.access import secret_matches
 from coterie.access.people import TICKET
@@ -19,6 +19,7 @@ from coterie.access.policy import ANYONE
 from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.files import played
 from coterie.apps.files.browse import PLACES
 from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver
 from coterie.apps.files.messages import PROTOCOL
@@ -27,6 +28,8 @@ from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
 from coterie.apps.files.results import (
     MagnetLink,
     PlaceLine,
+    PlayedLine,
+    Playing,
     Problem,
     Received,
     Removed,
@@ -52,6 +55,9 @@ from coterie.quantity import say_bytes
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
 
+if TYPE_CHECKING:
+    from coterie.apps.files.media import MediaServer
+
 log = logging.getLogger(__name__)
 
 DONE_MAX = 100  # finished transfers that stay in the list, the newest
@@ -71,6 +77,7 @@ class FilesService:
         )
         self._active: dict[str, Transfer] = {}
         self._settling: set[asyncio.Future[None]] = set()
+        self._media: MediaServer | None = None
         self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
         self.places = Places(
             context.store,
@@ -100,6 +107,8 @@ class FilesService:
 
     async def close(self) -> None:
         """Stop; running transfers go on at the next start."""
+        if self._media is not None:
+            await self._media.close()
         running = [t.stop(keep_state=True) for t in list(self._active.values())]
         await asyncio.gather(self._torrents.close(), *running)
         await asyncio.gather(*self._settling)
@@ -368,6 +377,25 @@ class FilesService:
                 log.info("the share that the link names was not reached (%s): by BitTorrent", error)
         return await self._torrents.begin(source, target, on_existing=on_existing, only=only, share=share)
 
+    async def play(
+        self, source: str, target: Path | str = ".", *, file: str = "", on_existing: OnExisting = "fail"
+    ) -> Playing:
+        """Fetch as `begin` does, or take the running transfer with this id, and give URLs that can be read meanwhile.
+
+        Which files: those that `file` names (a pattern), else all media, else the only one. The URLs are good
+        until this node stops.
+        """
+        active = self._active.get(source)
+        transfer = active or await self.begin(source, target, on_existing=on_existing)
+        files = await played.choose(transfer, file, self._executor)
+        if self._media is None:
+            from coterie.apps.files.media import MediaServer  # a web server: not for those who never play
+
+            self._media = MediaServer()
+            self._media.start()
+        lines = [PlayedLine(f.path, f.size, self._media.add(f)) for f in files]
+        return Playing(transfer.record.id, transfer.record.target, lines)
+
     @staticmethod
     def is_place(source: str) -> bool:
         """Whether `source` is a place like "anna/photos", and no link or torrent file."""
@@ -495,6 +523,7 @@ class FilesService:
             skipped=skipped,
             magnet=await self._torrents.magnet(record, ticket) if seeded else "",
             torrent=str(self._torrents.torrent_path(record.id)) if seeded else "",
+            to=[self._context.people.say(subject) for subject in record.to],
         )
 
     def _record_for(self, ticket: Ticket, place: Path) -> TransferRecord:

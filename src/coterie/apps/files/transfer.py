@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from random import SystemRandom
-from typing import Literal
+from typing import Any, Literal
 
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
@@ -20,7 +20,9 @@ from coterie.apps.files.receive import Receiver
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import Problem, Received
 from coterie.apps.files.sources import Session, Sources
+from coterie.apps.files.staged import Staged
 from coterie.content.names import local_names, name_fault
+from coterie.content.swarm_events import Prefer
 from coterie.content.writer import TargetExists
 from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.identity import PeerId
@@ -97,6 +99,28 @@ class Transfer:
     def content_id(self) -> bytes:
         """What is fetched."""
         return self._ticket.content_id
+
+    @property
+    def staged(self) -> Staged:
+        """What is here of it."""
+        return self._receiver.staged
+
+    def prefer(self, wish: Prefer) -> None:
+        """What is to come first, while it runs."""
+        if self._fetch is not None:
+            self._fetch.prefer(wish)
+
+    async def changed(self, most_s: float) -> None:
+        """Until more of it is here or it ends, or `most_s` have passed."""
+        if self._fetch is None:
+            await asyncio.wait({self.result}, timeout=most_s)
+            return
+        news = asyncio.ensure_future(self._fetch.news.wait())
+        awaited: set[asyncio.Future[Any]] = {news, self.result}
+        try:
+            await asyncio.wait(awaited, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
 
     @staticmethod
     async def open(context: Context, ticket: Ticket) -> Session:

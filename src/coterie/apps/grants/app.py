@@ -1,0 +1,11 @@
+"""What the entry point `grants` of the group `coterie.apps` names."""
+
+from coterie.apps.app import App
+from coterie.apps.grants.service import GrantsService
+
+APP = App(
+    name="grants",
+    summary="Give somebody a permission for a time, and take it back.",
+    create=GrantsService,
+    commands="coterie.apps.grants.commands",
+)

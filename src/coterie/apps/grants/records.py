@@ -1,0 +1,28 @@
+"""What `grants` keeps on disk, each a list of `coterie.apps.records.Records`."""
+
+import msgspec
+
+
+class GivenRecord(msgspec.Struct):
+    """A link that this node made: of its own things, or of a grant it passed on. `grant`: the whole chain."""
+
+    id: str
+    created: float
+    grant: bytes
+
+
+class HeldRecord(msgspec.Struct):
+    """A grant that this node may use, of the things of another."""
+
+    id: str
+    created: float
+    grant: bytes
+    addresses: list[str]
+
+
+class AcceptedRecord(msgspec.Struct):
+    """A grant of this node's things that its holder presented."""
+
+    id: str
+    created: float
+    grant: bytes

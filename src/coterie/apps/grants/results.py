@@ -1,0 +1,46 @@
+"""What the commands of `grants` return, and how it reads."""
+
+import msgspec
+
+
+class GrantGiven(msgspec.Struct, frozen=True):
+    """A new grant: `text` of it is needed by bearers and by those it was passed on to, not by a named peer of ours."""
+
+    id: str
+    holder: str
+    verbs: str
+    resource: str
+    expires: str
+    grant: str
+    needs_handing_over: bool
+
+    def text(self) -> str:
+        """For people."""
+        head = f"{self.holder} may {self.verbs} {self.resource} until {self.expires}  (grant {self.id})"
+        if not self.needs_handing_over:
+            return f"{head}\nIt holds from now on; `coterie revoke {self.id}` takes it back."
+        return "\n".join([head, "", "On the other computer:", "", f"  coterie grant accept {self.grant}"])
+
+
+class GrantLine(msgspec.Struct, frozen=True):
+    """One line of the list: `role` is given or held; `state` is valid, revoked, expired or what is wrong."""
+
+    id: str
+    role: str
+    peer: str
+    verbs: str
+    resource: str
+    expires: str
+    limits: str
+    state: str
+
+
+class GrantSaid(msgspec.Struct, frozen=True):
+    """What a command did, in a sentence."""
+
+    id: str
+    said: str
+
+    def text(self) -> str:
+        """For people."""
+        return self.said

@@ -1,0 +1,419 @@
+"""The grants service of a node: what it gave, what it holds, what was taken back, and telling others."""
+
+import logging
+import os
+import time
+from collections.abc import Coroutine, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from coterie.access.grant import (
+    LIFETIME_MAX_S,
+    NONCE_BYTES,
+    Grant,
+    GrantRefused,
+    attenuate,
+    issue,
+    open_grant,
+)
+from coterie.access.grant_text import GrantText
+from coterie.access.resource import checked_resource, kind_of, parse_verbs, say_verbs
+from coterie.access.revocation import REVOCATION_BYTES, Revocation, open_revocation, revoke
+from coterie.access.terms import Terms
+from coterie.apps.app import Context
+from coterie.apps.grants.messages import (
+    PROTOCOL,
+    REVOCATIONS_PER_MESSAGE_MAX,
+    Present,
+    Revoked,
+    Taken,
+    check,
+)
+from coterie.apps.grants.records import AcceptedRecord, GivenRecord, HeldRecord
+from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid
+from coterie.apps.grants.words import read_duration, read_limits
+from coterie.apps.records import Records
+from coterie.errors import (
+    AccessDenied,
+    CoterieError,
+    LimitExceeded,
+    NotFound,
+    PeerError,
+    TransportError,
+    UsageError,
+)
+from coterie.identity import PeerId, SecretKey
+from coterie.net import Stream
+from coterie.private_file import write_private
+from coterie.wire.frames import Bulk
+from coterie.wire.ticket import ADDRESSES_MAX
+
+ANSWER_S = 10.0
+RECORDS_MAX = 4_096  # guess: of each list; expired ones make room
+BEARER = "bearer"
+ID_CHARS = 16  # hexadecimal characters of a link's id: told apart by eye, and by 64 bits
+
+log = logging.getLogger(__name__)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """The terms of a grant as people write them (see `words.py`); empty where nothing is said."""
+
+    lasting: str = ""
+    limits: Sequence[str] = ()
+    pass_on: int = 0
+
+
+class _Node:
+    """This node's key as a signer: it stays where it is."""
+
+    def __init__(self, context: Context) -> None:
+        self.peer_id = context.peer_id
+        self.sign = context.sign
+
+
+class GrantsService:
+    """Made by the node. All methods belong to its event loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._signer = _Node(context)
+        self._given: Records[GivenRecord] = Records(context.home / "given", GivenRecord, "grant")
+        self._held: Records[HeldRecord] = Records(context.home / "held", HeldRecord, "grant")
+        self._accepted: Records[AcceptedRecord] = Records(context.home / "accepted", AcceptedRecord, "grant")
+        self._revocations_file = context.home / "revocations"
+        self._up: dict[PeerId, None] = {}
+
+    async def start(self) -> None:
+        """Honour what was given before; hear from anybody who presents a grant, for a bearer may be a stranger."""
+        self._load()
+        self._context.register(PROTOCOL, self._serve, strangers=True)
+        self._context.watch(self._peer_up, lambda peer: self._up.pop(peer, None))
+
+    async def close(self) -> None:
+        """Everything is on disk already."""
+
+    def status(self) -> dict[str, int]:
+        """Counts for `coterie status`."""
+        return {"given": len(list(self._given)), "held": len(list(self._held))}
+
+    # ---- giving
+
+    def give(self, peer: str, verbs: str, resource: str, wanted: Wanted) -> GrantGiven:
+        """A grant of this node's things. Errors: `UsageError` for what cannot be, `NotFound` for who is nobody."""
+        access = self._context.access
+        audience, key = self._audience(peer)
+        grant = issue(
+            self._signer,
+            audience,
+            access.resource_of(resource),
+            parse_verbs(verbs, kind_of(checked_resource(resource))),
+            terms=self._terms(wanted, Terms()),
+            nonce=os.urandom(NONCE_BYTES),
+            passes=max(wanted.pass_on, 1 if key else 0),
+        )
+        self._keep_given(grant)
+        if key is None:
+            self._honour(grant, audience)
+        return self._describe(grant, key, access.say_resource(grant.last.resource), key is not None)
+
+    def pass_on(
+        self, grant: str, peer: str, wanted: Wanted, *, verbs: str = "", resource: str = ""
+    ) -> GrantGiven:
+        """What this node holds, passed on: the same or less. Errors as `give`."""
+        record = self._find_held(grant)
+        held = open_grant(record.grant)
+        audience, key = self._audience(peer)
+        made = attenuate(
+            held,
+            self._signer,
+            audience,
+            nonce=os.urandom(NONCE_BYTES),
+            resource=resource or None,
+            verbs=parse_verbs(verbs, kind_of(held.last.resource)) if verbs else None,
+            terms=self._terms(wanted, held.last.terms),
+            passes=max(wanted.pass_on, 1 if key else 0),
+        )
+        self._keep_given(made)
+        return self._describe(made, key, made.last.resource, True)
+
+    def revoke(self, grant: str) -> GrantSaid:
+        """Take back a link that this node made. It is told to everybody who is connected, and who will be."""
+        record = self._find_given(grant)
+        chain = open_grant(record.grant)
+        revocation = revoke(self._signer, chain.id, chain.last.terms.expires)
+        self._learn([revocation])
+        self._spread([revocation], besides=None)
+        if chain.issuer != self._context.peer_id and chain.issuer not in self._up:
+            self._tell_later(chain.issuer, [revocation])
+        return GrantSaid(record.id, f"Revoked: {self._say_grant(chain)}")
+
+    # ---- holding
+
+    async def accept(self, text: str) -> GrantSaid:
+        """Keep a grant that was handed over, and present it to its issuer.
+
+        Raises:
+            UsageError: it is none, or not for this node.
+            AccessDenied: the issuer does not honour it.
+            TransportError, PeerError: the issuer is not reached; the grant is kept and presented when it is.
+        """
+        parsed = GrantText.parse(text)
+        grant = parsed.grant
+        if parsed.key is not None:
+            grant = attenuate(
+                grant, parsed.key, self._context.peer_id, nonce=os.urandom(NONCE_BYTES), passes=2
+            )
+        if grant.issuer == self._context.peer_id:
+            raise UsageError("this grant is of this very computer")
+        if grant.holder != self._context.peer_id:
+            raise UsageError(
+                f"this grant is for {self._context.people.name_of(grant.holder)}, not for this computer"
+            )
+        record = HeldRecord(_id(grant), time.time(), grant.raw, list(parsed.addresses))
+        _make_room(self._held)
+        self._held.save(record)
+        if not await self._present(record):
+            raise AccessDenied("the issuer does not honour this grant: it expired, or was revoked")
+        issuer = self._context.people.name_of(grant.issuer)
+        return GrantSaid(record.id, f"{issuer} lets this computer {self._say_grant(grant)}")
+
+    async def _present(self, record: HeldRecord) -> bool:
+        grant = open_grant(record.grant)
+        connection = await self._context.connect(grant.issuer, record.addresses)
+        try:
+            async with await connection.open_stream(PROTOCOL) as stream:
+                await stream.send(Present(grant.raw))
+                answer = await stream.receive(ANSWER_S)
+        except TimeoutError:
+            raise TransportError(f"{grant.issuer.short} is connected but does not answer") from None
+        return isinstance(answer, Taken) and answer.accepted
+
+    # ---- the lists
+
+    def lines(self) -> list[GrantLine]:
+        """Everything given and held, oldest first."""
+        lines = []
+        for role, records in (("given", self._given), ("held", self._held)):
+            for record in records:
+                grant = open_grant(record.grant)
+                other = grant.holder if role == "given" else grant.issuer
+                own = grant.issuer == self._context.peer_id
+                resource = grant.last.resource
+                lines.append(
+                    GrantLine(
+                        id=record.id,
+                        role=role,
+                        peer=self._context.people.name_of(other),
+                        verbs=say_verbs(grant.last.verbs),
+                        resource=self._context.access.say_resource(resource) if own else resource,
+                        expires=_moment(grant.last.terms.expires),
+                        limits=", ".join(grant.last.terms.say()),
+                        state=self._state(grant),
+                    )
+                )
+        return lines
+
+    def _state(self, grant: Grant) -> str:
+        if self._context.access.policy.revocations.of(grant):
+            return "revoked"
+        return "expired" if grant.last.terms.expires <= self._context.access.now else "valid"
+
+    def _find_given(self, text: str) -> GivenRecord:
+        found = [r for r in self._given if r.id.startswith(text.lower())]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"'{text}' begins {len(found)} grants: give more of the id")
+        raise NotFound(f"this computer gave no grant '{text}'; `coterie grants` lists them")
+
+    def _find_held(self, text: str) -> HeldRecord:
+        found = [r for r in self._held if r.id.startswith(text.lower())]
+        if len(found) == 1:
+            return found[0]
+        raise NotFound(f"this computer holds no grant '{text}', or several; `coterie grants` lists them")
+
+    def _keep_given(self, grant: Grant) -> None:
+        _make_room(self._given)
+        self._given.save(GivenRecord(_id(grant), time.time(), grant.raw))
+
+    def _describe(self, grant: Grant, key: SecretKey | None, resource: str, hand_over: bool) -> GrantGiven:
+        addresses = tuple(self._context.addresses()[:ADDRESSES_MAX]) if len(grant.links) == 1 else ()
+        return GrantGiven(
+            id=_id(grant),
+            holder="whoever has it" if key else self._context.people.name_of(grant.holder),
+            verbs=say_verbs(grant.last.verbs),
+            resource=resource,
+            expires=_moment(grant.last.terms.expires),
+            grant=str(GrantText(grant, addresses, key)),
+            needs_handing_over=hand_over,
+        )
+
+    def _audience(self, peer: str) -> tuple[PeerId, SecretKey | None]:
+        if peer == BEARER:
+            key = SecretKey(os.urandom(32))
+            return key.peer_id, key
+        return self._context.people.find(peer), None
+
+    def _terms(self, wanted: Wanted, held: Terms) -> Terms:
+        """What is said, and where nothing is, what is held."""
+        now = int(self._context.access.now)
+        expires = now + read_duration(wanted.lasting) if wanted.lasting else held.expires
+        if expires > now + LIFETIME_MAX_S:
+            raise UsageError(f"a grant lasts {LIFETIME_MAX_S // 86_400} days at most")
+        hours, rate, quota = read_limits(wanted.limits)
+        begin, end = hours or (held.from_minute, held.to_minute)
+        return Terms(
+            starts=held.starts,
+            expires=expires,
+            from_minute=begin,
+            to_minute=end,
+            rate_bytes_s=rate or held.rate_bytes_s,
+            quota_bytes=quota or held.quota_bytes,
+        )
+
+    def _say_grant(self, grant: Grant) -> str:
+        own = grant.issuer == self._context.peer_id
+        resource = self._context.access.say_resource(grant.last.resource) if own else grant.last.resource
+        return f"{say_verbs(grant.last.verbs)} {resource} until {_moment(grant.last.terms.expires)}"
+
+    # ---- hearing
+
+    async def _serve(self, stream: Stream) -> None:
+        while (message := await stream.receive()) is not None:
+            if isinstance(message, Bulk):
+                raise PeerError("grants has no bulk messages")
+            check(message)
+            match message:
+                case Present(raw):
+                    await stream.send(Taken(self._take(raw, stream.peer)))
+                case Revoked(raws):
+                    self._hear(raws, stream.peer)
+
+    def _take(self, raw: bytes, peer: PeerId) -> bool:
+        try:
+            self._honour(open_grant(raw), peer)
+        except (GrantRefused, AccessDenied) as error:
+            log.info("a grant from %s is refused: %s", peer.short, error)
+            return False
+        return True
+
+    def _honour(self, grant: Grant, peer: PeerId) -> None:
+        self._context.access.policy.accept(grant, peer, self._context.access.now)
+        _make_room(self._accepted)
+        self._accepted.save(AcceptedRecord(_id(grant), time.time(), grant.raw))
+        self._context.access.review()
+
+    def _hear(self, raws: list[bytes], peer: PeerId) -> None:
+        """News from somebody who matters here; it is passed on to the others once."""
+        if not self._matters(peer):
+            return
+        opened = [open_revocation(raw) for raw in raws]
+        news = self._learn([r for r in opened if self._matters(r.signer)])
+        if news:
+            self._spread(news, besides=peer)
+
+    def _learn(self, revocations: list[Revocation]) -> list[Revocation]:
+        """Keep revocations; returns those that are news, and makes them count at once."""
+        known, now = self._context.access.policy.revocations, self._context.access.now
+        news = []
+        for revocation in revocations:
+            try:
+                if known.add(revocation, now):
+                    news.append(revocation)
+            except LimitExceeded as error:
+                if revocation.signer == self._context.peer_id:
+                    raise
+                log.warning("%s", error)
+        if news:
+            write_private(self._revocations_file, b"".join(r.raw for r in known.all()))
+            self._context.access.changed()
+        return news
+
+    def _load(self) -> None:
+        access = self._context.access
+        try:
+            raw = self._revocations_file.read_bytes()
+        except FileNotFoundError:
+            raw = b""
+        parts = [raw[at : at + REVOCATION_BYTES] for at in range(0, len(raw), REVOCATION_BYTES)]
+        for damaged in access.policy.revocations.load(parts, access.now):
+            log.info("a revocation of %d bytes is over or damaged", len(damaged))
+        for record in self._accepted:
+            try:
+                grant = open_grant(record.grant)
+                access.policy.accept(grant, grant.holder, access.now)
+            except (GrantRefused, AccessDenied):
+                self._accepted.remove(record.id)
+
+    def _matters(self, peer: PeerId) -> bool:
+        """Whether `peer` is known, or is in the chain of a grant of ours: nobody else fills the list."""
+        if peer == self._context.peer_id or self._is_known(peer):
+            return True
+        chains = (link for record in self._accepted for link in open_grant(record.grant).links)
+        return any(peer in (link.signer, link.audience) for link in chains)
+
+    # ---- telling
+
+    def _is_known(self, peer: PeerId) -> bool:
+        return any(known.peer == peer for known in self._context.people.names().values())
+
+    def _peer_up(self, peer: PeerId) -> None:
+        self._up[peer] = None
+        for record in self._held:
+            if open_grant(record.grant).issuer == peer:
+                self._context.start(self._quietly(self._present(record)), "presenting a grant")
+        revocations = self._context.access.policy.revocations.all()
+        if revocations and (self._is_known(peer) or self._concerns(peer)):
+            self._tell_later(peer, revocations)
+
+    def _concerns(self, peer: PeerId) -> bool:
+        """Whether `peer` issued something that this node passed on: it is to hear what was taken back of it."""
+        return any(open_grant(record.grant).issuer == peer for record in self._given)
+
+    def _spread(self, news: list[Revocation], besides: PeerId | None) -> None:
+        for peer in self._up:
+            if peer != besides and (self._is_known(peer) or self._concerns(peer)):
+                self._tell_later(peer, news)
+
+    def _tell_later(self, peer: PeerId, revocations: list[Revocation]) -> None:
+        self._context.start(self._quietly(self._tell(peer, revocations)), "telling revocations")
+
+    async def _tell(self, peer: PeerId, revocations: list[Revocation]) -> None:
+        connection = await self._context.connect(peer)
+        async with await connection.open_stream(PROTOCOL) as stream:
+            for some in _slices(revocations):
+                await stream.send(Revoked([r.raw for r in some]))
+
+    async def _quietly(self, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except (CoterieError, TimeoutError) as error:
+            log.debug("grants: %s", error)
+
+
+def _slices(revocations: list[Revocation]) -> Iterator[list[Revocation]]:
+    for at in range(0, len(revocations), REVOCATIONS_PER_MESSAGE_MAX):
+        yield revocations[at : at + REVOCATIONS_PER_MESSAGE_MAX]
+
+
+def _make_room(records: Records) -> None:  # type: ignore[type-arg]
+    """Forget what has ended, and where that is not enough, refuse."""
+    listed = list(records)
+    if len(listed) < RECORDS_MAX:
+        return
+    for record in listed:
+        if open_grant(record.grant).last.terms.expires <= time.time():
+            records.remove(record.id)
+    if len(list(records)) >= RECORDS_MAX:
+        raise LimitExceeded(f"there are {RECORDS_MAX} grants already; they make room when they end")
+
+
+def _id(grant: Grant) -> str:
+    return grant.id.hex()[:ID_CHARS]
+
+
+def _moment(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="minutes") if unix_s < 2**37 else "for ever"

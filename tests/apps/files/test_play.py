@@ -1,0 +1,94 @@
+"""Playing what is still arriving: over the memory network, from a giver that gives at a fixed rate."""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from coterie.errors import NotFound
+from tests.apps.files.nodes import pair
+from tests.apps.files.test_media import ask
+from tests.support import run
+
+
+def film(path: Path, size: int, seed: int = 1) -> bytes:
+    data = random.Random(seed).randbytes(size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return data
+
+
+def test_the_end_can_be_read_before_the_middle_is_here(tmp_path: Path) -> None:
+    data = film(tmp_path / "film.mkv", 60_000_000)
+
+    async def main() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            ticket = (await anna.files.share(tmp_path / "film.mkv")).ticket
+            playing = await ben.files.play(ticket, tmp_path / "copy.mkv")
+            url = playing.files[0].url
+            status, _, body = await ask(url, "Range: bytes=59000000-59999999")
+            assert (status, body) == (206, data[59_000_000:])
+            for at in (0, 31_234_567, 12_000_000, 59_999_999):
+                _, _, body = await ask(url, f"Range: bytes={at}-{at + 9}")
+                assert body == data[at : at + 10]
+            assert (await ask(url))[2] == data
+            while not (tmp_path / "copy.mkv").exists():
+                await asyncio.sleep(0.01)
+            assert (await ask(url))[2] == data  # from where it lies now
+
+    run(main())
+
+
+def test_of_a_folder_the_media_are_played_or_what_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "album"
+    songs = {f"{n:02} söng.mp3": film(folder / f"{n:02} söng.mp3", 300_000, n) for n in range(5)}
+    notes = film(folder / "inner" / "notes.txt", 1_000)
+
+    async def main() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            ticket = (await anna.files.share(folder)).ticket
+            playing = await ben.files.play(ticket, tmp_path / "copy")
+            assert [line.path for line in playing.files] == list(songs)
+            for line in playing.files:
+                assert (await ask(line.url))[2] == songs[line.path]
+                assert line.url in playing.text()
+            named = await ben.files.play(ticket, tmp_path / "second", file="inner/*")
+            assert (await ask(named.files[0].url))[2] == notes
+            with pytest.raises(NotFound, match="called"):
+                await ben.files.play(ticket, tmp_path / "third", file="*.mkv")
+
+    run(main())
+
+
+def test_a_folder_without_media_says_so(tmp_path: Path) -> None:
+    film(tmp_path / "papers" / "a.txt", 10)
+    film(tmp_path / "papers" / "b.txt", 10)
+
+    async def main() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            ticket = (await anna.files.share(tmp_path / "papers")).ticket
+            with pytest.raises(NotFound, match="--file"):
+                await ben.files.play(ticket, tmp_path / "copy")
+
+    run(main())
+
+
+def test_after_a_cancel_a_reader_is_told_at_once(tmp_path: Path) -> None:
+    film(tmp_path / "film.mkv", 100_000_000)
+
+    async def main() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            ticket = (await anna.files.share(tmp_path / "film.mkv")).ticket
+            playing = await ben.files.play(ticket, tmp_path / "copy.mkv")
+            answer = asyncio.ensure_future(ask(playing.files[0].url))
+            while not (await ben.files.transfers())[0].done.startswith(("1", "2", "3")):
+                await asyncio.sleep(0.01)
+            began = time.monotonic()
+            await ben.files.cancel(playing.id)
+            _, headers, body = await answer
+            assert len(body) < int(headers["content-length"])
+            assert time.monotonic() - began < 10
+
+    run(main())

@@ -1,0 +1,304 @@
+"""Grants between whole nodes: given, used, passed on, taken back."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from coterie.access.grant_text import GrantText
+from coterie.access.revocation import revoke
+from coterie.apps.grants.messages import PROTOCOL, Present, Revoked, Taken
+from coterie.apps.grants.results import GrantGiven
+from coterie.apps.grants.service import GrantsService, Wanted
+from coterie.errors import AccessDenied, CloseCode, CoterieError, NotFound, PeerError, UsageError
+from coterie.identity import SecretKey
+from coterie.net import MemoryNetwork
+from coterie.node import Node
+from tests.apps.files.nodes import memory_node
+from tests.support import run
+
+WEEK = Wanted(lasting="7d")
+
+
+class Scene:
+    """anna shares photos with nobody; ben is her contact and carl is his; anna does not know carl."""
+
+    def __init__(self, anna: Node, ben: Node, carl: Node, share: str) -> None:
+        self.anna, self.ben, self.carl, self.share = anna, ben, carl, share
+
+    @staticmethod
+    def grants(node: Node) -> GrantsService:
+        service: GrantsService = node.service("grants")
+        return service
+
+    def give(self, peer: str, wanted: Wanted = WEEK, resource: str = "files/photos") -> GrantGiven:
+        return self.grants(self.anna).give(peer, "list,read", resource, wanted)
+
+
+@contextlib.asynccontextmanager
+async def scene(folder: Path) -> AsyncIterator[Scene]:
+    network = MemoryNetwork()
+    root = folder / "photos"
+    (root / "2024").mkdir(parents=True)
+    (root / "2024" / "a.jpg").write_bytes(b"a" * 1_000)
+    (root / "b.jpg").write_bytes(b"b" * 1_000)
+    async with (
+        memory_node(network, folder / "home-anna") as anna,
+        memory_node(network, folder / "home-ben") as ben,
+        memory_node(network, folder / "home-carl") as carl,
+    ):
+        for host, guest, names in ((anna, ben, ("anna", "ben")), (ben, carl, ("ben", "carl"))):
+            async with host.contacts.invite() as invitation:
+                await guest.contacts.join(invitation.invited.ticket)
+            host.contacts.rename(str(guest.peer_id), names[1])
+            guest.contacts.rename(str(host.peer_id), names[0])
+        shared = await anna.files.share(root)
+        yield Scene(anna, ben, carl, shared.id)
+
+
+async def sees(node: Node, whose: Node, place: str = "photos") -> list[str]:
+    return [line.name for line in await node.files.places_of(f"{whose.peer_id}/{place}")]
+
+
+async def until(check, what: str) -> None:  # type: ignore[no-untyped-def]
+    """Other nodes hear of things in their own time; a bounded wait."""
+    async with asyncio.timeout(5.0):
+        while not check():
+            await asyncio.sleep(0.01)
+
+
+def test_a_grant_to_a_contact_holds_at_once_and_until_it_is_revoked(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            with pytest.raises(NotFound):
+                await sees(s.ben, s.anna)
+            given = s.give("ben")
+            assert not given.needs_handing_over
+            assert "ben may list, read files/photos until" in given.text()
+            assert await sees(s.ben, s.anna) == ["2024", "b.jpg"]
+            received = await s.ben.files.get_place(f"{s.anna.peer_id}/photos/b.jpg", tmp_path / "got")
+            assert Path(received.path).read_bytes() == b"b" * 1_000
+            assert [(line.role, line.state) for line in s.grants(s.anna).lines()] == [("given", "valid")]
+            assert "Revoked" in s.grants(s.anna).revoke(given.id).text()
+            with pytest.raises(NotFound):
+                await sees(s.ben, s.anna)
+            assert s.grants(s.anna).lines()[0].state == "revoked"
+
+    run(main())
+
+
+def test_a_bearer_grant_is_for_whoever_has_the_text_and_a_stranger_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            given = s.give("bearer", resource="files/photos/2024")
+            assert given.needs_handing_over
+            said = await s.grants(s.carl).accept(given.grant)
+            assert "lets this computer list, read" in said.text()
+            assert await sees(s.carl, s.anna, "photos/2024") == ["a.jpg"]
+            with pytest.raises(NotFound):
+                await sees(s.carl, s.anna)
+            s.grants(s.anna).revoke(given.id)
+            with pytest.raises(NotFound):
+                await sees(s.carl, s.anna, "photos/2024")
+
+    run(main())
+
+
+def test_what_is_passed_on_is_less_and_falls_with_what_it_came_from(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            whole = s.give("ben", Wanted(lasting="7d", pass_on=1))
+            ben = s.grants(s.ben)
+            await ben.accept(whole.grant)
+            held = next(line for line in ben.lines() if line.role == "held")
+            with pytest.raises(UsageError, match="never more"):
+                ben.pass_on(held.id, "carl", Wanted(lasting="8d"))
+            part = ben.pass_on(held.id, "carl", Wanted(lasting="1d"), resource=f"files/{s.share}/2024")
+            await s.grants(s.carl).accept(part.grant)
+            assert await sees(s.carl, s.anna, "photos/2024") == ["a.jpg"]
+            s.grants(s.anna).revoke(whole.id)
+            with pytest.raises(NotFound):
+                await sees(s.carl, s.anna, "photos/2024")
+
+    run(main())
+
+
+def test_who_passed_on_takes_back_and_the_issuer_hears_of_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            whole = s.give("ben", Wanted(lasting="7d", pass_on=1))
+            ben = s.grants(s.ben)
+            await ben.accept(whole.grant)
+            part = ben.pass_on(ben.lines()[0].id, "carl", Wanted(lasting="1d"))
+            await s.grants(s.carl).accept(part.grant)
+            assert await sees(s.carl, s.anna) == ["2024", "b.jpg"]
+            ben.revoke(part.id)
+            await until(lambda: len(s.anna.access.policy.revocations) == 1, "the revocation at anna's")
+            with pytest.raises(NotFound):
+                await sees(s.carl, s.anna)
+            assert await sees(s.ben, s.anna) == ["2024", "b.jpg"]
+
+    run(main())
+
+
+def test_what_was_revoked_offline_is_told_at_meeting(tmp_path: Path) -> None:
+    """Ben takes back while anna is not reached; she hears of it when the two meet."""
+
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            whole = s.give("ben", Wanted(lasting="7d", pass_on=1))
+            ben = s.grants(s.ben)
+            await ben.accept(whole.grant)
+            part = ben.pass_on(ben.lines()[0].id, "carl", Wanted(lasting="1d"))
+            await s.grants(s.carl).accept(part.grant)
+            link = await s.ben.connect(s.anna.peer_id)
+            link.close(CloseCode.NORMAL)
+            await link.closed()
+            await until(
+                lambda: (
+                    s.ben.endpoint and not any(c.peer == s.anna.peer_id for c in s.ben.endpoint.connections)
+                ),
+                "",
+            )
+            network_down = s.ben.reach.connect
+            s.ben.reach.connect = _nobody  # type: ignore[assignment,union-attr,method-assign]
+            ben.revoke(part.id)
+            await asyncio.sleep(0.1)
+            assert len(s.anna.access.policy.revocations) == 0
+            s.ben.reach.connect = network_down  # type: ignore[method-assign,union-attr]
+            await s.ben.connect(s.anna.peer_id)
+            await until(lambda: len(s.anna.access.policy.revocations) == 1, "the revocation at anna's")
+
+    run(main())
+
+
+async def _nobody(*_: object) -> None:
+    raise PeerError("nobody is there")
+
+
+def test_grants_and_revocations_survive_a_restart(tmp_path: Path) -> None:
+    async def main() -> None:
+        network = MemoryNetwork()
+        (tmp_path / "notes").write_text("hello")
+        async with memory_node(network, tmp_path / "home-ben") as ben:
+            ids = []
+            async with memory_node(network, tmp_path / "home-anna") as anna:
+                await anna.files.share(tmp_path / "notes")
+                for _ in range(2):
+                    given = anna.service("grants").give(str(ben.peer_id), "list,read", "files/notes", WEEK)
+                    ids.append(given.id)
+                anna.service("grants").revoke(ids[0])
+            async with memory_node(network, tmp_path / "home-anna") as anna:
+                link = await ben.connect(anna.peer_id, anna.addresses)
+                assert link
+                assert await sees(ben, anna, "notes") == ["notes"]
+                anna.service("grants").revoke(ids[1])
+                with pytest.raises(NotFound):
+                    await sees(ben, anna, "notes")
+            async with memory_node(network, tmp_path / "home-anna") as anna:
+                assert [line.state for line in anna.service("grants").lines()] == ["revoked", "revoked"]
+                await ben.connect(anna.peer_id, anna.addresses)
+                with pytest.raises(NotFound):
+                    await sees(ben, anna, "notes")
+
+    run(main())
+
+
+def test_a_stolen_grant_is_of_no_use(tmp_path: Path) -> None:
+    """Carl has the text of ben's grant. Nothing he does with it opens anything."""
+
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            bens = GrantText.parse(s.give("ben").grant)
+            with pytest.raises(UsageError, match="not for this computer"):
+                await s.grants(s.carl).accept(str(bens))
+            link = await s.carl.connect(s.anna.peer_id, s.anna.addresses)
+            async with await link.open_stream(PROTOCOL) as stream:
+                for raw in (bens.grant.raw, b"noise", b""):
+                    await stream.send(Present(raw))
+                    assert await stream.receive(5.0) == Taken(False)
+            with pytest.raises(NotFound):
+                await sees(s.carl, s.anna)
+
+    run(main())
+
+
+def test_strangers_cannot_fill_the_list_of_revocations(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            eve = SecretKey(bytes(31) + b"\x07")
+            until_s = int(s.anna.access.now) + 1_000
+            spam = [revoke(eve, bytes([n]) * 16, until_s).raw for n in range(10)]
+            for node in (s.carl, s.ben):  # a stranger; and a contact with words of somebody unknown
+                link = await node.connect(s.anna.peer_id, s.anna.addresses)
+                async with await link.open_stream(PROTOCOL) as stream:
+                    await stream.send(Revoked(spam))
+                    await stream.send(Present(b""))
+                    assert await stream.receive(5.0) == Taken(False)
+            assert len(s.anna.access.policy.revocations) == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("message", [Present(bytes(3_000)), Revoked([bytes(5)]), Revoked([bytes(121)] * 257)])
+def test_messages_out_of_bounds_end_the_stream(tmp_path: Path, message: Present | Revoked) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            link = await s.ben.connect(s.anna.peer_id, s.anna.addresses)
+            stream = await link.open_stream(PROTOCOL)
+            await stream.send(message)
+            with pytest.raises(PeerError) as ended:
+                await stream.receive(5.0)
+            assert ended.value.close_code == CloseCode.LIMIT
+            await stream.reset()
+
+    run(main())
+
+
+def test_an_expired_grant_is_refused_in_words(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            given = s.give("bearer", Wanted(lasting="1s"))
+            await asyncio.sleep(1.1)
+            with pytest.raises(AccessDenied, match="expired"):
+                await s.grants(s.carl).accept(given.grant)
+
+    run(main())
+
+
+def test_what_cannot_be_given_says_why(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            anna = s.grants(s.anna)
+            for peer, verbs, resource, said in (
+                ("nobody", "read", "files/photos", "nobody called"),
+                ("ben", "use", "files/photos", "nothing one can do to files"),
+                ("ben", "read", "files/nothing", "nothing is shared as"),
+                ("ben", "read", "../..", "no resource"),
+            ):
+                with pytest.raises(CoterieError, match=said):
+                    anna.give(peer, verbs, resource, WEEK)
+            with pytest.raises(UsageError, match="days at most"):
+                s.give("ben", Wanted(lasting="999w"))
+            with pytest.raises(NotFound, match="gave no grant"):
+                anna.revoke("abcdef")
+
+    run(main())
+
+
+def test_texts_that_are_no_grants_say_what_they_are(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            shared = await s.anna.files.share(tmp_path / "photos")
+            with pytest.raises(UsageError, match="another kind"):
+                GrantText.parse(shared.ticket)
+            text = s.give("bearer").grant
+            with pytest.raises(UsageError, match=r"mistyped|truncated"):
+                GrantText.parse(text[:-1] + ("a" if text[-1] != "a" else "b"))
+            with pytest.raises(UsageError, match="truncated"):
+                GrantText.parse(text[:60])
+            assert "key hidden" in repr(GrantText.parse(text))
+
+    run(main())

@@ -1,0 +1,222 @@
+"""Default deny, as a table: every protocol, every resource and every route of the local API, tried by everybody.
+
+What is expected stands in EXPECTED and ROUTES_OPEN; a protocol that is not listed fails the test. The table is written
+to docs/access-table.md with `python -m tests.test_access_table`, and the test compares.
+"""
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from coterie.access.resource import Verb
+from coterie.control.openapi import API_ROOT
+from coterie.control.server import serve
+from coterie.errors import CloseCode, PeerError, TransportError
+from coterie.net import MemoryNetwork
+from coterie.node import Node
+from coterie.wire import Protocol
+from tests.apps.files.nodes import memory_node
+from tests.support import run
+
+PAGE = Path(__file__).parent.parent / "docs" / "access-table.md"
+PEERS = ("stranger", "contact", "guest", "member", "removed member", "revoked device")
+
+# What each protocol is to each of PEERS: + a stream is served, - it is refused like a protocol that does not exist,
+# x not even the connection is had. What a protocol gives to whom it serves is below it, in the resources.
+EXPECTED: Mapping[str, tuple[str, str]] = {
+    "broadcast": ("-+++-x", "topics among those who are known; at the level `internet` among everybody"),
+    "kademlia": ("-+++-x", "the table of those who are known; at the level `internet` of everybody"),
+    "circles": ("+++++x", "logs of circles go to their members only; others get silence, whatever they ask"),
+    "files": (
+        "+++++x",
+        "one share by its secret: a ticket's, or a place's; the policy is asked for each session",
+    ),
+    "grants": ("+++++x", "present a grant; revocations are heard from who is known"),
+    "invite": ("+++++x", "join by a code that is open; without one nothing fits"),
+    "lanes": ("+++++x", "further paths for streams that the same connection has open"),
+    "peer-record": ("+++++x", "the node's signed address record; those of others for contacts only"),
+    "places": ("+++++x", "lists what is shared with the asker; to a stranger that is what is for anyone"),
+    "search": ("-+++-x", "what those who are known may find; at the level `internet` everybody"),
+    "no-such-protocol": ("-----x", "what is not there"),
+    "for-the-known": ("-+++-x", "what an app registers and does not open to strangers"),
+}
+
+# Resources of a node that shares one folder with each kind of subject: what each of PEERS may list and read.
+SHARES: Mapping[str, tuple[str, str]] = {
+    "anyone": ("+++++-", "share --to anyone"),
+    "contacts": ("-+----", "share --to contacts"),
+    "home:guest": ("--++--", "share --to CIRCLE:guest"),
+    "home": ("---+--", "share --to CIRCLE"),
+    "home:owner": ("------", "share --to CIRCLE:owner"),
+    "ticket": ("------", "share (the default); who has the ticket reads it, nobody sees it in a list"),
+}
+
+# Routes of the local API that answer without the token in api.json: none.
+ROUTES_OPEN: frozenset[str] = frozenset()
+
+
+@contextlib.asynccontextmanager
+async def house(folder: Path) -> AsyncIterator[tuple[Node, dict[str, Node]]]:
+    """The node that is tried, and one of each kind of peer. All know where it is."""
+    network = MemoryNetwork()
+    async with contextlib.AsyncExitStack() as stack:
+        host = await stack.enter_async_context(memory_node(network, folder / "host"))
+        peers = {
+            name: await stack.enter_async_context(memory_node(network, folder / name.replace(" ", "-")))
+            for name in PEERS
+        }
+        async with host.contacts.invite() as invitation:
+            await peers["contact"].contacts.join(invitation.invited.ticket)
+        circles = host.service("circles")
+        circles.create("home")
+        for name, role in {"guest": "guest", "member": "member", "removed member": "member"}.items():
+            async with circles.invite("home", role=role) as invitation:
+                await peers[name].service("circles").join(invitation.invited.ticket)
+            host.contacts.remove(str(peers[name].peer_id))
+        async with circles.devices.invite() as invitation:
+            await peers["revoked device"].service("circles").devices.join(invitation.invited.ticket)
+        circles.devices.remove(str(peers["revoked device"].peer_id))
+        circles.remove("home", member_name(host, peers["removed member"]))
+        await until_in(host, peers["removed member"], is_in=False)
+        assert host.endpoint is not None
+        host.access.open_protocol("for-the-known", strangers=False)
+        host.endpoint.register(Protocol("for-the-known", (1,), {}), _serve_nothing)
+        yield host, peers
+
+
+def member_name(host: Node, peer: Node) -> str:
+    lines = host.service("circles").members("home")
+    return next(line.name for line in lines if str(peer.peer_id) in line.devices)
+
+
+async def until_in(host: Node, peer: Node, *, is_in: bool) -> None:
+    async with asyncio.timeout(10):
+        while bool(host.service("circles").roles_of(peer.peer_id)) is not is_in:
+            await asyncio.sleep(0.02)
+
+
+async def _serve_nothing(stream: object) -> None:
+    """Serves, and says nothing."""
+
+
+async def try_protocol(peer: Node, host: Node, protocol: str) -> str:
+    """What `peer` gets when it opens `protocol`: "+", "-" or "x"."""
+    try:
+        link = await peer.connect(host.peer_id, host.addresses)
+    except (PeerError, TransportError):
+        return "x"
+    try:
+        stream = await link.open_stream(Protocol(protocol, tuple(range(1, 9)), {}))
+    except PeerError as error:
+        return {CloseCode.REFUSED: "-"}.get(CloseCode(error.close_code), "x")
+    except TransportError:
+        return "x"
+    await stream.reset()
+    return "+"
+
+
+async def measured(folder: Path) -> tuple[dict[str, str], dict[str, str], dict[str, int]]:
+    """The real cells: protocols, shares, and the status of each route without the token."""
+    async with house(folder) as (host, peers):
+        assert host.endpoint is not None
+        protocols = sorted({*host.endpoint.protocols, "no-such-protocol"})
+        cells = {
+            protocol: "".join([await try_protocol(peers[name], host, protocol) for name in PEERS])
+            for protocol in protocols
+        }
+        shares = {}
+        for to in SHARES:
+            path = folder / to.replace(":", "-")
+            path.write_text(to)
+            shared = await host.files.share(path, to=[] if to == "ticket" else [to])
+            may = [
+                host.access.decide(peers[n].peer_id, Verb.READ, f"files/{shared.id}").allowed for n in PEERS
+            ]
+            shares[to] = "".join("+" if allowed else "-" for allowed in may)
+        async with serve(host, asyncio.Event()) as api:
+            routes = await asyncio.to_thread(
+                _statuses, api.url, await asyncio.to_thread(_routes, api.url, api.token)
+            )
+    return cells, shares, routes
+
+
+def _routes(url: str, token: str) -> list[tuple[str, str]]:
+    import json
+
+    connection = HTTPConnection(urlsplit(url).hostname or "", urlsplit(url).port, timeout=10)
+    connection.request("GET", f"{API_ROOT}/openapi.json", headers={"Authorization": f"Bearer {token}"})
+    paths = json.loads(connection.getresponse().read())["paths"]
+    connection.close()
+    return [(method.upper(), path) for path, methods in paths.items() for method in methods]
+
+
+def _statuses(url: str, routes: list[tuple[str, str]]) -> dict[str, int]:
+    """What each route answers to somebody without the token."""
+    statuses = {}
+    for method, path in routes:
+        connection = HTTPConnection(urlsplit(url).hostname or "", urlsplit(url).port, timeout=10)
+        connection.request(
+            method, path, b"{}" if method == "POST" else None, {"Content-Type": "application/json"}
+        )
+        statuses[f"{method} {path}"] = connection.getresponse().status
+        connection.close()
+    return statuses
+
+
+def rendered(routes: Mapping[str, int]) -> str:
+    """The page."""
+    words = {"+": "yes", "-": "no", "x": "no connection"}
+    head = "| | " + " | ".join(PEERS) + " | what it is |\n|" + "---|" * (len(PEERS) + 2)
+    rows = [
+        f"| `{name}` | " + " | ".join(words[cell] for cell in cells) + f" | {note} |"
+        for name, (cells, note) in sorted(EXPECTED.items())
+    ]
+    shares = [
+        f"| `{name}` | " + " | ".join("yes" if cell == "+" else "no" for cell in cells) + f" | {note} |"
+        for name, (cells, note) in SHARES.items()
+    ]
+    listed = "\n".join(f"- `{route}`" for route in sorted(routes))
+    return f"""# Who may do what: the table
+
+Written by `python -m tests.test_access_table` from what a real node answers; `tests/test_access_table.py` compares.
+A removed member is a stranger again. A revoked device gets no connection, even where a stranger would.
+
+## Protocols: who is served a stream
+
+{head}
+{chr(10).join(rows)}
+
+## Shares: who lists and reads them
+
+{head}
+{chr(10).join(shares)}
+
+## Routes of the local API
+
+Only programs of the owner reach it: on 127.0.0.1, with the token in `run/api.json` (0600). No peer reaches any of
+them; without the token every one answers 401:
+
+{listed}
+"""
+
+
+def test_every_cell_is_as_documented(tmp_path: Path) -> None:
+    cells, shares, routes = run(measured(tmp_path), 100.0)
+    unlisted = sorted(set(cells) - set(EXPECTED))
+    assert not unlisted, f"say in EXPECTED to whom {unlisted} are open"
+    assert cells == {name: EXPECTED[name][0] for name in cells}
+    assert set(cells) == set(EXPECTED), "EXPECTED names protocols that no node has"
+    assert shares == {name: cells for name, (cells, _) in SHARES.items()}
+    assert {route for route, status in routes.items() if status != 401} == ROUTES_OPEN
+    assert PAGE.read_text(encoding="utf-8") == rendered(routes), "run `python -m tests.test_access_table`"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        PAGE.write_text(rendered(run(measured(Path(place)), 100.0)[2]), encoding="utf-8")
+    sys.exit(0)
