@@ -286,6 +286,9 @@ class CirclesService:
             return
         if not is_consent(message.person, peer, message.consent):
             raise AccessDenied(f"{peer.short} did not agree to be a computer of the person it names")
+        for removed in circle.log.unconfirmed():
+            if removed != message.person:
+                self._book.write(circle, Kind.REMOVE, subject=removed)
         contact = self.contacts.get(peer)
         self._book.write(
             circle,
