@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import content, lanes, start, transfer, versions
+from bench import access, content, lanes, start, transfer, versions
 from bench.figures import Figure
 
 
@@ -50,6 +50,7 @@ def measure_simulator() -> list[Figure]:
 
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
+    "access": access.decisions,
     "start": start.commands,
     "import": measure_import,
     "file": transfer.one_file,

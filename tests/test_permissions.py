@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from coterie.apps.files.messages import PROTOCOL as FILES
+from coterie.apps.files.messages import Open, Opened
 from coterie.control.permissions import answer, audit_lines
-from coterie.errors import CloseCode, CoterieError, PeerError, UsageError
+from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, UsageError
 from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
 from coterie.wire import Protocol
@@ -119,6 +121,43 @@ def test_a_revoked_device_loses_its_connection_at_once(tmp_path: Path) -> None:
                 await phone.files.get_place(place, tmp_path / "stolen")
             no = answer(laptop, str(phone.peer_id), "list", "files/diary")
             assert not no.allowed
+
+    run(scene())
+
+
+def test_a_session_of_a_removed_member_ends_and_its_role_counts(tmp_path: Path) -> None:
+    async def scene() -> None:
+        network = MemoryNetwork()
+        async with (
+            memory_node(network, tmp_path / "owner") as owner,
+            memory_node(network, tmp_path / "member") as member,
+        ):
+            circles = owner.service("circles")
+            circles.create("home")
+            async with circles.invite("home", role="member") as invitation:
+                await member.service("circles").join(invitation.invited.ticket)
+            async with asyncio.timeout(10):
+                while not circles.roles_of(member.peer_id):
+                    await asyncio.sleep(0.02)
+            owner.contacts.remove(str(member.peer_id))
+            (tmp_path / "diary").write_text("ours")
+            await owner.files.share(tmp_path / "diary", to=["home"])
+            ticket = await member.files.locate(f"{owner.peer_id}/diary")
+            link = await member.connect(owner.peer_id, owner.addresses)
+            stream = await link.open_stream(FILES)
+            await stream.send(Open(ticket.content_id, ticket.secret))
+            assert isinstance(await stream.receive(END_S), Opened)
+            name = next(m.name for m in circles.members("home") if str(member.peer_id) in m.devices)
+            began = asyncio.get_running_loop().time()
+            circles.remove("home", name)
+            with pytest.raises(PeerError) as ended:
+                while await stream.receive(END_S) is not None:
+                    pass
+            assert ended.value.close_code == CloseCode.REVOKED
+            assert asyncio.get_running_loop().time() - began < END_S
+            await stream.reset()
+            with pytest.raises(NotFound):
+                await member.files.locate(f"{owner.peer_id}/diary")
 
     run(scene())
 

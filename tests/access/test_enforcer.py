@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.access import enforcer
 from coterie.access.enforcer import Enforcer
 from coterie.access.grant import Grant, issue
 from coterie.access.policy import ANYONE, CONTACT, Standing
@@ -195,6 +196,32 @@ def test_a_rate_is_kept() -> None:
             for _ in range(20):
                 await at.access.charge(decision, 500)
         assert 8.9 <= loop.time() - began <= 10.1
+        await at.access.close()
+
+    run_virtual(scene())
+
+
+def test_what_is_counted_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enforcer, "METERED_MAX", 1)
+
+    async def scene() -> None:
+        at = Scene()
+        at.give(quota_bytes=100)
+        async with at.access.hold(ANNA.peer_id, Verb.READ, PHOTOS) as first:
+            await at.access.charge(first, 1)
+        other = issue(
+            OWN,
+            EVE.peer_id,
+            PHOTOS,
+            Verb.READ,
+            terms=Terms(expires=int(BEGINNING) + 60, rate_bytes_s=5),
+            nonce=bytes(8),
+        )
+        at.access.policy.accept(other, EVE.peer_id, at.access.now)
+        async with at.access.hold(EVE.peer_id, Verb.READ, PHOTOS) as second:
+            with pytest.raises(PeerError) as full:
+                await at.access.charge(second, 1)
+            assert full.value.close_code == CloseCode.LIMIT
         await at.access.close()
 
     run_virtual(scene())

@@ -20,6 +20,7 @@ from coterie.identity import PeerId
 
 FLUSH_S = 2.0  # guess: so much of the log is lost at worst with a crash
 RECHECK_MAX_S = 60.0  # a limit by time is looked at this often at least: clocks are set, machines sleep
+METERED_MAX = 10_000  # links of grants whose rate or quota is counted; guess: 1 MB
 RATE_BURST_S = 1.0  # a limited rate may be exceeded for the bytes of so many seconds
 
 log = logging.getLogger(__name__)
@@ -155,6 +156,8 @@ class Enforcer:
         loop = asyncio.get_running_loop()
         wait_s = 0.0
         for link in decision.meters:
+            if not (link.id in self._used or link.id in self._paid) and self._is_full():
+                raise PeerError(f"over {METERED_MAX} grants are counted already", CloseCode.LIMIT)
             if quota := link.terms.quota_bytes:
                 used = self._used[link.id] = self._used.get(link.id, 0) + size
                 self.audit.note_used(link.id, used, link.terms.expires)
@@ -167,6 +170,13 @@ class Enforcer:
                 wait_s = max(wait_s, paid - loop.time())
         if wait_s > 0:
             await asyncio.sleep(wait_s)
+
+    def _is_full(self) -> bool:
+        """Whether no further link can be counted; rates that nobody uses now are forgotten first."""
+        if len(self._used) + len(self._paid) >= METERED_MAX:
+            now = asyncio.get_running_loop().time()
+            self._paid = {link: until for link, until in self._paid.items() if until > now}
+        return len(self._used) + len(self._paid) >= METERED_MAX
 
     # ---- changing
 

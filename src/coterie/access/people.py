@@ -103,11 +103,14 @@ class People:
                 )
             return of_circle(circles[0].id, role)
         try:
-            return of_peer(self.find(text))
+            peer = self.find(text)
         except NotFound:
             raise NotFound(
                 f"'{text}' is no circle and nobody known here; there are also {', '.join(WORDS)}"
             ) from None
+        if not any(known.peer == peer for known in self._known()):
+            raise UsageError(f"{peer.short} is not known here: meet it first, or give it a grant")
+        return of_peer(peer)
 
     def say(self, subject: str) -> str:
         """What a person calls `subject`."""

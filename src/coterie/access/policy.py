@@ -7,7 +7,7 @@ A subject is a word for a set of peers:
     known                       a contact, or in a circle with this node, as whatever
     contact                     a contact
     circle:ID:owner|member|guest   in that circle, with that role or a higher one
-    peer:ID                     that peer
+    peer:ID                     that peer, while it is known
     ticket:ID                   whoever just proved to have the ticket of that share
 
 Work: for each subject of the peer a look into a table for the resource and each of its parents, whether or not there
@@ -289,7 +289,8 @@ def subjects_of(peer: PeerId, standing: Standing) -> tuple[str, ...]:
     """Every subject that `peer` belongs to, widest first."""
     known = (KNOWN,) if standing.contact or standing.circles else ()
     contact = (CONTACT,) if standing.contact else ()
-    return (ANYONE, *known, *contact, *_of_circles(standing.circles), of_peer(peer))
+    itself = (of_peer(peer),) if known else ()
+    return (ANYONE, *known, *contact, *_of_circles(standing.circles), *itself)
 
 
 def _of_circles(circles: Iterable[tuple[str, str]]) -> Iterable[str]:

@@ -1,0 +1,116 @@
+"""Names: unique, readable, and what a person means by one."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from coterie.access.people import Known, KnownCircle, People, distinct
+from coterie.access.policy import ANYONE, CONTACT, of_circle, of_peer
+from coterie.errors import NotFound, UsageError
+from coterie.identity import PeerId, SecretKey
+
+ONE, TWO, THREE = (SecretKey(bytes([number]) * 32).peer_id for number in (1, 2, 3))
+FAMILY = KnownCircle("circleid", "family")
+
+
+def people(*known: Known, circles: tuple[KnownCircle, ...] = (FAMILY,)) -> People:
+    return People(lambda: known, lambda: circles)
+
+
+def test_a_name_that_only_one_has_is_bare() -> None:
+    names = people(Known(ONE, "anna"), Known(TWO, "ben")).names()
+    assert {name: known.peer for name, known in names.items()} == {"anna": ONE, "ben": TWO}
+
+
+def test_two_people_called_anna_are_both_reachable() -> None:
+    here = people(Known(ONE, "anna", contact=False), Known(TWO, "Anna", contact=False))
+    names = list(here.names())
+    assert names == [f"anna~{str(ONE)[:3]}", f"Anna~{str(TWO)[:3]}"]
+    assert [here.find(name) for name in names] == [ONE, TWO]
+    with pytest.raises(UsageError, match="may be any of"):
+        here.find("anna")
+
+
+def test_a_contact_keeps_the_bare_name_before_a_member_of_a_circle() -> None:
+    here = people(Known(ONE, "anna", contact=False, of="circle"), Known(TWO, "anna"))
+    assert here.find("anna") == TWO
+    assert here.find(f"anna~{str(ONE)[:3]}") == ONE
+
+
+def test_one_who_is_known_twice_is_one() -> None:
+    here = people(Known(ONE, "anna b", contact=False), Known(ONE, "anna"))
+    assert list(here.names()) == ["anna"]
+
+
+def test_an_id_or_its_beginning_will_do() -> None:
+    here = people(Known(ONE, "anna"))
+    assert here.find(str(ONE)) == here.find(str(ONE)[:6]) == ONE
+    assert here.find(str(THREE)) == THREE  # nobody known, but a whole id
+    with pytest.raises(NotFound, match="nobody called 'carl'"):
+        here.find("carl")
+    assert here.name_of(THREE) == THREE.short
+
+
+@pytest.mark.parametrize(
+    ("text", "subject"),
+    [
+        ("anyone", ANYONE),
+        ("contacts", CONTACT),
+        ("ticket", "ticket"),
+        ("family", of_circle("circleid")),
+        ("FAMILY:guest", of_circle("circleid", "guest")),
+        ("family:owner", of_circle("circleid", "owner")),
+        ("anna", of_peer(ONE)),
+    ],
+)
+def test_what_is_meant(text: str, subject: str) -> None:
+    assert people(Known(ONE, "anna")).subject(text) == subject
+
+
+@pytest.mark.parametrize(
+    ("said", "subject"),
+    [
+        ("anyone", ANYONE),
+        ("family", of_circle("circleid")),
+        ("family:guest", of_circle("circleid", "guest")),
+        ("anna", of_peer(ONE)),
+        ("another", "another"),
+    ],
+)
+def test_what_is_said(said: str, subject: str) -> None:
+    assert people(Known(ONE, "anna")).say(subject) == said
+
+
+def test_a_circle_and_a_person_of_one_name_are_told_apart_by_the_person() -> None:
+    here = people(Known(ONE, "family"))
+    with pytest.raises(UsageError, match="a circle and a person"):
+        here.subject("family")
+    assert here.subject("family:member") == of_circle("circleid")
+
+
+def test_two_circles_of_one_name_need_an_id() -> None:
+    here = people(circles=(FAMILY, KnownCircle("other", "family")))
+    with pytest.raises(UsageError, match="2 circles"):
+        here.subject("family")
+    assert here.subject("other") == of_circle("other")
+
+
+def test_who_is_unknown_gets_a_grant_and_no_share() -> None:
+    with pytest.raises(UsageError, match="give it a grant"):
+        people().subject(str(THREE))
+    with pytest.raises(NotFound, match="no circle and nobody"):
+        people().subject("the moon")
+
+
+@given(
+    some.lists(
+        some.tuples(some.integers(0, 255), some.sampled_from(["anna", "Anna", "ben"]), some.booleans()),
+        max_size=12,
+        unique_by=lambda item: item[0],
+    )
+)
+def test_labels_are_never_alike(drawn: list[tuple[int, str, bool]]) -> None:
+    items = [(str(PeerId(bytes([n]) * 32)), name, first) for n, name, first in drawn]
+    labels = distinct(items)
+    assert len({label.casefold() for label in labels}) == len(items)
+    assert all(label.startswith(name) for label, (_, name, _) in zip(labels, items, strict=True))
