@@ -11,6 +11,7 @@ MODULES = (
     "kademlia_lookup",
     "kademlia_records",
     "broadcast",
+    "broadcast_hostile",
     "real_nodes",
     "search_replication",
     "search_hostile",

@@ -17,7 +17,7 @@ from tests.scenarios.frame import Report, Scenario
 
 PROCESSES = 3
 NEVER_S = 1e6
-JOINED_S = 120.0  # from the first start
+JOINED_S = 600.0  # from the first start; measured: more than 110 s of processor time for 100 nodes
 WITHIN_S = 60.0  # after the kill
 
 
@@ -174,7 +174,7 @@ SCENARIO = Scenario(
     "A hundred real nodes",
     __doc__,
     run,
-    small={"nodes": 12, "lookups": 60, "broadcasts": 4},
+    small={"nodes": 10, "lookups": 30, "broadcasts": 2},
     full={"nodes": 100, "lookups": 1_000, "broadcasts": 20},
     full_cpu_s=200,
 )

@@ -26,6 +26,7 @@ from coterie.reach import Reach, ReachLevel
 
 TOPIC = "everybody"
 AT_ONCE = 4  # lookups of one process
+START_WAIT_S = 2.0
 IDLE_S = 15.0  # of connections; 60 on real nodes: a hundred on one machine would keep 10,000 connections
 
 
@@ -78,6 +79,13 @@ class Node:
         async for _, payload in topic:
             self.arrivals[payload.decode()] = time.time()
 
+    async def has_neighbours(self, wait_s: float) -> None:
+        """Wait for the first one, for a while: a hundred handshakes at once would time out on a busy machine."""
+        assert self.topic is not None
+        until = time.monotonic() + wait_s
+        while not self.topic.neighbours and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+
     @property
     def is_ready(self) -> bool:
         assert self.topic is not None
@@ -100,6 +108,7 @@ class Worker:
             assert node.peer_network is not None
             records.append(node.peer_network.record())
             self._nodes.append(node)
+            await node.has_neighbours(START_WAIT_S)
         return [raw.hex() for raw in records[len(known) :]]
 
     async def ready(self) -> bool:

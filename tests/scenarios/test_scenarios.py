@@ -12,9 +12,13 @@ from coterie.sim.world import World
 from tests.scenarios.frame import ClaimFailed, Report, Scenario, scenarios, shown
 
 ALL = scenarios()
+REAL = ("real-nodes",)  # takes real time: some half a minute
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in REAL else []) for name in ALL]
+)
 def test_small(name: str) -> None:
     scenario = ALL[name]
     scenario.check(scenario.execute("small"), "small")

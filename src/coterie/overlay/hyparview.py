@@ -317,7 +317,9 @@ class HyParView:
     def _on_answer(self, peer: PeerId, message: Answer, now: float) -> list[Any]:
         record = self._asked.pop(peer, None)
         if record is None:
-            if message.is_accepted and peer not in self._active:  # too late: it must not believe in us
+            if (
+                message.is_accepted and peer not in self._active and self._asks.take(now)
+            ):  # too late: it must not believe in us
                 return [Send(peer, Disconnect(self._topic))]
             return []
         outputs: list[Any] = [CancelTimer((self._topic, "ask", peer))]
@@ -458,7 +460,8 @@ class HyParView:
         link, origin = self._active.get(peer), PeerId(message.origin.peer)
         if link is None or not link.walks.take(now) or origin == self._me:
             self.ignored += 1
-            return [] if link is not None else [Send(peer, Disconnect(self._topic))]
+            is_stranger = link is None and self._asks.take(now)
+            return [Send(peer, Disconnect(self._topic))] if is_stranger else []
         onward = [other for other in self._active if other not in (peer, origin)]
         ttl = min(message.ttl, self._limits.shuffle_walk) - 1
         if ttl > 0 and onward:

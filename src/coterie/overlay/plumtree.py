@@ -66,6 +66,10 @@ class PlumtreeLimits:
     served_per_link_burst: int = 512
     questions_per_link_s: float = 2.0  # comparisons answered; guess
     questions_per_link_burst: int = 16
+    prunes_per_link_s: float = 2.0  # answers to what came twice, beyond the one that makes a link lazy; guess
+    prunes_per_link_burst: int = 32
+    farewells_per_s: float = 2.0  # answers to messages of peers that are no neighbours; guess
+    farewells_burst: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Misbehaved:
 class _Link:
     """A neighbour: eager or lazy, and what it may still bring about."""
 
-    __slots__ = ("is_eager", "missing", "news", "questions", "queue", "served")
+    __slots__ = ("is_eager", "missing", "news", "prunes", "questions", "queue", "served")
 
     def __init__(self, limits: PlumtreeLimits) -> None:
         self.is_eager = True
@@ -106,6 +110,7 @@ class _Link:
         self.news = Bucket(limits.news_per_link_s, limits.news_per_link_burst)
         self.served = Bucket(limits.served_per_link_s, limits.served_per_link_burst)
         self.questions = Bucket(limits.questions_per_link_s, limits.questions_per_link_burst)
+        self.prunes = Bucket(limits.prunes_per_link_s, limits.prunes_per_link_burst)
 
 
 class _Missing:
@@ -153,6 +158,7 @@ class Plumtree:
         self._links: dict[PeerId, _Link] = {}
         self._missing: dict[bytes, _Missing] = {}
         self._wanted: dict[bytes, PeerId] = {}  # asked for by `Want`, from whom
+        self._farewells = Bucket(limits.farewells_per_s, limits.farewells_burst)
         self._is_dispatching = False
         self._published_at = 0
         self._history = History(
@@ -221,7 +227,7 @@ class Plumtree:
         if link is None:
             # It takes us for a neighbour: an answer or a farewell was lost. The paper has links that lose nothing.
             self.ignored += 1
-            return [Send(peer, Disconnect(self._topic))]
+            return [Send(peer, Disconnect(self._topic))] if self._farewells.take(now) else []
         return self._handlers[type(message)](peer, link, message, now)
 
     def close(self) -> list[Any]:
@@ -269,7 +275,9 @@ class Plumtree:
             del self._wanted[id_]
         if id_ in self._history:
             self.duplicates += 1
-            return [] if was_wanted else self._prune(peer, link)
+            if was_wanted or not (link.is_eager or link.prunes.take(now)):
+                return []
+            return self._prune(peer, link)
         millis = int(1000 * now)
         if not self._history.is_timely(message.at, millis) or not self._may_publish(author):
             self.ignored += 1

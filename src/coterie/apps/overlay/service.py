@@ -1,7 +1,7 @@
 """The overlay service of a node: a distributed table, topics and searches, over the connections that it has anyway.
 
 At the level `internet` all of it is open to everybody. At the smaller levels it is formed by people who know each
-other, and nobody is introduced to anybody: each asks those that it knows itself.
+other, nobody is introduced to anybody by the table, and it sleeps until an app wants something of it.
 """
 
 import asyncio
@@ -47,6 +47,12 @@ from coterie.wire.record import PeerRecord, RecordRefused, is_address, is_relay,
 
 STREAM_IDLE_S = 30.0  # guess: a lookup asks a peer several times within seconds, and then not for long
 TEND_EVERY_S = 30.0  # guess: how soon a new address or new contacts count
+REJOIN_S = (
+    3.0,
+    10.0,
+    30.0,
+)  # measured: nodes that start together find empty tables at first, and a refresh takes 1 h
+LONELY_EVERY_S = 300.0  # guess: with fewer than k contacts, so often one more attempt
 SAVE_EVERY_S = 600.0  # guess: what a crash forgets of the table
 CONTACTS_MAX = 16  # peers through which a topic is joined at once; guess
 LIFETIME_S = 48 * 3600  # of a signed record, renewed by its publisher every 24 h: `KademliaLimits.own_item_s`
@@ -59,10 +65,19 @@ MayJoin = Callable[[PeerId], bool]
 class OverlayService:
     """Made by the node. All methods belong to its event loop."""
 
-    def __init__(self, context: Context, *, limits: KademliaLimits | None = None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        limits: KademliaLimits | None = None,
+        clock: Callable[[], float] = time.time,
+        seed: bytes = b"",
+    ) -> None:
+        """`clock` gives unix seconds; a simulation passes its own, and a `seed` of what is random."""
         self._context = context
         self._limits = limits or KademliaLimits()
-        self._random = Random(os.urandom(16))  # noqa: S311 - chooses peers and numbers of requests, makes no secret
+        self._clock = clock
+        self._random = Random(seed or os.urandom(16))  # noqa: S311 - chooses peers and numbers of requests, makes no secret
         self._network: PeerNetwork | None = None
         self._table_file = TableFile(context.home / "table")
         self._topics: dict[bytes, Topic] = {}
@@ -77,6 +92,7 @@ class OverlayService:
         self._cores: dict[str, Counting] = {}
         self._serves = False
         self._known: tuple[PeerId, ...] = ()
+        self._is_awake = False
 
     @property
     def is_public(self) -> bool:
@@ -97,7 +113,8 @@ class OverlayService:
         self._cores["search"] = search
         driver = self._drive(search, SEARCH, self._searches.handlers)
         self._searches.start(driver)
-        self._begin()
+        if self.is_public:
+            self._wake()
         self._context.start(self._tend(), "tending the overlays")
 
     async def close(self) -> None:
@@ -137,7 +154,7 @@ class OverlayService:
             self._context.peer_id,
             rng=self._random,
             sign=network.sign,
-            is_record=_is_record,
+            is_record=self._is_record,
         )
         handlers: dict[type, Callable[[Any], None]] = {
             Delivered: self._delivered,
@@ -157,18 +174,39 @@ class OverlayService:
             addresses=self._addresses,
             strangers=self.is_public,
             stream_idle_s=STREAM_IDLE_S,
-            clock=time.time,
+            clock=self._clock,
             **options,
         )
         self._drivers.append(driver)
         return driver
+
+    def _wake(self) -> None:
+        """Begin, the first time that anything is wanted: until then a node among acquaintances talks to nobody."""
+        if not self._is_awake and self._network is not None:
+            self._is_awake = True
+            self._begin()
+            self._context.start(self._settle(), "joining the table")
+
+    async def _settle(self) -> None:
+        """Join again some times: those who were asked first may have known nobody yet."""
+        for wait_s in REJOIN_S:
+            await asyncio.sleep(wait_s)
+            self._rejoin()
+        while True:
+            await asyncio.sleep(LONELY_EVERY_S)
+            if self._kademlia is not None and len(self._kademlia.table) < self._limits.k:
+                self._rejoin()
+
+    def _rejoin(self) -> None:
+        if self._network is not None:
+            self._feed_table(Bootstrap(tuple(self._network.known())[: self._limits.bootstrap_max]))
 
     def _begin(self) -> None:
         """Join, or join again, through whomever the node knows by now."""
         assert self._network is not None  # noqa: S101  (called when started)
         assert self._searches is not None  # noqa: S101
         self._known = tuple(self._network.known())
-        self._feed_table(Bootstrap(self._known[: self._limits.bootstrap_max]))
+        self._rejoin()
         self._feed_topics(
             OpenTopic(
                 self._searches.topic, self._entries(self._known), self._network.record(), self._who_may(None)
@@ -177,18 +215,19 @@ class OverlayService:
 
     async def _tend(self) -> None:
         """Follow what changes: addresses, contacts, whether we can be reached; keep the table."""
-        saved_at = time.monotonic()
+        loop = asyncio.get_running_loop()
+        saved_at = loop.time()
         while self._network is not None:
             await asyncio.sleep(TEND_EVERY_S)
             if (serves := self._network.is_reachable()) != self._serves:
                 self._serves = serves
                 self._feed_table(SetServing(serves))
-            if any(peer not in self._known for peer in self._network.known()):
+            if self._is_awake and any(peer not in self._known for peer in self._network.known()):
                 self._begin()
             for id_, may_join in self._may_join.items():
                 self._feed_topics(OpenTopic(id_, (), self._network.record(), may_join))
-            if time.monotonic() - saved_at >= SAVE_EVERY_S:
-                saved_at = time.monotonic()
+            if loop.time() - saved_at >= SAVE_EVERY_S:
+                saved_at = loop.time()
                 await asyncio.to_thread(self._table_file.save, self._state())
 
     def _save(self) -> None:
@@ -239,7 +278,7 @@ class OverlayService:
         if salt is None:
             item = plain_item(value)
         else:
-            now = time.time()
+            now = self._clock()
             item = signed_item(
                 _Signer(self._context.peer_id, self._network),
                 value,
@@ -344,6 +383,7 @@ class OverlayService:
         """
         if self._searches is None:
             raise TransportError("this node is offline")
+        self._wake()
         return self._searches.search(kind, query, wanted=wanted, deadline_s=deadline_s)
 
     def answer(self, kind: str, function: Callable[[bytes], Sequence[bytes]] | None) -> None:
@@ -352,6 +392,7 @@ class OverlayService:
         What it returns is told to whoever asks: at the level `internet` to strangers.
         """
         if self._searches is not None:
+            self._wake()
             self._searches.answer(kind, function)
 
     # ---- looking
@@ -377,7 +418,7 @@ class OverlayService:
             traffic=traffic,
             level=self._network.level,
             is_public=self.is_public,
-            now=time.time(),
+            now=self._clock(),
         )
 
     # ---- for the drivers
@@ -386,6 +427,7 @@ class OverlayService:
     def _table(self) -> Lookups:
         if self._dht is None:
             raise TransportError("this node is offline")
+        self._wake()
         return self._lookups
 
     def _feed_table(self, event: Any) -> None:
@@ -422,6 +464,12 @@ class OverlayService:
         record = self._network.record_of(peer)
         return record if not self.is_public or _is_public(record) else b""
 
+    def _is_record(self, peer: PeerId, raw: bytes) -> bool:
+        try:
+            return PeerRecord.open(raw, self._clock()).peer == peer
+        except RecordRefused:
+            return False
+
     def _network_of(self, peer: PeerId) -> str | None:
         for address in self._addresses(peer):
             if is_address(address) and not is_relay(address):
@@ -441,13 +489,6 @@ class _Signer:
     def sign(self, message: bytes) -> bytes:
         assert self._network is not None  # noqa: S101  (only a running table signs)
         return self._network.sign(message)
-
-
-def _is_record(peer: PeerId, raw: bytes) -> bool:
-    try:
-        return PeerRecord.open(raw, time.time()).peer == peer
-    except RecordRefused:
-        return False
 
 
 def _is_public(raw: bytes) -> bool:
