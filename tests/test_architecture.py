@@ -79,6 +79,7 @@ SHELLS = (
     "apps/circles/links.py",
     "apps/circles/restore.py",
     "apps/*/fetch.py",
+    "apps/*/limits.py",
     "apps/*/link.py",
     "apps/*/sources.py",
     "apps/*/staged.py",

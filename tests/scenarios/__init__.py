@@ -15,4 +15,5 @@ MODULES = (
     "real_nodes",
     "search_replication",
     "search_hostile",
+    "swarm",
 )

@@ -165,6 +165,12 @@ class SwarmNode:
         self._begun = False
         self._is_sending = False
 
+    @property
+    def queued_bytes(self) -> int:
+        """What it has promised and not sent."""
+        answers = (answer for waiting in self._answers.values() for answer in waiting)
+        return sum(chunk.size for answer in answers for chunk in answer if isinstance(chunk, Chunk))
+
     def handle(self, event: Any, now: float) -> list[Any]:
         out: list[Any] = []
         self._now = now

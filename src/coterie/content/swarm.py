@@ -11,11 +11,12 @@ receivers have from each other what it sent before. When all that is missing is 
 do is asked for what is late elsewhere too (endgame), and the slower answer is cancelled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 from coterie.content import pieces as p
+from coterie.content.limit import Bucket
 from coterie.content.swarm_choice import Choice, Chooser
 from coterie.content.swarm_events import (
     Arrived,
@@ -65,9 +66,11 @@ SOURCES_FEW = 4  # below so many more are looked for
 
 
 class SwarmCore:
-    """One download from any number of peers. `random` breaks ties; see the module's text."""
+    """One download from any number of peers; see the module's text."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, buckets: Sequence[Bucket] = ()) -> None:
+        """`random` breaks ties; `buckets` limit what is asked for, and belong to whoever changes them."""
+        self._buckets = tuple(buckets)
         self._sources: dict[Peer, Source] = {}
         self._to_ask: list[tuple[bytes, Place]] = []  # nodes to be asked for, last first
         self._asked_nodes = 0
@@ -82,6 +85,7 @@ class SwarmCore:
         self._gained: dict[bytes, int] = {}
         self._has_gained_timer = False
         self._has_endgame_timer = False
+        self._has_rate_timer = False
         self._holdings: dict[bytes, int] = {}
         self._is_done = False
         self._out: list[Any] = []
@@ -178,6 +182,9 @@ class SwarmCore:
                 self._has_gained_timer = False
                 gained, self._gained = self._gained, {}
                 self._out += [Gained(manifest, pieces) for manifest, pieces in gained.items()]
+            case "rate":
+                self._has_rate_timer = False
+                self._pump_all()
             case "endgame":
                 self._has_endgame_timer = False
                 self._pump_all()
@@ -309,8 +316,8 @@ class SwarmCore:
 
     def _take_prepared(self, event: Prepared) -> None:
         self._preparing -= 1
-        node = Node(event.manifest, event.place, event.sizes, event.missing)
-        here = ((1 << len(node)) - 1) & ~node.missing
+        node = Node(event.manifest, event.place, event.sizes, event.missing, event.absent)
+        here = ((1 << len(node)) - 1) & ~node.missing & ~node.absent
         self._note_gained(event.manifest, here)
         if node.missing:
             for source in self._sources.values():
@@ -366,7 +373,7 @@ class SwarmCore:
         first, last = node.starts[piece], node.starts[piece + 1]
         self._waiting_bytes -= sum(map(cost, node.sizes[first:last]))
         self._waiting_chunks -= last - first
-        if piece not in node.denied:
+        if piece not in node.denied and not node.absent >> piece & 1:
             self._note_gained(node.manifest, 1 << piece)
         for peer in list(node.askers.get(piece, ())):
             self._cancel(peer, node, piece)
@@ -482,7 +489,7 @@ class SwarmCore:
             return
         if self._to_ask:
             self._ask_nodes()
-        while self._has_room(source):
+        while self._has_room(source) and self._may_ask():
             choice = self._chooser.choose(source, self.now) or self._endgame(source)
             if choice is None:
                 break
@@ -490,6 +497,16 @@ class SwarmCore:
         if self._chooser.wants_timer:
             self._set_endgame_timer()
         self._set_stall_timer(source)
+
+    def _may_ask(self) -> bool:
+        """Whether the rate limits let anything be asked for now."""
+        ready = max((bucket.ready_at(self.now) for bucket in self._buckets), default=self.now)
+        if ready <= self.now:
+            return True
+        if not self._has_rate_timer:
+            self._has_rate_timer = True
+            self._out.append(SetTimer("rate", ready))
+        return False
 
     def _endgame(self, source: Source) -> Choice | None:
         if len(self._sources) < 2 or not self._nodes:
@@ -543,6 +560,8 @@ class SwarmCore:
             request = Request(node, first, last, first, self.now, insist)
             source.requests.append(request)
             source.coming_bytes += request.cost
+            for bucket in self._buckets:
+                bucket.take(request.cost, self.now)
             self._out.append(AskChunks(source.peer, node.manifest, node.place, first, last - first, insist))
 
     def _set_endgame_timer(self) -> None:

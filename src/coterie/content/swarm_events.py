@@ -76,7 +76,7 @@ class Prepared:
     """The shell readied a node.
 
     `sizes` are those of all its chunks (bytes), `missing` the indexes of those to fetch, `children` its nodes as
-    (manifest, place).
+    (manifest, place), `absent` the indexes of those that are not here and not wanted.
     """
 
     manifest: bytes
@@ -84,6 +84,7 @@ class Prepared:
     sizes: tuple[int, ...]
     missing: tuple[int, ...] | range
     children: tuple[tuple[bytes, Place], ...]
+    absent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

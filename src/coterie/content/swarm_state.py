@@ -24,6 +24,7 @@ class Node:
     """A manifest node at one place, whose chunks are being fetched."""
 
     __slots__ = (
+        "absent",
         "asked",
         "askers",
         "denied",
@@ -36,7 +37,14 @@ class Node:
         "starts",
     )
 
-    def __init__(self, manifest: bytes, place: Place, sizes: Sequence[int], missing: Sequence[int]) -> None:
+    def __init__(
+        self,
+        manifest: bytes,
+        place: Place,
+        sizes: Sequence[int],
+        missing: Sequence[int],
+        absent: Sequence[int] = (),
+    ) -> None:
         self.manifest = manifest
         self.place = place
         self.sizes = sizes
@@ -52,6 +60,9 @@ class Node:
         else:
             self._note_missing(missing)
         self.rarity = p.Rarity(whole)
+        self.absent = 0  # pieces that will not be whole here
+        for index in absent:
+            self.absent |= 1 << self.piece_of(index)
 
     def __len__(self) -> int:
         """How many pieces it has."""

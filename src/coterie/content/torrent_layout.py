@@ -6,9 +6,8 @@ it is told, what it gives back are relative paths of checked parts, distinct on 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
-from coterie.content.names import check_name, local_names
+from coterie.content.names import check_name, is_chosen, local_names
 from coterie.errors import LimitExceeded, NotFound, PeerError
 
 FILES_MAX = 200_000  # guess: as many as a folder shared by torrent has had; each takes about 1 kB of memory
@@ -117,13 +116,7 @@ def _check(file: TorrentFile, *, is_folder: bool) -> None:
 
 def _matches(path: Parts, pattern: str) -> bool:
     """Whether the whole path, its last part, or a folder above it is what `pattern` says."""
-    whole = "/".join(path)
-    wanted = pattern.rstrip("/")
-    return (
-        fnmatchcase(whole, wanted)
-        or fnmatchcase(path[-1] if path else "", wanted)
-        or (whole.startswith(wanted + "/"))
-    )
+    return is_chosen("/".join(path), [pattern])
 
 
 class _Folder:

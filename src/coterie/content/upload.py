@@ -86,9 +86,9 @@ class Gave:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Command: no more than so many bytes a second, of `root` or (None) altogether; 0: no limit."""
+    """Command: no more than so many bytes a second of `root`; 0: no limit."""
 
-    root: Root | None
+    root: Root
     bytes_per_s: float
 
 
@@ -132,7 +132,7 @@ class _Asker:
     has_slot: bool = False
     credit: float = 0.0  # bytes of its turn that are left
     gave: float = 0.0  # bytes it gave us, the last rounds most
-    last_slot: int = 0  # the round in which it had one
+    last_slot: int = -1  # the round in which it had one; never yet
 
 
 @dataclass(slots=True)
@@ -152,14 +152,15 @@ class _Spread:
 class UploadCore:
     """All askers of a node. `slots`: how many are served at once."""
 
-    def __init__(self, random: Random, slots: int = SLOTS) -> None:
+    def __init__(self, random: Random, slots: int = SLOTS, bucket: Bucket | None = None) -> None:
+        """`bucket`: the limit of all uploads together, which its owner may change."""
         self.slots = slots
         self._random = random
         self._askers: dict[Asker, _Asker] = {}
         self._spreads: dict[Root, _Spread] = {}
         self._limits: dict[Root, float] = {}
         self._turns: deque[_Asker] = deque()  # those with a slot and something waiting
-        self._bucket = Bucket()
+        self._bucket = bucket or Bucket()
         self._round = 0
         self._optimistic: Asker = None
         self._timers: dict[str, None] = {}
@@ -226,10 +227,7 @@ class UploadCore:
                 still |= masks.get(manifest, 0)
             spread.given[manifest] &= ~(pieces & ~still)
 
-    def _set_limit(self, root: Root | None, rate: float) -> None:
-        if root is None:
-            self._bucket.bytes_per_s = rate
-            return
+    def _set_limit(self, root: Root, rate: float) -> None:
         self._limits.pop(root, None)
         if rate:
             self._limits[root] = rate
@@ -252,12 +250,13 @@ class UploadCore:
                 if asker.has_slot and asker.requests and asker not in self._turns:
                     self._turns.append(asker)
                 if not (asker.requests or asker.serving):
-                    self._free_slot(asker)
+                    self._give_free_slots()
             case Gave(_, size):
                 asker.gave += size
 
     def _serve(self) -> None:
         """Answer whoever's turn it is, as far as the rates allow."""
+        held_up = 0  # in a row, by the limit of their content
         while self._turns:
             asker = self._turns[0]
             if not asker.requests or asker.serving >= SERVED_AT_ONCE_MAX:
@@ -272,7 +271,12 @@ class UploadCore:
             ready = max(self._bucket.ready_at(self._now), spread.bucket.ready_at(self._now))
             if ready > self._now:
                 self._set_timer("rate", ready - self._now)
-                return
+                held_up += 1
+                if held_up >= len(self._turns):
+                    return
+                self._turns.rotate(-1)
+                continue
+            held_up = 0
             if asker.credit <= 0:
                 asker.credit += QUANTUM_BYTES
                 self._turns.rotate(-1)
@@ -343,20 +347,17 @@ class UploadCore:
         if asker.requests and asker not in self._turns:
             self._turns.append(asker)
 
-    def _free_slot(self, asker: _Asker) -> None:
-        """It asks for nothing now: if others wait, they may."""
-        waiting = [a for a in self._askers.values() if not a.has_slot and a.requests]
-        if waiting:
-            asker.has_slot = False
-            self._give_free_slots()
-
     def _give_free_slots(self) -> None:
-        """As long as there are slots, whoever wants one has it."""
-        free = self.slots - sum(a.has_slot for a in self._askers.values())
-        if free <= 0:
+        """As long as there are slots, whoever wants one has it; who asks for nothing now holds none up."""
+        waiting = [a for a in self._askers.values() if a.requests and not a.has_slot]
+        if not waiting:
             return
-        waiting = [a for a in self._askers.values() if not a.has_slot]
-        for asker in sorted(waiting, key=lambda a: (not a.requests, self._rank(a)))[:free]:
+        busy = 0
+        for asker in self._askers.values():
+            if asker.has_slot and not (asker.requests or asker.serving):
+                asker.has_slot = False
+            busy += asker.has_slot
+        for asker in sorted(waiting, key=self._rank)[: max(0, self.slots - busy)]:
             self._give_slot(asker)
 
     @staticmethod

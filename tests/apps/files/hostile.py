@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,10 +115,11 @@ async def giver(
     *,
     name: bytes = b"giver",
     tells_peers: bool = False,
+    tells: Sequence[tuple[bytes, list[str]]] = (),
 ) -> AsyncIterator[str]:
     """A peer that gives `content`, with `answer` and `opening` in place of the honest ones; its ticket.
 
-    `tells_peers`: it tells each asker of those that came before.
+    `tells_peers`: it tells each asker of those that came before; `tells`: of these.
     """
     key = SecretKey(name.ljust(32, b"!"))
     askers: list[tuple[bytes, list[str]]] = []
@@ -130,6 +131,8 @@ async def giver(
             await opening(stream)
         else:
             await stream.send(content.opened)
+        if tells:
+            await stream.send(Peers(list(tells)))
         if tells_peers:
             await stream.send(Peers(list(askers)))
             askers.append((bytes(stream.peer), list(opened.addresses)))

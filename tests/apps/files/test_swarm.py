@@ -6,18 +6,25 @@ import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+
 from coterie.apps.files.messages import (
     CHUNK,
     PROTOCOL,
+    ChunkUnavailable,
     GetChunks,
     GetManifest,
+    NoManifest,
     Skip,
     Skipped,
 )
+from coterie.errors import NotFound, UsageError
 from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
+from coterie.wire import Ticket
 from tests.apps.files.hostile import Answerer, Content, file_entry, giver, page
-from tests.apps.files.nodes import memory_node
+from tests.apps.files.nodes import memory_node, tree_of
+from tests.apps.files.test_transfer import make_tree
 from tests.support import run
 
 PIECES = [secrets.token_bytes(100_000) for _ in range(60)]
@@ -69,5 +76,156 @@ def test_receivers_have_from_each_other_what_the_seeder_gives_once(tmp_path: Pat
         for n in range(4):
             assert [p.read_bytes() for p in sorted((tmp_path / f"copy{n}").iterdir())] == PIECES
         assert sum(node.files.server.sent_bytes for node in receivers) >= 3 * sum(map(len, PIECES))
+
+    run(main())
+
+
+def slow(content: Content) -> Answerer:
+    """An honest giver that takes its time: others get their turn."""
+
+    async def answer(stream: Stream, request: GetManifest | GetChunks) -> None:
+        await asyncio.sleep(0.005)
+        await content.answer(stream, request)
+
+    return answer
+
+
+async def lies(stream: Stream, request: GetManifest | GetChunks) -> None:
+    """Right about manifests, wrong about bytes."""
+    if isinstance(request, GetManifest):
+        await MANY.answer(stream, request)
+        return
+    for data in MANY.chunks(request):
+        await stream.write(PROTOCOL.bulk_header(CHUNK, len(data)) + bytes(len(data)))
+
+
+async def stalls(stream: Stream, request: GetManifest | GetChunks) -> None:
+    """Takes requests and says nothing."""
+
+
+async def has_nothing(stream: Stream, request: GetManifest | GetChunks) -> None:
+    """Claims everything on opening, and has none of it."""
+    if isinstance(request, GetManifest):
+        await stream.send(NoManifest(request.manifest))
+        return
+    for _ in range(request.count):
+        await stream.send(ChunkUnavailable(2))
+
+
+def test_of_eight_sources_one_lies_one_stalls_one_has_nothing(tmp_path: Path) -> None:
+    """All is delivered, nothing wrong; the liar is named and asked no more."""
+    answers = {b"liar": lies, b"staller": stalls, b"claimer": has_nothing}
+
+    async def main() -> None:
+        network = MemoryNetwork()
+        async with contextlib.AsyncExitStack() as stack:
+            tickets = {}
+            for name in (*answers, b"one", b"two", b"three", b"four"):
+                answer = answers.get(name) or slow(MANY)
+                tickets[name] = Ticket.parse(
+                    await stack.enter_async_context(giver(network, MANY, answer, name=name))
+                )
+            hints = [(bytes(t.peer), list(t.addresses)) for t in tickets.values()]
+            first = await stack.enter_async_context(
+                giver(network, MANY, slow(MANY), name=b"first", tells=hints)
+            )
+            (node,) = await stack.enter_async_context(nodes(network, tmp_path, 1))
+            received = await node.files.get(first, tmp_path / "copy")
+            detail = await node.files.transfer_detail(received.id)
+        liar = tickets[b"liar"].peer.short
+        assert received.failed == []
+        assert [p.read_bytes() for p in sorted((tmp_path / "copy").iterdir())] == PIECES
+        assert [d.path for d in received.dropped] == [liar]
+        assert "wrong bytes" in received.dropped[0].reason
+        assert liar in received.text()
+        assert detail.dropped == [f"{liar}: {received.dropped[0].reason}"]
+        assert received.sources >= 5
+
+    run(main())
+
+
+def test_a_giver_gives_each_piece_to_one_before_any_to_two(tmp_path: Path) -> None:
+    """A node that shares tells its askers what others were given, and sends them there."""
+
+    async def main() -> None:
+        source = tmp_path / "large.bin"
+        source.write_bytes(secrets.token_bytes(12_000_000))
+        network = MemoryNetwork()
+        async with nodes(network, tmp_path, 4) as (anna, *receivers):
+            anna.files.limits.change(up=8_000_000, down=None, up_hours=None, down_hours=None)
+            ticket = (await anna.files.share(source)).ticket
+            got = await asyncio.gather(
+                *(node.files.get(ticket, tmp_path / f"copy{n}") for n, node in enumerate(receivers))
+            )
+            sent = anna.files.server.sent_bytes
+        for n in range(3):
+            assert (tmp_path / f"copy{n}").read_bytes() == source.read_bytes()
+        assert sent <= 1.5 * 12_000_000, f"the one that shares sent {sent / 12e6:.2f} copies to three"
+        assert all(received.sources >= 2 for received in got)
+
+    run(main())
+
+
+def test_who_has_all_gives_on_after_the_first_giver_left(tmp_path: Path) -> None:
+    async def main() -> None:
+        source = make_tree(tmp_path / "photos")
+        network = MemoryNetwork()
+        async with nodes(network, tmp_path, 2) as (ben, carl):
+            async with memory_node(network, tmp_path / "home-anna") as anna:
+                ticket = Ticket.parse((await anna.files.share(source)).ticket)
+                received = await ben.files.get(ticket, tmp_path / "copy")
+            from_ben = Ticket(
+                ticket.kind, ben.peer_id, ticket.content_id, ticket.secret, tuple(ben.addresses)
+            )
+            await carl.files.get(from_ben, tmp_path / "second")
+            assert tree_of(tmp_path / "second") == tree_of(source)
+            await ben.files.cancel(received.id)  # forgotten: given no more
+            with pytest.raises(NotFound):
+                await carl.files.get(from_ben, tmp_path / "third")
+
+    run(main())
+
+
+def test_only_chosen_files_of_a_folder(tmp_path: Path) -> None:
+    async def main() -> None:
+        source = make_tree(tmp_path / "photos")
+        network = MemoryNetwork()
+        async with nodes(network, tmp_path, 2) as (anna, ben):
+            ticket = (await anna.files.share(source)).ticket
+            some = await ben.files.begin(ticket, tmp_path / "some", only=["many/1*.txt", "c.bin", "empty"])
+            received = await some.result
+            with pytest.raises(NotFound, match="no file in it is like"):
+                await (await ben.files.begin(ticket, tmp_path / "none", only=["*.nothing"])).result
+            assert anna.files.server.sent_bytes < 5_200_000
+        files = {p.relative_to(tmp_path / "some") for p in (tmp_path / "some").rglob("*") if not p.is_dir()}
+        wanted = {p.relative_to(source) for p in source.rglob("*") if p.match("many/1*.txt")}
+        assert files == wanted | {Path("c.bin"), Path("empty/up")}
+        assert (tmp_path / "some/c.bin").read_bytes() == (source / "c.bin").read_bytes()
+        assert received.files == len(wanted) + 1
+
+    run(main())
+
+
+def test_a_limit_holds_down_and_up(tmp_path: Path) -> None:
+    async def main() -> None:
+        source = tmp_path / "large.bin"
+        source.write_bytes(secrets.token_bytes(4_000_000))
+        network = MemoryNetwork()
+        async with nodes(network, tmp_path, 2) as (anna, ben):
+            ticket = (await anna.files.share(source)).ticket
+            now = ben.files.limits.change(up=None, down=2_000_000, up_hours=None, down_hours=None)
+            assert (now.down, now.up) == (2_000_000, 0)
+            received = await ben.files.get(ticket, tmp_path / "copy")
+            assert 1.0 < received.seconds < 6
+            ben.files.limits.change(up=None, down=0, up_hours=None, down_hours=None)
+            anna.files.limits.change(up=2_000_000, down=None, up_hours=None, down_hours=None)
+            source.write_bytes(secrets.token_bytes(4_000_000))
+            other = (await anna.files.share(source)).ticket
+            received = await ben.files.get(other, tmp_path / "second")
+            assert 1.0 < received.seconds < 6
+            with pytest.raises(UsageError, match="08:00-18:00"):
+                anna.files.limits.change(up=None, down=None, up_hours="tomorrow", down_hours=None)
+        async with nodes(network, tmp_path, 1) as (again,):
+            assert again.files.limits.now().up == 2_000_000, "limits survive a restart"
 
     run(main())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Choice, Progress, command
 from coterie.apps.files.results import (
+    LimitsNow,
     MagnetLink,
     PlaceLine,
     Playing,
@@ -16,6 +17,7 @@ from coterie.apps.files.results import (
     ShareLine,
     ShareTicket,
     TransferChange,
+    TransferDetail,
     TransferLine,
 )
 
@@ -42,6 +44,7 @@ async def share(
     bittorrent: bool = False,
     public: bool = False,
     tracker: list[str] = [],  # noqa: B006  (never changed)
+    v1: bool = False,
 ) -> AsyncIterator[Progress | SharedItem]:
     """Share a file or folder: it stays where it is, and is served from there.
 
@@ -51,9 +54,10 @@ async def share(
     bittorrent: Make a torrent of it too, and seed it from the same files.
     public: Put the ticket into the magnet link: coterie then fetches from this computer first.
     tracker: URL of a tracker for the torrent; may be given several times.
+    v1: A torrent of version 1 alone, for programs that know no other (aria2, Transmission before 4).
     """
     work = lambda tell: files.share(  # noqa: E731
-        path, name=name, to=to, progress=tell, bittorrent=bittorrent, public=public, trackers=tracker
+        path, name=name, to=to, progress=tell, bittorrent=bittorrent, public=public, trackers=tracker, v1=v1
     )
     async for item in _with_progress(work):
         yield item
@@ -126,7 +130,7 @@ async def get(
     overwrite: Replace what is at the target.
     keep_both: Keep what is at the target and name this one differently.
     detach: Return at once; `coterie transfers` shows how it goes.
-    only: Of a torrent fetch only files like this ("*.ogg", "disc 1/*"); may be given several times.
+    only: Fetch only files like this ("*.ogg", "disc 1/*"); may be given several times.
     share: Share and seed what came by BitTorrent.
     """
     on_existing = files.on_existing(overwrite=overwrite, keep_both=keep_both)
@@ -162,6 +166,47 @@ async def play(files: "FilesService", ticket: str, target: Path = Path("."), *, 
 async def transfers(files: "FilesService") -> list[TransferLine]:
     """List transfers: running, waiting, paused, failed and done."""
     return await files.transfers()
+
+
+@command("transfer", path="transfers show", needs="store")
+async def transfers_show(files: "FilesService", transfer: str) -> TransferDetail:
+    """Show all about one transfer: from whom and to whom, how each is reached, how fast, how long.
+
+    transfer: Its id.
+    """
+    return await files.transfer_detail(transfer)
+
+
+@command("transfer", path="transfers limit", needs="running")
+async def transfers_limit(
+    files: "FilesService", transfer: str, *, down: int | None = None, up: int | None = None
+) -> TransferDetail:
+    """Limit one transfer.
+
+    transfer: Its id.
+    down: Bytes a second that it may fetch; 0: no limit.
+    up: Bytes a second of it that others may have from here; 0: no limit.
+    """
+    return await files.limit_transfer(transfer, down=down, up=up)
+
+
+@command(needs="store")
+async def limits(
+    files: "FilesService",
+    *,
+    up: int | None = None,
+    down: int | None = None,
+    up_hours: str | None = None,
+    down_hours: str | None = None,
+) -> LimitsNow:
+    """Show the limits of all transfers together, and set those that are given.
+
+    up: Bytes a second to others; 0: no limit.
+    down: Bytes a second from others; 0: no limit.
+    up_hours: Other limits by time of day, like 08:00-18:00=500000,22:00-06:00=0; empty: none.
+    down_hours: The same for what comes from others.
+    """
+    return files.limits.change(up=up, down=down, up_hours=up_hours, down_hours=down_hours)
 
 
 @command("transfer", path="transfers pause", needs="store")

@@ -7,7 +7,7 @@ links and never fills memory.
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -25,8 +25,10 @@ from coterie.apps.files.messages import (
     Refused,
 )
 from coterie.apps.files.receive import Answer, Receiver
+from coterie.apps.files.results import SourceLine
 from coterie.content import pieces as p
 from coterie.content import swarm_events as e
+from coterie.content.limit import Bucket
 from coterie.content.manifest import TOTAL_MAX
 from coterie.content.swarm import SwarmCore
 from coterie.driver import Driver
@@ -94,10 +96,13 @@ async def _give_up(stream: Stream) -> None:
 class Fetch:
     """One download into `receiver`, from as many sources as have a `session`. Close it in the end."""
 
-    def __init__(self, ticket: Ticket, receiver: Receiver, random: Random, *, hint: Hint) -> None:
+    def __init__(
+        self, ticket: Ticket, receiver: Receiver, random: Random, *, hint: Hint, buckets: Sequence[Bucket]
+    ) -> None:
+        """`hint` hears of others that may have it; `buckets` limit the rate."""
         self._receiver = receiver
         self._hint = hint
-        self.core = SwarmCore(random)
+        self.core = SwarmCore(random, buckets)
         self._driver = Driver(self.core, send=self._send, on_output=self._on_output)
         self.links: dict[PeerId, Link] = {}
         self._received: dict[PeerId, int] = {}
@@ -150,6 +155,27 @@ class Fetch:
         """Bytes of answers that came from `peer`, over all its sessions."""
         link = self.links.get(peer)
         return self._received.get(peer, 0) + (link.received_bytes if link else 0)
+
+    def sources_used(self) -> int:
+        """From how many computers something came."""
+        return sum(size > 0 for size in self._received.values())
+
+    def source_lines(self) -> list[SourceLine]:
+        """Every source that is asked now."""
+        lines = []
+        for source in self.core.sources:
+            link = self.links.get(source.peer)
+            if link is None:
+                continue
+            path = link.connection.path
+            share = "all" if source.whole else f"{sum(h.bit_count() for h in source.holds.values()):,} parts"
+            state = "silent" if source.is_stalled else "asked little" if source.is_demoted else ""
+            received = self.received_from(source.peer)
+            rtt_ms = round(1000 * (path.rtt_s or source.rtt_s), 1)
+            lines.append(
+                SourceLine(source.peer.short, path.kind, share, received, round(source.rate), rtt_ms, state)
+            )
+        return lines
 
     def holdings(self) -> Mapping[bytes, int]:
         """What is here: pieces by node."""

@@ -1,7 +1,7 @@
 """The asking side's hands: checks what arrives and puts it on disk. Blocking; runs in one worker thread."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailabl
 from coterie.apps.files.staged import Staged, Where
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
-from coterie.content.names import local_names, symlink_allowed
+from coterie.content.names import is_chosen, local_names, symlink_allowed
 from coterie.content.received import record_received
 from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, known_chunks
 from coterie.content.swarm_events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
@@ -100,10 +100,11 @@ class Receiver:
         store: Store,
         mtime_ns: int,
         executable: bool,
+        only: Sequence[str] = (),
     ) -> None:
         """`totals` are the files and bytes that were announced: the root has to describe exactly these.
 
-        What `store` knows to lie on this computer is not asked for.
+        What `store` knows to lie on this computer is not asked for. `only`: patterns of the files that are wanted.
         """
         self._store = store
         self._kind = Kind(ticket.kind)
@@ -112,6 +113,8 @@ class Receiver:
         self._totals = totals
         self._mtime_ns = mtime_ns
         self._executable = executable
+        self._only = tuple(only)
+        self.skipped_bytes = 0  # of files that are not wanted
         self.staged = Staged(store, ticket.content_id)
         self._opened: Staging | None = None
         self._is_fresh = False
@@ -193,6 +196,9 @@ class Receiver:
             NotFound: the one file that was asked for cannot be had.
             TargetExists: something took the name meanwhile; what arrived is kept.
         """
+        if self._only and not self.files:
+            self.discard()
+            raise NotFound(f"no file in it is like {' or '.join(self._only)}")
         if self._kind is Kind.BLOB and self._failed:
             self.discard()
             raise NotFound(f"{self._target.name} cannot be had: {self._failed[0][1]}")
@@ -261,6 +267,7 @@ class Receiver:
         staging = self._staging
         if place.child is None:
             staging.make_folder((), self._mtime_ns)
+        absent: list[int] = []
         names = [entry.name for entry in node.entries]
         pages = place.child is not None and place.child.first is not None
         folds = self._folding["folds_case"] or self._folding["folds_unicode"] or self._folding["windows"]
@@ -278,10 +285,21 @@ class Receiver:
                     if len(parts) > m.DEPTH_MAX:
                         raise PeerError(f"more than {m.DEPTH_MAX} folders within each other", CloseCode.LIMIT)
                     self._remember(parts, "")
-                    staging.make_folder(parts, entry.mtime_ns)
+                    if not self._only:
+                        staging.make_folder(parts, entry.mtime_ns)
                     children.append((entry.tree, NodePlace(parts, m.entry_child(entry))))
                 case m.LinkEntry():
-                    self._prepare_link(parts, entry.target)
+                    if self._wants(parts):
+                        self._prepare_link(parts, entry.target)
+                case m.FileEntry() if not self._wants(parts):
+                    self.skipped_bytes += entry.size
+                    chunks = m.unpack_chunks(entry.chunks)
+                    absent += range(len(wanted), len(wanted) + len(chunks))
+                    nobody = File(
+                        parts, entry.size, entry.mtime_ns, entry.executable, entry.size, failed=True
+                    )
+                    place.targets += [(nobody, 0)] * len(chunks)
+                    wanted += [False] * len(chunks)
                 case m.FileEntry():
                     file = File(parts, entry.size, entry.mtime_ns, entry.executable, entry.size)
                     if entry.blob:
@@ -291,7 +309,11 @@ class Receiver:
         self._reuse(place, wanted)
         plain = local == names
         self.staged.note(manifest, Where(place.parts, names=None if plain else tuple(local)))
-        return self._prepared(manifest, place, wanted, children)
+        return self._prepared(manifest, place, wanted, children, tuple(absent))
+
+    def _wants(self, parts: Parts) -> bool:
+        """Whether this file is one of those chosen: by its path, its name, or a folder above it."""
+        return not self._only or is_chosen("/".join(parts), self._only)
 
     def _prepare_small(self, place: NodePlace, file: File, chunks: list[m.Chunk]) -> list[bool]:
         """Note where each chunk of a file goes; which of them are wanted."""
@@ -337,13 +359,17 @@ class Receiver:
 
     @staticmethod
     def _prepared(
-        manifest: bytes, place: NodePlace, wanted: list[bool], children: list[tuple[bytes, NodePlace]]
+        manifest: bytes,
+        place: NodePlace,
+        wanted: list[bool],
+        children: list[tuple[bytes, NodePlace]],
+        absent: tuple[int, ...] = (),
     ) -> Prepared:
         sizes = tuple(size for _, size in place.chunks)
         if all(wanted):
             return Prepared(manifest, place, sizes, range(len(sizes)), tuple(children))
         missing = tuple(index for index, is_wanted in enumerate(wanted) if is_wanted)
-        return Prepared(manifest, place, sizes, missing, tuple(children))
+        return Prepared(manifest, place, sizes, missing, tuple(children), absent)
 
     def _prepare_index(self, manifest: bytes, place: NodePlace, node: m.BlobIndex) -> Prepared:
         file = place.file or self._single_file(m.totals(node)[1])

@@ -31,7 +31,11 @@ class SpotRecord(msgspec.Struct):
 
 
 class TransferRecord(msgspec.Struct):
-    """One download. `state` is running, waiting, paused, done or failed; `target` the final path."""
+    """One download. `state` is running, waiting, paused, done or failed; `target` the final path.
+
+    `only`: patterns of the files wanted, none: all. `dropped`: who was asked no more, and why. `seconds` of the last
+    run; `down` and `up` limit it (bytes/s, 0: no limit).
+    """
 
     id: str
     ticket: str
@@ -47,3 +51,9 @@ class TransferRecord(msgspec.Struct):
     note: str = ""
     mtime_ns: int = 0
     executable: bool = False
+    only: list[str] = []
+    dropped: list[str] = []
+    seconds: float = 0.0
+    finished: float = 0.0
+    down: float = 0.0
+    up: float = 0.0

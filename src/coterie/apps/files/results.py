@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from coterie.apps.files.browse import FILE, FOLDER, LINK, Entry
-from coterie.quantity import count, say_bytes
+from coterie.quantity import count, duration, say_bytes
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -141,6 +141,8 @@ class Received(msgspec.Struct, frozen=True):
     failed: list[Problem] = []
     changed_names: list[Problem] = []
     reused: int = 0
+    sources: int = 1
+    dropped: list[Problem] = []
 
     def text(self) -> str:
         """For people."""
@@ -149,6 +151,9 @@ class Received(msgspec.Struct, frozen=True):
         lines = [f"{head} in {self.seconds:.1f} s{rate}, verified"]
         if self.reused:
             lines.append(f"  {say_bytes(self.reused)} of it were on this computer already")
+        if self.sources > 1:
+            lines.append(f"  from {self.sources} computers")
+        lines += [f"  {p.path} is asked no more: {p.reason}" for p in self.dropped]
         lines += [f"  renamed {p.path}: {p.reason}" for p in self.changed_names]
         lines += [f"  NOT received {p.path}: {p.reason}" for p in self.failed]
         return "\n".join(lines)
@@ -192,6 +197,78 @@ class TransferLine(msgspec.Struct, frozen=True):
     peer: str
     path: str
     note: str = ""
+    left: str = ""
+    peers: str = ""
+    health: str = ""
+
+
+class SourceLine(msgspec.Struct, frozen=True):
+    """One computer that a transfer asks: `way` is how it is reached, `has` how much of what is missing it has."""
+
+    peer: str
+    way: str
+    has: str
+    received: int
+    rate: float
+    rtt_ms: float
+    state: str = ""
+
+
+class TransferDetail(msgspec.Struct, frozen=True):
+    """All about one transfer. `health`: how often the rarest missing part is there; below 1 it cannot complete now."""
+
+    id: str
+    state: str
+    path: str
+    size: int
+    done: int
+    rate: float
+    eta_s: float | None
+    health: int
+    started: str
+    finished: str
+    seconds: float
+    sources: list[SourceLine] = []
+    askers: list[str] = []
+    dropped: list[str] = []
+    note: str = ""
+
+    def text(self) -> str:
+        """For people."""
+        eta = f", {duration(self.eta_s)} left" if self.eta_s is not None else ""
+        lines = [
+            f"{self.path}  ({self.state})",
+            f"{say_bytes(self.done)} of {say_bytes(self.size)}, {say_bytes(self.rate)}/s{eta}",
+            f"started {self.started}" + (f", finished {self.finished}" if self.finished else ""),
+        ]
+        lines += [f"health {self.health}: the rarest missing part is there so often"] if self.sources else []
+        for s in self.sources:
+            rate = f"{say_bytes(s.rate)}/s, {say_bytes(s.received)} so far"
+            lines.append(
+                f"  from {s.peer}  {s.way}, {s.rtt_ms:.0f} ms, has {s.has}, {rate} {s.state}".rstrip()
+            )
+        lines += [f"  to {asker}" for asker in self.askers]
+        lines += [f"  asked no more: {dropped}" for dropped in self.dropped]
+        return "\n".join([*lines, self.note] if self.note else lines)
+
+
+class LimitsNow(msgspec.Struct, frozen=True):
+    """Limits in bytes a second, 0: none: `up` and `down` now, the usual ones, and those of hours of the day."""
+
+    up: int
+    down: int
+    usual_up: int
+    usual_down: int
+    up_hours: str = ""
+    down_hours: str = ""
+
+    def text(self) -> str:
+        """For people."""
+        lines = []
+        for word, now, hours in (("up", self.up, self.up_hours), ("down", self.down, self.down_hours)):
+            rate = f"{say_bytes(now)}/s" if now else "no limit"
+            lines.append(f"{word:<5} {rate}" + (f"  (hours: {hours})" if hours else ""))
+        return "\n".join(lines)
 
 
 class TransferChange(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from coterie.apps.files.asker import Session
 from coterie.apps.files.giver import Giver
 from coterie.apps.files.messages import ADDRESSES_MAX, PEERS_MAX, PROTOCOL, Open, Peers, Refused
 from coterie.content import upload as u
+from coterie.content.limit import Bucket
 from coterie.driver import Driver
 from coterie.errors import AccessDenied, PeerError, UsageError
 from coterie.identity import PeerId
@@ -28,7 +29,9 @@ FindGiver = Callable[[PeerId, bytes, bytes], Giver | None]
 class Server:
     """Serves what `find` gives and `access` allows, for as long as it does."""
 
-    def __init__(self, access: Enforcer, find: FindGiver, executor: Executor) -> None:
+    def __init__(self, access: Enforcer, find: FindGiver, executor: Executor, bucket: Bucket) -> None:
+        """`bucket`: the limit of all uploads together."""
+        self._bucket = bucket
         self._access = access
         self._find = find
         self._executor = executor
@@ -36,7 +39,7 @@ class Server:
         self._sessions: dict[int, tuple[Session, PeerId, bytes]] = {}
         self._numbers = count(1)
         self._driver: Driver | None = None
-        self._limits: dict[bytes | None, float] = {}
+        self._limits: dict[bytes, float] = {}
         self.sent_bytes = 0  # chunk bytes handed to the transport since the start
 
     async def handle(self, stream: Stream) -> None:
@@ -55,8 +58,8 @@ class Server:
             await stream.send(Refused())
             await stream.finish()
 
-    def limit(self, root: bytes | None, bytes_per_s: float) -> None:
-        """No more than so many bytes a second of one content, or (None) of all together; 0: no limit."""
+    def limit(self, root: bytes, bytes_per_s: float) -> None:
+        """No more than so many bytes a second of one content; 0: no limit."""
         self._limits[root] = bytes_per_s
         if self._driver is not None:
             self._feed(u.Limit(root, bytes_per_s))
@@ -130,7 +133,7 @@ class Server:
 
     def _feed(self, event: Any) -> None:
         if self._driver is None:
-            core = u.UploadCore(SystemRandom())
+            core = u.UploadCore(SystemRandom(), bucket=self._bucket)
             self._driver = Driver(core, send=self._send, on_output=self._on_output)
             for root, rate in self._limits.items():
                 self._driver.feed(u.Limit(root, rate))

@@ -21,7 +21,9 @@ from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files import played
 from coterie.apps.files.browse import PLACES
+from coterie.apps.files.describe import transfer_change, transfer_detail, transfer_line
 from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver
+from coterie.apps.files.limits import Limits
 from coterie.apps.files.messages import PROTOCOL
 from coterie.apps.files.places import KIND, Places
 from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
@@ -37,13 +39,14 @@ from coterie.apps.files.results import (
     ShareLine,
     ShareTicket,
     TransferChange,
+    TransferDetail,
     TransferLine,
 )
 from coterie.apps.files.serve import Server
 from coterie.apps.files.sources import Session
 from coterie.apps.files.torrent_transfer import TorrentTransfer
 from coterie.apps.files.torrents import Torrents, is_torrent, ticket_in
-from coterie.apps.files.transfer import OnExisting, Transfer, TransferState
+from coterie.apps.files.transfer import OnExisting, Transfer, TransferState, on_existing
 from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
 from coterie.content import Imported, ImportProgress, import_path
@@ -86,7 +89,9 @@ class FilesService:
             spots=Records(context.home / "spots", SpotRecord, "spot"),
             clock=time.time,
         )
-        self.server = Server(context.access, self._find_giver, self._executor)
+        self.limits = Limits(context.home / "limits.json")
+        self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
+        self._finished: dict[str, Transfer] = {}  # that go on giving what they fetched
         self._torrents = Torrents(context, self._shares, self._share_received)
 
     async def start(self) -> None:
@@ -99,6 +104,7 @@ class FilesService:
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
         self._context.register(PROTOCOL, self.server.handle, strangers=True)
         self._context.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
+        self._context.start(self.limits.follow_the_clock(), "rate limits by time of day")
         if self._context.addresses():
             for record in self._transfers:
                 if record.state in (TransferState.RUNNING, TransferState.WAITING):
@@ -133,6 +139,7 @@ class FilesService:
         bittorrent: bool = False,
         public: bool = False,
         trackers: Sequence[str] = (),
+        v1: bool = False,
     ) -> SharedItem:
         """Share a file or folder: it is read once, stays where it is, and is served from there.
 
@@ -143,6 +150,7 @@ class FilesService:
             bittorrent: make a torrent of it too, and seed that from the same files.
             public: its magnet link carries the ticket: who has the one has the other.
             trackers: URLs of trackers for the torrent.
+            v1: the torrent is of version 1 alone, for programs that do not take one of both.
 
         Raises:
             NotFound: there is nothing at `path`.
@@ -152,8 +160,8 @@ class FilesService:
         fault = name_fault(name) if name else None
         if fault:
             raise UsageError(f"a share cannot be called {name!r}: the name {fault}")
-        if (public or trackers) and not bittorrent:
-            raise UsageError("--public and --tracker say how to share by BitTorrent: add --bittorrent")
+        if (public or trackers or v1) and not bittorrent:
+            raise UsageError("--public, --tracker and --v1 say how to share by BitTorrent: add --bittorrent")
         subjects = [self._context.people.subject(who) for who in to]
         place = Path(os.path.abspath(path))
         stop = threading.Event()
@@ -185,7 +193,9 @@ class FilesService:
                     "shared, but not by BitTorrent: whoever has the link could fetch it; add --to ticket or anyone"
                 )
         if bittorrent:
-            await self._torrents.offer(record, trackers=trackers, public=public, progress=progress)
+            await self._torrents.offer(
+                record, trackers=trackers, public=public, hybrid=not v1, progress=progress
+            )
         return await self._describe(record, [Problem(s.path, s.reason) for s in imported.skipped])
 
     def _record_share(
@@ -306,11 +316,16 @@ class FilesService:
             raise
 
     async def begin(
-        self, ticket: Ticket | str, target: Path | str = ".", *, on_existing: OnExisting = "fail"
+        self,
+        ticket: Ticket | str,
+        target: Path | str = ".",
+        *,
+        on_existing: OnExisting = "fail",
+        only: Sequence[str] = (),
     ) -> Transfer:
         """Start fetching in the background and return as soon as the other side has said yes.
 
-        What is being fetched to that place already is joined.
+        What is being fetched to that place already is joined. `only`: patterns of the files wanted of a folder.
         """
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
         if parsed.peer == self._context.peer_id:
@@ -326,7 +341,7 @@ class FilesService:
                 await stream.reset(CloseCode.CANCELLED)
                 return running
             record = self._record_for(parsed, place)
-            record.on_existing = on_existing
+            record.on_existing, record.only = on_existing, list(only)
             record.name, record.files, record.size = place.name, opened.files, opened.size
             record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
             transfer = self._make(record)
@@ -352,7 +367,7 @@ class FilesService:
         return (
             begun.change("started")
             if isinstance(begun, TorrentTransfer)
-            else self._change(begun.record, "started")
+            else transfer_change(begun.record, "started")
         )
 
     async def begin_any(
@@ -366,9 +381,9 @@ class FilesService:
     ) -> Transfer | TorrentTransfer:
         """As `begin`, also for magnet links and torrent files; a link with a ticket prefers the ticket."""
         if isinstance(source, Ticket) or not is_torrent(source):
-            if only or share:
-                raise UsageError("--only and --share are for magnet links and torrent files")
-            return await self.begin(source, target, on_existing=on_existing)
+            if share:
+                raise UsageError("--share is for magnet links and torrent files")
+            return await self.begin(source, target, on_existing=on_existing, only=only)
         ticket = "" if only or share else ticket_in(source)
         if ticket:
             try:
@@ -405,17 +420,32 @@ class FilesService:
         """Share what came in by BitTorrent."""
         return self._shares.get((await self.share(path)).id)
 
-    @staticmethod
-    def on_existing(*, overwrite: bool, keep_both: bool) -> OnExisting:
-        """The two options of the command line as one answer."""
-        if overwrite and keep_both:
-            raise UsageError("choose one of --overwrite and --keep-both")
-        return "overwrite" if overwrite else "keep-both" if keep_both else "fail"
+    on_existing = staticmethod(on_existing)
 
     async def transfers(self) -> list[TransferLine]:
         """Every transfer that is not forgotten, oldest first."""
-        lines = [(record.created, self._line(record)) for record in self._transfers]
+        lines = [
+            (record.created, transfer_line(record, self._active.get(record.id))) for record in self._transfers
+        ]
         return [line for _, line in sorted(lines + self._torrents.lines(), key=lambda both: both[0])]
+
+    async def transfer_detail(self, transfer: str) -> TransferDetail:
+        """All about one transfer: from whom, to whom, how fast, how long."""
+        record = self._transfers.get(transfer)
+        root = Ticket.parse(record.ticket).content_id
+        askers = [f"{peer.short}, {say_bytes(size)} so far" for peer, size in self.server.askers(root)]
+        return transfer_detail(record, self._active.get(transfer), askers)
+
+    async def limit_transfer(self, transfer: str, *, down: int | None, up: int | None) -> TransferDetail:
+        """Set the limits of one transfer, bytes a second; 0: no limit."""
+        record = self._transfers.get(transfer)
+        record.down = record.down if down is None else max(0, down)
+        record.up = record.up if up is None else max(0, up)
+        self._transfers.save(record)
+        if active := self._active.get(transfer):
+            active.down.bytes_per_s = record.down
+        self.server.limit(Ticket.parse(record.ticket).content_id, record.up)
+        return await self.transfer_detail(transfer)
 
     async def pause(self, transfer: str) -> TransferChange:
         """Stop a transfer and keep what arrived."""
@@ -429,7 +459,7 @@ class FilesService:
             self._transfers.save(record)
         elif record.state == TransferState.DONE:
             raise UsageError(f"transfer {transfer} is done: {record.target}")
-        return self._change(record, "paused")
+        return transfer_change(record, "paused")
 
     async def resume(self, transfer: str) -> TransferChange:
         """Go on with a paused or failed transfer."""
@@ -440,7 +470,7 @@ class FilesService:
             raise UsageError(f"transfer {transfer} is done: {record.target}")
         if transfer not in self._active:
             self._run(record)
-        return self._change(record, "resumed")
+        return transfer_change(record, "resumed")
 
     async def cancel(self, transfer: str) -> TransferChange:
         """End a transfer for good: what arrived of an unfinished one is removed, and it leaves the list."""
@@ -453,7 +483,8 @@ class FilesService:
             await asyncio.to_thread(self._make(record).discard)
             await self._forget_unfinished(record)
         self._transfers.remove(transfer)
-        return self._change(record, "forgotten" if record.state == TransferState.DONE else "cancelled")
+        self._finished.pop(transfer, None)
+        return transfer_change(record, "forgotten" if record.state == TransferState.DONE else "cancelled")
 
     async def _forget_unfinished(self, record: TransferRecord) -> None:
         """The manifests of what was cancelled, unless the same content is here, or on its way, in another place."""
@@ -479,7 +510,8 @@ class FilesService:
     def _find_giver(self, peer: PeerId, root: bytes, secret: bytes) -> Giver | None:
         """Shares first: they have all of it."""
         offer = self.places.offer(peer, root, secret)
-        running = [t.giver() for t in self._active.values() if t.content_id == root]
+        all_of_them = [*self._finished.values(), *self._active.values()]
+        running = [t.giver() for t in all_of_them if t.content_id == root]
         return offer or next((g for g in running if secret_matches(secret, g.secret)), None)
 
     def _current_shares(self) -> list[ShareRecord]:
@@ -536,7 +568,13 @@ class FilesService:
         return TransferRecord(self._transfers.new_id(), str(ticket), str(place), time.time())
 
     def _make(self, record: TransferRecord) -> Transfer:
-        return Transfer(self._context, record, self._transfers.save, self._shared_roots)
+        return Transfer(
+            self._context,
+            record,
+            self._transfers.save,
+            shared=self._shared_roots,
+            down=self.limits.down,
+        )
 
     def _shared_roots(self) -> set[bytes]:
         return {share.root for share in self._shares}
@@ -549,36 +587,16 @@ class FilesService:
         done = [r for r in self._transfers if r.state == TransferState.DONE]
         for record in done[: max(0, len(done) - DONE_MAX)]:
             self._transfers.remove(record.id)
+            self._finished.pop(record.id, None)
         self._active[transfer.record.id] = transfer
         transfer.result.add_done_callback(lambda _: self._ended(transfer))
         self._context.start(transfer.run(opened), f"transfer {transfer.record.id}")
 
     def _ended(self, transfer: Transfer) -> None:
+        """What was fetched whole is given on until it is forgotten."""
         self._active.pop(transfer.record.id, None)
+        if transfer.is_whole():
+            self._finished[transfer.record.id] = transfer
         if transfer.settling is not None:
             self._settling.add(transfer.settling)
             transfer.settling.add_done_callback(self._settling.discard)
-
-    @staticmethod
-    def _change(record: TransferRecord, did: str) -> TransferChange:
-        return TransferChange(record.id, did, _share_done(record), say_bytes(record.size), record.target)
-
-    def _line(self, record: TransferRecord) -> TransferLine:
-        active = self._active.get(record.id)
-        rate = active.rate if active else 0.0
-        return TransferLine(
-            id=record.id,
-            state=record.state,
-            done=_share_done(record),
-            size=say_bytes(record.size),
-            rate=f"{say_bytes(rate)}/s" if rate else "",
-            peer=Ticket.parse(record.ticket).peer.short,
-            path=record.target,
-            note=record.note,
-        )
-
-
-def _share_done(record: TransferRecord) -> str:
-    """How much of a transfer is there, in percent."""
-    whole = record.state == TransferState.DONE
-    return f"{100 * record.done // record.size if record.size and not whole else 100 * whole} %"

@@ -18,9 +18,10 @@ from coterie.apps.files.giver import DownloadGiver, Tell
 from coterie.apps.files.messages import Opened
 from coterie.apps.files.receive import Receiver
 from coterie.apps.files.records import TransferRecord
-from coterie.apps.files.results import Problem, Received
+from coterie.apps.files.results import Problem, Received, SourceLine
 from coterie.apps.files.sources import Session, Sources
 from coterie.apps.files.staged import Staged
+from coterie.content.limit import Bucket
 from coterie.content.names import local_names, name_fault
 from coterie.content.swarm_events import Prefer
 from coterie.content.writer import TargetExists
@@ -36,6 +37,13 @@ OnExisting = Literal["fail", "overwrite", "keep-both"]
 TICK_S = 0.2  # progress
 SAVE_EVERY_TICKS = 25
 RATE_MEMORY = 0.8  # weight of the past in the shown rate, per tick
+
+
+def on_existing(*, overwrite: bool, keep_both: bool) -> OnExisting:
+    """The two options of the command line as one answer."""
+    if overwrite and keep_both:
+        raise UsageError("choose one of --overwrite and --keep-both")
+    return "overwrite" if overwrite else "keep-both" if keep_both else "fail"
 
 
 class TransferState(StrEnum):
@@ -65,9 +73,13 @@ class Transfer:
         context: Context,
         record: TransferRecord,
         save: Callable[[TransferRecord], None],
+        *,
         shared: Callable[[], Collection[bytes]],
+        down: Bucket,
     ) -> None:
-        """`shared` gives the roots of all shares."""
+        """`shared` gives the roots of all shares; `down` is the limit of all downloads together."""
+        self.down = Bucket(record.down)
+        self._buckets = (down, self.down)
         self.record = record
         self.settling: asyncio.Future[None] | None = None  # after the result: work that is still to be done
         self._shared = shared
@@ -86,6 +98,7 @@ class Transfer:
             store=context.store,
             mtime_ns=record.mtime_ns,
             executable=record.executable,
+            only=record.only,
         )
         self._listeners: list[Callable[[Progress], None]] = []
         self._task: asyncio.Task[None] | None = None
@@ -144,7 +157,23 @@ class Transfer:
 
     def watch(self, tell: Tell) -> Callable[[], None]:
         """Tell what is here and what comes, until the returned function is called."""
-        return self._fetch.watch(tell) if self._fetch and not self._has_all else lambda: None
+        if self._fetch is None or self._has_all:
+            return lambda: None
+        return self._fetch.watch(tell)
+
+    def sources(self) -> list[SourceLine]:
+        """Every computer that is asked now."""
+        return self._fetch.source_lines() if self._fetch else []
+
+    def health(self) -> int:
+        """How often the rarest missing part is there."""
+        return self._fetch.core.rarest() if self._fetch else 0
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to go at the present rate."""
+        left = max(self.record.size - self._receiver.skipped_bytes - self.record.done, 0)
+        return round(left / self.rate, 1) if self.rate > 1 else None
 
     def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
         """Somebody has this content, or part of it."""
@@ -212,6 +241,11 @@ class Transfer:
             self.result.set_exception(error)
         else:
             self.record.target = str(finished.path)
+            self.record.seconds = round(time.monotonic() - began, 3)
+            self.record.finished = time.time()
+            self._has_all = not finished.failed and not self.record.only
+            if self._has_all and self._fetch is not None:
+                self._fetch.announce_all()
             self.record.done = self._receiver.done_bytes
             failed = [Problem(path, reason) for path, reason in finished.failed]
             self._set(TransferState.DONE, f"{len(failed)} not received" if failed else "")
@@ -224,8 +258,10 @@ class Transfer:
                     size=self._receiver.done_bytes,
                     fetched=self._receiver.fetched_bytes,
                     reused=self._receiver.reused_bytes,
-                    seconds=round(time.monotonic() - began, 3),
+                    seconds=self.record.seconds,
                     failed=failed,
+                    sources=self._fetch.sources_used() if self._fetch else 0,
+                    dropped=[Problem(*text.split(": ", 1)) for text in self.record.dropped],
                     changed_names=[Problem(path, reason) for path, reason in finished.renamed],
                 )
             )
@@ -241,12 +277,15 @@ class Transfer:
             log.warning("%s was received, but could not be put into the index: %s", path, error)
 
     async def _run_swarm(self, opened: Session | None) -> None:
-        fetch = self._fetch = Fetch(self._ticket, self._receiver, SystemRandom(), hint=self.met)
+        fetch = self._fetch = Fetch(
+            self._ticket, self._receiver, SystemRandom(), hint=self.met, buckets=self._buckets
+        )
         sources = self._sources = Sources(fetch, self._open_at, self._say)
         sources.met(self._ticket.peer, self._ticket.addresses, is_hint=False)
         try:
             await sources.run(opened)
         finally:
+            self.record.dropped = [f"{peer.short}: {why}" for peer, why in sources.dropped.items()]
             self._sources = None
             await fetch.close()
 
@@ -278,14 +317,13 @@ class Transfer:
             self._tell("waiting" if self.record.state == TransferState.WAITING else "receiving")
 
     def _tell(self, phase: str) -> None:
-        left = max(self.record.size - self.record.done, 0)
         step = Progress(
             phase=phase,
             done=self.record.done,
-            total=self.record.size,
+            total=self.record.size - self._receiver.skipped_bytes,
             unit="bytes",
             rate=round(self.rate) if self.rate else None,
-            eta_s=round(left / self.rate, 1) if self.rate > 1 else None,
+            eta_s=self.eta_s,
             note=self.record.note,
         )
         for listener in self._listeners:
