@@ -126,7 +126,24 @@ class Reference:
             return False
         if op.kind == Kind.ROLE and not self.role(op.subject, past, good):
             return False
-        return all(self._void(t, past & good) for t in self._taking(one, view))
+        for t in self._taking(one, view):
+            if self.ops[t].kind == Kind.REMOVE_DEVICE:
+                about = self._about_device(op.person, op.author, past)
+            else:
+                about = self._about(op.person, past)
+            if not self._overridden(t, about, good):
+                return False
+        return True
+
+    def _overridden(self, t: bytes, about: set[bytes], good: Any) -> bool:
+        for s in about:
+            op = self.ops[s]
+            answers = op.kind in (Kind.ADD, Kind.ADD_DEVICE) or (
+                op.kind == Kind.ROLE and op.person != op.subject and self._said(t) > 0
+            )
+            if s in good and answers and s not in self.pasts[t] and self._void(t, self.pasts[s] & good):
+                return True
+        return False
 
     def _taking(self, one: bytes, view: frozenset[bytes]) -> list[bytes]:
         op = self.ops[one]
@@ -186,7 +203,8 @@ class Reference:
             one
             for one in about
             if one not in good
-            and not any(one in self.pasts[s] or self._void(one, self.pasts[s] & good) for s in standing)
+            and not any(one in self.pasts[s] for s in standing)
+            and not self._overridden(one, about, good)
         ]
         return min(said(one) for one in [*standing, *lowering])
 
@@ -246,8 +264,8 @@ class History:
                 node.add(self._random_op(node, past))
                 return
 
-    def _random_op(self, node: Circle, past: CircleLog) -> SignedOp:
-        by, other = self.random.choice(PEOPLE), self.random.choice(PEOPLE)
+    def _random_op(self, node: Circle, past: CircleLog, by: str = "") -> SignedOp:
+        by, other = by or self.random.choice(PEOPLE), self.random.choice(PEOPLE)
         device = f"{other}{self.random.randint(2, 3)}"
         (kind,) = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))
         writer = self.random.choice([by, by, f"{by}2"])

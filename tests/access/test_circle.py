@@ -294,6 +294,47 @@ def test_a_removed_owner_cannot_use_that_rule_against_its_remover() -> None:
     assert roles(circle) == {"carl": "member", "dora": "guest"}
 
 
+def test_who_was_removed_by_one_who_was_removed_does_not_come_back_by_their_own_word() -> None:
+    """Anna removes carl while bob removes anna; carl, an owner, knows of the latter only. Found by the simulator."""
+    circle = family()
+    set_role(circle, "anna", "carl", Role.OWNER)
+    one, other = apart(circle)
+    remove(one, "anna", "carl")
+    remove(other, "bob", "anna")
+    set_role(other, "carl", "carl", Role.MEMBER)
+    set_role(other, "bob", "carl", Role.OWNER)
+    merge(one, other)
+    assert roles(one) == {"bob": "owner", "dora": "guest"}
+    add(one, "bob", "carl")
+    assert roles(one)["carl"] == "member"
+
+
+def test_an_owner_added_again_keeps_its_rights_against_backdated_removals() -> None:
+    circle = family()
+    set_role(circle, "anna", "carl", Role.OWNER)
+    before = circle.log.heads()
+    remove(circle, "anna", "bob")
+    circle.add(forge(circle, "bob", Kind.REMOVE, parents=before, subject=who("anna")))
+    assert set(circle.log.unconfirmed()) == {who("anna"), who("bob")}
+    remove(circle, "carl", "bob")  # anna's removal of him was void: carl confirms it
+    assert circle.log.unconfirmed() == (who("anna"),)
+    add(circle, "carl", "anna", Role.OWNER)
+    add(circle, "anna", "frank")
+    circle.add(forge(circle, "bob", Kind.REMOVE, parents=before, subject=who("anna"), at=99))
+    assert roles(circle) == {"anna": "owner", "carl": "owner", "dora": "guest", "frank": "member"}
+
+
+def test_an_owner_removed_in_retrospect_has_given_nothing_meanwhile() -> None:
+    """Bob's removal of anna may have happened: both are out, and what she gave after it is void."""
+    circle = family()
+    before = circle.log.heads()
+    remove(circle, "anna", "bob")
+    add(circle, "anna", "frank", Role.OWNER)
+    circle.add(forge(circle, "bob", Kind.REMOVE, parents=before, subject=who("anna")))
+    assert roles(circle) == {"carl": "member", "dora": "guest"}
+    assert circle.state.is_ownerless
+
+
 @pytest.mark.parametrize("clock", [0, 1, (1 << 63) - 1])
 def test_the_clock_decides_nothing(clock: int) -> None:
     """A clock set back, or far ahead: the same members as with an honest one."""

@@ -9,7 +9,7 @@ from typing import Any
 from tests.lab.lab import Host
 from tests.lab.namespace import LabError
 
-COMMAND_S = 40.0  # guess: any command on a busy machine
+COMMAND_S = 90.0  # guess: any command on a busy machine, a download by BitTorrent included
 
 
 class LabNode:

@@ -4,7 +4,8 @@
 
 Settings: `number` (which key), `port`, `relays` (URLs to be reachable through), `serves` (the TCP port of a relay of
 its own), `mdns` (whether to be found on the local network). Commands, with "peer" each: {"do": "connect",
-"addresses": [...]}, {"do": "fetch", "addresses": [...], "bytes": ...} (one stream), {"do": "close"}; and with the files
+"addresses": [...]}, {"do": "fetch", "addresses": [...], "bytes": ...} (one stream; "bulk": the same in a thread, over
+lanes where they can be; "fetched" says how many bytes came which way), {"do": "close"}; and with the files
 app {"do": "share", "bytes": ...}, {"do": "get", "ticket": ...}. It ends when its input ends.
 
 Events: "ready" with the peer's id and addresses; "up" and "down" for connections; "path" whenever a connection's path
@@ -28,7 +29,7 @@ import blake3
 from coterie.apps.command import Progress
 from coterie.errors import CoterieError
 from coterie.identity import PeerId, SecretKey
-from coterie.net import Connection, Endpoint
+from coterie.net import BulkStream, Connection, Endpoint
 from coterie.net.home_relay import HomeRelays
 from coterie.net.mdns import MdnsResolver
 from coterie.net.quic import QuicTransport
@@ -117,6 +118,8 @@ class Peer:
                     self.say("connected", took_s=time.monotonic() - begun, **tag, **_path(connection))
                 case "fetch":
                     await self._fetch(command, begun)
+                case "bulk":
+                    await self._bulk(command, begun)
                 case "share":
                     await self._share(int(command["bytes"]), tag)
                 case "get":
@@ -152,6 +155,32 @@ class Peer:
                     self.say("progress", bytes=got, took_s=now - begun, **tag, **_path(connection))
         took_s = time.monotonic() - begun
         self.say("fetched", bytes=got, digest=hasher.hexdigest(), took_s=took_s, **tag, **_path(connection))
+
+    async def _bulk(self, command: dict[str, Any], begun: float) -> None:
+        peer, size, tag = PeerId.parse(command["peer"]), int(command["bytes"]), {"id": command.get("id")}
+        connection = await self._reach.connect(peer, command.get("addresses", ()))
+        hasher, ways = blake3.blake3(), dict[str, int]()
+
+        def take(bulk: BulkStream) -> None:
+            bulk.send(Ask(size))
+            got = 0
+            while got < size and (batch := bulk.receive_batch(20.0)):
+                way = "lane" if bulk.is_on_lane else "stream"
+                for frame in batch:
+                    assert isinstance(frame, Bulk)
+                    hasher.update(frame.data)
+                    got += len(frame.data)
+                    ways[way] = ways.get(way, 0) + len(frame.data)
+
+        await BulkStream(await connection.open_stream(BYTES), takes_bulk=True).drive(take)
+        self.say(
+            "fetched",
+            took_s=time.monotonic() - begun,
+            bytes=sum(ways.values()),
+            digest=hasher.hexdigest(),
+            ways=ways,
+            **tag,
+        )
 
     async def _share(self, size: int, tag: dict[str, Any]) -> None:
         path = self._folder / "shared"

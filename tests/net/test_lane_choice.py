@@ -1,6 +1,14 @@
 """When bulk goes over a lane: the rule, in made-up time."""
 
-from coterie.net.lane_choice import AFTER_BYTES, MEASURE_BYTES, RETRY_S, TRIAL_BYTES, WORSE, LaneChoice
+from coterie.net.lane_choice import (
+    AFTER_BYTES,
+    MEASURE_BYTES,
+    RETRY_FIRST_S,
+    RETRY_MAX_S,
+    TRIAL_BYTES,
+    WORSE,
+    LaneChoice,
+)
 
 MB = 1_000_000
 
@@ -32,8 +40,8 @@ def test_a_slower_lane_is_left_and_tried_again_later() -> None:
     choice = measured(200 * MB)
     assert not choice.sent_by_lane(TRIAL_BYTES, TRIAL_BYTES / (100 * MB), 5.0)
     assert not choice.wants_lane(5.0)
-    assert not choice.wants_lane(5.0 + RETRY_S - 0.1)
-    assert choice.wants_lane(5.0 + RETRY_S)
+    assert not choice.wants_lane(5.0 + RETRY_FIRST_S - 0.1)
+    assert choice.wants_lane(5.0 + RETRY_FIRST_S)
 
 
 def test_noise_is_no_reason_to_leave() -> None:
@@ -55,15 +63,15 @@ def test_a_lane_is_kept_when_the_stream_was_not_measured() -> None:
 def test_a_broken_lane_is_not_tried_at_once() -> None:
     choice = measured(200 * MB)
     choice.failed(10.0)
-    assert not choice.wants_lane(10.0 + RETRY_S - 0.1)
-    assert choice.wants_lane(10.0 + RETRY_S)
+    assert not choice.wants_lane(10.0 + RETRY_FIRST_S - 0.1)
+    assert choice.wants_lane(10.0 + RETRY_FIRST_S)
 
 
 def test_what_a_broken_lane_carried_does_not_count_for_the_next() -> None:
     choice = measured(200 * MB)
     choice.sent_by_lane(TRIAL_BYTES - 1, 1000.0, 0.0)
     choice.failed(0.0)
-    assert choice.sent_by_lane(TRIAL_BYTES, TRIAL_BYTES / (500 * MB), RETRY_S)
+    assert choice.sent_by_lane(TRIAL_BYTES, TRIAL_BYTES / (500 * MB), RETRY_FIRST_S)
 
 
 def test_the_streams_rate_follows_what_it_gives() -> None:
@@ -71,3 +79,25 @@ def test_the_streams_rate_follows_what_it_gives() -> None:
     for _ in range(16):
         choice.sent_by_stream(MEASURE_BYTES, MEASURE_BYTES / (20 * MB))
     assert 19 * MB < choice.stream_rate < 21 * MB
+
+
+def test_each_failure_in_a_row_is_waited_out_twice_as_long_up_to_a_bound() -> None:
+    choice, now = measured(200 * MB), 0.0
+    for wait_s in (RETRY_FIRST_S, 2 * RETRY_FIRST_S, 4 * RETRY_FIRST_S):
+        choice.failed(now)
+        assert not choice.wants_lane(now + wait_s - 0.1)
+        now += wait_s
+        assert choice.wants_lane(now)
+    for _ in range(10):
+        choice.failed(now)
+    assert not choice.wants_lane(now + RETRY_MAX_S - 0.1)
+    assert choice.wants_lane(now + RETRY_MAX_S)
+
+
+def test_a_lane_that_proved_good_makes_failures_forgotten() -> None:
+    choice = measured(200 * MB)
+    for _ in range(10):
+        choice.failed(0.0)
+    assert choice.sent_by_lane(TRIAL_BYTES, TRIAL_BYTES / (500 * MB), RETRY_MAX_S)
+    choice.failed(100.0)
+    assert choice.wants_lane(100.0 + RETRY_FIRST_S)

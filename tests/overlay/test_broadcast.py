@@ -37,7 +37,7 @@ def test_everybody_gets_a_message_once_along_a_tree(settled: Village) -> None:
 
 
 def test_with_a_tenth_of_all_messages_lost_everybody_gets_everything() -> None:
-    village = Village(100, link=Link(latency=uniform(0.01, 0.1), loss=0.1), every_s=0.1)
+    village = Village(100, link=Link(latency=uniform(0.01, 0.1), loss=0.1))
     village.run(200)
     for number in range(5):
         village.publish(village.names[number], b"%d" % number)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
+from math import log2
 from random import Random
 from typing import Any
 
@@ -20,7 +21,8 @@ from coterie.sim.world import World
 from coterie.wire.broadcast import Entry
 
 TOPIC = bytes(32)
-SETTLED_S = 2.0
+DOUBLING_S = 3.0  # a network that grows twice as fast as its newcomers are let in falls into parts
+MEMBERS = 0.63  # of those who have come: those of 2 s ago, 2^(-2/3)
 INTERNET = Link(latency=uniform(0.01, 0.1))
 
 
@@ -34,12 +36,12 @@ def is_signed(peer: bytes, message: bytes, signed: bytes) -> bool:
 
 
 class Village:
-    """`count` members that came one after the other, each through one that was there. Links are kept as `NetDriver`
+    """`count` members that came one after the other, twice as many every 3 s, each through one that was there.
+
+    Links are kept as `NetDriver`
     does: while either side has the other as a neighbour."""
 
-    def __init__(
-        self, count: int, seed: int = 1, *, link: Link = INTERNET, every_s: float = 0.01, **options: Any
-    ) -> None:
+    def __init__(self, count: int, seed: int = 1, *, link: Link = INTERNET, **options: Any) -> None:
         self.world = World(
             seed,
             link=link,
@@ -54,11 +56,9 @@ class Village:
         self.rng = Random(seed)
         for number, name in enumerate(self.names):
             self.world.add(name, self.maker(name, **options))
-            members = max(1, number - round(SETTLED_S / every_s))  # who came just now is not a member yet
-            contacts = [self.names[self.rng.randrange(members)]] if number else []
-            self.world.schedule(
-                number * every_s, lambda name=name, contacts=contacts: self.enter(name, contacts)
-            )
+            contacts = [self.names[self.rng.randrange(max(1, int(MEMBERS * number)))]] if number else []
+            at = DOUBLING_S * log2(number + 1)
+            self.world.schedule(at, lambda name=name, contacts=contacts: self.enter(name, contacts))
 
     @staticmethod
     def maker(name: PeerId, **options: Any) -> Any:
@@ -69,6 +69,11 @@ class Village:
 
     def enter(self, name: PeerId, contacts: Sequence[PeerId]) -> None:
         self.world.feed(name, OpenTopic(TOPIC, tuple(Entry(peer) for peer in contacts)))
+
+    @property
+    def joined_s(self) -> float:
+        """When the last one has come."""
+        return DOUBLING_S * log2(len(self.names))
 
     def publish(self, name: PeerId, payload: bytes) -> float:
         self.world.feed(name, Publish(TOPIC, payload))

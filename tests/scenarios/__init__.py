@@ -4,6 +4,7 @@ A new one is a module with a `SCENARIO` (see `frame.Scenario`) and its line belo
 """
 
 MODULES = (
+    "circles",
     "flood_speed",
     "kademlia_abuse",
     "kademlia_hostile",

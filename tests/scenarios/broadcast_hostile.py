@@ -119,8 +119,8 @@ def run(report: Report, seed: int, *, nodes: int, broadcasts: int) -> None:
     """The same network for every kind of malice."""
     rows = []
     for kind in _kinds(Village(2, seed), []):
-        village = Village(nodes, seed, every_s=20 / nodes)
-        village.run(20 + 60)
+        village = Village(nodes, seed)
+        village.run(village.joined_s + 60)
         for number in range(3):
             village.publish(village.names[number], b"settling %d" % number)
             village.run(4)

@@ -11,8 +11,9 @@ them: all that a node knows, or the past of one operation. In a view:
 - A supported statement replaces those in its past. What holds is the least value among those not replaced. A
   statement that is not supported replaces nothing and gives nothing, but still lowers: it is one of those whose
   least value counts. Without a supported one the value is 0.
-- One exception keeps a removed owner from taking back what others do later: a statement does not touch an operation
-  whose past holds a (supported) removal of its author that it has not seen.
+- One exception keeps a removed owner from removing again, in retrospect, whom others add later: a statement is
+  overridden by a supported addition of the same subject whose past holds a (supported) removal of the statement's
+  author that it has not seen. A demotion is overridden by another's statement of a role in the same way.
 
 So a larger view never gives anybody more, except by a supported statement that is new in it (docs/protocol/circle.md).
 Sets of operations are integers, one bit for each in the order of arrival: an ancestor's bit is always lower.
@@ -159,8 +160,10 @@ class CircleLog:
         match op.kind:
             case Kind.ADD if held:
                 return "it adds a member"
-            case Kind.REMOVE | Kind.ROLE | Kind.RENAME if not held:
+            case Kind.ROLE | Kind.RENAME if not held:
                 return "it is about somebody who is no member"
+            case Kind.REMOVE if not self._about.get(op.subject, 0) & past:
+                return "it is about somebody who never was a member"
             case Kind.ROLE if held == op.role:
                 return "it changes nothing"
             case Kind.ADD_DEVICE:
@@ -259,9 +262,13 @@ class CircleLog:
                 return False
             if op.kind == Kind.ROLE and not self._value(self._about[op.subject] & past, unsupported)[0]:
                 return False
-        known = past & ~unsupported
-        judged: dict[int, bool] = {}
-        return all(self._is_void(t, known, judged) for t in self._taking(i, view & ~past & ~(1 << i)))
+        of_person = self._about[op.person] & past & ~unsupported
+        of_device = self._about_device[op.person + op.author] & past & ~unsupported
+        for t in self._taking(i, view & ~past & ~(1 << i)):
+            is_device = self.ops[t].op.kind == Kind.REMOVE_DEVICE
+            if not self._is_overridden(t, of_device if is_device else of_person, unsupported):
+                return False
+        return True
 
     def _taking(self, i: int, candidates: int) -> Iterator[int]:
         """Those of `candidates` that take from the author of `i` what it needed, neither having seen the other."""
@@ -273,6 +280,18 @@ class CircleLog:
         for t in _bits(self._about_device.get(op.person + op.author, 0) & candidates):
             if not self._past[t] >> i & 1 and self.ops[t].op.kind == Kind.REMOVE_DEVICE:
                 yield t
+
+    def _is_overridden(self, t: int, answers: int, unsupported: int) -> bool:
+        """Whether one of `answers`, supported statements about the same subject, was made knowing that `t`'s author
+        is out, and says what answers `t`: only an addition answers a removal, and nobody answers for themselves."""
+        for s in _bits(answers & ~self._past[t]):
+            said = self.ops[s].op
+            is_answer = said.kind in (Kind.ADD, Kind.ADD_DEVICE) or (
+                said.kind == Kind.ROLE and said.person != said.subject and self._role_said(t) > 0
+            )
+            if is_answer and self._is_void(t, self._past[s] & ~unsupported, {}):
+                return True
+        return False
 
     def _is_void(self, t: int, known: int, judged: dict[int, bool]) -> bool:
         """Whether `known` (supported, the past of what `t` would touch) took from `t`'s author what it needed.
@@ -296,6 +315,7 @@ class CircleLog:
         self, statements: int, unsupported: int, *, of_device: bool = False
     ) -> tuple[int, tuple[int, ...]]:
         """What holds by these statements about one subject, and the supported ones not replaced."""
+        answers = statements & ~unsupported
         supporting: list[int] = []
         lowering: list[int] = []
         while statements:
@@ -311,9 +331,7 @@ class CircleLog:
         said = self._device_said if of_device else self._role_said
         value = min(said(i) for i in supporting)
         for t in lowering:
-            if said(t) < value and not any(
-                self._is_void(t, self._past[s] & ~unsupported, {}) for s in supporting
-            ):
+            if said(t) < value and not self._is_overridden(t, answers, unsupported):
                 value = said(t)
         return value, tuple(supporting)
 
@@ -351,6 +369,17 @@ class CircleLog:
         """Whether this key of `person` is a paper one: for recovery, never a computer."""
         papers = self._papers.get(person + device, 0)
         return bool(papers if view is None else papers & view)
+
+    def unconfirmed(self) -> tuple[bytes, ...]:
+        """Who was removed only by those who were removed meanwhile: until an owner removes them again, what they
+        write in retrospect can still lower others."""
+        found = []
+        for person, about in self._about.items():
+            by_others = (i for i in _bits(about) if self.ops[i].op.kind == Kind.REMOVE)
+            ends = list(by_others) if not self.role(person) else []
+            if ends and all(self.unsupported >> i & 1 for i in ends):
+                found.append(person)
+        return tuple(found)
 
     def heads(self) -> tuple[OpId, ...]:
         """The operations that no other builds on, in the order of their ids."""

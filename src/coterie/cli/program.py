@@ -175,7 +175,7 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
         return click.Option([parameter.name, names], help=parameter.help, is_flag=True, **default)
     if prompt is not None:
         default["prompt"] = prompt
-    return click.Option(
+    return (click.Option if prompt is None else _Asked)(
         [parameter.name, dashed],
         type=kind,
         help=parameter.help,
@@ -184,6 +184,14 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
         multiple=many,
         **default,
     )
+
+
+class _Asked(click.Option):
+    """An option that is asked for, on stderr: what is printed on stdout is the result."""
+
+    def prompt_for_value(self, ctx: click.Context) -> Any:
+        """What the user answers."""
+        return click.prompt(self.prompt or "", type=self.type, err=True)
 
 
 def _click_type(kind: Any) -> Any:

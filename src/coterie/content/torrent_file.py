@@ -95,9 +95,11 @@ def torrent_file(
     *,
     is_folder: bool,
     trackers: Sequence[str] = (),
-    created_by: str = "coterie",
+    hybrid: bool = True,
 ) -> Torrent:
     """The torrent of `entries` (`in_order`), whose pieces have `hashes`, file by file.
+
+    `hybrid`: with version 2; without, for programs that stumble over it, and `v2` of what is returned is empty.
 
     Raises:
         LimitExceeded: so many files that other programs would not take it from a magnet link.
@@ -107,8 +109,6 @@ def torrent_file(
     for entry, pieces in zip(entries, hashes, strict=True):
         _plant(tree, entry, _file_root(entry.size, pieces, piece, layers))
     info: dict[str, Any] = {
-        "file tree": tree if is_folder else {name: tree[entries[0].path[-1]]},
-        "meta version": 2,
         "name": name,
         "piece length": piece,
         "pieces": b"".join(one.v1 for pieces in hashes for one in pieces),
@@ -119,17 +119,22 @@ def torrent_file(
         info["length"] = entries[0].size
         if entries[0].executable:
             info["attr"] = "x"
+    outside: dict[str, Any] = {"created by": "coterie"}
+    if hybrid:
+        info |= {"file tree": tree if is_folder else {name: tree[entries[0].path[-1]]}, "meta version": 2}
+        outside["piece layers"] = layers
     packed = bencode(info)
     if len(packed) > INFO_BYTES_MAX:
         raise LimitExceeded(
             f"{len(entries):,} files make a torrent of {len(packed):,} bytes, and other programs take at most "
             f"{INFO_BYTES_MAX:,}: share the folder in parts"
         )
-    outside: dict[str, Any] = {"created by": created_by, "piece layers": layers}
     if trackers:
         outside |= {"announce": trackers[0], "announce-list": [[tracker] for tracker in trackers]}
     whole = _with_info(outside, packed)
-    return Torrent(whole, sha1(packed, usedforsecurity=False).digest(), sha256(packed).digest())
+    return Torrent(
+        whole, sha1(packed, usedforsecurity=False).digest(), sha256(packed).digest() if hybrid else b""
+    )
 
 
 def _plant(tree: dict[str, Any], entry: TorrentEntry, root: bytes) -> None:

@@ -65,8 +65,13 @@ class BulkStream:
             self._outbox.write(encode_signal(Signal(Op.WELCOME)))
 
     @property
+    def is_on_lane(self) -> bool:
+        """Whether bulk goes over a lane now. From any thread."""
+        return (self._reading or self._writing) is not None
+
+    @property
     def path(self) -> PathInfo | None:
-        """How bulk goes now: kind "lane", or as the connection goes; None where that is not known."""
+        """How bulk goes now: kind "lane", or as the connection goes; None where that is not known. On the loop."""
         lane = self._reading or self._writing
         link = self._stream.link.path if self._stream.link is not None else None
         return PathInfo("lane", lane.remote, link.rtt_s if link else None) if lane is not None else link

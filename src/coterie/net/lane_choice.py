@@ -2,8 +2,9 @@
 
 The rule: the first `AFTER_BYTES` go over the stream, for a lane is not worth its making below that. Then a lane is used
 as soon as there is one. Once it has carried `TRIAL_BYTES` its rate is compared with what the stream gave: below `WORSE`
-times that, the bytes go back to the stream and the lane is tried again after `RETRY_S`. A lane that broke is not tried
-before `RETRY_S` either. A rate counts only while there is something to send.
+times that, the bytes go back to the stream. A lane that was slower, failed or broke is tried again after
+`RETRY_FIRST_S`, then after twice as long each time, until one proves good. A rate counts only while there is something
+to send.
 """
 
 AFTER_BYTES = 4 << 20  # guess: 20 ms at the stream's 200 MB/s; making a lane takes 5 to 50 ms
@@ -11,7 +12,12 @@ TRIAL_BYTES = (
     32 << 20
 )  # guess: 60 ms at 500 MB/s; a TCP connection across a continent is at full speed by then
 WORSE = 0.8  # guess: above the noise between two seconds of the same path
-RETRY_S = 30.0  # guess: the cost of a failed attempt is a second of another thread's time
+RETRY_FIRST_S = (
+    4.0  # guess: a busy machine that was too slow for a handshake once; then twice as long each time
+)
+RETRY_MAX_S = (
+    64.0  # guess: a firewall stays; the cost of an attempt is two seconds of another thread's waiting
+)
 MEMORY = 0.5  # weight of the past in the stream's rate, per MEASURE_BYTES
 MEASURE_BYTES = 2 << 20
 
@@ -28,6 +34,7 @@ class LaneChoice:
         self._lane_bytes = 0
         self._lane_s = 0.0
         self._not_before = float("-inf")
+        self._retry_s = RETRY_FIRST_S
 
     @property
     def stream_rate(self) -> float:
@@ -54,14 +61,16 @@ class LaneChoice:
         rate = self._lane_bytes / self._lane_s if self._lane_s > 0 else float("inf")
         self._lane_bytes, self._lane_s = 0, 0.0
         if rate >= WORSE * self._stream_rate:
+            self._retry_s = RETRY_FIRST_S
             return True
-        self._not_before = now + RETRY_S
+        self.failed(now)
         return False
 
     def failed(self, now: float) -> None:
         """There is no lane, or it broke."""
         self._lane_bytes, self._lane_s = 0, 0.0
-        self._not_before = now + RETRY_S
+        self._not_before = now + self._retry_s
+        self._retry_s = min(2 * self._retry_s, RETRY_MAX_S)
 
     def wants_lane(self, now: float) -> bool:
         """Whether to use a lane now, and to make one if there is none."""

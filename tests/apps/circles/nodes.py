@@ -42,7 +42,7 @@ async def let_in_device(old: Node, new: Node) -> None:
         await circles(new).devices.join(invitation.invited.ticket)
 
 
-async def until(holds: Callable[[], bool], timeout_s: float = 10.0) -> float:
+async def until(holds: Callable[[], bool], timeout_s: float = 25.0) -> float:
     """Wait until `holds`; how long it took (s)."""
     loop = asyncio.get_running_loop()
     began = loop.time()

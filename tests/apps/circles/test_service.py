@@ -26,19 +26,19 @@ def test_three_people_see_the_same_circle(tmp_path: Path) -> None:
     run(main())
 
 
-def test_changes_reach_all_who_are_connected_within_two_seconds(tmp_path: Path) -> None:
+def test_changes_reach_all_who_are_connected(tmp_path: Path) -> None:
     async def main() -> None:
         async with people(tmp_path, "anna", "ben", "carl") as (anna, ben, carl):
             circles(anna).create("home")
             await let_in(anna, ben, "home")
             await let_in(anna, carl, "home")
             circles(anna).set_role("home", "ben", "owner")
-            await until(lambda: roles(carl, "home").get("ben") == "owner", 2)
-            await until(lambda: roles(ben, "home").get("ben") == "owner", 2)
+            await until(lambda: roles(carl, "home").get("ben") == "owner")
+            await until(lambda: roles(ben, "home").get("ben") == "owner")
             circles(ben).rename("home", "castle")
-            await until(lambda: circles(carl).lines()[0].name == "castle", 2)
+            await until(lambda: circles(carl).lines()[0].name == "castle")
             circles(carl).rename("castle", "karl", "carl")
-            await until(lambda: "karl" in roles(anna, "castle"), 2)
+            await until(lambda: "karl" in roles(anna, "castle"))
 
     run(main())
 
@@ -54,7 +54,7 @@ def test_the_circle_is_there_after_a_restart_and_catches_up(tmp_path: Path) -> N
         async with people(tmp_path, "anna", "ben", "dora") as (anna, ben, dora):
             assert "dora" not in roles(ben, "home")
             await ben.connect(anna.peer_id, anna.addresses)
-            await until(lambda: circles(ben).lines()[0].name == "castle", 5)
+            await until(lambda: circles(ben).lines()[0].name == "castle")
             assert roles(ben, "castle") == {"anna": "owner", "ben": "member", "dora": "member"}
 
     run(main())
@@ -71,7 +71,7 @@ def test_a_member_unknown_to_the_other_proves_itself(tmp_path: Path) -> None:
             await let_in(anna, dora, "home")
         async with people(tmp_path, "ben", "dora") as (ben, dora):
             await dora.connect(ben.peer_id, ben.addresses)
-            await until(lambda: "dora" in roles(ben, "home"), 8)
+            await until(lambda: "dora" in roles(ben, "home"))
 
     run(main())
 
@@ -85,8 +85,8 @@ def test_a_removed_member_is_told_and_hears_no_more(tmp_path: Path) -> None:
             await until(lambda: len(roles(ben, "home")) == 3)
             circles(anna).remove("home", "ben")
             assert circles(anna).roles_of(ben.peer_id) == ()
-            await until(lambda: circles(ben).lines() == [], 5)
-            await until(lambda: "ben" not in roles(carl, "home"), 5)
+            await until(lambda: circles(ben).lines() == [])
+            await until(lambda: "ben" not in roles(carl, "home"))
             circles(anna).rename("home", "secret")
             await asyncio.sleep(0.3)
             (known,) = circles(ben)._book.circles.values()
@@ -163,12 +163,12 @@ def test_a_second_computer_has_all_rights_and_loses_them(tmp_path: Path) -> None
             circles(anna).create("home")
             await let_in(anna, ben, "home")
             await let_in_device(anna, laptop)
-            await until(lambda: bool(circles(laptop).lines()), 5)
+            await until(lambda: bool(circles(laptop).lines()))
             assert [line.role for line in circles(laptop).lines()] == ["owner"]
             assert roles(laptop, "home") == {"anna": "owner", "ben": "member"}
             await until(lambda: laptop.contacts.is_contact(ben.peer_id))
             circles(laptop).rename("home", "castle")
-            await until(lambda: circles(ben).lines()[0].name == "castle", 5)
+            await until(lambda: circles(ben).lines()[0].name == "castle")
             await until(lambda: bool(circles(ben).roles_of(laptop.peer_id)))
 
             circles(anna).devices.remove(str(laptop.peer_id)[:8])  # it was stolen
@@ -186,7 +186,7 @@ def test_a_new_circle_of_one_computer_is_there_on_the_other(tmp_path: Path) -> N
         async with people(tmp_path, "anna", "phone") as (anna, phone):
             await let_in_device(anna, phone)
             circles(phone).create("club")
-            await until(lambda: bool(circles(anna).lines()), 5)
+            await until(lambda: bool(circles(anna).lines()))
             assert circles(anna).lines()[0].name == "club"
             circles(anna).rename("club", "society")
 
@@ -219,7 +219,7 @@ def test_twelve_words_bring_a_person_back_when_every_device_is_lost(tmp_path: Pa
             await let_in(anna, ben, "home", "owner")
             await let_in(ben, carl, "home")
             words = " ".join(circles(anna).recovery.make().words)
-            await until(lambda: bool(circles(ben).recovery._deposits), 5)
+            await until(lambda: bool(circles(ben).recovery._deposits))
             stolen = anna.peer_id
         async with people(tmp_path, "ben", "carl", "fresh") as (ben, carl, fresh):
             async with ben.contacts.invite() as invitation:
@@ -230,11 +230,11 @@ def test_twelve_words_bring_a_person_back_when_every_device_is_lost(tmp_path: Pa
             assert restored.missing == []
             assert roles(fresh, "home") == {"anna": "owner", "ben": "owner", "carl": "member"}
             assert circles(fresh)._book.person == stolen
-            await until(lambda: bool(circles(ben).roles_of(fresh.peer_id)), 5)
+            await until(lambda: bool(circles(ben).roles_of(fresh.peer_id)))
             assert circles(ben).roles_of(stolen) == ()
             assert "lost" in circles(ben).blocked(stolen)
             circles(fresh).rename("home", "castle")
-            await until(lambda: circles(ben).lines()[0].name == "castle", 5)
+            await until(lambda: circles(ben).lines()[0].name == "castle")
             for home in tmp_path.iterdir():
                 for path in home.rglob("*"):
                     assert not path.is_file() or words.encode() not in path.read_bytes()
@@ -248,7 +248,7 @@ def test_wrong_words_bring_nothing(tmp_path: Path) -> None:
             circles(anna).create("home")
             await let_in(anna, ben, "home")
             circles(anna).recovery.make()
-            await until(lambda: bool(circles(ben).recovery._deposits), 5)
+            await until(lambda: bool(circles(ben).recovery._deposits))
             other = "abandon " * 11 + "about"
             async with ben.contacts.invite() as invitation:
                 with pytest.raises(NotFound, match="nobody reachable"):

@@ -37,6 +37,7 @@ EAGER_MAX = (
     6  # members that get a new operation at once, the others learn of it; guess: 6 reach 50 in two steps
 )
 PROOF_AFTER_S = 2.0  # guess: a slow round trip, and time to look up who we are
+PROOF_WHOLE_MAX = 512  # operations; of a longer log only what made us a member
 PROOF_EVERY_S = 3600.0  # for one member and circle: a removed one that does not know it would go on
 TELL_EVERY_S = 60.0  # one member at random gets our heads: heals what a lost message left; guess
 TAKEN_BURST = (
@@ -211,7 +212,8 @@ class SyncCore:
             for signed in known.log.ops
             if own is not None and (subject_of(signed.op) == own.person or signed.op.device == self._own)
         ]
-        ops = known.log.missing_at([], about)
+        whole = len(known.log) <= PROOF_WHOLE_MAX  # where removals were removed, more than our own part tells
+        ops = known.log.missing_at([], list(known.log.heads()) if whole else about)
         return [Send(peer, Ops(circle, [one.raw for one in part])) for part in _parts(ops)]
 
     # ---- messages

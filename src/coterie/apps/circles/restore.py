@@ -126,14 +126,13 @@ class RecoveryDesk:
     async def _deposit(self) -> None:
         await asyncio.sleep(DEPOSIT_AFTER_S)
         self._is_due = False
-        content = msgspec.msgpack.encode(self._keepsake())
-        if len(content) + 64 > KEEPSAKE_BYTES_MAX:
+        identity = self._book.identity
+        sealed = seal(self._keepsake(), identity.sealing_key, os.urandom(NONCE_BYTES))
+        if len(sealed) > KEEPSAKE_BYTES_MAX:
             log.warning("what a recovery phrase would bring back is too large to deposit")
             return
-        identity = self._book.identity
         version = max(identity.version + 1, time.time_ns() // 1_000_000)  # later than other devices' too
         self._book.save(msgspec.structs.replace(identity, version=version))
-        sealed = seal(self._keepsake(), identity.sealing_key, os.urandom(NONCE_BYTES))
         message = Deposit(identity.paper, version, sealed)
         contacts = self._service.contacts
         holders = [p for p in self._service.up if self._book.roles_of(p) or contacts.is_contact(p)][

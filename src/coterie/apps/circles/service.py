@@ -286,6 +286,9 @@ class CirclesService:
             return
         if not is_consent(message.person, peer, message.consent):
             raise AccessDenied(f"{peer.short} did not agree to be a computer of the person it names")
+        for removed in circle.log.unconfirmed():
+            if removed != message.person:
+                self._book.write(circle, Kind.REMOVE, subject=removed)
         contact = self.contacts.get(peer)
         self._book.write(
             circle,
@@ -329,8 +332,6 @@ class CirclesService:
             match message:
                 case Have() | Want() | Ops():
                     self.feed(Received(stream.peer, message))
-                    if self._driver is not None:
-                        await self._driver.flush()
                 case Belong():
                     self._belong_safely(stream.peer, message)
                 case _ if not self.devices.take(stream.peer, message):

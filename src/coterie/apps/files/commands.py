@@ -44,6 +44,7 @@ async def share(
     bittorrent: bool = False,
     public: bool = False,
     tracker: list[str] = [],  # noqa: B006  (never changed)
+    v1: bool = False,
 ) -> AsyncIterator[Progress | SharedItem]:
     """Share a file or folder: it stays where it is, and is served from there.
 
@@ -53,9 +54,10 @@ async def share(
     bittorrent: Make a torrent of it too, and seed it from the same files.
     public: Put the ticket into the magnet link: coterie then fetches from this computer first.
     tracker: URL of a tracker for the torrent; may be given several times.
+    v1: A torrent of version 1 alone, for programs that know no other (aria2, Transmission before 4).
     """
     work = lambda tell: files.share(  # noqa: E731
-        path, name=name, to=to, progress=tell, bittorrent=bittorrent, public=public, trackers=tracker
+        path, name=name, to=to, progress=tell, bittorrent=bittorrent, public=public, trackers=tracker, v1=v1
     )
     async for item in _with_progress(work):
         yield item

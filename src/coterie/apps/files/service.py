@@ -45,7 +45,7 @@ from coterie.apps.files.results import (
 from coterie.apps.files.serve import Server
 from coterie.apps.files.sources import Session
 from coterie.apps.files.torrent_transfer import TorrentTransfer
-from coterie.apps.files.torrents import Torrents, is_torrent, ticket_in
+from coterie.apps.files.torrents import Torrents, is_place, is_torrent, ticket_in
 from coterie.apps.files.transfer import OnExisting, Transfer, TransferState, on_existing
 from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
@@ -139,6 +139,7 @@ class FilesService:
         bittorrent: bool = False,
         public: bool = False,
         trackers: Sequence[str] = (),
+        v1: bool = False,
     ) -> SharedItem:
         """Share a file or folder: it is read once, stays where it is, and is served from there.
 
@@ -149,6 +150,7 @@ class FilesService:
             bittorrent: make a torrent of it too, and seed that from the same files.
             public: its magnet link carries the ticket: who has the one has the other.
             trackers: URLs of trackers for the torrent.
+            v1: the torrent is of version 1 alone, for programs that do not take one of both.
 
         Raises:
             NotFound: there is nothing at `path`.
@@ -158,8 +160,8 @@ class FilesService:
         fault = name_fault(name) if name else None
         if fault:
             raise UsageError(f"a share cannot be called {name!r}: the name {fault}")
-        if (public or trackers) and not bittorrent:
-            raise UsageError("--public and --tracker say how to share by BitTorrent: add --bittorrent")
+        if (public or trackers or v1) and not bittorrent:
+            raise UsageError("--public, --tracker and --v1 say how to share by BitTorrent: add --bittorrent")
         subjects = [self._context.people.subject(who) for who in to]
         place = Path(os.path.abspath(path))
         stop = threading.Event()
@@ -191,7 +193,9 @@ class FilesService:
                     "shared, but not by BitTorrent: whoever has the link could fetch it; add --to ticket or anyone"
                 )
         if bittorrent:
-            await self._torrents.offer(record, trackers=trackers, public=public, progress=progress)
+            await self._torrents.offer(
+                record, trackers=trackers, public=public, hybrid=not v1, progress=progress
+            )
         return await self._describe(record, [Problem(s.path, s.reason) for s in imported.skipped])
 
     def _record_share(
@@ -407,10 +411,7 @@ class FilesService:
         lines = [PlayedLine(f.path, f.size, self._media.add(f)) for f in files]
         return Playing(transfer.record.id, transfer.record.target, lines)
 
-    @staticmethod
-    def is_place(source: str) -> bool:
-        """Whether `source` is a place like "anna/photos", and no link or torrent file."""
-        return "/" in source and not is_torrent(source)
+    is_place = staticmethod(is_place)
 
     async def _share_received(self, path: Path) -> ShareRecord:
         """Share what came in by BitTorrent."""

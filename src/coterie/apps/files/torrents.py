@@ -71,6 +71,11 @@ def is_torrent(source: str) -> bool:
     return source.endswith(".torrent") and (os.path.isabs(source) or "/" not in source)
 
 
+def is_place(source: str) -> bool:
+    """Whether `source` is a place like "anna/photos", and no link or torrent file."""
+    return "/" in source and not is_torrent(source)
+
+
 def ticket_in(source: str) -> str:
     """The ticket that a magnet link carries, where it is a public share; empty when there is none."""
     hint = hint_of(source) if is_magnet(source) else None
@@ -232,6 +237,7 @@ class Torrents:
         *,
         trackers: Sequence[str] = (),
         public: bool = False,
+        hybrid: bool = True,
         progress: Report | None = None,
     ) -> SeedRecord:
         """Make a torrent of a share, if it has none, and seed it from where the files are.
@@ -240,13 +246,14 @@ class Torrents:
             StorageError: a file changed since it was shared.
             LimitExceeded: it has too many files for a torrent, or there are `SEEDS_MAX` already.
         """
-        if self.is_seeded(share.id) and (seed := self._seeds.get(share.id)).trackers == list(trackers):
+        seed = self._seeds.get(share.id) if self.is_seeded(share.id) else None
+        if seed is not None and (seed.trackers, bool(seed.v2)) == (list(trackers), hybrid):
             seed.public = public
             self._seeds.save(seed)
             await self._seed(seed)
             return seed
         stop = threading.Event()
-        work = asyncio.to_thread(self._make_torrent, share, tuple(trackers), progress, stop)
+        work = asyncio.to_thread(self._make_torrent, share, tuple(trackers), progress, stop, hybrid=hybrid)
         task = asyncio.ensure_future(work)
         try:
             source = await asyncio.shield(task)
@@ -311,7 +318,13 @@ class Torrents:
     # -- inside --
 
     def _make_torrent(
-        self, share: ShareRecord, trackers: tuple[str, ...], report: Report | None, stop: threading.Event
+        self,
+        share: ShareRecord,
+        trackers: tuple[str, ...],
+        report: Report | None,
+        stop: threading.Event,
+        *,
+        hybrid: bool,
     ) -> Source:
         top, is_folder = Path(share.path), share.kind == TicketKind.TREE
         entries = [TorrentEntry((share.name,), share.size, share.executable)]
@@ -325,7 +338,9 @@ class Torrents:
                 report(Progress(phase="hashing for BitTorrent", done=done, total=share.size))
 
         hashes = hash_files(top, entries, piece, is_folder=is_folder, progress=tell, cancel=stop)
-        made = torrent_file(share.name, entries, hashes, piece, is_folder=is_folder, trackers=trackers)
+        made = torrent_file(
+            share.name, entries, hashes, piece, is_folder=is_folder, trackers=trackers, hybrid=hybrid
+        )
         return read_torrent(made.metainfo)
 
     async def _keep_seed(

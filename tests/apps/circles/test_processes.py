@@ -1,0 +1,111 @@
+"""The command lines of three homes, as processes over QUIC on loopback: a circle, its devices, and twelve words."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.apps.contacts.test_processes import Lines
+from tests.apps.files.nodes import RunningNode, coterie, result, running_node, start
+
+WAIT_S = 60.0
+
+
+def let_in(inviter: RunningNode, joiner: RunningNode, invite: list[str], join: list[str]) -> Any:
+    """`joiner` uses the long form of an invitation of `inviter`."""
+    inviting = start(inviter.home, "--json", *invite)
+    ticket = json.loads(Lines(inviting.stdout).find(r"(.*\"Invited\".*)"))["ticket"]
+    joined = joiner.call(*join, ticket)
+    inviting.communicate(timeout=WAIT_S)
+    assert inviting.returncode == 0
+    return joined
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.2)
+
+
+def roles(node: RunningNode, circle: str) -> dict[str, str]:
+    return {line["name"]: line["role"] for line in node.call("circle", "members", circle)}
+
+
+@pytest.mark.timeout(300)
+def test_a_family_of_three_homes(tmp_path: Path) -> None:
+    with (
+        running_node(tmp_path / "anna") as anna,
+        running_node(tmp_path / "ben") as ben,
+        running_node(tmp_path / "carl") as carl,
+    ):
+        assert anna.call("circle", "new", "home")["role"] == "owner"
+        joined = let_in(
+            anna, ben, ["circle", "invite", "home", "--role", "owner"], ["circle", "join", "--name", "ben"]
+        )
+        assert (joined["circle"], joined["role"]) == ("home", "owner")
+        let_in(
+            ben, carl, ["circle", "invite", "home", "--role", "guest"], ["circle", "join", "--name", "carl"]
+        )
+        until(lambda: len(roles(anna, "home")) == 3)
+        assert sorted(roles(anna, "home").values()) == ["guest", "owner", "owner"]
+
+        anna.call("circle", "role", "home", "carl", "member")
+        until(lambda: roles(carl, "home")["carl"] == "member")
+        refused = coterie(carl.home, "circle", "remove", "home", "ben")
+        assert refused.returncode == 1
+        assert "role did not suffice" in refused.stderr
+        anna.call("circle", "rename", "home", "castle")
+        until(lambda: [line["name"] for line in carl.call("circle")] == ["castle"])
+
+        anna.call("circle", "remove", "castle", "carl")
+        until(lambda: carl.call("circle") == [])
+        until(lambda: len(roles(ben, "castle")) == 2)
+        ben.call("circle", "leave", "castle")
+        until(lambda: len(roles(anna, "castle")) == 1)
+
+
+@pytest.mark.timeout(300)
+def test_the_stolen_laptop_and_the_words_on_paper(tmp_path: Path) -> None:
+    """Revoked from another device; later every device is lost, and a fresh home gets everything from ben."""
+    with running_node(tmp_path / "ben") as ben:
+        with running_node(tmp_path / "anna") as anna, running_node(tmp_path / "laptop") as laptop:
+            anna.call("circle", "new", "home")
+            let_in(anna, ben, ["circle", "invite", "home", "--role", "owner"], ["circle", "join"])
+            let_in(anna, laptop, ["devices", "add"], ["devices", "join"])
+            until(lambda: len(laptop.call("circle")) == 1)
+            words = " ".join(anna.call("recovery", "new")["words"])
+            until(lambda: any((tmp_path / "ben").rglob("deposits/*")))
+            (stolen,) = [line["device"] for line in laptop.call("devices") if line["is_this"]]
+            anna.call("devices", "remove", stolen[:8])
+            until(
+                lambda: all(stolen not in line["devices"] for line in ben.call("circle", "members", "home"))
+            )
+            ben.call("circle", "rename", "home", "castle")
+            until(lambda: anna.call("circle")[0]["name"] == "castle")
+            assert laptop.call("circle")[0]["name"] == "home"  # it is not even told that it is out
+
+        with running_node(tmp_path / "fresh") as fresh:
+            inviting = start(ben.home, "--json", "invite")
+            ticket = json.loads(Lines(inviting.stdout).find(r"(.*\"Invited\".*)"))["ticket"]
+            done = coterie(
+                fresh.home,
+                "--json",
+                "recovery",
+                "restore",
+                "--invitation",
+                ticket,
+                "--lost",
+                input=f"{words}\n",
+            )
+            back = result(done)
+            inviting.communicate(timeout=WAIT_S)
+            assert (back["circles"], back["missing"]) == (["castle"], [])
+            assert fresh.call("circle")[0]["role"] == "owner"
+            until(lambda: len(ben.call("circle", "members", "castle")[0]["devices"]) == 1)
+            assert words not in done.stdout + done.stderr
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or words.encode() not in path.read_bytes(), path
