@@ -3,9 +3,10 @@
 Who has stored an item never does so again and leaves as everybody does; only holders keep it alive, each of them
 storing it again hourly unless another has just done so (Maymounkov and Mazieres 2002, section 2.5). An item is alive
 when a lookup from some node that is up finds it. What counts as stored is what its publisher was told is stored: one
-that leaves within the seconds that storing takes is told nothing, and tries again when it is back. Announcements of providers that stay up are looked for as well. The
-paper gives no figure for survival; by its section 2.1, k is chosen so that k nodes are unlikely to fail within an
-hour: with sessions of 60 min all of 20 leave within the hour once in a million.
+that leaves within the seconds that storing takes is told nothing, and tries again when it is back. Announcements of
+providers that stay up are looked for as well. The paper gives no figure for survival; by its section 2.1, k is chosen
+so that k nodes are unlikely to fail within an hour: with sessions of 60 min all of 20 leave within the hour once in a
+million.
 """
 
 from random import Random
