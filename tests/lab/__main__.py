@@ -4,7 +4,7 @@ import os
 import sys
 
 from coterie.sim.isolation import enter_namespace
-from tests.lab import matrix, nat
+from tests.lab import matrix, nat, swarm
 from tests.lab.conftest import lacking
 from tests.lab.lab import Host, Lab
 from tests.lab.remote import ROOT
