@@ -2,9 +2,10 @@
 
 python -m tests.lab.delay SECONDS TABLE CHAIN
 
-For kernels without `sch_netem`, and without the nftables statement `queue`: the rule is the NFQUEUE target of iptables. Packets stay in the kernel: the numbers of those that came are read once a millisecond
-from /proc, and one batch verdict lets all pass that have waited. A socket filter throws away the kernel's word about
-each packet, so its own work does not grow with the traffic. Measured: a tenth of a core, forwarding at 40 Mbit/s included.
+For kernels without `sch_netem`, and without the nftables statement `queue`: the rule is the NFQUEUE target of
+iptables. Packets stay in the kernel: the number of the newest is read once a millisecond from /proc, and one batch
+verdict lets all pass that have waited. A socket filter throws away the kernel's word about each packet, so the work
+here does not grow with the traffic. Measured: a tenth of a core, forwarding at 40 Mbit/s included.
 """
 
 import ctypes

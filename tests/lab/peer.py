@@ -273,7 +273,9 @@ async def run(settings: dict[str, Any]) -> None:
     async with AsyncExitStack() as stack:
         if port := settings.get("serves"):
             await stack.enter_async_context(RelayServer(may_use=lambda peer: True, port=port))
-        folder = Path(settings.get("folder") or stack.enter_context(tempfile.TemporaryDirectory(prefix="coterie-lab-")))
+        folder = Path(
+            settings.get("folder") or stack.enter_context(tempfile.TemporaryDirectory(prefix="coterie-lab-"))
+        )
         home = folder / "home"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         (home / "key").write_bytes(key.seed)

@@ -21,7 +21,7 @@ from tests.lab.remote import ROOT
 QUEUE_MS = 50
 BURST_BYTES = 16_000  # guess: ten packets; the kernel's clock has 250 ticks a second and finer timers besides
 HEADERS = 1514 / 1448  # what a rate counts of a full packet, to what TCP carries in it (IPv4, timestamps)
-LINES_MAX = 120
+LINKS_MAX = 120
 CHECK_S = 4.0
 CHECK_SKIP_S = 1.0
 CHECK_PORT = 5001
@@ -92,8 +92,8 @@ class SlowLinks:
     ) -> Host:
         """A computer behind a link of its own."""
         number = len(self._hosts) + 1
-        if number > LINES_MAX:
-            raise LabError(f"{LINES_MAX} links at most")
+        if number > LINKS_MAX:
+            raise LabError(f"{LINKS_MAX} links at most")
         self._hosts[name] = number
         host = Host(self._lab, name)
         self._lab.keep(host.namespace)
@@ -115,7 +115,9 @@ class SlowLinks:
     def sent(self) -> dict[str, int]:
         """Bytes of packets that each computer's link carried up so far, those that the core then lost included."""
         lines = self._core.read("/proc/thread-self/net/dev").splitlines()
-        counted = {device.strip(): int(rest.split()[0]) for device, _, rest in (x.partition(":") for x in lines[2:])}
+        counted = {
+            device.strip(): int(rest.split()[0]) for device, _, rest in (x.partition(":") for x in lines[2:])
+        }
         return {name: counted[f"line{number}"] for name, number in self._hosts.items()}
 
     def measured(self, sender: Host, receiver: Host, *, seconds: float = CHECK_S) -> float:

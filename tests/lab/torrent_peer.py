@@ -1,8 +1,8 @@
 """A BitTorrent client of `libtorrent` with its own settings, told what to do as `peer.py` is: beside ours in the swarm.
 
 python -m tests.lab.torrent_peer JSON, with {"number": its number, "folder": where its files are, "ip": its address}.
-Commands: "share" {path}, "get" {ticket: a torrent file, peers: addresses}. Events: "ready", "shared", "progress", "fetched".
-Nothing but the peers that are named is used: no DHT, no local discovery, no port mapping.
+Commands: "share" {path}, "get" {ticket: a torrent file, peers: addresses}. Events: "ready", "shared", "progress",
+"fetched". Nothing but the peers that are named is used: no DHT, no local discovery, no port mapping.
 """
 
 import json
@@ -57,7 +57,7 @@ def get(session: Any, folder: Path, torrent: str, peers: list[str]) -> None:
             say("progress", bytes=status.total_wanted_done)
         time.sleep(STEP_S)
     done_at = time.monotonic()
-    path = folder / wanted.ti.files().file_path(0)
+    path = folder / status.name
     digest = blake3.blake3().update_mmap(path).hexdigest()
     say("fetched", bytes=path.stat().st_size, digest=digest, done_at=done_at)
 
