@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
 from coterie.access.circle import Circle, CircleState, Member
 from coterie.access.circle_ops import Kind, OpId, Role, SignedOp, is_consent
+from coterie.access.circle_revoked import revoked_keys
 from coterie.access.people import Known, KnownCircle
 from coterie.apps.app import Context
 from coterie.apps.circles.admission import Purpose, To, read_purpose
@@ -21,7 +22,14 @@ from coterie.apps.circles.restore import RecoveryDesk
 from coterie.apps.circles.results import CircleLine, CircleSaid, Joined, MemberLine
 from coterie.apps.contacts.api import ContactsService, OpenInvitation
 from coterie.driver import Driver
-from coterie.errors import AccessDenied, CoterieError, NotFound, TransportError, UsageError
+from coterie.errors import (
+    AccessDenied,
+    CoterieError,
+    LimitExceeded,
+    NotFound,
+    TransportError,
+    UsageError,
+)
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, PeerUp, Received
 from coterie.net import Stream
@@ -119,9 +127,31 @@ class CirclesService:
         """Call `listener(circle id)` after every change of a circle, by whomever."""
         self._changes.append(listener)
 
-    def revoke(self, circle: OpId, revoked: tuple[bytes, ...]) -> None:
-        """Let the circle carry revocations of grants: opaque ids."""
-        self._book.write(self._book.circles[circle], Kind.REVOKE, revoked=revoked)
+    def revoke(self, revoked: bytes, concerned: Collection[PeerId] = ()) -> list[str]:
+        """Let circles carry the revocation of a grant, an opaque id; the names of those that do.
+
+        They are that of our own computers, and each that has somebody else of `concerned` in it.
+        """
+        own, told = self._book.own_circle(), []
+        for circle in (*([own] if own is not None else []), *self._book.joined()):
+            found = (circle.state.member_of(peer) for peer in concerned)
+            others = [member for member in found if member not in (None, self._book.me(circle))]
+            if not others and circle is not own:
+                continue
+            try:
+                self._book.write(circle, Kind.REVOKE, revoked=(revoked,))
+                told.append(circle.state.name)
+            except (AccessDenied, LimitExceeded) as error:
+                log.warning("%s does not carry a revocation: %s", circle.state.name, error)
+        return told
+
+    def revoked(self) -> dict[bytes, dict[PeerId, None]]:
+        """Every id that a circle of ours revokes, with the keys in whose name: see `circle_revoked.py`."""
+        found: dict[bytes, dict[PeerId, None]] = {}
+        for circle in self._book.circles.values():
+            for one, keys in revoked_keys(circle.log).items() if circle.state.revocations else ():
+                found.setdefault(one, {}).update(keys)
+        return found
 
     # ---- circles
 

@@ -1,6 +1,15 @@
 """What `grants` keeps on disk, each a list of `coterie.apps.records.Records`."""
 
+import time
+
 import msgspec
+
+from coterie.access.grant import Grant, open_grant
+from coterie.apps.records import Records
+from coterie.errors import LimitExceeded
+
+RECORDS_MAX = 4_096  # guess: of each list; expired ones make room
+ID_CHARS = 16  # hexadecimal characters of a link's id: told apart by eye, and by 64 bits
 
 
 class GivenRecord(msgspec.Struct):
@@ -26,3 +35,20 @@ class AcceptedRecord(msgspec.Struct):
     id: str
     created: float
     grant: bytes
+
+
+def make_room(records: Records) -> None:  # type: ignore[type-arg]
+    """Forget what has ended. Raises `LimitExceeded` where that is not enough."""
+    listed = list(records)
+    if len(listed) < RECORDS_MAX:
+        return
+    for record in listed:
+        if open_grant(record.grant).last.terms.expires <= time.time():
+            records.remove(record.id)
+    if len(list(records)) >= RECORDS_MAX:
+        raise LimitExceeded(f"there are {RECORDS_MAX} grants already; they make room when they end")
+
+
+def record_id(grant: Grant) -> str:
+    """What people call it."""
+    return grant.id.hex()[:ID_CHARS]
