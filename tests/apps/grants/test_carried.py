@@ -89,11 +89,13 @@ def test_members_carry_a_revocation_to_one_who_was_away(tmp_path: Path) -> None:
             (passed,) = [line.id for line in grants(ben).lines() if line.role == "given"]
             grants(ben).revoke(passed)
             await until(lambda: bool(circles(dora).states()[0].revocations))
-        async with people(tmp_path, "anna", "carl", "dora") as (anna, carl, dora):
+        async with people(tmp_path, "anna", "carl") as (anna, carl):
             await carl.connect(anna.peer_id, anna.addresses)
-            assert await sees(carl, anna) == ["b.jpg"]
+            assert await sees(carl, anna) == ["b.jpg"]  # she has not heard
+        async with people(tmp_path, "anna", "carl", "dora") as (anna, carl, dora):
             await dora.connect(anna.peer_id, anna.addresses)
             await until(lambda: bool(circles(anna).states()[0].revocations), 5)
+            await carl.connect(anna.peer_id, anna.addresses)
             with pytest.raises(NotFound):
                 await sees(carl, anna)
             await until(lambda: states(carl, "held") == ["revoked"], 5)

@@ -1,7 +1,6 @@
 """What circles do for grants: they carry revocations, and tell a person's computers what the others of them gave."""
 
 import logging
-import time
 from collections.abc import Callable
 
 from coterie.access.grant import Grant, GrantRefused, open_grant
@@ -65,12 +64,13 @@ class Carried:
         """Another computer of this person says what it gave."""
         if not self.is_kin(peer):
             return
+        now = self._context.access.now
         for raw in raws:
             try:
                 grant = open_grant(raw)
-                if grant.last.signer != peer or grant.last.terms.expires <= self._context.access.now:
+                if grant.last.signer != peer or grant.last.terms.expires <= now:
                     continue
-                make_room(self.theirs)
-                self.theirs.save(GivenRecord(record_id(grant), time.time(), grant.raw))
+                make_room(self.theirs, now)
+                self.theirs.save(GivenRecord(record_id(grant), now, grant.raw))
             except (GrantRefused, LimitExceeded) as error:
                 log.info("a grant of %s is not kept: %s", peer.short, error)

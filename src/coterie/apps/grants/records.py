@@ -1,7 +1,5 @@
 """What `grants` keeps on disk, each a list of `coterie.apps.records.Records`."""
 
-import time
-
 import msgspec
 
 from coterie.access.grant import Grant, open_grant
@@ -37,13 +35,13 @@ class AcceptedRecord(msgspec.Struct):
     grant: bytes
 
 
-def make_room(records: Records) -> None:  # type: ignore[type-arg]
-    """Forget what has ended. Raises `LimitExceeded` where that is not enough."""
+def make_room(records: Records, now: float) -> None:  # type: ignore[type-arg]
+    """Forget what has ended at `now` (unix seconds). Raises `LimitExceeded` where that is not enough."""
     listed = list(records)
     if len(listed) < RECORDS_MAX:
         return
     for record in listed:
-        if open_grant(record.grant).last.terms.expires <= time.time():
+        if open_grant(record.grant).last.terms.expires <= now:
             records.remove(record.id)
     if len(list(records)) >= RECORDS_MAX:
         raise LimitExceeded(f"there are {RECORDS_MAX} grants already; they make room when they end")

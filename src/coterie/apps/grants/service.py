@@ -187,7 +187,7 @@ class GrantsService:
                 f"this grant is for {self._context.people.name_of(grant.holder)}, not for this computer"
             )
         record = HeldRecord(record_id(grant), time.time(), grant.raw, list(parsed.addresses))
-        make_room(self._held)
+        make_room(self._held, self._context.access.now)
         self._held.save(record)
         if not await self._present(record):
             raise AccessDenied("the issuer does not honour this grant: it expired, or was revoked")
@@ -252,7 +252,7 @@ class GrantsService:
         raise NotFound(f"this computer holds no grant '{text}', or several; `coterie grants` lists them")
 
     def _keep_given(self, grant: Grant) -> None:
-        make_room(self._given)
+        make_room(self._given, self._context.access.now)
         self._given.save(GivenRecord(record_id(grant), time.time(), grant.raw))
         for peer in self._carried.kin():
             self._send_later(peer, [Gave([grant.raw])])
@@ -322,7 +322,7 @@ class GrantsService:
 
     def _honour(self, grant: Grant, peer: PeerId) -> None:
         self._context.access.policy.accept(grant, peer, self._context.access.now)
-        make_room(self._accepted)
+        make_room(self._accepted, self._context.access.now)
         self._accepted.save(AcceptedRecord(record_id(grant), time.time(), grant.raw))
         self._context.access.review()
 
