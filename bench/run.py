@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import access, content, lanes, start, transfer, versions
+from bench import access, content, lanes, start, swarm, transfer, versions
 from bench.figures import Figure
 
 
@@ -56,6 +56,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "file": transfer.one_file,
     "lanes": lanes.two_gigabytes,
     "tree": transfer.tree,
+    "swarm": swarm.schedule,
     "memory": transfer.memory,
     "versions": versions.versions,
     "simulator": measure_simulator,

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from random import Random
 
-PIECE_BYTES_MIN = 64 << 10  # simulated: larger pieces wait longer at each hop, smaller ones cost messages
+PIECE_BYTES_MIN = 64 << 10  # guess: larger pieces wait longer at each hop, smaller ones cost messages
 PIECE_CHUNKS_MAX = 1024  # guess: an answer of so many tiny files is still one of milliseconds
 LEVELS_MAX = 32  # above so many holders nobody cares which of two pieces is rarer; guess
 

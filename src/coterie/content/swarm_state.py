@@ -12,7 +12,9 @@ WINDOW_BYTES_START = 256 << 10  # under way before a source's rate is known: two
 WINDOW_BYTES_MIN = 512 << 10  # measured: twenty kills (-9) in 2 GB then cost less than 1 % again
 WINDOW_GROWTH = 1 / 256  # of what the session brought: it bounds what a kill costs, and soon fills any path
 WINDOW_BYTES_MAX = 64 << 20  # 1 Gbit/s at 500 ms
-QUEUE_S = 0.25  # what may wait at a source beyond its round trip; simulated: more makes each hop later, less starves
+QUEUE_S = (
+    0.25  # what may wait at a source beyond its round trip; guess: more makes each hop later, less starves
+)
 RATE_WINDOW_S = 0.5
 REFUSALS_MAX = 8  # answers without what was claimed, and over an eighth of all; guess
 MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known

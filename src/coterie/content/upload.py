@@ -21,9 +21,7 @@ from typing import Any
 from coterie.content.limit import Bucket
 from coterie.machine import SetTimer, TimerFired
 
-SLOTS = (
-    8  # simulated: with 4 an uplink idles between requests, with 16 each piece takes longer to be passed on
-)
+SLOTS = 8
 SERVED_AT_ONCE_MAX = 2  # requests of one asker: one is read from disk while the other is sent
 QUANTUM_BYTES = 256 << 10  # an asker's turn; guess: about a piece
 CHOOSE_S = 10.0  # how often slots are given anew (Cohen 2003: 10 s)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
 from coterie.wire import Ticket
 from tests.apps.files.hostile import Answerer, Content, file_entry, giver, page
-from tests.apps.files.nodes import memory_node, tree_of
+from tests.apps.files.nodes import memory_node, running_node, start, tree_of
 from tests.apps.files.test_transfer import make_tree
 from tests.support import run
 
@@ -229,3 +230,32 @@ def test_a_limit_holds_down_and_up(tmp_path: Path) -> None:
             assert again.files.limits.now().up == 2_000_000, "limits survive a restart"
 
     run(main())
+
+
+def test_three_processes_over_quic_give_to_each_other(tmp_path: Path) -> None:
+    """One that shares at 5 MB/s, two that fetch at once: each has part of it from the other."""
+    source = tmp_path / "large.bin"
+    source.write_bytes(secrets.token_bytes(20_000_000))
+    with (
+        running_node(tmp_path / "anna") as anna,
+        running_node(tmp_path / "ben") as ben,
+        running_node(tmp_path / "carl") as carl,
+    ):
+        anna.call("limits", "--up", "5000000")
+        ticket = anna.call("share", str(source))["ticket"]
+        getting = [
+            start(node.home, "--json", "get", ticket, str(tmp_path / node.home.name / "copy"))
+            for node in (ben, carl)
+        ]
+        received = []
+        for process in getting:
+            out, err = process.communicate(timeout=60)
+            assert process.returncode == 0, err
+            received.append(json.loads(out.splitlines()[-1]))
+        sent = anna.call("status")["apps"]["files"]["bytes sent"]
+        detail = ben.call("transfers", "show", received[0]["id"])
+    for name in ("ben", "carl"):
+        assert (tmp_path / name / "copy").read_bytes() == source.read_bytes()
+    assert [r["sources"] for r in received] == [2, 2]
+    assert sent < 1.7 * 20_000_000, f"{sent / 20e6:.2f} copies to two"
+    assert detail["state"] == "done"

@@ -28,6 +28,7 @@ REASONS = {
     Unavailable.UNREADABLE: "the other computer cannot read it",
 }
 FAILED_MAX = 10_000  # reported one by one
+KEPT_MAX = 100_000  # nodes that need not be stored again: about 10 MB; guess
 FOLDER_MEMORY_BYTES_MAX = (
     256 << 20
 )  # of folders and links, which are remembered to the end; about a million of them
@@ -115,6 +116,7 @@ class Receiver:
         self._executable = executable
         self._only = tuple(only)
         self.skipped_bytes = 0  # of files that are not wanted
+        self._kept: set[bytes] = set()
         self.staged = Staged(store, ticket.content_id)
         self._opened: Staging | None = None
         self._is_fresh = False
@@ -260,7 +262,10 @@ class Receiver:
                 f"and it describes {found[0]} of {found[1]}"
             )
         _ = self._staging
-        self._store.put_manifests(self._root, [(answer.manifest, data)])
+        if answer.manifest not in self._kept:  # a tree may name one node many times
+            self._store.put_manifests(self._root, [(answer.manifest, data)])
+            if len(self._kept) < KEPT_MAX:
+                self._kept.add(answer.manifest)
         return NodeArrived(answer.peer, answer.manifest, answer.place, node)
 
     def _prepare_page(self, manifest: bytes, place: NodePlace, node: m.TreeLeaf) -> Prepared:

@@ -14,7 +14,7 @@ from coterie.net import Connection, Stream
 
 RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # guess: at once for a restart, then gently
 SOURCES_MAX = 200  # candidates remembered of one download; guess
-LINKS_MAX = 40  # sessions of one download; simulated: more neighbours complete no sooner
+LINKS_MAX = 40  # sessions of one download; guess: in the simulator 20 neighbours suffice for 1,000
 GOODBYE_S = 1.0  # for sessions to end in order once all is there; guess
 FATAL_CODES = frozenset(
     {CloseCode.PROTOCOL_VIOLATION, CloseCode.LIMIT, CloseCode.REFUSED, CloseCode.VERSION, CloseCode.REVOKED}
