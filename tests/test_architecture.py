@@ -93,6 +93,7 @@ SHELLS = (
     "apps/*/played.py",
     "apps/*/receive.py",
     "apps/*/serve.py",
+    "apps/*/shares.py",
     "apps/*/service.py",
     "apps/*/torrent_transfer.py",
     "apps/*/torrents.py",
