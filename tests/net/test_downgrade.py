@@ -56,7 +56,9 @@ def test_a_header_that_offers_only_an_old_version_gets_no_stream(lab: Lab) -> No
     lab.run(scene())
 
 
-def test_an_older_form_of_the_whole_transport_finds_nobody(quic: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_form_of_the_whole_transport_finds_nobody(
+    quic: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The name of the form (ALPN) is part of the TLS handshake: both sides sign what both have heard of it."""
 
     async def scene() -> None:
@@ -69,7 +71,7 @@ def test_an_older_form_of_the_whole_transport_finds_nobody(quic: Lab, monkeypatc
 
 
 def test_nobody_stands_between_two_peers_to_change_what_they_offer(quic: Lab) -> None:
-    """Whoever answers at an address without the key that was dialled gets no connection: it reads and writes nothing."""
+    """Whoever answers at an address without the key that was dialled gets no connection, so reads nothing."""
 
     async def scene() -> None:
         dialler, between, wanted = [await quic.transport(number) for number in (1, 2, 3)]

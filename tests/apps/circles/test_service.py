@@ -105,7 +105,7 @@ def test_who_may_not_is_told_so(tmp_path: Path) -> None:
             with pytest.raises(AccessDenied, match="only owners"):
                 async with circles(ben).invite("home"):
                     pass
-            with pytest.raises(AccessDenied, match="role did not suffice"):
+            with pytest.raises(AccessDenied, match="only owners of home"):
                 circles(ben).remove("home", "anna")
             with pytest.raises(UsageError, match="only owner"):
                 circles(anna).leave("home")

@@ -174,7 +174,7 @@ class CirclesService:
 
     def set_role(self, circle: str, member: str, role: str) -> CircleSaid:
         """Give a member another role; owners only."""
-        found, wanted = self._book.find(circle), role_of(role)
+        found, wanted = self._owned(circle, "change roles in it"), role_of(role)
         who = found.state.find(member)
         if who.role == wanted:
             raise UsageError(f"{who.name} has the role {role} already")
@@ -184,7 +184,7 @@ class CirclesService:
 
     def remove(self, circle: str, member: str) -> CircleSaid:
         """Remove a member with all its computers; owners only."""
-        found = self._book.find(circle)
+        found = self._owned(circle, "remove anybody from it")
         who = found.state.find(member)
         if who == self._book.me(found):
             raise UsageError("to leave a circle yourself use `coterie circle leave`")
@@ -205,11 +205,24 @@ class CirclesService:
         """Rename the circle, or a member of it: oneself, or as an owner anybody."""
         found = self._book.find(circle)
         if not member:
+            self._owned(circle, "rename it")
             self._book.write(found, Kind.TITLE, title=name)
             return CircleSaid(name, f"The circle {circle} is called {name} now")
         who = found.state.find(member)
+        if who != self._book.me(found):
+            self._owned(circle, "rename others in it")
         self._book.write(found, Kind.RENAME, subject=who.person, name=name)
         return CircleSaid(found.state.name, f"{who.name} is called {name} now")
+
+    def _owned(self, circle: str, deed: str) -> Circle:
+        """The circle, if this node's person owns it. Raises `AccessDenied` with the `deed` that owners only may."""
+        found = self._book.find(circle)
+        me = self._book.me(found)
+        if me is None or me.role != Role.OWNER:
+            raise AccessDenied(
+                f"only owners of {found.state.name} {deed}; `coterie circle members` shows who they are"
+            )
+        return found
 
     def _refuse_ownerless(self, circle: Circle, who: Member, role: Role | None) -> None:
         """An owner who is the last one stays one while anybody else is there."""
@@ -228,10 +241,7 @@ class CirclesService:
         self, circle: str, *, role: str = "member", name: str = "", minutes: float = 15.0
     ) -> AsyncIterator[OpenInvitation]:
         """An invitation into a circle; see `ContactsService.invite`. Raises `AccessDenied` for who is no owner."""
-        found = self._book.find(circle)
-        me = self._book.me(found)
-        if me is None or me.role != Role.OWNER:
-            raise AccessDenied(f"only owners of {found.state.name} invite into it")
+        found = self._owned(circle, "invite into it")
         purpose = Purpose(To.CIRCLE, found.id, role_of(role), found.state.name, bytes(self._book.person))
         packed = purpose.pack()
         async with self.contacts.invite(
