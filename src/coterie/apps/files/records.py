@@ -1,6 +1,11 @@
 """What `files` keeps on disk: shares and transfers, each a list of `coterie.apps.records.Records`."""
 
+import os
+from collections.abc import Iterable
+
 import msgspec
+
+from coterie.errors import NotFound, UsageError
 
 
 class ShareRecord(msgspec.Struct):
@@ -34,7 +39,7 @@ class TransferRecord(msgspec.Struct):
     """One download. `state` is running, waiting, paused, done or failed; `target` the final path.
 
     `only`: patterns of the files wanted, none: all. `dropped`: who was asked no more, and why. `seconds` of the last
-    run; `down` and `up` limit it (bytes/s, 0: no limit).
+    run; `down` and `up` limit it (bytes/s, 0: no limit); `priority` is high, normal or low.
     """
 
     id: str
@@ -57,3 +62,16 @@ class TransferRecord(msgspec.Struct):
     finished: float = 0.0
     down: float = 0.0
     up: float = 0.0
+    priority: str = "normal"
+
+
+def choose_share(shares: Iterable[ShareRecord], share: str) -> ShareRecord:
+    """The share with this id, name or path. Raises NotFound, or UsageError where it is more than one."""
+    path = os.path.abspath(share)
+    found = [r for r in shares if share in (r.id, r.name) or r.path == path]
+    if not found:
+        raise NotFound(f"nothing is shared as '{share}'; `coterie shares` lists what is")
+    if len(found) > 1:
+        ids = ", ".join(r.id for r in found)
+        raise UsageError(f"'{share}' is {len(found)} shares; name one by its id: {ids}")
+    return found[0]
