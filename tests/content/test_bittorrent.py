@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,8 @@ import libtorrent as lt
 import pytest
 
 from coterie.content.bittorrent import (
+    RECONNECT_S,
+    RENAMES_MAX,
     BitTorrentSession,
     Complete,
     Described,
@@ -26,11 +29,10 @@ from coterie.content.bittorrent import (
     Moved,
     Removed,
     SessionOptions,
-    Source,
     Task,
-    read_torrent,
 )
 from coterie.content.bittorrent_hash import hash_files
+from coterie.content.bittorrent_read import Source, read_torrent
 from coterie.content.magnet import magnet_link
 from coterie.content.torrent_file import TorrentEntry, bencode, in_order, torrent_file
 from coterie.content.torrent_layout import METAINFO_BYTES_MAX
@@ -146,6 +148,76 @@ def test_the_description_comes_by_magnet_link_and_nothing_else_is_written(tmp_pa
         assert not (tmp_path / "private").exists()
         task = Task(folder=str(tmp_path), places=places(source, "to"), peers=found.peers)
         ben.session.fetch("get", read_torrent(found.metainfo), task)
+        ben.expect(Complete)
+
+
+def described(ben: Client, anna: Client, source: Source, private: Path) -> Described:
+    """Ben has the description from Anna, and still is in touch with her."""
+    link = magnet_link(source.v1, source.v2, "from", peers=[anna.address])
+    ben.session.describe("get", link, str(private))
+    return ben.expect(Described)
+
+
+def test_the_content_comes_from_who_described_it_without_a_new_connection(tmp_path: Path) -> None:
+    source = make(tmp_path / "from", SIZES)
+    with clients(2) as (anna, ben):
+        seed(anna, source, tmp_path / "from")
+        found = described(ben, anna, source, tmp_path / "private")
+        assert not ben.watch(lambda moved: moved.done > 0, limit_s=0.5)  # that it is finished is no news
+        (tmp_path / "to" / "sub").mkdir(parents=True)
+        (tmp_path / "to" / "sub" / "empty").touch()
+        began = time.monotonic()
+        task = Task(folder=str(tmp_path), places=places(source, "to"))
+        assert ben.session.go_on("get", read_torrent(found.metainfo), task)
+        ben.expect(Complete)
+        assert time.monotonic() - began < RECONNECT_S / 2  # a second connection waits for that
+        ben.session.flush("get")
+        ben.expect(Flushed)
+        assert same(tmp_path / "from", tmp_path / "to")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["from", "to"]
+
+
+def test_going_on_fetches_only_what_is_wanted_under_the_names_it_was_given(tmp_path: Path) -> None:
+    source = make(tmp_path / "from", SIZES)
+    wanted = [file.index for file in source.files if file.path == ("c",)]
+    with clients(2) as (anna, ben):
+        seed(anna, source, tmp_path / "from")
+        described(ben, anna, source, tmp_path / "private")
+        task = Task(folder=str(tmp_path), places=dict.fromkeys(wanted, "to/other"), wanted=wanted)
+        assert ben.session.go_on("get", source, task)
+        ben.expect(Complete)
+        ben.session.flush("get")
+        ben.expect(Flushed)
+        assert (tmp_path / "to" / "other").read_bytes() == (tmp_path / "from" / "c").read_bytes()
+        assert [path.name for path in (tmp_path / "to").iterdir()] == ["other"]
+
+
+def test_a_disk_that_fails_when_going_on_is_told(tmp_path: Path) -> None:
+    source = make(tmp_path / "from", SIZES)
+    (tmp_path / "to").write_text("in the way")
+    with clients(2) as (anna, ben):
+        seed(anna, source, tmp_path / "from")
+        described(ben, anna, source, tmp_path / "private")
+        assert ben.session.go_on("get", source, Task(folder=str(tmp_path), places=places(source, "to")))
+        while not isinstance(ben.events.get(timeout=WAIT_S), Failed):
+            pass
+        assert (tmp_path / "to").read_text() == "in the way"
+
+
+def test_one_who_cannot_go_on_says_so(tmp_path: Path) -> None:
+    source = make(tmp_path / "from", SIZES)
+    empty = [file.index for file in source.files if not file.size]
+    with clients(2) as (anna, ben):
+        seed(anna, source, tmp_path / "from")
+        task = Task(folder=str(tmp_path), places=places(source, "to"))
+        assert not ben.session.go_on("get", source, task)  # nothing was described
+        described(ben, anna, source, tmp_path / "private")
+        assert not ben.session.go_on("get", source, replace(task, resume=b"kept"))
+        assert not ben.session.go_on("get", source, replace(task, wanted=empty))
+        many = {index: str(index) for index in range(RENAMES_MAX + 1)}
+        assert not ben.session.go_on("get", source, replace(task, places=many))
+        ben.remove("get")
+        ben.session.fetch("get", source, replace(task, peers=[anna.address]))
         ben.expect(Complete)
 
 

@@ -1,4 +1,4 @@
-"""One session of `libtorrent` that moves the bytes of torrents: the only module of `content` that knows it.
+"""One session of `libtorrent` that moves the bytes of torrents. Only this module and `bittorrent_read` know it.
 
 Torrents are known by a `key` of the caller's. Commands return at once; what comes of them is told as events, in the
 session's own thread, the one place where alerts are taken: taking them empties the queue. Files are where the caller
@@ -7,21 +7,13 @@ says: this module names none.
 
 import ipaddress
 import logging
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coterie.content.magnet import MAGNET_CHARS_MAX
-from coterie.content.torrent_layout import (
-    DECODE_DEPTH_MAX,
-    DECODE_TOKENS_MAX,
-    METAINFO_BYTES_MAX,
-    PIECES_MAX,
-    TorrentFile,
-)
-from coterie.errors import LimitExceeded, PeerError, TransportError, UsageError
+from coterie.content.bittorrent_read import Source, linked, load, reason, torrent_parameters
+from coterie.errors import TransportError, UsageError
 
 ALERTS_MAX = 10_000  # guess: what is over is dropped; a thousand torrents tell some three each at the start
 CONNECTIONS_MAX = 200  # libtorrent's default
@@ -32,6 +24,7 @@ RECONNECT_S = 10  # guess: libtorrent's 60 suit large swarms; in one of two they
 UTP_CONNECT_MS = (
     1_000  # guess: libtorrent's 3,000 and 2 repeats keep a program without uTP waiting 15 s for TCP
 )
+RENAMES_MAX = 1_000  # guess: each is an alert of `ALERTS_MAX`, beside those of all other torrents
 RESUME_BYTES_MAX = 64 << 20  # guess: twice the largest torrent file that is taken
 WAKE_EVERY_MS = 1_000  # how long the thread sleeps when nothing happens
 CLOSE_S = 0.8  # guess: a node has 1.7 s to end; measured 0.1 s without trackers
@@ -133,20 +126,6 @@ class SessionOptions:
     dht_private: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A torrent file that was read: what it holds, and its names. `metainfo` are its bytes."""
-
-    metainfo: bytes
-    name: str
-    files: tuple[TorrentFile, ...]
-    is_folder: bool
-    size: int
-    v1: bytes
-    v2: bytes
-    trackers: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What to do with a torrent.
@@ -177,12 +156,13 @@ class BitTorrentSession:
         Raises:
             TransportError: libtorrent is not installed here or cannot start.
         """
-        self._lt = lt = _load()
+        self._lt = lt = load()
         self._is_open = options.is_open
         self._tell = tell
         self._handles: dict[str, Any] = {}
         self._keys: dict[Any, str] = {}
         self._named: dict[str, list[str]] = {}  # peers in magnet links
+        self._awaited: dict[str, int] = {}  # bytes wanted of what was described; 0: nothing yet
         self._guard = threading.Lock()
         try:
             self._opened: Any = lt.session(_settings(lt, options))
@@ -210,17 +190,45 @@ class BitTorrentSession:
     def describe(self, key: str, link: str, folder: str) -> None:
         """Find the description of the torrent that the magnet `link` names; `Described` follows some time.
 
-        Nothing of its content is fetched. `folder` is a private one, where nothing of worth lies.
+        Nothing of its content is fetched, and no file is made, before `go_on`. `folder` is a private one, where nothing
+        of worth lies.
 
         Raises:
             UsageError: no such link.
         """
         lt = self._lt
-        parameters = _linked(lt, link)
+        parameters = linked(lt, link)
         self._named[key] = [f"{host}:{port}" for host, port in parameters.peers]
         parameters.save_path = folder
-        parameters.flags |= lt.torrent_flags.default_dont_download | lt.torrent_flags.upload_mode
+        flags = lt.torrent_flags
+        # shared: so nobody is told that we want nothing, and hangs up
+        parameters.flags |= flags.default_dont_download | flags.upload_mode | flags.share_mode
+        self._awaited[key] = 0
         self._add(key, parameters)
+
+    def go_on(self, key: str, source: Source, task: Task) -> bool:
+        """Fetch the content of what was described, as `fetch`, from the peers that described it.
+
+        Not everybody takes back who left a moment ago. False where it cannot be done: then remove it, and `fetch`.
+        Nothing may lie at `task.places` yet, but empty files for those of the torrent that are empty.
+        """
+        handle = self._handles.get(key)
+        wanted = frozenset(range(len(source.files)) if task.wanted is None else task.wanted)
+        size = sum(f.size for f in source.files if f.index in wanted and not f.is_link and not f.hidden)
+        if handle is None or not size or len(task.places) > RENAMES_MAX or task.resume or task.is_complete:
+            return False
+        self._awaited[key] = size
+        lt = self._lt
+        # The disk does these in this order, before whatever it is asked to write. Names first, while the folder is one
+        # with nothing in it: in the other, what happens to bear a name of the torrent's would be renamed.
+        for index, place in task.places.items():
+            handle.rename_file(index, place)
+        handle.move_storage(task.folder, lt.move_flags_t.reset_save_path)
+        handle.prioritize_files(_priorities(source, task))
+        handle.unset_flags(lt.torrent_flags.share_mode | lt.torrent_flags.upload_mode)
+        for peer in filter(None, map(_address, task.peers)):
+            handle.connect_peer(peer)
+        return True
 
     def fetch(self, key: str, source: Source, task: Task) -> None:
         """Take part in the torrent until it is removed; fetch what of `task.wanted` is not there, serve what is.
@@ -229,7 +237,7 @@ class BitTorrentSession:
             UsageError: the session has this torrent already.
         """
         lt = self._lt
-        parameters = _parameters(lt, source.metainfo)
+        parameters = torrent_parameters(lt, source.metainfo)
         if task.resume:
             try:
                 parameters = _merged(lt.read_resume_data(task.resume), parameters)
@@ -237,10 +245,7 @@ class BitTorrentSession:
                 _log.warning("what was kept of torrent %s is damaged (%s): checking its files", key, error)
         parameters.save_path = task.folder
         parameters.renamed_files = dict(task.places)
-        wanted = None if task.wanted is None else frozenset(task.wanted)
-        parameters.file_priorities = [
-            int((wanted is None or file.index in wanted) and not file.is_link) * 4 for file in source.files
-        ]
+        parameters.file_priorities = _priorities(source, task)
         parameters.peers = [*parameters.peers, *filter(None, map(_address, task.peers))]
         if task.is_complete:
             parameters.flags |= lt.torrent_flags.seed_mode
@@ -250,6 +255,7 @@ class BitTorrentSession:
         """Leave the torrent; `Removed` follows, unless there is none of this key. Files stay."""
         with self._guard:
             handle = self._handles.pop(key, None)
+            self._awaited.pop(key, None)
         if handle is not None:
             self._session.remove_torrent(handle)
 
@@ -310,7 +316,7 @@ class BitTorrentSession:
             try:
                 handle = self._session.add_torrent(parameters)
             except RuntimeError as error:
-                raise UsageError(f"this torrent cannot be added: {_reason(error)}") from None
+                raise UsageError(f"this torrent cannot be added: {reason(error)}") from None
             self._handles[key] = handle
             self._keys[handle] = key
 
@@ -352,7 +358,7 @@ class BitTorrentSession:
             case lt.metadata_received_alert():
                 return self._described(key, alert.handle)
             case lt.torrent_finished_alert():
-                return Complete(key)
+                return Complete(key) if self._is_complete(key, alert.handle) else None
             case lt.cache_flushed_alert():
                 return Flushed(key)
             case lt.save_resume_data_alert():
@@ -362,14 +368,26 @@ class BitTorrentSession:
                 return Kept(key, b"")
             case lt.torrent_error_alert() | lt.file_error_alert() | lt.metadata_failed_alert():
                 return Failed(key, alert.message())
+            case lt.file_rename_failed_alert() | lt.storage_moved_failed_alert():
+                return Failed(key, alert.message())
         return None
+
+    def _is_complete(self, key: str, handle: Any) -> bool:
+        """Whether what is finished is what was asked for: before that, nothing was, and that is finished at once."""
+        if key not in self._awaited:
+            return True
+        awaited = self._awaited[key]
+        try:
+            return 0 < awaited <= int(handle.status().total_wanted_done)
+        except RuntimeError:  # removed meanwhile
+            return False
 
     def _described(self, key: str, handle: Any) -> Event:
         try:
             section = bytes(handle.torrent_file().info_section())
             seen = [f"{host}:{port}" for host, port in (peer.ip for peer in handle.get_peer_info())]
         except RuntimeError as error:
-            return Failed(key, _reason(error))
+            return Failed(key, reason(error))
         peers = dict.fromkeys([*self._named.pop(key, ()), *seen])
         return Described(key, b"d4:info" + section + b"e", tuple(peers))
 
@@ -390,79 +408,10 @@ class BitTorrentSession:
         )
 
 
-def read_torrent(metainfo: bytes) -> Source:
-    """Take a torrent file apart.
-
-    Raises:
-        LimitExceeded: it is larger than any honest one.
-        PeerError: it is not one, or is wrong in itself.
-        TransportError: libtorrent is not installed here.
-    """
-    lt = _load()
-    if len(metainfo) > METAINFO_BYTES_MAX:
-        raise LimitExceeded(f"this torrent file is larger than {METAINFO_BYTES_MAX:,} bytes")
-    parameters = _parameters(lt, metainfo)
-    info = parameters.ti
-    layout = info.layout()
-    name, hashes = info.name(), info.info_hashes()
-    files = []
-    for index in range(layout.num_files()):
-        parts = tuple(layout.file_path(index).split(os.sep))
-        flags = int(layout.file_flags(index))
-        files.append(
-            TorrentFile(
-                index,
-                parts[1:],
-                int(layout.file_size(index)),
-                executable=bool(flags & int(layout.flag_executable)),
-                hidden=bool(flags & int(layout.flag_pad_file)),
-                is_link=bool(flags & int(layout.flag_symlink)),
-            )
-        )
-    return Source(
-        metainfo=metainfo,
-        name=name,
-        files=tuple(files),
-        is_folder=any(file.path for file in files),
-        size=sum(file.size for file in files if not file.hidden),
-        v1=hashes.v1.to_bytes() if hashes.has_v1() else b"",
-        v2=hashes.v2.to_bytes() if hashes.has_v2() else b"",
-        trackers=tuple(parameters.trackers),
-    )
-
-
-def named_in(link: str) -> tuple[list[str], list[str]]:
-    """What a magnet link names: the hashes of its torrent, in hexadecimal, and peers, "ip:port".
-
-    Raises:
-        UsageError: no such link.
-    """
-    parameters = _linked(_load(), link)
-    found = parameters.info_hashes
-    hashes = [*([found.v1] if found.has_v1() else []), *([found.v2] if found.has_v2() else [])]
-    return [one.to_bytes().hex() for one in hashes], [f"{host}:{port}" for host, port in parameters.peers]
-
-
-def _linked(lt: Any, link: str) -> Any:
-    if len(link) > MAGNET_CHARS_MAX:
-        raise UsageError(f"this magnet link is longer than {MAGNET_CHARS_MAX:,} characters")
-    try:
-        return lt.parse_magnet_uri(link)
-    except RuntimeError as error:
-        raise UsageError(f"this magnet link cannot be read: {_reason(error)}") from None
-
-
-def _parameters(lt: Any, metainfo: bytes) -> Any:
-    limits = {
-        "max_buffer_size": METAINFO_BYTES_MAX,
-        "max_pieces": PIECES_MAX,
-        "max_decode_depth": DECODE_DEPTH_MAX,
-        "max_decode_tokens": DECODE_TOKENS_MAX,
-    }
-    try:
-        return lt.load_torrent_buffer(metainfo, limits)
-    except RuntimeError as error:
-        raise PeerError(f"this is not a torrent that can be fetched: {_reason(error)}") from None
+def _priorities(source: Source, task: Task) -> list[int]:
+    """By file: 4, libtorrent's usual one, or 0 for what is not to be fetched."""
+    wanted = None if task.wanted is None else frozenset(task.wanted)
+    return [int((wanted is None or file.index in wanted) and not file.is_link) * 4 for file in source.files]
 
 
 def _merged(resumed: Any, parameters: Any) -> Any:
@@ -473,27 +422,12 @@ def _merged(resumed: Any, parameters: Any) -> Any:
     return resumed
 
 
-def _reason(error: Exception) -> str:
-    """What libtorrent says, without its own numbers."""
-    return str(error).partition(" [")[0]
-
-
 def _address(text: str) -> tuple[str, int] | None:
     host, _, port = text.rpartition(":")
     try:
         return str(ipaddress.ip_address(host.strip("[]"))), int(port)
     except ValueError:
         return None
-
-
-def _load() -> Any:
-    try:
-        import libtorrent
-    except ImportError as error:
-        raise TransportError(
-            f"BitTorrent needs the package libtorrent, which is not usable here ({error}); install it"
-        ) from None
-    return libtorrent
 
 
 def _settings(lt: Any, options: SessionOptions) -> dict[str, Any]:

@@ -347,8 +347,8 @@ def test_what_cannot_be_is_told(tmp_path: Path) -> None:
                 await ben.files.magnet("photos")
             with pytest.raises(UsageError, match="add --bittorrent"):
                 await ben.files.share(source, public=True)
-            with pytest.raises(UsageError, match="--only"):
-                await ben.files.get(shared.ticket, tmp_path / "got", only=["x"])
+            with pytest.raises(UsageError, match="--share"):
+                await ben.files.get(shared.ticket, tmp_path / "got", share=True)
             seeded = await ben.files.share(source, bittorrent=True)
             with pytest.raises(UsageError, match="here already"):
                 await ben.files.get(seeded.torrent, tmp_path / "got")

@@ -1,11 +1,6 @@
 """What `files` keeps on disk: shares and transfers, each a list of `coterie.apps.records.Records`."""
 
-import os
-from collections.abc import Iterable
-
 import msgspec
-
-from coterie.errors import NotFound, UsageError
 
 
 class ShareRecord(msgspec.Struct):
@@ -63,15 +58,3 @@ class TransferRecord(msgspec.Struct):
     down: float = 0.0
     up: float = 0.0
     priority: str = "normal"
-
-
-def choose_share(shares: Iterable[ShareRecord], share: str) -> ShareRecord:
-    """The share with this id, name or path. Raises NotFound, or UsageError where it is more than one."""
-    path = os.path.abspath(share)
-    found = [r for r in shares if share in (r.id, r.name) or r.path == path]
-    if not found:
-        raise NotFound(f"nothing is shared as '{share}'; `coterie shares` lists what is")
-    if len(found) > 1:
-        ids = ", ".join(r.id for r in found)
-        raise UsageError(f"'{share}' is {len(found)} shares; name one by its id: {ids}")
-    return found[0]

@@ -3,17 +3,12 @@
 import asyncio
 import logging
 import os
-import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coterie.access.people import TICKET
-from coterie.access.policy import ANYONE
 from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
@@ -25,38 +20,30 @@ from coterie.apps.files.limits import Limits
 from coterie.apps.files.messages import PROTOCOL
 from coterie.apps.files.places import KIND, Places
 from coterie.apps.files.proof import Shown
-from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord, choose_share
+from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
 from coterie.apps.files.results import (
-    MagnetLink,
     PlaceLine,
     PlayedLine,
     Playing,
-    Problem,
     Received,
-    Removed,
-    SharedItem,
-    ShareLine,
-    ShareTicket,
     TransferChange,
     TransferDetail,
     TransferLine,
 )
 from coterie.apps.files.serve import Server
+from coterie.apps.files.shares import Shares, current
 from coterie.apps.files.sources import Session
 from coterie.apps.files.torrent_transfer import TorrentTransfer
-from coterie.apps.files.torrents import Torrents, is_place, is_torrent, ticket_in
+from coterie.apps.files.torrents import is_place, is_torrent, ticket_in
 from coterie.apps.files.transfer import WEIGHTS, OnExisting, Transfer, TransferState, on_existing
 from coterie.apps.files.unfinished import forget_unfinished, partials_of
 from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
-from coterie.content import Imported, ImportProgress, import_path
-from coterie.content.names import name_fault
 from coterie.content.writer import Partial
 from coterie.errors import CloseCode, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.quantity import say_bytes
 from coterie.wire import Ticket
-from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
 
 if TYPE_CHECKING:
     from coterie.apps.files.media import MediaServer
@@ -64,7 +51,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DONE_MAX = 100  # finished transfers that stay in the list, the newest
-OPEN_TO_ALL = frozenset({ANYONE, TICKET})  # whom a share is for that may have a torrent
 SERVING_THREADS = 4  # disk reads of sessions; each holds at most a few pieces of 256 KiB
 Report = Callable[[Progress], None]
 
@@ -74,7 +60,7 @@ class FilesService:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._shares: Records[ShareRecord] = Records(context.home / "shares", ShareRecord, "share")
+        shares: Records[ShareRecord] = Records(context.home / "shares", ShareRecord, "share")
         self._transfers: Records[TransferRecord] = Records(
             context.home / "transfers", TransferRecord, "transfer"
         )
@@ -85,21 +71,23 @@ class FilesService:
         self.places = Places(
             context.store,
             context.access,
-            shares=self._current_shares,
+            shares=lambda: current(shares),
             spots=Records(context.home / "spots", SpotRecord, "spot"),
             clock=time.time,
         )
         self.limits = Limits(context.home / "limits.json")
         self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
         self._finished: dict[str, Transfer] = {}  # that go on giving what they fetched
-        self._torrents = Torrents(context, self._shares, self._share_received)
+        self._shares = Shares(context, shares, self.places)
+        self._torrents = self._shares.torrents
+        self.share, self.unshare, self.shares = self._shares.share, self._shares.unshare, self._shares.lines
+        self.ticket, self.magnet = self._shares.ticket, self._shares.magnet
 
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
-        self._context.access.name_resources(KIND, self._resolve_name, self._say_name)
-        await asyncio.to_thread(self._context.store.forget_gone, keep=self._shared_roots())
-        for share in self._shares:
-            self.places.permit(share)
+        self._context.access.name_resources(KIND, self._shares.resolve_name, self._shares.say_name)
+        await asyncio.to_thread(self._context.store.forget_gone, keep=self._shares.roots())
+        self._shares.permit()
         self._context.access.policy.permit(DOWNLOAD_TICKET, Verb.READ, DOWNLOAD)
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
         self._context.register(PROTOCOL, self.server.handle, strangers=True)
@@ -127,140 +115,10 @@ class FilesService:
     def status(self) -> dict[str, int]:
         """Counts for `coterie status`."""
         return {
-            "shares": len(list(self._shares)),
+            "shares": self._shares.count,
             "transfers running": len(self._active) + self._torrents.running,
             "bytes sent": self.server.sent_bytes,
         }
-
-    async def share(
-        self,
-        path: Path | str,
-        *,
-        name: str = "",
-        to: Sequence[str] = (),
-        progress: Report | None = None,
-        bittorrent: bool = False,
-        public: bool = False,
-        trackers: Sequence[str] = (),
-        v1: bool = False,
-    ) -> SharedItem:
-        """Share a file or folder: it is read once, stays where it is, and is served from there.
-
-        The same content shared again gives the same ticket. Cancelling leaves nothing behind. `to`: whom it is for, see
-        `access.people`; nobody named: those who have the ticket, or whom this path was shared with before.
-
-        Args:
-            bittorrent: make a torrent of it too, and seed that from the same files.
-            public: its magnet link carries the ticket: who has the one has the other.
-            trackers: URLs of trackers for the torrent.
-            v1: the torrent is of version 1 alone, for programs that do not take one of both.
-
-        Raises:
-            NotFound: there is nothing at `path`.
-            UsageError: it cannot be shared (a device, a socket).
-            StorageError: it cannot be read.
-        """
-        fault = name_fault(name) if name else None
-        if fault:
-            raise UsageError(f"a share cannot be called {name!r}: the name {fault}")
-        if (public or trackers or v1) and not bittorrent:
-            raise UsageError("--public, --tracker and --v1 say how to share by BitTorrent: add --bittorrent")
-        subjects = [self._context.people.subject(who) for who in to]
-        place = Path(os.path.abspath(path))
-        stop = threading.Event()
-
-        def tell(step: ImportProgress) -> None:
-            if progress is not None:
-                progress(
-                    Progress(
-                        phase="reading",
-                        done=step.bytes,
-                        total=step.bytes_total,
-                        note=os.path.basename(step.path),
-                    )
-                )
-
-        work = asyncio.to_thread(import_path, self._context.store, place, progress=tell, cancel=stop)
-        task = asyncio.ensure_future(work)
-        try:
-            imported = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.gather(task, return_exceptions=True)
-            raise
-        record = self._record_share(imported, place, name, subjects)
-        if not OPEN_TO_ALL.issuperset(record.to):
-            await self._torrents.withdraw(record.id)
-            if bittorrent:
-                raise UsageError(
-                    "shared, but not by BitTorrent: whoever has the link could fetch it; add --to ticket or anyone"
-                )
-        if bittorrent:
-            await self._torrents.offer(
-                record, trackers=trackers, public=public, hybrid=not v1, progress=progress
-            )
-        return await self._describe(record, [Problem(s.path, s.reason) for s in imported.skipped])
-
-    def _record_share(
-        self, imported: Imported, place: Path, name: str, subjects: Sequence[str]
-    ) -> ShareRecord:
-        """The share of this content at this place: the one there is, or a new one."""
-        known = [r for r in self._shares if r.root == imported.root and r.path == str(place)]
-        record = (
-            known[0]
-            if known
-            else ShareRecord(
-                id=self._shares.new_id(),
-                root=imported.root,
-                kind=int(imported.kind),
-                secret=secrets.token_bytes(SECRET_BYTES),
-                name=name or imported.name,
-                path=str(place),
-                files=imported.files,
-                size=imported.bytes,
-                created=time.time(),
-                mtime_ns=imported.mtime_ns,
-                executable=imported.executable,
-            )
-        )
-        record.name = name or record.name
-        before = [r for r in self._shares if r.path == str(place)]
-        record.to = list(dict.fromkeys(subjects)) or (before[-1].to if before else record.to)
-        self._shares.save(record)
-        self.places.permit(record)
-        return record
-
-    async def unshare(self, share: str) -> Removed:
-        """End the share with this id, name or path; its ticket is void at once."""
-        record = self._choose_share(share)
-        self._shares.remove(record.id)
-        await self._torrents.withdraw(record.id)
-        self.places.withdraw(record)
-        if not any(r.root == record.root for r in self._shares):
-            await asyncio.to_thread(self._context.store.forget_root, record.root)
-        return Removed(record.id, record.path)
-
-    async def ticket(self, share: str) -> ShareTicket:
-        """The ticket of the share with this id, name or path."""
-        record = self._choose_share(share)
-        return ShareTicket(record.id, record.name, str(self._ticket(record)))
-
-    async def magnet(self, share: str) -> MagnetLink:
-        """The magnet link of the share with this id, name or path, and where its torrent file is."""
-        record = self._choose_share(share)
-        link = await self._torrents.magnet(record, str(self._ticket(record)))
-        return MagnetLink(record.id, record.name, link, str(self._torrents.torrent_path(record.id)))
-
-    async def shares(self) -> list[ShareLine]:
-        """Everything shared, with what changed on disk since."""
-        lines = []
-        for r in self._shares:
-            changed = await asyncio.to_thread(self._context.store.changed_files, r.root)
-            state = f"{len(changed)} changed; share again" if changed else "ready"
-            state += self._torrents.state_of(r.id)
-            to = ", ".join(map(self._context.people.say, r.to))
-            lines.append(ShareLine(r.id, r.name, r.path, r.files, say_bytes(r.size), state, to))
-        return lines
 
     async def places_of(self, place: str = "") -> list[PlaceLine]:
         """Who is known here; or what a peer shares with us, like "anna"; or what is in a place, like "anna/photos".
@@ -416,10 +274,6 @@ class FilesService:
 
     is_place = staticmethod(is_place)
 
-    async def _share_received(self, path: Path) -> ShareRecord:
-        """Share what came in by BitTorrent."""
-        return self._shares.get((await self.share(path)).id)
-
     on_existing = staticmethod(on_existing)
 
     async def transfers(self) -> list[TransferLine]:
@@ -517,42 +371,6 @@ class FilesService:
         running = [t.giver() for t in all_of_them if t.content_id == root]
         return offer or next((g for g in running if shown.proves(g.secret)), None)
 
-    def _current_shares(self) -> list[ShareRecord]:
-        """Every share but those whose path was shared again since, with other content."""
-        return list({share.path: share for share in self._shares}.values())
-
-    def _resolve_name(self, path: str) -> str:
-        name, slash, rest = path.partition("/")
-        return self._choose_share(name).id + slash + rest
-
-    def _say_name(self, path: str) -> str:
-        share, slash, rest = path.partition("/")
-        return next((r.name for r in self._shares if r.id == share), share) + slash + rest
-
-    def _choose_share(self, share: str) -> ShareRecord:
-        return choose_share(self._shares, share)
-
-    def _ticket(self, record: ShareRecord) -> Ticket:
-        addresses = tuple(self._context.addresses()[:ADDRESSES_MAX])
-        return Ticket(TicketKind(record.kind), self._context.peer_id, record.root, record.secret, addresses)
-
-    async def _describe(self, record: ShareRecord, skipped: list[Problem]) -> SharedItem:
-        ticket, seeded = str(self._ticket(record)), self._torrents.is_seeded(record.id)
-        return SharedItem(
-            id=record.id,
-            name=record.name,
-            path=record.path,
-            kind=TicketKind(record.kind).name.lower(),
-            files=record.files,
-            size=record.size,
-            ticket=ticket,
-            created=datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds"),
-            skipped=skipped,
-            magnet=await self._torrents.magnet(record, ticket) if seeded else "",
-            torrent=str(self._torrents.torrent_path(record.id)) if seeded else "",
-            to=[self._context.people.say(subject) for subject in record.to],
-        )
-
     def _record_for(self, ticket: Ticket, place: Path) -> TransferRecord:
         """The record of an interrupted transfer of the same content to the same place, else a new one."""
         for record in self._transfers:
@@ -567,14 +385,11 @@ class FilesService:
             self._context,
             record,
             self._transfers.save,
-            shared=self._shared_roots,
+            shared=self._shares.roots,
             down=self.limits.down_shares,
             gave=self.server.gave,
             table=self._context.api("overlay"),
         )
-
-    def _shared_roots(self) -> set[bytes]:
-        return {share.root for share in self._shares}
 
     def _run(self, record: TransferRecord) -> None:
         self._launch(self._make(record), None)

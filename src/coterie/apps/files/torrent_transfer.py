@@ -24,10 +24,9 @@ from coterie.content.bittorrent import (
     Kept,
     Moved,
     Removed,
-    Source,
     Task,
-    read_torrent,
 )
+from coterie.content.bittorrent_read import Source, read_torrent
 from coterie.content.names import local_names, name_fault
 from coterie.content.place import set_executable
 from coterie.content.torrent_layout import Layout, lay_out
@@ -105,6 +104,7 @@ class TorrentTransfer:
         self._staging: Staging | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._is_new = False  # nothing of it is on disk yet
         self._met = 0.0
 
     @property
@@ -223,8 +223,6 @@ class TorrentTransfer:
                 found = await self._expect(Described)
         except TimeoutError:
             raise TransportError(f"nobody was found who has this torrent. {self._reach}") from None
-        finally:
-            await self._leave()
         write_private(self._metainfo, found.metainfo)
         return await asyncio.to_thread(read_torrent, found.metainfo), found.peers
 
@@ -256,10 +254,11 @@ class TorrentTransfer:
             folds_unicode=folding.form,
             windows=os.name == "nt",
         )
-        if not os.path.lexists(staged := staging.path / STAGED) or (
-            source.is_folder and not os.listdir(staged)
-        ):
+        staged = staging.path / STAGED
+        self._is_new = not (os.listdir(staged) if source.is_folder else os.path.lexists(staged))
+        if self._is_new:
             check_space(target.parent, layout.size, len(layout.wanted))
+            _make_empty(source, layout, staged)
         record.name, record.files, record.size = target.name, len(layout.wanted), layout.size
         self._save_record(record)
         return staging, layout
@@ -278,7 +277,9 @@ class TorrentTransfer:
         )
 
     async def _fetch(self, session: BitTorrentSession, source: Source, task: Task) -> None:
-        session.fetch(self.key, source, task)
+        if not (self._is_new and session.go_on(self.key, source, task)):
+            await self._leave()
+            session.fetch(self.key, source, task)
         try:
             await self._expect(Complete)
             session.flush(self.key)
@@ -399,3 +400,12 @@ class TorrentTransfer:
     @property
     def _resume(self) -> Path:
         return self._folder / f"{self.record.id}.resume"
+
+
+def _make_empty(source: Source, layout: Layout, staged: Path) -> None:
+    """Make the wanted files that are empty: there is nothing to fetch for them."""
+    for file in source.files:
+        if file.index in layout.wanted and not file.size:
+            path = staged.joinpath(*layout.places[file.index])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()

@@ -28,12 +28,10 @@ from coterie.content.bittorrent import (
     Listening,
     Removed,
     SessionOptions,
-    Source,
     Task,
-    named_in,
-    read_torrent,
 )
 from coterie.content.bittorrent_hash import hash_files
+from coterie.content.bittorrent_read import Source, named_in, read_torrent
 from coterie.content.listing import list_files
 from coterie.content.magnet import Hint, hint_of, is_magnet, magnet_link
 from coterie.content.torrent_file import TorrentEntry, in_order, piece_size, torrent_file
