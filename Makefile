@@ -17,7 +17,7 @@ DEV := .venv/.dev-ready
 ISOLATED := $(BIN)/python tools/isolate.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench scenarios lab nat-matrix lint format pin clean
+.PHONY: help demo test bench scenarios lab nat-matrix swarm-lab lint format pin clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1	/'
@@ -49,6 +49,9 @@ lab: $(DEV)  ## a network laboratory by hand, as root (LAB="shell symmetric easy
 
 nat-matrix: $(DEV)  ## every kind of home router with every kind; writes docs/nat-matrix.md
 	$(ISOLATED) $(BIN)/python -m tests.lab matrix
+
+swarm-lab: $(DEV)  ## a swarm over shaped links, beside libtorrent; writes docs/swarm-lab.md (SWARM="--case lossy --repeat 3")
+	$(ISOLATED) $(BIN)/python -m tests.lab swarm $(SWARM)
 
 lint: $(DEV)  ## ruff, strict types, the direction of imports, licences
 	$(BIN)/ruff check src tests tools $(wildcard bench)

@@ -1,10 +1,12 @@
-"""The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | pair KIND KIND | scenario NAME. Needs root."""
+"""The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | pair KIND KIND | scenario NAME |
+swarm [--client ours|libtorrent] [--case plain|killed|lossy|leaving] [--repeat N]. Needs root."""
 
+import argparse
 import os
 import sys
 
 from coterie.sim.isolation import enter_namespace
-from tests.lab import matrix, nat
+from tests.lab import matrix, nat, swarm, swarm_page
 from tests.lab.conftest import lacking
 from tests.lab.lab import Host, Lab
 from tests.lab.remote import ROOT
@@ -35,6 +37,19 @@ def _outside(host: Host) -> str:
     return f"behind {host.cable.switch.namespace.name}" if host.cable else ""
 
 
+def measure_swarm(arguments: list[str]) -> None:
+    """Measure clients in cases; the page keeps the median of each."""
+    parser = argparse.ArgumentParser("python -m tests.lab swarm")
+    parser.add_argument("--client", choices=swarm.CLIENTS, action="append")
+    parser.add_argument("--case", choices=swarm.CASES, action="append")
+    parser.add_argument("--repeat", type=int, default=1)
+    told = parser.parse_args(arguments)
+    for case in told.case or swarm.CASES:
+        for client in told.client or swarm.CLIENTS:
+            outcomes = [swarm.measure(client, case) for _ in range(told.repeat)]
+            print(f"written to {swarm_page.write(outcomes).relative_to(ROOT)}", flush=True)
+
+
 def main(arguments: list[str]) -> int:
     """Run what `arguments` name."""
     if reason := lacking():
@@ -53,6 +68,9 @@ def main(arguments: list[str]) -> int:
             return 0 if row.is_as_expected else 1
         case ["scenario", name] if name in SCENARIOS:
             print("\n".join(SCENARIOS[name]()))
+            return 0
+        case ["swarm", *rest]:
+            measure_swarm(rest)
             return 0
         case ["shell", *kinds] if set(kinds) <= set(nat.KINDS):
             shell(kinds or [nat.PORT_RESTRICTED, nat.SYMMETRIC])

@@ -252,6 +252,10 @@ class Lab:
         """A computer behind a router of `kind` (one of `nat.KINDS`) of its own."""
         return self.public(name) if kind == nat.OPEN else self.nat(kind).host(name)
 
+    def keep(self, namespace: Namespace) -> None:
+        """Let it go with everything else."""
+        self._namespaces.append(namespace)
+
     def close(self) -> None:
         """End every process and let every namespace go."""
         for process in self.processes:

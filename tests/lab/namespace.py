@@ -72,6 +72,10 @@ class Namespace:
             if not may_lack:
                 raise
 
+    def read(self, path: str) -> str:
+        """The text of a file under /proc/thread-self/net."""
+        return self.call(lambda: Path(path).read_text(encoding="ascii"))
+
     def close(self) -> None:
         """Let go of it; the kernel removes it with all its devices when its last process has ended."""
         if self._fd >= 0:

@@ -121,7 +121,7 @@ class Peer:
                 case "bulk":
                     await self._bulk(command, begun)
                 case "share":
-                    await self._share(int(command["bytes"]), tag)
+                    await self._share(command, tag)
                 case "get":
                     await self._get(command["ticket"], begun, tag)
                 case "close":
@@ -182,11 +182,13 @@ class Peer:
             **tag,
         )
 
-    async def _share(self, size: int, tag: dict[str, Any]) -> None:
-        path = self._folder / "shared"
-        with path.open("wb") as file:
-            for offset in range(0, size, PIECE_BYTES):
-                file.write(piece(offset, min(PIECE_BYTES, size - offset)))
+    async def _share(self, command: dict[str, Any], tag: dict[str, Any]) -> None:
+        path = Path(command.get("path") or self._folder / "shared")
+        if "path" not in command:
+            size = int(command["bytes"])
+            with path.open("wb") as file:
+                for offset in range(0, size, PIECE_BYTES):
+                    file.write(piece(offset, min(PIECE_BYTES, size - offset)))
         item = await self._node.files.share(path)
         self.say("shared", ticket=item.ticket, **tag)
 
@@ -201,10 +203,11 @@ class Peer:
                 self.say("progress", bytes=progress.done, note=progress.note, took_s=now - begun, **tag)
 
         received = await self._node.files.get(ticket, self._folder / "received", progress=tell)
-        took_s = time.monotonic() - begun
+        done_at = time.monotonic()
         hasher = blake3.blake3().update_mmap(received.path)
         size = Path(received.path).stat().st_size
-        self.say("fetched", bytes=size, digest=hasher.hexdigest(), took_s=took_s, **tag)
+        facts = {"bytes": size, "digest": hasher.hexdigest(), "took_s": done_at - begun, "done_at": done_at}
+        self.say("fetched", **facts, **tag)
 
     async def _serve(self, stream: Stream) -> None:
         ask = await stream.receive()
@@ -270,9 +273,11 @@ async def run(settings: dict[str, Any]) -> None:
     async with AsyncExitStack() as stack:
         if port := settings.get("serves"):
             await stack.enter_async_context(RelayServer(may_use=lambda peer: True, port=port))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coterie-lab-")))
+        folder = Path(
+            settings.get("folder") or stack.enter_context(tempfile.TemporaryDirectory(prefix="coterie-lab-"))
+        )
         home = folder / "home"
-        home.mkdir(mode=0o700)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         (home / "key").write_bytes(key.seed)
         (home / "key").chmod(0o600)
         (home / "config.toml").write_text('relay = "off"\n')  # the settings here say which relays there are

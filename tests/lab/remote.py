@@ -26,15 +26,18 @@ class RemotePeer:
 
     _numbers = itertools.count(1)
 
-    def __init__(self, host: Host, **settings: Any) -> None:
+    def __init__(
+        self, host: Host, *, module: str = "tests.lab.peer", number: int | None = None, **settings: Any
+    ) -> None:
+        """`number`: of a peer that was there before, who comes back."""
         self.host = host
-        self.number = number = next(self._numbers)
+        self.number = number = next(self._numbers) if number is None else number
         self.peer_id = str(key_of(number).peer_id)
         self.events: list[Event] = []
         self._arrived: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._ids = itertools.count(1)
         told = json.dumps({"number": number, **settings})
-        command = [sys.executable, "-m", "tests.lab.peer", told]
+        command = [sys.executable, "-m", module, told]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         self.process = host.popen(*command, cwd=ROOT, **pipes)
         threading.Thread(target=self._read, daemon=True).start()

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import msgspec
+
 from coterie.access.grant import LIFETIME_MAX_S, Grant, Link
 from coterie.access.resource import Verb, checked_resource, covers, say_verbs, with_parents
 from coterie.access.revocation import Revocations
@@ -47,8 +49,7 @@ def of_circle(circle: str, role: str = "member") -> str:
     return f"circle:{circle}:{role}"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """Who a peer is to this node. `circles`: id as text and role; `blocked`: why it gets nothing, or empty."""
 
     contact: bool = False
@@ -56,16 +57,14 @@ class Standing:
     blocked: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True):
     """One thing that speaks for or against: a `code` for programs, `text` for people."""
 
     code: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """The answer. It holds until `until` (unix seconds) at the latest, and until the policy changes.
 
     `meters` are the links of the grant that it rests on which have a rate or a quota: what is used counts on each.

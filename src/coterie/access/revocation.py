@@ -9,7 +9,8 @@ revoked by its signer and by the signers of the links before it.
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from coterie.access.grant import LIFETIME_MAX_S, LINK_ID_BYTES, Grant, Signer, signers
 from coterie.errors import LimitExceeded, PeerError
@@ -27,8 +28,7 @@ _FORM = struct.Struct(f">B{KEY_BYTES}s{LINK_ID_BYTES}sQ{SIGNATURE_BYTES}s")
 REVOCATION_BYTES = _FORM.size
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(msgspec.Struct, frozen=True):
     """`signer` takes the link `link_id` back; to be kept until `expires` (unix seconds)."""
 
     signer: PeerId

@@ -1,7 +1,8 @@
 """How fast bytes may go: a token bucket, and limits by time of day."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from coterie.errors import UsageError
 
@@ -102,8 +103,7 @@ class Portion:
         return self is not other and now <= self._waits_until and self._begin < other._begin
 
 
-@dataclass(frozen=True, slots=True)
-class Hours:
+class Hours(msgspec.Struct, frozen=True):
     """A limit for part of each day: minutes since midnight, `begin` inclusive, `end` exclusive; may pass midnight."""
 
     begin: int

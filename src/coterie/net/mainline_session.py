@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from coterie.errors import TransportError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.peer_id import KEY_BYTES
@@ -30,8 +32,7 @@ CLOSE_S = 5.0  # measured: 0.1 s
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """An answer to `get`: what is stored for `peer`, signed by its key. `is_last`: the search has ended."""
 
     peer: PeerId
@@ -39,36 +40,31 @@ class Item:
     is_last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """An answer to `put`: on how many nodes the record is now."""
 
     nodes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """An answer to `count`: one routing table (there is one per address we listen on) has so many nodes."""
 
     nodes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """The UDP address where the DHT reaches us."""
 
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The IP address at which most nodes of the DHT see us."""
 
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """Something stands in the way, in words."""
 
     what: str
