@@ -87,7 +87,9 @@ class RunningNode:
         deadline = time.monotonic() + START_S
         while not (self.home / "run" / "api.json").exists():
             assert self.process.poll() is None, self.process.communicate()
-            assert time.monotonic() < deadline, "the node did not start"
+            if time.monotonic() > deadline:
+                self.kill()  # nobody else would end it
+                raise AssertionError("the node did not start")
             time.sleep(0.02)
 
     def call(self, *words: str) -> Any:
