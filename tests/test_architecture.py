@@ -82,6 +82,7 @@ SHELLS = (
     "apps/*/fetch.py",
     "apps/*/limits.py",
     "apps/*/link.py",
+    "apps/*/meet.py",
     "apps/*/sources.py",
     "apps/*/staged.py",
     "apps/*/greeter.py",
@@ -98,6 +99,7 @@ SHELLS = (
     "apps/*/service.py",
     "apps/*/torrent_transfer.py",
     "apps/*/torrents.py",
+    "apps/*/unfinished.py",
     "apps/*/transfer.py",
     "apps/*/visit.py",
 )

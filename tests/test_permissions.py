@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from coterie.apps.files.messages import PROTOCOL as FILES
-from coterie.apps.files.messages import Open, Opened
+from coterie.apps.files.messages import Opened
 from coterie.control.permissions import answer, audit_lines
 from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, UsageError
 from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
 from coterie.wire import Protocol
 from coterie.wire.frames import Message
-from tests.apps.files.nodes import memory_node
+from tests.apps.files.nodes import memory_node, opening
 from tests.support import run
 
 END_S = 5.0  # what is taken back ends within so long
@@ -145,7 +145,7 @@ def test_a_session_of_a_removed_member_ends_and_its_role_counts(tmp_path: Path) 
             ticket = await member.files.locate(f"{owner.peer_id}/diary")
             link = await member.connect(owner.peer_id, owner.addresses)
             stream = await link.open_stream(FILES)
-            await stream.send(Open(ticket.content_id, ticket.secret))
+            await stream.send(opening(ticket, member.peer_id))
             assert isinstance(await stream.receive(END_S), Opened)
             name = next(m.name for m in circles.members("home") if str(member.peer_id) in m.devices)
             began = asyncio.get_running_loop().time()

@@ -1,10 +1,10 @@
 """Rates: what goes on average, what may be saved up, what holds when."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coterie.content.limit import BURST_S, Bucket, Hours, limit_at, parse_hours
+from coterie.content.limit import BURST_S, WAITS_S, Bucket, Hours, Portion, Shares, limit_at, parse_hours
 from coterie.errors import UsageError
 
 
@@ -29,6 +29,84 @@ def test_a_limit_that_is_set_later_holds_from_then() -> None:
     bucket.bytes_per_s = 1000
     bucket.take(1500, 2.0)
     assert bucket.ready_at(2.0) == pytest.approx(3.25)
+
+
+def compete(portions: list[Portion], until: float, sizes: list[int]) -> list[int]:
+    """Each takes whenever it may, as a download does: what each had by `until`."""
+    had, due = [0] * len(portions), [0.0] * len(portions)
+    while (now := min(due)) < until:
+        n = due.index(now)
+        ready = portions[n].ready_at(now)
+        if ready <= now:
+            portions[n].take(sizes[n], now)
+            had[n] += sizes[n]
+            ready = now + 1e-6
+        due[n] = ready
+    return had
+
+
+@settings(deadline=None, max_examples=20)  # a busy machine takes its time
+@given(st.permutations([4.0, 2.0, 1.0]), st.lists(st.integers(10_000, 50_000), min_size=3, max_size=3))
+def test_a_limit_is_shared_by_weight(weights: list[float], sizes: list[int]) -> None:
+    shares = Shares(Bucket(1_000_000))
+    had = compete([shares.portion(w) for w in weights], 20.0, sizes)
+    assert 0.98 * 20e6 < sum(had) < 1.05 * 20e6
+    for size, weight in zip(had, weights, strict=True):
+        assert size == pytest.approx(sum(had) * weight / 7, rel=0.1)
+
+
+def test_what_one_does_not_use_is_the_others() -> None:
+    """The heavy one is slowed down elsewhere to a tenth of the limit."""
+    shares = Shares(Bucket(1_000_000))
+    heavy, light = shares.portion(4.0), shares.portion(1.0)
+    had_light, now, heavy_due = 0, 0.0, 0.0
+    while now < 20:
+        if now >= heavy_due and heavy.ready_at(now) <= now:
+            heavy.take(10_000, now)
+            heavy_due = now + 0.1
+        if light.ready_at(now) <= now:
+            light.take(10_000, now)
+            had_light += 10_000
+        now += 0.001
+    assert had_light > 0.85 * 20e6
+
+
+def test_who_was_idle_saves_nothing_up() -> None:
+    shares = Shares(Bucket(1_000_000))
+    one, other = shares.portion(1.0), shares.portion(1.0)
+    compete([one], 10.0, [10_000])
+    late = [10.0 + due for due in (0.0, 0.0)]
+    had = [0, 0]
+    while (now := min(late)) < 12.0:
+        n = late.index(now)
+        portion = (one, other)[n]
+        if (ready := portion.ready_at(now)) <= now:
+            portion.take(10_000, now)
+            had[n] += 10_000
+        late[n] = max(ready, now + 1e-6)
+    assert had[0] == pytest.approx(had[1], rel=0.1)
+
+
+def test_who_waits_and_does_not_come_back_holds_nobody_up() -> None:
+    shares = Shares(Bucket(1_000_000))
+    gone, other = shares.portion(1.0), shares.portion(1.0)
+    other.take(500_000, 1.0)
+    assert gone.ready_at(1.0) > 1.0
+    now = other.ready_at(1.0) + 0.001
+    assert other.ready_at(now) > now, "the other one's turn comes first"
+    assert other.ready_at(now + WAITS_S) <= now + WAITS_S
+
+
+def test_the_light_stand_back_while_there_are_heavier_ones() -> None:
+    shares = Shares(Bucket())
+    light = shares.portion(1.0)
+    assert light.window_share == 1.0
+    heavy = shares.portion(4.0)
+    assert (light.window_share, heavy.window_share) == (0.25, 1.0)
+    heavy.close()
+    assert light.window_share == 1.0
+    light.take(10**9, 1.0)
+    assert light.ready_at(1.0) == 1.0, "no limit is no wait"
 
 
 @pytest.mark.parametrize(

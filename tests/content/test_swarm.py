@@ -12,7 +12,7 @@ from coterie.content import pieces as p
 from coterie.content import swarm as c
 from coterie.content import swarm_events as e
 from coterie.content import swarm_state
-from coterie.content.limit import Bucket
+from coterie.content.limit import Bucket, Shares
 from coterie.errors import CloseCode
 from coterie.machine import Emit, PeerDown, SetTimer, TimerFired
 
@@ -352,6 +352,27 @@ def test_the_window_grows_with_rate_and_round_trip_within_what_a_kill_may_cost()
     assert source.window_bytes == swarm_state.WINDOW_BYTES_MIN + (1 << 20)
     source.rtt_s = 60
     assert source.window_bytes == swarm_state.WINDOW_BYTES_MAX
+
+
+def test_others_are_looked_for_at_first_and_when_few_are_left() -> None:
+    core = c.SwarmCore(random.Random(1))
+    assert e.FindProviders() in core.handle(e.Begin(ROOT, None), 0.0)
+    for n in range(c.SOURCES_FEW + 1):
+        assert e.FindProviders() not in core.handle(e.SourceUp(f"s{n}", True, 0), 1.0)
+    assert e.FindProviders() not in core.handle(PeerDown("s0"), 2.0)
+    assert e.FindProviders() in core.handle(PeerDown("s1"), 2.0)
+
+
+def test_who_has_to_stand_back_asks_for_less_at_once() -> None:
+    shares = Shares(Bucket())
+    scenes = [Scene(LARGE, c.SwarmCore(random.Random(1), [shares.portion(w)])).begin("a") for w in (4.0, 1.0)]
+    for scene in scenes:
+        source = scene.core.source("a")
+        assert source is not None
+        source.rate, source.arrived_bytes = 10e6, 1 << 30
+        scene.answer("a")
+    under_way = [sum(r.count for r in scene.asked["a"] if isinstance(r, e.AskChunks)) for scene in scenes]
+    assert under_way[0] >= 2 * under_way[1] > 0
 
 
 def test_a_limit_holds() -> None:

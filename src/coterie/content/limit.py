@@ -8,10 +8,14 @@ from coterie.errors import UsageError
 
 BURST_S = 0.25  # what may be saved up while nothing goes; guess: a piece or two at usual limits
 DAY_MINUTES = 1440
+TURN_S = 0.01  # guess: soon enough to look again whose turn it is
+WAITS_S = 0.1  # who was told to wait comes back so soon after that, or wants nothing now; guess
 
 
 class Bucket:
     """Lets `bytes_per_s` through on average; 0: no limit. What goes at once may overdraw it by one request."""
+
+    window_share = 1.0  # see `Portion`
 
     def __init__(self, bytes_per_s: float = 0.0) -> None:
         self.bytes_per_s = bytes_per_s
@@ -35,6 +39,68 @@ class Bucket:
         gained = (now - self._at) * self.bytes_per_s
         self._tokens = min(self._tokens + gained, BURST_S * self.bytes_per_s)
         self._at = now
+
+
+class Shares:
+    """One limit for several, who have it by their weight; what one does not use is the others'.
+
+    Start-time fair queueing (Goyal, Vin and Cheng 1996): whose turn began earliest, in bytes by weight, goes first.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
+        """`bucket` is the limit; its `bytes_per_s` may change."""
+        self.bucket = bucket
+        self.clock = 0.0  # when the turn began of who went last, in bytes by weight
+        self.portions: list[Portion] = []
+
+    def portion(self, weight: float) -> "Portion":
+        """One more that takes part, until it is closed."""
+        portion = Portion(self, weight)
+        self.portions.append(portion)
+        return portion
+
+
+class Portion:
+    """The part of a shared limit that is one's own; as `Bucket` to who takes."""
+
+    def __init__(self, shares: Shares, weight: float) -> None:
+        self.weight = weight
+        self._shares = shares
+        self._end = 0.0  # of its last turn, in bytes by weight
+        self._waits_until = float("-inf")  # so long others let it go first
+
+    @property
+    def window_share(self) -> float:
+        """How much of what could be under way should be, so that who is heavier has more of a link; 0 < share <= 1."""
+        return self.weight / max(p.weight for p in self._shares.portions)
+
+    def ready_at(self, now: float) -> float:
+        """When the next bytes may go (s)."""
+        ready = self._shares.bucket.ready_at(now)
+        if ready <= now:
+            if not any(p._goes_before(self, now) for p in self._shares.portions):
+                return now
+            ready = now + TURN_S
+        self._waits_until = ready + WAITS_S
+        return ready
+
+    def take(self, size: int, now: float) -> None:
+        """`size` bytes go now."""
+        self._shares.bucket.take(size, now)
+        self._shares.clock = self._begin
+        self._end = self._begin + size / self.weight
+        self._waits_until = float("-inf")
+
+    def close(self) -> None:
+        """Take part no more."""
+        self._shares.portions.remove(self)
+
+    @property
+    def _begin(self) -> float:
+        return max(self._shares.clock, self._end)
+
+    def _goes_before(self, other: "Portion", now: float) -> bool:
+        return self is not other and now <= self._waits_until and self._begin < other._begin
 
 
 class Hours(msgspec.Struct, frozen=True):

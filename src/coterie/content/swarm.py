@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from coterie.content import pieces as p
-from coterie.content.limit import Bucket
+from coterie.content.limit import Bucket, Portion
 from coterie.content.swarm_choice import Choice, Chooser
 from coterie.content.swarm_events import (
     Arrived,
@@ -68,7 +68,7 @@ SOURCES_FEW = 4  # below so many more are looked for
 class SwarmCore:
     """One download from any number of peers; see the module's text."""
 
-    def __init__(self, random: Random, buckets: Sequence[Bucket] = ()) -> None:
+    def __init__(self, random: Random, buckets: Sequence[Bucket | Portion] = ()) -> None:
         """`random` breaks ties; `buckets` limit what is asked for, and belong to whoever changes them."""
         self._buckets = tuple(buckets)
         self._sources: dict[Peer, Source] = {}
@@ -157,6 +157,7 @@ class SwarmCore:
 
     def _begin(self, event: Begin) -> None:
         self._to_ask.append((event.manifest, event.place))
+        self._out.append(FindProviders())
         self._pump_all()
 
     def _prefer(self, event: Prefer) -> None:
@@ -519,7 +520,8 @@ class SwarmCore:
         waiting = source.coming_bytes + MANIFEST_COST_BYTES * len(source.asked_nodes)
         if source.is_demoted:
             return waiting == 0
-        return waiting == 0 or waiting < source.window_bytes
+        window = min((b.window_share for b in self._buckets), default=1.0) * source.window_bytes
+        return waiting == 0 or waiting < window
 
     def _ask_nodes(self) -> None:
         """Ask for nodes, each of the least busy source that has it."""

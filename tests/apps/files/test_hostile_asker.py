@@ -19,10 +19,11 @@ from coterie.net import Connection, Endpoint, MemoryNetwork, Stream
 from coterie.node import Node
 from coterie.wire import Ticket
 from coterie.wire.frames import Bulk, Message
-from tests.apps.files.nodes import memory_node
+from tests.apps.files.nodes import memory_node, opening
 from tests.support import run
 
 MEMORY_BYTES_MAX = 48 << 20
+ASKER = SecretKey(b"asker".ljust(32, b"!"))
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Scene:
     async def session(self) -> Stream:
         """A stream on which the share is open."""
         stream = await self.connection.open_stream(PROTOCOL)
-        await stream.send(Open(self.ticket.content_id, self.ticket.secret))
+        await stream.send(opening(self.ticket, ASKER.peer_id))
         assert isinstance(await stream.receive(5), Opened)
         return stream
 
@@ -51,11 +52,10 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
         (folder / name).mkdir()
         (folder / name / "large").write_bytes(secrets.token_bytes(3_000_000))
         (folder / name / "small").write_text(name)
-    key = SecretKey(b"asker".ljust(32, b"!"))
     async with memory_node(network, folder / "home-anna") as anna:
         shares = [await anna.files.share(folder / name) for name in ("mine", "secret")]
         ticket, other = (Ticket.parse(share.ticket) for share in shares)
-        async with Endpoint(network.bind(key.peer_id)) as endpoint:
+        async with Endpoint(network.bind(ASKER.peer_id)) as endpoint:
             yield Scene(anna, ticket, other, await endpoint.connect(ticket.peer, ticket.addresses), network)
         async with memory_node(network, folder / "home-ben") as ben:
             received = await ben.files.get(ticket, folder / "copy")
@@ -95,7 +95,7 @@ def test_a_session_without_open(tmp_path: Path, first: bytes) -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        Open(bytes(32), bytes(16)),
+        Open(bytes(32), bytes(32)),
         Refused(),
         NoManifest(bytes(32)),
         GetManifest(b""),
@@ -128,7 +128,7 @@ def test_another_share_of_the_same_node_is_out_of_reach(tmp_path: Path) -> None:
                 await stream.send(GetChunks(manifest, 0, 1))
                 assert await code_of(stream) == CloseCode.REFUSED
             wrong = await s.connection.open_stream(PROTOCOL)
-            await wrong.send(Open(s.other.content_id, s.ticket.secret))
+            await wrong.send(opening(s.ticket, ASKER.peer_id, s.other.content_id))
             assert await wrong.receive(5) == Refused()
 
     run(main())
@@ -244,7 +244,7 @@ def test_unshared_while_a_session_is_open(tmp_path: Path) -> None:
     async def main() -> None:
         async with scene(tmp_path) as s:
             stream = await s.connection.open_stream(PROTOCOL)
-            await stream.send(Open(s.other.content_id, s.other.secret))
+            await stream.send(opening(s.other, ASKER.peer_id))
             assert isinstance(await stream.receive(5), Opened)
             await s.anna.files.unshare(str(tmp_path / "secret"))
             with pytest.raises(PeerError) as ended:

@@ -11,11 +11,11 @@ from coterie.wire.frames import Bulk, Message
 
 ID = bytes(range(32))
 GOLDEN: list[tuple[Message, int, str]] = [
-    (f.Open(ID, bytes(16)), 1, f"94c420{ID.hex()}c410{'00' * 16}c290"),
+    (f.Open(ID, bytes(32)), 1, f"94c420{ID.hex()}c420{'00' * 32}c290"),
     (
-        f.Open(ID, bytes(16), True, ("10.0.0.1:7", "[::1]:9")),
+        f.Open(ID, bytes(32), True, ("10.0.0.1:7", "[::1]:9")),
         1,
-        f"94c420{ID.hex()}c410{'00' * 16}c392aa31302e302e302e313a37a75b3a3a315d3a39",
+        f"94c420{ID.hex()}c420{'00' * 32}c392aa31302e302e302e313a37a75b3a3a315d3a39",
     ),
     (f.Opened(1, "a", 1, 5), 2, "9801a161010500c2c300"),
     (f.Opened(2, "b", 3, 9, whole=False, askers=4), 2, "9802a162030900c2c204"),
@@ -43,7 +43,7 @@ def test_the_bytes_of_each_message_are_fixed(message: Message, kind: int, body: 
 
 def test_what_an_older_node_says_is_understood() -> None:
     """Fields that were appended may be missing."""
-    assert f.PROTOCOL.decode(1, msgspec.msgpack.encode([ID, bytes(16)])) == f.Open(ID, bytes(16))
+    assert f.PROTOCOL.decode(1, msgspec.msgpack.encode([ID, bytes(32)])) == f.Open(ID, bytes(32))
     assert f.PROTOCOL.decode(2, msgspec.msgpack.encode([1, "a", 1, 5])) == f.Opened(1, "a", 1, 5)
     assert f.PROTOCOL.decode(5, msgspec.msgpack.encode([ID, 3, 2])) == f.GetChunks(ID, 3, 2)
 

@@ -18,7 +18,7 @@ from coterie.identity import load_or_create_key
 from coterie.net import MemoryNetwork
 from coterie.node import Node
 from coterie.wire import Ticket
-from tests.apps.files.nodes import memory_node, tree_of
+from tests.apps.files.nodes import memory_node, opening, tree_of
 from tests.support import run
 
 BIG = bytes(range(256)) * 12_000  # 3 MB: a manifest of its own
@@ -226,12 +226,12 @@ def test_a_grant_for_a_folder_opens_that_folder_and_nothing_beside(tmp_path: Pat
 
 async def _asks_for_more(eve: Node, anna: Node, ticket: Ticket, beside: bytes) -> None:
     """With an open session about 2024, eve asks for the manifest and the chunks of the whole."""
-    from coterie.apps.files.messages import PROTOCOL, GetChunks, GetManifest, NoManifest, Open, Opened
+    from coterie.apps.files.messages import PROTOCOL, GetChunks, GetManifest, NoManifest, Opened
     from coterie.errors import CloseCode
 
     link = await eve.connect(anna.peer_id, anna.addresses)
     stream = await link.open_stream(PROTOCOL)
-    await stream.send(Open(ticket.content_id, ticket.secret))
+    await stream.send(opening(ticket, eve.peer_id))
     assert isinstance(await stream.receive(5.0), Opened)
     await stream.send(GetManifest(beside))
     assert await stream.receive(5.0) == NoManifest(beside)

@@ -19,7 +19,9 @@ from coterie.apps.files.messages import (
     Skip,
     Skipped,
 )
+from coterie.apps.overlay.api import Provider
 from coterie.errors import NotFound, UsageError
+from coterie.identity import PeerId
 from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
 from coterie.wire import Ticket
@@ -228,6 +230,109 @@ def test_a_limit_holds_down_and_up(tmp_path: Path) -> None:
                 anna.files.limits.change(up=None, down=None, up_hours="tomorrow", down_hours=None)
         async with nodes(network, tmp_path, 1) as (again,):
             assert again.files.limits.now().up == 2_000_000, "limits survive a restart"
+
+    run(main())
+
+
+def test_what_came_is_to_the_credit_of_who_gave_it(tmp_path: Path) -> None:
+    """The giving side hears of every byte that the asking side had from somebody: it serves them by that."""
+
+    async def main() -> None:
+        source = tmp_path / "large.bin"
+        source.write_bytes(secrets.token_bytes(6_000_000))
+        network = MemoryNetwork()
+        async with nodes(network, tmp_path, 2) as (anna, ben):
+            told: list[tuple[bytes, PeerId, int]] = []
+            gave = ben.files.server.gave
+            ben.files.server.gave = lambda *said: (told.append(said), gave(*said))  # type: ignore[method-assign, assignment]
+            shared = await anna.files.share(source)
+            await ben.files.get(shared.ticket, tmp_path / "copy")
+        root = Ticket.parse(shared.ticket).content_id
+        assert {(about, peer) for about, peer, _ in told} == {(root, anna.peer_id)}
+        assert 6_000_000 <= sum(size for *_, size in told) < 6_010_000, "with the manifest"
+
+    run(main())
+
+
+def test_a_priority_shares_a_limit_and_is_kept(tmp_path: Path) -> None:
+    """Two downloads under one limit of 4 MB/s: the high one has four fifths of it."""
+
+    async def main() -> None:
+        network = MemoryNetwork()
+        for name in ("one", "two"):
+            (tmp_path / name).write_bytes(secrets.token_bytes(12_000_000))
+        async with nodes(network, tmp_path, 2) as (anna, ben):
+            tickets = [(await anna.files.share(tmp_path / name)).ticket for name in ("one", "two")]
+            ben.files.limits.change(up=None, down=4_000_000, up_hours=None, down_hours=None)
+            high, low = [
+                await ben.files.begin(ticket, tmp_path / f"copy{n}") for n, ticket in enumerate(tickets)
+            ]
+            await ben.files.set_priority(low.record.id, "low")
+            detail = await ben.files.set_priority(high.record.id, "high")
+            assert detail.priority == "high"
+            with pytest.raises(UsageError, match="high, normal, low"):
+                await ben.files.set_priority(low.record.id, "urgent")
+            await high.result
+            there = low.record.done
+            await ben.files.pause(low.record.id)
+            await ben.files.limit_transfer(low.record.id, down=None, up=1_000_000)
+            assert there < 0.45 * 12_000_000, f"the low one had {there:,} bytes by then"
+        async with nodes(network, tmp_path, 2) as (_, again):
+            assert (await again.files.transfer_detail(low.record.id)).priority == "low"
+            assert again.files.server.limit_of(low.content_id) == 1_000_000, "a limit survives a restart"
+
+    run(main())
+
+
+def test_who_has_it_is_found_by_the_table_when_the_ticket_has_nobody_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Carl fetched it long ago; ben is in the middle of it when anna leaves for good. Nobody named carl to ben."""
+    table: dict[bytes, list[Node]] = {}
+
+    def take_part(node: Node) -> None:
+        """Of a level at which strangers meet, the part that this is about."""
+        overlay = node.service("overlay")
+
+        async def provide(key: bytes) -> None:
+            table.setdefault(key, []).append(node)
+
+        async def find_providers(key: bytes) -> AsyncIterator[Provider]:
+            for found in table.get(key, []):
+                if found is not node:
+                    yield Provider(str(found.peer_id), list(found.addresses))
+
+        monkeypatch.setattr(type(overlay), "is_public", True)
+        monkeypatch.setattr(overlay, "provide", provide)
+        monkeypatch.setattr(overlay, "find_providers", find_providers)
+        monkeypatch.setattr(overlay, "withdraw", lambda key: table[key].remove(node))
+
+    async def main() -> None:
+        source = tmp_path / "large.bin"
+        source.write_bytes(secrets.token_bytes(6_000_000))
+        network = MemoryNetwork()
+        async with nodes(network, tmp_path, 2) as (ben, carl):
+            async with memory_node(network, tmp_path / "home-anna") as anna:
+                ticket = (await anna.files.share(source)).ticket
+                take_part(carl)
+                take_part(ben)
+                root = Ticket.parse(ticket).content_id
+                had = await carl.files.get(ticket, tmp_path / "carls")
+                while anna.files.server.askers(root):  # as long as carl is there, anna names him
+                    await asyncio.sleep(0.01)
+                anna.files.limits.change(up=1_000_000, down=None, up_hours=None, down_hours=None)
+                begun = await ben.files.begin(ticket, tmp_path / "copy")
+                while begun.record.done == 0:
+                    await asyncio.sleep(0.01)
+            received = await begun.result
+            assert received.failed == []
+            assert (tmp_path / "copy").read_bytes() == source.read_bytes()
+            (found,) = table.values()
+            while len(found) < 2:
+                await asyncio.sleep(0.01)
+            assert (found, root in table) == ([carl, ben], False)
+            await carl.files.cancel(had.id)
+            assert list(table.values()) == [[ben]], "forgotten: announced no more"
 
     run(main())
 

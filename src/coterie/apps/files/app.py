@@ -7,5 +7,6 @@ APP = App(
     name="files",
     summary="Share files and folders, and get what others share.",
     create=FilesService,
+    requires=("overlay",),
     commands="coterie.apps.files.commands",
 )

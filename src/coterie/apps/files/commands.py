@@ -190,6 +190,16 @@ async def transfers_limit(
     return await files.limit_transfer(transfer, down=down, up=up)
 
 
+@command("transfer", "priority", path="transfers priority", needs="running")
+async def transfers_priority(files: "FilesService", transfer: str, priority: str) -> TransferDetail:
+    """Let one transfer come before others, or after them.
+
+    transfer: Its id.
+    priority: high, normal or low: of a limit, and of a link that they share, 4 to 2 to 1.
+    """
+    return await files.set_priority(transfer, priority)
+
+
 @command(needs="store")
 async def limits(
     files: "FilesService",

@@ -61,6 +61,7 @@ def transfer_detail(record: TransferRecord, active: Transfer | None, askers: Seq
         askers=list(askers),
         dropped=record.dropped,
         note=record.note,
+        priority=record.priority,
     )
 
 

@@ -24,13 +24,14 @@ from coterie.apps.files.messages import (
     Opened,
     Refused,
 )
+from coterie.apps.files.proof import prove
 from coterie.apps.files.receive import Answer, Receiver
 from coterie.apps.files.results import SourceLine
 from coterie.content import pieces as p
 from coterie.content import swarm_events as e
-from coterie.content.limit import Bucket
+from coterie.content.limit import Bucket, Portion
 from coterie.content.manifest import TOTAL_MAX
-from coterie.content.swarm import SwarmCore
+from coterie.content.swarm import SOURCES_FEW, SwarmCore
 from coterie.driver import Driver
 from coterie.errors import CloseCode, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
@@ -42,19 +43,21 @@ from coterie.wire.ticket import TicketKind
 OPENED_S = 10.0  # for the other side to say yes or no
 
 Hint = Callable[[PeerId, list[str]], None]
+Gave = Callable[[PeerId, int], None]
 
 
 async def open_share(
-    connection: Connection, ticket: Ticket, addresses: list[str] | None = None
+    connection: Connection, ticket: Ticket, asker: PeerId, addresses: list[str] | None = None
 ) -> tuple[Stream, Opened]:
-    """A session about the ticket's share; with `addresses`, we say that we give there what we have of it.
+    """A session about the ticket's share; `asker` are we. With `addresses`, we say that we give there what we have.
 
     Raises:
         NotFound: the other side has no such share, or not for this secret; it does not say which.
     """
     stream = await connection.open_stream(PROTOCOL)
     try:
-        opening = Open(ticket.content_id, ticket.secret, addresses is not None, tuple(addresses or ()))
+        proof = prove(ticket.secret, bytes(asker), bytes(connection.peer), ticket.content_id)
+        opening = Open(ticket.content_id, proof, addresses is not None, tuple(addresses or ()))
         await stream.send(opening)
         reply = await stream.receive(OPENED_S)
     except TimeoutError:
@@ -97,11 +100,20 @@ class Fetch:
     """One download into `receiver`, from as many sources as have a `session`. Close it in the end."""
 
     def __init__(
-        self, ticket: Ticket, receiver: Receiver, random: Random, *, hint: Hint, buckets: Sequence[Bucket]
+        self,
+        ticket: Ticket,
+        receiver: Receiver,
+        random: Random,
+        *,
+        hint: Hint,
+        gave: Gave,
+        buckets: Sequence[Bucket | Portion],
     ) -> None:
-        """`hint` hears of others that may have it; `buckets` limit the rate."""
+        """`hint` hears of others that may have it, `gave` who gave how many bytes; `buckets` limit the rate."""
         self._receiver = receiver
         self._hint = hint
+        self._gave = gave
+        self.wants_sources = asyncio.Event()  # set when there are few
         self.core = SwarmCore(random, buckets)
         self._driver = Driver(self.core, send=self._send, on_output=self._on_output)
         self.links: dict[PeerId, Link] = {}
@@ -131,7 +143,9 @@ class Fetch:
         """
         if stream.peer in self.links:
             raise UsageError(f"there is a session with {stream.peer.short} already")
-        link = Link(connection, stream, feed=self._driver.feed, store=self._store, hint=self._hint)
+        link = Link(
+            connection, stream, feed=self._driver.feed, store=self._store, hint=self._hint, gave=self._gave
+        )
         self.links[link.peer] = link
         running = asyncio.ensure_future(link.run())
         try:
@@ -176,6 +190,10 @@ class Fetch:
                 SourceLine(source.peer.short, path.kind, share, received, round(source.rate), rtt_ms, state)
             )
         return lines
+
+    def has_enough_sources(self) -> bool:
+        """Whether it is not worth looking for more."""
+        return len(self.links) >= SOURCES_FEW
 
     def holdings(self) -> Mapping[bytes, int]:
         """What is here: pieces by node."""
@@ -266,6 +284,8 @@ class Fetch:
                 news.set()
                 for tell in self._watchers:
                     tell(Has(manifest, p.to_bytes(pieces)))
+            case e.FindProviders():
+                self.wants_sources.set()
             case Emit(e.Complete()):
                 if not self.complete.done():
                     self.complete.set_result(None)

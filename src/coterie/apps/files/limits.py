@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from coterie.apps.files.results import LimitsNow
-from coterie.content.limit import Bucket, limit_at, parse_hours
+from coterie.content.limit import Bucket, Shares, limit_at, parse_hours
 from coterie.errors import StorageError, UsageError
 from coterie.private_file import write_private
 
@@ -29,6 +29,7 @@ class Limits:
     def __init__(self, path: Path) -> None:
         self.up = Bucket()
         self.down = Bucket()
+        self.down_shares = Shares(self.down)
         self._path = path
         self._kept = _Kept()
         if path.exists():

@@ -36,7 +36,7 @@ News = Has | HasAll | Given | Peers
 
 
 class Link:
-    """A session with `peer`. `feed` takes the core's events, `hint` the peers it names.
+    """A session with `peer`. `feed` takes the core's events, `hint` the peers it names, `gave` how much came of it.
 
     `store` checks and writes answers and returns what the core is to know; it is called in a thread.
     """
@@ -49,6 +49,7 @@ class Link:
         feed: Callable[[Any], None],
         store: Callable[[list[Answer]], list[Any]],
         hint: Callable[[PeerId, list[str]], None],
+        gave: Callable[[PeerId, int], None],
     ) -> None:
         self.peer = stream.peer
         self.connection = connection
@@ -57,6 +58,8 @@ class Link:
         self._feed = feed
         self._store = store
         self._hint = hint
+        self._gave = gave
+        self._told_bytes = 0  # of `received_bytes`
         self._loop = asyncio.get_running_loop()
         self._bulk: BulkStream | None = None
         self._outgoing: list[bytes] = []
@@ -124,6 +127,9 @@ class Link:
         """On the loop: tell the core what the thread did."""
         if arrived:
             self._feed(e.Arrived(self.peer, arrived, self.connection.path.rtt_s or 0.0))
+        came, self._told_bytes = self.received_bytes - self._told_bytes, self.received_bytes
+        if came:
+            self._gave(self.peer, came)
         for event in stored:
             self._feed(event)
         try:

@@ -36,13 +36,13 @@ class Skip(IntEnum):
 
 
 class Open(Message, frozen=True):
-    """From the asker: the content id of a share (32 bytes) and its secret (16 bytes).
+    """From the asker: the content id of a share (32 bytes), and the proof that it has the secret (see `proof`).
 
     `serves`: it gives to others what it has of this content, where `addresses` say ("ip:port", at most 8).
     """
 
     root: bytes
-    secret: bytes
+    proof: bytes
     serves: bool = False
     addresses: tuple[str, ...] = ()
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from coterie.access import secret_matches
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import TICKET, distinct
 from coterie.access.resource import PARTS_MAX, RESOURCE_BYTES_MAX, Verb
 from coterie.apps.files.browse import ENTRIES_MAX, FILE, FOLDER, LINK, PATH_BYTES_MAX, Entry, Listed
 from coterie.apps.files.offer import Offer
+from coterie.apps.files.proof import Shown
 from coterie.apps.files.records import ShareRecord, SpotRecord
 from coterie.apps.files.tree import Found, entries_after, entry_at
 from coterie.apps.records import Records
@@ -166,15 +166,16 @@ class Places:
                 self._spots.remove(old.id)
         return _secret(spot.share, peer, found.id)
 
-    def offer(self, peer: PeerId, root: bytes, secret: bytes) -> Offer | None:
-        """What `peer` opens with this content id and secret, or None; the policy is still to be asked.
+    def offer(self, shown: Shown) -> Offer | None:
+        """What a peer opens with what it showed, or None; the policy is still to be asked.
 
         Blocking where the place is within a share. The work is about the same whatever is wrong.
         """
+        root = shown.root
         offers = [
             Offer(self._store, share, resource_of(share.id, ()), also=(ticket_subject(share.id),))
             for share in self._shares()
-            if share.root == root and secret_matches(secret, share.secret)
+            if share.root == root and shown.proves(share.secret)
         ]
         if offers:
             return offers[0]
@@ -184,9 +185,9 @@ class Places:
             Spot(shares[s.share], tuple(s.parts)) for s in self._spots if s.root == root and s.share in shares
         ]
         if not spots:
-            secret_matches(secret, None)
-        matching = [s for s in spots if secret_matches(secret, _secret(s.share, peer, root))]
-        return self._offer_of(peer, root, matching)
+            shown.proves(None)
+        matching = [s for s in spots if shown.proves(_secret(s.share, shown.asker, root))]
+        return self._offer_of(shown.asker, root, matching)
 
     def _offer_of(self, peer: PeerId, root: bytes, spots: Sequence[Spot]) -> Offer | None:
         """The first of these places that the peer may read now; its whole share where it may read that."""

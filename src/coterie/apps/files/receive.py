@@ -156,6 +156,14 @@ class Receiver:
         Raises:
             StorageError: the disk.
         """
+        nodes: list[tuple[bytes, bytes]] = []
+        events = self._check(answers, nodes)
+        if nodes:
+            self._store.put_manifests(self._root, nodes)
+        return events
+
+    def _check(self, answers: list[Answer], nodes: list[tuple[bytes, bytes]]) -> list[Event]:
+        """As `store`; the nodes that are to be kept go into `nodes`: what came together is one write."""
         events: list[Event] = []
         count = 0
         for answer in answers:
@@ -167,7 +175,7 @@ class Receiver:
                 if count:
                     events.append(Stored(answer.peer, count))
                     count = 0
-                events.append(self._take_other(answer))
+                events.append(self._take_other(answer, nodes))
             except PeerError as error:
                 wrong = Wrong(answer.peer, str(error), error.close_code)
                 return [*events, *([Stored(answer.peer, count)] if count else []), wrong]
@@ -175,14 +183,14 @@ class Receiver:
             events.append(Stored(answers[-1].peer, count))
         return events
 
-    def _take_other(self, answer: Answer) -> Event:
+    def _take_other(self, answer: Answer, nodes: list[tuple[bytes, bytes]]) -> Event:
         match answer.frame:
             case messages.Skipped(reason):
                 return Skipped(answer.peer, elsewhere=reason == messages.Skip.ELSEWHERE)
             case ChunkUnavailable(reason):
                 return Denied(answer.peer, reason)
             case _:
-                return self._take_node(answer)
+                return self._take_node(answer, nodes)
 
     def lose(self, place: NodePlace, index: int, reason: int) -> None:
         """A chunk cannot be had: nothing of its file is delivered."""
@@ -245,7 +253,7 @@ class Receiver:
 
     # -- nodes -------------------------------------------------------------------------------------------------
 
-    def _take_node(self, answer: Answer) -> NodeArrived:
+    def _take_node(self, answer: Answer, nodes: list[tuple[bytes, bytes]]) -> NodeArrived:
         if isinstance(answer.frame, NoManifest):
             return NodeArrived(answer.peer, answer.manifest, answer.place, None)
         data = bytes(_bytes_of(answer.frame))
@@ -263,7 +271,7 @@ class Receiver:
             )
         _ = self._staging
         if answer.manifest not in self._kept:  # a tree may name one node many times
-            self._store.put_manifests(self._root, [(answer.manifest, data)])
+            nodes.append((answer.manifest, data))
             if len(self._kept) < KEPT_MAX:
                 self._kept.add(answer.manifest)
         return NodeArrived(answer.peer, answer.manifest, answer.place, node)

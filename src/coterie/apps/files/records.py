@@ -34,7 +34,7 @@ class TransferRecord(msgspec.Struct):
     """One download. `state` is running, waiting, paused, done or failed; `target` the final path.
 
     `only`: patterns of the files wanted, none: all. `dropped`: who was asked no more, and why. `seconds` of the last
-    run; `down` and `up` limit it (bytes/s, 0: no limit).
+    run; `down` and `up` limit it (bytes/s, 0: no limit); `priority` is high, normal or low.
     """
 
     id: str
@@ -57,3 +57,4 @@ class TransferRecord(msgspec.Struct):
     finished: float = 0.0
     down: float = 0.0
     up: float = 0.0
+    priority: str = "normal"

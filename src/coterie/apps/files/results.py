@@ -232,6 +232,7 @@ class TransferDetail(msgspec.Struct, frozen=True):
     askers: list[str] = []
     dropped: list[str] = []
     note: str = ""
+    priority: str = "normal"
 
     def text(self) -> str:
         """For people."""

@@ -23,7 +23,7 @@ from coterie.wire.record import is_address
 OPEN_S = 10.0  # to say which share
 
 FindGiver = Callable[[PeerId, bytes, bytes], Giver | None]
-"""What a peer opens with a content id and a secret."""
+"""What a peer opens with a content id and a proof."""
 
 
 class Server:
@@ -47,11 +47,11 @@ class Server:
         opening = await stream.receive(OPEN_S)
         if not isinstance(opening, Open):
             raise PeerError("a session begins with Open")
-        giver = self._find(stream.peer, opening.root, opening.secret)
+        giver = self._find(stream.peer, opening.root, opening.proof)
         try:
             if giver is None:
                 self._access.decide(stream.peer, Verb.READ, "files").require()
-                raise AccessDenied("nothing is given under this content id and secret")
+                raise AccessDenied("nothing is given under this content id and proof")
             async with self._access.hold(stream.peer, Verb.READ, giver.resource, giver.also) as decision:
                 await self._give(stream, opening, giver, decision)
         except AccessDenied:
@@ -60,9 +60,15 @@ class Server:
 
     def limit(self, root: bytes, bytes_per_s: float) -> None:
         """No more than so many bytes a second of one content; 0: no limit."""
-        self._limits[root] = bytes_per_s
+        self._limits.pop(root, None)
+        if bytes_per_s:
+            self._limits[root] = bytes_per_s
         if self._driver is not None:
             self._feed(u.Limit(root, bytes_per_s))
+
+    def limit_of(self, root: bytes) -> float:
+        """The limit of one content, bytes a second; 0: none."""
+        return self._limits.get(root, 0.0)
 
     def gave(self, root: bytes, peer: PeerId, size: int) -> None:
         """`peer` gave us so many bytes of this content: it is served before strangers who gave less."""

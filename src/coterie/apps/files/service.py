@@ -1,7 +1,6 @@
 """The files service of a node: what is shared, what is being fetched."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -10,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coterie.access import secret_matches
 from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
@@ -21,6 +19,7 @@ from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver
 from coterie.apps.files.limits import Limits
 from coterie.apps.files.messages import PROTOCOL
 from coterie.apps.files.places import KIND, Places
+from coterie.apps.files.proof import Shown
 from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
 from coterie.apps.files.results import (
     PlaceLine,
@@ -36,10 +35,11 @@ from coterie.apps.files.shares import Shares, current
 from coterie.apps.files.sources import Session
 from coterie.apps.files.torrent_transfer import TorrentTransfer
 from coterie.apps.files.torrents import is_place, is_torrent, ticket_in
-from coterie.apps.files.transfer import OnExisting, Transfer, TransferState, on_existing
+from coterie.apps.files.transfer import WEIGHTS, OnExisting, Transfer, TransferState, on_existing
+from coterie.apps.files.unfinished import forget_unfinished, partials_of
 from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
-from coterie.content.writer import Partial, partials, staging_path
+from coterie.content.writer import Partial
 from coterie.errors import CloseCode, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.quantity import say_bytes
@@ -93,6 +93,9 @@ class FilesService:
         self._context.register(PROTOCOL, self.server.handle, strangers=True)
         self._context.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
         self._context.start(self.limits.follow_the_clock(), "rate limits by time of day")
+        for record in self._transfers:
+            if record.up:
+                self.server.limit(Ticket.parse(record.ticket).content_id, record.up)
         if self._context.addresses():
             for record in self._transfers:
                 if record.state in (TransferState.RUNNING, TransferState.WAITING):
@@ -298,6 +301,17 @@ class FilesService:
         self.server.limit(Ticket.parse(record.ticket).content_id, record.up)
         return await self.transfer_detail(transfer)
 
+    async def set_priority(self, transfer: str, priority: str) -> TransferDetail:
+        """Let a transfer come before others, or after them: "high", "normal" or "low"."""
+        if priority not in WEIGHTS:
+            raise UsageError(f"a priority is {', '.join(WEIGHTS)}, not '{priority}'")
+        record = self._transfers.get(transfer)
+        record.priority = priority
+        self._transfers.save(record)
+        if active := self._active.get(transfer):
+            active.set_priority(priority)
+        return await self.transfer_detail(transfer)
+
     async def pause(self, transfer: str) -> TransferChange:
         """Stop a transfer and keep what arrived."""
         if self._torrents.has(transfer):
@@ -332,38 +346,30 @@ class FilesService:
             await self._active[transfer].stop(note="cancelled")
         if record.state != TransferState.DONE:
             await asyncio.to_thread(self._make(record).discard)
-            await self._forget_unfinished(record)
+            await forget_unfinished(self._context.store, record, self._transfers)
         self._transfers.remove(transfer)
-        self._finished.pop(transfer, None)
+        self._give_no_more(record)
         return transfer_change(record, "forgotten" if record.state == TransferState.DONE else "cancelled")
 
-    async def _forget_unfinished(self, record: TransferRecord) -> None:
-        """The manifests of what was cancelled, unless the same content is here, or on its way, in another place."""
-        root = Ticket.parse(record.ticket).content_id
-        others = any(Ticket.parse(r.ticket).content_id == root for r in self._transfers if r.id != record.id)
-        known = await asyncio.to_thread(self._context.store.root, root)
-        if known is not None and not known.paths and not others:
-            await asyncio.to_thread(self._context.store.forget_root, root)
+    def _give_no_more(self, record: TransferRecord) -> None:
+        """A transfer that left the list: nothing of it is given, nor its limit kept."""
+        if finished := self._finished.pop(record.id, None):
+            finished.stop_giving()
+        if record.up:
+            self.server.limit(Ticket.parse(record.ticket).content_id, 0)
 
     def partials(self) -> list[Partial]:
         """What unfinished transfers have on disk so far."""
-        wanted = {
-            staging_path(Path(r.target).parent, Path(r.target).name, Ticket.parse(r.ticket).content_id)
-            for r in self._transfers
-            if r.state != TransferState.DONE
-        }
-        found = self._torrents.partials()
-        for parent in sorted({path.parent for path in wanted}):
-            with contextlib.suppress(OSError):  # a disk that is not there now
-                found += [partial for partial in partials(parent) if partial.path in wanted]
-        return found
+        unfinished = [r for r in self._transfers if r.state != TransferState.DONE]
+        return self._torrents.partials() + partials_of(unfinished)
 
-    def _find_giver(self, peer: PeerId, root: bytes, secret: bytes) -> Giver | None:
+    def _find_giver(self, peer: PeerId, root: bytes, proof: bytes) -> Giver | None:
         """Shares first: they have all of it."""
-        offer = self.places.offer(peer, root, secret)
+        shown = Shown(peer, self._context.peer_id, root, proof)
+        offer = self.places.offer(shown)
         all_of_them = [*self._finished.values(), *self._active.values()]
         running = [t.giver() for t in all_of_them if t.content_id == root]
-        return offer or next((g for g in running if secret_matches(secret, g.secret)), None)
+        return offer or next((g for g in running if shown.proves(g.secret)), None)
 
     def _record_for(self, ticket: Ticket, place: Path) -> TransferRecord:
         """The record of an interrupted transfer of the same content to the same place, else a new one."""
@@ -380,7 +386,9 @@ class FilesService:
             record,
             self._transfers.save,
             shared=self._shares.roots,
-            down=self.limits.down,
+            down=self.limits.down_shares,
+            gave=self.server.gave,
+            table=self._context.api("overlay"),
         )
 
     def _run(self, record: TransferRecord) -> None:
@@ -391,7 +399,7 @@ class FilesService:
         done = [r for r in self._transfers if r.state == TransferState.DONE]
         for record in done[: max(0, len(done) - DONE_MAX)]:
             self._transfers.remove(record.id)
-            self._finished.pop(record.id, None)
+            self._give_no_more(record)
         self._active[transfer.record.id] = transfer
         transfer.result.add_done_callback(lambda _: self._ended(transfer))
         self._context.start(transfer.run(opened), f"transfer {transfer.record.id}")

@@ -15,13 +15,14 @@ from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files.fetch import Fetch, open_share
 from coterie.apps.files.giver import DownloadGiver, Tell
+from coterie.apps.files.meet import Meeting, Table
 from coterie.apps.files.messages import Opened
 from coterie.apps.files.receive import Receiver
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import Problem, Received, SourceLine
 from coterie.apps.files.sources import Session, Sources
 from coterie.apps.files.staged import Staged
-from coterie.content.limit import Bucket
+from coterie.content.limit import Bucket, Portion, Shares
 from coterie.content.names import local_names, name_fault
 from coterie.content.swarm_events import Prefer
 from coterie.content.writer import TargetExists
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 OnExisting = Literal["fail", "overwrite", "keep-both"]
 
+WEIGHTS = {"high": 4.0, "normal": 2.0, "low": 1.0}  # of the download limit and of links; guess
 TICK_S = 0.2  # progress
 SAVE_EVERY_TICKS = 25
 RATE_MEMORY = 0.8  # weight of the past in the shown rate, per tick
@@ -75,11 +77,19 @@ class Transfer:
         save: Callable[[TransferRecord], None],
         *,
         shared: Callable[[], Collection[bytes]],
-        down: Bucket,
+        down: Shares,
+        gave: Callable[[bytes, PeerId, int], None],
+        table: Table | None,
     ) -> None:
-        """`shared` gives the roots of all shares; `down` is the limit of all downloads together."""
+        """`shared` gives the roots of all shares; `down` is the limit of all downloads together.
+
+        `gave(root, peer, size)` hears how much who gave; `table` is where those meet who fetch the same.
+        """
         self.down = Bucket(record.down)
-        self._buckets = (down, self.down)
+        self._all_down = down
+        self._portion: Portion | None = None
+        self._gave = gave
+        self._table = table
         self.record = record
         self.settling: asyncio.Future[None] | None = None  # after the result: work that is still to be done
         self._shared = shared
@@ -91,6 +101,7 @@ class Transfer:
         self._context = context
         self._save_record = save
         self._ticket = Ticket.parse(record.ticket)
+        self._meeting = Meeting(self._ticket, us=context.peer_id, network=context.peer_network, table=table)
         self._receiver = Receiver(
             self._ticket,
             Path(record.target),
@@ -107,6 +118,16 @@ class Transfer:
         self._sources: Sources | None = None
         self._has_all = False
         self._whole_watchers: list[Tell] = []
+
+    def set_priority(self, priority: str) -> None:
+        """Another one, from now on."""
+        self.record.priority = priority
+        if self._portion is not None:
+            self._portion.weight = WEIGHTS[priority]
+
+    def stop_giving(self) -> None:
+        """Nobody is to come for it any more."""
+        self._meeting.withdraw()
 
     @property
     def content_id(self) -> bytes:
@@ -246,6 +267,7 @@ class Transfer:
             self._has_all = not finished.failed and not self.record.only
             if self._has_all and self._fetch is not None:
                 self._fetch.announce_all()
+                self._context.start(self._meeting.announce(), f"announcing transfer {self.record.id}")
             self.record.done = self._receiver.done_bytes
             failed = [Problem(path, reason) for path, reason in finished.failed]
             self._set(TransferState.DONE, f"{len(failed)} not received" if failed else "")
@@ -267,6 +289,8 @@ class Transfer:
             )
         finally:
             ticker.cancel()
+            if not self._has_all:
+                self._meeting.withdraw()
             self._receiver.close()
 
     async def _make_known(self, path: Path) -> None:
@@ -277,14 +301,27 @@ class Transfer:
             log.warning("%s was received, but could not be put into the index: %s", path, error)
 
     async def _run_swarm(self, opened: Session | None) -> None:
+        portion = self._portion = self._all_down.portion(WEIGHTS[self.record.priority])
         fetch = self._fetch = Fetch(
-            self._ticket, self._receiver, SystemRandom(), hint=self.met, buckets=self._buckets
+            self._ticket,
+            self._receiver,
+            SystemRandom(),
+            hint=self.met,
+            gave=lambda peer, size: self._gave(self.content_id, peer, size),
+            buckets=(portion, self.down),
         )
         sources = self._sources = Sources(fetch, self._open_at, self._say)
         sources.met(self._ticket.peer, self._ticket.addresses, is_hint=False)
+        finding = asyncio.ensure_future(
+            self._meeting.keep_finding(fetch.wants_sources, fetch.has_enough_sources, self.met)
+        )
         try:
             await sources.run(opened)
         finally:
+            finding.cancel()
+            await asyncio.gather(finding, return_exceptions=True)
+            self._portion = None
+            portion.close()
             self.record.dropped = [f"{peer.short}: {why}" for peer, why in sources.dropped.items()]
             self._sources = None
             await fetch.close()
@@ -336,5 +373,7 @@ class Transfer:
 
 async def _open(context: Context, ticket: Ticket, peer: PeerId, addresses: Sequence[str]) -> Session:
     connection = await context.connect(peer, addresses)
-    stream, opened = await open_share(connection, ticket, context.addresses()[:ADDRESSES_MAX])
+    stream, opened = await open_share(
+        connection, ticket, context.peer_id, context.addresses()[:ADDRESSES_MAX]
+    )
     return connection, stream, opened
