@@ -49,7 +49,8 @@ async def _raw_giver(transport: QuicTransport) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _node(home: Path) -> AsyncIterator[Node]:
+async def open_node(home: Path) -> AsyncIterator[Node]:
+    """A node on loopback."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     lanes = os.environ.get("COTERIE_BENCH_LANES", "true")
     (home / "config.toml").write_text(f'bind = "127.0.0.1"\ndiscovery = false\nlanes = {lanes}\n')
@@ -58,7 +59,7 @@ async def _node(home: Path) -> AsyncIterator[Node]:
 
 
 async def give(home: Path, paths: list[Path]) -> None:
-    async with _node(home) as node:
+    async with open_node(home) as node:
         raw = await QuicTransport.bind(SecretKey(os.urandom(32)), port=0, bind_ip="127.0.0.1")
         server = asyncio.ensure_future(_raw_giver(raw))
         say(raw_peer=str(raw.peer_id), raw_addresses=raw.addresses)
@@ -103,7 +104,7 @@ async def take(home: Path, raw: dict[str, Any], ticket: str, target: Path, round
     """Measure `rounds` pairs: raw stream (0 bytes: skipped), then a whole get; the target is removed between."""
     for _ in range(rounds):
         raw_s = await _raw_take(raw["peer"], raw["addresses"], raw["size"]) if raw["size"] else None
-        async with _node(home) as node:
+        async with open_node(home) as node:
             began, cpu = time.perf_counter(), time.process_time()
             received = await node.files.get(ticket, target)
             get_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import access, content, lanes, start, swarm, transfer, versions
+from bench import access, content, lanes, play, start, swarm, transfer, versions
 from bench.figures import Figure
 
 
@@ -59,6 +59,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "swarm": swarm.schedule,
     "memory": transfer.memory,
     "versions": versions.versions,
+    "play": play.seeks,
     "simulator": measure_simulator,
 }
 

@@ -61,6 +61,7 @@ SHELLS = (
     "driver.py",
     "home.py",
     "local_http.py",
+    "look_up.py",
     "private_file.py",
     "network.py",
     "node.py",

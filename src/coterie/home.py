@@ -12,7 +12,6 @@ apps/<name>/   one folder per app
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -146,8 +145,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise UsageError(f"{key} cannot be {text!r}: {_in_words(str(error))}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(msgspec.Struct, frozen=True):
     """Paths of one node's folder; nothing is touched until `prepare` or `lock`."""
 
     root: Path

@@ -12,8 +12,6 @@ class Client:
 
     `settings` is an empty folder of its own. `package` is Debian's. `takes_hybrid`: whether it can read a torrent of
     both versions (measured: aria2 1.36 gives it another hash, Transmission 3.00 finds it damaged, whoever made it).
-    `takes_us_back`: whether it talks again to a peer that left a moment ago, as we do between the description and
-    the content of a link (aria2 does not for a minute or more).
     """
 
     name: str
@@ -21,7 +19,6 @@ class Client:
     package: str
     command: Callable[[str, Path, int, Path], list[str]]
     takes_hybrid: bool = False
-    takes_us_back: bool = True
 
 
 def _aria2(source: str, folder: Path, port: int, settings: Path) -> list[str]:
@@ -105,7 +102,7 @@ def _qbittorrent(source: str, folder: Path, port: int, settings: Path) -> list[s
 
 
 CLIENTS = (
-    Client("aria2", "aria2c", "aria2", _aria2, takes_us_back=False),
+    Client("aria2", "aria2c", "aria2", _aria2),
     Client("transmission", "transmission-cli", "transmission-cli", _transmission),
     Client("qbittorrent", "qbittorrent-nox", "qbittorrent-nox", _qbittorrent, takes_hybrid=True),
 )

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from coterie.errors import CloseCode, PeerError
+from coterie.errors import CloseCode, PeerError, TransportError
 from coterie.wire import Protocol
 from coterie.wire.handshake import HANDSHAKE, Hello, StreamHeader, StreamReply, Welcome
 from tests.net.conftest import Lab, Note
@@ -54,6 +54,31 @@ def test_a_header_that_offers_only_an_old_version_gets_no_stream(lab: Lab) -> No
             assert refused.value.close_code == CloseCode.VERSION
 
     lab.run(scene())
+
+
+def test_an_older_form_of_the_whole_transport_finds_nobody(
+    quic: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of the form (ALPN) is part of the TLS handshake: both sides sign what both have heard of it."""
+
+    async def scene() -> None:
+        victim = await quic.transport(1)
+        monkeypatch.setattr("coterie.net.quic.ALPN", b"coterie/0")
+        with pytest.raises(TransportError):
+            await (await quic.transport(2)).connect(victim.peer_id, victim.addresses)
+
+    quic.run(scene())
+
+
+def test_nobody_stands_between_two_peers_to_change_what_they_offer(quic: Lab) -> None:
+    """Whoever answers at an address without the key that was dialled gets no connection, so reads nothing."""
+
+    async def scene() -> None:
+        dialler, between, wanted = [await quic.transport(number) for number in (1, 2, 3)]
+        with pytest.raises(TransportError):
+            await dialler.connect(wanted.peer_id, between.addresses)
+
+    quic.run(scene())
 
 
 async def _never(stream: object) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from coterie.access.circle import Circle
 from coterie.access.circle_log import CircleLog, subject_of
 from coterie.access.circle_ops import Kind, OpRefused, Role, SignedOp
-from coterie.apps.circles.core import PROOF_EVERY_S, Keep, SyncCore, Wrote
+from coterie.apps.circles.core import Keep, SyncCore, Wrote
 from coterie.identity import PeerId
 from coterie.sim.links import Link
 from coterie.sim.world import World
@@ -90,7 +90,7 @@ def history(seed: int, report: Report, names: tuple[str, ...], acts: int) -> tup
         rises += _unearned(world, names, roles)
     world.heal()
     world.link = Link(latency=LATENCY_S)
-    world.run(until=world.now + PROOF_EVERY_S)
+    world.run(until=world.now + 200)
     for a in names:  # everybody may be out of the circle by now: what is left meets once more
         for b in names:
             if a < b:

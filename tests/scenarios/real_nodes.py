@@ -17,7 +17,9 @@ from tests.scenarios.frame import Report, Scenario
 
 PROCESSES = 3
 NEVER_S = 1e6
-JOINED_S = 600.0  # from the first start; measured: more than 110 s of processor time for 100 nodes
+JOINED_S = (
+    900.0  # from the first start: about 1 s of processor time a node, on a machine that does other things
+)
 WITHIN_S = 60.0  # after the kill
 
 

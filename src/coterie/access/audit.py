@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from coterie.access.policy import Decision
 from coterie.access.resource import say_verbs
 from coterie.errors import StorageError
@@ -46,8 +48,7 @@ class Use:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(msgspec.Struct, frozen=True):
     """What waits to be written: lines, bytes used of links with when these end, and the latest time seen."""
 
     uses: list[Use]

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from coterie.access.circle_log import CircleLog, subject_of
 from coterie.access.circle_ops import (
     PARENTS_MAX,
@@ -22,8 +24,7 @@ from coterie.identity import PeerId
 MARK_CHARS = (4, 10, 52, 52)  # of the id, behind a name that two members have: as many as tell them apart
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True):
     """One person in a circle. `person` is the id of its first device, and stays when that device is gone.
 
     `name` is unique in the circle; `devices` are computers, `papers` keys of recovery phrases.

@@ -143,7 +143,7 @@ class CircleLog:
         if not active or not level:
             raise OpRefused("its author was no member when it was made")
         if level < role_needed(op):
-            raise OpRefused("its author's role did not suffice when it was made")
+            raise OpRefused("the role of who wants it does not suffice")
         is_paper = self.is_paper(op.person, op.author, past)
         if is_paper and op.kind not in (Kind.ADD_DEVICE, Kind.REMOVE_DEVICE):
             raise OpRefused("a paper key only adds and removes devices of its person")

@@ -9,7 +9,6 @@ What depends on the history of an operation is checked where that is known: in c
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 
 import msgspec
@@ -82,8 +81,7 @@ class Op(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     nonce: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class SignedOp:
+class SignedOp(msgspec.Struct, frozen=True):
     """An operation with its id, and the bytes that travel and are kept."""
 
     id: OpId

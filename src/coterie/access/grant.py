@@ -13,7 +13,6 @@ docs/protocol/grants.md has the reasons.
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -99,8 +98,7 @@ class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     terms: Terms = ANY_TIME
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """One step from the issuer to the holder. `signer` made it; `id` names it when it is revoked."""
 
     signer: PeerId
@@ -113,8 +111,7 @@ class Link:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """A verified chain. What it permits is what its last link says: every link is narrower than the one before."""
 
     issuer: PeerId

@@ -6,7 +6,8 @@ name before a member of a circle who is called the same: the name of a contact w
 
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from coterie.access.policy import ANYONE, CONTACT, ROLES, of_circle, of_peer
 from coterie.errors import NotFound, UsageError
@@ -18,8 +19,7 @@ TICKET = "ticket"  # the subject of those who have a share's ticket
 WORDS = {"anyone": ANYONE, "contacts": CONTACT, TICKET: TICKET}
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """A peer with the name it is known by; `contact`: the name was chosen here. `of`: where it is known from."""
 
     peer: PeerId
@@ -28,8 +28,7 @@ class Known:
     of: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class KnownCircle:
+class KnownCircle(msgspec.Struct, frozen=True):
     """A circle of this node: its id as text and its name here."""
 
     id: str

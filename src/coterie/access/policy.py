@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import msgspec
+
 from coterie.access.grant import LIFETIME_MAX_S, Grant, Link
 from coterie.access.resource import Verb, checked_resource, covers, say_verbs, with_parents
 from coterie.access.revocation import Revocations
@@ -47,8 +49,7 @@ def of_circle(circle: str, role: str = "member") -> str:
     return f"circle:{circle}:{role}"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """Who a peer is to this node. `circles`: id as text and role; `blocked`: why it gets nothing, or empty."""
 
     contact: bool = False
@@ -56,16 +57,19 @@ class Standing:
     blocked: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One thing that speaks for or against: a `code` for programs, `text` for people."""
+class Reason(msgspec.Struct, frozen=True):
+    """One thing that speaks for or against: a `code` for programs, `text` for people.
+
+    `subjects` and `resource` stand in the text as ids; who shows it puts their names there.
+    """
 
     code: str
     text: str
+    subjects: tuple[str, ...] = ()
+    resource: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """The answer. It holds until `until` (unix seconds) at the latest, and until the policy changes.
 
     `meters` are the links of the grant that it rests on which have a rate or a quota: what is used counts on each.
@@ -238,7 +242,7 @@ class Policy:
             return Decision(True, peer, verb, resource, found)
         if by_grant.allowed:
             return by_grant
-        nothing = Reason("no_rule", f"nothing allows it to {', '.join(subjects)}")
+        nothing = Reason("no_rule", f"nothing allows it to {', '.join(subjects)}", subjects)
         reasons = (nothing, *by_grant.reasons)
         return Decision(False, peer, verb, resource, reasons, by_grant.until)
 
@@ -248,7 +252,8 @@ class Policy:
             of_subject = self._rules.get(subject, _NO_RULES)
             for parent in parents:
                 if of_subject.get(parent, 0) & verb:
-                    found.append(Reason("rule", f"{subject} may {say_verbs(of_subject[parent])} {parent}"))
+                    text = f"{subject} may {say_verbs(of_subject[parent])} {parent}"
+                    found.append(Reason("rule", text, (subject,), parent))
         return tuple(found)
 
     def _by_grant(self, peer: PeerId, verb: Verb, resource: str, now: float, utc_offset_s: int) -> Decision:
@@ -264,7 +269,13 @@ class Policy:
             if wrong is None:
                 text = f"{name}: {say_verbs(link.verbs)} {link.resource}"
                 return Decision(
-                    True, peer, verb, resource, (Reason("grant", text),), until, _metered(grant.links)
+                    True,
+                    peer,
+                    verb,
+                    resource,
+                    (Reason("grant", text, (), link.resource),),
+                    until,
+                    _metered(grant.links),
                 )
             against.append(Reason("grant_void", f"{name} would allow it, but {wrong}"))
         return Decision(False, peer, verb, resource, tuple(against), until)

@@ -4,12 +4,13 @@
     signed     = "coterie revocation" | 0 | version | signer | link id | expires
 
 Anybody may carry one to anybody. Whether the signer had a right to it shows where the grant is judged: a link can be
-revoked by its signer and by the signers of the links before it.
+revoked by its signer and by the signers of the links before it. Circles carry revocations, too (circle_revoked.py).
 """
 
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import msgspec
 
 from coterie.access.grant import LIFETIME_MAX_S, LINK_ID_BYTES, Grant, Signer, signers
 from coterie.errors import LimitExceeded, PeerError
@@ -27,8 +28,7 @@ _FORM = struct.Struct(f">B{KEY_BYTES}s{LINK_ID_BYTES}sQ{SIGNATURE_BYTES}s")
 REVOCATION_BYTES = _FORM.size
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(msgspec.Struct, frozen=True):
     """`signer` takes the link `link_id` back; to be kept until `expires` (unix seconds)."""
 
     signer: PeerId
@@ -60,6 +60,7 @@ class Revocations:
         self._own = own
         self._known: dict[tuple[bytes, PeerId], Revocation] = {}
         self._counts: dict[PeerId, int] = {}
+        self._carried: Mapping[bytes, Collection[PeerId]] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -100,13 +101,22 @@ class Revocations:
         for _, signer in self._known:
             self._counts[signer] = self._counts.get(signer, 0) + 1
 
-    def of(self, grant: Grant) -> Revocation | None:
-        """The revocation that ends `grant`, or None: of any of its links, by who may."""
+    def carry(self, carried: Mapping[bytes, Collection[PeerId]]) -> bool:
+        """From now on also these, which circles carry: link ids, with the keys in whose name each is taken back.
+
+        Whether that is another answer than before. How many there are, the logs of the circles bound.
+        """
+        is_news = carried != self._carried
+        self._carried = carried
+        return is_news
+
+    def of(self, grant: Grant) -> bool:
+        """Whether `grant` is void: any of its links was taken back by who may."""
         for link_id, may_revoke in signers(grant):
-            for signer in may_revoke:
-                if found := self._known.get((link_id, signer)):
-                    return found
-        return None
+            carried = self._carried.get(link_id, ())
+            if any((link_id, signer) in self._known or signer in carried for signer in may_revoke):
+                return True
+        return False
 
     def load(self, raws: Iterable[bytes], now: float) -> Sequence[bytes]:
         """Add those in `raws` that were written by `all`; returns those that could not be read."""

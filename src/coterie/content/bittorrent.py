@@ -14,6 +14,7 @@ from typing import Any
 
 from coterie.content.bittorrent_read import Source, linked, load, reason, torrent_parameters
 from coterie.errors import TransportError, UsageError
+from coterie.look_up import joined, look_up
 
 ALERTS_MAX = 10_000  # guess: what is over is dropped; a thousand torrents tell some three each at the start
 CONNECTIONS_MAX = 200  # libtorrent's default
@@ -24,6 +25,7 @@ RECONNECT_S = 10  # guess: libtorrent's 60 suit large swarms; in one of two they
 UTP_CONNECT_MS = (
     1_000  # guess: libtorrent's 3,000 and 2 repeats keep a program without uTP waiting 15 s for TCP
 )
+DHT_NODES = (("dht.libtorrent.org", 25401),)  # libtorrent's default
 RENAMES_MAX = 1_000  # guess: each is an alert of `ALERTS_MAX`, beside those of all other torrents
 RESUME_BYTES_MAX = 64 << 20  # guess: twice the largest torrent file that is taken
 WAKE_EVERY_MS = 1_000  # how long the thread sleeps when nothing happens
@@ -164,15 +166,17 @@ class BitTorrentSession:
         self._named: dict[str, list[str]] = {}  # peers in magnet links
         self._awaited: dict[str, int] = {}  # bytes wanted of what was described; 0: nothing yet
         self._guard = threading.Lock()
+        self._is_closing = False
         try:
             self._opened: Any = lt.session(_settings(lt, options))
             if not options.is_open:
                 self._opened.set_ip_filter(_local_only(lt))
             for node in options.dht_nodes if options.is_open and options.dht_private else ():
                 self._opened.add_dht_node(node)
+            if options.is_open and not options.dht_private:
+                look_up(options.dht_nodes or DHT_NODES, self._looked_up)
         except RuntimeError as error:
             raise TransportError(f"BitTorrent cannot start: {error}") from error
-        self._is_closing = False
         self._thread = threading.Thread(target=self._dispatch, name="bittorrent", daemon=True)
         self._thread.start()
 
@@ -320,6 +324,13 @@ class BitTorrentSession:
             self._handles[key] = handle
             self._keys[handle] = key
 
+    def _looked_up(self, found: list[tuple[str, int]], missing: list[str]) -> None:
+        session = self._opened
+        if found and not self._is_closing and session is not None:
+            session.apply_settings({"dht_bootstrap_nodes": joined(found)})
+        if missing:
+            _log.warning("first nodes of the DHT that were not found: %s", ", ".join(missing))
+
     def _dispatch(self) -> None:
         session = self._session
         while not self._is_closing:
@@ -456,10 +467,7 @@ def _settings(lt: Any, options: SessionOptions) -> dict[str, Any]:
 
 
 def _dht_settings(options: SessionOptions) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    if options.dht_nodes:
-        names = ",".join(f"{host}:{port}" for host, port in options.dht_nodes)
-        settings["dht_bootstrap_nodes"] = "" if options.dht_private else names
+    settings: dict[str, Any] = {"dht_bootstrap_nodes": ""}  # see `look_up`
     if options.dht_private:
         for name in (
             "restrict_routing_ips",

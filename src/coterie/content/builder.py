@@ -1,8 +1,9 @@
 """Builds manifests: splits lists of any length into nodes, bottom up, always in the same way."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from coterie.content import manifest
 from coterie.content.manifest import Chunk, Entry, Page
@@ -17,8 +18,7 @@ Put = Callable[[bytes, bytes], None]
 """`put(node id, node bytes)` takes each node as it is made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(msgspec.Struct, frozen=True):
     """The root of a finished blob or folder, with its totals."""
 
     id: bytes

@@ -5,9 +5,10 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+
+import msgspec
 
 from coterie.content import manifest as manifests
 from coterie.content.builder import build_blob, build_tree
@@ -34,8 +35,7 @@ class ImportCancelled(CoterieError):
     code = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class ImportProgress:
+class ImportProgress(msgspec.Struct, frozen=True):
     """How far an import is. Totals are final once `scanned`."""
 
     scanned: bool
@@ -46,8 +46,7 @@ class ImportProgress:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
+class Imported(msgspec.Struct, frozen=True):
     """A finished import. `mtime_ns` and `executable` are those of a single file, or of the folder itself."""
 
     root: bytes

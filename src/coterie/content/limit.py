@@ -1,7 +1,8 @@
 """How fast bytes may go: a token bucket, and limits by time of day."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from coterie.errors import UsageError
 
@@ -36,8 +37,7 @@ class Bucket:
         self._at = now
 
 
-@dataclass(frozen=True, slots=True)
-class Hours:
+class Hours(msgspec.Struct, frozen=True):
     """A limit for part of each day: minutes since midnight, `begin` inclusive, `end` exclusive; may pass midnight."""
 
     begin: int

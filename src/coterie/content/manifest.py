@@ -8,7 +8,6 @@ node, and `decode` refuses every other. docs/protocol/manifests.md has the forma
 """
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 
 import msgspec
@@ -114,8 +113,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Node] = msgspec.msgpack.Decoder(Node)
 
 
-@dataclass(frozen=True, slots=True)
-class Child:
+class Child(msgspec.Struct, frozen=True):
     """What a node says about a node below it.
 
     `level` None: the root of a file's or a folder's own manifest. `first` and `before`: a page begins with

@@ -8,9 +8,9 @@ import errno
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from blake3 import blake3
 
 OPEN_FILES_MAX = 4  # guess: a request reads a file in order, or a few that share chunks
@@ -28,8 +28,7 @@ Location = tuple[int, int, int, int, bytes]
 """(number of the file, offset of the chunk, size of the chunk, size of the file, path)"""
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkUnavailable:
+class ChunkUnavailable(msgspec.Struct, frozen=True):
     """A chunk that cannot be had; `path` is the file that should hold it, None when there is none."""
 
     path: Path | None

@@ -6,8 +6,9 @@ the index says is where to look, never what is there.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from coterie.content.manifest import Chunk
 from coterie.content.reader import ChunkUnavailable, Location
@@ -18,8 +19,7 @@ CLONE_BYTES_MIN = 1 << 20  # guess: below it, one more system call and a second 
 CHUNKS_AT_ONCE = 400  # looked up and read together; as many as one query of the store asks for
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True):
     """Chunks `first` to `last` (inclusive) of a list, side by side in one known file too, from `offset` on."""
 
     first: int

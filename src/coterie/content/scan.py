@@ -5,14 +5,15 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import msgspec
+
 from coterie.content.manifest import DEPTH_MAX, TOTAL_MAX, LinkEntry
 from coterie.content.names import PARTIAL_PREFIX, name_fault, symlink_allowed
 
 WINDOWS = os.name == "nt"
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """Something that was left out, and why."""
 
     path: str

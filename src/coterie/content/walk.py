@@ -4,7 +4,8 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from coterie.content import manifest as m
 
@@ -13,8 +14,7 @@ Names = Callable[[bytes], tuple[str, ...] | None]
 Parts = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FileIn:
+class FileIn(msgspec.Struct, frozen=True):
     """A file in a tree, `parts` below its top; `node` has its chunks, among `entry`'s page or alone.
 
     `first` is the index of its first chunk in a page. A blob root is a file with no parts.
@@ -27,8 +27,7 @@ class FileIn:
     chunks: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True):
     """Chunks of a file, side by side from `offset` on: those of `node` from index `first` on."""
 
     node: bytes

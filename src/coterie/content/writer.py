@@ -22,9 +22,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from blake3 import blake3
 
 from coterie.content import place
@@ -55,8 +55,7 @@ class TargetExists(UsageError):
     code = "exists"
 
 
-@dataclass(frozen=True, slots=True)
-class Folding:
+class Folding(msgspec.Struct, frozen=True):
     """Which different names the destination takes for one."""
 
     case: bool
@@ -443,8 +442,7 @@ class Staging:
             raise _storage_error(error, self.parent, self._bytes) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Partial:
+class Partial(msgspec.Struct, frozen=True):
     """What an unfinished transfer left on the disk."""
 
     path: Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from coterie.access.audit import Use
-from coterie.access.policy import Decision
+from coterie.access.policy import Decision, Reason
 from coterie.access.resource import kind_of, parse_verbs
 from coterie.control.doctor_peer import find_peer
 from coterie.errors import UsageError
@@ -63,7 +63,8 @@ def answer(node: "Node", peer: str, verb: str, resource: str) -> Answer:
     if verbs.bit_count() != 1:
         raise UsageError("ask for one verb at a time")
     decision = node.access.explain(asked.peer, verbs, node.access.resource_of(resource))
-    return _answer(decision, asked.name, verb, node.access.say_resource(decision.resource))
+    reasons = [_said(node, reason) for reason in decision.reasons]
+    return _answer(decision, asked.name, verb, node.access.say_resource(decision.resource), reasons)
 
 
 def audit_lines(node: "Node", peer: str, *, refused: bool, limit: int) -> list[AuditLine]:
@@ -76,14 +77,25 @@ def audit_lines(node: "Node", peer: str, *, refused: bool, limit: int) -> list[A
     return [_line(use, names, node.access.say_resource(use.resource)) for use in reversed(uses)]
 
 
-def _answer(decision: Decision, name: str, verb: str, resource: str) -> Answer:
+def _said(node: "Node", reason: Reason) -> str:
+    """A reason, with the names that its subjects and its resource have here."""
+    text = reason.text
+    for subject in sorted(reason.subjects, key=len, reverse=True):  # "peer:..." before "peer"
+        if ":" in subject:
+            text = text.replace(subject, node.people.say(subject))
+    return (
+        text.replace(reason.resource, node.access.say_resource(reason.resource)) if reason.resource else text
+    )
+
+
+def _answer(decision: Decision, name: str, verb: str, resource: str, reasons: list[str]) -> Answer:
     return Answer(
         decision.allowed,
         str(decision.peer),
         name,
         verb,
         resource,
-        [reason.text for reason in decision.reasons],
+        reasons,
         "" if decision.until == float("inf") else _moment(decision.until),
     )
 

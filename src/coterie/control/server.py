@@ -5,7 +5,6 @@ import contextlib
 import os
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -33,8 +32,7 @@ NODE_COMMANDS = "coterie.control.commands"
 TOKEN_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
+class Api(msgspec.Struct, frozen=True):
     """Where the local API answers, and the secret that opens it."""
 
     url: str

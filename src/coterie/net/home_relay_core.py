@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import msgspec
+
 from coterie.machine import CancelTimer, SetTimer, TimerFired
 
 
@@ -31,37 +33,32 @@ class HomeRelayLimits:
     nearer: float = 0.7  # guess: another relay takes over when its round trip is below this part of ours
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(msgspec.Struct, frozen=True):
     """The relays that may be used, best known first; replaces all earlier ones."""
 
     urls: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(msgspec.Struct, frozen=True):
     """What a probe of `url` gave: its round trip (s), or None when it did not answer."""
 
     url: str
     rtt_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(msgspec.Struct, frozen=True):
     """The relay in use was seen to be dead."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(msgspec.Struct, frozen=True):
     """Ask the relay at `url`; answer with `Probed`."""
 
     url: str
 
 
-@dataclass(frozen=True, slots=True)
-class UseHomes:
+class UseHomes(msgspec.Struct, frozen=True):
     """From now on these are ours; the first is to be in use. May be empty."""
 
     urls: tuple[str, ...]

@@ -6,14 +6,14 @@ close code) when the other side reset or closed, `UsageError` for a call that ca
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from coterie.identity import PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class PathInfo:
+class PathInfo(msgspec.Struct, frozen=True):
     """How a peer is reached: `kind` is "direct", "relay", "memory", or of bulk "lane"; `rtt_s` may be unknown."""
 
     kind: str

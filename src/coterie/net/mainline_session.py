@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from coterie.errors import TransportError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.look_up import joined, look_up
 
 SALT = b"coterie"  # BEP 44: several items under one key; this one holds the peer's record
 REMEMBERED_MAX = 100  # guess: nodes of each family to begin with; half of them are gone after some days
@@ -30,8 +33,7 @@ CLOSE_S = 5.0  # measured: 0.1 s
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """An answer to `get`: what is stored for `peer`, signed by its key. `is_last`: the search has ended."""
 
     peer: PeerId
@@ -39,36 +41,31 @@ class Item:
     is_last: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """An answer to `put`: on how many nodes the record is now."""
 
     nodes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """An answer to `count`: one routing table (there is one per address we listen on) has so many nodes."""
 
     nodes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """The UDP address where the DHT reaches us."""
 
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """The IP address at which most nodes of the DHT see us."""
 
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True):
     """Something stands in the way, in words."""
 
     what: str
@@ -100,7 +97,7 @@ class MainlineSession:
     """A running DHT node. Opening and closing block for some 50 ms: not on the event loop."""
 
     def __init__(self, key: SecretKey, options: SessionOptions, tell: Callable[[Event], None]) -> None:
-        """`tell` gets every event, in the session's own thread.
+        """`tell` gets every event, in threads of the session's own.
 
         Raises:
             TransportError: libtorrent is not installed here or cannot start.
@@ -117,6 +114,8 @@ class MainlineSession:
         except RuntimeError as error:
             raise TransportError(f"the mainline DHT cannot start: {error}") from error
         self._is_closing = False
+        if names := [node for node in options.bootstrap if not is_ip(node[0])]:
+            look_up(names, self._looked_up)
         self._thread = threading.Thread(target=self._dispatch, name="mainline", daemon=True)
         self._thread.start()
 
@@ -144,6 +143,15 @@ class MainlineSession:
         self._session.post_dht_stats()  # wakes the thread
         self._thread.join(CLOSE_S)
         self._session = None
+
+    def _looked_up(self, found: list[tuple[str, int]], missing: list[str]) -> None:
+        session = self._session
+        if self._is_closing or session is None:
+            return
+        if found:
+            session.apply_settings({"dht_bootstrap_nodes": joined(found)})
+        for name in missing:
+            self._tell(Trouble(f"{name} was not found"))
 
     def _dispatch(self) -> None:
         session = self._session
@@ -199,10 +207,9 @@ def _load() -> Any:
 
 def _settings(lt: Any, options: SessionOptions) -> dict[str, Any]:
     kinds = lt.alert_category
-    names = ",".join(f"{host}:{port}" for host, port in options.bootstrap if not is_ip(host))
     settings: dict[str, Any] = {
         "listen_interfaces": _interfaces(options.bind_ip, options.port),
-        "dht_bootstrap_nodes": names,
+        "dht_bootstrap_nodes": "",  # see `look_up`
         "alert_mask": kinds.error | kinds.status | kinds.dht,
         "alert_queue_size": ALERTS_MAX,
         "dht_upload_rate_limit": UPLOAD_BYTES_PER_S,

@@ -16,6 +16,8 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from coterie.errors import UsageError
 from coterie.machine import CancelTimer, Emit, PeerDown, SetTimer, TimerFired
 from coterie.wire.record import is_address, is_relay, split_address
@@ -31,8 +33,7 @@ _STALE = "stale"
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(msgspec.Struct, frozen=True):
     """`peer`, whom we reach at `via` ("ip:port"), says that it sees us at `address`. `chosen`: dialled by us, or
     a contact."""
 
@@ -42,23 +43,20 @@ class Reported:
     chosen: bool
 
 
-@dataclass(frozen=True, slots=True)
-class OwnAddresses:
+class OwnAddresses(msgspec.Struct, frozen=True):
     """The addresses of this machine itself: there is nothing to learn about these."""
 
     addresses: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class AddExternal:
+class AddExternal(msgspec.Struct, frozen=True):
     """Others may reach us at `address`."""
 
     address: str
     confirmed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveExternal:
+class RemoveExternal(msgspec.Struct, frozen=True):
     """Nobody vouches for `address` any more."""
 
     address: str

@@ -3,10 +3,10 @@
 import asyncio
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, cast
 
 import iroh
+import msgspec
 
 from coterie.errors import CloseCode, CoterieError, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
@@ -22,8 +22,7 @@ _CLOSED_BY_PEER = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TransportStats:
+class TransportStats(msgspec.Struct, frozen=True):
     """UDP payload of all connections of a transport, ended ones included."""
 
     sent_bytes: int

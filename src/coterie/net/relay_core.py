@@ -16,6 +16,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import msgspec
+
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, Received, Send, TimerFired
 from coterie.net.guard import TokenBucket
@@ -67,39 +69,34 @@ class RelayMetrics:
     pauses: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A new link."""
 
     link: Link
 
 
-@dataclass(frozen=True, slots=True)
-class Upgraded:
+class Upgraded(msgspec.Struct, frozen=True):
     """The link speaks WebSocket now, in `version` of the relay protocol (1 or 2)."""
 
     link: Link
     version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
+class Malformed(msgspec.Struct, frozen=True):
     """The link sent what does not decode."""
 
     link: Link
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True):
     """End the link: what was sent before is still to go out."""
 
     link: Link
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(msgspec.Struct, frozen=True):
     """Do not read from the link for `for_s`."""
 
     link: Link

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from coterie.errors import CloseCode, CoterieError, PeerError, UsageError
 from coterie.identity import PeerId
@@ -21,8 +22,7 @@ _log = logging.getLogger(__name__)
 Handler = Callable[[Stream], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Route:
+class _Route(msgspec.Struct, frozen=True):
     protocol: Protocol
     handler: Handler
 

@@ -44,6 +44,9 @@ class HyParViewLimits:
     shuffle_s: float = 30.0  # guess: 14 small messages a minute; the paper counts cycles only
     lonely_s: float = 5.0  # guess: with no neighbour at all, one attempt in this time
     ask_s: float = 3.0  # guess: a dial and a round trip on a slow network
+    join_doublings_max: int = (
+        3  # guess: a contact that does not answer in `ask_s` may be busy with other newcomers
+    )
     refusals_max: int = 3  # guess: in one shuffle period; who has places free is soon found by others
     lost_max: int = (
         16  # guess: first contacts and lost neighbours, remembered for the time when nobody else is left
@@ -138,6 +141,9 @@ class HyParView:
         self._passive: dict[PeerId, bytes] = {}
         self._lost: dict[PeerId, bytes] = {}
         self._asked: dict[PeerId, bytes] = {}  # asked to be neighbours, not answered yet
+        self._late: dict[PeerId, bytes] = {}  # asked, and not answered in time
+        self._joining: PeerId | None = None  # whom we asked last to take us in
+        self._doublings = 0  # of the wait for it: so often it was asked in vain
         self._mixing: PeerId | None = None  # of those, the one that is to replace another
         self._refused: dict[PeerId, None] = {}  # since the last shuffle
         self._shuffles: dict[int, tuple[PeerId, ...]] = {}  # by number: what we sent
@@ -214,6 +220,7 @@ class HyParView:
         self._passive.pop(peer, None)
         self._lost.pop(peer, None)
         self._asked.pop(peer, None)
+        self._late.pop(peer, None)
         outputs = self._drop(peer)
         if outputs:
             outputs.insert(0, Send(peer, Disconnect(self._topic)))
@@ -253,13 +260,26 @@ class HyParView:
         if not candidates:
             return []
         peer = self._rng.choice(candidates)
-        return self._ask(peer, self._lost[peer], Join(self._topic, self._record), now)
+        # The paper's contact answers at once. One that does not may be busy with many newcomers: each repeated join
+        # would be one more, and starts walks of its own.
+        is_again = peer == self._joining
+        self._doublings = min(self._doublings + 1, self._limits.join_doublings_max) if is_again else 0
+        self._joining = peer
+        wait_s = self._limits.ask_s * 2**self._doublings
+        return self._ask(peer, self._lost[peer], Join(self._topic, self._record), now, wait_s)
 
     def _leave(self) -> list[Any]:
         outputs: list[Any] = [Send(peer, Disconnect(self._topic, True)) for peer in self._active]
         outputs += [NeighbourDown(self._topic, peer) for peer in self._active]
         outputs += [CancelTimer((self._topic, "ask", peer)) for peer in self._asked]
-        for table in (self._active, self._passive, self._lost, self._asked, self._refused, self._shuffles):
+        tables: tuple[dict[Any, Any], ...] = (
+            self._active,
+            self._passive,
+            self._lost,
+            self._asked,
+            self._late,
+        )
+        for table in (*tables, self._refused, self._shuffles):
             table.clear()
         self._is_member, self._is_introduced = False, True
         return [*outputs, CancelTimer((self._topic, "shuffle"))]
@@ -293,11 +313,14 @@ class HyParView:
 
     # ---- the active view
 
-    def _ask(self, peer: PeerId, record: bytes, request: Join | Neighbour, now: float) -> list[Any]:
+    def _ask(
+        self, peer: PeerId, record: bytes, request: Join | Neighbour, now: float, wait_s: float | None = None
+    ) -> list[Any]:
         if len(self._asked) >= 2 * self._limits.active_max:
             return []
         self._asked[peer] = record
-        return [Send(peer, request), SetTimer((self._topic, "ask", peer), now + self._limits.ask_s)]
+        at = now + (self._limits.ask_s if wait_s is None else wait_s)
+        return [Send(peer, request), SetTimer((self._topic, "ask", peer), at)]
 
     def _on_neighbour(self, peer: PeerId, message: Neighbour, now: float) -> list[Any]:
         if not self._asks.take(now) or not self._is_good(peer, message.record):
@@ -317,14 +340,10 @@ class HyParView:
     def _on_answer(self, peer: PeerId, message: Answer, now: float) -> list[Any]:
         record = self._asked.pop(peer, None)
         if record is None:
-            if (
-                message.is_accepted and peer not in self._active and self._asks.take(now)
-            ):  # too late: it must not believe in us
-                return [Send(peer, Disconnect(self._topic))]
-            return []
+            return self._on_late_answer(peer, message, now)
+        self._joining = None
         outputs: list[Any] = [CancelTimer((self._topic, "ask", peer))]
         if message.is_accepted:
-            self._is_introduced = self._is_introduced or peer in self._lost
             is_good = message.record and self._is_good(peer, message.record)
             is_spare = peer == self._mixing
             return [*outputs, *self._add(peer, message.record if is_good else record, is_spare=is_spare)]
@@ -332,9 +351,24 @@ class HyParView:
             self._refused[peer] = None
         return [*outputs, *self._fill(now)]
 
-    def _unanswered(self, peer: PeerId, now: float) -> list[Any]:
-        if self._asked.pop(peer, None) is None:
+    def _on_late_answer(self, peer: PeerId, message: Answer, now: float) -> list[Any]:
+        """Taken while there is a place free; else the other side must not believe in us."""
+        record = self._late.pop(peer, None)
+        if not message.is_accepted or peer in self._active:
             return []
+        if record is not None and len(self._active) < self._limits.active_max:
+            is_good = message.record and self._is_good(peer, message.record)
+            return self._add(peer, message.record if is_good else record)
+        return [Send(peer, Disconnect(self._topic))] if self._asks.take(now) else []
+
+    def _unanswered(self, peer: PeerId, now: float) -> list[Any]:
+        record = self._asked.pop(peer, None)
+        if record is None:
+            return []
+        self._late.pop(peer, None)
+        if len(self._late) >= self._limits.active_max:
+            self._late.pop(next(iter(self._late)))
+        self._late[peer] = record
         self._passive.pop(peer, None)
         return self._fill(now)
 
@@ -351,7 +385,8 @@ class HyParView:
         if self._asked.pop(peer, None) is not None:
             outputs.append(CancelTimer((self._topic, "ask", peer)))
         self._passive.pop(peer, None)
-        self._lost.pop(peer, None)
+        if self._lost.pop(peer, None) is not None:  # whoever of the two asked the other
+            self._is_introduced = True
         self._active[peer] = _Link(record, self._limits)
         return [*outputs, NeighbourUp(self._topic, peer, is_spare)]
 

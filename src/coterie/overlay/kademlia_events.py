@@ -5,26 +5,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from coterie.identity import PeerId
 from coterie.overlay.kademlia_keys import Item
 
 # ---- commands
 
 
-@dataclass(frozen=True, slots=True)
-class Bootstrap:
+class Bootstrap(msgspec.Struct, frozen=True):
     """Join, or join again, through these peers and those of the imported table. Starts all upkeep."""
 
     peers: tuple[PeerId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class KeepUp:
+class KeepUp(msgspec.Struct, frozen=True):
     """Start the upkeep alone: of a node whose table is filled already."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetServing:
+class SetServing(msgspec.Struct, frozen=True):
     """Whether others can reach us from outside: only then we answer and let ourselves be put into tables."""
 
     serves: bool
@@ -73,15 +72,13 @@ class Put(LookUp):
     item: Item
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(msgspec.Struct, frozen=True):
     """Announce and store what stands under `key` no longer; what others keep of it expires."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True):
     """End this lookup now; it finishes as `CANCELLED` with what it has."""
 
     lookup: Hashable
@@ -102,8 +99,7 @@ class Outcome(StrEnum):
     REFUSED = "no key, or a name that is taken"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A provider or a (newer) item, as soon as it is known; also at the end in `Finished`."""
 
     lookup: Hashable
@@ -111,8 +107,7 @@ class Found:
     item: Item | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """How far a lookup is: peers asked, peers that answered, bits in which the nearest differs from the key."""
 
     lookup: Hashable
@@ -148,8 +143,7 @@ class Finished:
 # ---- requests to others
 
 
-@dataclass(frozen=True, slots=True)
-class Learned:
+class Learned(msgspec.Struct, frozen=True):
     """Where `peer` may be reached, as somebody passed it on: for the address book, which verifies it.
 
     Comes just before the first `Send` to that peer, and for providers before they are named.
@@ -162,8 +156,7 @@ class Learned:
 # ---- looked at
 
 
-@dataclass(frozen=True, slots=True)
-class BucketView:
+class BucketView(msgspec.Struct, frozen=True):
     """A bucket. `bits` is how many leading bits its contacts share with us."""
 
     bits: int
@@ -173,8 +166,7 @@ class BucketView:
     median_rtt_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class LookupView:
+class LookupView(msgspec.Struct, frozen=True):
     """A lookup in progress; `lookup` is None for our own upkeep."""
 
     lookup: Hashable
@@ -186,8 +178,7 @@ class LookupView:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """A node's state, for people. `counters` are totals since the start, by name."""
 
     serves: bool

@@ -13,7 +13,6 @@ try and no puzzle: departure from S/Kademlia 4.1 (see docs/protocol/kademlia.md)
     signed over "coterie kademlia signed item" | 0 | 01 | publisher | body          (Ed25519)
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import msgspec
@@ -81,8 +80,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Body)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """What stands under a key: checked by `open_item`.
 
     Fields:

@@ -4,6 +4,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from coterie.identity import PeerId
 from coterie.overlay.kademlia_keys import Item
 from coterie.overlay.kademlia_lookup import Lookup
@@ -77,8 +79,7 @@ class Own:
     again_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """A lookup of upkeep that waits for its turn."""
 
     kind: Kind

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import msgspec
+
 from coterie.identity import PeerId
 from coterie.identity.keys import verify
 from coterie.machine import CancelTimer, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
@@ -34,8 +36,7 @@ AnswerFunction = Callable[[str, bytes], Sequence[bytes]]  # (topic, body) -> ite
 Verify = Callable[[PeerId, bytes, bytes], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
+class Neighbours(msgspec.Struct, frozen=True):
     """A command: from now on these are the neighbours."""
 
     peers: tuple[PeerId, ...]

@@ -62,15 +62,13 @@ class Ask:
         _check_strategy(self.strategy)
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True):
     """A command: the answers are not wanted any more."""
 
     key: Hashable
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """Emitted: `responder` has `items`.
 
     `is_direct`: it said so itself over its own connection; else peers on the way claim that it did.
@@ -82,8 +80,7 @@ class Found:
     is_direct: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """Emitted once: nothing more comes of this search. `busy` and `alone`: it never began."""
 
     key: Hashable

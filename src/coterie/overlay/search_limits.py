@@ -1,6 +1,6 @@
 """Bounds of searches: how far they go, how long they take, what each peer may make us do."""
 
-from dataclasses import dataclass
+import msgspec
 
 from coterie.overlay.search_messages import FLOOD_HOPS_MAX, WALK_HOPS_MAX, WALKERS_MAX
 
@@ -8,15 +8,13 @@ CHECK_EVERY_HOPS = 4  # Lv et al. 2002, section 4.2: checking every fourth step 
 FANOUT = 4  # neighbours a flood is passed on to: an active view of 5 (HyParView) less the one it came from
 
 
-@dataclass(frozen=True, slots=True)
-class Flood:
+class Flood(msgspec.Struct, frozen=True):
     """Ask everybody within `hops`."""
 
     hops: int = FLOOD_HOPS_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class ExpandingRing:
+class ExpandingRing(msgspec.Struct, frozen=True):
     """Floods of more and more hops until enough is found: Lv et al. 2002, section 4.1, from 1 by 2."""
 
     first_hops: int = 1
@@ -24,8 +22,7 @@ class ExpandingRing:
     last_hops: int = FLOOD_HOPS_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class Walks:
+class Walks(msgspec.Struct, frozen=True):
     """Random walks beside each other, which ask the asker every few steps whether to go on."""
 
     walkers: int = 32  # Lv et al. 2002, section 4.2: 32 where we measured 10,000 nodes too, docs/scenarios
@@ -35,8 +32,7 @@ class Walks:
 Strategy = Flood | ExpandingRing | Walks
 
 
-@dataclass(frozen=True, slots=True)
-class SearchLimits:
+class SearchLimits(msgspec.Struct, frozen=True):
     """What a node does for others and for itself at most.
 
     Attributes:

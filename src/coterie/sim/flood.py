@@ -1,10 +1,11 @@
 """The simplest gossip there is, flooding: an example of a core, and the load of the simulator's benchmark."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from random import Random
 from time import process_time
 from typing import Any
+
+import msgspec
 
 from coterie.errors import LimitExceeded
 from coterie.machine import Emit, PeerDown, PeerUp, Received, Send
@@ -14,8 +15,7 @@ from coterie.sim.world import World
 SEEN_MAX = 100_000  # news remembered by a node
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """A command: tell everybody `text`."""
 
     text: str
@@ -51,8 +51,7 @@ class Flood:
         return [Emit(text), *[Send(peer, text) for peer in self._neighbours if peer != source]]
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
+class Speed(msgspec.Struct, frozen=True):
     """What `measure` found."""
 
     events: int

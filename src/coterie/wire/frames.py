@@ -26,8 +26,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     """Base of every wire message: a msgpack array; fields may be appended, never moved."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bulk:
+class Bulk(msgspec.Struct, frozen=True):
     """A bulk frame: raw bytes under a kind. `data` is valid until the next read of the stream."""
 
     kind: int

@@ -12,6 +12,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import msgspec
 
@@ -29,6 +30,9 @@ NAME_CHARS_MAX = 64  # as a computer's name in the settings
 LIFETIME_MAX_S = 7 * 86_400  # guess: an address older than a week is a rumour
 CLOCK_SKEW_S = 600  # guess: a household's clocks; kept by hand they are minutes off
 SEQUENCE_MAX = 2**63 - 1  # what BEP 44 and SQLite hold
+VERIFIED_MAX = (
+    1_024  # sound records remembered: 2 MB; the same ones come again with every answer of an overlay
+)
 
 _HEAD_BYTES = 1 + KEY_BYTES + SIGNATURE_BYTES
 _RELAY = re.compile(r"https?://[a-z0-9.:\[\]-]+\Z")
@@ -190,8 +194,9 @@ def join_address(ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -
     return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
 
 
+@lru_cache(maxsize=VERIFIED_MAX)
 def _verified(raw: bytes) -> PeerRecord:
-    """The record in `raw`, its signature and bounds checked."""
+    """The record in `raw`, its signature and bounds checked; a refused one is checked anew each time."""
     if len(raw) > RECORD_BYTES_MAX:
         raise RecordRefused(RefusedFor.OVERSIZED, f"{len(raw)} bytes, at most {RECORD_BYTES_MAX}")
     if len(raw) <= _HEAD_BYTES:

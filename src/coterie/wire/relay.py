@@ -5,9 +5,9 @@ is a QUIC variable-length integer, which for all of these is one byte. `docs/pro
 """
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 
+import msgspec
 from blake3 import blake3
 
 from coterie.errors import CloseCode, LimitExceeded, PeerError, UsageError
@@ -54,35 +54,30 @@ class StatusCode(IntEnum):
     RATE_LIMITED = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(msgspec.Struct, frozen=True):
     """What the client is to sign."""
 
     challenge: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Authentication:
+class Authentication(msgspec.Struct, frozen=True):
     """Who the client is, and its signature over the challenge."""
 
     peer: PeerId
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Confirmed:
+class Confirmed(msgspec.Struct, frozen=True):
     """The client may send now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(msgspec.Struct, frozen=True):
     """The client may not, and why."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Outbound:
+class Outbound(msgspec.Struct, frozen=True):
     """A datagram, or a batch of `segment_bytes` each, from a client for `peer`."""
 
     peer: PeerId
@@ -91,8 +86,7 @@ class Outbound:
     segment_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(msgspec.Struct, frozen=True):
     """The same on its way to a client; `peer` sent it."""
 
     peer: PeerId
@@ -101,37 +95,32 @@ class Inbound:
     segment_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PeerGone:
+class PeerGone(msgspec.Struct, frozen=True):
     """`peer`, which had sent to this client, has left the relay."""
 
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(msgspec.Struct, frozen=True):
     """To be answered by a `Pong` with the same 8 bytes."""
 
     echo: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(msgspec.Struct, frozen=True):
     """The answer to a `Ping`."""
 
     echo: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Restarting:
+class Restarting(msgspec.Struct, frozen=True):
     """The relay is about to go: connect again after `reconnect_ms`, and try for `try_ms`."""
 
     reconnect_ms: int
     try_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """How the relay is; `code` may be one that this version does not know."""
 
     code: int

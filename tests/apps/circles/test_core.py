@@ -25,7 +25,7 @@ from coterie.apps.circles.messages import (
 from coterie.errors import PeerError
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
-from tests.access.circles import add, author, copy, forge, found, key, picture, remove, set_role, who
+from tests.access.circles import add, author, copy, forge, found, key, merge, picture, remove, set_role, who
 
 
 class Room:
@@ -162,6 +162,33 @@ def test_a_member_added_while_the_other_was_away_proves_it() -> None:
     room.enter("dora", old)
     room.connect("dora", "bob")
     assert not same(room.of("bob"), room.of("dora"))
+    room.wait(PROOF_AFTER_S + 0.1)
+    assert same(room.of("bob"), room.of("dora"))
+
+
+def test_a_proof_is_repeated_when_there_is_more_to_say_and_not_otherwise() -> None:
+    """Bob has heard that dora is out; she has not, nor he that she is in again."""
+    room = Room()
+    base = family()
+    add(base, "anna", "dora")
+    room.enter("dora", copy(base))
+    room.enter("eve", copy(base))
+    remove(base, "anna", "dora")
+    room.enter("bob", base)
+    room.connect("dora", "bob")
+    room.wait(PROOF_AFTER_S + 0.1)
+    proofs = [m for m in room.said_to("bob") if isinstance(m, Ops)]
+    assert len(proofs) == 1
+    assert room.of("bob").state.role(who("dora")) is None
+    room.disconnect("dora", "bob")
+    room.connect("dora", "bob")
+    room.wait(PROOF_AFTER_S + 0.1)
+    assert len([m for m in room.said_to("bob") if isinstance(m, Ops)]) == 1  # the same again helps nobody
+    room.disconnect("dora", "bob")
+    merge(room.of("eve"), room.of("bob"))
+    add(room.of("eve"), "anna", "dora")  # anna lets her in again
+    merge(room.of("dora"), room.of("eve"))
+    room.connect("dora", "bob")
     room.wait(PROOF_AFTER_S + 0.1)
     assert same(room.of("bob"), room.of("dora"))
 

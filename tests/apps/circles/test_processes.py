@@ -1,6 +1,8 @@
 """The command lines of three homes, as processes over QUIC on loopback: a circle, its devices, and twelve words."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from tests.apps.contacts.test_processes import Lines
 from tests.apps.files.nodes import RunningNode, coterie, result, running_node, start
+from tests.apps.grants.test_processes import FILM_BYTES, ends, running_get
 
 WAIT_S = 60.0
 
@@ -35,6 +38,7 @@ def roles(node: RunningNode, circle: str) -> dict[str, str]:
     return {line["name"]: line["role"] for line in node.call("circle", "members", circle)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_family_of_three_homes(tmp_path: Path) -> None:
     with (
@@ -57,7 +61,7 @@ def test_a_family_of_three_homes(tmp_path: Path) -> None:
         until(lambda: roles(carl, "home")["carl"] == "member")
         refused = coterie(carl.home, "circle", "remove", "home", "ben")
         assert refused.returncode == 1
-        assert "role did not suffice" in refused.stderr
+        assert "only owners of home" in refused.stderr
         anna.call("circle", "rename", "home", "castle")
         until(lambda: [line["name"] for line in carl.call("circle")] == ["castle"])
 
@@ -68,6 +72,24 @@ def test_a_family_of_three_homes(tmp_path: Path) -> None:
         until(lambda: len(roles(anna, "castle")) == 1)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_running_transfer_stops_when_its_member_is_removed(tmp_path: Path) -> None:
+    with running_node(tmp_path / "anna") as anna, running_node(tmp_path / "ben") as ben:
+        anna.call("circle", "new", "home")
+        let_in(anna, ben, ["circle", "invite", "home"], ["circle", "join", "--name", "ben"])
+        (tmp_path / "film").write_bytes(os.urandom(FILM_BYTES))
+        anna.call("share", str(tmp_path / "film"), "--to", "home")
+        place = f"{anna.call('id')['id']}/film"
+        getting = running_get(ben, place, tmp_path / "got")
+        anna.call("circle", "remove", "home", "ben")
+        ends(getting, time.monotonic())
+        assert not (tmp_path / "got").exists()
+        assert coterie(ben.home, "get", place, str(tmp_path / "again")).returncode != 0
+        assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_stolen_laptop_and_the_words_on_paper(tmp_path: Path) -> None:
     """Revoked from another device; later every device is lost, and a fresh home gets everything from ben."""
@@ -80,10 +102,30 @@ def test_the_stolen_laptop_and_the_words_on_paper(tmp_path: Path) -> None:
             words = " ".join(anna.call("recovery", "new")["words"])
             until(lambda: any((tmp_path / "ben").rglob("deposits/*")))
             (stolen,) = [line["device"] for line in laptop.call("devices") if line["is_this"]]
+            (tmp_path / "photos").mkdir()
+            (tmp_path / "photos" / "a.jpg").write_bytes(b"a")
+            ben.call("share", str(tmp_path / "photos"), "--to", "home")
+            bens = f"{ben.call('id')['id']}/photos"
+            until(lambda: bool(coterie(laptop.home, "ls", bens).stdout))
+            assert [line["name"] for line in laptop.call("ls", bens)] == ["a.jpg"]
+
             anna.call("devices", "remove", stolen[:8])
             until(
                 lambda: all(stolen not in line["devices"] for line in ben.call("circle", "members", "home"))
             )
+            refused = [coterie(laptop.home, "ls", bens)]
+            refused.append(coterie(laptop.home, "get", f"{bens}/a.jpg", str(tmp_path / "got")))
+            inviting = start(ben.home, "--json", "circle", "invite", "home")
+            ticket = json.loads(Lines(inviting.stdout).find(r"(.*\"Invited\".*)"))["ticket"]
+            refused.append(coterie(laptop.home, "circle", "join", ticket))
+            inviting.send_signal(signal.SIGINT)
+            inviting.communicate(timeout=WAIT_S)
+            for done in refused:
+                assert done.returncode != 0, done.args
+                assert "a.jpg" not in done.stdout
+                assert "Traceback" not in done.stderr
+            assert not (tmp_path / "got").exists()
+            assert all(stolen not in line["devices"] for line in ben.call("circle", "members", "home"))
             ben.call("circle", "rename", "home", "castle")
             until(lambda: anna.call("circle")[0]["name"] == "castle")
             assert laptop.call("circle")[0]["name"] == "home"  # it is not even told that it is out

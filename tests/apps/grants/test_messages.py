@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from coterie.apps.files.browse import PLACES, Entry, List, Listed, Locate, Located, NotThere
-from coterie.apps.grants.messages import PROTOCOL, Present, Revoked, Taken, check
+from coterie.apps.grants.messages import PROTOCOL, Gave, Present, Revoked, Taken, check
 from coterie.errors import PeerError
 from coterie.wire.frames import Message, Protocol
 
@@ -15,6 +15,7 @@ GOLDEN: list[tuple[Protocol, Message, str]] = [
     (PROTOCOL, Present(b"raw"), "000000070191c403726177"),
     (PROTOCOL, Taken(True), "000000030291c3"),
     (PROTOCOL, Revoked([b"ab"]), "000000070391" + "91c4026162"),
+    (PROTOCOL, Gave([b"ab"]), "000000070491" + "91c4026162"),
     (PLACES, List("a/b", "c"), "000000080192a3612f62a163"),
     (PLACES, Listed([Entry("x", 2, 1, 5, 7)], True), "0000000b029291" + "95a17802010507" + "c3"),
     (PLACES, Locate("a"), "000000040391a161"),

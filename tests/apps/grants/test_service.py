@@ -9,7 +9,7 @@ import pytest
 
 from coterie.access.grant_text import GrantText
 from coterie.access.revocation import revoke
-from coterie.apps.grants.messages import PROTOCOL, Present, Revoked, Taken
+from coterie.apps.grants.messages import PROTOCOL, Gave, Present, Revoked, Taken
 from coterie.apps.grants.results import GrantGiven
 from coterie.apps.grants.service import GrantsService, Wanted
 from coterie.errors import AccessDenied, CloseCode, CoterieError, NotFound, PeerError, UsageError
@@ -242,8 +242,17 @@ def test_strangers_cannot_fill_the_list_of_revocations(tmp_path: Path) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("message", [Present(bytes(3_000)), Revoked([bytes(5)]), Revoked([bytes(121)] * 257)])
-def test_messages_out_of_bounds_end_the_stream(tmp_path: Path, message: Present | Revoked) -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        Present(bytes(3_000)),
+        Revoked([bytes(5)]),
+        Revoked([bytes(121)] * 257),
+        Gave([b""] * 17),
+        Gave([bytes(3_000)]),
+    ],
+)
+def test_messages_out_of_bounds_end_the_stream(tmp_path: Path, message: Present | Revoked | Gave) -> None:
     async def main() -> None:
         async with scene(tmp_path) as s:
             link = await s.ben.connect(s.anna.peer_id, s.anna.addresses)

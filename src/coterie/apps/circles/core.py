@@ -38,7 +38,7 @@ EAGER_MAX = (
 )
 PROOF_AFTER_S = 2.0  # guess: a slow round trip, and time to look up who we are
 PROOF_WHOLE_MAX = 512  # operations; of a longer log only what made us a member
-PROOF_EVERY_S = 3600.0  # for one member and circle: a removed one that does not know it would go on
+PROOF_EVERY_S = 3600.0  # the same one for one member: a removed one that does not know it would go on
 TELL_EVERY_S = 60.0  # one member at random gets our heads: heals what a lost message left; guess
 TAKEN_BURST = (
     2_000  # operations of one person who is no owner, before TAKEN_PER_S holds; guess: years of an honest one
@@ -117,7 +117,7 @@ class SyncCore:
         self._heard: dict[tuple[OpId, PeerId], None] = {}  # said something of it on this connection
         self._trusted: dict[tuple[OpId, PeerId], None] = {}
         self._expected: dict[OpId, PeerId] = {}
-        self._proven: OrderedDict[tuple[OpId, PeerId], float] = OrderedDict()
+        self._proven: OrderedDict[tuple[OpId, PeerId], tuple[float, tuple[OpId, ...]]] = OrderedDict()
         self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
         self._is_ticking = False
 
@@ -198,12 +198,12 @@ class SyncCore:
         known = self._circles.get(circle)
         if known is None or peer not in self._up or (circle, peer) in self._heard:
             return []
-        if (
-            not self._answers(circle, peer)
-            or now - self._proven.get((circle, peer), -PROOF_EVERY_S) < PROOF_EVERY_S
-        ):
+        heads = tuple(known.log.heads())
+        at, said = self._proven.get((circle, peer), (0.0, ()))
+        if not self._answers(circle, peer) or (said == heads and now - at < PROOF_EVERY_S):
             return []
-        self._proven[circle, peer] = now
+        self._proven[circle, peer] = now, heads
+        self._proven.move_to_end((circle, peer))
         while len(self._proven) > BUCKETS_MAX:
             self._proven.popitem(last=False)
         own = known.state.member_of(self._own)
@@ -213,7 +213,7 @@ class SyncCore:
             if own is not None and (subject_of(signed.op) == own.person or signed.op.device == self._own)
         ]
         whole = len(known.log) <= PROOF_WHOLE_MAX  # where removals were removed, more than our own part tells
-        ops = known.log.missing_at([], list(known.log.heads()) if whole else about)
+        ops = known.log.missing_at([], list(heads) if whole else about)
         return [Send(peer, Ops(circle, [one.raw for one in part])) for part in _parts(ops)]
 
     # ---- messages

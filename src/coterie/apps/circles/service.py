@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
 from coterie.access.circle import Circle, CircleState, Member
 from coterie.access.circle_ops import Kind, OpId, Role, SignedOp, is_consent
+from coterie.access.circle_revoked import revoked_keys
 from coterie.access.people import Known, KnownCircle
 from coterie.apps.app import Context
 from coterie.apps.circles.admission import Purpose, To, read_purpose
@@ -21,7 +22,14 @@ from coterie.apps.circles.restore import RecoveryDesk
 from coterie.apps.circles.results import CircleLine, CircleSaid, Joined, MemberLine
 from coterie.apps.contacts.api import ContactsService, OpenInvitation
 from coterie.driver import Driver
-from coterie.errors import AccessDenied, CoterieError, NotFound, TransportError, UsageError
+from coterie.errors import (
+    AccessDenied,
+    CoterieError,
+    LimitExceeded,
+    NotFound,
+    TransportError,
+    UsageError,
+)
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, PeerUp, Received
 from coterie.net import Stream
@@ -119,9 +127,31 @@ class CirclesService:
         """Call `listener(circle id)` after every change of a circle, by whomever."""
         self._changes.append(listener)
 
-    def revoke(self, circle: OpId, revoked: tuple[bytes, ...]) -> None:
-        """Let the circle carry revocations of grants: opaque ids."""
-        self._book.write(self._book.circles[circle], Kind.REVOKE, revoked=revoked)
+    def revoke(self, revoked: bytes, concerned: Collection[PeerId] = ()) -> list[str]:
+        """Let circles carry the revocation of a grant, an opaque id; the names of those that do.
+
+        They are that of our own computers, and each that has somebody else of `concerned` in it.
+        """
+        own, told = self._book.own_circle(), []
+        for circle in (*([own] if own is not None else []), *self._book.joined()):
+            found = (circle.state.member_of(peer) for peer in concerned)
+            others = [member for member in found if member not in (None, self._book.me(circle))]
+            if not others and circle is not own:
+                continue
+            try:
+                self._book.write(circle, Kind.REVOKE, revoked=(revoked,))
+                told.append(circle.state.name)
+            except (AccessDenied, LimitExceeded) as error:
+                log.warning("%s does not carry a revocation: %s", circle.state.name, error)
+        return told
+
+    def revoked(self) -> dict[bytes, dict[PeerId, None]]:
+        """Every id that a circle of ours revokes, with the keys in whose name: see `circle_revoked.py`."""
+        found: dict[bytes, dict[PeerId, None]] = {}
+        for circle in self._book.circles.values():
+            for one, keys in revoked_keys(circle.log).items() if circle.state.revocations else ():
+                found.setdefault(one, {}).update(keys)
+        return found
 
     # ---- circles
 
@@ -144,7 +174,7 @@ class CirclesService:
 
     def set_role(self, circle: str, member: str, role: str) -> CircleSaid:
         """Give a member another role; owners only."""
-        found, wanted = self._book.find(circle), role_of(role)
+        found, wanted = self._owned(circle, "change roles in it"), role_of(role)
         who = found.state.find(member)
         if who.role == wanted:
             raise UsageError(f"{who.name} has the role {role} already")
@@ -154,7 +184,7 @@ class CirclesService:
 
     def remove(self, circle: str, member: str) -> CircleSaid:
         """Remove a member with all its computers; owners only."""
-        found = self._book.find(circle)
+        found = self._owned(circle, "remove anybody from it")
         who = found.state.find(member)
         if who == self._book.me(found):
             raise UsageError("to leave a circle yourself use `coterie circle leave`")
@@ -175,11 +205,24 @@ class CirclesService:
         """Rename the circle, or a member of it: oneself, or as an owner anybody."""
         found = self._book.find(circle)
         if not member:
+            self._owned(circle, "rename it")
             self._book.write(found, Kind.TITLE, title=name)
             return CircleSaid(name, f"The circle {circle} is called {name} now")
         who = found.state.find(member)
+        if who != self._book.me(found):
+            self._owned(circle, "rename others in it")
         self._book.write(found, Kind.RENAME, subject=who.person, name=name)
         return CircleSaid(found.state.name, f"{who.name} is called {name} now")
+
+    def _owned(self, circle: str, deed: str) -> Circle:
+        """The circle, if this node's person owns it. Raises `AccessDenied` with the `deed` that owners only may."""
+        found = self._book.find(circle)
+        me = self._book.me(found)
+        if me is None or me.role != Role.OWNER:
+            raise AccessDenied(
+                f"only owners of {found.state.name} {deed}; `coterie circle members` shows who they are"
+            )
+        return found
 
     def _refuse_ownerless(self, circle: Circle, who: Member, role: Role | None) -> None:
         """An owner who is the last one stays one while anybody else is there."""
@@ -198,10 +241,7 @@ class CirclesService:
         self, circle: str, *, role: str = "member", name: str = "", minutes: float = 15.0
     ) -> AsyncIterator[OpenInvitation]:
         """An invitation into a circle; see `ContactsService.invite`. Raises `AccessDenied` for who is no owner."""
-        found = self._book.find(circle)
-        me = self._book.me(found)
-        if me is None or me.role != Role.OWNER:
-            raise AccessDenied(f"only owners of {found.state.name} invite into it")
+        found = self._owned(circle, "invite into it")
         purpose = Purpose(To.CIRCLE, found.id, role_of(role), found.state.name, bytes(self._book.person))
         packed = purpose.pack()
         async with self.contacts.invite(

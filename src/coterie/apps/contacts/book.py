@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import msgspec
@@ -17,8 +16,7 @@ CONTACTS_MAX = 10_000  # guess: far above anybody's; 10,000 small files load in 
 _SUFFIX_CHARS_MAX = len(f" ({CONTACTS_MAX})")
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(msgspec.Struct, frozen=True):
     """A peer we know and who knows us. `added` in seconds since 1970; `record` is its signed record, if it gave one."""
 
     name: str

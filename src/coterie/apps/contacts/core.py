@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
+import msgspec
+
 from coterie.apps.contacts.messages import (
     Accept,
     Answer,
@@ -47,8 +49,7 @@ ENDED_MAX = 16  # invitations remembered after their end, to be able to say so
 ENDED_S = 3600.0  # for so long; guess
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(msgspec.Struct, frozen=True):
     """What one side tells the other of itself."""
 
     name: str
@@ -68,31 +69,27 @@ class Invite:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Withdraw:
+class Withdraw(msgspec.Struct, frozen=True):
     """Command: end an invitation."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A stream of the joiner `peer` is `session` from now on; sends to it go to the peer `session`."""
 
     session: int
     peer: PeerId
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """The answer to `Keep`: whether the contact is stored now."""
 
     session: int
     is_stored: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True):
     """Output: store `peer` as a contact, then report `Kept`."""
 
     session: int
@@ -101,16 +98,14 @@ class Keep:
     card: Card
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """Output: no more of this session. Close its stream after what was sent, or with an error's `close_code`."""
 
     session: int
     close_code: int = CloseCode.NORMAL
 
 
-@dataclass(frozen=True, slots=True)
-class WrongTry:
+class WrongTry(msgspec.Struct, frozen=True):
     """Emitted: `peer` proved the wrong right to `number`; with no `tries_left` its code is burnt."""
 
     number: int
@@ -118,8 +113,7 @@ class WrongTry:
     tries_left: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """Emitted once per invitation: used by `peer` (who knows it already, or never will), expired or withdrawn."""
 
     number: int

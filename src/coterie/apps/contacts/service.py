@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import os
 import time
@@ -10,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
+
+import msgspec
 
 from coterie.apps.app import Context
 from coterie.apps.contacts.book import Contact, ContactBook, ContactRecord, clean_name
@@ -187,7 +188,7 @@ class ContactsService:
         """
         if not 0 < minutes <= MINUTES_MAX:
             raise UsageError(f"an invitation lasts up to {MINUTES_MAX:g} minutes, not {minutes:g}")
-        own = dataclasses.replace(self._card(name), purpose=purpose)
+        own = msgspec.structs.replace(self._card(name), purpose=purpose)
         if self._driver is None or not own.addresses:
             raise TransportError("this computer is on no network: nobody could join it")
         if len(self._core.open_numbers) >= INVITATIONS_MAX:

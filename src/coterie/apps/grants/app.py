@@ -8,4 +8,5 @@ APP = App(
     summary="Give somebody a permission for a time, and take it back.",
     create=GrantsService,
     commands="coterie.apps.grants.commands",
+    requires=("circles",),
 )

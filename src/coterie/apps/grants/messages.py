@@ -8,6 +8,7 @@ from coterie.wire.frames import Message, Protocol
 REVOCATIONS_PER_MESSAGE_MAX = (
     256  # 31 kB; what a message costs is their signatures, 25 ms (0.1 ms each, measured)
 )
+GRANTS_PER_MESSAGE_MAX = 16  # 33 kB; 64 signatures at most
 
 
 class Present(Message, frozen=True):
@@ -22,6 +23,12 @@ class Taken(Message, frozen=True):
     accepted: bool
 
 
+class Gave(Message, frozen=True):
+    """To another computer of the same person: grants that the sender gave, so that this one can take them back."""
+
+    grants: list[bytes]
+
+
 class Revoked(Message, frozen=True):
     """Revocations that the sender knows of. Heard from those who are known; not answered."""
 
@@ -31,7 +38,7 @@ class Revoked(Message, frozen=True):
 PROTOCOL = Protocol(
     name="grants",
     versions=(1,),
-    kinds={1: Present, 2: Taken, 3: Revoked},
+    kinds={1: Present, 2: Taken, 3: Revoked, 4: Gave},
     frame_bytes_max=64 << 10,
 )
 
@@ -41,6 +48,9 @@ def check(message: Message) -> None:
     match message:
         case Present(grant):
             sound = len(grant) <= GRANT_BYTES_MAX
+        case Gave(grants):
+            sound = len(grants) <= GRANTS_PER_MESSAGE_MAX
+            sound = sound and all(len(raw) <= GRANT_BYTES_MAX for raw in grants)
         case Revoked(revocations):
             sound = len(revocations) <= REVOCATIONS_PER_MESSAGE_MAX
             sound = sound and all(len(raw) == REVOCATION_BYTES for raw in revocations)

@@ -23,7 +23,11 @@ class GrantGiven(msgspec.Struct, frozen=True):
 
 
 class GrantLine(msgspec.Struct, frozen=True):
-    """One line of the list: `role` is given or held; `state` is valid, revoked, expired or what is wrong."""
+    """One line of the list.
+
+    `role` is given, given elsewhere (by another computer of this person) or held; `state` is valid, revoked, expired
+    or what is wrong.
+    """
 
     id: str
     role: str

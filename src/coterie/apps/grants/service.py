@@ -23,15 +23,18 @@ from coterie.access.resource import checked_resource, kind_of, parse_verbs, say_
 from coterie.access.revocation import REVOCATION_BYTES, Revocation, open_revocation, revoke
 from coterie.access.terms import Terms
 from coterie.apps.app import Context
+from coterie.apps.grants.carried import Carried
 from coterie.apps.grants.messages import (
+    GRANTS_PER_MESSAGE_MAX,
     PROTOCOL,
     REVOCATIONS_PER_MESSAGE_MAX,
+    Gave,
     Present,
     Revoked,
     Taken,
     check,
 )
-from coterie.apps.grants.records import AcceptedRecord, GivenRecord, HeldRecord
+from coterie.apps.grants.records import AcceptedRecord, GivenRecord, HeldRecord, make_room, record_id
 from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid
 from coterie.apps.grants.words import read_duration, read_limits
 from coterie.apps.records import Records
@@ -47,13 +50,11 @@ from coterie.errors import (
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Stream
 from coterie.private_file import write_private
-from coterie.wire.frames import Bulk
+from coterie.wire.frames import Bulk, Message
 from coterie.wire.ticket import ADDRESSES_MAX
 
 ANSWER_S = 10.0
-RECORDS_MAX = 4_096  # guess: of each list; expired ones make room
 BEARER = "bearer"
-ID_CHARS = 16  # hexadecimal characters of a link's id: told apart by eye, and by 64 bits
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +86,12 @@ class GrantsService:
         self._accepted: Records[AcceptedRecord] = Records(context.home / "accepted", AcceptedRecord, "grant")
         self._revocations_file = context.home / "revocations"
         self._up: dict[PeerId, None] = {}
+        self._carried = Carried(context)
 
     async def start(self) -> None:
         """Honour what was given before; hear from anybody who presents a grant, for a bearer may be a stranger."""
         self._load()
+        self._carried.start(self._tell_kin)
         self._context.register(PROTOCOL, self._serve, strangers=True)
         self._context.watch(self._peer_up, lambda peer: self._up.pop(peer, None))
 
@@ -140,9 +143,20 @@ class GrantsService:
         return self._describe(made, key, made.last.resource, True)
 
     def revoke(self, grant: str) -> GrantSaid:
-        """Take back a link that this node made. It is told to everybody who is connected, and who will be."""
+        """Take back a link that this node made, or another computer of this person.
+
+        It is told to everybody who is connected, and who will be; circles with somebody whom it concerns carry it, too.
+        """
         record = self._find_given(grant)
         chain = open_grant(record.grant)
+        told = self._carried.spread(chain)
+        if chain.last.signer != self._context.peer_id:
+            if not told:
+                raise AccessDenied("that computer is no longer yours: `coterie devices` lists those that are")
+            return GrantSaid(
+                record.id,
+                f"Revoked: {self._say_grant(chain)}. Your other computer learns of it when it meets one that knows",
+            )
         revocation = revoke(self._signer, chain.id, chain.last.terms.expires)
         self._learn([revocation])
         self._spread([revocation], besides=None)
@@ -172,8 +186,8 @@ class GrantsService:
             raise UsageError(
                 f"this grant is for {self._context.people.name_of(grant.holder)}, not for this computer"
             )
-        record = HeldRecord(_id(grant), time.time(), grant.raw, list(parsed.addresses))
-        _make_room(self._held)
+        record = HeldRecord(record_id(grant), time.time(), grant.raw, list(parsed.addresses))
+        make_room(self._held, self._context.access.now)
         self._held.save(record)
         if not await self._present(record):
             raise AccessDenied("the issuer does not honour this grant: it expired, or was revoked")
@@ -196,10 +210,11 @@ class GrantsService:
     def lines(self) -> list[GrantLine]:
         """Everything given and held, oldest first."""
         lines = []
-        for role, records in (("given", self._given), ("held", self._held)):
+        listed = (("given", self._given), ("given elsewhere", self._carried.theirs), ("held", self._held))
+        for role, records in listed:
             for record in records:
                 grant = open_grant(record.grant)
-                other = grant.holder if role == "given" else grant.issuer
+                other = grant.issuer if role == "held" else grant.holder
                 own = grant.issuer == self._context.peer_id
                 resource = grant.last.resource
                 lines.append(
@@ -222,7 +237,8 @@ class GrantsService:
         return "expired" if grant.last.terms.expires <= self._context.access.now else "valid"
 
     def _find_given(self, text: str) -> GivenRecord:
-        found = [r for r in self._given if r.id.startswith(text.lower())]
+        known: list[GivenRecord] = [*self._given, *self._carried.theirs]
+        found = [r for r in known if r.id.startswith(text.lower())]
         if len(found) == 1:
             return found[0]
         if found:
@@ -236,13 +252,15 @@ class GrantsService:
         raise NotFound(f"this computer holds no grant '{text}', or several; `coterie grants` lists them")
 
     def _keep_given(self, grant: Grant) -> None:
-        _make_room(self._given)
-        self._given.save(GivenRecord(_id(grant), time.time(), grant.raw))
+        make_room(self._given, self._context.access.now)
+        self._given.save(GivenRecord(record_id(grant), time.time(), grant.raw))
+        for peer in self._carried.kin():
+            self._send_later(peer, [Gave([grant.raw])])
 
     def _describe(self, grant: Grant, key: SecretKey | None, resource: str, hand_over: bool) -> GrantGiven:
         addresses = tuple(self._context.addresses()[:ADDRESSES_MAX]) if len(grant.links) == 1 else ()
         return GrantGiven(
-            id=_id(grant),
+            id=record_id(grant),
             holder="whoever has it" if key else self._context.people.name_of(grant.holder),
             verbs=say_verbs(grant.last.verbs),
             resource=resource,
@@ -291,6 +309,8 @@ class GrantsService:
                     await stream.send(Taken(self._take(raw, stream.peer)))
                 case Revoked(raws):
                     self._hear(raws, stream.peer)
+                case Gave(raws):
+                    self._carried.take(raws, stream.peer)
 
     def _take(self, raw: bytes, peer: PeerId) -> bool:
         try:
@@ -302,8 +322,8 @@ class GrantsService:
 
     def _honour(self, grant: Grant, peer: PeerId) -> None:
         self._context.access.policy.accept(grant, peer, self._context.access.now)
-        _make_room(self._accepted)
-        self._accepted.save(AcceptedRecord(_id(grant), time.time(), grant.raw))
+        make_room(self._accepted, self._context.access.now)
+        self._accepted.save(AcceptedRecord(record_id(grant), time.time(), grant.raw))
         self._context.access.review()
 
     def _hear(self, raws: list[bytes], peer: PeerId) -> None:
@@ -368,6 +388,15 @@ class GrantsService:
         revocations = self._context.access.policy.revocations.all()
         if revocations and (self._is_known(peer) or self._concerns(peer)):
             self._tell_later(peer, revocations)
+        if self._carried.is_kin(peer):
+            self._tell_kin(peer)
+
+    def _tell_kin(self, peer: PeerId) -> None:
+        """Another computer of this person is here: it is to know what this one gave."""
+        now = self._context.access.now
+        valid = [r.grant for r in self._given if open_grant(r.grant).last.terms.expires > now]
+        if valid:
+            self._send_later(peer, [Gave(some) for some in _slices(valid, GRANTS_PER_MESSAGE_MAX)])
 
     def _concerns(self, peer: PeerId) -> bool:
         """Whether `peer` issued something that this node passed on: it is to hear what was taken back of it."""
@@ -379,13 +408,17 @@ class GrantsService:
                 self._tell_later(peer, news)
 
     def _tell_later(self, peer: PeerId, revocations: list[Revocation]) -> None:
-        self._context.start(self._quietly(self._tell(peer, revocations)), "telling revocations")
+        raws = [revocation.raw for revocation in revocations]
+        self._send_later(peer, [Revoked(some) for some in _slices(raws, REVOCATIONS_PER_MESSAGE_MAX)])
 
-    async def _tell(self, peer: PeerId, revocations: list[Revocation]) -> None:
+    def _send_later(self, peer: PeerId, messages: Sequence[Message]) -> None:
+        self._context.start(self._quietly(self._send(peer, messages)), "telling of grants")
+
+    async def _send(self, peer: PeerId, messages: Sequence[Message]) -> None:
         connection = await self._context.connect(peer)
         async with await connection.open_stream(PROTOCOL) as stream:
-            for some in _slices(revocations):
-                await stream.send(Revoked([r.raw for r in some]))
+            for message in messages:
+                await stream.send(message)
 
     async def _quietly(self, work: Coroutine[Any, Any, object]) -> None:
         try:
@@ -394,25 +427,9 @@ class GrantsService:
             log.debug("grants: %s", error)
 
 
-def _slices(revocations: list[Revocation]) -> Iterator[list[Revocation]]:
-    for at in range(0, len(revocations), REVOCATIONS_PER_MESSAGE_MAX):
-        yield revocations[at : at + REVOCATIONS_PER_MESSAGE_MAX]
-
-
-def _make_room(records: Records) -> None:  # type: ignore[type-arg]
-    """Forget what has ended, and where that is not enough, refuse."""
-    listed = list(records)
-    if len(listed) < RECORDS_MAX:
-        return
-    for record in listed:
-        if open_grant(record.grant).last.terms.expires <= time.time():
-            records.remove(record.id)
-    if len(list(records)) >= RECORDS_MAX:
-        raise LimitExceeded(f"there are {RECORDS_MAX} grants already; they make room when they end")
-
-
-def _id(grant: Grant) -> str:
-    return grant.id.hex()[:ID_CHARS]
+def _slices(raws: list[bytes], most: int) -> Iterator[list[bytes]]:
+    for at in range(0, len(raws), most):
+        yield raws[at : at + most]
 
 
 def _moment(unix_s: int) -> str:

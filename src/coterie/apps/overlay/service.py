@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -35,6 +36,7 @@ from coterie.overlay.broadcast import (
     OpenTopic,
     Publish,
 )
+from coterie.overlay.hyparview import HyParViewLimits
 from coterie.overlay.kademlia import Kademlia
 from coterie.overlay.kademlia_events import Bootstrap, Learned, SetServing, Withdraw
 from coterie.overlay.kademlia_keys import content_key, plain_item, publisher_key, signed_item
@@ -51,9 +53,13 @@ REJOIN_S = (
     3.0,
     10.0,
     30.0,
+    60.0,
+    120.0,
 )  # measured: nodes that start together find empty tables at first, and a refresh takes 1 h
 LONELY_EVERY_S = 300.0  # guess: with fewer than k contacts, so often one more attempt
 SAVE_EVERY_S = 600.0  # guess: what a crash forgets of the table
+PUBLIC_MAX = 1_024  # records of which it is remembered whether they are public: 2 MB; each answer names 20
+NEIGHBOURS_MAX = HyParViewLimits().active_max
 CONTACTS_MAX = 16  # peers through which a topic is joined at once; guess
 LIFETIME_S = 48 * 3600  # of a signed record, renewed by its publisher every 24 h: `KademliaLimits.own_item_s`
 
@@ -194,19 +200,34 @@ class OverlayService:
             self._rejoin()
         while True:
             await asyncio.sleep(LONELY_EVERY_S)
-            if self._kademlia is not None and len(self._kademlia.table) < self._limits.k:
-                self._rejoin()
+            self._rejoin()
 
     def _rejoin(self) -> None:
+        """Join the table again while it has few contacts: each of these lookups dials those whom it asks."""
+        if self._kademlia is not None and len(self._kademlia.table) < self._limits.k:
+            self._join_table()
+
+    def _join_table(self) -> None:
         if self._network is not None:
             self._feed_table(Bootstrap(tuple(self._network.known())[: self._limits.bootstrap_max]))
 
     def _begin(self) -> None:
-        """Join, or join again, through whomever the node knows by now."""
+        """Join through whomever the node knows."""
+        self._join_table()
+        self._join_searches()
+
+    def _begin_again(self) -> None:
+        """Somebody is known who was not. Where there are enough others nothing is gained: a newcomer's question
+        costs somebody a neighbour."""
+        self._rejoin()
+        assert self._searches is not None  # noqa: S101  (called when started)
+        if len(self._neighbours_in(self._searches.topic)) < NEIGHBOURS_MAX:
+            self._join_searches()
+
+    def _join_searches(self) -> None:
         assert self._network is not None  # noqa: S101  (called when started)
         assert self._searches is not None  # noqa: S101
         self._known = tuple(self._network.known())
-        self._rejoin()
         self._feed_topics(
             OpenTopic(
                 self._searches.topic, self._entries(self._known), self._network.record(), self._who_may(None)
@@ -223,7 +244,7 @@ class OverlayService:
                 self._serves = serves
                 self._feed_table(SetServing(serves))
             if self._is_awake and any(peer not in self._known for peer in self._network.known()):
-                self._begin()
+                self._begin_again()
             for id_, may_join in self._may_join.items():
                 self._feed_topics(OpenTopic(id_, (), self._network.record(), may_join))
             if loop.time() - saved_at >= SAVE_EVERY_S:
@@ -354,7 +375,9 @@ class OverlayService:
         self._feed_topics(CloseTopic(id_))
 
     def _neighbours_in(self, id_: bytes) -> list[PeerId]:
-        return self._broadcast.membership(id_).active if self._broadcast is not None else []
+        if self._broadcast is None or id_ not in self._broadcast.topics:
+            return []
+        return self._broadcast.membership(id_).active
 
     def _delivered(self, output: Delivered) -> None:
         if (topic := self._topics.get(output.topic)) is not None:
@@ -491,6 +514,7 @@ class _Signer:
         return self._network.sign(message)
 
 
+@lru_cache(maxsize=PUBLIC_MAX)
 def _is_public(raw: bytes) -> bool:
     """Whether a record names nobody and no private network; on this machine's loopback there is nothing to hide."""
     if not raw:

@@ -1,0 +1,76 @@
+"""What circles do for grants: they carry revocations, and tell a person's computers what the others of them gave."""
+
+import logging
+from collections.abc import Callable
+
+from coterie.access.grant import Grant, GrantRefused, open_grant
+from coterie.apps.app import Context
+from coterie.apps.circles.api import CirclesService
+from coterie.apps.grants.records import GivenRecord, make_room, record_id
+from coterie.apps.records import Records
+from coterie.errors import LimitExceeded
+from coterie.identity import PeerId
+
+log = logging.getLogger(__name__)
+
+
+class Carried:
+    """Part of the grants service. `theirs`: the grants that other computers of this person gave."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.theirs: Records[GivenRecord] = Records(context.home / "theirs", GivenRecord, "grant")
+
+    @property
+    def circles(self) -> CirclesService:
+        """The app that has the logs."""
+        service: CirclesService = self._context.api("circles")
+        return service
+
+    def start(self, on_kin: Callable[[PeerId], None]) -> None:
+        """Honour what circles carry, now and after each change; `on_kin` is told of own computers that are here."""
+        self._honour()
+        known: dict[PeerId, None] = {}
+
+        def changed(circle: bytes) -> None:
+            self._honour()
+            here = {peer: None for peer in self.circles.up if self.circles.devices.is_kin(peer)}
+            for peer in here:
+                if peer not in known:
+                    on_kin(peer)
+            known.clear()
+            known.update(here)
+
+        self.circles.on_change(changed)
+
+    def _honour(self) -> None:
+        if self._context.access.policy.revocations.carry(self.circles.revoked()):
+            self._context.access.changed()
+
+    def is_kin(self, peer: PeerId) -> bool:
+        """Whether `peer` is another computer of this person."""
+        return peer != self._context.peer_id and self.circles.devices.is_kin(peer)
+
+    def kin(self) -> list[PeerId]:
+        """The other computers of this person that are connected."""
+        return [peer for peer in self.circles.up if self.is_kin(peer)]
+
+    def spread(self, grant: Grant) -> list[str]:
+        """Let circles carry the revocation of the last link of `grant`; the names of those that do."""
+        concerned = [grant.issuer, *(key for link in grant.links for key in (link.signer, link.audience))]
+        return self.circles.revoke(grant.id, concerned)
+
+    def take(self, raws: list[bytes], peer: PeerId) -> None:
+        """Another computer of this person says what it gave."""
+        if not self.is_kin(peer):
+            return
+        now = self._context.access.now
+        for raw in raws:
+            try:
+                grant = open_grant(raw)
+                if grant.last.signer != peer or grant.last.terms.expires <= now:
+                    continue
+                make_room(self.theirs, now)
+                self.theirs.save(GivenRecord(record_id(grant), now, grant.raw))
+            except (GrantRefused, LimitExceeded) as error:
+                log.info("a grant of %s is not kept: %s", peer.short, error)
