@@ -82,7 +82,7 @@ def _row(figure: dict[str, Any]) -> str:
         f"{outcome.uplink:.0%}",
         f"{outcome.cpu_cores:.2f} cores",
         f"{outcome.machine_busy:.0%}",
-        f"{outcome.waiting:.1f}",
+        f"{outcome.waiting:.1f}" if outcome.waiting else "-",
         f"{outcome.plain_tcp:.1f} Mbit/s",
     )
     return f"| {' | '.join(cells)} |"
