@@ -3,10 +3,12 @@
     python -m tests.lab.peer '{"number": 3, "relays": ["http://198.51.100.2:8080"], "mdns": true}'
 
 Settings: `number` (which key), `port`, `relays` (URLs to be reachable through), `serves` (the TCP port of a relay of
-its own), `mdns` (whether to be found on the local network). Commands, with "peer" each: {"do": "connect",
+its own), `mdns` (whether to be found on the local network), `folder` (where its files and its key are,
+instead of a temporary one), `follows` (false: it says nothing of paths, for looking 50 times a second at each of many
+connections takes a processor). Commands, with "peer" each: {"do": "connect",
 "addresses": [...]}, {"do": "fetch", "addresses": [...], "bytes": ...} (one stream; "bulk": the same in a thread, over
 lanes where they can be; "fetched" says how many bytes came which way), {"do": "close"}; and with the files
-app {"do": "share", "bytes": ...}, {"do": "get", "ticket": ...}. It ends when its input ends.
+app {"do": "share", "bytes": ...} (or "path"), {"do": "get", "ticket": ...}. It ends when its input ends.
 
 Events: "ready" with the peer's id and addresses; "up" and "down" for connections; "path" whenever a connection's path
 changes; "observed" when it believes other addresses of itself; "found" for peers on the local network; "connected",
@@ -75,11 +77,12 @@ def digest_of(size: int) -> str:
 class Peer:
     """The endpoint and what is said about it."""
 
-    def __init__(self, node: Node, folder: Path) -> None:
+    def __init__(self, node: Node, folder: Path, *, follows_paths: bool = True) -> None:
         assert node.endpoint is not None
         assert node.reach is not None
         self._node = node
         self._folder = folder
+        self._follows_paths = follows_paths
         self._endpoint: Endpoint = node.endpoint
         self._reach: Reach = node.reach
         self._since = time.monotonic()
@@ -220,7 +223,8 @@ class Peer:
 
     def _on_up(self, connection: Connection) -> None:
         self.say("up", peer=str(connection.peer), dialled=connection.is_dialled, **_path(connection))
-        self._start(self._follow(connection))
+        if self._follows_paths:
+            self._start(self._follow(connection))
 
     async def _follow(self, connection: Connection) -> None:
         """Say so whenever the path changes."""
@@ -283,7 +287,7 @@ async def run(settings: dict[str, Any]) -> None:
         (home / "config.toml").write_text('relay = "off"\n')  # the settings here say which relays there are
         transport = await QuicTransport.bind(key, settings.get("port", 0), relays=relays[:1])
         node = await stack.enter_async_context(Node.open(home, transport=transport))
-        peer = Peer(node, folder)
+        peer = Peer(node, folder, follows_paths=settings.get("follows", True))
         neighbours = MdnsResolver(key.peer_id) if settings.get("mdns") else None
         await stack.enter_async_context(reaching(node, transport, relays, neighbours))
         peer.say("ready", peer=str(node.peer_id), addresses=node.addresses)

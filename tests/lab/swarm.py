@@ -6,6 +6,7 @@ The bound is that of fluid distribution (Kumar and Ross, "Peer-Assisted File Dis
 Time", 2006): max(F/u_s, F/d_min, N*F/(u_s + sum of u_i)), of the links' own rates, packet headers and all.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -71,6 +72,7 @@ class Outcome:
     uplink: float = 0.0  # what part of all uplinks was used until the last was done
     cpu_cores: float = 0.0  # that our programs used, on average
     machine_busy: float = 0.0  # of all cores, whoever used them
+    waiting: float = 0.0  # threads of our programs that had work and no core, on average
 
     @property
     def is_complete(self) -> bool:
@@ -94,7 +96,8 @@ class Outcome:
         )
         return (
             f"{self.client} {self.case}: {last}; seeder {self.copies:.2f} copies, uplinks {self.uplink:.0%}, "
-            f"CPU {self.cpu_cores:.2f} cores of ours, machine {self.machine_busy:.0%}, plain TCP {self.plain_tcp:.1f}"
+            f"CPU {self.cpu_cores:.2f} cores of ours, machine {self.machine_busy:.0%}, "
+            f"{self.waiting:.1f} threads waiting for a core, plain TCP {self.plain_tcp:.1f}"
         )
 
 
@@ -133,6 +136,7 @@ class Run:
         """All of it; what it shows goes into `outcome`."""
         self._start_programs()
         begun, machine, cpu = time.monotonic(), _machine(), self._cpu()
+        waited = self._waited()
         sent = self._links.sent()
         for receiver in self._receivers:
             self._ask(receiver)
@@ -151,6 +155,7 @@ class Run:
         links = 1e6 / 8 * (self._size.seeder_up + self._size.receivers * self._size.up)
         outcome.uplink = sum(gone.values()) / links / took_s
         outcome.cpu_cores = (self._cpu() - cpu) / took_s
+        outcome.waiting = max(0.0, self._waited() - waited) / took_s
         busy, every = (now - before for now, before in zip(_machine(), machine, strict=True))
         outcome.machine_busy = busy / every
 
@@ -172,7 +177,7 @@ class Run:
         host = self._hosts[number]
         module = "tests.lab.peer" if self._client == "ours" else "tests.lab.torrent_peer"
         folder = str(self._folder / f"{number}")
-        return RemotePeer(host, module=module, number=key, folder=folder, ip=host.ip)
+        return RemotePeer(host, module=module, number=key, folder=folder, ip=host.ip, follows=False)
 
     def _ask(self, receiver: RemotePeer) -> None:
         others = [host.ip for host in self._hosts if host is not receiver.host]
@@ -227,6 +232,11 @@ class Run:
         self._cpu_of_dead += _cpu_s(program.process.pid)
         program.kill()
 
+    def _waited(self) -> float:
+        """Seconds in which threads of programs that run now had work and no core."""
+        running = [p for p in (self._seeder, *self._receivers) if p is not None and p.process.poll() is None]
+        return sum(_waited_s(p.process.pid) for p in running)
+
     def _cpu(self) -> float:
         """Seconds of processor time of all programs so far."""
         programs = [p for p in (self._seeder, *self._receivers) if p is not None]
@@ -236,6 +246,15 @@ class Run:
 def _cpu_s(process: int) -> float:
     fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / JIFFIES
+
+
+def _waited_s(process: int) -> float:
+    """The second field of schedstat, of each thread (Linux, Documentation/scheduler/sched-stats.rst)."""
+    found = 0
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += int((thread / "schedstat").read_text(encoding="ascii").split()[1])
+    return found / 1e9
 
 
 def _machine() -> tuple[float, float]:

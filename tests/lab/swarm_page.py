@@ -17,7 +17,7 @@ MARK = "<!-- figures: "
 GOALS = {"plain": "<= 1.15", "killed": "< libtorrent", "lossy": "<= 2", "leaving": "completes"}
 HEAD = (
     "| case | client | last done | against the bound | seeder sent | uplinks used | CPU of its programs "
-    "| machine busy | plain TCP before |"
+    "| machine busy | threads waiting | plain TCP before |"
 )
 
 Figures = dict[str, dict[str, Any]]
@@ -40,7 +40,7 @@ def merge(page: str, outcomes: list[Outcome]) -> str:
     rows = [_row(figures[name]) for c in CASES for client in CLIENTS if (name := f"{c} {client}") in figures]
     kept = "\n".join(f"{MARK}{name} {json.dumps(figure)} -->" for name, figure in sorted(figures.items()))
     return _TEXT.format(
-        rows="\n".join((HEAD, "|---" * 9 + "|", *rows)), kept=kept, bound=FULL.bound_s, headers=HEADERS
+        rows="\n".join((HEAD, "|---" * 10 + "|", *rows)), kept=kept, bound=FULL.bound_s, headers=HEADERS
     )
 
 
@@ -82,6 +82,7 @@ def _row(figure: dict[str, Any]) -> str:
         f"{outcome.uplink:.0%}",
         f"{outcome.cpu_cores:.2f} cores",
         f"{outcome.machine_busy:.0%}",
+        f"{outcome.waiting:.1f}" if outcome.waiting else "-",
         f"{outcome.plain_tcp:.1f} Mbit/s",
     )
     return f"| {' | '.join(cells)} |"
@@ -103,6 +104,7 @@ links' own rates: packet headers alone make {headers:.3f} of it.
 - **leaving**: the seeder is killed once it has sent 1.05 copies.
 - *Seeder sent* and *uplinks used* are read where the links end, headers taken off the copies; repeated packets count.
 - *Machine busy* counts all cores and everybody's work: where it is near 100 %, processor time limits, not the network.
+  *Threads waiting*: how many threads of the programs measured had work and no core, on average.
 - A plain TCP transfer goes before each run; where it misses what the link carries, the run is not taken.
 
 {kept}

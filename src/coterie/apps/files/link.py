@@ -32,6 +32,8 @@ from coterie.net import BulkStream, Connection, PathInfo, Stream
 from coterie.wire.frames import Bulk, Message
 from coterie.wire.record import is_address
 
+RTT_EVERY_S = 0.5  # guess: a rate's window; asking the wheel for each batch shows in profiles
+
 News = Has | HasAll | Given | Peers
 
 
@@ -64,6 +66,7 @@ class Link:
         self._bulk: BulkStream | None = None
         self._outgoing: list[bytes] = []
         self._is_posting = False
+        self._rtt_s, self._rtt_until = 0.0, 0.0
         self._asked: deque[list[Any]] = deque()  # [place, request, answers still to come]
         self._dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -126,7 +129,7 @@ class Link:
     def _tell(self, arrived: int, news: list[News], stored: list[Any]) -> None:
         """On the loop: tell the core what the thread did."""
         if arrived:
-            self._feed(e.Arrived(self.peer, arrived, self.connection.path.rtt_s or 0.0))
+            self._feed(e.Arrived(self.peer, arrived, self._round_trip()))
         came, self._told_bytes = self.received_bytes - self._told_bytes, self.received_bytes
         if came:
             self._gave(self.peer, came)
@@ -137,6 +140,13 @@ class Link:
                 self._take_news(one)
         except PeerError as error:
             self.drop(error)
+
+    def _round_trip(self) -> float:
+        """Seconds, at most `RTT_EVERY_S` old; 0: not known."""
+        now = self._loop.time()
+        if now >= self._rtt_until:
+            self._rtt_s, self._rtt_until = self.connection.path.rtt_s or 0.0, now + RTT_EVERY_S
+        return self._rtt_s
 
     def _take(self, frames: list[Message | Bulk], batch: list[Answer]) -> tuple[int, list[News]]:
         """Sort frames: answers into `batch`. Returns what had been reckoned for them, and the news."""
