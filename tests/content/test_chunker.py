@@ -20,7 +20,7 @@ def cut(data: bytes, start: int = 0, stop: int | None = None) -> list[chunker.Cu
 
 
 def reference(data: bytes) -> list[chunker.Cut]:
-    cutter = FastCDC(chunker.CHUNK_BYTES_AVERAGE, min_size=chunker.CHUNK_BYTES_MIN, max_size=CHUNK_BYTES_MAX)
+    cutter = FastCDC(128 << 10, min_size=32 << 10, max_size=CHUNK_BYTES_MAX)
     return [chunker.Cut(blake3(c.data).digest(), c.length, c.offset) for c in cutter.cut_buf(data)]
 
 
@@ -28,7 +28,7 @@ RANDOM = random.Random(1).randbytes(20 << 20)
 DATA = {
     "nothing": b"",
     "one byte": b"x",
-    "the smallest chunk": RANDOM[: chunker.CHUNK_BYTES_MIN],
+    "the smallest chunk": RANDOM[: 32 << 10],
     "random": RANDOM,
     "one read-ahead": RANDOM[: chunker.READ_AHEAD_BYTES],
     "one read-ahead and a byte": RANDOM[: chunker.READ_AHEAD_BYTES + 1],
@@ -67,6 +67,37 @@ def test_segments_fall_in_step_soon() -> None:
 def test_a_small_string_is_one_chunk_and_an_empty_one_none() -> None:
     assert chunker.pack_small(b"") == b""
     assert unpack_chunks(chunker.pack_small(b"x")) == [one[:2] for one in reference(b"x")]
+    assert len(unpack_chunks(chunker.pack_small(RANDOM[: 4 << 10]))) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "average"),
+    [
+        (0, 4 << 10),
+        ((128 << 10) - 1, 4 << 10),
+        (128 << 10, 8 << 10),
+        ((2 << 20) - 1, 64 << 10),
+        (2 << 20, 128 << 10),
+        (1 << 40, 128 << 10),
+    ],
+)
+def test_small_files_are_cut_finer(size: int, average: int) -> None:
+    assert chunker.average_for(size) == average
+
+
+def test_in_one_piece_and_in_windows_a_small_file_is_cut_alike() -> None:
+    data = RANDOM[: 300 << 10]
+    cuts = chunker.cut_range(reader(data), 0, len(data), lambda: False, chunker.average_for(len(data)))
+    assert unpack_chunks(chunker.pack_small(data)) == [one[:2] for one in cuts]
+    assert 8 <= len(cuts) <= 32
+
+
+def test_a_change_in_a_small_file_changes_few_bytes() -> None:
+    data = RANDOM[: 60 << 10]
+    before = dict(unpack_chunks(chunker.pack_small(data)))
+    after = dict(unpack_chunks(chunker.pack_small(data[:30_000] + b"inserted" + data[30_000:])))
+    new = sum(size for hash_, size in after.items() if hash_ not in before)
+    assert 0 < new < 24 << 10
 
 
 def test_cutting_stops_when_told() -> None:

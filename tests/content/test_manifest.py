@@ -172,7 +172,9 @@ HOSTILE = {
     "a size that is not the chunks'": tree(file(size=5, chunks=m.pack_chunks([(HASH, 6)]))),
     "bytes without chunks": tree(file(size=5, chunks=b"")),
     "chunks without bytes": tree(file(size=0, chunks=m.pack_chunks([(HASH, 6)]))),
-    "nine chunks in an entry": tree(file(size=9, chunks=m.pack_chunks(chunks(9, 1)))),
+    "more chunks in an entry than fit": tree(
+        file(size=m.INLINE_CHUNKS_MAX + 1, chunks=m.pack_chunks(chunks(m.INLINE_CHUNKS_MAX + 1, 1)))
+    ),
     "chunks and a blob": tree(file(size=5, blob=HASH)),
     "a blob id of 31 bytes": tree(file(size=5000, chunks=b"", blob=HASH[:31])),
     "a blob for a few bytes": tree(file(size=8, chunks=b"", blob=HASH)),

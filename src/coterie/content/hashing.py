@@ -13,13 +13,14 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from coterie.content.chunker import CHUNK_BYTES_MIN, READ_AHEAD_BYTES, Cut, cut_range, join, pack_small
+from coterie.content.chunker import READ_AHEAD_BYTES, Cut, average_for, cut_range, join, pack_small
 from coterie.content.manifest import pack_chunks
 from coterie.content.scan import FoundFile, Skipped
 
 SEGMENT_BYTES = 32 << 20  # measured: falling in step costs about 0.5 MiB of it
 BATCH_BYTES = 4 << 20  # of small files read in one task
 BATCH_FILES = 256
+SMALL_BYTES = 128 << 10  # such files are read in one piece; guess
 TASKS_PER_WORKER_MAX = 3  # results waiting for the database, or tasks for a core
 ATTEMPTS = 2  # a file that changes while it is read is tried once more
 
@@ -146,7 +147,7 @@ class _Reader:
             try:
                 if attempt:
                     file.update(os.lstat(path))
-                if file.size <= CHUNK_BYTES_MIN:
+                if file.size <= SMALL_BYTES:
                     file.chunks = self._small(file, path)
                 else:
                     cuts = self._cut(file, 0, file.size)
@@ -164,7 +165,7 @@ class _Reader:
         done.skipped.append(Skipped(path, "it keeps changing while it is read"))
 
     def _small(self, file: FoundFile, path: str) -> bytes:
-        """The packed chunk list of a file that is one chunk."""
+        """The packed chunk list of a file that is read in one piece."""
         fd = os.open(path, _FLAGS)
         try:
             data = os.read(fd, file.size + 1) if file.size else b""
@@ -196,7 +197,7 @@ class _Reader:
                 begin, end = offset, offset + filled
                 return buffer[:filled]
 
-            return cut_range(read_at, start, stop, self._stopped)
+            return cut_range(read_at, start, stop, self._stopped, average_for(file.size))
 
     def _buffer(self) -> memoryview:
         buffer: memoryview | None = getattr(self._own, "buffer", None)

@@ -23,7 +23,9 @@ BLOB_CHILDREN_MAX = 8192  # 8,192 x 40 bytes = 328 KB a node; 1.3 GB of content 
 BLOB_LEVEL_MAX = 2  # three levels: 8192^3 chunks of 160 KiB are 9 * 10^16 bytes
 TREE_ENTRIES_MAX = 4096  # guess: a page of small files is about 350 KB
 TREE_LEVEL_MAX = 2
-INLINE_CHUNKS_MAX = 8  # measured mean 160 KiB: files up to about 1.3 MB need no node of their own
+INLINE_CHUNKS_MAX = (
+    32  # twice what a small file is cut into: files up to about 5 MB need no node of their own
+)
 DEPTH_MAX = 128  # directories within each other; guess: ten times what people have
 TOTAL_MAX = (1 << 63) - 1  # sizes and totals fit SQLite's and every language's signed 64 bits
 
