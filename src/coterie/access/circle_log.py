@@ -262,13 +262,18 @@ class CircleLog:
                 return False
             if op.kind == Kind.ROLE and not self._value(self._about[op.subject] & past, unsupported)[0]:
                 return False
+        return self._taken_by(i, view, unsupported) is None
+
+    def _taken_by(self, i: int, view: int, unsupported: int) -> int | None:
+        """The first in `view` that takes from the author of `i` what it needed, and that nobody has answered."""
+        op, past = self.ops[i].op, self._past[i]
         of_person = self._about[op.person] & past & ~unsupported
         of_device = self._about_device[op.person + op.author] & past & ~unsupported
         for t in self._taking(i, view & ~past & ~(1 << i)):
             is_device = self.ops[t].op.kind == Kind.REMOVE_DEVICE
             if not self._is_overridden(t, of_device if is_device else of_person, unsupported):
-                return False
-        return True
+                return t
+        return None
 
     def _taking(self, i: int, candidates: int) -> Iterator[int]:
         """Those of `candidates` that take from the author of `i` what it needed, neither having seen the other."""
@@ -380,6 +385,60 @@ class CircleLog:
             if ends and all(self.unsupported >> i & 1 for i in ends):
                 found.append(person)
         return tuple(found)
+
+    def ended_by(self, device: bytes) -> tuple[OpId, ...]:
+        """The operations by which the person of this computer is a member no more: mostly one, its removal.
+
+        Where it was no statement about the person itself that ended its part, but one that took the right to add it
+        from who did, then that one. Empty for who was never in or is in, and for a computer that was taken off
+        its person's list: whoever has it is nobody's business.
+        """
+        found: dict[int, None] = {}
+        for person, devices in self._devices.items():
+            if device in devices and not self.role(person) and not self._is_taken_off(person, device):
+                found.update(dict.fromkeys(self._ended(person)))
+        return tuple(self.ops[i].id for i in found)
+
+    def _is_taken_off(self, person: bytes, device: bytes) -> bool:
+        standing = self._standing(self._about_device[person + device])
+        return any(self.ops[i].op.kind == Kind.REMOVE_DEVICE for i in standing)
+
+    def _ended(self, person: bytes) -> Iterator[int]:
+        about = self._about[person]
+        supporting = self._standing(about & ~self.unsupported)
+        replaced = 0
+        for i in supporting:
+            replaced |= self._past[i]
+        without = list(_bits(about & self.unsupported & ~replaced))
+        ends = [i for i in (*supporting, *without) if self.ops[i].op.kind in _ENDS]
+        if ends:  # any will do: the least that tells it
+            yield min(ends, key=lambda i: (self.unsupported >> i & 1, self._depth[i], self.ops[i].id))
+        for i in without:
+            cause = self._lost_by(i) if self.ops[i].op.kind not in _ENDS else None
+            if cause is not None:
+                yield cause
+
+    def _lost_by(self, i: int) -> int | None:
+        """What took its support from `i`, or from what the right to `i` rested on."""
+        waiting, seen = [i], {i: None}
+        while waiting:
+            at = waiting.pop()
+            cause = self._taken_by(at, self.everything, self.unsupported)
+            if cause is not None:
+                return cause
+            grounds = [g for part in self._grounds[at] for g in part if self.unsupported >> g & 1]
+            waiting += [g for g in grounds if g not in seen]
+            seen.update(dict.fromkeys(grounds))
+        return None
+
+    def _standing(self, statements: int) -> list[int]:
+        """Those that no other of them has in its past."""
+        standing = []
+        while statements:
+            i = statements.bit_length() - 1
+            standing.append(i)
+            statements &= ~(self._past[i] | 1 << i)
+        return standing
 
     def heads(self) -> tuple[OpId, ...]:
         """The operations that no other builds on, in the order of their ids."""

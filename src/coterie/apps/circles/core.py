@@ -5,9 +5,13 @@
     a Want of a member                                      Ops: what is wanted and not known, piece by piece
     Ops that are new and permitted                          kept, then passed on: Ops to some, Have to the others
 
+To who was removed, the log of a node ends with the operation that did it: who learns of a removal sends it, with some
+before it, to the removed one if that is here, and a removed one that says Have or Want gets what it lacks up to there.
+A computer that was taken off its person's list is told nothing: a thief may have it.
+
 A member that stays silent may not know yet that we are one (it was away when we were added): after PROOF_AFTER_S it
 gets the operations that made us a member, and asks by itself if they convince it. Operations are taken from anybody,
-for they are signed; answers go to members only.
+for they are signed; answers go to members, and a last word to those who were.
 """
 
 from collections import OrderedDict
@@ -50,6 +54,14 @@ STRANGE_BURST = 512  # operations from peers that are no members, all together; 
 STRANGE_PER_S = 50.0  # 0.5 % of a core
 STARTS_PER_S = 1.0  # logs asked for from their start, of one peer that lets us in; guess
 STARTS_BURST = CIRCLES_MAX
+WORDS_BURST = (
+    3  # Haves of a removed one that are answered, then WORDS_PER_S: it says one on meeting and each minute
+)
+WORDS_PER_S = 1 / 20
+LAST_BURST = (
+    64  # messages of operations to a removed one, then LAST_PER_S: 16,000, of a long log the rest follows
+)
+LAST_PER_S = 1 / 10
 BUCKETS_MAX = 4096
 RETRY_S = 10.0  # after a flood, ask again for the rest
 
@@ -229,15 +241,21 @@ class SyncCore:
                     return self._compare(circle, peer, heads, now)
                 if circle not in self._circles and self._is_expected(circle, peer):
                     return [Send(peer, Want(circle, heads, []))]
-            case Want(circle, wanted, known) if self._answers(circle, peer):
-                self._heard[circle, peer] = None
-                return self._give(circle, peer, wanted, known)
+                return self._end(circle, peer, heads, now)
+            case Want(circle, wanted, known):
+                if self._answers(circle, peer):
+                    self._heard[circle, peer] = None
+                    return self._give(circle, peer, wanted, known)
+                return self._give_last(circle, peer, known, now)
         return []
 
     def _compare(self, circle: OpId, peer: PeerId, heads: list[bytes], now: float) -> list[Any]:
-        self._heard[circle, peer] = None
         log = self._circles[circle].log
         missing = [head for head in heads if head not in log]
+        if (
+            missing or heads == self._have(circle).heads
+        ):  # else it may mean that we are out, and know no better
+            self._heard[circle, peer] = None
         outputs: list[Any] = []
         if missing:
             outputs.append(Send(peer, Want(circle, missing, log.sample(KNOWN_MAX))))
@@ -252,6 +270,30 @@ class SyncCore:
             return []
         part = ops[:OPS_PER_MESSAGE_MAX]
         return [Send(peer, Ops(circle, [one.raw for one in part], len(part) < len(ops)))]
+
+    # ---- those who were members
+
+    def _last_words(self, circle: OpId, peer: PeerId) -> list[OpId]:
+        """Where the log ends for `peer`, if it was in the circle; empty for everybody else."""
+        known = self._circles.get(circle)
+        if known is None or not known.state.is_removed(peer):
+            return []
+        return list(known.log.ended_by(peer)[:HEADS_MAX])
+
+    def _end(self, circle: OpId, peer: PeerId, heads: list[bytes], now: float) -> list[Any]:
+        """`peer`, which was removed, says what it has: what we have for it, unless it has that."""
+        words = self._last_words(circle, peer)
+        if not words or not self._bucket(("words", circle, peer), WORDS_PER_S, WORDS_BURST, now):
+            return []
+        lacking = {signed.id for signed in self._circles[circle].log.missing_at(heads, words)}
+        return [Send(peer, Have(circle, words))] if lacking.intersection(words) else []
+
+    def _give_last(self, circle: OpId, peer: PeerId, known: list[bytes], now: float) -> list[Any]:
+        """Whatever a removed one wants, it gets nothing that is later than its removal, or beside it."""
+        words = self._last_words(circle, peer)
+        if not words or not self._bucket(("last", circle, peer), LAST_PER_S, LAST_BURST, now):
+            return []
+        return self._give(circle, peer, words, known)
 
     def _take_ops(self, circle: OpId, peer: PeerId, raws: list[bytes], more: bool, now: float) -> list[Any]:
         known = self._circles.get(circle)
@@ -357,20 +399,20 @@ class SyncCore:
                 outputs.append(Send(peer, Ops(circle, [one.raw for one in few])))
             else:
                 outputs.append(Send(peer, self._have(circle)))
-        if source is None:
-            outputs += self._tell_removed(circle, ops, here)
-        return outputs
+        return outputs + self._tell_removed(circle, ops, source)
 
-    def _tell_removed(self, circle: OpId, ops: tuple[SignedOp, ...], told: list[PeerId]) -> list[Any]:
-        """Those whom we have just removed learn that, if they are here: their last word of the circle."""
-        known = self._circles[circle]
-        subjects = {signed.op.device or subject_of(signed.op): None for signed in ops}
+    def _tell_removed(self, circle: OpId, ops: tuple[SignedOp, ...], source: PeerId | None) -> list[Any]:
+        """Those here whom one of `ops` removes learn that: our last word of the circle, unless they ask."""
+        new = {signed.id for signed in ops}
+        log = self._circles[circle].log
         outputs: list[Any] = []
-        for subject in subjects:
-            for device in (subject, *known.log.devices_ever(subject)):
-                peer = PeerId(device) if device else None
-                if peer in self._up and peer not in told and known.state.is_removed(peer):
-                    outputs.append(Send(peer, Ops(circle, [one.raw for one in ops])))
+        for peer in self._up:
+            words = self._last_words(circle, peer) if peer != source else []
+            if new.intersection(words):
+                last = log.missing_at([], words)[
+                    -OPS_PER_MESSAGE_MAX:
+                ]  # it may have missed some: mostly all of them
+                outputs.append(Send(peer, Ops(circle, [one.raw for one in last])))
         return outputs
 
 
