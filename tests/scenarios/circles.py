@@ -8,6 +8,7 @@ links took no time.
 """
 
 from collections import deque
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -64,8 +65,19 @@ class _Life(History):
         return None
 
 
-def history(seed: int, report: Report, names: tuple[str, ...], acts: int) -> tuple[bool, int, int]:
-    """One history: whether all ended the same, rises of a role without an owner's word, operations."""
+@dataclass(frozen=True)
+class End:
+    """How a history ended."""
+
+    is_same: bool  # among all who are in
+    rises: int  # of a role without an owner's word
+    ops: int
+    out: int  # removed
+    unaware: int  # of those; whose device was taken off a list is told nothing, and is not counted
+
+
+def history(seed: int, report: Report, names: tuple[str, ...], acts: int) -> End:
+    """One history of random acts."""
     random = Random(seed)
     life = _Life(random)
     first = life.nodes[0]
@@ -99,19 +111,27 @@ def history(seed: int, report: Report, names: tuple[str, ...], acts: int) -> tup
     world.run(until=world.now + 200)
     rises += _unearned(world, names, roles)
     report.world(world)
-    circles = [world.core(who(name)).circle for name in names]
-    inside = [c for c, name in zip(circles, names, strict=True) if _is_in(circles, name)]
-    same = all(picture(c.state) == picture(inside[0].state) for c in inside)
-    return same, rises, max(len(c.log) for c in circles)
+    circles = {name: world.core(who(name)).circle for name in names}
+    whole = _all_of(list(circles.values()))
+    inside = [c for name, c in circles.items() if whole.state.role(who(name)) is not None]
+    lost = {signed.op.device for signed in whole.log.ops if signed.op.kind == Kind.REMOVE_DEVICE}
+    out = [name for name in names if whole.state.is_removed(who(name)) and who(name) not in lost]
+    return End(
+        all(picture(c.state) == picture(inside[0].state) for c in inside),
+        rises,
+        max(len(c.log) for c in circles.values()),
+        len(out),
+        sum(circles[name].state.role(who(name)) is not None for name in out),
+    )
 
 
-def _is_in(circles: list[Circle], name: str) -> bool:
-    """Whether all that is known anywhere says that `name` is a member: only members are told everything."""
+def _all_of(circles: list[Circle]) -> Circle:
+    """All that is known anywhere: only members are told everything."""
     whole = copy(circles[0])
     waiting = deque(signed for c in circles[1:] for signed in c.log.ops[1:])
     while waiting:
         whole.add(waiting.popleft())
-    return whole.state.role(who(name)) is not None
+    return whole
 
 
 def _roles(circle: Circle) -> tuple[dict[bytes, int], int]:
@@ -242,13 +262,21 @@ def run(report: Report, seed: int, *, histories: int, nodes: int, runs: int) -> 
     names = ("anna", "bob", "carl", "dora", "eve")
     ends = [history(seed * 100_000 + i, report, names, 40) for i in range(histories)]
     report.claim(
-        "histories after which all members see the same", sum(e[0] for e in ends), at_least=histories
+        "histories after which all members see the same", sum(e.is_same for e in ends), at_least=histories
     )
-    report.claim("roles that rose without an owner's word", sum(e[1] for e in ends), at_most=0)
+    report.claim("roles that rose without an owner's word", sum(e.rises for e in ends), at_most=0)
+    report.claim("removed members who have not learnt of it", sum(e.unaware for e in ends), at_most=0)
     report.table(
         "Histories",
-        ("histories", "operations, mean", "operations, most"),
-        [(histories, sum(e[2] for e in ends) / histories, max(e[2] for e in ends))],
+        ("histories", "operations, mean", "operations, most", "removed members"),
+        [
+            (
+                histories,
+                sum(e.ops for e in ends) / histories,
+                max(e.ops for e in ends),
+                sum(e.out for e in ends),
+            )
+        ],
     )
     times = [online(seed + i, report, nodes) for i in range(runs)]
     report.claim(f"s until all of {nodes} know, slowest of {runs}", max(times), at_most=2.0)

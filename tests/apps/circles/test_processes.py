@@ -66,6 +66,7 @@ def test_a_family_of_three_homes(tmp_path: Path) -> None:
         until(lambda: [line["name"] for line in carl.call("circle")] == ["castle"])
 
         anna.call("circle", "remove", "castle", "carl")
+        until(lambda: carl.call("circle") == [])
         until(lambda: len(roles(ben, "castle")) == 2)
         ben.call("circle", "leave", "castle")
         until(lambda: len(roles(anna, "castle")) == 1)

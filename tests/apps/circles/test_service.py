@@ -96,6 +96,25 @@ def test_a_removed_member_is_told_and_hears_no_more(tmp_path: Path) -> None:
     run(main())
 
 
+def test_who_was_removed_while_away_learns_it_from_another_member(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "carl") as (anna, ben, carl):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+            await let_in(anna, carl, "home")
+            await until(lambda: len(roles(ben, "home")) == len(roles(carl, "home")) == 3)
+        async with people(tmp_path, "anna", "ben") as (anna, ben):
+            circles(anna).remove("home", "carl")
+            await anna.connect(ben.peer_id, ben.addresses)
+            await until(lambda: len(roles(ben, "home")) == 2)
+        async with people(tmp_path, "ben", "carl") as (ben, carl):
+            assert len(circles(carl).lines()) == 1
+            await carl.connect(ben.peer_id, ben.addresses)
+            await until(lambda: circles(carl).lines() == [])
+
+    run(main())
+
+
 def test_who_may_not_is_told_so(tmp_path: Path) -> None:
     async def main() -> None:
         async with people(tmp_path, "anna", "ben") as (anna, ben):
