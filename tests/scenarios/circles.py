@@ -72,8 +72,8 @@ class End:
     is_same: bool  # among all who are in
     rises: int  # of a role without an owner's word
     ops: int
-    out: int  # removed
-    unaware: int  # of those; whose device was taken off a list is told nothing, and is not counted
+    out: int  # removed, for a node that is there to tell it
+    unaware: int  # of those; whose device was taken off a list is told nothing, and counts on neither side
 
 
 def history(seed: int, report: Report, names: tuple[str, ...], acts: int) -> End:
@@ -115,7 +115,9 @@ def history(seed: int, report: Report, names: tuple[str, ...], acts: int) -> End
     whole = _all_of(list(circles.values()))
     inside = [c for name, c in circles.items() if whole.state.role(who(name)) is not None]
     lost = {signed.op.device for signed in whole.log.ops if signed.op.kind == Kind.REMOVE_DEVICE}
-    out = [name for name in names if whole.state.is_removed(who(name)) and who(name) not in lost]
+    gone = [name for name in names if whole.state.is_removed(who(name)) and who(name) not in lost]
+    tellers = [c for name, c in circles.items() if who(name) not in lost]
+    out = [name for name in gone if any(c.state.is_removed(who(name)) for c in tellers)]
     return End(
         all(picture(c.state) == picture(inside[0].state) for c in inside),
         rises,

@@ -6,8 +6,8 @@
     Ops that are new and permitted                          kept, then passed on: Ops to some, Have to the others
 
 To who was removed, the log of a node ends with the operation that did it: who learns of a removal sends it, with some
-before it, to the removed one if that is here, and a removed one that says Have or Want gets what it lacks up to there.
-A computer that was taken off its person's list is told nothing: a thief may have it.
+before it, to the removed one if that is here, or when they meet, and a removed one that says Have or Want gets what it
+lacks up to there. A computer that was taken off its person's list is told nothing: a thief may have it.
 
 A member that stays silent may not know yet that we are one (it was away when we were added): after PROOF_AFTER_S it
 gets the operations that made us a member, and asks by itself if they convince it. Operations are taken from anybody,
@@ -62,6 +62,9 @@ LAST_BURST = (
     64  # messages of operations to a removed one, then LAST_PER_S: 16,000, of a long log the rest follows
 )
 LAST_PER_S = 1 / 10
+LAST_AGAIN_S = (
+    86_400.0  # one that never says anything, because we are removed for it too, is told on meeting; guess
+)
 BUCKETS_MAX = 4096
 RETRY_S = 10.0  # after a flood, ask again for the rest
 
@@ -130,6 +133,7 @@ class SyncCore:
         self._trusted: dict[tuple[OpId, PeerId], None] = {}
         self._expected: dict[OpId, PeerId] = {}
         self._proven: OrderedDict[tuple[OpId, PeerId], tuple[float, tuple[OpId, ...]]] = OrderedDict()
+        self._parted: OrderedDict[tuple[OpId, PeerId], tuple[float, list[OpId]]] = OrderedDict()
         self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
         self._is_ticking = False
 
@@ -166,7 +170,10 @@ class SyncCore:
 
     def _meet(self, peer: PeerId, now: float) -> list[Any]:
         self._up[peer] = None
-        return [output for circle in list(self._circles) for output in self._tell(circle, peer, now)]
+        outputs: list[Any] = []
+        for circle in list(self._circles):
+            outputs += self._tell(circle, peer, now) + self._part(circle, peer, now)
+        return outputs
 
     def _forget(self, peer: PeerId) -> None:
         self._up.pop(peer, None)
@@ -286,7 +293,30 @@ class SyncCore:
         if not words or not self._bucket(("words", circle, peer), WORDS_PER_S, WORDS_BURST, now):
             return []
         lacking = {signed.id for signed in self._circles[circle].log.missing_at(heads, words)}
-        return [Send(peer, Have(circle, words))] if lacking.intersection(words) else []
+        if lacking.intersection(words):
+            return [Send(peer, Have(circle, words))]
+        self._note_parted(circle, peer, words, now)
+        return []
+
+    def _part(self, circle: OpId, peer: PeerId, now: float) -> list[Any]:
+        """The last word on meeting: who never asks may hold us for removed, or have missed the first."""
+        words = self._last_words(circle, peer)
+        at, said = self._parted.get((circle, peer), (0.0, []))
+        if not words or (said == words and now - at < LAST_AGAIN_S):
+            return []
+        self._note_parted(circle, peer, words, now)
+        return [self._last(circle, peer, words)]
+
+    def _note_parted(self, circle: OpId, peer: PeerId, words: list[OpId], now: float) -> None:
+        self._parted[circle, peer] = now, words
+        self._parted.move_to_end((circle, peer))
+        while len(self._parted) > BUCKETS_MAX:
+            self._parted.popitem(last=False)
+
+    def _last(self, circle: OpId, peer: PeerId, words: list[OpId]) -> Send:
+        """The last word, with some of what is before it: mostly that is all that the other may have missed."""
+        ops = self._circles[circle].log.missing_at([], words)[-OPS_PER_MESSAGE_MAX:]
+        return Send(peer, Ops(circle, [one.raw for one in ops]))
 
     def _give_last(self, circle: OpId, peer: PeerId, known: list[bytes], now: float) -> list[Any]:
         """Whatever a removed one wants, it gets nothing that is later than its removal, or beside it."""
@@ -302,8 +332,11 @@ class SyncCore:
             known = self._begin(circle, peer, raws)
             if known is None:
                 return self._from_the_start(circle, peer, now)
-        self._heard[circle, peer] = None
         new, missing, is_flood = self._admit(known, peer, raws, now)
+        if (
+            new or missing
+        ):  # else it may be a last word that we know, of one that does not know what came after
+            self._heard[circle, peer] = None
         if is_new:
             new.insert(0, known.log.ops[0])
         outputs: list[Any] = []
@@ -404,15 +437,11 @@ class SyncCore:
     def _tell_removed(self, circle: OpId, ops: tuple[SignedOp, ...], source: PeerId | None) -> list[Any]:
         """Those here whom one of `ops` removes learn that: our last word of the circle, unless they ask."""
         new = {signed.id for signed in ops}
-        log = self._circles[circle].log
         outputs: list[Any] = []
         for peer in self._up:
             words = self._last_words(circle, peer) if peer != source else []
             if new.intersection(words):
-                last = log.missing_at([], words)[
-                    -OPS_PER_MESSAGE_MAX:
-                ]  # it may have missed some: mostly all of them
-                outputs.append(Send(peer, Ops(circle, [one.raw for one in last])))
+                outputs.append(self._last(circle, peer, words))
         return outputs
 
 
