@@ -222,7 +222,8 @@ def test_the_bounds_themselves_are_allowed() -> None:
 
 
 LEAF = m.TreeLeaf((file("a", 5), file("b", 6)))
-BIG = m.BlobLeaf(m.pack_chunks(chunks(9, 10)))
+BIG_BYTES = 10 * (m.INLINE_CHUNKS_MAX + 1)
+BIG = m.BlobLeaf(m.pack_chunks(chunks(m.INLINE_CHUNKS_MAX + 1, 10)))
 LIES = {
     "more files": (m.Child(HASH, m.Kind.TREE, None, 3, 11), LEAF),
     "other bytes": (m.Child(HASH, m.Kind.TREE, None, 2, 12), LEAF),
@@ -230,10 +231,10 @@ LIES = {
     "another level": (m.Child(HASH, m.Kind.TREE, 1, 2, 11), LEAF),
     "another first name": (m.Child(HASH, m.Kind.TREE, 0, 2, 11, "aa"), LEAF),
     "names of the next page": (m.Child(HASH, m.Kind.TREE, 0, 2, 11, "a", "b"), LEAF),
-    "a file of another size": (m.Child(HASH, m.Kind.BLOB, None, 1, 91), BIG),
+    "a file of another size": (m.Child(HASH, m.Kind.BLOB, None, 1, BIG_BYTES + 1), BIG),
     "a small file's own blob": (
-        m.Child(HASH, m.Kind.BLOB, None, 1, 80),
-        m.BlobLeaf(m.pack_chunks(chunks(8, 10))),
+        m.Child(HASH, m.Kind.BLOB, None, 1, BIG_BYTES - 10),
+        m.BlobLeaf(m.pack_chunks(chunks(m.INLINE_CHUNKS_MAX, 10))),
     ),
 }
 
@@ -247,7 +248,7 @@ def test_a_parent_that_lies_about_its_child_is_found_out(what: str) -> None:
 
 def test_a_parent_that_tells_the_truth_is_believed() -> None:
     m.check_child(m.Child(HASH, m.Kind.TREE, 0, 2, 11, "a", "c"), LEAF)
-    m.check_child(m.Child(HASH, m.Kind.BLOB, None, 1, 90), BIG)
+    m.check_child(m.Child(HASH, m.Kind.BLOB, None, 1, BIG_BYTES), BIG)
 
 
 def test_leaf_chunks_of_a_page_are_those_of_its_entries_in_order() -> None:
