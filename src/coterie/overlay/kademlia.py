@@ -249,7 +249,7 @@ class Kademlia:
         lookup.start(near)
         return Task(
             wanted.kind, wanted.key, lookup, now,
-            name=name, item=wanted.item, lifetime_s=wanted.lifetime_s, is_join=wanted.is_join,
+            name=name, item=wanted.item, lifetime_s=wanted.lifetime_s, is_join=wanted.is_join, fills=wanted.fills,
         )  # fmt: skip
 
     def _advance(self, task: Task, now: float) -> None:
@@ -356,14 +356,19 @@ class Kademlia:
             self._request(nearest, wire.Store, now, task.item.raw, lifetime_s)
 
     def _fill_buckets(self, closest: list[PeerId]) -> None:
-        """After joining, refresh all buckets farther away than our nearest neighbour (M&M 2.3)."""
-        if not closest:
+        """After joining, look up a place in each bucket farther away than our nearest neighbour (M&M 2.3).
+
+        Departure: only until the bucket has `filled` contacts. Others come by themselves, with what is looked up
+        and who asks us, and at the hourly refresh: most sessions end before a full bucket was of use. Where fewer
+        than k answered, everybody there is was asked already.
+        """
+        if len(closest) < self.limits.k:
             return
         lowest = self.table.number(node_id(closest[0]))
         for number in range(lowest + 1, ID_BITS + 1):
-            place = self.table.random_place(number, self._random)
-            self._wanted.append(Wanted(Kind.NODE, place.to_bytes(ID_BYTES, "big")))
-        self._wanted.append(Wanted(Kind.NODE, self.table.own_id.to_bytes(ID_BYTES, "big")))
+            if not self.table.is_filled(number):
+                place = self.table.random_place(number, self._random)
+                self._wanted.append(Wanted(Kind.NODE, place.to_bytes(ID_BYTES, "big"), fills=number))
 
     # ---- answers
 
@@ -430,6 +435,9 @@ class Kademlia:
         task.lookup.answered(peer, message.contacts)
         if task.tells_progress:
             self._tell(task, peer)
+        if task.fills and self.table.is_filled(task.fills):
+            self._finish(task, Outcome.DONE, now)
+            return
         self._advance(task, now)
 
     def _note_providers(self, task: Task, holder: PeerId, providers: Iterable[PeerId]) -> None:
@@ -560,12 +568,12 @@ class Kademlia:
             del self._own[key]
         if not len(self.table) and self._known and not self._upkeep_tasks:
             self._join(now)
-        for contact, number in self._upkeep.checks(now):
+        for peer, number in self._upkeep.checks(now):
             if number:
                 place = self.table.random_place(number, self._random).to_bytes(ID_BYTES, "big")
-                self._request(contact.peer, wire.FindNode, now, place, number=number)
+                self._request(peer, wire.FindNode, now, place, number=number)
             else:
-                self._probe(contact.peer, now)
+                self._probe(peer, now)
         room = self.limits.upkeep_queue_max - len(self._wanted)
         self._wanted.extend(self._upkeep.wanted(now, self._own, room))
         self._next_wanted(now)
@@ -577,6 +585,8 @@ class Kademlia:
         self._is_starting = True
         while self._wanted and self._upkeep_tasks < self.limits.upkeep_lookups_max:
             wanted = self._wanted.popleft()
+            if wanted.fills and self.table.is_filled(wanted.fills):
+                continue
             self._upkeep_tasks += 1
             self.counters["republished"] += wanted.kind is Kind.PUT
             self._advance(self._start(wanted, now, paths=1), now)

@@ -94,6 +94,10 @@ class Table:
         bucket = self._buckets.get(number)
         return self._limits.k - (len(bucket.contacts) if bucket else 0)
 
+    def is_filled(self, number: int) -> bool:
+        """Whether bucket `number` has so many contacts that nobody need be asked on purpose for more."""
+        return self._limits.k - self.room(number) >= min(self._limits.filled, self._limits.k)
+
     # ---- what happens to contacts
 
     def answered(self, peer: PeerId, now: float, rtt_s: float) -> Contact | None:
@@ -126,7 +130,11 @@ class Table:
         return oldest if oldest.failures or now - oldest.seen_at > self._limits.near_every_s else None
 
     def asked(self, peer: PeerId, now: float) -> bool:
-        """`peer`, which serves, asked us something. Whether it should be pinged, to become a contact."""
+        """`peer`, which serves, asked us something. Whether it should be pinged, to become a contact.
+
+        In a bucket that has enough it waits, unless it is a neighbour: most who ask have just come, and who has
+        just come is the likeliest to leave (M&M 2.2).
+        """
         place = node_id(peer)
         number = self.number(place)
         bucket = self._buckets.get(number)
@@ -137,7 +145,9 @@ class Table:
             contact.seen_at = now
             self._revive(contact)
             return False
-        if len(bucket.contacts) < self._limits.k or self._dead(bucket) is not None:
+        has_room = len(bucket.contacts) < self._limits.k
+        is_wanted = has_room and (not self.is_filled(number) or (place ^ self.own_id) < self.reach())
+        if is_wanted or self._dead(bucket) is not None:
             return self._is_admissible(bucket, self._network_of(peer))
         self._wait(bucket, place, peer)
         return False

@@ -41,6 +41,7 @@ class Task:
     storing: int = 0  # requests to store that are under way
     stored: int = 0
     is_join: bool = False
+    fills: int = 0
     is_over: bool = False
     nearest_bits: int = 257
 
@@ -80,10 +81,11 @@ class Own:
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A lookup of upkeep that waits for its turn."""
+    """A lookup of upkeep that waits for its turn; `fills` is the number of the bucket for which it is, 0 if none."""
 
     kind: Kind
     key: bytes
     item: Item | None = None
     lifetime_s: float = 0.0
     is_join: bool = False
+    fills: int = 0

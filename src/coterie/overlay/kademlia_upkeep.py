@@ -8,10 +8,11 @@ is looked up once an interval.
 
 from random import Random
 
+from coterie.identity import PeerId
 from coterie.overlay.kademlia_keys import ID_BYTES, Item
 from coterie.overlay.kademlia_limits import KademliaLimits
 from coterie.overlay.kademlia_server import Server
-from coterie.overlay.kademlia_table import Contact, Table
+from coterie.overlay.kademlia_table import Bucket, Table
 from coterie.overlay.kademlia_task import Kind, Own, Wanted
 
 _CHECKS_MAX = 32  # contacts verified in one look: a long sleep must not become a burst; guess
@@ -38,20 +39,25 @@ class Upkeep:
     def _looked(self, now: float) -> None:
         self._self_at = now + self._limits.refresh_s * (0.9 + 0.2 * self._random.random())
 
-    def checks(self, now: float) -> list[tuple[Contact, int]]:
-        """(contact, bucket number for which it is asked; 0 for a mere ping)."""
+    def checks(self, now: float) -> list[tuple[PeerId, int]]:
+        """(peer to be asked, bucket number for which it is asked; 0 for a mere ping)."""
         limits = self._limits
         before = now - limits.refresh_s
-        found: list[tuple[Contact, int]] = []
+        found: list[tuple[PeerId, int]] = []
         for number, bucket in self._table.buckets:
-            has_room = len(bucket.contacts) < limits.k
-            stale = [c for c in bucket.contacts.values() if c.seen_at <= before]
-            if has_room and bucket.contacts and not stale and bucket.checked_at <= before:
-                stale = [self._random.choice(list(bucket.contacts.values()))]
-            if stale:
+            stale = [c.peer for c in bucket.contacts.values() if c.seen_at <= before]
+            if bucket.checked_at <= before and bucket.contacts:
                 bucket.checked_at = now
-            found += [(contact, number if has_room else 0) for contact in stale]
+                found += self._newcomers(number, bucket)
+            found += [(peer, 0) for peer in stale]
         return found[:_CHECKS_MAX]
+
+    def _newcomers(self, number: int, bucket: Bucket) -> list[tuple[PeerId, int]]:
+        """Who fills the room of a bucket: those who wait, the newest first; if nobody does, somebody is asked for more."""
+        room = self._limits.k - len(bucket.contacts)
+        if room and not bucket.waiting:
+            return [(self._random.choice(list(bucket.contacts.values())).peer, number)]
+        return [(peer, 0) for peer in list(bucket.waiting.values())[::-1][:room]]
 
     def wanted(self, now: float, own: dict[bytes, Own], count: int) -> list[Wanted]:
         """Up to `count` lookups that are due: our place, what we keep, what we announce."""

@@ -56,7 +56,8 @@ REJOIN_S = (
     60.0,
     120.0,
 )  # measured: nodes that start together find empty tables at first, and a refresh takes 1 h
-LONELY_EVERY_S = 300.0  # guess: with fewer than k contacts, so often one more attempt
+LONELY_EVERY_S = 300.0  # guess: with fewer than k contacts, so soon one more attempt
+LONELY_MAX_S = 3600.0  # the refresh interval: twice as long after each attempt that found nobody new
 SAVE_EVERY_S = 600.0  # guess: what a crash forgets of the table
 PUBLIC_MAX = 1_024  # records of which it is remembered whether they are public: 2 MB; each answer names 20
 NEIGHBOURS_MAX = HyParViewLimits().active_max
@@ -99,6 +100,7 @@ class OverlayService:
         self._serves = False
         self._known: tuple[PeerId, ...] = ()
         self._is_awake = False
+        self._contacts_before = 0  # in the table when we last thought of joining again
 
     @property
     def is_public(self) -> bool:
@@ -197,10 +199,20 @@ class OverlayService:
         """Join again some times: those who were asked first may have known nobody yet."""
         for wait_s in REJOIN_S:
             await asyncio.sleep(wait_s)
-            self._rejoin()
+            if self._has_grown():
+                self._rejoin()
+        wait_s = LONELY_EVERY_S
         while True:
-            await asyncio.sleep(LONELY_EVERY_S)
+            self._has_grown()
             self._rejoin()
+            await asyncio.sleep(wait_s)
+            wait_s = LONELY_EVERY_S if self._has_grown() else min(2 * wait_s, LONELY_MAX_S)
+
+    def _has_grown(self) -> bool:
+        """Whether the table has more contacts than when this was last asked, or none: it may yet grow."""
+        contacts = len(self._kademlia.table) if self._kademlia is not None else 0
+        before, self._contacts_before = self._contacts_before, contacts
+        return contacts > before or not contacts
 
     def _rejoin(self) -> None:
         """Join the table again while it has few contacts: each of these lookups dials those whom it asks."""
