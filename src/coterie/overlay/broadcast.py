@@ -5,9 +5,10 @@ among those whom its predicate lets in. What two nodes share is their connection
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import Any
+
+import msgspec
 
 from coterie.errors import LimitExceeded, NotFound
 from coterie.identity import PeerId
@@ -42,8 +43,7 @@ def _anybody(_peer: PeerId) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTopic:
+class OpenTopic(msgspec.Struct, frozen=True):
     """A command: take part in `topic`, through `contacts`; again: try these contacts too.
 
     `may_join` says who may be a member; only of those anything is taken, and only to those anything is sent.
@@ -56,23 +56,20 @@ class OpenTopic:
     may_join: Callable[[PeerId], bool] = _anybody
 
 
-@dataclass(frozen=True, slots=True)
-class CloseTopic:
+class CloseTopic(msgspec.Struct, frozen=True):
     """A command: take part no more."""
 
     topic: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """A command: tell all members of `topic`."""
 
     topic: bytes
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Topic:
+class _Topic(msgspec.Struct, frozen=True):
     membership: HyParView
     messages: Plumtree
 

@@ -10,9 +10,10 @@ left; and whatever a peer may bring about has a rate.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from random import Random
 from typing import Any
+
+import msgspec
 
 from coterie.identity import PeerId
 from coterie.machine import CancelTimer, PeerDown, Received, Send, SetTimer, TimerFired
@@ -30,8 +31,7 @@ from coterie.wire.broadcast import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HyParViewLimits:
+class HyParViewLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds, times (s) and rates (per s) of one topic's membership."""
 
     active_max: int = 5  # the paper, section 5.1: fanout 4, and one for where a message came from
@@ -65,21 +65,18 @@ class HyParViewLimits:
     ban_s: float = 600.0  # guess: long enough that breaking rules costs more than it brings
 
 
-@dataclass(frozen=True, slots=True)
-class Enter:
+class Enter(msgspec.Struct, frozen=True):
     """A command: become a member through these; none: wait for others. `record` is our own."""
 
     contacts: tuple[Entry, ...]
     record: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """A command: tell the neighbours, and be no member any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class NeighbourUp:
+class NeighbourUp(msgspec.Struct, frozen=True):
     """An output: `peer` is in the active view; the link to it is to be kept."""
 
     topic: bytes
@@ -87,8 +84,7 @@ class NeighbourUp:
     is_spare: bool = False  # there are enough others: nothing need go over it at first
 
 
-@dataclass(frozen=True, slots=True)
-class NeighbourDown:
+class NeighbourDown(msgspec.Struct, frozen=True):
     """An output: `peer` is no longer in the active view."""
 
     topic: bytes

@@ -1,7 +1,6 @@
 """What a program tells a Kademlia node (commands), and what it is told (emitted events, typed requests)."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -29,8 +28,7 @@ class SetServing(msgspec.Struct, frozen=True):
     serves: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookUp:
+class LookUp(msgspec.Struct, frozen=True, kw_only=True):
     """Base of the commands that look something up. `lookup` is the caller's name for it, `Finished` bears it.
 
     `key` has 32 bytes. `paths` and `deadline_s` are those of the limits when None. With `progress`, each answer
@@ -44,28 +42,23 @@ class LookUp:
     progress: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeekNode(LookUp):
+class SeekNode(LookUp, frozen=True, kw_only=True):
     """Find the k peers nearest to `key`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeekProviders(LookUp):
+class SeekProviders(LookUp, frozen=True, kw_only=True):
     """Find who provides `key`. Runs to its end for their votes; `Cancel` it when enough have been found."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeekValue(LookUp):
+class SeekValue(LookUp, frozen=True, kw_only=True):
     """Find the item under `key`: of an immutable one the first, of signed ones the newest of all holders."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provide(LookUp):
+class Provide(LookUp, frozen=True, kw_only=True):
     """Announce that we provide `key`, again and again until `Withdraw`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Put(LookUp):
+class Put(LookUp, frozen=True, kw_only=True):
     """Store `item` at the k peers nearest to its key, and again until it expires or `Withdraw`."""
 
     key: bytes = b""
@@ -116,8 +109,7 @@ class Progress(msgspec.Struct, frozen=True):
     nearest_bits: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a lookup.
 
     Fields:

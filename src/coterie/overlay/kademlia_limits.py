@@ -4,13 +4,12 @@
 "B&M" is Baumgart and Mies, "S/Kademlia: A Practicable Approach Towards Secure Key-Based Routing", 2007.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 HOUR_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KademliaLimits:
+class KademliaLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds and times (s) of one node. All nodes of a network need not agree on them, except on `k`, roughly."""
 
     # ---- lookup
@@ -34,7 +33,9 @@ class KademliaLimits:
     failures_replaced_max: int = 2  # guess: one may be bad luck; from then on a replacement takes the place
     per_network_bucket_max: int = 2  # peers of one network; py-libp2p's diversity limit has 2 of a /24
     per_network_table_max: int = 6  # guess: between that and a campus
-    filled: int = 5  # contacts of a bucket that are enough for a newcomer: measured, a quarter of k costs no success
+    filled: int = (
+        5  # contacts of a bucket that are enough for a newcomer: measured, a quarter of k costs no success
+    )
     near_ratio: float = 0.5  # guess: a round trip below this part of the slowest one is worth a change
     near_every_s: float = 600.0  # guess: one such change a bucket
     near_max: int = 10  # k / 2: contacts chosen for proximity; the others stay chosen by age (M&M 2.4)

@@ -1,7 +1,6 @@
 """A lookup with its purpose: what it collects on its way and what becomes of its result. Pure data."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
@@ -21,8 +20,7 @@ class Kind(StrEnum):
     PUT = "put"
 
 
-@dataclass(slots=True)
-class Task:
+class Task(msgspec.Struct):
     """One lookup under way. `name` is None for upkeep, which tells nobody."""
 
     kind: Kind
@@ -34,9 +32,11 @@ class Task:
     item: Item | None = None  # found, or to be stored
     lifetime_s: float = 0.0  # of what is to be stored
     hops: int = 0
-    named: dict[PeerId, tuple[PeerId, ...]] = field(default_factory=dict)  # providers, by who named them
-    providers: dict[PeerId, None] = field(default_factory=dict)
-    without: list[PeerId] = field(default_factory=list)  # asked for the item, answered, have none
+    named: dict[PeerId, tuple[PeerId, ...]] = msgspec.field(
+        default_factory=dict
+    )  # providers, by who named them
+    providers: dict[PeerId, None] = msgspec.field(default_factory=dict)
+    without: list[PeerId] = msgspec.field(default_factory=list)  # asked for the item, answered, have none
     is_storing: bool = False
     storing: int = 0  # requests to store that are under way
     stored: int = 0
@@ -72,8 +72,7 @@ class Rpc:
         self.is_slow = False
 
 
-@dataclass(slots=True)
-class Own:
+class Own(msgspec.Struct):
     """A key that we provide (no item), or an item that we publish, and when it is due again."""
 
     item: Item | None

@@ -53,7 +53,7 @@ class Upkeep:
         return found[:_CHECKS_MAX]
 
     def _newcomers(self, number: int, bucket: Bucket) -> list[tuple[PeerId, int]]:
-        """Who fills the room of a bucket: those who wait, the newest first; if nobody does, somebody is asked for more."""
+        """Who fills the room of a bucket: those who wait, the newest first; else whom to ask for more."""
         room = self._limits.k - len(bucket.contacts)
         if room and not bucket.waiting:
             return [(self._random.choice(list(bucket.contacts.values())).peer, number)]

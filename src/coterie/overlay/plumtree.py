@@ -9,9 +9,10 @@ published while a node was away, comes from comparing with a random neighbour no
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import Any
+
+import msgspec
 
 from coterie.errors import UsageError
 from coterie.identity import PeerId
@@ -37,8 +38,7 @@ from coterie.wire.broadcast import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlumtreeLimits:
+class PlumtreeLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds, times (s) and rates (per s) of one topic's messages."""
 
     dispatch_s: float = 0.1  # guess: announcements wait so long for others to the same peer
@@ -72,15 +72,13 @@ class PlumtreeLimits:
     farewells_burst: int = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(msgspec.Struct, frozen=True):
     """A command: tell all members."""
 
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """An output: a message, its author proven; each once. `at` is the author's clock, unix milliseconds."""
 
     topic: bytes
@@ -90,8 +88,7 @@ class Delivered:
     hops: int
 
 
-@dataclass(frozen=True, slots=True)
-class Misbehaved:
+class Misbehaved(msgspec.Struct, frozen=True):
     """An output: `peer` did what no honest node does."""
 
     peer: PeerId

@@ -9,7 +9,6 @@ for others; what it does for itself is in `search_asker.py`.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -58,8 +57,7 @@ class _Seen:
         self.relayed = 0  # answers passed back
 
 
-@dataclass(slots=True)
-class SearchCounts:
+class SearchCounts(msgspec.Struct):
     """What a node has refused, for metrics."""
 
     over_budget: int = 0

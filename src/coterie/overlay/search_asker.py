@@ -1,7 +1,6 @@
 """A node's own searches: which questions go out when, which answers count, when it is enough."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal
 
@@ -31,8 +30,7 @@ DEADLINE_S = 30.0  # guess: longer than people wait
 EndReason = Literal["enough", "exhausted", "deadline", "cancelled", "busy", "alone"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A command: search. `key` names it in `Cancel`, `Found` and `Ended`.
 
     Attributes:
@@ -48,7 +46,7 @@ class Ask:
     topic: str
     body: bytes
     wanted: int = 1
-    strategy: Strategy = field(default_factory=Walks)
+    strategy: Strategy = msgspec.field(default_factory=Walks)
     deadline_s: float = DEADLINE_S
     accept: Callable[[PeerId, tuple[bytes, ...]], bool] | None = None
 

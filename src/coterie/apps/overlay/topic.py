@@ -3,8 +3,8 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 from blake3 import blake3
 
 from coterie.errors import UsageError
@@ -24,8 +24,7 @@ def topic_id(name: str | bytes) -> bytes:
     return blake3(raw, derive_key_context=_CONTEXT).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class TopicCalls:
+class TopicCalls(msgspec.Struct, frozen=True):
     """What the service does for its topics."""
 
     publish: Callable[[bytes, bytes], None]
