@@ -10,6 +10,7 @@ import pytest
 
 from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError, TransportError, UsageError
 from coterie.net import Connection, Endpoint, Guard, NetLimits, Stream
+from coterie.net.memory import PerfectLinks
 from coterie.wire import Protocol
 from tests.net.conftest import NOTES, Lab, Note
 
@@ -78,12 +79,9 @@ def test_both_sides_dial_at_once_again_and_again(lab: Lab) -> None:
 
 
 def test_dialling_at_once_the_smaller_ids_connection_stays(memory: Lab) -> None:
-    class Far:
+    class Far(PerfectLinks):
         def latency_s(self, sender: object, receiver: object) -> float:
             return 0.1
-
-        def drops_datagram(self, sender: object, receiver: object) -> bool:
-            return False
 
     memory.network.policy = Far()
 

@@ -19,6 +19,7 @@ PROCESSES = 3
 NEVER_S = 1e6
 JOINED_S = 180.0  # from the first start: three times what a hundred take on two idle cores
 WITHIN_S = 60.0  # after the kill
+TOLD_S = 25.0  # for a broadcast to reach everybody: above `reconcile_s`, after which neighbours compare
 
 
 class Process:
@@ -58,9 +59,12 @@ async def _run(report: Report, seed: int, *, nodes: int, lookups: int, broadcast
     workers = [await Process.start() for _ in range(PROCESSES)]
     try:
         shares = await _start(report, workers, nodes, seed)
+        print("  all have joined", flush=True)
         await _look_up(report, workers, shares, lookups, seed)
+        print("  looked up", flush=True)
         await _broadcast(report, workers, broadcasts, nodes)
         await _state(report, workers, nodes)
+        print("  told everybody", flush=True)
         await workers[-1].kill()
         await _after_kill(report, workers[:-1], shares[:-1], seed)
     finally:
@@ -108,11 +112,7 @@ async def _broadcast(report: Report, workers: list[Process], broadcasts: int, no
     delays: list[float] = []
     reached: list[float] = []
     for number in range(broadcasts):
-        payload = f"news {number}"
-        began = await workers[number % PROCESSES].call("publish", payload=payload)
-        await asyncio.sleep(3)
-        arrivals = [at for w in workers for at in await w.call("arrivals", payload=payload)]
-        there = [at - began for at in arrivals if at is not None]
+        there = await _told(workers, workers[number % PROCESSES], f"news {number}")
         reached.append(len(there) / nodes)
         if number >= broadcasts // 2:  # the tree has settled
             delays += there
@@ -120,6 +120,17 @@ async def _broadcast(report: Report, workers: list[Process], broadcasts: int, no
     report.claim("share of nodes that a broadcast reached, lowest", min(reached), at_least=1.0)
     report.claim("ms of a broadcast, p50", 1000 * delays[len(delays) // 2])
     report.claim("ms of a broadcast, p99", 1000 * delays[int(0.99 * len(delays))])
+
+
+async def _told(workers: list[Process], source: Process, payload: str) -> list[float]:
+    """Broadcast from the first node of `source`: after how many s each node has it, of those that get it in time."""
+    loop = asyncio.get_running_loop()
+    until, began = loop.time() + TOLD_S, await source.call("publish", payload=payload)
+    while True:
+        await asyncio.sleep(1)  # asking disturbs: the nodes share the machine
+        arrivals = [at for w in workers for at in await w.call("arrivals", payload=payload)]
+        if None not in arrivals or loop.time() > until:
+            return [at - began for at in arrivals if at is not None]
 
 
 async def _state(report: Report, workers: list[Process], nodes: int) -> None:
@@ -149,23 +160,26 @@ async def _after_kill(report: Report, workers: list[Process], shares: list[list[
         results = [r for answers in await asyncio.gather(*calls) for r in answers]
         times = sorted(took for took, _ in results)
         share = sum(ok for _, ok in results) / len(results)
-        rows.append((began_s, share, 1000 * times[len(times) // 2], 1000 * times[int(0.95 * len(times))]))
+        ended_s = loop.time() - killed
+        rows.append(
+            (began_s, ended_s, share, 1000 * times[len(times) // 2], 1000 * times[int(0.95 * len(times))])
+        )
         good_in_row = good_in_row + 1 if share >= 0.99 else 0
-        recovered_s = min(recovered_s, began_s) if good_in_row else NEVER_S
+        if not good_in_row:
+            recovered_s = NEVER_S
+        elif good_in_row == 1:
+            recovered_s = ended_s
         print(f"  {began_s:.0f} s after the kill: {share:.1%} found", flush=True)
         await asyncio.sleep(2)
     report.claim(
         "s after the kill of a third until >= 99 % of lookups succeed", recovered_s, at_most=WITHIN_S
     )
-    columns = ("s after the kill", "lookups that found", "p50 ms", "p95 ms")
+    columns = ("from, s after the kill", "to", "lookups that found", "p50 ms", "p95 ms")
     report.table("After the kill", columns, rows)
-    payload = "who is left"
-    began = await workers[0].call("publish", payload=payload)
-    await asyncio.sleep(5)
-    arrivals = [at for w in workers for at in await w.call("arrivals", payload=payload)]
-    there = [at - began for at in arrivals if at is not None]
+    living = sum(len(share) for share in shares)
+    there = await _told(workers, workers[0], "who is left")
     report.claim(
-        "share of the living that a broadcast reached after that", len(there) / len(arrivals), at_least=0.99
+        "share of the living that a broadcast reached after that", len(there) / living, at_least=0.99
     )
 
 
@@ -175,6 +189,6 @@ SCENARIO = Scenario(
     __doc__,
     run,
     small={"nodes": 10, "lookups": 30, "broadcasts": 2},
-    full={"nodes": 100, "lookups": 1_000, "broadcasts": 20},
+    full={"nodes": 100, "lookups": 1_000, "broadcasts": 10},
     full_cpu_s=200,
 )

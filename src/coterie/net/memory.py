@@ -20,6 +20,9 @@ DATAGRAM_BYTES_MAX = 1_200  # the smallest QUIC packet (RFC 9000, 14.1)
 DATAGRAMS_MAX = 256  # guess: unread ones; the oldest is dropped, as QUIC does
 ACCEPT_QUEUE_MAX = 64  # guess: connections nobody accepted yet; more are refused
 LOST_AFTER_S = 30.0  # QUIC's usual idle time-out (quinn's default)
+REDIAL_S = (
+    1.0  # the first packet of a connection is sent again after so long, then twice as long (RFC 9002, 6.2)
+)
 
 
 class LinkPolicy(Protocol):
@@ -29,24 +32,47 @@ class LinkPolicy(Protocol):
         """One-way delay of what `sender` sends now."""
         ...
 
-    def drops_datagram(self, sender: PeerId, receiver: PeerId) -> bool:
+    def drops_datagram(self, sender: PeerId, receiver: PeerId, size_bytes: int) -> bool:
         """Whether this datagram is lost."""
         ...
 
+    def sent_s(self, sender: PeerId, receiver: PeerId, size_bytes: int) -> float:
+        """How long what is sent now waits for the sender's lines and takes to leave through them; 0 bytes: a signal."""
+        ...
 
-class _PerfectLinks:
+    def received_s(self, receiver: PeerId, size_bytes: int) -> float:
+        """The same for the lines of the receiver, of what comes to them now."""
+        ...
+
+    def lets_in(self, dialler: PeerId, peer: PeerId) -> bool:
+        """Whether a packet with which `dialler` begins a connection now gets past the router of `peer`."""
+        ...
+
+
+class PerfectLinks:
+    """No delay, no loss, no limit."""
+
     def latency_s(self, sender: PeerId, receiver: PeerId) -> float:
         return 0.0
 
-    def drops_datagram(self, sender: PeerId, receiver: PeerId) -> bool:
+    def drops_datagram(self, sender: PeerId, receiver: PeerId, size_bytes: int) -> bool:
         return False
+
+    def sent_s(self, sender: PeerId, receiver: PeerId, size_bytes: int) -> float:
+        return 0.0
+
+    def received_s(self, receiver: PeerId, size_bytes: int) -> float:
+        return 0.0
+
+    def lets_in(self, dialler: PeerId, peer: PeerId) -> bool:
+        return True
 
 
 class MemoryNetwork:
     """All the transports that can reach one another, and the links between them."""
 
     def __init__(self, policy: LinkPolicy | None = None) -> None:
-        self.policy: LinkPolicy = policy or _PerfectLinks()
+        self.policy: LinkPolicy = policy or PerfectLinks()
         self._bound: dict[str, MemoryTransport] = {}
         self._blocked: set[frozenset[PeerId]] = set()
 
@@ -108,7 +134,7 @@ class MemoryTransport:
         return [self._address]
 
     async def connect(self, peer: PeerId, addresses: Sequence[str]) -> RawConnection:
-        """As `Transport.connect`; across a blocked link it waits until the link is open again."""
+        """As `Transport.connect`; across a blocked link, or past a router that lets nothing in, it goes on trying."""
         if self._is_closed:
             raise TransportError("this node's network is closed")
         if peer == self._peer_id:
@@ -121,6 +147,10 @@ class MemoryTransport:
                 f"{peer.short} is not at {', '.join(addresses) or 'any known address'}: {said}"
             )
         there = answering[0]
+        wait_s = REDIAL_S
+        while not self._network.policy.lets_in(self._peer_id, peer):
+            await asyncio.sleep(wait_s)
+            wait_s *= 2
         ours = MemoryConnection(self, there.peer_id, there._address)
         theirs = MemoryConnection(there, self._peer_id, self._address)
         ours._other, theirs._other = theirs, ours
@@ -142,10 +172,20 @@ class MemoryTransport:
         return connection
 
     async def close(self) -> None:
+        if not self._is_closed:
+            for connection in list(self._connections):
+                connection.close(CloseCode.SHUTDOWN, "")
+            self._end()
+
+    def vanish(self) -> None:
+        """End as in a power cut: the other sides hear nothing, and lose their connections after `LOST_AFTER_S`."""
+        for connection in list(self._connections):
+            connection._vanish()
+        self._end()
+
+    def _end(self) -> None:
         self._is_closed = True
         self._network._unbind(self._address)
-        for connection in list(self._connections):
-            connection.close(CloseCode.SHUTDOWN, "")
         self._incoming.put_nowait(None)
 
     def _arrive(self, connection: "MemoryConnection", connected: "asyncio.Future[None]") -> None:
@@ -174,14 +214,15 @@ class _Wire:
         self._network = network
         self._sender = sender
         self._receiver = receiver
-        self._flying: deque[tuple[float, Callable[[], None]]] = deque()
+        self._flying: deque[tuple[float, int, Callable[[], None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def send(self, call: Callable[[], None]) -> None:
+    def send(self, call: Callable[[], None], size_bytes: int = 0) -> None:
         now = asyncio.get_running_loop().time()
-        latency_s = self._network.policy.latency_s(self._sender, self._receiver)
-        due = max(now + latency_s, self._flying[-1][0] if self._flying else now)
-        self._flying.append((due, call))
+        policy, pair = self._network.policy, (self._sender, self._receiver)
+        due = now + policy.sent_s(*pair, size_bytes) + policy.latency_s(*pair)
+        due = max(due, self._flying[-1][0] if self._flying else now)
+        self._flying.append((due, size_bytes, call))
         if self._timer is None:
             self.pump()
 
@@ -190,10 +231,14 @@ class _Wire:
         self._timer = None
         loop = asyncio.get_running_loop()
         while self._flying and not self._network.is_blocked(self._sender, self._receiver):
-            due, call = self._flying[0]
+            due, size_bytes, call = self._flying[0]
             if due > loop.time():
                 self._timer = loop.call_at(due, self.pump)
                 return
+            if size_bytes:  # it is there, before the receiver's own line
+                due = loop.time() + self._network.policy.received_s(self._receiver, size_bytes)
+                self._flying[0] = (due, 0, call)
+                continue
             self._flying.popleft()
             call()
 
@@ -265,10 +310,12 @@ class MemoryConnection:
         if len(data) > DATAGRAM_BYTES_MAX:
             raise UsageError(f"a datagram of {len(data)} bytes is over {DATAGRAM_BYTES_MAX}")
         us = self._transport.peer_id
-        if self._network.is_blocked(us, self._peer) or self._network.policy.drops_datagram(us, self._peer):
+        if self._network.is_blocked(us, self._peer):
+            return
+        if self._network.policy.drops_datagram(us, self._peer, len(data)):
             return
         other = self._other
-        self._wire.send(lambda: other._datagram_arrives(data))
+        self._wire.send(lambda: other._datagram_arrives(data), len(data))
 
     async def receive_datagram(self) -> bytes:
         while not self._datagrams:
@@ -332,10 +379,15 @@ class MemoryConnection:
             self._lost_timer = asyncio.get_running_loop().call_later(LOST_AFTER_S, self._lose)
 
     def _unblocked(self) -> None:
-        if self._lost_timer is not None:
+        if self._lost_timer is not None and self._other._end is None:  # else there is nobody any more
             self._lost_timer.cancel()
             self._lost_timer = None
         self._wire.pump()
+
+    def _vanish(self) -> None:
+        """Our side is gone without a word; what has left it before arrives."""
+        self._finish((None, "vanished"), TransportError("this node is gone"))
+        self._other._blocked()
 
     def _lose(self) -> None:
         self._finish((None, "timed out"), TransportError(f"the connection to {self._peer.short} timed out"))
@@ -387,7 +439,7 @@ class MemoryStream:
                 return
             piece, other = bytes(data), self._other
             self._unread_bytes += len(piece)
-            self._connection._wire.send(lambda: other._data_arrives(piece))
+            self._connection._wire.send(lambda: other._data_arrives(piece), len(piece))
             while self._unread_bytes > WINDOW_BYTES:
                 await self._changed.wait()
                 self._check_write()

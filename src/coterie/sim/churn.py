@@ -3,10 +3,9 @@
 from collections.abc import Callable, Hashable, Iterable
 from math import log
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from coterie.errors import UsageError
-from coterie.sim.world import World
 
 Durations = Callable[[Random], float]  # draws seconds
 
@@ -41,11 +40,29 @@ def under_way(durations: Durations, random: Random) -> float:
     return random.choices(drawn, drawn)[0] * random.random()
 
 
+class Stage(Protocol):
+    """Where nodes come and go: a `World` of cores, or the `Residents` of a simulated network."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def now(self) -> float: ...
+
+    def is_up(self, name: Hashable) -> bool: ...
+
+    def crash(self, name: Hashable) -> None: ...
+
+    def restart(self, name: Hashable, *, forget: bool = False) -> None: ...
+
+    def schedule(self, at: float, action: Callable[[], None]) -> None: ...
+
+
 class Churn:
     """Lets nodes of a world crash and come back, each at its own times, until it is stopped.
 
     Args:
-        world: all of `names` are up in it now, in the middle of sessions.
+        world: a `World` or `Residents`; all of `names` are up in it now, in the middle of sessions.
         names: who comes and goes; the others stay.
         online: draws how long a session lasts, in seconds.
         offline: draws how long a node is away.
@@ -59,7 +76,7 @@ class Churn:
 
     def __init__(  # noqa: PLR0913 - all but the first two are named options
         self,
-        world: World,
+        world: Stage,
         names: Iterable[Hashable],
         *,
         online: Durations,

@@ -66,11 +66,17 @@ class Pipe:
         """Whether nothing waits before it."""
         return self._free_at <= now
 
-    def take(self, size_bytes: int, now: float) -> float | None:
-        """When the last of `size_bytes` has passed; None when the queue is full. An idle line takes anything."""
+    def has_room(self, size_bytes: int, now: float) -> bool:
+        """Whether `size_bytes` more may wait before it. An idle line takes anything."""
         waiting_bytes = (self._free_at - now) * self.bytes_per_s
-        if waiting_bytes > 0 and waiting_bytes + size_bytes > self._queue_bytes_max:
-            return None
+        return waiting_bytes <= 0 or waiting_bytes + size_bytes <= self._queue_bytes_max
+
+    def take(self, size_bytes: int, now: float) -> float | None:
+        """When the last of `size_bytes` has passed; None when the queue is full."""
+        return self.carry(size_bytes, now) if self.has_room(size_bytes, now) else None
+
+    def carry(self, size_bytes: int, now: float) -> float:
+        """The same for bytes that wait at their sender while the queue is full."""
         self._free_at = max(now, self._free_at) + size_bytes / self.bytes_per_s
         return self._free_at
 

@@ -9,7 +9,8 @@ async def main(random: Random) -> None:
 clock.run(main, seed=1)
 """
 
-from collections.abc import Hashable, Iterable
+import asyncio
+from collections.abc import Callable, Hashable, Iterable
 from hashlib import blake2b
 from itertools import combinations
 from random import Random
@@ -17,6 +18,8 @@ from random import Random
 from coterie.errors import UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Endpoint, Guard, MemoryNetwork, MemoryTransport, NetLimits
+from coterie.sim.host import Host
+from coterie.sim.hosts import Hosts
 from coterie.sim.links import Link
 from coterie.wire.handshake import BOOT_BYTES
 
@@ -24,8 +27,10 @@ from coterie.wire.handshake import BOOT_BYTES
 class SimNetwork:
     """Named nodes on a memory network.
 
-    Streams keep their promises, so of a `Link` they feel the latency and the time that loss costs; datagrams are
-    lost. `duplication` and `reordering` are the transport's to hide.
+    Streams keep their promises, so of a `Link` and a `Host` they feel the latency, the time that loss costs, and the
+    time in queues; datagrams are lost, also when a queue is full. `duplication` and `reordering` are the
+    transport's to hide. What a message weighs is its bytes, without the headers of packets; one write takes its turn
+    as a whole.
     """
 
     def __init__(self, random: Random, link: Link | None = None) -> None:
@@ -35,6 +40,8 @@ class SimNetwork:
         self._degraded: dict[tuple[PeerId, PeerId], Link] = {}
         self._names: dict[Hashable, PeerId] = {}
         self._cuts: list[tuple[PeerId, PeerId]] = []
+        self._hosts = Hosts()
+        self._bound: dict[PeerId, MemoryTransport] = {}
         self._memory = MemoryNetwork(self)
 
     def key(self, name: Hashable) -> SecretKey:
@@ -47,9 +54,24 @@ class SimNetwork:
             self._names[name] = self.key(name).peer_id
         return self._names[name]
 
+    def settle(self, name: Hashable, host: Host) -> None:
+        """The node called `name` is on this machine from now on: its lines, its router, its clock.
+
+        Behind a router (`is_reachable=False`) it is dialled in vain by those to whom it has not written within
+        `nat_mapping_s`. Who dials goes on trying: two who dial each other meet, as by hole punching.
+        """
+        self._hosts.put(self.peer(name), host)
+
+    def clock(self, name: Hashable, *, start_s: float = 0.0) -> Callable[[], float]:
+        """What the clock of that machine shows: `start_s` and the loop's time, with its offset and drift."""
+        host, loop = self._hosts.of(self.peer(name)), asyncio.get_running_loop()
+        return lambda: start_s + host.clock_offset_s + loop.time() * (1.0 + host.clock_drift)
+
     def transport(self, name: Hashable) -> MemoryTransport:
         """A transport that answers as `name`."""
-        return self._memory.bind(self.peer(name))
+        peer = self.peer(name)
+        self._bound[peer] = transport = self._memory.bind(peer)
+        return transport
 
     def endpoint(
         self, name: Hashable, *, guard: Guard | None = None, limits: NetLimits | None = None
@@ -68,6 +90,13 @@ class SimNetwork:
                 self._degraded.pop(pair, None)
             else:
                 self._degraded[pair] = link
+
+    def vanish(self, name: Hashable) -> None:
+        """The node called `name` is off the network as in a power cut; close its endpoint after that."""
+        transport = self._bound.pop(self.peer(name), None)
+        if transport is None:
+            raise UsageError(f"{name!r} is not on this network")
+        transport.vanish()
 
     def partition(self, *sides: Iterable[Hashable]) -> None:
         """From now on nothing passes between the sides, given by name; an earlier partition is healed."""
@@ -89,12 +118,34 @@ class SimNetwork:
 
     def latency_s(self, sender: PeerId, receiver: PeerId) -> float:
         """One-way delay now; a lost packet of a stream is sent again one round trip later."""
-        link = self._degraded.get((sender, receiver), self._link)
+        link = self._between(sender, receiver)
         delay = link.latency(sender, receiver, self._random) if callable(link.latency) else link.latency
         lost = bool(link.loss) and self._random.random() < link.loss
         return delay * 3 if lost else delay
 
-    def drops_datagram(self, sender: PeerId, receiver: PeerId) -> bool:
-        """Whether this datagram is lost."""
-        link = self._degraded.get((sender, receiver), self._link)
-        return bool(link.loss) and self._random.random() < link.loss
+    def drops_datagram(self, sender: PeerId, receiver: PeerId, size_bytes: int) -> bool:
+        """Whether this datagram is lost, on its way or before a queue that is full."""
+        link = self._between(sender, receiver)
+        if link.loss and self._random.random() < link.loss:
+            return True
+        return not self._hosts.has_room(sender, receiver, size_bytes, link, _now())
+
+    def sent_s(self, sender: PeerId, receiver: PeerId, size_bytes: int) -> float:
+        """How long what is sent now takes to leave."""
+        return self._hosts.sent_s(sender, receiver, size_bytes, self._between(sender, receiver), _now())
+
+    def received_s(self, receiver: PeerId, size_bytes: int) -> float:
+        """How long what arrives now takes to come in."""
+        return self._hosts.received_s(receiver, size_bytes, _now())
+
+    def lets_in(self, dialler: PeerId, peer: PeerId) -> bool:
+        """Whether a dial gets past the router of `peer` now; it opens that of `dialler` for the answer."""
+        self._hosts.note(dialler, peer, _now())
+        return self._hosts.lets_in(dialler, peer, _now())
+
+    def _between(self, sender: PeerId, receiver: PeerId) -> Link:
+        return self._degraded.get((sender, receiver), self._link)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
