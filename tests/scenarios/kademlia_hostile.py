@@ -113,6 +113,6 @@ SCENARIO = Scenario(
     __doc__,
     run,
     small={"nodes": 300, "lookups": 200, "items": 20, "at_least": 0.97},
-    full={"nodes": 10_000, "lookups": 2_000, "items": 300, "at_least": 0.99},
+    full={"nodes": 10_000, "lookups": 1_000, "items": 300, "at_least": 0.99},
     full_cpu_s=150,
 )

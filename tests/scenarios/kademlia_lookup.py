@@ -126,6 +126,6 @@ SCENARIO = Scenario(
     __doc__,
     run,
     small={"nodes": 200, "joining": 60, "lookups": 100, "churn_s": 300.0},
-    full={"nodes": 10_000, "joining": 1_000, "lookups": 3_000, "churn_s": 900.0},
+    full={"nodes": 10_000, "joining": 1_000, "lookups": 2_000, "churn_s": 900.0},
     full_cpu_s=240,
 )
