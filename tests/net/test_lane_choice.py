@@ -2,12 +2,16 @@
 
 from coterie.net.lane_choice import (
     AFTER_BYTES,
+    AFTER_S,
+    LOOK_SEGMENTS,
     MEASURE_BYTES,
     RETRY_FIRST_S,
     RETRY_MAX_S,
     TRIAL_BYTES,
     WORSE,
     LaneChoice,
+    LossWatch,
+    PathSeen,
 )
 
 MB = 1_000_000
@@ -23,9 +27,17 @@ def measured(rate: float) -> LaneChoice:
 
 def test_a_small_transfer_makes_no_lane() -> None:
     choice = LaneChoice()
-    choice.sent_by_stream(AFTER_BYTES - 1, 1.0)
+    choice.sent_by_stream(AFTER_BYTES - 1, AFTER_S / 2)
     assert not choice.wants_lane(0.0)
-    choice.sent_by_stream(1, 0.1)
+    choice.sent_by_stream(1, 0.0)
+    assert choice.wants_lane(0.0)
+
+
+def test_a_slow_path_gets_a_lane_before_it_has_carried_so_much() -> None:
+    choice = LaneChoice()
+    choice.sent_by_stream(100_000, AFTER_S * 0.99)
+    assert not choice.wants_lane(0.0)
+    choice.sent_by_stream(1000, AFTER_S * 0.02)
     assert choice.wants_lane(0.0)
 
 
@@ -101,3 +113,34 @@ def test_a_lane_that_proved_good_makes_failures_forgotten() -> None:
     assert choice.sent_by_lane(TRIAL_BYTES, TRIAL_BYTES / (500 * MB), RETRY_MAX_S)
     choice.failed(100.0)
     assert choice.wants_lane(100.0 + RETRY_FIRST_S)
+
+
+def seen(sent: int, repeated: int, rtt_ms: float, least_ms: float) -> PathSeen:
+    return PathSeen(sent, repeated, int(1000 * rtt_ms), int(1000 * least_ms))
+
+
+def test_packets_that_vanish_while_no_queue_grows_are_loss() -> None:
+    assert LossWatch().is_lossy(seen(LOOK_SEGMENTS, 2, 101, 100))
+
+
+def test_packets_that_are_lost_behind_a_queue_are_not() -> None:
+    assert not LossWatch().is_lossy(seen(LOOK_SEGMENTS, 20, 60, 20))
+
+
+def test_a_path_without_loss_is_left_alone() -> None:
+    assert not LossWatch().is_lossy(seen(LOOK_SEGMENTS, 0, 100, 100))
+    assert not LossWatch().is_lossy(seen(100 * LOOK_SEGMENTS, 10, 100, 100))
+
+
+def test_too_little_tells_nothing_and_is_judged_with_what_follows() -> None:
+    watch = LossWatch()
+    assert not watch.is_lossy(seen(LOOK_SEGMENTS - 1, 50, 100, 100))
+    assert watch.is_lossy(seen(LOOK_SEGMENTS, 50, 100, 100))
+
+
+def test_old_loss_is_forgotten() -> None:
+    """That of the start: TCP has to fill the queue once to find how wide the path is."""
+    watch = LossWatch()
+    assert not watch.is_lossy(seen(LOOK_SEGMENTS, 50, 60, 20))
+    assert not watch.is_lossy(seen(2 * LOOK_SEGMENTS, 50, 21, 20))
+    assert watch.is_lossy(seen(3 * LOOK_SEGMENTS, 51, 21, 20))

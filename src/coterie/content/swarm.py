@@ -58,9 +58,9 @@ NODES_WAITING_MAX = 150_000  # honest: depth x page; measured: 0.6 KB each, 1.8 
 STALL_S = 10.0  # without a byte for so long a source counts as gone
 STALL_SOON_MIN_S = 1.0  # guess: no scheduling hiccup lasts so long
 STALL_SOON_FACTOR = 4  # guess: of the time in which what is under way should come: then others are asked
-HAVE_S = (
-    0.05  # what was stored in so long is told at once; simulated: 0.2 s costs 2 % of the time to complete
-)
+HAVE_S = 0.05  # what was stored in so long is told at once: while a swarm is young, each hop's delay counts
+HAVE_PART = 0.01  # of the time that a download has taken so far: later it is told more seldom, for messages cost
+HAVE_MAX_S = 0.1  # simulated, from the beginning on: 0.2 s costs 2 % of the time to complete
 ENDGAME_S = 0.25  # how often late answers are looked for once nothing else is left to ask
 SOURCES_FEW = 4  # below so many more are looked for
 
@@ -88,6 +88,7 @@ class SwarmCore:
         self._has_rate_timer = False
         self._holdings: dict[bytes, int] = {}
         self._is_done = False
+        self._begun_at: float | None = None
         self._out: list[Any] = []
         self.now = 0.0
         self._table()
@@ -156,6 +157,7 @@ class SwarmCore:
         }
 
     def _begin(self, event: Begin) -> None:
+        self._begun_at = self.now
         self._to_ask.append((event.manifest, event.place))
         self._out.append(FindProviders())
         self._pump_all()
@@ -469,7 +471,8 @@ class SwarmCore:
         self._gained[manifest] = self._gained.get(manifest, 0) | pieces
         if not self._has_gained_timer:
             self._has_gained_timer = True
-            self._out.append(SetTimer("gained", self.now + HAVE_S))
+            after = HAVE_PART * (self.now - (self._begun_at or self.now))
+            self._out.append(SetTimer("gained", self.now + min(max(HAVE_S, after), HAVE_MAX_S)))
 
     # ---- asking
 

@@ -7,7 +7,7 @@ from coterie.content.swarm_events import Peer
 from coterie.content.swarm_state import Node, Source
 
 REQUEST_BYTES = 512 << 10  # measured: with less, the messages cost; with more, too few are under way
-REQUEST_S = 0.1  # a request is about what a source brings in so long; guess
+REQUEST_S = 0.2  # a request is about what a source brings in so long; guess
 REQUEST_CHUNKS_MAX = 4096  # as many as a manifest page has entries
 PATIENCE_S = 0.25  # before a source is asked for what it gave to others; guess: they need a moment to tell
 ENDGAME_LATE_S = 0.5  # guess: an answer is late when it takes longer than this

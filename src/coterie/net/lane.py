@@ -7,10 +7,13 @@ One way, because a TLS connection cannot be read and written by two threads at o
 import select
 import socket
 import ssl
+import struct
 import sys
 import threading
+from contextlib import suppress
 
 from coterie.errors import TransportError
+from coterie.net.lane_choice import LossWatch, PathSeen
 
 try:
     from fcntl import ioctl
@@ -25,7 +28,14 @@ SILENCE_S = (
 # RFC 8446, 5.5: 2^24.5 full records (388 GB) under one AES-GCM key, which the library behind `ssl` does not renew.
 LANE_BYTES_MAX = 256 << 30
 
+RECORD_HEADER_BYTES = 5  # RFC 8446, 5.1: kind, version, and in the last two bytes how many follow
 RECORD_BYTES_MAX = 5 + (1 << 14) + 256  # RFC 8446, 5.2: header, and the most that one record may hold
+AWAITED_BYTES_MAX = 128 << 10  # slept for at once: half of what systems let wait at least; guess
+
+RATE_BASED = b"bbr"  # Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016
+LOOK_BYTES = 128 << 10  # how often TCP is asked how it fares; guess: a few looks a second on a slow path
+# Linux, include/uapi/linux/tcp.h, struct tcp_info: tcpi_rtt, total_retrans, min_rtt, data_segs_out
+_INFO = struct.Struct("=68xI28xI44xI4xI")
 
 
 class Lane:
@@ -41,6 +51,9 @@ class Lane:
         self._closing = False
         self._unread = b""
         self._timeout_s: float | None = None
+        self._watch: LossWatch | None = LossWatch() if hasattr(socket, "TCP_CONGESTION") else None
+        self._look_at = LOOK_BYTES
+        self._is_inside = False  # a record: what comes next does not begin with a header
         secured.settimeout(SILENCE_S)
         secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -73,6 +86,18 @@ class Lane:
             except (OSError, ValueError) as error:
                 raise TransportError(f"the lane to {self.remote} broke: {_reason(error)}") from None
         self.sent_bytes += len(data)
+        if self._watch is not None and self.sent_bytes >= self._look_at:
+            self._look(self._watch)
+
+    def _look(self, watch: LossWatch) -> None:
+        """Go by the rate from now on, if the path loses packets by itself and this system knows how."""
+        self._look_at = self.sent_bytes + LOOK_BYTES
+        with self._using(), suppress(OSError):  # an older kernel says less, and not every one has it
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+            rtt_us, repeated, least_rtt_us, segments = _INFO.unpack(info.ljust(_INFO.size, b"\0"))
+            if watch.is_lossy(PathSeen(segments, repeated, rtt_us, least_rtt_us)):
+                self._watch = None
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, RATE_BASED)
 
     def unread(self, data: bytes) -> None:
         """Bytes that were read too far, for the next reader."""
@@ -104,10 +129,16 @@ class Lane:
         """As `read_into`. Every call of the TLS library brings one record: this loop is where the time goes."""
         read = self._socket.read
         at, room = 0, len(view)
-        records = 1
-        while records and at < room:
+        records = self._records_here()
+        while at < room:
             try:
+                if not records:
+                    if at >= least:
+                        break
+                    self._await(least - at)
+                self._is_inside = True
                 size = read(room - at, view[at:])
+                self._is_inside = False
             except (OSError, ValueError):
                 if at:
                     return at  # the next call meets it again
@@ -115,16 +146,51 @@ class Lane:
             if not size:
                 raise TransportError(f"the lane to {self.remote} was cut")
             at += size  # type: ignore[operator]
-            records -= 1
-            if not records:
-                records = self._records_here() or int(at < least)
+            records = records - 1 if records > 1 else self._records_here()
         return at
+
+    def _await(self, least: int) -> None:
+        """Sleep until a whole record is here, and all of `least` bytes if they are not many.
+
+        Otherwise a path that brings packet by packet wakes the thread for each of them, ten times a record.
+        """
+        if ioctl is None or self._is_inside or self._socket.pending():
+            return
+        silence_s = SILENCE_S if self._timeout_s is None else self._timeout_s
+        self._sleep_for(RECORD_HEADER_BYTES, silence_s)
+        header = socket.socket.recv(self._socket, RECORD_HEADER_BYTES, socket.MSG_PEEK)
+        record = RECORD_HEADER_BYTES + int.from_bytes(header[3:], "big")
+        if len(header) == RECORD_HEADER_BYTES:
+            self._sleep_for(min(max(record, least), AWAITED_BYTES_MAX), silence_s)
+
+    def _sleep_for(self, size: int, silence_s: float) -> None:
+        """Until so many bytes are here, or no more will come. TimeoutError: not one came for `silence_s`."""
+        here = self._bytes_here()
+        while here < size:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+            try:
+                if self._poll(silence_s):
+                    return
+            finally:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            before, here = here, self._bytes_here()
+            if here == before:
+                raise TimeoutError
+
+    def _poll(self, timeout_s: float) -> bool:
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        return bool(poller.poll(1000 * timeout_s))
+
+    def _bytes_here(self) -> int:
+        """How many bytes the system holds for us, still encrypted."""
+        return int.from_bytes(ioctl(self._socket, FIONREAD, bytes(4)), sys.byteorder)
 
     def _records_here(self) -> int:
         """How many whole records the system holds for us: these can be read without waiting."""
         if ioctl is None:
             return 0
-        return int.from_bytes(ioctl(self._socket, FIONREAD, bytes(4)), sys.byteorder) // RECORD_BYTES_MAX
+        return self._bytes_here() // RECORD_BYTES_MAX
 
     @property
     def is_readable(self) -> bool:
@@ -136,9 +202,7 @@ class Lane:
                 if self._socket.pending():
                     return True
                 if hasattr(select, "poll"):
-                    poller = select.poll()
-                    poller.register(self._socket, select.POLLIN)
-                    return bool(poller.poll(0))
+                    return self._poll(0)
                 return bool(select.select([self._socket], [], [], 0)[0])
             except (OSError, ValueError):
                 return True  # reading says what is wrong

@@ -1,0 +1,155 @@
+"""One lane over a path that brings its bytes in crumbs, late, or not at all."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from coterie.errors import TransportError
+from coterie.net.lane import AWAITED_BYTES_MAX, Lane
+from coterie.net.lane_tls import LaneIdentity
+
+RECORD = 1 << 14
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a connection over loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        return one, server.accept()[0]
+
+
+def raw_and_reader() -> tuple[socket.socket, Lane]:
+    """A lane, and what its writer would write to below TLS."""
+    a, b = LaneIdentity(), LaneIdentity()
+    one, other = tcp_pair()
+    raw = one.dup()
+    thread = threading.Thread(target=lambda: os.close(a.wrap(one, b.certificate, is_server=False).detach()))
+    thread.start()
+    reader = Lane(b.wrap(other, a.certificate, is_server=True), b"r", "reader")
+    thread.join()
+    return raw, reader
+
+
+class Crumbs:
+    """Passes bytes on, `size` at a time, one every `pause_s`."""
+
+    def __init__(self, size: int, pause_s: float) -> None:
+        self.size, self.pause_s = size, pause_s
+        self.end, self._near = tcp_pair()
+        self._far, self.other_end = tcp_pair()
+        ways = ((self._near, self._far), (self._far, self._near))
+        self._threads = [threading.Thread(target=self._pass, args=way) for way in ways]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Both ends are closed; so are the pieces between, once nothing passes any more."""
+        for thread in self._threads:
+            thread.join()
+        self._near.close()
+        self._far.close()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(self.size):
+                other.sendall(data)
+                if self.pause_s:
+                    time.sleep(self.pause_s)
+        with contextlib.suppress(OSError):
+            other.shutdown(socket.SHUT_WR)
+
+
+@contextlib.contextmanager
+def lane(size: int = 1500, pause_s: float = 0.0) -> Iterator[tuple[Lane, Lane, Crumbs]]:
+    """(writer, reader, what is between them)"""
+    path = Crumbs(1 << 16, 0.0)
+    a, b = LaneIdentity(), LaneIdentity()
+    made: list[Lane] = []
+
+    def writer() -> None:
+        made.append(Lane(a.wrap(path.end, b.certificate, is_server=False), b"w", "writer"))
+
+    thread = threading.Thread(target=writer)
+    thread.start()
+    reader = Lane(b.wrap(path.other_end, a.certificate, is_server=True), b"r", "reader")
+    thread.join()
+    path.size, path.pause_s = size, pause_s
+    try:
+        yield made[0], reader, path
+    finally:
+        made[0].close()
+        reader.close()
+        path.close()
+
+
+def read(reader: Lane, size: int, least: int, timeout_s: float | None = None) -> bytes:
+    """`size` bytes, by reads of at least `least` each."""
+    buffer, at = bytearray(size), 0
+    view = memoryview(buffer)
+    while at < size:
+        at += reader.read_into(view[at:], min(least, size - at), timeout_s)
+    return bytes(buffer)
+
+
+@pytest.mark.parametrize("crumb", [1, 7, 1448, RECORD])
+@pytest.mark.parametrize("least", [1, 5, 1000, 3 * RECORD, 2 * AWAITED_BYTES_MAX])
+def test_what_comes_in_crumbs_is_what_was_sent(crumb: int, least: int) -> None:
+    size = 3000 if crumb < 100 else 20 * RECORD
+    sent = Random(crumb + least).randbytes(size)
+    with lane(crumb) as (writer, reader, _):
+        thread = threading.Thread(target=writer.write, args=(sent,))
+        thread.start()
+        assert read(reader, size, least) == sent
+        thread.join()
+
+
+def test_a_record_that_takes_longer_than_the_timeout_is_no_silence() -> None:
+    sent = Random(5).randbytes(RECORD)
+    with lane(1000, 0.02) as (writer, reader, _):
+        writer.write(sent)
+        assert read(reader, RECORD, RECORD, 0.2) == sent
+
+
+def test_after_silence_the_lane_goes_on_where_it_was() -> None:
+    sent = Random(6).randbytes(2 * RECORD)
+    with lane() as (writer, reader, _):
+        with pytest.raises(TimeoutError):
+            read(reader, 1, 1, 0.05)
+        writer.write(sent[:RECORD])
+        assert read(reader, RECORD - 1, RECORD - 1, 1.0) == sent[: RECORD - 1]
+        assert read(reader, 1, 1, 1.0) == sent[RECORD - 1 : RECORD]
+        with pytest.raises(TimeoutError):
+            read(reader, 1, 1, 0.05)
+        writer.write(sent[RECORD:])
+        assert read(reader, RECORD, RECORD, 1.0) == sent[RECORD:]
+
+
+@pytest.mark.parametrize("here", [0, 3, 2000])
+def test_a_reader_that_sleeps_wakes_when_the_lane_is_closed(here: int) -> None:
+    """Whether nothing, a part of a record's header, or a part of a record has come."""
+    raw, reader = raw_and_reader()
+    raw.sendall(b"\x17\x03\x03\x40\x00" + bytes(2000) if here > 5 else b"\x17\x03\x03"[:here])
+    timer = threading.Timer(0.2, reader.close)
+    timer.start()
+    begun = time.monotonic()
+    with pytest.raises(TransportError):
+        read(reader, RECORD, RECORD)
+    assert time.monotonic() - begun < 5.0
+    timer.join()
+    raw.close()
+
+
+def test_a_lane_whose_writer_ends_inside_a_record_is_broken() -> None:
+    raw, reader = raw_and_reader()
+    raw.sendall(b"\x17\x03\x03\x40\x00" + bytes(100))
+    raw.shutdown(socket.SHUT_WR)
+    with pytest.raises(TransportError):
+        read(reader, RECORD, RECORD)
+    raw.close()
+    reader.close()
