@@ -59,7 +59,9 @@ STALL_S = 10.0  # without a byte for so long a source counts as gone
 STALL_SOON_MIN_S = 1.0  # guess: no scheduling hiccup lasts so long
 STALL_SOON_FACTOR = 4  # guess: of the time in which what is under way should come: then others are asked
 HAVE_S = 0.05  # what was stored in so long is told at once: while a swarm is young, each hop's delay counts
-HAVE_PART = 0.01  # of the time that a download has taken so far: later it is told more seldom, for messages cost
+HAVE_PART = (
+    0.01  # of the time that a download has taken so far: later it is told more seldom, for messages cost
+)
 HAVE_MAX_S = 0.1  # simulated, from the beginning on: 0.2 s costs 2 % of the time to complete
 ENDGAME_S = 0.25  # how often late answers are looked for once nothing else is left to ask
 SOURCES_FEW = 4  # below so many more are looked for
