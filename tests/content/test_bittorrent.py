@@ -158,9 +158,6 @@ def described(ben: Client, anna: Client, source: Source, private: Path) -> Descr
     return ben.expect(Described)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="on a fast machine the other side hangs up first, and it takes one reconnect"
-)
 def test_the_content_comes_from_who_described_it_without_a_new_connection(tmp_path: Path) -> None:
     source = make(tmp_path / "from", SIZES)
     with clients(2) as (anna, ben):

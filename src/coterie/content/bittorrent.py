@@ -208,6 +208,7 @@ class BitTorrentSession:
         # shared: so nobody is told that we want nothing, and hangs up
         parameters.flags |= flags.default_dont_download | flags.upload_mode | flags.share_mode
         self._awaited[key] = 0
+        self._stay_in_touch()
         self._add(key, parameters)
 
     def go_on(self, key: str, source: Source, task: Task) -> bool:
@@ -227,7 +228,7 @@ class BitTorrentSession:
         # with nothing in it: in the other, what happens to bear a name of the torrent's would be renamed.
         for index, place in task.places.items():
             handle.rename_file(index, place)
-        handle.move_storage(task.folder, lt.move_flags_t.reset_save_path)
+        handle.move_storage(task.folder, lt.move_flags_t.reset_save_path_unchecked)
         handle.prioritize_files(_priorities(source, task))
         handle.unset_flags(lt.torrent_flags.share_mode | lt.torrent_flags.upload_mode)
         for peer in filter(None, map(_address, task.peers)):
@@ -262,6 +263,7 @@ class BitTorrentSession:
             self._awaited.pop(key, None)
         if handle is not None:
             self._session.remove_torrent(handle)
+            self._stay_in_touch()
 
     def has(self, key: str) -> bool:
         """Whether there is a torrent of this key, not yet removed."""
@@ -306,6 +308,15 @@ class BitTorrentSession:
         )  # this ends it, and waits
         ending.start()
         ending.join(CLOSE_S)
+
+    def _stay_in_touch(self) -> None:
+        """A torrent of which nothing is wanted is finished, and libtorrent then hangs up on those who have all of it.
+
+        Not while we are to ask them next: from the description on, until what was described is here.
+        """
+        with self._guard:
+            is_needed = bool(self._awaited)
+        self._session.apply_settings({"close_redundant_connections": not is_needed})
 
     def _add(self, key: str, parameters: Any) -> None:
         flags = self._lt.torrent_flags
@@ -369,7 +380,12 @@ class BitTorrentSession:
             case lt.metadata_received_alert():
                 return self._described(key, alert.handle)
             case lt.torrent_finished_alert():
-                return Complete(key) if self._is_complete(key, alert.handle) else None
+                if not self._is_complete(key, alert.handle):
+                    return None
+                with self._guard:
+                    self._awaited.pop(key, None)
+                self._stay_in_touch()
+                return Complete(key)
             case lt.cache_flushed_alert():
                 return Flushed(key)
             case lt.save_resume_data_alert():
