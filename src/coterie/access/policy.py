@@ -33,6 +33,8 @@ GRANTS_PER_PEER_MAX = 16  # guess: presented by one peer; the oldest gives way
 PEERS_WITH_GRANTS_MAX = 1_024  # guess: the peer that presented longest ago gives way, and presents again
 RULES_MAX = 100_000  # guess: 10,000 shares for ten subjects each
 
+CIRCLE_CHARS_MAX = 64  # of a circle's id as text, which has 52
+
 ROLES = ("guest", "member", "owner")  # each may what those before it may
 ANYONE, KNOWN, CONTACT = "anyone", "known", "contact"
 
@@ -47,6 +49,14 @@ def of_circle(circle: str, role: str = "member") -> str:
     if role not in ROLES:
         raise UsageError(f"'{role}' is no role; there are {', '.join(ROLES)}")
     return f"circle:{circle}:{role}"
+
+
+def is_for_many(subject: str) -> bool:
+    """Whether two peers who both belong to `subject` can tell that of each other: anyone, or a circle."""
+    kind, _, rest = subject.partition(":")
+    circle, _, role = rest.partition(":")
+    is_circle = kind == "circle" and role in ROLES and circle.isascii() and circle.isalnum()
+    return subject == ANYONE or (is_circle and len(circle) <= CIRCLE_CHARS_MAX)
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -122,6 +132,11 @@ class Policy:
     def is_contact(self, peer: PeerId) -> bool:
         """Whether `peer` is a contact of this node."""
         return self._standing(peer).contact
+
+    def subjects(self, peer: PeerId) -> tuple[str, ...]:
+        """Every subject that `peer` belongs to; none for one that is blocked."""
+        standing = self._standing(peer)
+        return () if standing.blocked else subjects_of(peer, standing)
 
     def permit(self, subject: str, verbs: Verb, resource: str) -> None:
         """Let `subject` do `verbs` to `resource` and what is below it, besides what it may already.

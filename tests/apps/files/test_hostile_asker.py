@@ -50,7 +50,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
     network = MemoryNetwork()
     for name in ("mine", "secret"):
         (folder / name).mkdir()
-        (folder / name / "large").write_bytes(secrets.token_bytes(3_000_000))
+        (folder / name / "large").write_bytes(secrets.token_bytes(8_000_000))
         (folder / name / "small").write_text(name)
     async with memory_node(network, folder / "home-anna") as anna:
         shares = [await anna.files.share(folder / name) for name in ("mine", "secret")]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from coterie.wire import Ticket
 from tests.apps.files.nodes import memory_node, opening, tree_of
 from tests.support import run
 
-BIG = bytes(range(256)) * 12_000  # 3 MB: a manifest of its own
+BIG = random.Random(1).randbytes(8_000_000)  # 50 chunks: a manifest of its own
 
 
 @contextlib.asynccontextmanager
@@ -144,9 +145,12 @@ def test_what_is_for_one_is_not_for_another(tmp_path: Path) -> None:
 def test_a_secret_for_one_peer_is_of_no_use_to_another(tmp_path: Path) -> None:
     async def scene() -> None:
         async with three(tmp_path) as (anna, ben, eve):
-            await anna.files.share(photos(tmp_path), to=["anyone"])
-            for place in ("anna/photos", "anna/photos/2024"):
-                of_ben = await ben.files.locate(place)
+            async with anna.contacts.invite() as invitation:
+                await eve.contacts.join(invitation.invited.ticket)
+            await anna.files.share(photos(tmp_path), to=["contacts"])
+            for place in ("photos", "photos/2024"):
+                assert await eve.files.locate(f"{anna.peer_id}/{place}")
+                of_ben = await ben.files.locate(f"anna/{place}")
                 with pytest.raises(NotFound):
                     await eve.files.get(Ticket(of_ben.kind, anna.peer_id, of_ben.content_id, of_ben.secret))
 

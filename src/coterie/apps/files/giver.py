@@ -73,11 +73,16 @@ class Holdings(Protocol):
 class DownloadGiver:
     """A download: gives what it has verified."""
 
-    def __init__(self, secret: bytes, described: Opened, staged: Staged, holdings: Holdings) -> None:
-        """`described`: what the content was announced as."""
+    def __init__(
+        self, secret: bytes, described: Opened, staged: Staged, holdings: Holdings, *, only_of: str = ""
+    ) -> None:
+        """`described`: what the content was announced as. `only_of`: the resource that its askers need a right to.
+
+        Empty: it is enough to have the secret.
+        """
         self.secret = secret
-        self.resource = DOWNLOAD
-        self.also = (DOWNLOAD_TICKET,)
+        self.resource = only_of or DOWNLOAD
+        self.also = () if only_of else (DOWNLOAD_TICKET,)
         self.is_for_many = True
         self._described = described
         self._staged = staged
@@ -86,7 +91,7 @@ class DownloadGiver:
     def opened(self, askers: int) -> Opened:
         d = self._described
         whole = self._holdings.is_whole()
-        return Opened(d.kind, d.name, d.files, d.size, d.mtime_ns, d.executable, whole, askers)
+        return Opened(d.kind, d.name, d.files, d.size, d.mtime_ns, d.executable, whole, askers, d.of)
 
     def node(self, manifest: bytes) -> bytes | None:
         return self._staged.node(manifest)

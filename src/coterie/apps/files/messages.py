@@ -51,7 +51,8 @@ class Opened(Message, frozen=True):
     """The share is open to you. `name` is a suggestion, the totals are for progress; the manifest decides.
 
     `mtime_ns` and `executable` are those of a single file; those inside a folder stand in its manifest. `whole`: all
-    of it is here, else `Has` says what is; `askers` is how many others have a session about it.
+    of it is here, else `Has` says what is; `askers` is how many others have a session about it. `of`: who opens it
+    with the same secret and may give it to each other: "ticket" (who has that), a subject of the policy, or "": nobody.
     """
 
     kind: int
@@ -62,6 +63,7 @@ class Opened(Message, frozen=True):
     executable: bool = False
     whole: bool = True
     askers: int = 0
+    of: str = "ticket"
 
 
 class Refused(Message, frozen=True):

@@ -27,11 +27,16 @@ class Offer:
         also: tuple[str, ...] = (),
         found: Found | None = None,
         is_narrow: bool = False,
+        of: str = "",
     ) -> None:
-        """`found`: the part of the share that is offered (None: all). `is_narrow`: the asker may have nothing else."""
+        """`found`: the part of the share that is offered (None: all). `is_narrow`: the asker may have nothing else.
+
+        `of`: see `Opened`.
+        """
         self.resource = resource
         self.also = also
-        self.is_for_many = bool(also)  # a ticket's secret is everybody's, that of a place is one peer's
+        self.is_for_many = bool(of)
+        self._of = of
         self._store = store
         self._share = share
         self._found = found
@@ -42,10 +47,11 @@ class Offer:
         """What to tell the asker first, beside `askers` others."""
         s, f = self._share, self._found
         if f is None:
-            return Opened(s.kind, s.name, s.files, s.size, s.mtime_ns, s.executable, True, askers)
+            return Opened(s.kind, s.name, s.files, s.size, s.mtime_ns, s.executable, True, askers, self._of)
         is_file = f.kind is m.Kind.BLOB
         mtime_ns = f.mtime_ns if is_file else 0
-        return Opened(int(f.kind), f.name, f.files, f.size, mtime_ns, is_file and f.executable, True, askers)
+        executable = is_file and f.executable
+        return Opened(int(f.kind), f.name, f.files, f.size, mtime_ns, executable, True, askers, self._of)
 
     def node(self, manifest: bytes) -> bytes | None:
         """The bytes of a manifest node of it; None for one that is not, or that the asker may not have."""

@@ -7,6 +7,7 @@ from blake3 import blake3
 
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import TICKET, distinct
+from coterie.access.policy import is_for_many
 from coterie.access.resource import PARTS_MAX, RESOURCE_BYTES_MAX, Verb
 from coterie.apps.files.browse import ENTRIES_MAX, FILE, FOLDER, LINK, PATH_BYTES_MAX, Entry, Listed
 from coterie.apps.files.offer import Offer
@@ -156,7 +157,11 @@ class Places:
     # ---- what a peer fetches
 
     def secret_for(self, peer: PeerId, spot: Spot, found: Found) -> bytes:
-        """What `peer` opens this place with: of no use to anybody else, and asked about at each use."""
+        """What `peer` opens this place with; whether it may is asked at each use.
+
+        Those who may read the share by one subject, like a circle, get the same, and can give it to each other; any
+        other one is of no use to anybody else.
+        """
         if spot.parts and not any(s.share == spot.share.id and s.root == found.id for s in self._spots):
             record = SpotRecord(
                 self._spots.new_id(), self._clock(), spot.share.id, list(spot.parts), found.id
@@ -164,7 +169,9 @@ class Places:
             self._spots.save(record)
             for old in list(self._spots)[:-SPOTS_MAX]:
                 self._spots.remove(old.id)
-        return _secret(spot.share, peer, found.id)
+        held = self._access.policy.subjects(peer)
+        of = next((subject for subject in _swarms(spot.share) if subject in held), "")
+        return _secret(spot.share, peer, found.id, of)
 
     def offer(self, shown: Shown) -> Offer | None:
         """What a peer opens with what it showed, or None; the policy is still to be asked.
@@ -173,7 +180,7 @@ class Places:
         """
         root = shown.root
         offers = [
-            Offer(self._store, share, resource_of(share.id, ()), also=(ticket_subject(share.id),))
+            Offer(self._store, share, resource_of(share.id, ()), also=(ticket_subject(share.id),), of=TICKET)
             for share in self._shares()
             if share.root == root and shown.proves(share.secret)
         ]
@@ -186,12 +193,17 @@ class Places:
         ]
         if not spots:
             shown.proves(None)
-        matching = [s for s in spots if shown.proves(_secret(s.share, shown.asker, root))]
+        matching = [
+            (spot, of)
+            for spot in spots
+            for of in ("", *_swarms(spot.share))
+            if shown.proves(_secret(spot.share, shown.asker, root, of))
+        ]
         return self._offer_of(shown.asker, root, matching)
 
-    def _offer_of(self, peer: PeerId, root: bytes, spots: Sequence[Spot]) -> Offer | None:
+    def _offer_of(self, peer: PeerId, root: bytes, spots: Sequence[tuple[Spot, str]]) -> Offer | None:
         """The first of these places that the peer may read now; its whole share where it may read that."""
-        for spot in spots:
+        for spot, of in spots:
             whole = resource_of(spot.share.id, ())
             is_whole = self._access.explain(peer, Verb.READ, whole).allowed
             resource = whole if is_whole else resource_of(spot.share.id, spot.parts)
@@ -199,7 +211,8 @@ class Places:
                 continue
             found = self.found(spot) if spot.parts else None
             if found is None or found.id == root:
-                return Offer(self._store, spot.share, resource, found=found, is_narrow=not is_whole)
+                many = of if of in self._access.policy.subjects(peer) else ""
+                return Offer(self._store, spot.share, resource, found=found, is_narrow=not is_whole, of=many)
         return None
 
     def _granted(self, peer: PeerId) -> list[str]:
@@ -212,8 +225,14 @@ class Places:
         ]
 
 
-def _secret(share: ShareRecord, peer: PeerId, root: bytes) -> bytes:
-    return blake3(_CONTEXT + share.secret + bytes(peer) + root).digest(SECRET_BYTES)
+def _swarms(share: ShareRecord) -> list[str]:
+    """The subjects of a share whose members give it to each other."""
+    return [subject for subject in share.to if is_for_many(subject)]
+
+
+def _secret(share: ShareRecord, peer: PeerId, root: bytes, of: str = "") -> bytes:
+    """What `peer`, or everybody of the subject `of`, opens `root` within a share with."""
+    return blake3(_CONTEXT + share.secret + (of.encode() or bytes(peer)) + root).digest(SECRET_BYTES)
 
 
 def _entry(entry: m.Entry) -> Entry:

@@ -34,7 +34,8 @@ class TransferRecord(msgspec.Struct):
     """One download. `state` is running, waiting, paused, done or failed; `target` the final path.
 
     `only`: patterns of the files wanted, none: all. `dropped`: who was asked no more, and why. `seconds` of the last
-    run; `down` and `up` limit it (bytes/s, 0: no limit); `priority` is high, normal or low.
+    run; `down` and `up` limit it (bytes/s, 0: no limit); `priority` is high, normal or low. `of`: to whom it is
+    given on, as in `Opened`.
     """
 
     id: str
@@ -58,3 +59,4 @@ class TransferRecord(msgspec.Struct):
     down: float = 0.0
     up: float = 0.0
     priority: str = "normal"
+    of: str = "ticket"

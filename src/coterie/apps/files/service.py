@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coterie.access.people import TICKET
+from coterie.access.policy import is_for_many
 from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
@@ -205,6 +207,7 @@ class FilesService:
             record.on_existing, record.only = on_existing, list(only)
             record.name, record.files, record.size = place.name, opened.files, opened.size
             record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
+            record.of = opened.of if opened.of == TICKET or is_for_many(opened.of) else ""
             transfer = self._make(record)
             transfer.check_target()
             self._transfers.save(record)
@@ -355,6 +358,9 @@ class FilesService:
         """A transfer that left the list: nothing of it is given, nor its limit kept."""
         if finished := self._finished.pop(record.id, None):
             finished.stop_giving()
+        if is_for_many(record.of):
+            self._context.access.policy.withdraw(f"{DOWNLOAD}/{record.id}")
+            self._context.access.review()
         if record.up:
             self.server.limit(Ticket.parse(record.ticket).content_id, 0)
 
@@ -368,7 +374,7 @@ class FilesService:
         shown = Shown(peer, self._context.peer_id, root, proof)
         offer = self.places.offer(shown)
         all_of_them = [*self._finished.values(), *self._active.values()]
-        running = [t.giver() for t in all_of_them if t.content_id == root]
+        running = [t.giver() for t in all_of_them if t.content_id == root and t.record.of]
         return offer or next((g for g in running if shown.proves(g.secret)), None)
 
     def _record_for(self, ticket: Ticket, place: Path) -> TransferRecord:
@@ -381,7 +387,7 @@ class FilesService:
         return TransferRecord(self._transfers.new_id(), str(ticket), str(place), time.time())
 
     def _make(self, record: TransferRecord) -> Transfer:
-        return Transfer(
+        transfer = Transfer(
             self._context,
             record,
             self._transfers.save,
@@ -390,6 +396,9 @@ class FilesService:
             gave=self.server.gave,
             table=self._context.api("overlay"),
         )
+        if is_for_many(record.of):
+            self._context.access.policy.permit(record.of, Verb.READ, transfer.resource)
+        return transfer
 
     def _run(self, record: TransferRecord) -> None:
         self._launch(self._make(record), None)

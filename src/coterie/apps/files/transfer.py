@@ -11,10 +11,11 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any, Literal
 
+from coterie.access.people import TICKET
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files.fetch import Fetch, open_share
-from coterie.apps.files.giver import DownloadGiver, Tell
+from coterie.apps.files.giver import DOWNLOAD, DownloadGiver, Tell
 from coterie.apps.files.meet import Meeting, Table
 from coterie.apps.files.messages import Opened
 from coterie.apps.files.receive import Receiver
@@ -101,7 +102,10 @@ class Transfer:
         self._context = context
         self._save_record = save
         self._ticket = Ticket.parse(record.ticket)
-        self._meeting = Meeting(self._ticket, us=context.peer_id, network=context.peer_network, table=table)
+        network, table = (
+            (context.peer_network, table) if record.of else (None, None)
+        )  # else nobody may have it
+        self._meeting = Meeting(self._ticket, us=context.peer_id, network=network, table=table)
         self._receiver = Receiver(
             self._ticket,
             Path(record.target),
@@ -165,8 +169,14 @@ class Transfer:
         """What this download gives to others while it runs, and afterwards."""
         r = self.record
         kind = int(self._ticket.kind)
-        described = Opened(kind, r.name, r.files, r.size, r.mtime_ns, r.executable)
-        return DownloadGiver(self._ticket.secret, described, self._receiver.staged, self)
+        described = Opened(kind, r.name, r.files, r.size, r.mtime_ns, r.executable, of=r.of)
+        only_of = "" if r.of == TICKET else self.resource
+        return DownloadGiver(self._ticket.secret, described, self._receiver.staged, self, only_of=only_of)
+
+    @property
+    def resource(self) -> str:
+        """What the policy is asked about this download, where having its secret is not enough."""
+        return f"{DOWNLOAD}/{self.record.id}"
 
     def holdings(self) -> Mapping[bytes, int]:
         """What is here: pieces by node."""
