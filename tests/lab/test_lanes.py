@@ -1,14 +1,20 @@
 """Lanes between real network stacks: where TCP passes, where a firewall drops it, and through a router that lets it
 pass one way only."""
 
+import time
+from pathlib import Path
+
 import pytest
 
 from tests.lab import nat
 from tests.lab.lab import Host, Lab
 from tests.lab.peer import digest_of
 from tests.lab.remote import RemotePeer
+from tests.lab.slow_links import Line, SlowLinks
 
 SIZE = 60_000_000
+LOSSY = 16_000_000
+AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 LONG = 240_000_000  # at the stream's speed, longer than a dial that a firewall swallows
 
 
@@ -48,3 +54,16 @@ def test_a_home_router_is_passed_in_the_direction_that_it_allows(home: str) -> N
         inside, outside = lab.home(nat.PORT_RESTRICTED, "anna"), lab.public("bela")
         giver, taker = (inside, outside) if home == "giver" else (outside, inside)
         assert ways(giver, taker, LONG)["lane"] > 0
+
+
+def test_a_lane_keeps_its_speed_where_packets_are_lost() -> None:
+    """Of 40 Mbit/s, TCP as the system has it keeps one."""
+    if "bbr" not in AVAILABLE.read_text(encoding="ascii").split():
+        pytest.skip("this kernel has no bbr")
+    with Lab() as lab:
+        links = SlowLinks(lab, Line(rtt_s=0.1, loss=0.02))
+        giver, taker = (links.host(n, up_mbit_per_s=40, down_mbit_per_s=80) for n in ("anna", "bela"))
+        plain = links.measured(giver, taker)
+        begun = time.monotonic()
+        assert ways(giver, taker, LOSSY)["lane"] > 0.8 * LOSSY
+        assert 8e-6 * LOSSY / (time.monotonic() - begun) > 2.5 * plain

@@ -137,6 +137,7 @@ class Task:
         places: path of every file by its number.
         wanted: numbers of the files to have; None for all.
         peers: "ip:port" to begin with.
+        link: the magnet link that it was described by; its peers, trackers and web seeds are asked too.
         resume: what `keep` gave; empty: what is on disk already is read and checked.
         is_complete: all files are there: each piece is checked when it is first asked for.
     """
@@ -145,6 +146,7 @@ class Task:
     places: Mapping[int, str]
     wanted: Sequence[int] | None = None
     peers: Sequence[str] = ()
+    link: str = ""
     resume: bytes = b""
     is_complete: bool = False
 
@@ -252,6 +254,11 @@ class BitTorrentSession:
         parameters.renamed_files = dict(task.places)
         parameters.file_priorities = _priorities(source, task)
         parameters.peers = [*parameters.peers, *filter(None, map(_address, task.peers))]
+        if task.link:
+            named = linked(lt, task.link)
+            parameters.peers += named.peers
+            parameters.trackers += named.trackers
+            parameters.url_seeds += named.url_seeds
         if task.is_complete:
             parameters.flags |= lt.torrent_flags.seed_mode
         self._add(key, parameters)

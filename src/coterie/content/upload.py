@@ -26,7 +26,7 @@ SERVED_AT_ONCE_MAX = 2  # requests of one asker: one is read from disk while the
 QUANTUM_BYTES = 256 << 10  # an asker's turn; guess: about a piece
 CHOOSE_S = 10.0  # how often slots are given anew (Cohen 2003: 10 s)
 OPTIMISTIC_ROUNDS = 3  # the slot by turns moves on after so many (Cohen 2003: 30 s)
-TELL_S = 0.1  # what was given in so long is told at once
+TELL_S = 0.2  # what was given in so long is told at once
 ASKERS_TOLD_MIN = 2  # with one asker there is nobody else to ask
 RECENT_WEIGHT = 0.5  # of what somebody gave in the rounds before
 

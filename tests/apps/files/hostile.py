@@ -24,6 +24,8 @@ from coterie.content import manifest as m
 from coterie.content.names import PARTIAL_PREFIX
 from coterie.identity import SecretKey
 from coterie.net import Endpoint, MemoryNetwork, Stream
+from coterie.net.interfaces import Transport
+from coterie.net.quic import QuicTransport
 from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 
@@ -108,7 +110,7 @@ class Content:
 
 @contextlib.asynccontextmanager
 async def giver(
-    network: MemoryNetwork,
+    network: MemoryNetwork | None,
     content: Content,
     answer: Answerer | None = None,
     opening: Callable[[Stream], Awaitable[None]] | None = None,
@@ -119,7 +121,8 @@ async def giver(
 ) -> AsyncIterator[str]:
     """A peer that gives `content`, with `answer` and `opening` in place of the honest ones; its ticket.
 
-    `tells_peers`: it tells each asker of those that came before; `tells`: of these.
+    Without a `network`: over QUIC on loopback. `tells_peers`: it tells each asker of those that came before; `tells`:
+    of these.
     """
     key = SecretKey(name.ljust(32, b"!"))
     askers: list[tuple[bytes, list[str]]] = []
@@ -143,7 +146,11 @@ async def giver(
             content.requests.append(request)
             await (answer or content.answer)(stream, request)
 
-    transport = network.bind(key.peer_id)
+    transport: Transport
+    if network is not None:
+        transport = network.bind(key.peer_id)
+    else:
+        transport = await QuicTransport.bind(key, bind_ip="127.0.0.1")
     async with Endpoint(transport) as endpoint:
         endpoint.register(PROTOCOL, handle, strangers=True)
         yield str(Ticket(content.kind, key.peer_id, content.root, SECRET, tuple(transport.addresses)))

@@ -26,7 +26,7 @@ from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
 from coterie.wire import Ticket
 from tests.apps.files.hostile import Answerer, Content, file_entry, giver, page
-from tests.apps.files.nodes import memory_node, running_node, start, tree_of
+from tests.apps.files.nodes import memory_node, prepare_home, running_node, start, tree_of
 from tests.apps.files.test_transfer import make_tree
 from tests.support import run
 
@@ -115,12 +115,24 @@ async def has_nothing(stream: Stream, request: GetManifest | GetChunks) -> None:
         await stream.send(ChunkUnavailable(2))
 
 
-def test_of_eight_sources_one_lies_one_stalls_one_has_nothing(tmp_path: Path) -> None:
+@contextlib.asynccontextmanager
+async def asker(network: MemoryNetwork | None, home: Path) -> AsyncIterator[Node]:
+    """A node over the network of memory, or over QUIC."""
+    if network is not None:
+        async with memory_node(network, home) as node:
+            yield node
+    else:
+        async with Node.open(prepare_home(home)) as node:
+            yield node
+
+
+@pytest.mark.parametrize("net", ["memory", "quic"])
+def test_of_eight_sources_one_lies_one_stalls_one_has_nothing(tmp_path: Path, net: str) -> None:
     """All is delivered, nothing wrong; the liar is named and asked no more."""
     answers = {b"liar": lies, b"staller": stalls, b"claimer": has_nothing}
 
     async def main() -> None:
-        network = MemoryNetwork()
+        network = MemoryNetwork() if net == "memory" else None
         async with contextlib.AsyncExitStack() as stack:
             tickets = {}
             for name in (*answers, b"one", b"two", b"three", b"four"):
@@ -132,7 +144,7 @@ def test_of_eight_sources_one_lies_one_stalls_one_has_nothing(tmp_path: Path) ->
             first = await stack.enter_async_context(
                 giver(network, MANY, slow(MANY), name=b"first", tells=hints)
             )
-            (node,) = await stack.enter_async_context(nodes(network, tmp_path, 1))
+            node = await stack.enter_async_context(asker(network, tmp_path / "home"))
             received = await node.files.get(first, tmp_path / "copy")
             detail = await node.files.transfer_detail(received.id)
         liar = tickets[b"liar"].peer.short

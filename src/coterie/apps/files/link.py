@@ -32,7 +32,7 @@ from coterie.net import BulkStream, Connection, PathInfo, Stream
 from coterie.wire.frames import Bulk, Message
 from coterie.wire.record import is_address
 
-RTT_EVERY_S = 0.5  # guess: a rate's window; asking the wheel for each batch shows in profiles
+RTT_EVERY_S = 2.0  # guess; asking the wheel more often shows in profiles of a swarm
 
 News = Has | HasAll | Given | Peers
 

@@ -273,6 +273,7 @@ class TorrentTransfer:
             places={i: os.path.join(STAGED, *parts) for i, parts in layout.places.items()},
             wanted=layout.wanted,
             peers=peers,
+            link=self.record.source,
             resume=resume,
         )
 
