@@ -1,6 +1,7 @@
 """Runs scenarios, all when none is named: `python -m tests.scenarios [NAME ...] [--seed N] [--small] [--no-page]`.
 
-The full size is the default and writes `docs/scenarios/NAME.md`. Several run side by side, one process each.
+The full size is the default and writes `docs/scenarios/NAME.md`. Several run side by side, one process each,
+the longest first; what measures real time runs alone, before them.
 """
 
 import argparse
@@ -22,10 +23,13 @@ def main() -> int:
     names = options.names or list(known)
     if len(names) == 1:
         return _run_here(known[names[0]], options)
-    ordered = sorted(names, key=lambda name: -known[name].full_cpu_s)
+    alone = [name for name in names if known[name].is_alone]
+    beside = sorted((n for n in names if n not in alone), key=lambda name: -known[name].full_cpu_s)
+    ordered = alone + beside
     began = time.monotonic()
+    codes = [_run_apart(name, options) for name in alone]
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        codes = list(pool.map(lambda name: _run_apart(name, options), ordered))
+        codes += pool.map(lambda name: _run_apart(name, options), beside)
     failed = [name for name, code in zip(ordered, codes, strict=True) if code]
     print(
         f"{len(names)} scenarios in {time.monotonic() - began:.0f} s; failed: {', '.join(failed) or 'none'}"

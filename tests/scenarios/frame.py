@@ -104,6 +104,7 @@ class Scenario:
         full: the size of the page.
         full_cpu_s: about what the full size takes on one core: long ones are started first.
         seed: the one used when none is given.
+        is_alone: it measures real time: no other runs beside it.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Scenario:
     full: Mapping[str, Any]
     full_cpu_s: float = 60.0
     seed: int = 1
+    is_alone: bool = False
 
     def command(self, size: SizeName, seed: int) -> str:
         """What runs it again."""

@@ -125,5 +125,5 @@ SCENARIO = Scenario(
     run,
     small={"nodes": 100, "hours": 2, "items": 30, "providers": 5},
     full={"nodes": 1_000, "hours": 24, "items": 500, "providers": 20},
-    full_cpu_s=400,
+    full_cpu_s=600,
 )

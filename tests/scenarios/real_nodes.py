@@ -190,5 +190,6 @@ SCENARIO = Scenario(
     run,
     small={"nodes": 10, "lookups": 30, "broadcasts": 2},
     full={"nodes": 100, "lookups": 1_000, "broadcasts": 10},
-    full_cpu_s=200,
+    full_cpu_s=450,
+    is_alone=True,
 )

@@ -356,16 +356,15 @@ class Kademlia:
             self._request(nearest, wire.Store, now, task.item.raw, lifetime_s)
 
     def _fill_buckets(self, closest: list[PeerId]) -> None:
-        """After joining, look up a place in each bucket farther away than our nearest neighbour (M&M 2.3).
+        """After joining, look up a place in each bucket farther away than our neighbours (M&M 2.3).
 
-        Departure: only until the bucket has `filled` contacts. Others come by themselves, with what is looked up
-        and who asks us, and at the hourly refresh: most sessions end before a full bucket was of use. Where fewer
-        than k answered, everybody there is was asked already.
+        Departure: only beyond the k-th neighbour, for all within are known, and only until the bucket has `filled`
+        contacts. Others come by themselves, with what is looked up and who asks us, and at the hourly refresh:
+        most sessions end before a full bucket was of use. Where fewer than k answered, everybody was asked already.
         """
         if len(closest) < self.limits.k:
             return
-        lowest = self.table.number(node_id(closest[0]))
-        for number in range(lowest + 1, ID_BITS + 1):
+        for number in range(self.table.number(node_id(closest[-1])), ID_BITS + 1):
             if not self.table.is_filled(number):
                 place = self.table.random_place(number, self._random)
                 self._wanted.append(Wanted(Kind.NODE, place.to_bytes(ID_BYTES, "big"), fills=number))

@@ -223,3 +223,16 @@ def test_only_whom_the_asker_may_hear_of_is_named() -> None:
     core = Discreet(_Answers(answer), lambda who, about: (who, about) == (asker, friend))
     assert core.handle(None, 0.0) == [Send(asker, Nodes(7, [Contact(bytes(friend))]))]
     assert Discreet(_Answers("anything"), lambda *_: False).handle(None, 0.0) == ["anything"]
+
+
+def test_a_small_network_does_not_join_again_and_again(tmp_path: Path) -> None:
+    async def main(group: Group) -> None:
+        await asyncio.sleep(600)
+        before = [peer.service._kademlia.counters["lookups"] for peer in group.peers]
+        await asyncio.sleep(6 * 3600)
+        after = [peer.service._kademlia.counters["lookups"] for peer in group.peers]
+        assert all(peer.service.describe().contacts == 3 for peer in group.peers)
+        # Each looks up its own place every hour, and joins again hourly, with one look two minutes later.
+        assert max(b - a for a, b in zip(before, after, strict=True)) <= 6 * 3 + 3
+
+    play(main, tmp_path, count=4)
