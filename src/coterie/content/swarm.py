@@ -63,7 +63,7 @@ HAVE_PART = (
     0.01  # of the time that a download has taken so far: later it is told more seldom, for messages cost
 )
 HAVE_MAX_S = 0.1  # simulated, from the beginning on: 0.2 s costs 2 % of the time to complete
-ENDGAME_S = 0.25  # how often late answers are looked for once nothing else is left to ask
+ENDGAME_S = 0.1  # how often late answers are looked for once nothing else is left to ask
 SOURCES_FEW = 4  # below so many more are looked for
 
 

@@ -10,7 +10,7 @@ REQUEST_BYTES = 512 << 10  # measured: with less, the messages cost; with more, 
 REQUEST_S = 0.2  # a request is about what a source brings in so long; guess
 REQUEST_CHUNKS_MAX = 4096  # as many as a manifest page has entries
 PATIENCE_S = 0.25  # before a source is asked for what it gave to others; guess: they need a moment to tell
-ENDGAME_LATE_S = 0.5  # guess: an answer is late when it takes longer than this
+ENDGAME_LATE_S = 0.3  # guess: an answer is late when it takes longer than this; two lost packets in a row
 ENDGAME_ASKERS_MAX = 2  # sources asked for one piece at once
 
 Choice = tuple[Node, int, bool]
