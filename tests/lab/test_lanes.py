@@ -15,7 +15,7 @@ from tests.lab.slow_links import Line, SlowLinks
 SIZE = 60_000_000
 LOSSY = 16_000_000
 AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
-LONG = 600_000_000  # at the speed of the stream, over twice as long as a dial that a firewall swallows (DIAL_S)
+LONG = 600_000_000  # at the stream's speed, over twice as long as a dial that a firewall swallows
 
 
 def ways(giver: Host, taker: Host, size: int) -> dict[str, int]:
