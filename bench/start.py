@@ -1,12 +1,12 @@
 """What it costs to ask coterie something, and to have it running."""
 
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from bench.figures import Figure, median, room
+from bench.idle import idle
 
 ROUNDS = 9
 SETTLE_S = 3.0
@@ -27,7 +27,7 @@ def commands() -> list[Figure]:
         try:
             _wait_for(home / "run" / "api.json")
             status = median([_timed([*program, "status"]) for _ in range(ROUNDS)])
-            memory, cores = _idle(node.pid)
+            memory, cores = idle(node.pid, SETTLE_S, IDLE_S)
         finally:
             node.terminate()
             node.wait()
@@ -53,18 +53,3 @@ def _wait_for(path: Path) -> None:
         if time.monotonic() > deadline:
             raise SystemExit("the node did not start")
         time.sleep(0.05)
-
-
-def _idle(pid: int) -> tuple[int, float]:
-    """Resident bytes, and the share of a core used, of a process that has nothing to do (Linux)."""
-    time.sleep(SETTLE_S)
-    before = _cpu_s(pid)
-    time.sleep(IDLE_S)
-    used = (_cpu_s(pid) - before) / IDLE_S
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE"), used
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

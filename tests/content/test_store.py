@@ -43,6 +43,24 @@ def test_chunks_are_read_from_where_they_lie(store: Store, tmp_path: Path) -> No
     assert list(store.read_chunks([chunk(piece) for piece in wanted])) == wanted
 
 
+def test_chunks_are_read_to_where_there_is_room(store: Store, tmp_path: Path) -> None:
+    store.add_locations([put(tmp_path / "a", b"one", b"three"), put(tmp_path / "b", b"alone")])
+    store.add_locations([put(tmp_path / "c", b"first", b"other")])
+    (tmp_path / "c").write_bytes(b"changedfirst")
+    buffer = bytearray(100)
+    at = 0
+
+    def room(size: int) -> memoryview:
+        return memoryview(buffer)[at : at + size]
+
+    for piece in (b"three", b"alone", b"one"):
+        (found,) = store.read_chunks([chunk(piece)], room)
+        assert found == piece
+        assert buffer[at : at + len(piece)] == piece
+        at += len(piece)
+    assert isinstance(next(store.read_chunks([chunk(b"first")], room)), ChunkUnavailable)
+
+
 def test_more_chunks_than_one_query_takes(store: Store, tmp_path: Path) -> None:
     pieces = [f"piece {number}".encode() for number in range(store_module.QUERY_ITEMS_MAX * 2 + 1)]
     store.add_locations([put(tmp_path / "a", *pieces)])

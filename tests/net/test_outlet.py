@@ -1,11 +1,12 @@
 """An ordinary stream whose writes move to a lane, unseen by who writes; the other side is a `BulkStream`."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
-from coterie.errors import PeerError, TransportError
+from coterie.errors import CloseCode, PeerError, TransportError
 from coterie.net import BulkStream, Stream
 from coterie.wire.frames import Bulk
 from tests.net.bulk_lab import BulkLab, block, lanes_of
@@ -74,6 +75,58 @@ def test_writes_go_over_a_lane_and_arrive_in_order(lab: BulkLab) -> None:
     gave, took = lab.run(transfer(lab, give, bulk_of))
     assert gave is None
     assert took == (list(range(100)), {"lane"})
+
+
+def test_what_is_poured_is_made_in_the_thread_of_the_lane_and_keeps_its_place(lab: BulkLab) -> None:
+    threads: set[int] = set()
+
+    async def give(stream: Stream) -> None:
+        await until_on_lane(stream)
+        for first in range(0, 60, 3):
+            await stream.write(block(bytes([first]) * BLOCK_BYTES))
+
+            def produce(write: Any, first: int = first) -> None:
+                threads.add(threading.get_ident())
+                for number in (first + 1, first + 2):
+                    write(memoryview(block(bytes([number]) * BLOCK_BYTES)))
+
+            assert await stream.pour(produce)
+
+    gave, took = lab.run(transfer(lab, give, bulk_of))
+    assert gave is None
+    assert took == (list(range(60)), {"lane"})
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_nothing_is_poured_where_there_is_no_lane(lab: BulkLab) -> None:
+    async def give(stream: Stream) -> None:
+        called = []
+        assert not stream.is_on_lane
+        assert not await stream.pour(called.append)
+        assert called == []
+        await stream.write(block(bytes(BLOCK_BYTES)))
+
+    gave, (got, _) = lab.run(transfer(lab, give, bulk_of))
+    assert gave is None
+    assert got == [0]
+
+
+def test_an_error_of_who_pours_is_raised_to_it_and_ends_the_stream(lab: BulkLab) -> None:
+    async def give(stream: Stream) -> None:
+        await until_on_lane(stream)
+
+        def produce(write: Any) -> None:
+            write(block(bytes(BLOCK_BYTES)))
+            raise PeerError("no more of this", CloseCode.REFUSED)
+
+        await stream.pour(produce)
+
+    gave, took = lab.run(transfer(lab, give, bulk_of))
+    assert isinstance(gave, PeerError)
+    assert str(gave) == "no more of this"
+    assert isinstance(took, PeerError)
+    assert took.close_code == CloseCode.REFUSED
 
 
 def test_nothing_moves_for_who_cannot_follow(lab: BulkLab) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from coterie.content.bittorrent_read import Source, linked, load, reason, torrent_parameters
 from coterie.errors import TransportError, UsageError
 from coterie.look_up import joined, look_up
@@ -39,8 +41,7 @@ _PRIVATE = (
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(msgspec.Struct, frozen=True):
     """The description of a torrent is known: the same as a torrent file without its trackers."""
 
     key: str
@@ -48,8 +49,7 @@ class Described:
     peers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True):
     """How a torrent stands. Rates in bytes a second; `done` and `size` of the files that are wanted."""
 
     key: str
@@ -62,45 +62,39 @@ class Moved:
     sent: int
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
+class Complete(msgspec.Struct, frozen=True):
     """Every wanted file is here and verified; `Flushed` has to follow before others may read it."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Flushed:
+class Flushed(msgspec.Struct, frozen=True):
     """What was received is in its files. An answer to `flush`."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """An answer to `keep`: how far the torrent is, for `fetch`; empty when there is nothing to keep."""
 
     key: str
     resume: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(msgspec.Struct, frozen=True):
     """The session has let go of the torrent's files."""
 
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The torrent cannot go on, in words."""
 
     key: str
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """The port where peers reach us by TCP and UDP."""
 
     port: int

@@ -1,8 +1,9 @@
 """Torrent files and magnet links of others, taken apart by `libtorrent` within limits. Nothing is written."""
 
 import os
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from coterie.content.magnet import MAGNET_CHARS_MAX
 from coterie.content.torrent_layout import (
@@ -15,8 +16,7 @@ from coterie.content.torrent_layout import (
 from coterie.errors import LimitExceeded, PeerError, TransportError, UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A torrent file that was read: what it holds, and its names. `metainfo` are its bytes."""
 
     metainfo: bytes

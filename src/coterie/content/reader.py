@@ -27,6 +27,9 @@ _FLAGS |= getattr(os, "O_BINARY", 0)
 Location = tuple[int, int, int, int, bytes]
 """(number of the file, offset of the chunk, size of the chunk, size of the file, path)"""
 
+Room = Callable[[int], memoryview]
+"""`room(size)`: where so many bytes may be read to; they are good until it is called again."""
+
 
 class ChunkUnavailable(msgspec.Struct, frozen=True):
     """A chunk that cannot be had; `path` is the file that should hold it, None when there is none."""
@@ -39,8 +42,13 @@ class ChunkReader:
     """Reads chunks for one request, keeping the last few large files open."""
 
     def __init__(
-        self, other_places: Callable[[bytes, int], list[Location]], mark_changed: Callable[[int], None]
+        self,
+        other_places: Callable[[bytes, int], list[Location]],
+        mark_changed: Callable[[int], None],
+        room: Room | None = None,
     ) -> None:
+        """`room`: where to read to; what is returned are views of it then."""
+        self._room = room
         self._other_places = other_places
         self._mark_changed = mark_changed
         self._open: OrderedDict[int, int] = OrderedDict()
@@ -50,7 +58,7 @@ class ChunkReader:
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def read(self, digest: bytes, size: int, place: Location | None) -> bytes | ChunkUnavailable:
+    def read(self, digest: bytes, size: int, place: Location | None) -> bytes | memoryview | ChunkUnavailable:
         """The verified bytes of one chunk from `place`, else from any other place."""
         if place is None or place[2] != size:
             return ChunkUnavailable(None, UNKNOWN)
@@ -75,12 +83,12 @@ class ChunkReader:
             self._mark_changed(other[0])
         return ChunkUnavailable(Path(os.fsdecode(place[4])), reason)
 
-    def _read_at(self, place: Location) -> bytes:
+    def _read_at(self, place: Location) -> bytes | memoryview:
         number, offset, size, file_bytes, path = place
         if size == file_bytes:
             fd = os.open(path, _FLAGS)
             try:
-                return os.read(fd, size)
+                return read_to(self._room, fd, offset, size)
             finally:
                 os.close(fd)
         known = self._open.get(number)
@@ -88,13 +96,25 @@ class ChunkReader:
             known = self._open[number] = os.open(path, _FLAGS)
             if len(self._open) > OPEN_FILES_MAX:
                 os.close(self._open.popitem(last=False)[1])
-        os.lseek(known, offset, os.SEEK_SET)
-        return os.read(known, size)  # a regular file is short only at its end, and then the hash says so
+        return read_to(self._room, known, offset, size)
 
     def _forget(self, number: int) -> None:
         fd = self._open.pop(number, None)
         if fd is not None:
             os.close(fd)
+
+
+def read_to(room: Room | None, fd: int, offset: int, size: int) -> bytes | memoryview:
+    """`size` bytes of a file into the room, or anew without one; fewer at its end, and then the hash says so."""
+    os.lseek(fd, offset, os.SEEK_SET)
+    if room is None:
+        return os.read(fd, size)
+    place = room(size)
+    if not hasattr(os, "readv"):  # Windows
+        data = os.read(fd, size)
+        place[: len(data)] = data
+        return place[: len(data)]
+    return place[: os.readv(fd, [place])]
 
 
 def _reason(error: OSError) -> str:

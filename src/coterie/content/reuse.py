@@ -29,7 +29,9 @@ class Stretch(msgspec.Struct, frozen=True):
     offset: int
 
 
-def known_chunks(store: Store, chunks: Sequence[Chunk], wanted: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+def known_chunks(
+    store: Store, chunks: Sequence[Chunk], wanted: Sequence[int]
+) -> Iterator[tuple[int, bytes | memoryview]]:
     """Yield (index, verified bytes) for those of `wanted` indexes into `chunks` that lie on this computer."""
     for at in range(0, len(wanted), CHUNKS_AT_ONCE):
         part = wanted[at : at + CHUNKS_AT_ONCE]

@@ -23,7 +23,7 @@ import msgspec
 from coterie.content import manifest as manifests
 from coterie.content import schema
 from coterie.content.manifest import Chunk, Kind
-from coterie.content.reader import ChunkReader, ChunkUnavailable, Location
+from coterie.content.reader import ChunkReader, ChunkUnavailable, Location, Room
 from coterie.errors import NotFound
 from coterie.quantity import count, say_bytes
 
@@ -324,9 +324,14 @@ class Store:
             query = "SELECT 1 FROM files WHERE path = ? OR (path > ? AND path < ?) LIMIT 1"
             return db.execute(query, _under(os.fsencode(path))).fetchone() is not None
 
-    def read_chunks(self, wanted: Sequence[Chunk]) -> Iterator[bytes | ChunkUnavailable]:
-        """Yield, for each (hash, size) in order, its bytes with the hash checked, or why there are none."""
-        reader = ChunkReader(self._other_places, self._mark_changed)
+    def read_chunks(
+        self, wanted: Sequence[Chunk], room: Room | None = None
+    ) -> Iterator[bytes | memoryview | ChunkUnavailable]:
+        """Yield, for each (hash, size) in order, its bytes with the hash checked, or why there are none.
+
+        With `room` they are read to there.
+        """
+        reader = ChunkReader(self._other_places, self._mark_changed, room)
         try:
             for at in range(0, len(wanted), QUERY_ITEMS_MAX):
                 batch = wanted[at : at + QUERY_ITEMS_MAX]

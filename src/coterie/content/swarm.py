@@ -368,10 +368,11 @@ class SwarmCore:
         piece = node.piece_of(first)
         while piece < len(node) and node.starts[piece] < end:
             piece_end = min(node.starts[piece + 1], request.last)
-            if node.settle(piece, max(first, node.starts[piece]), min(end, piece_end)):
-                self._piece_done(node, piece)
+            is_done = node.settle(piece, max(first, node.starts[piece]), min(end, piece_end))
             if end >= piece_end:
                 self._drop_asker(node, piece, source.peer)
+            if is_done:
+                self._piece_done(node, piece)
             piece += 1
 
     def _piece_done(self, node: Node, piece: int) -> None:

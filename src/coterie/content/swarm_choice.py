@@ -7,6 +7,8 @@ from coterie.content.swarm_events import Peer
 from coterie.content.swarm_state import Node, Source
 
 REQUEST_BYTES = 512 << 10  # measured: with less, the messages cost; with more, too few are under way
+REQUEST_BYTES_MAX = 2 << 20  # of a source that is alone: a quarter of the messages; more gained nothing
+REQUESTS_IN_WINDOW = 3  # of a source that is alone; guess: one that is answered is never the last
 REQUEST_S = 0.2  # a request is about what a source brings in so long; guess
 REQUEST_CHUNKS_MAX = 4096  # as many as a manifest page has entries
 PATIENCE_S = 0.25  # before a source is asked for what it gave to others; guess: they need a moment to tell
@@ -107,7 +109,9 @@ class Chooser:
         first, last = run
         if last != node.starts[piece + 1]:
             return piece, last
-        most = REQUEST_BYTES if self.is_alone else min(REQUEST_BYTES, source.rate * REQUEST_S)
+        most = min(REQUEST_BYTES, source.rate * REQUEST_S)
+        if self.is_alone:
+            most = max(REQUEST_BYTES, min(REQUEST_BYTES_MAX, source.window_bytes // REQUESTS_IN_WINDOW))
         free = node.open & source.has(node) & ~source.given.get(node.manifest, 0)
         size = sum(node.sizes[first:last])
         while piece + 1 < len(node) and free >> (piece + 1) & 1 and (piece + 1) not in node.left:

@@ -1,7 +1,8 @@
 """What goes into the swarm core and comes out of it; see `coterie.content.swarm`."""
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import msgspec
 
 from coterie.errors import CloseCode
 
@@ -19,16 +20,14 @@ def cost(chunk_bytes: int) -> int:
 # ---- events
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(msgspec.Struct, frozen=True):
     """Command: fetch the root node, which belongs at `place`."""
 
     manifest: bytes
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class SourceUp:
+class SourceUp(msgspec.Struct, frozen=True):
     """A session with `peer` is open. `whole`: it says it has everything; `others`: how many besides us ask it."""
 
     peer: Peer
@@ -36,8 +35,7 @@ class SourceUp:
     others: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Holds:
+class Holds(msgspec.Struct, frozen=True):
     """`peer` says that it has the node `manifest` and these pieces of it, besides those it named before."""
 
     peer: Peer
@@ -45,15 +43,13 @@ class Holds:
     pieces: int
 
 
-@dataclass(frozen=True, slots=True)
-class HoldsAll:
+class HoldsAll(msgspec.Struct, frozen=True):
     """`peer` says that by now it has everything."""
 
     peer: Peer
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(msgspec.Struct, frozen=True):
     """`peer` gave these pieces to others already, who will pass them on: ask it for others first."""
 
     peer: Peer
@@ -61,8 +57,7 @@ class Given:
     pieces: int
 
 
-@dataclass(frozen=True, slots=True)
-class NodeArrived:
+class NodeArrived(msgspec.Struct, frozen=True):
     """The answer to the oldest `AskNode` to `peer`; `node` is decoded and verified, None when the peer has it not."""
 
     peer: Peer
@@ -71,8 +66,7 @@ class NodeArrived:
     node: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """The shell readied a node.
 
     `sizes` are those of all its chunks (bytes), `missing` the indexes of those to fetch, `children` its nodes as
@@ -87,8 +81,7 @@ class Prepared:
     absent: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True):
     """The link to `peer` brought answers that `size` bytes had been reckoned for. `rtt_s` of its path, 0: unknown."""
 
     peer: Peer
@@ -96,32 +89,28 @@ class Arrived:
     rtt_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """The next `count` chunks of the requests to `peer`, in their order, are on the disk."""
 
     peer: Peer
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(msgspec.Struct, frozen=True):
     """In place of the next chunk: `peer` cannot give it, for this reason (opaque)."""
 
     peer: Peer
     reason: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """In place of all that was still to come of the oldest request to `peer`. `elsewhere`: others have it by now."""
 
     peer: Peer
     elsewhere: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Wrong:
+class Wrong(msgspec.Struct, frozen=True):
     """`peer` sent what it was not asked for: it is dropped, named and asked no more."""
 
     peer: Peer
@@ -129,8 +118,7 @@ class Wrong:
     close_code: int = CloseCode.PROTOCOL_VIOLATION
 
 
-@dataclass(frozen=True, slots=True)
-class Prefer:
+class Prefer(msgspec.Struct, frozen=True):
     """Command: the chunks `first` to `last` (exclusive) of this node before all others, and in order; 0, 0 ends it.
 
     Of a node that is not here yet: the node itself before others. `reader` tells apart who prefers; each has one
@@ -146,8 +134,7 @@ class Prefer:
 # ---- outputs
 
 
-@dataclass(frozen=True, slots=True)
-class AskNode:
+class AskNode(msgspec.Struct, frozen=True):
     """Ask `peer` for a node."""
 
     peer: Peer
@@ -155,8 +142,7 @@ class AskNode:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class AskChunks:
+class AskChunks(msgspec.Struct, frozen=True):
     """Ask `peer` for `count` chunks of a node from `first` on. `insist`: even if others were given them."""
 
     peer: Peer
@@ -167,8 +153,7 @@ class AskChunks:
     insist: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CancelChunks:
+class CancelChunks(msgspec.Struct, frozen=True):
     """The request to `peer` that begins at this chunk is no longer needed; what comes all the same is taken."""
 
     peer: Peer
@@ -177,8 +162,7 @@ class CancelChunks:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Prepare:
+class Prepare(msgspec.Struct, frozen=True):
     """Ready this node and report `Prepared`."""
 
     manifest: bytes
@@ -186,8 +170,7 @@ class Prepare:
     node: Any
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(msgspec.Struct, frozen=True):
     """Nobody can give this chunk, for the reason that the last one gave: it counts as done without being there."""
 
     manifest: bytes
@@ -196,21 +179,18 @@ class GiveUp:
     reason: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Gained:
+class Gained(msgspec.Struct, frozen=True):
     """Tell who asks us: these pieces of this node are here now (with none: the node itself is)."""
 
     manifest: bytes
     pieces: int
 
 
-@dataclass(frozen=True, slots=True)
-class FindProviders:
+class FindProviders(msgspec.Struct, frozen=True):
     """There are few sources, or none is of use: look for more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True):
     """No more of this peer; close the link and report `PeerDown`. `ban`: not again during this download."""
 
     peer: Peer
@@ -219,6 +199,5 @@ class Drop:
     ban: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
+class Complete(msgspec.Struct, frozen=True):
     """Emitted once: everything was stored or given up."""

@@ -5,9 +5,10 @@ by SHA-1 of pieces with padding between files (version 1), and by a SHA-256 tree
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha1, sha256
 from typing import Any
+
+import msgspec
 
 from coterie.errors import LimitExceeded, UsageError
 
@@ -23,8 +24,7 @@ INFO_BYTES_MAX = (
 NO_HASH = bytes(32)  # BEP 52: stands for a block beyond the end of a file
 
 
-@dataclass(frozen=True, slots=True)
-class TorrentEntry:
+class TorrentEntry(msgspec.Struct, frozen=True):
     """One file of a torrent: where it is below the torrent's name, its size in bytes, and whether it is a program."""
 
     path: tuple[str, ...]
@@ -32,16 +32,14 @@ class TorrentEntry:
     executable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PieceHashes:
+class PieceHashes(msgspec.Struct, frozen=True):
     """One piece of one file: SHA-1 of its bytes (with padding, where that counts) and the root of its blocks."""
 
     v1: bytes
     v2: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Torrent:
+class Torrent(msgspec.Struct, frozen=True):
     """A finished torrent file: its bytes, and its two names."""
 
     metainfo: bytes

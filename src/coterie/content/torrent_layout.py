@@ -5,7 +5,8 @@ it is told, what it gives back are relative paths of checked parts, distinct on 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from coterie.content.names import check_name, is_chosen, local_names
 from coterie.errors import LimitExceeded, NotFound, PeerError
@@ -20,8 +21,7 @@ DECODE_TOKENS_MAX = 8_000_000  # two for each value: `FILES_MAX` files with some
 Parts = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TorrentFile:
+class TorrentFile(msgspec.Struct, frozen=True):
     """One file as the torrent says: its number, path below the torrent's name, bytes, and what it is.
 
     `hidden` are those that only fill up pieces; `is_link` is a symbolic link.
@@ -35,8 +35,7 @@ class TorrentFile:
     is_link: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """Where everything goes.
 
     Fields:

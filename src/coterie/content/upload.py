@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import msgspec
+
 from coterie.content.limit import Bucket
 from coterie.machine import SetTimer, TimerFired
 
@@ -37,8 +39,7 @@ Root = Hashable
 # ---- events
 
 
-@dataclass(frozen=True, slots=True)
-class AskerUp:
+class AskerUp(msgspec.Struct, frozen=True):
     """A session about `root`. `is_contact`: no stranger; `whole`: all of it is here; `size` of it, bytes."""
 
     asker: Asker
@@ -48,15 +49,13 @@ class AskerUp:
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class AskerDown:
+class AskerDown(msgspec.Struct, frozen=True):
     """The session ended."""
 
     asker: Asker
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A request: `pieces` of `manifest` (a set), of about `size` bytes; 0 pieces: for a node. `tag` is the shell's."""
 
     asker: Asker
@@ -67,23 +66,20 @@ class Asked:
     insist: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(msgspec.Struct, frozen=True):
     """The oldest request that was to be served to `asker` went out, or was cancelled on the way."""
 
     asker: Asker
 
 
-@dataclass(frozen=True, slots=True)
-class Gave:
+class Gave(msgspec.Struct, frozen=True):
     """The peer of this session gave us so many bytes since it was said last."""
 
     asker: Asker
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """Command: no more than so many bytes a second of `root`; 0: no limit."""
 
     root: Root
@@ -93,24 +89,21 @@ class Limit:
 # ---- outputs
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(msgspec.Struct, frozen=True):
     """Answer this request, then report `Served`."""
 
     asker: Asker
     tag: Any
 
 
-@dataclass(frozen=True, slots=True)
-class SendElsewhere:
+class SendElsewhere(msgspec.Struct, frozen=True):
     """Answer this request with "others were given it"."""
 
     asker: Asker
     tag: Any
 
 
-@dataclass(frozen=True, slots=True)
-class TellGiven:
+class TellGiven(msgspec.Struct, frozen=True):
     """Tell this asker that others were given these pieces."""
 
     asker: Asker

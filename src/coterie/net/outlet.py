@@ -4,6 +4,7 @@ Whoever writes to the stream sees nothing of it. A lane blocks, so it has a thre
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -16,6 +17,9 @@ from coterie.wire.lanes import Op, Signal, encode_signal
 IDLE_S = (
     0.1  # guess: a pause of an asker with nothing to ask; a disk that takes so long is no path's fault either
 )
+
+Write = Callable[[bytes | memoryview], None]
+"""Takes whole frames and blocks until they are on their way; they may be used again afterwards."""
 
 
 class Outlet:
@@ -40,21 +44,28 @@ class Outlet:
         """As `RawStream.write`. Raises TransportError when a lane broke: the stream is of no use then."""
         waited_from = self._loop.time()
         async with self._turn:
-            if not self._is_busy(waited_from):
-                self._busy_since = waited_from
-            await self._settle()
-            lane = self._lane or await self._choose()
+            lane = await self._begin(waited_from)
             if lane is None:
                 await self._raw.write(data)
+                self._lanes.choice.sent_by_stream(len(data), self._seconds())
             else:
-                await self._write_to(lane, data)
-            now = self._loop.time()
-            seconds, self._busy_since = now - self._busy_since, now
-            choice = self._lanes.choice
+                await self._do(lambda: lane.write(data))
+                await self._judge(lane, len(data))
+
+    async def pour(self, produce: Callable[[Write], None]) -> bool:
+        """Call `produce(write)` in the lane's thread, once; False, and nothing was done, while there is no lane.
+
+        Raises what `produce` raises, and TransportError when the lane broke: the stream is of no use then.
+        """
+        waited_from = self._loop.time()
+        async with self._turn:
+            lane = await self._begin(waited_from)
             if lane is None:
-                choice.sent_by_stream(len(data), seconds)
-            elif not choice.sent_by_lane(len(data), seconds, now) or lane.is_worn:
-                await self._back()
+                return False
+            before = lane.sent_bytes
+            await self._do(lambda: produce(lane.write))
+            await self._judge(lane, lane.sent_bytes - before)
+            return True
 
     async def go_back(self) -> None:
         """What follows goes over the stream itself."""
@@ -74,6 +85,25 @@ class Outlet:
         """Whether the last write ended so shortly ago that the time since counts as work for this one."""
         return now - self._busy_since < IDLE_S
 
+    async def _begin(self, waited_from: float) -> Lane | None:
+        """It is our turn: where to write."""
+        if not self._is_busy(waited_from):
+            self._busy_since = waited_from
+        await self._settle()
+        return self._lane or await self._choose()
+
+    def _seconds(self) -> float:
+        """Of work since it was asked last."""
+        now = self._loop.time()
+        seconds, self._busy_since = now - self._busy_since, now
+        return seconds
+
+    async def _judge(self, lane: Lane, size: int) -> None:
+        """So much went over the lane: is it worth its while?"""
+        seconds = self._seconds()
+        if not self._lanes.choice.sent_by_lane(size, seconds, self._busy_since) or lane.is_worn:
+            await self._back()
+
     async def _choose(self) -> Lane | None:
         lane = self._lanes.take_to_write()
         if lane is None:
@@ -83,14 +113,15 @@ class Outlet:
         await self._raw.write(encode_signal(Signal(Op.SWITCH, lane.id)))
         return lane
 
-    async def _write_to(self, lane: Lane, data: bytes) -> None:
+    async def _do(self, work: Callable[[], None]) -> None:
+        """Run `work`, which writes to the lane, in its thread."""
         if self._thread is None:
             raise TransportError("this stream is over")
-        self._under_way = asyncio.ensure_future(self._loop.run_in_executor(self._thread, lane.write, data))
+        self._under_way = asyncio.ensure_future(self._loop.run_in_executor(self._thread, work))
         await self._settle()
 
     async def _settle(self) -> None:
-        """Wait for the write under way: one that was cancelled is sent whole all the same."""
+        """Wait for the work under way: one that was cancelled is done to its end all the same."""
         if self._under_way is None:
             return
         try:
@@ -106,7 +137,7 @@ class Outlet:
         lane = self._lane
         if lane is None:
             return
-        await self._write_to(lane, encode_signal(Signal(Op.BACK)))
+        await self._do(lambda: lane.write(encode_signal(Signal(Op.BACK))))
         self._lane = None
         self._lanes.give_back(lane)
 

@@ -11,7 +11,7 @@ from coterie.identity import PeerId
 from coterie.net.interfaces import PathInfo, RawStream
 from coterie.net.lanes import PeerLanes
 from coterie.net.limits import NetLimits
-from coterie.net.outlet import Outlet
+from coterie.net.outlet import Outlet, Write
 from coterie.wire.frames import Bulk, FrameDecoder, Message
 from coterie.wire.frames import Protocol as WireProtocol
 from coterie.wire.lanes import SIGNAL_KIND, Op, decode_signal
@@ -101,6 +101,19 @@ class Stream:
             await self._raw.write(data)
         else:
             await self._outlet.write(data)
+
+    @property
+    def is_on_lane(self) -> bool:
+        """Whether what is written goes over a lane now."""
+        return self._outlet is not None and self._outlet.lane is not None
+
+    async def pour(self, produce: Callable[[Write], None]) -> bool:
+        """Where writes go over a lane now: call `produce(write)` in the lane's thread, and True; else False at once.
+
+        For who makes much: reading, checking and writing in one thread spares the changes between two. Frames have to
+        be whole; what `produce` raises is raised here, and the stream is to be reset then.
+        """
+        return self._outlet is not None and await self._outlet.pour(produce)
 
     def drop_lane(self) -> None:
         """Let go of a lane in use: for whoever resets the raw stream below this one."""

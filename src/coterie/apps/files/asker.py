@@ -4,9 +4,11 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
+
+import msgspec
 
 from coterie.apps.files.giver import DownloadGiver, Giver
 from coterie.apps.files.messages import (
@@ -34,27 +36,92 @@ from coterie.content.reader import CHANGED, GONE
 from coterie.content.swarm_state import MANIFEST_COST_BYTES
 from coterie.errors import CloseCode, PeerError
 from coterie.net import Stream
+from coterie.wire.frames import FRAME_BYTES_MAX, HEADER
 
 SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused
 REQUESTS_WAITING_MAX = 64  # beyond it we stop reading, and the asker's writes wait
 PIECES_AHEAD_MAX = 2  # pieces of an answer that wait for the transport
-PIECE_BYTES = 512 << 10  # read from disk at once: a request of usual size is one piece
+PIECE_BYTES = 512 << 10  # read from disk and written at once
+BUFFERS_KEPT_MAX = 4  # of `Buffers`; guess: as many as are used at once on a busy day
 NEWS_MAX = (
     10_000  # nodes of which one asker has not heard yet what is here; guess: then it is too slow for us
 )
 CUTS_MAX = 8  # nodes whose pieces are remembered of one session; a full one takes 400 KB
 
 Request = GetManifest | GetChunks
+Charge = Callable[[int], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """Whole frames, how many bytes of chunks are in them, whether they end an answer, and one that was served."""
+class Buffers:
+    """Room for the pieces that are being made, used again and again. For any thread."""
+
+    SIZE = PIECE_BYTES + FRAME_BYTES_MAX  # a piece ends with the chunk that makes it large enough
+
+    def __init__(self) -> None:
+        self._idle: list[bytearray] = []
+
+    def take(self) -> bytearray:
+        """One for whoever gives it back."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return bytearray(self.SIZE)
+
+    def give_back(self, buffer: bytearray) -> None:
+        """It may be used for something else."""
+        if len(self._idle) < BUFFERS_KEPT_MAX:
+            self._idle.append(buffer)
+
+
+class _Piece:
+    """Frames one behind the other in a buffer, and what takes them when there are enough."""
+
+    def __init__(self, buffer: bytearray, write: Callable[[memoryview], object]) -> None:
+        self._buffer = buffer
+        self._view = memoryview(buffer)
+        self._write = write
+        self._end = 0
+        self.chunk_bytes = 0  # in what waits
+
+    def room(self, size: int) -> memoryview:
+        """Where the next chunk may be read to."""
+        start = self._end + HEADER.size
+        return self._view[start : start + size]
+
+    def add_chunk(self, size: int) -> None:
+        """A chunk is in the room that was given last."""
+        header = PROTOCOL.bulk_header(CHUNK, size)
+        self._buffer[self._end : self._end + len(header)] = header
+        self._end += len(header) + size
+        self.chunk_bytes += size
+        if self._end >= PIECE_BYTES:
+            self.flush()
+
+    def add(self, frame: bytes) -> None:
+        """A small frame."""
+        self._buffer[self._end : self._end + len(frame)] = frame
+        self._end += len(frame)
+        if self._end >= PIECE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._end:
+            self._write(self._view[: self._end])
+        self._end = self.chunk_bytes = 0
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """Whole frames, how many bytes of chunks are in them, whether they end an answer, and one that was served.
+
+    Or a `request` that is to be answered by whoever writes.
+    """
 
     frames: bytes
     chunk_bytes: int
     is_last: bool
     is_served: bool = True
+    request: GetChunks | None = None
 
 
 class Session:
@@ -68,9 +135,11 @@ class Session:
         *,
         feed: Callable[[Any], None],
         executor: Executor,
+        buffers: Buffers,
     ) -> None:
         self.number = number
         self.sent_bytes = 0
+        self._buffers = buffers
         self._stream = stream
         self._giver = giver
         self._feed = feed
@@ -90,16 +159,20 @@ class Session:
         self._has_all = False
         self._has_news = asyncio.Event()
 
-    async def run(self, charge: Callable[[int], Awaitable[None]]) -> None:
-        """Until the asker finishes; `charge` returns when so many bytes of chunks may go out."""
+    async def run(self, charge: Charge | None) -> None:
+        """Until the asker finishes; `charge` returns when so many bytes of chunks may go out (None: any number)."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._read_requests())
-            group.create_task(self._prepare_answers())
+            group.create_task(self._prepare_answers(may_pour=charge is None))
             news = group.create_task(self._send_news())
             while (part := await self._parts.get()) is not None:
-                await charge(part.chunk_bytes)
-                await self._stream.write(part.frames)
-                self.sent_bytes += part.chunk_bytes
+                if part.request is not None:
+                    await self._pour(part.request)
+                else:
+                    if charge is not None:
+                        await charge(part.chunk_bytes)
+                    await self._stream.write(part.frames)
+                    self.sent_bytes += part.chunk_bytes
                 if part.is_last:
                     self._room.release()
                     if part.is_served:
@@ -210,13 +283,16 @@ class Session:
 
     # ---- answers
 
-    async def _prepare_answers(self) -> None:
-        """Read from disk a little ahead of what is being written to the stream."""
+    async def _prepare_answers(self, *, may_pour: bool) -> None:
+        """Read from disk a little ahead of what is being written to the stream; on a lane its thread does both."""
         loop = asyncio.get_running_loop()
         while (ready := await self._ready.get()) is not None:
             request, elsewhere = ready
             if elsewhere:
                 await self._parts.put(_Part(PROTOCOL.encode(Skipped(Skip.ELSEWHERE)), 0, True, False))
+            elif may_pour and isinstance(request, GetChunks) and self._stream.is_on_lane:
+                await self._parts.put(_Part(b"", 0, True, request=request))
+                continue
             else:
                 answer = self._answer(request)
                 is_last = False
@@ -227,10 +303,47 @@ class Session:
                     part = await loop.run_in_executor(self._executor, next, answer)
                     await self._parts.put(part)
                     is_last = part.is_last
-            if isinstance(request, GetChunks):
-                self._asked.pop((request.manifest, request.first), None)
-                self._cancelled.pop((request.manifest, request.first), None)
+            self._forget(request)
         await self._parts.put(None)
+
+    def _forget(self, request: Request) -> None:
+        """It was answered."""
+        if isinstance(request, GetChunks):
+            self._asked.pop((request.manifest, request.first), None)
+            self._cancelled.pop((request.manifest, request.first), None)
+
+    async def _pour(self, request: GetChunks) -> None:
+        """Answer a request where the lane is written to; or, if there is none any more, over the stream."""
+        if not await self._stream.pour(partial(self._write_answer, request)):
+            loop = asyncio.get_running_loop()
+            for part in await loop.run_in_executor(self._executor, list, self._answer(request)):
+                await self._stream.write(part.frames)
+                self.sent_bytes += part.chunk_bytes
+        self._forget(request)
+
+    def _write_answer(self, request: GetChunks, write: Callable[[memoryview], object]) -> None:
+        """Read, check and write chunks piece by piece. In the thread of the lane."""
+
+        def send(frames: memoryview) -> None:
+            write(frames)
+            self.sent_bytes += piece.chunk_bytes
+
+        buffer = self._buffers.take()
+        piece = _Piece(buffer, send)
+        left = request.count
+        for chunk in self._giver.read(request.manifest, request.first, request.count, piece.room):
+            if chunk is None or self._is_cancelled(request):
+                break
+            left -= 1
+            if isinstance(chunk, Missing):
+                piece.add(PROTOCOL.encode(ChunkUnavailable(_reason(chunk))))
+            else:
+                piece.add_chunk(len(chunk))
+        if left:
+            reason = Skip.CANCELLED if self._is_cancelled(request) else Skip.NOT_HERE
+            piece.add(PROTOCOL.encode(Skipped(reason)))
+        piece.flush()
+        self._buffers.give_back(buffer)
 
     def _answer(self, request: Request) -> Iterator[_Part]:
         """The frames of one answer in pieces of about PIECE_BYTES. Runs in a worker thread."""
@@ -245,7 +358,7 @@ class Session:
                 yield from self._chunks(manifest, first, count)
 
     def _chunks(self, manifest: bytes, first: int, count: int) -> Iterator[_Part]:
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         size = 0
         for left, chunk in enumerate(self._giver.read(manifest, first, count), 1 - count):
             if chunk is None:

@@ -6,12 +6,13 @@ from typing import Protocol
 from coterie.apps.files.messages import Has, HasAll, Opened
 from coterie.apps.files.staged import Staged
 from coterie.content import ChunkUnavailable
+from coterie.content.reader import Room
 from coterie.identity import PeerId
 
 DOWNLOAD = "download"  # the resource: what this node is fetching, and gives to others with the same ticket
 DOWNLOAD_TICKET = "ticket:download"  # the subject: who proved to have it
 Tell = Callable[[Has | HasAll], None]
-Chunk = bytes | ChunkUnavailable | None
+Chunk = bytes | memoryview | ChunkUnavailable | None
 """A chunk's bytes; why it cannot be had; None: not here now, perhaps later."""
 
 
@@ -45,8 +46,8 @@ class Giver(Protocol):
         """The sizes of the node's chunks; None when it is not of this content, [] when it is not here (yet)."""
         ...
 
-    def read(self, manifest: bytes, first: int, count: int) -> Iterator[Chunk]:
-        """These chunks, each verified."""
+    def read(self, manifest: bytes, first: int, count: int, room: Room | None = None) -> Iterator[Chunk]:
+        """These chunks, each verified; in the `room`, where there is one."""
         ...
 
     def watch(self, tell: Tell) -> Callable[[], None]:
@@ -99,8 +100,8 @@ class DownloadGiver:
     def sizes(self, manifest: bytes) -> list[int] | None:
         return self._staged.sizes(manifest)
 
-    def read(self, manifest: bytes, first: int, count: int) -> Iterator[Chunk]:
-        return self._staged.read(manifest, first, count)
+    def read(self, manifest: bytes, first: int, count: int, room: Room | None = None) -> Iterator[Chunk]:
+        return self._staged.read(manifest, first, count, room)
 
     def watch(self, tell: Tell) -> Callable[[], None]:
         return self._holdings.watch(tell)

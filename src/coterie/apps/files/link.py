@@ -1,6 +1,8 @@
 """One session with one source: writes requests, pairs answers with them, has them checked and written in a thread."""
 
 import asyncio
+import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -33,8 +35,32 @@ from coterie.wire.frames import Bulk, Message
 from coterie.wire.record import is_address
 
 RTT_EVERY_S = 2.0  # guess; asking the wheel more often shows in profiles of a swarm
+REQUESTS_FEW = 3  # with more under way nothing is asked before one is answered, and the loop is woken for less
+TELL_S = 0.02  # guess: but at least so often; others wait for what we have
 
 News = Has | HasAll | Given | Peers
+
+
+class _Untold:
+    """What a link's thread did, and the loop does not know yet."""
+
+    __slots__ = ("arrived", "is_called", "news", "stored")
+
+    def __init__(self) -> None:
+        self.is_called = False  # the loop
+        self.arrived = 0
+        self.news: list[News] = []
+        self.stored: list[Any] = []
+
+    def add(self, arrived: int, news: list[News], stored: list[Any]) -> None:
+        """One batch more."""
+        self.arrived += arrived
+        self.news += news
+        last = self.stored[-1] if self.stored else None
+        if isinstance(last, e.Stored) and len(stored) == 1 and isinstance(stored[0], e.Stored):
+            self.stored[-1] = e.Stored(last.peer, last.count + stored[0].count)
+        else:
+            self.stored += stored
 
 
 class Link:
@@ -62,12 +88,15 @@ class Link:
         self._hint = hint
         self._gave = gave
         self._told_bytes = 0  # of `received_bytes`
+        self._lock = threading.Lock()
+        self._untold = _Untold()
         self._loop = asyncio.get_running_loop()
         self._bulk: BulkStream | None = None
         self._outgoing: list[bytes] = []
         self._is_posting = False
         self._rtt_s, self._rtt_until = 0.0, 0.0
         self._asked: deque[list[Any]] = deque()  # [place, request, answers still to come]
+        self._answered = 0  # requests
         self._dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def ask(self, place: Any, request: GetManifest | GetChunks) -> None:
@@ -119,24 +148,40 @@ class Link:
 
     def _read(self, bulk: BulkStream) -> None:
         """In a thread: check and write what comes, straight from the buffer that it came into."""
+        told_at, told = 0.0, 0
         while frames := bulk.receive_batch():
             batch: list[Answer] = []
             arrived, news = self._take(frames, batch)
             stored = self._store(batch) if batch else []
-            self._loop.call_soon_threadsafe(self._tell, arrived, news, stored)
+            with self._lock:
+                self._untold.add(arrived, news, stored)
+            now = time.monotonic()
+            is_busy = len(self._asked) >= REQUESTS_FEW and told == self._answered and now < told_at + TELL_S
+            if news or not is_busy:
+                told_at, told = now, self._answered
+                self._wake_loop()
         raise TransportError("the other computer ended the session before everything was there")
 
-    def _tell(self, arrived: int, news: list[News], stored: list[Any]) -> None:
+    def _wake_loop(self) -> None:
+        """From the thread: have told what is untold; what is added before the loop comes to it goes with it."""
+        with self._lock:
+            is_called, self._untold.is_called = self._untold.is_called, True
+        if not is_called:
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
         """On the loop: tell the core what the thread did."""
-        if arrived:
-            self._feed(e.Arrived(self.peer, arrived, self._round_trip()))
+        with self._lock:
+            untold, self._untold = self._untold, _Untold()
+        if untold.arrived:
+            self._feed(e.Arrived(self.peer, untold.arrived, self._round_trip()))
         came, self._told_bytes = self.received_bytes - self._told_bytes, self.received_bytes
         if came:
             self._gave(self.peer, came)
-        for event in stored:
+        for event in untold.stored:
             self._feed(event)
         try:
-            for one in news:
+            for one in untold.news:
                 self._take_news(one)
         except PeerError as error:
             self.drop(error)
@@ -176,16 +221,21 @@ class Link:
         if not fits:
             raise PeerError("an answer that does not fit the request")
         if is_manifest:
-            self._asked.popleft()
+            self._done()
             return Answer(self.peer, place, request.manifest, -1, frame), 0
         index = request.first + request.count - left
         take = left if isinstance(frame, Skipped) else 1
         if left == take:
-            self._asked.popleft()
+            self._done()
         else:
             waiting[2] = left - take
         weight = sum(e.cost(size) for _, size in place.chunks[index : index + take])
         return Answer(self.peer, place, request.manifest, index, frame), weight
+
+    def _done(self) -> None:
+        """The oldest request was answered."""
+        self._asked.popleft()
+        self._answered += 1
 
     def _take_news(self, news: News) -> None:
         match news:

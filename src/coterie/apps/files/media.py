@@ -12,11 +12,11 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 from urllib.parse import quote, unquote
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -67,8 +67,7 @@ class Playable(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(msgspec.Struct, frozen=True):
     """Bytes `first` to `last`, both inclusive."""
 
     first: int

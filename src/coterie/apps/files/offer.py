@@ -8,6 +8,7 @@ from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.tree import Found, everything_under
 from coterie.content import ChunkUnavailable, Store
 from coterie.content import manifest as m
+from coterie.content.reader import Room
 from coterie.errors import CloseCode, PeerError
 from coterie.identity import PeerId
 
@@ -64,8 +65,10 @@ class Offer:
         chunks = self._chunks(manifest)
         return [size for _, size in chunks] if chunks is not None else None
 
-    def read(self, manifest: bytes, first: int, count: int) -> Iterator[bytes | ChunkUnavailable]:
-        """The bytes of these chunks, each checked.
+    def read(
+        self, manifest: bytes, first: int, count: int, room: Room | None = None
+    ) -> Iterator[bytes | memoryview | ChunkUnavailable]:
+        """The bytes of these chunks, each checked; in the `room`, where there is one.
 
         Raises:
             PeerError: the node is not of it, or no more.
@@ -73,7 +76,7 @@ class Offer:
         chunks = self._chunks(manifest)
         if chunks is None:
             raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
-        return self._store.read_chunks(chunks[first : first + count])
+        return self._store.read_chunks(chunks[first : first + count], room)
 
     def watch(self, tell: Tell) -> Callable[[], None]:
         """All of it is here: there is nothing to tell."""

@@ -1,8 +1,8 @@
 """Places: the shares of this node as each peer sees them, under readable paths."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 from blake3 import blake3
 
 from coterie.access.enforcer import Enforcer
@@ -27,8 +27,7 @@ SPOTS_MAX = 1_000  # guess: parts of shares that somebody may still be fetching;
 _CONTEXT = b"coterie place\x00"
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(msgspec.Struct, frozen=True):
     """A place in one of our shares that a peer asked for and may see."""
 
     share: ShareRecord

@@ -102,7 +102,8 @@ class PlayedFile:
                 self._parts[stretch.offset] = stretch, starts
 
     def _read(self, stretch: Stretch, index: int) -> bytes | None:
-        return next(self._staged.read(stretch.node, stretch.first + index, 1), None)
+        chunk = next(self._staged.read(stretch.node, stretch.first + index, 1), None)
+        return None if chunk is None else bytes(chunk)
 
     def _gone(self) -> Exception:
         result = self._transfer.result

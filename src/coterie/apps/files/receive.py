@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from blake3 import blake3
 
 from coterie.apps.files import messages
@@ -69,8 +70,7 @@ class NodePlace:
     done: int = 0  # bit i: chunk i is settled; several peers may bring it
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """One frame from `peer` with what it answers; `index` -1 for a manifest."""
 
     peer: PeerId
@@ -80,8 +80,7 @@ class Answer:
     frame: Message | Bulk
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True):
     """The result under its final name, what did not arrive, and what is called differently here."""
 
     path: Path

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 from itertools import count
 from random import SystemRandom
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from coterie.access.enforcer import Enforcer
 from coterie.access.policy import Decision
 from coterie.access.resource import Verb
-from coterie.apps.files.asker import Session
+from coterie.apps.files.asker import Buffers, Session
 from coterie.apps.files.giver import Giver
 from coterie.apps.files.messages import ADDRESSES_MAX, PEERS_MAX, PROTOCOL, Open, Peers, Refused
 from coterie.content import upload as u
@@ -40,7 +41,13 @@ class Server:
         self._numbers = count(1)
         self._driver: Driver | None = None
         self._limits: dict[bytes, float] = {}
-        self.sent_bytes = 0  # chunk bytes handed to the transport since the start
+        self._sent_before = 0  # by sessions that have ended
+        self._buffers = Buffers()
+
+    @property
+    def sent_bytes(self) -> int:
+        """Chunk bytes handed to the transport since the start."""
+        return self._sent_before + sum(session.sent_bytes for session, _, _ in self._sessions.values())
 
     async def handle(self, stream: Stream) -> None:
         """One session: `Open`, then requests until the asker finishes."""
@@ -88,7 +95,9 @@ class Server:
     async def _give(self, stream: Stream, opening: Open, giver: Giver, decision: Decision) -> None:
         root, number = opening.root, next(self._numbers)
         opened = giver.opened(len(self.askers(root)) if giver.is_for_many else 0)
-        session = Session(stream, giver, number, feed=self._feed, executor=self._executor)
+        session = Session(
+            stream, giver, number, feed=self._feed, executor=self._executor, buffers=self._buffers
+        )
         self._sessions[number] = (session, stream.peer, root)
         try:
             told = b""
@@ -114,20 +123,16 @@ class Server:
         return PROTOCOL.encode(Peers(told)) if told else b""
 
     async def _serve(self, session: Session, giver: Giver, decision: Decision) -> None:
-        async def charge(size: int) -> None:
-            await self._access.charge(decision, size)
-            self.sent_bytes += size
-
         stop_watching = giver.watch(session.tell)
         try:
-            await session.run(charge)
+            await session.run(partial(self._access.charge, decision) if decision.meters else None)
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
             stop_watching()
 
     def _forget(self, number: int, peer: PeerId, root: bytes) -> None:
-        del self._sessions[number]
+        self._sent_before += self._sessions.pop(number)[0].sent_bytes
         left = [asker for _, asker, about in self._sessions.values() if about == root]
         if peer not in left and root in self._askers:
             self._askers[root].pop(peer, None)

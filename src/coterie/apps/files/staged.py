@@ -7,13 +7,14 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from blake3 import blake3
 
 from coterie.content import Store
 from coterie.content import manifest as m
+from coterie.content.reader import Room, read_to
 
 NODES_MAX = 100_000  # of one download that others can have chunks of: about 30 MB; guess
 PLACES_CACHED_MAX = 16  # decoded nodes: a full one takes about 2 MB
@@ -23,8 +24,7 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0
 Parts = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(msgspec.Struct, frozen=True):
     """Where the chunks of a node lie.
 
     Of a blob leaf: in the file `parts` from `offset` on. Of a page: in the files of the folder `parts`, called `names`
@@ -71,7 +71,9 @@ class Staged:
         """The sizes of the chunks that stand in this node; [] when it is not here (yet)."""
         return [size for _, _, (_, size) in self._places(manifest)]
 
-    def read(self, manifest: bytes, first: int, count: int) -> Iterator[bytes | None]:
+    def read(
+        self, manifest: bytes, first: int, count: int, room: Room | None = None
+    ) -> Iterator[bytes | memoryview | None]:
         """The chunks from `first` on, each verified; None in place of one that is not here (yet)."""
         opened: tuple[Path, int] | None = None
         try:
@@ -85,7 +87,7 @@ class Staged:
                     except OSError:
                         yield None
                         continue
-                yield _verified(opened[1], offset, chunk)
+                yield _verified(opened[1], offset, chunk, room)
         finally:
             if opened is not None:
                 os.close(opened[1])
@@ -128,11 +130,10 @@ def _places_of(node: m.Node, where: Where, base: Path) -> list[tuple[Path, int, 
     return places
 
 
-def _verified(fd: int, offset: int, chunk: m.Chunk) -> bytes | None:
+def _verified(fd: int, offset: int, chunk: m.Chunk, room: Room | None) -> bytes | memoryview | None:
     digest, size = chunk
     try:
-        os.lseek(fd, offset, os.SEEK_SET)
-        data = os.read(fd, size)
+        data = read_to(room, fd, offset, size)
     except OSError:
         return None
     return data if blake3(data).digest() == digest else None

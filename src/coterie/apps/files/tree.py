@@ -1,7 +1,8 @@
 """Finding one's way in the manifests of a shared folder: lists and single entries, without reading more than needed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from coterie.content import manifest as m
 from coterie.errors import LimitExceeded, NotFound
@@ -12,8 +13,7 @@ Read = Callable[[bytes], bytes | None]
 NODES_MAX = 100_000  # of one folder that is granted alone: 3 MB of ids, a second of reading
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What is at a path: a blob or a tree by its content id, with what is known of it.
 
     `leaf`: the bytes of the blob's manifest where nobody stores it: those of small files stand in their folder's.
