@@ -1,0 +1,218 @@
+"""A giver's session whose answers are made where the lane is written to."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from coterie.apps.files.asker import BUFFERS_KEPT_MAX, PIECE_BYTES, Buffers, Session
+from coterie.apps.files.messages import (
+    CHUNK,
+    PROTOCOL,
+    Cancel,
+    ChunkUnavailable,
+    GetChunks,
+    Skip,
+    Skipped,
+    Unavailable,
+)
+from coterie.content import ChunkUnavailable as Missing
+from coterie.content import upload as u
+from coterie.content.reader import GONE
+from coterie.wire.frames import Bulk, FrameDecoder, Message
+from tests.support import run
+
+NODE = b"n" * 32
+CHUNKS = [bytes([n]) * (100_000 + n) for n in range(20)]
+
+
+class LaneStream:
+    """A stream that is on a lane: hears what it was told, and notes what is poured and what is written."""
+
+    def __init__(self, heard: list[Message], *, is_on_lane: bool = True) -> None:
+        self.is_on_lane = is_on_lane
+        self.pours: list[list[int]] = []  # the sizes of each one's writes
+        self.written = bytearray()
+        self._heard = heard
+
+    async def receive(self, timeout_s: float | None = None) -> Message | None:
+        return self._heard.pop(0) if self._heard else None
+
+    async def write(self, data: bytes) -> None:
+        self.written += data
+
+    async def pour(self, produce: Callable[[Callable[[memoryview], None]], None]) -> bool:
+        if not self.is_on_lane:
+            return False
+        sizes: list[int] = []
+
+        def write(frames: memoryview) -> None:
+            sizes.append(len(frames))
+            self.written += frames
+
+        await asyncio.to_thread(produce, write)
+        self.pours.append(sizes)
+        return True
+
+    def frames(self) -> list[Message | Bulk | None]:
+        decoded = FrameDecoder().feed(bytes(self.written))
+        return [PROTOCOL.decode(kind, bytes(body)) for kind, body in decoded]
+
+
+class Chunks:
+    """Gives `CHUNKS`, but for those that it lacks; calls `before(index)` for each."""
+
+    def __init__(self, lacks: dict[int, Missing | None], before: Callable[[int], None]) -> None:
+        self._lacks = lacks
+        self._before = before
+
+    def sizes(self, manifest: bytes) -> list[int]:
+        return [len(chunk) for chunk in CHUNKS]
+
+    def read(self, manifest: bytes, first: int, count: int, room: Any = None) -> Iterator[Any]:
+        for index in range(first, first + count):
+            self._before(index)
+            chunk = CHUNKS[index]
+            if index in self._lacks:
+                yield self._lacks[index]
+            elif room is None:
+                yield chunk
+            else:
+                place = room(len(chunk))
+                place[:] = chunk
+                yield place
+
+
+def serve(
+    heard: list[Message],
+    *,
+    lacks: dict[int, Missing | None] | None = None,
+    before: Callable[[int], None] = lambda index: None,
+    charge: Callable[[int], Any] | None = None,
+    stream: LaneStream | None = None,
+) -> tuple[LaneStream, Session, list[Any]]:
+    """One session in which the asker says this and finishes; every request is served at once."""
+    events: list[Any] = []
+    used = stream or LaneStream(heard)
+
+    async def scene() -> Session:
+        def feed(event: Any) -> None:
+            events.append(event)
+            if isinstance(event, u.Asked):
+                session.serve(event.tag, elsewhere=False)
+
+        giver: Any = Chunks(lacks or {}, before)
+        any_stream: Any = used
+        with ThreadPoolExecutor(1) as executor:
+            session = Session(any_stream, giver, 7, feed=feed, executor=executor, buffers=Buffers())
+            await session.run(charge)
+        return session
+
+    return used, run(scene()), events
+
+
+def bodies(frames: list[Any]) -> list[bytes]:
+    return [bytes(frame.data) for frame in frames if isinstance(frame, Bulk) and frame.kind == CHUNK]
+
+
+def test_an_answer_is_poured_in_pieces_and_every_request_is_reported() -> None:
+    stream, session, events = serve([GetChunks(NODE, 0, 15), GetChunks(NODE, 15, 5)])
+    assert bodies(stream.frames()) == CHUNKS
+    assert len(stream.pours) == 2
+    assert all(PIECE_BYTES <= size < 2 * PIECE_BYTES for size in stream.pours[0][:-1])
+    assert session.sent_bytes == sum(map(len, CHUNKS))
+    assert [event for event in events if isinstance(event, u.Served)] == [u.Served(7)] * 2
+
+
+def test_a_chunk_that_cannot_be_had_is_said_in_its_place() -> None:
+    gone = Missing(Path("x"), GONE)
+    stream, _, _ = serve([GetChunks(NODE, 0, 3)], lacks={1: gone})
+    first, second, third = stream.frames()
+    assert second == ChunkUnavailable(Unavailable.GONE)
+    assert bodies([first, third]) == [CHUNKS[0], CHUNKS[2]]
+
+
+def test_what_is_not_here_yet_ends_an_answer() -> None:
+    stream, _, events = serve([GetChunks(NODE, 0, 5)], lacks={2: None})
+    frames = stream.frames()
+    assert bodies(frames) == CHUNKS[:2]
+    assert frames[2:] == [Skipped(Skip.NOT_HERE)]
+    assert events[-1] == u.Served(7)
+
+
+def test_a_request_taken_back_while_it_is_answered_is_cut_short() -> None:
+    heard: list[Message] = [GetChunks(NODE, 0, 20)]
+    stream = LaneStream(heard)
+    session_of: list[Session] = []
+
+    async def scene() -> None:
+        def feed(event: Any) -> None:
+            if isinstance(event, u.Asked):
+                session.serve(event.tag, elsewhere=False)
+
+        taken_back = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def before(index: int) -> None:
+            if index == 10:
+                asyncio.run_coroutine_threadsafe(take_back(), loop).result()
+
+        async def take_back() -> None:
+            taken_back.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+        receive = stream.receive
+
+        async def receive_later(timeout_s: float | None = None) -> Message | None:
+            if not heard and not taken_back.is_set():
+                await taken_back.wait()
+                return Cancel(NODE, 0)
+            return await receive(timeout_s)
+
+        any_stream: Any = stream
+        any_stream.receive = receive_later
+        giver: Any = Chunks({}, before)
+        with ThreadPoolExecutor(1) as executor:
+            session = Session(any_stream, giver, 7, feed=feed, executor=executor, buffers=Buffers())
+            session_of.append(session)
+            await session.run(None)
+
+    run(scene())
+    frames = stream.frames()
+    assert bodies(frames) == CHUNKS[:10]
+    assert frames[10:] == [Skipped(Skip.CANCELLED)]
+    assert session_of[0].sent_bytes == sum(map(len, CHUNKS[:10]))
+
+
+def test_what_is_paid_for_goes_out_piece_by_piece_as_it_is_charged() -> None:
+    charged: list[int] = []
+
+    async def charge(size: int) -> None:
+        charged.append(size)
+
+    stream, session, _ = serve([GetChunks(NODE, 0, 20)], charge=charge)
+    assert stream.pours == []
+    assert bodies(stream.frames()) == CHUNKS
+    assert sum(charged) == session.sent_bytes == sum(map(len, CHUNKS))
+
+
+def test_a_lane_that_is_gone_meanwhile_costs_nothing() -> None:
+    class Fickle(LaneStream):
+        async def pour(self, produce: Any) -> bool:
+            return False
+
+    heard: list[Message] = [GetChunks(NODE, 0, 20)]
+    stream, session, _ = serve(heard, stream=Fickle(heard))
+    assert bodies(stream.frames()) == CHUNKS
+    assert session.sent_bytes == sum(map(len, CHUNKS))
+
+
+def test_buffers_are_used_again_and_few_are_kept() -> None:
+    buffers = Buffers()
+    made = [buffers.take() for _ in range(BUFFERS_KEPT_MAX + 1)]
+    for buffer in made:
+        buffers.give_back(buffer)
+    again = [buffers.take() for _ in range(BUFFERS_KEPT_MAX + 1)]
+    assert sum(any(one is other for other in made) for one in again) == BUFFERS_KEPT_MAX
