@@ -35,7 +35,9 @@ from coterie.wire.frames import Bulk, Message
 from coterie.wire.record import is_address
 
 RTT_EVERY_S = 2.0  # guess; asking the wheel more often shows in profiles of a swarm
-REQUESTS_FEW = 3  # with more under way nothing is asked before one is answered, and the loop is woken for less
+REQUESTS_FEW = (
+    3  # with more under way nothing is asked before one is answered, and the loop is woken for less
+)
 TELL_S = 0.02  # guess: but at least so often; others wait for what we have
 
 News = Has | HasAll | Given | Peers
