@@ -74,6 +74,7 @@ SHELLS = (
     "apps/records.py",
     "apps/*/asker.py",
     "apps/*/commands.py",
+    "apps/contacts/waiting.py",
     "apps/circles/book.py",
     "apps/circles/devices.py",
     "apps/circles/disk.py",

@@ -15,6 +15,7 @@ from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
 from coterie.wire import Protocol
 from coterie.wire.frames import Message
+from tests.apps.circles.nodes import let_in, people, until
 from tests.apps.files.nodes import memory_node, opening
 from tests.support import run
 
@@ -158,6 +159,40 @@ def test_a_session_of_a_removed_member_ends_and_its_role_counts(tmp_path: Path) 
             await stream.reset()
             with pytest.raises(NotFound):
                 await member.files.locate(f"{owner.peer_id}/diary")
+
+    run(scene())
+
+
+def test_what_is_said_about_permissions_has_names_and_no_ids(tmp_path: Path) -> None:
+    """Ben joined the circle; carl owns it too, and is no contact of anna's."""
+
+    async def scene() -> None:
+        async with people(tmp_path, "anna", "ben", "carl") as (anna, ben, carl):
+            owner = anna.service("circles")
+            owner.create("home")
+            await let_in(anna, ben, "home", "owner")
+            await let_in(ben, carl, "home")
+            (tmp_path / "diary").write_text("ours")
+            await anna.files.share(tmp_path / "diary", to=["home:owner", "ben"])
+            await until(lambda: len(owner.members("home")) == 3)
+            assert answer(anna, "ben", "read", "files/diary").text() == (
+                "yes: ben may read files/diary\n"
+                "  home:owner may list, read files/diary\n"
+                "  ben may list, read files/diary"
+            )
+            assert answer(anna, "carl", "read", "files/diary").text() == (
+                "no: carl may not read files/diary\n  nothing allows it to anyone, known, home:guest, home, carl"
+            )
+            place = f"{anna.peer_id}/diary"
+            assert await ben.files.places_of(place)
+            with pytest.raises(NotFound):
+                await carl.files.get_place(place, tmp_path / "stolen")
+            (refused,) = audit_lines(anna, "carl", refused=True, limit=10)
+            assert (refused.peer, refused.answer) == ("carl", "refused")
+            assert refused.reason == "nothing allows it to anyone, known, home:guest, home, carl"
+            used = [line for line in audit_lines(anna, "ben", refused=False, limit=10) if line.verb == "list"]
+            assert [(line.peer, line.resource) for line in used] == [("ben", "files/diary")]
+            assert used[0].reason == "home:owner may list, read files/diary; ben may list, read files/diary"
 
     run(scene())
 

@@ -42,6 +42,26 @@ def test_one_who_is_known_twice_is_one() -> None:
     assert list(here.names()) == ["anna"]
 
 
+def test_what_somebody_is_called_in_a_circle_finds_them_beside_the_name_here() -> None:
+    here = people(Known(ONE, "carl"), Known(ONE, "karl", contact=False), Known(TWO, "anna"))
+    assert here.find("carl") == here.find("Karl") == ONE
+    assert here.name_of(ONE) == "carl"
+
+
+def test_a_name_in_a_circle_finds_nobody_when_it_may_mean_two() -> None:
+    here = people(
+        Known(ONE, "carl"),
+        Known(TWO, "dora"),
+        Known(ONE, "karl", contact=False),
+        Known(TWO, "karl", contact=False),
+        Known(THREE, "eve"),
+        Known(TWO, "eve", contact=False),
+    )
+    with pytest.raises(UsageError, match="any of carl, dora"):
+        here.find("karl")
+    assert here.find("eve") == THREE  # her own name goes before what another is called somewhere
+
+
 def test_an_id_or_its_beginning_will_do() -> None:
     here = people(Known(ONE, "anna"))
     assert here.find(str(ONE)) == here.find(str(ONE)[:6]) == ONE

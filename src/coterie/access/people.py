@@ -70,6 +70,9 @@ class People:
                 return known.peer
         alike = [name for name, known in names.items() if _key(known.name) == wanted]
         if not alike:
+            called_so = {known.peer for known in self._known() if _key(known.name) == wanted}
+            alike = [name for name, known in names.items() if known.peer in called_so]
+        if not alike:
             alike = [name for name, known in names.items() if known.peer.matches(text)]
         if len(alike) == 1:
             return names[alike[0]].peer

@@ -70,13 +70,11 @@ class Standing(msgspec.Struct, frozen=True):
 class Reason(msgspec.Struct, frozen=True):
     """One thing that speaks for or against: a `code` for programs, `text` for people.
 
-    `subjects` and `resource` stand in the text as ids; who shows it puts their names there.
+    Subjects and resources stand in the text as ids; who shows it puts their names there.
     """
 
     code: str
     text: str
-    subjects: tuple[str, ...] = ()
-    resource: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -257,7 +255,7 @@ class Policy:
             return Decision(True, peer, verb, resource, found)
         if by_grant.allowed:
             return by_grant
-        nothing = Reason("no_rule", f"nothing allows it to {', '.join(subjects)}", subjects)
+        nothing = Reason("no_rule", f"nothing allows it to {', '.join(subjects)}")
         reasons = (nothing, *by_grant.reasons)
         return Decision(False, peer, verb, resource, reasons, by_grant.until)
 
@@ -268,7 +266,7 @@ class Policy:
             for parent in parents:
                 if of_subject.get(parent, 0) & verb:
                     text = f"{subject} may {say_verbs(of_subject[parent])} {parent}"
-                    found.append(Reason("rule", text, (subject,), parent))
+                    found.append(Reason("rule", text))
         return tuple(found)
 
     def _by_grant(self, peer: PeerId, verb: Verb, resource: str, now: float, utc_offset_s: int) -> Decision:
@@ -288,7 +286,7 @@ class Policy:
                     peer,
                     verb,
                     resource,
-                    (Reason("grant", text, (), link.resource),),
+                    (Reason("grant", text),),
                     until,
                     _metered(grant.links),
                 )

@@ -1,5 +1,6 @@
 """What `coterie may` and `coterie audit` say."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -7,16 +8,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from coterie.access.audit import Use
-from coterie.access.policy import Decision, Reason
-from coterie.access.resource import kind_of, parse_verbs
+from coterie.access.policy import Decision
+from coterie.access.resource import kind_of, parse_verbs, with_parents
 from coterie.control.doctor_peer import find_peer
 from coterie.errors import UsageError
 from coterie.identity import PeerId
+from coterie.identity.peer_id import KEY_BYTES
 
 if TYPE_CHECKING:
     from coterie.node import Node
 
 LINES_MAX = 1_000  # of the audit log at once
+_ID = f"[a-z2-7]{{{len(str(PeerId(bytes(KEY_BYTES))))}}}"
+SUBJECT = re.compile(rf"\b(?:peer:{_ID}|circle:{_ID}:[a-z]+)")
+CUT = re.compile(r"\b(?:peer|circle):[a-z2-7:]*$")  # what was too long for the log
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -63,7 +68,7 @@ def answer(node: "Node", peer: str, verb: str, resource: str) -> Answer:
     if verbs.bit_count() != 1:
         raise UsageError("ask for one verb at a time")
     decision = node.access.explain(asked.peer, verbs, node.access.resource_of(resource))
-    reasons = [_said(node, reason) for reason in decision.reasons]
+    reasons = [_said(node, reason.text, decision.resource) for reason in decision.reasons]
     return _answer(decision, asked.name, verb, node.access.say_resource(decision.resource), reasons)
 
 
@@ -72,20 +77,18 @@ def audit_lines(node: "Node", peer: str, *, refused: bool, limit: int) -> list[A
     if not 0 < limit <= LINES_MAX:
         raise UsageError(f"the audit log is shown in 1 to {LINES_MAX} lines, not {limit}")
     wanted = bytes(find_peer(node, peer).peer) if peer else b""
-    names = node.contacts.names() if "contacts" in node.apps else {}
+    names = {known.peer: name for name, known in node.people.names().items()}
     uses = node.access.audit.lines(limit=limit, peer=wanted, refused=refused)
-    return [_line(use, names, node.access.say_resource(use.resource)) for use in reversed(uses)]
+    return [_line(node, use, names) for use in reversed(uses)]
 
 
-def _said(node: "Node", reason: Reason) -> str:
-    """A reason, with the names that its subjects and its resource have here."""
-    text = reason.text
-    for subject in sorted(reason.subjects, key=len, reverse=True):  # "peer:..." before "peer"
-        if ":" in subject:
-            text = text.replace(subject, node.people.say(subject))
-    return (
-        text.replace(reason.resource, node.access.say_resource(reason.resource)) if reason.resource else text
-    )
+def _said(node: "Node", text: str, resource: str) -> str:
+    """The text of a reason about `resource`, with the names that its subjects and its resource have here."""
+    text = CUT.sub("...", SUBJECT.sub(lambda found: node.people.say(found[0]), text))
+    for part in sorted(with_parents(resource), key=len, reverse=True):
+        if part in text:
+            return text.replace(part, node.access.say_resource(part))
+    return text
 
 
 def _answer(decision: Decision, name: str, verb: str, resource: str, reasons: list[str]) -> Answer:
@@ -100,11 +103,13 @@ def _answer(decision: Decision, name: str, verb: str, resource: str, reasons: li
     )
 
 
-def _line(use: Use, names: Mapping[PeerId, str], resource: str) -> AuditLine:
+def _line(node: "Node", use: Use, names: Mapping[PeerId, str]) -> AuditLine:
     peer = PeerId(use.peer) if use.peer else None
     name = names.get(peer, peer.short) if peer is not None else "others"
     answered = "allowed" if use.allowed else "refused"
-    return AuditLine(_moment(use.last), use.count, answered, name, use.verb, resource, use.reason or use.code)
+    resource = node.access.say_resource(use.resource)
+    reason = _said(node, use.reason or use.code, use.resource)
+    return AuditLine(_moment(use.last), use.count, answered, name, use.verb, resource, reason)
 
 
 def _moment(unix_s: float) -> str:

@@ -115,6 +115,29 @@ def test_who_was_removed_while_away_learns_it_from_another_member(tmp_path: Path
     run(main())
 
 
+def test_a_renamed_member_goes_by_both_names_where_it_is_a_contact(tmp_path: Path) -> None:
+    """Names are local: what ben calls carl does not change when carl takes another name in the circle."""
+
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "carl") as (anna, ben, carl):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home", "owner")
+            await let_in(ben, carl, "home")
+            await until(lambda: len(roles(carl, "home")) == 3)
+            circles(carl).rename("home", "karl", "carl")
+            await until(lambda: "karl" in roles(ben, "home") and "karl" in roles(anna, "home"))
+            assert ben.contacts.names()[carl.peer_id] == "carl"
+            assert ben.people.find("karl") == ben.people.find("carl") == carl.peer_id
+            circles(ben).set_role("home", "carl", "guest")
+            circles(ben).set_role("home", "karl", "member")
+            with pytest.raises(NotFound, match="`coterie circle members home` shows"):
+                circles(anna).remove("home", "carl")  # no contact of hers: she never called him so
+            circles(ben).remove("home", "carl")
+            assert sorted(roles(ben, "home")) == ["anna", "ben"]
+
+    run(main())
+
+
 def test_who_may_not_is_told_so(tmp_path: Path) -> None:
     async def main() -> None:
         async with people(tmp_path, "anna", "ben") as (anna, ben):

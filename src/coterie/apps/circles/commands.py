@@ -16,14 +16,12 @@ from coterie.apps.circles.results import (
     Restored,
 )
 from coterie.apps.command import Progress, command
-from coterie.apps.contacts.api import Invited, Met, WrongCode
+from coterie.apps.contacts.api import Invited, Met, WrongCode, wait_for_joiner
 
 if TYPE_CHECKING:
     from coterie.apps.circles.service import CirclesService
-    from coterie.apps.contacts.api import OpenInvitation
 
 RoleName = Literal["guest", "member", "owner"]
-TELL_EVERY_S = 15.0  # how long there is still to wait
 PARTING_S = 2.0  # for the log to reach who has joined before a node of the command line may go
 
 
@@ -55,7 +53,7 @@ async def circle_invite(
     minutes: How long the invitation lasts.
     """
     async with circles.invite(circle, role=role, minutes=minutes) as invitation:
-        async for news in _wait(invitation):
+        async for news in wait_for_joiner(invitation):
             yield news
     await asyncio.sleep(PARTING_S)
 
@@ -136,7 +134,7 @@ async def devices_add(
     minutes: How long the invitation lasts.
     """
     async with circles.devices.invite(minutes=minutes) as invitation:
-        async for news in _wait(invitation):
+        async for news in wait_for_joiner(invitation):
             yield news
     await asyncio.sleep(PARTING_S)
 
@@ -193,28 +191,3 @@ async def recovery_restore(
     lost: Remove all your earlier computers: they are lost or stolen.
     """
     return await circles.recovery.restore(phrase, invitation=invitation, at=at, lost=lost)
-
-
-async def _wait(invitation: "OpenInvitation") -> AsyncIterator[Invited | Progress | WrongCode | Met]:
-    """All that happens to an invitation, until somebody has joined."""
-    yield invitation.invited
-    yield _waiting(invitation)
-    following = asyncio.ensure_future(invitation.next())
-    try:
-        while True:
-            await asyncio.wait({following}, timeout=TELL_EVERY_S)
-            if following.done():
-                news = following.result()
-                yield news
-                if isinstance(news, Met):
-                    return
-                following = asyncio.ensure_future(invitation.next())
-            yield _waiting(invitation)
-    finally:
-        following.cancel()
-
-
-def _waiting(invitation: "OpenInvitation") -> Progress:
-    total = round(60 * invitation.invited.minutes)
-    left = round(invitation.until - asyncio.get_running_loop().time())
-    return Progress(phase="waiting", done=min(max(0, total - left), total), total=total, unit="seconds")

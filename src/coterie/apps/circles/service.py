@@ -175,7 +175,7 @@ class CirclesService:
     def set_role(self, circle: str, member: str, role: str) -> CircleSaid:
         """Give a member another role; owners only."""
         found, wanted = self._owned(circle, "change roles in it"), role_of(role)
-        who = found.state.find(member)
+        who = self._member(found, member)
         if who.role == wanted:
             raise UsageError(f"{who.name} has the role {role} already")
         self._refuse_ownerless(found, who, wanted)
@@ -185,7 +185,7 @@ class CirclesService:
     def remove(self, circle: str, member: str) -> CircleSaid:
         """Remove a member with all its computers; owners only."""
         found = self._owned(circle, "remove anybody from it")
-        who = found.state.find(member)
+        who = self._member(found, member)
         if who == self._book.me(found):
             raise UsageError("to leave a circle yourself use `coterie circle leave`")
         self._book.write(found, Kind.REMOVE, subject=who.person)
@@ -208,11 +208,24 @@ class CirclesService:
             self._owned(circle, "rename it")
             self._book.write(found, Kind.TITLE, title=name)
             return CircleSaid(name, f"The circle {circle} is called {name} now")
-        who = found.state.find(member)
+        who = self._member(found, member)
         if who != self._book.me(found):
             self._owned(circle, "rename others in it")
         self._book.write(found, Kind.RENAME, subject=who.person, name=name)
         return CircleSaid(found.state.name, f"{who.name} is called {name} now")
+
+    def _member(self, circle: Circle, text: str) -> Member:
+        """The member of this name or id in the circle, or else of this name among our contacts. Raises `NotFound`."""
+        try:
+            return circle.state.find(text)
+        except NotFound as error:
+            contact = self.contacts.by_name(text.strip())
+            member = circle.state.member_of(contact.peer) if contact is not None else None
+            if member is None:
+                raise NotFound(
+                    f"{error}; `coterie circle members {circle.state.name}` shows who is"
+                ) from None
+            return member
 
     def _owned(self, circle: str, deed: str) -> Circle:
         """The circle, if this node's person owns it. Raises `AccessDenied` with the `deed` that owners only may."""

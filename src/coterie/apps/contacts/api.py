@@ -3,5 +3,6 @@
 from coterie.apps.contacts.book import Contact
 from coterie.apps.contacts.results import Invited, Met, WrongCode
 from coterie.apps.contacts.service import ContactsService, OpenInvitation
+from coterie.apps.contacts.waiting import wait_for_joiner
 
-__all__ = ["Contact", "ContactsService", "Invited", "Met", "OpenInvitation", "WrongCode"]
+__all__ = ["Contact", "ContactsService", "Invited", "Met", "OpenInvitation", "WrongCode", "wait_for_joiner"]

@@ -1,16 +1,14 @@
 """The commands of `contacts`: the command line and the HTTP API are rendered from these."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from coterie.apps.command import Progress, command
 from coterie.apps.contacts.results import ContactLine, ContactRemoved, ContactShown, Invited, Met, WrongCode
+from coterie.apps.contacts.waiting import wait_for_joiner
 
 if TYPE_CHECKING:
-    from coterie.apps.contacts.service import ContactsService, OpenInvitation
-
-TELL_EVERY_S = 15.0  # how long there is still to wait
+    from coterie.apps.contacts.service import ContactsService
 
 
 @command(interrupt_text="Withdrawn: this invitation no longer works.")
@@ -23,21 +21,8 @@ async def invite(
     minutes: How long the invitation lasts.
     """
     async with contacts.invite(name=name, minutes=minutes) as invitation:
-        yield invitation.invited
-        yield _waiting(invitation)
-        following = asyncio.ensure_future(invitation.next())
-        try:
-            while True:
-                await asyncio.wait({following}, timeout=TELL_EVERY_S)
-                if following.done():
-                    news = following.result()
-                    yield news
-                    if isinstance(news, Met):
-                        return
-                    following = asyncio.ensure_future(invitation.next())
-                yield _waiting(invitation)
-        finally:
-            following.cancel()
+        async for news in wait_for_joiner(invitation):
+            yield news
 
 
 @command("invitation")
@@ -116,9 +101,3 @@ async def contact_remove(contacts: "ContactsService", contact: str) -> ContactRe
     contact: Its name, or the beginning of its peer id.
     """
     return contacts.remove(contact)
-
-
-def _waiting(invitation: "OpenInvitation") -> Progress:
-    total = round(60 * invitation.invited.minutes)
-    left = round(invitation.until - asyncio.get_running_loop().time())
-    return Progress(phase="waiting", done=min(max(0, total - left), total), total=total, unit="seconds")
