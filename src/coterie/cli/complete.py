@@ -2,8 +2,8 @@
 
     eval "$(_COTERIE_COMPLETE=bash_source coterie)"        in ~/.bashrc; zsh_source and fish_source likewise
 
-A parameter is completed by its name: `peer`, `contact`, `place`, `share`, `circle`, `transfer` and `grant` mean the
-same in every command, also in those of third parties' apps.
+A parameter is completed by its name: `peer`, `contact`, `place`, `share`, `circle`, `member`, `device`, `transfer` and
+`grant` mean the same in every command, also in those of third parties' apps.
 """
 
 import os
@@ -25,6 +25,8 @@ _LISTS: Mapping[str, tuple[str, tuple[str, ...], str]] = {  # of parameter: app,
     "contact": ("contacts", ("contacts",), "name"),
     "share": ("files", ("shares",), "name"),
     "circle": ("circles", ("circle",), "name"),
+    "member": ("circles", ("circle", "members"), "name"),  # of the circle that was named before
+    "device": ("circles", ("devices",), "device"),
     "transfer": ("files", ("transfers",), "id"),
     "grant": ("grants", ("grants",), "id"),
 }
@@ -44,15 +46,16 @@ def completer(parameter: str) -> Callable[[click.Context, click.Parameter, str],
 
     def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
         home = context.find_root().params.get("home")
+        asked = {"circle": context.params.get("circle")} if parameter == "member" else {}
         try:
-            return [CompletionItem(value) for value in _values(parameter, begun, home)][:VALUES_MAX]
+            return [CompletionItem(value) for value in _values(parameter, begun, home, asked)][:VALUES_MAX]
         except (CoterieError, OSError):
             return []
 
     return complete
 
 
-def _values(parameter: str, begun: str, home: Path | None) -> Iterator[str]:
+def _values(parameter: str, begun: str, home: Path | None, asked: Mapping[str, Any]) -> Iterator[str]:
     if parameter in PLACES:
         parent, slash, _ = begun.rpartition("/")
         for line in _ask(home, "files", ("ls",), {"place": parent} if slash else {}):
@@ -61,7 +64,7 @@ def _values(parameter: str, begun: str, home: Path | None) -> Iterator[str]:
                 yield value
         return
     app, path, field = _LISTS[parameter]
-    yield from (line[field] for line in _ask(home, app, path, {}) if line[field].startswith(begun))
+    yield from (line[field] for line in _ask(home, app, path, asked) if line[field].startswith(begun))
 
 
 def _ask(home: Path | None, app: str, path: tuple[str, ...], parameters: Mapping[str, Any]) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+from click.shell_completion import CompletionItem
 
 import coterie
 from coterie.apps.command import Command, Parameter
@@ -84,7 +85,7 @@ class Program(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that `args` begin with: a word may be a command and have further ones below it."""
         if args and args[0] not in _BUILT_IN and (branch := self.catalog.find(args[0])):
-            return args[0], _render(args[0], branch, args[1:]), args[1:]
+            return args[0], _render(args[0], branch, args[1:], completing=ctx.resilient_parsing), args[1:]
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -106,11 +107,35 @@ class Program(click.Group):
             formatter.write_text(f"The app {name} cannot be loaded: {why}")
 
 
-def _render(word: str, branch: Branch, rest: list[str]) -> click.Command:
-    """The command or the group behind `branch`, as the words that follow need it."""
+def _render(word: str, branch: Branch, rest: list[str], *, completing: bool = False) -> click.Command:
+    """The command or the group behind `branch`, as the words that follow need it; `completing`: the next is open."""
     following = next((argument for argument in rest if not argument.startswith("-")), None)
-    if branch.command is not None and following not in branch.children:
+    is_open = completing and following is None and bool(branch.children)
+    if branch.command is not None and following not in branch.children and not is_open:
         return _leaf(word, branch.command, [*branch.children])
+    if is_open and branch.command is not None:
+        return _BothWays(_leaf(word, branch.command, []), _group(word, branch, rest))
+    return _group(word, branch, rest)
+
+
+class _BothWays(click.Command):
+    """For completion: a command, and those below its word."""
+
+    def __init__(self, leaf: click.Command, group: click.Group) -> None:
+        arguments = [p for p in leaf.params if isinstance(p, click.Argument)]
+        super().__init__(leaf.name, params=[p for p in leaf.params if p not in arguments])
+        self._first = arguments[:1]
+        self._group = group
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The words below, and what the command's own first parameter can be."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        below = self._group.shell_complete(click.Context(self._group, parent=ctx.parent), incomplete)
+        return below + [item for first in self._first for item in first.shell_complete(ctx, incomplete)]
+
+
+def _group(word: str, branch: Branch, rest: list[str]) -> click.Group:
     group = click.Group(
         name=word,
         help=branch.command.summary if branch.command else f"Commands: {', '.join(branch.children)}.",
@@ -191,7 +216,10 @@ class _Asked(click.Option):
 
     def prompt_for_value(self, ctx: click.Context) -> Any:
         """What the user answers."""
-        return click.prompt(self.prompt or "", type=self.type, err=True)
+        try:
+            return click.prompt(self.prompt or "", type=self.type, err=True)
+        except click.Abort:  # the input has ended, or Ctrl-C
+            raise click.UsageError(f"nothing was entered for {self.opts[0]}", ctx) from None
 
 
 def _click_type(kind: Any) -> Any:

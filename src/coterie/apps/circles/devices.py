@@ -112,15 +112,18 @@ class Devices:
 
     def remove(self, device: str) -> DeviceSaid:
         """Take a computer off the list, here and in every circle. Raises `NotFound`, `UsageError`."""
-        own, me = self._book.own_circle(), self._me()
+        me = self._me()
         found = [one for one in me.devices if one.matches(device)] if me is not None else []
-        if own is None or not found:
+        if not found and self._context.peer_id.matches(device):
+            found = [self._context.peer_id]
+        if not found:
             raise NotFound(f"you have no computer '{device}'; `coterie devices` lists them")
         if len(found) > 1:
             raise UsageError(f"'{device}' fits {len(found)} of your computers: give more of its id")
         (lost,) = found
         if lost == self._context.peer_id:
             raise UsageError("this is that computer: remove it from another one of yours")
+        own = self._book.make_own_circle()
         self._book.write(own, Kind.REMOVE_DEVICE, subject=self._book.person, device=lost)
         self.settle()
         if self._service.contacts.is_contact(lost):

@@ -4,7 +4,8 @@ import msgspec
 
 
 class GrantGiven(msgspec.Struct, frozen=True):
-    """A new grant: `text` of it is needed by bearers and by those it was passed on to, not by a named peer of ours."""
+    """A new grant. Bearers, those to whom it was passed on and those who pass it on need the text, `grant`; a named
+    peer of ours does not. `passes`: how often it may be passed on."""
 
     id: str
     holder: str
@@ -13,12 +14,17 @@ class GrantGiven(msgspec.Struct, frozen=True):
     expires: str
     grant: str
     needs_handing_over: bool
+    passes: int = 0
 
     def text(self) -> str:
         """For people."""
         head = f"{self.holder} may {self.verbs} {self.resource} until {self.expires}  (grant {self.id})"
         if not self.needs_handing_over:
-            return f"{head}\nIt holds from now on; `coterie revoke {self.id}` takes it back."
+            lines = [head, f"It holds from now on; `coterie revoke {self.id}` takes it back."]
+            if self.passes:
+                lines += ["", "Before it can be passed on, on the other computer:", ""]
+                lines.append(f"  coterie grant accept {self.grant}")
+            return "\n".join(lines)
         return "\n".join([head, "", "On the other computer:", "", f"  coterie grant accept {self.grant}"])
 
 

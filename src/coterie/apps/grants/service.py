@@ -267,6 +267,7 @@ class GrantsService:
             expires=_moment(grant.last.terms.expires),
             grant=str(GrantText(grant, addresses, key)),
             needs_handing_over=hand_over,
+            passes=grant.last.passes,
         )
 
     def _audience(self, peer: str) -> tuple[PeerId, SecretKey | None]:
