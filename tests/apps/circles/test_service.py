@@ -138,6 +138,18 @@ def test_a_renamed_member_goes_by_both_names_where_it_is_a_contact(tmp_path: Pat
     run(main())
 
 
+def test_the_only_computer_is_not_removed_from_itself(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna") as (anna,):
+            with pytest.raises(UsageError, match="this is that computer"):
+                circles(anna).devices.remove(str(anna.peer_id))
+            with pytest.raises(NotFound, match="no computer 'zzzz'"):
+                circles(anna).devices.remove("zzzz")
+            assert circles(anna).devices.own() == []
+
+    run(main())
+
+
 def test_who_may_not_is_told_so(tmp_path: Path) -> None:
     async def main() -> None:
         async with people(tmp_path, "anna", "ben") as (anna, ben):
@@ -212,6 +224,8 @@ def test_a_second_computer_has_all_rights_and_loses_them(tmp_path: Path) -> None
             await until(lambda: circles(ben).lines()[0].name == "castle")
             await until(lambda: bool(circles(ben).roles_of(laptop.peer_id)))
 
+            with pytest.raises(UsageError, match="this is that computer"):
+                circles(anna).devices.remove(str(anna.peer_id)[:12])
             circles(anna).devices.remove(str(laptop.peer_id)[:8])  # it was stolen
             for node in (anna, ben):
                 await until(lambda node=node: not circles(node).roles_of(laptop.peer_id), 5)  # type: ignore[misc]

@@ -76,6 +76,17 @@ def test_ls_get_and_completion(pair: tuple[RunningNode, RunningNode, Path]) -> N
     assert completed(anna.home, "may", "b") == ["ben"]
     assert completed(anna.home, "gr") == ["grant", "grants"]
     assert completed(anna.home, "ls", "nobody/") == []
+    assert completed(anna.home, "circle", "re") == ["remove", "rename"]
+    assert completed(anna.home, "circle", "") == [
+        *("invite", "join", "leave", "members", "new", "remove", "rename", "role")
+    ]
+    assert completed(anna.home, "grant", "") == ["accept", "pass", "ben"]
+    anna.call("circle", "new", "clan")
+    assert completed(anna.home, "circle", "role", "clan", "") == [
+        anna.call("circle", "members", "clan")[0]["name"]
+    ]
+    assert completed(anna.home, "circle", "role", "clan", "x", "g") == ["guest"]
+    assert completed(anna.home, "devices", "remove", "") == [anna.call("id")["id"]]
     assert (
         "ben may read files/photos/2024"
         in coterie(anna.home, "may", "ben", "read", "files/photos/2024").stdout

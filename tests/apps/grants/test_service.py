@@ -96,6 +96,7 @@ def test_a_bearer_grant_is_for_whoever_has_the_text_and_a_stranger_too(tmp_path:
             assert given.needs_handing_over
             said = await s.grants(s.carl).accept(given.grant)
             assert "lets this computer list, read" in said.text()
+            assert f"`coterie ls {s.anna.peer_id}`" in said.text()
             assert await sees(s.carl, s.anna, "photos/2024") == ["a.jpg"]
             with pytest.raises(NotFound):
                 await sees(s.carl, s.anna)
@@ -110,6 +111,9 @@ def test_what_is_passed_on_is_less_and_falls_with_what_it_came_from(tmp_path: Pa
     async def main() -> None:
         async with scene(tmp_path) as s:
             whole = s.give("ben", Wanted(lasting="7d", pass_on=1))
+            assert (
+                f"coterie grant accept {whole.grant}" in whole.text()
+            )  # ben passes on what he has the text of
             ben = s.grants(s.ben)
             await ben.accept(whole.grant)
             held = next(line for line in ben.lines() if line.role == "held")

@@ -101,7 +101,7 @@ class Restored(msgspec.Struct, frozen=True):
         """For people."""
         lines = [f"You are back: {self.contacts} contacts, circles: {', '.join(self.circles) or 'none'}."]
         if self.devices_removed:
-            lines.append(f"{self.devices_removed} earlier devices were removed.")
+            lines.append(f"Earlier computers that were removed: {self.devices_removed}.")
         if self.missing:
             lines.append(
                 f"Nobody reachable had: {', '.join(self.missing)}. Run this again when members are there."
@@ -120,5 +120,6 @@ class RecoveryLine(msgspec.Struct, frozen=True):
         if not self.has_phrase:
             return "There is no recovery phrase yet: `coterie recovery new` makes one."
         return (
-            f"There is a recovery phrase; {self.holders} computers got your sealed list since this node runs."
+            "There is a recovery phrase. Computers that got your sealed list since this node runs: "
+            f"{self.holders}."
         )

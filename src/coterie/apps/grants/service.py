@@ -192,7 +192,13 @@ class GrantsService:
         if not await self._present(record):
             raise AccessDenied("the issuer does not honour this grant: it expired, or was revoked")
         issuer = self._context.people.name_of(grant.issuer)
-        return GrantSaid(record.id, f"{issuer} lets this computer {self._say_grant(grant)}")
+        said = f"{issuer} lets this computer {self._say_grant(grant)}"
+        if kind_of(grant.last.resource) != "files":
+            return GrantSaid(record.id, said)
+        place = (
+            grant.issuer if issuer == grant.issuer.short else issuer
+        )  # nobody is found by a short id alone
+        return GrantSaid(record.id, f"{said}; `coterie ls {place}` shows it")
 
     async def _present(self, record: HeldRecord) -> bool:
         grant = open_grant(record.grant)
