@@ -364,7 +364,8 @@ class Node:
         circles: Any = self._services.get("circles")
         if circles is None:
             return Standing(contact)
-        return Standing(contact, tuple(circles.roles_of(peer)), circles.blocked(peer))
+        roles, persons = tuple(circles.roles_of(peer)), tuple(circles.persons_of(peer))
+        return Standing(contact, roles, circles.blocked(peer), persons)
 
     def _known_names(self) -> Mapping[PeerId, str]:
         """Contacts, and behind them the computers of those who are in a circle with us."""
@@ -375,10 +376,14 @@ class Node:
     def _known_people(self) -> list[Known]:
         contacts = self.contacts.contacts() if "contacts" in self._services else []
         circles: Any = self._services.get("circles")
-        members = circles.names().items() if circles is not None else []
+        members = circles.names() if circles is not None else {}
+        persons = {peer: next(iter(circles.persons_of(peer)), None) for peer in members}
         return [
-            *(Known(c.peer, c.name, of="contact") for c in contacts),
-            *(Known(peer, name, contact=False, of="circle") for peer, name in members),
+            *(Known(c.peer, c.name, of="contact", person=persons.get(c.peer)) for c in contacts),
+            *(
+                Known(peer, name, contact=False, of="circle", person=persons[peer])
+                for peer, name in members.items()
+            ),
         ]
 
     def _known_circles(self) -> list[KnownCircle]:

@@ -134,3 +134,13 @@ def test_labels_are_never_alike(drawn: list[tuple[int, str, bool]]) -> None:
     labels = distinct(items)
     assert len({label.casefold() for label in labels}) == len(items)
     assert all(label.startswith(name) for label, (_, name, _) in zip(labels, items, strict=True))
+
+
+def test_a_name_means_all_computers_of_a_person() -> None:
+    laptop = Known(ONE, "anna", contact=False)
+    phone = Known(TWO, "anna", contact=False, person=ONE)
+    assert people(laptop, phone).subject("anna") == of_peer(ONE)
+    assert people(laptop, phone).subject(str(TWO)) == of_peer(ONE)
+    assert people(phone).subject("anna") == of_peer(ONE)  # the laptop is gone
+    with pytest.raises(UsageError, match="any of"):
+        people(laptop, phone, Known(THREE, "anna", contact=False)).subject("anna")

@@ -99,6 +99,8 @@ def test_the_node_itself_may_everything(scene: Scene) -> None:
         (of_peer(ANNA.peer_id), Standing(contact=True), True),
         (of_peer(ANNA.peer_id), Standing(circles=(("home", "guest"),)), True),
         (of_peer(BEN.peer_id), Standing(contact=True), False),
+        (of_peer(BEN.peer_id), Standing(circles=(("home", "guest"),), persons=(BEN.peer_id,)), True),
+        (of_peer(BEN.peer_id), Standing(persons=(BEN.peer_id,)), False),  # of no circle any more
         (ANYONE, Standing(contact=True, blocked="revoked"), False),
     ],
 )

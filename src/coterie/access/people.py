@@ -20,12 +20,16 @@ WORDS = {"anyone": ANYONE, "contacts": CONTACT, TICKET: TICKET}
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A peer with the name it is known by; `contact`: the name was chosen here. `of`: where it is known from."""
+    """A peer with the name it is known by; `contact`: the name was chosen here. `of`: where it is known from.
+
+    `person`: the first computer of the person of whom it is one; None: unknown, or itself.
+    """
 
     peer: PeerId
     name: str
     contact: bool = True
     of: str = ""
+    person: PeerId | None = None
 
 
 class KnownCircle(msgspec.Struct, frozen=True):
@@ -86,6 +90,8 @@ class People:
     def subject(self, text: str) -> str:
         """The subject that a person means by `text`: "anyone", "contacts", "ticket", a circle, a circle:role, a name.
 
+        A name stands for all computers of a person.
+
         Raises:
             NotFound: there is none.
             UsageError: it may be several.
@@ -104,15 +110,19 @@ class People:
                     f"'{text}' is a circle and a person: say {text}:member for the circle, or the peer's id"
                 )
             return of_circle(circles[0].id, role)
+        alike = {known.person or known.peer for known in self._known() if _key(known.name) == _key(text)}
+        if len(alike) == 1:
+            return of_peer(alike.pop())
         try:
             peer = self.find(text)
         except NotFound:
             raise NotFound(
                 f"'{text}' is no circle and nobody known here; there are also {', '.join(WORDS)}"
             ) from None
-        if not any(known.peer == peer for known in self._known()):
+        found = next((known for known in self._known() if known.peer == peer), None)
+        if found is None:
             raise UsageError(f"{peer.short} is not known here: meet it first, or give it a grant")
-        return of_peer(peer)
+        return of_peer(found.person or peer)
 
     def say(self, subject: str) -> str:
         """What a person calls `subject`."""

@@ -7,7 +7,7 @@ A subject is a word for a set of peers:
     known                       a contact, or in a circle with this node, as whatever
     contact                     a contact
     circle:ID:owner|member|guest   in that circle, with that role or a higher one
-    peer:ID                     that peer, while it is known
+    peer:ID                     that peer, while it is known, and the other computers of its person
     ticket:ID                   whoever just proved to have the ticket of that share
 
 Work: for each subject of the peer a look into a table for the resource and each of its parents, whether or not there
@@ -60,11 +60,15 @@ def is_for_many(subject: str) -> bool:
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """Who a peer is to this node. `circles`: id as text and role; `blocked`: why it gets nothing, or empty."""
+    """Who a peer is to this node. `circles`: id as text and role; `blocked`: why it gets nothing, or empty.
+
+    `persons`: the first computers of the persons of whom it is a computer by their own word.
+    """
 
     contact: bool = False
     circles: tuple[tuple[str, str], ...] = ()
     blocked: str = ""
+    persons: tuple[PeerId, ...] = ()
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -313,7 +317,7 @@ def subjects_of(peer: PeerId, standing: Standing) -> tuple[str, ...]:
     """Every subject that `peer` belongs to, widest first."""
     known = (KNOWN,) if standing.contact or standing.circles else ()
     contact = (CONTACT,) if standing.contact else ()
-    itself = (of_peer(peer),) if known else ()
+    itself = dict.fromkeys((of_peer(peer), *map(of_peer, standing.persons))) if known else ()
     return (ANYONE, *known, *contact, *_of_circles(standing.circles), *itself)
 
 

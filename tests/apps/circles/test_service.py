@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.access.circle_ops import Kind, Role
 from coterie.apps.circles.messages import Belong
 from coterie.errors import AccessDenied, CoterieError, NotFound, UsageError
 from tests.apps.circles.nodes import circles, let_in, let_in_device, people, roles, until
@@ -232,6 +233,55 @@ def test_a_second_computer_has_all_rights_and_loses_them(tmp_path: Path) -> None
                 assert "lost" in circles(node).blocked(laptop.peer_id)
             assert not anna.contacts.is_contact(laptop.peer_id)
             assert len(circles(anna).devices.lines()) == 1
+
+    run(main())
+
+
+def test_what_is_shared_with_a_person_is_there_on_all_its_computers(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "phone") as (anna, ben, phone):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home", "owner")
+            await let_in_device(ben, phone)
+            await until(lambda: len(circles(anna).members("home")[-1].devices) == 2)
+            (tmp_path / "letter").write_bytes(b"for ben")
+            await anna.files.share(tmp_path / "letter", to=["ben"])
+            for node in (ben, phone):
+                lines = await node.files.places_of(str(anna.peer_id))
+                assert [line.name for line in lines] == ["letter"]
+            circles(ben).devices.remove(str(phone.peer_id))
+            await until(lambda: not circles(anna).roles_of(phone.peer_id))
+            with pytest.raises(CoterieError):
+                await phone.files.get_place(f"{anna.peer_id}/letter", tmp_path / "stolen")
+
+    run(main())
+
+
+def test_an_owner_makes_nobody_a_computer_of_another(tmp_path: Path) -> None:
+    """What ben shares with dora is not there for eve, whom anna, an owner, adds as if she were dora's computer."""
+
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "dora", "eve") as (anna, ben, dora, eve):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+            async with ben.contacts.invite() as invitation:
+                await dora.contacts.join(invitation.invited.ticket)
+            (tmp_path / "letter").write_bytes(b"for dora")
+            await ben.files.share(tmp_path / "letter", to=["dora"])
+            assert [line.name for line in await dora.files.places_of("ben")] == ["letter"]
+            book = circles(anna)._book
+            book.write(
+                book.find("home"),
+                Kind.ADD,
+                subject=dora.peer_id,
+                device=eve.peer_id,
+                role=Role.MEMBER,
+                name="dora",
+                consent=circles(eve)._book.consent(dora.peer_id),
+            )
+            await until(lambda: bool(circles(ben).roles_of(eve.peer_id)))
+            await eve.connect(ben.peer_id, ben.addresses)
+            assert await eve.files.places_of(str(ben.peer_id)) == []
 
     run(main())
 

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ import msgspec
 
 from coterie.access.circle import Author, Circle, Member, found_circle
 from coterie.access.circle_ops import NONCE_BYTES, Kind, OpId, Role, SignedOp, consent
+from coterie.access.circle_revoked import vouched_computers
 from coterie.apps.app import Context
 from coterie.apps.circles.disk import CircleDisk
 from coterie.errors import NotFound, StorageError, UsageError
@@ -20,6 +21,7 @@ from coterie.private_file import write_private
 
 OWN_TITLE = "my devices"
 NO_ROLE: tuple[tuple[str, str], ...] = ()
+NO_PERSON: tuple[PeerId, ...] = ()
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,7 @@ class CircleBook:
         self.identity = _load_identity(self._path) or Identity(person=bytes(context.peer_id))
         self.on_write: Callable[[OpId, tuple[SignedOp, ...]], None] = lambda circle, ops: None
         self._roles: dict[PeerId, tuple[tuple[str, str], ...]] = {}
+        self._persons: dict[PeerId, tuple[PeerId, ...]] = {}
         self._names: dict[PeerId, str] = {}
         self._lost: dict[PeerId, str] = {}
         self.refresh()
@@ -137,6 +140,7 @@ class CircleBook:
         roles: dict[PeerId, list[tuple[str, str]]] = {}
         names: dict[PeerId, str] = {}
         lost: dict[PeerId, str] = {}
+        persons: dict[PeerId, dict[PeerId, None]] = {}
         for circle in self.circles.values():
             state = circle.state
             lost.update(dict.fromkeys(state.lost_devices, f"it is a device that {state.name} lists as lost"))
@@ -146,8 +150,11 @@ class CircleBook:
                 for device in member.devices:
                     roles.setdefault(device, []).append((circle_text(circle.id), member.role.name.lower()))
                     names.setdefault(device, member.name)
+            for device, person in _computers(circle):
+                persons.setdefault(device, {})[person] = None
         names.pop(self._context.peer_id, None)
         self._roles = {peer: tuple(those) for peer, those in roles.items()}
+        self._persons = {peer: tuple(those) for peer, those in persons.items()}
         self._names.clear()
         self._names.update(names)  # in place: others hold a view
         self._lost = {peer: why for peer, why in lost.items() if peer not in roles}
@@ -156,6 +163,10 @@ class CircleBook:
         """The circles that this node and `peer` are both in: id as text, and the role of `peer` there."""
         return self._roles.get(peer, NO_ROLE)
 
+    def persons_of(self, peer: PeerId) -> tuple[PeerId, ...]:
+        """The persons (their first computers) in circles of ours who say themselves that `peer` is theirs too."""
+        return self._persons.get(peer, NO_PERSON)
+
     def names(self) -> Mapping[PeerId, str]:
         """The computers of everybody in a circle with this node, by the name of their person: a live view."""
         return MappingProxyType(self._names)
@@ -163,6 +174,18 @@ class CircleBook:
     def blocked(self, peer: PeerId) -> str:
         """Why `peer` gets nothing at all: its person took it off the list of devices. Empty for everybody else."""
         return self._lost.get(peer, "")
+
+
+def _computers(circle: Circle) -> Iterator[tuple[PeerId, PeerId]]:
+    """Each further computer of a member that the member itself added, and the member's first.
+
+    Not those that somebody else added: an owner may add any computer in the name of anybody.
+    """
+    members = [member for member in circle.state.members() if member.devices != (member.person,)]
+    vouched = vouched_computers(circle.log) if members else {}
+    for member in members:
+        own = vouched.get(bytes(member.person), {})
+        yield from ((d, member.person) for d in member.devices if d != member.person and bytes(d) in own)
 
 
 def circle_text(circle: OpId) -> str:

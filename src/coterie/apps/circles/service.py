@@ -10,7 +10,6 @@ from typing import Any
 from coterie.access.circle import Circle, CircleState, Member
 from coterie.access.circle_ops import Kind, OpId, Role, SignedOp, is_consent
 from coterie.access.circle_revoked import revoked_keys
-from coterie.access.people import Known, KnownCircle
 from coterie.apps.app import Context
 from coterie.apps.circles.admission import Purpose, To, read_purpose
 from coterie.apps.circles.book import CircleBook, circle_text, role_of
@@ -104,20 +103,9 @@ class CirclesService:
         """See `CircleBook.names`."""
         return self._book.names()
 
-    def known_people(self) -> list[Known]:
-        """The computers of members, each with the name of its person in the first circle that has it."""
-        here = self._context.peer_id
-        return [
-            Known(device, member.name, contact=False, of=circle.state.name)
-            for circle in self._book.joined()
-            for member in circle.state.members()
-            for device in member.devices
-            if device != here
-        ]
-
-    def known_circles(self) -> list[KnownCircle]:
-        """The circles that this node is in."""
-        return [KnownCircle(circle_text(c.id), c.state.name) for c in self._book.joined()]
+    def persons_of(self, peer: PeerId) -> tuple[PeerId, ...]:
+        """See `CircleBook.persons_of`."""
+        return self._book.persons_of(peer)
 
     def states(self) -> list[CircleState]:
         """The circles that this node is in."""
