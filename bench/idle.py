@@ -30,7 +30,7 @@ def thousand_shares() -> list[Figure]:
         node = subprocess.Popen([program, "--home", str(home), "up"], stdout=subprocess.DEVNULL)
         try:
             began = time.perf_counter()
-            _wait_for(home / "run" / "api.json")
+            wait_for(home / "run" / "api.json", START_S)
             start_s = time.perf_counter() - began
             told = subprocess.run(
                 [program, "--home", str(home), "--json", "shares"], stdout=subprocess.PIPE, check=True
@@ -73,8 +73,9 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + START_S
+def wait_for(path: Path, timeout_s: float) -> None:
+    """Until `path` exists: a node that starts writes it."""
+    deadline = time.monotonic() + timeout_s
     while not path.exists():
         if time.monotonic() > deadline:
             raise SystemExit("the node did not start")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from bench.figures import Figure, median, room
-from bench.idle import idle
+from bench.idle import idle, wait_for
 
 ROUNDS = 9
 SETTLE_S = 3.0
@@ -25,7 +25,7 @@ def commands() -> list[Figure]:
         version = median([_timed([program[0], "--version"]) for _ in range(ROUNDS)])
         node = subprocess.Popen([*program, "up"], stdout=subprocess.DEVNULL)
         try:
-            _wait_for(home / "run" / "api.json")
+            wait_for(home / "run" / "api.json", START_S)
             status = median([_timed([*program, "status"]) for _ in range(ROUNDS)])
             memory, cores = idle(node.pid, SETTLE_S, IDLE_S)
         finally:
@@ -45,11 +45,3 @@ def _timed(command: list[str]) -> float:
     began = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - began
-
-
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise SystemExit("the node did not start")
-        time.sleep(0.05)

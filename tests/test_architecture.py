@@ -86,6 +86,7 @@ SHELLS = (
     "apps/*/meet.py",
     "apps/*/sources.py",
     "apps/*/staged.py",
+    "apps/*/stoppable.py",
     "apps/*/greeter.py",
     "apps/*/lookups.py",
     "apps/*/searches.py",

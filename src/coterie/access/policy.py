@@ -286,13 +286,7 @@ class Policy:
             if wrong is None:
                 text = f"{name}: {say_verbs(link.verbs)} {link.resource}"
                 return Decision(
-                    True,
-                    peer,
-                    verb,
-                    resource,
-                    (Reason("grant", text),),
-                    until,
-                    _metered(grant.links),
+                    True, peer, verb, resource, (Reason("grant", text),), until, _metered(grant.links)
                 )
             against.append(Reason("grant_void", f"{name} would allow it, but {wrong}"))
         return Decision(False, peer, verb, resource, tuple(against), until)

@@ -16,6 +16,11 @@ Chunk = bytes | memoryview | ChunkUnavailable | None
 """A chunk's bytes; why it cannot be had; None: not here now, perhaps later."""
 
 
+def resource_of_download(transfer: str) -> str:
+    """What the policy is asked about the download with this id, where having its secret is not enough."""
+    return f"{DOWNLOAD}/{transfer}"
+
+
 class Giver(Protocol):
     """Something that can be given, and its right."""
 

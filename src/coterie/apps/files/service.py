@@ -17,7 +17,7 @@ from coterie.apps.command import Progress
 from coterie.apps.files import played
 from coterie.apps.files.browse import PLACES
 from coterie.apps.files.describe import transfer_change, transfer_detail, transfer_line
-from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver
+from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver, resource_of_download
 from coterie.apps.files.limits import Limits
 from coterie.apps.files.messages import PROTOCOL
 from coterie.apps.files.places import KIND, Places
@@ -359,7 +359,7 @@ class FilesService:
         if finished := self._finished.pop(record.id, None):
             finished.stop_giving()
         if is_for_many(record.of):
-            self._context.access.policy.withdraw(f"{DOWNLOAD}/{record.id}")
+            self._context.access.policy.withdraw(resource_of_download(record.id))
             self._context.access.review()
         if record.up:
             self.server.limit(Ticket.parse(record.ticket).content_id, 0)
@@ -387,7 +387,9 @@ class FilesService:
         return TransferRecord(self._transfers.new_id(), str(ticket), str(place), time.time())
 
     def _make(self, record: TransferRecord) -> Transfer:
-        transfer = Transfer(
+        if is_for_many(record.of):
+            self._context.access.policy.permit(record.of, Verb.READ, resource_of_download(record.id))
+        return Transfer(
             self._context,
             record,
             self._transfers.save,
@@ -396,9 +398,6 @@ class FilesService:
             gave=self.server.gave,
             table=self._context.api("overlay"),
         )
-        if is_for_many(record.of):
-            self._context.access.policy.permit(record.of, Verb.READ, transfer.resource)
-        return transfer
 
     def _run(self, record: TransferRecord) -> None:
         self._launch(self._make(record), None)

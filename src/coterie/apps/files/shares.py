@@ -3,7 +3,6 @@
 import asyncio
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from coterie.apps.command import Progress
 from coterie.apps.files.places import Places
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.results import MagnetLink, Problem, Removed, SharedItem, ShareLine, ShareTicket
+from coterie.apps.files.stoppable import in_thread
 from coterie.apps.files.torrents import Torrents
 from coterie.apps.records import Records
 from coterie.content import Imported, ImportProgress, import_path
@@ -83,7 +83,6 @@ class Shares:
             raise UsageError("--public, --tracker and --v1 say how to share by BitTorrent: add --bittorrent")
         subjects = [self._context.people.subject(who) for who in to]
         place = Path(os.path.abspath(path))
-        stop = threading.Event()
 
         def tell(step: ImportProgress) -> None:
             if progress is not None:
@@ -96,14 +95,8 @@ class Shares:
                     )
                 )
 
-        work = asyncio.to_thread(import_path, self._context.store, place, progress=tell, cancel=stop)
-        task = asyncio.ensure_future(work)
-        try:
-            imported = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.gather(task, return_exceptions=True)
-            raise
+        store = self._context.store
+        imported = await in_thread(lambda stop: import_path(store, place, progress=tell, cancel=stop))
         record = self._keep(imported, place, name, subjects)
         if not OPEN_TO_ALL.issuperset(record.to):
             await self.torrents.withdraw(record.id)

@@ -17,6 +17,7 @@ from coterie.apps.app import Context, Network
 from coterie.apps.command import Progress
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.results import TransferChange, TransferLine
+from coterie.apps.files.stoppable import in_thread
 from coterie.apps.files.torrent_records import SeedRecord, TorrentRecord
 from coterie.apps.files.torrent_transfer import TorrentTransfer, change_of, percent_of, root_of
 from coterie.apps.files.transfer import OnExisting, TransferState
@@ -250,15 +251,9 @@ class Torrents:
             self._seeds.save(seed)
             await self._seed(seed)
             return seed
-        stop = threading.Event()
-        work = asyncio.to_thread(self._make_torrent, share, tuple(trackers), progress, stop, hybrid=hybrid)
-        task = asyncio.ensure_future(work)
-        try:
-            source = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.gather(task, return_exceptions=True)
-            raise
+        source = await in_thread(
+            lambda stop: self._make_torrent(share, tuple(trackers), progress, stop, hybrid=hybrid)
+        )
         return await self._keep_seed(share, source, public=public, trackers=trackers)
 
     async def withdraw(self, share_id: str) -> None:

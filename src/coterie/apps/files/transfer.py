@@ -15,7 +15,7 @@ from coterie.access.people import TICKET
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files.fetch import Fetch, open_share
-from coterie.apps.files.giver import DOWNLOAD, DownloadGiver, Tell
+from coterie.apps.files.giver import DownloadGiver, Tell, resource_of_download
 from coterie.apps.files.meet import Meeting, Table
 from coterie.apps.files.messages import Opened
 from coterie.apps.files.receive import Receiver
@@ -170,13 +170,8 @@ class Transfer:
         r = self.record
         kind = int(self._ticket.kind)
         described = Opened(kind, r.name, r.files, r.size, r.mtime_ns, r.executable, of=r.of)
-        only_of = "" if r.of == TICKET else self.resource
+        only_of = "" if r.of == TICKET else resource_of_download(r.id)
         return DownloadGiver(self._ticket.secret, described, self._receiver.staged, self, only_of=only_of)
-
-    @property
-    def resource(self) -> str:
-        """What the policy is asked about this download, where having its secret is not enough."""
-        return f"{DOWNLOAD}/{self.record.id}"
 
     def holdings(self) -> Mapping[bytes, int]:
         """What is here: pieces by node."""
