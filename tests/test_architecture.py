@@ -48,6 +48,7 @@ SHELLS = (
     "net/multicast_probe.py",
     "net/seek.py",
     "content/bittorrent*.py",
+    "content/direct.py",
     "content/hashing.py",
     "content/importer*.py",
     "content/place.py",

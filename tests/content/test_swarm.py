@@ -354,6 +354,20 @@ def test_the_window_grows_with_rate_and_round_trip_within_what_a_kill_may_cost()
     assert source.window_bytes == swarm_state.WINDOW_BYTES_MAX
 
 
+def test_where_little_is_lost_with_us_the_window_goes_by_the_rate_alone() -> None:
+    core = c.SwarmCore(random.Random(1))
+    core.handle(e.Begin(ROOT, None), 0.0)
+    core.handle(e.SourceUp("a", True), 0.0)
+    core.handle(e.Arrived("a", 1000, 0.0001, is_shallow=True), 0.1)
+    source = core.source("a")
+    assert source is not None
+    assert source.window_bytes == swarm_state.WINDOW_BYTES_SHALLOW
+    core.handle(e.Arrived("a", 40_000_000, 0.0001, is_shallow=True), 1.0)
+    assert 10_000_000 < source.window_bytes < 11_000_000
+    core.handle(e.Arrived("a", 1000, 0.0001), 1.1)  # back on the stream
+    assert source.window_bytes < 2 * swarm_state.WINDOW_BYTES_MIN
+
+
 def test_others_are_looked_for_at_first_and_when_few_are_left() -> None:
     core = c.SwarmCore(random.Random(1))
     assert e.FindProviders() in core.handle(e.Begin(ROOT, None), 0.0)

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from coterie.errors import TransportError
-from coterie.net.lane import AWAITED_BYTES_MAX, Lane
+from coterie.net.lane import AWAITED_BYTES_MAX, HELD_BYTES, UNSENT_BYTES, Lane
 from coterie.net.lane_tls import LaneIdentity
 
 RECORD = 1 << 14
@@ -153,3 +153,40 @@ def test_a_lane_whose_writer_ends_inside_a_record_is_broken() -> None:
         read(reader, RECORD, RECORD)
     raw.close()
     reader.close()
+
+
+def test_on_a_short_path_the_system_holds_little_of_what_nobody_reads() -> None:
+    """What it holds is lost with the process: the writer has to wait instead."""
+    went = 0
+
+    def write(writer: Lane) -> None:
+        nonlocal went
+        with contextlib.suppress(TransportError):
+            while True:
+                writer.write(bytes(RECORD))
+                went += RECORD
+
+    a, b = LaneIdentity(), LaneIdentity()
+    one, other = tcp_pair()
+    made: list[Lane] = []
+    making = threading.Thread(
+        target=lambda: made.append(Lane(a.wrap(one, b.certificate, is_server=False), b"w", "writer"))
+    )
+    making.start()
+    reader = Lane(b.wrap(other, a.certificate, is_server=True), b"r", "reader")
+    making.join()
+    writer = made[0]
+    reader.hold_little()
+    writer.queue_little()
+    assert reader.is_shallow
+    thread = threading.Thread(target=write, args=(writer,))
+    thread.start()
+    before = -1
+    while went != before:
+        before = went
+        time.sleep(0.2)
+    assert 0 < went <= 2 * HELD_BYTES + UNSENT_BYTES + (256 << 10)
+    read(reader, 4 << 20, 1 << 20)  # and it goes on
+    reader.close()
+    thread.join()
+    writer.close()

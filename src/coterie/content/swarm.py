@@ -345,6 +345,7 @@ class SwarmCore:
 
     def _take_arrived(self, source: Source, event: Arrived) -> None:
         source.rtt_s = event.rtt_s or source.rtt_s
+        source.is_shallow = event.is_shallow
         source.note_arrived(event.size, self.now)
         self._pump(source)
 

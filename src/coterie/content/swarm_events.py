@@ -82,11 +82,15 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class Arrived(msgspec.Struct, frozen=True):
-    """The link to `peer` brought answers that `size` bytes had been reckoned for. `rtt_s` of its path, 0: unknown."""
+    """The link to `peer` brought answers that `size` bytes had been reckoned for. `rtt_s` of its path, 0: unknown.
+
+    `is_shallow`: the path holds little of what was asked for; the rest waits at the peer and is not lost with us.
+    """
 
     peer: Peer
     size: int
     rtt_s: float = 0.0
+    is_shallow: bool = False
 
 
 class Stored(msgspec.Struct, frozen=True):

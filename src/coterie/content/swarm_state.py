@@ -9,6 +9,7 @@ from coterie.content import pieces as p
 from coterie.content.swarm_events import Peer, Place, cost
 
 WINDOW_BYTES_START = 256 << 10  # under way before a source's rate is known: two pieces
+WINDOW_BYTES_SHALLOW = 4 << 20  # the same, where the path holds little; guess: 10 ms at 400 MB/s
 WINDOW_BYTES_MIN = 512 << 10  # measured: twenty kills (-9) in 2 GB then cost less than 1 % again
 WINDOW_GROWTH = 1 / 256  # of what the session brought: it bounds what a kill costs, and soon fills any path
 WINDOW_BYTES_MAX = 64 << 20  # 1 Gbit/s at 500 ms
@@ -162,15 +163,18 @@ class Source:
     rate_bytes: int = 0
     rate_since: float = 0.0
     insist_at: float = 0.0  # from when on it is asked for what it gave to others; 0: not needed now
+    is_shallow: bool = False  # what is asked for waits at the source: little is lost with us
     is_stalled: bool = False
     has_timer: bool = False
 
     @property
     def window_bytes(self) -> int:
         """How much may be under way from it: what the path holds and a little queue, within what a kill may cost."""
-        most = WINDOW_BYTES_MIN + int(self.arrived_bytes * WINDOW_GROWTH)
         if not self.rate:
-            return min(WINDOW_BYTES_START, most)
+            return WINDOW_BYTES_SHALLOW if self.is_shallow else WINDOW_BYTES_START
+        most = WINDOW_BYTES_MIN + int(self.arrived_bytes * WINDOW_GROWTH)
+        if self.is_shallow:
+            most = WINDOW_BYTES_MAX
         path = int(2 * self.rate * self.rtt_s)
         queue = int(self.rate * (2 * self.rtt_s + QUEUE_S))
         return min(max(path, min(queue, most)), WINDOW_BYTES_MAX)

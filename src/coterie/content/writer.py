@@ -20,14 +20,14 @@ import shutil
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 from blake3 import blake3
 
-from coterie.content import place
+from coterie.content import direct, place
 from coterie.content.manifest import Chunk, Kind
 from coterie.content.names import PARTIAL_PREFIX, limit_bytes
 from coterie.errors import CoterieError, StorageError, UsageError
@@ -85,9 +85,11 @@ class LargeFile:
     once.
     """
 
-    def __init__(self, staging: "Staging", fd: int, size: int) -> None:
+    def __init__(self, staging: "Staging", fd: int, size: int, again: Callable[[int], int]) -> None:
+        """`again(flags)` opens the same file once more, to write."""
         self._staging = staging
         self._fd = fd
+        self._again = again
         self._size = size
         self._unflushed = 0
         self._flushing: threading.Thread | None = None
@@ -109,6 +111,16 @@ class LargeFile:
         if self._unflushed >= FLUSH_BYTES:
             self._unflushed = 0
             self._begin_flush()
+
+    def run(self, offset: int) -> direct.DirectRun | None:
+        """For a long run of bytes from `offset` on; None where the system has no better way than `write_at`."""
+        if not direct.FLAG:
+            return None
+        try:
+            past_cache = self._again(direct.FLAG)
+        except OSError:
+            return None
+        return direct.DirectRun(os.dup(self._fd), past_cache, offset)
 
     def clone(self, source: Path, source_offset: int, offset: int, size: int) -> bool:
         """Share with another file what lies in both at once, without copying; False where that cannot be.
@@ -326,7 +338,12 @@ class Staging:
             mode = 0o777 if executable else 0o666
             fd = os.open(at, os.O_RDWR | os.O_CREAT | _NOFOLLOW, mode, dir_fd=where.fd)
             place.set_executable(fd, executable)
-            return LargeFile(self, fd, size)
+
+            def again(flags: int) -> int:
+                where = self._target(folder)
+                return os.open(where.at(name), os.O_WRONLY | _NOFOLLOW | flags, dir_fd=where.fd)
+
+            return LargeFile(self, fd, size, again)
 
     def remove_file(self, folder: Parts, name: str) -> None:
         """Remove what was written of a file that will not be delivered."""

@@ -70,6 +70,12 @@ class BulkStream:
         return (self._reading or self._writing) is not None
 
     @property
+    def is_shallow(self) -> bool:
+        """Whether what comes waits at the other side rather than on its way, where it would be lost with us."""
+        lane = self._reading
+        return lane is not None and lane.is_shallow
+
+    @property
     def path(self) -> PathInfo | None:
         """How bulk goes now: kind "lane", or as the connection goes; None where that is not known. On the loop."""
         lane = self._reading or self._writing

@@ -7,9 +7,7 @@ from coterie.errors import CloseCode, PeerError
 from coterie.wire.frames import HEADER, LENGTH_BYTES
 
 BUFFER_BYTES = 4 << 20  # guess: several chunks of the largest kind, and within a processor's cache
-BATCH_BYTES = (
-    512 << 10
-)  # handed on at once if so much is there; guess: it stays within a processor's own cache
+BATCH_BYTES = 1 << 20  # handed on at once if so much is there; guess: it stays within a processor's own cache
 
 
 class Source(Protocol):

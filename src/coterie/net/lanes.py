@@ -264,7 +264,9 @@ class PeerLanes:
             except BaseException:
                 secured.close()
                 raise
-            return Lane(secured, ready.lane, ips[0])
+            lane = Lane(secured, ready.lane, ips[0])
+            lane.queue_little()
+            return lane
 
     async def _dial_or_listen(
         self, stream: "Stream", identity: LaneIdentity, listening: Listening, ips: tuple[str, str]
@@ -311,6 +313,7 @@ class PeerLanes:
         finally:
             _dispose(came)
         lane = Lane(secured, os.urandom(LANE_ID_BYTES), ips[0])
+        lane.hold_little()
         self._admit(lane)
         await stream.send(Ready(lane.id))
 

@@ -5,6 +5,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from coterie.apps.files.messages import (
     Skip,
     Skipped,
 )
+from coterie.apps.files.streak import Streak
 from coterie.apps.overlay.api import Provider
 from coterie.errors import NotFound, UsageError
 from coterie.identity import PeerId
@@ -79,6 +81,28 @@ def test_receivers_have_from_each_other_what_the_seeder_gives_once(tmp_path: Pat
         for n in range(4):
             assert [p.read_bytes() for p in sorted((tmp_path / f"copy{n}").iterdir())] == PIECES
         assert sum(node.files.server.sent_bytes for node in receivers) >= 3 * sum(map(len, PIECES))
+
+    run(main())
+
+
+@pytest.mark.parametrize("receivers", [1, 3])
+def test_what_waits_for_its_block_is_not_given_before_it_is_there(
+    tmp_path: Path, receivers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run past the cache from its first byte on, among receivers that give each other what they have."""
+    monkeypatch.setattr("coterie.apps.files.receive.Streak", partial(Streak, run_after_bytes=0))
+    large = tmp_path / "large"
+    large.write_bytes(secrets.token_bytes(20_000_001))
+
+    async def main() -> None:
+        async with nodes(MemoryNetwork(), tmp_path, receivers + 1) as (seeder, *others):
+            ticket = (await seeder.files.share(large)).ticket
+            got = await asyncio.gather(
+                *(node.files.get(ticket, tmp_path / f"copy{n}") for n, node in enumerate(others))
+            )
+            assert [(received.failed, received.dropped) for received in got] == [([], [])] * receivers
+        for n in range(receivers):
+            assert (tmp_path / f"copy{n}").read_bytes() == large.read_bytes()
 
     run(main())
 

@@ -227,12 +227,12 @@ class Fetch:
 
     # -- the disk: one thread at a time
 
-    def _store(self, batch: list[Answer]) -> list[Any]:
-        """In a link's thread: check and write answers; what the core is to know of it."""
+    def _store(self, peer: PeerId, batch: list[Answer]) -> list[Any]:
+        """In a link's thread: check and write answers; what the core is to know of it (see `Receiver.store`)."""
         with self._disk:
             self._is_storing = True
             try:
-                return list(self._receiver.store(batch))
+                return list(self._receiver.store(peer, batch))
             except Exception as error:
                 self._loop.call_soon_threadsafe(self._fail, error)
                 raise TransportError("this download cannot go on") from error

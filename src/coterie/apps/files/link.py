@@ -38,6 +38,7 @@ RTT_EVERY_S = 2.0  # guess; asking the wheel more often shows in profiles of a s
 REQUESTS_FEW = (
     3  # with more under way nothing is asked before one is answered, and the loop is woken for less
 )
+SETTLE_S = 0.05  # guess: when nothing comes for so long, what waits for the disk is written as it is
 TELL_S = 0.02  # guess: but at least so often; others wait for what we have
 
 News = Has | HasAll | Given | Peers
@@ -68,7 +69,7 @@ class _Untold:
 class Link:
     """A session with `peer`. `feed` takes the core's events, `hint` the peers it names, `gave` how much came of it.
 
-    `store` checks and writes answers and returns what the core is to know; it is called in a thread.
+    `store` checks and writes answers and returns what the core is to know (see `Receiver.store`), in a thread.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Link:
         stream: Stream,
         *,
         feed: Callable[[Any], None],
-        store: Callable[[list[Answer]], list[Any]],
+        store: Callable[[PeerId, list[Answer]], list[Any]],
         hint: Callable[[PeerId, list[str]], None],
         gave: Callable[[PeerId, int], None],
     ) -> None:
@@ -90,6 +91,7 @@ class Link:
         self._hint = hint
         self._gave = gave
         self._told_bytes = 0  # of `received_bytes`
+        self._unsettled = 0  # chunks that came and are not known to be in their files
         self._lock = threading.Lock()
         self._untold = _Untold()
         self._loop = asyncio.get_running_loop()
@@ -151,18 +153,43 @@ class Link:
     def _read(self, bulk: BulkStream) -> None:
         """In a thread: check and write what comes, straight from the buffer that it came into."""
         told_at, told = 0.0, 0
-        while frames := bulk.receive_batch():
-            batch: list[Answer] = []
-            arrived, news = self._take(frames, batch)
-            stored = self._store(batch) if batch else []
-            with self._lock:
-                self._untold.add(arrived, news, stored)
-            now = time.monotonic()
-            is_busy = len(self._asked) >= REQUESTS_FEW and told == self._answered and now < told_at + TELL_S
-            if news or not is_busy:
-                told_at, told = now, self._answered
+        try:
+            while (frames := self._receive(bulk)) is None or frames:
+                batch: list[Answer] = []
+                arrived, news = self._take(frames or [], batch)
+                stored = self._keep(batch) if batch or frames is None else []
+                with self._lock:
+                    self._untold.add(arrived, news, stored)
+                now = time.monotonic()
+                is_busy = (
+                    len(self._asked) >= REQUESTS_FEW and told == self._answered and now < told_at + TELL_S
+                )
+                if news or not is_busy:
+                    told_at, told = now, self._answered
+                    self._wake_loop()
+        finally:
+            if self._unsettled:
+                stored = self._keep([])
+                with self._lock:
+                    self._untold.add(0, [], stored)
                 self._wake_loop()
         raise TransportError("the other computer ended the session before everything was there")
+
+    def _receive(self, bulk: BulkStream) -> list[Message | Bulk] | None:
+        """What comes next, [] at the end; None: nothing does for a while, and chunks wait for the disk."""
+        try:
+            return bulk.receive_batch(SETTLE_S if self._unsettled else None)
+        except TimeoutError:
+            if not self._unsettled:
+                raise
+            return None
+
+    def _keep(self, batch: list[Answer]) -> list[Any]:
+        """Have answers checked and written; without any: all that came before."""
+        self._unsettled += sum(isinstance(a.frame, Bulk) and a.index >= 0 for a in batch)
+        stored = self._store(self.peer, batch)
+        self._unsettled -= sum(event.count for event in stored if isinstance(event, e.Stored))
+        return stored
 
     def _wake_loop(self) -> None:
         """From the thread: have told what is untold; what is added before the loop comes to it goes with it."""
@@ -176,7 +203,8 @@ class Link:
         with self._lock:
             untold, self._untold = self._untold, _Untold()
         if untold.arrived:
-            self._feed(e.Arrived(self.peer, untold.arrived, self._round_trip()))
+            is_shallow = self._bulk is not None and self._bulk.is_shallow
+            self._feed(e.Arrived(self.peer, untold.arrived, self._round_trip(), is_shallow))
         came, self._told_bytes = self.received_bytes - self._told_bytes, self.received_bytes
         if came:
             self._gave(self.peer, came)

@@ -1,5 +1,6 @@
 """The asking side's hands: checks what arrives and puts it on disk. Blocking; runs in one worker thread."""
 
+import contextlib
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from blake3 import blake3
 from coterie.apps.files import messages
 from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
 from coterie.apps.files.staged import Staged, Where
+from coterie.apps.files.streak import Streak
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.names import is_chosen, local_names, symlink_allowed
@@ -116,6 +118,7 @@ class Receiver:
         self._only = tuple(only)
         self.skipped_bytes = 0  # of files that are not wanted
         self._kept: set[bytes] = set()
+        self._streaks: dict[PeerId, Streak] = {}
         self.staged = Staged(store, ticket.content_id)
         self._opened: Staging | None = None
         self._is_fresh = False
@@ -149,38 +152,56 @@ class Receiver:
             case m.BlobLeaf():
                 return self._prepare_leaf(manifest, place, node)
 
-    def store(self, answers: list[Answer]) -> list[Event]:
-        """Check the answers of one peer and write them. What is not what was asked for is the end of it: `Wrong`.
+    def store(self, peer: PeerId, answers: list[Answer]) -> list[Event]:
+        """Check the answers of `peer` and write them. What is not what was asked for is the end of it: `Wrong`.
+
+        The last chunks may be told as `Stored` by a later call only; one without answers tells all that came.
 
         Raises:
             StorageError: the disk.
         """
         nodes: list[tuple[bytes, bytes]] = []
-        events = self._check(answers, nodes)
+        events = self._check(peer, answers, nodes) if answers else self._stored(peer, self._settle(peer))
         if nodes:
             self._store.put_manifests(self._root, nodes)
         return events
 
-    def _check(self, answers: list[Answer], nodes: list[tuple[bytes, bytes]]) -> list[Event]:
+    def _check(self, peer: PeerId, answers: list[Answer], nodes: list[tuple[bytes, bytes]]) -> list[Event]:
         """As `store`; the nodes that are to be kept go into `nodes`: what came together is one write."""
         events: list[Event] = []
         count = 0
         for answer in answers:
             try:
                 if isinstance(answer.frame, Bulk) and answer.index >= 0:
-                    self._take_chunk(answer)
-                    count += 1
+                    count += self._take_chunk(answer)
                     continue
-                if count:
-                    events.append(Stored(answer.peer, count))
-                    count = 0
+                events += self._stored(peer, count + self._settle(peer))
+                count = 0
                 events.append(self._take_other(answer, nodes))
             except PeerError as error:
-                wrong = Wrong(answer.peer, str(error), error.close_code)
-                return [*events, *([Stored(answer.peer, count)] if count else []), wrong]
-        if count:
-            events.append(Stored(answers[-1].peer, count))
-        return events
+                wrong = Wrong(peer, str(error), error.close_code)
+                return [*events, *self._stored(peer, count + self._settle(peer)), wrong]
+        return events + self._stored(peer, count)
+
+    @staticmethod
+    def _stored(peer: PeerId, count: int) -> list[Event]:
+        return [Stored(peer, count)] if count else []
+
+    def _settle(self, peer: PeerId) -> int:
+        """See to it that all that `peer` brought is in its file; how many chunks that were not told."""
+        streak = self._streaks.get(peer)
+        if streak is None:
+            return 0
+        with self._staging.translated():
+            streak.end()
+        return streak.landed()
+
+    def _settle_file(self, file: File) -> None:
+        """The same for all that came of one file; who brought it is told later."""
+        for streak in self._streaks.values():
+            if streak.file is file:
+                with self._staging.translated():
+                    streak.end()
 
     def _take_other(self, answer: Answer, nodes: list[tuple[bytes, bytes]]) -> Event:
         match answer.frame:
@@ -228,6 +249,9 @@ class Receiver:
 
     def close(self) -> None:
         """Close files; what arrived stays for the next time."""
+        for streak in self._streaks.values():
+            with contextlib.suppress(OSError):  # it is fetched again
+                streak.end()
         if self._opened is not None:
             self._opened.close()
 
@@ -453,8 +477,8 @@ class Receiver:
 
     # -- chunks ------------------------------------------------------------------------------------------------
 
-    def _take_chunk(self, answer: Answer) -> None:
-        """Check and write one chunk, unless somebody else brought it before."""
+    def _take_chunk(self, answer: Answer) -> int:
+        """Check and write one chunk, unless somebody else brought it before; how many more are in their files."""
         place, index = answer.place, answer.index
         digest, size = place.chunks[index]
         file, offset = place.targets[index]
@@ -462,10 +486,19 @@ class Receiver:
         if len(data) != size or blake3(data).digest() != digest:
             raise PeerError(f"the other computer sent wrong bytes for {self._label(file.parts)}")
         self.fetched_bytes += size
-        if file.failed or place.done >> index & 1:
-            return
+        is_wanted = not (file.failed or place.done >> index & 1)
         place.done |= 1 << index
-        self._write(file, offset, data)
+        if not is_wanted or size == file.size:
+            if is_wanted:
+                self._write_whole(file, (data,))
+            return self._settle(answer.peer) + 1
+        streak = self._streaks.get(answer.peer)
+        if streak is None:
+            streak = self._streaks[answer.peer] = Streak()
+        with self._staging.translated():
+            streak.write(file, self._large(file), offset, data)
+        self._count(file, size)
+        return streak.landed()
 
     def _write(self, file: File, offset: int, data: bytes | memoryview) -> None:
         """Put the verified bytes of one chunk where they belong."""
@@ -481,6 +514,7 @@ class Receiver:
         self.done_bytes += size
         if file.left == 0 and not file.failed:
             self.files += 1
+            self._settle_file(file)
             self._large(file).finish(file.mtime_ns)
             file.handle = None
 
@@ -489,6 +523,7 @@ class Receiver:
         if file.failed:
             return
         file.failed = True
+        self._settle_file(file)
         self.done_bytes -= file.size - file.left
         if file.handle is not None:
             file.handle.close()
