@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from coterie.errors import TransportError
-from coterie.net.lane import AWAITED_BYTES_MAX, HELD_BYTES, UNSENT_BYTES, Lane
+from coterie.net.lane import AWAITED_BYTES_MAX, HELD_BYTES, LITTLE_UNTIL_BYTES, UNSENT_BYTES, Lane
 from coterie.net.lane_tls import LaneIdentity
 
 RECORD = 1 << 14
@@ -186,7 +186,29 @@ def test_on_a_short_path_the_system_holds_little_of_what_nobody_reads() -> None:
         before = went
         time.sleep(0.2)
     assert 0 < went <= 2 * HELD_BYTES + UNSENT_BYTES + (256 << 10)
-    read(reader, 4 << 20, 1 << 20)  # and it goes on
+    for _ in range(0, LITTLE_UNTIL_BYTES + 1, 8 << 20):  # and it goes on, and then the system may hold more
+        read(reader, 8 << 20, 1 << 20)
     reader.close()
     thread.join()
     writer.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_records_of_any_length_are_read_many_at_once(seed: int) -> None:
+    """Short ones among full ones leave no gaps, whatever the reader has room for."""
+    rng = Random(seed)
+    pieces = [
+        rng.randbytes(rng.choice((1, 100, RECORD - 1, RECORD, 5 * RECORD, 5 * RECORD + 7)))
+        for _ in range(200)
+    ]
+    sent = b"".join(pieces)
+    with lane(1 << 16) as (writer, reader, _):
+        thread = threading.Thread(target=lambda: [writer.write(piece) for piece in pieces])
+        thread.start()
+        got, buffer = bytearray(), memoryview(bytearray(40 * RECORD))
+        while len(got) < len(sent):
+            view = buffer[: rng.choice((10, RECORD, 3 * RECORD + 5, len(buffer)))]
+            size = reader.read_into(view, 1)
+            got += view[:size]
+        thread.join()
+    assert got == sent

@@ -42,6 +42,7 @@ SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused
 REQUESTS_WAITING_MAX = 64  # beyond it we stop reading, and the asker's writes wait
 PIECES_AHEAD_MAX = 2  # pieces of an answer that wait for the transport
 PIECE_BYTES = 512 << 10  # read from disk and written at once
+PIECE_ALIGN_BYTES = 16 << 10  # RFC 8446, 5.1: what a record holds at most
 POUR_BYTES = 32 << 20  # written to a lane in one go; as `lane_choice.TRIAL_BYTES`: then it is judged
 BUFFERS_KEPT_MAX = 4  # of `Buffers`; guess: as many as are used at once on a busy day
 NEWS_MAX = (
@@ -56,7 +57,7 @@ Charge = Callable[[int], Awaitable[None]]
 class Buffers:
     """Room for the pieces that are being made, used again and again. For any thread."""
 
-    SIZE = PIECE_BYTES + FRAME_BYTES_MAX  # a piece ends with the chunk that makes it large enough
+    SIZE = PIECE_BYTES + PIECE_ALIGN_BYTES + FRAME_BYTES_MAX  # the chunk that makes a piece large enough fits
 
     def __init__(self) -> None:
         self._idle: list[bytearray] = []
@@ -96,20 +97,28 @@ class _Piece:
         self._end += len(header) + size
         self.chunk_bytes += size
         if self._end >= PIECE_BYTES:
-            self.flush()
+            self._flush_full()
 
     def add(self, frame: bytes) -> None:
         """A small frame."""
         self._buffer[self._end : self._end + len(frame)] = frame
         self._end += len(frame)
         if self._end >= PIECE_BYTES:
-            self.flush()
+            self._flush_full()
 
     def flush(self) -> None:
         """Write what waits."""
         if self._end:
             self._write(self._view[: self._end])
         self._end = self.chunk_bytes = 0
+
+    def _flush_full(self) -> None:
+        """Write what fills records of TLS, the rest waits: a reader is faster where all are full."""
+        rest = self._end % PIECE_ALIGN_BYTES
+        full = self._end - rest
+        self._write(self._view[:full])
+        self._view[:rest] = bytes(self._view[full : self._end])
+        self._end, self.chunk_bytes = rest, 0
 
 
 class _Part(msgspec.Struct, frozen=True):

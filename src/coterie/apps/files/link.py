@@ -259,7 +259,10 @@ class Link:
             self._done()
         else:
             waiting[2] = left - take
-        weight = sum(e.cost(size) for _, size in place.chunks[index : index + take])
+        if take == 1:
+            weight = e.cost(place.chunks[index][1])
+        else:
+            weight = sum(e.cost(size) for _, size in place.chunks[index : index + take])
         return Answer(self.peer, place, request.manifest, index, frame), weight
 
     def _done(self) -> None:
