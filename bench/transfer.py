@@ -5,8 +5,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from bench.figures import Figure, Giver, free_port, installed, median, room, take
@@ -124,20 +125,22 @@ def memory() -> list[Figure]:
         ]
 
 
+def outside_tools() -> dict[str, Callable[[Path, Path], float | None]]:
+    """Other tools: seconds that each takes for a file until it is on the disk, as ours is; None: not installed."""
+    return {
+        "beside_rsync_daemon": _rsync_daemon,  # unencrypted
+        "beside_scp": _scp,
+        "beside_libtorrent": partial(_libtorrent, is_hybrid=False),
+        "beside_libtorrent_hybrid": partial(_libtorrent, is_hybrid=True),
+        "beside_syncthing": syncthing,
+    }
+
+
 def outside_file(source: Path, place: Path) -> list[Figure]:
-    """The same file by other tools, where they are installed, until it is on the disk as ours is."""
-    figures = []
+    """The same file by other tools."""
     size = source.stat().st_size
-    if (seconds := _rsync_daemon(source, place)) is not None:
-        figures.append(Figure("beside_rsync_daemon", size / 1e6 / seconds, "MB/s"))
-    if (seconds := _scp(source, place)) is not None:
-        figures.append(Figure("beside_scp", size / 1e6 / seconds, "MB/s"))
-    for name, is_hybrid in (("beside_libtorrent", False), ("beside_libtorrent_hybrid", True)):
-        if (seconds := _libtorrent(source, place, is_hybrid=is_hybrid)) is not None:
-            figures.append(Figure(name, size / 1e6 / seconds, "MB/s"))
-    if (seconds := syncthing(source, place)) is not None:
-        figures.append(Figure("beside_syncthing", size / 1e6 / seconds, "MB/s"))
-    return figures
+    taken = {name: measure(source, place) for name, measure in outside_tools().items()}
+    return [Figure(name, size / 1e6 / seconds, "MB/s") for name, seconds in taken.items() if seconds]
 
 
 def _flush(path: Path) -> None:
