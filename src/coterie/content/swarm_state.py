@@ -172,12 +172,11 @@ class Source:
         """How much may be under way from it: what the path holds and a little queue, within what a kill may cost."""
         if not self.rate:
             return WINDOW_BYTES_SHALLOW if self.is_shallow else WINDOW_BYTES_START
-        most = WINDOW_BYTES_MIN + int(self.arrived_bytes * WINDOW_GROWTH)
-        if self.is_shallow:
-            most = WINDOW_BYTES_MAX
         path = int(2 * self.rate * self.rtt_s)
         queue = int(self.rate * (2 * self.rtt_s + QUEUE_S))
-        return min(max(path, min(queue, most)), WINDOW_BYTES_MAX)
+        if not self.is_shallow:
+            queue = min(queue, WINDOW_BYTES_MIN + int(self.arrived_bytes * WINDOW_GROWTH))
+        return min(max(path, queue), WINDOW_BYTES_MAX)
 
     @property
     def is_demoted(self) -> bool:

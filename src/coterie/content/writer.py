@@ -116,11 +116,12 @@ class LargeFile:
         """For a long run of bytes from `offset` on; None where the system has no better way than `write_at`."""
         if not direct.FLAG:
             return None
+        fd = os.dup(self._fd)
         try:
-            past_cache = self._again(direct.FLAG)
+            return direct.DirectRun(fd, self._again(direct.FLAG), offset)
         except OSError:
+            os.close(fd)
             return None
-        return direct.DirectRun(os.dup(self._fd), past_cache, offset)
 
     def clone(self, source: Path, source_offset: int, offset: int, size: int) -> bool:
         """Share with another file what lies in both at once, without copying; False where that cannot be.

@@ -32,7 +32,7 @@ LANE_BYTES_MAX = 256 << 30
 
 RECORD_HEADER_BYTES = 5  # RFC 8446, 5.1: kind, version, and in the last two bytes how many follow
 RECORD_DATA_BYTES_MAX = 1 << 14  # RFC 8446, 5.1; writers fill it, but for the last of a write
-RECORD_BYTES_MAX = 5 + (1 << 14) + 256  # RFC 8446, 5.2: header, and the most that one record may hold
+RECORD_BYTES_MAX = RECORD_HEADER_BYTES + RECORD_DATA_BYTES_MAX + 256  # RFC 8446, 5.2
 AWAITED_BYTES_MAX = 128 << 10  # slept for at once: half of what systems let wait at least; guess
 
 SHORT_US = 1_000  # round trip; guess: of a local network
@@ -208,7 +208,7 @@ class Lane:
                 raise
             if not size:
                 raise TransportError(f"the lane to {self.remote} was cut")
-            at += int(size)
+            at += size
             records = records - 1 if records > 1 else self._records_here()
         return at
 

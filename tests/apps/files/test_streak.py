@@ -1,14 +1,16 @@
 """What one peer brings of a file: told as landed when it is in the file, never before, each chunk once."""
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coterie.apps.files.streak import RUN_AFTER_BYTES, Streak
 from coterie.content import Kind, LargeFile, Staging
-from coterie.content.direct import BLOCK_BYTES, BUFFERS
+from coterie.content.direct import BLOCK_BYTES, BUFFERS, DirectRun
 
 SIZE = 24 << 20
 SENT = random.Random(7).randbytes(SIZE)
@@ -97,3 +99,26 @@ def test_another_file_ends_the_row_of_the_first(staging: Staging, tmp_path: Path
     assert (with_other.path / "data").read_bytes() == SENT[:1000]
     for opened in (large, other, with_other):
         opened.close()
+
+
+def test_what_a_failed_disk_did_not_take_is_never_told(staging: Staging) -> None:
+    class Broken(DirectRun):
+        def flush(self) -> None:
+            raise OSError(5, "Input/output error")
+
+    class OnBrokenDisk:
+        def run(self, offset: int) -> DirectRun:
+            fds = [os.open(staging.path / "data", os.O_WRONLY | os.O_CREAT) for _ in range(2)]
+            return Broken(*fds, offset)
+
+    large: Any = OnBrokenDisk()
+    streak = Streak(run_after_bytes=0)
+    streak.write("it", large, 0, SENT[:1000])
+    with pytest.raises(OSError, match="Input/output"):
+        streak.end()
+    assert streak.landed() == 0
+    good = large_of(staging)
+    streak.write("it", good, 1000, SENT[1000:2000])
+    streak.end()
+    assert streak.landed() == 1
+    good.close()

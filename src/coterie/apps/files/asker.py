@@ -5,6 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -36,6 +37,7 @@ from coterie.content.reader import CHANGED, GONE
 from coterie.content.swarm_state import MANIFEST_COST_BYTES
 from coterie.errors import CloseCode, PeerError
 from coterie.net import Stream
+from coterie.net.bulk_bridge import call_soon
 from coterie.wire.frames import FRAME_BYTES_MAX, HEADER
 
 SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused
@@ -161,9 +163,7 @@ class Session:
         self._asked: dict[tuple[bytes, int], None] = {}  # requests for chunks that wait, for `Cancel`
         self._cancelled: dict[tuple[bytes, int], None] = {}
         self._ready: asyncio.Queue[tuple[Request, bool] | None] = asyncio.Queue()  # bounded by `_room`
-        self._parts: deque[_Part | None] = (
-            deque()
-        )  # to be written, None: no more; the lane's thread takes some
+        self._parts: deque[_Part | None] = deque()  # None: no more; the lane's thread takes some too
         self._has_part = asyncio.Event()
         self._pieces = asyncio.Semaphore(PIECES_AHEAD_MAX)
         self._loop = asyncio.get_running_loop()
@@ -372,8 +372,7 @@ class Session:
             self._write_answer(request, write)
             with suppress(IndexError):  # the session has ended
                 self._parts.popleft()
-            with suppress(RuntimeError):  # the loop too
-                self._loop.call_soon_threadsafe(self._answered, request)
+            call_soon(self._loop, partial(self._answered, request))
 
     def _oldest_to_pour(self) -> GetChunks | None:
         try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +119,7 @@ class Receiver:
         self._only = tuple(only)
         self.skipped_bytes = 0  # of files that are not wanted
         self._kept: set[bytes] = set()
-        self._streaks: dict[PeerId, Streak] = {}
+        self._streaks: defaultdict[PeerId, Streak] = defaultdict(Streak)
         self.staged = Staged(store, ticket.content_id)
         self._opened: Staging | None = None
         self._is_fresh = False
@@ -492,9 +493,7 @@ class Receiver:
             if is_wanted:
                 self._write_whole(file, (data,))
             return self._settle(answer.peer) + 1
-        streak = self._streaks.get(answer.peer)
-        if streak is None:
-            streak = self._streaks[answer.peer] = Streak()
+        streak = self._streaks[answer.peer]
         with self._staging.translated():
             streak.write(file, self._large(file), offset, data)
         self._count(file, size)

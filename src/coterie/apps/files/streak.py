@@ -8,9 +8,7 @@ from collections import deque
 from coterie.content.direct import DirectRun
 from coterie.content.writer import LargeFile
 
-RUN_AFTER_BYTES = (
-    192 << 20
-)  # as `swarm_state.OLD_BYTES`: measured, twenty kills in 2 GB cost less than 1 % again
+RUN_AFTER_BYTES = 192 << 20  # as `lane.LITTLE_UNTIL_BYTES`: few of twenty kills in 2 GB come later
 
 
 class Streak:
@@ -55,6 +53,7 @@ class Streak:
     def end(self) -> None:
         """Everything is in the file afterwards; what comes next begins a new row."""
         run, self._run = self._run, None
+        waiting, self._waiting = self._waiting, deque()
         self.file, self._row_bytes = None, 0
         if run is None:
             return
@@ -62,5 +61,4 @@ class Streak:
             run.flush()
         finally:
             run.close()
-        self._landed += len(self._waiting)
-        self._waiting.clear()
+        self._landed += len(waiting)
