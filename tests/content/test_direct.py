@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coterie.content import direct
-from coterie.content.direct import ALIGN_BYTES, BLOCK_BYTES, BUFFERS, DirectRun
+from coterie.content.direct import ALIGN_BYTES, BLOCK_BYTES, BUFFERS, ROOM_BYTES_MAX, DirectRun
 
 pytestmark = pytest.mark.skipif(not direct.FLAG, reason="this system cannot write past its cache")
 
@@ -37,7 +37,16 @@ def test_what_was_added_is_in_the_file_as_far_as_it_is_said(
     run, at, checked = run_at(path, offset), 0, 0
     while at < len(sent):
         part = bytearray(sent[at : at + rng.randrange(1, largest)])
-        run.add(part)
+        room = run.room(len(part)) if rng.random() < 0.5 else None
+        if room is None:
+            run.add(part)
+        else:
+            room[:] = part
+            if rng.random() < 0.8:
+                run.add_in_room(len(part))
+            else:  # then it counts for nothing
+                room[: len(part) // 2] = bytes(len(part) // 2)
+                run.add(part)
         at += len(part)
         part[:] = bytes(len(part))  # it may be used again
         assert run.end == offset + at, seed
@@ -50,10 +59,24 @@ def test_what_was_added_is_in_the_file_as_far_as_it_is_said(
                 file.seek(offset + checked)
                 assert file.read(written - checked) == sent[checked:written], seed
             checked = written
-    assert run.end - run.written <= (BUFFERS + 1) * BLOCK_BYTES, seed
+    assert run.end - run.written <= BUFFERS * (BLOCK_BYTES + ROOM_BYTES_MAX), seed
     run.flush()
     run.close()
     assert path.read_bytes() == before + sent, seed
+
+
+def test_there_is_room_for_one_frame_on_whole_sectors(tmp_path: Path) -> None:
+    run = run_at(tmp_path / "file", ALIGN_BYTES - 1)
+    assert run.room(1) is None  # the first byte goes to the file by itself
+    run.add(b"?")
+    assert run.room(ROOM_BYTES_MAX + 1) is None
+    for _ in range(3 * BUFFERS * BLOCK_BYTES // ROOM_BYTES_MAX):
+        room = run.room(ROOM_BYTES_MAX)
+        assert room is not None
+        assert len(room) == ROOM_BYTES_MAX
+        run.add_in_room(ROOM_BYTES_MAX - 1)
+    run.flush()
+    run.close()
 
 
 def test_two_runs_of_one_file_leave_each_other_alone(tmp_path: Path) -> None:

@@ -61,6 +61,72 @@ def test_chunks_are_read_to_where_there_is_room(store: Store, tmp_path: Path) ->
     assert isinstance(next(store.read_chunks([chunk(b"first")], room)), ChunkUnavailable)
 
 
+class Rooms:
+    """Room behind what was kept, as in a frame that fills."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(100_000)
+        self.kept = 0
+        self.sizes: list[int] = []
+
+    def __call__(self, size: int) -> memoryview:
+        self.sizes.append(size)
+        return memoryview(self.buffer)[self.kept : self.kept + size]
+
+    def keep(self, store: Store, pieces: list[bytes]) -> list[bytes | None]:
+        """What is found of these, each checked to be behind the one before; None: it is not to be had."""
+        found: list[bytes | None] = []
+        for piece in store.read_chunks([chunk(piece) for piece in pieces], self):
+            if isinstance(piece, ChunkUnavailable):
+                found.append(None)
+                continue
+            assert self.buffer[self.kept : self.kept + len(piece)] == piece
+            self.kept += len(piece)
+            found.append(bytes(piece))
+        return found
+
+
+def test_what_lies_side_by_side_is_read_at_once(store: Store, tmp_path: Path) -> None:
+    pieces = [bytes([n]) * 1000 for n in range(64)]
+    other = [bytes([n]) * 1000 for n in range(100, 104)]
+    store.add_locations([put(tmp_path / "a", *pieces), put(tmp_path / "b", *other)])
+    rooms = Rooms()
+    assert rooms.keep(store, pieces) == pieces
+    assert rooms.sizes == [8000] * 8  # an eighth of what is wanted
+    rooms = Rooms()
+    wanted = [*pieces[:40], *other, *pieces[60:], pieces[0], pieces[2]]
+    assert rooms.keep(store, wanted) == wanted
+    assert rooms.sizes == [*[6000] * 6, 4000, 4000, 4000, 1000, 1000]
+    rooms = Rooms()
+    assert rooms.keep(store, pieces[:3]) == pieces[:3]
+    assert rooms.sizes == [1000] * 3
+
+
+@pytest.mark.parametrize("spoilt", [0, 3, 9, 12, 63])
+def test_what_is_wrong_within_what_is_read_at_once_is_had_elsewhere(
+    store: Store, tmp_path: Path, spoilt: int
+) -> None:
+    pieces = [bytes([n]) * 1000 for n in range(64)]
+    store.add_locations([put(tmp_path / "a", *pieces)])
+    with (tmp_path / "a").open("r+b") as file:
+        file.seek(1000 * spoilt)
+        file.write(b"\xff")
+    found = Rooms().keep(store, pieces)
+    assert [n for n, piece in enumerate(found) if piece is None] == [spoilt]
+    assert [piece for piece in found if piece is not None] == pieces[:spoilt] + pieces[spoilt + 1 :]
+    store.add_locations([put(tmp_path / "b", pieces[spoilt])])
+    assert Rooms().keep(store, pieces) == pieces
+
+
+@pytest.mark.parametrize("left", [0, 500, 3000, 9999])
+def test_a_file_that_was_cut_gives_what_is_left(store: Store, tmp_path: Path, left: int) -> None:
+    pieces = [bytes([n]) * 1000 for n in range(64)]
+    store.add_locations([put(tmp_path / "a", *pieces)])
+    os.truncate(tmp_path / "a", left)
+    whole = left // 1000
+    assert Rooms().keep(store, pieces) == pieces[:whole] + [None] * (64 - whole)
+
+
 def test_more_chunks_than_one_query_takes(store: Store, tmp_path: Path) -> None:
     pieces = [f"piece {number}".encode() for number in range(store_module.QUERY_ITEMS_MAX * 2 + 1)]
     store.add_locations([put(tmp_path / "a", *pieces)])

@@ -23,7 +23,7 @@ import msgspec
 from coterie.content import manifest as manifests
 from coterie.content import schema
 from coterie.content.manifest import Chunk, Kind
-from coterie.content.reader import ChunkReader, ChunkUnavailable, Location, Room
+from coterie.content.reader import READ_BYTES_MAX, READS_MIN, ChunkReader, ChunkUnavailable, Location, Room
 from coterie.errors import NotFound
 from coterie.quantity import count, say_bytes
 
@@ -332,12 +332,12 @@ class Store:
         With `room` they are read to there.
         """
         reader = ChunkReader(self._other_places, self._mark_changed, room)
+        most = min(READ_BYTES_MAX, sum(size for _, size in wanted) // READS_MIN) if room else 0
         try:
             for at in range(0, len(wanted), QUERY_ITEMS_MAX):
                 batch = wanted[at : at + QUERY_ITEMS_MAX]
                 places = self._places([digest for digest, _ in batch])
-                for digest, size in batch:
-                    yield reader.read(digest, size, places.get(digest))
+                yield from reader.read_all(batch, places, most)
         finally:
             reader.close()
 

@@ -7,7 +7,7 @@ from coterie.content.swarm_events import Peer
 from coterie.content.swarm_state import Node, Source
 
 REQUEST_BYTES = 512 << 10  # measured: with less, the messages cost; with more, too few are under way
-REQUEST_BYTES_MAX = 8 << 20  # of a source that is alone: measured, each request costs both sides 0.7 ms
+REQUEST_BYTES_MAX = 32 << 20  # of a source that is alone: measured, each request costs both sides 0.7 ms
 REQUESTS_IN_WINDOW = 3  # of a source that is alone; guess: one that is answered is never the last
 REQUEST_S = 0.2  # a request is about what a source brings in so long; guess
 REQUEST_CHUNKS_MAX = 4096  # as many as a manifest page has entries

@@ -16,7 +16,7 @@ from typing import TypeVar
 from coterie.errors import CloseCode, CoterieError, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.net.bulk_bridge import Inbox, Outbox, call_soon
-from coterie.net.bulk_frames import FrameBuffer
+from coterie.net.bulk_frames import FrameBuffer, Place
 from coterie.net.interfaces import PathInfo
 from coterie.net.lane import Lane
 from coterie.net.lanes import PeerLanes
@@ -124,15 +124,18 @@ class BulkStream:
                 return None
         return self._ready.pop(0)
 
-    def receive_batch(self, timeout_s: float | None = None) -> list[Frame]:
-        """All frames that are here, at least one, [] at the end. Errors, and how long data is good, as `receive`."""
+    def receive_batch(self, timeout_s: float | None = None, place: Place | None = None) -> list[Frame]:
+        """All frames that are here, at least one, [] at the end. Errors, and how long data is good, as `receive`.
+
+        `place` says where a frame's body is to be put; it has to stay good until the next call.
+        """
         while not self._ready:
-            if not self._fill(timeout_s):
+            if not self._fill(timeout_s, place):
                 return []
         batch, self._ready = self._ready, []
         return batch
 
-    def _fill(self, timeout_s: float | None) -> bool:
+    def _fill(self, timeout_s: float | None, place: Place | None = None) -> bool:
         """Read until something is there; False at the end of the stream."""
         limit_s = timeout_s
         if self._buffer.pending_bytes:
@@ -140,7 +143,7 @@ class BulkStream:
             limit_s = frame_s if timeout_s is None else min(frame_s, timeout_s)
         source = self._reading or self._inbox
         try:
-            is_there = self._buffer.fill(source, limit_s)
+            is_there = self._buffer.fill(source, limit_s, place)
         except TransportError as error:
             raise self._explained(error) from None
         except TimeoutError:

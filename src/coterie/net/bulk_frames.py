@@ -1,6 +1,6 @@
 """Frames out of one large buffer: read in place, hashed in place, written from there. Blocking, for one thread."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from coterie.errors import CloseCode, PeerError
@@ -8,6 +8,10 @@ from coterie.wire.frames import HEADER, LENGTH_BYTES
 
 BUFFER_BYTES = 4 << 20  # guess: several chunks of the largest kind, and within a processor's cache
 BATCH_BYTES = 1 << 20  # handed on at once if so much is there; guess: it stays within a processor's own cache
+
+
+Place = Callable[[int, int], memoryview | None]
+"""`place(kind, size)`: where the body of the next frame is to be put; None: in the buffer."""
 
 
 class Source(Protocol):
@@ -23,26 +27,35 @@ class Source(Protocol):
 
 
 class FrameBuffer:
-    """Cuts what comes into frames. Bodies are views of the buffer, good until the next `fill`."""
+    """Cuts what comes into frames. Bodies are views of the buffer, good until the next `fill`, or of another place."""
 
     def __init__(self, frame_bytes_max: int, size: int = BUFFER_BYTES) -> None:
         self._frame_bytes_max = frame_bytes_max
         self._buffer = bytearray(max(size, 2 * (LENGTH_BYTES + frame_bytes_max)))
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
+        self._body: memoryview | None = None  # of a frame that is put elsewhere
+        self._body_kind = self._body_bytes = 0
 
     @property
     def pending_bytes(self) -> int:
         """Bytes that are here and were not taken: of a frame that is not whole yet, once all others were."""
-        return self._end - self._start
+        return self._end - self._start + (0 if self._body is None else HEADER.size + self._body_bytes)
 
-    def fill(self, source: Source, timeout_s: float | None) -> bool:
+    def fill(self, source: Source, timeout_s: float | None, place: Place | None = None) -> bool:
         """Read until there is a whole frame, and on while more is there at once; False at the end.
+
+        With `place` no further than one frame, whose body is put there.
 
         Raises:
             PeerError: a frame that cannot be; TimeoutError and others as the source.
         """
-        self._make_room()
+        if self._body is None:
+            self._make_room()
+            if place is not None and not self._begin_body(source, timeout_s, place):
+                return False
+        if self._body is not None:
+            return self._read_body(source, timeout_s, self._body)
         while not self._has_frame():
             missing = self._missing_bytes()
             end = max(self._start + BATCH_BYTES, self._end + missing)
@@ -54,6 +67,9 @@ class FrameBuffer:
 
     def frames(self) -> Iterator[tuple[int, memoryview]]:
         """Take the whole frames, as (kind, body), as far as the caller goes."""
+        if self._body is not None and self._body_bytes == len(self._body):
+            body, self._body = self._body, None
+            yield self._body_kind, body
         while self._has_frame():
             at = self._start
             length, kind = HEADER.unpack_from(self._buffer, at)
@@ -65,6 +81,33 @@ class FrameBuffer:
         rest = bytes(self._view[self._start : self._end])
         self._start = self._end = 0
         return rest
+
+    def _begin_body(self, source: Source, timeout_s: float | None, place: Place) -> bool:
+        """Read the header of a frame, if none has begun, and ask where its body goes; False at the end."""
+        if self._end >= HEADER.size:
+            return True
+        while self._end < HEADER.size:
+            size = source.read_into(self._view[self._end : HEADER.size], HEADER.size - self._end, timeout_s)
+            if not size:
+                return False
+            self._end += size
+        if not self._has_frame():
+            length, kind = HEADER.unpack_from(self._buffer, 0)
+            self._body = place(kind, length - 1)
+            if self._body is not None:
+                self._end = self._body_bytes = 0
+                self._body_kind = kind
+        return True
+
+    def _read_body(self, source: Source, timeout_s: float | None, body: memoryview) -> bool:
+        """The rest of a frame into its place; False at the end."""
+        while self._body_bytes < len(body):
+            missing = len(body) - self._body_bytes
+            size = source.read_into(body[self._body_bytes :], missing, timeout_s)
+            if not size:
+                return False
+            self._body_bytes += size
+        return True
 
     def _missing_bytes(self) -> int:
         """Of the frame that has begun, or of its header."""

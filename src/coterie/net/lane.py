@@ -125,21 +125,23 @@ class Lane:
         """Whether its keys have encrypted so much that another lane should follow."""
         return self.sent_bytes >= LANE_BYTES_MAX
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Write all of `data`; it may be used again afterwards.
+    def write(self, *parts: bytes | memoryview) -> None:
+        """Write all of these, each from the beginning of a record on; they may be used again afterwards.
 
         Raises:
             TransportError: the lane broke. How much of what was written arrived is not known.
         """
+        size = sum(map(len, parts))
         with self._using():
             try:
                 self._cork(True)
-                self._socket.sendall(data)
+                for part in parts:
+                    self._socket.sendall(part)
                 self._cork(False)
-                self._note_bytes(len(data))
+                self._note_bytes(size)
             except (OSError, ValueError) as error:
                 raise TransportError(f"the lane to {self.remote} broke: {_reason(error)}") from None
-        self.sent_bytes += len(data)
+        self.sent_bytes += size
         if self._watch is not None and self.sent_bytes >= self._look_at:
             self._look(self._watch)
 

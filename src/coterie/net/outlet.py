@@ -18,8 +18,8 @@ IDLE_S = (
     0.1  # guess: a pause of an asker with nothing to ask; a disk that takes so long is no path's fault either
 )
 
-Write = Callable[[bytes | memoryview], None]
-"""Takes whole frames and blocks until they are on their way; they may be used again afterwards."""
+Write = Callable[..., None]
+"""Takes whole frames, in as many parts as you like, and blocks until they are on their way. Parts may be used again."""
 
 
 class Outlet:

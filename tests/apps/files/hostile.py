@@ -9,7 +9,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from coterie.apps.files.messages import (
-    CHUNK,
+    CHUNKS,
     MANIFEST,
     PROTOCOL,
     Cancel,
@@ -100,7 +100,7 @@ class Content:
                 await stream.write(PROTOCOL.bulk_header(MANIFEST, len(data)) + data)
             return
         for piece in self.chunks(request):
-            await stream.write(PROTOCOL.bulk_header(CHUNK, len(piece)) + piece)
+            await stream.write(PROTOCOL.bulk_header(CHUNKS, len(piece)) + piece)
 
     def chunks(self, request: GetChunks) -> list[bytes]:
         """The bytes of the chunks asked for."""

@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from coterie.apps.files.asker import BUFFERS_KEPT_MAX, PIECE_BYTES, Buffers, Session
+import pytest
+
+from coterie.apps.files import messages
+from coterie.apps.files.asker import BUFFERS_KEPT_MAX, FRAME_BYTES, Buffers, Session
 from coterie.apps.files.messages import (
-    CHUNK,
     MANIFEST,
     PROTOCOL,
     Cancel,
@@ -21,8 +23,8 @@ from coterie.apps.files.messages import (
 )
 from coterie.content import ChunkUnavailable as Missing
 from coterie.content import upload as u
-from coterie.content.reader import GONE
-from coterie.wire.frames import Bulk, FrameDecoder, Message
+from coterie.content.reader import GONE, READ_BYTES_MAX
+from coterie.wire.frames import HEADER, Bulk, FrameDecoder, Message
 from tests.support import run
 
 NODE = b"n" * 32
@@ -32,8 +34,9 @@ CHUNKS = [bytes([n]) * (100_000 + n) for n in range(20)]
 class LaneStream:
     """A stream that is on a lane: hears what it was told, and notes what is poured and what is written."""
 
-    def __init__(self, heard: list[Message], *, is_on_lane: bool = True) -> None:
+    def __init__(self, heard: list[Message], *, is_on_lane: bool = True, version: int = 2) -> None:
         self.is_on_lane = is_on_lane
+        self.version = version
         self.pours: list[list[int]] = []  # the sizes of each one's writes
         self.written = bytearray()
         self._heard = heard
@@ -44,14 +47,14 @@ class LaneStream:
     async def write(self, data: bytes) -> None:
         self.written += data
 
-    async def pour(self, produce: Callable[[Callable[[memoryview], None]], None]) -> bool:
+    async def pour(self, produce: Callable[[Callable[..., None]], None]) -> bool:
         if not self.is_on_lane:
             return False
         sizes: list[int] = []
 
-        def write(frames: memoryview) -> None:
-            sizes.append(len(frames))
-            self.written += frames
+        def write(*parts: bytes | memoryview) -> None:
+            sizes.append(sum(map(len, parts)))
+            self.written += b"".join(parts)
 
         await asyncio.to_thread(produce, write)
         self.pours.append(sizes)
@@ -63,30 +66,43 @@ class LaneStream:
 
 
 class Chunks:
-    """Gives `CHUNKS`, but for those that it lacks; calls `before(index)` for each."""
+    """Gives `chunks`, but for those that it lacks; calls `before(index)` for each. Reads so many `at_once`."""
 
-    def __init__(self, lacks: dict[int, Missing | None], before: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        lacks: dict[int, Missing | None],
+        before: Callable[[int], None],
+        chunks: list[bytes] = CHUNKS,
+        at_once: int = 1,
+    ) -> None:
         self._lacks = lacks
         self._before = before
+        self._chunks = chunks
+        self._at_once = at_once
 
     def node(self, manifest: bytes) -> bytes:
         return b"the node"
 
     def sizes(self, manifest: bytes) -> list[int]:
-        return [len(chunk) for chunk in CHUNKS]
+        return [len(chunk) for chunk in self._chunks]
 
     def read(self, manifest: bytes, first: int, count: int, room: Any = None) -> Iterator[Any]:
-        for index in range(first, first + count):
-            self._before(index)
-            chunk = CHUNKS[index]
-            if index in self._lacks:
-                yield self._lacks[index]
-            elif room is None:
-                yield chunk
-            else:
-                place = room(len(chunk))
-                place[:] = chunk
-                yield place
+        for begin in range(first, first + count, self._at_once):
+            run = self._chunks[begin : min(begin + self._at_once, first + count)]
+            place, at = None, 0
+            for index, chunk in enumerate(run, begin):
+                self._before(index)
+                if index in self._lacks:
+                    yield self._lacks[index]
+                    continue
+                if room is None:
+                    yield chunk
+                    continue
+                if place is None:
+                    place = room(sum(map(len, run)))
+                    place[:] = b"".join(run)
+                yield place[at : at + len(chunk)]
+                at += len(chunk)
 
 
 def serve(
@@ -96,6 +112,8 @@ def serve(
     before: Callable[[int], None] = lambda index: None,
     charge: Callable[[int], Any] | None = None,
     stream: LaneStream | None = None,
+    chunks: list[bytes] = CHUNKS,
+    at_once: int = 1,
 ) -> tuple[LaneStream, Session, list[Any]]:
     """One session in which the asker says this and finishes; every request is served at once."""
     events: list[Any] = []
@@ -107,7 +125,7 @@ def serve(
             if isinstance(event, u.Asked):
                 session.serve(event.tag, elsewhere=False)
 
-        giver: Any = Chunks(lacks or {}, before)
+        giver: Any = Chunks(lacks or {}, before, chunks, at_once)
         any_stream: Any = used
         with ThreadPoolExecutor(1) as executor:
             session = Session(any_stream, giver, 7, feed=feed, executor=executor, buffers=Buffers())
@@ -118,18 +136,40 @@ def serve(
 
 
 def bodies(frames: list[Any]) -> list[bytes]:
-    return [bytes(frame.data) for frame in frames if isinstance(frame, Bulk) and frame.kind == CHUNK]
+    return [
+        bytes(frame.data) for frame in frames if isinstance(frame, Bulk) and frame.kind == messages.CHUNKS
+    ]
 
 
 def test_an_answer_is_poured_in_pieces_and_every_request_is_reported() -> None:
     stream, session, events = serve([GetChunks(NODE, 0, 15), GetChunks(NODE, 15, 5)])
     assert bodies(stream.frames()) == CHUNKS
     assert len(stream.pours) in (1, 2)  # what waits by then goes with it
-    sizes = [size for pour in stream.pours for size in pour]
-    assert max(sizes) < 2 * PIECE_BYTES
-    assert sum(size < PIECE_BYTES for size in sizes) <= 2  # the ends of answers
+    assert [size - HEADER.size for pour in stream.pours for size in pour] == [len(chunk) for chunk in CHUNKS]
     assert session.sent_bytes == sum(map(len, CHUNKS))
     assert [event for event in events if isinstance(event, u.Served)] == [u.Served(7)] * 2
+
+
+@pytest.mark.parametrize(("size", "at_once", "together"), [
+    (100_000, 10, 10),  # read at once
+    (1_000, 1, FRAME_BYTES // 1_000 + 1),  # one by one, and small
+    (1_000, 10, -(-FRAME_BYTES // 10_000) * 10),
+    (500_000, 2, 2),
+])  # fmt: skip
+def test_chunks_come_together_in_frames(size: int, at_once: int, together: int) -> None:
+    chunks = [bytes([n % 256]) * size for n in range(200)]
+    stream, session, _ = serve([GetChunks(NODE, 0, 200)], chunks=chunks, at_once=at_once)
+    frames = bodies(stream.frames())
+    assert frames == [b"".join(chunks[at : at + together]) for at in range(0, 200, together)]
+    assert max(map(len, frames)) <= READ_BYTES_MAX
+    assert session.sent_bytes == 200 * size
+
+
+def test_who_speaks_version_1_has_a_frame_for_each_chunk() -> None:
+    chunks = [bytes([n]) * 1_000 for n in range(200)]
+    heard: list[Message] = [GetChunks(NODE, 0, 200)]
+    stream, _, _ = serve(heard, stream=LaneStream(heard, version=1), chunks=chunks)
+    assert bodies(stream.frames()) == chunks
 
 
 def test_answers_stay_in_the_order_of_the_requests_whichever_way_they_go() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from coterie.apps.files import fetch, receive
 from coterie.apps.files.messages import (
-    CHUNK,
+    CHUNKS,
     CHUNKS_PER_REQUEST_MAX,
     MANIFEST,
     PROTOCOL,
@@ -198,7 +198,7 @@ async def _empty_frame(stream: Stream, request: GetManifest | GetChunks) -> None
 
 
 async def _chunk_for_manifest(stream: Stream, request: GetManifest | GetChunks) -> None:
-    await stream.write(PROTOCOL.bulk_header(CHUNK, 5) + HELLO)
+    await stream.write(PROTOCOL.bulk_header(CHUNKS, 5) + HELLO)
 
 
 async def _twice(stream: Stream, request: GetManifest | GetChunks) -> None:
@@ -246,7 +246,7 @@ def with_chunks(lie: Callable[[list[bytes]], list[bytes]], root: m.Node = SIX) -
             await content.answer(stream, request)
             return
         for data in lie(content.chunks(request)):
-            await stream.write(PROTOCOL.bulk_header(CHUNK, len(data)) + data)
+            await stream.write(PROTOCOL.bulk_header(CHUNKS, len(data)) + data)
 
     return content, answer
 
@@ -259,12 +259,39 @@ def with_chunks(lie: Callable[[list[bytes]], list[bytes]], root: m.Node = SIX) -
         lambda chunks: [chunks[0] + b"!", *chunks[1:]],
         lambda chunks: [b"", *chunks[1:]],
         lambda chunks: chunks[::-1],
+        lambda chunks: [*chunks[:2], b"".join(chunks[2:4]) + b"\1" * 40_000, *chunks[5:]],
+        lambda chunks: [b"".join(chunks)[:-1]],
+        lambda chunks: [b"".join(chunks) + b"!"],
+        lambda chunks: [b"".join(chunks) + chunks[0]],
     ],
-    ids=["wrong bytes", "too short", "too long", "empty", "out of order"],
-)
+    ids=[
+        "wrong bytes", "too short", "too long", "empty", "out of order",
+        "wrong in the middle", "together too short", "together too long", "together one too many",
+    ],
+)  # fmt: skip
 def test_wrong_chunks_are_never_delivered(tmp_path: Path, lie: Callable[[list[bytes]], list[bytes]]) -> None:
     content, answer = with_chunks(lie)
     refused(tmp_path, content, r"sent wrong bytes for (\d|large)", answer=answer)
+
+
+@pytest.mark.parametrize("together", [1, 2, 5, 7, 100])
+def test_chunks_may_come_together_as_the_giver_likes(tmp_path: Path, together: int) -> None:
+    """Whole small files, some chunks of a larger one, and both in one frame."""
+    content, answer = with_chunks(
+        lambda chunks: [b"".join(chunks[at : at + together]) for at in range(0, len(chunks), together)]
+    )
+    network = MemoryNetwork()
+
+    async def main() -> None:
+        async with (
+            memory_node(network, tmp_path / "home-ben") as ben,
+            giver(network, content, answer=answer) as ticket,
+        ):
+            await ben.files.get(ticket, tmp_path / "copy")
+            assert (tmp_path / "copy" / "large").read_bytes() == b"".join(PIECES)
+            assert [(tmp_path / "copy" / f"{n}").read_bytes() for n in range(6)] == PIECES
+
+    run(main())
 
 
 def test_more_chunks_than_asked_for(tmp_path: Path) -> None:

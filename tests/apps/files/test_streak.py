@@ -10,7 +10,7 @@ import pytest
 
 from coterie.apps.files.streak import RUN_AFTER_BYTES, Streak
 from coterie.content import Kind, LargeFile, Staging
-from coterie.content.direct import BLOCK_BYTES, BUFFERS, DirectRun
+from coterie.content.direct import BLOCK_BYTES, BUFFERS, ROOM_BYTES_MAX, DirectRun
 
 SIZE = 24 << 20
 SENT = random.Random(7).randbytes(SIZE)
@@ -51,12 +51,47 @@ def test_what_landed_is_in_the_file(staging: Staging, after: int) -> None:
                 file.seek(checked)
                 assert file.read(here - checked) == SENT[checked:here]
             checked = here
-        assert ends[-1] - here <= (BUFFERS + 1) * BLOCK_BYTES
+        assert ends[-1] - here <= BUFFERS * (BLOCK_BYTES + ROOM_BYTES_MAX)
     waits = len(ends) - told
     assert bool(waits) == (after < SIZE)
     streak.end()
     assert streak.landed() == waits
     assert streak.landed() == 0
+    assert path.read_bytes() == SENT
+    large.close()
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_what_was_put_into_the_room_is_in_the_file(staging: Staging, *, wrong: bool) -> None:
+    """Frames of a few chunks each; some are put into the room, of these some are given chunk by chunk all the same."""
+    large, path = large_of(staging), staging.path / "data"
+    streak = Streak(run_after_bytes=1 << 20)
+    rng = random.Random(3)
+    sent, told, took_room = 0, 0, 0
+    while sent < SIZE:
+        sizes = [rng.randrange(1, 200_000) for _ in range(rng.randrange(1, 5))]
+        data: bytes | memoryview = SENT[sent : sent + sum(sizes)]
+        count = len(sizes) if sent + sum(sizes) <= SIZE else 1
+        room = streak.room(len(data)) if streak.has_room else None
+        if room is not None:
+            room[:] = data
+            took_room += 1
+            data = room if not wrong else bytes(data)  # not what was put there, but the same
+        if count == 1 or rng.random() < 0.7:
+            streak.write("it", large, sent, data, count)
+            sent += len(data)
+        else:
+            at = 0
+            for size in sizes:
+                streak.write("it", large, sent, data[at : at + size])
+                at += size
+                sent += size
+        told += count
+        told -= streak.landed()
+    streak.end()
+    assert streak.landed() == told
+    assert took_room > 20
+    assert streak.room(1) is None
     assert path.read_bytes() == SENT
     large.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from coterie.apps.files.messages import (
-    CHUNK,
+    CHUNKS,
     PROTOCOL,
     ChunkUnavailable,
     GetChunks,
@@ -58,7 +58,7 @@ def each_once(content: Content) -> tuple[Answerer, list[tuple[bytes, int]]]:
                 return
             given.append((request.manifest, index))
             await asyncio.sleep(0.002)  # no faster than receivers can pass it on
-            await stream.write(PROTOCOL.bulk_header(CHUNK, len(data)) + data)
+            await stream.write(PROTOCOL.bulk_header(CHUNKS, len(data)) + data)
 
     return answer, given
 
@@ -123,7 +123,7 @@ async def lies(stream: Stream, request: GetManifest | GetChunks) -> None:
         await MANY.answer(stream, request)
         return
     for data in MANY.chunks(request):
-        await stream.write(PROTOCOL.bulk_header(CHUNK, len(data)) + bytes(len(data)))
+        await stream.write(PROTOCOL.bulk_header(CHUNKS, len(data)) + bytes(len(data)))
 
 
 async def stalls(stream: Stream, request: GetManifest | GetChunks) -> None:

@@ -144,7 +144,13 @@ class Fetch:
         if stream.peer in self.links:
             raise UsageError(f"there is a session with {stream.peer.short} already")
         link = Link(
-            connection, stream, feed=self._driver.feed, store=self._store, hint=self._hint, gave=self._gave
+            connection,
+            stream,
+            feed=self._driver.feed,
+            store=self._store,
+            room=self._room,
+            hint=self._hint,
+            gave=self._gave,
         )
         self.links[link.peer] = link
         running = asyncio.ensure_future(link.run())
@@ -248,6 +254,13 @@ class Fetch:
                 self._fail(error)
                 continue
             self._driver.feed(prepared)
+
+    def _room(self, peer: PeerId, size: int) -> memoryview | None:
+        """In a link's thread: see `Receiver.room`."""
+        if not self._receiver.has_room(peer):
+            return None
+        with self._disk:
+            return self._receiver.room(peer, size)
 
     def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
         def alone() -> Any:

@@ -4,12 +4,12 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from coterie.apps.files.messages import (
     ADDRESSES_MAX,
-    CHUNK,
+    CHUNKS,
     MANIFEST,
     PEERS_MAX,
     PIECES_BYTES_MAX,
@@ -27,7 +27,7 @@ from coterie.apps.files.messages import (
 )
 from coterie.apps.files.receive import Answer
 from coterie.content import swarm_events as e
-from coterie.content.manifest import ID_BYTES
+from coterie.content.manifest import ID_BYTES, Chunk
 from coterie.errors import CloseCode, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.net import BulkStream, Connection, PathInfo, Stream
@@ -39,7 +39,7 @@ REQUESTS_FEW = (
     3  # with more under way nothing is asked before one is answered, and the loop is woken for less
 )
 SETTLE_S = 0.05  # guess: when nothing comes for so long, what waits for the disk is written as it is
-TELL_S = 0.02  # guess: but at least so often; others wait for what we have
+TELL_S = 0.05  # guess: but at least so often; others wait for what we have
 
 News = Has | HasAll | Given | Peers
 
@@ -69,7 +69,8 @@ class _Untold:
 class Link:
     """A session with `peer`. `feed` takes the core's events, `hint` the peers it names, `gave` how much came of it.
 
-    `store` checks and writes answers and returns what the core is to know (see `Receiver.store`), in a thread.
+    `store` checks and writes answers and returns what the core is to know (see `Receiver.store`), in a thread; `room`
+    says where chunks may be read to (see `Receiver.room`).
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Link:
         *,
         feed: Callable[[Any], None],
         store: Callable[[PeerId, list[Answer]], list[Any]],
+        room: Callable[[PeerId, int], memoryview | None],
         hint: Callable[[PeerId, list[str]], None],
         gave: Callable[[PeerId, int], None],
     ) -> None:
@@ -88,6 +90,8 @@ class Link:
         self.received_bytes = 0
         self._feed = feed
         self._store = store
+        self._room = room
+        self._is_in_row = False  # what comes, so that there is room for it
         self._hint = hint
         self._gave = gave
         self._told_bytes = 0  # of `received_bytes`
@@ -178,17 +182,23 @@ class Link:
     def _receive(self, bulk: BulkStream) -> list[Message | Bulk] | None:
         """What comes next, [] at the end; None: nothing does for a while, and chunks wait for the disk."""
         try:
-            return bulk.receive_batch(SETTLE_S if self._unsettled else None)
+            place = self._place if self._is_in_row else None
+            return bulk.receive_batch(SETTLE_S if self._unsettled else None, place)
         except TimeoutError:
             if not self._unsettled:
                 raise
             return None
 
+    def _place(self, kind: int, size: int) -> memoryview | None:
+        """Where the body of a frame goes."""
+        return self._room(self.peer, size) if kind == CHUNKS else None
+
     def _keep(self, batch: list[Answer]) -> list[Any]:
         """Have answers checked and written; without any: all that came before."""
-        self._unsettled += sum(isinstance(a.frame, Bulk) and a.index >= 0 for a in batch)
+        self._unsettled += sum(answer.chunks for answer in batch)
         stored = self._store(self.peer, batch)
         self._unsettled -= sum(event.count for event in stored if isinstance(event, e.Stored))
+        self._is_in_row = self._unsettled > 0
         return stored
 
     def _wake_loop(self) -> None:
@@ -244,7 +254,7 @@ class Link:
         place, request, left = waiting = self._asked[0]
         is_manifest = isinstance(request, GetManifest)
         fits = (
-            frame.kind == (MANIFEST if is_manifest else CHUNK)
+            frame.kind == (MANIFEST if is_manifest else CHUNKS)
             if isinstance(frame, Bulk)
             else isinstance(frame, NoManifest if is_manifest else ChunkUnavailable | Skipped)
         )
@@ -254,16 +264,16 @@ class Link:
             self._done()
             return Answer(self.peer, place, request.manifest, -1, frame), 0
         index = request.first + request.count - left
-        take = left if isinstance(frame, Skipped) else 1
+        if isinstance(frame, Bulk):
+            take = chunks = _chunks_in(len(frame.data), place.chunks, index, index + left)
+        else:
+            take, chunks = left if isinstance(frame, Skipped) else 1, 0
         if left == take:
             self._done()
         else:
             waiting[2] = left - take
-        if take == 1:
-            weight = e.cost(place.chunks[index][1])
-        else:
-            weight = sum(e.cost(size) for _, size in place.chunks[index : index + take])
-        return Answer(self.peer, place, request.manifest, index, frame), weight
+        weight = sum(e.cost(size) for _, size in place.chunks[index : index + take])
+        return Answer(self.peer, place, request.manifest, index, frame, chunks), weight
 
     def _done(self) -> None:
         """The oldest request was answered."""
@@ -286,3 +296,12 @@ class Link:
                     if len(peer) != ID_BYTES or not all(map(is_address, addresses)):
                         raise PeerError("a peer with an address that cannot be dialled")
                     self._hint(PeerId(peer), addresses)
+
+
+def _chunks_in(data_bytes: int, chunks: Sequence[Chunk], first: int, end: int) -> int:
+    """How many chunks from `first` on so many bytes are; 1 where that does not come out even, as the check will say."""
+    index = first
+    while index < end and data_bytes > 0:
+        data_bytes -= chunks[index][1]
+        index += 1
+    return index - first if not data_bytes and index > first else 1

@@ -1,8 +1,9 @@
 """The wire types of `files`. One stream is one session about one share; see docs/protocol/files.md.
 
 The asker sends `Open` first, then any number of requests. Answers come in the order of the requests: one frame for a
-`GetManifest`, exactly `count` frames for a `GetChunks`, or fewer with a `Skipped` as the last. Between answers the
-giver may say what it has, what it gave to others, and who else holds this content.
+`GetManifest`; for a `GetChunks` as many as hold its `count` chunks, each of them one or several whole ones, or fewer
+with a `Skipped` as the last. Between answers the giver may say what it has, what it gave to others, and who else holds
+this content.
 """
 
 from enum import IntEnum
@@ -10,7 +11,9 @@ from enum import IntEnum
 from coterie.wire.frames import FRAME_BYTES_MAX, Message, Protocol
 
 MANIFEST = 16  # bulk: the bytes of the manifest asked for
-CHUNK = 17  # bulk: the bytes of one chunk
+CHUNKS = 17  # bulk: the bytes of one chunk, or of several that follow each other in the request
+
+JOINED_SINCE = 2  # the version in which a frame may hold several chunks
 
 NAME_CHARS_MAX = 255
 CHUNKS_PER_REQUEST_MAX = 4096  # as many as a manifest page has entries
@@ -136,7 +139,7 @@ class Peers(Message, frozen=True):
 
 PROTOCOL = Protocol(
     name="files",
-    versions=(1,),
+    versions=(1, JOINED_SINCE),
     kinds={
         1: Open,
         2: Opened,
@@ -152,6 +155,6 @@ PROTOCOL = Protocol(
         12: Given,
         13: Peers,
     },
-    bulk_kinds=frozenset({MANIFEST, CHUNK}),
+    bulk_kinds=frozenset({MANIFEST, CHUNKS}),
     frame_bytes_max=FRAME_BYTES_MAX,
 )

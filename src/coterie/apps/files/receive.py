@@ -74,13 +74,14 @@ class NodePlace:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """One frame from `peer` with what it answers; `index` -1 for a manifest."""
+    """One frame from `peer` with what it answers; `index` -1 for a manifest, else of the first of `chunks` in it."""
 
     peer: PeerId
     place: NodePlace
     manifest: bytes
     index: int
     frame: Message | Bulk
+    chunks: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -173,8 +174,8 @@ class Receiver:
         count = 0
         for answer in answers:
             try:
-                if isinstance(answer.frame, Bulk) and answer.index >= 0:
-                    count += self._take_chunk(answer)
+                if answer.chunks:
+                    count += self._take_chunks(answer)
                     continue
                 events += self._stored(peer, count + self._settle(peer))
                 count = 0
@@ -183,6 +184,16 @@ class Receiver:
                 wrong = Wrong(peer, str(error), error.close_code)
                 return [*events, *self._stored(peer, count + self._settle(peer)), wrong]
         return events + self._stored(peer, count)
+
+    def has_room(self, peer: PeerId) -> bool:
+        """Whether it is worth asking for `room`. From any thread."""
+        streak = self._streaks.get(peer)
+        return streak is not None and streak.has_room
+
+    def room(self, peer: PeerId, size: int) -> memoryview | None:
+        """Where the next chunks of `peer` may be put before `store` takes them, to save a copy; None: anywhere."""
+        streak = self._streaks.get(peer)
+        return streak.room(size) if streak is not None else None
 
     @staticmethod
     def _stored(peer: PeerId, count: int) -> list[Event]:
@@ -478,25 +489,51 @@ class Receiver:
 
     # -- chunks ------------------------------------------------------------------------------------------------
 
-    def _take_chunk(self, answer: Answer) -> int:
-        """Check and write one chunk, unless somebody else brought it before; how many more are in their files."""
-        place, index = answer.place, answer.index
-        digest, size = place.chunks[index]
-        file, offset = place.targets[index]
+    def _take_chunks(self, answer: Answer) -> int:
+        """Check and write what came together, but for what others brought; how many more are in their files."""
+        place, index, end = answer.place, answer.index, answer.index + answer.chunks
         data = _bytes_of(answer.frame)
-        if len(data) != size or blake3(data).digest() != digest:
-            raise PeerError(f"the other computer sent wrong bytes for {self._label(file.parts)}")
-        self.fetched_bytes += size
+        at, is_right = 0, True
+        for digest, size in place.chunks[index:end]:
+            is_right = is_right and blake3(data[at : at + size]).digest() == digest
+            at += size
+        if at != len(data) or not is_right:
+            name = self._label(place.targets[index][0].parts)
+            raise PeerError(f"the other computer sent wrong bytes for {name}")
+        self.fetched_bytes += at
+        file, last = place.targets[index][0], place.targets[end - 1][0]
+        mask = (1 << end) - (1 << index)
+        is_row = last is file and not (file.failed or place.done & mask)
+        if is_row and (answer.chunks > 1 or at != file.size):
+            return self._take_row(answer.peer, place, index, answer.chunks, data)
+        landed = at = 0
+        for i in range(index, end):
+            size = place.chunks[i][1]
+            landed += self._take_chunk(answer.peer, place, i, data[at : at + size])
+            at += size
+        return landed
+
+    def _take_chunk(self, peer: PeerId, place: NodePlace, index: int, data: bytes | memoryview) -> int:
+        """One that was checked."""
+        file = place.targets[index][0]
         is_wanted = not (file.failed or place.done >> index & 1)
+        if is_wanted and len(data) != file.size:
+            return self._take_row(peer, place, index, 1, data)
         place.done |= 1 << index
-        if not is_wanted or size == file.size:
-            if is_wanted:
-                self._write_whole(file, (data,))
-            return self._settle(answer.peer) + 1
-        streak = self._streaks[answer.peer]
+        if is_wanted:
+            self._write_whole(file, (data,))
+        return self._settle(peer) + 1
+
+    def _take_row(
+        self, peer: PeerId, place: NodePlace, index: int, chunks: int, data: bytes | memoryview
+    ) -> int:
+        """Chunks of one file that follow each other, checked and wanted."""
+        file, offset = place.targets[index]
+        place.done |= ((1 << chunks) - 1) << index
+        streak = self._streaks[peer]
         with self._staging.translated():
-            streak.write(file, self._large(file), offset, data)
-        self._count(file, size)
+            streak.write(file, self._large(file), offset, data, chunks)
+        self._count(file, len(data))
         return streak.landed()
 
     def _write(self, file: File, offset: int, data: bytes | memoryview) -> None:

@@ -20,11 +20,26 @@ class Streak:
         self._end = 0  # of the last chunk
         self._row_bytes = 0
         self._run: DirectRun | None = None
-        self._waiting: deque[int] = deque()  # where chunks end that are not in the file yet
+        self._waiting: deque[tuple[int, int]] = (
+            deque()
+        )  # not in the file yet: where they end, how many chunks
+        self._room: memoryview | None = None
         self._landed = 0
 
-    def write(self, file: object, large: LargeFile, offset: int, data: bytes | memoryview) -> None:
-        """Write a verified chunk, now or a little later."""
+    @property
+    def has_room(self) -> bool:
+        """Whether it is worth asking for `room`."""
+        return self._run is not None
+
+    def room(self, size: int) -> memoryview | None:
+        """Where what this peer brings next can be put, to save a copy; None: anywhere."""
+        self._room = self._run.room(size) if self._run is not None else None
+        return self._room
+
+    def write(
+        self, file: object, large: LargeFile, offset: int, data: bytes | memoryview, chunks: int = 1
+    ) -> None:
+        """Write verified chunks that follow each other, now or a little later."""
         if file is not self.file or offset != self._end:
             self.end()
             self.file = file
@@ -35,18 +50,21 @@ class Streak:
             self._row_bytes = 0
         if self._run is None:
             large.write_at(offset, data)
-            self._landed += 1
+            self._landed += chunks
+            return
+        self._waiting.append((self._end, chunks))
+        if data is self._room:
+            self._run.add_in_room(len(data))
         else:
-            self._waiting.append(self._end)
             self._run.add(data)
+        self._room = None
 
     def landed(self) -> int:
         """How many chunks are in the file that were not when this was asked last."""
         if self._run is not None:
             written = self._run.written
-            while self._waiting and self._waiting[0] <= written:
-                self._waiting.popleft()
-                self._landed += 1
+            while self._waiting and self._waiting[0][0] <= written:
+                self._landed += self._waiting.popleft()[1]
         landed, self._landed = self._landed, 0
         return landed
 
@@ -54,11 +72,11 @@ class Streak:
         """Everything is in the file afterwards; what comes next begins a new row."""
         run, self._run = self._run, None
         waiting, self._waiting = self._waiting, deque()
-        self.file, self._row_bytes = None, 0
+        self.file, self._room, self._row_bytes = None, None, 0
         if run is None:
             return
         try:
             run.flush()
         finally:
             run.close()
-        self._landed += len(waiting)
+        self._landed += sum(count for _, count in waiting)
