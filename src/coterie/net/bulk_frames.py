@@ -58,7 +58,9 @@ class FrameBuffer:
             return self._read_body(source, timeout_s, self._body)
         while not self._has_frame():
             missing = self._missing_bytes()
-            end = max(self._start + BATCH_BYTES, self._end + missing)
+            end = self._end + missing
+            if place is None:
+                end = max(self._start + BATCH_BYTES, end)
             size = source.read_into(self._view[self._end : end], missing, timeout_s)
             if not size:
                 return False
@@ -83,9 +85,7 @@ class FrameBuffer:
         return rest
 
     def _begin_body(self, source: Source, timeout_s: float | None, place: Place) -> bool:
-        """Read the header of a frame, if none has begun, and ask where its body goes; False at the end."""
-        if self._end >= HEADER.size:
-            return True
+        """Read the header of a frame, if it is not here, and ask where its body goes; False at the end."""
         while self._end < HEADER.size:
             size = source.read_into(self._view[self._end : HEADER.size], HEADER.size - self._end, timeout_s)
             if not size:
@@ -95,8 +95,9 @@ class FrameBuffer:
             length, kind = HEADER.unpack_from(self._buffer, 0)
             self._body = place(kind, length - 1)
             if self._body is not None:
-                self._end = self._body_bytes = 0
-                self._body_kind = kind
+                here = self._view[HEADER.size : self._end]
+                self._body[: len(here)] = here
+                self._body_kind, self._body_bytes, self._end = kind, len(here), 0
         return True
 
     def _read_body(self, source: Source, timeout_s: float | None, body: memoryview) -> bool:
