@@ -82,7 +82,6 @@ def test_every_body_comes_whole_and_the_bulk_to_its_place(seed: int) -> None:
     assert found == bodies
     assert buffer.pending_bytes == 0
     assert placed == len(places)
-    assert placed
     if always:
         assert placed == len([body for kind, body in bodies if kind == BULK and body])
 
