@@ -257,8 +257,6 @@ class Fetch:
 
     def _room(self, peer: PeerId, size: int) -> memoryview | None:
         """In a link's thread: see `Receiver.room`."""
-        if not self._receiver.has_room(peer):
-            return None
         with self._disk:
             return self._receiver.room(peer, size)
 

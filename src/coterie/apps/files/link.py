@@ -91,11 +91,12 @@ class Link:
         self._feed = feed
         self._store = store
         self._room = room
-        self._is_in_row = False  # what comes, so that there is room for it
         self._hint = hint
         self._gave = gave
         self._told_bytes = 0  # of `received_bytes`
-        self._unsettled = 0  # chunks that came and are not known to be in their files
+        self._unsettled = (
+            0  # chunks that came and are not known to be in their files: they wait for their block
+        )
         self._lock = threading.Lock()
         self._untold = _Untold()
         self._loop = asyncio.get_running_loop()
@@ -182,8 +183,7 @@ class Link:
     def _receive(self, bulk: BulkStream) -> list[Message | Bulk] | None:
         """What comes next, [] at the end; None: nothing does for a while, and chunks wait for the disk."""
         try:
-            place = self._place if self._is_in_row else None
-            return bulk.receive_batch(SETTLE_S if self._unsettled else None, place)
+            return bulk.receive_batch(SETTLE_S, self._place) if self._unsettled else bulk.receive_batch()
         except TimeoutError:
             if not self._unsettled:
                 raise
@@ -198,7 +198,6 @@ class Link:
         self._unsettled += sum(answer.chunks for answer in batch)
         stored = self._store(self.peer, batch)
         self._unsettled -= sum(event.count for event in stored if isinstance(event, e.Stored))
-        self._is_in_row = self._unsettled > 0
         return stored
 
     def _wake_loop(self) -> None:

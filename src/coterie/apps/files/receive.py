@@ -185,11 +185,6 @@ class Receiver:
                 return [*events, *self._stored(peer, count + self._settle(peer)), wrong]
         return events + self._stored(peer, count)
 
-    def has_room(self, peer: PeerId) -> bool:
-        """Whether it is worth asking for `room`. From any thread."""
-        streak = self._streaks.get(peer)
-        return streak is not None and streak.has_room
-
     def room(self, peer: PeerId, size: int) -> memoryview | None:
         """Where the next chunks of `peer` may be put before `store` takes them, to save a copy; None: anywhere."""
         streak = self._streaks.get(peer)

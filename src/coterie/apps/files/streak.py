@@ -20,16 +20,9 @@ class Streak:
         self._end = 0  # of the last chunk
         self._row_bytes = 0
         self._run: DirectRun | None = None
-        self._waiting: deque[tuple[int, int]] = (
-            deque()
-        )  # not in the file yet: where they end, how many chunks
+        self._waiting: deque[tuple[int, int]] = deque()  # chunks on their way: (where they end, how many)
         self._room: memoryview | None = None
         self._landed = 0
-
-    @property
-    def has_room(self) -> bool:
-        """Whether it is worth asking for `room`."""
-        return self._run is not None
 
     def room(self, size: int) -> memoryview | None:
         """Where what this peer brings next can be put, to save a copy; None: anywhere."""
