@@ -14,6 +14,8 @@ from tests.lab.slow_links import Line, SlowLinks
 
 SIZE = 60_000_000
 LOSSY = 16_000_000
+SHARING = 5
+SHARED = 12_000_000
 AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 LONG = 600_000_000  # at the stream's speed, over twice as long as a dial that a firewall swallows
 
@@ -67,3 +69,28 @@ def test_a_lane_keeps_its_speed_where_packets_are_lost() -> None:
         begun = time.monotonic()
         assert ways(giver, taker, LOSSY)["lane"] > 0.8 * LOSSY
         assert 8e-6 * LOSSY / (time.monotonic() - begun) > 2.5 * plain
+
+
+def test_lanes_that_fill_one_uplink_stay_as_the_system_has_them() -> None:
+    """What they lose they lose to each other: one that went by the rate would take the share of all."""
+    with Lab() as lab:
+        links = SlowLinks(lab, Line())
+        names = ["giver", *(f"taker-{n}" for n in range(SHARING))]
+        giver, *takers = (links.host(n, up_mbit_per_s=40, down_mbit_per_s=80) for n in names)
+        there, *peers = (RemotePeer(host) for host in (giver, *takers))
+        told = {"peer": there.peer_id, "addresses": there.addresses, "bytes": SHARED}
+        asked = [peer.tell("bulk", **told) for peer in peers]
+        seen = ""
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not all(map(is_done, peers)):
+            seen += giver.run("ss", "--tcp", "--info", "--no-header")
+            time.sleep(0.1)
+        ways_of = [p.wait("fetched", 1, id=n)["ways"] for p, n in zip(peers, asked, strict=True)]
+        assert all(found.get("lane", 0) > SHARED / 3 for found in ways_of), ways_of
+        assert " cubic " in seen
+        assert " bbr " not in seen
+
+
+def is_done(peer: RemotePeer) -> bool:
+    """Whether it has what it asked for."""
+    return any(event["event"] == "fetched" for event in peer.drain())

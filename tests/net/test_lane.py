@@ -1,6 +1,7 @@
 """One lane over a path that brings its bytes in crumbs, late, or not at all."""
 
 import contextlib
+import itertools
 import os
 import socket
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from coterie.errors import TransportError
 from coterie.net.lane import AWAITED_BYTES_MAX, HELD_BYTES, LITTLE_UNTIL_BYTES, UNSENT_BYTES, Lane
+from coterie.net.lane_choice import LOSSY_IN_ROW
 from coterie.net.lane_tls import LaneIdentity
 
 RECORD = 1 << 14
@@ -66,14 +68,16 @@ class Crumbs:
 
 
 @contextlib.contextmanager
-def lane(size: int = 1500, pause_s: float = 0.0) -> Iterator[tuple[Lane, Lane, Crumbs]]:
+def lane(
+    size: int = 1500, pause_s: float = 0.0, rate_based: set[Lane] | None = None
+) -> Iterator[tuple[Lane, Lane, Crumbs]]:
     """(writer, reader, what is between them)"""
     path = Crumbs(1 << 16, 0.0)
     a, b = LaneIdentity(), LaneIdentity()
     made: list[Lane] = []
 
     def writer() -> None:
-        made.append(Lane(a.wrap(path.end, b.certificate, is_server=False), b"w", "writer"))
+        made.append(Lane(a.wrap(path.end, b.certificate, is_server=False), b"w", "writer", rate_based))
 
     thread = threading.Thread(target=writer)
     thread.start()
@@ -191,6 +195,28 @@ def test_on_a_short_path_the_system_holds_little_of_what_nobody_reads() -> None:
     reader.close()
     thread.join()
     writer.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="this system does not say how TCP fares")
+def test_a_lane_whose_packets_vanish_goes_by_the_rate_and_is_forgotten_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`reno` stands for the rate-based one here: every kernel has it, and it is nobody's default."""
+    monkeypatch.setattr("coterie.net.lane.RATE_BASED", b"reno")
+    monkeypatch.setattr("coterie.net.lane.LOOK_S", 0.0)
+    rate_based: set[Lane] = set()
+    with lane(rate_based=rate_based) as (writer, reader, _):
+        lossy = ((20_000, 20 * n, 20_000, 1000 * n) for n in itertools.count(1))
+        monkeypatch.setattr(writer, "_info", lambda: next(lossy))
+        for n in range(2 * LOSSY_IN_ROW):
+            assert (writer in rate_based) == (n >= LOSSY_IN_ROW)
+            writer.write(b"so")
+            read(reader, 2, 2)
+        assert rate_based == {writer}
+        chosen = writer._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        assert chosen.rstrip(b"\0") == b"reno"
+        writer.close()
+        assert not rate_based
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -4,6 +4,7 @@ from coterie.net.lane_choice import (
     AFTER_BYTES,
     AFTER_S,
     LOOK_SEGMENTS,
+    LOSSY_IN_ROW,
     MEASURE_BYTES,
     RETRY_FIRST_S,
     RETRY_MAX_S,
@@ -119,28 +120,64 @@ def seen(sent: int, repeated: int, rtt_ms: float, least_ms: float) -> PathSeen:
     return PathSeen(sent, repeated, int(1000 * rtt_ms), int(1000 * least_ms))
 
 
+def judged(*path: PathSeen, beside_rate_based: bool = False) -> list[bool]:
+    watch = LossWatch()
+    return [watch.is_lossy(one, beside_rate_based=beside_rate_based) for one in path]
+
+
+def lost_alone(judgements: int) -> list[PathSeen]:
+    """Packets vanish while no queue grows."""
+    return [seen(n * LOOK_SEGMENTS, 2 * n, 101, 100) for n in range(1, judgements + 1)]
+
+
 def test_packets_that_vanish_while_no_queue_grows_are_loss() -> None:
-    assert LossWatch().is_lossy(seen(LOOK_SEGMENTS, 2, 101, 100))
+    assert judged(*lost_alone(LOSSY_IN_ROW)) == [False] * (LOSSY_IN_ROW - 1) + [True]
 
 
 def test_packets_that_are_lost_behind_a_queue_are_not() -> None:
-    assert not LossWatch().is_lossy(seen(LOOK_SEGMENTS, 20, 60, 20))
+    assert not any(judged(*(seen(n * LOOK_SEGMENTS, 20 * n, 60, 20) for n in range(1, 9))))
+
+
+def test_a_queue_that_came_and_went_is_remembered_until_the_next_judgement() -> None:
+    path = []
+    for n in range(0, 8 * LOOK_SEGMENTS, LOOK_SEGMENTS):
+        path += [seen(n + 50, n // 5, 60, 20), seen(n + LOOK_SEGMENTS, n // 5 + 20, 21, 20)]
+    assert not any(judged(*path))
+    after = [
+        seen(path[-1].segments + one.segments, path[-1].repeated + one.repeated, 101, 100)
+        for one in lost_alone(LOSSY_IN_ROW)
+    ]
+    assert judged(*path, *after)[-1]
+
+
+def test_loss_now_and_then_is_chance() -> None:
+    path = []
+    for n in range(0, 16, 2):
+        lost = 10 * n
+        path += [
+            seen((n + 1) * LOOK_SEGMENTS, lost + 20, 21, 20),
+            seen((n + 2) * LOOK_SEGMENTS, lost + 20, 21, 20),
+        ]
+    assert not any(judged(*path))
+
+
+def test_beside_lanes_that_go_by_the_rate_a_lane_that_loses_follows_at_once() -> None:
+    assert judged(seen(LOOK_SEGMENTS, 20, 60, 20), beside_rate_based=True) == [True]
+    assert not any(judged(*(seen(n * LOOK_SEGMENTS, 0, 60, 20) for n in range(1, 9)), beside_rate_based=True))
 
 
 def test_a_path_without_loss_is_left_alone() -> None:
-    assert not LossWatch().is_lossy(seen(LOOK_SEGMENTS, 0, 100, 100))
-    assert not LossWatch().is_lossy(seen(100 * LOOK_SEGMENTS, 10, 100, 100))
+    assert not any(judged(*(seen(n * LOOK_SEGMENTS, 0, 100, 100) for n in range(1, 9))))
+    assert not any(judged(*(seen(100 * n * LOOK_SEGMENTS, 10 * n, 100, 100) for n in range(1, 9))))
 
 
 def test_too_little_tells_nothing_and_is_judged_with_what_follows() -> None:
-    watch = LossWatch()
-    assert not watch.is_lossy(seen(LOOK_SEGMENTS - 1, 50, 100, 100))
-    assert watch.is_lossy(seen(LOOK_SEGMENTS, 50, 100, 100))
+    *path, last = lost_alone(LOSSY_IN_ROW)
+    too_early = seen(last.segments - 1, 50, 100, 100)
+    assert judged(*path, too_early, last) == [False] * LOSSY_IN_ROW + [True]
 
 
 def test_old_loss_is_forgotten() -> None:
     """That of the start: TCP has to fill the queue once to find how wide the path is."""
-    watch = LossWatch()
-    assert not watch.is_lossy(seen(LOOK_SEGMENTS, 50, 60, 20))
-    assert not watch.is_lossy(seen(2 * LOOK_SEGMENTS, 50, 21, 20))
-    assert watch.is_lossy(seen(3 * LOOK_SEGMENTS, 51, 21, 20))
+    path = [seen(LOOK_SEGMENTS, 50, 60, 20)] + [seen(n * LOOK_SEGMENTS, 50, 21, 20) for n in range(2, 9)]
+    assert not any(judged(*path))

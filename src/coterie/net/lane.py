@@ -10,6 +10,7 @@ import ssl
 import struct
 import sys
 import threading
+import time
 from contextlib import suppress
 from itertools import repeat
 from typing import Any
@@ -42,7 +43,7 @@ LITTLE_UNTIL_BYTES = 192 << 20  # few of twenty kills in 2 GB come later, and a 
 _SO_BUF_LOCK = 72  # Linux 5.15, asm-generic/socket.h: 0 lets the system choose the sizes of buffers again
 
 RATE_BASED = b"bbr"  # Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016
-LOOK_BYTES = 128 << 10  # how often TCP is asked how it fares; guess: a few looks a second on a slow path
+LOOK_S = 0.005  # how often TCP is asked how it fares, at most; guess: at every write on a slow path
 # Linux, include/uapi/linux/tcp.h, struct tcp_info: tcpi_rtt, total_retrans, min_rtt, data_segs_out
 _INFO = struct.Struct("=68xI28xI44xI4xI")
 
@@ -50,7 +51,10 @@ _INFO = struct.Struct("=68xI28xI44xI4xI")
 class Lane:
     """One end of a lane with the name `id`. `close` may be called from any thread and wakes the others."""
 
-    def __init__(self, secured: ssl.SSLSocket, id_: bytes, remote: str) -> None:
+    def __init__(
+        self, secured: ssl.SSLSocket, id_: bytes, remote: str, rate_based: "set[Lane] | None" = None
+    ) -> None:
+        """`rate_based`: those of the lanes of this computer that go by the rate and not by losses; kept up to date."""
         self.id = id_
         self.remote = remote
         self.sent_bytes = 0
@@ -64,7 +68,8 @@ class Lane:
         self._unread = b""
         self._timeout_s: float | None = None
         self._watch: LossWatch | None = LossWatch() if hasattr(socket, "TCP_CONGESTION") else None
-        self._look_at = LOOK_BYTES
+        self._look_at = 0.0
+        self._rate_based = rate_based if rate_based is not None else set()
         self._is_inside = False  # a record: what comes next does not begin with a header
         secured.settimeout(SILENCE_S)
         secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -142,7 +147,8 @@ class Lane:
             except (OSError, ValueError) as error:
                 raise TransportError(f"the lane to {self.remote} broke: {_reason(error)}") from None
         self.sent_bytes += size
-        if self._watch is not None and self.sent_bytes >= self._look_at:
+        if self._watch is not None and (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + LOOK_S
             self._look(self._watch)
 
     def _cork(self, is_on: bool) -> None:
@@ -152,12 +158,13 @@ class Lane:
 
     def _look(self, watch: LossWatch) -> None:
         """Go by the rate from now on, if the path loses packets by itself and this system knows how."""
-        self._look_at = self.sent_bytes + LOOK_BYTES
         with self._using(), suppress(OSError):  # an older kernel says less, and not every one has it
             rtt_us, repeated, least_rtt_us, segments = self._info()
-            if watch.is_lossy(PathSeen(segments, repeated, rtt_us, least_rtt_us)):
+            seen = PathSeen(segments, repeated, rtt_us, least_rtt_us)
+            if watch.is_lossy(seen, beside_rate_based=bool(self._rate_based)):
                 self._watch = None
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, RATE_BASED)
+                self._rate_based.add(self)
 
     def unread(self, data: bytes) -> None:
         """Bytes that were read too far, for the next reader."""
@@ -303,6 +310,11 @@ class Lane:
             if self._in_use:  # the thread inside closes it on its way out: freeing what it uses would crash
                 _shut(self._socket)
                 return
+        self._end()
+
+    def _end(self) -> None:
+        """Nobody is inside."""
+        self._rate_based.discard(self)
         self._socket.close()
 
     def _using(self) -> "_Use":
@@ -330,7 +342,7 @@ class _Use:
             lane._in_use = False
             closing = lane._closing
         if closing:
-            lane._socket.close()
+            lane._end()
 
 
 def _shut(sock: ssl.SSLSocket) -> None:

@@ -89,6 +89,7 @@ class LaneChoice:
 
 LOOK_SEGMENTS = 100  # guess: of 2 % lost, one or more in seven of eight looks
 LOST = 0.005  # guess: TCP that fills a queue itself loses less, except when it starts
+LOSSY_IN_ROW = 2  # judgements; measured, eight lanes on one uplink: one alone errs in 1 of 200 by chance
 QUEUE_RTT = 1.3  # guess: with a round trip so many times the least one seen, a queue has grown on the way
 QUEUE_US = 5_000  # and beyond that: on short paths the machines themselves make such differences
 
@@ -109,12 +110,21 @@ class LossWatch:
     def __init__(self) -> None:
         self._segments = 0
         self._repeated = 0
+        self._saw_queue = False
+        self._in_row = 0  # judgements: so many said that it is lossy
 
-    def is_lossy(self, seen: PathSeen) -> bool:
-        """Judge what was sent since the last judgement; False while that is too little to tell."""
+    def is_lossy(self, seen: PathSeen, *, beside_rate_based: bool = False) -> bool:
+        """Judge what was sent since the last judgement; False while that is too little to tell.
+
+        Call it often: where others fill the same queue, it comes and goes. `beside_rate_based`: other lanes of ours go
+        by the rate. These fill queues too, and take the share of one that loses packets and does not: it follows.
+        """
+        self._saw_queue |= seen.rtt_us > QUEUE_RTT * seen.least_rtt_us + QUEUE_US
         segments, repeated = seen.segments - self._segments, seen.repeated - self._repeated
         if segments < LOOK_SEGMENTS:
             return False
+        had_queue, self._saw_queue = self._saw_queue, False
         self._segments, self._repeated = seen.segments, seen.repeated
-        has_queue = seen.rtt_us > QUEUE_RTT * seen.least_rtt_us + QUEUE_US
-        return repeated >= LOST * segments and not has_queue
+        is_lossy = repeated >= LOST * segments and (beside_rate_based or not had_queue)
+        self._in_row = self._in_row + 1 if is_lossy else 0
+        return self._in_row >= (1 if beside_rate_based else LOSSY_IN_ROW)

@@ -72,6 +72,7 @@ class Lanes:
         as in `lane_choice`."""
         self.bind_ip = bind_ip
         self.after_bytes = after_bytes
+        self.rate_based: set[Lane] = set()  # of all peers' lanes: they share our uplink
         self.listener = LaneListener()
         self._may_use = may_use
         self._peers: dict[int, PeerLanes] = {}
@@ -264,7 +265,7 @@ class PeerLanes:
             except BaseException:
                 secured.close()
                 raise
-            lane = Lane(secured, ready.lane, ips[0])
+            lane = Lane(secured, ready.lane, ips[0], self._lanes.rate_based)
             lane.queue_little()
             return lane
 
@@ -312,7 +313,7 @@ class PeerLanes:
             return
         finally:
             _dispose(came)
-        lane = Lane(secured, os.urandom(LANE_ID_BYTES), ips[0])
+        lane = Lane(secured, os.urandom(LANE_ID_BYTES), ips[0], self._lanes.rate_based)
         lane.hold_little()
         self._admit(lane)
         await stream.send(Ready(lane.id))
