@@ -43,6 +43,7 @@ from coterie.wire import Protocol
 from coterie.wire.frames import Bulk, Message
 
 PATH_POLL_S = 0.02
+SELDOM_S = 0.5  # how often one that does not follow paths looks around
 PROGRESS_S = 0.2
 PIECE_BYTES = 64 * 1024
 
@@ -248,7 +249,7 @@ class Peer:
                 if peer not in found:
                     found.add(peer)
                     self.say("found", peer=str(peer))
-            await asyncio.sleep(PATH_POLL_S)
+            await asyncio.sleep(PATH_POLL_S if self._follows_paths else SELDOM_S)
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -3,6 +3,7 @@
 from coterie.net.lane_choice import (
     AFTER_BYTES,
     AFTER_S,
+    EXPECTED_TIMES,
     LOOK_SEGMENTS,
     LOSSY_IN_ROW,
     MEASURE_BYTES,
@@ -105,6 +106,17 @@ def test_each_failure_in_a_row_is_waited_out_twice_as_long_up_to_a_bound() -> No
         choice.failed(now)
     assert not choice.wants_lane(now + RETRY_MAX_S - 0.1)
     assert choice.wants_lane(now + RETRY_MAX_S)
+
+
+def test_who_expects_to_write_much_has_a_lane_from_the_beginning() -> None:
+    choice = LaneChoice()
+    choice.expect(EXPECTED_TIMES * AFTER_BYTES)
+    assert not choice.wants_lane(0.0)
+    choice.expect(EXPECTED_TIMES * AFTER_BYTES + 1)
+    choice.expect(0)  # another stream
+    assert choice.wants_lane(0.0)
+    choice.failed(0.0)
+    assert not choice.wants_lane(RETRY_FIRST_S - 0.1)
 
 
 def test_a_lane_that_proved_good_makes_failures_forgotten() -> None:

@@ -605,6 +605,38 @@ def test_a_small_transfer_makes_no_lane_and_opens_no_port() -> None:
     lab.run(scene())
 
 
+@pytest.mark.parametrize(("size", "is_made"), [(1 << 20, False), (100 << 20, True)])
+def test_who_expects_to_write_much_has_a_lane_before_the_first_byte(size: int, *, is_made: bool) -> None:
+    lab = BulkLab("lane", after_bytes=4 << 20)
+
+    async def scene() -> None:
+        async with lab.pair() as (connection, _, giver):
+            ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+            async def handle(stream: Any) -> None:
+                stream.expect(size)  # before it is known that the other side can follow
+                assert await stream.receive(5.0) == Note("begin")
+                lanes = lanes_of(giver.connections[0])
+                until = time.monotonic() + (5.0 if is_made else 0.5)
+                while not lanes._to_write and time.monotonic() < until:
+                    await asyncio.sleep(0.01)
+                await stream.write(block(b"x"))
+                ended.set_result(stream.is_on_lane)
+
+            giver.register(NOTES, handle, strangers=True)
+            bulk = BulkStream(await connection.open_stream(NOTES), takes_bulk=True)
+
+            def take(bulk: BulkStream) -> Any:
+                bulk.send(Note("begin"))
+                return bulk.receive(10.0)
+
+            came = await bulk.drive(take)
+            assert isinstance(came, Bulk)
+            assert await ended is is_made
+
+    lab.run(scene())
+
+
 def test_a_closed_node_leaves_no_socket_and_no_thread() -> None:
     lab = BulkLab("lane")
 

@@ -1,10 +1,10 @@
 """Which way a stream's bulk bytes go: over the stream itself or over a lane. A pure core; the shell measures.
 
 The rule: the first `AFTER_BYTES`, or what goes in the first `AFTER_S`, go over the stream, for a lane is not worth its
-making below that. Then a lane is used as soon as there is one. Once it has carried `TRIAL_BYTES` its rate is compared
-with what the stream gave: below `WORSE` times that, the bytes go back to the stream. A lane that was slower, failed or
-broke is tried again after `RETRY_FIRST_S`, then after twice as long each time, until one proves good. A rate counts
-only while there is something to send.
+making below that; unless whoever writes expects to write much more. Then a lane is used as soon as there is one. Once
+it has carried `TRIAL_BYTES` its rate is compared with what the stream gave: below `WORSE` times that, the bytes go back
+to the stream. A lane that was slower, failed or broke is tried again after `RETRY_FIRST_S`, then after twice as long
+each time, until one proves good. A rate counts only while there is something to send.
 
 The second rule: what a lane does about loss (`LossWatch`). TCP takes each lost packet for a full queue and halves its
 rate, which is wrong where packets vanish by themselves (radio, bad cables): 1 Mbit/s at 2 % and 100 ms, however wide
@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 AFTER_BYTES = 4 << 20  # guess: 20 ms at the stream's 200 MB/s; making a lane takes 5 to 50 ms
 AFTER_S = 0.25  # guess: ten times what making a lane costs; a slow path has not carried AFTER_BYTES by then
+EXPECTED_TIMES = (
+    4  # `AFTER_BYTES`; guess: what is expected may not come, and what is made for it costs the same
+)
 TRIAL_BYTES = (
     32 << 20
 )  # guess: 60 ms at 500 MB/s; a TCP connection across a continent is at full speed by then
@@ -39,6 +42,7 @@ class LaneChoice:
         self._stream_rate = 0.0  # bytes/s; 0: not known
         self._sent_bytes = 0
         self._sent_s = 0.0
+        self._expected_bytes = 0
         self._lane_bytes = 0
         self._lane_s = 0.0
         self._not_before = float("-inf")
@@ -48,6 +52,10 @@ class LaneChoice:
     def stream_rate(self) -> float:
         """Bytes a second that the stream gave last; 0 when it carried too little to tell."""
         return self._stream_rate
+
+    def expect(self, size: int) -> None:
+        """About so many bytes will be sent."""
+        self._expected_bytes = max(self._expected_bytes, size)
 
     def sent_by_stream(self, size: int, seconds: float) -> None:
         """`size` bytes were written to the stream, and that took `seconds`."""
@@ -83,7 +91,11 @@ class LaneChoice:
 
     def wants_lane(self, now: float) -> bool:
         """Whether to use a lane now, and to make one if there is none."""
-        is_worth_it = self._sent_bytes >= self._after_bytes or self._sent_s >= AFTER_S
+        is_worth_it = (
+            self._sent_bytes >= self._after_bytes
+            or self._sent_s >= AFTER_S
+            or self._expected_bytes > EXPECTED_TIMES * self._after_bytes
+        )
         return is_worth_it and now >= self._not_before
 
 

@@ -149,6 +149,14 @@ class PeerLanes:
                     self._loop.call_soon_threadsafe(self._begin)
         return None
 
+    def expect(self, size: int) -> None:
+        """About so many bytes will be written: have a lane ready, if the rule says so. On the loop."""
+        with self._lock:
+            self.choice.expect(size)
+            is_wanted = not (self._to_write or self._in_use) and self.choice.wants_lane(time.monotonic())
+        if is_wanted:
+            self._begin()
+
     def give_back(self, lane: Lane) -> None:
         """This thread has written `BACK` and will write to it no more."""
         with self._lock:

@@ -40,6 +40,10 @@ class Outlet:
         """The lane in use."""
         return self._lane
 
+    def expect(self, size: int) -> None:
+        """About so many bytes will be written."""
+        self._lanes.expect(size)
+
     async def write(self, data: bytes) -> None:
         """As `RawStream.write`. Raises TransportError when a lane broke: the stream is of no use then."""
         waited_from = self._loop.time()

@@ -87,6 +87,7 @@ class Stream:
         self._write_ended = False
         self._on_end = on_end
         self._outlet: Outlet | None = None
+        self._expected_bytes = 0
 
     async def send(self, message: Message) -> None:
         """Send one typed message; waits while the other side does not read."""
@@ -101,6 +102,12 @@ class Stream:
             await self._raw.write(data)
         else:
             await self._outlet.write(data)
+
+    def expect(self, size: int) -> None:
+        """Say that about so many bytes will be written, so that a lane for them is made now and not after the first."""
+        self._expected_bytes = size
+        if self._outlet is not None:
+            self._outlet.expect(size)
 
     @property
     def is_on_lane(self) -> bool:
@@ -257,6 +264,7 @@ class Stream:
             return
         if isinstance(self.link.lanes, PeerLanes):
             self._outlet = Outlet(self._raw, self.link.lanes)
+            self._outlet.expect(self._expected_bytes)
 
     def _note_end(self) -> None:
         if self._read_ended and self._write_ended and self._on_end is not None:

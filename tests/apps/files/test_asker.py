@@ -39,7 +39,11 @@ class LaneStream:
         self.version = version
         self.pours: list[list[int]] = []  # the sizes of each one's writes
         self.written = bytearray()
+        self.expected: list[int] = []
         self._heard = heard
+
+    def expect(self, size: int) -> None:
+        self.expected.append(size)
 
     async def receive(self, timeout_s: float | None = None) -> Message | None:
         return self._heard.pop(0) if self._heard else None
@@ -128,7 +132,10 @@ def serve(
         giver: Any = Chunks(lacks or {}, before, chunks, at_once)
         any_stream: Any = used
         with ThreadPoolExecutor(1) as executor:
-            session = Session(any_stream, giver, 7, feed=feed, executor=executor, buffers=Buffers())
+            size = sum(map(len, chunks))
+            session = Session(
+                any_stream, giver, 7, size=size, feed=feed, executor=executor, buffers=Buffers()
+            )
             await session.run(charge)
         return session
 
@@ -148,6 +155,12 @@ def test_an_answer_is_poured_in_pieces_and_every_request_is_reported() -> None:
     assert [size - HEADER.size for pour in stream.pours for size in pour] == [len(chunk) for chunk in CHUNKS]
     assert session.sent_bytes == sum(map(len, CHUNKS))
     assert [event for event in events if isinstance(event, u.Served)] == [u.Served(7)] * 2
+
+
+def test_the_stream_is_told_how_much_to_expect_when_chunks_are_asked_for() -> None:
+    assert serve([GetManifest(NODE)])[0].expected == []
+    chunks: list[Message] = [GetManifest(NODE), GetChunks(NODE, 0, 1), GetChunks(NODE, 1, 1)]
+    assert serve(chunks)[0].expected == [sum(map(len, CHUNKS))]
 
 
 @pytest.mark.parametrize(("size", "at_once", "together"), [

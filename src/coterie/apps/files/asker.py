@@ -128,7 +128,10 @@ class _Part(msgspec.Struct, frozen=True):
 
 
 class Session:
-    """One asker with its requests. `feed` takes events of the upload core, `number` is its name there."""
+    """One asker with its requests, for content of `size` bytes.
+
+    `feed` takes events of the upload core, `number` is its name there.
+    """
 
     def __init__(
         self,
@@ -136,11 +139,13 @@ class Session:
         giver: Giver,
         number: int,
         *,
+        size: int = 0,
         feed: Callable[[Any], None],
         executor: Executor,
         buffers: Buffers,
     ) -> None:
         self.number = number
+        self._size = size
         self.sent_bytes = 0
         self._buffers = buffers
         self._stream = stream
@@ -266,6 +271,9 @@ class Session:
         """A request as the upload core wants it."""
         if isinstance(request, GetManifest):
             return u.Asked(self.number, request, request.manifest, 0, MANIFEST_COST_BYTES)
+        if self._size:
+            self._stream.expect(self._size)
+            self._size = 0
         cut = await self._cut(request.manifest)
         if cut is None:
             return u.Asked(self.number, request, request.manifest, 0, 0)

@@ -96,7 +96,13 @@ class Server:
         root, number = opening.root, next(self._numbers)
         opened = giver.opened(len(self.askers(root)) if giver.is_for_many else 0)
         session = Session(
-            stream, giver, number, feed=self._feed, executor=self._executor, buffers=self._buffers
+            stream,
+            giver,
+            number,
+            size=opened.size,
+            feed=self._feed,
+            executor=self._executor,
+            buffers=self._buffers,
         )
         self._sessions[number] = (session, stream.peer, root)
         try:
