@@ -366,3 +366,12 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "module", ["node", "reach", "relays", "network", "control/doctor_node", "control/doctor_peer"]
+)
+def test_who_is_known_is_asked_of_the_directory_of_people_and_of_no_app(module: str) -> None:
+    source = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
+    named = re.findall(r"\bcircles\.\w+|\"circles\"|\b(?:node|self)\.contacts\.\w+", source)
+    assert not named, f"{module} asks {named}: ask node.people"

@@ -8,18 +8,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from coterie.access.enforcer import Enforcer
-from coterie.access.people import Known, KnownCircle, People
-from coterie.access.policy import Standing
+from coterie.access.people import People
 from coterie.apps.app import App, Handler, Neighbours, Network, PeerNetwork, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
@@ -97,8 +95,8 @@ class Node:
         self.reach: Reach | None = None
         self.relays: PeerRelays | None = None
         self.neighbours: Neighbours | None = None
-        self.people = People(self._known_people, self._known_circles)
-        self.access = Enforcer(key.peer_id, self._standing, log_path=home.audit_log)
+        self.people = People()
+        self.access = Enforcer(key.peer_id, self.people.standing, log_path=home.audit_log)
         self.apps: Mapping[str, App] = {}
         self._layout = home
         self._key = key
@@ -168,7 +166,7 @@ class Node:
         """
         if self.reach is None:
             raise TransportError("this node is offline")
-        return await self.reach.connect(peer, [*hints, *self._addresses_of_contact(peer)])
+        return await self.reach.connect(peer, [*hints, *self.people.addresses(peer)])
 
     def peers(self) -> list[PeerLine]:
         """Everybody known of: connected first, then who was heard of last."""
@@ -243,6 +241,7 @@ class Node:
             book_path=self._layout.address_book,
             resolvers=resolvers,
         )
+        self.reach.set_contacts(self.people.known)
         await self.reach.start()
         self.endpoint.start()
 
@@ -308,26 +307,18 @@ class Node:
         self.apps = MappingProxyType(apps)
         for app in apps.values():
             self._services[app.name] = app.create(_AppContext(self, app))
-        if self.reach is not None and "contacts" in self._services:
-            self.reach.set_contacts(self._known_names)
         for service in self._services.values():
             await service.start()
         await self._start_relays()
 
     async def _start_relays(self) -> None:
         """What contacts are good for in reaching others: kept in the book, asked, trusted with relays."""
-        if (
-            self.reach is None
-            or self.endpoint is None
-            or self._transport is None
-            or "contacts" not in self.apps
-        ):
+        if self.reach is None or self.endpoint is None or self._transport is None:
             return
         from coterie.relays import PeerRelays
 
-        for contact in self.contacts.contacts():
-            if contact.record:
-                self.reach.learn(contact.record, "contact")
+        for record in self.people.records():
+            self.reach.learn(record, "contact")
         self.relays = PeerRelays(
             self.reach,
             self.endpoint,
@@ -335,7 +326,7 @@ class Node:
             serving=self.config.relay,
             port=self.config.relay_port,
             bind_ip=self.config.bind,
-            contacts=self.contacts.names,
+            contacts=self.people.contacts,
         )
         await self.relays.start()
 
@@ -350,50 +341,9 @@ class Node:
             self.reach,
             self._key,
             register=register,
-            contacts=lambda: [c.peer for c in self.contacts.contacts()] if "contacts" in self.apps else [],
-            is_known=self._is_known,
+            contacts=lambda: list(self.people.contacts()),
+            is_known=self.people.is_known,
         )
-
-    def _is_known(self, peer: PeerId) -> bool:
-        standing = self._standing(peer)
-        return (standing.contact or bool(standing.circles)) and not standing.blocked
-
-    def _standing(self, peer: PeerId) -> Standing:
-        """Who `peer` is, by what the apps that know people say."""
-        contact = "contacts" in self._services and self.contacts.is_contact(peer)
-        circles: Any = self._services.get("circles")
-        if circles is None:
-            return Standing(contact)
-        roles, persons = tuple(circles.roles_of(peer)), tuple(circles.persons_of(peer))
-        return Standing(contact, roles, circles.blocked(peer), persons)
-
-    def _known_names(self) -> Mapping[PeerId, str]:
-        """Contacts, and behind them the computers of those who are in a circle with us."""
-        circles: Any = self._services.get("circles")
-        names = self.contacts.names()
-        return ChainMap(cast(Any, names), circles.names()) if circles is not None else names
-
-    def _known_people(self) -> list[Known]:
-        contacts = self.contacts.contacts() if "contacts" in self._services else []
-        circles: Any = self._services.get("circles")
-        members = circles.names() if circles is not None else {}
-        persons = {peer: next(iter(circles.persons_of(peer)), None) for peer in members}
-        return [
-            *(Known(c.peer, c.name, of="contact", person=persons.get(c.peer)) for c in contacts),
-            *(
-                Known(peer, name, contact=False, of="circle", person=persons[peer])
-                for peer, name in members.items()
-            ),
-        ]
-
-    def _known_circles(self) -> list[KnownCircle]:
-        circles: Any = self._services.get("circles")
-        return [KnownCircle(line.id, line.name) for line in circles.lines()] if circles is not None else []
-
-    def _addresses_of_contact(self, peer: PeerId) -> Sequence[str]:
-        """Where a contact was when the two met."""
-        contact = self.contacts.get(peer) if "contacts" in self._services else None
-        return contact.addresses if contact is not None else ()
 
     async def _close(self) -> None:
         if self.relays is not None:

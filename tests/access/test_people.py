@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from coterie.access.people import Known, KnownCircle, People, distinct
-from coterie.access.policy import ANYONE, CONTACT, of_circle, of_peer
-from coterie.errors import NotFound, UsageError
+from coterie.access.people import SOURCES_MAX, Known, KnownCircle, People, Source, distinct
+from coterie.access.policy import ANYONE, CONTACT, Standing, of_circle, of_peer
+from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId, SecretKey
 
 ONE, TWO, THREE = (SecretKey(bytes([number]) * 32).peer_id for number in (1, 2, 3))
@@ -14,7 +14,25 @@ FAMILY = KnownCircle("circleid", "family")
 
 
 def people(*known: Known, circles: tuple[KnownCircle, ...] = (FAMILY,)) -> People:
-    return People(lambda: known, lambda: circles)
+    """One source for contacts and for each circle that somebody is known from."""
+    made = People()
+    sources: dict[tuple[bool, int], dict[PeerId, Known]] = {}
+    for one in known:
+        place = next(n for n in range(len(known)) if one.peer not in sources.get((one.contact, n), {}))
+        sources.setdefault((one.contact, place), {})[one.peer] = one
+    for (is_chosen, _), those in sources.items():
+        made.register(
+            Source(
+                of=next(iter(those.values())).of,
+                is_chosen=is_chosen,
+                names=lambda those=those: {peer: one.name for peer, one in those.items()},  # type: ignore[misc]
+                standing=lambda peer, those=those: Standing(  # type: ignore[misc]
+                    persons=(those[peer].person,) if peer in those and those[peer].person else ()
+                ),
+            )
+        )
+    made.register(Source(of="circle", names=dict, circles=lambda: circles))
+    return made
 
 
 def test_a_name_that_only_one_has_is_bare() -> None:
@@ -144,3 +162,49 @@ def test_a_name_means_all_computers_of_a_person() -> None:
     assert people(phone).subject("anna") == of_peer(ONE)  # the laptop is gone
     with pytest.raises(UsageError, match="any of"):
         people(laptop, phone, Known(THREE, "anna", contact=False)).subject("anna")
+
+
+def test_what_sources_say_of_a_peer_adds_up() -> None:
+    here = People()
+    assert here.standing(ONE) == Standing()
+    here.register(
+        Source(
+            of="circle",
+            names=lambda: {ONE: "karl", TWO: "ben"},
+            standing=lambda peer: Standing(circles=(("circleid", "member"),), persons=(TWO,)),
+            addresses=lambda peer: ["10.0.0.1:1", "10.0.0.2:2"],
+        )
+    )
+    assert here.is_known(ONE)
+    assert not here.contacts()
+    here.register(
+        Source(
+            of="contact",
+            is_chosen=True,
+            names=lambda: {ONE: "carl"},
+            standing=lambda peer: Standing(contact=peer == ONE, persons=(TWO,)),
+            addresses=lambda peer: ["10.0.0.3:3", "10.0.0.1:1"],
+            records=lambda: [b"record"],
+        )
+    )
+    assert here.standing(ONE) == Standing(True, (("circleid", "member"),), "", (TWO,))
+    assert dict(here.known()) == {ONE: "carl", TWO: "ben"}
+    assert dict(here.contacts()) == {ONE: "carl"}
+    assert here.addresses(ONE) == ["10.0.0.3:3", "10.0.0.1:1", "10.0.0.2:2"]
+    assert list(here.records()) == [b"record"]
+
+
+def test_who_is_blocked_by_one_source_is_not_known() -> None:
+    here = People()
+    here.register(Source(of="contact", names=dict, standing=lambda peer: Standing(contact=True)))
+    here.register(Source(of="circle", names=dict, standing=lambda peer: Standing(blocked="it is lost")))
+    assert here.standing(ONE).blocked == "it is lost"
+    assert not here.is_known(ONE)
+
+
+def test_sources_are_bounded() -> None:
+    here = People()
+    for _ in range(SOURCES_MAX):
+        here.register(Source(of="app", names=dict))
+    with pytest.raises(LimitExceeded):
+        here.register(Source(of="app", names=dict))

@@ -1,21 +1,27 @@
-"""People under readable names: everybody known here, each name for one peer only, and what `--to` means.
+"""The directory of people: everybody known here, under a name that nobody else has, and what `--to` means.
+
+Apps that know people register a `Source` each; policy, reach, relays and faces ask the directory.
 
 A name that several peers have is followed by a beginning of their ids: anna~k3f and anna~q7z. A contact keeps the bare
 name before a member of a circle who is called the same: the name of a contact was chosen here.
 """
 
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import msgspec
 
-from coterie.access.policy import ANYONE, CONTACT, ROLES, of_circle, of_peer
-from coterie.errors import NotFound, UsageError
+from coterie.access.policy import ANYONE, CONTACT, ROLES, Standing, of_circle, of_peer
+from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
 
 MARK = "~"
 MARK_CHARS_MIN = 3  # of an id behind a name; more where three do not tell them apart
 TICKET = "ticket"  # the subject of those who have a share's ticket
+SOURCES_MAX = 16  # apps that know people; guess
 WORDS = {"anyone": ANYONE, "contacts": CONTACT, TICKET: TICKET}
 
 
@@ -39,14 +45,77 @@ class KnownCircle(msgspec.Struct, frozen=True):
     name: str
 
 
-class People:
-    """Asks `known` and `circles` each time: what they say may change."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What one app knows of people. Its functions are asked each time and answer fast.
 
-    def __init__(
-        self, known: Callable[[], Iterable[Known]], circles: Callable[[], Iterable[KnownCircle]]
-    ) -> None:
-        self._known = known
-        self._circles = circles
+    Fields:
+        of: what lists say of where a person is known from: "contact", "circle".
+        names: everybody the app knows, with the name: a live view.
+        is_chosen: the names were chosen on this node; they go before the names of other sources.
+        standing: who a peer is for the policy; what several sources say of one peer adds up.
+        addresses: where a peer was or may be, "ip:port".
+        records: signed records of peers, to be kept in the address book.
+        circles: the circles that this node is in.
+    """
+
+    of: str
+    names: Callable[[], Mapping[PeerId, str]]
+    is_chosen: bool = False
+    standing: Callable[[PeerId], Standing] = lambda peer: Standing()
+    addresses: Callable[[PeerId], Sequence[str]] = lambda peer: ()
+    records: Callable[[], Iterable[bytes]] = tuple
+    circles: Callable[[], Iterable[KnownCircle]] = tuple
+
+
+class People:
+    """The directory of people. Apps register what they know; the rest of the node asks here and names no app."""
+
+    def __init__(self) -> None:
+        self._sources: list[Source] = []
+
+    def register(self, source: Source) -> None:
+        """Ask `source` from now on; at most SOURCES_MAX, which is a mistake of the program. Raises `LimitExceeded`."""
+        if len(self._sources) >= SOURCES_MAX:
+            raise LimitExceeded(f"{SOURCES_MAX} apps register people already")
+        self._sources = sorted([*self._sources, source], key=lambda s: not s.is_chosen)
+
+    # ---- quick questions: one look into a table for each source
+
+    def standing(self, peer: PeerId) -> Standing:
+        """Who `peer` is, by all that the sources say; blocked when one of them says so."""
+        said = [source.standing(peer) for source in self._sources]
+        if len(said) == 1:
+            return said[0]
+        return Standing(
+            contact=any(one.contact for one in said),
+            circles=tuple(circle for one in said for circle in one.circles),
+            blocked=next((one.blocked for one in said if one.blocked), ""),
+            persons=tuple(dict.fromkeys(person for one in said for person in one.persons)),
+        )
+
+    def is_known(self, peer: PeerId) -> bool:
+        """Whether `peer` is a contact or in a circle of ours, and not blocked."""
+        standing = self.standing(peer)
+        return (standing.contact or bool(standing.circles)) and not standing.blocked
+
+    def known(self) -> Mapping[PeerId, str]:
+        """Everybody, with the name each has: chosen names first. Names may be alike; `names` tells them apart."""
+        return ChainMap(*(cast(Any, source.names()) for source in self._sources))
+
+    def contacts(self) -> Mapping[PeerId, str]:
+        """Those whose names were chosen here."""
+        return ChainMap(*(cast(Any, source.names()) for source in self._sources if source.is_chosen))
+
+    def addresses(self, peer: PeerId) -> list[str]:
+        """Where the sources know `peer` to have been."""
+        return list(dict.fromkeys(a for source in self._sources for a in source.addresses(peer)))
+
+    def records(self) -> Iterator[bytes]:
+        """The signed records of peers that the sources keep."""
+        return (record for source in self._sources for record in source.records())
+
+    # ---- names
 
     def names(self) -> Mapping[str, Known]:
         """Everybody, by a name that nobody else has."""
@@ -123,6 +192,22 @@ class People:
         if found is None:
             raise UsageError(f"{peer.short} is not known here: meet it first, or give it a grant")
         return of_peer(found.person or peer)
+
+    def _known(self) -> list[Known]:
+        return [
+            Known(
+                peer,
+                name,
+                contact=source.is_chosen,
+                of=source.of,
+                person=next(iter(self.standing(peer).persons), None),
+            )
+            for source in self._sources
+            for peer, name in source.names().items()
+        ]
+
+    def _circles(self) -> Iterator[KnownCircle]:
+        return (circle for source in self._sources for circle in source.circles())
 
     def say(self, subject: str) -> str:
         """What a person calls `subject`."""

@@ -364,7 +364,7 @@ def _quick_check(path: Path) -> str:
 async def _settled(node: "Node") -> None:
     """A node that was just opened has not met its contacts yet: give it the time."""
     relays, endpoint = node.relays, node.endpoint
-    if relays is None or endpoint is None or not (names := node.contacts.names()):
+    if relays is None or endpoint is None or not (names := node.people.contacts()):
         return
 
     def has_met() -> bool:
@@ -381,4 +381,4 @@ def _believed(node: "Node") -> dict[str, bool]:
 def _who(node: "Node", peer: object) -> str:
     if peer == node.peer_id:
         return "this node"
-    return next((name for known, name in node.contacts.names().items() if known == peer), "a peer")
+    return next((name for known, name in node.people.contacts().items() if known == peer), "a peer")

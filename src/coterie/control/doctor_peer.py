@@ -44,19 +44,12 @@ def find_peer(node: "Node", text: str) -> Peer:
         NotFound: nobody known has it.
         UsageError: several have.
     """
-    names = node.contacts.names() if "contacts" in node.apps else {}
     try:
-        contact = node.contacts.find(text) if "contacts" in node.apps else None
+        peer = node.people.find(text)
     except NotFound:
-        contact = None
-    if contact is not None:
-        return Peer(contact.peer, contact.name, True)
-    try:
-        full = PeerId.parse(text)
-    except UsageError:
-        full = None
-    if full is not None:
-        return Peer(full, names.get(full, full.short), full in names)
+        pass
+    else:
+        return Peer(peer, node.people.name_of(peer), node.people.standing(peer).contact)
     lines = [p for p in node.peers() if p.name == text or PeerId.parse(p.peer).matches(text)]
     if len(lines) > 1:
         raise UsageError(f"'{text}' may be any of {', '.join(p.peer for p in lines[:4])}; use the whole id")
@@ -249,5 +242,4 @@ def _places(node: "Node", who: Peer) -> list[str]:
     """Addresses and relays to try, best first."""
     if node.reach is None:
         return []
-    contact = node.contacts.get(who.peer) if "contacts" in node.apps else None
-    return node.reach.book.candidates(who.peer, node.reach.now, contact.addresses if contact else ())
+    return node.reach.book.candidates(who.peer, node.reach.now, node.people.addresses(who.peer))

@@ -10,6 +10,8 @@ from typing import Any
 from coterie.access.circle import Circle, CircleState, Member
 from coterie.access.circle_ops import Kind, OpId, Role, SignedOp, is_consent
 from coterie.access.circle_revoked import revoked_keys
+from coterie.access.people import KnownCircle, Source
+from coterie.access.policy import Standing
 from coterie.apps.app import Context
 from coterie.apps.circles.admission import Purpose, To, read_purpose
 from coterie.apps.circles.book import CircleBook, circle_text, role_of
@@ -58,6 +60,16 @@ class CirclesService:
         self._driver: Driver | None = None
         self.devices = Devices(context, self._book, self)
         self.recovery = RecoveryDesk(context, self._book, self)
+        context.people.register(
+            Source(
+                of="circle",
+                names=self.names,
+                standing=lambda peer: Standing(
+                    circles=self.roles_of(peer), blocked=self.blocked(peer), persons=self.persons_of(peer)
+                ),
+                circles=lambda: (KnownCircle(line.id, line.name) for line in self.lines()),
+            )
+        )
 
     async def start(self) -> None:
         """Speak with members, and listen to everybody: who is no member hears nothing back."""

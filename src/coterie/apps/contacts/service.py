@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from coterie.access.people import Source
+from coterie.access.policy import Standing
 from coterie.apps.app import Context
 from coterie.apps.contacts.book import Contact, ContactBook, ContactRecord, clean_name
 from coterie.apps.contacts.code import NUMBER_MAX, Code
@@ -104,6 +106,16 @@ class ContactsService:
         self._greeter = Greeter(context.peer_id)
         self._greeting = asyncio.Lock()
         self._on_met: list[MetListener] = []
+        context.people.register(
+            Source(
+                of="contact",
+                is_chosen=True,
+                names=self.names,
+                standing=lambda peer: Standing(contact=self.is_contact(peer)),
+                addresses=lambda peer: contact.addresses if (contact := self.get(peer)) is not None else (),
+                records=lambda: (contact.record for contact in self.contacts() if contact.record),
+            )
+        )
 
     async def start(self) -> None:
         """Let strangers try to join: the code is their right, and without an invitation nothing fits."""
