@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from coterie.access.circle_ops import Kind, Role
+from coterie.apps.circles.admission import To
 from coterie.apps.circles.messages import Belong
 from coterie.errors import AccessDenied, CoterieError, NotFound, UsageError
 from tests.apps.circles.nodes import circles, let_in, let_in_device, people, roles, until
@@ -186,6 +187,36 @@ def test_an_invitation_adds_one_member_once(tmp_path: Path) -> None:
                 )
             await asyncio.sleep(0.2)
             assert roles(anna, "home") == {"anna": "owner", "ben": "member"}
+
+    run(main())
+
+
+def test_a_removed_member_does_not_come_in_again_with_what_it_used(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben") as (anna, ben):
+            circles(anna).create("home")
+            async with circles(anna).invite("home") as invitation:
+                await circles(ben).join(invitation.invited.ticket)
+                circles(anna).remove("home", "ben")
+                await circles(ben).meet(To.CIRCLE, invitation.invited.ticket)
+                assert not circles(anna)._admitting
+            assert list(roles(anna, "home")) == ["anna"]
+
+    run(main())
+
+
+def test_a_removed_contact_does_not_come_back_from_another_computer_of_ours(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "laptop", "olga", "dora") as (anna, laptop, olga, dora):
+            await let_in_device(anna, laptop)
+            async with anna.contacts.invite() as invitation:
+                await olga.contacts.join(invitation.invited.ticket)
+            await until(lambda: laptop.contacts.is_contact(olga.peer_id))
+            anna.contacts.remove(str(olga.peer_id))
+            async with laptop.contacts.invite() as invitation:  # the laptop tells all its contacts
+                await dora.contacts.join(invitation.invited.ticket)
+            await until(lambda: anna.contacts.is_contact(dora.peer_id))
+            assert not anna.contacts.is_contact(olga.peer_id)
 
     run(main())
 

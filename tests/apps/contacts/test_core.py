@@ -16,8 +16,10 @@ from coterie.apps.contacts.core import (
     TRIES_MAX,
     Card,
     Ended,
+    Forget,
     InvitationOver,
     JoinRefused,
+    Keep,
     Withdraw,
     WrongTry,
 )
@@ -74,6 +76,42 @@ def test_a_joiner_who_missed_the_last_word_may_come_back() -> None:
     play(inviter, joiner())
     assert Done() in play(inviter, joiner(seed=b"again"))
     assert inviter.emitted == [Ended(7, Reason.USED, BEN)]
+
+
+def test_a_removed_joiner_does_not_come_back_with_what_it_used() -> None:
+    inviter = Inviter()
+    play(inviter, joiner())
+    inviter.feed(Forget(BEN))
+    with pytest.raises(InvitationOver, match="used already"):
+        play(inviter, joiner(seed=b"again"))
+    assert inviter.kept == [BEN]
+
+
+def test_a_joiner_that_is_removed_while_it_comes_back_stays_out() -> None:
+    inviter = Inviter()
+    play(inviter, joiner())
+    core = joiner(seed=b"again")
+    session = inviter.open(BEN)
+    (accept,) = inviter.say(session, confirm_of(inviter, session, core))
+    (introduce,) = (o.message for o in core.handle(Received(ANNA, accept), 0.0) if isinstance(o, Send))
+    inviter.feed(Forget(BEN))
+    assert inviter.ended[session] == CloseCode.CANCELLED
+    inviter.say(session, introduce)
+    assert inviter.kept == [BEN]
+    with pytest.raises(InvitationOver, match="used already"):
+        play(inviter, joiner(seed=b"once more"))
+
+
+def test_only_the_first_time_is_it_told_to_what_an_invitation_was() -> None:
+    inviter = Inviter()
+    keeps: list[Keep] = []
+    for seed in (b"ben", b"again"):
+        core, session = joiner(seed=seed), inviter.open(BEN)
+        (accept,) = inviter.say(session, confirm_of(inviter, session, core))
+        (introduce,) = (o.message for o in core.handle(Received(ANNA, accept), 0.0) if isinstance(o, Send))
+        keeps += [o for o in inviter.feed(Received(session, introduce)) if isinstance(o, Keep)]
+        inviter.feed(PeerDown(session))
+    assert [keep.is_again for keep in keeps] == [False, True]
 
 
 def test_three_wrong_tries_burn_the_code_and_not_the_secret() -> None:

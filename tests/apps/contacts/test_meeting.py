@@ -133,6 +133,21 @@ def test_used_withdrawn_and_expired_are_told_to_those_who_know_the_code(tmp_path
     run(main())
 
 
+def test_a_removed_contact_stays_out_with_the_ticket_that_it_used(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            async with anna.contacts.invite() as invitation:
+                await ben.contacts.join(invitation.invited.ticket)
+                anna.contacts.remove(str(ben.peer_id))
+                with pytest.raises(NotFound, match="used already"):
+                    await ben.contacts.join(invitation.invited.ticket)
+            with pytest.raises(NotFound, match="used already"):
+                await ben.contacts.join(invitation.invited.ticket)
+            assert not anna.contacts.is_contact(ben.peer_id)
+
+    run(main())
+
+
 def test_nobody_there_is_said(tmp_path: Path) -> None:
     async def main() -> None:
         network = MemoryNetwork()

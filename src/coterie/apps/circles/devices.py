@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -209,6 +209,17 @@ class Devices:
                 self._book.save(changed)
         return True
 
+    def forget(self, peer: PeerId) -> None:
+        """A contact was removed here: the card of it that another computer still has does not bring it back."""
+        self._note_seen([*self._book.identity.cards_seen, bytes(peer)])
+
+    def _note_seen(self, peers: Iterable[bytes]) -> None:
+        kept = list(dict.fromkeys(reversed(list(peers))))[:SEEN_MAX][
+            ::-1
+        ]  # the latest, where there are too many
+        if kept != self._book.identity.cards_seen:
+            self._book.save(msgspec.structs.replace(self._book.identity, cards_seen=kept))
+
     def adopt_cards(self, cards: list[Card]) -> int:
         """Take contacts over that were never here; how many."""
         seen = dict.fromkeys(self._book.identity.cards_seen)
@@ -221,9 +232,7 @@ class Devices:
             if peer != self._context.peer_id and not self._service.contacts.is_contact(peer):
                 self._service.contacts.learn(peer, card.name, card.addresses, card.record)
                 taken += 1
-        kept = list(seen)[-SEEN_MAX:]
-        if kept != self._book.identity.cards_seen:
-            self._book.save(msgspec.structs.replace(self._book.identity, cards_seen=kept))
+        self._note_seen(seen)
         return taken
 
 

@@ -80,6 +80,7 @@ class CirclesService:
         self._driver = Driver(core, send=self._links.send, on_output=handlers)  # type: ignore[arg-type]
         self._book.on_write = self._wrote
         self.contacts.on_met(self._met)
+        self.contacts.on_removed(self._removed)
         self._context.register(PROTOCOL, self._serve, strangers=True)
         self._context.watch(self._peer_up, self._peer_down)
         self._context.start(self._keep_meeting(), "meeting members")
@@ -325,6 +326,11 @@ class CirclesService:
             self._admitting[peer] = (purpose, now + ADMIT_S)
         self.recovery.contacts_changed()
         self.devices.share_contacts()
+
+    def _removed(self, peer: PeerId) -> None:
+        """A contact was removed: it is not let in by what it was invited to before, nor by a card of our computers."""
+        self._admitting.pop(peer, None)
+        self.devices.forget(peer)
 
     def _belongs(self, peer: PeerId, message: Belong) -> None:
         """The answer of who came over our invitation: it becomes a member, or a device. Once."""

@@ -75,6 +75,12 @@ class Withdraw(msgspec.Struct, frozen=True):
     number: int
 
 
+class Forget(msgspec.Struct, frozen=True):
+    """Command: `peer` is no contact any more; what it used before lets it in no more."""
+
+    peer: PeerId
+
+
 class Opened(msgspec.Struct, frozen=True):
     """A stream of the joiner `peer` is `session` from now on; sends to it go to the peer `session`."""
 
@@ -90,12 +96,16 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Keep(msgspec.Struct, frozen=True):
-    """Output: store `peer` as a contact, then report `Kept`."""
+    """Output: store `peer` as a contact, then report `Kept`.
+
+    `is_again`: `peer` was stored over this invitation before, and missed the last word; its purpose was told then.
+    """
 
     session: int
     number: int
     peer: PeerId
     card: Card
+    is_again: bool = False
 
 
 class End(msgspec.Struct, frozen=True):
@@ -173,10 +183,8 @@ class InviteCore:
     def handle(self, event: Any, now: float) -> list[Any]:
         """See `coterie.machine`."""
         match event:
-            case Invite():
-                return self._invite(event)
-            case Withdraw(number):
-                return self._withdraw(number, now)
+            case Invite() | Withdraw() | Forget():
+                return self._obey(event, now)
             case Opened(session, peer):
                 return self._open(session, peer, now)
             case Received(session, message) if session in self._sessions:
@@ -194,6 +202,15 @@ class InviteCore:
         return []
 
     # ---- invitations
+
+    def _obey(self, command: Invite | Withdraw | Forget, now: float) -> list[Any]:
+        match command:
+            case Invite():
+                return self._invite(command)
+            case Withdraw(number):
+                return self._withdraw(number, now)
+            case Forget(peer):
+                return self._void(peer, now)
 
     def _invite(self, event: Invite) -> list[Any]:
         secrets = {Right.CODE: event.code_secret, Right.SECRET: event.secret}
@@ -228,6 +245,15 @@ class InviteCore:
             outputs.append(CancelTimer(("until", forgotten)))
         return outputs
 
+    def _void(self, peer: PeerId, now: float) -> list[Any]:
+        outputs: list[Any] = []
+        for invitation in self._invitations.values():
+            if invitation.used_by == peer:
+                invitation.used_by = None
+                if (session := invitation.claimed_by) is not None:  # it is coming back at this moment
+                    outputs += [*self._forget(session, now), End(session, CloseCode.CANCELLED)]
+        return outputs
+
     # ---- sessions
 
     def _open(self, session: int, peer: PeerId, now: float) -> list[Any]:
@@ -250,7 +276,8 @@ class InviteCore:
                     check_card(message)
                     session.step = _Step.KEEPING
                     card = Card(message.name, tuple(message.addresses), message.record)
-                    return [Keep(key, session.number, session.peer, card)]
+                    is_again = self._invitations[session.number].ended is Reason.USED
+                    return [Keep(key, session.number, session.peer, card, is_again)]
         except PeerError as error:
             return [*self._forget(key, now), End(key, error.close_code)]
         return [*self._forget(key, now), End(key, CloseCode.PROTOCOL_VIOLATION)]

@@ -22,6 +22,7 @@ from coterie.apps.contacts.core import (
     Card,
     End,
     Ended,
+    Forget,
     Invite,
     InviteCore,
     Keep,
@@ -106,6 +107,7 @@ class ContactsService:
         self._greeter = Greeter(context.peer_id)
         self._greeting = asyncio.Lock()
         self._on_met: list[MetListener] = []
+        self._on_removed: list[Callable[[PeerId], None]] = []
         context.people.register(
             Source(
                 of="contact",
@@ -174,8 +176,11 @@ class ContactsService:
         return _line(self._book.rename(contact, name))
 
     def remove(self, contact: str) -> ContactRemoved:
-        """Forget a contact. The other side is not told."""
+        """Forget a contact, and that it may come back by what it used. The other side is not told."""
         removed = self._book.remove(contact)
+        self._feed(Forget(removed.peer))
+        for listener in self._on_removed:
+            listener(removed.peer)
         self._context.access.changed()
         return ContactRemoved(removed.name, str(removed.peer))
 
@@ -271,7 +276,8 @@ class ContactsService:
         opened = self._open.get(output.number)
         try:
             self._add(output.peer, output.card)
-            self._tell_met(output.peer, opened.purpose if opened else b"", invited=True)
+            if not output.is_again:
+                self._tell_met(output.peer, opened.purpose if opened else b"", invited=True)
         except CoterieError as error:
             log.warning("%s joined and cannot be stored: %s", output.peer.short, error)
             self._feed(Kept(output.session, is_stored=False))
@@ -358,6 +364,10 @@ class ContactsService:
     def on_met(self, listener: MetListener) -> None:
         """Call `listener` whenever this node has met another over an invitation of either."""
         self._on_met.append(listener)
+
+    def on_removed(self, listener: Callable[[PeerId], None]) -> None:
+        """Call `listener` with each contact that is removed from now on."""
+        self._on_removed.append(listener)
 
     @contextlib.contextmanager
     def listening(self, listener: MetListener) -> Iterator[None]:
