@@ -6,6 +6,7 @@ A parameter is completed by its name: `peer`, `contact`, `place`, `share`, `circ
 `grant` mean the same in every command, also in those of third parties' apps.
 """
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ def answer_shell(program: click.Command, name: str) -> None:
     """Where the shell asks, and no person: answer it and end."""
     instruction = os.environ.get(VARIABLE)
     if instruction:
+        importlib.import_module("coterie.cli.shells")  # replaces click's own exits to the shells
         raise SystemExit(shell_complete(program, {}, name, VARIABLE, instruction))
 
 
@@ -48,7 +50,8 @@ def completer(parameter: str) -> Callable[[click.Context, click.Parameter, str],
         home = context.find_root().params.get("home")
         asked = {"circle": context.params.get("circle")} if parameter == "member" else {}
         try:
-            return [CompletionItem(value) for value in _values(parameter, begun, home, asked)][:VALUES_MAX]
+            found = [value for value in _values(parameter, begun, home, asked) if not value.startswith("-")]
+            return [CompletionItem(value) for value in found[:VALUES_MAX]]  # and a name is never an option
         except (CoterieError, OSError):
             return []
 
