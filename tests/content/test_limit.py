@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coterie.content.limit import BURST_S, WAITS_S, Bucket, Hours, Portion, Shares, limit_at, parse_hours
+from coterie.content.limit import BURST_S, WAITS_S, ByteLimit, Hours, Portion, Shares, limit_at, parse_hours
 from coterie.errors import UsageError
 
 
 @given(st.lists(st.integers(1, 600_000), min_size=1, max_size=200), st.floats(1e4, 1e8))
 def test_the_average_is_kept(sizes: list[int], rate: float) -> None:
-    bucket, now = Bucket(rate), 0.0
+    bucket, now = ByteLimit(rate), 0.0
     for size in sizes:
         now = max(now, bucket.ready_at(now))
         bucket.take(size, now)
@@ -18,13 +18,13 @@ def test_the_average_is_kept(sizes: list[int], rate: float) -> None:
 
 
 def test_no_limit_is_no_wait() -> None:
-    bucket = Bucket()
+    bucket = ByteLimit()
     bucket.take(10**12, 1.0)
     assert bucket.ready_at(1.0) == 1.0
 
 
 def test_a_limit_that_is_set_later_holds_from_then() -> None:
-    bucket = Bucket()
+    bucket = ByteLimit()
     bucket.take(10**9, 1.0)
     bucket.bytes_per_s = 1000
     bucket.take(1500, 2.0)
@@ -48,7 +48,7 @@ def compete(portions: list[Portion], until: float, sizes: list[int]) -> list[int
 @settings(deadline=None, max_examples=20)  # a busy machine takes its time
 @given(st.permutations([4.0, 2.0, 1.0]), st.lists(st.integers(10_000, 50_000), min_size=3, max_size=3))
 def test_a_limit_is_shared_by_weight(weights: list[float], sizes: list[int]) -> None:
-    shares = Shares(Bucket(1_000_000))
+    shares = Shares(ByteLimit(1_000_000))
     had = compete([shares.portion(w) for w in weights], 20.0, sizes)
     assert 0.98 * 20e6 < sum(had) < 1.05 * 20e6
     for size, weight in zip(had, weights, strict=True):
@@ -57,7 +57,7 @@ def test_a_limit_is_shared_by_weight(weights: list[float], sizes: list[int]) -> 
 
 def test_what_one_does_not_use_is_the_others() -> None:
     """The heavy one is slowed down elsewhere to a tenth of the limit."""
-    shares = Shares(Bucket(1_000_000))
+    shares = Shares(ByteLimit(1_000_000))
     heavy, light = shares.portion(4.0), shares.portion(1.0)
     had_light, now, heavy_due = 0, 0.0, 0.0
     while now < 20:
@@ -72,7 +72,7 @@ def test_what_one_does_not_use_is_the_others() -> None:
 
 
 def test_who_was_idle_saves_nothing_up() -> None:
-    shares = Shares(Bucket(1_000_000))
+    shares = Shares(ByteLimit(1_000_000))
     one, other = shares.portion(1.0), shares.portion(1.0)
     compete([one], 10.0, [10_000])
     late = [10.0 + due for due in (0.0, 0.0)]
@@ -88,7 +88,7 @@ def test_who_was_idle_saves_nothing_up() -> None:
 
 
 def test_who_waits_and_does_not_come_back_holds_nobody_up() -> None:
-    shares = Shares(Bucket(1_000_000))
+    shares = Shares(ByteLimit(1_000_000))
     gone, other = shares.portion(1.0), shares.portion(1.0)
     other.take(500_000, 1.0)
     assert gone.ready_at(1.0) > 1.0
@@ -98,7 +98,7 @@ def test_who_waits_and_does_not_come_back_holds_nobody_up() -> None:
 
 
 def test_the_light_stand_back_while_there_are_heavier_ones() -> None:
-    shares = Shares(Bucket())
+    shares = Shares(ByteLimit())
     light = shares.portion(1.0)
     assert light.window_share == 1.0
     heavy = shares.portion(4.0)

@@ -12,7 +12,7 @@ from coterie.content import pieces as p
 from coterie.content import swarm as c
 from coterie.content import swarm_events as e
 from coterie.content import swarm_state
-from coterie.content.limit import Bucket, Shares
+from coterie.content.limit import ByteLimit, Shares
 from coterie.errors import CloseCode
 from coterie.machine import Emit, PeerDown, SetTimer, TimerFired
 
@@ -378,7 +378,7 @@ def test_others_are_looked_for_at_first_and_when_few_are_left() -> None:
 
 
 def test_who_has_to_stand_back_asks_for_less_at_once() -> None:
-    shares = Shares(Bucket())
+    shares = Shares(ByteLimit())
     scenes = [Scene(LARGE, c.SwarmCore(random.Random(1), [shares.portion(w)])).begin("a") for w in (4.0, 1.0)]
     for scene in scenes:
         source = scene.core.source("a")
@@ -390,7 +390,7 @@ def test_who_has_to_stand_back_asks_for_less_at_once() -> None:
 
 
 def test_a_limit_holds() -> None:
-    scene = Scene(LARGE, c.SwarmCore(random.Random(1), [Bucket(1_000_000)])).begin("a")
+    scene = Scene(LARGE, c.SwarmCore(random.Random(1), [ByteLimit(1_000_000)])).begin("a")
     scene.run("a")
     assert 0.9 * 64 < scene.now < 1.1 * 64 + 1
 

@@ -1,7 +1,7 @@
 """Guard: default deny, rates, bounded tables."""
 
 from coterie.net import Guard, NetLimits
-from coterie.net.guard import TokenBucket, Verdict
+from coterie.net.guard import Verdict
 from tests.net.conftest import Lab
 
 ANN, BOB = Lab.key(1).peer_id, Lab.key(2).peer_id
@@ -23,14 +23,6 @@ def test_the_predicate_decides_by_peer_and_protocol() -> None:
     assert guard.allows(ANN, "files")
     assert not guard.allows(ANN, "chat")
     assert not guard.allows(BOB, "files")
-
-
-def test_a_bucket_gives_its_burst_then_its_rate_and_ignores_a_clock_that_goes_back() -> None:
-    bucket = TokenBucket(per_s=2, burst=3, now=100)
-    assert [bucket.take(100) for _ in range(4)] == [True, True, True, False]
-    assert [bucket.take(100.5), bucket.take(100.5)] == [True, False]
-    assert not bucket.take(50)
-    assert [bucket.take(1_000) for _ in range(4)] == [True, True, True, False]
 
 
 def test_streams_over_the_rate_are_refused_and_over_that_expelled() -> None:

@@ -23,7 +23,7 @@ import msgspec
 
 from coterie.errors import CoterieError
 from coterie.machine import Machine, Send
-from coterie.overlay.rate import Bucket
+from coterie.rate import Rate
 from coterie.sim.adversary import Flooding, Garbage, Replaying, Silent, Twisting
 from coterie.wire.broadcast import PROTOCOL, Answer, Entry, Gossip, Neighbour, Shuffle, ShuffleReply
 from coterie.wire.frames import HEADER
@@ -44,7 +44,7 @@ class Decoded:
 
     def __init__(self, core: Machine) -> None:
         self._core = core
-        self._uplink = Bucket(UPLINK_PER_S, UPLINK_PER_S)
+        self._uplink = Rate(UPLINK_PER_S, UPLINK_PER_S)
 
     def handle(self, event: Any, now: float) -> list[Any]:
         return [

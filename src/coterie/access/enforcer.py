@@ -17,6 +17,7 @@ from coterie.access.policy import ANYONE, KNOWN, Decision, Policy, Standing
 from coterie.access.resource import Verb, checked_resource
 from coterie.errors import CloseCode, PeerError, StorageError
 from coterie.identity import PeerId
+from coterie.rate import Rate
 
 FLUSH_S = 2.0  # guess: so much of the log is lost at worst with a crash
 RECHECK_MAX_S = 60.0  # a limit by time is looked at this often at least: clocks are set, machines sleep
@@ -59,7 +60,7 @@ class Enforcer:
         self._offload = offload
         self._latest = self.audit.latest_time()
         self._used = dict(self.audit.used())
-        self._paid: dict[bytes, float] = {}  # link -> loop time until which its rate is spoken for
+        self._paid: dict[bytes, Rate] = {}  # link -> seconds that its rate is spoken for
         self._holds: dict[_Hold, None] = {}
         self._names: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {}
         self._watchers: list[Callable[[], None]] = []
@@ -165,9 +166,8 @@ class Enforcer:
                     self.policy.exhaust(link.id)
                     raise PeerError("the quota of the grant is used up", CloseCode.REVOKED)
             if rate := link.terms.rate_bytes_s:
-                begins = max(self._paid.get(link.id, 0.0), loop.time() - RATE_BURST_S)
-                paid = self._paid[link.id] = begins + size / rate
-                wait_s = max(wait_s, paid - loop.time())
+                paid = self._paid.setdefault(link.id, Rate(1.0, RATE_BURST_S))
+                wait_s = max(wait_s, paid.spend(loop.time(), size / rate))
         if wait_s > 0:
             await asyncio.sleep(wait_s)
 
@@ -175,7 +175,7 @@ class Enforcer:
         """Whether no further link can be counted; rates that nobody uses now are forgotten first."""
         if len(self._used) + len(self._paid) >= METERED_MAX:
             now = asyncio.get_running_loop().time()
-            self._paid = {link: until for link, until in self._paid.items() if until > now}
+            self._paid = {link: rate for link, rate in self._paid.items() if rate.ready_at(now) > now}
         return len(self._used) + len(self._paid) >= METERED_MAX
 
     # ---- changing

@@ -1,10 +1,11 @@
-"""How fast bytes may go: a token bucket, and limits by time of day."""
+"""How fast bytes may go: limits that may change, shared by several, and by time of day."""
 
 from collections.abc import Sequence
 
 import msgspec
 
 from coterie.errors import UsageError
+from coterie.rate import Rate
 
 BURST_S = 0.25  # what may be saved up while nothing goes; guess: a piece or two at usual limits
 DAY_MINUTES = 1440
@@ -12,33 +13,33 @@ TURN_S = 0.01  # guess: soon enough to look again whose turn it is
 WAITS_S = 0.1  # who was told to wait comes back so soon after that, or wants nothing now; guess
 
 
-class Bucket:
+class ByteLimit:
     """Lets `bytes_per_s` through on average; 0: no limit. What goes at once may overdraw it by one request."""
 
     window_share = 1.0  # see `Portion`
 
     def __init__(self, bytes_per_s: float = 0.0) -> None:
+        self._rate = Rate(0.0, 0.0)
         self.bytes_per_s = bytes_per_s
-        self._tokens = 0.0
-        self._at = 0.0
+
+    @property
+    def bytes_per_s(self) -> float:
+        """The limit now; may be set."""
+        return self._bytes_per_s
+
+    @bytes_per_s.setter
+    def bytes_per_s(self, value: float) -> None:
+        self._bytes_per_s = value
+        self._rate.change(value, BURST_S * value)
 
     def ready_at(self, now: float) -> float:
         """When the next bytes may go (s)."""
-        if not self.bytes_per_s:
-            return now
-        self._refill(now)
-        return now if self._tokens >= 0 else now - self._tokens / self.bytes_per_s
+        return self._rate.ready_at(now) if self._bytes_per_s else now
 
     def take(self, size: int, now: float) -> None:
         """`size` bytes go now."""
-        if self.bytes_per_s:
-            self._refill(now)
-            self._tokens -= size
-
-    def _refill(self, now: float) -> None:
-        gained = (now - self._at) * self.bytes_per_s
-        self._tokens = min(self._tokens + gained, BURST_S * self.bytes_per_s)
-        self._at = now
+        if self._bytes_per_s:
+            self._rate.spend(now, size)
 
 
 class Shares:
@@ -47,7 +48,7 @@ class Shares:
     Start-time fair queueing (Goyal, Vin and Cheng 1996): whose turn began earliest, in bytes by weight, goes first.
     """
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: ByteLimit) -> None:
         """`bucket` is the limit; its `bytes_per_s` may change."""
         self.bucket = bucket
         self.clock = 0.0  # when the turn began of who went last, in bytes by weight
@@ -61,7 +62,7 @@ class Shares:
 
 
 class Portion:
-    """The part of a shared limit that is one's own; as `Bucket` to who takes."""
+    """The part of a shared limit that is one's own; as `ByteLimit` to who takes."""
 
     def __init__(self, shares: Shares, weight: float) -> None:
         self.weight = weight

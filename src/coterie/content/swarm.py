@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 
 from coterie.content import pieces as p
-from coterie.content.limit import Bucket, Portion
+from coterie.content.limit import ByteLimit, Portion
 from coterie.content.swarm_choice import Choice, Chooser
 from coterie.content.swarm_events import (
     Arrived,
@@ -70,7 +70,7 @@ SOURCES_FEW = 4  # below so many more are looked for
 class SwarmCore:
     """One download from any number of peers; see the module's text."""
 
-    def __init__(self, random: Random, buckets: Sequence[Bucket | Portion] = ()) -> None:
+    def __init__(self, random: Random, buckets: Sequence[ByteLimit | Portion] = ()) -> None:
         """`random` breaks ties; `buckets` limit what is asked for, and belong to whoever changes them."""
         self._buckets = tuple(buckets)
         self._sources: dict[Peer, Source] = {}

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from coterie.content.limit import Bucket
+from coterie.content.limit import ByteLimit
 from coterie.machine import SetTimer, TimerFired
 
 SLOTS = 8
@@ -137,13 +137,13 @@ class _Spread:
     by: dict[Asker, dict[bytes, int]] = field(default_factory=dict)
     given_bytes: int = 0
     news: dict[bytes, int] = field(default_factory=dict)
-    bucket: Bucket = field(default_factory=Bucket)
+    bucket: ByteLimit = field(default_factory=ByteLimit)
 
 
 class UploadCore:
     """All askers of a node. `slots`: how many are served at once."""
 
-    def __init__(self, random: Random, slots: int = SLOTS, bucket: Bucket | None = None) -> None:
+    def __init__(self, random: Random, slots: int = SLOTS, bucket: ByteLimit | None = None) -> None:
         """`bucket`: the limit of all uploads together, which its owner may change."""
         self.slots = slots
         self._random = random
@@ -151,7 +151,7 @@ class UploadCore:
         self._spreads: dict[Root, _Spread] = {}
         self._limits: dict[Root, float] = {}
         self._turns: deque[_Asker] = deque()  # those with a slot and something waiting
-        self._bucket = bucket or Bucket()
+        self._bucket = bucket or ByteLimit()
         self._round = 0
         self._optimistic: Asker = None
         self._timers: dict[str, None] = {}

@@ -6,7 +6,6 @@ changed. A contact may also be asked for the record of another peer.
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -15,9 +14,9 @@ from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES
 from coterie.net.connection import Connection
 from coterie.net.endpoint import Endpoint
-from coterie.net.guard import TokenBucket
 from coterie.net.observed import Reported
 from coterie.net.stream import Stream
+from coterie.rate import Rate, RateTable
 from coterie.wire import Protocol as WireProtocol
 from coterie.wire.frames import Message
 from coterie.wire.record import ADDRESS_CHARS_MAX, RECORD_BYTES_MAX
@@ -87,7 +86,9 @@ class RecordExchange:
         self._endpoint = endpoint
         self._keeper = keeper
         self._told: dict[PeerId, tuple[bytes, str]] = {}
-        self._rates: OrderedDict[PeerId, tuple[TokenBucket, TokenBucket]] = OrderedDict()
+        self._rates: RateTable[PeerId, tuple[Rate, Rate]] = RateTable(
+            PEERS_TRACKED_MAX, lambda _: (Rate(TELLS_PER_S, TELLS_BURST), Rate(ASKS_PER_S, ASKS_BURST))
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
@@ -168,7 +169,7 @@ class RecordExchange:
         connection = next((c for c in self._endpoint.connections if c.peer == stream.peer), None)
         if connection is None:
             raise TransportError("the connection has ended")
-        tells, asks = self._rates_of(stream.peer)
+        tells, asks = self._rates.of(stream.peer)
         now = asyncio.get_running_loop().time()
         message = await stream.receive(ANSWER_S)
         if isinstance(message, Ask):
@@ -200,13 +201,3 @@ class RecordExchange:
         if told.observed and path.kind == "direct":
             chosen = self._keeper.is_chosen(connection)
             self._keeper.reported(Reported(connection.peer, told.observed, path.remote, chosen))
-
-    def _rates_of(self, peer: PeerId) -> tuple[TokenBucket, TokenBucket]:
-        rates = self._rates.get(peer)
-        if rates is None:
-            now = asyncio.get_running_loop().time()
-            tells = TokenBucket(TELLS_PER_S, TELLS_BURST, now)
-            rates = self._rates[peer] = tells, TokenBucket(ASKS_PER_S, ASKS_BURST, now)
-            if len(self._rates) > PEERS_TRACKED_MAX:
-                self._rates.popitem(last=False)
-        return rates

@@ -1,12 +1,11 @@
 """Guard: nothing runs for a peer before this has allowed (peer, protocol); and how often it may ask."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
 
-from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.net.limits import NetLimits
+from coterie.rate import Rate, RateTable
 
 MayOpen = Callable[[PeerId, str], bool]
 IsBlocked = Callable[[PeerId], bool]
@@ -20,34 +19,13 @@ class Verdict(Enum):
     EXPEL = "expel"  # over the rate for too long: the connection is closed
 
 
-class TokenBucket:
-    """`burst` at once, `per_s` in the long run. The clock is the caller's."""
-
-    __slots__ = ("_at", "_burst", "_per_s", "_tokens")
-
-    def __init__(self, per_s: float, burst: float, now: float) -> None:
-        self._per_s = per_s
-        self._burst = burst
-        self._tokens = burst
-        self._at = now
-
-    def take(self, now: float, amount: float = 1) -> bool:
-        """Whether `amount` more fits at time `now` (s); takes it if so."""
-        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._per_s)
-        self._at = now
-        if self._tokens < amount:
-            return False
-        self._tokens -= amount
-        return True
-
-
 class _Rates:
     __slots__ = ("connections", "excess", "streams")
 
-    def __init__(self, limits: NetLimits, now: float) -> None:
-        self.connections = TokenBucket(limits.connections_per_s, limits.connections_burst, now)
-        self.streams = TokenBucket(limits.streams_per_s, limits.streams_burst, now)
-        self.excess = TokenBucket(limits.streams_per_s, limits.streams_excess_max, now)
+    def __init__(self, limits: NetLimits) -> None:
+        self.connections = Rate(limits.connections_per_s, limits.connections_burst)
+        self.streams = Rate(limits.streams_per_s, limits.streams_burst)
+        self.excess = Rate(limits.streams_per_s, limits.streams_excess_max)
 
 
 class Guard:
@@ -70,11 +48,9 @@ class Guard:
         self._may_open = may_open
         self._is_blocked = is_blocked
         self._declare = declare
-        self._limits = limits or NetLimits()
+        limits = limits or NetLimits()
         self._for_strangers: set[str] = set()
-        self._rates: OrderedDict[PeerId, _Rates] = OrderedDict()
-        if self._limits.peers_tracked_max < 1:
-            raise UsageError("peers_tracked_max must be at least 1")
+        self._rates: RateTable[PeerId, _Rates] = RateTable(limits.peers_tracked_max, lambda _: _Rates(limits))
 
     @property
     def peers_tracked(self) -> int:
@@ -102,21 +78,11 @@ class Guard:
 
     def admit_connection(self, peer: PeerId, now: float) -> bool:
         """Whether `peer` may connect once more at time `now` (s)."""
-        return self._of(peer, now).connections.take(now)
+        return self._rates.of(peer).connections.take(now)
 
     def admit_stream(self, peer: PeerId, now: float) -> Verdict:
         """What becomes of one more stream from `peer` at time `now` (s)."""
-        rates = self._of(peer, now)
+        rates = self._rates.of(peer)
         if rates.streams.take(now):
             return Verdict.ADMIT
         return Verdict.EXCESS if rates.excess.take(now) else Verdict.EXPEL
-
-    def _of(self, peer: PeerId, now: float) -> _Rates:
-        rates = self._rates.get(peer)
-        if rates is None:
-            rates = self._rates[peer] = _Rates(self._limits, now)
-            if len(self._rates) > self._limits.peers_tracked_max:
-                self._rates.popitem(last=False)
-        else:
-            self._rates.move_to_end(peer)
-        return rates

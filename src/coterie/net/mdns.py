@@ -16,8 +16,8 @@ from typing import Any
 
 from coterie.errors import LimitExceeded, UsageError
 from coterie.identity import PeerId
-from coterie.net.guard import TokenBucket
 from coterie.net.resolver import Found
+from coterie.rate import Rate
 from coterie.wire.record import PeerRecord, RecordRefused, split_address
 
 SERVICE_TYPE = "_coterie._udp.local."
@@ -67,7 +67,7 @@ class MdnsResolver:
         self._news = asyncio.Event()
         self._seen: OrderedDict[PeerId, bytes] = OrderedDict()
         self._waiting: dict[PeerId, list[asyncio.Queue[bytes]]] = {}
-        self._rate = TokenBucket(RECORDS_PER_S, RECORDS_BURST, 0.0)
+        self._rate = Rate(RECORDS_PER_S, RECORDS_BURST)
         self.problem = ""
 
     @property

@@ -20,7 +20,7 @@ import msgspec
 
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, Received, Send, TimerFired
-from coterie.net.guard import TokenBucket
+from coterie.rate import Rate
 from coterie.wire import relay as wire
 
 _log = logging.getLogger(__name__)
@@ -121,31 +121,12 @@ class _Client:
     version: int
     heard_at: float
     checked_at: float
-    rate: TokenBucket
-    reading: "_ReadingTime"
+    rate: Rate
+    reading: Rate  # seconds of its allowance: what reading costs; in debt, it is not read
     stalled_at: float | None = None
     pinged_at: float | None = None
     told_of_limit_at: float = float("-inf")
     destinations: dict[PeerId, None] = field(default_factory=dict)
-
-
-class _ReadingTime:
-    """What reading a client's frames costs, in seconds of its allowance; in debt, it is not read."""
-
-    __slots__ = ("_at", "_burst_s", "_left_s", "_s_per_byte", "_s_per_frame")
-
-    def __init__(self, limits: RelayLimits, now: float) -> None:
-        self._burst_s = self._left_s = limits.burst_s
-        self._s_per_byte = 1 / (limits.bytes_per_s_max * limits.excess)
-        self._s_per_frame = 1 / limits.frames_per_s_max
-        self._at = now
-
-    def spend(self, size: int, now: float) -> float:
-        """Pay for a frame of `size` bytes; the debt afterwards (s), negative while there is none."""
-        self._left_s = min(self._burst_s, self._left_s + max(0.0, now - self._at))
-        self._left_s -= size * self._s_per_byte + self._s_per_frame
-        self._at = now
-        return -self._left_s
 
 
 class RelayCore:
@@ -173,7 +154,7 @@ class RelayCore:
         self._handshakes: dict[Link, _Handshake] = {}
         self._by_link: dict[Link, _Client] = {}
         self._by_peer: dict[PeerId, _Client] = {}
-        self._total = _bucket(limits.total_bytes_per_s_max, limits, now)
+        self._total = _rate(limits.total_bytes_per_s_max, limits)
         self._metrics = RelayMetrics()
 
     @property
@@ -249,8 +230,8 @@ class RelayCore:
             handshake.version,
             now,
             checked_at=now,
-            rate=_bucket(self._limits.bytes_per_s_max, self._limits, now),
-            reading=_ReadingTime(self._limits, now),
+            rate=_rate(self._limits.bytes_per_s_max, self._limits),
+            reading=Rate(1.0, self._limits.burst_s),
         )
         self._by_link[link] = self._by_peer[peer] = client
         self._metrics.admitted += 1
@@ -325,7 +306,7 @@ class RelayCore:
 
     def _read(self, client: _Client, size: int, now: float) -> list[Any]:
         """Count what was read, forwarded or not: dropping costs time as well."""
-        debt_s = client.reading.spend(size, now)
+        debt_s = client.reading.spend(now, _reading_s(size, self._limits))
         if debt_s <= 0:
             return []
         self._metrics.pauses += 1
@@ -389,8 +370,13 @@ class RelayCore:
         return []
 
 
-def _bucket(per_s: float, limits: RelayLimits, now: float) -> TokenBucket:
-    return TokenBucket(per_s, max(per_s * limits.burst_s, limits.frame_bytes_max), now)
+def _rate(per_s: float, limits: RelayLimits) -> Rate:
+    return Rate(per_s, max(per_s * limits.burst_s, limits.frame_bytes_max))
+
+
+def _reading_s(size: int, limits: RelayLimits) -> float:
+    """What reading a frame of `size` bytes costs, in seconds of a client's allowance."""
+    return size / (limits.bytes_per_s_max * limits.excess) + 1 / limits.frames_per_s_max
 
 
 def _status(client: _Client, code: wire.StatusCode) -> list[Any]:

@@ -17,7 +17,7 @@ import msgspec
 
 from coterie.identity import PeerId
 from coterie.machine import CancelTimer, PeerDown, Received, Send, SetTimer, TimerFired
-from coterie.overlay.rate import Bucket
+from coterie.rate import Rate
 from coterie.wire.broadcast import (
     Answer,
     Disconnect,
@@ -98,8 +98,8 @@ class _Link:
 
     def __init__(self, record: bytes, limits: HyParViewLimits) -> None:
         self.record = record
-        self.walks = Bucket(limits.walks_per_link_s, limits.walks_per_link_burst)
-        self.learned = Bucket(limits.learned_per_link_s, limits.learned_per_link_burst)
+        self.walks = Rate(limits.walks_per_link_s, limits.walks_per_link_burst)
+        self.learned = Rate(limits.learned_per_link_s, limits.learned_per_link_burst)
 
 
 class HyParView:
@@ -145,8 +145,8 @@ class HyParView:
         self._shuffles: dict[int, tuple[PeerId, ...]] = {}  # by number: what we sent
         self._banned: dict[PeerId, float] = {}  # until when
         self._number = 0
-        self._evictions = Bucket(self._limits.evictions_per_s, self._limits.evictions_burst)
-        self._asks = Bucket(self._limits.asks_per_s, self._limits.asks_burst)
+        self._evictions = Rate(self._limits.evictions_per_s, self._limits.evictions_burst)
+        self._asks = Rate(self._limits.asks_per_s, self._limits.asks_burst)
         self.ignored = 0
         self._handlers: dict[type, Callable[[PeerId, Any, float], list[Any]]] = {
             Join: self._on_join,

@@ -20,7 +20,7 @@ from coterie.identity.keys import verify as verify_ed25519
 from coterie.machine import CancelTimer, Received, Send, SetTimer, TimerFired
 from coterie.overlay.history import History, total_of
 from coterie.overlay.hyparview import NeighbourDown, NeighbourUp
-from coterie.overlay.rate import Bucket
+from coterie.rate import Rate
 from coterie.wire.broadcast import (
     HOPS_MAX,
     IDS_MAX,
@@ -104,10 +104,10 @@ class _Link:
         self.is_eager = True
         self.missing = 0  # announced first by it, and waited for
         self.queue: list[bytes] = []  # to be announced to it
-        self.news = Bucket(limits.news_per_link_s, limits.news_per_link_burst)
-        self.served = Bucket(limits.served_per_link_s, limits.served_per_link_burst)
-        self.questions = Bucket(limits.questions_per_link_s, limits.questions_per_link_burst)
-        self.prunes = Bucket(limits.prunes_per_link_s, limits.prunes_per_link_burst)
+        self.news = Rate(limits.news_per_link_s, limits.news_per_link_burst)
+        self.served = Rate(limits.served_per_link_s, limits.served_per_link_burst)
+        self.questions = Rate(limits.questions_per_link_s, limits.questions_per_link_burst)
+        self.prunes = Rate(limits.prunes_per_link_s, limits.prunes_per_link_burst)
 
 
 class _Missing:
@@ -155,7 +155,7 @@ class Plumtree:
         self._links: dict[PeerId, _Link] = {}
         self._missing: dict[bytes, _Missing] = {}
         self._wanted: dict[bytes, PeerId] = {}  # asked for by `Want`, from whom
-        self._farewells = Bucket(limits.farewells_per_s, limits.farewells_burst)
+        self._farewells = Rate(limits.farewells_per_s, limits.farewells_burst)
         self._is_dispatching = False
         self._published_at = 0
         self._history = History(

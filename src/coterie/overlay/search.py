@@ -17,7 +17,6 @@ import msgspec
 from coterie.identity import PeerId
 from coterie.identity.keys import verify
 from coterie.machine import CancelTimer, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
-from coterie.overlay.rate import Bucket
 from coterie.overlay.search_asker import Ask, Asker, Cancel
 from coterie.overlay.search_limits import CHECK_EVERY_HOPS, SearchLimits, flood_cost, walk_cost
 from coterie.overlay.search_messages import (
@@ -30,6 +29,7 @@ from coterie.overlay.search_messages import (
     Verdict,
     Walking,
 )
+from coterie.rate import Rate, RateTable
 
 AnswerFunction = Callable[[str, bytes], Sequence[bytes]]  # (topic, body) -> items; none when there is nothing
 Verify = Callable[[PeerId, bytes, bytes], bool]
@@ -102,7 +102,10 @@ class Search:
         self._seen: dict[bytes, _Seen] = {}
         self._parked: dict[tuple[bytes, int], tuple[Walking, Hashable]] = {}  # and whom it came from
         self._parked_from: dict[Hashable, int] = {}
-        self._budgets: dict[Hashable, Bucket] = {}
+        bounds = self._limits
+        self._budgets: RateTable[Hashable, Rate] = RateTable(
+            bounds.peers_max, lambda _: Rate(bounds.budget_per_s, bounds.budget_burst)
+        )
         self.counts = SearchCounts()
         self._asker = Asker(peer, sign=sign, random=random, is_direct=is_direct, limits=self._limits)
 
@@ -174,12 +177,7 @@ class Search:
 
     def _pays(self, peer: Hashable, cost: float, now: float) -> bool:
         """Whether `peer` has budget left for what its message may cause."""
-        bucket = self._budgets.get(peer)
-        if bucket is None:
-            if len(self._budgets) >= self._limits.peers_max:
-                del self._budgets[next(iter(self._budgets))]
-            bucket = self._budgets[peer] = Bucket(self._limits.budget_per_s, self._limits.budget_burst)
-        if bucket.take(now, cost):
+        if self._budgets.of(peer).take(now, cost):
             return True
         self.counts.over_budget += 1
         return False

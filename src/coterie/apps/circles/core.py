@@ -34,7 +34,7 @@ from coterie.apps.circles.messages import (
 from coterie.errors import LimitExceeded
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
-from coterie.net.guard import TokenBucket
+from coterie.rate import Rate, RateTable
 
 CIRCLES_MAX = 256  # of one node; guess
 EAGER_MAX = (
@@ -65,7 +65,7 @@ LAST_PER_S = 1 / 10
 LAST_AGAIN_S = (
     86_400.0  # one that never says anything, because we are removed for it too, is told on meeting; guess
 )
-BUCKETS_MAX = 4096
+RATES_MAX = 4096
 RETRY_S = 10.0  # after a flood, ask again for the rest
 
 
@@ -134,7 +134,7 @@ class SyncCore:
         self._expected: dict[OpId, PeerId] = {}
         self._proven: OrderedDict[tuple[OpId, PeerId], tuple[float, tuple[OpId, ...]]] = OrderedDict()
         self._parted: OrderedDict[tuple[OpId, PeerId], tuple[float, list[OpId]]] = OrderedDict()
-        self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
+        self._rates: RateTable[tuple[Hashable, ...], Rate] = RateTable(RATES_MAX, _rate)
         self._is_ticking = False
 
     def handle(self, event: Any, now: float) -> list[Any]:
@@ -223,7 +223,7 @@ class SyncCore:
             return []
         self._proven[circle, peer] = now, heads
         self._proven.move_to_end((circle, peer))
-        while len(self._proven) > BUCKETS_MAX:
+        while len(self._proven) > RATES_MAX:
             self._proven.popitem(last=False)
         own = known.state.member_of(self._own)
         about = [
@@ -290,7 +290,7 @@ class SyncCore:
     def _end(self, circle: OpId, peer: PeerId, heads: list[bytes], now: float) -> list[Any]:
         """`peer`, which was removed, says what it has: what we have for it, unless it has that."""
         words = self._last_words(circle, peer)
-        if not words or not self._bucket(("words", circle, peer), WORDS_PER_S, WORDS_BURST, now):
+        if not words or not self._rates.of(("words", circle, peer)).take(now):
             return []
         lacking = {signed.id for signed in self._circles[circle].log.missing_at(heads, words)}
         if lacking.intersection(words):
@@ -310,7 +310,7 @@ class SyncCore:
     def _note_parted(self, circle: OpId, peer: PeerId, words: list[OpId], now: float) -> None:
         self._parted[circle, peer] = now, words
         self._parted.move_to_end((circle, peer))
-        while len(self._parted) > BUCKETS_MAX:
+        while len(self._parted) > RATES_MAX:
             self._parted.popitem(last=False)
 
     def _last(self, circle: OpId, peer: PeerId, words: list[OpId]) -> Send:
@@ -321,7 +321,7 @@ class SyncCore:
     def _give_last(self, circle: OpId, peer: PeerId, known: list[bytes], now: float) -> list[Any]:
         """Whatever a removed one wants, it gets nothing that is later than its removal, or beside it."""
         words = self._last_words(circle, peer)
-        if not words or not self._bucket(("last", circle, peer), LAST_PER_S, LAST_BURST, now):
+        if not words or not self._rates.of(("last", circle, peer)).take(now):
             return []
         return self._give(circle, peer, words, known)
 
@@ -372,7 +372,7 @@ class SyncCore:
     def _from_the_start(self, circle: OpId, peer: PeerId, now: float) -> list[Any]:
         """News of a circle that we are let into, before anything else of it: ask for all."""
         is_welcome = circle not in self._circles and self._is_expected(circle, peer)
-        if not is_welcome or not self._bucket(("start", peer), STARTS_PER_S, STARTS_BURST, now):
+        if not is_welcome or not self._rates.of(("start", peer)).take(now):
             return []
         return [Send(peer, Want(circle, [], []))]
 
@@ -386,7 +386,7 @@ class SyncCore:
         for raw in raws:
             if id_of_raw(raw) in known.log:
                 continue
-            if not answers and not self._bucket("strangers", STRANGE_PER_S, STRANGE_BURST, now):
+            if not answers and not self._rates.of(("strangers",)).take(now):
                 return new, {}, True
             try:
                 signed = read_op(raw)
@@ -403,20 +403,12 @@ class SyncCore:
     def _excess(self, known: Circle, signed: SignedOp, now: float) -> bool:
         """Whether the author of an operation makes too many at once. Owners do not: they could do worse."""
         role = known.log.role(signed.op.person)
-        key = (known.id, signed.op.person, role == 0)
         if role == Role.OWNER:
             return False
         if role == 0 and signed.op.person in known.log.persons():
-            return not self._bucket(key, TAKEN_REMOVED_PER_S, TAKEN_REMOVED_BURST, now)
-        return not self._bucket(key, TAKEN_PER_S, TAKEN_BURST, now)
-
-    def _bucket(self, key: Hashable, per_s: float, burst: float, now: float) -> bool:
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._buckets[key] = TokenBucket(per_s, burst, now)
-            if len(self._buckets) > BUCKETS_MAX:
-                self._buckets.popitem(last=False)
-        return bucket.take(now)
+            return not self._rates.of(("taken of one removed", known.id, signed.op.person)).take(now)
+        kind = "taken" if role else "taken of others"
+        return not self._rates.of((kind, known.id, signed.op.person)).take(now)
 
     # ---- spreading
 
@@ -443,6 +435,23 @@ class SyncCore:
             if new.intersection(words):
                 outputs.append(self._last(circle, peer, words))
         return outputs
+
+
+def _rate(key: tuple[Hashable, ...]) -> Rate:
+    """What is asked or taken of one kind, by whom the rest of `key` says."""
+    match key[0]:
+        case "words":
+            return Rate(WORDS_PER_S, WORDS_BURST)
+        case "last":
+            return Rate(LAST_PER_S, LAST_BURST)
+        case "start":
+            return Rate(STARTS_PER_S, STARTS_BURST)
+        case "strangers":
+            return Rate(STRANGE_PER_S, STRANGE_BURST)
+        case "taken of one removed":
+            return Rate(TAKEN_REMOVED_PER_S, TAKEN_REMOVED_BURST)
+        case _:
+            return Rate(TAKEN_PER_S, TAKEN_BURST)
 
 
 def _parts(ops: list[SignedOp]) -> list[list[SignedOp]]:

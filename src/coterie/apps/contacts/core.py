@@ -33,7 +33,7 @@ from coterie.apps.contacts.pake import Exchange, Proofs, password_of, proof_matc
 from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError
 from coterie.identity import PeerId
 from coterie.machine import CancelTimer, Emit, PeerDown, Received, Send, SetTimer, TimerFired
-from coterie.net.guard import TokenBucket
+from coterie.rate import Rate
 from coterie.wire.invitation import NUMBER_MAX
 
 TRIES_MAX = 3  # the specification of this project; magic-wormhole burns a code after one
@@ -168,7 +168,7 @@ class InviteCore:
         self._entropy = entropy
         self._invitations: OrderedDict[int, _Invitation] = OrderedDict()
         self._sessions: dict[int, _Session] = {}
-        self._knocks: TokenBucket | None = None
+        self._knocks = Rate(KNOCKS_PER_S, KNOCKS_BURST)
 
     @property
     def open_numbers(self) -> list[int]:
@@ -257,8 +257,6 @@ class InviteCore:
     # ---- sessions
 
     def _open(self, session: int, peer: PeerId, now: float) -> list[Any]:
-        if self._knocks is None:
-            self._knocks = TokenBucket(KNOCKS_PER_S, KNOCKS_BURST, now)
         if len(self._sessions) >= SESSIONS_MAX or not self._knocks.take(now):
             return [End(session, CloseCode.LIMIT)]
         self._sessions[session] = _Session(peer)

@@ -29,7 +29,7 @@ from coterie.apps.files.receive import Answer, Receiver
 from coterie.apps.files.results import SourceLine
 from coterie.content import pieces as p
 from coterie.content import swarm_events as e
-from coterie.content.limit import Bucket, Portion
+from coterie.content.limit import ByteLimit, Portion
 from coterie.content.manifest import TOTAL_MAX
 from coterie.content.swarm import SOURCES_FEW, SwarmCore
 from coterie.driver import Driver
@@ -107,7 +107,7 @@ class Fetch:
         *,
         hint: Hint,
         gave: Gave,
-        buckets: Sequence[Bucket | Portion],
+        buckets: Sequence[ByteLimit | Portion],
     ) -> None:
         """`hint` hears of others that may have it, `gave` who gave how many bytes; `buckets` limit the rate."""
         self._receiver = receiver

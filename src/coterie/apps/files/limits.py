@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from coterie.apps.files.results import LimitsNow
-from coterie.content.limit import Bucket, Shares, limit_at, parse_hours
+from coterie.content.limit import ByteLimit, Shares, limit_at, parse_hours
 from coterie.errors import StorageError, UsageError
 from coterie.private_file import write_private
 
@@ -27,8 +27,8 @@ class Limits:
     """Keeps `up` and `down` at what is set for this time of day. Raises StorageError for a damaged file."""
 
     def __init__(self, path: Path) -> None:
-        self.up = Bucket()
-        self.down = Bucket()
+        self.up = ByteLimit()
+        self.down = ByteLimit()
         self.down_shares = Shares(self.down)
         self._path = path
         self._kept = _Kept()

@@ -14,7 +14,7 @@ from coterie.apps.files.asker import Buffers, Session
 from coterie.apps.files.giver import Giver
 from coterie.apps.files.messages import ADDRESSES_MAX, PEERS_MAX, PROTOCOL, Open, Peers, Refused
 from coterie.content import upload as u
-from coterie.content.limit import Bucket
+from coterie.content.limit import ByteLimit
 from coterie.driver import Driver
 from coterie.errors import AccessDenied, PeerError, UsageError
 from coterie.identity import PeerId
@@ -30,7 +30,7 @@ FindGiver = Callable[[PeerId, bytes, bytes], Giver | None]
 class Server:
     """Serves what `find` gives and `access` allows, for as long as it does."""
 
-    def __init__(self, access: Enforcer, find: FindGiver, executor: Executor, bucket: Bucket) -> None:
+    def __init__(self, access: Enforcer, find: FindGiver, executor: Executor, bucket: ByteLimit) -> None:
         """`bucket`: the limit of all uploads together."""
         self._bucket = bucket
         self._access = access

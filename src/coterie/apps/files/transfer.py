@@ -23,7 +23,7 @@ from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import Problem, Received, SourceLine
 from coterie.apps.files.sources import Session, Sources
 from coterie.apps.files.staged import Staged
-from coterie.content.limit import Bucket, Portion, Shares
+from coterie.content.limit import ByteLimit, Portion, Shares
 from coterie.content.names import local_names, name_fault
 from coterie.content.swarm_events import Prefer
 from coterie.content.writer import TargetExists
@@ -86,7 +86,7 @@ class Transfer:
 
         `gave(root, peer, size)` hears how much who gave; `table` is where those meet who fetch the same.
         """
-        self.down = Bucket(record.down)
+        self.down = ByteLimit(record.down)
         self._all_down = down
         self._portion: Portion | None = None
         self._gave = gave
