@@ -103,6 +103,15 @@ def test_an_error_is_one_plain_line(either: Path) -> None:
     assert json.loads(done.stdout) == {"error": {"code": "not_found", "message": "no such thing: x; try y"}}
 
 
+@pytest.mark.parametrize("option", ["--json", "--quiet"])
+def test_a_result_from_which_something_is_missing_has_a_status_of_its_own(either: Path, option: str) -> None:
+    done = coterie(either, "fetch", "a", "b", option)
+    assert done.returncode == 3
+    assert done.stderr == ""
+    assert "a" in done.stdout
+    assert coterie(either, "fetch", option).returncode == 0
+
+
 def test_an_unexpected_error_is_one_line_too(either: Path) -> None:
     done = coterie(either, "fail", "bug")
     assert done.returncode == 1

@@ -21,7 +21,7 @@ from coterie.content import (
     place,
 )
 from coterie.content import manifest as m
-from coterie.content.writer import staging_path
+from coterie.content.writer import SPACE_RESERVE_BYTES, staging_path
 from coterie.errors import StorageError, UsageError
 
 ROOT = b"\xab" * 32
@@ -377,6 +377,14 @@ def test_too_little_space_is_said_before(tmp_path: Path) -> None:
     check_space(tmp_path / "not" / "there" / "yet", 1)
     with pytest.raises(StorageError, match=r"disk full: .* free"):
         check_space(tmp_path, 1 << 60)
+
+
+def test_the_room_that_is_to_stay_free_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = type("usage", (), {"free": SPACE_RESERVE_BYTES + 99})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: free)
+    check_space(tmp_path, 99)
+    with pytest.raises(StorageError, match=f"takes 100, and {SPACE_RESERVE_BYTES:,} are to stay free"):
+        check_space(tmp_path, 100)
 
 
 FULL = """

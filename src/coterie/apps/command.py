@@ -13,8 +13,9 @@ the service may be imported under TYPE_CHECKING only. Names given to `command` a
 line, all others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Literal`, an optional
 of these, or a `list[str]`; a `Path` is made absolute where the user stands. A function returns a
 `msgspec.Struct`, a list of them, or None; an async generator yields events (Structs) and last its result. A
-Struct may have a `text()` method that says it for people. `Progress` is always an event: it is passed on at
-once and is never taken for the result.
+Struct may have a `text()` method that says it for people, and an `is_incomplete()` method that says whether
+something of what was asked for is missing (the command line then ends with a status of its own). `Progress`
+is always an event: it is passed on at once and is never taken for the result.
 """
 
 import inspect

@@ -21,12 +21,26 @@ class Event(msgspec.Struct, frozen=True):
     fields: Mapping[str, Any]
     text: str | None = None
 
+    def line(self) -> dict[str, Any]:
+        """As one object of JSON, as the local API sends it."""
+        said = {} if self.text is None else {"text": self.text}
+        return {"event": self.kind, **said, **self.fields}
+
 
 class Result(msgspec.Struct, frozen=True):
-    """What a command returned, as plain values, and its text for people when it has one."""
+    """What a command returned, as plain values, and its text for people when it has one.
+
+    `incomplete`: something that was asked for is missing; the value says what.
+    """
 
     value: Any
     text: str | None = None
+    incomplete: bool = False
+
+    def line(self) -> dict[str, Any]:
+        """As one object of JSON, as the local API sends it."""
+        said = {} if self.text is None else {"text": self.text}
+        return {"result": self.value, **said, **({"incomplete": True} if self.incomplete else {})}
 
 
 def load_commands(app: str, module: str) -> list[Command]:
@@ -124,7 +138,14 @@ def _event(item: Any) -> Event:
 
 
 def _result(value: Any) -> Result:
-    return Result(to_plain(value), _text(value))
+    members = value if isinstance(value, list) else [value]
+    return Result(to_plain(value), _text(value), any(map(_is_incomplete, members)))
+
+
+def _is_incomplete(value: Any) -> bool:
+    """Whether `value` itself says that something is missing."""
+    say = getattr(value, "is_incomplete", None)
+    return bool(say()) if callable(say) and isinstance(value, msgspec.Struct) else False
 
 
 def _text(value: Any) -> str | None:

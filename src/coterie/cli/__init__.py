@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_INCOMPLETE = 3  # the result is there, and something is missing from it; docs/exit-status.md
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 DEBUG_VARIABLE = "COTERIE_DEBUG"
 

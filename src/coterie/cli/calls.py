@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coterie.apps.command import Choice, Command
+from coterie.cli import EXIT_INCOMPLETE
 from coterie.cli.options import Options
 from coterie.cli.show import Show, safe
 from coterie.control.client import Client, NoRunningNode
@@ -20,11 +21,14 @@ def call_command(command: Command, parameters: Mapping[str, Any], options: Optio
     Raises:
         CoterieError: what the command failed with.
         KeyboardInterrupt: Ctrl-C; its argument is what the command says about going on.
+        SystemExit: something is missing from the result, which was printed.
     """
     while True:
         show = Show(options, empty_text=command.empty_text)
         try:
             _call_once(command, parameters, options, show)
+            if show.is_incomplete:
+                raise SystemExit(EXIT_INCOMPLETE)
             return
         except CoterieError as error:
             show.close()

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Command
-from coterie.apps.invoke import Event, invoke
+from coterie.apps.invoke import invoke
 from coterie.cli import EXIT_INTERRUPTED
 from coterie.cli.show import Show
 from coterie.errors import CoterieError, TransportError
@@ -69,11 +69,7 @@ async def _alone(command: Command, parameters: Mapping[str, Any], home: Home, sh
 async def _print_call(command: Command, service: Any, parameters: Mapping[str, Any], show: Show) -> None:
     async with contextlib.aclosing(invoke(command, service, parameters)) as items:
         async for item in items:
-            said = {} if item.text is None else {"text": item.text}
-            if isinstance(item, Event):
-                show.line({"event": item.kind, **said, **item.fields})
-            else:
-                show.line({"result": item.value, **said})
+            show.line(item.line())
 
 
 async def _until_stopped(home: Home, ready: Callable[["Node", str], None]) -> None:

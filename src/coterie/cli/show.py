@@ -36,6 +36,7 @@ class Show:
         self._empty_text = empty_text
         self._progress: _Bar | _ProgressLines | None = None
         self._clock = clock
+        self.is_incomplete = False  # whether something is missing from the result
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Print `{"event": kind, ...}` or `{"result": value}`, either with a "text" for people."""
@@ -72,6 +73,7 @@ class Show:
 
     def _result(self, line: Mapping[str, Any]) -> None:
         self.close()
+        self.is_incomplete = bool(line.get("incomplete"))
         value = line.get("result")
         if self._options.json:
             _print(_json(value))

@@ -14,10 +14,11 @@ WINDOWS = os.name == "nt"
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """Something that was left out, and why."""
+    """Something that was left out, and why. `is_lost`: it should have been shared and could not be read."""
 
     path: str
     reason: str
+    is_lost: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -116,9 +117,9 @@ def _entries(
                 elif WINDOWS and "\\" in entry.name:
                     skip(Skipped(entry.path, "its name contains a backslash"))
                 elif entry.name.startswith(PARTIAL_PREFIX):
-                    skip(Skipped(entry.path, "an unfinished transfer of coterie"))
+                    skip(Skipped(entry.path, "an unfinished transfer of coterie", is_lost=False))
                 elif entry.path in excluded:
-                    skip(Skipped(entry.path, "coterie's own data"))
+                    skip(Skipped(entry.path, "coterie's own data", is_lost=False))
                 else:
                     yield entry
     except OSError as error:
@@ -142,9 +143,10 @@ def _take(folder: FoundFolder, entry: os.DirEntry[str], skip: Callable[[Skipped]
         if symlink_allowed(target, folder.depth, windows=WINDOWS):
             folder.links.append(LinkEntry(entry.name, target))
         else:
-            skip(Skipped(entry.path, f"a symbolic link that may lead out of the shared folder: {target!r}"))
+            reason = f"a symbolic link that may lead out of the shared folder: {target!r}"
+            skip(Skipped(entry.path, reason, is_lost=False))
     else:
-        skip(Skipped(entry.path, _special(mode)))
+        skip(Skipped(entry.path, _special(mode), is_lost=False))
 
 
 def _special(mode: int) -> str:

@@ -513,7 +513,7 @@ def check_space(parent: Path, needed_bytes: int, files: int = 0) -> None:
     except OSError as error:
         raise _storage_error(error, parent, needed_bytes) from error
     if free < needed_bytes + SPACE_RESERVE_BYTES:
-        raise StorageError(_disk_full(parent, needed_bytes, free))
+        raise StorageError(_disk_full(parent, needed_bytes, free, SPACE_RESERVE_BYTES))
     room = os.statvfs(existing) if hasattr(os, "statvfs") else None
     if room is not None and room.f_files and room.f_favail < files:
         raise StorageError(
@@ -532,9 +532,10 @@ def _storage_error(error: OSError, parent: Path, needed_bytes: int) -> CoterieEr
     return StorageError(f"cannot write in {parent}: {error.strerror}{where}")
 
 
-def _disk_full(parent: Path, needed_bytes: int, free_bytes: int) -> str:
+def _disk_full(parent: Path, needed_bytes: int, free_bytes: int, reserve_bytes: int = 0) -> str:
+    reserve = f", and {reserve_bytes:,} are to stay free" if reserve_bytes else ""
     return (
-        f"disk full: {parent} has {free_bytes:,} bytes free, the whole transfer takes {needed_bytes:,}; "
+        f"disk full: {parent} has {free_bytes:,} bytes free, the whole transfer takes {needed_bytes:,}{reserve}; "
         "free some space and start it again: it goes on from what is there"
     )
 

@@ -183,12 +183,7 @@ def _parameters(body: bytes, content_type: str) -> Any:
 
 
 def _line(item: Event | Result | None) -> dict[str, Any] | None:
-    if item is None:
-        return None
-    said = {} if item.text is None else {"text": item.text}
-    if isinstance(item, Event):
-        return {"event": item.kind, **said, **item.fields}
-    return {"result": item.value, **said}
+    return None if item is None else item.line()
 
 
 async def _send_line(send: Send, line: dict[str, Any] | None) -> None:

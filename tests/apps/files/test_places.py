@@ -104,6 +104,7 @@ def test_any_part_of_a_share_can_be_fetched_alone(tmp_path: Path, place: str, ex
             source = root / place.removeprefix("anna/photos").strip("/")
             if source.is_dir():
                 assert tree_of(source) == tree_of(target / expected)
+                assert source.stat().st_mtime_ns == (target / expected).stat().st_mtime_ns
             else:
                 assert source.read_bytes() == (target / expected).read_bytes()
                 assert source.stat().st_mtime_ns == (target / expected).stat().st_mtime_ns

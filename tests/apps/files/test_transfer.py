@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import secrets
+import shutil
 from pathlib import Path
 
 import pytest
@@ -151,10 +152,49 @@ def test_a_changed_file_is_never_delivered_and_the_rest_arrives(tmp_path: Path, 
             assert "gone" in lost["b"]
             line = (await anna.files.shares())[0]
             assert "changed" in line.state
+            assert (received.is_incomplete(), received.missing) == (True, 4)
+            (listed,) = await ben.files.transfers()
+            assert (listed.state, listed.note) == ("incomplete", "4 not received")
+            shown = (await ben.files.transfer_detail(listed.id)).text()
+            assert all(f"NOT received {name}: " in shown for name in lost)
         got = tree_of(tmp_path / "copy")
         assert {name for name in before if name not in got} == set(lost)
         assert all(got[name] == before[name] for name in got if name != "many")
         assert "NOT received" in received.text()
+
+    run(main())
+
+
+def test_a_share_of_which_all_is_gone_is_an_error_and_leaves_no_empty_folder(tmp_path: Path) -> None:
+    async def main() -> None:
+        source = tmp_path / "photos"
+        source.mkdir()
+        for name in ("a", "b"):
+            (source / name).write_text(name)
+        async with pair(tmp_path) as (anna, ben):
+            shared = await anna.files.share(source)
+            shutil.rmtree(source)
+            with pytest.raises(NotFound, match=r"copy cannot be had \(none of 2 files; a\): it is gone"):
+                await ben.files.get(shared.ticket, tmp_path / "copy")
+            assert (await ben.files.transfers())[0].state == "failed"
+        assert not (tmp_path / "copy").exists()
+        assert not [p for p in tmp_path.iterdir() if p.name.startswith(".coterie")]
+
+    run(main())
+
+
+def test_what_could_not_be_read_makes_a_share_incomplete_and_a_socket_does_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        source = tmp_path / "photos"
+        source.mkdir()
+        (source / "a").write_text("a")
+        os.mkfifo(source / "pipe")
+        async with pair(tmp_path) as (anna, _):
+            assert not (await anna.files.share(source)).is_incomplete()
+            os.symlink("a", source / b"\xff".decode(errors="surrogateescape"))
+            shared = await anna.files.share(source)
+            assert shared.is_incomplete()
+            assert {problem.is_lost for problem in shared.skipped} == {True, False}
 
     run(main())
 

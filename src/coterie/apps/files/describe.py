@@ -5,14 +5,20 @@ from datetime import UTC, datetime
 
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import TransferChange, TransferDetail, TransferLine
+from coterie.apps.files.torrent_records import TorrentRecord
 from coterie.apps.files.transfer import Transfer, TransferState
 from coterie.quantity import duration, say_bytes
 from coterie.wire import Ticket
 
 
+def state_of(record: TransferRecord | TorrentRecord) -> str:
+    """Where a transfer stands, for people: one that ended without everything is not done."""
+    return "incomplete" if record.state == TransferState.DONE and record.missing else record.state
+
+
 def share_done(record: TransferRecord) -> str:
     """How much of a transfer is there, in percent."""
-    whole = record.state == TransferState.DONE
+    whole = record.state == TransferState.DONE and not record.missing
     return f"{100 * record.done // record.size if record.size and not whole else 100 * whole} %"
 
 
@@ -30,7 +36,7 @@ def transfer_line(record: TransferRecord, active: Transfer | None) -> TransferLi
     eta_s = active.eta_s if active else None
     return TransferLine(
         id=record.id,
-        state=record.state,
+        state=state_of(record),
         done=share_done(record),
         size=say_bytes(record.size),
         rate=f"{say_bytes(rate)}/s" if rate else "",
@@ -47,7 +53,7 @@ def transfer_detail(record: TransferRecord, active: Transfer | None, askers: Seq
     """All about one transfer; `askers`: who fetches it from us, in words."""
     return TransferDetail(
         id=record.id,
-        state=record.state,
+        state=state_of(record),
         path=record.target,
         size=record.size,
         done=record.done,
@@ -62,6 +68,7 @@ def transfer_detail(record: TransferRecord, active: Transfer | None, askers: Seq
         dropped=record.dropped,
         note=record.note,
         priority=record.priority,
+        missing=record.failed,
     )
 
 

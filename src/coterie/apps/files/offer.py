@@ -49,10 +49,7 @@ class Offer:
         s, f = self._share, self._found
         if f is None:
             return Opened(s.kind, s.name, s.files, s.size, s.mtime_ns, s.executable, True, askers, self._of)
-        is_file = f.kind is m.Kind.BLOB
-        mtime_ns = f.mtime_ns if is_file else 0
-        executable = is_file and f.executable
-        return Opened(int(f.kind), f.name, f.files, f.size, mtime_ns, executable, True, askers, self._of)
+        return Opened(int(f.kind), f.name, f.files, f.size, f.mtime_ns, f.executable, True, askers, self._of)
 
     def node(self, manifest: bytes) -> bytes | None:
         """The bytes of a manifest node of it; None for one that is not, or that the asker may not have."""

@@ -23,6 +23,7 @@ from coterie.content.swarm_events import Denied, NodeArrived, Prepared, Skipped,
 from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError
 from coterie.identity import PeerId
+from coterie.quantity import count
 from coterie.wire import Ticket
 from coterie.wire.frames import Bulk, Message
 
@@ -85,10 +86,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The result under its final name, what did not arrive, and what is called differently here."""
+    """The result under its final name, what did not arrive (how many), and what is called differently here."""
 
     path: Path
     failed: list[tuple[str, str]]
+    failed_count: int
     renamed: list[tuple[str, str]]
 
 
@@ -126,6 +128,8 @@ class Receiver:
         self._is_fresh = False
         self._folding: dict[str, bool] = {}
         self._failed: list[tuple[str, str]] = []
+        self._failed_count = 0
+        self._lost_files = 0
         self._renamed: list[tuple[str, str]] = []
         self._folder_memory_bytes = 0
         self._taken: dict[Parts, set[str]] = {}  # of folders in pages, where different names can be one
@@ -230,20 +234,24 @@ class Receiver:
         """Links, times, then the final name.
 
         Raises:
-            NotFound: the one file that was asked for cannot be had.
+            NotFound: nothing of what was asked for can be had.
             TargetExists: something took the name meanwhile; what arrived is kept.
         """
         if self._only and not self.files:
             self.discard()
             raise NotFound(f"no file in it is like {' or '.join(self._only)}")
-        if self._kind is Kind.BLOB and self._failed:
+        if self._lost_files and not self.files:
             self.discard()
-            raise NotFound(f"{self._target.name} cannot be had: {self._failed[0][1]}")
+            first, reason = min(self._failed)
+            where = (
+                "" if self._kind is Kind.BLOB else f" (none of {count(self._lost_files, 'file')}; {first})"
+            )
+            raise NotFound(f"{self._target.name} cannot be had{where}: {reason}")
         path = self._staging.finish(
             overwrite=on_existing == "overwrite", keep_both=on_existing == "keep-both"
         )
         self.staged.lies_at(path)
-        return Finished(path, sorted(self._failed), sorted(self._renamed))
+        return Finished(path, sorted(self._failed), self._failed_count, sorted(self._renamed))
 
     def record(self, path: Path, shared: Collection[bytes]) -> None:
         """After `finish`: make what lies at `path` known to the store; `shared` roots stay known there too."""
@@ -308,7 +316,7 @@ class Receiver:
 
     def _prepare_page(self, manifest: bytes, place: NodePlace, node: m.TreeLeaf) -> Prepared:
         staging = self._staging
-        if place.child is None:
+        if place.child is None and self._mtime_ns:  # 0: the giver (until v0.1) did not say
             staging.make_folder((), self._mtime_ns)
         absent: list[int] = []
         names = [entry.name for entry in node.entries]
@@ -554,6 +562,7 @@ class Receiver:
         if file.failed:
             return
         file.failed = True
+        self._lost_files += 1
         self._settle_file(file)
         self.done_bytes -= file.size - file.left
         if file.handle is not None:
@@ -567,6 +576,7 @@ class Receiver:
         return "/".join(parts) if self._kind is Kind.TREE else self._target.name
 
     def _fail(self, path: str, reason: str) -> None:
+        self._failed_count += 1
         if len(self._failed) < FAILED_MAX:
             self._failed.append((path, reason))
 

@@ -35,7 +35,7 @@ class TransferRecord(msgspec.Struct):
 
     `only`: patterns of the files wanted, none: all. `dropped`: who was asked no more, and why. `seconds` of the last
     run; `down` and `up` limit it (bytes/s, 0: no limit); `priority` is high, normal or low. `of`: to whom it is
-    given on, as in `Opened`.
+    given on, as in `Opened`. `missing` entries of a finished one did not arrive; `failed` says which (the first ones).
     """
 
     id: str
@@ -60,3 +60,5 @@ class TransferRecord(msgspec.Struct):
     up: float = 0.0
     priority: str = "normal"
     of: str = "ticket"
+    missing: int = 0
+    failed: list[str] = []

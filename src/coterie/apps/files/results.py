@@ -9,10 +9,11 @@ from coterie.quantity import count, duration, say_bytes
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One entry that was left out, and why."""
+    """One entry that was left out, and why. `is_lost`: it should not have been."""
 
     path: str
     reason: str
+    is_lost: bool = True
 
 
 class SharedItem(msgspec.Struct, frozen=True):
@@ -33,6 +34,11 @@ class SharedItem(msgspec.Struct, frozen=True):
     magnet: str = ""
     torrent: str = ""
     to: list[str] = msgspec.field(default_factory=lambda: ["ticket"])
+    skipped_more: int = 0
+
+    def is_incomplete(self) -> bool:
+        """Whether something could not be read that should have been shared."""
+        return self.skipped_more > 0 or any(problem.is_lost for problem in self.skipped)
 
     def text(self) -> str:
         """For people: what is shared and with whom, what was left out, and the ticket alone on the last line."""
@@ -40,6 +46,7 @@ class SharedItem(msgspec.Struct, frozen=True):
             f"Shared {self.path}: {count(self.files, 'file')}, {say_bytes(self.size)}  (share {self.id})"
         ]
         lines += [f"  left out {p.path}: {p.reason}" for p in self.skipped]
+        lines += [f"  left out {self.skipped_more:,} more"] if self.skipped_more else []
         if self.magnet:
             lines += [
                 f"  torrent file: {self.torrent}",
@@ -127,7 +134,7 @@ class Removed(msgspec.Struct, frozen=True):
 
 
 class Received(msgspec.Struct, frozen=True):
-    """A finished transfer. `size` in bytes, `seconds` of the last run; `failed` did not arrive.
+    """A finished transfer. `size` in bytes, `seconds` of the last run; `failed` did not arrive, `missing` is how many.
 
     In the last run `fetched` bytes came from other computers and `reused` were on this one already.
     """
@@ -143,6 +150,11 @@ class Received(msgspec.Struct, frozen=True):
     reused: int = 0
     sources: int = 1
     dropped: list[Problem] = []
+    missing: int = 0
+
+    def is_incomplete(self) -> bool:
+        """Whether something did not arrive."""
+        return bool(self.missing or self.failed)
 
     def text(self) -> str:
         """For people."""
@@ -156,6 +168,8 @@ class Received(msgspec.Struct, frozen=True):
         lines += [f"  {p.path} is asked no more: {p.reason}" for p in self.dropped]
         lines += [f"  renamed {p.path}: {p.reason}" for p in self.changed_names]
         lines += [f"  NOT received {p.path}: {p.reason}" for p in self.failed]
+        if self.missing > len(self.failed):
+            lines.append(f"  NOT received {self.missing - len(self.failed):,} more")
         return "\n".join(lines)
 
 
@@ -233,6 +247,7 @@ class TransferDetail(msgspec.Struct, frozen=True):
     dropped: list[str] = []
     note: str = ""
     priority: str = "normal"
+    missing: list[str] = []
 
     def text(self) -> str:
         """For people."""
@@ -250,6 +265,7 @@ class TransferDetail(msgspec.Struct, frozen=True):
             )
         lines += [f"  to {asker}" for asker in self.askers]
         lines += [f"  asked no more: {dropped}" for dropped in self.dropped]
+        lines += [f"  NOT received {missing}" for missing in self.missing]
         return "\n".join([*lines, self.note] if self.note else lines)
 
 

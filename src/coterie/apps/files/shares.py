@@ -108,7 +108,7 @@ class Shares:
             await self.torrents.offer(
                 record, trackers=trackers, public=public, hybrid=not v1, progress=progress
             )
-        return await self._describe(record, [Problem(s.path, s.reason) for s in imported.skipped])
+        return await self._describe(record, imported)
 
     def _keep(self, imported: Imported, place: Path, name: str, subjects: Sequence[str]) -> ShareRecord:
         """The share of this content at this place: the one there is, or a new one."""
@@ -198,7 +198,7 @@ class Shares:
         addresses = tuple(self._context.addresses()[:ADDRESSES_MAX])
         return Ticket(TicketKind(record.kind), self._context.peer_id, record.root, record.secret, addresses)
 
-    async def _describe(self, record: ShareRecord, skipped: list[Problem]) -> SharedItem:
+    async def _describe(self, record: ShareRecord, imported: Imported) -> SharedItem:
         ticket, seeded = str(self._ticket(record)), self.torrents.is_seeded(record.id)
         return SharedItem(
             id=record.id,
@@ -209,7 +209,8 @@ class Shares:
             size=record.size,
             ticket=ticket,
             created=datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds"),
-            skipped=skipped,
+            skipped=[Problem(s.path, s.reason, s.is_lost) for s in imported.skipped],
+            skipped_more=imported.skipped_more,
             magnet=await self.torrents.magnet(record, ticket) if seeded else "",
             torrent=str(self.torrents.torrent_path(record.id)) if seeded else "",
             to=[self._context.people.say(subject) for subject in record.to],

@@ -12,6 +12,7 @@ class TorrentRecord(msgspec.Struct):
         root: hash that names the torrent, in hexadecimal: version 2 where it has one.
         only: patterns of the files to fetch; all when empty.
         share: share and seed it afterwards.
+        missing: entries of a finished one that could not be delivered.
     """
 
     id: str
@@ -29,6 +30,7 @@ class TorrentRecord(msgspec.Struct):
     size: int = 0
     done: int = 0
     note: str = ""
+    missing: int = 0
 
 
 class SeedRecord(msgspec.Struct):

@@ -379,6 +379,7 @@ class TorrentTransfer:
             listener(step)
 
     def _summary(self, path: Path, layout: Layout, seconds: float) -> Received:
+        self.record.missing = len(layout.left_out)
         return Received(
             id=self.record.id,
             path=str(path),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from coterie.apps.app import Context, Network
 from coterie.apps.command import Progress
+from coterie.apps.files.describe import state_of
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.results import TransferChange, TransferLine
 from coterie.apps.files.stoppable import in_thread
@@ -510,7 +511,7 @@ class Torrents:
         rate = active.rate if active else 0.0
         return TransferLine(
             id=record.id,
-            state=record.state,
+            state=state_of(record),
             done=percent_of(record),
             size=say_bytes(record.size),
             rate=f"{say_bytes(rate)}/s" if rate else "",

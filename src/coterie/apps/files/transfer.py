@@ -39,6 +39,7 @@ OnExisting = Literal["fail", "overwrite", "keep-both"]
 WEIGHTS = {"high": 4.0, "normal": 2.0, "low": 1.0}  # of the download limit and of links; guess
 TICK_S = 0.2  # progress
 SAVE_EVERY_TICKS = 25
+FAILED_KEPT_MAX = 1_000  # of a finished transfer, in its record; guess
 RATE_MEMORY = 0.8  # weight of the past in the shown rate, per tick
 
 
@@ -275,7 +276,9 @@ class Transfer:
                 self._context.start(self._meeting.announce(), f"announcing transfer {self.record.id}")
             self.record.done = self._receiver.done_bytes
             failed = [Problem(path, reason) for path, reason in finished.failed]
-            self._set(TransferState.DONE, f"{len(failed)} not received" if failed else "")
+            self.record.missing = finished.failed_count
+            self.record.failed = [f"{p.path}: {p.reason}" for p in failed[:FAILED_KEPT_MAX]]
+            self._set(TransferState.DONE, f"{finished.failed_count:,} not received" if failed else "")
             self.settling = asyncio.ensure_future(self._make_known(finished.path))
             self.result.set_result(
                 Received(
@@ -287,8 +290,12 @@ class Transfer:
                     reused=self._receiver.reused_bytes,
                     seconds=self.record.seconds,
                     failed=failed,
+                    missing=finished.failed_count,
                     sources=self._fetch.sources_used() if self._fetch else 0,
-                    dropped=[Problem(*text.split(": ", 1)) for text in self.record.dropped],
+                    dropped=[
+                        Problem(peer, why)
+                        for peer, _, why in (d.partition(": ") for d in self.record.dropped)
+                    ],
                     changed_names=[Problem(path, reason) for path, reason in finished.renamed],
                 )
             )

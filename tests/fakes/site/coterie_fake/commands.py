@@ -30,6 +30,13 @@ class Greeting(msgspec.Struct):
         return f"Hello, {self.to}!"
 
 
+class Part(msgspec.Struct):
+    missing: list[str]
+
+    def is_incomplete(self) -> bool:
+        return bool(self.missing)
+
+
 class Row(msgspec.Struct):
     id: int
     name: str
@@ -71,6 +78,12 @@ async def echo(
 def greet(fake: "FakeService", to: str) -> Greeting:
     """Say hello."""
     return Greeting(to)
+
+
+@command("missing")
+async def fetch(fake: "FakeService", missing: list[str] = []) -> Part:  # noqa: B006  (never changed)
+    """Fetch all but what is `missing`."""
+    return Part(missing)
 
 
 @command()
