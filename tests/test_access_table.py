@@ -183,7 +183,8 @@ def rendered() -> str:
     return f"""# Who may do what: the table
 
 Written by `python -m tests.test_access_table` from what a real node answers; `tests/test_access_table.py` compares.
-A removed member is a stranger again. A revoked device gets no connection, even where a stranger would.
+A removed member is a stranger again. A revoked device gets no connection, even where a stranger would, and
+is not dialled.
 
 ## Protocols: who is served a stream
 

@@ -191,8 +191,9 @@ class Reach:
 
         Raises:
             TransportError: not reached within 7 s; the text says what was tried.
-            PeerError, LimitExceeded, UsageError: as `Endpoint.connect`.
+            AccessDenied, PeerError, LimitExceeded, UsageError: as `Endpoint.connect`.
         """
+        self._endpoint.require_unblocked(peer)  # before anybody is asked where it is
         if peer == self._endpoint.peer_id or any(c.peer == peer for c in self._endpoint.connections):
             return await self._endpoint.connect(peer, hints)
         seek = Seek(

@@ -4,7 +4,8 @@ from random import Random
 
 from coterie.access.circle import Circle
 from coterie.access.circle_ops import Kind, Role, consent
-from coterie.access.circle_revoked import revoked_keys, vouched_computers
+from coterie.access.circle_revoked import revoked_keys
+from coterie.access.circle_vouched import vouched_computers
 from coterie.access.grant import NONCE_BYTES, issue
 from coterie.access.resource import Verb
 from coterie.access.revocation import Revocations
@@ -82,7 +83,9 @@ def test_the_order_of_arrival_does_not_matter() -> None:
         merged = merge(copy(base), *sources)
         answers.append({i: set(k) for i, k in revoked_keys(merged.log).items()})
     assert all(answer == answers[0] for answer in answers)
-    assert vouched_computers(one.log) == {who("anna"): dict.fromkeys(map(who, ("anna", "laptop", "phone")))}
+    assert vouched_computers(one.log.ops) == {
+        who("anna"): dict.fromkeys(map(who, ("anna", "laptop", "phone")))
+    }
 
 
 def test_a_carried_revocation_ends_a_grant_of_its_signer_only() -> None:

@@ -208,3 +208,23 @@ def test_sources_are_bounded() -> None:
         here.register(Source(of="app", names=dict))
     with pytest.raises(LimitExceeded):
         here.register(Source(of="app", names=dict))
+
+
+def test_a_blocked_contact_is_not_among_those_whom_a_node_dials() -> None:
+    blocked: dict[PeerId, str] = {}
+    here = People()
+    here.register(
+        Source(
+            of="contact",
+            is_chosen=True,
+            names=lambda: {ONE: "carl", TWO: "ben"},
+            standing=lambda peer: Standing(contact=True, blocked=blocked.get(peer, "")),
+        )
+    )
+    view = here.contacts()
+    assert dict(view) == {ONE: "carl", TWO: "ben"}
+    blocked[ONE] = "it is lost"
+    assert dict(view) == {TWO: "ben"}
+    assert len(view) == 1
+    assert ONE not in view
+    assert dict(here.known()) == {ONE: "carl", TWO: "ben"}  # lists still show it under its name

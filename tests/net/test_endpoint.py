@@ -253,6 +253,45 @@ def test_default_deny_and_a_refusal_looks_like_an_unknown_protocol(lab: Lab) -> 
     lab.run(scene())
 
 
+def test_a_blocked_peer_is_not_dialled_and_hears_nothing(memory: Lab) -> None:
+    async def scene() -> None:
+        blocked: set[object] = set()
+        b = await memory.endpoint(2)
+        guard = Guard(is_blocked=lambda peer: peer in blocked)
+        async with Endpoint(await memory.transport(1), guard=guard) as a:
+            heard: list[object] = []
+            b.watch(up=heard.append)
+            blocked.add(b.peer_id)
+            with pytest.raises(AccessDenied, match="blocked on this computer"):
+                await a.connect(b.peer_id, b.addresses)
+            await asyncio.sleep(1)
+            assert heard == []
+            blocked.clear()
+            assert (await a.connect(b.peer_id, b.addresses)).peer == b.peer_id
+        await b.close()
+
+    memory.run(scene())
+
+
+def test_a_dial_under_way_ends_when_its_peer_is_blocked(memory: Lab) -> None:
+    async def scene() -> None:
+        blocked: set[object] = set()
+        b = await memory.endpoint(2)
+        guard = Guard(is_blocked=lambda peer: peer in blocked)
+        async with Endpoint(await memory.transport(1), guard=guard) as a:
+            memory.network.block(a.peer_id, b.peer_id)
+            dial = asyncio.ensure_future(a.connect(b.peer_id, b.addresses))
+            await asyncio.sleep(0.5)
+            assert not dial.done()
+            blocked.add(b.peer_id)
+            a.review()
+            with pytest.raises(AccessDenied, match="blocked on this computer"):
+                await asyncio.wait_for(dial, 1)
+        await b.close()
+
+    memory.run(scene())
+
+
 def test_a_predicate_that_fails_refuses(memory: Lab, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
 

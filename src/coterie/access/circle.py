@@ -18,6 +18,7 @@ from coterie.access.circle_ops import (
     SignedOp,
     sign_op,
 )
+from coterie.access.circle_vouched import LostComputer, lost_computers
 from coterie.errors import AccessDenied, NotFound
 from coterie.identity import PeerId
 
@@ -47,7 +48,7 @@ class CircleState:
     _by_device: Mapping[PeerId, Member] = field(repr=False)
     _gone: frozenset[bytes] = field(repr=False)
     _revoked: Mapping[bytes, tuple[PeerId, ...]] = field(repr=False)
-    lost_devices: tuple[PeerId, ...] = ()  # that their own person removed, and that belong to nobody
+    lost: Mapping[PeerId, LostComputer] = field(default_factory=dict)  # by the word of their own person
 
     def members(self) -> tuple[Member, ...]:
         """Everybody in the circle, owners first, then by name."""
@@ -204,11 +205,8 @@ def _state_of(log: CircleLog) -> CircleState:
             if known is None or (member.role, member.person) < (known.role, known.person):
                 by_device[device] = member  # claimed by two: the lesser role
     gone = frozenset(key for key in ever if key not in by_device and key not in members)
-    removed = (signed.op for signed in log.ops if signed.op.kind == Kind.REMOVE_DEVICE)
-    lost = {
-        PeerId(op.device): None for op in removed if op.person == op.subject and op.device not in by_device
-    }
-    return CircleState(log.id, title, members, by_device, gone, revoked, tuple(lost))
+    lost = lost_computers(log.ops, by_device)
+    return CircleState(log.id, title, members, by_device, gone, revoked, lost)
 
 
 def _latest(log: CircleLog) -> tuple[dict[bytes, str], str, dict[bytes, tuple[PeerId, ...]]]:

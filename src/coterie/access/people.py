@@ -104,8 +104,9 @@ class People:
         return ChainMap(*(cast(Any, source.names()) for source in self._sources))
 
     def contacts(self) -> Mapping[PeerId, str]:
-        """Those whose names were chosen here."""
-        return ChainMap(*(cast(Any, source.names()) for source in self._sources if source.is_chosen))
+        """Those whose names were chosen here, less the blocked: whom the node may dial, ask and relay for."""
+        chosen = ChainMap(*(cast(Any, source.names()) for source in self._sources if source.is_chosen))
+        return _Unblocked(chosen, lambda peer: bool(self.standing(peer).blocked))
 
     def addresses(self, peer: PeerId) -> list[str]:
         """Where the sources know `peer` to have been."""
@@ -219,6 +220,25 @@ class People:
             name = next((c.name for c in self._circles() if c.id == circle), circle[:10])
             return name if role == "member" else f"{name}:{role}"
         return next((word for word, meant in WORDS.items() if meant == subject), subject)
+
+
+class _Unblocked(Mapping[PeerId, str]):
+    """A view of `names` without the blocked."""
+
+    def __init__(self, names: Mapping[PeerId, str], is_blocked: Callable[[PeerId], bool]) -> None:
+        self._names = names
+        self._is_blocked = is_blocked
+
+    def __getitem__(self, peer: PeerId) -> str:
+        if self._is_blocked(peer):
+            raise KeyError(peer)
+        return self._names[peer]
+
+    def __iter__(self) -> Iterator[PeerId]:
+        return (peer for peer in self._names if not self._is_blocked(peer))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def distinct(items: Sequence[tuple[str, str, bool]]) -> list[str]:

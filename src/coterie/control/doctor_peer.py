@@ -66,6 +66,8 @@ def peer_checks(node: "Node", who: Peer) -> list[tuple[str, Probe]]:
     reach = node.reach
     if reach is None:
         return [("network", _offline)]
+    if node.people.standing(who.peer).blocked:
+        return [("blocked", functools.partial(blocked, node, who))]
     checks: list[tuple[str, Probe]] = [
         ("known", functools.partial(known, node, who)),
         ("record", functools.partial(record, node, who)),
@@ -82,6 +84,12 @@ def peer_checks(node: "Node", who: Peer) -> list[tuple[str, Probe]]:
 
 async def _offline() -> Check:
     return Check(name="network", ok=False, result="this node is offline", advice="start it: `coterie up`")
+
+
+async def blocked(node: "Node", who: Peer) -> Check:
+    """Why nothing here speaks with it, nor looks where it is."""
+    advice = f"if that is wrong: `coterie unblock {who.peer.short}`"
+    return Check(name="blocked", ok=False, result=node.people.standing(who.peer).blocked, advice=advice)
 
 
 async def known(node: "Node", who: Peer) -> Check:

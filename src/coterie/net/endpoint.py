@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 
-from coterie.errors import CloseCode, TransportError, UsageError
+from coterie.errors import TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net.connection import Connection
 from coterie.net.guard import Guard
@@ -99,15 +99,18 @@ class Endpoint:
 
     def review(self) -> None:
         """The guard may answer otherwise now: end the streams and connections that it no longer allows."""
-        for connection in self.connections:
-            if self._guard.blocks(connection.peer):
-                connection.close(CloseCode.REVOKED, "")
+        self._pool.review()
         self._router.review()
+
+    def require_unblocked(self, peer: PeerId) -> None:
+        """Raise `AccessDenied` when `peer` is to get nothing at all: nothing may dial it or look for it."""
+        self._guard.require_unblocked(peer)
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
         """The one connection to `peer`; dials `addresses` (or where it was last reached) when there is none.
 
         Raises:
+            AccessDenied: `peer` is blocked here.
             TransportError: not reached within `dial_s`; the text says what was tried.
             PeerError: the peer refuses the connection.
             LimitExceeded: `connections_max` are open.

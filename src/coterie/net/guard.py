@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from enum import Enum
 
+from coterie.errors import AccessDenied
 from coterie.identity import PeerId
 from coterie.net.limits import NetLimits
 from coterie.rate import Rate, RateTable
@@ -75,6 +76,17 @@ class Guard:
     def blocks(self, peer: PeerId) -> bool:
         """Whether `peer` gets nothing at all, not even a connection."""
         return self._is_blocked is not None and self._is_blocked(peer)
+
+    def refusal(self, peer: PeerId) -> AccessDenied:
+        """The error for whoever here wants to reach a blocked peer."""
+        return AccessDenied(
+            f"{peer.short} is blocked on this computer: `coterie blocked` says why, `coterie unblock` ends it"
+        )
+
+    def require_unblocked(self, peer: PeerId) -> None:
+        """Raise `AccessDenied` for a blocked peer: it is neither dialled nor looked for."""
+        if self.blocks(peer):
+            raise self.refusal(peer)
 
     def admit_connection(self, peer: PeerId, now: float) -> bool:
         """Whether `peer` may connect once more at time `now` (s)."""

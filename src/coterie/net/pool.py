@@ -47,6 +47,7 @@ class _Dial:
         self.peer = peer
         self.addresses = addresses
         self.stage = _Stage.REACHING
+        self.is_revoked = False
         self.extended = asyncio.Event()
         self.result: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
@@ -85,12 +86,14 @@ class Pool:
         """The connection to `peer`, dialled if there is none; a dial under way tries `addresses` as well.
 
         Raises:
+            AccessDenied: `peer` is blocked here.
             TransportError: it cannot be reached; the text says what was tried.
             PeerError: it refuses.
             LimitExceeded: `connections_max` are open.
         """
         wanted = tuple(addresses)
         while True:
+            self._guard.require_unblocked(peer)
             live = self._live.get(peer)
             if live is not None and not live.is_closed:
                 return live
@@ -114,6 +117,16 @@ class Pool:
         task = asyncio.get_running_loop().create_task(self._receive(raw))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
+
+    def review(self) -> None:
+        """The guard may answer otherwise now: end connections with blocked peers, and dials to them."""
+        for connection in self.connections:
+            if self._guard.blocks(connection.peer):
+                connection.close(CloseCode.REVOKED, "")
+        for dial in list(self._dials.values()):
+            if self._guard.blocks(dial.peer) and dial.task is not None:
+                dial.is_revoked = True
+                dial.task.cancel()
 
     def forget(self, connection: Connection) -> None:
         """`connection` has ended."""
@@ -156,7 +169,8 @@ class Pool:
         except CoterieError as error:
             self._fail(dial, error)
         except asyncio.CancelledError:
-            self._fail(dial, TransportError("this node is stopping"))
+            blocked = self._guard.refusal(dial.peer) if dial.is_revoked else None
+            self._fail(dial, blocked or TransportError("this node is stopping"))
             raise
         finally:
             if self._dials.get(dial.peer) is dial:
@@ -227,6 +241,7 @@ class Pool:
             stream, boot = await greeting.hear(raw, self._limits)
             while self._transport.peer_id < raw.peer and await self._hold(raw):
                 pass
+            self._guard.require_unblocked(raw.peer)
             if not self._is_wanted(raw, boot):
                 return
             self._establish(raw, boot, is_dialled=False)

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from coterie.access.circle import Author, Circle, Member, found_circle
+from coterie.access.circle import Author, Circle, CircleState, Member, found_circle
 from coterie.access.circle_ops import NONCE_BYTES, Kind, OpId, Role, SignedOp, consent
-from coterie.access.circle_revoked import vouched_computers
+from coterie.access.circle_vouched import LostComputer, vouched_computers
 from coterie.apps.app import Context
 from coterie.apps.circles.disk import CircleDisk
 from coterie.errors import NotFound, StorageError, UsageError
@@ -22,12 +22,14 @@ from coterie.private_file import write_private
 OWN_TITLE = "my devices"
 NO_ROLE: tuple[tuple[str, str], ...] = ()
 NO_PERSON: tuple[PeerId, ...] = ()
+UNBLOCKED_MAX = 1_024  # computers whose blocks the owner of this node undid; the oldest is forgotten; guess
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who this node's person is; a file of the node. Bytes are empty where there is nothing.
 
     `own_circle`: the log of the person's devices. `paper`, `sealing_key`: see recovery.py; `version` of the deposit.
+    `unblocked`: computers that are not blocked here by these operations, whatever a circle says.
     """
 
     person: bytes
@@ -36,6 +38,21 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     sealing_key: bytes = b""
     version: int = 0
     cards_seen: list[bytes] = msgspec.field(default_factory=list)
+    unblocked: dict[bytes, list[bytes]] = msgspec.field(default_factory=dict)
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Why a computer gets nothing here: its person, who has the name `by` in the log `where`, lists it as lost."""
+
+    peer: PeerId
+    by: str
+    where: str
+    lost: LostComputer
+
+    def text(self) -> str:
+        """For people."""
+        end = f"`coterie unblock {self.peer.short}` ends that here"
+        return f"{self.by} took it off the list of computers as lost, in {self.where}; {end}"
 
 
 class CircleBook:
@@ -52,7 +69,7 @@ class CircleBook:
         self._roles: dict[PeerId, tuple[tuple[str, str], ...]] = {}
         self._persons: dict[PeerId, tuple[PeerId, ...]] = {}
         self._names: dict[PeerId, str] = {}
-        self._lost: dict[PeerId, str] = {}
+        self._blocks: dict[PeerId, Block] = {}
         self.refresh()
 
     # ---- who we are
@@ -139,13 +156,14 @@ class CircleBook:
         """The circles have changed: work out the answers below anew."""
         roles: dict[PeerId, list[tuple[str, str]]] = {}
         names: dict[PeerId, str] = {}
-        lost: dict[PeerId, str] = {}
+        blocks: dict[PeerId, Block] = {}
         persons: dict[PeerId, dict[PeerId, None]] = {}
         for circle in self.circles.values():
             state = circle.state
-            lost.update(dict.fromkeys(state.lost_devices, f"it is a device that {state.name} lists as lost"))
             if state.role(self._context.peer_id) is None:
                 continue
+            for peer, lost in state.lost.items():
+                blocks[peer] = Block(peer, _name_in(state, lost.person), state.name, lost)
             for member in state.members():
                 for device in member.devices:
                     roles.setdefault(device, []).append((circle_text(circle.id), member.role.name.lower()))
@@ -157,7 +175,11 @@ class CircleBook:
         self._persons = {peer: tuple(those) for peer, those in persons.items()}
         self._names.clear()
         self._names.update(names)  # in place: others hold a view
-        self._lost = {peer: why for peer, why in lost.items() if peer not in roles}
+        self._blocks = {
+            peer: block
+            for peer, block in blocks.items()
+            if peer not in roles and not self._is_unblocked(block) and peer != self._context.peer_id
+        }
 
     def roles_of(self, peer: PeerId) -> tuple[tuple[str, str], ...]:
         """The circles that this node and `peer` are both in: id as text, and the role of `peer` there."""
@@ -171,9 +193,32 @@ class CircleBook:
         """The computers of everybody in a circle with this node, by the name of their person: a live view."""
         return MappingProxyType(self._names)
 
+    # ---- who is blocked
+
     def blocked(self, peer: PeerId) -> str:
         """Why `peer` gets nothing at all: its person took it off the list of devices. Empty for everybody else."""
-        return self._lost.get(peer, "")
+        block = self._blocks.get(peer)
+        return block.text() if block is not None else ""
+
+    def blocks(self) -> list[Block]:
+        """Every computer that is blocked here, the latest last."""
+        return sorted(self._blocks.values(), key=lambda block: (block.lost.at, block.peer))
+
+    def unblock(self, block: Block) -> None:
+        """From now on this computer is not blocked by what is known now; a later removal blocks it again."""
+        unblocked = {k: v for k, v in self.identity.unblocked.items() if k != block.peer}
+        unblocked[bytes(block.peer)] = [*self.identity.unblocked.get(block.peer, ()), *block.lost.removals]
+        kept = dict(list(unblocked.items())[-UNBLOCKED_MAX:])
+        self.save(msgspec.structs.replace(self.identity, unblocked=kept))
+        self.refresh()
+
+    def _is_unblocked(self, block: Block) -> bool:
+        return {*block.lost.removals} <= {*self.identity.unblocked.get(block.peer, ())}
+
+
+def _name_in(state: CircleState, person: PeerId) -> str:
+    member = state.member(person)
+    return member.name if member is not None else f"its owner {person.short}"
 
 
 def _computers(circle: Circle) -> Iterator[tuple[PeerId, PeerId]]:
@@ -182,7 +227,7 @@ def _computers(circle: Circle) -> Iterator[tuple[PeerId, PeerId]]:
     Not those that somebody else added: an owner may add any computer in the name of anybody.
     """
     members = [member for member in circle.state.members() if member.devices != (member.person,)]
-    vouched = vouched_computers(circle.log) if members else {}
+    vouched = vouched_computers(circle.log.ops) if members else {}
     for member in members:
         own = vouched.get(bytes(member.person), {})
         yield from ((d, member.person) for d in member.devices if d != member.person and bytes(d) in own)

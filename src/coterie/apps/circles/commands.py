@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Literal
 
 from coterie.apps.circles.results import (
+    BlockedLine,
     CircleLine,
     CircleSaid,
     DeviceLine,
@@ -117,6 +118,21 @@ async def circle_rename(circles: "CirclesService", circle: str, name: str, *, me
     member: Whom to rename, instead of the circle.
     """
     return circles.rename(circle, name, member)
+
+
+@command(needs="store", empty_text="No computer is blocked.")
+async def blocked(circles: "CirclesService") -> list[BlockedLine]:
+    """List the computers that get nothing here, because their own person says that they are lost."""
+    return circles.blocked_lines()
+
+
+@command("computer", needs="store")
+async def unblock(circles: "CirclesService", computer: str) -> DeviceSaid:
+    """End a block on this computer only: the other one is what it would be without it.
+
+    computer: Its name, or the beginning of its id, from `coterie blocked`.
+    """
+    return circles.unblock(computer)
 
 
 @command(path="devices", needs="store")

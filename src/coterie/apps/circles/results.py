@@ -13,13 +13,14 @@ class CircleLine(msgspec.Struct, frozen=True):
 
 
 class MemberLine(msgspec.Struct, frozen=True):
-    """One member of a circle; `devices` are the ids of its computers."""
+    """One member of a circle; `devices` are the ids of its computers, `blocked` of those that it lists as lost."""
 
     name: str
     role: str
     person: str
     devices: list[str]
     is_you: bool = False
+    blocked: list[str] = []
 
 
 class CircleSaid(msgspec.Struct, frozen=True):
@@ -44,6 +45,16 @@ class Joined(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         return f"You are in the circle {self.circle} now, as {self.role}, with {', '.join(self.members)}"
+
+
+class BlockedLine(msgspec.Struct, frozen=True):
+    """One computer that gets nothing here. `by`: whose it was, who says so; `where`: the circle that carries that."""
+
+    computer: str
+    name: str
+    by: str
+    where: str
+    since: str
 
 
 class DeviceLine(msgspec.Struct, frozen=True):

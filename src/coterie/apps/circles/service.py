@@ -5,6 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from coterie.access.circle import Circle, CircleState, Member
@@ -20,7 +21,14 @@ from coterie.apps.circles.devices import Devices
 from coterie.apps.circles.links import Links
 from coterie.apps.circles.messages import PROTOCOL, Belong, Have, Ops, Want, check
 from coterie.apps.circles.restore import RecoveryDesk
-from coterie.apps.circles.results import CircleLine, CircleSaid, Joined, MemberLine
+from coterie.apps.circles.results import (
+    BlockedLine,
+    CircleLine,
+    CircleSaid,
+    DeviceSaid,
+    Joined,
+    MemberLine,
+)
 from coterie.apps.contacts.api import ContactsService, OpenInvitation
 from coterie.driver import Driver
 from coterie.errors import (
@@ -248,6 +256,41 @@ class CirclesService:
             "(`coterie circle role`), for nobody could add anybody after that"
         )
 
+    # ---- who is blocked
+
+    def blocked_lines(self) -> list[BlockedLine]:
+        """The computers that get nothing here, for faces."""
+        return [
+            BlockedLine(
+                str(block.peer),
+                self._context.people.name_of(block.peer),
+                block.by,
+                block.where,
+                datetime.fromtimestamp(block.lost.at / 1000, UTC).isoformat(timespec="seconds"),
+            )
+            for block in self._book.blocks()
+        ]
+
+    def unblock(self, text: str) -> DeviceSaid:
+        """End the block of the computer with this name or id (a beginning will do). Raises `NotFound`, `UsageError`."""
+        names = self._context.people
+        wanted = text.strip().casefold()
+        found = [
+            block
+            for block in self._book.blocks()
+            if block.peer.matches(text) or names.name_of(block.peer).casefold() == wanted
+        ]
+        if not found:
+            raise NotFound(f"no computer '{text}' is blocked here; `coterie blocked` lists those that are")
+        if len(found) > 1:
+            raise UsageError(f"'{text}' fits {len(found)} blocked computers: give more of its id")
+        (block,) = found
+        self._book.unblock(block)
+        self._context.access.changed()
+        return DeviceSaid(
+            str(block.peer), f"{block.peer.short} is no longer blocked on this computer; elsewhere it may be"
+        )
+
     # ---- coming in
 
     @contextlib.asynccontextmanager
@@ -469,4 +512,5 @@ class CirclesService:
     def _member_line(self, member: Member) -> MemberLine:
         own = self._context.peer_id in member.devices
         devices = [str(device) for device in member.devices]
-        return MemberLine(member.name, member.role.name.lower(), str(member.person), devices, own)
+        blocked = [str(block.peer) for block in self._book.blocks() if block.lost.person == member.person]
+        return MemberLine(member.name, member.role.name.lower(), str(member.person), devices, own, blocked)

@@ -42,7 +42,7 @@ from coterie.apps.files.unfinished import forget_unfinished, partials_of
 from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
 from coterie.content.writer import Partial
-from coterie.errors import CloseCode, NotFound, PeerError, TransportError, UsageError
+from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.quantity import say_bytes
 from coterie.wire import Ticket
@@ -252,7 +252,7 @@ class FilesService:
         if ticket:
             try:
                 return await self.begin(ticket, target, on_existing=on_existing)
-            except (TransportError, PeerError, NotFound) as error:
+            except (AccessDenied, TransportError, PeerError, NotFound) as error:
                 log.info("the share that the link names was not reached (%s): by BitTorrent", error)
         return await self._torrents.begin(source, target, on_existing=on_existing, only=only, share=share)
 

@@ -1,0 +1,62 @@
+"""Which computers a person vouches for itself, and which it took off its list. Pure.
+
+A key vouches for the computers that it added, they for those that they added, and the first is the key that is the
+person. What others say about a person's computers gives no right of the person and takes none: an owner may add whom
+it likes to a circle as a computer of anybody.
+"""
+
+from collections.abc import Container, Sequence
+
+import msgspec
+
+from coterie.access.circle_ops import Kind, OpId, SignedOp
+from coterie.identity import PeerId
+
+
+class LostComputer(msgspec.Struct, frozen=True):
+    """A computer that `person` itself took off its list, by `removals`; the last of them at `at` (unix ms)."""
+
+    person: PeerId
+    removals: tuple[OpId, ...]
+    at: int
+
+
+def vouched_computers(ops: Sequence[SignedOp]) -> dict[bytes, dict[bytes, None]]:
+    """For each person who ever added a computer, the keys that trace back to the person's own key."""
+    added: dict[bytes, list[tuple[bytes, bytes]]] = {}
+    for signed in ops:
+        if signed.op.kind == Kind.ADD_DEVICE:
+            added.setdefault(signed.op.person, []).append((signed.op.author, signed.op.device))
+    return {person: _reached(person, pairs) for person, pairs in added.items()}
+
+
+def lost_computers(ops: Sequence[SignedOp], in_use: Container[PeerId]) -> dict[PeerId, LostComputer]:
+    """Computers that their own person removed, by a key that it vouches for; not those `in_use` by anybody.
+
+    The removed computer agreed to belong to that person, or is the person: no log takes an addition without that.
+    """
+    removed = [one for one in ops if one.op.kind == Kind.REMOVE_DEVICE and one.op.person == one.op.subject]
+    vouched = vouched_computers(ops) if removed else {}
+    lost: dict[PeerId, LostComputer] = {}
+    for signed in removed:
+        op, device = signed.op, PeerId(signed.op.device)
+        if device in in_use or op.author not in vouched.get(op.person, {op.person: None}):
+            continue
+        known = lost.get(device)
+        earlier = known.removals if known is not None and known.person == op.person else ()
+        lost[device] = LostComputer(PeerId(op.person), (*earlier, signed.id), op.at)
+    return lost
+
+
+def _reached(person: bytes, pairs: list[tuple[bytes, bytes]]) -> dict[bytes, None]:
+    by_author: dict[bytes, list[bytes]] = {}
+    for author, device in pairs:
+        by_author.setdefault(author, []).append(device)
+    reached = {person: None}
+    waiting = [person]
+    while waiting:
+        for device in by_author.get(waiting.pop(), ()):
+            if device not in reached:
+                reached[device] = None
+                waiting.append(device)
+    return reached
