@@ -66,17 +66,19 @@ def test_up_in_the_background_and_down(tmp_path: Path) -> None:
     assert "no coterie runs" in again.stderr
 
 
-def test_a_second_up_in_the_same_home_is_refused(tmp_path: Path) -> None:
+def test_a_second_up_in_the_same_home_is_refused_and_in_the_background_content(tmp_path: Path) -> None:
     assert coterie(tmp_path, "up", "--background").returncode == 0
     pid = api_note(tmp_path)["pid"]
     try:
-        for words in (["up"], ["up", "--background"]):
-            second = coterie(tmp_path, *words)
-            assert second.returncode == 1
-            assert second.stderr == (
-                f"coterie: another coterie (pid {pid}) already runs in {tmp_path}; "
-                "use `coterie down` or another --home\n"
-            )
+        second = coterie(tmp_path, "up")
+        assert second.returncode == 1
+        assert second.stderr == (
+            f"coterie: another coterie (pid {pid}) already runs in {tmp_path}; "
+            "use `coterie down` or another --home\n"
+        )
+        wanted = coterie(tmp_path, "up", "--background", "--json")
+        assert (wanted.returncode, wanted.stderr) == (0, "already running\n")
+        assert json.loads(wanted.stdout)["pid"] == pid
     finally:
         coterie(tmp_path, "down")
 

@@ -92,6 +92,7 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     empty_text: str = ""
     prompts: Mapping[str, str] = msgspec.field(default_factory=dict)
     paths: tuple[str, ...] = ()
+    purpose: str = ""
 
 
 class _Declaration(msgspec.Struct, frozen=True):
@@ -105,6 +106,7 @@ class _Declaration(msgspec.Struct, frozen=True):
     empty_text: str
     prompts: Mapping[str, str]
     paths: tuple[str, ...]
+    purpose: str
 
 
 def command(  # noqa: PLR0913 - all but the first are named options
@@ -118,6 +120,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
     empty_text: str = "",
     prompts: Mapping[str, str] | None = None,
     paths: tuple[str, ...] = (),
+    purpose: str = "",
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -136,6 +139,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
             are not to stand in the history of a shell.
         paths: parameters of type `str` that may also be the path of a file: where there is such a file, the
             command line passes its absolute path.
+        purpose: the heading it stands under in help pages; when empty, the `PURPOSE` of its module.
     """
     declaration = _Declaration(
         positional,
@@ -148,6 +152,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
         empty_text,
         prompts=prompts or {},
         paths=paths,
+        purpose=purpose,
     )
 
     def mark(function: F) -> F:
@@ -194,6 +199,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         empty_text=declared.empty_text,
         prompts=declared.prompts,
         paths=declared.paths,
+        purpose=declared.purpose or getattr(function, "__globals__", {}).get("PURPOSE", ""),
     )
 
 

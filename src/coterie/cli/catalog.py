@@ -46,6 +46,11 @@ class Catalog:
         self._load_apps()
         return sorted(self._tree)
 
+    def purpose(self, word: str) -> str:
+        """The heading that the commands under `word` stand under; empty when none is declared."""
+        branch = self.find(word)
+        return "" if branch is None else _purpose(branch)
+
     def _load_apps(self) -> None:
         if self._complete:
             return
@@ -78,3 +83,9 @@ def _insert(tree: dict[str, Branch], command: Command, under: tuple[str, ...] = 
     for word in parents:
         tree = tree.setdefault(word, Branch()).children
     tree.setdefault(last, Branch()).command = command
+
+
+def _purpose(branch: Branch) -> str:
+    if branch.command is not None:
+        return branch.command.purpose
+    return next(filter(None, map(_purpose, branch.children.values())), "")

@@ -24,13 +24,21 @@ LAST_WORDS_BYTES_MAX = 64 * 1024
 
 
 def _up(home: Home, options: Options, background: bool) -> None:
-    _refuse_second(home)
+    running = answering(home)
     if background:
-        _start_in_background(home)
-        client = Client.find(home.api_file)
+        if running is None:
+            _start_in_background(home)
+        elif not options.quiet:
+            print("already running", file=sys.stderr, flush=True)
+        client = running or Client.find(home.api_file)
         said = client.get("/api/v1/status")
         _announce(options, said | {"pid": client.pid, "api": client.url, "log": str(home.log_file)})
         return
+    if running is not None:
+        raise StorageError(
+            f"another coterie (pid {running.pid}) already runs in {home.root}; "
+            "use `coterie down` or another --home"
+        )
     from coterie.apps.invoke import to_plain
     from coterie.cli.session import run_node
 
@@ -50,16 +58,14 @@ def _announce(options: Options, said: dict[str, Any]) -> None:
     Show(options).line({"result": {key: said[key] for key in keys if key in said}})
 
 
-def _refuse_second(home: Home) -> None:
+def answering(home: Home) -> Client | None:
+    """The node of `home` that answers, or None; the lock says whether anything else holds the home."""
     try:
         client = Client.find(home.api_file)
         client.get("/api/v1/status", timeout_s=2.0)
     except CoterieError:
-        return  # whether anything else holds the home, the lock will say
-    raise StorageError(
-        f"another coterie (pid {client.pid}) already runs in {home.root}; "
-        "use `coterie down` or another --home"
-    )
+        return None
+    return client
 
 
 def _start_in_background(home: Home) -> None:
@@ -75,7 +81,7 @@ def _start_in_background(home: Home) -> None:
             cwd=home.root,
             **_detached(),
         )
-    if not _wait_for(START_TIMEOUT_S, lambda: child.poll() is not None or _answers(home, child.pid)):
+    if not wait_for(START_TIMEOUT_S, lambda: child.poll() is not None or _answers(home, child.pid)):
         raise TransportError(
             f"the node (pid {child.pid}) did not answer within {START_TIMEOUT_S:g} s; "
             f"its log is {home.log_file}"
@@ -118,14 +124,15 @@ def _down(home: Home, options: Options) -> None:
         raise
     except TransportError:
         raise stuck from None
-    if not _wait_for(STOP_TIMEOUT_S, lambda: not is_alive(client.pid) or home.lock_holder() != client.pid):
+    if not wait_for(STOP_TIMEOUT_S, lambda: not is_alive(client.pid) or home.lock_holder() != client.pid):
         raise stuck
     from coterie.cli.show import Show
 
     Show(options).line({"result": {"pid": client.pid}, "text": f"stopped (pid {client.pid})"})
 
 
-def _wait_for(timeout_s: float, done: Callable[[], bool]) -> bool:
+def wait_for(timeout_s: float, done: Callable[[], bool]) -> bool:
+    """Whether `done()` became true within `timeout_s`."""
     end = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > end:

@@ -20,9 +20,26 @@ from coterie.cli.options import Options, global_options, remember
 _BUILT_IN = {
     "up": "coterie.cli.lifecycle:UP",
     "down": "coterie.cli.lifecycle:DOWN",
+    "autostart": "coterie.cli.autostart:AUTOSTART",
     "demo": "coterie.cli.demo:DEMO",
 }
 _PROGRAM = "coterie"
+_FIRST = (
+    ("coterie up --background", "start: this computer is there for others"),
+    ("coterie share PATH", "share a file or folder; prints a ticket for others"),
+    ("coterie get TICKET", "get what somebody shared"),
+    ("coterie invite", "make another computer a contact; there: coterie join CODE"),
+    ("coterie status", "how this computer is, and who is here"),
+)
+_PURPOSES = (
+    "Share and get",
+    "People",
+    "Permissions",
+    "This computer",
+    "The network",
+)  # others come after these
+_BUILT_IN_PURPOSE = "This computer"
+_OTHERS = "More"
 
 
 def run(arguments: list[str]) -> None:
@@ -31,17 +48,14 @@ def run(arguments: list[str]) -> None:
         name=_PROGRAM,
         help="Share files and folders directly between computers: no server, no account.",
         params=[*global_options(), _version_option()],
-        callback=_remember_here,
+        callback=_begin,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-        no_args_is_help=True,
+        invoke_without_command=True,
     )
     answer_shell(program, _PROGRAM)
     try:
         with program.make_context(_PROGRAM, arguments, obj=Options()) as context:
             program.invoke(context)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        raise SystemExit(error.exit_code) from None
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else _PROGRAM
         click.echo(f"coterie: {_one_line(error)} (see `{place} --help`)", err=True)
@@ -71,6 +85,21 @@ class Program(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every word, for the help page."""
         return sorted({*_BUILT_IN, *self.catalog.words()})
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What people do first, then every command under its purpose."""
+        with formatter.section("First"):
+            formatter.write_dl(_FIRST)
+        sections: dict[str, list[tuple[str, str]]] = {purpose: [] for purpose in _PURPOSES}
+        for word in self.list_commands(ctx):
+            command = self.get_command(ctx, word)
+            if command is not None:
+                purpose = _BUILT_IN_PURPOSE if word in _BUILT_IN else self.catalog.purpose(word) or _OTHERS
+                sections.setdefault(purpose, []).append((word, command.get_short_help_str(limit=200)))
+        for purpose, rows in sections.items():
+            if rows:
+                with formatter.section(purpose):
+                    formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command behind one word, when only the word is known."""
@@ -256,6 +285,13 @@ def _version_option() -> click.Option:
         callback=show,
         help="Show the version.",
     )
+
+
+@click.pass_context
+def _begin(context: click.Context, /, **given: Any) -> None:
+    remember(context, given)
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @click.pass_context

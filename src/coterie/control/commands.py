@@ -11,6 +11,8 @@ from coterie.home import Config, Home
 if TYPE_CHECKING:
     from coterie.node import Node
 
+PURPOSE = "This computer"
+
 
 class Identity(msgspec.Struct, frozen=True):
     """A peer id in its three forms: to copy, for screens, and to read aloud."""
@@ -44,13 +46,13 @@ async def status(node: "Node") -> Any:
     return await _settled(node.status())
 
 
-@command(needs="running", returns="coterie.reach:PeerLine")
+@command(needs="running", returns="coterie.reach:PeerLine", purpose="The network")
 async def peers(node: "Node") -> Any:
     """Show who is there: connected peers, those on the local network, and others known."""
     return await _settled(node.peers())
 
 
-@command("peer", returns="coterie.control.doctor:Healthy")
+@command("peer", returns="coterie.control.doctor:Healthy", purpose="The network")
 async def doctor(node: "Node", peer: str | None = None) -> Any:
     """Find out what stands in the way: of this node, or of connecting to one peer.
 
@@ -73,7 +75,14 @@ async def id_(node: "Node") -> Identity:
     return Identity(str(node.peer_id), node.peer_id.short, node.peer_id.words)
 
 
-@command("peer", "verb", "resource", needs="store", returns="coterie.control.permissions:Answer")
+@command(
+    "peer",
+    "verb",
+    "resource",
+    needs="store",
+    returns="coterie.control.permissions:Answer",
+    purpose="Permissions",
+)
 async def may(node: "Node", peer: str, verb: str, resource: str) -> Any:
     """Say whether a peer may do something here, and why.
 
@@ -91,6 +100,7 @@ async def may(node: "Node", peer: str, verb: str, resource: str) -> Any:
     needs="store",
     returns="coterie.control.permissions:AuditLine",
     empty_text="Nothing was asked for yet.",
+    purpose="Permissions",
 )
 async def audit(node: "Node", peer: str = "", *, refused: bool = False, limit: int = 50) -> Any:
     """Show what peers used here and what they were refused, the newest last.

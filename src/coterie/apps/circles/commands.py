@@ -22,6 +22,8 @@ from coterie.apps.contacts.api import Invited, Met, WrongCode, wait_for_joiner
 if TYPE_CHECKING:
     from coterie.apps.circles.service import CirclesService
 
+PURPOSE = "People"
+
 RoleName = Literal["guest", "member", "owner"]
 PARTING_S = 2.0  # for the log to reach who has joined before a node of the command line may go
 

@@ -10,6 +10,8 @@ from coterie.apps.contacts.waiting import wait_for_joiner
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
 
+PURPOSE = "People"
+
 
 @command(interrupt_text="Withdrawn: this invitation no longer works.")
 async def invite(

@@ -24,6 +24,8 @@ from coterie.apps.files.results import (
 if TYPE_CHECKING:
     from coterie.apps.files.service import FilesService
 
+PURPOSE = "Share and get"
+
 ON_EXISTING = (
     Choice("o", "overwrite it", {"overwrite": True}),
     Choice("k", "keep both", {"keep_both": True}),

@@ -9,6 +9,8 @@ from coterie.apps.grants.service import Wanted
 if TYPE_CHECKING:
     from coterie.apps.grants.service import GrantsService
 
+PURPOSE = "Permissions"
+
 
 @command("peer", "verbs", "resource", needs="store")
 async def grant(

@@ -8,6 +8,8 @@ from coterie.apps.overlay.results import OverlayStatus
 if TYPE_CHECKING:
     from coterie.apps.overlay.service import OverlayService
 
+PURPOSE = "The network"
+
 
 @command(path="overlay")
 async def overlay_(overlay: "OverlayService") -> OverlayStatus:
