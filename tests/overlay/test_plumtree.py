@@ -61,6 +61,10 @@ def sent(outputs: list[Any], kind: type) -> list[Any]:
     return [o for o in outputs if type(o) is Send and type(o.message) is kind]
 
 
+def delivers(outputs: list[Any]) -> bool:
+    return any(type(o) is Delivered for o in outputs)
+
+
 def test_what_is_published_goes_to_eager_neighbours_whole_and_to_lazy_ones_as_an_id() -> None:
     core = tree(2, 3)
     told(core, 3, Prune(TOPIC))
@@ -247,3 +251,22 @@ def test_closing_cancels_all_timers() -> None:
     cancelled = [timer.key[1] for timer in core.close()]
     assert sorted(cancelled) == ["dispatch", "missing", "reconcile"]
     assert (core.missing, core.eager) == (0, [])
+
+
+def test_a_member_who_floods_with_future_dates_keeps_nobody_from_being_heard() -> None:
+    """Twenty new messages a second from one member for a quarter of an hour: more than the history holds."""
+    limits = PlumtreeLimits()
+    core, now = tree(1, 2), 1_000_000.0
+    sent_out = 0
+    while sent_out < limits.seen_max + 1_000:
+        ahead = int(1000 * (now + limits.skew_max_s)) - 1
+        message = gossip(b"%d" % sent_out, at=ahead - sent_out % 500, author=66)
+        sent_out += delivers(told(core, 1, message, now))
+        now += 1 / limits.news_per_link_s
+    assert len(core.history) == limits.seen_max
+    late = gossip(b"hello", at=int(1000 * now) - 300, author=7)
+    assert delivers(told(core, 2, late, now)), "an honest message is refused"
+    lost = gossip(b"what was lost", at=int(1000 * now) - 60_000, author=7)
+    told(core, 2, Holds(TOPIC, 0, int(1000 * now), [id_from(lost)], True), now)
+    assert delivers(told(core, 2, lost, now)), "what comparing brings is refused"
+    assert core.history.held_since(int(1000 * now)) < late.at, "honest messages are no longer compared"

@@ -276,7 +276,7 @@ class Plumtree:
                 return []
             return self._prune(peer, link)
         millis = int(1000 * now)
-        if not self._history.is_timely(message.at, millis) or not self._may_publish(author):
+        if not self._history.is_timely(author, message.at, millis) or not self._may_publish(author):
             self.ignored += 1
             return []
         if not link.news.take(now):  # it comes again by comparing, when the rate allows
