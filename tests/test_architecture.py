@@ -263,6 +263,48 @@ def test_every_listed_shell_exists_and_is_one(pattern: str) -> None:
     )
 
 
+# ---- one exit to the terminal
+
+EXIT_TO_TERMINAL = "cli/terminal.py"
+
+
+def terminal_writes(tree: ast.AST) -> Iterator[str]:
+    """Every place that prints on its own."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id="print" | "echo" | "secho")):
+                yield f"line {node.lineno}: prints"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="click"), attr="echo" | "secho")):
+                yield f"line {node.lineno}: prints"
+            case ast.Call(
+                func=ast.Attribute(
+                    value=ast.Attribute(value=ast.Name(id="sys"), attr="stdout" | "stderr"),
+                    attr="write" | "writelines",
+                ),
+                args=[argument],
+            ) if "__version__" not in ast.dump(argument):
+                yield f"line {node.lineno}: writes to the terminal"
+            case ast.Call(func=ast.Attribute(attr="Formatter")):
+                yield f"line {node.lineno}: forms the log"
+
+
+def test_all_text_reaches_the_terminal_and_the_log_by_one_exit() -> None:
+    wrong = [
+        f"{room(path)} {reason}"
+        for path in modules()
+        if room(path) != EXIT_TO_TERMINAL
+        for reason in terminal_writes(tree_of(path))
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "source", ["print(x)", "click.echo(x)", "sys.stderr.write(x)", "f(logging.Formatter('%(message)s'))"]
+)
+def test_the_rule_sees_other_exits(source: str) -> None:
+    assert list(terminal_writes(ast.parse(source)))
+
+
 # ---- size and names
 
 

@@ -112,6 +112,18 @@ def test_a_result_from_which_something_is_missing_has_a_status_of_its_own(either
     assert coterie(either, "fetch", option).returncode == 0
 
 
+def test_a_name_of_others_writes_no_line_and_moves_no_cursor(either: Path) -> None:
+    hostile = "x\n\x1b[2J\x9bcoterie: \u202eall is well"
+    done = coterie(either, "greet", hostile)
+    assert (done.returncode, done.stdout) == (0, "Hello, x\ufffd\ufffd[2J\ufffdcoterie: \ufffdall is well!\n")
+    done = coterie(either, "put", hostile)
+    assert done.stderr.startswith("coterie: x\ufffd\ufffd[2J\ufffdcoterie: \ufffdall is well exists already;")
+    assert done.stderr.count("\n") == 1
+    said = coterie(either, "put", hostile, "--json").stdout
+    assert json.loads(said)["error"]["message"].startswith("x")
+    assert said == said.translate(dict.fromkeys([0x1B, 0x9B, 0x202E]))
+
+
 def test_an_unexpected_error_is_one_line_too(either: Path) -> None:
     done = coterie(either, "fail", "bug")
     assert done.returncode == 1

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from coterie.cli.options import Options
-from coterie.cli.show import Show, amount, in_words, progress_line, safe
+from coterie.cli.show import Show, amount, in_words, progress_line
+from coterie.cli.terminal import say
+from coterie.plain_text import lines
 from coterie.quantity import duration
 
 
@@ -60,8 +62,33 @@ def test_values_in_words() -> None:
     assert in_words("x") == "x"
 
 
-def test_names_of_others_do_not_reach_the_terminal_as_commands() -> None:
-    assert safe("a\x1b]0;x\x07b\x9b1m\rc\n\td") == "a\ufffd]0;x\ufffdb\ufffd1m\ufffdc\n\td"
+def test_names_of_others_do_not_reach_the_terminal_as_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\x1b]0;x\x07b\x9b1m\rc\n\td")
+    assert capsys.readouterr().err == "a\ufffd]0;x\ufffdb\ufffd1m\ufffdc\n\td\n"
+
+
+def test_a_cell_is_one_line_whatever_stands_in_it() -> None:
+    hostile = "a\x1b[2J\nb\u202e\x9b"
+    for value in (
+        [{"name": hostile}],
+        {"name": hostile},
+        {"names": [hostile]},
+        [hostile],
+        {"n": {"x": hostile}},
+    ):
+        said = in_words(value)
+        assert "\x1b" not in said
+        assert "b" not in [line.strip() for line in said.split("\n")]
+    assert "\n" not in progress_line({"phase": "p\nq", "done": 0, "note": hostile})
+
+
+def test_json_means_the_same_and_is_fit_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "a\x1b\x7f\x9b\u202e\u2028\udc80\U000e0041\nb é 😀"
+    Show(Options(json=True)).line({"result": {"name": hostile}})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"name": hostile}
+    assert out.isascii() or out == lines(out)
+    assert "é 😀" in out
 
 
 class Clock:
@@ -124,4 +151,4 @@ def test_an_empty_list_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_names_cannot_turn_the_line_around() -> None:
-    assert safe("a\u202etxt.exe\x1b[2J\u2066") == "a\ufffdtxt.exe\ufffd[2J\ufffd"
+    assert lines("a\u202etxt.exe\x1b[2J\u2066") == "a\ufffdtxt.exe\ufffd[2J\ufffd"

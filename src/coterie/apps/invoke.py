@@ -12,6 +12,7 @@ import msgspec
 
 from coterie.apps.command import Command, Parameter, Progress, commands_of
 from coterie.errors import UsageError
+from coterie.plain_text import lines, with_one_line_fields
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -149,9 +150,13 @@ def _is_incomplete(value: Any) -> bool:
 
 
 def _text(value: Any) -> str | None:
-    """What `value` says for people; for a list, when each of its members has a text, one after the other."""
+    """What `value` says for people; for a list, when each of its members has a text, one after the other.
+
+    Names of others stand in it: the lines are ours alone.
+    """
     if isinstance(value, Sequence) and not isinstance(value, str | bytes) and value:
         texts = [_text(member) for member in value]
         return "\n".join(text for text in texts if text is not None) if None not in texts else None
-    say = getattr(value, "text", None)
-    return str(say()) if callable(say) and isinstance(value, msgspec.Struct) else None
+    if not isinstance(value, msgspec.Struct) or not callable(getattr(value, "text", None)):
+        return None
+    return lines(str(with_one_line_fields(value).text()))

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments in (["--version"], ["-V"]):
         from coterie import __version__
 
-        return _guarded(lambda: print(f"coterie {__version__}"))
+        return _guarded(lambda: sys.stdout.write(f"coterie {__version__}\n"))
     return _guarded(lambda: _run(arguments))
 
 
@@ -27,7 +27,7 @@ def _run(arguments: list[str]) -> None:
     run(arguments)
 
 
-def _guarded(work: Callable[[], None]) -> int:
+def _guarded(work: Callable[[], object]) -> int:
     """Do `work`; whatever goes wrong becomes one plain line and an exit status."""
     try:
         try:
@@ -62,8 +62,10 @@ def _failed(error: Exception) -> int:
 
 
 def _say(text: str, status: int) -> int:
+    from coterie.cli.terminal import say_error
+
     try:
-        print(f"coterie: {text}", file=sys.stderr, flush=True)
+        say_error(text)
     except OSError:
         return status  # nobody listens any more; the status still says it
     return status

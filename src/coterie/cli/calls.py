@@ -7,10 +7,12 @@ from typing import Any
 from coterie.apps.command import Choice, Command
 from coterie.cli import EXIT_INCOMPLETE
 from coterie.cli.options import Options
-from coterie.cli.show import Show, safe
+from coterie.cli.show import Show
+from coterie.cli.terminal import say
 from coterie.control.client import Client, NoRunningNode
 from coterie.errors import CoterieError
 from coterie.home import Home
+from coterie.plain_text import one_line
 
 ANSWERS_MAX = 3  # wrong answers to a question before it is taken for a no
 
@@ -64,10 +66,10 @@ def _ask(error: CoterieError, choices: tuple[Choice, ...]) -> Choice | None:
     """What the person at the terminal chooses; None without a question, a terminal or an answer."""
     if not choices or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
-    print(safe(str(error)), file=sys.stderr)
+    say(one_line(str(error)))
     offered = ", ".join(f"[{choice.key}] {choice.label}" for choice in choices)
     for _ in range(ANSWERS_MAX):
-        print(f"{offered}, [Enter] leave it: ", end="", file=sys.stderr, flush=True)
+        say(f"{offered}, [Enter] leave it: ", end="")
         answer = sys.stdin.readline().strip().lower()
         if not answer:
             return None

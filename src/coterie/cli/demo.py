@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 
+from coterie.cli.terminal import put, say
 from coterie.errors import CoterieError, StorageError
 
 LARGE_BYTES = 512 << 20
@@ -49,7 +50,7 @@ def run_demo(path: Path | None = None, *, large_bytes: int = LARGE_BYTES) -> int
     with tempfile.TemporaryDirectory(prefix="coterie-demo-") as made:
         room = Path(made)
         large = room / "large.bin"
-        print(
+        put(
             f"Two nodes on this machine. Anna shares {folder} and a file of {large_bytes / 1e6:.0f} MB; Ben gets them."
         )
         _fill(large, large_bytes)
@@ -57,10 +58,10 @@ def run_demo(path: Path | None = None, *, large_bytes: int = LARGE_BYTES) -> int
             rows = [_share_and_get(room, "folder", folder), _share_and_get(room, "large file", large)]
     _print_table(rows)
     same = not any(row.differences for row in rows)
-    print("Identical, byte for byte." if same else "DIFFERENT:")
+    put("Identical, byte for byte." if same else "DIFFERENT:")
     for row in rows:
         for line in row.differences[:DIFFERENCES_SHOWN_MAX]:
-            print(f"  {line}")
+            put(f"  {line}")
     return 0 if same else 1
 
 
@@ -71,7 +72,7 @@ def _isolate() -> None:
     try:
         enter_namespace()
     except CoterieError as error:
-        print(f"(without a network namespace: {error})", file=sys.stderr)
+        say(f"(without a network namespace: {error})")
 
 
 def _fill(path: Path, size: int) -> None:
@@ -121,7 +122,7 @@ def _wait_until_up(home: Path, process: "subprocess.Popen[bytes]", log: Path) ->
     deadline = time.monotonic() + STOP_S
     while not (home / "run" / "api.json").exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise StorageError(f"the first node did not start:\n{log.read_text(encoding='utf-8')}")
+            raise StorageError(f"the first node did not start: {log.read_text('utf-8').strip()}")
         time.sleep(0.05)
 
 
@@ -191,13 +192,13 @@ def _same_bytes(left: Path, right: Path) -> bool:
 
 
 def _print_table(rows: list[Row]) -> None:
-    print(f"\n{'':<12}{'files':>8}{'MB':>10}{'share s':>10}{'get s':>9}{'get MB/s':>10}")
+    put(f"\n{'':<12}{'files':>8}{'MB':>10}{'share s':>10}{'get s':>9}{'get MB/s':>10}")
     for row in rows:
         rate = row.size / 1e6 / row.get_s
-        print(
+        put(
             f"{row.what:<12}{row.files:>8,}{row.size / 1e6:>10.1f}{row.share_s:>10.2f}{row.get_s:>9.2f}{rate:>10.1f}"
         )
-    print()
+    put("")
 
 
 def _call_demo(path: Path | None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coterie.cli.options import Options, global_options, remember
+from coterie.cli.terminal import say
 from coterie.control.client import Client, NoRunningNode, is_alive
 from coterie.errors import CoterieError, StorageError, TransportError
 from coterie.home import Home
@@ -29,7 +30,7 @@ def _up(home: Home, options: Options, background: bool) -> None:
         if running is None:
             _start_in_background(home)
         elif not options.quiet:
-            print("already running", file=sys.stderr, flush=True)
+            say("already running")
         client = running or Client.find(home.api_file)
         said = client.get("/api/v1/status")
         _announce(options, said | {"pid": client.pid, "api": client.url, "log": str(home.log_file)})
@@ -46,7 +47,7 @@ def _up(home: Home, options: Options, background: bool) -> None:
         status: dict[str, Any] = to_plain(node.status())
         _announce(options, {"peer_id": str(node.peer_id)} | status | {"pid": os.getpid(), "api": url})
         if not options.quiet:
-            print("Ctrl-C stops", file=sys.stderr, flush=True)
+            say("Ctrl-C stops")
 
     run_node(home, ready)
 

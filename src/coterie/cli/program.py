@@ -16,6 +16,7 @@ from coterie.apps.command import Command, Parameter
 from coterie.cli.catalog import Branch, Catalog
 from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
+from coterie.cli.terminal import put, say_error
 
 _BUILT_IN = {
     "up": "coterie.cli.lifecycle:UP",
@@ -58,7 +59,7 @@ def run(arguments: list[str]) -> None:
             program.invoke(context)
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else _PROGRAM
-        click.echo(f"coterie: {_one_line(error)} (see `{place} --help`)", err=True)
+        say_error(f"{_one_line(error)} (see `{place} --help`)")
         raise SystemExit(error.exit_code) from None
     except click.exceptions.Exit as end:
         raise SystemExit(end.exit_code) from None
@@ -274,7 +275,7 @@ def _plain(value: Any) -> Any:
 def _version_option() -> click.Option:
     def show(context: click.Context, option: click.Parameter, value: bool) -> None:
         if value:
-            click.echo(f"coterie {coterie.__version__}")
+            put(f"coterie {coterie.__version__}")
             context.exit()
 
     return click.Option(
@@ -291,7 +292,7 @@ def _version_option() -> click.Option:
 def _begin(context: click.Context, /, **given: Any) -> None:
     remember(context, given)
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        put(context.get_help())
 
 
 @click.pass_context

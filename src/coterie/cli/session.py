@@ -14,6 +14,7 @@ from coterie.apps.command import Command
 from coterie.apps.invoke import invoke
 from coterie.cli import EXIT_INTERRUPTED
 from coterie.cli.show import Show
+from coterie.cli.terminal import LogFormatter, say, say_error
 from coterie.errors import CoterieError, TransportError
 from coterie.home import Home
 
@@ -53,11 +54,9 @@ async def _alone(command: Command, parameters: Mapping[str, Any], home: Home, sh
                 raise TransportError("the node was stopped before the command was done")
             call.result()
             if command.stays:
-                print(
+                say(
                     "This computer serves it while this runs; Ctrl-C stops. "
-                    "To keep a node running in the background: coterie up --background",
-                    file=sys.stderr,
-                    flush=True,
+                    "To keep a node running in the background: coterie up --background"
                 )
                 await stopped
         finally:
@@ -138,7 +137,7 @@ def _log_to(home: Home) -> None:
 
     home.prepare()
     handler = RotatingFileHandler(home.log_file, maxBytes=LOG_BYTES_MAX, backupCount=1, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(LogFormatter())
     logging.getLogger().addHandler(handler)
 
 
@@ -172,4 +171,4 @@ def cut_off_later(status: int) -> threading.Timer:
 
 def _say_interrupted(show: Show, how_to_go_on: tuple[str, ...]) -> None:
     show.close()
-    print("coterie: " + " ".join(how_to_go_on or ("interrupted",)), file=sys.stderr, flush=True)
+    say_error(" ".join(how_to_go_on or ("interrupted",)))

@@ -4,20 +4,18 @@ Results go to standard output, progress to standard error, so a pipe gets result
 """
 
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from coterie.cli.options import Options
+from coterie.cli.terminal import put, put_json, say
+from coterie.plain_text import one_line
 from coterie.quantity import duration
 
 LINE_EVERY_S = 1.0  # progress lines when standard error is no terminal: this often,
 LINE_EVERY_SHARE = 0.1  # and whenever this share more is done
-_UNSAFE = re.compile(  # names come from other people: no escape sequences, nothing that turns the line around
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-)
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -49,7 +47,7 @@ class Show:
         """With --json, the error as the last line."""
         self.close()
         if self._options.json:
-            _print(_json({"error": {"code": code, "message": message}}))
+            put_json({"error": {"code": code, "message": message}})
 
     def close(self) -> None:
         """Take the bar off the screen."""
@@ -61,7 +59,7 @@ class Show:
         if self._options.quiet:
             return
         if self._options.json:
-            _print(_json({key: value for key, value in line.items() if key != "text"}))
+            put_json({key: value for key, value in line.items() if key != "text"})
         elif line["event"] == "Progress":
             if self._progress is None:
                 self._progress = _Bar() if sys.stderr.isatty() else _ProgressLines(self._clock)
@@ -69,20 +67,20 @@ class Show:
         else:
             self.close()
             fields = {key: value for key, value in line.items() if key not in ("event", "text")}
-            print(safe(line.get("text") or _pairs(fields)), file=sys.stderr, flush=True)
+            say(line.get("text") or _pairs(fields))
 
     def _result(self, line: Mapping[str, Any]) -> None:
         self.close()
         self.is_incomplete = bool(line.get("incomplete"))
         value = line.get("result")
         if self._options.json:
-            _print(_json(value))
+            put_json(value)
         elif line.get("text") is not None:
-            _print(safe(line["text"]))
+            put(line["text"])
         elif value not in (None, [], {}, ""):
-            _print(safe(in_words(value)))
+            put(in_words(value))
         elif self._empty_text and not self._options.quiet:
-            print(self._empty_text, file=sys.stderr, flush=True)
+            say(self._empty_text)
 
 
 def in_words(value: Any) -> str:
@@ -96,11 +94,6 @@ def in_words(value: Any) -> str:
     return _cell("", value)
 
 
-def safe(text: str) -> str:
-    """`text` without control characters but line ends and tabs."""
-    return _UNSAFE.sub("\ufffd", text)
-
-
 def amount(count: float) -> str:
     """Bytes in decimal units: 1234567 as "1.2 MB"."""
     size, unit = float(count), 0
@@ -111,14 +104,14 @@ def amount(count: float) -> str:
 
 def _pairs(fields: Mapping[str, Any]) -> str:
     width = max((len(key) for key in fields), default=0)
-    rows = [(key.replace("_", " "), _cell(key, value)) for key, value in fields.items()]
+    rows = [(one_line(key.replace("_", " ")), _cell(key, value)) for key, value in fields.items()]
     return "\n".join(f"{key:<{width}}  {value}".rstrip() for key, value in rows)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = [*dict.fromkeys(key for row in rows for key in row)]
     cells = [[key.replace("_", " ").upper() for key in columns]]
-    cells += [[_cell(key, row.get(key)).replace("\n", " ") for key in columns] for row in rows]
+    cells += [[_cell(key, row.get(key)) for key in columns] for row in rows]
     widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
     numeric = [all(isinstance(row.get(key), int | float | None) for row in rows) for key in columns]
     return "\n".join(
@@ -138,8 +131,8 @@ def _cell(key: str, value: Any) -> str:
     if isinstance(value, int | float) and (key.endswith("_bytes") or key in ("bytes", "size")):
         return amount(value)
     if isinstance(value, list) and not any(isinstance(member, dict | list) for member in value):
-        return ", ".join(map(str, value)) or "-"
-    return _json(value) if isinstance(value, dict | list) else str(value)
+        return one_line(", ".join(map(str, value))) or "-"
+    return one_line(json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))
 
 
 class _ProgressLines:
@@ -158,7 +151,7 @@ class _ProgressLines:
         if line["phase"] == self._phase and not due:
             return
         self._phase, self._said_at, self._said_share = line["phase"], now, share
-        print(safe(progress_line(line)), file=sys.stderr, flush=True)
+        say(progress_line(line))
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -176,7 +169,7 @@ def progress_line(line: Mapping[str, Any]) -> str:
         parts.append(f"{said(round(line['rate']))}{files}/s")
     if line.get("eta_s") is not None:
         parts.append(f"{duration(line['eta_s'])} left")
-    return ", ".join([*parts, line["note"]] if line.get("note") else parts)
+    return one_line(", ".join([*parts, line["note"]] if line.get("note") else parts))
 
 
 class _Bar:
@@ -199,8 +192,8 @@ class _Bar:
 
     def update(self, line: Mapping[str, Any]) -> None:
         """Move the bar."""
-        phase = safe(line["phase"])
-        figures = safe(progress_line(line)).removeprefix(f"{phase} ").replace("\n", " ")
+        phase = one_line(line["phase"])
+        figures = progress_line(line).removeprefix(f"{phase} ")
         self._bars.update(
             self._task, completed=line["done"], total=line.get("total"), phase=phase, figures=figures
         )
@@ -208,11 +201,3 @@ class _Bar:
     def close(self) -> None:
         """Take the bar away and give the terminal back."""
         self._bars.stop()
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _print(text: str) -> None:
-    print(text, flush=True)

@@ -23,6 +23,7 @@ from coterie.errors import (
     TransportError,
     UsageError,
 )
+from coterie.plain_text import one_line
 
 HEARTBEAT_S = 3.0  # an empty line this often: a client that is gone is noticed
 LINES_TYPE = "application/x-ndjson"
@@ -47,9 +48,9 @@ def status_of(error: CoterieError) -> int:
 
 
 def error_body(error: BaseException) -> dict[str, dict[str, str]]:
-    """`error` as both kinds of answers carry it; an unexpected one is logged and not shown."""
+    """`error` as both kinds of answers carry it, in one line; an unexpected one is logged and not shown."""
     if isinstance(error, CoterieError):
-        return {"error": {"code": error.code, "message": str(error)}}
+        return {"error": {"code": error.code, "message": one_line(str(error))}}
     log.error("a command failed unexpectedly", exc_info=error)
     text = f"unexpected {type(error).__name__} in the node; its log has the details"
     return {"error": {"code": "internal", "message": text}}

@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 from coterie.errors import CoterieError, NotFound
 from coterie.local_http import HOST, LocalServer, listen
+from coterie.plain_text import one_line
 
 TOKEN_BYTES = 16
 READ_BYTES = 256 << 10  # guess: small enough that a seek is not held up, large enough to be cheap
@@ -162,7 +163,7 @@ class MediaServer:
         try:
             number, item = self._find(request)
         except NotFound as error:
-            return PlainTextResponse(f"{error}\n", 404)
+            return PlainTextResponse(f"{one_line(str(error))}\n", 404)
         tag = f'"{item.tag}"'
         headers = {
             "accept-ranges": "bytes",
@@ -175,7 +176,7 @@ class MediaServer:
             span = _wanted(request.headers, item.size, tag)
         except ValueError as error:
             return PlainTextResponse(
-                f"{error}\n", 416, headers={**headers, "content-range": f"bytes */{item.size}"}
+                f"{one_line(str(error))}\n", 416, headers={**headers, "content-range": f"bytes */{item.size}"}
             )
         status, first, last = 200, 0, item.size - 1
         if span is not None:

@@ -1,0 +1,51 @@
+"""The one exit of everything that is printed or logged: no name of another's moves the cursor or begins a line."""
+
+import json
+import logging
+import sys
+from typing import Any, TextIO
+
+from coterie.plain_text import escaped_json, lines, one_line
+
+
+def put(text: str) -> None:
+    """Results: a line, or lines of ours, to standard output."""
+    _write(sys.stdout, lines(text) + "\n")
+
+
+def put_json(value: Any) -> None:
+    """A value as one line of JSON to standard output. It means what `value` is, whatever characters that has."""
+    as_ascii = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    _write(sys.stdout, escaped_json(json.dumps(value, ensure_ascii=as_ascii)) + "\n")
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Progress, questions and errors: a line, or lines of ours, to standard error."""
+    _write(sys.stderr, lines(text) + end)
+
+
+def say_error(text: str) -> None:
+    """What went wrong, in one line behind our name, to standard error."""
+    say(f"coterie: {one_line(text)}")
+
+
+class LogFormatter(logging.Formatter):
+    """Each entry of a log begins with its time and level, and nothing inside an entry looks like another."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The first line."""
+        return one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        """The traceback, set off from the beginnings of entries."""
+        return "\n".join(f"  {line}" for line in lines(super().formatException(ei)).split("\n"))
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Whatever the stream's encoding cannot say is escaped: output never fails for a character."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
