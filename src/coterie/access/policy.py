@@ -135,6 +135,10 @@ class Policy:
         """Whether `peer` is a contact of this node."""
         return self._standing(peer).contact
 
+    def is_known(self, peer: PeerId) -> bool:
+        """Whether `peer` is a contact, or in a circle of ours, and not blocked: no stranger."""
+        return KNOWN in self.subjects(peer)
+
     def subjects(self, peer: PeerId) -> tuple[str, ...]:
         """Every subject that `peer` belongs to; none for one that is blocked."""
         standing = self._standing(peer)

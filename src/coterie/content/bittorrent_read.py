@@ -34,7 +34,7 @@ def read_torrent(metainfo: bytes) -> Source:
 
     Raises:
         LimitExceeded: it is larger than any honest one.
-        PeerError: it is not one, or is wrong in itself.
+        PeerError: it is not one, is wrong in itself, or would take files of other torrents for its own.
         TransportError: libtorrent is not installed here.
     """
     lt = load()
@@ -42,6 +42,10 @@ def read_torrent(metainfo: bytes) -> Source:
         raise LimitExceeded(f"this torrent file is larger than {METAINFO_BYTES_MAX:,} bytes")
     made = torrent_parameters(lt, metainfo)
     info = made.ti
+    if (
+        info.similar_torrents() or info.collections()
+    ):  # libtorrent links the user's files into such a one (BEP 38)
+        raise PeerError("this torrent asks for files of other torrents on this computer: that is not done")
     layout = info.layout()
     name, hashes = info.name(), info.info_hashes()
     files = []

@@ -1,7 +1,8 @@
 """What a download need not fetch: chunks that lie in a file this computer knows.
 
 They are shared on the disk where the file system can do that (a reflink), else copied. Every byte is verified: what
-the index says is where to look, never what is there.
+the index says is where to look, never what is there. A staging area that has any of them bears a mark, which is on the
+disk before they are: what is found there later may be private, and is given to nobody.
 """
 
 import os
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import msgspec
 
+from coterie.content import place
 from coterie.content.manifest import Chunk
 from coterie.content.reader import ChunkUnavailable, Location
 from coterie.content.store import Store
 from coterie.content.writer import LargeFile
 
 CLONE_BYTES_MIN = 1 << 20  # guess: below it, one more system call and a second look cost more than the copy
+MARK = "reused"  # in a staging area
 CHUNKS_AT_ONCE = 400  # looked up and read together; as many as one query of the store asks for
 
 
@@ -27,6 +30,18 @@ class Stretch(msgspec.Struct, frozen=True):
     size: int
     path: Path
     offset: int
+
+
+def mark_reused(staging: Path) -> None:
+    """Note on the disk that a staging area is about to get chunks from files of this computer. Raises OSError."""
+    with (staging / MARK).open("ab") as file:
+        os.fsync(file.fileno())
+    place.flush_folder(staging)
+
+
+def has_mark(staging: Path) -> bool:
+    """Whether a staging area, which need not exist, has chunks from files of this computer."""
+    return os.path.lexists(staging / MARK)
 
 
 def known_chunks(

@@ -47,6 +47,20 @@ async def pair(folder: Path) -> AsyncIterator[tuple[Node, Node]]:
         yield anna, ben
 
 
+async def befriend(one: Node, other: Node) -> None:
+    """Make two running nodes contacts of each other."""
+    async with one.contacts.invite() as invitation:
+        await other.contacts.join(invitation.invited.ticket)
+
+
+@contextlib.asynccontextmanager
+async def friends(folder: Path) -> AsyncIterator[tuple[Node, Node]]:
+    """As `pair`, and they are contacts."""
+    async with pair(folder) as (anna, ben):
+        await befriend(anna, ben)
+        yield anna, ben
+
+
 def prepare_home(home: Path) -> Path:
     """A home whose node stays on loopback."""
     home.mkdir(mode=0o700, exist_ok=True)

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from coterie.apps.files.results import Received
-from tests.apps.files.nodes import pair, tree_of
+from tests.apps.files.nodes import friends, pair, tree_of
 from tests.support import run
 
 
@@ -16,7 +16,7 @@ def fetch(folder: Path, theirs: Path, ours: Path) -> Received:
     """Ben, who shares `ours`, gets `theirs` from anna."""
 
     async def main() -> Received:
-        async with pair(folder) as (anna, ben):
+        async with friends(folder) as (anna, ben):
             await ben.files.share(ours)
             shared = await anna.files.share(theirs)
             return await ben.files.get(shared.ticket, folder / "copy")
@@ -80,7 +80,7 @@ def test_a_known_file_that_was_damaged_is_fetched_instead(tmp_path: Path) -> Non
     (tmp_path / "ours").write_bytes(data)
 
     async def main() -> Received:
-        async with pair(tmp_path) as (anna, ben):
+        async with friends(tmp_path) as (anna, ben):
             await ben.files.share(tmp_path / "ours")
             (tmp_path / "ours").write_bytes(bytes(5_000_000))
             shared = await anna.files.share(tmp_path / "theirs")
@@ -102,7 +102,7 @@ def test_what_was_received_is_not_fetched_twice(tmp_path: Path) -> None:
     (tmp_path / "v2" / "7.txt").write_bytes(rng.randbytes(2_000))
 
     async def first() -> None:
-        async with pair(tmp_path) as (anna, ben):
+        async with friends(tmp_path) as (anna, ben):
             await ben.files.get((await anna.files.share(tmp_path / "v1", name="copy")).ticket, tmp_path)
 
     async def second() -> Received:
@@ -123,7 +123,7 @@ def test_what_was_cancelled_leaves_nothing_in_the_index(tmp_path: Path) -> None:
     (tmp_path / "theirs").write_bytes(random.Random(7).randbytes(30_000_000))
 
     async def main() -> None:
-        async with pair(tmp_path) as (anna, ben):
+        async with friends(tmp_path) as (anna, ben):
             ticket = (await anna.files.share(tmp_path / "theirs")).ticket
             transfer = await ben.files.begin(ticket, tmp_path / "copy")
             while not ben.store.roots():

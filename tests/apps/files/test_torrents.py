@@ -5,6 +5,7 @@ import contextlib
 import os
 import stat
 from collections.abc import AsyncIterator, Callable
+from hashlib import sha1
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 
 from coterie.apps.command import Progress
 from coterie.apps.files.torrents import REACH, is_torrent, ticket_in
+from coterie.content.bittorrent_read import load
 from coterie.content.torrent_file import bencode
-from coterie.errors import CoterieError, NotFound, UsageError
+from coterie.errors import CoterieError, NotFound, PeerError, UsageError
 from coterie.net import MemoryNetwork
 from coterie.node import Node
 from tests.apps.files.nodes import memory_node, tree_of
@@ -393,3 +395,22 @@ def test_sources_are_told_apart() -> None:
     assert not is_torrent("anna/b.torrent")  # a place
     assert not is_torrent("coterieaeah")
     assert set(REACH) == {"local", "circle", "internet"}
+
+
+def test_a_torrent_that_wants_files_of_other_torrents_gets_none(tmp_path: Path) -> None:
+    """A library would link the user's own file into it, tell that it is here, and write to it what others send."""
+
+    async def story() -> None:
+        source = tmp_path / "private.bin"
+        source.write_bytes(os.urandom(100_000))
+        async with pair(tmp_path) as (anna, _):
+            shared = await anna.files.share(source, bittorrent=True, v1=True)
+            info = load().bdecode(Path(shared.torrent).read_bytes())[b"info"]
+            asks = {**info, b"name": b"other", b"similar": [sha1(bencode(info)).digest()]}
+            (tmp_path / "asks.torrent").write_bytes(bencode({b"info": dict(sorted(asks.items()))}))
+            with pytest.raises(PeerError, match="files of other torrents"):
+                await anna.files.get(str(tmp_path / "asks.torrent"), tmp_path / "got")
+            assert source.stat().st_nlink == 1
+            assert not (tmp_path / "got").exists()
+
+    run(story(), 60)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
 
+from coterie.apps.files.arriving import Answer
 from coterie.apps.files.giver import Tell
 from coterie.apps.files.link import Link
 from coterie.apps.files.messages import (
@@ -25,7 +26,7 @@ from coterie.apps.files.messages import (
     Refused,
 )
 from coterie.apps.files.proof import prove
-from coterie.apps.files.receive import Answer, Receiver
+from coterie.apps.files.receive import Receiver
 from coterie.apps.files.results import SourceLine
 from coterie.content import pieces as p
 from coterie.content import swarm_events as e

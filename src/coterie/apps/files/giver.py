@@ -77,7 +77,7 @@ class Holdings(Protocol):
 
 
 class DownloadGiver:
-    """A download: gives what it has verified."""
+    """A download: gives what came for it and was verified; never what was taken from other files of this computer."""
 
     def __init__(
         self, secret: bytes, described: Opened, staged: Staged, holdings: Holdings, *, only_of: str = ""
@@ -106,7 +106,7 @@ class DownloadGiver:
         return self._staged.sizes(manifest)
 
     def read(self, manifest: bytes, first: int, count: int, room: Room | None = None) -> Iterator[Chunk]:
-        return self._staged.read(manifest, first, count, room)
+        return self._staged.give(manifest, first, count, room)
 
     def watch(self, tell: Tell) -> Callable[[], None]:
         return self._holdings.watch(tell)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from coterie.apps.files.arriving import Answer
 from coterie.apps.files.messages import (
     ADDRESSES_MAX,
     CHUNKS,
@@ -25,7 +26,6 @@ from coterie.apps.files.messages import (
     Peers,
     Skipped,
 )
-from coterie.apps.files.receive import Answer
 from coterie.content import swarm_events as e
 from coterie.content.manifest import ID_BYTES, Chunk
 from coterie.errors import CloseCode, PeerError, TransportError

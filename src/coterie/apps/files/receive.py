@@ -4,13 +4,13 @@ import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 from blake3 import blake3
 
 from coterie.apps.files import messages
+from coterie.apps.files.arriving import Answer, File, Finished, NodePlace, Parts
+from coterie.apps.files.discretion import Discretion
 from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
 from coterie.apps.files.staged import Staged, Where
 from coterie.apps.files.streak import Streak
@@ -18,7 +18,7 @@ from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.names import is_chosen, local_names, symlink_allowed
 from coterie.content.received import record_received
-from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, known_chunks
+from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, has_mark, known_chunks, mark_reused
 from coterie.content.swarm_events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
 from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError
@@ -41,57 +41,7 @@ FOLDER_COST_BYTES = (
     200  # of one of them, beside its name, its link's text and 8 bytes for each folder above it
 )
 
-Parts = tuple[str, ...]
 Event = NodeArrived | Stored | Denied | Skipped | Wrong
-
-
-@dataclass(eq=False, slots=True)
-class File:
-    """A file that is arriving; `left` bytes are still to come."""
-
-    parts: Parts
-    size: int
-    mtime_ns: int
-    executable: bool
-    left: int
-    failed: bool = False
-    handle: LargeFile | None = None
-
-
-@dataclass(eq=False, slots=True)
-class NodePlace:
-    """Where a manifest node belongs: in a folder (`file` None), or in a file from `offset` on.
-
-    Once prepared: `chunks` are its own chunks, and chunk i goes to `targets[i]` as (file, offset).
-    """
-
-    parts: Parts
-    child: m.Child | None
-    file: File | None = None
-    offset: int = 0
-    chunks: list[m.Chunk] = field(default_factory=list)
-    targets: list[tuple[File, int]] = field(default_factory=list)
-    done: int = 0  # bit i: chunk i is settled; several peers may bring it
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """One frame from `peer` with what it answers; `index` -1 for a manifest, else of the first of `chunks` in it."""
-
-    peer: PeerId
-    place: NodePlace
-    manifest: bytes
-    index: int
-    frame: Message | Bulk
-    chunks: int = 0
-
-
-class Finished(msgspec.Struct, frozen=True):
-    """The result under its final name, what did not arrive (how many), and what is called differently here."""
-
-    path: Path
-    failed: list[tuple[str, str]]
-    failed_count: int
-    renamed: list[tuple[str, str]]
 
 
 class Receiver:
@@ -104,15 +54,18 @@ class Receiver:
         totals: tuple[int, int],
         *,
         store: Store,
+        discretion: Discretion,
         mtime_ns: int,
         executable: bool,
         only: Sequence[str] = (),
     ) -> None:
         """`totals` are the files and bytes that were announced: the root has to describe exactly these.
 
-        What `store` knows to lie on this computer is not asked for. `only`: patterns of the files that are wanted.
+        What `store` knows to lie on this computer is not asked for, as far as `discretion` lets it be used. `only`:
+        patterns of the files that are wanted.
         """
         self._store = store
+        self._discretion = discretion
         self._kind = Kind(ticket.kind)
         self._root = ticket.content_id
         self._target = target
@@ -126,6 +79,8 @@ class Receiver:
         self.staged = Staged(store, ticket.content_id)
         self._opened: Staging | None = None
         self._is_fresh = False
+        self._is_unmarked = True  # nothing of this computer's files is in the staging area
+        self._found_came = True  # all that an earlier run left came for this content
         self._folding: dict[str, bool] = {}
         self._failed: list[tuple[str, str]] = []
         self._failed_count = 0
@@ -275,7 +230,12 @@ class Receiver:
         """The staging area, opened on first use."""
         if self._opened is None:
             parent, name = self._target.parent, self._target.name
-            self._is_fresh = not staging_path(parent, name, self._root).exists()
+            path = staging_path(parent, name, self._root)
+            self._found_came = not has_mark(path)
+            if not (self._found_came or self._discretion.has_reused):
+                discard_partial(path)  # a stranger gives now, and could count what is not asked for
+            self._is_fresh = not path.exists()
+            self._is_unmarked = self._found_came
             if self._is_fresh:
                 check_space(parent, self._totals[1], self._totals[0])
             self._opened = Staging.open(parent, name, self._root, self._kind, self._totals[1])
@@ -326,6 +286,7 @@ class Receiver:
         local = local_names(names, **self._folding, taken=taken)
         children: list[tuple[bytes, NodePlace]] = []
         wanted: list[bool] = []
+        kept: list[int] = []
         place.chunks = m.leaf_chunks(node)
         for entry, name in zip(node.entries, local, strict=True):
             parts = (*place.parts, name)
@@ -356,8 +317,11 @@ class Receiver:
                     if entry.blob:
                         children.append((entry.blob, NodePlace(parts, m.entry_child(entry), file)))
                     else:
-                        wanted += self._prepare_small(place, file, m.unpack_chunks(entry.chunks))
-        self._reuse(place, wanted)
+                        missing = self._prepare_small(place, file, m.unpack_chunks(entry.chunks))
+                        kept += [len(wanted) + at for at, is_wanted in enumerate(missing) if not is_wanted]
+                        wanted += missing
+        absent += self._withhold(manifest, [] if self._found_came else kept)
+        absent += self._reuse(manifest, place, wanted)
         plain = local == names
         self.staged.note(manifest, Where(place.parts, names=None if plain else tuple(local)))
         return self._prepared(manifest, place, wanted, children, tuple(absent))
@@ -402,11 +366,12 @@ class Receiver:
             at += size
         if not chunks:
             self._write_whole(file, ())
-        self.staged.note(manifest, Where(() if self._kind is Kind.BLOB else file.parts, place.offset))
         wanted = self._missing(file, chunks, place.offset)
-        self._share(file, place, wanted)
-        self._reuse(place, wanted)
-        return self._prepared(manifest, place, wanted, [])
+        kept = [index for index, is_wanted in enumerate(wanted) if not is_wanted]
+        absent = self._withhold(manifest, [] if self._found_came else kept)
+        absent += self._reuse(manifest, place, wanted, file)
+        self.staged.note(manifest, Where(() if self._kind is Kind.BLOB else file.parts, place.offset))
+        return self._prepared(manifest, place, wanted, [], tuple(absent))
 
     @staticmethod
     def _prepared(
@@ -457,25 +422,46 @@ class Receiver:
             self._count(file, found)
         return [not is_there for is_there in there]
 
-    def _share(self, file: File, place: NodePlace, wanted: list[bool]) -> None:
-        """Take long stretches of a large file from files of this computer, without copying where that can be."""
-        missing = [index for index, is_wanted in enumerate(wanted) if is_wanted]
-        if sum(place.chunks[index][1] for index in missing) < CLONE_BYTES_MIN:
-            return
-        for index in clone_known(self._store, self._large(file), place.offset, place.chunks, missing):
-            wanted[index] = False
-            self.reused_bytes += place.chunks[index][1]
-            self._count(file, place.chunks[index][1])
+    def _withhold(self, manifest: bytes, chunks: list[int]) -> list[int]:
+        """These chunks did not come for this content: nobody hears of them, or gets them, from here."""
+        self.staged.withhold(manifest, chunks)
+        return chunks
 
-    def _reuse(self, place: NodePlace, wanted: list[bool]) -> None:
-        """Copy the chunks that lie on this computer; they are no longer wanted then."""
+    def _reuse(
+        self, manifest: bytes, place: NodePlace, wanted: list[bool], file: File | None = None
+    ) -> list[int]:
+        """Take chunks that lie on this computer, if that may be: they are wanted no longer.
+
+        Returns those that may be such. `file`: the one they all belong to, where it is one.
+        """
+        if not self._discretion.may_reuse():
+            return []
         missing = [index for index, is_wanted in enumerate(wanted) if is_wanted]
-        if not missing:
-            return
-        for index, data in known_chunks(self._store, place.chunks, missing):
+        places = self._store.places([place.chunks[index][0] for index in missing])
+        known = [index for index in missing if place.chunks[index][0] in places]
+        if not known or not self._discretion.claim_reuse():
+            return []
+        if self._is_unmarked:
+            with self._staging.translated():
+                mark_reused(self._staging.path)
+            self._is_unmarked = False
+        self._withhold(manifest, known)
+        if file is not None:
+            self._share(file, place, wanted, known)
+        for index, data in known_chunks(self._store, place.chunks, [i for i in known if wanted[i]]):
             self._write(*place.targets[index], data)
             self.reused_bytes += len(data)
             wanted[index] = False
+        return known
+
+    def _share(self, file: File, place: NodePlace, wanted: list[bool], known: list[int]) -> None:
+        """Take long stretches of a large file from files of this computer, without copying where that can be."""
+        if sum(place.chunks[index][1] for index in known) < CLONE_BYTES_MIN:
+            return
+        for index in clone_known(self._store, self._large(file), place.offset, place.chunks, known):
+            wanted[index] = False
+            self.reused_bytes += place.chunks[index][1]
+            self._count(file, place.chunks[index][1])
 
     def _large(self, file: File) -> LargeFile:
         if file.handle is None:

@@ -1,6 +1,7 @@
 """The files service of a node: what is shared, what is being fetched."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -374,8 +375,14 @@ class FilesService:
         shown = Shown(peer, self._context.peer_id, root, proof)
         offer = self.places.offer(shown)
         all_of_them = [*self._finished.values(), *self._active.values()]
-        running = [t.giver() for t in all_of_them if t.content_id == root and t.record.of]
-        return offer or next((g for g in running if shown.proves(g.secret)), None)
+        running = [(t, t.giver()) for t in all_of_them if t.content_id == root and t.record.of]
+        found = next(((t, giver) for t, giver in running if shown.proves(giver.secret)), None)
+        if offer is not None or found is None:
+            return offer
+        with contextlib.suppress(AccessDenied):
+            found[0].meet(peer)
+            return found[1]
+        return None
 
     def _record_for(self, ticket: Ticket, place: Path) -> TransferRecord:
         """The record of an interrupted transfer of the same content to the same place, else a new one."""
@@ -415,7 +422,7 @@ class FilesService:
     def _ended(self, transfer: Transfer) -> None:
         """What was fetched whole is given on until it is forgotten."""
         self._active.pop(transfer.record.id, None)
-        if transfer.is_whole():
+        if transfer.is_given_on:
             self._finished[transfer.record.id] = transfer
         if transfer.settling is not None:
             self._settling.add(transfer.settling)

@@ -44,6 +44,7 @@ class Staged:
         self._root = root
         self._base: Path | None = None
         self._where: dict[bytes, Where] = {}
+        self._withheld: dict[bytes, int] = {}  # chunks by node, as bits
         self._cache: OrderedDict[bytes, list[tuple[Path, int, m.Chunk]]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -58,6 +59,14 @@ class Staged:
         if len(self._where) < NODES_MAX:
             self._where.setdefault(manifest, where)
 
+    def withhold(self, manifest: bytes, chunks: Sequence[int]) -> None:
+        """These chunks of a node, by index, did not come for this content: nobody gets them from here."""
+        if (
+            len(self._withheld) < NODES_MAX or manifest in self._withheld
+        ):  # any more nodes were not noted either
+            for index in chunks:
+                self._withheld[manifest] = self._withheld.get(manifest, 0) | 1 << index
+
     def names(self, manifest: bytes) -> tuple[str, ...] | None:
         """What the entries of a page are called here; None: as in the page."""
         where = self._where.get(manifest)
@@ -71,10 +80,18 @@ class Staged:
         """The sizes of the chunks that stand in this node; [] when it is not here (yet)."""
         return [size for _, _, (_, size) in self._places(manifest)]
 
+    def give(
+        self, manifest: bytes, first: int, count: int, room: Room | None = None
+    ) -> Iterator[bytes | memoryview | None]:
+        """As `read`, for others: what is withheld is not here."""
+        for index, data in enumerate(self.read(manifest, first, count, room), first):
+            # asked after it was read: what is withheld is so before it is there
+            yield None if self._withheld.get(manifest, 0) >> index & 1 else data
+
     def read(
         self, manifest: bytes, first: int, count: int, room: Room | None = None
     ) -> Iterator[bytes | memoryview | None]:
-        """The chunks from `first` on, each verified; None in place of one that is not here (yet)."""
+        """The chunks from `first` on, each verified; None in place of one that is not here (yet). For this computer."""
         opened: tuple[Path, int] | None = None
         try:
             for path, offset, chunk in self._places(manifest)[first : first + count]:

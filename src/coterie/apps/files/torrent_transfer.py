@@ -28,7 +28,7 @@ from coterie.content.bittorrent import (
 )
 from coterie.content.bittorrent_read import Source, read_torrent
 from coterie.content.names import local_names, name_fault
-from coterie.content.place import set_executable
+from coterie.content.place import remove, set_executable
 from coterie.content.torrent_layout import Layout, lay_out
 from coterie.content.writer import STAGED, Staging, TargetExists, check_space, discard_partial, staging_path
 from coterie.errors import CoterieError, StorageError, TransportError, UsageError
@@ -185,6 +185,8 @@ class TorrentTransfer:
         finally:
             ticker.cancel()
             await self._leave()
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(remove, self._folder / f"{self.record.id}.looking")
             if self._staging is not None:
                 self._staging.close()
         if isinstance(outcome, Exception):
@@ -223,8 +225,9 @@ class TorrentTransfer:
                 found = await self._expect(Described)
         except TimeoutError:
             raise TransportError(f"nobody was found who has this torrent. {self._reach}") from None
+        source = await asyncio.to_thread(read_torrent, found.metainfo)
         write_private(self._metainfo, found.metainfo)
-        return await asyncio.to_thread(read_torrent, found.metainfo), found.peers
+        return source, found.peers
 
     def _prepare(self, source: Source) -> tuple[Staging, Layout]:
         """Know the final path, see that it is free, and ready the disk."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from coterie.access.people import TICKET
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.files.discretion import Discretion
 from coterie.apps.files.fetch import Fetch, open_share
 from coterie.apps.files.giver import DownloadGiver, Tell, resource_of_download
 from coterie.apps.files.meet import Meeting, Table
@@ -25,8 +26,9 @@ from coterie.apps.files.sources import Session, Sources
 from coterie.apps.files.staged import Staged
 from coterie.content.limit import ByteLimit, Portion, Shares
 from coterie.content.names import local_names, name_fault
+from coterie.content.reuse import has_mark
 from coterie.content.swarm_events import Prefer
-from coterie.content.writer import TargetExists
+from coterie.content.writer import TargetExists, staging_path
 from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.identity import PeerId
 from coterie.wire import Ticket
@@ -107,11 +109,17 @@ class Transfer:
             (context.peer_network, table) if record.of else (None, None)
         )  # else nobody may have it
         self._meeting = Meeting(self._ticket, us=context.peer_id, network=network, table=table)
+        target = Path(record.target)
+        self._discretion = Discretion(
+            is_giver_known=context.access.policy.is_known(self._ticket.peer),
+            has_reused=has_mark(staging_path(target.parent, target.name, self._ticket.content_id)),
+        )
         self._receiver = Receiver(
             self._ticket,
-            Path(record.target),
+            target,
             (record.files, record.size),
             store=context.store,
+            discretion=self._discretion,
             mtime_ns=record.mtime_ns,
             executable=record.executable,
             only=record.only,
@@ -122,6 +130,7 @@ class Transfer:
         self._fetch: Fetch | None = None
         self._sources: Sources | None = None
         self._has_all = False
+        self.is_given_on = False  # also when it is over
         self._whole_watchers: list[Tell] = []
 
     def set_priority(self, priority: str) -> None:
@@ -166,6 +175,10 @@ class Transfer:
         """Connect to the ticket's peer and open its share."""
         return await _open(context, ticket, ticket.peer, ticket.addresses)
 
+    def meet(self, peer: PeerId) -> None:
+        """`peer` is about to give or ask. Raises `AccessDenied` where it is a stranger and has to stay outside."""
+        self._discretion.meet(is_known=self._context.access.policy.is_known(peer))
+
     def giver(self) -> DownloadGiver:
         """What this download gives to others while it runs, and afterwards."""
         r = self.record
@@ -179,7 +192,7 @@ class Transfer:
         return self._fetch.holdings() if self._fetch else {}
 
     def is_whole(self) -> bool:
-        """Whether all of it is here."""
+        """Whether all of it can be had from here."""
         return self._has_all
 
     def watch(self, tell: Tell) -> Callable[[], None]:
@@ -270,7 +283,8 @@ class Transfer:
             self.record.target = str(finished.path)
             self.record.seconds = round(time.monotonic() - began, 3)
             self.record.finished = time.time()
-            self._has_all = not finished.failed and not self.record.only
+            self.is_given_on = not finished.failed and not self.record.only
+            self._has_all = self.is_given_on and not self._discretion.has_reused
             if self._has_all and self._fetch is not None:
                 self._fetch.announce_all()
                 self._context.start(self._meeting.announce(), f"announcing transfer {self.record.id}")
@@ -339,6 +353,7 @@ class Transfer:
             await fetch.close()
 
     async def _open_at(self, peer: PeerId, addresses: Sequence[str]) -> Session:
+        self.meet(peer)
         return await _open(self._context, self._ticket, peer, addresses)
 
     def _say(self, note: str) -> None:

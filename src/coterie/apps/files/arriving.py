@@ -1,0 +1,62 @@
+"""What is arriving in one download: files, places of manifest nodes, answers, and the result."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from coterie.content import manifest as m
+from coterie.content.writer import LargeFile
+from coterie.identity import PeerId
+from coterie.wire.frames import Bulk, Message
+
+Parts = tuple[str, ...]
+
+
+@dataclass(eq=False, slots=True)
+class File:
+    """A file that is arriving; `left` bytes are still to come."""
+
+    parts: Parts
+    size: int
+    mtime_ns: int
+    executable: bool
+    left: int
+    failed: bool = False
+    handle: LargeFile | None = None
+
+
+@dataclass(eq=False, slots=True)
+class NodePlace:
+    """Where a manifest node belongs: in a folder (`file` None), or in a file from `offset` on.
+
+    Once prepared: `chunks` are its own chunks, and chunk i goes to `targets[i]` as (file, offset).
+    """
+
+    parts: Parts
+    child: m.Child | None
+    file: File | None = None
+    offset: int = 0
+    chunks: list[m.Chunk] = field(default_factory=list)
+    targets: list[tuple[File, int]] = field(default_factory=list)
+    done: int = 0  # bit i: chunk i is settled; several peers may bring it
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One frame from `peer` with what it answers; `index` -1 for a manifest, else of the first of `chunks` in it."""
+
+    peer: PeerId
+    place: NodePlace
+    manifest: bytes
+    index: int
+    frame: Message | Bulk
+    chunks: int = 0
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """The result under its final name, what did not arrive (how many), and what is called differently here."""
+
+    path: Path
+    failed: list[tuple[str, str]]
+    failed_count: int
+    renamed: list[tuple[str, str]]
