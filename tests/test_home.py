@@ -128,6 +128,12 @@ def test_a_file_that_is_no_text_or_too_large(tmp_path: Path) -> None:
         Config.load(file)
 
 
+def test_a_name_that_means_something_else_is_refused_when_set_and_read_when_it_is_there() -> None:
+    with pytest.raises(UsageError, match="cannot be a name"):
+        Config().changed("name", "anyone")
+    assert Config.parse('name = "anyone"').name == "anyone"
+
+
 def test_a_name_has_a_bound() -> None:
     assert Config().changed("name", "x" * NAME_CHARS_MAX).name
     with pytest.raises(UsageError, match=str(NAME_CHARS_MAX)):

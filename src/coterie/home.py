@@ -17,12 +17,12 @@ from typing import Literal
 
 import msgspec
 
+from coterie.access.names import NAME_CHARS_MAX, checked, fit
 from coterie.errors import StorageError, UsageError
 from coterie.private_file import write_private
 
 HOME_VARIABLE = "COTERIE_HOME"
 CONFIG_BYTES_MAX = 64 * 1024
-NAME_CHARS_MAX = 64
 _LOCK_OFFSET = 1024  # Windows locks are mandatory: lock a byte behind the pid, which others want to read
 
 
@@ -30,7 +30,7 @@ def platform_name() -> str:
     """What this computer is called, to begin with."""
     import socket
 
-    return socket.gethostname()[:NAME_CHARS_MAX] or "unnamed"
+    return fit(socket.gethostname()) or "unnamed"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -138,6 +138,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """
         if key not in self.__struct_fields__:
             raise UsageError(f"unknown setting {key!r}; known: {', '.join(self.__struct_fields__)}")
+        if key == "name":
+            text = checked(text)
         plain = msgspec.to_builtins(self) | {key: text}
         try:
             return msgspec.convert(plain, Config, strict=False)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from coterie.access.enforcer import Enforcer
+from coterie.access.names import fit
 from coterie.access.people import People
 from coterie.apps.app import App, Handler, Neighbours, Network, PeerNetwork, Service
 from coterie.content import Collected, Store, Usage
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
-from coterie.home import Config, Home
+from coterie.home import Config, Home, platform_name
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint, Guard
 from coterie.net.interfaces import Transport
@@ -90,6 +91,9 @@ class Node:
         self.home = home.root
         self.config = config
         self.peer_id = key.peer_id
+        self.name = (
+            fit(config.name) or platform_name()
+        )  # the file may say what is no name, and did before 0.2
         self.store = store
         self.endpoint: Endpoint | None = None
         self.reach: Reach | None = None
@@ -187,7 +191,7 @@ class Node:
         return NodeStatus(
             peer_id=str(self.peer_id),
             short=self.peer_id.short,
-            name=self.config.name,
+            name=self.name,
             home=str(self.home),
             reach=self.reach.describe() if self.reach else f"{self.config.reach} (offline)",
             addresses=self.addresses,
@@ -237,7 +241,7 @@ class Node:
             transport,
             key,
             level=ReachLevel(self.config.reach),
-            name=self.config.name,
+            name=self.name,
             book_path=self._layout.address_book,
             resolvers=resolvers,
         )
@@ -379,7 +383,7 @@ class _AppContext:
         self.peer_id: PeerId = node.peer_id
         self.home: Path = node._layout.app(app.name)
         self.store: Store = node.store
-        self.name: str = node.config.name
+        self.name: str = node.name
 
     @property
     def neighbours(self) -> Neighbours | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from coterie.access.names import fit
 from coterie.driver import Driver
 from coterie.errors import StorageError, TransportError
 from coterie.identity import PeerId, SecretKey
@@ -406,7 +407,7 @@ class Reach:
             known = [f"{entry.source} before" if entry.source == "connected" else entry.source]
         path = live.path if live is not None else None
         return PeerLine(
-            name=called or (record.name if record is not None else ""),
+            name=called or (fit(record.name) if record is not None else ""),
             short=peer.short,
             known=known,
             path=f"{path.kind} {path.remote}" if path is not None else "",

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from coterie.access.people import SOURCES_MAX, Known, KnownCircle, People, Source, distinct
+from coterie.access.names import distinct
+from coterie.access.people import SOURCES_MAX, Known, KnownCircle, People, Source
 from coterie.access.policy import ANYONE, CONTACT, Standing, of_circle, of_peer
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId, SecretKey

@@ -1,7 +1,6 @@
 """A circle as its members see it: who is in it, in which role, under which name; and how its operations are made."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,16 +18,16 @@ from coterie.access.circle_ops import (
     sign_op,
 )
 from coterie.access.circle_vouched import LostComputer, lost_computers
+from coterie.access.names import distinct, fit, is_meant, key_of
 from coterie.errors import AccessDenied, NotFound
 from coterie.identity import PeerId
-
-MARK_CHARS = (4, 10, 52, 52)  # of the id, behind a name that two members have: as many as tell them apart
 
 
 class Member(msgspec.Struct, frozen=True):
     """One person in a circle. `person` is the id of its first device, and stays when that device is gone.
 
-    `name` is unique in the circle; `devices` are computers, `papers` keys of recovery phrases.
+    `name` is unique in the circle, `called` is the name without what tells it apart; `devices` are computers, `papers`
+    keys of recovery phrases.
     """
 
     person: PeerId
@@ -36,6 +35,7 @@ class Member(msgspec.Struct, frozen=True):
     role: Role
     devices: tuple[PeerId, ...]
     papers: tuple[PeerId, ...] = ()
+    called: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,12 @@ class CircleState:
         """The member of this name, or of this person or device id (a beginning will do). Raises `NotFound`."""
         wanted = text.strip()
         for member in self._members.values():
-            if member.name.casefold() == wanted.casefold():
+            if key_of(member.name) == key_of(wanted):
                 return member
-        found = [m for m in self._members.values() if any(d.matches(wanted) for d in (m.person, *m.devices))]
+        found = [m for m in self._members.values() if is_meant(wanted, m.called, str(m.person))]
+        found = found or [
+            m for m in self._members.values() if any(d.matches(wanted) for d in (m.person, *m.devices))
+        ]
         if len(found) == 1:
             return found[0]
         reason = "is no member of" if not found else f"fits {len(found)} members of"
@@ -193,12 +196,14 @@ def _state_of(log: CircleLog) -> CircleState:
     for person in log.persons():
         ever.update(dict.fromkeys((person, *log.devices_ever(person))))
     roles = {person: Role(role) for person in log.persons() if (role := log.role(person))}
-    unique = _told_apart(names, roles)
+    called = {person: fit(names[person]) or PeerId(person).short for person in roles}
+    labels = distinct([(str(PeerId(person)), called[person], False) for person in roles])
+    unique = dict(zip(roles, labels, strict=True))
     for person, role in roles.items():
         keys = log.devices(person)
         papers = tuple(PeerId(key) for key in keys if log.is_paper(person, key))
         devices = tuple(PeerId(key) for key in keys if not log.is_paper(person, key))
-        member = Member(PeerId(person), unique[person], role, devices, papers)
+        member = Member(PeerId(person), unique[person], role, devices, papers, called[person])
         members[member.person] = member
         for device in devices:
             known = by_device.get(device)
@@ -206,7 +211,7 @@ def _state_of(log: CircleLog) -> CircleState:
                 by_device[device] = member  # claimed by two: the lesser role
     gone = frozenset(key for key in ever if key not in by_device and key not in members)
     lost = lost_computers(log.ops, by_device)
-    return CircleState(log.id, title, members, by_device, gone, revoked, lost)
+    return CircleState(log.id, fit(title) or PeerId(log.id).short, members, by_device, gone, revoked, lost)
 
 
 def _latest(log: CircleLog) -> tuple[dict[bytes, str], str, dict[bytes, tuple[PeerId, ...]]]:
@@ -228,22 +233,3 @@ def _latest(log: CircleLog) -> tuple[dict[bytes, str], str, dict[bytes, tuple[Pe
         title[1],
         {one: tuple(sorted(by)) for one, by in sorted(revoked.items())},
     )
-
-
-def _told_apart(names: Mapping[bytes, str], persons: Iterable[bytes]) -> dict[bytes, str]:
-    """A name for each person that no other has: of several called anna, each gets the beginning of its id behind it.
-
-    A name chosen to look like another with its id behind it makes both longer.
-    """
-    marks = {person: 0 for person in persons}
-    shown: dict[bytes, str] = {}
-    for following in MARK_CHARS:
-        shown = {
-            person: names[person] + (f"-{str(PeerId(person))[:chars]}" if chars else "")
-            for person, chars in marks.items()
-        }
-        bearers = Counter(name.casefold() for name in shown.values())
-        for person, name in shown.items():
-            if bearers[name.casefold()] > 1:
-                marks[person] = following
-    return shown

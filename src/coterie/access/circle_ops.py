@@ -14,6 +14,7 @@ from enum import IntEnum
 import msgspec
 from blake3 import blake3
 
+from coterie.access.names import NAME_CHARS_MAX
 from coterie.errors import PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, verify
@@ -26,7 +27,6 @@ ID_BYTES = 32
 NONCE_BYTES = 16
 OP_BYTES_MAX = 2048  # at all bounds below an operation is under 1.7 kB
 PARENTS_MAX = 8  # guess: more branches at once are merged by more operations
-NAME_CHARS_MAX = 64  # as a node's own name
 REVOKED_PER_OP_MAX = 16  # guess
 REVOKED_BYTES_MAX = 32  # a BLAKE3 hash
 

@@ -6,7 +6,6 @@ A name that several peers have is followed by a beginning of their ids: anna~k3f
 name before a member of a circle who is called the same: the name of a contact was chosen here.
 """
 
-import unicodedata
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +13,22 @@ from typing import Any, cast
 
 import msgspec
 
+from coterie.access.names import (
+    ANYONE_WORD,
+    CONTACTS_WORD,
+    TICKET,
+    distinct,
+    fit,
+    is_meant,
+    is_short_id,
+    key_of,
+)
 from coterie.access.policy import ANYONE, CONTACT, ROLES, Standing, of_circle, of_peer
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
 
-MARK = "~"
-MARK_CHARS_MIN = 3  # of an id behind a name; more where three do not tell them apart
-TICKET = "ticket"  # the subject of those who have a share's ticket
 SOURCES_MAX = 16  # apps that know people; guess
-WORDS = {"anyone": ANYONE, "contacts": CONTACT, TICKET: TICKET}
+WORDS = {ANYONE_WORD: ANYONE, CONTACTS_WORD: CONTACT, TICKET: TICKET}  # the subjects that are said by a word
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -138,14 +144,15 @@ class People:
             UsageError: there are several.
         """
         names = self.names()
-        wanted = _key(text)
-        for name, known in names.items():
-            if _key(name) == wanted:
-                return known.peer
-        alike = [name for name, known in names.items() if _key(known.name) == wanted]
-        if not alike:
-            called_so = {known.peer for known in self._known() if _key(known.name) == wanted}
-            alike = [name for name, known in names.items() if known.peer in called_so]
+        wanted = key_of(text)
+        for name in names:
+            if key_of(name) == wanted:
+                return self._unless_an_id(text, name, names)
+        labels = {known.peer: name for name, known in names.items()}
+        alike = [name for name, known in names.items() if key_of(known.name) == wanted]
+        if not alike:  # what somebody is called in a circle, or a name with a beginning of the id behind it
+            called_so = {k.peer: None for k in self._known() if _is_meant(text, k)}
+            alike = [labels[peer] for peer in called_so]
         if not alike:
             alike = [name for name, known in names.items() if known.peer.matches(text)]
         if len(alike) == 1:
@@ -157,6 +164,16 @@ class People:
         except UsageError:
             raise NotFound(f"there is nobody called '{text}' here; `coterie ls` shows who is") from None
 
+    def _unless_an_id(self, text: str, name: str, names: Mapping[str, Known]) -> PeerId:
+        """Who has this name. Raises `UsageError` when it reads as the id of somebody else: that is a trap."""
+        meant = names[name].peer
+        other = next((n for n, k in names.items() if k.peer != meant and is_short_id(text, k.peer)), None)
+        if other is not None:
+            raise UsageError(
+                f"'{text}' is the name of one and the id of another ({other}); give more of the id"
+            )
+        return meant
+
     def subject(self, text: str) -> str:
         """The subject that a person means by `text`: "anyone", "contacts", "ticket", a circle, a circle:role, a name.
 
@@ -166,21 +183,22 @@ class People:
             NotFound: there is none.
             UsageError: it may be several.
         """
-        if text in WORDS:
-            return WORDS[text]
+        if key_of(text) in WORDS:
+            return WORDS[key_of(text)]
         name, colon, role = text.rpartition(":")
         if not colon or role not in ROLES:
             name, role = text, "member"
-        circles = [c for c in self._circles() if _key(c.name) == _key(name) or c.id == name]
+        circles = [c for c in self._circles() if key_of(c.name) == key_of(name) or c.id == name]
         if len(circles) > 1:
             raise UsageError(f"there are {len(circles)} circles called '{name}': use an id, or rename one")
         if circles:
-            if not colon and any(_key(k.name) == _key(name) for k in self._known()):
+            if not colon and any(key_of(k.name) == key_of(name) for k in self._known()):
                 raise UsageError(
                     f"'{text}' is a circle and a person: say {text}:member for the circle, or the peer's id"
                 )
             return of_circle(circles[0].id, role)
-        alike = {known.person or known.peer for known in self._known() if _key(known.name) == _key(text)}
+        alike = {k.person or k.peer for k in self._known() if key_of(k.name) == key_of(text)}
+        alike = alike or {k.person or k.peer for k in self._known() if _is_meant(text, k)}
         if len(alike) == 1:
             return of_peer(alike.pop())
         try:
@@ -198,7 +216,7 @@ class People:
         return [
             Known(
                 peer,
-                name,
+                fit(name) or peer.short,
                 contact=source.is_chosen,
                 of=source.of,
                 person=next(iter(self.standing(peer).persons), None),
@@ -241,29 +259,6 @@ class _Unblocked(Mapping[PeerId, str]):
         return sum(1 for _ in self)
 
 
-def distinct(items: Sequence[tuple[str, str, bool]]) -> list[str]:
-    """A label for each (id, name, whether it keeps a bare name before the others), no two alike but for case.
-
-    One that alone has a name, or alone keeps it, has it bare; the others get a beginning of their ids behind it.
-    """
-    alike: dict[str, list[tuple[str, bool]]] = {}
-    for identity, name, first in items:
-        alike.setdefault(_key(name), []).append((identity, first))
-    labels = []
-    for identity, name, first in items:
-        others = [other for other in alike[_key(name)] if other[0] != identity]
-        rivals = [other for other in others if other[1]] if first else others
-        labels.append(name + MARK + _mark(identity, [o for o, _ in others]) if rivals else name)
-    return labels
-
-
-def _mark(identity: str, others: Sequence[str]) -> str:
-    """The beginning of `identity` that none of `others` has."""
-    length = MARK_CHARS_MIN
-    while length < len(identity) and any(other.startswith(identity[:length]) for other in others):
-        length += 1
-    return identity[:length]
-
-
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+def _is_meant(text: str, known: Known) -> bool:
+    """By the id of the computer, or by that of the person, which lists of a circle show."""
+    return any(is_meant(text, known.name, str(one)) for one in (known.peer, known.person) if one)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from coterie.access.circle_ops import Kind, Role
+from coterie.access.policy import ANYONE
 from coterie.apps.circles.admission import To
 from coterie.apps.circles.messages import Belong
 from coterie.errors import AccessDenied, CoterieError, NotFound, UsageError
@@ -136,6 +137,25 @@ def test_a_renamed_member_goes_by_both_names_where_it_is_a_contact(tmp_path: Pat
                 circles(anna).remove("home", "carl")  # no contact of hers: she never called him so
             circles(ben).remove("home", "carl")
             assert sorted(roles(ben, "home")) == ["anna", "ben"]
+
+    run(main())
+
+
+def test_circles_and_members_get_no_name_that_means_something_else(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna") as (anna,):
+            for name in ("anyone", "contacts", "a/b", "home:owner", "home~k3f"):
+                with pytest.raises(UsageError, match="cannot be a name"):
+                    circles(anna).create(name)
+            circles(anna).create("home")
+            for member in ("", "anna"):
+                with pytest.raises(UsageError, match="cannot be a name"):
+                    circles(anna).rename("home", "a/b", member)
+            circles(anna)._book.create("Anyone", "a/b")  # as version 0.1 did
+            assert [line.name for line in circles(anna).lines()] == ["Anyone_", "home"]
+            assert list(roles(anna, "anyone_")) == ["a-b"]
+            assert anna.people.subject("anyone") == ANYONE
+            assert anna.people.subject("anyone_").startswith("circle:")
 
     run(main())
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from coterie.apps.contacts import book as book_module
-from coterie.apps.contacts.book import ContactBook, ContactRecord, clean_name
+from coterie.apps.contacts.book import ContactBook, ContactRecord
 from coterie.apps.records import Records
 from coterie.errors import LimitExceeded, NotFound, StorageError, UsageError
 from tests.apps.contacts.play import ANNA, BEN, EVE
@@ -68,20 +68,34 @@ def test_addresses_that_are_none_are_left_out(tmp_path: Path) -> None:
     assert open_book(tmp_path).add(ANNA, "a", said, b"", 1.0).addresses == ("[::1]:5", "192.0.2.1:1")
 
 
-@pytest.mark.parametrize(
-    ("said", "shown"),
-    [
-        ("  anna \t bell\n", "anna bell"),
-        ("anna\x1b[31m", "anna [31m"),
-        ("an\u202ena\u200b", "anna"),
-        ("e\u0301", "é"),
-        ("x" * 100, "x" * 64),
-        ("\u2028\x00", ""),
-        ("\ud800", ""),
-    ],
-)
-def test_names_are_safe_to_show(said: str, shown: str) -> None:
-    assert clean_name(said) == shown
+def test_a_claimed_name_never_takes_the_place_of_another(tmp_path: Path) -> None:
+    book = open_book(tmp_path)
+    book.add(ANNA, "anna", [], b"", 1.0)
+    imitation = f"anna~{str(ANNA)[:3]}"
+    assert book.add(BEN, imitation, [], b"", 2.0).name == imitation.replace("~", "-")
+    assert book.find(imitation).peer == ANNA
+    assert book.add(EVE, "Anyone", [], b"", 3.0).name == "Anyone_"
+
+
+def test_a_name_that_is_the_short_id_of_another_finds_neither(tmp_path: Path) -> None:
+    book = open_book(tmp_path)
+    book.add(ANNA, "anna", [], b"", 1.0)
+    book.add(BEN, ANNA.short, [], b"", 2.0)
+    with pytest.raises(UsageError, match="any of 2 contacts"):
+        book.find(ANNA.short)
+    assert book.find(str(ANNA)).peer == ANNA
+
+
+def test_names_that_an_old_home_holds_become_names(tmp_path: Path) -> None:
+    records = Records(tmp_path / "contacts", ContactRecord, "contact")
+    for peer, name in ((ANNA, "a/b"), (BEN, "a-b"), (EVE, "contacts")):
+        records.save(ContactRecord(id=str(peer), created=float(peer[0]), name=name, addresses=[]))
+    book = open_book(tmp_path)
+    names = [contact.name for contact in book.all()]
+    assert sorted(names) == ["a-b", "a-b (2)", "contacts_"]
+    assert [book.find(name).name for name in names] == names
+    book.rename("contacts_", "eve")
+    assert open_book(tmp_path).find("eve").peer == EVE
 
 
 def test_a_name_that_is_none_becomes_the_short_id(tmp_path: Path) -> None:

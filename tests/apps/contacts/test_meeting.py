@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.contacts.core import INVITATIONS_MAX
+from coterie.access.policy import ANYONE, of_peer
+from coterie.apps.contacts.core import INVITATIONS_MAX, Card
+from coterie.apps.contacts.joining import Joining
 from coterie.apps.contacts.messages import PROTOCOL
 from coterie.apps.contacts.results import Met, WrongCode
 from coterie.errors import AccessDenied, CoterieError, LimitExceeded, NotFound, PeerError, UsageError
@@ -328,5 +330,46 @@ def test_names_default_to_those_of_the_computers_and_can_be_changed(tmp_path: Pa
             ben.contacts.remove("anna")
             assert ben.contacts.lines() == []
             assert [line.name for line in anna.contacts.lines()] == ["kitchen"]
+
+    run(main())
+
+
+def test_a_joiner_that_claims_the_name_of_another_gets_another(tmp_path: Path) -> None:
+    async def main() -> None:
+        network = MemoryNetwork()
+        async with contextlib.AsyncExitStack() as stack:
+            anna, ben, eve, zoe = [
+                await stack.enter_async_context(memory_node(network, tmp_path / name))
+                for name in ("anna", "ben", "eve", "zoe")
+            ]
+            imitation = f"ben~{str(ben.peer_id)[:3]}"
+            for node, claimed in ((ben, "ben"), (eve, imitation), (zoe, "anyone")):
+                async with anna.contacts.invite() as invitation:  # by its own program, which checks no name
+                    await Joining(node.contacts._context, invitation.invited.ticket, Card(claimed)).run()
+            assert anna.people.find(imitation) == ben.peer_id
+            assert anna.people.subject(imitation) == of_peer(ben.peer_id)
+            assert anna.people.subject("anyone") == ANYONE
+            assert anna.people.subject("anyone_") == of_peer(zoe.peer_id)
+            for name in ("ben~k3f", "a/b", "anyone"):
+                with pytest.raises(UsageError, match="cannot be a name"):
+                    anna.contacts.rename("ben", name)
+                with pytest.raises(UsageError, match="cannot be a name"):
+                    await zoe.contacts.join("7-planet-velvet", name=name)
+
+    run(main())
+
+
+def test_an_old_home_with_a_name_that_means_something_says_another(tmp_path: Path) -> None:
+    async def main() -> None:
+        (tmp_path / "anna").mkdir(mode=0o700)
+        (tmp_path / "anna" / "config.toml").write_text('name = "anyone"\n')
+        network = MemoryNetwork()
+        async with (
+            memory_node(network, tmp_path / "anna") as anna,
+            memory_node(network, tmp_path / "ben") as ben,
+        ):
+            async with anna.contacts.invite() as invitation:
+                assert (await ben.contacts.join(invitation.invited.ticket)).name == "anyone_"
+            assert anna.status().name == "anyone_"
 
     run(main())

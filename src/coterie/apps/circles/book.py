@@ -13,6 +13,7 @@ import msgspec
 from coterie.access.circle import Author, Circle, CircleState, Member, found_circle
 from coterie.access.circle_ops import NONCE_BYTES, Kind, OpId, Role, SignedOp, consent
 from coterie.access.circle_vouched import LostComputer, vouched_computers
+from coterie.access.names import is_meant
 from coterie.apps.app import Context
 from coterie.apps.circles.disk import CircleDisk
 from coterie.errors import NotFound, StorageError, UsageError
@@ -138,7 +139,7 @@ class CircleBook:
 
     def find(self, text: str) -> Circle:
         """The circle of this name, or whose id begins so. Raises `NotFound`, `UsageError`."""
-        named = [c for c in self.joined() if c.state.name.casefold() == text.strip().casefold()]
+        named = [c for c in self.joined() if is_meant(text.strip(), c.state.name, circle_text(c.id))]
         found = named or [c for c in self.joined() if PeerId(c.id).matches(text)]
         if not found:
             raise NotFound(f"you are in no circle '{text}'; `coterie circle` lists them")
@@ -167,7 +168,7 @@ class CircleBook:
             for member in state.members():
                 for device in member.devices:
                     roles.setdefault(device, []).append((circle_text(circle.id), member.role.name.lower()))
-                    names.setdefault(device, member.name)
+                    names.setdefault(device, member.called)
             for device, person in _computers(circle):
                 persons.setdefault(device, {})[person] = None
         names.pop(self._context.peer_id, None)

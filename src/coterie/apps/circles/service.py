@@ -11,6 +11,7 @@ from typing import Any
 from coterie.access.circle import Circle, CircleState, Member
 from coterie.access.circle_ops import Kind, OpId, Role, SignedOp, is_consent
 from coterie.access.circle_revoked import revoked_keys
+from coterie.access.names import checked, key_of
 from coterie.access.people import KnownCircle, Source
 from coterie.access.policy import Standing
 from coterie.apps.app import Context
@@ -170,9 +171,10 @@ class CirclesService:
 
     def create(self, name: str) -> CircleLine:
         """A new circle called `name`, owned by this node's person."""
-        if any(circle.state.name.casefold() == name.casefold() for circle in self._book.joined()):
+        wanted = checked(name)
+        if any(key_of(circle.state.name) == key_of(wanted) for circle in self._book.joined()):
             raise UsageError(f"you are in a circle '{name}' already: choose another name")
-        circle = self._book.create(name, self._context.name)
+        circle = self._book.create(wanted, self._context.name)
         self._changed(circle.id)
         return self._line(circle)
 
@@ -212,7 +214,7 @@ class CirclesService:
 
     def rename(self, circle: str, name: str, member: str = "") -> CircleSaid:
         """Rename the circle, or a member of it: oneself, or as an owner anybody."""
-        found = self._book.find(circle)
+        found, name = self._book.find(circle), checked(name)
         if not member:
             self._owned(circle, "rename it")
             self._book.write(found, Kind.TITLE, title=name)

@@ -1,12 +1,12 @@
 """The list of contacts: who is one, under which name. Kept on disk through `coterie.apps.records`."""
 
-import unicodedata
 from collections.abc import Sequence
 from types import MappingProxyType
 
 import msgspec
 
-from coterie.apps.contacts.messages import ADDRESSES_MAX, NAME_CHARS_MAX
+from coterie.access.names import NAME_CHARS_MAX, checked, fit, is_meant, is_short_id, key_of
+from coterie.apps.contacts.messages import ADDRESSES_MAX
 from coterie.apps.records import Records
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
@@ -41,9 +41,14 @@ class ContactBook:
 
     def __init__(self, records: Records[ContactRecord]) -> None:
         self._records = records
-        self._contacts = {contact.peer: contact for contact in map(_contact, records)}
-        self._names = {contact.peer: contact.name for contact in self._contacts.values()}
+        self._contacts: dict[PeerId, Contact] = {}
+        self._names: dict[PeerId, str] = {}
+        self._by_name: dict[str, PeerId] = {}
         self.names = MappingProxyType(self._names)  # a live view
+        for contact in map(_contact, records):
+            self._put(
+                msgspec.structs.replace(contact, name=self._free_name(_fit(contact.name, contact.peer)))
+            )
 
     def __len__(self) -> int:
         return len(self._contacts)
@@ -62,25 +67,29 @@ class ContactBook:
 
     def by_name(self, name: str) -> Contact | None:
         """The contact of this name; case and Unicode form do not matter."""
-        wanted = _key(name)
-        return next((c for c in self._contacts.values() if _key(c.name) == wanted), None)
+        peer = self._by_name.get(key_of(name))
+        return self._contacts[peer] if peer is not None else None
 
     def find(self, text: str) -> Contact:
-        """The contact with this name, or whose peer id this is or begins with.
+        """The contact with this name, also with a mark behind it, or whose peer id this is or begins with.
 
         Raises:
             NotFound: there is none.
             UsageError: there are several.
         """
         named = self.by_name(text)
-        if named is not None:
-            return named
-        found = [c for c in self._contacts.values() if c.peer.matches(text)]
+        if named is None:
+            found = [c for c in self._contacts.values() if is_meant(text, c.name, str(c.peer))]
+            found = found or [c for c in self._contacts.values() if c.peer.matches(text)]
+        else:
+            found = [named, *(c for c in self._contacts.values() if c != named and is_short_id(text, c.peer))]
         if not found:
             raise NotFound(f"there is no contact '{text}'; `coterie contacts` lists them")
         if len(found) > 1:
             names = ", ".join(c.name for c in found)
-            raise UsageError(f"'{text}' is the beginning of {len(found)} contacts ({names}); use a name")
+            raise UsageError(
+                f"'{text}' may be any of {len(found)} contacts ({names}); give a name, or more of the id"
+            )
         return found[0]
 
     def add(self, peer: PeerId, name: str, addresses: Sequence[str], record: bytes, now: float) -> Contact:
@@ -95,7 +104,7 @@ class ContactBook:
         known = self._contacts.get(peer)
         if known is None and len(self._contacts) >= CONTACTS_MAX:
             raise LimitExceeded(f"there are {CONTACTS_MAX} contacts already; remove one first")
-        own_name = known.name if known else self._free_name(clean_name(name) or peer.short)
+        own_name = known.name if known else self._free_name(_fit(name, peer))
         added = known.added if known else now
         usable = tuple(address for address in addresses if _is_address(address))[:ADDRESSES_MAX]
         return self._save(Contact(own_name, peer, usable, added, record))
@@ -103,9 +112,7 @@ class ContactBook:
     def rename(self, text: str, name: str) -> Contact:
         """Call the contact that `find` finds by another name. Raises `UsageError` when that cannot be."""
         contact = self.find(text)
-        wanted = clean_name(name)
-        if not wanted or wanted != unicodedata.normalize("NFC", name):
-            raise UsageError(f"a name has 1 to {NAME_CHARS_MAX} printable characters")
+        wanted = checked(name)
         taken = self.by_name(wanted)
         if taken is not None and taken.peer != contact.peer:
             raise UsageError(f"'{taken.name}' is another contact: {taken.peer.short}; choose another name")
@@ -115,7 +122,7 @@ class ContactBook:
         """Forget the contact that `find` finds."""
         contact = self.find(text)
         self._records.remove(str(contact.peer))
-        del self._contacts[contact.peer], self._names[contact.peer]
+        del self._contacts[contact.peer], self._names[contact.peer], self._by_name[key_of(contact.name)]
         return contact
 
     def _save(self, contact: Contact) -> Contact:
@@ -128,34 +135,27 @@ class ContactBook:
                 record=contact.record,
             )
         )
+        return self._put(contact)
+
+    def _put(self, contact: Contact) -> Contact:
+        before = self._names.get(contact.peer)
+        if before is not None:
+            del self._by_name[key_of(before)]
         self._contacts[contact.peer] = contact
         self._names[contact.peer] = contact.name
+        self._by_name[key_of(contact.name)] = contact.peer
         return contact
 
     def _free_name(self, name: str) -> str:
-        taken = {_key(contact.name) for contact in self._contacts.values()}
-        if _key(name) not in taken:
+        if key_of(name) not in self._by_name:
             return name
         stem = name[: NAME_CHARS_MAX - _SUFFIX_CHARS_MAX].rstrip()
         numbered = (f"{stem} ({number})" for number in range(2, CONTACTS_MAX + 2))
-        return next(made for made in numbered if _key(made) not in taken)
+        return next(made for made in numbered if key_of(made) not in self._by_name)
 
 
-def clean_name(text: str) -> str:
-    """A name that a peer gave, fit for screens: no control or invisible characters, single blanks, not too long."""
-    visible = "".join(
-        c if unicodedata.category(c)[0] not in "CZ" else " " for c in text if not _is_invisible(c)
-    )
-    return unicodedata.normalize("NFC", " ".join(visible.split()))[:NAME_CHARS_MAX].strip()
-
-
-def _is_invisible(char: str) -> bool:
-    """Format characters: among them those that turn the direction of the text around them."""
-    return unicodedata.category(char) == "Cf"
-
-
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+def _fit(name: str, peer: PeerId) -> str:
+    return fit(name) or peer.short
 
 
 def _is_address(text: str) -> bool:

@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
+from coterie.access.names import checked
 from coterie.access.people import Source
 from coterie.access.policy import Standing
 from coterie.apps.app import Context
-from coterie.apps.contacts.book import Contact, ContactBook, ContactRecord, clean_name
+from coterie.apps.contacts.book import Contact, ContactBook, ContactRecord
 from coterie.apps.contacts.code import NUMBER_MAX, Code
 from coterie.apps.contacts.core import (
     INVITATIONS_MAX,
@@ -33,7 +34,7 @@ from coterie.apps.contacts.core import (
 )
 from coterie.apps.contacts.greeter import Greeter
 from coterie.apps.contacts.joining import Joining
-from coterie.apps.contacts.messages import ADDRESSES_MAX, NAME_CHARS_MAX, PROTOCOL, Reason
+from coterie.apps.contacts.messages import ADDRESSES_MAX, PROTOCOL, Reason
 from coterie.apps.contacts.results import ContactLine, ContactRemoved, ContactShown, Invited, Met, WrongCode
 from coterie.apps.records import Records
 from coterie.driver import Driver
@@ -226,9 +227,7 @@ class ContactsService:
             await self._greet(opening=False)
 
     def _card(self, name: str) -> Card:
-        own_name = clean_name(name or self._context.name)
-        if name and own_name != name.strip():
-            raise UsageError(f"a name has 1 to {NAME_CHARS_MAX} printable characters")
+        own_name = checked(name) if name else self._context.name
         return Card(own_name, tuple(self._context.addresses()[:ADDRESSES_MAX]))
 
     def _free_number(self) -> int:
@@ -380,7 +379,7 @@ class ContactsService:
 
     def learn(self, peer: PeerId, name: str, addresses: Sequence[str], record: bytes = b"") -> Contact:
         """Take over a contact that another computer of the same person made."""
-        return self._add(peer, Card(clean_name(name), tuple(addresses[:ADDRESSES_MAX]), record))
+        return self._add(peer, Card(name, tuple(addresses[:ADDRESSES_MAX]), record))
 
     def _tell_met(self, peer: PeerId, purpose: bytes, *, invited: bool) -> None:
         for listener in self._on_met:

@@ -6,7 +6,7 @@ import msgspec
 from blake3 import blake3
 
 from coterie.access.enforcer import Enforcer
-from coterie.access.people import TICKET, distinct
+from coterie.access.names import TICKET, distinct
 from coterie.access.policy import is_for_many
 from coterie.access.resource import PARTS_MAX, RESOURCE_BYTES_MAX, Verb
 from coterie.apps.files.browse import ENTRIES_MAX, FILE, FOLDER, LINK, PATH_BYTES_MAX, Entry, Listed

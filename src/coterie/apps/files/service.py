@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coterie.access.people import TICKET
+from coterie.access.names import TICKET
 from coterie.access.policy import is_for_many
 from coterie.access.resource import Verb
 from coterie.apps.app import Context

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from coterie.access.people import TICKET
+from coterie.access.names import TICKET
 from coterie.access.policy import ANYONE
 from coterie.apps.app import Context
 from coterie.apps.command import Progress

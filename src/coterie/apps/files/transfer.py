@@ -11,7 +11,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any, Literal
 
-from coterie.access.people import TICKET
+from coterie.access.names import TICKET
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files.discretion import Discretion

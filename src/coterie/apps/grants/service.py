@@ -19,6 +19,7 @@ from coterie.access.grant import (
     open_grant,
 )
 from coterie.access.grant_text import GrantText
+from coterie.access.names import BEARER, key_of
 from coterie.access.resource import checked_resource, kind_of, parse_verbs, say_verbs
 from coterie.access.revocation import REVOCATION_BYTES, Revocation, open_revocation, revoke
 from coterie.access.terms import Terms
@@ -54,7 +55,6 @@ from coterie.wire.frames import Bulk, Message
 from coterie.wire.ticket import ADDRESSES_MAX
 
 ANSWER_S = 10.0
-BEARER = "bearer"
 
 log = logging.getLogger(__name__)
 
@@ -277,7 +277,7 @@ class GrantsService:
         )
 
     def _audience(self, peer: str) -> tuple[PeerId, SecretKey | None]:
-        if peer == BEARER:
+        if key_of(peer) == BEARER:
             key = SecretKey(os.urandom(32))
             return key.peer_id, key
         return self._context.people.find(peer), None
