@@ -1,5 +1,12 @@
-"""Numbers as people read them."""
+"""Numbers as people read and write them."""
 
+import re
+
+_DURATION = re.compile(r"(\d+)\s*([smhdw])\Z", re.ASCII)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?\Z", re.IGNORECASE | re.ASCII)
+_DIGITS_MAX = 15  # more is a slip of the hand, and Python refuses to convert very long ones
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+_FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000, "t": 1_000_000_000_000}
 _BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -25,3 +32,34 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def read_duration(text: str) -> int:
+    """Seconds in "90s", "15m", "8h", "7d" or "2w". Raises `ValueError` for anything else, and for none."""
+    match = _DURATION.match(text.strip().lower()) if len(text) <= _DIGITS_MAX else None
+    if match is None or not int(match[1]):
+        raise ValueError(f"'{text[:40]}' is no duration: write 90s, 15m, 8h, 7d or 2w")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def write_duration(seconds: float) -> str:
+    """Whole seconds in the form that `read_duration` reads: 900 as "15m"."""
+    whole = round(seconds)
+    unit = next(unit for unit in reversed(_SECONDS) if whole % _SECONDS[unit] == 0)
+    return f"{whole // _SECONDS[unit]}{unit}"
+
+
+def read_size(text: str) -> int:
+    """Bytes in "500", "20kB" or "1.5GB" (decimal, as disks are sold). Raises `ValueError` for anything else."""
+    match = _SIZE.match(text.strip()) if len(text) <= _DIGITS_MAX else None
+    if match is None:
+        raise ValueError(f"'{text[:40]}' is no amount of bytes: write 500, 20kB, 10MB or 1.5GB")
+    return int(float(match[1]) * _FACTORS[match[2].lower()])
+
+
+def read_rate(text: str) -> int:
+    """Bytes a second in "2MB/s", "500kB" or "0". Raises `ValueError` for anything else."""
+    try:
+        return read_size(text.strip().removesuffix("/s"))
+    except ValueError:
+        raise ValueError(f"'{text[:40]}' is no rate: write 500kB/s, 2MB/s, or 0 for no limit") from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import pytest
 
-from coterie.apps.command import Command, Progress, command, commands_of
+from coterie.apps.command import Command, Duration, Progress, Rate, Size, command, commands_of
 from coterie.apps.invoke import Event, Result, invoke, parameters_type, read_parameters
 from coterie.errors import NotFound, UsageError
 
@@ -237,3 +237,41 @@ def test_closing_a_call_cancels_the_command() -> None:
 
     asyncio.run(check())
     assert ended == [True]
+
+
+FIFTEEN_MINUTES, NOTHING = Duration(900), Size(0)
+
+
+@command()
+async def bounded(
+    service: object,
+    *,
+    lasting: Duration = FIFTEEN_MINUTES,
+    up: Rate | None = None,
+    size: Size = NOTHING,
+) -> None:
+    """Something with quantities."""
+
+
+def _quantities(**given: Any) -> dict[str, Any]:
+    (one,) = declared(bounded)
+    return read_parameters(one, given)
+
+
+def test_people_write_quantities_and_programs_numbers() -> None:
+    assert _quantities() == {"lasting": 900, "up": None, "size": 0}
+    assert _quantities(lasting="15m", up="2MB/s", size="1.5GB") == {
+        "lasting": 900,
+        "up": 2_000_000,
+        "size": 1_500_000_000,
+    }
+    assert _quantities(lasting=1.5, up=20_000, size="7") == {"lasting": 1.5, "up": 20_000, "size": 7}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"lasting": "15"}, {"lasting": -1.0}, {"up": "fast"}, {"up": -1}, {"size": "9" * 5_000}, {"size": "-1"}],
+)
+def test_what_is_no_quantity_is_named(given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(given))}: "):
+        _quantities(**given)

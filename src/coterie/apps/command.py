@@ -10,8 +10,8 @@
 
 The first parameter is the app's service and is filled in by the node; its annotation is never evaluated, so
 the service may be imported under TYPE_CHECKING only. Names given to `command` are positional on the command
-line, all others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Literal`, an optional
-of these, or a `list[str]`; a `Path` is made absolute where the user stands. A function returns a
+line, all others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Duration`, `Size` or `Rate`, a
+`Literal`, an optional of these, or a `list[str]`; a `Path` is made absolute where the user stands. A function returns a
 `msgspec.Struct`, a list of them, or None; an async generator yields events (Structs) and last its result. A
 Struct may have a `text()` method that says it for people, and an `is_incomplete()` method that says whether
 something of what was asked for is missing (the command line then ends with a status of its own). `Progress`
@@ -23,14 +23,17 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NewType, TypeVar
 
 import msgspec
 
 F = TypeVar("F", bound=Callable[..., Any])
 Needs = Literal["network", "store", "running"]
+Duration = NewType("Duration", float)  # seconds; people write 90s, 15m, 8h, 7d, 2w
+Size = NewType("Size", int)  # bytes; people write 500, 20kB, 1.5GB
+Rate = NewType("Rate", int)  # bytes a second, 0 for no limit; people write 500kB/s, 2MB/s
 _MARK = "__coterie_command__"
-_PLAIN_TYPES = (str, int, float, bool, Path)
+_PLAIN_TYPES = (str, int, float, bool, Path, Duration, Size, Rate)
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,16 +3,24 @@
 import functools
 import importlib
 import inspect
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import math
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from coterie.apps.command import Command, Parameter, Progress, commands_of
+from coterie.apps.command import Command, Duration, Parameter, Progress, Rate, Size, commands_of
 from coterie.errors import UsageError
 from coterie.plain_text import lines, with_one_line_fields
+from coterie.quantity import read_duration, read_rate, read_size
+
+_QUANTITIES: Mapping[Any, Callable[[str], int]] = {
+    Duration: read_duration,
+    Size: read_size,
+    Rate: read_rate,
+}
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -114,6 +122,8 @@ async def invoke(
 
 def _field(parameter: Parameter) -> tuple[str, Any, Any] | tuple[str, Any]:
     hint = str if parameter.type is Path else parameter.type
+    if hint in _QUANTITIES:
+        hint = float | str if hint is Duration else int | str
     if parameter.optional:
         hint = hint | None
     if parameter.required:
@@ -125,12 +135,25 @@ def _field(parameter: Parameter) -> tuple[str, Any, Any] | tuple[str, Any]:
 
 
 def _argument(words: str, parameter: Parameter, value: Any) -> Any:
+    if parameter.type in _QUANTITIES and value is not None:
+        return _quantity(words, parameter, value)
     if parameter.type is not Path or value is None:
         return value
     path = Path(value)
     if not path.is_absolute():
         raise UsageError(f"{words}: {parameter.name} must be an absolute path, not {value!r}")
     return path
+
+
+def _quantity(words: str, parameter: Parameter, value: float | str) -> float:
+    """A number from what a person or a program gave. Raises `UsageError` for text that is none, and below zero."""
+    try:
+        number = _QUANTITIES[parameter.type](value) if isinstance(value, str) else value
+        if not 0 <= number < math.inf:
+            raise ValueError(f"{number} is below zero or without end")
+    except ValueError as error:
+        raise UsageError(f"{words}: {parameter.name}: {error}") from None
+    return number
 
 
 def _event(item: Any) -> Event:

@@ -12,11 +12,12 @@ import click
 from click.shell_completion import CompletionItem
 
 import coterie
-from coterie.apps.command import Command, Parameter
+from coterie.apps.command import Command, Duration, Parameter, Rate, Size
 from coterie.cli.catalog import Branch, Catalog
 from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
 from coterie.cli.terminal import put, say_error
+from coterie.quantity import write_duration
 
 _BUILT_IN = {
     "up": "coterie.cli.lifecycle:UP",
@@ -214,6 +215,8 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
     many = parameter.type == list[str]
     kind = _click_type(parameter.type)
     default = {} if parameter.required or many else {"default": parameter.default}
+    if parameter.type is Duration and parameter.default is not None:
+        default["default"] = write_duration(parameter.default)
     if parameter.positional:
         return click.Argument(
             [parameter.name],
@@ -241,6 +244,17 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
     )
 
 
+class _Quantity(click.ParamType[Any]):
+    """Text that the command reads itself: "15m", "2MB/s"; a default stays the number that it is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As it is."""
+        return value
+
+
 class _Asked(click.Option):
     """An option that is asked for, on stderr: what is printed on stdout is the result."""
 
@@ -255,6 +269,8 @@ class _Asked(click.Option):
 def _click_type(kind: Any) -> Any:
     if kind == list[str]:
         return str
+    if kind in (Duration, Size, Rate):
+        return _Quantity(kind.__name__.lower())
     if kind is Path:
         return click.Path(path_type=Path)
     if typing.get_origin(kind) is Literal:

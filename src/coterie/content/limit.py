@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from coterie.errors import UsageError
+from coterie.quantity import read_rate
 from coterie.rate import Rate
 
 BURST_S = 0.25  # what may be saved up while nothing goes; guess: a piece or two at usual limits
@@ -124,7 +125,7 @@ def limit_at(usual: float, hours: Sequence[Hours], minute: int) -> float:
 
 
 def parse_hours(text: str) -> tuple[Hours, ...]:
-    """Read "08:00-18:00=500000,22:00-06:00=0": bytes a second between times of day.
+    """Read "08:00-18:00=500kB/s,22:00-06:00=0": bytes a second between times of day.
 
     Raises:
         UsageError: says which part is none.
@@ -134,12 +135,12 @@ def parse_hours(text: str) -> tuple[Hours, ...]:
         times, equals, rate = part.partition("=")
         begin, dash, end = times.partition("-")
         try:
-            if not (equals and dash) or float(rate) < 0:
+            if not (equals and dash):
                 raise ValueError
-            found.append(Hours(_minute(begin), _minute(end), float(rate)))
+            found.append(Hours(_minute(begin), _minute(end), read_rate(rate)))
         except ValueError:
             raise UsageError(
-                f"'{part}' is not like 08:00-18:00=500000 (bytes a second, 0 for no limit)"
+                f"'{part}' is not like 08:00-18:00=500kB/s (a rate, or 0 for no limit)"
             ) from None
     return tuple(found)
 

@@ -121,7 +121,7 @@ def test_what_people_do_wrong_is_said_in_one_line(tmp_path: Path) -> None:
         (["join", "7-planet-velvet", "--at", "127.0.0.1:9"], 1, "nobody invites at 127.0.0.1:9"),
         (["join", "coterieaaaa"], 2, "truncated"),
         (["contacts", "remove", "nobody"], 1, "there is no contact 'nobody'"),
-        (["invite", "--minutes", "0"], 2, "lasts up to"),
+        (["invite", "--lasting", "0"], 2, "no duration"),
     ):
         done = coterie(ben, *words)
         assert (done.returncode, len(done.stderr.splitlines())) == (status, 1), done.stderr

@@ -16,8 +16,8 @@ from coterie.apps.circles.results import (
     RecoveryLine,
     Restored,
 )
-from coterie.apps.command import Progress, command
-from coterie.apps.contacts.api import Invited, Met, WrongCode, wait_for_joiner
+from coterie.apps.command import Duration, Progress, command
+from coterie.apps.contacts.api import INVITATION_LASTS_S, Invited, Met, WrongCode, wait_for_joiner
 
 if TYPE_CHECKING:
     from coterie.apps.circles.service import CirclesService
@@ -47,15 +47,19 @@ async def circle_new(circles: "CirclesService", name: str) -> CircleLine:
 
 @command("circle", path="circle invite", interrupt_text="Withdrawn: this invitation no longer works.")
 async def circle_invite(
-    circles: "CirclesService", circle: str, *, role: RoleName = "member", minutes: float = 15.0
+    circles: "CirclesService",
+    circle: str,
+    *,
+    role: RoleName = "member",
+    lasting: Duration = INVITATION_LASTS_S,
 ) -> AsyncIterator[Invited | Progress | WrongCode | Met]:
     """Invite somebody into a circle: prints a code that works once, and waits for it to be used. Owners only.
 
     circle: Its name, or the beginning of its id.
     role: What who joins will be.
-    minutes: How long the invitation lasts.
+    lasting: How long the invitation lasts: 90s, 15m, 8h.
     """
-    async with circles.invite(circle, role=role, minutes=minutes) as invitation:
+    async with circles.invite(circle, role=role, minutes=lasting / 60) as invitation:
         async for news in wait_for_joiner(invitation):
             yield news
     await asyncio.sleep(PARTING_S)
@@ -145,13 +149,13 @@ async def devices_(circles: "CirclesService") -> list[DeviceLine]:
 
 @command(path="devices add", interrupt_text="Withdrawn: this invitation no longer works.")
 async def devices_add(
-    circles: "CirclesService", *, minutes: float = 15.0
+    circles: "CirclesService", *, lasting: Duration = INVITATION_LASTS_S
 ) -> AsyncIterator[Invited | Progress | WrongCode | Met]:
     """Make another computer yours: prints a code for `coterie devices join` there. It gets all your rights.
 
-    minutes: How long the invitation lasts.
+    lasting: How long the invitation lasts: 90s, 15m, 8h.
     """
-    async with circles.devices.invite(minutes=minutes) as invitation:
+    async with circles.devices.invite(minutes=lasting / 60) as invitation:
         async for news in wait_for_joiner(invitation):
             yield news
     await asyncio.sleep(PARTING_S)

@@ -3,8 +3,16 @@
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from coterie.apps.command import Progress, command
-from coterie.apps.contacts.results import ContactLine, ContactRemoved, ContactShown, Invited, Met, WrongCode
+from coterie.apps.command import Duration, Progress, command
+from coterie.apps.contacts.results import (
+    INVITATION_LASTS_S,
+    ContactLine,
+    ContactRemoved,
+    ContactShown,
+    Invited,
+    Met,
+    WrongCode,
+)
 from coterie.apps.contacts.waiting import wait_for_joiner
 
 if TYPE_CHECKING:
@@ -15,14 +23,14 @@ PURPOSE = "People"
 
 @command(interrupt_text="Withdrawn: this invitation no longer works.")
 async def invite(
-    contacts: "ContactsService", *, name: str = "", minutes: float = 15.0
+    contacts: "ContactsService", *, name: str = "", lasting: Duration = INVITATION_LASTS_S
 ) -> AsyncIterator[Invited | Progress | WrongCode | Met]:
     """Invite another computer: prints a code that works once, and waits for it to join.
 
     name: What the other side calls this computer, instead of its own name.
-    minutes: How long the invitation lasts.
+    lasting: How long the invitation lasts: 90s, 15m, 8h.
     """
-    async with contacts.invite(name=name, minutes=minutes) as invitation:
+    async with contacts.invite(name=name, minutes=lasting / 60) as invitation:
         async for news in wait_for_joiner(invitation):
             yield news
 

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from coterie.apps.command import Duration
+
+INVITATION_LASTS_S = Duration(15 * 60.0)  # guess: time to walk to the other computer; both are there anyway
 _QR_BORDER = 2  # modules of quiet zone; the standard wants 4, phones read 2
 
 

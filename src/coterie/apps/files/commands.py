@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coterie.apps.command import Choice, Progress, command
+from coterie.apps.command import Choice, Progress, Rate, command
 from coterie.apps.files.results import (
     LimitsNow,
     MagnetLink,
@@ -181,13 +181,13 @@ async def transfers_show(files: "FilesService", transfer: str) -> TransferDetail
 
 @command("transfer", path="transfers limit", needs="running")
 async def transfers_limit(
-    files: "FilesService", transfer: str, *, down: int | None = None, up: int | None = None
+    files: "FilesService", transfer: str, *, down: Rate | None = None, up: Rate | None = None
 ) -> TransferDetail:
     """Limit one transfer.
 
     transfer: Its id.
-    down: Bytes a second that it may fetch; 0: no limit.
-    up: Bytes a second of it that others may have from here; 0: no limit.
+    down: How fast it may fetch, like 2MB/s; 0: no limit.
+    up: How fast others may have it from here; 0: no limit.
     """
     return await files.limit_transfer(transfer, down=down, up=up)
 
@@ -206,16 +206,16 @@ async def transfers_priority(files: "FilesService", transfer: str, priority: str
 async def limits(
     files: "FilesService",
     *,
-    up: int | None = None,
-    down: int | None = None,
+    up: Rate | None = None,
+    down: Rate | None = None,
     up_hours: str | None = None,
     down_hours: str | None = None,
 ) -> LimitsNow:
     """Show the limits of all transfers together, and set those that are given.
 
-    up: Bytes a second to others; 0: no limit.
-    down: Bytes a second from others; 0: no limit.
-    up_hours: Other limits by time of day, like 08:00-18:00=500000,22:00-06:00=0; empty: none.
+    up: How fast to others, like 500kB/s; 0: no limit.
+    down: How fast from others; 0: no limit.
+    up_hours: Other limits by time of day, like 08:00-18:00=500kB/s,22:00-06:00=0; empty: none.
     down_hours: The same for what comes from others.
     """
     return files.limits.change(up=up, down=down, up_hours=up_hours, down_hours=down_hours)

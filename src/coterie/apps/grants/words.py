@@ -3,29 +3,29 @@
 import re
 from collections.abc import Sequence
 
+from coterie import quantity
 from coterie.errors import UsageError
 
-_DURATION = re.compile(r"(\d+)\s*([smhdw])\Z")
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?\Z", re.IGNORECASE)
 _HOURS = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})\Z")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
-_FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000, "t": 1_000_000_000_000}
 
 
 def read_duration(text: str) -> int:
-    """Seconds in "90s", "15m", "8h", "7d" or "2w". Raises `UsageError`."""
-    match = _DURATION.match(text.strip().lower())
-    if match is None or not int(match[1]):
-        raise UsageError(f"'{text}' is no duration: write 90s, 15m, 8h, 7d or 2w")
-    return int(match[1]) * _SECONDS[match[2]]
+    """Seconds, as `quantity.read_duration`. Raises `UsageError`."""
+    try:
+        return quantity.read_duration(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def read_amount(text: str) -> int:
-    """Bytes in "500", "20kB" or "1.5GB" (decimal, as disks are sold). Raises `UsageError`."""
-    match = _AMOUNT.match(text.strip())
-    if match is None or int(amount := float(match[1]) * _FACTORS[match[2].lower()]) < 1:
+    """Bytes, at least one, as `quantity.read_size`. Raises `UsageError`."""
+    try:
+        size = quantity.read_size(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if size < 1:
         raise UsageError(f"'{text}' is no amount of bytes: write 500, 20kB, 10MB or 1.5GB")
-    return int(amount)
+    return size
 
 
 def read_hours(text: str) -> tuple[int, int]:

@@ -1,0 +1,34 @@
+"""What people write for durations, sizes and rates, and how it is written for them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from coterie.quantity import read_duration, read_rate, read_size, write_duration
+
+
+@given(some.integers(1, 10**8))
+def test_a_duration_is_read_as_it_was_written(seconds: int) -> None:
+    assert read_duration(write_duration(seconds)) == seconds
+
+
+def test_durations_in_their_largest_unit() -> None:
+    assert [write_duration(s) for s in (1, 90, 900, 3_600, 604_800)] == ["1s", "90s", "15m", "1h", "1w"]
+
+
+def test_rates() -> None:
+    assert [read_rate(t) for t in ("0", "20000", "500kB/s", " 2MB/s", "1.5g")] == [
+        0, 20_000, 500_000, 2_000_000, 1_500_000_000,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-1", "2MB/h", "1e9", "9" * 5_000, "2 MB / s"])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(ValueError, match="is no rate: write 500kB/s"):
+        read_rate(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 16, "1.", ".5", "KiB", "5 apples"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="no amount of bytes"):
+        read_size(text)
