@@ -3,7 +3,10 @@
 import asyncio
 import gc
 import selectors
-from collections.abc import Coroutine
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,6 +20,33 @@ def run(work: Coroutine[Any, Any, T], timeout_s: float = 30.0) -> T:
 def run_virtual(work: Coroutine[Any, Any, T], timeout_s: float = 100_000.0) -> T:
     """As `run`, but time passes only when nothing else is left to do: an hour takes no time. No sockets."""
     return _run(work, timeout_s, _VirtualLoop)
+
+
+@dataclass
+class Steps:
+    """Of all event loops while `watch_steps` ran: the longest step, in processor seconds of its thread."""
+
+    longest_s: float = 0.0
+    what: str = ""
+
+
+@contextmanager
+def watch_steps() -> Iterator[Steps]:
+    """How long the loop's callbacks take, each by the processor's time: what other programs take does not count."""
+    steps, run_one = Steps(), asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        before = time.thread_time()
+        run_one(handle)
+        took_s = time.thread_time() - before
+        if took_s > steps.longest_s:
+            steps.longest_s, steps.what = took_s, repr(handle)
+
+    asyncio.Handle._run = timed  # type: ignore[method-assign]
+    try:
+        yield steps
+    finally:
+        asyncio.Handle._run = run_one  # type: ignore[method-assign]
 
 
 class _VirtualSelector(selectors.SelectSelector):

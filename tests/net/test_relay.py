@@ -4,7 +4,7 @@ import asyncio
 import os
 import resource
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from coterie.net.relay_core import RelayLimits
 from coterie.net.relay_probe import probe_relay
 from coterie.wire import relay as wire
 from tests.net.conftest import Lab
-from tests.support import run
+from tests.support import run, watch_steps
 
 HOST = "127.0.0.1"
 
@@ -207,6 +207,66 @@ def test_one_who_never_reads_costs_a_bounded_queue() -> None:
             await still_serves(relay)
             deaf.transport.abort()
             await sender.close()
+
+    run(scene())
+
+
+PING = b"\x89\xfd\0\0\0\0" + bytes(125)  # the WebSocket's own, masked by nothing
+TINY_PING = b"\x89\x80\0\0\0\0"
+
+
+def test_one_who_sends_pings_and_never_reads_costs_a_bounded_queue() -> None:
+    async def scene() -> None:
+        async with serving(queue_bytes_max=200_000, stall_s=0.5, frames_per_s_max=1e5) as relay:
+            deaf, key = await client(relay, 1, max_queue=1)
+            deaf.transport.pause_reading()
+            before, largest, sent = resident_mb(), 0, 0
+            async with asyncio.timeout(20):
+                while key.peer_id in relay.clients and sent < 200_000_000:
+                    if deaf.transport.get_write_buffer_size() < 1_000_000:
+                        deaf.transport.write(PING * (50_000 // len(PING)))
+                        sent += 50_000
+                    await asyncio.sleep(0)
+                    largest = max([largest, *(link.backlog for link in relay._links)])
+            assert key.peer_id not in relay.clients, "it never takes anything: it goes"
+            assert largest <= 200_000
+            assert resident_mb() - before < 20
+            await still_serves(relay)
+            deaf.transport.abort()
+
+    run(scene())
+
+
+def test_many_tiny_pings_at_once_are_not_one_long_step() -> None:
+    async def scene() -> None:
+        async with serving(frames_per_s_max=1e6) as relay:
+            pinging, _ = await client(relay, 1, max_queue=1)
+            pinging.transport.pause_reading()
+            with watch_steps() as steps:
+                pinging.transport.write(TINY_PING * 60_000)
+                await still_serves(relay)
+                async with asyncio.timeout(10):
+                    while relay.metrics().forwarded_datagrams and pinging.transport.get_write_buffer_size():
+                        await asyncio.sleep(0.01)
+            print(f"longest step {1000 * steps.longest_s:.0f} ms: {steps.what}")
+            assert steps.longest_s < 0.1, steps.what
+            pinging.transport.abort()
+
+    run(scene())
+
+
+def test_pings_before_the_authentication_are_bounded() -> None:
+    async def scene() -> None:
+        async with serving() as relay:
+            socket = await websocket(relay)
+            socket.transport.write(PING * 10_000)
+            await ends(socket)
+            await still_serves(relay)
+            reader, writer = await asyncio.open_connection(HOST, relay.port)
+            writer.write(b"GET /relay HTTP/1.1\r\n" + b"X: y\r\n" * 20_000)
+            with suppress(ConnectionError):  # it closes without reading the rest
+                assert b"HTTP/1.1 101" not in await reader.read()
+            writer.transport.abort()
 
     run(scene())
 

@@ -8,7 +8,18 @@ import pytest
 from coterie.identity import PeerId, SecretKey
 from coterie.machine import PeerDown, Received, Send, SetTimer, TimerFired
 from coterie.net import home_relay_core as home
-from coterie.net.relay_core import SWEEP, Drop, Malformed, Opened, Pause, RelayCore, RelayLimits, Upgraded
+from coterie.net.relay_core import (
+    SWEEP,
+    Control,
+    Drop,
+    Malformed,
+    Opened,
+    Pause,
+    Raw,
+    RelayCore,
+    RelayLimits,
+    Upgraded,
+)
 from coterie.wire import relay as wire
 
 
@@ -216,6 +227,30 @@ def test_pongs_for_one_who_does_not_read_are_dropped() -> None:
     relay.come(1)
     relay.backlog[1] = 101
     assert relay.feed(Received(1, wire.Ping(bytes(8)))) == []
+
+
+def test_every_control_frame_is_paid_for_and_its_answer_waits_within_the_bound() -> None:
+    relay = Relay(queue_bytes_max=1000, frames_per_s_max=100, burst_s=0.25, stall_s=10)
+    relay.come(1)
+    assert relay.feed(Control(1, 10, 60, bytes(20))) == [Raw(1, bytes(20))]
+    paused, _ = relay.feed(Control(1, 10, 60, bytes(20)))
+    assert paused == Pause(1, pytest.approx(0.15, abs=0.01))
+    relay.backlog[1] = 981
+    assert relay.feed(Control(1, 1, 6, bytes(20)), 5.0) == [], "an answer that has no room is dropped"
+    assert relay.core.metrics().dropped_queue_full == 1
+    relay.feed(SWEEP, 14.0)
+    assert relay.core.clients
+    assert any(isinstance(output, Drop) for output in relay.feed(SWEEP, 15.0)), "it takes nothing"
+
+
+def test_control_frames_before_the_authentication_have_a_bound() -> None:
+    relay = Relay(handshake_bytes_max=100)
+    relay.feed(Opened(1))
+    relay.feed(Upgraded(1, 2))
+    assert relay.feed(Control(1, 1, 50, bytes(50))) == [Raw(1, bytes(50))]
+    (out,) = relay.feed(Control(1, 1, 1))
+    assert isinstance(out, Drop)
+    assert relay.feed(Control(1, 1, 1)) == []
 
 
 def test_what_is_malformed_ends_the_link_and_only_that() -> None:

@@ -16,6 +16,7 @@ from typing import Any, cast
 from websockets.frames import CloseCode as WebSocketCode
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
@@ -32,6 +33,11 @@ ANY_IP = "0.0.0.0"  # noqa: S104  (to be reached by others is the purpose)
 CLOSE_S = 1.0  # guess: for the last frames to go out; the user waits for this at Ctrl-C
 RECONNECT_MS = 1_000  # guess: what clients are told when the relay stops: time for a restart
 TRY_MS = 30_000  # guess
+SLICE_BYTES = 8 << 10  # 1,365 of the smallest frames, some 10 ms; guess
+STEP_S = 0.01  # guess: so long the slices of one link are handled before others have their turn
+SMALL_BYTES = (
+    1_024  # pieces below this are sent as one: each costs the transport some 200 bytes while it waits
+)
 
 _log = logging.getLogger(__name__)
 _quiet = logging.getLogger("coterie.net.relay.websockets")
@@ -163,6 +169,10 @@ class RelayServer:
                     link = cast(_Link, peer)
                     _log.debug("relay: link of %s ended: %s", link.remote, reason)
                     link.drop()
+                case core.Raw(peer, data):
+                    link = cast(_Link, peer)
+                    link.send_raw(data)
+                    self._unsent[link] = None
                 case core.Pause(peer, for_s):
                     cast(_Link, peer).pause(for_s)
 
@@ -196,6 +206,8 @@ class _Link(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._parts = b""
+        self._unread = b""  # came, but the link is paused
+        self._head_bytes = 0  # of the HTTP request
         self._is_dropped = False
         self._resume: asyncio.TimerHandle | None = None
         self._end: asyncio.TimerHandle | None = None
@@ -221,21 +233,8 @@ class _Link(asyncio.Protocol):
         self._server.joined(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_dropped:
-            return
-        self._socket.receive_data(data)
-        for event in self._socket.events_received():
-            if self._is_dropped:
-                break
-            if isinstance(event, Request):
-                self._answer(event)
-            elif isinstance(event, Frame):
-                self._take(event)
-        self._collect()
-        self.flush()
-        self._server.flush()
-        if self._socket.close_expected():
-            self.drop()
+        self._unread += data
+        self._read()
 
     def eof_received(self) -> bool:
         return False  # the transport closes itself
@@ -259,20 +258,31 @@ class _Link(asyncio.Protocol):
                 self._socket.send_binary(frame)
             self._collect()
 
+    def send_raw(self, data: bytes) -> None:
+        """Put bytes behind what already waits."""
+        if not self._is_dropped:
+            self._unsent.append(data)
+            self._unsent_bytes += len(data)
+
     def flush(self) -> None:
         """Write what was collected."""
         if self._unsent and self._transport is not None:
-            pieces, self._unsent, self._unsent_bytes = self._unsent, [], 0
+            pieces, size = self._unsent, self._unsent_bytes
+            self._unsent, self._unsent_bytes = [], 0
+            if size < SMALL_BYTES * len(pieces):
+                pieces = [b"".join(pieces)]
             self._transport.writelines(pieces)
 
     def pause(self, for_s: float) -> None:
         """Read nothing for a while; TCP tells the client."""
         if self._transport is None or self._is_dropped:
             return
+        loop = asyncio.get_running_loop()
         if self._resume is not None:
+            for_s = max(for_s, self._resume.when() - loop.time())
             self._resume.cancel()
         self._transport.pause_reading()
-        self._resume = asyncio.get_running_loop().call_later(for_s, self._resumed)
+        self._resume = loop.call_later(for_s, self._resumed)
 
     def drop(self, code: WebSocketCode = WebSocketCode.NORMAL_CLOSURE) -> None:
         """Send what waits, then end; at once when the client does not take it."""
@@ -300,8 +310,47 @@ class _Link(asyncio.Protocol):
 
     def _resumed(self) -> None:
         self._resume = None
-        if self._transport is not None:
+        self._read()
+        if self._transport is not None and self._resume is None and not self._is_dropped:
             self._transport.resume_reading()
+
+    def _read(self) -> None:
+        """What came, a slice at a time, until the link is paused: a megabyte of tiny frames is not one long step."""
+        at, data = 0, self._unread
+        now = asyncio.get_running_loop().time
+        until = now() + STEP_S
+        while at < len(data) and not self._is_dropped and self._resume is None:
+            self._read_slice(data[at : at + SLICE_BYTES])
+            at += SLICE_BYTES
+            if at < len(data) and now() > until:
+                self.pause(0.0)
+        self._unread = b"" if self._is_dropped else data[at:]
+        self.flush()
+        self._server.flush()
+
+    def _read_slice(self, data: bytes) -> None:
+        if self._socket.state is State.CONNECTING:
+            self._head_bytes += len(data)
+            if self._head_bytes > self._limits.handshake_bytes_max:
+                self._malformed("its request is too long")
+                return
+        self._socket.receive_data(data)
+        # Nothing else was in there: sends are collected at once. So these are pongs, or the answer to a close.
+        reply = b"".join(self._socket.data_to_send())
+        frames = size = 0
+        for event in self._socket.events_received():
+            if self._is_dropped:
+                return
+            if isinstance(event, Request):
+                self._answer(event)
+            elif isinstance(event, Frame) and not self._take(event):
+                frames += 1
+                size += len(event.data)
+        self._collect()
+        if frames or reply:
+            self._server.feed(core.Control(self, frames, size, reply))
+        if self._socket.close_expected():
+            self.drop()
 
     def _collect(self) -> None:
         for piece in self._socket.data_to_send():
@@ -326,26 +375,28 @@ class _Link(asyncio.Protocol):
             del response.headers["Content-Length"]
         self._socket.send_response(response)
 
-    def _take(self, frame: Frame) -> None:
-        """One WebSocket frame; a message may come in several."""
+    def _take(self, frame: Frame) -> bool:
+        """One WebSocket frame; a message may come in several. Whether it was, or ended, a message for the core."""
         if frame.opcode is Opcode.TEXT:
             self._malformed("text instead of binary messages")
-            return
+            return True
         if frame.opcode not in (Opcode.BINARY, Opcode.CONT):
-            return
+            return False
         data = frame.data
         if not frame.fin or self._parts:
             self._parts += data
             if not frame.fin:
-                return
+                return False
             data, self._parts = self._parts, b""
         try:
             message = wire.decode_at_relay(cast(bytes, data))
         except PeerError as error:
             self._malformed(str(error))
-            return
-        if message is not None:
-            self._server.feed(Received(self, message))
+            return True
+        if message is None:
+            return False
+        self._server.feed(Received(self, message))
+        return True
 
     def _malformed(self, reason: str) -> None:
         self._server.feed(core.Malformed(self, reason))

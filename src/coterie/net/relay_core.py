@@ -35,6 +35,9 @@ class RelayLimits:
     clients_max: int = 256  # guess: everybody whom a household or a small office knows
     handshakes_max: int = 64  # guess: links that have not authenticated yet; one more, and the oldest goes
     handshake_s: float = 5.0  # guess: five round trips of a bad satellite link
+    handshake_bytes_max: int = (
+        16 << 10
+    )  # measured: 0.5 KB of HTTP, 100 bytes of authentication; browsers send 2 KB
     frame_bytes_max: int = wire.DATAGRAM_FRAME_BYTES_MAX  # nothing that a client sends is larger
     queue_bytes_max: int = 1 << 20  # 80 ms at 100 Mbit/s; upstream keeps 512 datagrams
     bytes_per_s_max: float = 125e6  # of one client; guess: a home network's gigabit
@@ -89,6 +92,25 @@ class Malformed(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Control(msgspec.Struct, frozen=True):
+    """The link sent `frames` frames that are no messages: pings and pongs of the WebSocket, parts, unknown kinds.
+
+    `reply` is what the WebSocket would answer.
+    """
+
+    link: Link
+    frames: int
+    size: int
+    reply: bytes = b""
+
+
+class Raw(msgspec.Struct, frozen=True):
+    """Send `data` as it is."""
+
+    link: Link
+    data: bytes
+
+
 class Drop(msgspec.Struct, frozen=True):
     """End the link: what was sent before is still to go out."""
 
@@ -112,6 +134,7 @@ class _Handshake:
     opened_at: float
     version: int = 0
     challenge: wire.Challenge | None = None
+    control_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -182,9 +205,11 @@ class RelayCore:
                 return self._challenge(link, version)
             case Malformed(link, reason):
                 self._metrics.ended_for_breach += 1
-                return [*self._forget(link), Drop(link, reason)]
+                return [*self._forget(link, now), Drop(link, reason)]
+            case Control(link):
+                return self._control(event, now)
             case PeerDown(link):
-                return self._forget(link)
+                return self._forget(link, now)
             case TimerFired("sweep"):
                 return self._sweep(now)
         return []
@@ -271,12 +296,34 @@ class RelayCore:
             case wire.Outbound():
                 return self._forward(client, message, now)
             case wire.Ping(echo):
-                paused = self._read(client, 1 + wire.ECHO_BYTES, now)
-                return [*paused, *self._tell(client.link, wire.Pong(echo))]
+                paused = self._read(client, 2 * (1 + wire.ECHO_BYTES), now, frames=2)  # it and its answer
+                return [*paused, *self._tell(client.link, wire.Pong(echo), now)]
             case wire.Authentication():
                 self._metrics.ended_for_breach += 1
-                return [*self._forget(client.link), Drop(client.link, "authenticated twice")]
+                return [*self._forget(client.link, now), Drop(client.link, "authenticated twice")]
         return self._read(client, 1 + wire.ECHO_BYTES, now)
+
+    def _control(self, event: Control, now: float) -> list[Any]:
+        """Every frame is paid for, and an answer waits like everything else: within the bound, or not at all."""
+        link = event.link
+        client = self._by_link.get(link)
+        if client is None:
+            handshake = self._handshakes.get(link)
+            if handshake is None:
+                return []
+            handshake.control_bytes += event.size + len(event.reply)
+            if handshake.control_bytes > self._limits.handshake_bytes_max:
+                self._metrics.ended_for_breach += 1
+                return self._fail_handshake(link, "too much before its authentication")
+            return [Raw(link, event.reply)] if event.reply else []
+        frames = event.frames * (2 if event.reply else 1)
+        outputs = self._read(client, event.size + len(event.reply), now, frames=frames)
+        if not event.reply:
+            return outputs
+        if self._backlog(link) + len(event.reply) > self._limits.queue_bytes_max:
+            self._note_full(client, now)
+            return outputs
+        return [*outputs, Raw(link, event.reply)]
 
     def _forward(self, client: _Client, message: wire.Outbound, now: float) -> list[Any]:
         size = len(message.contents)
@@ -292,9 +339,7 @@ class RelayCore:
             self._metrics.dropped_no_such_client += 1
             return outputs
         if self._backlog(target.link) + size > self._limits.queue_bytes_max:
-            self._metrics.dropped_queue_full += 1
-            if target.stalled_at is None:
-                target.stalled_at = now
+            self._note_full(target, now)
             return outputs
         target.stalled_at = None
         self._note_destination(client, message.peer)
@@ -304,9 +349,15 @@ class RelayCore:
         outputs.append(Send(target.link, frame))
         return outputs
 
-    def _read(self, client: _Client, size: int, now: float) -> list[Any]:
+    def _note_full(self, client: _Client, now: float) -> None:
+        """Something is dropped because too much waits for `client`: it goes when that lasts."""
+        self._metrics.dropped_queue_full += 1
+        if client.stalled_at is None:
+            client.stalled_at = now
+
+    def _read(self, client: _Client, size: int, now: float, *, frames: int = 1) -> list[Any]:
         """Count what was read, forwarded or not: dropping costs time as well."""
-        debt_s = client.reading.spend(now, _reading_s(size, self._limits))
+        debt_s = client.reading.spend(now, _reading_s(size, frames, self._limits))
         if debt_s <= 0:
             return []
         self._metrics.pauses += 1
@@ -319,16 +370,17 @@ class RelayCore:
         if len(client.destinations) > self._limits.destinations_max:
             del client.destinations[next(iter(client.destinations))]
 
-    def _tell(self, link: Link, message: wire.ToClient) -> list[Any]:
+    def _tell(self, link: Link, message: wire.ToClient, now: float) -> list[Any]:
         """`message`, unless so much waits for the link that it would grow without bound."""
         if self._backlog(link) > self._limits.queue_bytes_max:
-            self._metrics.dropped_queue_full += 1
+            if (client := self._by_link.get(link)) is not None:
+                self._note_full(client, now)
             return []
         return [Send(link, message)]
 
     # Going
 
-    def _forget(self, link: Link) -> list[Any]:
+    def _forget(self, link: Link, now: float) -> list[Any]:
         if self._handshakes.pop(link, None) is not None:
             return []
         client = self._by_link.pop(link, None)
@@ -339,7 +391,7 @@ class RelayCore:
         for peer in client.destinations:
             other = self._by_peer.get(peer)
             if other is not None:
-                outputs += self._tell(other.link, wire.PeerGone(client.peer))
+                outputs += self._tell(other.link, wire.PeerGone(client.peer), now)
         return outputs
 
     def _sweep(self, now: float) -> list[Any]:
@@ -358,15 +410,15 @@ class RelayCore:
         is_dead = client.pinged_at is not None and now - client.pinged_at >= self._limits.pong_s
         if is_stalled or is_dead:
             self._metrics.ended_for_silence += 1
-            return [*self._forget(client.link), Drop(client.link, "no sign of life")]
+            return [*self._forget(client.link, now), Drop(client.link, "no sign of life")]
         if now - client.checked_at >= self._limits.ping_s:
             client.checked_at = now
             if not self._allows(client.peer):
                 self._metrics.denied += 1
-                return [*self._forget(client.link), Drop(client.link, "no longer permitted")]
+                return [*self._forget(client.link, now), Drop(client.link, "no longer permitted")]
         if client.pinged_at is None and now - client.heard_at >= self._limits.ping_s:
             client.pinged_at = now
-            return self._tell(client.link, wire.Ping(self._random_bytes(wire.ECHO_BYTES)))
+            return self._tell(client.link, wire.Ping(self._random_bytes(wire.ECHO_BYTES)), now)
         return []
 
 
@@ -374,9 +426,9 @@ def _rate(per_s: float, limits: RelayLimits) -> Rate:
     return Rate(per_s, max(per_s * limits.burst_s, limits.frame_bytes_max))
 
 
-def _reading_s(size: int, limits: RelayLimits) -> float:
-    """What reading a frame of `size` bytes costs, in seconds of a client's allowance."""
-    return size / (limits.bytes_per_s_max * limits.excess) + 1 / limits.frames_per_s_max
+def _reading_s(size: int, frames: int, limits: RelayLimits) -> float:
+    """What reading `frames` frames of `size` bytes together costs, in seconds of a client's allowance."""
+    return size / (limits.bytes_per_s_max * limits.excess) + frames / limits.frames_per_s_max
 
 
 def _status(client: _Client, code: wire.StatusCode) -> list[Any]:
