@@ -80,6 +80,7 @@ SHELLS = (
     "apps/contacts/waiting.py",
     "apps/circles/book.py",
     "apps/circles/devices.py",
+    "apps/circles/deposits.py",
     "apps/circles/disk.py",
     "apps/circles/links.py",
     "apps/circles/restore.py",

@@ -67,10 +67,11 @@ class Recall(Message, frozen=True):
 
 
 class Recalled(Message, frozen=True):
-    """What is deposited. To anybody else, and where nothing is: version 0 and nothing."""
+    """What is deposited. `more`: another one follows. To anybody else, and where nothing is: version 0 and nothing."""
 
     version: int
     sealed: bytes
+    more: bool = False
 
 
 class Cards(Message, frozen=True):

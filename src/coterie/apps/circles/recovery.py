@@ -97,7 +97,7 @@ def unseal(sealed: bytes, key: bytes) -> Keepsake:
 
     try:
         return _DECODER.decode(SecretBox(key).decrypt(sealed))
-    except (CryptoError, ValueError, TypeError, msgspec.DecodeError) as error:
+    except (CryptoError, ValueError, TypeError, RecursionError, msgspec.DecodeError) as error:
         raise PeerError(f"a deposit that cannot be opened: {type(error).__name__}") from None
 
 

@@ -1,6 +1,7 @@
 """Back from paper: a phrase is made, what comes back with it lies sealed at others, and a fresh home asks for it."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from coterie.access.circle import Author, Circle
-from coterie.access.circle_ops import Kind, OpId, consent, read_op
+from coterie.access.circle_ops import Kind, OpId, consent
 from coterie.apps.app import Context
 from coterie.apps.circles.book import CircleBook
 from coterie.apps.circles.core import Expect
+from coterie.apps.circles.deposits import PER_PAPER_MAX, Deposited, Deposits
+from coterie.apps.circles.keepsakes import Recovered, add_up
 from coterie.apps.circles.messages import KEEPSAKE_BYTES_MAX, Deposit, Prove, Recall, Recalled
 from coterie.apps.circles.recovery import (
     CARDS_MAX,
@@ -28,31 +31,53 @@ from coterie.apps.circles.recovery import (
     phrase_of,
     proof_text,
     seal,
-    unseal,
 )
 from coterie.apps.circles.results import Phrase, RecoveryLine, Restored
-from coterie.errors import CoterieError, NotFound, PeerError, StorageError, UsageError
+from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES
-from coterie.private_file import write_private
 from coterie.wire.frames import Message
 
 if TYPE_CHECKING:
     from coterie.apps.circles.service import CirclesService
 
-DEPOSITS_MAX = 1_024  # kept for others: a quarter of a gigabyte at most; guess
 DEPOSIT_AFTER_S = 1.0  # several changes make one deposit; guess
-ANSWER_S = 10.0  # guess: a slow connection and half a megabyte
+ANSWER_S = 10.0  # for each deposit; guess: a slow connection and half a megabyte
 LOG_S = 15.0  # for the log of one circle
+FETCHES_MAX = 16  # logs of circles fetched at once; guess
 _POLL_S = 0.05
 
 log = logging.getLogger(__name__)
 
 
-class _Deposited(msgspec.Struct, frozen=True, array_like=True):
-    by: bytes
-    version: int
-    sealed: bytes
+class _Answers:
+    """What one holder answers to a recall: up to PER_PAPER_MAX deposits, one message each."""
+
+    def __init__(self) -> None:
+        self.said: list[Recalled] = []
+        self._news: asyncio.Queue[Recalled | None] = asyncio.Queue(PER_PAPER_MAX + 1)
+
+    def take(self, message: Recalled) -> None:
+        """One more; what is over the bound is passed over."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._news.put_nowait(message)
+
+    def end(self) -> None:
+        """No more comes."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._news.put_nowait(None)
+
+    async def whole(self) -> None:
+        """Wait for the last one, or until none comes for ANSWER_S."""
+        with contextlib.suppress(TimeoutError):
+            while len(self.said) < PER_PAPER_MAX:
+                async with asyncio.timeout(ANSWER_S):
+                    message = await self._news.get()
+                if message is None:
+                    return
+                self.said.append(message)
+                if not message.more:
+                    return
 
 
 class RecoveryDesk:
@@ -62,10 +87,9 @@ class RecoveryDesk:
         self._context = context
         self._book = book
         self._service = service
-        self._folder = context.home / "deposits"
-        self._deposits = self._load()
+        self._deposits = Deposits(context.home / "deposits", self._is_theirs)
         self._holders: dict[PeerId, int] = {}  # the version each got on this connection
-        self._answers: dict[PeerId, asyncio.Future[Recalled]] = {}
+        self._answers: dict[PeerId, _Answers] = {}
         self._is_due = False
 
     def status(self) -> RecoveryLine:
@@ -102,6 +126,7 @@ class RecoveryDesk:
             if old is not None:
                 self._book.write(circle, Kind.REMOVE_DEVICE, author, subject=person, device=old.paper.peer_id)
         self._service.devices.settle()
+        self._service.devices.share_contacts()  # the other computers seal with the same key
         return Phrase(phrase.split())
 
     # ---- depositing
@@ -113,9 +138,8 @@ class RecoveryDesk:
 
     def peer_down(self, peer: PeerId) -> None:
         """It no longer is."""
-        future = self._answers.get(peer)
-        if future is not None and not future.done():
-            future.set_exception(PeerError(f"{peer.short} is gone"))
+        if (answers := self._answers.get(peer)) is not None:
+            answers.end()
 
     def contacts_changed(self) -> None:
         """What would come back is not what it was: deposit it anew, soon."""
@@ -158,48 +182,34 @@ class RecoveryDesk:
         """A message about deposits. A stranger gets the answer that there is nothing, whatever there is."""
         match message:
             case Deposit(paper, version, sealed):
-                self._keep(peer, paper, _Deposited(bytes(peer), version, sealed))
+                self._keep(peer, paper, version, sealed)
             case Recall(paper, proof):
                 knows = is_proof(
                     paper, proof, self._context.peer_id, peer
                 )  # first, and always: the same time
-                kept = self._deposits.get(paper) if knows else None
-                answer = Recalled(kept.version, kept.sealed) if kept is not None else Recalled(0, b"")
-                await self._service.say(peer, answer)
-            case Recalled() if (future := self._answers.get(peer)) is not None and not future.done():
-                future.set_result(message)
+                kept = self._deposits.of(paper) if knows else []
+                for left, one in zip(range(len(kept) - 1, -1, -1), kept, strict=True):
+                    await self._service.say(peer, Recalled(one.version, one.sealed, left > 0))
+                if not kept:
+                    await self._service.say(peer, Recalled(0, b""))
+            case Recalled() if (answers := self._answers.get(peer)) is not None:
+                answers.take(message)
             case Prove(circle, paper, proof):
                 knows = is_proof(paper, proof, self._context.peer_id, peer, circle)
                 known = self._book.circles.get(circle)
                 if knows and known is not None and any(paper in m.papers for m in known.state.members()):
                     self._service.trust(circle, peer)
 
-    def _keep(self, peer: PeerId, paper: bytes, deposited: _Deposited) -> None:
-        """Only from a computer of the person whose paper it is; of a mere contact, the first to say so."""
-        kept = self._deposits.get(paper)
-        members = [circle.state.member_of(peer) for circle in self._book.circles.values()]
-        is_theirs = any(member is not None and paper in member.papers for member in members)
-        is_first = self._service.contacts.is_contact(peer) and (kept is None or kept.by == peer)
-        if not (is_theirs or is_first) or (kept is not None and kept.version >= deposited.version):
-            return
-        if kept is None and len(self._deposits) >= DEPOSITS_MAX:
-            return
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        write_private(self._folder / bytes(paper).hex(), msgspec.msgpack.encode(deposited), noun="a deposit")
-        self._deposits[paper] = deposited
+    def _keep(self, peer: PeerId, paper: bytes, version: int, sealed: bytes) -> None:
+        """From a computer of the person whose paper it is, and from contacts, who say so of any."""
+        if self._is_theirs(paper, peer) or self._service.contacts.is_contact(peer):
+            self._deposits.keep(paper, Deposited(bytes(peer), version, sealed))
 
-    def _load(self) -> dict[bytes, _Deposited]:
-        found: dict[bytes, _Deposited] = {}
-        for path in sorted(self._folder.glob("*")) if self._folder.is_dir() else []:
-            if len(path.name) != 2 * KEY_BYTES:
-                continue  # left from a write that a crash cut short
-            try:
-                found[bytes.fromhex(path.name)] = msgspec.msgpack.decode(path.read_bytes(), type=_Deposited)
-            except (OSError, ValueError, msgspec.DecodeError) as error:
-                raise StorageError(
-                    f"{path} is damaged ({error}); move it away to go on without it"
-                ) from error
-        return found
+    def _is_theirs(self, paper: bytes, by: bytes) -> bool:
+        """Whether `by` is a computer of the person who lists `paper`, by that person's own word."""
+        persons = {by, *self._book.persons_of(PeerId(by))}
+        members = (circle.state.member_of(PeerId(by)) for circle in self._book.circles.values())
+        return any(m is not None and paper in m.papers and m.person in persons for m in members)
 
     # ---- coming back
 
@@ -223,61 +233,61 @@ class RecoveryDesk:
             raise UsageError("this computer belongs to somebody already: restore into a fresh home")
         if invitation:
             await self._service.contacts.join(invitation, at=at)
-        keepsake = await self._recall(keys)
-        own = self._take_own_circle(keepsake, keys)
+        recovered = await self._recall(keys)
+        own = self._take_own_circle(recovered, keys)
         removed = self._come_in(own, keys, lost)
-        count = self._service.devices.adopt_cards(keepsake.cards)
-        came = [await self._fetch(one, keys, lost) for one in keepsake.memberships]
-        missing = [one.title for one, done in zip(keepsake.memberships, came, strict=True) if not done]
-        circles = [one.title for one, done in zip(keepsake.memberships, came, strict=True) if done]
+        count = self._service.devices.adopt_cards(recovered.cards)
+        places = asyncio.Semaphore(FETCHES_MAX)
+        came = await asyncio.gather(*(self._fetch(one, keys, lost, places) for one in recovered.memberships))
+        missing = [one.title for one, done in zip(recovered.memberships, came, strict=True) if not done]
+        circles = [one.title for one, done in zip(recovered.memberships, came, strict=True) if done]
         return Restored(circles, count, removed, missing)
 
-    async def _recall(self, keys: PhraseKeys) -> Keepsake:
-        """The newest deposit for these words that any contact has."""
+    async def _recall(self, keys: PhraseKeys) -> Recovered:
+        """What all deposits for these words bring back together."""
         contacts = [contact.peer for contact in self._service.contacts.contacts()]
         answers = await asyncio.gather(*(self._ask(peer, keys) for peer in contacts))
-        for answer in sorted(answers, key=lambda a: -a.version):
-            try:
-                if answer.version:
-                    return unseal(answer.sealed, keys.sealing)
-            except PeerError as error:
-                log.warning("%s", error)  # somebody deposited rubbish: others may have the real one
-        raise NotFound(
-            "nobody reachable holds anything for this phrase: are the words right? Join somebody who was in a "
-            "circle with you (`coterie join`, or --invitation), then try again"
-        )
+        deposits = [(one.version, one.sealed) for said in answers for one in said if one.version]
+        recovered = add_up(deposits, keys)
+        if recovered is None:
+            raise NotFound(
+                "nobody reachable holds anything for this phrase: are the words right? Join somebody who was in a "
+                "circle with you (`coterie join`, or --invitation), then try again"
+            )
+        if recovered.is_replaced(keys.paper.peer_id):
+            raise UsageError("these words were replaced by newer ones: only the newest bring you back")
+        return recovered
 
-    async def _ask(self, peer: PeerId, keys: PhraseKeys) -> Recalled:
-        future: asyncio.Future[Recalled] = asyncio.get_running_loop().create_future()
-        self._answers[peer] = future
+    async def _ask(self, peer: PeerId, keys: PhraseKeys) -> list[Recalled]:
+        answers = self._answers[peer] = _Answers()
         proof = keys.paper.sign(proof_text(peer, self._context.peer_id))
         try:
-            async with asyncio.timeout(ANSWER_S):
-                if not await self._service.say(peer, Recall(bytes(keys.paper.peer_id), proof)):
-                    return Recalled(0, b"")
-                return await future
-        except (TimeoutError, CoterieError):
-            return Recalled(0, b"")
+            if await self._service.say(peer, Recall(bytes(keys.paper.peer_id), proof)):
+                await answers.whole()
+        except CoterieError:
+            log.info("%s did not answer a recall to the end", peer.short)
         finally:
             del self._answers[peer]
+        return answers.said
 
-    def _take_own_circle(self, keepsake: Keepsake, keys: PhraseKeys) -> Circle:
-        known = self._book.circles.get(keepsake.own_circle)
-        if known is not None:
-            return known
-        ops = [read_op(raw) for raw in keepsake.own_ops]
-        own = Circle(ops[0])
-        for signed in ops[1:]:
-            own.add(signed)
-        self._book.keep(own, ops)
+    def _take_own_circle(self, recovered: Recovered, keys: PhraseKeys) -> Circle:
+        """The log of the person's computers, or a new one where a thief took the person out of its own."""
+        paper = keys.paper.peer_id
         identity = msgspec.structs.replace(
-            self._book.identity,
-            person=keepsake.person,
-            own_circle=own.id,
-            paper=bytes(keys.paper.peer_id),
-            sealing_key=keys.sealing,
+            self._book.identity, person=recovered.person, paper=bytes(paper), sealing_key=keys.sealing
         )
-        self._book.save(identity)
+        if not recovered.is_in(paper):
+            self._book.save(identity)
+            own = self._book.make_own_circle()
+            agreed = consent(recovered.person, paper, keys.paper.sign)
+            if not own.log.is_paper(recovered.person, paper):
+                self._book.write(own, Kind.ADD_DEVICE, device=paper, consent=agreed, is_paper=True)
+            return own
+        own = self._book.circles.get(recovered.own.id) or Circle(recovered.own.log.ops[0])
+        known = own.id in self._book.circles
+        new = [signed for signed in recovered.own.log.ops[1:] if own.add(signed)]
+        self._book.keep(own, new if known else own.log.ops)
+        self._book.save(msgspec.structs.replace(identity, own_circle=own.id))
         self._book.refresh()
         return own
 
@@ -295,8 +305,14 @@ class RecoveryDesk:
             )
         return len(earlier)
 
-    async def _fetch(self, membership: Membership, keys: PhraseKeys, lost: bool) -> bool:
+    async def _fetch(
+        self, membership: Membership, keys: PhraseKeys, lost: bool, places: asyncio.Semaphore
+    ) -> bool:
         """The log of one circle from whoever has it, and this computer in it."""
+        async with places:
+            return await self._fetch_now(membership, keys, lost)
+
+    async def _fetch_now(self, membership: Membership, keys: PhraseKeys, lost: bool) -> bool:
         contacts = {contact.peer: None for contact in self._service.contacts.contacts()}
         hosts = dict.fromkeys([PeerId(host) for host in membership.hosts if len(host) == KEY_BYTES])
         asked = [peer for peer in {**contacts, **hosts} if peer != self._context.peer_id]
