@@ -51,6 +51,7 @@ SHELLS = (
     "content/direct.py",
     "content/hashing.py",
     "content/importer*.py",
+    "content/no_links.py",
     "content/place.py",
     "content/reader.py",
     "content/received.py",

@@ -23,6 +23,7 @@ from coterie.content import (
     hashing,
     import_path,
     importer,
+    no_links,
 )
 from coterie.content import manifest as m
 from coterie.content import scan as scanning
@@ -213,14 +214,14 @@ def test_what_cannot_be_shared_is_listed_and_the_rest_arrives(store: Store, shar
 def test_files_that_cannot_be_read_are_listed(
     store: Store, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.open
+    real = no_links.open_file
 
     def refuse(path: object, *args: object, **options: object) -> int:
         if str(path).endswith("a.txt"):
             raise PermissionError(13, "Permission denied")
         return real(path, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(hashing.os, "open", refuse)
+    monkeypatch.setattr(no_links, "open_file", refuse)
     done = import_path(store, shared)
     assert [(os.path.basename(s.path), s.reason) for s in done.skipped] == [
         ("a.txt", "unreadable: Permission denied")
@@ -266,7 +267,7 @@ def test_a_file_that_keeps_changing_is_left_out(
     monkeypatch.setattr(hashing, "SEGMENT_BYTES", 4 << 20)
     path = shared / "log"
     path.write_bytes(bytes(size))
-    real = os.open
+    real = no_links.open_file
 
     def change_and_open(opened: str, *args: int) -> int:
         fd = real(opened, *args)
@@ -275,10 +276,58 @@ def test_a_file_that_keeps_changing_is_left_out(
                 log.write(b"more")
         return fd
 
-    monkeypatch.setattr(hashing.os, "open", change_and_open)
+    monkeypatch.setattr(no_links, "open_file", change_and_open)
     done = import_path(store, shared)
     assert [(s.path, s.reason) for s in done.skipped] == [(str(path), "it keeps changing while it is read")]
     assert done.files == 4
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder beside the shared one, with the names of what is in its `sub`."""
+    (tmp_path / "outside" / "deep").mkdir(parents=True)
+    (tmp_path / "outside" / "run.sh").write_bytes(b"secret\n")
+    (tmp_path / "outside" / "deep" / "big").write_bytes(b"secret\n" * 1_000_000)
+    return tmp_path / "outside"
+
+
+def put_link(shared: Path, outside: Path) -> None:
+    (shared / "sub").rename(shared.parent / "aside")
+    (shared / "sub").symlink_to(outside)
+
+
+def test_a_link_in_place_of_a_folder_that_was_found_leads_nowhere(
+    store: Store, shared: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importer.scan
+
+    def then_put_link(*args: object) -> list[scanning.FoundFolder]:
+        found = real(*args)  # type: ignore[arg-type]
+        put_link(shared, outside)
+        return found
+
+    monkeypatch.setattr(importer, "scan", then_put_link)
+    done = import_path(store, shared)
+    assert {os.path.basename(skipped.path) for skipped in done.skipped} == {"run.sh", "big"}
+    assert all("symbolic link" in skipped.reason for skipped in done.skipped)
+    assert not any(
+        b"secret" in data
+        for data in read_back(store, done.root, done.kind).values()
+        if isinstance(data, bytes)
+    )
+
+
+def test_a_link_in_place_of_a_folder_about_to_be_listed_leads_nowhere(shared: Path, outside: Path) -> None:
+    skipped: list[scanning.Skipped] = []
+    looks = iter(range(10))
+
+    def check() -> None:
+        if next(looks) == 1:  # the top was listed
+            put_link(shared, outside)
+
+    found = scanning.scan(str(shared), 0, frozenset(), skipped.append, check)
+    assert not any(file.name in ("run.sh", "big") for folder in found for file in folder.files)
+    assert [(Path(s.path).name, "symbolic link" in s.reason) for s in skipped] == [("sub", True)]
 
 
 def test_folders_too_deep_are_listed(store: Store, tmp_path: Path) -> None:
@@ -325,7 +374,7 @@ def test_a_single_file_that_cannot_be_read_is_an_error(
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(hashing.os, "open", refuse)
+    monkeypatch.setattr(no_links, "open_file", refuse)
     with pytest.raises(StorageError, match="Permission denied"):
         import_path(store, shared / "a.txt")
 

@@ -10,6 +10,7 @@ from hashlib import sha1, sha256
 from io import FileIO
 from pathlib import Path
 
+from coterie.content.no_links import open_file
 from coterie.content.torrent_file import BLOCK_BYTES, PieceHashes, TorrentEntry, block_width, merkle_root
 from coterie.errors import CoterieError, StorageError
 
@@ -36,7 +37,9 @@ def hash_files(
     progress: Callable[[int], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> list[list[PieceHashes]]:
-    """The pieces of each entry, which lies below `top` (for a single file: is `top`). `progress` gets bytes done.
+    """The pieces of each entry, which lies below `top` (for a single file: is `top`), a path without symbolic links.
+
+    `progress` gets bytes done.
 
     Raises:
         StorageError: a file cannot be read, or is not as long as its entry says.
@@ -83,7 +86,7 @@ def _pieces(
     for at, entry in enumerate(entries):
         path = top.joinpath(*entry.path) if is_folder else top
         try:
-            with path.open("rb", buffering=0) as file:
+            with FileIO(open_file(path), "rb") as file:
                 with suppress(AttributeError, OSError):
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 if os.fstat(file.fileno()).st_size != entry.size:

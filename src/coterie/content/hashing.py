@@ -13,9 +13,10 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from coterie.content import no_links
 from coterie.content.chunker import READ_AHEAD_BYTES, Cut, average_for, cut_range, join, pack_small
 from coterie.content.manifest import pack_chunks
-from coterie.content.scan import FoundFile, Skipped
+from coterie.content.scan import FoundFile, Skipped, unreadable
 
 SEGMENT_BYTES = 32 << 20  # measured: falling in step costs about 0.5 MiB of it
 BATCH_BYTES = 4 << 20  # of small files read in one task
@@ -23,9 +24,6 @@ BATCH_FILES = 256
 SMALL_BYTES = 128 << 10  # such files are read in one piece; guess
 TASKS_PER_WORKER_MAX = 3  # results waiting for the database, or tasks for a core
 ATTEMPTS = 2  # a file that changes while it is read is tried once more
-
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-_FLAGS |= getattr(os, "O_BINARY", 0)
 
 
 class _Changed(Exception):
@@ -131,7 +129,7 @@ class _Reader:
             return done
         try:
             cuts = join(segments, lambda start, stop: self._cut(file, start, stop))
-            self._check(file, os.lstat(file.path))
+            self._check(file, no_links.status(file.path))
             self._accept(file, cuts)
             done.files.append(file)
         except (_Changed, OSError):
@@ -146,27 +144,27 @@ class _Reader:
         for attempt in range(ATTEMPTS):
             try:
                 if attempt:
-                    file.update(os.lstat(path))
+                    file.update(no_links.status(path))
                 if file.size <= SMALL_BYTES:
                     file.chunks = self._small(file, path)
                 else:
                     cuts = self._cut(file, 0, file.size)
                     if self._stopped():
                         return
-                    self._check(file, os.lstat(path))
+                    self._check(file, no_links.status(path))
                     self._accept(file, cuts)
                 done.files.append(file)
                 return
             except _Changed:
                 continue
             except OSError as error:
-                done.skipped.append(Skipped(path, f"unreadable: {error.strerror}"))
+                done.skipped.append(Skipped(path, unreadable(error)))
                 return
         done.skipped.append(Skipped(path, "it keeps changing while it is read"))
 
     def _small(self, file: FoundFile, path: str) -> bytes:
         """The packed chunk list of a file that is read in one piece."""
-        fd = os.open(path, _FLAGS)
+        fd = no_links.open_file(path)
         try:
             data = os.read(fd, file.size + 1) if file.size else b""
             self._check(file, os.fstat(fd))
@@ -177,7 +175,7 @@ class _Reader:
         return pack_small(data)
 
     def _cut(self, file: FoundFile, start: int, stop: int) -> list[Cut]:
-        with io.FileIO(os.open(file.path, _FLAGS), "rb") as source:
+        with io.FileIO(no_links.open_file(file.path), "rb") as source:
             self._check(file, os.fstat(source.fileno()))
             buffer = self._buffer()
             begin = end = 0  # where in the file the buffer's contents lie

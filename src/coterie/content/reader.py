@@ -1,7 +1,8 @@
 """Reads chunks out of the files that hold them; nothing leaves before its hash was checked.
 
 The hash alone decides: a file that was merely touched, moved back or restored still serves, one whose bytes
-differ does not, whatever its size and times say.
+differ does not, whatever its size and times say. A symbolic link put in the place of a file, or of a folder above it,
+is a change.
 """
 
 import errno
@@ -14,6 +15,7 @@ import msgspec
 from blake3 import blake3
 
 from coterie.content.manifest import Chunk
+from coterie.content.no_links import open_file
 from coterie.wire.frames import FRAME_BYTES_MAX
 
 READ_BYTES_MAX = FRAME_BYTES_MAX - 1  # at once; measured: with half of it, taking them is a fifth slower
@@ -24,10 +26,6 @@ CHANGED = "changed after it was shared"
 GONE = "gone"
 UNREADABLE = "unreadable"
 UNKNOWN = "not known here"
-
-# Never waits for a pipe's other end; a link put in place of a file is a change.
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-_FLAGS |= getattr(os, "O_BINARY", 0)
 
 Location = tuple[int, int, int, int, bytes]
 """(number of the file, offset of the chunk, size of the chunk, size of the file, path)"""
@@ -122,14 +120,14 @@ class ChunkReader:
     def _read_at(self, place: Location) -> bytes | memoryview:
         number, offset, size, file_bytes, path = place
         if size == file_bytes:
-            fd = os.open(path, _FLAGS)
+            fd = open_file(path)
             try:
                 return read_to(self._room, fd, offset, size)
             finally:
                 os.close(fd)
         known = self._open.get(number)
         if known is None:
-            known = self._open[number] = os.open(path, _FLAGS)
+            known = self._open[number] = open_file(path)
             if len(self._open) > OPEN_FILES_MAX:
                 os.close(self._open.popitem(last=False)[1])
         return read_to(self._room, known, offset, size)

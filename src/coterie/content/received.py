@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from coterie.content import manifest as m
+from coterie.content import no_links
 from coterie.content.store import KnownFile, Store
 from coterie.content.walk import FileIn, Names, files_in, stretches
 
@@ -19,6 +20,7 @@ def record_received(store: Store, root: bytes, path: Path, names: Names, shared:
     Blocks; nothing is read but the files' sizes and times: each chunk is verified when it is used. What was
     received to `path` before is forgotten, unless it is one of the `shared` roots.
     """
+    path = Path(os.path.realpath(path.parent), path.name)
     store.settle(root, path, keep=shared)
     waiting: list[KnownFile] = []
     count = chunks = 0
@@ -40,7 +42,7 @@ def record_received(store: Store, root: bytes, path: Path, names: Names, shared:
 def _known(store: Store, file: FileIn, path: Path) -> KnownFile | None:
     """The file as it is now; None when it is not there as it was sent (it could not be had, or was changed at once)."""
     try:
-        status = os.lstat(path)
+        status = no_links.status(path)
     except OSError:
         return None
     if not stat.S_ISREG(status.st_mode) or status.st_size != file.size:

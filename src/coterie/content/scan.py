@@ -1,5 +1,6 @@
 """Walks a folder to be shared: what is in it, and what of it cannot be."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from coterie.content import no_links
 from coterie.content.manifest import DEPTH_MAX, TOTAL_MAX, LinkEntry
 from coterie.content.names import PARTIAL_PREFIX, name_fault, symlink_allowed
 
@@ -37,7 +39,7 @@ class FoundFile:
     @property
     def path(self) -> str:
         """Where it lies."""
-        return self.folder + os.sep + self.name if self.folder != os.sep else os.sep + self.name
+        return join(self.folder, self.name)
 
     def same(self, status: os.stat_result) -> bool:
         """Whether `status` is still that of the file that was found."""
@@ -70,6 +72,18 @@ class FoundFolder:
     links: list[LinkEntry] = field(default_factory=list)
 
 
+def join(folder: str, name: str) -> str:
+    """Where `name` in a folder lies."""
+    return folder + os.sep + name if folder != os.sep else os.sep + name
+
+
+def unreadable(error: OSError) -> str:
+    """Why something is left out that could not be opened."""
+    if error.errno == errno.ELOOP:
+        return "a symbolic link has taken its place, or that of a folder above it, while it was read"
+    return f"unreadable: {error.strerror}"
+
+
 def found_file(path: str, status: os.stat_result) -> FoundFile:
     """The file at `path` with this status."""
     folder, name = os.path.split(path)
@@ -93,11 +107,11 @@ def scan(
         folder = waiting.pop()
         order.append(folder)
         check()
-        for entry in _entries(folder, excluded, skip):
+        for entry, place, fd in _entries(folder, excluded, skip):
             try:
-                _take(folder, entry, skip)
+                _take(folder, entry, place, fd, skip)
             except OSError as error:
-                skip(Skipped(entry.path, f"unreadable: {error.strerror}"))
+                skip(Skipped(place, unreadable(error)))
         folder.files.sort(key=lambda file: file.name)
         folder.folders.sort(key=lambda inner: inner.name)
         waiting += reversed(folder.folders)
@@ -106,27 +120,30 @@ def scan(
 
 def _entries(
     folder: FoundFolder, excluded: frozenset[str], skip: Callable[[Skipped], None]
-) -> Iterator[os.DirEntry[str]]:
-    """The entries of a folder whose names can be shared."""
+) -> Iterator[tuple[os.DirEntry[str], str, int | None]]:
+    """The entries of a folder whose names can be shared: with their paths, and the folder's descriptor."""
     try:
-        with os.scandir(folder.path) as entries:
+        with no_links.entries(folder.path) as (entries, fd):
             for entry in entries:
+                path = join(folder.path, entry.name)
                 fault = name_fault(entry.name)
                 if fault:
-                    skip(Skipped(entry.path, f"its name {fault}"))
+                    skip(Skipped(path, f"its name {fault}"))
                 elif WINDOWS and "\\" in entry.name:
-                    skip(Skipped(entry.path, "its name contains a backslash"))
+                    skip(Skipped(path, "its name contains a backslash"))
                 elif entry.name.startswith(PARTIAL_PREFIX):
-                    skip(Skipped(entry.path, "an unfinished transfer of coterie", is_lost=False))
-                elif entry.path in excluded:
-                    skip(Skipped(entry.path, "coterie's own data", is_lost=False))
+                    skip(Skipped(path, "an unfinished transfer of coterie", is_lost=False))
+                elif path in excluded:
+                    skip(Skipped(path, "coterie's own data", is_lost=False))
                 else:
-                    yield entry
+                    yield entry, path, fd
     except OSError as error:
-        skip(Skipped(folder.path, f"unreadable: {error.strerror}"))
+        skip(Skipped(folder.path, unreadable(error)))
 
 
-def _take(folder: FoundFolder, entry: os.DirEntry[str], skip: Callable[[Skipped], None]) -> None:
+def _take(
+    folder: FoundFolder, entry: os.DirEntry[str], path: str, fd: int | None, skip: Callable[[Skipped], None]
+) -> None:
     status = entry.stat(follow_symlinks=False)
     mode = status.st_mode
     if stat.S_ISREG(mode):
@@ -135,18 +152,18 @@ def _take(folder: FoundFolder, entry: os.DirEntry[str], skip: Callable[[Skipped]
         folder.files.append(found)
     elif stat.S_ISDIR(mode):
         if folder.depth + 1 > DEPTH_MAX:
-            skip(Skipped(entry.path, f"more than {DEPTH_MAX} folders deep"))
+            skip(Skipped(path, f"more than {DEPTH_MAX} folders deep"))
             return
-        folder.folders.append(FoundFolder(entry.path, entry.name, folder.depth + 1, status.st_mtime_ns))
+        folder.folders.append(FoundFolder(path, entry.name, folder.depth + 1, status.st_mtime_ns))
     elif stat.S_ISLNK(mode):
-        target = os.readlink(entry.path)
+        target = os.readlink(path) if fd is None else os.readlink(entry.name, dir_fd=fd)
         if symlink_allowed(target, folder.depth, windows=WINDOWS):
             folder.links.append(LinkEntry(entry.name, target))
         else:
             reason = f"a symbolic link that may lead out of the shared folder: {target!r}"
-            skip(Skipped(entry.path, reason, is_lost=False))
+            skip(Skipped(path, reason, is_lost=False))
     else:
-        skip(Skipped(entry.path, _special(mode), is_lost=False))
+        skip(Skipped(path, _special(mode), is_lost=False))
 
 
 def _special(mode: int) -> str:

@@ -30,6 +30,7 @@ from blake3 import blake3
 from coterie.content import direct, place
 from coterie.content.manifest import Chunk, Kind
 from coterie.content.names import PARTIAL_PREFIX, limit_bytes
+from coterie.content.no_links import open_file
 from coterie.errors import CoterieError, StorageError, UsageError
 
 STAGED = "data"
@@ -136,7 +137,7 @@ class LargeFile:
         if end <= start:
             return False
         try:
-            fd = os.open(source, os.O_RDONLY | _NOFOLLOW)
+            fd = open_file(source)
         except OSError:
             return False
         with _closing(fd):

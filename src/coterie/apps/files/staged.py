@@ -14,12 +14,11 @@ from blake3 import blake3
 
 from coterie.content import Store
 from coterie.content import manifest as m
+from coterie.content.no_links import open_file
 from coterie.content.reader import Room, read_to
 
 NODES_MAX = 100_000  # of one download that others can have chunks of: about 30 MB; guess
 PLACES_CACHED_MAX = 16  # decoded nodes: a full one takes about 2 MB
-
-_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 Parts = tuple[str, ...]
 
@@ -51,7 +50,7 @@ class Staged:
     def lies_at(self, base: Path) -> None:
         """From now on everything lies at or below `base`."""
         with self._lock:
-            self._base = base
+            self._base = Path(os.path.realpath(base.parent), base.name)
             self._cache.clear()
 
     def note(self, manifest: bytes, where: Where) -> None:
@@ -100,7 +99,7 @@ class Staged:
                         os.close(opened[1])
                     opened = None
                     try:
-                        opened = path, os.open(path, _FLAGS)
+                        opened = path, open_file(path)
                     except OSError:
                         yield None
                         continue

@@ -320,7 +320,7 @@ class Torrents:
         *,
         hybrid: bool,
     ) -> Source:
-        top, is_folder = Path(share.path), share.kind == TicketKind.TREE
+        top, is_folder = Path(os.path.realpath(share.path)), share.kind == TicketKind.TREE
         entries = [TorrentEntry((share.name,), share.size, share.executable)]
         if is_folder:
             listed = list_files(share.root, self._context.store.manifest)

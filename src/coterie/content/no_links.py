@@ -1,0 +1,131 @@
+"""Opens files and folders to be read through no symbolic link, wherever in the path one may stand.
+
+Who can write into a folder that is shared could put a link in the place of what was there a moment ago, or of a folder
+above it, and so have a file outside of the share read. Paths that are opened here are real ones (`os.path.realpath`):
+a link anywhere in them came later. Linux says so in one call (openat2), macOS too; other systems with descriptors of
+folders are walked from the root by these; where there are none (Windows) the path is looked at before and after.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+READ: int = (
+    os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+)
+READ |= getattr(os, "O_NONBLOCK", 0)  # never waits for a pipe's other end
+_FOLDER: int = READ | getattr(os, "O_DIRECTORY", 0)
+_PASS: int = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER  # of folders above, which need not be readable
+_ANYWHERE: int = getattr(os, "O_NOFOLLOW_ANY", 0)  # macOS
+_HAS_DIR_FD = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
+_SYS_OPENAT2 = 437  # on every architecture of Linux that Python runs on
+_RESOLVE_NO_SYMLINKS = 0x04  # linux/openat2.h
+_AT_FDCWD = -100
+_NOT_HERE = frozenset(
+    {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG}
+)  # an old kernel, or a filter of calls
+
+
+class _How(ctypes.Structure):
+    """struct open_how of linux/openat2.h."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def open_file(path: str | bytes | os.PathLike[str], flags: int = READ) -> int:
+    """A descriptor of what is at the absolute `path`. OSError (ELOOP): there is a symbolic link in it."""
+    raw = os.fsencode(path)
+    fd = _openat2(raw, flags)
+    if fd is not None:
+        return fd
+    if _ANYWHERE:
+        return os.open(raw, flags | _ANYWHERE)
+    return _walk(raw, flags) if _HAS_DIR_FD else _look(raw, flags)
+
+
+def status(path: str | bytes | os.PathLike[str]) -> os.stat_result:
+    """What `os.stat` says of what is at the absolute `path`. Errors as `open_file`."""
+    fd = open_file(path)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def entries(path: str) -> Iterator[tuple[Iterator[os.DirEntry[str]], int | None]]:
+    """The entries of the folder at the absolute `path`, and its descriptor where there are such. Errors as `open_file`.
+
+    Where there are, `DirEntry.path` is the name alone, and `DirEntry.stat` asks the folder that was opened.
+    """
+    if os.scandir not in os.supports_fd:
+        _refuse_links(os.fsencode(path))
+        with os.scandir(path) as found:
+            yield found, None
+        return
+    try:
+        fd = open_file(path, _FOLDER)
+    except NotADirectoryError:
+        _refuse_links(os.fsencode(path))
+        raise
+    try:
+        with os.scandir(fd) as found:
+            yield found, fd
+    finally:
+        os.close(fd)
+
+
+def _walk(raw: bytes, flags: int) -> int:
+    *above, name = [part for part in raw.split(b"/") if part] or [b"."]
+    fd = os.open(b"/", _PASS)
+    try:
+        for part in above:
+            try:
+                below = os.open(part, _PASS, dir_fd=fd)
+            except NotADirectoryError:
+                _refuse_links(raw)
+                raise
+            os.close(fd)
+            fd = below
+        return os.open(name, flags, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def _look(raw: bytes, flags: int) -> int:
+    """Weaker: somebody may be quick enough to put a link there and take it away."""
+    _refuse_links(raw)
+    fd = os.open(raw, flags)
+    try:
+        _refuse_links(raw)
+        opened, there = os.fstat(fd), os.lstat(raw)
+        if (opened.st_ino, opened.st_dev) != (there.st_ino, there.st_dev):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), raw)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _refuse_links(raw: bytes) -> None:
+    if os.path.realpath(raw) != os.path.normpath(raw):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), raw)
+
+
+def _openat2(raw: bytes, flags: int) -> int | None:
+    """openat2(2); None where there is none."""
+    if _LIBC is None:
+        return None
+    how = _How(flags, 0, _RESOLVE_NO_SYMLINKS)
+    fd: int = _LIBC.syscall(_SYS_OPENAT2, _AT_FDCWD, raw, ctypes.byref(how), ctypes.sizeof(how))
+    if fd >= 0:
+        return fd
+    number = ctypes.get_errno()
+    if number in _NOT_HERE:
+        return None
+    raise OSError(number, os.strerror(number), raw)
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True) if hasattr(os, "O_PATH") else None

@@ -1,0 +1,108 @@
+"""Files of shares are opened through no symbolic link, by each of the ways that systems have."""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from coterie.content import ChunkUnavailable, Store, import_path, no_links
+from coterie.content import manifest as m
+from coterie.content.bittorrent_hash import hash_files
+from coterie.content.reader import CHANGED
+from coterie.content.torrent_file import TorrentEntry
+from coterie.errors import StorageError
+
+
+@pytest.fixture(params=["one call", "descriptors", "paths"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the system does it: Linux, others with descriptors of folders, and those without."""
+    if request.param != "one call":
+        monkeypatch.setattr(no_links, "_LIBC", None)
+    if request.param == "paths":
+        monkeypatch.setattr(no_links, "_HAS_DIR_FD", False)
+        monkeypatch.setattr(no_links.os, "supports_fd", frozenset())
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    top = Path(os.path.realpath(tmp_path)) / "share"
+    (top / "sub").mkdir(parents=True)
+    (top / "sub" / "file").write_bytes(b"content")
+    shutil.copytree(top / "sub", top.parent / "outside")
+    return top
+
+
+def link_the_folder(share: Path) -> None:
+    (share / "sub").rename(share.parent / "aside")
+    (share / "sub").symlink_to(share.parent / "outside")
+
+
+def link_the_file(share: Path) -> None:
+    (share / "sub" / "file").unlink()
+    (share / "sub" / "file").symlink_to(share.parent / "outside" / "file")
+
+
+def link_what_is_above(share: Path) -> None:
+    aside = share.with_name("moved")
+    share.rename(aside)
+    share.symlink_to(aside)
+
+
+LINKS = pytest.mark.parametrize("put", [link_the_folder, link_the_file, link_what_is_above])
+
+
+@LINKS
+def test_nothing_is_opened_through_a_link(share: Path, put: Callable[[Path], None]) -> None:
+    path = share / "sub" / "file"
+    assert no_links.status(path).st_size == 7
+    put(share)
+    with pytest.raises(OSError) as refused:
+        no_links.open_file(path)
+    assert refused.value.errno == errno.ELOOP
+
+
+def test_what_is_not_there_is_said_as_ever(share: Path) -> None:
+    for path in (share / "no", share / "no" / "file", share / "sub" / "file" / "below"):
+        with pytest.raises((FileNotFoundError, NotADirectoryError)):
+            no_links.open_file(path)
+
+
+def test_the_entries_of_a_folder(share: Path) -> None:
+    with no_links.entries(str(share)) as (found, _):
+        assert [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found] == [("sub", True)]
+    link_the_folder(share)
+    with pytest.raises(OSError), no_links.entries(str(share / "sub")):
+        pass
+
+
+@LINKS
+def test_a_share_serves_nothing_through_a_link_that_came_later(
+    tmp_path: Path, share: Path, put: Callable[[Path], None]
+) -> None:
+    with Store.open(tmp_path / "home" / "content.db") as store:
+        shared = import_path(store, share)
+        (leaf,) = [entry for entry in _entries(store, shared.root) if isinstance(entry, m.DirectoryEntry)]
+        chunks = store.chunks_of(leaf.tree)
+        assert list(store.read_chunks(chunks)) == [b"content"]
+        put(share)
+        (answer,) = store.read_chunks(chunks)
+        assert isinstance(answer, ChunkUnavailable)
+        assert answer.reason == CHANGED
+
+
+def _entries(store: Store, root: bytes) -> tuple[m.Entry, ...]:
+    node = m.decode(store.manifest(root) or b"")
+    assert isinstance(node, m.TreeLeaf)
+    return node.entries
+
+
+@LINKS
+def test_a_torrent_is_made_of_nothing_behind_a_link(share: Path, put: Callable[[Path], None]) -> None:
+    entries = [TorrentEntry(("sub", "file"), 7, False)]
+    assert hash_files(share, entries, 16384, is_folder=True)
+    put(share)
+    with pytest.raises(StorageError, match="symbolic link"):
+        hash_files(share, entries, 16384, is_folder=True)
