@@ -69,6 +69,7 @@ SHELLS = (
     "node.py",
     "reach.py",
     "relays.py",
+    "tasks.py",
     "control/*.py",
     "cli/*.py",
     "sim/*.py",

@@ -17,6 +17,7 @@ from coterie.errors import CloseCode, CoterieError, LimitExceeded, UsageError
 from coterie.identity import PeerId
 from coterie.machine import CancelTimer, Machine, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
 from coterie.net import Connection, Endpoint, Stream
+from coterie.tasks import Tasks
 from coterie.wire import Protocol
 
 EVENTS_MAX = 10_000  # waiting events; guess: far above what one turn of any core feeds back
@@ -341,7 +342,7 @@ class NetDriver:
         self._keeps = keeps
         self._used_at: dict[PeerId, float] = {}
         self._sweeping: asyncio.TimerHandle | None = None
-        self._finishing: set[asyncio.Task[None]] = set()
+        self._finishing = Tasks()
         self._loop = asyncio.get_running_loop()
         self._driver = Driver(core, send=self._send, on_output=on_output, **driver_options)
         endpoint.register(protocol, self._receive, strangers=strangers)
@@ -408,9 +409,7 @@ class NetDriver:
                 del self._used_at[peer]
             elif used_at <= limit and not self._keeps(peer) and not self._driver.is_sending(peer):
                 del self._used_at[peer]
-                task = self._loop.create_task(self._finish(self._streams.pop(peer)))
-                self._finishing.add(task)
-                task.add_done_callback(self._finishing.discard)
+                self._finishing.start(self._finish(self._streams.pop(peer)), "finishing a stream")
         if self._used_at and not self.is_closed:
             self._sweeping = self._loop.call_later(self._stream_idle_s / 2, self._sweep)
 

@@ -6,6 +6,7 @@ async with Node.open("home-of-anna") as node:
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -31,6 +32,7 @@ from coterie.net.resolver import Resolver
 from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
+from coterie.tasks import Tasks
 from coterie.wire import Protocol as WireProtocol
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     relay: str
     apps: dict[str, dict[str, Any]]
     uptime_s: float
+    troubles: list[str] = []
 
     def text(self) -> str:
         """For people."""
@@ -72,6 +75,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             f"home relays  {', '.join(self.home_relays) or 'none'}",
             f"own relay    {self.relay}",
         ]
+        lines += [f"trouble      {trouble}" for trouble in self.troubles]
         for app, facts in self.apps.items():
             lines.append(f"{app:<12} " + ", ".join(_fact(key, value) for key, value in facts.items()))
         return "\n".join(lines)
@@ -100,13 +104,15 @@ class Node:
         self.relays: PeerRelays | None = None
         self.neighbours: Neighbours | None = None
         self.people = People()
-        self.access = Enforcer(key.peer_id, self.people.standing, log_path=home.audit_log)
+        self.tasks = Tasks()
+        self.access = Enforcer(
+            key.peer_id, self.people.standing, log_path=home.audit_log, tasks=self.tasks
+        )
         self.apps: Mapping[str, App] = {}
         self._layout = home
         self._key = key
         self._transport: Transport | None = None
         self._services: dict[str, Service] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._since = time.monotonic()
 
     @classmethod
@@ -200,6 +206,7 @@ class Node:
             relay=relays.serving_text() if relays else "no",
             apps={name: dict(getattr(s, "status", dict)()) for name, s in self._services.items()},
             uptime_s=round(time.monotonic() - self._since, 1),
+            troubles=[trouble.text() for trouble in self.tasks.troubles()],
         )
 
     def relay_status(self) -> "RelayStatus | None":
@@ -233,8 +240,10 @@ class Node:
         )
         lanes = None
         if self.config.lanes:
-            lanes = Lanes(self.config.bind, may_use=is_local_path if self.config.reach == "local" else None)
-        self.endpoint, self._transport = Endpoint(transport, guard=guard, lanes=lanes), transport
+            may_use = is_local_path if self.config.reach == "local" else None
+            lanes = Lanes(self.config.bind, may_use=may_use, tasks=self.tasks.part("lanes"))
+        self.endpoint = Endpoint(transport, guard=guard, lanes=lanes, tasks=self.tasks.part("network"))
+        self._transport = transport
         self.access.watch(self.endpoint.review)
         self.reach = Reach(
             self.endpoint,
@@ -255,7 +264,9 @@ class Node:
         if self.config.discovery:
             from coterie.net.mdns import MdnsResolver
 
-            local = MdnsResolver(self.peer_id, bind_ip=self.config.bind)
+            local = MdnsResolver(
+                self.peer_id, bind_ip=self.config.bind, tasks=self.tasks.part(MdnsResolver.name)
+            )
             self.neighbours = local
             resolvers.append(local)
         if self.config.reach == "internet":
@@ -271,7 +282,7 @@ class Node:
         state = b""
         with contextlib.suppress(OSError):  # the first time, there is none
             state = self._layout.mainline.read_bytes()
-        return MainlineResolver(
+        resolver = MainlineResolver(
             key,
             bootstrap=first or PUBLIC_ROUTERS,
             listen=(self.config.bind, 0),
@@ -279,6 +290,8 @@ class Node:
             keep=self._keep_mainline,
             test_network=self.config.dht_private,
         )
+        resolver.tasks = self.tasks.part(resolver.name)
+        return resolver
 
     def _keep_mainline(self, state: bytes) -> None:
         try:
@@ -291,12 +304,15 @@ class Node:
         from coterie.net.quic import QuicTransport  # 19 MB of wheel: not for offline commands
 
         remembered = self._layout.run / "port"
+        bind = functools.partial(
+            QuicTransport.bind, key, bind_ip=self.config.bind, tasks=self.tasks.part("quic")
+        )
         if self.config.port:
-            return await QuicTransport.bind(key, port=self.config.port, bind_ip=self.config.bind)
+            return await bind(port=self.config.port)
         with contextlib.suppress(OSError, ValueError, StorageError, UsageError, TransportError):
             port = int(remembered.read_text(encoding="ascii"))
-            return await QuicTransport.bind(key, port=port, bind_ip=self.config.bind)
-        transport = await QuicTransport.bind(key, port=0, bind_ip=self.config.bind)
+            return await bind(port=port)
+        transport = await bind(port=0)
         if transport.addresses:
             remembered.write_text(transport.addresses[0].rpartition(":")[2], encoding="ascii")
         return transport
@@ -357,21 +373,9 @@ class Node:
             await service.close()
         if withdrawal is not None:
             await withdrawal
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.tasks.close()
         if self.endpoint is not None:
             await self.endpoint.close()
-
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("background work '%s' failed", task.get_name(), exc_info=error)
 
 
 class _AppContext:
@@ -430,7 +434,10 @@ class _AppContext:
         return self._node._key.sign(message)
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._node._start(work, f"{self._app.name}: {name}")
+        self._node.tasks.start(work, f"{self._app.name}: {name}")
+
+    def keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self._node.tasks.keep(make, f"{self._app.name}: {name}")
 
     def api(self, app: str) -> Any:
         if app not in self._app.requires:

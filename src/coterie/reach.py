@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -124,13 +123,13 @@ class Reach:
         self._signed_at = float("-inf")
         self.skews: dict[PeerId, float] = {}
         """Of peers that told their record: seconds that their clock is ahead of ours at least (below 0: behind)."""
-        self._exchange = RecordExchange(endpoint, self)
+        self._tasks = endpoint.tasks.part("reach")
+        self._exchange = RecordExchange(endpoint, self, tasks=self._tasks.part("records"))
         if level is not ReachLevel.LOCAL:
             self.resolvers.append(
                 CircleResolver(endpoint, ask=self._exchange.ask, contacts=self._current_contacts)
             )
         self._driver: Driver | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
     # ---- life
@@ -143,6 +142,7 @@ class Reach:
         """
         self._file.load(self.book, self._clock())
         self._driver = Driver(self.observed, send=lambda peer, message: None, on_output={Emit: self._emitted})
+        self._tasks.start(self._driver.wait_closed(), "learning where others see us")
         self._sign()
         self._exchange.start()
         self._endpoint.watch(up=self._up, down=self._down)
@@ -151,14 +151,15 @@ class Reach:
             watch(path=lambda *_: self._changed.set(), addresses=lambda *_: self._changed.set())
         for resolver in self.resolvers:
             await self._start_resolver(resolver)
-        self._begin(self._tend(), "tending addresses")
+        self._tasks.keep(self._tend, "tending addresses")
 
     async def close(self) -> None:
         """Withdraw what can be withdrawn quickly, and save the book."""
-        for task in self._tasks:
-            task.cancel()
         await asyncio.gather(
-            *self._tasks, *(r.close() for r in self.resolvers), self._exchange.close(), return_exceptions=True
+            self._tasks.close(),
+            *(r.close() for r in self.resolvers),
+            self._exchange.close(),
+            return_exceptions=True,
         )
         if self._driver is not None:
             self._driver.close()
@@ -373,7 +374,7 @@ class Reach:
     def _tell_transport(self, method: str, address: str) -> None:
         call = getattr(self._transport, method, None)
         if call is not None:
-            self._begin(call(address), f"{method} {address}")
+            self._tasks.start(call(address), "telling the transport where others see us")
 
     def _up(self, connection: Connection) -> None:
         path = connection.path
@@ -423,16 +424,6 @@ class Reach:
             self._file.save(self.book)
         except StorageError as error:
             log.warning("%s", error)
-
-    def _begin(self, work: Any, name: str) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("'%s' failed", task.get_name(), exc_info=error)
 
 
 def _is_near(connection: Connection) -> bool:

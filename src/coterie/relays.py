@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import logging
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -129,23 +129,24 @@ class PeerRelays:
         self._next_visit = 0.0
         self._misses = 0  # dials that failed, in a row
         self._next_keep: dict[PeerId, float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = endpoint.tasks.part("relays")
+        self._dials = 0
         self._wake = asyncio.Event()
 
     async def start(self) -> None:
         """Begin; waits for nothing on the network."""
         if self._reach.level is ReachLevel.LOCAL or not hasattr(self._transport, "set_relays"):
             return
-        self._homes = HomeRelays(self._transport, on_change=lambda urls: self._tell())
+        self._homes = HomeRelays(
+            self._transport, on_change=lambda urls: self._tell(), tasks=self._tasks.part("home relays")
+        )
         self._transport.watch(relay_lost=self._homes.lost)
         self._endpoint.watch(up=self._up, down=lambda connection: self._wake.set())
-        self._begin(self._tend())
+        self._tasks.keep(self._tend, "keeping relays")
 
     async def close(self) -> None:
         """Stop the relay and leave all others."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         if self._homes is not None:
             await self._homes.close()
         if self._server is not None:
@@ -284,9 +285,10 @@ class PeerRelays:
             wanted += due[:missing]
         for peer in wanted:
             is_due = peer != self._endpoint.peer_id and self._next_dial.get(peer, 0.0) <= now
-            if is_due and len(self._tasks) <= DIALS_MAX:
+            if is_due and self._dials < DIALS_MAX:
                 self._next_dial[peer] = float("inf")
-                self._begin(self._dial(peer, RETRY_OWNER_MAX_S if peer in owners else RETRY_MAX_S))
+                retry_max_s = RETRY_OWNER_MAX_S if peer in owners else RETRY_MAX_S
+                self._tasks.start(self._dial(peer, retry_max_s), "dialling a contact")
 
     def _keep(self, owners: list[PeerId], now: float) -> None:
         """Do not let the connections end that we would dial again at once."""
@@ -297,7 +299,7 @@ class PeerRelays:
         for connection in kept:
             if self._next_keep[connection.peer] <= now:
                 self._next_keep[connection.peer] = now + KEEP_EVERY_S
-                self._begin(self._use(connection))
+                self._tasks.start(self._use(connection), "keeping a connection")
 
     async def _use(self, connection: Connection) -> None:
         try:
@@ -345,16 +347,6 @@ class PeerRelays:
     def _rtt_ms(self, url: str) -> float | None:
         rtt_s = self._homes.round_trip_s(url) if self._homes is not None else None
         return None if rtt_s is None else round(rtt_s * 1000, 1)
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("keeping relays failed", exc_info=error)
 
 
 def is_home(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

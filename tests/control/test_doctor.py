@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.apps.app import Context
 from coterie.control.doctor import CHECK_S, Check, Healthy, Unhealthy, diagnose
 from coterie.control.doctor_node import FREE_BYTES_MIN, clock, database, disk, node_checks
 from coterie.control.doctor_peer import find_peer, peer_checks
@@ -377,3 +378,24 @@ def test_settings_of_the_relay_are_checked() -> None:
         Config.parse('relay = "everybody"')
     with pytest.raises(UsageError, match="relay_port"):
         Config.parse("relay_port = 70000")
+
+
+def test_work_that_dies_is_begun_again_and_told_by_status_and_doctor(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with memory_node(MemoryNetwork(), tmp_path / "home") as node:
+            assert (await told(node))["background"].ok
+            context: Context = node.files._context
+            context.keep(broken, "counting sheep")
+            context.start(broken(), "waking a sheep")
+            while len(node.status().troubles) < 2:
+                await asyncio.sleep(0)
+            assert "files: counting sheep" in node.status().text()
+            check = (await told(node))["background"]
+            assert not check.ok
+            assert "'files: counting sheep' failed: ValueError: no sheep; starts again in 1 s" in check.result
+            assert "'files: waking a sheep' failed: ValueError: no sheep" in check.result
+
+    async def broken() -> None:
+        raise ValueError("no sheep")
+
+    run(main())

@@ -5,6 +5,7 @@ import os
 import pickle
 import stat
 
+import iroh
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,8 @@ from coterie.errors import StorageError, UsageError
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.identity.keys import verify
 
-keys = st.binary(min_size=32, max_size=32).map(PeerId)
+keys = st.binary(min_size=32, max_size=32).map(lambda seed: SecretKey(seed).peer_id)
+NO_KEY = PeerId(b"\x02" * 32)  # no point of the curve, as half of all 32-byte strings
 GOLDEN = PeerId(bytes(range(32)))
 
 
@@ -55,6 +57,23 @@ def test_golden_forms() -> None:
 )
 def test_a_mistyped_id_is_told(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
+        PeerId.parse(text)
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_what_counts_as_an_id_is_what_the_transport_can_dial(raw: bytes) -> None:
+    try:
+        iroh.EndpointId.from_bytes(raw)
+    except iroh.IrohError:
+        with pytest.raises(UsageError, match="no key belongs to it"):
+            PeerId.read(raw)
+    else:
+        assert PeerId.read(raw) == raw
+
+
+@pytest.mark.parametrize("text", [str(NO_KEY), NO_KEY.words])
+def test_an_id_that_is_no_key_is_refused_as_text(text: str) -> None:
+    with pytest.raises(UsageError, match="no key belongs to it"):
         PeerId.parse(text)
 
 

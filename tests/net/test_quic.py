@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from iroh import iroh_ffi
 
-from coterie.errors import CloseCode, PeerError, UsageError
+from coterie.errors import CloseCode, PeerError, TransportError, UsageError
+from coterie.identity import PeerId
 from coterie.net import quic_repair
 from coterie.net.quic import QuicTransport
 from tests.net.conftest import NOTES, Lab
@@ -232,3 +233,28 @@ def resident_mb() -> float:
     if pages.exists():
         return int(pages.read_text().split()[1]) * resource.getpagesize() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def test_an_id_that_is_no_key_is_a_peer_that_cannot_be_reached(quic: Lab) -> None:
+    async def scene() -> None:
+        transport = await quic.transport(1)
+        assert isinstance(transport, QuicTransport)
+        nobody = PeerId(b"\x02" * 32)
+        with pytest.raises(TransportError):
+            await transport.connect(nobody, ["127.0.0.1:9"])
+        await transport.seek_direct(nobody, ["127.0.0.1:9"])
+
+    quic.run(scene())
+
+
+@pytest.mark.parametrize("address", ["no address", "\udc80:1", "127.0.0.1:99999"])
+def test_an_address_that_the_wheel_cannot_read_is_told_as_an_error_of_the_network(
+    quic: Lab, address: str
+) -> None:
+    async def scene() -> None:
+        transport = await quic.transport(1)
+        with pytest.raises(TransportError):
+            async with asyncio.timeout(20):
+                await transport.connect(quic.peer(2), [address])
+
+    quic.run(scene())

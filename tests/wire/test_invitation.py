@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.errors import UsageError
-from coterie.identity import PeerId
+from coterie.identity import PeerId, SecretKey
 from coterie.wire import Invitation, Ticket
 from coterie.wire.ticket import ADDRESSES_MAX, TEXT_CHARS_MAX, TicketKind, write_text
 from tests.wire.test_ticket import addresses
@@ -20,7 +20,7 @@ GOLDEN = (
     "coterieaeafkeaaa4aacaqdaqcqmbyibefawdanbyhraeiscmkbkfqxdamrugy4dupb643tonzxg43tonzxg43tonzxg4yca"
     "taaaaqhcfiqmiabbw4aaaaaaaaaaaaaaaaaaairkeyikl6h"
 )
-peers = st.binary(min_size=32, max_size=32).map(PeerId)
+peers = st.binary(min_size=32, max_size=32).map(lambda seed: SecretKey(seed).peer_id)
 secrets = st.binary(min_size=16, max_size=16)
 invitations = st.builds(Invitation, st.integers(0, 65535), peers, secrets, addresses)
 
@@ -81,3 +81,9 @@ def test_bounds() -> None:
             Invitation(number, PEER, secret, places)
     assert blake3(INVITATION.secret).hexdigest() not in repr(INVITATION)
     assert INVITATION.secret.hex() not in repr(INVITATION)
+
+
+def test_an_invitation_of_an_id_that_is_no_key_is_refused() -> None:
+    invitation = Invitation(1, PeerId(b"\x02" * 32), b"s" * 16)
+    with pytest.raises(UsageError, match="no key belongs to it"):
+        Invitation.parse(str(invitation))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.errors import UsageError
-from coterie.identity import PeerId
+from coterie.identity import PeerId, SecretKey
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX, TEXT_CHARS_MAX, TicketKind, _encode
 
@@ -28,7 +28,7 @@ addresses = st.lists(
 tickets = st.builds(
     Ticket,
     st.sampled_from(TicketKind),
-    st.binary(min_size=32, max_size=32).map(PeerId),
+    st.binary(min_size=32, max_size=32).map(lambda seed: SecretKey(seed).peer_id),
     st.binary(min_size=32, max_size=32),
     st.binary(min_size=16, max_size=16),
     addresses,
@@ -117,3 +117,9 @@ def test_what_cannot_be_in_a_ticket() -> None:
         Ticket(TicketKind.BLOB, PEER, bytes(31), bytes(16))
     with pytest.raises(UsageError, match="IP address"):
         str(Ticket(TicketKind.BLOB, PEER, bytes(32), bytes(16), ("example.org:80",)))
+
+
+def test_a_ticket_of_an_id_that_is_no_key_is_refused() -> None:
+    ticket = Ticket(TicketKind.TREE, PeerId(b"\x02" * 32), b"c" * 32, b"s" * 16, ())
+    with pytest.raises(UsageError, match="no key belongs to it"):
+        Ticket.parse(str(ticket))

@@ -21,6 +21,7 @@ from coterie.access.circle_vouched import LostComputer, lost_computers
 from coterie.access.names import distinct, fit, is_meant, key_of
 from coterie.errors import AccessDenied, NotFound
 from coterie.identity import PeerId
+from coterie.identity.peer_id import is_key
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -202,7 +203,7 @@ def _state_of(log: CircleLog) -> CircleState:
     for person, role in roles.items():
         keys = log.devices(person)
         papers = tuple(PeerId(key) for key in keys if log.is_paper(person, key))
-        devices = tuple(PeerId(key) for key in keys if not log.is_paper(person, key))
+        devices = tuple(PeerId(key) for key in keys if not log.is_paper(person, key) and is_key(key))
         member = Member(PeerId(person), unique[person], role, devices, papers, called[person])
         members[member.person] = member
         for device in devices:

@@ -18,6 +18,7 @@ from coterie.access.resource import Verb, checked_resource
 from coterie.errors import CloseCode, PeerError, StorageError
 from coterie.identity import PeerId
 from coterie.rate import Rate
+from coterie.tasks import Tasks
 
 FLUSH_S = 2.0  # guess: so much of the log is lost at worst with a crash
 RECHECK_MAX_S = 60.0  # a limit by time is looked at this often at least: clocks are set, machines sleep
@@ -48,6 +49,7 @@ class Enforcer:
         log_path: Path | None = None,
         clock: Callable[[], float] = time.time,
         offload: Callable[[Callable[[], None]], Awaitable[None]] = asyncio.to_thread,
+        tasks: Tasks | None = None,
     ) -> None:
         """`standing` says who a peer is, fast. `clock` gives unix seconds; `offload` runs what waits for the disk.
 
@@ -64,7 +66,7 @@ class Enforcer:
         self._holds: dict[_Hold, None] = {}
         self._names: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {}
         self._watchers: list[Callable[[], None]] = []
-        self._flushing: asyncio.Task[None] | None = None
+        self._tasks = (tasks or Tasks()).part("access")
         self._recheck: asyncio.TimerHandle | None = None
         self._recheck_at = math.inf
 
@@ -80,7 +82,7 @@ class Enforcer:
         """Whether `peer` (who proved to be `also`) may do `verb` to `resource` now; the answer goes into the log."""
         decision = self.explain(peer, verb, resource, also)
         self.audit.note(decision, self._latest)
-        if self._flushing is None or self._flushing.done():
+        if not self._tasks:
             self._flush_later()
         return decision
 
@@ -205,9 +207,7 @@ class Enforcer:
         """Write the log and stop. Raises `StorageError`."""
         if self._recheck is not None:
             self._recheck.cancel()
-        if self._flushing is not None:
-            self._flushing.cancel()
-            await asyncio.gather(self._flushing, return_exceptions=True)
+        await self._tasks.close()
         self.audit.note_time(self.now)
         self.audit.close()
 
@@ -228,9 +228,10 @@ class Enforcer:
 
     def _flush_later(self) -> None:
         try:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+            asyncio.get_running_loop()
         except RuntimeError:
             return  # offline commands: written at the end
+        self._tasks.start(self._flush(), "writing the audit log")
 
     async def _flush(self) -> None:
         await asyncio.sleep(FLUSH_S)

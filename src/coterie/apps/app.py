@@ -181,7 +181,14 @@ class Context(Protocol):
         ...
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run `work` in the background until it ends or the node closes; a failure is logged."""
+        """Run `work` once in the background, until it ends or the node closes; `status` and `doctor` tell a failure."""
+        ...
+
+    def keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Run `make()` in the background until it returns or the node closes; when it fails, anew after a pause.
+
+        The pauses grow; `status` and `doctor` tell the failures.
+        """
         ...
 
     def api(self, app: str) -> Any:

@@ -51,11 +51,25 @@ def node_checks(node: "Node", *, free: Free = free_bytes) -> list[tuple[str, Pro
         ("relays", relays),
         ("dht", dht),
         ("clock", clock),
+        ("background", background),
     ]
     checks: list[tuple[str, Probe]] = [(name, functools.partial(probe, node)) for name, probe in bound]
     checks.append(("disk", functools.partial(disk, node, free)))
     checks.append(("database", functools.partial(database, node)))
     return checks
+
+
+async def background(node: "Node") -> Check:
+    """Work of the node that failed, and whether it goes on."""
+    troubles = node.tasks.troubles()
+    if not troubles:
+        return Check(name="background", ok=True, result="all work goes on")
+    return Check(
+        name="background",
+        ok=all(trouble.again_in_s == 0 for trouble in troubles),
+        result="; ".join(trouble.text() for trouble in troubles),
+        advice="this is a fault of coterie: what stands here and in the log helps to mend it",
+    )
 
 
 # ---- the network

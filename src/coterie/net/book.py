@@ -11,7 +11,7 @@ import msgspec
 
 from coterie.errors import StorageError
 from coterie.identity import PeerId
-from coterie.identity.peer_id import KEY_BYTES
+from coterie.identity.peer_id import KEY_BYTES, is_key
 from coterie.wire.record import PeerRecord, RecordRefused
 
 FORMAT = 1
@@ -255,6 +255,8 @@ class AddressBook:
             record = PeerRecord.open(old.raw, now)
         except RecordRefused:
             record = None  # expired meanwhile; damage looks the same and costs one record
+        if record is None and not is_key(old.peer):
+            return
         if record is not None and record.peer == peer:
             entry.record, entry.raw, entry.sequence = record, old.raw, record.sequence
         self._entries[peer] = entry

@@ -1,6 +1,7 @@
 """Endpoint: one node on the network. Registers protocols, connects to peers, answers theirs."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 
@@ -13,11 +14,16 @@ from coterie.net.lanes import Lanes, PeerLanes
 from coterie.net.limits import NetLimits
 from coterie.net.pool import Pool
 from coterie.net.router import Handler, Router
+from coterie.tasks import Tasks
 from coterie.wire.frames import Protocol
 from coterie.wire.handshake import BOOT_BYTES
 from coterie.wire.lanes import PROTOCOL as LANES_PROTOCOL
 
+CLOSE_S = 5.0  # guess: for handlers to end what they hold; then they are cancelled
+
 Listener = Callable[[Connection], None]
+
+_log = logging.getLogger(__name__)
 
 
 class Endpoint:
@@ -31,6 +37,7 @@ class Endpoint:
         limits: NetLimits | None = None,
         boot: bytes | None = None,
         lanes: Lanes | None = None,
+        tasks: Tasks | None = None,
     ) -> None:
         """`boot` is the nonce of this run (16 bytes, random by default); a simulation passes its own.
 
@@ -39,10 +46,19 @@ class Endpoint:
         self._limits = limits or NetLimits()
         self._transport = transport
         self._guard = guard or Guard(limits=self._limits)
-        self._router = Router(self._guard, self._limits)
+        self.tasks = tasks or Tasks("network")
+        """Owns all background work of this node's network; others take a `part`."""
+        self._connected = self.tasks.part("network")
+        self._router = Router(self._guard, self._limits, self.tasks.part("network"))
         boot = os.urandom(BOOT_BYTES) if boot is None else boot
-        self._pool = Pool(transport, boot=boot, guard=self._guard, limits=self._limits, adopt=self._adopt)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._pool = Pool(
+            transport,
+            boot=boot,
+            guard=self._guard,
+            limits=self._limits,
+            adopt=self._adopt,
+            tasks=self.tasks.part("network"),
+        )
         self._accepting: asyncio.Task[None] | None = None
         self._on_up: list[Listener] = []
         self._on_down: list[Listener] = []
@@ -95,7 +111,7 @@ class Endpoint:
         """Begin to accept connections."""
         if self._accepting is not None or self._is_closed:
             raise UsageError("this endpoint was started already")
-        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+        self._accepting = self.tasks.keep(self._accept, "accepting connections")
 
     def review(self) -> None:
         """The guard may answer otherwise now: end the streams and connections that it no longer allows."""
@@ -133,8 +149,8 @@ class Endpoint:
         await self._pool.close()
         await self._router.close()
         await self._transport.close()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._connected.close(CLOSE_S)
+        await self.tasks.close()
 
     async def __aenter__(self) -> "Endpoint":
         self.start()
@@ -162,24 +178,31 @@ class Endpoint:
         )
         if self._lanes is not None:
             connection.lanes = self._lanes.of(connection)
-        task = asyncio.get_running_loop().create_task(self._live(raw, connection))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._connected.start(self._live(raw, connection), "serving a connection")
         return connection
 
     async def _live(self, raw: RawConnection, connection: Connection) -> None:
         """A connection from its first stream to its end."""
-        for listener in self._on_up:
-            listener(connection)
-        await self._router.serve(raw, connection)
-        await connection.closed()
-        self._pool.forget(connection)
-        if isinstance(connection.lanes, PeerLanes):
-            await connection.lanes.close()
-        await connection.wind_up()
-        for listener in self._on_down:
-            listener(connection)
+        try:
+            _tell(self._on_up, connection)
+            await self._router.serve(raw, connection)
+            await connection.closed()
+        finally:
+            connection.close(CloseCode.INTERNAL, "")  # nothing, unless serving it failed
+            self._pool.forget(connection)
+            if isinstance(connection.lanes, PeerLanes):
+                await connection.lanes.close()
+            await connection.wind_up()
+            _tell(self._on_down, connection)
 
     async def _successor(self, old: Connection) -> Connection:
         self._pool.forget(old)
         return await self._pool.get(old.peer, ())
+
+
+def _tell(listeners: Sequence[Listener], connection: Connection) -> None:
+    for listener in listeners:
+        try:
+            listener(connection)
+        except Exception:  # noqa: BLE001  (a listener may fail in any way; the connection and the others go on)
+            _log.exception("a listener for connections failed")

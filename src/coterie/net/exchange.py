@@ -6,8 +6,7 @@ changed. A contact may also be asked for the record of another peer.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Protocol
 
 from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError
 from coterie.identity import PeerId
@@ -17,6 +16,7 @@ from coterie.net.endpoint import Endpoint
 from coterie.net.observed import Reported
 from coterie.net.stream import Stream
 from coterie.rate import Rate, RateTable
+from coterie.tasks import Tasks
 from coterie.wire import Protocol as WireProtocol
 from coterie.wire.frames import Message
 from coterie.wire.record import ADDRESS_CHARS_MAX, RECORD_BYTES_MAX
@@ -82,15 +82,14 @@ class RecordKeeper(Protocol):
 class RecordExchange:
     """Speaks `peer-record/1` on all connections of `endpoint`."""
 
-    def __init__(self, endpoint: Endpoint, keeper: RecordKeeper) -> None:
+    def __init__(self, endpoint: Endpoint, keeper: RecordKeeper, *, tasks: Tasks | None = None) -> None:
         self._endpoint = endpoint
         self._keeper = keeper
         self._told: dict[PeerId, tuple[bytes, str]] = {}
         self._rates: RateTable[PeerId, tuple[Rate, Rate]] = RateTable(
             PEERS_TRACKED_MAX, lambda _: (Rate(TELLS_PER_S, TELLS_BURST), Rate(ASKS_PER_S, ASKS_BURST))
         )
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._is_closed = False
+        self._tasks = tasks or Tasks("records")
 
     def start(self) -> None:
         """Answer others, and tell every peer that we dial."""
@@ -99,18 +98,14 @@ class RecordExchange:
 
     async def close(self) -> None:
         """Give up what is under way."""
-        self._is_closed = True
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._tasks.close()
 
     def refresh(self) -> None:
         """Tell every connected peer whose last word from us is out of date."""
         for connection in self._endpoint.connections:
             told = self._told.get(connection.peer)
             if told is not None and told != self._news(connection):
-                self._begin(self._tell(connection))
+                self._tasks.start(self._tell(connection), "telling our record")
 
     async def ask(self, connection: Connection, about: PeerId) -> bytes:
         """The record of `about` that the other side has for us; empty when it has none.
@@ -132,7 +127,7 @@ class RecordExchange:
 
     def _up(self, connection: Connection) -> None:
         if connection.is_dialled:
-            self._begin(self._tell(connection))
+            self._tasks.start(self._tell(connection), "telling our record")
 
     def _down(self, connection: Connection) -> None:
         if not any(c.peer == connection.peer for c in self._endpoint.connections):
@@ -154,14 +149,6 @@ class RecordExchange:
         path = connection.path
         observed = path.remote if path.kind == "direct" and len(path.remote) <= ADDRESS_CHARS_MAX else ""
         return self._keeper.own_record(connection), observed
-
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._is_closed:
-            work.close()
-            return
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     # ---- hearing
 

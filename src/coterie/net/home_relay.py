@@ -21,6 +21,7 @@ from coterie.net.home_relay_core import (
 from coterie.net.relay import ANY_IP, RelayServer
 from coterie.net.relay_core import RelayLimits
 from coterie.net.relay_probe import probe_relay
+from coterie.tasks import Tasks
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class HomeRelays:
         limits: HomeRelayLimits | None = None,
         probe: Callable[[str], Awaitable[float]] = probe_relay,
         rng: random.Random | None = None,
+        tasks: Tasks | None = None,
     ) -> None:
         self._transport = transport
         self._on_change = on_change
@@ -56,7 +58,7 @@ class HomeRelays:
         self._core = HomeRelayCore(limits or HomeRelayLimits(), rng or random.Random())  # noqa: S311
         self._loop = asyncio.get_running_loop()
         self._timers: dict[object, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = tasks or Tasks("home relays")
         self._in_use: str | None = None
         self._applying: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -83,10 +85,7 @@ class HomeRelays:
         self._is_closed = True
         for timer in self._timers.values():
             timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.close()
 
     def _feed(self, event: Any) -> None:
         if self._is_closed:
@@ -99,10 +98,10 @@ class HomeRelays:
                 case CancelTimer(key):
                     self._cancel(key)
                 case Probe(url):
-                    self._start(self._ask(url))
+                    self._tasks.start(self._ask(url), "asking a relay")
                 case UseHomes(urls):
                     if self._applying is None:
-                        self._applying = self._start(self._apply())
+                        self._applying = self._tasks.start(self._apply(), "using a relay")
                     if self._on_change is not None:
                         self._on_change(urls)
 
@@ -114,12 +113,6 @@ class HomeRelays:
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()
-
-    def _start(self, work: Any) -> "asyncio.Task[None]":
-        task: asyncio.Task[None] = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _ask(self, url: str) -> None:
         try:

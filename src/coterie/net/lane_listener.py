@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from coterie.errors import LimitExceeded, TransportError
+from coterie.tasks import Tasks
 from coterie.wire.lanes import PORT_MIN, TOKEN_BYTES
 
 TOKEN_S = 2.0  # guess: a round trip of a bad link and the first packet behind it
@@ -38,9 +39,10 @@ class _Port:
 class LaneListener:
     """The listening sockets of one node, one for each local address in use."""
 
-    def __init__(self) -> None:
+    def __init__(self, tasks: Tasks | None = None) -> None:
         self._ports: dict[str, _Port] = {}
-        self._strangers: set[asyncio.Task[None]] = set()
+        self._tasks = tasks or Tasks("lanes")
+        self._strangers = self._tasks.part("lanes")
 
     @property
     def listening_at(self) -> list[tuple[str, int]]:
@@ -61,7 +63,7 @@ class LaneListener:
         port = self._ports.get(ip)
         if port is None:
             port = self._ports[ip] = _Port(_listen(ip))
-            port.task = asyncio.get_running_loop().create_task(self._accept(port))
+            port.task = self._tasks.keep(lambda: self._accept(port), "listening for lanes")
         invitation = _Invitation(os.urandom(TOKEN_BYTES), asyncio.get_running_loop().create_future())
         port.invitations.append(invitation)
         invitation.came.add_done_callback(lambda _: self._withdraw(ip, port, invitation))
@@ -72,11 +74,7 @@ class LaneListener:
         for port in list(self._ports.values()):
             for invitation in list(port.invitations):
                 invitation.came.cancel()
-        tasks = set(self._strangers)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._strangers.close()
         await asyncio.sleep(0)  # the callbacks of what was cancelled close the listeners
 
     def _withdraw(self, ip: str, port: _Port, invitation: _Invitation) -> None:
@@ -99,9 +97,7 @@ class LaneListener:
                 sock.close()
                 continue
             sock.setblocking(False)
-            task = loop.create_task(self._identify(port, sock))
-            self._strangers.add(task)
-            task.add_done_callback(self._strangers.discard)
+            self._strangers.start(self._identify(port, sock), "hearing who comes for a lane")
 
     async def _identify(self, port: _Port, sock: socket.socket) -> None:
         """Hand the connection to who waits for its token, or close it without a word."""

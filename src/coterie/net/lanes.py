@@ -21,6 +21,7 @@ from coterie.net.lane import Lane
 from coterie.net.lane_choice import AFTER_BYTES, LaneChoice
 from coterie.net.lane_listener import INVITED_S, LaneListener, local_ip_towards
 from coterie.net.lane_tls import HANDSHAKE_S, LaneIdentity
+from coterie.tasks import Tasks
 from coterie.wire.frames import Protocol as WireProtocol
 from coterie.wire.lanes import (
     LANE_ID_BYTES,
@@ -67,13 +68,15 @@ class Lanes:
         *,
         may_use: MayUse | None = None,
         after_bytes: int = AFTER_BYTES,
+        tasks: Tasks | None = None,
     ) -> None:
         """`bind_ip` as for the transport: lanes listen and dial nowhere else. `may_use` judges a path, `after_bytes`
         as in `lane_choice`."""
         self.bind_ip = bind_ip
         self.after_bytes = after_bytes
         self.rate_based: set[Lane] = set()  # of all peers' lanes: they share our uplink
-        self.listener = LaneListener()
+        self.tasks = tasks or Tasks("lanes")
+        self.listener = LaneListener(self.tasks)
         self._may_use = may_use
         self._peers: dict[int, PeerLanes] = {}
 
@@ -128,7 +131,7 @@ class PeerLanes:
         self._in_use: set[Lane] = set()
         self._readers = 0
         self._making: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = lanes.tasks.part("lanes")
         self._is_closed = False
 
     # ---- from the threads of streams
@@ -217,22 +220,12 @@ class PeerLanes:
         for lane in lanes:
             lane.close()
         self._lanes.forget(self)
-        tasks = set(self._tasks) - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._tasks.close()
 
     def _begin(self) -> None:
         if self._making is not None or self._is_closed:
             return
-        self._making = self._start(self._make())
-
-    def _start(self, work: Any) -> "asyncio.Task[Any]":
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        self._making = self._tasks.start(self._make(), "making a lane")
 
     async def _make(self) -> None:
         """The writer's side of a negotiation; in the end there is an idle lane, or `problem` says why not."""

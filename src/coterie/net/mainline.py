@@ -29,6 +29,7 @@ from coterie.net.mainline_session import (
     is_ip,
 )
 from coterie.net.resolver import Found
+from coterie.tasks import Tasks
 from coterie.wire.record import PeerRecord, RecordRefused
 
 # The public DHT's well-known first nodes, for the first time only: later the nodes of the last session are asked.
@@ -101,6 +102,7 @@ class MainlineResolver:
         nodes: how many nodes of the DHT are known.
         stored_on: how many of them took our record last.
         listens: UDP addresses, "ip:port".
+        tasks: who owns its background work; another may be put there before `start`.
         seen_at: the IP address that nodes of the DHT see us at; empty when they do not agree on one yet.
     """
 
@@ -153,6 +155,7 @@ class MainlineResolver:
         self._ready = asyncio.Event()
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
+        self.tasks = Tasks(self.name)
         self._waiting: dict[PeerId, list[asyncio.Queue[Item]]] = {}
         self._lookups = asyncio.Semaphore(LOOKUPS_MAX)
         self._trouble = ""
@@ -166,8 +169,7 @@ class MainlineResolver:
         """Begin in the background; `problem` says what stands in the way. The DHT tells nothing unasked."""
         if self._task is not None:
             raise UsageError("the mainline DHT is in use already")
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="mainline")
-        self._task.add_done_callback(self._ended)
+        self._task = self.tasks.keep(self._run, "mainline DHT")
 
     async def publish(self, record: bytes) -> None:
         """Store `record` from now on, in the background."""
@@ -202,8 +204,7 @@ class MainlineResolver:
     async def close(self) -> None:
         """Stop. What was stored expires by itself: the DHT knows no withdrawal."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await self.tasks.close()
             self._task = None
 
     def describe(self) -> str:
@@ -305,7 +306,7 @@ class MainlineResolver:
 
     async def _serve(self, session: Session) -> None:
         """Until no node is known any more."""
-        publishing = asyncio.get_running_loop().create_task(self._publishing(session), name="mainline record")
+        publishing = self.tasks.start(self._publishing(session), "storing our record", is_awaited=True)
         saved_at = float("-inf")
         try:
             while self.nodes:
@@ -360,11 +361,6 @@ class MainlineResolver:
             self._keep(state)
 
     # ---- events
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.problem = f"the mainline DHT failed: {error}"
-            _log.error("the mainline DHT failed", exc_info=error)
 
     def _count(self, session: Session) -> None:
         self._counted = 0

@@ -18,6 +18,7 @@ from coterie.errors import LimitExceeded, UsageError
 from coterie.identity import PeerId
 from coterie.net.resolver import Found
 from coterie.rate import Rate
+from coterie.tasks import Tasks
 from coterie.wire.record import PeerRecord, RecordRefused, split_address
 
 SERVICE_TYPE = "_coterie._udp.local."
@@ -49,7 +50,13 @@ class MdnsResolver:
     name = "local network"
     is_public = False
 
-    def __init__(self, peer: PeerId, *, bind_ip: str = "0.0.0.0") -> None:  # noqa: S104 - as peers are to reach us
+    def __init__(
+        self,
+        peer: PeerId,
+        *,
+        bind_ip: str = "0.0.0.0",  # noqa: S104 - as peers are to reach us
+        tasks: Tasks | None = None,
+    ) -> None:
         """`bind_ip`: the address for peers; one of loopback keeps announcements on loopback too."""
         self._peer = peer
         self._ip = ipaddress.ip_address(bind_ip)
@@ -57,7 +64,8 @@ class MdnsResolver:
         self._record: bytes | None = None
         self._fresh = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._asks: set[asyncio.Task[None]] = set()
+        self._tasks = tasks or Tasks(self.name)
+        self._asks = 0
         self._zeroconf: Any = None
         self._browser: Any = None
         self._service: Any = None
@@ -80,7 +88,7 @@ class MdnsResolver:
         if self._task is not None:
             raise UsageError("the local network is being watched already")
         self._found = found
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="mdns")
+        self._task = self._tasks.keep(self._run, "multicast DNS")
 
     async def publish(self, record: bytes) -> None:
         """Announce `record`, in the background."""
@@ -134,11 +142,7 @@ class MdnsResolver:
 
     async def close(self) -> None:
         """Say goodbye and stop."""
-        tasks = [*self._asks, *([self._task] if self._task else [])]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._tasks.close()
         self._task = None
         await self._end()
 
@@ -148,6 +152,7 @@ class MdnsResolver:
         wait_s = RETRY_FIRST_S
         while True:
             try:
+                await self._end()  # what a failure left open
                 await self._begin()
                 self.problem, wait_s = "", RETRY_FIRST_S
                 await self._follow()
@@ -267,15 +272,17 @@ class MdnsResolver:
 
         info = AsyncServiceInfo(service_type, name)
         info.load_from_cache(zeroconf)
-        if not self._take(peer, info.properties) and len(self._asks) < ASKS_MAX and peer not in self._seen:
-            task = asyncio.get_running_loop().create_task(self._ask(peer, info, zeroconf))
-            self._asks.add(task)
-            task.add_done_callback(self._asks.discard)
+        if not self._take(peer, info.properties) and self._asks < ASKS_MAX and peer not in self._seen:
+            self._asks += 1
+            self._tasks.start(self._ask(peer, info, zeroconf), "asking for a record")
 
     async def _ask(self, peer: PeerId, info: Any, zeroconf: Any) -> None:
         """For the TXT that did not come with the announcement."""
-        with suppress(OSError):
-            await info.async_request(zeroconf, RESOLVE_S * 1000)
+        try:
+            with suppress(OSError):
+                await info.async_request(zeroconf, RESOLVE_S * 1000)
+        finally:
+            self._asks -= 1
         self._take(peer, info.properties)
 
     def _take(self, peer: PeerId, properties: Any) -> bool:

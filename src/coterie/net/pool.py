@@ -28,6 +28,7 @@ from coterie.net.guard import Guard
 from coterie.net.interfaces import RawConnection, Transport
 from coterie.net.limits import NetLimits
 from coterie.net.stream import close_code_for
+from coterie.tasks import Tasks
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +65,14 @@ class Pool:
     """The connections of one endpoint."""
 
     def __init__(
-        self, transport: Transport, *, boot: bytes, guard: Guard, limits: NetLimits, adopt: Adopt
+        self,
+        transport: Transport,
+        *,
+        boot: bytes,
+        guard: Guard,
+        limits: NetLimits,
+        adopt: Adopt,
+        tasks: Tasks | None = None,
     ) -> None:
         self._transport = transport
         self._boot = boot
@@ -74,7 +82,8 @@ class Pool:
         self._live: dict[PeerId, Connection] = {}
         self._known_at: dict[PeerId, tuple[str, ...]] = {}
         self._dials: dict[PeerId, _Dial] = {}
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._tasks = tasks or Tasks("network")
+        self._handshakes: dict[asyncio.Task[None], None] = {}
         self._is_closed = False
 
     @property
@@ -114,9 +123,9 @@ class Pool:
         if self._is_closed or len(self._handshakes) >= self._limits.handshakes_max:
             raw.close(CloseCode.LIMIT, "too many handshakes at once")
             return
-        task = asyncio.get_running_loop().create_task(self._receive(raw))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        task = self._tasks.start(self._receive(raw), "greeting who connects")
+        self._handshakes[task] = None
+        task.add_done_callback(self._handshakes.pop)
 
     def review(self) -> None:
         """The guard may answer otherwise now: end connections with blocked peers, and dials to them."""
@@ -136,11 +145,7 @@ class Pool:
     async def close(self) -> None:
         """Give up dials and handshakes, close connections with SHUTDOWN."""
         self._is_closed = True
-        tasks = [*self._handshakes, *(d.task for d in self._dials.values() if d.task)]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._tasks.close()
         for connection in list(self._live.values()):
             connection.close(CloseCode.SHUTDOWN, "the node is stopping")
 
@@ -153,7 +158,7 @@ class Pool:
             raise LimitExceeded(f"{self._limits.connections_max} connections are open (connections_max)")
         dial = self._dials[peer] = _Dial(peer, addresses or self._known_at.get(peer, ()))
         dial.result.add_done_callback(_retrieve)
-        dial.task = asyncio.get_running_loop().create_task(self._run_dial(dial))
+        dial.task = self._tasks.start(self._run_dial(dial), "dialling")
         return dial
 
     async def _run_dial(self, dial: _Dial) -> None:

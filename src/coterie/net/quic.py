@@ -26,11 +26,12 @@ from coterie.errors import CloseCode, TransportError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.net.interfaces import PathInfo, RawConnection
 from coterie.net.quic_address import ANY_IP, check_port, has_ipv6, ip_of, is_relay_url, join, relay_url
-from coterie.net.quic_connection import QuicConnection, TransportStats, last_line
+from coterie.net.quic_connection import QuicConnection, TransportStats
+from coterie.net.quic_errors import WHEEL_ERRORS, last_line, text_of
 from coterie.net.quic_repair import repair
-from coterie.net.quic_tasks import Tasks
 from coterie.net.quic_watch import AddressListener, PathListener, QuicWatch, RelayListener
 from coterie.net.relay_probe import probe_relay
+from coterie.tasks import Tasks
 from coterie.wire.handshake import ALPN
 
 ACCEPT_QUEUE_MAX = 64  # guess: connections done with their handshake that nobody accepted yet
@@ -44,34 +45,42 @@ LOST_RELAY_S = 30.0  # guess: a relay that was seen dead is not dialled for so l
 SEEK_S = 2.0  # guess: an answer on a direct path takes one round trip
 SEEK_AGAIN_S = (2.0, 60.0)  # guess: first and longest wait between attempts to have a direct path back
 HANDSHAKE_S = 10.0  # guess: a QUIC handshake takes two round trips
+END_S = 0.05  # guess: one more turn for what is ending by itself
 CLOSE_S = 1.0  # guess: for close messages to be sent; the user waits for this at Ctrl-C
 
 
 class QuicTransport:
     """A bound QUIC endpoint. Make one with `await QuicTransport.bind(...)`."""
 
-    def __init__(self, endpoint: Any, secret_key: SecretKey) -> None:
+    def __init__(self, endpoint: Any, secret_key: SecretKey, tasks: Tasks | None = None) -> None:
         self._endpoint: Any = endpoint
         self._peer_id = secret_key.peer_id
-        self._tasks = Tasks()
+        self._tasks = tasks or Tasks("quic")
         self._accepted: asyncio.Queue[QuicConnection | None] = asyncio.Queue(ACCEPT_QUEUE_MAX)
         self._handshakes = 0
         self._is_closed = False
         self._live: dict[QuicConnection, None] = {}
         self._sent_bytes = self._received_bytes = 0
         self._relays: list[str] = []
+        self._addresses: list[str] = []
         self._external: dict[str, None] = {}
         self._rest_until: dict[PeerId, float] = {}  # of peers whose connection was given up just now
         self._watcher = QuicWatch(lambda: self._live, lambda: self.addresses, probe_relay)
         self._lost_relays: dict[str, float] = {}
         self._watcher.on_path.append(self._path_changed)
         self._watcher.on_relay_lost.append(self._relay_lost)
-        self._tasks.start(self._accept_all())
-        self._tasks.start(self._watcher.run())
+        self._tasks.keep(self._accept_all, "accepting")
+        self._tasks.keep(self._watcher.run, "watching paths")
 
     @classmethod
     async def bind(
-        cls, secret_key: SecretKey, port: int = 0, bind_ip: str = ANY_IP, *, relays: Sequence[str] = ()
+        cls,
+        secret_key: SecretKey,
+        port: int = 0,
+        bind_ip: str = ANY_IP,
+        *,
+        relays: Sequence[str] = (),
+        tasks: Tasks | None = None,
     ) -> "QuicTransport":
         """Listen on UDP `port` (0: any free one) of `bind_ip`, and on the same of IPv6 where there is one.
 
@@ -97,10 +106,10 @@ class QuicTransport:
             for ip in ips:
                 builder.bind_addr(join(ip, port))
             endpoint = await builder.bind()
-        except iroh.IrohError as error:
-            text = last_line(error.message())
+        except WHEEL_ERRORS as error:
+            text = last_line(text_of(error))
             raise TransportError(f"cannot listen on {join(bind_ip, port)}: {text}") from None
-        transport = cls(endpoint, secret_key)
+        transport = cls(endpoint, secret_key, tasks)
         await transport.set_relays(wanted)
         return transport
 
@@ -113,11 +122,13 @@ class QuicTransport:
         """Every "ip:port" of this machine under which we listen, loopback last."""
         if self._endpoint is None:
             return []
-        found = self._endpoint.addr().direct_addresses() + self._endpoint.bound_sockets()
-        usable = {a: ip_of(a) for a in found if not ip_of(a).is_unspecified}
-        return sorted(
-            usable, key=lambda a: (usable[a].is_loopback, usable[a].is_link_local, usable[a].version)
-        )
+        with suppress(*WHEEL_ERRORS):  # then they are what they were
+            found = self._endpoint.addr().direct_addresses() + self._endpoint.bound_sockets()
+            usable = {a: ip_of(a) for a in found if not ip_of(a).is_unspecified}
+            self._addresses = sorted(
+                usable, key=lambda a: (usable[a].is_loopback, usable[a].is_link_local, usable[a].version)
+            )
+        return list(self._addresses)
 
     def stats(self) -> TransportStats:
         """What went over UDP since the start."""
@@ -135,7 +146,9 @@ class QuicTransport:
     @property
     def home_relay(self) -> str | None:
         """The relay through which others reach us now; of several, the wheel keeps to the nearest."""
-        url = self._endpoint.addr().relay_url() if self._endpoint is not None and self._relays else None
+        url = None
+        with suppress(*WHEEL_ERRORS):  # then it is not known
+            url = self._endpoint.addr().relay_url() if self._endpoint is not None and self._relays else None
         return url.rstrip("/") if url else None
 
     async def set_relays(self, urls: Sequence[str]) -> None:
@@ -156,24 +169,24 @@ class QuicTransport:
             for url in self._relays:
                 if url not in wanted:
                     await endpoint.remove_relay(url)
-        except iroh.IrohError as error:
-            raise UsageError(f"the relays cannot be used: {last_line(error.message())}") from None
+        except WHEEL_ERRORS as error:
+            raise UsageError(f"the relays cannot be used: {last_line(text_of(error))}") from None
         self._relays = wanted
 
     async def add_external_address(self, address: str) -> None:
         """Tell peers that we are reached at "ip:port" too; not for addresses of this machine itself."""
         try:
             await self._bound().add_external_addr(address)
-        except iroh.IrohError as error:
-            raise UsageError(f"{address!r} is not an address: {last_line(error.message())}") from None
+        except WHEEL_ERRORS as error:
+            raise UsageError(f"{address!r} is not an address: {last_line(text_of(error))}") from None
         self._external[address] = None
 
     async def remove_external_address(self, address: str) -> bool:
         """Take back `add_external_address`; whether there was anything to take back."""
         try:
             await self._bound().remove_external_addr(address)
-        except iroh.IrohError as error:
-            raise UsageError(f"{address!r} is not an address: {last_line(error.message())}") from None
+        except WHEEL_ERRORS as error:
+            raise UsageError(f"{address!r} is not an address: {last_line(text_of(error))}") from None
         return self._external.pop(address, address) is None
 
     def watch(
@@ -202,21 +215,20 @@ class QuicTransport:
         if peer == self._peer_id:
             raise UsageError("a node cannot connect to itself")
         endpoint = self._bound()
-        identity = iroh.EndpointId.from_bytes(bytes(peer))
         await self._rest(peer)
         relays = list(dict.fromkeys(relay_url(a) for a in addresses if is_relay_url(a)))
         direct = [a for a in addresses if not is_relay_url(a)]
         # A dial by a relay known to be dead can only wait; docs/protocol/relay.md says what this does not mend.
         relays = [r for r in relays if r not in self._lost_relays] or relays
         try:
+            identity = iroh.EndpointId.from_bytes(bytes(peer))
             if not addresses and await endpoint.remote_addr(identity) is None:
                 raise TransportError(f"no address of {peer.short} is known")
             targets = [iroh.EndpointAddr(identity, next(iter(relays), None), direct)]
             targets += [iroh.EndpointAddr(identity, r, []) for r in relays[1:RELAYS_PER_DIAL_MAX]]
-            raw = await self._dial(targets)
-        except iroh.IrohError as error:
-            raise TransportError(_connect_text(error.message(), peer)) from None
-        return self._adopt(raw)
+            return self._adopt(await self._dial(targets))
+        except WHEEL_ERRORS as error:
+            raise TransportError(_connect_text(text_of(error), peer)) from None
 
     def _relay_lost(self, url: str) -> None:
         loop = asyncio.get_running_loop()
@@ -238,15 +250,15 @@ class QuicTransport:
         By itself the wheel may wait (measured: 2 s once, over 10 s once). A second dial makes it look; the connection
         that this dial may bring about is closed, and the one that there is moves.
         """
-        identity = iroh.EndpointId.from_bytes(bytes(peer))
-        target = iroh.EndpointAddr(identity, None, [a for a in addresses if not is_relay_url(a)])
-        with suppress(iroh.IrohError, TimeoutError):  # not reached: it stays on the relay
+        with suppress(*WHEEL_ERRORS, TimeoutError):  # not reached: it stays on the relay
+            identity = iroh.EndpointId.from_bytes(bytes(peer))
+            target = iroh.EndpointAddr(identity, None, [a for a in addresses if not is_relay_url(a)])
             async with asyncio.timeout(SEEK_S):
                 (await self._bound().connect(target, ALPN)).close(int(CloseCode.DUPLICATE), b"")
 
     def _path_changed(self, connection: QuicConnection, path: PathInfo) -> None:
         if path.kind == "relay" and connection.last_direct is not None:
-            self._tasks.start(self._regain(connection, connection.last_direct))
+            self._tasks.start(self._regain(connection, connection.last_direct), "regaining a path")
 
     async def _regain(self, connection: QuicConnection, address: str) -> None:
         """The direct path was lost: ask for it until it is back."""
@@ -264,7 +276,8 @@ class QuicTransport:
         chosen: Any = None
         try:
             for at, target in enumerate(targets):
-                dials.append(self._tasks.start(self._bound().connect(target, ALPN)))
+                dial = self._bound().connect(target, ALPN)
+                dials.append(self._tasks.start(dial, "dialling", is_awaited=True))
                 is_last = at == len(targets) - 1
                 chosen = await _first(dials, None if is_last else RELAY_STAGGER_S)
                 if chosen is not None:
@@ -289,10 +302,10 @@ class QuicTransport:
         self._is_closed = True
         for connection in list(self._live):
             connection.close(CloseCode.SHUTDOWN, "")
-        with suppress(TimeoutError, iroh.IrohError):  # then the sockets go with the process
+        with suppress(TimeoutError, *WHEEL_ERRORS):  # then the sockets go with the process
             async with asyncio.timeout(CLOSE_S):
                 await self._endpoint.close()
-        await self._tasks.end()
+        await self._tasks.close(END_S)
         self._endpoint = None  # the wheel frees the port when nobody holds its objects
         while not self._accepted.empty():
             self._accepted.get_nowait()
@@ -306,20 +319,21 @@ class QuicTransport:
     async def _accept_all(self) -> None:
         while (incoming := await self._endpoint.accept_next()) is not None:
             if self._handshakes >= HANDSHAKES_MAX or self._accepted.full():
-                await incoming.refuse()
+                with suppress(*WHEEL_ERRORS):  # who asked has gone
+                    await incoming.refuse()
                 continue
             self._handshakes += 1
-            self._tasks.start(self._handshake(incoming))
+            self._tasks.start(self._handshake(incoming), "greeting")
 
     async def _handshake(self, incoming: Any) -> None:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 raw = await (await incoming.accept()).connect()
-        except (iroh.IrohError, TimeoutError):
+            connection = self._adopt(raw)
+        except (*WHEEL_ERRORS, TimeoutError):
             return  # a stranger who did not get through: nothing of ours has begun
         finally:
             self._handshakes -= 1
-        connection = self._adopt(raw)
         if self._is_closed or self._accepted.full():
             connection.close(CloseCode.LIMIT, "too many connections at once")
         else:
@@ -329,7 +343,7 @@ class QuicTransport:
         connection = QuicConnection(raw, self._tasks)
         self._live[connection] = None
         self._watcher.begin(connection)
-        self._tasks.start(self._watch(connection))
+        self._tasks.start(self._watch(connection), "watching a connection")
         return connection
 
     async def _watch(self, connection: "QuicConnection") -> None:

@@ -5,13 +5,14 @@ import re
 from contextlib import suppress
 from typing import Any, cast
 
-import iroh
 import msgspec
 
 from coterie.errors import CloseCode, CoterieError, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net.interfaces import PathInfo, RawStream
-from coterie.net.quic_tasks import Outliving, Tasks, is_cancelling
+from coterie.net.quic_errors import WHEEL_ERRORS, is_closed_error, last_line, text_of
+from coterie.net.quic_tasks import Outliving, is_cancelling
+from coterie.tasks import Tasks
 
 WRITE_BYTES = 256 * 1024  # measured: larger pieces are slower
 
@@ -53,41 +54,51 @@ class QuicConnection:
 
     @property
     def path(self) -> PathInfo:
-        paths = [] if self._raw is None else self._raw.paths()
-        selected = next((p for p in paths if p.is_selected), paths[0] if paths else None)
-        if selected is not None:
-            kind = "relay" if selected.is_relay else "direct"
-            remote = selected.remote_addr.rstrip("/")
-            if kind == "direct":
-                self.last_direct = remote
-            self._last_path = PathInfo(kind, remote, selected.rtt_ms / 1000)
+        with suppress(*WHEEL_ERRORS):  # then it is as it was
+            paths = [] if self._raw is None else self._raw.paths()
+            selected = next((p for p in paths if p.is_selected), paths[0] if paths else None)
+            if selected is not None:
+                kind = "relay" if selected.is_relay else "direct"
+                remote = selected.remote_addr.rstrip("/")
+                if kind == "direct":
+                    self.last_direct = remote
+                self._last_path = PathInfo(kind, remote, selected.rtt_ms / 1000)
         return self._last_path
 
     @property
     def is_closed(self) -> bool:
-        return self._closed_here is not None or self._raw is None or self._raw.close_reason() is not None
+        if self._closed_here is not None or self._raw is None:
+            return True
+        try:
+            return self._raw.close_reason() is not None
+        except WHEEL_ERRORS:  # it is of no use any more
+            return True
 
     @property
     def datagram_bytes_max(self) -> int:
-        return 0 if self._raw is None else self._raw.max_datagram_size() or 0
+        try:
+            return 0 if self._raw is None else self._raw.max_datagram_size() or 0
+        except WHEEL_ERRORS:
+            return 0
 
     def stats(self) -> TransportStats:
         """What went over UDP for this connection."""
-        if self._raw is not None:
-            stats = self._raw.stats()
-            self._last_stats = TransportStats(stats.udp_tx_bytes, stats.udp_rx_bytes)
+        with suppress(*WHEEL_ERRORS):  # then it is as it was
+            if self._raw is not None:
+                stats = self._raw.stats()
+                self._last_stats = TransportStats(stats.udp_tx_bytes, stats.udp_rx_bytes)
         return self._last_stats
 
     async def open_stream(self) -> RawStream:
         try:
             return QuicStream(await self._live().open_bi(), self)
-        except iroh.IrohError as error:
+        except WHEEL_ERRORS as error:
             raise self.translate(error) from None
 
     async def accept_stream(self) -> RawStream:
         try:
             return QuicStream(await self._accept(lambda: self._live().accept_bi()), self)
-        except iroh.IrohError as error:
+        except WHEEL_ERRORS as error:
             raise self.translate(error) from None
 
     async def send_datagram(self, data: bytes) -> None:
@@ -95,19 +106,20 @@ class QuicConnection:
             raise UsageError(f"a datagram of {len(data)} bytes is over {self.datagram_bytes_max}")
         try:
             self._live().send_datagram(data)
-        except iroh.IrohError as error:
+        except WHEEL_ERRORS as error:
             raise self.translate(error) from None
 
     async def receive_datagram(self) -> bytes:
         try:
             return await self._datagram(lambda: self._live().read_datagram())
-        except iroh.IrohError as error:
+        except WHEEL_ERRORS as error:
             raise self.translate(error) from None
 
     def close(self, code: int, reason: str) -> None:
         if not self.is_closed:
             self._closed_here = (int(code), reason)
-            self._raw.close(int(code), reason.encode())
+            with suppress(*WHEEL_ERRORS):  # it has ended meanwhile
+                self._raw.close(int(code), reason.encode())
 
     @property
     def was_given_up(self) -> bool:
@@ -118,14 +130,18 @@ class QuicConnection:
         """End it as failed: the network does not carry it any more."""
         if not self.is_closed:
             self._given_up = reason
-            self._raw.close(int(CloseCode.TIMEOUT), b"")
+            with suppress(*WHEEL_ERRORS):  # it has ended meanwhile
+                self._raw.close(int(CloseCode.TIMEOUT), b"")
 
     async def closed(self) -> tuple[int | None, str]:
         return await asyncio.shield(self._ended)
 
     async def watch(self) -> None:
         """Wait for the end and note it; then let go of the wheel's objects, which would keep the port."""
-        text = await self._live().closed()
+        try:
+            text = await self._live().closed()
+        except WHEEL_ERRORS as error:
+            text = text_of(error)
         match = _CLOSED_BY_PEER.match(text)
         end: tuple[int | None, str] = (None, text)
         if self._given_up is not None:
@@ -161,13 +177,13 @@ class QuicConnection:
 
     def _abandoned(self, halves: "_Halves") -> None:
         """Nobody holds the stream. Left to itself the wheel would finish it: an end that was not meant."""
-        if halves.sender is None or halves.is_over:
+        if halves.sender is None or halves.is_over or self.is_closed:
             self._drop(halves)
         else:
-            self._tasks.start(self._give_up(halves))
+            self._tasks.start(self._give_up(halves), "giving up a stream")
 
     async def _give_up(self, halves: "_Halves") -> None:
-        with suppress(iroh.IrohError):  # the connection is gone
+        with suppress(*WHEEL_ERRORS):  # the connection is gone
             await halves.sender.reset(CloseCode.CANCELLED)
         self._drop(halves)
 
@@ -182,7 +198,7 @@ class QuicConnection:
 
     def translate(self, error: Any) -> CoterieError:
         """An error of the wheel as one of ours."""
-        text = error.message()
+        text = text_of(error)
         if match := _RESET.match(text):
             code = int(match[1])
             return PeerError(f"{self._peer.short} ended the stream: {_code_name(code)}", code)
@@ -193,7 +209,7 @@ class QuicConnection:
         if match := _APPLICATION_CLOSED.search(text):
             code = int(match[1])
             return PeerError(f"{self._peer.short} closed the connection: {_code_name(code)}", code)
-        if error.kind() == iroh.IrohErrorKind.CLOSED or text == "ClosedStream":
+        if is_closed_error(error) or text == "ClosedStream":
             return TransportError(f"this stream to {self._peer.short} was ended here")
         return TransportError(f"the connection to {self._peer.short} failed: {last_line(text)}")
 
@@ -240,7 +256,7 @@ class QuicStream:
             self._read_size = size_max
             try:
                 self._unread = await self._reading(self._read_some)
-            except iroh.IrohError as error:
+            except WHEEL_ERRORS as error:
                 self._read_error = error
                 raise self._connection.translate(error) from None
             except asyncio.CancelledError:
@@ -261,7 +277,7 @@ class QuicStream:
         if self._halves.sender is None:
             self._turn.release()
             raise self._connection.end_error()
-        self._writing = self._tasks.start(self._write_all(data))
+        self._writing = self._tasks.start(self._write_all(data), "writing", is_awaited=True)
         self._writing.add_done_callback(self._written)
         try:
             await asyncio.shield(self._writing)
@@ -279,7 +295,7 @@ class QuicStream:
                 raise self._connection.end_error()
             try:
                 await self._halves.sender.finish()
-            except iroh.IrohError as error:
+            except WHEEL_ERRORS as error:
                 raise self._connection.translate(error) from None
 
     async def stop(self, code: int) -> None:
@@ -289,7 +305,7 @@ class QuicStream:
         await self._reading.cancel()
         if self._halves.receiver is None:
             return
-        with suppress(iroh.IrohError):  # it has ended already: nothing is left to be refused
+        with suppress(*WHEEL_ERRORS):  # it has ended already: nothing is left to be refused
             await self._halves.receiver.stop(int(code))
 
     async def reset(self, code: int) -> None:
@@ -298,7 +314,7 @@ class QuicStream:
             self._writing.cancel()
             await asyncio.wait([self._writing])
         if self._halves.sender is not None:
-            with suppress(iroh.IrohError):  # finished and delivered, or the connection is gone
+            with suppress(*WHEEL_ERRORS):  # finished and delivered, or the connection is gone
                 await self._halves.sender.reset(int(code))
         await self.stop(code)
 
@@ -321,7 +337,7 @@ class QuicStream:
             view = memoryview(data)
             for at in range(0, len(view), WRITE_BYTES):
                 await sender.write_all(view[at : at + WRITE_BYTES])
-        except iroh.IrohError as error:
+        except WHEEL_ERRORS as error:
             raise self._connection.translate(error) from None
 
     def _written(self, task: "asyncio.Task[None]") -> None:
@@ -331,8 +347,3 @@ class QuicStream:
 
 def _code_name(code: int) -> str:
     return CloseCode(code).name.lower() if code in set(CloseCode) else f"code {code}"
-
-
-def last_line(text: str) -> str:
-    """The cause without the wheel's source positions."""
-    return text.strip().splitlines()[-1].strip()

@@ -1,37 +1,12 @@
-"""Tasks and calls that outlive whoever waits for them: cancelling a call of the QUIC wheel loses what it had got."""
+"""Calls that outlive whoever waits for them: cancelling a call of the QUIC wheel loses what it had got."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from coterie.tasks import Tasks
 
 T = TypeVar("T")
-
-
-class Tasks:
-    """The tasks of one transport: none is lost, none outlives it, no error of theirs is reported twice."""
-
-    def __init__(self) -> None:
-        self._running: set[asyncio.Task[Any]] = set()
-
-    def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._done)
-        return task
-
-    async def end(self) -> None:
-        """Give what is running one more turn to end by itself, then cancel it and wait."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=0.05)
-        for task in self._running:
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
-
-    def _done(self, task: "asyncio.Task[Any]") -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever awaits the task gets it
 
 
 class Outliving(Generic[T]):
@@ -45,7 +20,7 @@ class Outliving(Generic[T]):
         """The result of the call under way, or of `call`."""
         task = self._task
         if task is None:
-            task = self._task = self._tasks.start(_await(call))
+            task = self._task = self._tasks.start(_await(call), "a call of the transport", is_awaited=True)
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:

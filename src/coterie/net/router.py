@@ -14,6 +14,7 @@ from coterie.net.guard import Guard, Verdict
 from coterie.net.interfaces import RawConnection, RawStream
 from coterie.net.limits import NetLimits
 from coterie.net.stream import Stream, close_code_for
+from coterie.tasks import Tasks
 from coterie.wire.frames import Protocol
 from coterie.wire.handshake import PROTOCOL_NAME_CHARS_MAX, common_version
 
@@ -30,11 +31,11 @@ class _Route(msgspec.Struct, frozen=True):
 class Router:
     """The handlers of one endpoint, and the tasks that run them."""
 
-    def __init__(self, guard: Guard, limits: NetLimits) -> None:
+    def __init__(self, guard: Guard, limits: NetLimits, tasks: Tasks | None = None) -> None:
         self._guard = guard
         self._limits = limits
         self._routes: dict[str, _Route] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = tasks or Tasks("network")
         self._running: dict[asyncio.Task[None], tuple[PeerId, str]] = {}  # those that the guard let through
         self._revoked: set[asyncio.Task[None]] = set()
 
@@ -63,7 +64,7 @@ class Router:
 
     async def serve(self, raw: RawConnection, connection: Connection) -> None:
         """Take the streams that the peer opens, until the connection ends."""
-        running: set[asyncio.Task[None]] = set()
+        running: dict[asyncio.Task[None], None] = {}
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -78,10 +79,9 @@ class Router:
             if verdict is Verdict.EXCESS or len(running) >= self._limits.streams_per_peer_max:
                 await stream.reset(CloseCode.LIMIT)
                 continue
-            task = loop.create_task(self._handle(stream, connection))
-            for tasks in (running, self._tasks):
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+            task = self._tasks.start(self._handle(stream, connection), "answering a stream")
+            running[task] = None
+            task.add_done_callback(running.pop)
 
     def review(self) -> None:
         """Ask the guard again for every stream under way; what it no longer allows ends with REVOKED."""
@@ -92,10 +92,7 @@ class Router:
 
     async def close(self) -> None:
         """Cancel every handler and wait for it."""
-        for task in self._tasks:
-            task.cancel()
-        while self._tasks:
-            await asyncio.wait(set(self._tasks))
+        await self._tasks.close()
 
     async def _handle(self, raw: RawStream, connection: Connection) -> None:
         """One incoming stream from its header to its end. Nothing that happens here reaches anything else."""

@@ -68,4 +68,4 @@ class Invitation:
         if len(body) < _FIXED.size:
             raise UsageError("the invitation is damaged: its parts do not add up")
         _, number, peer, secret, count = _FIXED.unpack_from(body)
-        return cls(number, PeerId(peer), secret, unpack_addresses(body[_FIXED.size :], count))
+        return cls(number, PeerId.read(peer), secret, unpack_addresses(body[_FIXED.size :], count))

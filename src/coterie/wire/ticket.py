@@ -144,7 +144,7 @@ def _parse_body(body: bytes) -> Ticket:
             f"the ticket is for something this coterie does not know (kind {body[0]}); update it"
         ) from None
     _, peer, content_id, secret, count = _FIXED.unpack_from(body)
-    return Ticket(named, PeerId(peer), content_id, secret, unpack_addresses(body[_FIXED.size :], count))
+    return Ticket(named, PeerId.read(peer), content_id, secret, unpack_addresses(body[_FIXED.size :], count))
 
 
 def pack_addresses(addresses: tuple[str, ...]) -> bytes:

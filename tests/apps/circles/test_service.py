@@ -9,8 +9,11 @@ from coterie.access.circle_ops import Kind, Role
 from coterie.access.policy import ANYONE
 from coterie.apps.circles.admission import To
 from coterie.apps.circles.messages import Belong
-from coterie.errors import AccessDenied, CoterieError, NotFound, UsageError
+from coterie.errors import AccessDenied, CoterieError, NotFound, TransportError, UsageError
+from coterie.identity import PeerId
+from coterie.node import Node
 from tests.apps.circles.nodes import circles, let_in, let_in_device, people, roles, until
+from tests.apps.files.nodes import prepare_home
 from tests.support import run
 
 
@@ -422,3 +425,27 @@ def test_wrong_words_bring_nothing(tmp_path: Path) -> None:
                 await circles(eve).recovery.restore("abandn " + "abandon " * 11)
 
     run(main())
+
+
+def test_a_member_whose_id_is_no_key_keeps_nobody_from_meeting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An owner may write any 32 bytes as a member; half of all are no key, and no transport can dial those."""
+    nobody = PeerId(b"\x02" * 32)
+
+    async def main() -> None:
+        home = prepare_home(tmp_path / "anna")
+        async with Node.open(home, offline=True) as anna:
+            circles(anna).create("home")
+            book = circles(anna)._book
+            book.write(
+                book.find("home"), Kind.ADD, subject=nobody, device=nobody, role=Role.MEMBER, name="nobody"
+            )
+        async with Node.open(home) as anna:
+            assert nobody not in circles(anna).names()
+            with pytest.raises(TransportError):
+                await anna.connect(nobody, ["127.0.0.1:9"])
+            assert anna.tasks.troubles() == []
+
+    run(main())
+    assert "meeting members" not in caplog.text

@@ -29,7 +29,7 @@ from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
 from coterie.wire.ticket import TicketKind
 from tests.apps.files.hostile import Answerer, Content, file_entry, folder_entry, giver, id_of, outside, page
-from tests.apps.files.nodes import memory_node
+from tests.apps.files.nodes import memory_node, prepare_home
 from tests.support import run
 
 HELLO = b"hello"
@@ -622,3 +622,18 @@ def test_an_error_of_our_own_ends_the_transfer(tmp_path: Path, monkeypatch: pyte
             await ben.files.cancel(record.id)
 
     run(main())
+
+
+def test_hints_at_ids_that_are_no_key_are_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        content = Content.of(page(file_entry("a", HELLO)), pieces=[HELLO])
+        lies = [(b"\x02" * 32, ["127.0.0.1:9"]), (bytes([7]) * 31 + b"\x02", ["127.0.0.1:9"])]
+        home = prepare_home(tmp_path / "home-ben")
+        async with Node.open(home) as ben, giver(None, content, tells=lies) as ticket:
+            received = await ben.files.get(ticket, tmp_path / "in")
+            assert (received.files, ben.tasks.troubles()) == (1, [])
+
+    run(main())
+    assert "IrohError" not in caplog.text

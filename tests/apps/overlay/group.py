@@ -35,6 +35,9 @@ class Peer:
         self._tasks: list[asyncio.Task[None]] = []
         self.service = OverlayService(self, clock=unix_now, seed=bytes(endpoint.peer_id))  # type: ignore[arg-type]
 
+    def keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self.start(make(), name)
+
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work, name=name))
 

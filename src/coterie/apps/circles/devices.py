@@ -18,6 +18,7 @@ from coterie.apps.circles.results import DeviceLine, DeviceSaid
 from coterie.apps.contacts.api import OpenInvitation
 from coterie.errors import AccessDenied, CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
+from coterie.identity.peer_id import is_key
 from coterie.wire.frames import Message
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ class Devices:
         seen = dict.fromkeys(self._book.identity.cards_seen)
         taken = 0
         for card in cards:
-            if len(card.peer) != len(self._context.peer_id) or card.peer in seen:
+            if len(card.peer) != len(self._context.peer_id) or card.peer in seen or not is_key(card.peer):
                 continue
             seen[card.peer] = None
             peer = PeerId(card.peer)

@@ -35,7 +35,7 @@ from coterie.apps.circles.recovery import (
 from coterie.apps.circles.results import Phrase, RecoveryLine, Restored
 from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
-from coterie.identity.peer_id import KEY_BYTES
+from coterie.identity.peer_id import KEY_BYTES, is_key
 from coterie.wire.frames import Message
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ class RecoveryDesk:
 
     async def _fetch_now(self, membership: Membership, keys: PhraseKeys, lost: bool) -> bool:
         contacts = {contact.peer: None for contact in self._service.contacts.contacts()}
-        hosts = dict.fromkeys([PeerId(host) for host in membership.hosts if len(host) == KEY_BYTES])
+        hosts = dict.fromkeys([PeerId(h) for h in membership.hosts if len(h) == KEY_BYTES and is_key(h)])
         asked = [peer for peer in {**contacts, **hosts} if peer != self._context.peer_id]
         await asyncio.gather(*(self._prove(membership.circle, peer, keys) for peer in asked))
         deadline = asyncio.get_running_loop().time() + LOG_S

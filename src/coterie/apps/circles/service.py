@@ -92,7 +92,8 @@ class CirclesService:
         self.contacts.on_removed(self._removed)
         self._context.register(PROTOCOL, self._serve, strangers=True)
         self._context.watch(self._peer_up, self._peer_down)
-        self._context.start(self._keep_meeting(), "meeting members")
+        self._context.start(self._driver.wait_closed(), "agreeing with members")
+        self._context.keep(self._keep_meeting, "meeting members")
 
     async def close(self) -> None:
         """Stop speaking; everything is on disk already."""

@@ -1,5 +1,6 @@
 """The list of contacts: who is one, under which name. Kept on disk through `coterie.apps.records`."""
 
+import logging
 from collections.abc import Sequence
 from types import MappingProxyType
 
@@ -14,6 +15,8 @@ from coterie.wire.ticket import pack_addresses
 
 CONTACTS_MAX = 10_000  # guess: far above anybody's; 10,000 small files load in about a second
 _SUFFIX_CHARS_MAX = len(f" ({CONTACTS_MAX})")
+
+log = logging.getLogger(__name__)
 
 
 class Contact(msgspec.Struct, frozen=True):
@@ -45,7 +48,7 @@ class ContactBook:
         self._names: dict[PeerId, str] = {}
         self._by_name: dict[str, PeerId] = {}
         self.names = MappingProxyType(self._names)  # a live view
-        for contact in map(_contact, records):
+        for contact in filter(None, map(_contact, records)):
             self._put(
                 msgspec.structs.replace(contact, name=self._free_name(_fit(contact.name, contact.peer)))
             )
@@ -166,7 +169,10 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _contact(record: ContactRecord) -> Contact:
-    return Contact(
-        record.name, PeerId.parse(record.id), tuple(record.addresses), record.created, record.record
-    )
+def _contact(record: ContactRecord) -> Contact | None:
+    try:
+        peer = PeerId.parse(record.id)
+    except UsageError as error:
+        log.warning("the contact '%s' is left out: %s", record.name, error)
+        return None
+    return Contact(record.name, peer, tuple(record.addresses), record.created, record.record)

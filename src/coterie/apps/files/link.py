@@ -30,6 +30,7 @@ from coterie.content import swarm_events as e
 from coterie.content.manifest import ID_BYTES, Chunk
 from coterie.errors import CloseCode, PeerError, TransportError
 from coterie.identity import PeerId
+from coterie.identity.peer_id import is_key
 from coterie.net import BulkStream, Connection, PathInfo, Stream
 from coterie.wire.frames import Bulk, Message
 from coterie.wire.record import is_address
@@ -294,7 +295,8 @@ class Link:
                 for peer, addresses in peers:
                     if len(peer) != ID_BYTES or not all(map(is_address, addresses)):
                         raise PeerError("a peer with an address that cannot be dialled")
-                    self._hint(PeerId(peer), addresses)
+                    if is_key(peer):  # an honest peer may pass on what it was told
+                        self._hint(PeerId(peer), addresses)
 
 
 def _chunks_in(data_bytes: int, chunks: Sequence[Chunk], first: int, end: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from coterie.apps.app import PeerNetwork
 from coterie.apps.files.proof import meeting_key
-from coterie.errors import CoterieError
+from coterie.errors import CoterieError, UsageError
 from coterie.identity import PeerId
 from coterie.wire import Ticket
 
@@ -94,7 +94,8 @@ class Meeting:
             providers = table.find_providers(self._key)
             async with asyncio.timeout(FIND_S), contextlib.aclosing(providers):
                 async for provider in providers:
-                    met(PeerId.parse(provider.peer), provider.addresses)
+                    with contextlib.suppress(UsageError):  # the id of no computer
+                        met(PeerId.parse(provider.peer), provider.addresses)
                     found += 1
                     if found == PROVIDERS_MAX:
                         return

@@ -95,7 +95,7 @@ class FilesService:
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
         self._context.register(PROTOCOL, self.server.handle, strangers=True)
         self._context.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
-        self._context.start(self.limits.follow_the_clock(), "rate limits by time of day")
+        self._context.keep(self.limits.follow_the_clock, "rate limits by time of day")
         for record in self._transfers:
             if record.up:
                 self.server.limit(Ticket.parse(record.ticket).content_id, record.up)

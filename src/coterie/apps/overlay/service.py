@@ -123,7 +123,7 @@ class OverlayService:
         self._searches.start(driver)
         if self.is_public:
             self._wake()
-        self._context.start(self._tend(), "tending the overlays")
+        self._context.keep(self._tend, "tending the overlays")
 
     async def close(self) -> None:
         """Leave the topics and keep the table."""
@@ -186,6 +186,7 @@ class OverlayService:
             **options,
         )
         self._drivers.append(driver)
+        self._context.start(driver.wait_closed(), f"overlay {protocol.name}")
         return driver
 
     def _wake(self) -> None:
