@@ -155,6 +155,27 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+# ---- background work has one owner
+
+STARTS_TASKS = {
+    "tasks.py": "the owner itself",
+    "driver.py": "one sender for each peer, whose end is the driver's own",
+    "net/bulk.py": "two pumps of one stream, which fail the stream",
+    "net/connection.py": "the reader of one connection's datagrams",
+    "net/pool.py": "waits for the end of a connection, and cancels that again",
+    "apps/files/asker.py": "a task group",
+    "apps/files/media.py": "the media server, awaited at its end",
+    "sim/clock.py": "the loop of virtual time",
+    "sim/residents.py": "awaited by the simulation",
+}
+
+
+def test_nobody_else_starts_tasks() -> None:
+    """What runs in the background belongs to a `Tasks`: it begins anew after a failure, and `doctor` shows it."""
+    found = {room(path) for path in modules() if "create_task(" in path.read_text(encoding="utf-8")}
+    assert found == set(STARTS_TASKS)
+
+
 # ---- what a core may not do
 
 

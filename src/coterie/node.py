@@ -105,9 +105,7 @@ class Node:
         self.neighbours: Neighbours | None = None
         self.people = People()
         self.tasks = Tasks()
-        self.access = Enforcer(
-            key.peer_id, self.people.standing, log_path=home.audit_log, tasks=self.tasks
-        )
+        self.access = Enforcer(key.peer_id, self.people.standing, log_path=home.audit_log, tasks=self.tasks)
         self.apps: Mapping[str, App] = {}
         self._layout = home
         self._key = key

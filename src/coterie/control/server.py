@@ -58,7 +58,7 @@ async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
     api = Api(f"http://{HOST}:{port}", secrets.token_urlsafe(TOKEN_BYTES))
     answers = Answers()
     server = LocalServer(Gate(_routes(node, answers, stop), port, api.token))
-    task = asyncio.create_task(server.serve([listener]), name="local API")
+    task = node.tasks.start(server.serve([listener]), "local API")
     try:
         note = {"url": api.url, "token": api.token, "pid": os.getpid()}
         write_private(home.api_file, msgspec.json.encode(note))

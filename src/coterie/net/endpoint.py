@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 
-from coterie.errors import TransportError, UsageError
+from coterie.errors import CloseCode, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net.connection import Connection
 from coterie.net.guard import Guard

@@ -65,7 +65,7 @@ class QuicTransport:
         self._addresses: list[str] = []
         self._external: dict[str, None] = {}
         self._rest_until: dict[PeerId, float] = {}  # of peers whose connection was given up just now
-        self._watcher = QuicWatch(lambda: self._live, lambda: self.addresses, probe_relay)
+        self._watcher = QuicWatch(lambda: self._live, lambda: self.addresses, probe_relay, self._tasks)
         self._lost_relays: dict[str, float] = {}
         self._watcher.on_path.append(self._path_changed)
         self._watcher.on_relay_lost.append(self._relay_lost)

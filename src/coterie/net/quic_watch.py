@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from coterie.errors import TransportError
 from coterie.net.interfaces import PathInfo
 from coterie.net.quic_connection import QuicConnection
+from coterie.tasks import Tasks
 
 LOOK_S = 0.25  # guess: a change to a direct path is told within this
 SETTLED_LOOKS = 8  # guess: direct paths and our own addresses are looked at every 2 s
@@ -50,12 +51,14 @@ class QuicWatch:
         live: Callable[[], Iterable[QuicConnection]],
         addresses: Callable[[], list[str]],
         probe: Probe,
+        tasks: Tasks,
     ) -> None:
         self._live = live
         self._addresses = addresses
         self._probe = probe
         self._seen: dict[QuicConnection, _Seen] = {}
         self._known = addresses()
+        self._tasks = tasks
         self._probes: dict[str, asyncio.Task[None]] = {}
         self.on_path: list[PathListener] = []
         self.on_addresses: list[AddressListener] = []
@@ -68,16 +71,10 @@ class QuicWatch:
     async def run(self) -> None:
         """Until cancelled."""
         looks = 0
-        try:
-            while True:
-                await asyncio.sleep(LOOK_S)
-                looks += 1
-                self._look(is_full=looks % SETTLED_LOOKS == 0)
-        finally:
-            for task in self._probes.values():
-                task.cancel()
-            if self._probes:
-                await asyncio.wait(self._probes.values())
+        while True:
+            await asyncio.sleep(LOOK_S)
+            looks += 1
+            self._look(is_full=looks % SETTLED_LOOKS == 0)
 
     def _look(self, *, is_full: bool) -> None:
         now = asyncio.get_running_loop().time()
@@ -119,8 +116,7 @@ class QuicWatch:
         ):
             seen.probed_at = now
             seen.is_busy = False
-            task = asyncio.get_running_loop().create_task(self._check_relay(path.remote))
-            self._probes[path.remote] = task
+            self._probes[path.remote] = self._tasks.start(self._check_relay(path.remote), "asking a relay")
 
     async def _check_relay(self, url: str) -> None:
         try:
@@ -128,7 +124,7 @@ class QuicWatch:
         except TransportError as error:
             self._relay_lost(url, str(error))
         finally:
-            del self._probes[url]
+            self._probes.pop(url, None)
 
     def _relay_lost(self, url: str, reason: str) -> None:
         """End every silent connection through `url`: another dial may take another relay."""

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from coterie.errors import NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
+from coterie.tasks import Tasks
 
 CALLERS_MAX = 8  # at once, on one address; guess
 CALLER_S = 2.0  # to take one line; guess
@@ -32,7 +33,7 @@ class Greeter:
     def __init__(self, own: PeerId) -> None:
         self._own = own
         self._servers: list[asyncio.Server] = []
-        self._callers: set[asyncio.Task[None]] = set()
+        self._callers = Tasks("contacts")
         self.addresses: list[str] = []
 
     async def open(self, addresses: Sequence[str]) -> None:
@@ -52,10 +53,8 @@ class Greeter:
         servers, self._servers, self.addresses = self._servers, [], []
         for server in servers:
             server.close()
-        for task in list(self._callers):
-            task.cancel()
-        if self._callers:
-            await asyncio.wait(self._callers)
+        await self._callers.close()
+        self._callers = Tasks("contacts")
         for server in servers:
             await server.wait_closed()
 
@@ -66,9 +65,7 @@ class Greeter:
             if len(self._callers) >= CALLERS_MAX:
                 writer.transport.abort()
                 return
-            task = asyncio.get_running_loop().create_task(_say(writer, line))
-            self._callers.add(task)
-            task.add_done_callback(self._callers.discard)
+            self._callers.start(_say(writer, line), "saying who invites here")
 
         return called
 

@@ -13,6 +13,7 @@ import msgspec
 from coterie.errors import NotFound, StorageError
 from coterie.home import Config, Home
 from coterie.identity import PeerId, load_or_create_key
+from coterie.tasks import Tasks
 from coterie_fake.service import FakeService
 
 
@@ -38,6 +39,7 @@ class Node:
         self.config = config
         self.offline = offline
         self.fake = FakeService()
+        self.tasks = Tasks()
         self.apps = {"fake": SimpleNamespace(name="fake", commands="coterie_fake.commands")}
 
     @classmethod
