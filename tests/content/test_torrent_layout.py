@@ -142,3 +142,9 @@ def test_whatever_the_names_places_are_distinct_and_inside(paths: list[list[str]
     assert not [p for place in found for p in place.split("/") if p in ("", ".", "..")]
     inner = {"/".join(place[:depth]) for place in layout.places.values() for depth in range(1, len(place))}
     assert not inner & set(found)  # no file stands where a folder has to be
+
+
+def test_names_of_our_own_are_left_out() -> None:
+    layout = lay_out(files("a", ".coterie-partial-x/data/a", "b/.Coterie-Partial-y"), is_folder=True)
+    assert layout.places == {0: ("a",)}
+    assert [path for path, _ in layout.left_out] == [".coterie-partial-x/data/a", "b/.Coterie-Partial-y"]

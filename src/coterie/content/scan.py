@@ -10,7 +10,7 @@ import msgspec
 
 from coterie.content import no_links
 from coterie.content.manifest import DEPTH_MAX, TOTAL_MAX, LinkEntry
-from coterie.content.names import PARTIAL_PREFIX, name_fault, symlink_allowed
+from coterie.content.names import is_reserved, name_fault, symlink_allowed
 
 WINDOWS = os.name == "nt"
 
@@ -131,7 +131,7 @@ def _entries(
                     skip(Skipped(path, f"its name {fault}"))
                 elif WINDOWS and "\\" in entry.name:
                     skip(Skipped(path, "its name contains a backslash"))
-                elif entry.name.startswith(PARTIAL_PREFIX):
+                elif is_reserved(entry.name):
                     skip(Skipped(path, "an unfinished transfer of coterie", is_lost=False))
                 elif path in excluded:
                     skip(Skipped(path, "coterie's own data", is_lost=False))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from coterie.content.names import check_name, is_chosen, local_names
+from coterie.content.names import RESERVED, check_name, is_chosen, is_reserved, local_names
 from coterie.errors import LimitExceeded, NotFound, PeerError
 
 FILES_MAX = 200_000  # guess: as many as a folder shared by torrent has had; each takes about 1 kB of memory
@@ -73,7 +73,7 @@ def lay_out(
     """
     if len(files) > FILES_MAX:
         raise LimitExceeded(f"this torrent has {len(files):,} files; coterie takes at most {FILES_MAX:,}")
-    real = [file for file in files if not file.hidden and not file.is_link]
+    real = [f for f in files if not f.hidden and not f.is_link and not any(map(is_reserved, f.path))]
     for file in real:
         _check(file, is_folder=is_folder)
     fold = lambda names: local_names(  # noqa: E731
@@ -93,7 +93,11 @@ def lay_out(
         wanted=tuple(file.index for file in wanted),
         executable=tuple(file.index for file in wanted if file.executable),
         size=sum(file.size for file in wanted),
-        left_out=tuple(("/".join(f.path), "a symbolic link") for f in files if f.is_link),
+        left_out=tuple(
+            ("/".join(f.path), "a symbolic link" if f.is_link else RESERVED)
+            for f in files
+            if f.is_link or (not f.hidden and any(map(is_reserved, f.path)))
+        ),
         renamed=tuple(
             ("/".join(file.path), f"it is called '{'/'.join(place)}' here")
             for file, place in zip(real, places, strict=True)

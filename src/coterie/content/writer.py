@@ -37,7 +37,7 @@ STAGED = "data"
 LEAVING = "leaving"  # the whole content, about to change places with what stands under its final name
 REPLACED = "replaced"  # what stood there, on its way out
 STAGING_NAME_BYTES_MAX = 150  # of the target's name within that of its staging area
-STAGING_ID_CHARS = 32  # 128 bits: nobody makes two contents that share a staging area
+STAGING_ID_BYTES = 16  # 128 bits of chance: nobody who sends a tree can guess where something will be staged
 FOLDERS_OPEN_MAX = 32
 FLUSH_BYTES = 64 << 20  # written to one file before the disk is told to begin; guess
 SPACE_RESERVE_BYTES = 16 << 20  # left free by the check before a transfer; guess
@@ -209,16 +209,18 @@ class Staging:
         self._links: list[tuple[Parts, str, str]] = []
 
     @classmethod
-    def open(cls, parent: Path, name: str, root: bytes, kind: Kind, size: int) -> "Staging":
-        """The staging area for `root` under `parent`/`name`: a new one, or what an earlier transfer left.
+    def open(cls, parent: Path, name: str, staging_id: bytes, kind: Kind, size: int) -> "Staging":
+        """The staging area with this id for `parent`/`name`: a new one, or what an earlier run left.
 
         Args:
+            staging_id: random, of one transfer, and known to nobody else: a tree that was received may have folders of
+                such names, and what is in one would be delivered.
             size: bytes of all files together, for the message when the disk is full.
 
         Raises:
             StorageError: `parent` cannot be written, or another transfer uses this staging area.
         """
-        path = staging_path(parent, name, root)
+        path = staging_path(parent, name, staging_id)
         try:
             parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -468,11 +470,11 @@ class Partial(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def staging_path(parent: Path, name: str, root: bytes) -> Path:
-    """Where the content `root` is staged on its way to `parent`/`name`."""
+def staging_path(parent: Path, name: str, staging_id: bytes) -> Path:
+    """Where the transfer that keeps `staging_id` stages what is on its way to `parent`/`name`."""
     return (
         parent
-        / f"{PARTIAL_PREFIX}{limit_bytes(name, STAGING_NAME_BYTES_MAX)}-{root.hex()[:STAGING_ID_CHARS]}"
+        / f"{PARTIAL_PREFIX}{limit_bytes(name, STAGING_NAME_BYTES_MAX)}-{staging_id[:STAGING_ID_BYTES].hex()}"
     )
 
 

@@ -637,3 +637,35 @@ def test_hints_at_ids_that_are_no_key_are_passed_over(
 
     run(main())
     assert "IrohError" not in caplog.text
+
+
+@pytest.mark.parametrize("name", [".coterie-partial-", ".Coterie-\u200cPartial-"])
+def test_a_tree_that_brings_a_staging_folder_gets_nothing_into_what_comes_later(
+    tmp_path: Path, name: str
+) -> None:
+    """What lies in a folder of such a name must be neither delivered nor taken for what an earlier run left."""
+    later = Content.of(page(file_entry("a", HELLO)), pieces=[HELLO])
+    planted = page(file_entry("evil.sh", b"planted"))
+    staging = page(folder_entry("data", planted))
+    entry = folder_entry(f"{name}inner-{later.root.hex()[:32]}", staging)
+    first = Content.of(
+        page(entry, file_entry(f"{name}x", b"planted"), file_entry("z", HELLO)),
+        *(staging, planted),
+        pieces=[HELLO, b"planted"],
+    )
+
+    async def main() -> None:
+        network = MemoryNetwork()
+        async with memory_node(network, tmp_path / "home-ben") as ben:
+            async with giver(network, first) as ticket:
+                received = await ben.files.get(ticket, tmp_path / "gift")
+            assert os.listdir(tmp_path / "gift") == ["z"]
+            assert [problem.path for problem in received.failed] == sorted([entry.name, f"{name}x"])
+            for at in (tmp_path / "gift", tmp_path / "made"):  # nor what somebody else put there
+                (at / f"{name}inner-{later.root.hex()[:32]}" / "data").mkdir(parents=True)
+                (at / f"{name}inner-{later.root.hex()[:32]}" / "data" / "evil.sh").write_text("planted")
+                async with giver(network, later) as ticket:
+                    await ben.files.get(ticket, at / "inner")
+                assert os.listdir(at / "inner") == ["a"]
+
+    run(main())

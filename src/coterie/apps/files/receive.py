@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from blake3 import blake3
@@ -12,11 +12,12 @@ from coterie.apps.files import messages
 from coterie.apps.files.arriving import Answer, File, Finished, NodePlace, Parts
 from coterie.apps.files.discretion import Discretion
 from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
+from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.staged import Staged, Where
 from coterie.apps.files.streak import Streak
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
-from coterie.content.names import is_chosen, local_names, symlink_allowed
+from coterie.content.names import RESERVED, is_chosen, is_reserved, local_names, symlink_allowed
 from coterie.content.received import record_received
 from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, has_mark, known_chunks, mark_reused
 from coterie.content.swarm_events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
@@ -50,29 +51,25 @@ class Receiver:
     def __init__(
         self,
         ticket: Ticket,
-        target: Path,
-        totals: tuple[int, int],
+        record: TransferRecord,
         *,
         store: Store,
         discretion: Discretion,
-        mtime_ns: int,
-        executable: bool,
-        only: Sequence[str] = (),
     ) -> None:
-        """`totals` are the files and bytes that were announced: the root has to describe exactly these.
+        """The root has to describe exactly the files and bytes of the `record`, which were announced.
 
-        What `store` knows to lie on this computer is not asked for, as far as `discretion` lets it be used. `only`:
-        patterns of the files that are wanted.
+        What `store` knows to lie on this computer is not asked for, as far as `discretion` lets it be used.
         """
+        self._staging_id = record.staging or ticket.content_id
         self._store = store
         self._discretion = discretion
         self._kind = Kind(ticket.kind)
         self._root = ticket.content_id
-        self._target = target
-        self._totals = totals
-        self._mtime_ns = mtime_ns
-        self._executable = executable
-        self._only = tuple(only)
+        self._target = Path(record.target)
+        self._totals = (record.files, record.size)
+        self._mtime_ns = record.mtime_ns
+        self._executable = record.executable
+        self._only = tuple(record.only)
         self.skipped_bytes = 0  # of files that are not wanted
         self._kept: set[bytes] = set()
         self._streaks: defaultdict[PeerId, Streak] = defaultdict(Streak)
@@ -215,7 +212,7 @@ class Receiver:
     def discard(self) -> None:
         """Remove what arrived."""
         self.close()
-        discard_partial(staging_path(self._target.parent, self._target.name, self._root))
+        discard_partial(staging_path(self._target.parent, self._target.name, self._staging_id))
 
     def close(self) -> None:
         """Close files; what arrived stays for the next time."""
@@ -230,15 +227,16 @@ class Receiver:
         """The staging area, opened on first use."""
         if self._opened is None:
             parent, name = self._target.parent, self._target.name
-            path = staging_path(parent, name, self._root)
-            self._found_came = not has_mark(path)
-            if not (self._found_came or self._discretion.has_reused):
+            path = staging_path(parent, name, self._staging_id)
+            is_marked = has_mark(path)
+            self._found_came = not is_marked and self._staging_id != self._root  # v0.1 did not mark
+            if is_marked and not self._discretion.has_reused:
                 discard_partial(path)  # a stranger gives now, and could count what is not asked for
             self._is_fresh = not path.exists()
-            self._is_unmarked = self._found_came
+            self._is_unmarked = not is_marked
             if self._is_fresh:
                 check_space(parent, self._totals[1], self._totals[0])
-            self._opened = Staging.open(parent, name, self._root, self._kind, self._totals[1])
+            self._opened = Staging.open(parent, name, self._staging_id, self._kind, self._totals[1])
             self._store.add_root(self._root, self._kind, name, files=self._totals[0], size=self._totals[1])
             self.staged.lies_at(self._opened.path / STAGED)
             folding = self._opened.folding()
@@ -293,6 +291,13 @@ class Receiver:
             if name != entry.name:
                 self._renamed.append(("/".join(parts), f"'{entry.name}' cannot be a name of its own here"))
             match entry:
+                case _ if is_reserved(entry.name) or (
+                    isinstance(entry, m.FileEntry) and not self._wants(parts)
+                ):
+                    hidden = self._leave_out(parts, entry)
+                    absent += range(len(wanted), len(wanted) + len(hidden))
+                    place.targets += hidden
+                    wanted += [False] * len(hidden)
                 case m.DirectoryEntry():
                     if len(parts) > m.DEPTH_MAX:
                         raise PeerError(f"more than {m.DEPTH_MAX} folders within each other", CloseCode.LIMIT)
@@ -303,15 +308,6 @@ class Receiver:
                 case m.LinkEntry():
                     if self._wants(parts):
                         self._prepare_link(parts, entry.target)
-                case m.FileEntry() if not self._wants(parts):
-                    self.skipped_bytes += entry.size
-                    chunks = m.unpack_chunks(entry.chunks)
-                    absent += range(len(wanted), len(wanted) + len(chunks))
-                    nobody = File(
-                        parts, entry.size, entry.mtime_ns, entry.executable, entry.size, failed=True
-                    )
-                    place.targets += [(nobody, 0)] * len(chunks)
-                    wanted += [False] * len(chunks)
                 case m.FileEntry():
                     file = File(parts, entry.size, entry.mtime_ns, entry.executable, entry.size)
                     if entry.blob:
@@ -325,6 +321,18 @@ class Receiver:
         plain = local == names
         self.staged.note(manifest, Where(place.parts, names=None if plain else tuple(local)))
         return self._prepared(manifest, place, wanted, children, tuple(absent))
+
+    def _leave_out(self, parts: Parts, entry: m.Entry) -> list[tuple[File, int]]:
+        """Fetch nothing of what is not wanted, or has a name that is coterie's own; where its chunks go."""
+        size = 0 if isinstance(entry, m.LinkEntry) else entry.size
+        self.skipped_bytes += size
+        if is_reserved(entry.name):
+            self._fail(self._label(parts), RESERVED)
+            self._lost_files += entry.files if isinstance(entry, m.DirectoryEntry) else 1
+        if not isinstance(entry, m.FileEntry):
+            return []
+        nobody = File(parts, size, entry.mtime_ns, entry.executable, size, failed=True)
+        return [(nobody, 0)] * len(m.unpack_chunks(entry.chunks))
 
     def _wants(self, parts: Parts) -> bool:
         """Whether this file is one of those chosen: by its path, its name, or a folder above it."""

@@ -36,6 +36,7 @@ class TransferRecord(msgspec.Struct):
     `only`: patterns of the files wanted, none: all. `dropped`: who was asked no more, and why. `seconds` of the last
     run; `down` and `up` limit it (bytes/s, 0: no limit); `priority` is high, normal or low. `of`: to whom it is
     given on, as in `Opened`. `missing` entries of a finished one did not arrive; `failed` says which (the first ones).
+    `staging`: the id of its staging area; empty until v0.1, where that was the content's.
     """
 
     id: str
@@ -62,3 +63,4 @@ class TransferRecord(msgspec.Struct):
     of: str = "ticket"
     missing: int = 0
     failed: list[str] = []
+    staging: bytes = b""

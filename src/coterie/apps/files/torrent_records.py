@@ -13,6 +13,7 @@ class TorrentRecord(msgspec.Struct):
         only: patterns of the files to fetch; all when empty.
         share: share and seed it afterwards.
         missing: entries of a finished one that could not be delivered.
+        staging: the id of its staging area; empty until v0.1, where that was `root`.
     """
 
     id: str
@@ -31,6 +32,7 @@ class TorrentRecord(msgspec.Struct):
     done: int = 0
     note: str = ""
     missing: int = 0
+    staging: bytes = b""
 
 
 class SeedRecord(msgspec.Struct):

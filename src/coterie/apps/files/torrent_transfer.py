@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -30,7 +31,15 @@ from coterie.content.bittorrent_read import Source, read_torrent
 from coterie.content.names import local_names, name_fault
 from coterie.content.place import remove, set_executable
 from coterie.content.torrent_layout import Layout, lay_out
-from coterie.content.writer import STAGED, Staging, TargetExists, check_space, discard_partial, staging_path
+from coterie.content.writer import (
+    STAGED,
+    STAGING_ID_BYTES,
+    Staging,
+    TargetExists,
+    check_space,
+    discard_partial,
+    staging_path,
+)
 from coterie.errors import CoterieError, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
 from coterie.quantity import say_bytes
@@ -137,10 +146,10 @@ class TorrentTransfer:
         """Remove from disk what arrived of an unfinished transfer."""
         record = self.record
         if record.root:
-            path = staging_path(
-                Path(record.target).parent, Path(record.target).name, bytes.fromhex(record.root)
+            target = Path(record.target)
+            discard_partial(
+                staging_path(target.parent, target.name, record.staging or bytes.fromhex(record.root))
             )
-            discard_partial(path)
         self.forget()
 
     def forget(self) -> None:
@@ -244,9 +253,12 @@ class TorrentTransfer:
             raise TargetExists(
                 f"{target} exists already; --overwrite replaces it, --keep-both makes a second one"
             )
+        if not (record.staging or record.done):  # v0.1 left nothing: what is there is not ours
+            record.staging = secrets.token_bytes(STAGING_ID_BYTES)
+            self._save_record(record)
         kind = Kind.TREE if source.is_folder else Kind.BLOB
         self._staging = staging = Staging.open(
-            target.parent, target.name, bytes.fromhex(record.root), kind, source.size
+            target.parent, target.name, record.staging or bytes.fromhex(record.root), kind, source.size
         )
         folding = staging.folding()
         layout = lay_out(

@@ -224,7 +224,7 @@ class Torrents:
         for r in self._records:
             if r.state != TransferState.DONE and r.target and r.root:
                 target = Path(r.target)
-                path = staging_path(target.parent, target.name, bytes.fromhex(r.root))
+                path = staging_path(target.parent, target.name, r.staging or bytes.fromhex(r.root))
                 with contextlib.suppress(OSError):  # a disk that is not there now
                     found += [one for one in partials(target.parent) if one.path == path]
         return found

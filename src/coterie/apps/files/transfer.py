@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
@@ -28,7 +29,7 @@ from coterie.content.limit import ByteLimit, Portion, Shares
 from coterie.content.names import local_names, name_fault
 from coterie.content.reuse import has_mark
 from coterie.content.swarm_events import Prefer
-from coterie.content.writer import TargetExists, staging_path
+from coterie.content.writer import STAGING_ID_BYTES, TargetExists, staging_path
 from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.identity import PeerId
 from coterie.wire import Ticket
@@ -109,21 +110,15 @@ class Transfer:
             (context.peer_network, table) if record.of else (None, None)
         )  # else nobody may have it
         self._meeting = Meeting(self._ticket, us=context.peer_id, network=network, table=table)
+        if not (record.staging or record.done):  # v0.1 left nothing: what is there is not ours
+            record.staging = secrets.token_bytes(STAGING_ID_BYTES)
         target = Path(record.target)
+        staging_id = record.staging or self._ticket.content_id
         self._discretion = Discretion(
             is_giver_known=context.access.policy.is_known(self._ticket.peer),
-            has_reused=has_mark(staging_path(target.parent, target.name, self._ticket.content_id)),
+            has_reused=has_mark(staging_path(target.parent, target.name, staging_id)),
         )
-        self._receiver = Receiver(
-            self._ticket,
-            target,
-            (record.files, record.size),
-            store=context.store,
-            discretion=self._discretion,
-            mtime_ns=record.mtime_ns,
-            executable=record.executable,
-            only=record.only,
-        )
+        self._receiver = Receiver(self._ticket, record, store=context.store, discretion=self._discretion)
         self._listeners: list[Callable[[Progress], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._stopped = False

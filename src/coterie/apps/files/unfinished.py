@@ -14,7 +14,9 @@ from coterie.wire import Ticket
 def partials_of(records: Iterable[TransferRecord]) -> list[Partial]:
     """What these have on disk so far."""
     wanted = {
-        staging_path(Path(r.target).parent, Path(r.target).name, Ticket.parse(r.ticket).content_id)
+        staging_path(
+            Path(r.target).parent, Path(r.target).name, r.staging or Ticket.parse(r.ticket).content_id
+        )
         for r in records
     }
     found: list[Partial] = []
