@@ -55,6 +55,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     home: str
     reach: str
     addresses: list[str]
+    here: list[str]
     connections: list[str]
     home_relays: list[str]
     relay: str
@@ -70,6 +71,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             f"running for  {duration(self.uptime_s)}",
             f"reach        {self.reach}",
             f"addresses    {', '.join(self.addresses) or 'none (offline)'}",
+            f"here         {', '.join(self.here) or 'nobody known'}",
             f"connections  {len(self.connections)}",
             *(f"  {line}" for line in self.connections),
             f"home relays  {', '.join(self.home_relays) or 'none'}",
@@ -192,6 +194,8 @@ class Node:
         """A picture of the node now."""
         connections = self.endpoint.connections if self.endpoint else []
         relays = self.relay_status()
+        names = {known.peer: name for name, known in self.people.names().items()}
+        present = self.people.here() or ()
         return NodeStatus(
             peer_id=str(self.peer_id),
             short=self.peer_id.short,
@@ -199,7 +203,10 @@ class Node:
             home=str(self.home),
             reach=self.reach.describe() if self.reach else f"{self.config.reach} (offline)",
             addresses=self.addresses,
-            connections=[f"{c.peer.short} {c.path.kind} {c.path.remote}" for c in connections],
+            here=[name for peer, name in names.items() if peer in present],
+            connections=[
+                f"{names.get(c.peer, c.peer.short)} {c.path.kind} {c.path.remote}" for c in connections
+            ],
             home_relays=[relay.text() for relay in relays.homes] if relays else [],
             relay=relays.serving_text() if relays else "no",
             apps={name: dict(getattr(s, "status", dict)()) for name, s in self._services.items()},
@@ -253,6 +260,7 @@ class Node:
             resolvers=resolvers,
         )
         self.reach.set_contacts(self.people.known)
+        self.people.watch_presence(self.reach.present)
         await self.reach.start()
         self.endpoint.start()
 

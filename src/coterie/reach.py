@@ -227,6 +227,11 @@ class Reach:
             lines, key=lambda p: (not p.path, p.seen if p.seen is not None else float("inf"), p.peer)
         )
 
+    def present(self) -> frozenset[PeerId]:
+        """Who is connected, or seen on the local network, now."""
+        seen = (peer for resolver in self.resolvers for peer in getattr(resolver, "seen", ()))
+        return frozenset([*(c.peer for c in self._endpoint.connections), *seen])
+
     def describe(self) -> str:
         """The level in words, with what stands in the way, for `status`."""
         names = ", ".join(resolver.name for resolver in self.resolvers) or "no discovery"

@@ -195,6 +195,22 @@ def test_what_sources_say_of_a_peer_adds_up() -> None:
     assert list(here.records()) == [b"record"]
 
 
+def test_who_is_here_is_known_where_somebody_says_so() -> None:
+    here = people(Known(ONE, "anna"))
+    assert here.here() is None
+    assert here.is_here(ONE) is None
+    here.watch_presence(lambda: [ONE])
+    assert here.is_here(ONE) is True
+    assert here.is_here(TWO) is False
+
+
+def test_text_says_names_instead_of_short_ids() -> None:
+    here = people(Known(ONE, "anna"), Known(TWO, "Anna", contact=False))
+    said = f"{ONE.short} did not answer; {TWO.short}, {THREE.short} and {ONE} neither"
+    other = f"Anna~{str(TWO)[:3]}"
+    assert here.in_names(said) == f"anna did not answer; {other}, {THREE.short} and {ONE} neither"
+
+
 def test_who_is_blocked_by_one_source_is_not_known() -> None:
     here = People()
     here.register(Source(of="contact", names=dict, standing=lambda peer: Standing(contact=True)))

@@ -62,6 +62,15 @@ def test_values_in_words() -> None:
     assert in_words("x") == "x"
 
 
+def test_a_table_has_short_ids_and_no_empty_columns() -> None:
+    whole = "k3fw7a2b5c" * 5 + "q7"
+    rows = [
+        {"name": "anna", "peer": whole, "size": "", "here": None},
+        {"name": "ben", "peer": "", "of": [whole]},
+    ]
+    assert in_words(rows) == "NAME  PEER        OF\nanna  k3fw7a2b5c  -\nben               k3fw7a2b5c"
+
+
 def test_names_of_others_do_not_reach_the_terminal_as_commands(capsys: pytest.CaptureFixture[str]) -> None:
     say("a\x1b]0;x\x07b\x9b1m\rc\n\td")
     assert capsys.readouterr().err == "a\ufffd]0;x\ufffdb\ufffd1m\ufffdc\n\td\n"

@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from coterie.access.people import Source
 from coterie.control import answers
 from coterie.errors import TransportError
+from coterie.identity import PeerId
 from tests.control.conftest import Served, served_node
 from tests.fakes.faces import wait_until
 
@@ -225,3 +227,11 @@ def test_the_commands_of_the_node(served: Served) -> None:
     )
     assert {"key": "name", "value": "attic"} in served.post("node/config")[1]
     assert served.post("node/config-get", b'{"key": "name"}')[1] == {"key": "name", "value": "attic"}
+
+
+def test_an_error_names_who_is_known(served: Served) -> None:
+    known = PeerId(bytes(32))
+    served.node.people.register(Source(of="contact", names=lambda: {known: "anna"}, is_chosen=True))
+    body = json.dumps({"name": known.short}).encode()
+    status, answer = served.post("fake/put", body)
+    assert "anna exists already" in json.dumps(answer), (status, answer)

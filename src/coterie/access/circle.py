@@ -96,7 +96,11 @@ class CircleState:
         for member in self._members.values():
             if key_of(member.name) == key_of(wanted):
                 return member
-        found = [m for m in self._members.values() if is_meant(wanted, m.called, str(m.person))]
+        found = [
+            m
+            for m in self._members.values()
+            if any(is_meant(wanted, m.called, str(one)) for one in (m.person, *m.devices))
+        ]
         found = found or [
             m for m in self._members.values() if any(d.matches(wanted) for d in (m.person, *m.devices))
         ]

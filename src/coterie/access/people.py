@@ -7,8 +7,9 @@ name before a member of a circle who is called the same: the name of a contact w
 """
 
 import contextlib
+import re
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,9 +28,12 @@ from coterie.access.names import (
 from coterie.access.policy import ANYONE, CONTACT, ROLES, Standing, of_circle, of_peer
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
+from coterie.identity.peer_id import SHORT_CHARS
 
 SOURCES_MAX = 16  # apps that know people; guess
 WORDS = {ANYONE_WORD: ANYONE, CONTACTS_WORD: CONTACT, TICKET: TICKET}  # the subjects that are said by a word
+
+_SHORT_ID = re.compile(rf"\b[a-z2-7]{{{SHORT_CHARS}}}\b")
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -80,6 +84,20 @@ class People:
 
     def __init__(self) -> None:
         self._sources: list[Source] = []
+        self._present: Callable[[], Collection[PeerId]] | None = None
+
+    def watch_presence(self, present: Callable[[], Collection[PeerId]]) -> None:
+        """`present()` gives everybody who is here now; without it, as on a node that is offline, nobody can say."""
+        self._present = present
+
+    def here(self) -> Collection[PeerId] | None:
+        """Who is connected, or seen on the local network, now; None: nobody can say, the node is offline."""
+        return self._present() if self._present is not None else None
+
+    def is_here(self, peer: PeerId) -> bool | None:
+        """Whether `peer` is; for a list, ask `here` once."""
+        present = self.here()
+        return None if present is None else peer in present
 
     def register(self, source: Source) -> None:
         """Ask `source` from now on; at most SOURCES_MAX, which is a mistake of the program. Raises `LimitExceeded`."""
@@ -136,6 +154,17 @@ class People:
     def name_of(self, peer: PeerId) -> str:
         """The name of `peer`, or the short form of its id."""
         return next((name for name, known in self.names().items() if known.peer == peer), peer.short)
+
+    def by_short_id(self) -> Mapping[str, str]:
+        """The name of everybody known, by the short form of the id."""
+        return {known.peer.short: name for name, known in self.names().items()}
+
+    def in_names(self, text: str) -> str:
+        """`text` with the name of everybody known in the place of the short form of the id."""
+        if not _SHORT_ID.search(text):
+            return text
+        names = self.by_short_id()
+        return _SHORT_ID.sub(lambda found: names.get(found[0], found[0]), text)
 
     def find(self, text: str) -> PeerId:
         """The peer with this name, or whose id this is or begins with.

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from coterie.apps.command import Command, Duration, Parameter, Progress, Rate, Size, commands_of
-from coterie.errors import UsageError
+from coterie.errors import CoterieError, UsageError
 from coterie.plain_text import lines, with_one_line_fields
 from coterie.quantity import read_duration, read_rate, read_size
 
@@ -93,12 +93,28 @@ def read_parameters(command: Command, raw: Any) -> dict[str, Any]:
 
 
 async def invoke(
-    command: Command, service: Any, raw: Mapping[str, Any]
+    command: Command,
+    service: Any,
+    raw: Mapping[str, Any],
+    *,
+    in_names: Callable[[str], str] = str,
 ) -> AsyncGenerator[Event | Result, None]:
     """Run `command` on `service`: its events as they come, then exactly one `Result`.
 
-    Closing the iterator early cancels the command.
+    Closing the iterator early cancels the command. Errors are said `in_names`: they come from where only ids are known.
     """
+    try:
+        async with aclosing(_invoke(command, service, raw)) as items:
+            async for item in items:
+                yield item
+    except CoterieError as error:
+        error.args = (in_names(str(error)), *error.args[1:])
+        raise
+
+
+async def _invoke(
+    command: Command, service: Any, raw: Mapping[str, Any]
+) -> AsyncGenerator[Event | Result, None]:
     arguments = read_parameters(command, raw)
     if not command.streams:
         value = command.function(service, **arguments)

@@ -27,7 +27,7 @@ _LISTS: Mapping[str, tuple[str, tuple[str, ...], str]] = {  # of parameter: app,
     "share": ("files", ("shares",), "name"),
     "circle": ("circles", ("circle",), "name"),
     "member": ("circles", ("circle", "members"), "name"),  # of the circle that was named before
-    "device": ("circles", ("devices",), "device"),
+    "device": ("circles", ("devices",), "name"),
     "transfer": ("files", ("transfers",), "id"),
     "grant": ("grants", ("grants",), "id"),
 }
@@ -67,7 +67,8 @@ def _values(parameter: str, begun: str, home: Path | None, asked: Mapping[str, A
                 yield value
         return
     app, path, field = _LISTS[parameter]
-    yield from (line[field] for line in _ask(home, app, path, asked) if line[field].startswith(begun))
+    values = (line[field] for line in _ask(home, app, path, asked))
+    yield from (value for value in values if value and value.startswith(begun))
 
 
 def _ask(home: Path | None, app: str, path: tuple[str, ...], parameters: Mapping[str, Any]) -> list[Any]:

@@ -7,11 +7,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Command
-from coterie.apps.invoke import invoke
+from coterie.apps.invoke import Event, Result, invoke
 from coterie.cli import EXIT_INTERRUPTED
 from coterie.cli.show import Show
 from coterie.cli.terminal import LogFormatter, say, say_error
@@ -46,7 +46,8 @@ async def _alone(command: Command, parameters: Mapping[str, Any], home: Home, sh
     stop = asyncio.Event()
     async with _opened(home, stop, offline=command.needs == "store") as node:
         service = node if command.app == "node" else node.service(command.app)
-        call = asyncio.ensure_future(_print_call(command, service, parameters, show))
+        calls = invoke(command, service, parameters, in_names=node.people.in_names)
+        call = asyncio.ensure_future(_print_call(calls, show))
         stopped = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait((call, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -65,8 +66,8 @@ async def _alone(command: Command, parameters: Mapping[str, Any], home: Home, sh
             await asyncio.gather(call, stopped, return_exceptions=True)
 
 
-async def _print_call(command: Command, service: Any, parameters: Mapping[str, Any], show: Show) -> None:
-    async with contextlib.aclosing(invoke(command, service, parameters)) as items:
+async def _print_call(calls: AsyncGenerator[Event | Result, None], show: Show) -> None:
+    async with contextlib.aclosing(calls) as items:
         async for item in items:
             show.line(item.line())
 

@@ -4,6 +4,7 @@ Results go to standard output, progress to standard error, so a pipe gets result
 """
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,9 @@ from coterie.quantity import duration
 
 LINE_EVERY_S = 1.0  # progress lines when standard error is no terminal: this often,
 LINE_EVERY_SHARE = 0.1  # and whenever this share more is done
+_WHOLE_ID = re.compile(
+    r"\b([a-z2-7]{10})[a-z2-7]{42}\b"
+)  # a peer's: a table shows the short form, JSON all of it
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -110,8 +114,9 @@ def _pairs(fields: Mapping[str, Any]) -> str:
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     columns = [*dict.fromkeys(key for row in rows for key in row)]
+    columns = [key for key in columns if any(row.get(key) not in (None, "") for row in rows)] or columns
     cells = [[key.replace("_", " ").upper() for key in columns]]
-    cells += [[_cell(key, row.get(key)) for key in columns] for row in rows]
+    cells += [[_WHOLE_ID.sub(r"\1", _cell(key, row.get(key))) for key in columns] for row in rows]
     widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
     numeric = [all(isinstance(row.get(key), int | float | None) for row in rows) for key in columns]
     return "\n".join(

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any
 
 import msgspec
@@ -65,8 +65,10 @@ def error_response(error: BaseException) -> Response:
 class Answers:
     """Turns calls of commands into responses; `close` ends the ones under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_names: Callable[[str], str] = str) -> None:
+        """`in_names` says an error with the names of those whose ids stand in it."""
         self._closing = asyncio.Event()
+        self._in_names = in_names
 
     def close(self) -> None:
         """End every call under way with an error that says the node is stopping."""
@@ -81,7 +83,7 @@ class Answers:
             )  # wrong parameters get a status of their own, not a line in a stream
         except CoterieError as error:
             return error_response(error)
-        calls = invoke(command, service, raw)
+        calls = invoke(command, service, raw, in_names=self._in_names)
         if command.streams or LINES_TYPE in request.headers.get("accept", ""):
             return _Lines(calls, self._closing)
         return await self._single(calls, request)

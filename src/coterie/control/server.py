@@ -56,7 +56,7 @@ async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
     )
     port = listener.getsockname()[1]
     api = Api(f"http://{HOST}:{port}", secrets.token_urlsafe(TOKEN_BYTES))
-    answers = Answers()
+    answers = Answers(node.people.in_names)
     server = LocalServer(Gate(_routes(node, answers, stop), port, api.token))
     task = node.tasks.start(server.serve([listener]), "local API")
     try:

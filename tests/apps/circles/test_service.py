@@ -291,6 +291,48 @@ def test_a_second_computer_has_all_rights_and_loses_them(tmp_path: Path) -> None
     run(main())
 
 
+def test_computers_of_a_person_have_names_and_say_whether_they_are_here(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "laptop") as (anna, laptop):
+            await let_in_device(anna, laptop)
+            devices = circles(anna).devices
+            await until(lambda: len(devices.lines()) == 2)
+            assert [(line.name, line.here) for line in devices.lines()] == [("anna", True), ("laptop", True)]
+            devices.rename("laptop", "old laptop")
+            assert anna.people.find("old laptop") == laptop.peer_id
+            for name in ("a/b", "anyone"):
+                with pytest.raises(UsageError, match="cannot be a name"):
+                    devices.rename("old laptop", name)
+            with pytest.raises(UsageError, match="config set name"):
+                devices.rename("anna", "kitchen")
+            with pytest.raises(NotFound, match="coterie devices"):
+                devices.rename("phone", "kitchen")
+            anna.contacts.remove("old laptop")  # it is no contact, and a computer of ours all the same
+            devices.rename(f"{laptop.peer_id.short}", "attic")
+        async with people(tmp_path, "anna") as (anna,):
+            devices = circles(anna).devices
+            assert [(line.name, line.here) for line in devices.lines()] == [("anna", True), ("attic", False)]
+            assert devices.remove("attic").said.startswith("attic is no longer one of your computers")
+            assert len(devices.lines()) == 1
+
+    run(main())
+
+
+def test_a_member_goes_by_the_name_that_lists_show(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "phone") as (anna, ben, phone):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+            await let_in_device(ben, phone)
+            await until(lambda: len(anna.people.names()) == 2)
+            (shown,) = [name for name, known in anna.people.names().items() if known.peer == phone.peer_id]
+            assert shown == f"ben~{str(phone.peer_id)[:3]}"
+            circles(anna).set_role("home", shown, "guest")
+            assert roles(anna, "home")["ben"] == "guest"
+
+    run(main())
+
+
 def test_what_is_shared_with_a_person_is_there_on_all_its_computers(tmp_path: Path) -> None:
     async def main() -> None:
         async with people(tmp_path, "anna", "ben", "phone") as (anna, ben, phone):

@@ -175,9 +175,19 @@ async def devices_join(circles: "CirclesService", invitation: str, *, at: str = 
 async def devices_remove(circles: "CirclesService", device: str) -> DeviceSaid:
     """A computer of yours is lost or sold: nobody listens to it any more, in any circle.
 
-    device: The beginning of its id, from `coterie devices`.
+    device: Its name or the beginning of its id, from `coterie devices`.
     """
     return circles.devices.remove(device)
+
+
+@command("device", "name", path="devices rename", needs="store")
+async def devices_rename(circles: "CirclesService", device: str, name: str) -> DeviceSaid:
+    """Call another computer of yours by another name; only here.
+
+    device: Its name or the beginning of its id, from `coterie devices`.
+    name: The new name.
+    """
+    return circles.devices.rename(device, name)
 
 
 @command(path="recovery", needs="store")

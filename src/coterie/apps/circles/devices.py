@@ -2,13 +2,15 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+import shlex
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from coterie.access.circle import Circle, Member
 from coterie.access.circle_ops import Kind, Role, is_consent
+from coterie.access.names import checked, is_meant
 from coterie.apps.app import Context
 from coterie.apps.circles.admission import Purpose, To
 from coterie.apps.circles.book import OWN_TITLE, CircleBook
@@ -51,13 +53,45 @@ class Devices:
         me = self._me()
         if me is None:
             return []
-        here = self._context.peer_id
-        computers = [DeviceLine("computer", str(device), device == here) for device in me.devices]
-        return computers + [DeviceLine("recovery phrase", str(paper)) for paper in me.papers]
+        people, here = self._context.people, self._context.people.here()
+        papers = [DeviceLine("", "recovery phrase", None, str(paper)) for paper in me.papers]
+        return [self._line(device, people.name_of(device), here) for device in me.devices] + papers
 
     def lines(self) -> list[DeviceLine]:
         """The list for faces."""
-        return self.own() or [DeviceLine("computer", str(self._context.peer_id), True)]
+        return self.own() or [self._line(self._context.peer_id, "", None)]
+
+    def _line(self, device: PeerId, name: str, here: Collection[PeerId] | None) -> DeviceLine:
+        if device == self._context.peer_id:
+            return DeviceLine(self._context.name, "computer", True, str(device), True)
+        return DeviceLine(name, "computer", None if here is None else device in here, str(device))
+
+    def _find(self, text: str) -> PeerId:
+        """The computer of this person with this name here, or whose id begins so. Raises `NotFound`, `UsageError`."""
+        me, people = self._me(), self._context.people
+        mine = [*(me.devices if me is not None else ()), self._context.peer_id]
+        called = {
+            one: self._context.name if one == self._context.peer_id else people.name_of(one) for one in mine
+        }
+        found = [one for one, name in called.items() if is_meant(text, name, str(one))]
+        found = found or [one for one in called if one.matches(text)]
+        if not found:
+            raise NotFound(f"you have no computer '{text}'; `coterie devices` lists them")
+        if len(found) > 1:
+            raise UsageError(f"'{text}' fits {len(found)} of your computers: give more of its id")
+        return found[0]
+
+    def rename(self, device: str, name: str) -> DeviceSaid:
+        """Call another computer of this person by another name, here. Raises `NotFound`, `UsageError`."""
+        found = self._find(device)
+        if found == self._context.peer_id:
+            raise UsageError(
+                f"this is that computer: name it with `coterie config set name {shlex.quote(checked(name))}`"
+            )
+        if not self._service.contacts.is_contact(found):
+            self._service.contacts.learn(found, checked(name), ())
+        line = self._service.contacts.rename(str(found), name)
+        return DeviceSaid(str(found), f"That computer of yours is called {line.name} here now")
 
     def is_kin(self, peer: PeerId) -> bool:
         """Whether `peer` is another computer of this person."""
@@ -113,15 +147,8 @@ class Devices:
 
     def remove(self, device: str) -> DeviceSaid:
         """Take a computer off the list, here and in every circle. Raises `NotFound`, `UsageError`."""
-        me = self._me()
-        found = [one for one in me.devices if one.matches(device)] if me is not None else []
-        if not found and self._context.peer_id.matches(device):
-            found = [self._context.peer_id]
-        if not found:
-            raise NotFound(f"you have no computer '{device}'; `coterie devices` lists them")
-        if len(found) > 1:
-            raise UsageError(f"'{device}' fits {len(found)} of your computers: give more of its id")
-        (lost,) = found
+        lost = self._find(device)
+        name = self._context.people.name_of(lost)
         if lost == self._context.peer_id:
             raise UsageError("this is that computer: remove it from another one of yours")
         own = self._book.make_own_circle()
@@ -130,7 +157,7 @@ class Devices:
         if self._service.contacts.is_contact(lost):
             self._service.contacts.remove(str(lost))
         self._context.access.changed()
-        return DeviceSaid(str(lost), f"{lost.short} is no longer one of your computers, in any circle")
+        return DeviceSaid(str(lost), f"{name} is no longer one of your computers, in any circle")
 
     # ---- the same everywhere
 

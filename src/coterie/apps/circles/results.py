@@ -58,9 +58,14 @@ class BlockedLine(msgspec.Struct, frozen=True):
 
 
 class DeviceLine(msgspec.Struct, frozen=True):
-    """One computer, or recovery phrase, of the person whose node this is."""
+    """One computer, or recovery phrase, of the person whose node this is.
 
+    `here`: whether it is connected or on this network now; None: nobody can say.
+    """
+
+    name: str
     kind: str
+    here: bool | None
     device: str
     is_this: bool = False
 

@@ -231,8 +231,9 @@ class CirclesService:
         try:
             return circle.state.find(text)
         except NotFound as error:
-            contact = self.contacts.by_name(text.strip())
-            member = circle.state.member_of(contact.peer) if contact is not None else None
+            member = None
+            with contextlib.suppress(NotFound, UsageError):
+                member = circle.state.member_of(self._context.people.find(text.strip()))
             if member is None:
                 raise NotFound(
                     f"{error}; `coterie circle members {circle.state.name}` shows who is"

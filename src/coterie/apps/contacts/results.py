@@ -69,9 +69,10 @@ class Met(msgspec.Struct, frozen=True):
 
 
 class ContactLine(msgspec.Struct, frozen=True):
-    """One line of the list of contacts."""
+    """One line of the list of contacts. `here`: whether it is connected or on this network; None: nobody can say."""
 
     name: str
+    here: bool | None
     peer: str
     addresses: list[str]
     added: str

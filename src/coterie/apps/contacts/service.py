@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -165,16 +165,17 @@ class ContactsService:
 
     def lines(self) -> list[ContactLine]:
         """The list for faces."""
-        return [_line(contact) for contact in self._book.all()]
+        here = self._context.people.here()
+        return [_line(contact, here) for contact in self._book.all()]
 
     def show(self, contact: str) -> ContactShown:
         """One contact with its id in words. Errors as `find`."""
-        line, peer = _line(found := self._book.find(contact)), found.peer
+        line, peer = _line(found := self._book.find(contact), None), found.peer
         return ContactShown(line.name, line.peer, peer.words, line.addresses, line.added)
 
     def rename(self, contact: str, name: str) -> ContactLine:
         """Call a contact by another name, here."""
-        return _line(self._book.rename(contact, name))
+        return _line(self._book.rename(contact, name), self._context.people.here())
 
     def remove(self, contact: str) -> ContactRemoved:
         """Forget a contact, and that it may come back by what it used. The other side is not told."""
@@ -386,9 +387,10 @@ class ContactsService:
             listener(peer, purpose, invited)
 
 
-def _line(contact: Contact) -> ContactLine:
+def _line(contact: Contact, here: Collection[PeerId] | None) -> ContactLine:
     added = datetime.fromtimestamp(contact.added, UTC).isoformat(timespec="seconds")
-    return ContactLine(contact.name, str(contact.peer), list(contact.addresses), added)
+    is_here = None if here is None else contact.peer in here
+    return ContactLine(contact.name, is_here, str(contact.peer), list(contact.addresses), added)
 
 
 def _met(contact: Contact) -> Met:

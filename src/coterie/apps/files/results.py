@@ -64,13 +64,14 @@ class SharedItem(msgspec.Struct, frozen=True):
 
 
 class PlaceLine(msgspec.Struct, frozen=True):
-    """One line of `coterie ls`: a peer, a share, a folder or a file."""
+    """One line of `coterie ls`: a peer, a share, a folder or a file. `here`: of a peer, whether it is there now."""
 
     name: str
     kind: str
     files: str
     size: str
     changed: str
+    here: bool | None = None
 
     @classmethod
     def of(cls, entry: Entry) -> "PlaceLine":

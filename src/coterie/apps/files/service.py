@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from coterie.access.names import TICKET
 from coterie.access.policy import is_for_many
 from coterie.access.resource import Verb
@@ -132,8 +134,11 @@ class FilesService:
         """
         name, _, path = place.strip("/").partition("/")
         if not name:
-            people = self._context.people.names()
-            return [PlaceLine(label, "peer", "", "", known.of) for label, known in people.items()]
+            people, here = self._context.people.names(), self._context.people.here()
+            return [
+                PlaceLine(label, "peer", "", "", known.of, None if here is None else known.peer in here)
+                for label, known in people.items()
+            ]
         entries = await list_place(self._context, self._context.people.find(name), path)
         return [PlaceLine.of(entry) for entry in entries]
 
@@ -285,14 +290,22 @@ class FilesService:
         lines = [
             (record.created, transfer_line(record, self._active.get(record.id))) for record in self._transfers
         ]
-        return [line for _, line in sorted(lines + self._torrents.lines(), key=lambda both: both[0])]
+        ordered = [line for _, line in sorted(lines + self._torrents.lines(), key=lambda both: both[0])]
+        names = self._context.people.by_short_id()
+        return [replace(line, peer=names.get(line.peer, line.peer)) for line in ordered]
 
     async def transfer_detail(self, transfer: str) -> TransferDetail:
         """All about one transfer: from whom, to whom, how fast, how long."""
         record = self._transfers.get(transfer)
         root = Ticket.parse(record.ticket).content_id
         askers = [f"{peer.short}, {say_bytes(size)} so far" for peer, size in self.server.askers(root)]
-        return transfer_detail(record, self._active.get(transfer), askers)
+        detail, names = transfer_detail(record, self._active.get(transfer), askers), self._context.people
+        return replace(
+            detail,
+            sources=[replace(source, peer=names.in_names(source.peer)) for source in detail.sources],
+            askers=[names.in_names(asker) for asker in detail.askers],
+            dropped=[names.in_names(dropped) for dropped in detail.dropped],
+        )
 
     async def limit_transfer(self, transfer: str, *, down: int | None, up: int | None) -> TransferDetail:
         """Set the limits of one transfer, bytes a second; 0: no limit."""

@@ -302,7 +302,7 @@ class Transfer:
                     missing=finished.failed_count,
                     sources=self._fetch.sources_used() if self._fetch else 0,
                     dropped=[
-                        Problem(peer, why)
+                        Problem(self._context.people.in_names(peer), why)
                         for peer, _, why in (d.partition(": ") for d in self.record.dropped)
                     ],
                     changed_names=[Problem(path, reason) for path, reason in finished.renamed],

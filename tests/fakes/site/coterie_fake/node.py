@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from coterie.access.people import People
 from coterie.errors import NotFound, StorageError
 from coterie.home import Config, Home
 from coterie.identity import PeerId, load_or_create_key
@@ -40,6 +41,7 @@ class Node:
         self.offline = offline
         self.fake = FakeService()
         self.tasks = Tasks()
+        self.people = People()
         self.apps = {"fake": SimpleNamespace(name="fake", commands="coterie_fake.commands")}
 
     @classmethod
