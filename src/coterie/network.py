@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from coterie.apps.app import Handler
-from coterie.errors import AccessDenied
-from coterie.identity import PeerId, SecretKey
+from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
 from coterie.wire import Protocol as WireProtocol
 from coterie.wire.record import is_address, is_relay, split_address
@@ -14,12 +13,6 @@ if TYPE_CHECKING:
     from coterie.reach import Reach
 
 KNOWN_MAX = 256  # of the address book; guess: far more than a first step into a network needs
-SIGNED_BY_APPS = (
-    b"coterie broadcast\x00",
-    b"coterie kademlia signed item\x00",
-    b"coterie search question v1\x00",
-)
-"""How what an app may sign begins: nothing that says where we are, who belongs to a circle or what somebody may do."""
 
 
 class NodeNetwork:
@@ -29,7 +22,7 @@ class NodeNetwork:
         self,
         endpoint: Endpoint,
         reach: "Reach",
-        key: SecretKey,
+        sign: Callable[[bytes], bytes],
         *,
         register: Callable[..., None],
         contacts: Callable[[], Sequence[PeerId]],
@@ -37,7 +30,7 @@ class NodeNetwork:
     ) -> None:
         self._endpoint = endpoint
         self._reach = reach
-        self._key = key
+        self._sign = sign
         self._register = register
         self._contacts = contacts
         self._is_known = is_known
@@ -104,9 +97,7 @@ class NodeNetwork:
         )
 
     def sign(self, message: bytes) -> bytes:
-        if not message.startswith(SIGNED_BY_APPS):
-            raise AccessDenied("an app may sign only what begins as a message of an overlay")
-        return self._key.sign(message)
+        return self._sign(message)
 
     def _up(self, connection: Connection) -> None:
         path = connection.path

@@ -9,10 +9,8 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from importlib.metadata import entry_points
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,9 +18,11 @@ import msgspec
 from coterie.access.enforcer import Enforcer
 from coterie.access.names import fit
 from coterie.access.people import People
-from coterie.apps.app import App, Handler, Neighbours, Network, PeerNetwork, Service
+from coterie.app_context import AppContext
+from coterie.app_host import AppHost
+from coterie.apps.app import App, Neighbours
 from coterie.content import Collected, Store, Usage
-from coterie.errors import NotFound, StorageError, TransportError, UsageError
+from coterie.errors import StorageError, TransportError, UsageError
 from coterie.home import Config, Home, platform_name
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint, Guard
@@ -33,7 +33,6 @@ from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
 from coterie.tasks import Tasks
-from coterie.wire import Protocol as WireProtocol
 
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from coterie.relays import PeerRelays, RelayStatus
 
 log = logging.getLogger(__name__)
-
-APPS_GROUP = "coterie.apps"
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +59,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     apps: dict[str, dict[str, Any]]
     uptime_s: float
     troubles: list[str] = []
+    app_troubles: list[str] = []
 
     def text(self) -> str:
         """For people."""
@@ -78,6 +76,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             f"own relay    {self.relay}",
         ]
         lines += [f"trouble      {trouble}" for trouble in self.troubles]
+        lines += [f"app trouble  {trouble}" for trouble in self.app_troubles]
         for app, facts in self.apps.items():
             lines.append(f"{app:<12} " + ", ".join(_fact(key, value) for key, value in facts.items()))
         return "\n".join(lines)
@@ -108,11 +107,12 @@ class Node:
         self.people = People()
         self.tasks = Tasks()
         self.access = Enforcer(key.peer_id, self.people.standing, log_path=home.audit_log, tasks=self.tasks)
-        self.apps: Mapping[str, App] = {}
+        self.host = AppHost(
+            lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign), self.tasks.part("apps")
+        )
         self._layout = home
         self._key = key
         self._transport: Transport | None = None
-        self._services: dict[str, Service] = {}
         self._since = time.monotonic()
 
     @classmethod
@@ -123,6 +123,7 @@ class Node:
         *,
         offline: bool = False,
         transport: Transport | None = None,
+        apps: Sequence[str | App] | None = None,
     ) -> AsyncIterator["Node"]:
         """Run the node that lives in `home` (None: the user's own) while the block runs.
 
@@ -130,10 +131,12 @@ class Node:
             home: a folder; made, with a new identity, when there is none.
             offline: no network: for looking at and changing what is stored.
             transport: bound already, for tests and simulations; else QUIC on the configured port.
+            apps: only these, by their names or as they are, and what they require; None: all that are installed.
 
         Raises:
             StorageError: another node runs in this home, or it cannot be used.
             UsageError: a setting or the wanted port cannot be.
+            NotFound: one of `apps` is not installed.
         """
         place = Home.locate(home)
         async with contextlib.AsyncExitStack() as stack:
@@ -147,7 +150,8 @@ class Node:
             if not offline:
                 await node._connect_network(key, transport)
             stack.push_async_callback(node._close)
-            await node._start_apps()
+            await node.host.start(apps)
+            await node._start_relays()
             yield node
 
     @property
@@ -161,6 +165,11 @@ class Node:
         """Who is known: invite, join, list."""
         service: ContactsService = self.service("contacts")
         return service
+
+    @property
+    def apps(self) -> Mapping[str, App]:
+        """The apps that could be loaded, by name."""
+        return self.host.apps
 
     @property
     def addresses(self) -> list[str]:
@@ -183,12 +192,8 @@ class Node:
         return self.reach.peers() if self.reach else []
 
     def service(self, app: str) -> Any:
-        """The running service of `app`."""
-        if app not in self._services:
-            raise NotFound(
-                f"there is no app '{app}' on this node; it has {', '.join(self._services) or 'none'}"
-            )
-        return self._services[app]
+        """The running service of `app`. Raises NotFound, which says why it does not run."""
+        return self.host.service(app)
 
     def status(self) -> NodeStatus:
         """A picture of the node now."""
@@ -209,7 +214,8 @@ class Node:
             ],
             home_relays=[relay.text() for relay in relays.homes] if relays else [],
             relay=relays.serving_text() if relays else "no",
-            apps={name: dict(getattr(s, "status", dict)()) for name, s in self._services.items()},
+            apps={name: dict(getattr(s, "status", dict)()) for name, s in self.host.services().items()},
+            app_troubles=[state.text() for state in self.host.states() if state.reason],
             uptime_s=round(time.monotonic() - self._since, 1),
             troubles=[trouble.text() for trouble in self.tasks.troubles()],
         )
@@ -222,7 +228,7 @@ class Node:
         """What the content index, its database and unfinished downloads take on disk."""
         usage = await asyncio.to_thread(self.store.usage)
         unfinished: dict[str, int] = {}
-        for service in self._services.values():
+        for service in self.host.services().values():
             for partial in await asyncio.to_thread(getattr(service, "partials", list)):
                 unfinished[str(partial.path)] = partial.bytes
         return msgspec.structs.replace(usage, unfinished=unfinished)
@@ -323,20 +329,6 @@ class Node:
             remembered.write_text(transport.addresses[0].rpartition(":")[2], encoding="ascii")
         return transport
 
-    async def _start_apps(self) -> None:
-        found = {entry.name: entry for entry in entry_points(group=APPS_GROUP)}
-        apps: dict[str, App] = {name: entry.load() for name, entry in sorted(found.items())}
-        for app in apps.values():
-            missing = [name for name in app.requires if name not in apps]
-            if missing:
-                raise UsageError(f"the app '{app.name}' needs {', '.join(missing)}, which is not installed")
-        self.apps = MappingProxyType(apps)
-        for app in apps.values():
-            self._services[app.name] = app.create(_AppContext(self, app))
-        for service in self._services.values():
-            await service.start()
-        await self._start_relays()
-
     async def _start_relays(self) -> None:
         """What contacts are good for in reaching others: kept in the book, asked, trusted with relays."""
         if self.reach is None or self.endpoint is None or self._transport is None:
@@ -356,8 +348,10 @@ class Node:
         )
         await self.relays.start()
 
-    def peer_network(self, register: Callable[..., None]) -> "NodeNetwork | None":
-        """For an app that registers its protocols by `register`; None while offline."""
+    def peer_network(
+        self, register: Callable[..., None], sign: Callable[[bytes], bytes]
+    ) -> "NodeNetwork | None":
+        """For an app that registers its protocols and signs by these; None while offline."""
         if self.endpoint is None or self.reach is None:
             return None
         from coterie.network import NodeNetwork
@@ -365,7 +359,7 @@ class Node:
         return NodeNetwork(
             self.endpoint,
             self.reach,
-            self._key,
+            sign,
             register=register,
             contacts=lambda: list(self.people.contacts()),
             is_known=self.people.is_known,
@@ -375,77 +369,9 @@ class Node:
         if self.relays is not None:
             await self.relays.close()
         withdrawal = asyncio.ensure_future(self.reach.close()) if self.reach else None
-        for service in reversed(self._services.values()):
-            await service.close()
+        await self.host.close()
         if withdrawal is not None:
             await withdrawal
         await self.tasks.close()
         if self.endpoint is not None:
             await self.endpoint.close()
-
-
-class _AppContext:
-    """The `Context` of one app; see `coterie.apps.app`."""
-
-    def __init__(self, node: Node, app: App) -> None:
-        self._node = node
-        self._app = app
-        self.peer_id: PeerId = node.peer_id
-        self.home: Path = node._layout.app(app.name)
-        self.store: Store = node.store
-        self.name: str = node.name
-
-    @property
-    def neighbours(self) -> Neighbours | None:
-        return self._node.neighbours
-
-    @property
-    def network(self) -> Network | None:
-        if self._node.endpoint is None:
-            return None
-        config = self._node.config
-        return Network(
-            level=config.reach, bind=config.bind, dht_nodes=config.dht_nodes(), dht_private=config.dht_private
-        )
-
-    @property
-    def peer_network(self) -> PeerNetwork | None:
-        return self._node.peer_network(self.register)
-
-    @property
-    def access(self) -> Enforcer:
-        return self._node.access
-
-    @property
-    def people(self) -> People:
-        return self._node.people
-
-    def addresses(self) -> list[str]:
-        return self._node.addresses
-
-    def register(self, protocol: WireProtocol, handler: Handler, *, strangers: bool = False) -> None:
-        if not strangers:
-            self._node.access.open_protocol(protocol.name, strangers=False)
-        if self._node.endpoint is not None:
-            self._node.endpoint.register(protocol, handler, strangers=strangers)
-
-    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
-        return await self._node.connect(peer, addresses)
-
-    def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:
-        if self._node.endpoint is not None:
-            self._node.endpoint.watch(up=lambda c: up(c.peer), down=lambda c: down(c.peer))
-
-    def sign(self, message: bytes) -> bytes:
-        return self._node._key.sign(message)
-
-    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._node.tasks.start(work, f"{self._app.name}: {name}")
-
-    def keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-        self._node.tasks.keep(make, f"{self._app.name}: {name}")
-
-    def api(self, app: str) -> Any:
-        if app not in self._app.requires:
-            raise UsageError(f"the app '{self._app.name}' does not name '{app}' in its requires")
-        return self._node.service(app)

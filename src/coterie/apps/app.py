@@ -12,6 +12,9 @@ from coterie.identity import PeerId
 from coterie.net import Connection, Stream
 from coterie.wire import Protocol as WireProtocol
 
+SIGNED_BYTES_MIN = (
+    8  # of what each kind of signed message begins with: too long to be the beginning of everything
+)
 Handler = Callable[[Stream], Awaitable[None]]
 
 
@@ -177,7 +180,10 @@ class Context(Protocol):
         ...
 
     def sign(self, message: bytes) -> bytes:
-        """The signature of this node's key, 64 bytes. `message` begins with what it is for, as no other's does."""
+        """The signature of this node's key, 64 bytes.
+
+        Raises AccessDenied unless `message` begins with one of what the app declared in `signs`.
+        """
         ...
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -210,10 +216,20 @@ class Service(Protocol):
 
 @dataclass(frozen=True)
 class App:
-    """What the entry point names. `commands` is a module path, imported only where commands are rendered."""
+    """What the entry point names.
+
+    Fields:
+        name: as the entry point's.
+        create: makes its service; called once.
+        commands: a module path, imported only where commands are rendered.
+        requires: apps that it uses by their `api`; they start before it, and it is left out where one does not run.
+        signs: how what it signs begins, for each purpose, SIGNED_BYTES_MIN bytes at least: no other app and nothing
+            of the node itself may begin so.
+    """
 
     name: str
     summary: str
     create: Callable[[Context], Service]
     commands: str
     requires: tuple[str, ...] = ()
+    signs: tuple[bytes, ...] = ()

@@ -52,6 +52,7 @@ def node_checks(node: "Node", *, free: Free = free_bytes) -> list[tuple[str, Pro
         ("dht", dht),
         ("clock", clock),
         ("background", background),
+        ("apps", apps),
     ]
     checks: list[tuple[str, Probe]] = [(name, functools.partial(probe, node)) for name, probe in bound]
     checks.append(("disk", functools.partial(disk, node, free)))
@@ -69,6 +70,19 @@ async def background(node: "Node") -> Check:
         ok=all(trouble.again_in_s == 0 for trouble in troubles),
         result="; ".join(trouble.text() for trouble in troubles),
         advice="this is a fault of coterie: what stands here and in the log helps to mend it",
+    )
+
+
+async def apps(node: "Node") -> Check:
+    """Apps that are troubled, failed or left out."""
+    states = [state for state in node.host.states() if state.state != "running"]
+    if not states:
+        return Check(name="apps", ok=True, result=f"all {len(node.host.states())} run")
+    return Check(
+        name="apps",
+        ok=False,
+        result="; ".join(state.text() for state in states),
+        advice="the rest runs; update or remove what fails, and see the log for more",
     )
 
 

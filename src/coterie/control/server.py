@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -26,6 +27,8 @@ from coterie.private_file import write_private
 
 if TYPE_CHECKING:
     from coterie.node import Node
+
+log = logging.getLogger(__name__)
 
 NODE_APP = "node"  # commands of the node itself stand beside those of the apps under this name
 NODE_COMMANDS = "coterie.control.commands"
@@ -71,10 +74,13 @@ async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
 
 
 def _routes(node: "Node", answers: Answers, stop: asyncio.Event) -> Starlette:
-    calls = [(command, node) for command in load_commands(NODE_APP, NODE_COMMANDS)]
+    commands = load_commands(NODE_APP, NODE_COMMANDS)
     for name, app in node.apps.items():
-        calls += [(command, node.service(name)) for command in load_commands(name, app.commands)]
-    document = describe([command for command, _ in calls])
+        try:
+            commands += load_commands(name, app.commands)
+        except Exception as error:
+            log.error("the commands of the app '%s' cannot be loaded", name, exc_info=error)
+    document = describe(commands)
 
     async def openapi(request: Request) -> Response:
         return JSONResponse(document)
@@ -90,14 +96,18 @@ def _routes(node: "Node", answers: Answers, stop: asyncio.Event) -> Starlette:
         Route(f"{API_ROOT}/openapi.json", openapi, methods=["GET"]),
         Route(f"{API_ROOT}/status", status, methods=["GET"]),
         Route(f"{API_ROOT}/shutdown", shutdown, methods=["POST"]),
-        *(_route(command, service, answers) for command, service in calls),
+        *(_route(command, node, answers) for command in commands),
     ]
     handlers: Any = {HTTPException: _refuse, Exception: _fail}
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
-def _route(command: Command, service: Any, answers: Answers) -> Route:
+def _route(command: Command, node: "Node", answers: Answers) -> Route:
     async def call(request: Request) -> Response:
+        try:
+            service = node if command.app == NODE_APP else node.service(command.app)
+        except NotFound as error:  # the app does not run; the text says why
+            return error_response(error)
         return await answers.answer(command, service, request)
 
     return Route(path_of(command), call, methods=["POST"])

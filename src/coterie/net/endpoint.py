@@ -95,6 +95,10 @@ class Endpoint:
         """
         self._router.register(protocol, handler, strangers=strangers)
 
+    def unregister(self, protocol: str) -> None:
+        """Serve no stream of the protocol with this name any more; those that run are ended."""
+        self._router.unregister(protocol)
+
     @property
     def protocols(self) -> list[str]:
         """The names of all that is registered."""

@@ -49,6 +49,13 @@ class Router:
         if strangers:
             self._guard.open_to_strangers(protocol.name)
 
+    def unregister(self, name: str) -> None:
+        """Give streams of that protocol to nobody from now on, and end those that run."""
+        self._routes.pop(name, None)
+        for task, (_, protocol) in self._running.items():
+            if protocol == name:
+                task.cancel()
+
     @property
     def protocols(self) -> list[str]:
         """The names of all that is registered."""

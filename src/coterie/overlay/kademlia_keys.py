@@ -32,7 +32,7 @@ PLAIN, SIGNED = 0, 1
 
 _HEAD_BYTES = 1 + KEY_BYTES + SIGNATURE_BYTES
 ITEM_BYTES_MAX = _HEAD_BYTES + VALUE_BYTES_MAX + SALT_BYTES_MAX + 32
-_CONTEXT = b"coterie kademlia signed item\x00"
+CONTEXT = b"coterie kademlia signed item\x00"
 _IDS_CACHED = 65_536  # places of peers remembered by this process: about 10 MB
 
 _NODE = "coterie kademlia node id v1"
@@ -118,7 +118,7 @@ def signed_item(key: Signer, value: bytes, *, sequence: int, expires: int, salt:
         raise UsageError(f"a salt has up to {SALT_BYTES_MAX} bytes, numbers are not negative")
     body = _ENCODER.encode(_Body(sequence, expires, salt, value))
     publisher = key.peer_id
-    signature = key.sign(_CONTEXT + bytes([SIGNED]) + publisher + body)
+    signature = key.sign(CONTEXT + bytes([SIGNED]) + publisher + body)
     raw = bytes([SIGNED]) + publisher + signature + body
     return Item(publisher_key(publisher, salt), value, raw, publisher, sequence, expires, salt)
 
@@ -137,7 +137,7 @@ def open_item(raw: bytes, now: float) -> Item:
     if kind != SIGNED or len(raw) <= _HEAD_BYTES:
         raise PeerError("an item of no known kind, or a truncated one")
     publisher, signature, body = PeerId(raw[1:33]), raw[33:_HEAD_BYTES], raw[_HEAD_BYTES:]
-    if not verify(publisher, _CONTEXT + raw[:33] + body, signature):
+    if not verify(publisher, CONTEXT + raw[:33] + body, signature):
         raise PeerError("an item whose signature does not fit")
     try:
         read = _DECODER.decode(body)

@@ -25,7 +25,7 @@ WALKERS_MAX = 64  # Lv et al. 2002, section 4.2: 16 to 64 walkers
 WALK_HOPS_MAX = 1024  # the paper's bound on a walker, there against lost ones only
 FRAME_BYTES_MAX = 20 * 1024  # the largest answer: 16 items of 1 KiB, and their headers
 
-_SIGNED_FOR = b"coterie search question v1\0"  # no signature for another purpose fits
+SIGNED_FOR = b"coterie search question v1\0"  # no signature for another purpose fits
 
 QueryId = Annotated[bytes, Meta(min_length=QUERY_ID_BYTES, max_length=QUERY_ID_BYTES)]
 Key = Annotated[bytes, Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
@@ -58,7 +58,7 @@ class Question(Message, frozen=True):
     @property
     def signed_bytes(self) -> bytes:
         """What the asker signs: all but the signature."""
-        return _SIGNED_FOR + _ENCODER.encode(
+        return SIGNED_FOR + _ENCODER.encode(
             (self.id, self.asker, self.is_direct, self.wanted, self.expires, self.topic, self.body)
         )
 

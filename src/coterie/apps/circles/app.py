@@ -1,5 +1,6 @@
 """What the entry point `circles` of the group `coterie.apps` names."""
 
+from coterie.access.circle_ops import CONSENT_CONTEXT, CONTEXT
 from coterie.apps.app import App
 from coterie.apps.circles.service import CirclesService
 
@@ -9,4 +10,8 @@ APP = App(
     create=CirclesService,
     commands="coterie.apps.circles.commands",
     requires=("contacts",),
+    signs=(
+        CONTEXT,
+        CONSENT_CONTEXT,
+    ),
 )

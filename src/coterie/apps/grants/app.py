@@ -1,5 +1,6 @@
 """What the entry point `grants` of the group `coterie.apps` names."""
 
+from coterie.access import grant, revocation
 from coterie.apps.app import App
 from coterie.apps.grants.service import GrantsService
 
@@ -9,4 +10,8 @@ APP = App(
     create=GrantsService,
     commands="coterie.apps.grants.commands",
     requires=("circles",),
+    signs=(
+        grant.CONTEXT,
+        revocation.CONTEXT,
+    ),
 )

@@ -2,10 +2,17 @@
 
 from coterie.apps.app import App
 from coterie.apps.overlay.service import OverlayService
+from coterie.overlay import kademlia_keys, search_messages
+from coterie.wire import broadcast
 
 APP = App(
     name="overlay",
     summary="Find things among many: providers of content, records, topics, searches.",
     create=OverlayService,
     commands="coterie.apps.overlay.commands",
+    signs=(
+        broadcast.CONTEXT,
+        kademlia_keys.CONTEXT,
+        search_messages.SIGNED_FOR,
+    ),
 )

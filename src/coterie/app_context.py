@@ -1,0 +1,131 @@
+"""The `Context` of one app: what it may touch of its node, bound to its name, taken back when it ends."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from coterie.access.enforcer import Enforcer
+from coterie.access.people import People
+from coterie.apps.app import App, Handler, Neighbours, Network, PeerNetwork
+from coterie.content import Store
+from coterie.errors import AccessDenied, UsageError
+from coterie.home import Config
+from coterie.identity import PeerId
+from coterie.net import Connection, Endpoint
+from coterie.tasks import Tasks
+from coterie.wire import Protocol as WireProtocol
+
+
+class Grounds(Protocol):
+    """What a context takes from its node."""
+
+    peer_id: PeerId
+    name: str
+    config: Config
+    store: Store
+    endpoint: Endpoint | None
+    neighbours: Neighbours | None
+    people: People
+    tasks: Tasks
+    access: Enforcer
+
+    @property
+    def addresses(self) -> list[str]: ...
+
+    async def connect(self, peer: PeerId, hints: Sequence[str] = ()) -> Connection: ...
+
+    def peer_network(
+        self, register: Callable[..., None], sign: Callable[[bytes], bytes]
+    ) -> PeerNetwork | None: ...
+
+    def service(self, app: str) -> Any: ...
+
+
+class AppContext:
+    """See `coterie.apps.app.Context`."""
+
+    def __init__(self, node: Grounds, app: App, *, home: Path, sign: Callable[[bytes], bytes]) -> None:
+        """`home`: the app's own folder. `sign`: by the node's key."""
+        self._node = node
+        self._app = app
+        self.peer_id: PeerId = node.peer_id
+        self.home: Path = home
+        self.store: Store = node.store
+        self.name: str = node.name
+        self._tasks = node.tasks.part(app.name)
+        self._sign = sign
+        self._protocols: list[str] = []
+        self._is_withdrawn = False
+
+    @property
+    def neighbours(self) -> Neighbours | None:
+        return self._node.neighbours
+
+    @property
+    def network(self) -> Network | None:
+        if self._node.endpoint is None:
+            return None
+        config = self._node.config
+        return Network(
+            level=config.reach, bind=config.bind, dht_nodes=config.dht_nodes(), dht_private=config.dht_private
+        )
+
+    @property
+    def peer_network(self) -> PeerNetwork | None:
+        return self._node.peer_network(self.register, self.sign)
+
+    @property
+    def access(self) -> Enforcer:
+        return self._node.access
+
+    @property
+    def people(self) -> People:
+        return self._node.people
+
+    def addresses(self) -> list[str]:
+        return self._node.addresses
+
+    def register(self, protocol: WireProtocol, handler: Handler, *, strangers: bool = False) -> None:
+        if not strangers:
+            self._node.access.open_protocol(protocol.name, strangers=False)
+        if self._node.endpoint is not None and not self._is_withdrawn:
+            self._node.endpoint.register(protocol, handler, strangers=strangers)
+            self._protocols.append(protocol.name)
+
+    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
+        return await self._node.connect(peer, addresses)
+
+    def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:
+        if self._node.endpoint is not None:
+            self._node.endpoint.watch(up=self._told(up), down=self._told(down))
+
+    def sign(self, message: bytes) -> bytes:
+        if not message.startswith(self._app.signs):
+            raise AccessDenied(f"the app '{self._app.name}' signs what it has not declared")
+        return self._sign(message)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.start(work, name)
+
+    def keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self._tasks.keep(make, name)
+
+    def api(self, app: str) -> Any:
+        if app not in self._app.requires:
+            raise UsageError(f"the app '{self._app.name}' does not name '{app}' in its requires")
+        return self._node.service(app)
+
+    async def withdraw(self) -> None:
+        """Take everything back: no stream reaches the app any more, no work of it goes on."""
+        self._is_withdrawn = True
+        if self._node.endpoint is not None:
+            for name in self._protocols:
+                self._node.endpoint.unregister(name)
+        await self._tasks.close()
+
+    def _told(self, listener: Callable[[PeerId], None]) -> Callable[[Connection], None]:
+        def tell(connection: Connection) -> None:
+            if not self._is_withdrawn:
+                listener(connection.peer)
+
+        return tell

@@ -1,0 +1,3 @@
+"""An app whose import fails."""
+
+APP = 1 / 0
