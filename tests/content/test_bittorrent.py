@@ -3,6 +3,7 @@
 import os
 import queue
 import random
+import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ from coterie.content.bittorrent import (
     Task,
 )
 from coterie.content.bittorrent_hash import hash_files
+from coterie.content.bittorrent_port import port_for
 from coterie.content.bittorrent_read import Source, read_torrent
 from coterie.content.magnet import magnet_link
 from coterie.content.torrent_file import TorrentEntry, bencode, in_order, torrent_file
@@ -80,6 +82,35 @@ class Client:
     def remove(self, key: str) -> None:
         self.session.remove(key)
         self.expect(Removed)
+
+
+def test_every_address_has_the_same_port() -> None:
+    """Else links and the local network are told that of the first address, which is the loopback's."""
+    events: queue.Queue[Event] = queue.Queue()
+    session = BitTorrentSession(SessionOptions(is_open=False, bind_ip="0.0.0.0"), events.put)
+    try:
+        addresses = 2 if socket.has_ipv6 else 1
+        ports = [_port(events.get(timeout=WAIT_S)) for _ in range(2 * addresses)]  # TCP and UDP
+        assert set(ports) == {session.port}
+    finally:
+        session.close()
+
+
+def test_a_port_that_is_taken_gives_way_to_one_that_is_free() -> None:
+    ip = f"127.{os.getpid() % 250}.7.{next(_hosts)}"
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as taken:
+            taken.bind((ip, 0))
+            if kind == socket.SOCK_STREAM:
+                taken.listen()
+            port = taken.getsockname()[1]
+            assert port_for(ip, port) not in (0, port)
+        assert port_for(ip, port) == port
+
+
+def _port(event: Event) -> int:
+    assert isinstance(event, Listening)
+    return event.port
 
 
 @contextmanager

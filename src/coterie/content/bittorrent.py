@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from coterie.content.bittorrent_port import port_for
 from coterie.content.bittorrent_read import Source, linked, load, reason, torrent_parameters
 from coterie.errors import TransportError, UsageError
 from coterie.look_up import joined, look_up
@@ -110,7 +111,7 @@ class SessionOptions:
     Fields:
         is_open: the whole internet: mainline DHT, trackers, peers from peers, web seeds, the router's port mapping.
             Otherwise the local network only: who announces itself there, and private addresses that are named.
-        bind_ip, port: where to listen; unspecified means every interface and both families, 0 any port.
+        bind_ip, port: where to listen; unspecified means every interface and both families, 0 any port, one for all.
         dht_nodes: first nodes of the DHT; empty means libtorrent's own.
         dht_private: the DHT is one of your own on private addresses.
     """
@@ -461,7 +462,7 @@ def _address(text: str) -> tuple[str, int] | None:
 def _settings(lt: Any, options: SessionOptions) -> dict[str, Any]:
     kinds = lt.alert_category
     return {
-        "listen_interfaces": _interfaces(options.bind_ip, options.port),
+        "listen_interfaces": _interfaces(options.bind_ip, port_for(options.bind_ip, options.port)),
         "alert_mask": kinds.error | kinds.status | kinds.storage,
         "alert_queue_size": ALERTS_MAX,
         "connections_limit": CONNECTIONS_MAX,
