@@ -6,7 +6,6 @@ it is refused when it could mean a path, and changed on arrival where this compu
 
 import unicodedata
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from coterie.errors import PeerError
 
@@ -184,12 +183,3 @@ def _windows_name(name: str) -> str:
 
 def _escape(char: str) -> str:
     return f"%{ord(char):02X}"
-
-
-def is_chosen(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a file ("disc 1/a.ogg") is like one of `patterns`: its path, its name, or a folder above it."""
-    name = path.rpartition("/")[2]
-    return any(
-        fnmatchcase(path, wanted) or fnmatchcase(name, wanted) or path.startswith(f"{wanted}/")
-        for wanted in (pattern.rstrip("/") for pattern in patterns)
-    )

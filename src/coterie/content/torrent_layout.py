@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from coterie.content.names import RESERVED, check_name, is_chosen, is_reserved, local_names
+from coterie.content.chosen import Chosen
+from coterie.content.names import RESERVED, check_name, is_reserved, local_names
 from coterie.errors import LimitExceeded, NotFound, PeerError
 
 FILES_MAX = 200_000  # guess: as many as a folder shared by torrent has had; each takes about 1 kB of memory
@@ -82,7 +83,9 @@ def lay_out(
     places = _places([file.path for file in real], fold) if is_folder else [() for _ in real]
     if not is_folder and len(real) != 1:
         raise PeerError(f"a torrent of one file that has {len(real)}")
-    wanted = [file for file in real if not only or any(_matches(file.path, pattern) for pattern in only)]
+    chosen = Chosen(only)
+    chosen.look("/".join(file.path) for file in real)
+    wanted = [file for file in real if not only or chosen.wants("/".join(file.path))]
     if not wanted:
         raise NotFound(
             f"no file of this torrent matches {', '.join(only)}" if only else "this torrent is empty"
@@ -115,11 +118,6 @@ def _check(file: TorrentFile, *, is_folder: bool) -> None:
         raise LimitExceeded(f"this torrent has over {DEPTH_MAX} folders within each other")
     for part in file.path:
         check_name(part)
-
-
-def _matches(path: Parts, pattern: str) -> bool:
-    """Whether the whole path, its last part, or a folder above it is what `pattern` says."""
-    return is_chosen("/".join(path), [pattern])
 
 
 class _Folder:

@@ -62,6 +62,23 @@ def test_of_a_folder_the_media_are_played_or_what_is_named(tmp_path: Path) -> No
     run(main())
 
 
+@pytest.mark.parametrize(
+    "name", ["100%.mp3", "%41.mp3", "a%2Fb?c#d&e.mp3", "a+b c.mp3", "[1] ü;=.mp3", "..mp3"]
+)
+def test_any_name_can_be_played_under_the_url_that_is_given(tmp_path: Path, name: str) -> None:
+    data = film(tmp_path / "songs" / name, 1_000)
+
+    async def main() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            ticket = (await anna.files.share(tmp_path / "songs")).ticket
+            playing = await ben.files.play(ticket, tmp_path / "copy", file=name)
+            assert [line.path for line in playing.files] == [name]
+            status, _, body = await ask(playing.files[0].url)
+            assert (status, body) == (200, data)
+
+    run(main())
+
+
 def test_a_folder_without_media_says_so(tmp_path: Path) -> None:
     film(tmp_path / "papers" / "a.txt", 10)
     film(tmp_path / "papers" / "b.txt", 10)

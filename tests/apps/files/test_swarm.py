@@ -28,7 +28,7 @@ from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
 from coterie.wire import Ticket
 from tests.apps.files.hostile import Answerer, Content, file_entry, giver, page
-from tests.apps.files.nodes import memory_node, prepare_home, running_node, start, tree_of
+from tests.apps.files.nodes import memory_node, pair, prepare_home, running_node, start, tree_of
 from tests.apps.files.test_transfer import make_tree
 from tests.support import run
 
@@ -221,6 +221,21 @@ def test_who_has_all_gives_on_after_the_first_giver_left(tmp_path: Path) -> None
             await ben.files.cancel(received.id)  # forgotten: given no more
             with pytest.raises(NotFound):
                 await carl.files.get(from_ben, tmp_path / "third")
+
+    run(main())
+
+
+def test_a_name_with_brackets_is_a_name_before_it_is_a_pattern(tmp_path: Path) -> None:
+    for name in ("early/a1.txt", "late/a[1].txt", "late/a1.txt"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(name)
+
+    async def main() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            ticket = (await anna.files.share(tmp_path / "in")).ticket
+            received = await ben.files.get(ticket, tmp_path / "out", only=["a[1].txt"])
+            assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["a[1].txt"]
+            assert (received.files, received.size) == (1, len("late/a[1].txt"))
 
     run(main())
 

@@ -5,10 +5,17 @@ from pathlib import Path
 
 import msgspec
 
+from coterie.apps.files.messages import Unavailable
 from coterie.content import manifest as m
 from coterie.content.writer import LargeFile
 from coterie.identity import PeerId
 from coterie.wire.frames import Bulk, Message
+
+REASONS = {
+    Unavailable.CHANGED: "it changed on the other computer after it was shared; it has to be shared again",
+    Unavailable.GONE: "it is gone from the other computer",
+    Unavailable.UNREADABLE: "the other computer cannot read it",
+}
 
 Parts = tuple[str, ...]
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from itertools import count
 from typing import Protocol
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import msgspec
 from starlette.applications import Starlette
@@ -151,11 +151,11 @@ class MediaServer:
         self._items.pop(url.rsplit("/", 2)[1], None)
 
     def _find(self, request: Request) -> tuple[str, Playable]:
-        """The item of a URL, after the same work whatever is wrong with it."""
+        """The item of a URL, after the same work whatever is wrong with it. Its parts were decoded by the server."""
         right = hmac.compare_digest(request.path_params["token"].encode(), self._token.encode())
         number = request.path_params["item"]
         item = self._items.get(number)
-        if not right or item is None or unquote(request.path_params["name"]) != item.name:
+        if not right or item is None or request.path_params["name"] != item.name:
             raise NotFound("nothing is played under this URL")
         return number, item
 

@@ -5,11 +5,11 @@ import mimetypes
 from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from fnmatch import fnmatch
 
 from coterie.apps.files.staged import Staged
 from coterie.apps.files.transfer import Transfer
 from coterie.content import swarm_events as e
+from coterie.content.chosen import Chosen
 from coterie.content.walk import FileIn, Stretch, files_in, nodes_at, stretches
 from coterie.errors import NotFound, TransportError
 
@@ -140,7 +140,9 @@ async def choose(transfer: Transfer, pattern: str, executor: Executor) -> list[P
 
 def _chosen(files: Sequence[PlayedFile], pattern: str) -> list[PlayedFile]:
     if pattern:
-        named = [f for f in files if fnmatch(f.path, pattern) or fnmatch(f.name, pattern)]
+        chosen = Chosen([pattern])
+        chosen.look(file.path for file in files)
+        named = [file for file in files if chosen.wants(file.path)]
         if not named:
             raise NotFound(f"no file in it is called '{pattern}'")
         return named

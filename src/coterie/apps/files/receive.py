@@ -9,7 +9,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from coterie.apps.files import messages
-from coterie.apps.files.arriving import Answer, File, Finished, NodePlace, Parts
+from coterie.apps.files.arriving import REASONS, Answer, File, Finished, NodePlace, Parts
 from coterie.apps.files.discretion import Discretion
 from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
 from coterie.apps.files.records import TransferRecord
@@ -17,7 +17,8 @@ from coterie.apps.files.staged import Staged, Where
 from coterie.apps.files.streak import Streak
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
-from coterie.content.names import RESERVED, is_chosen, is_reserved, local_names, symlink_allowed
+from coterie.content.chosen import Chosen
+from coterie.content.names import RESERVED, is_reserved, local_names, symlink_allowed
 from coterie.content.received import record_received
 from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, has_mark, known_chunks, mark_reused
 from coterie.content.swarm_events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
@@ -28,11 +29,6 @@ from coterie.quantity import count
 from coterie.wire import Ticket
 from coterie.wire.frames import Bulk, Message
 
-REASONS = {
-    Unavailable.CHANGED: "it changed on the other computer after it was shared; it has to be shared again",
-    Unavailable.GONE: "it is gone from the other computer",
-    Unavailable.UNREADABLE: "the other computer cannot read it",
-}
 FAILED_MAX = 10_000  # reported one by one
 KEPT_MAX = 100_000  # nodes that need not be stored again: about 10 MB; guess
 FOLDER_MEMORY_BYTES_MAX = (
@@ -70,6 +66,7 @@ class Receiver:
         self._mtime_ns = record.mtime_ns
         self._executable = record.executable
         self._only = tuple(record.only)
+        self._chosen = Chosen(record.only)
         self.skipped_bytes = 0  # of files that are not wanted
         self._kept: set[bytes] = set()
         self._streaks: defaultdict[PeerId, Streak] = defaultdict(Streak)
@@ -189,6 +186,7 @@ class Receiver:
             NotFound: nothing of what was asked for can be had.
             TargetExists: something took the name meanwhile; what arrived is kept.
         """
+        self._drop_mistaken()
         if self._only and not self.files:
             self.discard()
             raise NotFound(f"no file in it is like {' or '.join(self._only)}")
@@ -204,6 +202,15 @@ class Receiver:
         )
         self.staged.lies_at(path)
         return Finished(path, sorted(self._failed), self._failed_count, sorted(self._renamed))
+
+    def _drop_mistaken(self) -> None:
+        """Remove files that came for a pattern which turned out to be the name of another."""
+        failed = {path for path, _ in self._failed}
+        for path, size in self._chosen.mistaken().items():
+            if path not in failed:
+                *folder, name = path.split("/")
+                self._staging.remove_file(tuple(folder), name)
+                self.files, self.done_bytes = self.files - 1, self.done_bytes - size
 
     def record(self, path: Path, shared: Collection[bytes]) -> None:
         """After `finish`: make what lies at `path` known to the store; `shared` roots stay known there too."""
@@ -286,13 +293,14 @@ class Receiver:
         wanted: list[bool] = []
         kept: list[int] = []
         place.chunks = m.leaf_chunks(node)
+        self._chosen.look("/".join((*place.parts, name)) for name in local)
         for entry, name in zip(node.entries, local, strict=True):
             parts = (*place.parts, name)
             if name != entry.name:
                 self._renamed.append(("/".join(parts), f"'{entry.name}' cannot be a name of its own here"))
             match entry:
                 case _ if is_reserved(entry.name) or (
-                    isinstance(entry, m.FileEntry) and not self._wants(parts)
+                    isinstance(entry, m.FileEntry) and not self._wants(parts, entry.size)
                 ):
                     hidden = self._leave_out(parts, entry)
                     absent += range(len(wanted), len(wanted) + len(hidden))
@@ -334,9 +342,9 @@ class Receiver:
         nobody = File(parts, size, entry.mtime_ns, entry.executable, size, failed=True)
         return [(nobody, 0)] * len(m.unpack_chunks(entry.chunks))
 
-    def _wants(self, parts: Parts) -> bool:
-        """Whether this file is one of those chosen: by its path, its name, or a folder above it."""
-        return not self._only or is_chosen("/".join(parts), self._only)
+    def _wants(self, parts: Parts, size: int = 0) -> bool:
+        """Whether this file is one of those chosen, as far as is known."""
+        return not self._only or self._chosen.wants("/".join(parts), size)
 
     def _prepare_small(self, place: NodePlace, file: File, chunks: list[m.Chunk]) -> list[bool]:
         """Note where each chunk of a file goes; which of them are wanted."""
