@@ -4,7 +4,8 @@
 #   FAST=1              make test: leave out the tests marked slow
 #   TESTS=tests/net     make test: only these
 #   ONLY=name           make bench: one benchmark; make scenarios: one scenario
-#   SEED=n              make scenarios: another seed
+#   SEED=n              make scenarios, make fuzz: another seed
+#   SECONDS=60          make fuzz: for how long
 #   BENCH_JSON=path     make bench: also write the figures there as JSON
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ DEV := .venv/.dev-ready
 ISOLATED := $(BIN)/python tools/isolate.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench scenarios lab nat-matrix swarm-lab lint format pin clean
+.PHONY: help demo test fuzz bench scenarios lab nat-matrix swarm-lab lint format pin clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1	/'
@@ -37,6 +38,9 @@ test: $(DEV)  ## all tests, in a network namespace of their own (FAST=1, TESTS=p
 	$(ISOLATED) $(BIN)/python -m pytest -n $(WORKERS) $(if $(FAST),-m "not slow") $(TESTS) || \
 	  { echo "== once more, alone: what failed beside other tests"; \
 	    $(ISOLATED) $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(TESTS); }
+
+fuzz: $(DEV)  ## every decoder with mutated samples (SECONDS=60, SEED=n)
+	$(ISOLATED) $(BIN)/python -m tests.fuzz $(or $(SECONDS),60) $(SEED)
 
 bench: $(RUNTIME)  ## figures beside their raw limits (ONLY=name, BENCH_JSON=path)
 	ONLY="$(ONLY)" BENCH_JSON="$(BENCH_JSON)" $(ISOLATED) $(BIN)/python bench/run.py

@@ -200,6 +200,8 @@ is not dialled.
 
 Only programs of the owner reach it: on 127.0.0.1, with the token in `run/api.json` (0600). No peer reaches any of
 them. The test asks every route that `GET {API_ROOT}/openapi.json` names, without the token: each answers 401.
+Without it `GET /api/v1/proof` shows that the node knows the token, by answering a challenge: a program asks that first,
+so that it gives the token to no other.
 """
 
 

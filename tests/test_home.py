@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -168,3 +169,101 @@ def test_first_nodes_of_the_dht_are_hosts_with_ports() -> None:
 def test_a_first_node_that_is_none_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="line 1: dht_bootstrap"):
         Config.parse(f'dht_bootstrap = "{text}"\n')
+
+
+ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=200)
+KEYS = st.sampled_from(["name", "dht_bootstrap", "bind", "port", "reach", "lanes"])
+
+
+@given(
+    key=KEYS,
+    value=ANY_TEXT | st.sampled_from(["a\u2028b", "a\x85b", "\x7f", "'''", '"""', "9" * 5000, "\\", "# x"]),
+)
+def test_whatever_is_set_can_be_read_again(
+    tmp_path_factory: pytest.TempPathFactory, key: str, value: str
+) -> None:
+    file = tmp_path_factory.mktemp("config") / "config.toml"
+    for _ in range(2):  # the second time the line is there already
+        try:
+            config = Config.load(file).changed(key, value)
+        except UsageError:
+            return
+        config.save(file)
+        assert Config.load(file) == config
+        assert Config.load(file).changed("port", "7") == msgspec.structs.replace(config, port=7)
+
+
+def test_a_line_end_of_another_kind_within_a_value_moves_no_line(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('name = "a\u2028b\x85c"\nport = 1\n', encoding="utf-8")
+    Config.load(file).changed("port", "2").save(file)
+    assert Config.load(file) == Config(name="a\u2028b\x85c", port=2)
+
+
+def test_a_value_too_large_to_be_read_again_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    nodes = ",".join(["dht.example.org:6881"] * (CONFIG_BYTES_MAX // 20))
+    with pytest.raises(UsageError, match="larger than"):
+        Config.load(file).changed("dht_bootstrap", nodes).save(file)
+    assert Config.load(file) == Config()
+
+
+def test_a_value_over_several_lines_is_replaced_whole(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('# mine\ndht_bootstrap = """\\\n  a:1,\\\n  b:2"""\nport = 3\n')
+    Config.load(file).changed("dht_bootstrap", "c:3").save(file)
+    assert file.read_text() == '# mine\ndht_bootstrap = "c:3"\nport = 3\n'
+
+
+def test_a_form_that_cannot_be_changed_line_by_line_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('"na\\u006de" = "attic"\n')
+    with pytest.raises(UsageError, match="with an editor"):
+        Config.load(file).changed("name", "cellar").save(file)
+    assert Config.load(file).name == "attic"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [("utf-8", b""), ("utf-8", b"\xef\xbb\xbf"), ("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff"),
+     ("utf-16-le", b""), ("utf-16-be", b"")],
+)  # fmt: skip
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_what_any_usual_editor_saves_is_understood(
+    tmp_path: Path, encoding: str, mark: bytes, ending: str
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_bytes(mark + ending.join(["# größe", 'name = "größe"', "port = 7", ""]).encode(encoding))
+    assert Config.load(file) == Config(name="größe", port=7)
+    Config.load(file).changed("port", "8").save(file)
+    assert Config.load(file) == Config(name="größe", port=8)
+    assert (b"\r\n" in file.read_bytes()) == (ending == "\r\n" and encoding == "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('# ok\nname = "größe"\n'.encode("latin-1"), r"line 2: .*save the file as UTF-8"),
+        (b"port = 1\nport = " + b"9" * 5000, "line 2"),
+        (b"port = 1\nx = " + b"[" * 5000, "line 2"),
+        (b"port = 99999999999999999999999999\n", "line 1"),
+        (b"\xff\xfe\x00", "cannot be|no UTF-8"),
+        ("name = “attic”\n".encode(), "line 1"),
+    ],
+)
+def test_what_is_not_understood_is_named_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        Config.load(file)
+
+
+@pytest.mark.parametrize("value", ["\udcff", "x\ud800", "1" * 5000, "1e999", "nan"])
+@pytest.mark.parametrize("key", ["name", "port", "api_port", "lanes", "reach", "dht_bootstrap"])
+def test_a_value_that_cannot_be_is_refused_in_words(key: str, value: str) -> None:
+    if key == "name" and value.isascii() and len(value) < NAME_CHARS_MAX:
+        assert Config().changed(key, value).name == value
+        return
+    with pytest.raises(UsageError) as refused:
+        Config().changed(key, value)
+    assert len(str(refused.value)) < 600

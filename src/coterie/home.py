@@ -18,11 +18,14 @@ from typing import Literal
 import msgspec
 
 from coterie.access.names import NAME_CHARS_MAX, checked, fit
+from coterie.decoding import FAULTS, decoder
 from coterie.errors import StorageError, UsageError
 from coterie.private_file import write_private
+from coterie.settings_file import CONFIG_BYTES_MAX, line_of, text_of, values_of, with_value
 
 HOME_VARIABLE = "COTERIE_HOME"
-CONFIG_BYTES_MAX = 64 * 1024
+VALUE_CHARS_SHOWN = 100  # of a value that is refused
+REASON_CHARS_MAX = 300  # of why it is
 _LOCK_OFFSET = 1024  # Windows locks are mandatory: lock a byte behind the pid, which others want to read
 
 
@@ -96,40 +99,45 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             UsageError: not TOML, an unknown key or a bad value; names the line.
             StorageError: the file cannot be read.
         """
-        return cls.parse(_read_text(path), str(path))
+        return cls.parse(text_of(_read(path), str(path)), str(path))
 
     @classmethod
+    @decoder(UsageError, "the settings")
     def parse(cls, text: str, origin: str = "config.toml") -> "Config":
         """Settings from TOML `text`; errors name `origin` and the line."""
-        import tomllib
-
-        try:
-            raw = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"{origin} is not TOML: {error}") from None
+        raw = values_of(text, origin)
         known = cls.__struct_fields__
         for key in raw:
             if key not in known:
                 raise UsageError(
-                    f"{origin}, line {_line_of(key, text)}: unknown key {key!r}; known: {', '.join(known)}"
+                    f"{origin}, line {line_of(key, text)}: unknown key {key!r}; known: {', '.join(known)}"
                 )
         for key, value in raw.items():
             try:
                 msgspec.convert({key: value}, cls)
             except msgspec.ValidationError as error:
                 reason = _in_words(str(error))
-                raise UsageError(f"{origin}, line {_line_of(key, text)}: {key}: {reason}") from None
+                raise UsageError(f"{origin}, line {line_of(key, text)}: {key}: {reason}") from None
         return msgspec.convert(raw, cls)
 
     def save(self, path: Path) -> None:
-        """Write to `path` what differs from what it says, keeping everything else in it."""
-        text = _read_text(path)
+        """Write to `path` what differs from what it says, keeping everything else in it.
+
+        Raises:
+            UsageError: the file cannot be read, or what was written could not be read again. Nothing is written.
+            StorageError: the file cannot be written.
+        """
+        content = _read(path)
+        text = text_of(content, str(path))
         there = Config.parse(text, str(path))
         for key in self.__struct_fields__:
             if getattr(self, key) != getattr(there, key):
-                text = _with_line(text, key, getattr(self, key))
+                text = with_value(text, key, getattr(self, key), str(path))
+        if b"\r\n" in content:
+            text = text.replace("\n", "\r\n")
         write_private(path, text.encode())
 
+    @decoder(UsageError, "this setting")
     def changed(self, key: str, text: str) -> "Config":
         """A copy with `key` set from what a person typed.
 
@@ -142,9 +150,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             text = checked(text)
         plain = msgspec.to_builtins(self) | {key: text}
         try:
+            text.encode()  # half a surrogate pair, from an argument that is no UTF-8, cannot be written
             return msgspec.convert(plain, Config, strict=False)
-        except msgspec.ValidationError as error:
-            raise UsageError(f"{key} cannot be {text!r}: {_in_words(str(error))}") from None
+        except FAULTS as error:
+            said = "it is no text" if isinstance(error, UnicodeError) else _in_words(str(error))
+            raise UsageError(f"{key} cannot be {text[:VALUE_CHARS_SHOWN]!r}: {said}") from None
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -270,7 +280,7 @@ class Home(msgspec.Struct, frozen=True):
 
 def _in_words(error: str) -> str:
     """What msgspec says about one value, for people."""
-    reason = error.partition(" - at ")[0]
+    reason = error.partition(" - at ")[0][:REASON_CHARS_MAX]
     wanted = {"`int`": "it is a whole number", "`str`": "it is a text, in quotes in the file"}
     return next((said for kind, said in wanted.items() if reason.startswith(f"Expected {kind}, got")), reason)
 
@@ -303,47 +313,11 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _read_text(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            content = file.read(CONFIG_BYTES_MAX + 1)
+            return file.read(CONFIG_BYTES_MAX + 1)
     except FileNotFoundError:
-        return ""
+        return b""
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
-    if len(content) > CONFIG_BYTES_MAX:
-        raise UsageError(f"{path} is larger than {CONFIG_BYTES_MAX} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not UTF-8 text") from None
-
-
-def _line_of(key: str, text: str) -> int:
-    """The line (from 1) that sets `key`; 0 when none does."""
-    import re
-
-    found = re.search(
-        rf"^[ \t]*(?:\[[ \t]*)?[\"']?{re.escape(key)}[\"']?[ \t]*(?=[=.\]])", text, re.MULTILINE
-    )
-    return text.count("\n", 0, found.start()) + 1 if found else 0
-
-
-def _with_line(text: str, key: str, value: str | int) -> str:
-    """`text` with the line of `key` replaced, or added at the end. All values are flat."""
-    line = f"{key} = {_toml(value)}"
-    number = _line_of(key, text)
-    lines = text.splitlines()
-    if number:
-        lines[number - 1] = line
-    else:
-        lines.append(line)
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: str | int) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

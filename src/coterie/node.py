@@ -172,6 +172,11 @@ class Node:
         return self.host.apps
 
     @property
+    def is_offline(self) -> bool:
+        """Whether it was opened without the network, for what is stored only."""
+        return self.endpoint is None
+
+    @property
     def addresses(self) -> list[str]:
         """Where peers may dial this node, "ip:port"; empty while offline."""
         return self.endpoint.addresses if self.endpoint else []

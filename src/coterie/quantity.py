@@ -5,6 +5,8 @@ import re
 _DURATION = re.compile(r"(\d+)\s*([smhdw])\Z", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?\Z", re.IGNORECASE | re.ASCII)
 _DIGITS_MAX = 15  # more is a slip of the hand, and Python refuses to convert very long ones
+DURATION_S_MAX = 100 * 366 * 86_400  # a hundred years: beyond that somebody mistyped
+SIZE_BYTES_MAX = 2**53 - 1  # what every JSON parser reads exactly
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000, "t": 1_000_000_000_000}
 _BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -37,7 +39,7 @@ def duration(seconds: float) -> str:
 def read_duration(text: str) -> int:
     """Seconds in "90s", "15m", "8h", "7d" or "2w". Raises `ValueError` for anything else, and for none."""
     match = _DURATION.match(text.strip().lower()) if len(text) <= _DIGITS_MAX else None
-    if match is None or not int(match[1]):
+    if match is None or not 0 < int(match[1]) * _SECONDS[match[2]] <= DURATION_S_MAX:
         raise ValueError(f"'{text[:40]}' is no duration: write 90s, 15m, 8h, 7d or 2w")
     return int(match[1]) * _SECONDS[match[2]]
 
@@ -52,7 +54,7 @@ def write_duration(seconds: float) -> str:
 def read_size(text: str) -> int:
     """Bytes in "500", "20kB" or "1.5GB" (decimal, as disks are sold). Raises `ValueError` for anything else."""
     match = _SIZE.match(text.strip()) if len(text) <= _DIGITS_MAX else None
-    if match is None:
+    if match is None or float(match[1]) * _FACTORS[match[2].lower()] > SIZE_BYTES_MAX:
         raise ValueError(f"'{text[:40]}' is no amount of bytes: write 500, 20kB, 10MB or 1.5GB")
     return int(float(match[1]) * _FACTORS[match[2].lower()])
 

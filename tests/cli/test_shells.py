@@ -22,6 +22,7 @@ import pytest
 
 from coterie.cli import main
 from coterie.cli.shells import in_bash
+from coterie.control.client import CHALLENGE_HEADER, proof
 
 WAIT_S = 20.0
 SHELLS = {
@@ -69,6 +70,8 @@ LEFT_OUT = {name for name in HOSTILE if not name.isprintable()}
 class _Node(BaseHTTPRequestHandler):
     """What completion asks of a running node, answered with the names above."""
 
+    protocol_version = "HTTP/1.1"
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         names = [*HOSTILE, "--overwrite", "~root"]
@@ -77,6 +80,13 @@ class _Node(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(line)))
         self.end_headers()
         self.wfile.write(line.encode())
+
+    def do_GET(self) -> None:
+        said = proof("t", self.headers[CHALLENGE_HEADER])
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from coterie.control.client import Client, NoRunningNode, error_from
-from coterie.errors import AccessDenied, CoterieError, NotFound, PeerError, TransportError, UsageError
+from coterie.control.client import CHALLENGE_HEADER, Client, NoRunningNode, error_from, proof
+from coterie.errors import CoterieError, NotFound, PeerError, TransportError, UsageError
 from tests.control.conftest import Served
 from tests.fakes.faces import free_port, wait_until
 
@@ -49,8 +49,8 @@ def test_stopping_to_listen_cancels_the_command(served: Served) -> None:
     wait_until(lambda: served.node.fake.cancelled == ["count"], "the command to be cancelled")
 
 
-def test_a_wrong_token_is_said(served: Served) -> None:
-    with pytest.raises(AccessDenied, match="token"):
+def test_a_wrong_token_is_not_sent(served: Served) -> None:
+    with pytest.raises(NoRunningNode, match="does not show that it is the node"):
         Client(served.api.url, "wrong", os.getpid()).get("/api/v1/status")
 
 
@@ -83,14 +83,64 @@ def test_nobody_at_the_address_is_no_running_node() -> None:
         Client(f"http://127.0.0.1:{free_port()}", "x", os.getpid()).get("/")
 
 
+def prove(link: socket.socket, token: str) -> None:
+    """Answer the first request on `link` as who knows `token`."""
+    asked = link.recv(65536).decode()
+    challenge = asked.partition(f"{CHALLENGE_HEADER}: ")[2].partition("\r\n")[0]
+    said = proof(token, challenge)
+    link.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(said), said))
+
+
+LIARS = {
+    "a wrong proof": b"HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n" + b"0" * 64,
+    "none": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "what a node of an older version says": b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}",
+    "something else": b"hello\r\n\r\n",
+    "a redirection": b"HTTP/1.1 307 X\r\nLocation: /api/v1/status\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("lie", LIARS)
+def test_who_cannot_prove_the_token_never_gets_it(lie: str, tmp_path: Path) -> None:
+    heard = bytearray()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for _ in range(3):
+                link, _ = listener.accept()
+                with link:
+                    heard.extend(link.recv(65536))
+                    link.sendall(LIARS[lie])
+                    while more := link.recv(65536):
+                        heard.extend(more)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        file = tmp_path / "home" / "run" / "api.json"
+        file.parent.mkdir(parents=True)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        file.write_text(json.dumps({"url": url, "token": "SECRET", "pid": os.getpid()}))
+        for ask in (
+            lambda c: c.get("/api/v1/status"),
+            lambda c: c.shutdown(),
+            lambda c: call(c, "greet", to="x"),
+        ):
+            with pytest.raises((NoRunningNode, TransportError)):
+                ask(Client.find(file))
+        thread.join()
+    assert heard.count(CHALLENGE_HEADER.encode()) == 3
+    assert b"SECRET" not in heard
+
+
 @contextmanager
 def answering(content: bytes) -> Iterator[Client]:
-    """A server that gives everybody the same bytes and hangs up."""
+    """A server that knows the token, gives everybody the same bytes and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
             link, _ = listener.accept()
             with link:
+                prove(link, "x")
                 link.recv(65536)
                 link.sendall(content)
                 link.shutdown(socket.SHUT_WR)

@@ -11,6 +11,7 @@ import pytest
 
 from coterie import local_http
 from coterie.control import gate
+from coterie.control.client import CHALLENGE_CHARS_MAX, CHALLENGE_HEADER, PROOF_PATH, proof
 from coterie.control.gate import BODY_BYTES_MAX, DRAIN_BYTES_MAX
 from coterie.local_http import CONNECTIONS_MAX, HEADER_BYTES_MAX
 from tests.control.conftest import Served
@@ -167,3 +168,17 @@ def test_more_connections_than_the_bound_are_turned_away(served: Served) -> None
     finally:
         for link in crowd:
             link.close()
+
+
+def test_without_the_token_there_is_nothing_but_the_proof_of_it(served: Served) -> None:
+    port = urlsplit(served.api.url).port
+
+    def asked(challenge: str, path: str = PROOF_PATH) -> bytes:
+        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n"
+        return raw(served, f"{head}{CHALLENGE_HEADER}: {challenge}\r\n\r\n".encode())
+
+    said = proof(served.api.token, "c" * CHALLENGE_CHARS_MAX)
+    assert asked("c" * CHALLENGE_CHARS_MAX).endswith(b"\r\n\r\n" + said)
+    for refused in (asked("c" * (CHALLENGE_CHARS_MAX + 1)), asked(""), asked("c", "/api/v1/status")):
+        assert refused.startswith(b"HTTP/1.1 401")
+    assert served.api.token.encode() not in said

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 
 from coterie.access.people import Source
@@ -221,12 +222,12 @@ def test_the_commands_of_the_node(served: Served) -> None:
     assert served.post("node/usage") == (200, {"store_bytes": 1_500_000})
     assert served.post("node/gc") == (200, {"store_bytes": 0})
     assert served.post("node/status")[1] == served.get("status")[1]
-    assert served.post("node/config-set", b'{"key": "name", "value": "attic"}') == (
-        200,
-        {"key": "name", "value": "attic"},
-    )
-    assert {"key": "name", "value": "attic"} in served.post("node/config")[1]
-    assert served.post("node/config-get", b'{"key": "name"}')[1] == {"key": "name", "value": "attic"}
+    waiting = {"key": "name", "value": "attic", "until_restart": served.node.config.name}
+    assert served.post("node/config-set", b'{"key": "name", "value": "attic"}') == (200, waiting)
+    assert waiting in served.post("node/config")[1]
+    assert served.post("node/config-get", b'{"key": "name"}')[1] == waiting
+    back = b'{"key": "name", "value": %s}' % msgspec.json.encode(served.node.config.name)
+    assert served.post("node/config-set", back)[1] == {"key": "name", "value": served.node.config.name}
 
 
 def test_an_error_names_who_is_known(served: Served) -> None:

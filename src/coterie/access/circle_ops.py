@@ -15,6 +15,7 @@ import msgspec
 from blake3 import blake3
 
 from coterie.access.names import NAME_CHARS_MAX
+from coterie.decoding import decoder
 from coterie.errors import PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, verify
@@ -93,6 +94,7 @@ class OpRefused(PeerError):
     """This operation can never count: it is malformed, forged, or its author was not permitted to make it."""
 
 
+@decoder(UsageError, "what is to be signed")
 def sign_op(op: Op, sign: Sign) -> SignedOp:
     """`op` signed; `sign` gives the author's signature. Raises `UsageError` for what nobody would accept."""
     body = _ENCODER.encode(_plain(op))
@@ -103,6 +105,7 @@ def sign_op(op: Op, sign: Sign) -> SignedOp:
     return SignedOp(_id_of(body), op, raw)
 
 
+@decoder(OpRefused, "an operation")
 def read_op(raw: bytes, *, is_verified: bool = False) -> SignedOp:
     """The operation in `raw`. `is_verified`: its signature was checked before it was stored.
 
@@ -114,10 +117,7 @@ def read_op(raw: bytes, *, is_verified: bool = False) -> SignedOp:
     if raw[0] != VERSION:
         raise OpRefused(f"an operation of version {raw[0]}; this coterie knows version {VERSION}")
     body = raw[_HEAD_BYTES:]
-    try:
-        op = _DECODER.decode(body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise OpRefused(f"a malformed operation: {str(error)[:100]}") from None
+    op = _DECODER.decode(body)
     if wrong := what_is_wrong(op):
         raise OpRefused(f"an operation out of bounds: {wrong}")
     if not is_verified:

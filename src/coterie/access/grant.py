@@ -27,6 +27,7 @@ from coterie.access.resource import (
     resource_fault,
 )
 from coterie.access.terms import ANY_TIME, Terms
+from coterie.decoding import decoder
 from coterie.errors import CloseCode, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, verify
@@ -194,6 +195,7 @@ def attenuate(
     return _signed(key, grant.raw, held.signature, body)
 
 
+@decoder(lambda said: GrantRefused(GrantFault.MALFORMED, said), "it")
 def open_grant(raw: bytes) -> Grant:
     """Read and verify a grant: every signature, and that each link is narrower than the one before.
 
@@ -254,11 +256,9 @@ def _link(signer: PeerId, body: Body, signed: bytes, signature: bytes) -> Link:
     )
 
 
+@decoder(lambda said: GrantRefused(GrantFault.MALFORMED, said), "a link")
 def _decoded(encoded: bytes) -> Body:
-    try:
-        body = _DECODER.decode(encoded)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise GrantRefused(GrantFault.MALFORMED, str(error)) from None
+    body = _DECODER.decode(encoded)
     if fault := _fault(body):
         raise GrantRefused(GrantFault.MALFORMED, fault)
     if not body.terms.expires:

@@ -9,6 +9,7 @@ With a key it is a bearer grant: whoever has the text passes the grant on to its
 from dataclasses import dataclass
 
 from coterie.access.grant import GRANT_BYTES_MAX, Grant, GrantRefused, open_grant
+from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.identity import SecretKey
 from coterie.identity.peer_id import KEY_BYTES
@@ -37,6 +38,7 @@ class GrantText:
         return f"GrantText({self.grant!r}{', key hidden' if self.key else ''})"
 
     @classmethod
+    @decoder(UsageError, "this grant")
     def parse(cls, text: str) -> "GrantText":
         """Read a grant's text. Raises `UsageError` that says what is wrong with it."""
         body = read_text(text, GRANT_CHARS_MAX)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from coterie.access.grant import LIFETIME_MAX_S, LINK_ID_BYTES, Grant, Signer, signers
+from coterie.decoding import decoder
 from coterie.errors import LimitExceeded, PeerError
 from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, verify
@@ -43,6 +44,7 @@ def revoke(key: Signer, link_id: bytes, expires: int) -> Revocation:
     return open_revocation(_FORM.pack(VERSION, key.peer_id, link_id, expires, signature))
 
 
+@decoder(PeerError, "a revocation")
 def open_revocation(raw: bytes) -> Revocation:
     """Read and verify what `revoke` made. Raises `PeerError` when it is none."""
     if len(raw) != REVOCATION_BYTES or raw[0] != VERSION:

@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import math
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from coterie.apps.command import Command, Duration, Parameter, Progress, Rate, Size, commands_of
+from coterie.decoding import decoder
 from coterie.errors import CoterieError, UsageError
 from coterie.plain_text import lines, with_one_line_fields
 from coterie.quantity import read_duration, read_rate, read_size
@@ -21,6 +23,8 @@ _QUANTITIES: Mapping[Any, Callable[[str], int]] = {
     Size: read_size,
     Rate: read_rate,
 }
+
+NUMBER_MAX = 2**53 - 1  # what every JSON parser reads exactly; enough for bytes, seconds and counts
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -70,6 +74,7 @@ def parameters_type(command: Command) -> type[msgspec.Struct]:
     return msgspec.defstruct(f"{name}Parameters", fields, kw_only=True, forbid_unknown_fields=True)
 
 
+@decoder(UsageError, "a parameter")
 def read_parameters(command: Command, raw: Any) -> dict[str, Any]:
     """Arguments for the function of `command` from plain values.
 
@@ -151,13 +156,24 @@ def _field(parameter: Parameter) -> tuple[str, Any, Any] | tuple[str, Any]:
 
 
 def _argument(words: str, parameter: Parameter, value: Any) -> Any:
-    if parameter.type in _QUANTITIES and value is not None:
-        return _quantity(words, parameter, value)
-    if parameter.type is not Path or value is None:
-        return value
+    if parameter.type is Path and value is not None:
+        return _path(words, parameter, value)
+    if fault := next(filter(None, map(_fault, value if isinstance(value, list) else [value])), ""):
+        raise UsageError(f"{words}: {parameter.name} {fault}")
+    return (
+        _quantity(words, parameter, value) if parameter.type in _QUANTITIES and value is not None else value
+    )
+
+
+def _path(words: str, parameter: Parameter, value: str) -> Path:
     path = Path(value)
     if not path.is_absolute():
         raise UsageError(f"{words}: {parameter.name} must be an absolute path, not {value!r}")
+    try:
+        if b"\0" in os.fsencode(path):
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"{words}: {parameter.name} is no path that this system can have") from None
     return path
 
 
@@ -170,6 +186,22 @@ def _quantity(words: str, parameter: Parameter, value: float | str) -> float:
     except ValueError as error:
         raise UsageError(f"{words}: {parameter.name}: {error}") from None
     return number
+
+
+def _fault(value: Any) -> str:
+    """What no command can take: the disk, the database and the network have no such text or number."""
+    match value:
+        case str() if "\0" in value:
+            return "has a zero byte in it"
+        case str() if any("\ud800" <= char <= "\udfff" for char in value):
+            return "is no text: it has bytes that are no UTF-8"
+        case bool():
+            return ""
+        case int() if abs(value) > NUMBER_MAX:
+            return f"is a number beyond {NUMBER_MAX:,}"
+        case float() if not math.isfinite(value) or abs(value) > NUMBER_MAX:
+            return f"is no number up to {NUMBER_MAX:,}"
+    return ""
 
 
 def _event(item: Any) -> Event:

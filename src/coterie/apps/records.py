@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from coterie.decoding import FAULTS, decoder
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.private_file import write_private
 
@@ -70,8 +71,9 @@ class Records(Generic[R]):
             raise UsageError(f"'{record_id}' is not an id")
         return self._folder / f"{record_id}.json"
 
+    @decoder(StorageError, "a record")
     def _load(self, path: Path) -> R:
         try:
             return self._decoder.decode(path.read_bytes())
-        except (msgspec.DecodeError, OSError) as error:
+        except (*FAULTS, OSError) as error:
             raise StorageError(f"{path} is damaged ({error}); move it away to go on without it") from error

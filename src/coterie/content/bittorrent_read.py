@@ -13,6 +13,7 @@ from coterie.content.torrent_layout import (
     PIECES_MAX,
     TorrentFile,
 )
+from coterie.decoding import decoder
 from coterie.errors import LimitExceeded, PeerError, TransportError, UsageError
 
 
@@ -29,6 +30,7 @@ class Source(msgspec.Struct, frozen=True):
     trackers: tuple[str, ...]
 
 
+@decoder(PeerError, "this torrent file")
 def read_torrent(metainfo: bytes) -> Source:
     """Take a torrent file apart.
 
@@ -74,6 +76,7 @@ def read_torrent(metainfo: bytes) -> Source:
     )
 
 
+@decoder(UsageError, "this magnet link")
 def named_in(link: str) -> tuple[list[str], list[str]]:
     """What a magnet link names: the hashes of its torrent, in hexadecimal, and peers, "ip:port".
 
@@ -86,6 +89,7 @@ def named_in(link: str) -> tuple[list[str], list[str]]:
     return [one.to_bytes().hex() for one in hashes], [f"{host}:{port}" for host, port in made.peers]
 
 
+@decoder(UsageError, "this magnet link")
 def linked(lt: Any, link: str) -> Any:
     """What libtorrent makes of a magnet link. Errors as `named_in`."""
     if len(link) > MAGNET_CHARS_MAX:
@@ -96,6 +100,7 @@ def linked(lt: Any, link: str) -> Any:
         raise UsageError(f"this magnet link cannot be read: {reason(error)}") from None
 
 
+@decoder(PeerError, "this torrent file")
 def torrent_parameters(lt: Any, metainfo: bytes) -> Any:
     """What libtorrent makes of a torrent file, within limits. Errors as `read_torrent`."""
     limits = {

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.quantity import read_rate
 from coterie.rate import Rate
@@ -124,6 +125,7 @@ def limit_at(usual: float, hours: Sequence[Hours], minute: int) -> float:
     return next((h.bytes_per_s for h in hours if h.holds(minute)), usual)
 
 
+@decoder(UsageError, "the hours of a limit")
 def parse_hours(text: str) -> tuple[Hours, ...]:
     """Read "08:00-18:00=500kB/s,22:00-06:00=0": bytes a second between times of day.
 

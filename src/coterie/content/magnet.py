@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs, quote
 
+from coterie.decoding import decoder
 from coterie.errors import UsageError
 
 MAGNET_CHARS_MAX = 16_384  # guess: a hundred trackers
@@ -57,6 +58,7 @@ def magnet_link(
     return _SCHEME + "&".join(parts)
 
 
+@decoder(UsageError, "this magnet link")
 def hint_of(link: str) -> Hint | None:
     """What `link` says to coterie. A hint that cannot be read is none: the link is good without it.
 

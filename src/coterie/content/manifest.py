@@ -14,6 +14,7 @@ import msgspec
 from blake3 import blake3
 
 from coterie.content.names import name_fault, target_fault
+from coterie.decoding import decoder
 from coterie.errors import CloseCode, PeerError
 
 ID_BYTES = 32
@@ -146,6 +147,7 @@ def encode_entry(entry: Entry | Page) -> bytes:
     return _ENCODER.encode(entry)
 
 
+@decoder(PeerError, "a manifest")
 def decode(data: bytes, expected_id: bytes | None = None) -> Node:
     """The node with these bytes, checked in full: nothing in it breaks a rule that one node can break.
 
@@ -156,10 +158,7 @@ def decode(data: bytes, expected_id: bytes | None = None) -> Node:
         raise PeerError(f"a manifest of {len(data)} bytes is over {MANIFEST_BYTES_MAX}", CloseCode.LIMIT)
     if expected_id is not None and node_id(data) != expected_id:
         raise PeerError("a manifest does not have the hash that it was asked for by")
-    try:
-        node = _DECODER.decode(data)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise PeerError(f"a malformed manifest: {error}") from None
+    node = _DECODER.decode(data)
     _check(node)
     if _ENCODER.encode(node) != data:
         raise PeerError("a manifest that is not in canonical form")
@@ -180,6 +179,7 @@ def leaf_chunks(node: Node) -> list[Chunk]:
             return []
 
 
+@decoder(PeerError, "a list of chunks")
 def unpack_chunks(packed: bytes) -> list[Chunk]:
     """The (hash, size) pairs of a packed list."""
     return list(CHUNK.iter_unpack(packed))

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from coterie.apps.command import Command
 from coterie.apps.invoke import Event, Result, invoke, read_parameters
 from coterie.control.gate import Receive, Send
+from coterie.decoding import FAULTS, decoder, reason
 from coterie.errors import (
     AccessDenied,
     CoterieError,
@@ -174,6 +175,7 @@ def _stopping() -> CoterieError:
     return TransportError("the node is stopping")
 
 
+@decoder(UsageError, "the request body")
 def _parameters(body: bytes, content_type: str) -> Any:
     if not body:
         return {}
@@ -181,8 +183,8 @@ def _parameters(body: bytes, content_type: str) -> Any:
         raise UsageError("send the parameters as application/json")
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"the request body is not JSON: {error}") from None
+    except FAULTS as error:
+        raise UsageError(f"the request body is not JSON: {reason(error)}") from None
 
 
 def _line(item: Event | Result | None) -> dict[str, Any] | None:

@@ -1,7 +1,9 @@
 """Talk to the running node of a home. Standard library only: the command line pays for every import."""
 
+import hmac
 import json
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -9,10 +11,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from coterie.decoding import decoder
 from coterie.errors import CoterieError, NotFound, TransportError
 
 SILENCE_S = 30.0  # ten heartbeats missed: the node is stuck
 API_FILE_BYTES_MAX = 4096
+CHALLENGE_BYTES = 16
+CHALLENGE_CHARS_MAX = 128
+CHALLENGE_HEADER = "X-Coterie-Challenge"
+PROOF_PATH = "/api/v1/proof"
 
 
 class NoRunningNode(NotFound):
@@ -28,21 +35,20 @@ class Client:
         self.url = url
         self.pid = pid
         self._token = token
-        self._address = (urlsplit(url).hostname or "", urlsplit(url).port or 0)
+        self._address = _address_in(url)
 
     @classmethod
     def find(cls, api_file: Path) -> "Client":
         """The node that wrote `api_file`.
 
         Raises:
-            NoRunningNode: there is no such file, or its process is gone.
+            NoRunningNode: there is no such file, or its process is gone or another user's.
         """
         absent = NoRunningNode(f"no coterie runs in {api_file.parent.parent}; start one with `coterie up`")
         try:
             with api_file.open("rb") as file:
-                note = json.loads(file.read(API_FILE_BYTES_MAX))
-            client = cls(str(note["url"]), str(note["token"]), int(note["pid"]))
-        except (OSError, ValueError, KeyError, TypeError):
+                client = _noted(file.read(API_FILE_BYTES_MAX))
+        except (OSError, TransportError):
             raise absent from None
         if not is_alive(client.pid) or client._address[0] != "127.0.0.1":
             raise absent
@@ -79,7 +85,7 @@ class Client:
         connection = self._connect(timeout_s)
         try:
             response = self._send(connection, method, path, None, {})
-            return json.loads(response.read())
+            return _json(response.read())
         except OSError as error:
             raise TransportError(f"the node (pid {self.pid}) does not answer: {error}") from error
         finally:
@@ -93,8 +99,32 @@ class Client:
             raise TransportError(f"the node (pid {self.pid}) does not answer: timed out") from error
         except OSError as error:
             raise NoRunningNode(f"no coterie answers at {self.url}; start one with `coterie up`") from error
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.auto_open = 0  # what was proved holds for this connection only
+        try:
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._check(connection)
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+    def _check(self, connection: HTTPConnection) -> None:
+        """Have what answers show that it knows the token before it gets it.
+
+        The node that wrote the file may be gone, and its port and pid another user's by now.
+        """
+        challenge = secrets.token_hex(CHALLENGE_BYTES)
+        try:
+            connection.request("GET", PROOF_PATH, headers={CHALLENGE_HEADER: challenge})
+            response = connection.getresponse()
+            said = response.read(API_FILE_BYTES_MAX)
+        except (OSError, HTTPException) as error:
+            raise TransportError(f"the node (pid {self.pid}) does not answer: {_said(error)}") from error
+        if response.status != 200 or not hmac.compare_digest(said, proof(self._token, challenge)):
+            raise NoRunningNode(
+                f"what answers at {self.url} does not show that it is the node of this home: start that with "
+                f"`coterie up`. If a coterie of an older version (pid {self.pid}) runs there, end that process first"
+            )
 
     def _send(
         self,
@@ -122,7 +152,7 @@ class Client:
             for raw in response:
                 if not raw.strip():
                     continue
-                line = json.loads(raw)
+                line = _json(raw)
                 if "error" in line and "event" not in line:
                     raise error_from(line["error"])
                 yield line
@@ -133,16 +163,41 @@ class Client:
         raise TransportError(f"the node (pid {self.pid}) stopped before the command was done")
 
 
+def proof(token: str, challenge: str) -> bytes:
+    """What only who knows `token` can answer to `challenge`."""
+    return hmac.new(token.encode(), b"coterie local API" + challenge.encode(), "sha256").hexdigest().encode()
+
+
+@decoder(TransportError, "the note of a running node")
+def _noted(raw: bytes) -> Client:
+    note = json.loads(raw)
+    return Client(str(note["url"]), str(note["token"]), int(note["pid"]))
+
+
+@decoder(TransportError, "the URL of a running node")
+def _address_in(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 0
+
+
+@decoder(TransportError, "the node ended the call: its answer")
+def _json(raw: bytes) -> Any:
+    return json.loads(raw)
+
+
 def is_alive(pid: int) -> bool:
-    """Whether a process `pid` exists; where that cannot be asked, yes."""
+    """Whether a process `pid` of this user exists; where that cannot be asked, yes."""
     if os.name != "posix":
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except (
+        PermissionError,
+        OverflowError,
+    ):  # another user's: the node is gone, and its number was given anew
+        return False
     return True
 
 
@@ -166,8 +221,8 @@ def _descendants(kind: type[CoterieError]) -> Iterator[type[CoterieError]]:
 
 def _error_in(body: bytes, status: int) -> CoterieError:
     try:
-        return error_from(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return error_from(_json(body)["error"])
+    except (TransportError, LookupError, TypeError, AttributeError):
         return TransportError(f"the node answered with HTTP status {status}")
 
 

@@ -28,16 +28,26 @@ class Identity(msgspec.Struct, frozen=True):
         return "\n".join([self.id, *(f"  {line}" for line in lines)])
 
 
-class Setting(msgspec.Struct, frozen=True):
-    """One line of config.toml."""
+class Setting(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of config.toml. `until_restart`: what the running node uses instead, until its next start."""
 
     key: str
     value: str | int | bool
+    until_restart: str | int | bool | None = None
 
     def text(self) -> str:
-        """As it stands in the file."""
-        value = str(self.value).lower() if isinstance(self.value, bool) else self.value
-        return f"{self.key} = {value}"
+        """As it stands in the file, and what is to be done before it acts."""
+        said = f"{self.key} = {_in_words(self.value)}"
+        if self.until_restart is None:
+            return said
+        return (
+            f"{said}\n  acts from the next start (coterie down, then coterie up); "
+            f"until then: {_in_words(self.until_restart) or 'empty'}"
+        )
+
+
+def _in_words(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @command(needs="running", returns="coterie.node:NodeStatus")
@@ -117,7 +127,8 @@ async def audit(node: "Node", peer: str = "", *, refused: bool = False, limit: i
 @command(needs="store")
 async def config(node: "Node") -> list[Setting]:
     """Show the settings in config.toml, or get and set one."""
-    return _settings(Home.locate(node.home).config())
+    now = Home.locate(node.home).config()
+    return [_setting(node, key, now) for key in now.__struct_fields__]
 
 
 @command("key", path="config get", needs="store")
@@ -128,12 +139,12 @@ async def config_get(node: "Node", key: str) -> Setting:
     """
     now = Home.locate(node.home).config()
     now.changed(key, str(getattr(now, key, "")))  # says which keys there are
-    return Setting(key, getattr(now, key))
+    return _setting(node, key, now)
 
 
 @command("key", "value", path="config set", needs="store")
 async def config_set(node: "Node", key: str, value: str) -> Setting:
-    """Change one setting; a running node uses it from its next start.
+    """Change one setting. A running node uses it from its next start, and says so.
 
     key: Its name.
     value: What it is set to.
@@ -141,7 +152,7 @@ async def config_set(node: "Node", key: str, value: str) -> Setting:
     home = Home.locate(node.home)
     changed = home.config().changed(key, value)
     changed.save(home.config_file)
-    return Setting(key, getattr(changed, key))
+    return _setting(node, key, changed)
 
 
 @command(needs="store", returns="coterie.content:Usage")
@@ -156,8 +167,9 @@ async def gc(node: "Node") -> Any:
     return await _settled(node.collect_garbage())
 
 
-def _settings(now: Config) -> list[Setting]:
-    return [Setting(key, getattr(now, key)) for key in now.__struct_fields__]
+def _setting(node: "Node", key: str, written: Config) -> Setting:
+    value, used = getattr(written, key), getattr(node.config, key)
+    return Setting(key, value, None if node.is_offline or used == value else used)
 
 
 async def _settled(value: Any) -> Any:

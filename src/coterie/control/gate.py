@@ -5,7 +5,9 @@ import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
+
+from coterie.control.client import CHALLENGE_CHARS_MAX, CHALLENGE_HEADER, PROOF_PATH, proof
 
 BODY_BYTES_MAX = 1024 * 1024  # parameters only: files go by path
 DRAIN_BYTES_MAX = (
@@ -24,11 +26,12 @@ class Gate:
 
     A web page the owner visits can send requests to 127.0.0.1, also under a name of its own (DNS
     rebinding); it knows no token, carries its Origin, and its name stands in Host. Other users of the
-    machine have no token.
+    machine have no token. Without it there is one answer: the proof that we know it, for who must not give it away.
     """
 
     def __init__(self, inner: Asgi, port: int, token: str) -> None:
         self._inner = inner
+        self._secret = token
         self._token = token.encode()
         self._hosts = {f"{name}:{port}".encode() for name in ("127.0.0.1", "localhost", "[::1]")}
         self._origins = {b"http://" + host for host in self._hosts}
@@ -38,6 +41,14 @@ class Gate:
         if scope["type"] != "http":
             return
         refusal = self._refusal(scope["headers"])
+        if (
+            refusal
+            and refusal[0] == 401
+            and scope["path"] == PROOF_PATH
+            and (asked := _challenge(scope["headers"]))
+        ):
+            await Response(proof(self._secret, asked), media_type="text/plain")(scope, receive, send)
+            return
         if refusal is None:
             body = await _read_body(scope["headers"], receive)
             if isinstance(body, bytes):
@@ -64,6 +75,13 @@ class Gate:
         if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self._token):
             return 401, "access_denied", "send the token in api.json as `Authorization: Bearer TOKEN`"
         return None
+
+
+def _challenge(headers: list[tuple[bytes, bytes]]) -> str:
+    """What a client asks to be proved; empty where it asks nothing, or too much."""
+    name = CHALLENGE_HEADER.lower().encode()
+    given = next((value for key, value in headers if key == name), b"")
+    return given.decode("latin-1") if len(given) <= CHALLENGE_CHARS_MAX else ""
 
 
 async def _read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> bytes | tuple[int, str, str]:

@@ -5,6 +5,7 @@ import binascii
 from functools import cache, lru_cache
 from typing import Any
 
+from coterie.decoding import decoder
 from coterie.errors import UsageError
 
 KEY_BYTES = 32
@@ -60,6 +61,7 @@ class PeerId(bytes):
         return peer
 
     @classmethod
+    @decoder(UsageError, "this peer id")
     def parse(cls, text: str) -> "PeerId":
         """Read any lossless form: the 52-character text or the 24 words; case and spacing do not matter."""
         parts = text.strip().lower().replace("-", " ").split()

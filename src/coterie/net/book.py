@@ -9,6 +9,7 @@ from heapq import nsmallest
 
 import msgspec
 
+from coterie.decoding import FAULTS, decoder, reason
 from coterie.errors import StorageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES, is_key
@@ -230,6 +231,7 @@ class AddressBook:
         ]
         return msgspec.msgpack.encode(_Saved(FORMAT, self.own_sequence, entries))
 
+    @decoder(StorageError, "the address book")
     def load(self, data: bytes, now: float) -> None:
         """Take in what `dump` wrote. Records are verified again; those past their time are left out.
 
@@ -240,8 +242,8 @@ class AddressBook:
             saved = msgspec.msgpack.decode(data, type=_Saved)
             if saved.format != FORMAT or any(len(e.peer) != KEY_BYTES for e in saved.entries):
                 raise ValueError(f"format {saved.format}")
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise StorageError(f"the address book is damaged: {error}") from None
+        except FAULTS as error:
+            raise StorageError(f"the address book is damaged: {reason(error)}") from None
         self.own_sequence = max(self.own_sequence, saved.own_sequence)
         for old in saved.entries:
             self._restore(old, now)

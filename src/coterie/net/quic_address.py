@@ -5,6 +5,7 @@ import ipaddress
 import socket
 from urllib.parse import urlsplit
 
+from coterie.decoding import decoder
 from coterie.errors import UsageError
 
 ANY_IP = "0.0.0.0"  # noqa: S104  (to be reached by others is the purpose)
@@ -16,6 +17,7 @@ def is_relay_url(address: str) -> bool:
     return "://" in address
 
 
+@decoder(UsageError, "this address of a relay")
 def relay_url(text: str) -> str:
     """The one form of a relay's URL: "http://host:port", lower case, without a path.
 

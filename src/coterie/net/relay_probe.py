@@ -6,6 +6,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from coterie.decoding import decoder
 from coterie.errors import TransportError
 
 PROBE_S = 2.0  # guess: connect and answer; a relay slower than this is no use as one
@@ -37,19 +38,24 @@ async def probe_relay(url: str, timeout_s: float = PROBE_S) -> float:
     return rtt_s
 
 
+@decoder(TransportError, "the address of a relay")
+def _place(url: str) -> tuple[str, int | None, str, bool]:
+    """Host, port, "host:port" and whether it is reached by TLS."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port, parts.netloc, parts.scheme == "https"
+
+
 async def _ask(url: str, timeout_s: float) -> tuple[float, dict[str, str]]:
     """Round trip and the headers of the answer, names in lower case."""
-    parts = urlsplit(url)
-    context = ssl.create_default_context() if parts.scheme == "https" else None
+    host, port, place, is_secure = _place(url)
+    context = ssl.create_default_context() if is_secure else None
     loop = asyncio.get_running_loop()
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(
-                parts.hostname, parts.port, ssl=context, limit=ANSWER_BYTES_MAX
-            )
+            reader, writer = await asyncio.open_connection(host, port, ssl=context, limit=ANSWER_BYTES_MAX)
             began = loop.time()
-            writer.write(f"GET /ping HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode())
+            writer.write(f"GET /ping HTTP/1.1\r\nHost: {place}\r\nConnection: close\r\n\r\n".encode())
             status = await reader.readline()
             rtt_s = loop.time() - began
             headers = await _headers(reader)

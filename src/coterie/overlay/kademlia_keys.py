@@ -18,6 +18,7 @@ from functools import lru_cache
 import msgspec
 from blake3 import blake3
 
+from coterie.decoding import decoder
 from coterie.errors import CloseCode, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, Signer, verify
@@ -123,6 +124,7 @@ def signed_item(key: Signer, value: bytes, *, sequence: int, expires: int, salt:
     return Item(publisher_key(publisher, salt), value, raw, publisher, sequence, expires, salt)
 
 
+@decoder(PeerError, "an item")
 def open_item(raw: bytes, now: float) -> Item:
     """Read and verify an item; `now` is unix seconds.
 
@@ -139,10 +141,7 @@ def open_item(raw: bytes, now: float) -> Item:
     publisher, signature, body = PeerId(raw[1:33]), raw[33:_HEAD_BYTES], raw[_HEAD_BYTES:]
     if not verify(publisher, CONTEXT + raw[:33] + body, signature):
         raise PeerError("an item whose signature does not fit")
-    try:
-        read = _DECODER.decode(body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise PeerError(f"a malformed item: {str(error)[:100]}") from None
+    read = _DECODER.decode(body)
     sound = 0 < len(read.value) <= VALUE_BYTES_MAX and len(read.salt) <= SALT_BYTES_MAX
     if not sound or not 0 <= read.sequence <= SEQUENCE_MAX:
         raise PeerError("an item out of its bounds")

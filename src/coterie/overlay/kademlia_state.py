@@ -5,6 +5,7 @@ from statistics import median
 
 import msgspec
 
+from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES
@@ -40,16 +41,14 @@ def write_state(table: Table, record_of: Callable[[PeerId], bytes]) -> bytes:
     return msgspec.msgpack.encode(_Saved(FORMAT, saved))
 
 
+@decoder(UsageError, "the state of a routing table")
 def read_state(raw: bytes, count: int) -> list[tuple[PeerId, bytes]]:
     """Up to `count` (peer, record) of what `write_state` made. Nothing of it is believed before it answers.
 
     Raises:
         UsageError: it is something else.
     """
-    try:
-        saved = msgspec.msgpack.decode(raw, type=_Saved)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise UsageError(f"not the state of a routing table: {error}") from None
+    saved = msgspec.msgpack.decode(raw, type=_Saved)
     if saved.format != FORMAT:
         raise UsageError(f"the state of a routing table in format {saved.format}, not {FORMAT}")
     sound = [

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from coterie.decoding import FAULTS, decoder, reason
 from coterie.errors import CloseCode, LimitExceeded, PeerError, UsageError
 
 HEADER = struct.Struct(">IB")
@@ -66,6 +67,7 @@ class Protocol:
             raise UsageError(f"protocol {self.name} has no bulk kind {kind}")
         return self._header(kind, body_bytes)
 
+    @decoder(PeerError, "a message")
     def decode(self, kind: int, body: bytes | memoryview) -> Message | Bulk | None:
         """The value of one frame; None for a kind that this version does not know.
 
@@ -74,13 +76,13 @@ class Protocol:
         """
         if kind in self.bulk_kinds:
             return Bulk(kind, body)
-        decoder = self._decoders.get(kind)
-        if decoder is None:
+        known = self._decoders.get(kind)
+        if known is None:
             return None
         try:
-            return decoder.decode(body)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise PeerError(f"malformed {self.name} message of kind {kind}: {error}") from None
+            return known.decode(body)
+        except FAULTS as error:
+            raise PeerError(f"malformed {self.name} message of kind {kind}: {reason(error)}") from None
 
     def _header(self, kind: int, body_bytes: int) -> bytes:
         if body_bytes + 1 > self.frame_bytes_max:

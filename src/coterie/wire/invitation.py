@@ -8,6 +8,7 @@ Written and checked as a ticket is (see wire/ticket.py), with a kind and a body 
 import struct
 from dataclasses import dataclass
 
+from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.wire.ticket import (
@@ -52,6 +53,7 @@ class Invitation:
         return f"Invitation({self.number} from {self.peer.short}, secret hidden)"
 
     @classmethod
+    @decoder(UsageError, "this invitation")
     def parse(cls, text: str) -> "Invitation":
         """Read an invitation.
 

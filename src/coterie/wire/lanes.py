@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import msgspec
 
+from coterie.decoding import decoder
 from coterie.errors import PeerError
 from coterie.wire.frames import HEADER, Message, Protocol
 
@@ -86,6 +87,7 @@ def encode_signal(signal: Signal) -> bytes:
     return HEADER.pack(len(body) + 1, SIGNAL_KIND) + body
 
 
+@decoder(PeerError, "a lane signal")
 def decode_signal(body: bytes | memoryview) -> Signal:
     """What a frame of kind 0 says.
 
@@ -94,10 +96,7 @@ def decode_signal(body: bytes | memoryview) -> Signal:
     """
     if len(body) > SIGNAL_BYTES_MAX:
         raise PeerError(f"a lane signal of {len(body)} bytes")
-    try:
-        return _DECODER.decode(body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise PeerError(f"a malformed lane signal: {error}") from None
+    return _DECODER.decode(body)
 
 
 def check_certificate(certificate: bytes) -> None:

@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import msgspec
 
+from coterie.decoding import decoder
 from coterie.errors import CloseCode, PeerError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.keys import SIGNATURE_BYTES, verify
@@ -171,6 +172,7 @@ def is_address(text: str) -> bool:
     return not ip.is_unspecified and not ip.is_multicast and join_address(ip, port) == text
 
 
+@decoder(UsageError, "this address")
 def split_address(text: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
     """IP and port of "ip:port" or "[ip]:port".
 
@@ -194,6 +196,7 @@ def join_address(ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -
     return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
 
 
+@decoder(lambda said: RecordRefused(RefusedFor.MALFORMED, said), "it")
 @lru_cache(maxsize=VERIFIED_MAX)
 def _verified(raw: bytes) -> PeerRecord:
     """The record in `raw`, its signature and bounds checked; a refused one is checked anew each time."""
@@ -206,10 +209,7 @@ def _verified(raw: bytes) -> PeerRecord:
     peer, signature, body = PeerId(raw[1:33]), raw[33:_HEAD_BYTES], raw[_HEAD_BYTES:]
     if not verify(peer, CONTEXT + raw[:33] + body, signature):
         raise RecordRefused(RefusedFor.FORGED)
-    try:
-        read = _DECODER.decode(body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise RecordRefused(RefusedFor.MALFORMED, str(error)[:100]) from None
+    read = _DECODER.decode(body)
     record = PeerRecord(
         peer=peer,
         sequence=read.sequence,

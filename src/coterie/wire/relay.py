@@ -10,6 +10,7 @@ from enum import IntEnum
 import msgspec
 from blake3 import blake3
 
+from coterie.decoding import decoder
 from coterie.errors import CloseCode, LimitExceeded, PeerError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.keys import SIGNATURE_BYTES, verify
@@ -159,6 +160,7 @@ def encode(frame: ToRelay | ToClient) -> bytes:  # noqa: PLR0911  (a table)
             return _body(FrameType.STATUS, bytes([code]))
 
 
+@decoder(PeerError, "a frame for a relay")
 def decode_at_relay(data: bytes | bytearray) -> ToRelay | None:
     """A frame that a client sent; None for a type that is unknown.
 
@@ -182,6 +184,7 @@ def decode_at_relay(data: bytes | bytearray) -> ToRelay | None:
     return None
 
 
+@decoder(PeerError, "a relay's frame")
 def decode_at_client(data: bytes | bytearray) -> ToClient | None:  # noqa: PLR0911  (a table)
     """A frame that a relay sent; None for a type that is unknown.
 
@@ -266,6 +269,7 @@ def _exactly(body: memoryview, size: int, name: str) -> bytes:
     return bytes(body)
 
 
+@decoder(PeerError, "a datagram frame")
 def _decode_datagram(body: memoryview, is_batch: bool) -> tuple[PeerId, int, memoryview, int | None]:
     start = KEY_BYTES + 1 + (_SEGMENT.size if is_batch else 0)
     if len(body) <= start:
@@ -291,6 +295,7 @@ def _postcard_length(length: int) -> bytes:
     return bytes(out) + bytes([length])
 
 
+@decoder(PeerError, "a denial's reason")
 def _decode_text(body: bytes) -> str:
     length = shift = 0
     for at, byte in enumerate(body[:3]):
@@ -300,8 +305,5 @@ def _decode_text(body: bytes) -> str:
             text = body[at + 1 :]
             if len(text) != length or length > REASON_BYTES_MAX:
                 break
-            try:
-                return text.decode()
-            except UnicodeDecodeError:
-                break
+            return text.decode()
     raise PeerError("a denial whose reason is malformed")

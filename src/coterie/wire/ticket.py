@@ -19,6 +19,7 @@ from enum import IntEnum
 
 from blake3 import blake3
 
+from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.identity import PeerId
 
@@ -67,6 +68,7 @@ class Ticket:
         return f"Ticket({self.kind.name.lower()} {self.content_id.hex()[:8]} from {self.peer.short}, secret hidden)"
 
     @classmethod
+    @decoder(UsageError, "this ticket")
     def parse(cls, text: str) -> "Ticket":
         """Read a ticket.
 
@@ -82,6 +84,7 @@ def write_text(body: bytes) -> str:
     return PREFIX + _encode(payload + _checksum(payload))
 
 
+@decoder(UsageError, "this ticket")
 def read_text(text: str, chars_max: int = TEXT_CHARS_MAX) -> bytes:
     """The checked body in a ticket's text: everything that can be wrong with the text is told apart here.
 
@@ -123,6 +126,7 @@ def _encode(raw: bytes) -> str:
     return base64.b32encode(raw).decode("ascii").rstrip("=").lower()
 
 
+@decoder(UsageError, "this ticket")
 def _decode(digits: str) -> bytes:
     """Base32 without padding, forgiving an impossible length so that truncation can be told from a typo."""
     usable = len(digits) - (1 if len(digits) % 8 in (1, 3, 6) else 0)
@@ -132,6 +136,7 @@ def _decode(digits: str) -> bytes:
         raise UsageError("the ticket is mistyped: it is not base32") from None
 
 
+@decoder(UsageError, "this ticket")
 def _parse_body(body: bytes) -> Ticket:
     if body[:1] == bytes([INVITATION_KIND]):
         raise UsageError("this is an invitation, not a ticket for files: use it with `coterie join`")
@@ -152,6 +157,7 @@ def pack_addresses(addresses: tuple[str, ...]) -> bytes:
     return b"".join(map(_pack_address, addresses))
 
 
+@decoder(UsageError, "this ticket")
 def unpack_addresses(body: bytes, count: int) -> tuple[str, ...]:
     """The `count` addresses that `body` is made of. Raises `UsageError` when it is not."""
     addresses, at = [], 0

@@ -5,6 +5,7 @@ from enum import IntEnum
 import msgspec
 
 from coterie.access.circle_ops import ID_BYTES, Role, clean
+from coterie.decoding import FAULTS, decoder
 from coterie.errors import PeerError
 from coterie.identity.peer_id import KEY_BYTES
 
@@ -30,13 +31,14 @@ class Purpose(msgspec.Struct, frozen=True, array_like=True):
         return msgspec.msgpack.encode(self)
 
 
+@decoder(PeerError, "what an invitation is for")
 def read_purpose(raw: bytes) -> Purpose | None:
     """None for an invitation that is not for circles. Raises `PeerError` for one out of bounds."""
     if not raw:
         return None
     try:
         purpose = msgspec.msgpack.decode(raw, type=Purpose)
-    except (msgspec.DecodeError, ValueError):
+    except FAULTS:
         raise PeerError("an invitation to something that this coterie does not know; update it") from None
     sound = (
         purpose.to in set(To)

@@ -16,6 +16,7 @@ from coterie.access.circle_vouched import LostComputer, vouched_computers
 from coterie.access.names import is_meant
 from coterie.apps.app import Context
 from coterie.apps.circles.disk import CircleDisk
+from coterie.decoding import FAULTS, decoder
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.identity import PeerId
 from coterie.private_file import write_private
@@ -247,12 +248,13 @@ def role_of(text: str) -> Role:
         raise UsageError(f"'{text}' is no role: guest, member or owner") from None
 
 
+@decoder(StorageError, "the identity")
 def _load_identity(path: Path) -> Identity | None:
     try:
         return msgspec.msgpack.decode(path.read_bytes(), type=Identity)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *FAULTS) as error:
         raise StorageError(f"{path} is damaged ({error}); restore it from a backup") from error
 
 

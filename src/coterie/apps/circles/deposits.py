@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from coterie.decoding import decoder
 from coterie.errors import StorageError
 from coterie.identity.peer_id import KEY_BYTES
 from coterie.private_file import write_private
@@ -30,6 +31,12 @@ class Deposited(msgspec.Struct, frozen=True, array_like=True):
     by: bytes
     version: int
     sealed: bytes
+
+
+@decoder(StorageError, "a deposit")
+def read_deposit(name: str, raw: bytes) -> tuple[bytes, Deposited]:
+    """For which paper key a file of this name is, and what it holds. Raises `StorageError`."""
+    return bytes.fromhex(name[: 2 * KEY_BYTES]), msgspec.msgpack.decode(raw, type=Deposited)
 
 
 class Deposits:
@@ -88,9 +95,8 @@ class Deposits:
             if len(path.name) not in _NAME_CHARS:
                 continue  # left from a write that a crash cut short
             try:
-                paper = bytes.fromhex(path.name[: 2 * KEY_BYTES])
-                deposited = msgspec.msgpack.decode(path.read_bytes(), type=Deposited)
-            except (OSError, ValueError, msgspec.DecodeError) as error:
+                paper, deposited = read_deposit(path.name, path.read_bytes())
+            except (OSError, StorageError) as error:
                 raise StorageError(
                     f"{path} is damaged ({error}); move it away to go on without it"
                 ) from error

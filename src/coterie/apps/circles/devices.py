@@ -15,10 +15,10 @@ from coterie.apps.app import Context
 from coterie.apps.circles.admission import Purpose, To
 from coterie.apps.circles.book import OWN_TITLE, CircleBook
 from coterie.apps.circles.messages import CARDS_MAX, Belong, Cards
-from coterie.apps.circles.recovery import Card
+from coterie.apps.circles.recovery import Card, read_card
 from coterie.apps.circles.results import DeviceLine, DeviceSaid
 from coterie.apps.contacts.api import OpenInvitation
-from coterie.errors import AccessDenied, CoterieError, NotFound, UsageError
+from coterie.errors import AccessDenied, CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
 from coterie.wire.frames import Message
@@ -228,8 +228,8 @@ class Devices:
         if not isinstance(message, Cards):
             return False
         if self.is_kin(peer):
-            with contextlib.suppress(msgspec.DecodeError):
-                self.adopt_cards([msgspec.msgpack.decode(raw, type=Card) for raw in message.cards])
+            with contextlib.suppress(PeerError):
+                self.adopt_cards([read_card(raw) for raw in message.cards])
             if message.paper and not self._book.identity.paper:
                 changed = msgspec.structs.replace(
                     self._book.identity, paper=message.paper, sealing_key=message.sealing_key

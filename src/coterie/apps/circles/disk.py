@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from coterie.access.circle import Circle
 from coterie.access.circle_ops import OP_BYTES_MAX, OpId, OpRefused, SignedOp, read_op
+from coterie.decoding import decoder
 from coterie.errors import CoterieError, StorageError
 
 LENGTH = struct.Struct(">I")
@@ -92,6 +93,7 @@ def _record(raw: bytes) -> bytes:
     return head + blake3(head).digest(CHECK_BYTES)
 
 
+@decoder(StorageError, "the log of a circle")
 def _records(content: bytes) -> Iterable[tuple[bytes, int]]:
     """Every whole record with the place behind it, up to the first that is not whole."""
     at = 0

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
+from coterie.decoding import FAULTS, decoder
 from coterie.errors import PeerError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.keys import verify
@@ -33,6 +34,12 @@ class Card(msgspec.Struct, frozen=True, array_like=True):
     name: str
     addresses: list[str]
     record: bytes = b""
+
+
+@decoder(PeerError, "a contact from another computer of yours")
+def read_card(raw: bytes) -> Card:
+    """A card as it travels. Raises `PeerError`."""
+    return msgspec.msgpack.decode(raw, type=Card)
 
 
 class Membership(msgspec.Struct, frozen=True, array_like=True):
@@ -90,6 +97,7 @@ def seal(keepsake: Keepsake, key: bytes, nonce: bytes) -> bytes:
     return bytes(SecretBox(key).encrypt(msgspec.msgpack.encode(keepsake), nonce))
 
 
+@decoder(PeerError, "a deposit")
 def unseal(sealed: bytes, key: bytes) -> Keepsake:
     """Raises `PeerError` when it was sealed for somebody else, or damaged."""
     from nacl.exceptions import CryptoError
@@ -97,7 +105,7 @@ def unseal(sealed: bytes, key: bytes) -> Keepsake:
 
     try:
         return _DECODER.decode(SecretBox(key).decrypt(sealed))
-    except (CryptoError, ValueError, TypeError, RecursionError, msgspec.DecodeError) as error:
+    except (CryptoError, *FAULTS) as error:
         raise PeerError(f"a deposit that cannot be opened: {type(error).__name__}") from None
 
 

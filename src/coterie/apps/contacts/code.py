@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from coterie.decoding import decoder
 from coterie.errors import UsageError
 
 WORDS = 2
@@ -51,6 +52,7 @@ class Code:
         return cls(number, tuple(known[(drawn >> 16 * place) % len(known)] for place in range(WORDS)))
 
     @classmethod
+    @decoder(UsageError, "this code")
     def parse(cls, text: str) -> "Code":
         """Read a code: case, blanks and hyphens do not matter, and four letters of a word are enough.
 

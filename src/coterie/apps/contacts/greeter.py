@@ -14,6 +14,7 @@ import ipaddress
 import logging
 from collections.abc import Sequence
 
+from coterie.decoding import decoder
 from coterie.errors import NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.tasks import Tasks
@@ -120,6 +121,7 @@ async def who_is_at(address: str) -> tuple[PeerId, str]:
     raise PeerError(f"what answers at {address} is not coterie")
 
 
+@decoder(UsageError, "this address")
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of "ip:port". Raises `UsageError`."""
     host, _, port = address.rpartition(":")

@@ -8,7 +8,8 @@ import msgspec
 
 from coterie.apps.files.results import LimitsNow
 from coterie.content.limit import ByteLimit, Shares, limit_at, parse_hours
-from coterie.errors import StorageError, UsageError
+from coterie.decoding import decoder
+from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.private_file import write_private
 
 CHECK_S = 30.0  # how late a limit by time of day may begin
@@ -23,6 +24,11 @@ class _Kept(msgspec.Struct):
     down_hours: str = ""
 
 
+@decoder(StorageError, "a list of limits")
+def _read(raw: bytes) -> _Kept:
+    return msgspec.json.decode(raw, type=_Kept)
+
+
 class Limits:
     """Keeps `up` and `down` at what is set for this time of day. Raises StorageError for a damaged file."""
 
@@ -34,9 +40,9 @@ class Limits:
         self._kept = _Kept()
         if path.exists():
             try:
-                self._kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
+                self._kept = _read(path.read_bytes())
                 self._apply()
-            except (OSError, msgspec.DecodeError, UsageError) as error:
+            except (OSError, CoterieError) as error:
                 raise StorageError(f"{path} is damaged ({error}); remove it to have no limits") from error
 
     def change(

@@ -4,11 +4,13 @@ import re
 from collections.abc import Sequence
 
 from coterie import quantity
+from coterie.decoding import decoder
 from coterie.errors import UsageError
 
 _HOURS = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})\Z")
 
 
+@decoder(UsageError, "this duration")
 def read_duration(text: str) -> int:
     """Seconds, as `quantity.read_duration`. Raises `UsageError`."""
     try:
@@ -17,6 +19,7 @@ def read_duration(text: str) -> int:
         raise UsageError(str(error)) from None
 
 
+@decoder(UsageError, "this amount")
 def read_amount(text: str) -> int:
     """Bytes, at least one, as `quantity.read_size`. Raises `UsageError`."""
     try:
@@ -28,6 +31,7 @@ def read_amount(text: str) -> int:
     return size
 
 
+@decoder(UsageError, "these hours")
 def read_hours(text: str) -> tuple[int, int]:
     """Minutes of the day in "08:00-20:00". Raises `UsageError`."""
     match = _HOURS.match(text.strip())

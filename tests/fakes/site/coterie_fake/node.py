@@ -38,7 +38,7 @@ class Node:
         self.home = home
         self.peer_id = peer_id
         self.config = config
-        self.offline = offline
+        self.is_offline = offline
         self.fake = FakeService()
         self.tasks = Tasks()
         self.people = People()

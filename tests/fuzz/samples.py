@@ -1,0 +1,409 @@
+"""Valid samples for every decoder: one without fails `test_fuzz.py`. Messages are made from their types."""
+
+import importlib
+import pkgutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import coterie
+from coterie.access.grant import CONTEXT as GRANT_CONTEXT
+from coterie.access.grant import issue, open_grant
+from coterie.access.grant_text import GrantText
+from coterie.access.resource import Verb
+from coterie.access.revocation import open_revocation, revoke
+from coterie.access.terms import Terms
+from coterie.apps.circles.admission import Purpose, read_purpose
+from coterie.apps.circles.book import Identity
+from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card, seal, unseal
+from coterie.apps.contacts.code import Code
+from coterie.apps.invoke import load_commands, read_parameters
+from coterie.apps.records import Records
+from coterie.content import magnet
+from coterie.content.torrent_file import PieceHashes, TorrentEntry, torrent_file
+from coterie.decoding import DECODERS
+from coterie.home import Config
+from coterie.identity import PeerId, SecretKey
+from coterie.net.book import AddressBook
+from coterie.overlay.kademlia_keys import open_item, plain_item, signed_item
+from coterie.wire import relay
+from coterie.wire.frames import Protocol
+from coterie.wire.invitation import Invitation
+from coterie.wire.record import CONTEXT as RECORD_CONTEXT
+from coterie.wire.record import PeerRecord
+from coterie.wire.ticket import Ticket, TicketKind, pack_addresses
+from tests.access.circles import found
+
+KEY, OTHER = SecretKey(b"1" * 32), SecretKey(b"2" * 32)
+PEER = KEY.peer_id
+NOW = 1_000
+ADDRESSES = ("192.0.2.1:4433", "[2001:db8::1]:4433")
+pack = msgspec.msgpack.encode
+
+
+@dataclass
+class Sample:
+    """What a decoder takes: `run` gives it `values` and their mutations, all bytes or all text."""
+
+    run: Callable[[Any], object]
+    values: list[Any] = field(default_factory=list)
+
+
+def everything() -> None:
+    """Import every module, so that every decoder and every protocol is known."""
+    for module in pkgutil.walk_packages(coterie.__path__, "coterie."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def _named(name: str) -> Callable[..., Any]:
+    """The decoder `name` as it stands in its module: bound, where it is a class method."""
+    module, _, path = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    assert callable(found)
+    return found  # type: ignore[no-any-return]
+
+
+def _of(name: str, *values: Any) -> Sample:
+    return Sample(_named(f"coterie.{name}"), list(values))
+
+
+def _in_a_file(read: Callable[[Path], object], name: str) -> Callable[[bytes], object]:
+    def run(content: bytes) -> object:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(content)
+            return read(path)
+
+    return run
+
+
+class _Record(msgspec.Struct):
+    id: str
+    created: float
+    parts: list[int] = []
+
+
+@cache
+def samples() -> dict[str, list[Sample]]:
+    """By the name that a decoder has in `DECODERS`."""
+    return {**_wire(), **_trust(), **_content(), **_texts(), **_files(), **_messages()}
+
+
+def _wire() -> dict[str, list[Sample]]:
+    ticket = str(Ticket(TicketKind.TREE, PEER, b"c" * 32, b"s" * 16, ADDRESSES))
+    invitation = str(Invitation(7, PEER, b"s" * 16, ADDRESSES))
+    record = PeerRecord(
+        peer=PEER,
+        sequence=1,
+        issued=NOW,
+        expires=NOW + 9,
+        addresses=(*ADDRESSES, "http://relay.example:80"),
+        name="x",
+    ).sign(KEY)
+
+    def signed_record(body: bytes) -> object:
+        head = record[:33]
+        return PeerRecord.read(head + KEY.sign(RECORD_CONTEXT + head + body) + body)
+
+    from_relay = (
+        relay.Challenge(b"c" * 16), relay.Confirmed(), relay.Denied("no"), relay.PeerGone(PEER), relay.Ping(b"8" * 8),
+        relay.Restarting(1, 2), relay.Status(0), relay.Inbound(PEER, 0, b"x", 1), relay.Inbound(PEER, 0, b"x"),
+    )  # fmt: skip
+    to_relay = (
+        relay.Authentication(PEER, b"s" * 64), relay.Outbound(PEER, 0, b"x", 1), relay.Outbound(PEER, 0, b"x"),
+        relay.Pong(b"8" * 8),
+    )  # fmt: skip
+    body = b"\2" + PEER + b"c" * 32 + b"s" * 16 + b"\2" + pack_addresses(ADDRESSES)
+    datagram = bytes(PEER) + b"\0\0\1x"
+    return {
+        "coterie.identity.peer_id:PeerId.parse": [Sample(PeerId.parse, [str(PEER), PEER.words])],
+        "coterie.wire.ticket:Ticket.parse": [Sample(Ticket.parse, [ticket])],
+        "coterie.wire.ticket:read_text": [_of("wire.ticket:read_text", ticket, invitation)],
+        "coterie.wire.ticket:_decode": [_of("wire.ticket:_decode", ticket.removeprefix("coterie"))],
+        "coterie.wire.ticket:_parse_body": [_of("wire.ticket:_parse_body", body)],
+        "coterie.wire.ticket:unpack_addresses": [
+            Sample(
+                lambda raw: _named("coterie.wire.ticket:unpack_addresses")(raw, 2),
+                [pack_addresses(ADDRESSES)],
+            )
+        ],
+        "coterie.wire.invitation:Invitation.parse": [Sample(Invitation.parse, [invitation])],
+        "coterie.wire.record:_verified": [
+            Sample(PeerRecord.read, [record]),
+            Sample(signed_record, [record[97:]]),
+        ],
+        "coterie.wire.record:split_address": [_of("wire.record:split_address", *ADDRESSES)],
+        "coterie.wire.lanes:decode_signal": [_of("wire.lanes:decode_signal", pack([1, b"x" * 16]))],
+        "coterie.wire.relay:decode_at_client": [
+            _of("wire.relay:decode_at_client", *(relay.encode(f) for f in from_relay))
+        ],
+        "coterie.wire.relay:decode_at_relay": [
+            _of("wire.relay:decode_at_relay", *(relay.encode(f) for f in to_relay))
+        ],
+        "coterie.wire.relay:_decode_text": [_of("wire.relay:_decode_text", b"\2no")],
+        "coterie.wire.relay:_decode_datagram": [
+            Sample(
+                lambda raw: _named("coterie.wire.relay:_decode_datagram")(memoryview(raw), True), [datagram]
+            )
+        ],
+    }
+
+
+def _trust() -> dict[str, list[Sample]]:
+
+    grant = issue(
+        KEY,
+        OTHER.peer_id,
+        "files/k3fw7a/photos",
+        Verb.READ,
+        passes=1,
+        terms=Terms(expires=2_000_000_000),
+        nonce=b"8bytes!!",
+    )
+    link = grant.raw[33 + 66 :]
+
+    def signed_link(body: bytes) -> object:
+        body = body[:60_000]
+        signature = KEY.sign(GRANT_CONTEXT + b"\1" + bytes(PEER) + bytes(64) + body)
+        return open_grant(grant.raw[:33] + len(body).to_bytes(2, "big") + signature + body)
+
+    op = found().log.ops[0].raw
+    item = signed_item(KEY, b"v", sequence=1, expires=NOW + 1, salt=b"s")
+    purpose = Purpose(1, b"c" * 32, 1, "home", bytes(PEER)).pack()
+    card = Card(bytes(PEER), "x", list(ADDRESSES), b"r")
+    keepsake = Keepsake(bytes(PEER), b"c" * 32, [op], [specimen_of(Membership)], [card])
+    sealing = b"k" * 32
+
+    def sealed(body: bytes) -> object:
+        from nacl.secret import SecretBox
+
+        return unseal(bytes(SecretBox(sealing).encrypt(body, bytes(24))), sealing)
+
+    return {
+        "coterie.access.grant:open_grant": [Sample(open_grant, [grant.raw]), Sample(signed_link, [link])],
+        "coterie.access.grant:_decoded": [_of("access.grant:_decoded", link)],
+        "coterie.access.grant_text:GrantText.parse": [
+            Sample(GrantText.parse, [str(GrantText(grant, ADDRESSES, OTHER)), str(GrantText(grant))])
+        ],
+        "coterie.access.revocation:open_revocation": [
+            Sample(open_revocation, [revoke(KEY, grant.links[0].id, 2_000_000_000).raw])
+        ],
+        "coterie.access.circle_ops:read_op": [
+            _of("access.circle_ops:read_op", op),
+            Sample(lambda raw: _named("coterie.access.circle_ops:read_op")(raw, is_verified=True), [op]),
+        ],
+        "coterie.access.circle_ops:sign_op": [],  # of our own operations
+        "coterie.overlay.kademlia_keys:open_item": [
+            Sample(lambda raw: open_item(raw, NOW), [item.raw, plain_item(b"v").raw])
+        ],
+        "coterie.apps.circles.admission:read_purpose": [Sample(read_purpose, [purpose])],
+        "coterie.apps.circles.recovery:read_card": [Sample(read_card, [pack(card)])],
+        "coterie.apps.circles.recovery:unseal": [
+            Sample(lambda raw: unseal(raw, sealing), [seal(keepsake, sealing, bytes(24))]),
+            Sample(sealed, [pack(keepsake)]),
+        ],
+    }
+
+
+def _content() -> dict[str, list[Sample]]:
+    torrent = torrent_file(
+        "x", [TorrentEntry(("x",), 1)], [[PieceHashes(b"1" * 20, b"2" * 32)]], 16_384, is_folder=False,
+        trackers=["http://tracker.example/announce"],
+    )  # fmt: skip
+    link = magnet.magnet_link(
+        torrent.v1, torrent.v2, "x", trackers=["http://t.example/a?b=é"], peers=["192.0.2.1:1"],
+        hint=magnet.Hint(content_id=b"c" * 32),
+    )  # fmt: skip
+    lt = importlib.import_module("libtorrent")
+    named = _named("coterie.content.bittorrent_read:linked")
+    parameters = _named("coterie.content.bittorrent_read:torrent_parameters")
+    chunks = b"h" * 32 + (1).to_bytes(4, "big")
+    nodes = [pack([1, chunks]), pack([2, 1, (b"i" * 32 + (1).to_bytes(8, "big")) * 2])]
+    return {
+        "coterie.content.manifest:decode": [_of("content.manifest:decode", *nodes)],
+        "coterie.content.manifest:unpack_chunks": [_of("content.manifest:unpack_chunks", chunks)],
+        "coterie.content.magnet:hint_of": [Sample(magnet.hint_of, [link])],
+        "coterie.content.bittorrent_read:read_torrent": [
+            _of("content.bittorrent_read:read_torrent", torrent.metainfo)
+        ],
+        "coterie.content.bittorrent_read:torrent_parameters": [
+            Sample(lambda raw: parameters(lt, raw), [torrent.metainfo])
+        ],
+        "coterie.content.bittorrent_read:named_in": [_of("content.bittorrent_read:named_in", link)],
+        "coterie.content.bittorrent_read:linked": [Sample(lambda text: named(lt, text), [link])],
+        "coterie.content.limit:parse_hours": [
+            _of("content.limit:parse_hours", "08:00-18:00=500000,22:00-06:00=0")
+        ],
+    }
+
+
+def _texts() -> dict[str, list[Sample]]:
+    commands = {" ".join(c.path): c for c in load_commands("files", "coterie.apps.files.commands")}
+    body = _named("coterie.control.answers:_parameters")
+
+    def parameters(raw: bytes) -> object:
+        return read_parameters(commands["limits"], body(raw, "application/json"))
+
+    return {
+        "coterie.apps.contacts.code:Code.parse": [Sample(Code.parse, [str(Code.make(7, bytes))])],
+        "coterie.apps.contacts.greeter:split_address": [
+            _of("apps.contacts.greeter:split_address", *ADDRESSES)
+        ],
+        "coterie.apps.grants.words:read_duration": [_of("apps.grants.words:read_duration", "90s", "2w")],
+        "coterie.apps.grants.words:read_amount": [_of("apps.grants.words:read_amount", "500", "1.5GB")],
+        "coterie.apps.grants.words:read_hours": [_of("apps.grants.words:read_hours", "08:00-20:00")],
+        "coterie.net.quic_address:relay_url": [
+            _of("net.quic_address:relay_url", "http://[::1]:80", "https://a.example")
+        ],
+        "coterie.net.relay_probe:_place": [
+            _of("net.relay_probe:_place", "http://[::1]:80", "https://a.example")
+        ],
+        "coterie.control.answers:_parameters": [
+            Sample(lambda raw: body(raw, "application/json"), [b'{"a": [1, 2.5, "x", null]}'])
+        ],
+        "coterie.apps.invoke:read_parameters": [
+            Sample(parameters, [b'{"up": 1000, "up_hours": "08:00-18:00=1"}'])
+        ],
+        "coterie.control.client:_json": [_of("control.client:_json", b'{"a": [1, 2.5, "x", null]}')],
+        "coterie.control.client:_noted": [
+            _of("control.client:_noted", b'{"url": "http://127.0.0.1:1", "token": "t", "pid": 1}')
+        ],
+        "coterie.control.client:_address_in": [_of("control.client:_address_in", "http://127.0.0.1:1")],
+    }
+
+
+def _files() -> dict[str, list[Sample]]:
+    settings = '# mine\nname = "x"\nport = 7\ndht_bootstrap = "a:1"\nlanes = true\n'
+    identity = Identity(person=bytes(PEER), cards_seen=[b"x"], unblocked={b"p": [b"i"]})
+    changed = Config().changed
+    return {
+        "coterie.home:Config.parse": [Sample(Config.parse, [settings])],
+        "coterie.home:Config.changed": [
+            Sample(lambda text, key=key: changed(key, text), [str(getattr(Config(), key)).lower() or "a:1"])  # type: ignore[misc]
+            for key in Config.__struct_fields__
+        ],
+        "coterie.settings_file:values_of": [
+            Sample(lambda text: _named("coterie.settings_file:values_of")(text, "f"), [settings])
+        ],
+        "coterie.settings_file:text_of": [
+            Sample(
+                lambda raw: _named("coterie.settings_file:text_of")(raw, "f"),
+                [settings.encode(), settings.encode("utf-16")],
+            )
+        ],
+        "coterie.apps.records:Records._load": [
+            Sample(
+                _in_a_file(lambda path: Records(path.parent, _Record, "thing"), "a.json"),
+                [b'{"id": "a", "created": 1.5, "parts": [1]}'],
+            )
+        ],
+        "coterie.apps.files.limits:_read": [
+            _of("apps.files.limits:_read", b'{"up": 1, "down": 2, "up_hours": "", "down_hours": ""}')
+        ],
+        "coterie.apps.circles.book:_load_identity": [
+            Sample(
+                _in_a_file(_named("coterie.apps.circles.book:_load_identity"), "identity"), [pack(identity)]
+            )
+        ],
+        "coterie.apps.circles.deposits:read_deposit": [
+            Sample(
+                lambda raw: _named("coterie.apps.circles.deposits:read_deposit")("00" * 32, raw),
+                [pack([b"p", 1, b"sealed"])],
+            ),
+            Sample(
+                lambda name: _named("coterie.apps.circles.deposits:read_deposit")(
+                    name, pack([b"p", 1, b"s"])
+                ),
+                ["00" * 32],
+            ),
+        ],
+        "coterie.apps.circles.disk:_records": [
+            Sample(
+                lambda raw: list(_named("coterie.apps.circles.disk:_records")(raw)),
+                [_named("coterie.apps.circles.disk:_record")(b"operation")],
+            )
+        ],
+        "coterie.overlay.kademlia_state:read_state": [
+            Sample(
+                lambda raw: _named("coterie.overlay.kademlia_state:read_state")(raw, 9),
+                [pack([1, [[bytes(PEER), b"record"]]])],
+            )
+        ],
+        "coterie.net.book:AddressBook.load": [Sample(_load_book, [_a_book().dump()])],
+    }
+
+
+def _a_book() -> AddressBook:
+    book = AddressBook(OTHER.peer_id)
+    record = PeerRecord(peer=PEER, sequence=1, issued=NOW, expires=NOW + 9, addresses=ADDRESSES)
+    assert book.learn(record.sign(KEY), NOW, "test") is not None
+    return book
+
+
+def _load_book(raw: bytes) -> None:
+    AddressBook(OTHER.peer_id).load(raw, NOW)
+
+
+def _messages() -> dict[str, list[Sample]]:
+    """A sample of each message of each protocol, from its type."""
+    everything()
+    protocols = {
+        value.name: value
+        for name, module in sorted(importlib.import_module("sys").modules.items())
+        if name.startswith("coterie.")
+        for value in vars(module).values()
+        if isinstance(value, Protocol)
+    }
+    return {
+        "coterie.wire.frames:Protocol.decode": [
+            Sample(lambda raw, p=protocol, k=kind: p.decode(k, raw), [pack(specimen(message))])  # type: ignore[misc]
+            for protocol in protocols.values()
+            for kind, message in protocol.kinds.items()
+        ]
+    }
+
+
+def specimen_of(kind: Any) -> Any:
+    """The same as a value of `kind`."""
+    return msgspec.convert(specimen(kind), kind)
+
+
+def specimen(kind: Any) -> Any:
+    """A plain value that decodes as `kind`."""
+    return _plain(msgspec.inspect.type_info(kind))
+
+
+def _plain(info: Any) -> Any:
+    inspect = msgspec.inspect
+    match info:
+        case inspect.StructType():
+            values = [_plain(one.type) for one in info.fields]
+            return [*([info.tag] if info.tag is not None else []), *values]
+        case inspect.UnionType():
+            return _plain(info.types[0])
+        case inspect.ListType() | inspect.VarTupleType():
+            return [_plain(info.item_type)]
+        case inspect.TupleType():
+            return [_plain(one) for one in info.item_types]
+        case inspect.DictType():
+            return {_plain(info.key_type): _plain(info.value_type)}
+        case inspect.BytesType():
+            return bytes(max(info.min_length or 0, min(32, info.max_length or 32)))
+        case inspect.EnumType():
+            return next(iter(info.cls)).value
+    simple = {inspect.IntType: 1, inspect.FloatType: 1.5, inspect.StrType: "x", inspect.BoolType: True}
+    return next(value for kind, value in simple.items() if isinstance(info, kind))
+
+
+def missing() -> set[str]:
+    """Decoders without samples."""
+    everything()
+    return {*DECODERS} - {*samples()}
