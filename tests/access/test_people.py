@@ -132,6 +132,10 @@ def test_two_circles_of_one_name_need_an_id() -> None:
     with pytest.raises(UsageError, match="2 circles"):
         here.subject("family")
     assert here.subject("other") == of_circle("other")
+    with pytest.raises(UsageError, match="family~cir or family~oth"):
+        here.subject("family")
+    assert here.subject("family~oth:guest") == of_circle("other", "guest")
+    assert here.say(of_circle("other")) == "family~oth"
 
 
 def test_who_is_unknown_gets_a_grant_and_no_share() -> None:

@@ -218,11 +218,12 @@ class People:
         name, colon, role = text.rpartition(":")
         if not colon or role not in ROLES:
             name, role = text, "member"
-        circles = [c for c in self._circles() if key_of(c.name) == key_of(name) or c.id == name]
+        circles = [c for c in self._circles() if is_meant(name, c.name, c.id) or c.id == name]
         if len(circles) > 1:
-            raise UsageError(f"there are {len(circles)} circles called '{name}': use an id, or rename one")
+            shown = " or ".join(distinct([(c.id, c.name, False) for c in circles]))
+            raise UsageError(f"there are {len(circles)} circles called '{name}': say {shown}, or rename one")
         if circles:
-            if not colon and any(key_of(k.name) == key_of(name) for k in self._known()):
+            if not colon and any(_is_meant(name, k) for k in self._known()):
                 raise UsageError(
                     f"'{text}' is a circle and a person: say {text}:member for the circle, or the peer's id"
                 )
@@ -267,7 +268,9 @@ class People:
             return rest
         if kind == "circle":
             circle, _, role = rest.rpartition(":")
-            name = next((c.name for c in self._circles() if c.id == circle), circle[:10])
+            known = [(c.id, c.name, False) for c in self._circles()]
+            labels = {one: label for (one, _, _), label in zip(known, distinct(known), strict=True)}
+            name = labels.get(circle, circle[:SHORT_CHARS])
             return name if role == "member" else f"{name}:{role}"
         return next((word for word, meant in WORDS.items() if meant == subject), subject)
 

@@ -147,7 +147,10 @@ class Context(Protocol):
 
     @property
     def people(self) -> People:
-        """Everybody known here under a name of their own, and circles."""
+        """The directory: everybody known here under a name of their own, circles, who is here.
+
+        An app that knows people registers what it knows.
+        """
         ...
 
     @property

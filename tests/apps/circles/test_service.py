@@ -163,6 +163,22 @@ def test_circles_and_members_get_no_name_that_means_something_else(tmp_path: Pat
     run(main())
 
 
+def test_two_circles_of_one_name_are_told_apart_in_the_list_and_by_commands(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben") as (anna, ben):
+            for owner in (anna, ben):
+                circles(owner).create("home")
+            await let_in(ben, anna, "home")
+            shown = [line.name for line in circles(anna).lines()]
+            assert all(name.startswith("home~") for name in shown)
+            with pytest.raises(UsageError, match="several circles"):
+                circles(anna).members("home")
+            assert sorted(len(circles(anna).members(name)) for name in shown) == [1, 2]
+            assert len({anna.people.subject(name) for name in shown}) == 2
+
+    run(main())
+
+
 def test_the_only_computer_is_not_removed_from_itself(tmp_path: Path) -> None:
     async def main() -> None:
         async with people(tmp_path, "anna") as (anna,):

@@ -184,6 +184,24 @@ def test_what_was_shared_with_somebody_stays_so_when_it_is_shared_again(tmp_path
     run(scene())
 
 
+def test_a_share_named_like_another_with_its_mark_is_not_got_in_its_place(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with three(tmp_path) as (anna, ben, _eve):
+            for folder in ("one", "two"):
+                (tmp_path / folder).mkdir()
+                (tmp_path / folder / "notes").write_text(folder)
+                await anna.files.share(tmp_path / folder / "notes", to=["ben"])
+            imitated = names(await ben.files.places_of("anna"))[0]
+            (tmp_path / "other").write_text("imitation")
+            await anna.files.share(tmp_path / "other", name=imitated, to=["ben"])
+            seen = names(await ben.files.places_of("anna"))
+            assert len(set(seen)) == 3
+            received = await ben.files.get_place(f"anna/{imitated}", tmp_path / "got")
+            assert Path(received.path).read_text() in ("one", "two")
+
+    run(scene())
+
+
 def test_two_shares_of_one_name_are_both_reachable(tmp_path: Path) -> None:
     async def scene() -> None:
         async with three(tmp_path) as (anna, ben, _eve):

@@ -145,7 +145,7 @@ class CircleBook:
         if not found:
             raise NotFound(f"you are in no circle '{text}'; `coterie circle` lists them")
         if len(found) > 1:
-            raise UsageError(f"several circles are called '{text}': name it by its id (`coterie circle`)")
+            raise UsageError(f"several circles are called '{text}': `coterie circle` shows them apart")
         return found[0]
 
     def me(self, circle: Circle) -> Member | None:

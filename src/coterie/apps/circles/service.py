@@ -11,7 +11,7 @@ from typing import Any
 from coterie.access.circle import Circle, CircleState, Member
 from coterie.access.circle_ops import Kind, OpId, Role, SignedOp, is_consent
 from coterie.access.circle_revoked import revoked_keys
-from coterie.access.names import checked, key_of
+from coterie.access.names import checked, distinct, is_meant, key_of
 from coterie.access.people import KnownCircle, Source
 from coterie.access.policy import Standing
 from coterie.apps.app import Context
@@ -76,7 +76,7 @@ class CirclesService:
                 standing=lambda peer: Standing(
                     circles=self.roles_of(peer), blocked=self.blocked(peer), persons=self.persons_of(peer)
                 ),
-                circles=lambda: (KnownCircle(line.id, line.name) for line in self.lines()),
+                circles=lambda: (KnownCircle(circle_text(state.id), state.name) for state in self.states()),
             )
         )
 
@@ -168,7 +168,9 @@ class CirclesService:
 
     def lines(self) -> list[CircleLine]:
         """The list for faces."""
-        return [self._line(circle) for circle in self._book.joined()]
+        joined = self._book.joined()
+        labels = distinct([(circle_text(c.id), c.state.name, False) for c in joined])
+        return [self._line(circle, label) for circle, label in zip(joined, labels, strict=True)]
 
     def create(self, name: str) -> CircleLine:
         """A new circle called `name`, owned by this node's person."""
@@ -177,7 +179,7 @@ class CirclesService:
             raise UsageError(f"you are in a circle '{name}' already: choose another name")
         circle = self._book.create(wanted, self._context.name)
         self._changed(circle.id)
-        return self._line(circle)
+        return self._line(circle, circle.state.name)
 
     def members(self, circle: str) -> list[MemberLine]:
         """Everybody in a circle."""
@@ -278,11 +280,10 @@ class CirclesService:
     def unblock(self, text: str) -> DeviceSaid:
         """End the block of the computer with this name or id (a beginning will do). Raises `NotFound`, `UsageError`."""
         names = self._context.people
-        wanted = text.strip().casefold()
         found = [
             block
             for block in self._book.blocks()
-            if block.peer.matches(text) or names.name_of(block.peer).casefold() == wanted
+            if block.peer.matches(text) or is_meant(text.strip(), names.name_of(block.peer), str(block.peer))
         ]
         if not found:
             raise NotFound(f"no computer '{text}' is blocked here; `coterie blocked` lists those that are")
@@ -508,10 +509,10 @@ class CirclesService:
 
     # ---- lines
 
-    def _line(self, circle: Circle) -> CircleLine:
+    def _line(self, circle: Circle, label: str) -> CircleLine:
         me = self._book.me(circle)
         role = me.role.name.lower() if me is not None else "none"
-        return CircleLine(circle.state.name, circle_text(circle.id), role, len(circle.state.members()))
+        return CircleLine(label, circle_text(circle.id), role, len(circle.state.members()))
 
     def _member_line(self, member: Member) -> MemberLine:
         own = self._context.peer_id in member.devices

@@ -293,7 +293,7 @@ class ContactsService:
             return
         match event:
             case WrongTry(_, peer, tries_left):
-                opened.tell(WrongCode(peer.short, tries_left))
+                opened.tell(WrongCode(self._context.people.name_of(peer), tries_left))
             case Ended(_, Reason.USED, PeerId() as peer) if (contact := self._book.get(peer)) is not None:
                 opened.tell(_met(contact))
             case Ended():

@@ -355,7 +355,7 @@ class Transfer:
         """How it stands: sessions, or none and why."""
         if note:
             self.rate = 0.0
-            self._set(TransferState.WAITING, note)
+            self._set(TransferState.WAITING, self._context.people.in_names(note))
         elif self.record.state != TransferState.RUNNING or self.record.note:
             self._set(TransferState.RUNNING, "")
 
