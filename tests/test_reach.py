@@ -108,6 +108,26 @@ class Scene:
         self.reach.reported(Reported(peer, at, f"198.51.{number}.1:9", chosen))
 
 
+def test_what_the_router_maps_is_in_the_records_and_told_to_the_transport_once(tmp_path: Path) -> None:
+    mapped = "8.8.4.9:4433"
+
+    async def work() -> None:
+        async with Scene(tmp_path) as s:
+            s.reach.set_mapped([mapped])
+            s.sees(1, at=mapped)
+            await s.pass_s(6)
+            assert s.machine.external == [mapped]
+            assert mapped in s.private.published[-1].addresses
+            assert mapped in s.public.published[-1].addresses
+            s.machine.addresses.append(mapped)  # as a transport does
+            assert mapped not in s.reach.own_addresses
+            s.reach.set_mapped([])
+            await s.pass_s(6)
+            assert s.machine.external == [mapped]  # a peer still sees us there
+
+    run_virtual(work())
+
+
 def test_the_public_record_has_no_name_and_no_private_address(tmp_path: Path) -> None:
     async def scene() -> None:
         async with Scene(tmp_path) as s:

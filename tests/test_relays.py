@@ -11,12 +11,14 @@ import pytest
 from coterie.errors import TransportError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Endpoint, MemoryNetwork
+from coterie.net.port_mapping import Port
 from coterie.net.relay_probe import clock_at_relay, probe_relay
 from coterie.reach import Reach, ReachLevel
 from coterie.relays import PeerRelays, Serving
 from coterie.wire.record import PeerRecord
 from tests.support import run
 
+OUTSIDE = "203.0.113.9"
 ANNA, RITA, OTTO = (SecretKey(bytes([n]) * 32) for n in (1, 2, 3))
 
 
@@ -72,6 +74,7 @@ class Computer:
             name="",
             book_path=folder / key.peer_id.short,
         )
+        self.router = settings.get("router")
         serving: Serving = settings.get("serving", "contacts")
         self.relays = PeerRelays(
             self.reach,
@@ -81,6 +84,7 @@ class Computer:
             port=0,
             bind_ip="127.0.0.1",
             contacts=lambda: self.contacts,
+            mapper=self.router,
         )
         self.reach.set_contacts(lambda: self.contacts)
 
@@ -140,6 +144,43 @@ def test_who_runs_a_relay(
     assert bool(url) is serves
     if serves:
         assert url.startswith(f"http://{addresses[0].rpartition(':')[0]}:")
+
+
+class HomeRouter:
+    """Maps what is wanted, of the protocols that it is told to."""
+
+    def __init__(self, *protocols: str) -> None:
+        self.protocols = protocols
+        self.mapped = {Port("udp", 4, 4433): f"{OUTSIDE}:4433"} if "udp" in protocols else {}
+
+    def want(self, protocol: str, numbers: dict[int, int]) -> None:
+        if protocol in self.protocols:
+            self.mapped[Port(protocol, 4, numbers[4])] = f"{OUTSIDE}:7000"
+
+
+@pytest.mark.parametrize(
+    ("maps", "serving", "serves"),
+    [
+        (["udp", "tcp"], "contacts", f"http://{OUTSIDE}:7000"),
+        (["udp"], "contacts", ""),  # it listens, and nobody could come: nothing is claimed
+        ([], "contacts", ""),
+        (["udp", "tcp"], "off", ""),
+    ],
+)
+def test_a_relay_behind_a_router_is_claimed_where_its_tcp_port_is_mapped(
+    maps: list[str], serving: str, serves: str, tmp_path: Path
+) -> None:
+    async def work() -> str:
+        one = Computer(Street(), ANNA, tmp_path, router=HomeRouter(*maps), serving=serving)
+        async with running(one):
+            if "udp" in maps:  # the transport tells it from then on, and it is no address of this machine
+                one.machine.addresses.append(f"{OUTSIDE}:4433")
+                one.reach.set_mapped([f"{OUTSIDE}:4433"])
+            one.relays.look()
+            await asyncio.sleep(0.1)
+            return one.relays.status().serves
+
+    assert run(work()) == serves
 
 
 def test_a_relay_lets_in_contacts_and_its_own_node_only(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ class Grounds(Protocol):
     @property
     def addresses(self) -> list[str]: ...
 
+    async def settled(self) -> None: ...
+
     async def connect(self, peer: PeerId, hints: Sequence[str] = ()) -> Connection: ...
 
     def peer_network(
@@ -84,6 +86,9 @@ class AppContext:
 
     def addresses(self) -> list[str]:
         return self._node.addresses
+
+    async def settled(self) -> None:
+        await self._node.settled()
 
     def register(self, protocol: WireProtocol, handler: Handler, *, strangers: bool = False) -> None:
         if not strangers:

@@ -47,6 +47,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         reach: how far this node looks for peers and lets itself be found: "local", "circle" or "internet".
         discovery: whether it announces itself on the local network and listens there.
         lanes: whether large transfers may use TCP connections beside QUIC, where the other side is reached directly.
+        port_mapping: whether the home router is asked to let others in (PCP, NAT-PMP, UPnP); not at the level "local".
         relay: whom this node relays for: "contacts" while it has an address of the internet, "always" contacts
             (where its port is forwarded), "off" for nobody. Strangers never.
         relay_port: TCP port of its relay; 0 takes the number of the UDP port when that is free.
@@ -62,6 +63,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     reach: Literal["local", "circle", "internet"] = "circle"
     discovery: bool = True
     lanes: bool = True
+    port_mapping: bool = True
     relay: Literal["contacts", "always", "off"] = "contacts"
     relay_port: int = 0
     dht_bootstrap: str = ""

@@ -88,12 +88,15 @@ class NodeNetwork:
         return self._is_known(peer)
 
     def is_reachable(self) -> bool:
-        """At the level `internet`: a public address of this machine itself, or one at which a stranger reached it."""
+        """At the level `internet`: an address of this machine itself, of a router that maps our port, or at which a
+        stranger reached it."""
         if self._reach.level != "internet" or self._reach.is_on_loopback:
             return True
-        own = [a for a in self._endpoint.addresses if is_address(a) and not is_relay(a)]
-        return self._was_reached or any(
-            (ip := split_address(a)[0]).is_global and ip.version == 4 for a in own
+        own = [a for a in self._reach.own_addresses if not is_relay(a)]
+        return (
+            self._was_reached
+            or bool(self._reach.mapped)
+            or any((ip := split_address(a)[0]).is_global and ip.version == 4 for a in own)
         )
 
     def sign(self, message: bytes) -> bytes:

@@ -33,14 +33,18 @@ from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
 from coterie.tasks import Tasks
+from coterie.wire.record import split_address
 
 if TYPE_CHECKING:
     from coterie.apps.contacts.service import ContactsService
     from coterie.apps.files.service import FilesService
+    from coterie.net.port_mapping import PortMapper
     from coterie.network import NodeNetwork
     from coterie.relays import PeerRelays, RelayStatus
 
 log = logging.getLogger(__name__)
+
+SETTLE_S = 4.0  # guess: a router that speaks UPnP only has answered by then
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +58,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     addresses: list[str]
     here: list[str]
     connections: list[str]
+    port_mapping: str
     home_relays: list[str]
     relay: str
     apps: dict[str, dict[str, Any]]
@@ -72,6 +77,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             f"here         {', '.join(self.here) or 'nobody known'}",
             f"connections  {len(self.connections)}",
             *(f"  {line}" for line in self.connections),
+            f"port mapping {self.port_mapping}",
             f"home relays  {', '.join(self.home_relays) or 'none'}",
             f"own relay    {self.relay}",
         ]
@@ -103,6 +109,7 @@ class Node:
         self.endpoint: Endpoint | None = None
         self.reach: Reach | None = None
         self.relays: PeerRelays | None = None
+        self.mapper: PortMapper | None = None
         self.neighbours: Neighbours | None = None
         self.people = People()
         self.tasks = Tasks()
@@ -217,6 +224,7 @@ class Node:
             connections=[
                 f"{names.get(c.peer, c.peer.short)} {c.path.kind} {c.path.remote}" for c in connections
             ],
+            port_mapping=self.describe_mapping(),
             home_relays=[relay.text() for relay in relays.homes] if relays else [],
             relay=relays.serving_text() if relays else "no",
             apps={name: dict(getattr(s, "status", dict)()) for name, s in self.host.services().items()},
@@ -224,6 +232,19 @@ class Node:
             uptime_s=round(time.monotonic() - self._since, 1),
             troubles=[trouble.text() for trouble in self.tasks.troubles()],
         )
+
+    def describe_mapping(self) -> str:
+        """What the home router lets in to this node, or why nothing, in words."""
+        if not self.config.port_mapping:
+            return "off (the setting `port_mapping`)"
+        if self.config.reach == "local":
+            return "not used at the level local"
+        return self.mapper.describe() if self.mapper is not None else "not used"
+
+    async def settled(self) -> None:
+        """Wait, for a short time, until `addresses` has what a router lets in: before a ticket names them."""
+        if self.mapper is not None:
+            await self.mapper.settled(SETTLE_S)
 
     def relay_status(self) -> "RelayStatus | None":
         """Home relays and our own; None while offline."""
@@ -244,6 +265,7 @@ class Node:
 
     async def _connect_network(self, key: SecretKey, transport: Transport | None) -> None:
         resolvers: list[Resolver] = []
+        has_own_socket = transport is None
         if transport is None:
             transport = await self._bind_quic(key)
             resolvers = self._resolvers(key)
@@ -273,7 +295,44 @@ class Node:
         self.reach.set_contacts(self.people.known)
         self.people.watch_presence(self.reach.present)
         await self.reach.start()
+        if has_own_socket:
+            self._start_mapping(key, transport)
         self.endpoint.start()
+
+    def _start_mapping(self, key: SecretKey, transport: Transport) -> None:
+        """Ask the router for our UDP ports, and tell in our record what it maps.
+
+        Where that is not wanted, what the transport had mapped is taken away.
+        """
+        reach = self.reach
+        if reach is None or reach.is_on_loopback:
+            return
+        from coterie.net.port_mapping import PortMapper
+
+        def changed() -> None:
+            mapped = mapper.mapped
+            reach.set_mapped([at for port, at in mapped.items() if port.protocol == "udp"])
+            if self.relays is not None:
+                self.relays.look()
+
+        def leftovers() -> list[int]:
+            found: list[str] = getattr(transport, "mapped_by_wheel", [])
+            return [split_address(a)[1] for a in found]
+
+        own = [split_address(a) for a in reach.own_addresses]
+        ports: dict[int, int] = {ip.version: port for ip, port in own if not ip.is_loopback}
+        mapper = PortMapper(
+            key.seed,
+            self.config.bind,
+            on_change=changed,
+            udp_port=ports.get(4, 0),
+            leftovers=leftovers,
+            tasks=self.tasks.part("port mapping"),
+        )
+        if self.config.port_mapping and reach.level is not ReachLevel.LOCAL:
+            mapper.want("udp", ports)
+        mapper.start()
+        self.mapper = mapper
 
     def _resolvers(self, key: SecretKey) -> list[Resolver]:
         """What the level and the settings allow."""
@@ -350,6 +409,7 @@ class Node:
             port=self.config.relay_port,
             bind_ip=self.config.bind,
             contacts=self.people.contacts,
+            mapper=self.mapper if self.config.port_mapping else None,
         )
         await self.relays.start()
 
@@ -374,9 +434,13 @@ class Node:
         if self.relays is not None:
             await self.relays.close()
         withdrawal = asyncio.ensure_future(self.reach.close()) if self.reach else None
+        # The router's answer takes as long as what else ends here: the two beside each other.
+        unmapping = asyncio.ensure_future(self.mapper.close()) if self.mapper else None
         await self.host.close()
         if withdrawal is not None:
             await withdrawal
         await self.tasks.close()
         if self.endpoint is not None:
             await self.endpoint.close()
+        if unmapping is not None:
+            await unmapping

@@ -119,6 +119,8 @@ class Reach:
         self._relays: tuple[str, ...] = ()
         self._serves = ""
         self._full = self._public = b""
+        self._mapped: tuple[str, ...] = ()
+        self._told: dict[str, None] = {}  # outside addresses that the transport knows of
         self._described: tuple[tuple[str, ...], str] = ((), "")
         self._signed_at = float("-inf")
         self.skews: dict[PeerId, float] = {}
@@ -180,7 +182,22 @@ class Reach:
         self._relays, self._serves = tuple(relays), serves
         self._changed.set()
 
+    def set_mapped(self, addresses: Sequence[str]) -> None:
+        """Where a router lets others in to us: "ip:port", outside addresses of our UDP port."""
+        self._mapped = tuple(addresses)
+        self._tell_outside()
+
     # ---- asking
+
+    @property
+    def mapped(self) -> tuple[str, ...]:
+        """The addresses of `set_mapped`."""
+        return self._mapped
+
+    @property
+    def own_addresses(self) -> list[str]:
+        """The "ip:port" of this machine itself: none that peers or a router tell us of."""
+        return [a for a in self._transport.addresses if is_address(a) and a not in self._told]
 
     @property
     def now(self) -> float:
@@ -241,7 +258,7 @@ class Reach:
     @property
     def is_on_loopback(self) -> bool:
         """Whether this node is bound where only this machine's programs reach it."""
-        own = [a for a in self._transport.addresses if is_address(a)]
+        own = self.own_addresses
         return bool(own) and all(split_address(a)[0].is_loopback for a in own)
 
     def record_for_overlays(self) -> bytes:
@@ -281,7 +298,7 @@ class Reach:
     def reported(self, report: Reported) -> None:
         """A peer told what it sees."""
         if self._driver is not None and self.level is not ReachLevel.LOCAL:
-            self._driver.feed(OwnAddresses(tuple(self._transport.addresses)))
+            self._driver.feed(OwnAddresses(tuple(self.own_addresses)))
             self._driver.feed(report)
 
     def is_chosen(self, connection: Connection) -> bool:
@@ -327,14 +344,14 @@ class Reach:
 
     def _addresses(self) -> tuple[str, ...]:
         """Where others may try: this machine's addresses, those peers see, relays. Loopback only for itself."""
-        own = [a for a in self._transport.addresses if is_address(a)]
+        own = self.own_addresses
         near = [a for a in own if not split_address(a)[0].is_loopback] or own
         near = [
             a for a in near if not (split_address(a)[0].version == 6 and split_address(a)[0].is_link_local)
         ]
         if self.level is ReachLevel.LOCAL:
             return tuple(dict.fromkeys(near))
-        return tuple(dict.fromkeys([*near, *self.observed.believed, *self._relays]))
+        return tuple(dict.fromkeys([*near, *self._mapped, *self.observed.believed, *self._relays]))
 
     async def _publish(self) -> None:
         for resolver in self.resolvers:
@@ -359,7 +376,7 @@ class Reach:
                 pass
             self._changed.clear()
             if self.observed.believed and self._driver is not None:
-                self._driver.feed(OwnAddresses(tuple(self._transport.addresses)))
+                self._driver.feed(OwnAddresses(tuple(self.own_addresses)))
             if self._sign():
                 await self._publish()
             self._exchange.refresh()
@@ -369,11 +386,17 @@ class Reach:
 
     def _emitted(self, output: Emit) -> None:
         """The belief about our own address changed: tell the transport, then everybody."""
-        match output.event:
-            case AddExternal(address, _):
-                self._tell_transport("add_external_address", address)
-            case RemoveExternal(address):
-                self._tell_transport("remove_external_address", address)
+        if isinstance(output.event, AddExternal | RemoveExternal):
+            self._tell_outside()
+
+    def _tell_outside(self) -> None:
+        """Tell the transport where we are reached from outside; everybody else hears it with our record."""
+        wanted = dict.fromkeys([*self._mapped, *self.observed.believed])
+        for address in [a for a in self._told if a not in wanted]:
+            self._tell_transport("remove_external_address", address)
+        for address in [a for a in wanted if a not in self._told]:
+            self._tell_transport("add_external_address", address)
+        self._told = wanted
         self._changed.set()
 
     def _tell_transport(self, method: str, address: str) -> None:

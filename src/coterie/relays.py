@@ -18,12 +18,15 @@ import msgspec
 from coterie.errors import CoterieError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
+from coterie.net.home_networks import is_home
 from coterie.net.home_relay import HomeRelays
+from coterie.net.port_mapping import PortMapper
 from coterie.net.relay import RelayServer
 from coterie.quantity import say_bytes
 from coterie.reach import Reach, ReachLevel
 from coterie.wire.record import is_address, split_address
 
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 Serving = Literal["contacts", "always", "off"]
 
 LOOK_S = 5.0  # guess: contacts and addresses are looked at this often; a connection that comes wakes us
@@ -36,21 +39,6 @@ DIALS_MAX = 2  # guess: at once
 RETRY_MIN_S = 5.0  # guess; doubles after each failure
 RETRY_MAX_S = 900.0  # guess: contacts who have been away for long
 RETRY_OWNER_MAX_S = 60.0  # the owner of a home relay: it answered a minute ago
-
-_HOME_NETWORKS = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "10.0.0.0/8",  # RFC 1918
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "100.64.0.0/10",  # RFC 6598: between provider and home
-        "169.254.0.0/16",  # RFC 3927
-        "127.0.0.0/8",
-        "fc00::/7",  # RFC 4193
-        "fe80::/10",
-        "::1/128",
-    )
-)
 
 log = logging.getLogger(__name__)
 
@@ -95,10 +83,11 @@ class PeerRelays:
 
     Args:
         transport: the endpoint's; one without `set_relays` (memory) has no use for relays.
-        serving: "contacts": run a relay when this node has an address of the internet; "always": also when it
-            is not known to have one (a forwarded port); "off".
+        serving: "contacts": run a relay when this node has an address of the internet, or a router that maps
+            ports; "always": also when it is not known to have one (a port forwarded by hand); "off".
         port: TCP port of the relay; 0 takes the number of the UDP port, else any that is free.
         contacts: everybody whom people here know, by name.
+        mapper: asks the router for the relay's TCP port.
     """
 
     def __init__(
@@ -111,7 +100,9 @@ class PeerRelays:
         port: int,
         bind_ip: str,
         contacts: Callable[[], Mapping[PeerId, str]],
+        mapper: PortMapper | None = None,
     ) -> None:
+        self._mapper = mapper
         self._reach = reach
         self._endpoint = endpoint
         self._transport = transport
@@ -159,7 +150,7 @@ class PeerRelays:
             HomeRelay(url=url, owner=self._name(url), rtt_ms=self._rtt_ms(url), in_use=at == 0)
             for at, url in enumerate(homes)
         ]
-        if self._server is None:
+        if self._server is None or not self._serves:
             return RelayStatus(homes=described, problem=self._problem)
         seen = self._server.metrics()
         return RelayStatus(
@@ -171,6 +162,10 @@ class PeerRelays:
             denied=seen.denied,
             problem=self._problem,
         )
+
+    def look(self) -> None:
+        """What our relay's address depends on has changed."""
+        self._wake.set()
 
     @property
     def candidates(self) -> dict[str, PeerId]:
@@ -193,15 +188,15 @@ class PeerRelays:
     def _up(self, connection: Connection) -> None:
         path = connection.path
         if not connection.is_dialled and path.kind == "direct" and is_address(path.remote):
-            self._was_dialled |= not is_home(split_address(path.remote)[0])
+            ip = split_address(path.remote)[0]
+            self._was_dialled |= ip.version == 6 and not is_home(ip)
         self._wake.set()
 
     # our own relay
 
     async def _serve(self) -> None:
         """Run a relay while we seem reachable, and keep its URL true."""
-        host = self._host()
-        if not host:
+        if self._serving == "off" or (self._server is None and not self._may_be_reached()):
             return
         if self._server is None:
             try:
@@ -210,13 +205,15 @@ class PeerRelays:
                 self._problem, self._serving = str(error), "off"
                 log.warning("no relay for contacts: %s", error)
                 return
-        url = f"http://{host}:{self._server.port}"
+            if self._mapper is not None:
+                self._mapper.want("tcp", dict.fromkeys((4, 6), self._server.port))
+        url = self._url(self._server.port)
         if url != self._serves:
             self._serves = url
             self._tell()
 
     async def _listen(self) -> RelayServer:
-        ports = [self._wanted_port] if self._wanted_port else [_port_of(self._endpoint.addresses), 0]
+        ports = [self._wanted_port] if self._wanted_port else [_port_of(self._reach.own_addresses), 0]
         for port in ports:
             server = RelayServer(may_use=self.may_use, host=self._bind_ip, port=port)
             try:
@@ -232,18 +229,32 @@ class PeerRelays:
         """Whether our relay serves `peer`: contacts, and this node itself."""
         return peer == self._endpoint.peer_id or peer in self._contacts()
 
-    def _host(self) -> str:
-        """The host part of our relay's URL; empty when we do not serve, or nobody could reach it."""
-        if self._serving == "off":
-            return ""
-        observed = self._reach.observed.believed
-        own = [split_address(a)[0] for a in self._endpoint.addresses if is_address(a) and a not in observed]
-        public = [ip for ip in own if not is_home(ip)]
+    def _may_be_reached(self) -> bool:
+        """Whether it is worth listening: before that no router can be asked for the port."""
+        return bool(self._own_hosts() or self._serving == "always" or (self._mapper and self._mapper.mapped))
+
+    def _url(self, port: int) -> str:
+        """Where others reach our relay at TCP `port`: on an address of this machine, or as the router maps it.
+
+        Empty when that is nowhere. That peers reach our UDP port at an address says nothing of TCP.
+        """
+        hosts = self._own_hosts()
+        mapped = self._mapper.mapped if self._mapper is not None else {}
+        by_router = [at for p, at in sorted(mapped.items()) if (p.protocol, p.number) == ("tcp", port)]
+        if by_router and not any(ip.version == 4 for ip in hosts):
+            return f"http://{by_router[0]}"
+        if not hosts and self._serving == "always":
+            seen = [split_address(a)[0] for a in self._reach.observed.believed if is_address(a)]
+            own = [split_address(a)[0] for a in self._reach.own_addresses]
+            hosts = seen or [ip for ip in own if not is_home(ip)] or own
+        return f"http://{_host_text(min(hosts, key=lambda ip: ip.version))}:{port}" if hosts else ""
+
+    def _own_hosts(self) -> list[Ip]:
+        """Addresses of the internet that this machine has itself."""
+        public = [ip for a in self._reach.own_addresses if not is_home(ip := split_address(a)[0])]
         # Most computers have a public IPv6 address behind a firewall: somebody must have come through it.
-        reachable = [ip for ip in public if ip.version == 4 or self._was_dialled]
-        if not reachable and self._serving == "always":
-            reachable = [split_address(a)[0] for a in observed if is_address(a)] or public or own
-        return _host_text(min(reachable, key=lambda ip: ip.version)) if reachable else ""
+        has_ipv6 = self._was_dialled and (self._server is None or self._server.has_ipv6)
+        return [ip for ip in public if ip.version == 4 or has_ipv6]
 
     # relays of others
 
@@ -349,14 +360,9 @@ class PeerRelays:
         return None if rtt_s is None else round(rtt_s * 1000, 1)
 
 
-def is_home(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether `ip` means something in one home or provider only."""
-    return any(ip in network for network in _HOME_NETWORKS if network.version == ip.version)
-
-
-def _host_text(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+def _host_text(ip: Ip) -> str:
     return f"[{ip}]" if ip.version == 6 else str(ip)
 
 
 def _port_of(addresses: list[str]) -> int:
-    return next((split_address(a)[1] for a in addresses if is_address(a)), 0)
+    return next((split_address(a)[1] for a in addresses), 0)

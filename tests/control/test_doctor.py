@@ -19,11 +19,11 @@ from coterie.errors import NotFound, TransportError, UsageError
 from coterie.home import Config
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Endpoint, MemoryNetwork
+from coterie.net.home_networks import is_home
 from coterie.net.observed import Reported
 from coterie.net.quic import QuicTransport
 from coterie.net.resolver import Found
 from coterie.node import Node
-from coterie.relays import is_home
 from coterie.wire.record import PeerRecord, split_address
 from tests.apps.files.nodes import coterie, memory_node, pair, running_node
 from tests.support import run, run_virtual

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-TOOLS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables"}
+TOOLS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "miniupnpd": "miniupnpd-nftables"}
 
 
 def lacking() -> str:

@@ -20,6 +20,9 @@ from tests.lab import nat
 from tests.lab.namespace import LabError, Namespace
 
 INTERNET = ipaddress.IPv4Network("198.51.100.0/24")  # RFC 5737: addresses that are nobody's
+# Where a router must believe that its address is of the internet; a namespace keeps them in.
+ROUTABLE = ipaddress.IPv4Network("11.0.0.0/24")
+INTERNET6 = ipaddress.IPv6Network("2a0f:10::/64")  # in use by nobody; the homes' networks are 2a0f:10:N::/64
 PLUG_S = 5.0  # guess: the kernel notices a cable within a second
 PLUG_POLL_S = 0.005
 END_S = 3.0  # guess: a process that was told to end; then it is killed
@@ -42,6 +45,7 @@ class Host:
         self.lab = lab
         self.namespace = Namespace(name)
         self.ip = ""
+        self.ip6 = ""
         self.cable: Cable | None = None
         self.router: Router | None = None
         self._gateway: str | None = None
@@ -66,6 +70,13 @@ class Host:
         self.run("ip", "address", "add", f"{ip}/{prefix}", "dev", device)
         if gateway is not None:
             self.run("ip", "route", "replace", "default", "via", gateway, "dev", device)
+
+    def address6(self, ip: str, gateway: str | None, device: str = "eth0") -> None:
+        """Have this IPv6 address beside the IPv4 one."""
+        self.ip6 = ip
+        self.run("ip", "-6", "address", "add", f"{ip}/64", "dev", device, "nodad")
+        if gateway is not None:
+            self.run("ip", "-6", "route", "replace", "default", "via", gateway, "dev", device)
 
     def change_address(self) -> str:
         """Move to another address of the same network, as a new lease would; returns it."""
@@ -133,6 +144,7 @@ class Switch:
         *,
         device: str = "lan",
         routes: bool = True,
+        network6: ipaddress.IPv6Network | None = None,
     ) -> None:
         self.namespace = namespace
         self.network = network
@@ -145,6 +157,11 @@ class Switch:
         namespace.run("ip", "link", "add", device, "type", "bridge", *settings)
         namespace.run("ip", "address", "add", f"{self.ip}/{network.prefixlen}", "dev", device)
         namespace.run("ip", "link", "set", device, "up")
+        self._ips6 = network6.hosts() if network6 is not None else None
+        self.ip6 = str(next(self._ips6)) if self._ips6 is not None else ""
+        if self.ip6:
+            namespace.run("ip", "-6", "address", "add", f"{self.ip6}/64", "dev", device, "nodad")
+            namespace.write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
 
     def free_ip(self) -> str:
         """An address of this network that nobody has had."""
@@ -159,6 +176,8 @@ class Switch:
         host.run("ip", "link", "set", device, "up")
         host.cable = Cable(self, port, device)
         host.address(self.free_ip(), self.network.prefixlen, self.gateway, device)
+        if self._ips6 is not None:
+            host.address6(str(next(self._ips6)), self.ip6 if self.gateway else None, device)
         self.wait_until_up(port)
         return host.cable
 
@@ -180,7 +199,11 @@ class Router(Host):
         super().__init__(lab, name)
         self.kind = kind
         outside.plug(self, "wan")
-        self.lan = Switch(self.namespace, inside)
+        outside6 = self.ip6
+        inside6 = lab.network6() if outside6 else None
+        self.lan = Switch(self.namespace, inside, network6=inside6)
+        if inside6 is not None:
+            outside.namespace.run("ip", "-6", "route", "add", str(inside6), "via", outside6)
         self.namespace.write("/proc/sys/net/ipv4/ip_forward", "1")
         self.namespace.nft(nat.rules(kind))
 
@@ -192,9 +215,13 @@ class Router(Host):
 
 
 class Lab:
-    """Makes and removes everything; use as `with Lab() as lab`."""
+    """Makes and removes everything; use as `with Lab() as lab`.
 
-    def __init__(self) -> None:
+    `internet` is the network of public addresses; with `ipv6` every home has IPv6 too, behind its router's firewall.
+    """
+
+    def __init__(self, internet: ipaddress.IPv4Network = INTERNET, *, ipv6: bool = False) -> None:
+        self._network, self._has_ipv6 = internet, ipv6
         self.processes: list[subprocess.Popen[Any]] = []
         self._namespaces: list[Namespace] = []
         self._numbers = itertools.count(1)
@@ -214,10 +241,15 @@ class Lab:
         if self._internet is None:
             namespace = Namespace("the internet")
             self._namespaces.append(namespace)
-            self._internet = Switch(namespace, INTERNET, device="net")
+            network6 = INTERNET6 if self._has_ipv6 else None
+            self._internet = Switch(namespace, self._network, device="net", network6=network6)
             namespace.run("ip", "route", "add", "blackhole", "default")
             namespace.write("/proc/sys/net/ipv4/ip_forward", "1")
         return self._internet
+
+    def network6(self) -> ipaddress.IPv6Network:
+        """The IPv6 network of one more home."""
+        return ipaddress.IPv6Network(f"2a0f:10:{next(self._numbers):x}::/64")
 
     def switch(self) -> Switch:
         """A network of its own without a way out."""

@@ -26,16 +26,22 @@ PORTS_FROM, PORTS = 20_000, 40_000  # where port-restricted puts the ports it ch
 
 # Unsolicited packets are dropped on input as well as on forward. Without the first the kernel tracks the
 # other side's first packet, the mapping for our answer collides with it and gets another port.
+# The same rules are the firewall of IPv6, which nothing translates: what a router at home does. `pinholes` and the
+# table `upnp` are empty until somebody asks the router's miniupnpd (`port_mapping.py`).
 _FILTER = """
 table inet guard {{
+  chain pinholes {{
+  }}
   chain input {{
     type filter hook input priority filter; policy accept;
     iifname "wan" ct state established,related accept
+    iifname "wan" meta l4proto ipv6-icmp accept
     iifname "wan" drop
   }}
   chain forward {{
     type filter hook forward priority filter; policy accept;
     {forward}
+    jump pinholes
     iifname "wan" ct state established,related accept
     iifname "wan" ct status dnat accept
     iifname "wan" drop

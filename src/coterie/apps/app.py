@@ -167,6 +167,10 @@ class Context(Protocol):
         """Where peers may dial this node, "ip:port", best first; empty while offline."""
         ...
 
+    async def settled(self) -> None:
+        """Wait a few seconds at most until `addresses` is whole: before they are written into a ticket."""
+        ...
+
     def register(self, protocol: WireProtocol, handler: Handler, *, strangers: bool = False) -> None:
         """Serve `protocol`: one call of `handler` per incoming stream, of contacts and members of our circles.
 

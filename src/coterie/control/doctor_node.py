@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from coterie.control.doctor import Check, Probe, counted, holds
 from coterie.errors import TransportError
+from coterie.net.home_networks import is_home
 from coterie.net.multicast_probe import Heard, probe_multicast
 from coterie.net.relay_probe import clock_at_relay, probe_relay
 from coterie.net.resolver import Resolver
 from coterie.quantity import duration, say_bytes
 from coterie.reach import ReachLevel
-from coterie.relays import is_home
-from coterie.wire.record import CLOCK_SKEW_S, is_address, split_address
+from coterie.wire.record import CLOCK_SKEW_S, split_address
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -47,6 +47,7 @@ def node_checks(node: "Node", *, free: Free = free_bytes) -> list[tuple[str, Pro
         ("addresses", addresses),
         ("udp", udp),
         ("multicast", multicast),
+        ("mapping", mapping),
         ("nat", nat),
         ("relays", relays),
         ("dht", dht),
@@ -105,7 +106,7 @@ async def reach(node: "Node") -> Check:
 async def addresses(node: "Node") -> Check:
     """Where this node listens, and where others see it."""
     observed = node.reach.observed.believed if node.reach else {}
-    own = [a for a in node.addresses if is_address(a) and a not in observed]
+    own = _own(node)
     away = [a for a in own if not split_address(a)[0].is_loopback]
     if not away:
         return Check(
@@ -118,14 +119,16 @@ async def addresses(node: "Node") -> Check:
     public = [a for a in away if a not in private]
     parts = [f"private {', '.join(private)}"] if private else []
     parts += [f"public {', '.join(public)}"] if public else []
+    mapped = node.reach.mapped if node.reach else ()
+    parts += [f"let in by the router at {', '.join(mapped)}"] if mapped else []
     parts += [f"seen by peers as {a}{'' if sure else ' (unconfirmed)'}" for a, sure in observed.items()]
     return Check(name="addresses", ok=True, result="; ".join(parts))
 
 
 async def udp(node: "Node") -> Check:
     """Whether UDP leaves this machine and arrives here; then, whether it gets through the network."""
-    own = [a for a in node.addresses if is_address(a) and split_address(a)[0].version == 4]
-    ips = dict.fromkeys(str(split_address(a)[0]) for a in own if a not in _believed(node))
+    own = [a for a in _own(node) if split_address(a)[0].version == 4]
+    ips = dict.fromkeys(str(split_address(a)[0]) for a in own)
     failed = {ip: why for ip in ips if (why := await _echo(ip))}
     if failed:
         told = "; ".join(f"{ip}: {why}" for ip, why in failed.items())
@@ -139,7 +142,7 @@ async def udp(node: "Node") -> Check:
             result=f"{through} answers over TCP and not over UDP: the network seems to block UDP",
             advice="let UDP out in the router or firewall; until then everything goes through a relay, slower",
         )
-    ports = ", ".join(dict.fromkeys(a.rpartition(":")[2] for a in own if a not in _believed(node)))
+    ports = ", ".join(dict.fromkeys(a.rpartition(":")[2] for a in own))
     return Check(name="udp", ok=True, result=f"listening on port {ports or 'none'}")
 
 
@@ -185,7 +188,7 @@ async def multicast(node: "Node") -> Check:
     """Whether multicast DNS can be sent and heard on each IPv4 network."""
     if not node.config.discovery:
         return Check(name="multicast", ok=True, result="not used: the setting `discovery` is off")
-    own = [split_address(a)[0] for a in node.addresses if is_address(a) and a not in _believed(node)]
+    own = [split_address(a)[0] for a in _own(node)]
     ips = list(dict.fromkeys(str(ip) for ip in own if ip.version == 4 and not ip.is_loopback))
     if not ips:
         return Check(name="multicast", ok=True, result="no IPv4 network to use it on")
@@ -218,13 +221,24 @@ def _heard_text(heard: "Heard | str") -> str:
     return "works here, nobody else heard" if heard.own else "what is sent does not come back"
 
 
+async def mapping(node: "Node") -> Check:
+    """What the home router lets in, or why nothing."""
+    await node.settled()
+    said = node.describe_mapping()
+    own = [a for a in _own(node) if is_home(split_address(a)[0]) and not split_address(a)[0].is_loopback]
+    advice = ""
+    if said.startswith("none") and own:
+        advice = f"turn UPnP, NAT-PMP or PCP on in the router; or forward UDP to {own[0]} there"
+    return Check(name="mapping", ok=True, result=said, advice=advice)
+
+
 async def nat(node: "Node") -> Check:
     """The kind of NAT, from what peers see."""
     await _settled(node)
-    own = {a for a in node.addresses if a not in _believed(node)}
+    own = set(_own(node))
     reports = node.reach.observed.reports() if node.reach else {}
     outside = {peer: address for peer, address in reports.items() if address not in own}
-    public = [a for a in own if is_address(a) and not is_home(split_address(a)[0])]
+    public = [a for a in own if not is_home(split_address(a)[0])]
     seen = sorted({*outside.values()})
     if not outside and any(split_address(a)[0].version == 4 for a in public):
         return Check(name="nat", ok=True, result="none: this computer has an address of the internet")
@@ -260,7 +274,8 @@ async def relays(node: "Node") -> Check:
         return Check(name="relays", ok=True, result="not used at this reach level")
     await _settled(node)
     status = node.relays.status()
-    candidates = node.relays.candidates
+    # Our own is for those outside: few routers lead to it from inside.
+    candidates = {url: peer for url, peer in node.relays.candidates.items() if peer != node.peer_id}
     rounds = await asyncio.gather(*(_round_trip(url) for url in candidates))
     homes = [home.url for home in status.homes]
     told = [
@@ -402,8 +417,8 @@ async def _settled(node: "Node") -> None:
     await holds(has_met, SETTLE_S - min(SETTLE_S, node.status().uptime_s))
 
 
-def _believed(node: "Node") -> dict[str, bool]:
-    return node.reach.observed.believed if node.reach else {}
+def _own(node: "Node") -> list[str]:
+    return node.reach.own_addresses if node.reach else []
 
 
 def _who(node: "Node", peer: object) -> str:

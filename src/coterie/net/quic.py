@@ -25,7 +25,17 @@ import iroh
 from coterie.errors import CloseCode, TransportError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.net.interfaces import PathInfo, RawConnection
-from coterie.net.quic_address import ANY_IP, check_port, has_ipv6, ip_of, is_relay_url, join, relay_url
+from coterie.net.quic_address import (
+    ANY_IP,
+    check_port,
+    has_ipv6,
+    ip_of,
+    is_own_ip,
+    is_relay_url,
+    join,
+    relay_url,
+    spread,
+)
 from coterie.net.quic_connection import QuicConnection, TransportStats
 from coterie.net.quic_errors import WHEEL_ERRORS, last_line, text_of
 from coterie.net.quic_repair import repair
@@ -119,16 +129,25 @@ class QuicTransport:
 
     @property
     def addresses(self) -> list[str]:
-        """Every "ip:port" of this machine under which we listen, loopback last."""
+        """Every "ip:port" of this machine under which we listen, then `add_external_address`'s, loopback last.
+
+        Families and kinds take turns: who keeps only the first few has some of each.
+        """
+        usable = [a for a in self._listed() if a in self._external or is_own_ip(ip_of(a))]
+        return spread(usable)
+
+    @property
+    def mapped_by_wheel(self) -> list[str]:
+        """Outside addresses that the wheel had a router map, once and for good: see `net.port_mapping`."""
+        return [a for a in self._listed() if a not in self._external and not is_own_ip(ip_of(a))]
+
+    def _listed(self) -> list[str]:
         if self._endpoint is None:
             return []
         with suppress(*WHEEL_ERRORS):  # then they are what they were
             found = self._endpoint.addr().direct_addresses() + self._endpoint.bound_sockets()
-            usable = {a: ip_of(a) for a in found if not ip_of(a).is_unspecified}
-            self._addresses = sorted(
-                usable, key=lambda a: (usable[a].is_loopback, usable[a].is_link_local, usable[a].version)
-            )
-        return list(self._addresses)
+            self._addresses = [a for a in dict.fromkeys(found) if not ip_of(a).is_unspecified]
+        return self._addresses
 
     def stats(self) -> TransportStats:
         """What went over UDP since the start."""

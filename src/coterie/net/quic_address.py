@@ -2,11 +2,14 @@
 
 import errno
 import ipaddress
+import itertools
 import socket
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+from coterie.net.home_networks import is_home
 
 ANY_IP = "0.0.0.0"  # noqa: S104  (to be reached by others is the purpose)
 RELAY_URL_CHARS_MAX = 200  # guess: a host name has 253 at most, an address 39
@@ -42,6 +45,29 @@ def ip_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 def join(ip: str, port: int) -> str:
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+def is_own_ip(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether `ip` is one of this machine's: the system lets a socket have it."""
+    if ip.is_loopback or ip.is_link_local:
+        return True
+    try:
+        _try_bind(socket.AF_INET6 if ip.version == 6 else socket.AF_INET, str(ip), 0)
+    except OSError:
+        return False
+    return True
+
+
+def spread(addresses: Sequence[str]) -> list[str]:
+    """`addresses` with families and kinds taking turns, so that the first few have some of each; loopback last."""
+    kinds: dict[tuple[bool, int], list[str]] = {(True, 4): [], (False, 4): [], (False, 6): [], (True, 6): []}
+    last: list[str] = []
+    for address in addresses:
+        ip = ip_of(address)
+        (last if ip.is_loopback or ip.is_link_local else kinds[is_home(ip), ip.version]).append(address)
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*kinds.values()))
+    last.sort(key=lambda a: (ip_of(a).is_loopback, ip_of(a).version))
+    return [*(a for a in turns if a is not None), *last]
 
 
 def check_port(ip: str, port: int) -> None:

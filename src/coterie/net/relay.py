@@ -65,6 +65,7 @@ class RelayServer:
         self._host = host
         self._wanted_port = port
         self._server: asyncio.Server | None = None
+        self._server6: asyncio.Server | None = None
         self._core: RelayCore | None = None
         self._links: dict[_Link, None] = {}
         self._unsent: dict[_Link, None] = {}
@@ -77,6 +78,11 @@ class RelayServer:
         if self._server is None or not self._server.sockets:
             return 0
         return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether the same port of IPv6 is listened on too."""
+        return self._server6 is not None or ":" in self._host
 
     @property
     def clients(self) -> list[PeerId]:
@@ -110,13 +116,21 @@ class RelayServer:
         except OSError as error:
             where = f"{self._host}:{self._wanted_port}"
             raise UsageError(f"the relay cannot listen on TCP {where}: {error.strerror}") from None
+        if self._host == ANY_IP:
+            with suppress(OSError):  # no IPv6 here, or its port is taken: IPv4 alone
+                self._server6 = await loop.create_server(
+                    lambda: _Link(self, self._limits), "::", self.port, reuse_address=True
+                )
 
     async def close(self) -> None:
         """Tell the clients, then end every link. Idempotent."""
         server, self._server = self._server, None
+        server6, self._server6 = self._server6, None
         if server is None:
             return
         server.close()
+        if server6 is not None:
+            server6.close()
         for link in list(self._links):
             link.say_goodbye()
         ended = [link.ended for link in self._links]
@@ -129,6 +143,8 @@ class RelayServer:
         if self._sweep is not None:
             self._sweep.cancel()
         await server.wait_closed()
+        if server6 is not None:
+            await server6.wait_closed()
 
     async def __aenter__(self) -> "RelayServer":
         if self._server is None:

@@ -207,6 +207,7 @@ class ContactsService:
         """
         if not 0 < minutes <= MINUTES_MAX:
             raise UsageError(f"an invitation lasts up to {MINUTES_MAX:g} minutes, not {minutes:g}")
+        await self._context.settled()
         own = msgspec.structs.replace(self._card(name), purpose=purpose)
         if self._driver is None or not own.addresses:
             raise TransportError("this computer is on no network: nobody could join it")

@@ -154,11 +154,13 @@ class Shares:
     async def ticket(self, share: str) -> ShareTicket:
         """The ticket of the share with this id, name or path."""
         record = self._choose(share)
+        await self._context.settled()
         return ShareTicket(record.id, record.name, str(self._ticket(record)))
 
     async def magnet(self, share: str) -> MagnetLink:
         """The magnet link of the share with this id, name or path, and where its torrent file is."""
         record = self._choose(share)
+        await self._context.settled()
         link = await self.torrents.magnet(record, str(self._ticket(record)))
         return MagnetLink(record.id, record.name, link, str(self.torrents.torrent_path(record.id)))
 
@@ -199,6 +201,7 @@ class Shares:
         return Ticket(TicketKind(record.kind), self._context.peer_id, record.root, record.secret, addresses)
 
     async def _describe(self, record: ShareRecord, imported: Imported) -> SharedItem:
+        await self._context.settled()
         ticket, seeded = str(self._ticket(record)), self.torrents.is_seeded(record.id)
         return SharedItem(
             id=record.id,
