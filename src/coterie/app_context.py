@@ -8,6 +8,7 @@ from coterie.access.enforcer import Enforcer
 from coterie.access.people import People
 from coterie.apps.app import App, Handler, Neighbours, Network, PeerNetwork
 from coterie.content import Store
+from coterie.content.versions import Versions
 from coterie.errors import AccessDenied, UsageError
 from coterie.home import Config
 from coterie.identity import PeerId
@@ -23,6 +24,7 @@ class Grounds(Protocol):
     name: str
     config: Config
     store: Store
+    versions: Versions
     endpoint: Endpoint | None
     neighbours: Neighbours | None
     people: People
@@ -53,6 +55,7 @@ class AppContext:
         self.peer_id: PeerId = node.peer_id
         self.home: Path = home
         self.store: Store = node.store
+        self.versions = node.versions
         self.name: str = node.name
         self._tasks = node.tasks.part(app.name)
         self._sign = sign

@@ -190,6 +190,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "store.db"
 
     @property
+    def versions(self) -> Path:
+        """Folder of what was replaced, and can be restored."""
+        return self.root / "versions"
+
+    @property
     def address_book(self) -> Path:
         """Where peers were reached and may be reached."""
         return self.root / "addresses"

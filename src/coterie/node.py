@@ -22,6 +22,7 @@ from coterie.app_context import AppContext
 from coterie.app_host import AppHost
 from coterie.apps.app import App, Neighbours
 from coterie.content import Collected, Store, Usage
+from coterie.content.versions import Versions
 from coterie.errors import StorageError, TransportError, UsageError
 from coterie.home import Config, Home, platform_name
 from coterie.identity import PeerId, SecretKey, load_or_create_key
@@ -106,6 +107,7 @@ class Node:
             fit(config.name) or platform_name()
         )  # the file may say what is no name, and did before 0.2
         self.store = store
+        self.versions = Versions(home.versions)
         self.endpoint: Endpoint | None = None
         self.reach: Reach | None = None
         self.relays: PeerRelays | None = None

@@ -21,6 +21,8 @@ from coterie.content import (
     place,
 )
 from coterie.content import manifest as m
+from coterie.content.merge import Merge, Old
+from coterie.content.versions import Versions
 from coterie.content.writer import SPACE_RESERVE_BYTES, staging_path
 from coterie.errors import StorageError, UsageError
 
@@ -43,6 +45,10 @@ def small(
     staging: Staging, folder: tuple[str, ...], name: str, data: bytes, executable: bool = False
 ) -> None:
     staging.write_small(folder, name, [data], executable=executable, mtime_ns=5)
+
+
+def overwriting(parent: Path) -> Merge:
+    return Merge(Versions(parent.parent / "versions"), lambda _: Old.KEEP, why="", source="", mark="mine")
 
 
 def chunk(piece: bytes) -> m.Chunk:
@@ -300,34 +306,36 @@ class TestWhatIsThere:
 
     def test_is_replaced_when_that_was_asked_for(self, parent: Path, kind: Kind, there: str) -> None:
         self.put(parent / "a.txt", there)
-        assert self.is_new(ready(parent, kind).finish(overwrite=True))
-        assert os.listdir(parent) == ["a.txt"]
+        target = ready(parent, kind).finish(into=overwriting(parent).into)
+        assert self.is_new(target)
+        beside = kind is Kind.BLOB and "folder" in there  # a file takes no folder's place
+        assert sorted(os.listdir(parent)) == (["a (2).txt", "a.txt"] if beside else ["a.txt"])
+        if there == "folder":
+            assert (parent / "a.txt" / "old").read_bytes() == b"old"
+        elif there != "empty folder":
+            (version,) = Versions(parent.parent / "versions").kept()
+            assert version.original == parent / "a.txt"
 
 
-@pytest.mark.usefixtures("system")
 @pytest.mark.parametrize("kind", Kind)
-def test_what_was_replaced_never_comes_back(
-    parent: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed between the swap and the removal of the old content, and then received once more."""
-    (parent / "a.txt").mkdir(parents=True)
-    (parent / "a.txt" / "old").write_bytes(b"old")
+def test_what_an_older_version_left_half_replaced_is_given_back(parent: Path, kind: Kind) -> None:
+    """Version 0.1 was killed between the swap and the removal of what stood there before."""
     staging = ready(parent, kind)
-    with monkeypatch.context() as killed:
-        killed.setattr(staging, "discard", staging.close)
-        staging.finish(overwrite=True)
-    again = ready(parent, kind)
-    target = again.finish(overwrite=True)
-    assert listing(target if kind is Kind.TREE else parent) == {
-        "new" if kind is Kind.TREE else "a.txt": b"new"
-    }
+    staging.close()
+    (staging.path / "leaving").mkdir()
+    (staging.path / "leaving" / "mine").write_bytes(b"mine")
+    (staging.path / "replaced").write_bytes(b"mine too")
+    ready(parent, kind).finish()
+    assert (parent / "a (2).txt" / "mine").read_bytes() == b"mine"
+    assert (parent / "a (2) (2).txt").read_bytes() == b"mine too"
 
 
 @pytest.mark.usefixtures("system")
-@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"keep_both": True}])
+@pytest.mark.parametrize("options", ["", "overwrite", "keep_both"])
 @pytest.mark.parametrize("kind", Kind)
-def test_a_free_name_is_taken(parent: Path, options: dict[str, bool], kind: Kind) -> None:
-    assert ready(parent, kind).finish(**options) == parent / "a.txt"
+def test_a_free_name_is_taken(parent: Path, options: str, kind: Kind) -> None:
+    into = overwriting(parent).into if options == "overwrite" else None
+    assert ready(parent, kind).finish(keep_both=options == "keep_both", into=into) == parent / "a.txt"
     assert os.listdir(parent) == ["a.txt"]
 
 
@@ -336,7 +344,7 @@ def test_a_link_left_by_an_earlier_attempt_is_made_again(staging: Staging, paren
     staging.add_link((), "l", "x")
     with pytest.raises(TargetExists):
         staging.finish()
-    assert os.readlink(staging.finish(overwrite=True) / "l") == "x"
+    assert os.readlink(staging.finish(into=overwriting(parent).into) / "l") == "x"
 
 
 # -- the destination --

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import People
 from coterie.content import Store
+from coterie.content.versions import Versions
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
 from coterie.wire import Protocol as WireProtocol
@@ -161,6 +162,11 @@ class Context(Protocol):
     @property
     def store(self) -> Store:
         """The content store that all apps of the node share."""
+        ...
+
+    @property
+    def versions(self) -> Versions:
+        """What was replaced or taken away, recoverable for a while: one store for all apps."""
         ...
 
     def addresses(self) -> list[str]:

@@ -14,6 +14,7 @@ TARGET_BYTES_MAX = 4095  # PATH_MAX of Linux less its NUL
 NUMBER_MAX = 100_000  # copies of one name; above what a folder of colliding names can sensibly need
 PARTIAL_PREFIX = ".coterie-partial-"
 RESERVED = "a name that coterie keeps for its own unfinished transfers"
+VERSIONS_PREFIX = ".coterie-versions-"
 
 _WINDOWS_CHARS = frozenset('<>:"|?*\\') | {chr(code) for code in range(32)}
 _WINDOWS_DEVICES = frozenset(
@@ -84,7 +85,7 @@ def symlink_allowed(target: str, depth: int, *, windows: bool = False) -> bool:
 def is_reserved(name: str) -> bool:
     """Whether `name` is, or some file system could take it for, one of coterie's own: it is neither given nor taken."""
     visible = "".join(char for char in name if unicodedata.category(char) != "Cf")
-    return visible.casefold().startswith(PARTIAL_PREFIX)
+    return visible.casefold().startswith((PARTIAL_PREFIX, VERSIONS_PREFIX))
 
 
 def local_names(

@@ -23,7 +23,7 @@ except ImportError:  # Windows
 _AT_FDCWD = -100  # fcntl.h of Linux
 _FICLONERANGE = 0x4020940D  # linux/fs.h
 CLONE_ALIGN_BYTES = 4096  # the block of btrfs, XFS, bcachefs as they are made by default
-_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
+_RENAME_NOREPLACE = 1  # linux/fs.h
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
@@ -66,7 +66,7 @@ def move_new(source: Path, target: Path) -> bool:
     Atomic on Linux (renameat2). Elsewhere a file is linked, which is as safe; a folder is looked for and then
     renamed, which fails on anything but an empty folder made in that instant.
     """
-    done = _renameat2(source, target, _RENAME_NOREPLACE)
+    done = _rename_new(source, target)
     if done is not None:
         return done
     if os.path.lexists(target):
@@ -96,25 +96,6 @@ def move_beside(source: Path, target: Path) -> Path:
         if move_new(source, beside):
             return beside
     raise StorageError(f"{target} exists already, and so do {NUMBER_MAX} numbered copies: remove some")
-
-
-def replace(source: Path, target: Path, aside: Path) -> None:
-    """Rename `source` to `target`; what stood there is at `source` or `aside` then, for the caller to remove.
-
-    On Linux both change places in one step. Elsewhere a file replaces a file in one step; otherwise the old
-    one is moved aside first, and moved back when the second step fails.
-    """
-    if move_new(source, target) or _renameat2(source, target, _RENAME_EXCHANGE):
-        return
-    if not source.is_dir() and (target.is_symlink() or not target.is_dir()):
-        os.replace(source, target)
-        return
-    os.rename(target, aside)
-    try:
-        os.rename(source, target)
-    except OSError:
-        os.rename(aside, target)
-        raise
 
 
 def flush_tree(fd: int | None, path: Path) -> None:
@@ -185,17 +166,17 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _renameat2(source: Path, target: Path, flag: int) -> bool | None:
-    """Whether it was renamed: None if the system cannot, False if `target` exists (to exchange: does not)."""
+def _rename_new(source: Path, target: Path) -> bool | None:
+    """Whether it was renamed: None if the system cannot, False if `target` exists."""
     call = _libc("renameat2")
     if call is None:
         return None
-    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flag) == 0:
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE) == 0:
         return True
     number = ctypes.get_errno()
     if number in _UNSUPPORTED:
         return None
-    if number == (errno.EEXIST if flag == _RENAME_NOREPLACE else errno.ENOENT):
+    if number == errno.EEXIST:
         return False
     raise OSError(number, os.strerror(number), str(source), None, str(target))
 

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterator
 
 import msgspec
+from blake3 import blake3
 
 from coterie.content import manifest as m
 
@@ -25,6 +26,19 @@ class FileIn(msgspec.Struct, frozen=True):
     node: bytes
     first: int = 0
     chunks: bytes = b""
+    mtime_ns: int = 0
+
+    @property
+    def identity(self) -> bytes:
+        """Names the bytes of the file: the same for the same content, whatever the file is called."""
+        return (
+            self.node if not self.parts or (self.size and not self.chunks) else content_of(self.chunks, b"")
+        )
+
+
+def content_of(chunks: bytes, blob: bytes) -> bytes:
+    """`FileIn.identity` of an entry with these packed chunks or this blob."""
+    return blob or blake3(chunks).digest()
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -72,9 +86,9 @@ def _page(
             case m.DirectoryEntry():
                 yield entry.tree, (*parts, name)
             case m.FileEntry() if entry.blob:
-                yield FileIn((*parts, name), entry.size, entry.blob)
+                yield FileIn((*parts, name), entry.size, entry.blob, mtime_ns=entry.mtime_ns)
             case m.FileEntry():
-                yield FileIn((*parts, name), entry.size, node_id, first, entry.chunks)
+                yield FileIn((*parts, name), entry.size, node_id, first, entry.chunks, entry.mtime_ns)
                 first += len(entry.chunks) // m.CHUNK.size
 
 

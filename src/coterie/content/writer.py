@@ -29,13 +29,15 @@ from blake3 import blake3
 
 from coterie.content import direct, place
 from coterie.content.manifest import Chunk, Kind
-from coterie.content.names import PARTIAL_PREFIX, limit_bytes
+from coterie.content.names import PARTIAL_PREFIX, limit_bytes, numbered
 from coterie.content.no_links import open_file
 from coterie.errors import CoterieError, StorageError, UsageError
 
 STAGED = "data"
-LEAVING = "leaving"  # the whole content, about to change places with what stands under its final name
-REPLACED = "replaced"  # what stood there, on its way out
+OLD_STEPS = (
+    "leaving",
+    "replaced",
+)  # until v0.1: the content, or what the user had, while they changed places
 STAGING_NAME_BYTES_MAX = 150  # of the target's name within that of its staging area
 STAGING_ID_BYTES = 16  # 128 bits of chance: nobody who sends a tree can guess where something will be staged
 FOLDERS_OPEN_MAX = 32
@@ -233,8 +235,9 @@ class Staging:
             raise _storage_error(error, parent, size) from error
         try:
             staging._lock.take(path)
-            for old in (LEAVING, REPLACED):
-                place.remove(path / old)  # whichever of the two contents it is: neither can be told for sure
+            for old in OLD_STEPS:  # whichever of the two it is: it may be the user's
+                if os.path.lexists(path / old):
+                    place.move_beside(path / old, parent / numbered(name, 2))
             if kind is Kind.TREE:
                 staging._folder(())
         except BaseException:
@@ -361,13 +364,13 @@ class Staging:
 
     # -- the end --
 
-    def finish(self, *, overwrite: bool = False, keep_both: bool = False) -> Path:
+    def finish(self, *, keep_both: bool = False, into: Callable[[Path, Path], Path] | None = None) -> Path:
         """Everything was written and verified: make links, set times, flush, then give it its final name in
         one step.
 
         Args:
-            overwrite: swap it with what stands there, which is then removed.
             keep_both: take "name (2)" and so on when the name is taken.
+            into: brings it to its final name when that is taken, and returns where it is (`Merge.into`).
 
         Returns:
             where it is now.
@@ -385,25 +388,15 @@ class Staging:
                 place.flush_tree(self._base.fd, self.path)
             self._close_folders()
             staged, target = self.path / STAGED, self.parent / self.name
-            if overwrite:
-                self._replace(staged, target)
-            elif keep_both:
+            if keep_both:
                 target = place.move_beside(staged, target)
             elif not place.move_new(staged, target):
-                raise TargetExists(f"{target} exists already: choose to overwrite it or to keep both")
+                if into is None:
+                    raise TargetExists(f"{target} exists already: choose to overwrite it or to keep both")
+                target = into(staged, target)
             place.flush_folder(self.parent)
         self.discard()
         return target
-
-    def _replace(self, staged: Path, target: Path) -> None:
-        """Swap with what stands under the final name, which must not be taken for staged content later."""
-        leaving = self.path / LEAVING
-        os.rename(staged, leaving)
-        try:
-            place.replace(leaving, target, self.path / REPLACED)
-        except OSError:
-            os.rename(leaving, staged)
-            raise
 
     def discard(self) -> None:
         """Remove the staging area and everything in it."""

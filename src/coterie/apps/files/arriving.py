@@ -5,9 +5,12 @@ from pathlib import Path
 
 import msgspec
 
+from coterie.apps.files.arrival import News
 from coterie.apps.files.messages import Unavailable
 from coterie.content import manifest as m
+from coterie.content.swarm_events import Prepared
 from coterie.content.writer import LargeFile
+from coterie.errors import PeerError
 from coterie.identity import PeerId
 from coterie.wire.frames import Bulk, Message
 
@@ -22,7 +25,10 @@ Parts = tuple[str, ...]
 
 @dataclass(eq=False, slots=True)
 class File:
-    """A file that is arriving; `left` bytes are still to come."""
+    """A file that is arriving; `left` bytes are still to come.
+
+    `failed`: nothing more of it is to be fetched; because it `is_here` already, is not wanted, or cannot be had.
+    """
 
     parts: Parts
     size: int
@@ -30,6 +36,7 @@ class File:
     executable: bool
     left: int
     failed: bool = False
+    is_here: bool = False
     handle: LargeFile | None = None
 
 
@@ -61,9 +68,32 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Finished(msgspec.Struct, frozen=True):
-    """The result under its final name, what did not arrive (how many), and what is called differently here."""
+    """The result under its final name, what did not arrive (how many), what is called differently here, the news."""
 
     path: Path
     failed: list[tuple[str, str]]
     failed_count: int
     renamed: list[tuple[str, str]]
+    news: News
+
+
+def bytes_of(frame: Message | Bulk) -> bytes | memoryview:
+    """The bytes of an answer that is to have some. Raises `PeerError`."""
+    if not isinstance(frame, Bulk):
+        raise PeerError("an answer that does not fit the request")
+    return frame.data
+
+
+def prepared(
+    manifest: bytes,
+    place: NodePlace,
+    wanted: list[bool],
+    children: list[tuple[bytes, NodePlace]],
+    absent: tuple[int, ...] = (),
+) -> Prepared:
+    """What the swarm is told of a node: `wanted`: each chunk that is missing; `absent`: those that we do not give."""
+    sizes = tuple(size for _, size in place.chunks)
+    if all(wanted):
+        return Prepared(manifest, place, sizes, range(len(sizes)), tuple(children))
+    missing = tuple(index for index, is_wanted in enumerate(wanted) if is_wanted)
+    return Prepared(manifest, place, sizes, missing, tuple(children), absent)

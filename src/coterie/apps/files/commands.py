@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Choice, Progress, Rate, command
+from coterie.apps.files.refresh import Refreshed
 from coterie.apps.files.results import (
     LimitsNow,
     MagnetLink,
@@ -20,6 +21,7 @@ from coterie.apps.files.results import (
     TransferDetail,
     TransferLine,
 )
+from coterie.apps.files.trash import Emptied, Restored, TrashLine
 
 if TYPE_CHECKING:
     from coterie.apps.files.service import FilesService
@@ -114,7 +116,7 @@ async def magnet(files: "FilesService", share: str) -> MagnetLink:
     asks={"exists": ON_EXISTING},
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
 )
-async def get(
+async def get(  # noqa: PLR0913 - all but two are named options
     files: "FilesService",
     ticket: str,
     target: Path = Path("."),
@@ -124,27 +126,73 @@ async def get(
     detach: bool = False,
     only: list[str] = [],  # noqa: B006  (never changed)
     share: bool = False,
+    mirror: bool = False,
 ) -> AsyncIterator[Progress | Received | TransferChange]:
     """Get what a ticket, a place, a magnet link or a torrent file names: verified, resumed where it stopped.
 
+    The same again to the same target brings that up to date: new and changed files come, what was changed here is
+    kept beside. Nothing of yours is ever deleted.
+
     ticket: The ticket, as the other side printed it; a place like anna/photos/2024; a magnet link; or a .torrent file.
     target: A folder to put it into, or the name it is to have.
-    overwrite: Replace what is at the target.
+    overwrite: Replace files of the same name at the target; the old ones are kept for 30 days (`coterie trash`).
     keep_both: Keep what is at the target and name this one differently.
     detach: Return at once; `coterie transfers` shows how it goes.
     only: Fetch only files like this ("*.ogg", "disc 1/*"); may be given several times.
     share: Share and seed what came by BitTorrent.
+    mirror: Move what is gone at the giver to the trash here, instead of leaving it.
     """
     on_existing = files.on_existing(overwrite=overwrite, keep_both=keep_both)
-    ticket = str(await files.locate(ticket)) if files.is_place(ticket) else ticket
     if detach:
-        yield await files.get_detached(ticket, target, on_existing=on_existing, only=only, share=share)
+        yield await files.get_detached(
+            ticket, target, on_existing=on_existing, only=only, share=share, mirror=mirror
+        )
         return
     fetch = lambda tell: files.get(  # noqa: E731
-        ticket, target, on_existing=on_existing, progress=tell, only=only, share=share
+        ticket, target, on_existing=on_existing, progress=tell, only=only, share=share, mirror=mirror
     )
     async for item in _with_progress(fetch):
         yield item
+
+
+@command(
+    "place", interrupt_text="Stopped. What is up to date stays so: the same command goes on with the rest."
+)
+async def refresh(
+    files: "FilesService", place: str = "", *, mirror: bool = False
+) -> AsyncIterator[Progress | list[Refreshed]]:
+    """Bring up to date what was got: new and changed files come, what was changed here is kept beside.
+
+    place: What of it: the path it was got to, or the place it came from; all when nothing is named.
+    mirror: Move what is gone at the giver to the trash here, instead of leaving it.
+    """
+    async for item in _with_progress(lambda tell: files.refresh(place, mirror=mirror, progress=tell)):
+        yield item
+
+
+@command(needs="store", empty_text="Nothing was replaced or taken away.")
+async def trash(files: "FilesService") -> list[TrashLine]:
+    """List what arrivals replaced or took away; each can be had back for 30 days."""
+    return await files.trash.lines()
+
+
+@command("version", path="trash restore", needs="store")
+async def trash_restore(files: "FilesService", version: str, *, to: Path | None = None) -> Restored:
+    """Put something back where it lay, beside what is there by now.
+
+    version: Its id, as `coterie trash` shows it.
+    to: Where else to put it, on the same disk.
+    """
+    return await files.trash.restore(version, to)
+
+
+@command("versions", path="trash empty", needs="store")
+async def trash_empty(files: "FilesService", versions: list[str] = []) -> Emptied:  # noqa: B006  (never changed)
+    """Delete for good what is in the trash.
+
+    versions: Their ids; everything when none is named.
+    """
+    return await files.trash.empty(versions)
 
 
 @command(

@@ -9,34 +9,33 @@ from pathlib import Path
 from blake3 import blake3
 
 from coterie.apps.files import messages
-from coterie.apps.files.arriving import REASONS, Answer, File, Finished, NodePlace, Parts
+from coterie.apps.files.arrival import Arrival
+from coterie.apps.files.arriving import REASONS, Answer, File, Finished, NodePlace, Parts, bytes_of, prepared
 from coterie.apps.files.discretion import Discretion
+from coterie.apps.files.got import Got
 from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
+from coterie.apps.files.naming import Naming
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.staged import Staged, Where
 from coterie.apps.files.streak import Streak
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.chosen import Chosen
-from coterie.content.names import RESERVED, is_reserved, local_names, symlink_allowed
+from coterie.content.names import RESERVED, is_reserved, symlink_allowed
 from coterie.content.received import record_received
 from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, has_mark, known_chunks, mark_reused
 from coterie.content.swarm_events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
+from coterie.content.walk import FileIn
 from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError
 from coterie.identity import PeerId
 from coterie.quantity import count
 from coterie.wire import Ticket
-from coterie.wire.frames import Bulk, Message
 
 FAILED_MAX = 10_000  # reported one by one
 KEPT_MAX = 100_000  # nodes that need not be stored again: about 10 MB; guess
-FOLDER_MEMORY_BYTES_MAX = (
-    256 << 20
-)  # of folders and links, which are remembered to the end; about a million of them
-FOLDER_COST_BYTES = (
-    200  # of one of them, beside its name, its link's text and 8 bytes for each folder above it
-)
+FOLDER_MEMORY_BYTES_MAX = 256 << 20  # of folders and links, remembered to the end; about a million
+FOLDER_COST_BYTES = 200  # of one, beside its name, its link's text and 8 bytes for each folder above
 
 Event = NodeArrived | Stored | Denied | Skipped | Wrong
 
@@ -51,10 +50,12 @@ class Receiver:
         *,
         store: Store,
         discretion: Discretion,
+        arrival: Arrival,
     ) -> None:
         """The root has to describe exactly the files and bytes of the `record`, which were announced.
 
-        What `store` knows to lie on this computer is not asked for, as far as `discretion` lets it be used.
+        What `store` knows to lie on this computer is not asked for, as far as `discretion` lets it be used; nor
+        is what `arrival` has at the target.
         """
         self._staging_id = record.staging or ticket.content_id
         self._store = store
@@ -67,6 +68,7 @@ class Receiver:
         self._executable = record.executable
         self._only = tuple(record.only)
         self._chosen = Chosen(record.only)
+        self._arrival = arrival
         self.skipped_bytes = 0  # of files that are not wanted
         self._kept: set[bytes] = set()
         self._streaks: defaultdict[PeerId, Streak] = defaultdict(Streak)
@@ -75,13 +77,11 @@ class Receiver:
         self._is_fresh = False
         self._is_unmarked = True  # nothing of this computer's files is in the staging area
         self._found_came = True  # all that an earlier run left came for this content
-        self._folding: dict[str, bool] = {}
+        self._naming = Naming(folds_case=False, folds_unicode=False, windows=False)
         self._failed: list[tuple[str, str]] = []
         self._failed_count = 0
         self._lost_files = 0
-        self._renamed: list[tuple[str, str]] = []
         self._folder_memory_bytes = 0
-        self._taken: dict[Parts, set[str]] = {}  # of folders in pages, where different names can be one
         self.files = 0
         self.done_bytes = 0
         self.fetched_bytes = 0
@@ -180,7 +180,7 @@ class Receiver:
         self._lose(file, REASONS[Unavailable(reason) if known else Unavailable.GONE])
 
     def finish(self, on_existing: str) -> Finished:
-        """Links, times, then the final name.
+        """Links, times, then the final name; into what is there where the arrival may.
 
         Raises:
             NotFound: nothing of what was asked for can be had.
@@ -197,11 +197,17 @@ class Receiver:
                 "" if self._kind is Kind.BLOB else f" (none of {count(self._lost_files, 'file')}; {first})"
             )
             raise NotFound(f"{self._target.name} cannot be had{where}: {reason}")
-        path = self._staging.finish(
-            overwrite=on_existing == "overwrite", keep_both=on_existing == "keep-both"
-        )
+        arrival = self._arrival
+        if self._kind is Kind.BLOB and not os.path.lexists(self._staging.path / STAGED):
+            path = self._target  # it is there as it is to be
+            self._staging.discard()
+        else:
+            into = arrival.into if arrival.may_merge else None
+            path = self._staging.finish(keep_both=on_existing == "keep-both", into=into)
+        arrival.settle(path, (file.parts for file in self.staged.files(self._mtime_ns)))
         self.staged.lies_at(path)
-        return Finished(path, sorted(self._failed), self._failed_count, sorted(self._renamed))
+        renamed = sorted([*self._naming.renamed, *arrival.news.numbered])
+        return Finished(path, sorted(self._failed), self._failed_count, renamed, arrival.news)
 
     def _drop_mistaken(self) -> None:
         """Remove files that came for a pattern which turned out to be the name of another."""
@@ -212,9 +218,16 @@ class Receiver:
                 self._staging.remove_file(tuple(folder), name)
                 self.files, self.done_bytes = self.files - 1, self.done_bytes - size
 
-    def record(self, path: Path, shared: Collection[bytes]) -> None:
-        """After `finish`: make what lies at `path` known to the store; `shared` roots stay known there too."""
+    def record(self, path: Path, shared: Collection[bytes], got: Got) -> None:
+        """After `finish`: make what lies at `path` known to the store; `shared` roots stay known there too.
+
+        Each file is noted as it was written, for the next time that the same is `got`.
+        """
         record_received(self._store, self._root, path, self.staged.names, shared)
+        if self._failed_count == len(self._failed):  # else nobody knows of each whether it came
+            failed = {path for path, _ in self._failed}
+            files = (f for f in self.staged.files(self._mtime_ns) if not f.parts or self._wants(f.parts))
+            self._arrival.remember(got, (f for f in files if "/".join(f.parts) not in failed))
 
     def discard(self) -> None:
         """Remove what arrived."""
@@ -242,16 +255,16 @@ class Receiver:
             self._is_fresh = not path.exists()
             self._is_unmarked = not is_marked
             if self._is_fresh:
-                check_space(parent, self._totals[1], self._totals[0])
+                files, size = self._totals
+                known_files, known_bytes = self._arrival.size() if self._arrival.may_merge else (0, 0)
+                check_space(parent, max(size - known_bytes, 0), max(files - known_files, 0))
             self._opened = Staging.open(parent, name, self._staging_id, self._kind, self._totals[1])
             self._store.add_root(self._root, self._kind, name, files=self._totals[0], size=self._totals[1])
             self.staged.lies_at(self._opened.path / STAGED)
             folding = self._opened.folding()
-            self._folding = {
-                "folds_case": folding.case,
-                "folds_unicode": folding.form,
-                "windows": os.name == "nt",
-            }
+            self._naming = Naming(
+                folds_case=folding.case, folds_unicode=folding.form, windows=os.name == "nt"
+            )
         return self._opened
 
     # -- nodes -------------------------------------------------------------------------------------------------
@@ -259,7 +272,7 @@ class Receiver:
     def _take_node(self, answer: Answer, nodes: list[tuple[bytes, bytes]]) -> NodeArrived:
         if isinstance(answer.frame, NoManifest):
             return NodeArrived(answer.peer, answer.manifest, answer.place, None)
-        data = bytes(_bytes_of(answer.frame))
+        data = bytes(bytes_of(answer.frame))
         node = m.decode(data, answer.manifest)
         child = answer.place.child
         if child is not None:
@@ -284,11 +297,8 @@ class Receiver:
         if place.child is None and self._mtime_ns:  # 0: the giver (until v0.1) did not say
             staging.make_folder((), self._mtime_ns)
         absent: list[int] = []
-        names = [entry.name for entry in node.entries]
-        pages = place.child is not None and place.child.first is not None
-        folds = self._folding["folds_case"] or self._folding["folds_unicode"] or self._folding["windows"]
-        taken = self._taken.setdefault(place.parts, set()) if pages and folds else None
-        local = local_names(names, **self._folding, taken=taken)
+        is_page = place.child is not None and place.child.first is not None
+        local = self._naming.of(place.parts, node, is_page=is_page)
         children: list[tuple[bytes, NodePlace]] = []
         wanted: list[bool] = []
         kept: list[int] = []
@@ -296,8 +306,6 @@ class Receiver:
         self._chosen.look("/".join((*place.parts, name)) for name in local)
         for entry, name in zip(node.entries, local, strict=True):
             parts = (*place.parts, name)
-            if name != entry.name:
-                self._renamed.append(("/".join(parts), f"'{entry.name}' cannot be a name of its own here"))
             match entry:
                 case _ if is_reserved(entry.name) or (
                     isinstance(entry, m.FileEntry) and not self._wants(parts, entry.size)
@@ -317,18 +325,23 @@ class Receiver:
                     if self._wants(parts):
                         self._prepare_link(parts, entry.target)
                 case m.FileEntry():
-                    file = File(parts, entry.size, entry.mtime_ns, entry.executable, entry.size)
+                    file = self._file_of(parts, entry)
                     if entry.blob:
                         children.append((entry.blob, NodePlace(parts, m.entry_child(entry), file)))
+                    elif file.is_here:
+                        chunks = len(entry.chunks) // m.CHUNK.size
+                        absent += range(len(wanted), len(wanted) + chunks)
+                        place.targets += [(file, 0)] * chunks
+                        wanted += [False] * chunks
                     else:
                         missing = self._prepare_small(place, file, m.unpack_chunks(entry.chunks))
                         kept += [len(wanted) + at for at, is_wanted in enumerate(missing) if not is_wanted]
                         wanted += missing
         absent += self._withhold(manifest, [] if self._found_came else kept)
         absent += self._reuse(manifest, place, wanted)
-        plain = local == names
+        plain = local == [entry.name for entry in node.entries]
         self.staged.note(manifest, Where(place.parts, names=None if plain else tuple(local)))
-        return self._prepared(manifest, place, wanted, children, tuple(absent))
+        return prepared(manifest, place, wanted, children, tuple(absent))
 
     def _leave_out(self, parts: Parts, entry: m.Entry) -> list[tuple[File, int]]:
         """Fetch nothing of what is not wanted, or has a name that is coterie's own; where its chunks go."""
@@ -341,6 +354,21 @@ class Receiver:
             return []
         nobody = File(parts, size, entry.mtime_ns, entry.executable, size, failed=True)
         return [(nobody, 0)] * len(m.unpack_chunks(entry.chunks))
+
+    def _file_of(self, parts: Parts, entry: m.FileEntry) -> File:
+        """A file of a folder; it may be here already."""
+        file = File(parts, entry.size, entry.mtime_ns, entry.executable, entry.size)
+        seen = FileIn(parts, entry.size, entry.blob, chunks=entry.chunks, mtime_ns=entry.mtime_ns)
+        return self._unless_here(file, seen)
+
+    def _unless_here(self, file: File, seen: FileIn) -> File:
+        """`file`, marked so that nothing of it is fetched where it is at the target as it is to be."""
+        if self._arrival.has(seen.parts, seen, executable=file.executable):
+            file.failed = file.is_here = True
+            file.left = 0
+            self.done_bytes += file.size
+            self.files += 1
+        return file
 
     def _wants(self, parts: Parts, size: int = 0) -> bool:
         """Whether this file is one of those chosen, as far as is known."""
@@ -374,12 +402,14 @@ class Receiver:
 
     def _prepare_leaf(self, manifest: bytes, place: NodePlace, node: m.BlobLeaf) -> Prepared:
         chunks = m.leaf_chunks(node)
-        file = place.file or self._single_file(sum(size for _, size in chunks))
+        file = place.file or self._single_file(manifest, sum(size for _, size in chunks))
         place.chunks = chunks
         at = place.offset
         for _, size in chunks:
             place.targets.append((file, at))
             at += size
+        if file.is_here:
+            return prepared(manifest, place, [False] * len(chunks), [], tuple(range(len(chunks))))
         if not chunks:
             self._write_whole(file, ())
         wanted = self._missing(file, chunks, place.offset)
@@ -387,32 +417,19 @@ class Receiver:
         absent = self._withhold(manifest, [] if self._found_came else kept)
         absent += self._reuse(manifest, place, wanted, file)
         self.staged.note(manifest, Where(() if self._kind is Kind.BLOB else file.parts, place.offset))
-        return self._prepared(manifest, place, wanted, [], tuple(absent))
-
-    @staticmethod
-    def _prepared(
-        manifest: bytes,
-        place: NodePlace,
-        wanted: list[bool],
-        children: list[tuple[bytes, NodePlace]],
-        absent: tuple[int, ...] = (),
-    ) -> Prepared:
-        sizes = tuple(size for _, size in place.chunks)
-        if all(wanted):
-            return Prepared(manifest, place, sizes, range(len(sizes)), tuple(children))
-        missing = tuple(index for index, is_wanted in enumerate(wanted) if is_wanted)
-        return Prepared(manifest, place, sizes, missing, tuple(children), absent)
+        return prepared(manifest, place, wanted, [], tuple(absent))
 
     def _prepare_index(self, manifest: bytes, place: NodePlace, node: m.BlobIndex) -> Prepared:
-        file = place.file or self._single_file(m.totals(node)[1])
+        file = place.file or self._single_file(manifest, m.totals(node)[1])
         below, at = [], place.offset
         for child in m.children(node):
             below.append((child.id, NodePlace(place.parts, child, file, at)))
             at += child.size
         return Prepared(manifest, place, (), (), tuple(below))
 
-    def _single_file(self, size: int) -> File:
-        return File((STAGED,), size, self._mtime_ns, self._executable, size)
+    def _single_file(self, manifest: bytes, size: int) -> File:
+        file = File((STAGED,), size, self._mtime_ns, self._executable, size)
+        return self._unless_here(file, FileIn((), size, manifest, mtime_ns=self._mtime_ns))
 
     def _missing(self, file: File, chunks: list[m.Chunk], offset: int) -> list[bool]:
         """For each chunk whether it has to be fetched: those on disk from before, and right, need not."""
@@ -497,7 +514,7 @@ class Receiver:
     def _take_chunks(self, answer: Answer) -> int:
         """Check and write what came together, but for what others brought; how many more are in their files."""
         place, index, end = answer.place, answer.index, answer.index + answer.chunks
-        data = _bytes_of(answer.frame)
+        data = bytes_of(answer.frame)
         at, is_right = 0, True
         for digest, size in place.chunks[index:end]:
             is_right = is_right and blake3(data[at : at + size]).digest() == digest
@@ -581,9 +598,3 @@ class Receiver:
         self._failed_count += 1
         if len(self._failed) < FAILED_MAX:
             self._failed.append((path, reason))
-
-
-def _bytes_of(frame: Message | Bulk) -> bytes | memoryview:
-    if not isinstance(frame, Bulk):
-        raise PeerError("an answer that does not fit the request")
-    return frame.data

@@ -37,6 +37,7 @@ class TransferRecord(msgspec.Struct):
     run; `down` and `up` limit it (bytes/s, 0: no limit); `priority` is high, normal or low. `of`: to whom it is
     given on, as in `Opened`. `missing` entries of a finished one did not arrive; `failed` says which (the first ones).
     `staging`: the id of its staging area; empty until v0.1, where that was the content's.
+    `place`: the path at the giver by which it was asked for; `mirror`: what is gone there is put into the trash here.
     """
 
     id: str
@@ -61,6 +62,8 @@ class TransferRecord(msgspec.Struct):
     up: float = 0.0
     priority: str = "normal"
     of: str = "ticket"
+    place: str = ""
+    mirror: bool = False
     missing: int = 0
     failed: list[str] = []
     staging: bytes = b""

@@ -1,11 +1,16 @@
 """What the commands of `files` return: plain values that faces render."""
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 
 from coterie.apps.files.browse import FILE, FOLDER, LINK, Entry
 from coterie.quantity import count, duration, say_bytes
+
+SHOWN_MAX = 20  # lines of one kind for people; --json has them all
+T = TypeVar("T")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -137,7 +142,10 @@ class Removed(msgspec.Struct, frozen=True):
 class Received(msgspec.Struct, frozen=True):
     """A finished transfer. `size` in bytes, `seconds` of the last run; `failed` did not arrive, `missing` is how many.
 
-    In the last run `fetched` bytes came from other computers and `reused` were on this one already.
+    In the last run `fetched` bytes came from other computers and `reused` were on this one already. Where something
+    was at the target: files `new` there, `replaced` and `removed` (by --mirror), which are in the trash,
+    `changed_here` (only here, left alone), `beside` (changed here and there: where the one from here is now),
+    `gone` (at the giver; they stay here; `gone_count` of them).
     """
 
     id: str
@@ -152,6 +160,14 @@ class Received(msgspec.Struct, frozen=True):
     sources: int = 1
     dropped: list[Problem] = []
     missing: int = 0
+    is_update: bool = False
+    new: int = 0
+    replaced: int = 0
+    removed: int = 0
+    changed_here: list[str] = []
+    beside: list[Problem] = []
+    gone: list[str] = []
+    gone_count: int = 0
 
     def is_incomplete(self) -> bool:
         """Whether something did not arrive."""
@@ -159,9 +175,14 @@ class Received(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        rate = f", {self.fetched / self.seconds / 1e6:.0f} MB/s" if self.seconds > 0 and self.fetched else ""
-        head = f"Received {self.path}: {count(self.files, 'file')}, {say_bytes(self.size)}"
-        lines = [f"{head} in {self.seconds:.1f} s{rate}, verified"]
+        lines = [self._head()]
+        if self.replaced or self.removed:
+            lines.append(
+                f"  {count(self.replaced + self.removed, 'old file')} can be had back for 30 days: `coterie trash`"
+            )
+        lines += _some(self.beside, lambda p: f"  changed here and there, yours is {p.path}")
+        lines += _some(self.changed_here, lambda path: f"  changed here, left as it is: {path}")
+        lines += _some(self.gone, lambda path: f"  gone at the giver, kept here: {path}", self.gone_count)
         if self.reused:
             lines.append(f"  {say_bytes(self.reused)} of it were on this computer already")
         if self.sources > 1:
@@ -172,6 +193,25 @@ class Received(msgspec.Struct, frozen=True):
         if self.missing > len(self.failed):
             lines.append(f"  NOT received {self.missing - len(self.failed):,} more")
         return "\n".join(lines)
+
+    def _head(self) -> str:
+        files = f"{count(self.files, 'file')}, {say_bytes(self.size)}"
+        changes = self.new + self.replaced + self.removed
+        if self.is_update and not (changes or self.failed):
+            return f"{self.path} is up to date: {files}"
+        rate = f", {self.fetched / self.seconds / 1e6:.0f} MB/s" if self.seconds > 0 and self.fetched else ""
+        took = f"in {self.seconds:.1f} s{rate}, verified"
+        if not self.is_update:
+            return f"Received {self.path}: {files} {took}"
+        news = [f"{self.new:,} new"] * bool(self.new) + [f"{self.replaced:,} changed"] * bool(self.replaced)
+        news += [f"{self.removed:,} removed"] * bool(self.removed)
+        return f"Updated {self.path}: {', '.join(news) or 'nothing'} of {files} {took}"
+
+
+def _some(items: Sequence[T], say: Callable[[T], str], number: int = 0) -> list[str]:
+    """A line for each of the first `SHOWN_MAX`, and how many more there are."""
+    more = max(number, len(items)) - SHOWN_MAX
+    return [say(item) for item in items[:SHOWN_MAX]] + [f"  and {more:,} more like that"] * (more > 0)
 
 
 class PlayedLine(msgspec.Struct, frozen=True):

@@ -21,11 +21,13 @@ from coterie.apps.files import played
 from coterie.apps.files.browse import PLACES
 from coterie.apps.files.describe import transfer_change, transfer_detail, transfer_line
 from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver, resource_of_download
+from coterie.apps.files.got import Got, GotBook
 from coterie.apps.files.limits import Limits
-from coterie.apps.files.messages import PROTOCOL
+from coterie.apps.files.messages import PROTOCOL, Opened
 from coterie.apps.files.places import KIND, Places
 from coterie.apps.files.proof import Shown
 from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
+from coterie.apps.files.refresh import Refreshed, refresh
 from coterie.apps.files.results import (
     PlaceLine,
     PlayedLine,
@@ -40,7 +42,15 @@ from coterie.apps.files.shares import Shares, current
 from coterie.apps.files.sources import Session
 from coterie.apps.files.torrent_transfer import TorrentTransfer
 from coterie.apps.files.torrents import is_place, is_torrent, ticket_in
-from coterie.apps.files.transfer import WEIGHTS, OnExisting, Transfer, TransferState, on_existing
+from coterie.apps.files.transfer import (
+    WEIGHTS,
+    OnExisting,
+    Transfer,
+    TransferState,
+    on_existing,
+    suggested_name,
+)
+from coterie.apps.files.trash import Trash
 from coterie.apps.files.unfinished import forget_unfinished, partials_of
 from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.records import Records
@@ -80,6 +90,8 @@ class FilesService:
             spots=Records(context.home / "spots", SpotRecord, "spot"),
             clock=time.time,
         )
+        self.trash = Trash(context.versions)
+        self._book = GotBook(context.home / "got.db")
         self.limits = Limits(context.home / "limits.json")
         self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
         self._finished: dict[str, Transfer] = {}  # that go on giving what they fetched
@@ -97,6 +109,7 @@ class FilesService:
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
         self._context.register(PROTOCOL, self.server.handle, strangers=True)
         self._context.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
+        self._context.keep(self.trash.expire, "expiry of the trash")
         self._context.keep(self.limits.follow_the_clock, "rate limits by time of day")
         for record in self._transfers:
             if record.up:
@@ -115,6 +128,7 @@ class FilesService:
         await asyncio.gather(self._torrents.close(), *running)
         await asyncio.gather(*self._settling)
         self.server.close()
+        self._book.close()
         await asyncio.to_thread(self._executor.shutdown, True, cancel_futures=True)
 
     def status(self) -> dict[str, int]:
@@ -144,7 +158,7 @@ class FilesService:
 
     async def get_place(self, place: str, target: Path | str = ".", **options: Any) -> Received:
         """As `get`, for what stands at a place like "anna/photos/2024"."""
-        return await self.get(await self.locate(place), target, **options)
+        return await self.get(place, target, **options)
 
     async def locate(self, place: str) -> Ticket:
         """A ticket for a place like "anna/photos/2024", of use to this node only. Errors as `places_of`."""
@@ -162,8 +176,12 @@ class FilesService:
         progress: Report | None = None,
         only: Sequence[str] = (),
         share: bool = False,
+        mirror: bool = False,
     ) -> Received:
         """Fetch what `ticket` names; a target that is a folder gets it inside, under its own name.
+
+        What was got to the same target before is brought up to date: what the user changed there is kept beside,
+        and what is gone at the giver stays; `mirror` moves that to the trash.
 
         Cancelling pauses: the same call later goes on from there. A magnet link or a torrent file is fetched by
         BitTorrent, unless the link has the ticket of a share that can be reached: `only` are patterns of
@@ -175,14 +193,12 @@ class FilesService:
             TransportError: nobody answers; says what was tried.
             StorageError: the disk is full or not writable; what arrived is kept for the next call.
         """
-        transfer = await self.begin_any(ticket, target, on_existing=on_existing, only=only, share=share)
+        transfer = await self.begin_any(
+            ticket, target, on_existing=on_existing, only=only, share=share, mirror=mirror
+        )
         if progress is not None:
             transfer.listen(progress)
-        try:
-            return await asyncio.shield(transfer.result)
-        except asyncio.CancelledError:
-            await transfer.stop(note="interrupted")
-            raise
+        return await self._result(transfer)
 
     async def begin(
         self,
@@ -191,27 +207,34 @@ class FilesService:
         *,
         on_existing: OnExisting = "fail",
         only: Sequence[str] = (),
+        mirror: bool = False,
+        place: str = "",
     ) -> Transfer:
         """Start fetching in the background and return as soon as the other side has said yes.
 
         What is being fetched to that place already is joined. `only`: patterns of the files wanted of a folder.
+        `place`: the path at the giver that the ticket was got for.
         """
+        await asyncio.gather(*self._settling)  # what was got just now may be what is got again
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
         if parsed.peer == self._context.peer_id:
             raise UsageError("this ticket is from this very computer: what it names is here already")
         session = await Transfer.open(self._context, parsed)
         _, stream, opened = session
         try:
-            place = Transfer.place(Path(os.path.abspath(target)), opened, parsed)
-            running = next((t for t in self._active.values() if t.record.target == str(place)), None)
+            path, got = self._path_for(Path(os.path.abspath(target)), opened, parsed, place)
+            if got is not None and on_existing == "fail":
+                on_existing, only = "update", only or got.only
+            running = next((t for t in self._active.values() if t.record.target == str(path)), None)
             if running is not None:
                 if running.content_id != parsed.content_id:
-                    raise UsageError(f"transfer {running.record.id} is fetching something else to {place}")
+                    raise UsageError(f"transfer {running.record.id} is fetching something else to {path}")
                 await stream.reset(CloseCode.CANCELLED)
                 return running
-            record = self._record_for(parsed, place)
+            record = self._record_for(parsed, path)
             record.on_existing, record.only = on_existing, list(only)
-            record.name, record.files, record.size = place.name, opened.files, opened.size
+            record.place, record.mirror = place, mirror
+            record.name, record.files, record.size = path.name, opened.files, opened.size
             record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
             record.of = opened.of if opened.of == TICKET or is_for_many(opened.of) else ""
             transfer = self._make(record)
@@ -223,6 +246,14 @@ class FilesService:
         self._launch(transfer, session)
         return transfer
 
+    def _path_for(self, target: Path, opened: Opened, ticket: Ticket, place: str) -> tuple[Path, Got | None]:
+        """The final path, and what of the same was got there before."""
+        for path in (target, target / suggested_name(opened, ticket)):
+            got = self._book.at(path)
+            if got is not None and got.is_of(ticket, place) and os.path.lexists(path):
+                return path, got
+        return Transfer.place(target, opened, ticket), None
+
     async def get_detached(
         self,
         ticket: str,
@@ -231,9 +262,12 @@ class FilesService:
         on_existing: OnExisting = "fail",
         only: Sequence[str] = (),
         share: bool = False,
+        mirror: bool = False,
     ) -> TransferChange:
         """As `get`, but leave it to the node once the other side has said yes."""
-        begun = await self.begin_any(ticket, target, on_existing=on_existing, only=only, share=share)
+        begun = await self.begin_any(
+            ticket, target, on_existing=on_existing, only=only, share=share, mirror=mirror
+        )
         return (
             begun.change("started")
             if isinstance(begun, TorrentTransfer)
@@ -248,12 +282,19 @@ class FilesService:
         on_existing: OnExisting = "fail",
         only: Sequence[str] = (),
         share: bool = False,
+        mirror: bool = False,
     ) -> Transfer | TorrentTransfer:
-        """As `begin`, also for magnet links and torrent files; a link with a ticket prefers the ticket."""
+        """As `begin`, also for places, magnet links and torrent files; a link with a ticket prefers the ticket."""
         if isinstance(source, Ticket) or not is_torrent(source):
             if share:
                 raise UsageError("--share is for magnet links and torrent files")
-            return await self.begin(source, target, on_existing=on_existing, only=only)
+            place = ""
+            if isinstance(source, str) and is_place(source):
+                place = source.strip("/").partition("/")[2]
+                source = await self.locate(source)
+            return await self.begin(
+                source, target, on_existing=on_existing, only=only, mirror=mirror, place=place
+            )
         ticket = "" if only or share else ticket_in(source)
         if ticket:
             try:
@@ -280,6 +321,35 @@ class FilesService:
             self._media.start()
         lines = [PlayedLine(f.path, f.size, self._media.add(f)) for f in files]
         return Playing(transfer.record.id, transfer.record.target, lines)
+
+    async def refresh(
+        self, place: str = "", *, mirror: bool = False, progress: Report | None = None
+    ) -> list[Refreshed]:
+        """Bring up to date what was got, or what of it `place` names. Errors as `refresh.refresh`."""
+
+        async def fetch(got: Got) -> Received:
+            transfer = await self.begin(
+                await self._present(got), got.target, only=got.only, mirror=mirror, place=got.place
+            )
+            if progress is not None:
+                transfer.listen(progress)
+            return await self._result(transfer)
+
+        return await refresh(self._book, place, fetch)
+
+    async def _present(self, got: Got) -> Ticket:
+        """A ticket for the present version of something that was got."""
+        ticket = Ticket.parse(got.ticket)
+        return await locate_place(self._context, ticket.peer, got.place) if got.place else ticket
+
+    @staticmethod
+    async def _result(transfer: Transfer | TorrentTransfer) -> Received:
+        """What was received in the end; cancelling pauses."""
+        try:
+            return await asyncio.shield(transfer.result)
+        except asyncio.CancelledError:
+            await transfer.stop(note="interrupted")
+            raise
 
     is_place = staticmethod(is_place)
 
@@ -417,6 +487,7 @@ class FilesService:
             down=self.limits.down_shares,
             gave=self.server.gave,
             table=self._context.api("overlay"),
+            book=self._book,
         )
 
     def _run(self, record: TransferRecord) -> None:

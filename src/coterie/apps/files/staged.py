@@ -16,6 +16,7 @@ from coterie.content import Store
 from coterie.content import manifest as m
 from coterie.content.no_links import open_file
 from coterie.content.reader import Room, read_to
+from coterie.content.walk import FileIn, files_in
 
 NODES_MAX = 100_000  # of one download that others can have chunks of: about 30 MB; guess
 PLACES_CACHED_MAX = 16  # decoded nodes: a full one takes about 2 MB
@@ -70,6 +71,11 @@ class Staged:
         """What the entries of a page are called here; None: as in the page."""
         where = self._where.get(manifest)
         return where.names if where else None
+
+    def files(self, mtime_ns: int) -> Iterator[FileIn]:
+        """Every file of the content by the names that it has here; `mtime_ns` is that of a single file."""
+        for file in files_in(self._store.manifest, self._root, self.names):
+            yield file if file.parts else msgspec.structs.replace(file, mtime_ns=mtime_ns)
 
     def node(self, manifest: bytes) -> bytes | None:
         """The bytes of a manifest node of this content, None when it is not here (yet)."""

@@ -28,9 +28,11 @@ from coterie.content.bittorrent import (
     Task,
 )
 from coterie.content.bittorrent_read import Source, read_torrent
+from coterie.content.merge import Merge, Old
 from coterie.content.names import local_names, name_fault
 from coterie.content.place import remove, set_executable
 from coterie.content.torrent_layout import Layout, lay_out
+from coterie.content.versions import Versions
 from coterie.content.writer import (
     STAGED,
     STAGING_ID_BYTES,
@@ -95,7 +97,9 @@ class TorrentTransfer:
         received: Callable[[Path, Source, Layout], Awaitable[None]],
         *,
         reach: str,
+        versions: Versions,
     ) -> None:
+        self._versions = versions
         self.record = record
         self.rate = 0.0
         self.sent = self.peers = 0
@@ -251,7 +255,8 @@ class TorrentTransfer:
         if record.on_existing == "fail" and os.path.lexists(target):
             record.target = ""
             raise TargetExists(
-                f"{target} exists already; --overwrite replaces it, --keep-both makes a second one"
+                f"{target} exists already; --overwrite replaces files of the same name and keeps the old ones in "
+                "the trash, --keep-both makes a second one"
             )
         if not (record.staging or record.done):  # v0.1 left nothing: what is there is not ours
             record.staging = secrets.token_bytes(STAGING_ID_BYTES)
@@ -315,9 +320,10 @@ class TorrentTransfer:
                 (staging.path.joinpath(STAGED, *layout.places[index])).open("rb") as file,
             ):
                 set_executable(file.fileno(), True)
-        return staging.finish(
-            overwrite=record.on_existing == "overwrite", keep_both=record.on_existing == "keep-both"
-        )
+        why, source = "replaced by --overwrite", f"{record.name} by BitTorrent"
+        merge = Merge(self._versions, lambda _: Old.KEEP, why=why, source=source, mark="changed here")
+        into = merge.into if record.on_existing == "overwrite" else None
+        return staging.finish(keep_both=record.on_existing == "keep-both", into=into)
 
     async def _keep(self, session: BitTorrentSession) -> None:
         """Remember how far it is, so that the next run need not read everything again."""

@@ -484,6 +484,7 @@ class Torrents:
             self._opened,
             self._records.save,
             received,
+            versions=self._context.versions,
             reach=REACH[network.level if network is not None else "local"],
         )
 

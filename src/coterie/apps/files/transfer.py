@@ -15,9 +15,12 @@ from typing import Any, Literal
 from coterie.access.names import TICKET
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.files.arrival import Arrival
+from coterie.apps.files.arriving import Finished
 from coterie.apps.files.discretion import Discretion
 from coterie.apps.files.fetch import Fetch, open_share
 from coterie.apps.files.giver import DownloadGiver, Tell, resource_of_download
+from coterie.apps.files.got import Got, GotBook
 from coterie.apps.files.meet import Meeting, Table
 from coterie.apps.files.messages import Opened
 from coterie.apps.files.receive import Receiver
@@ -37,7 +40,8 @@ from coterie.wire.ticket import ADDRESSES_MAX
 
 log = logging.getLogger(__name__)
 
-OnExisting = Literal["fail", "overwrite", "keep-both"]
+OnExisting = Literal["fail", "overwrite", "keep-both", "update"]
+"""What is done where something is: "update" is for what was got before, and nobody asks for it by name."""
 
 WEIGHTS = {"high": 4.0, "normal": 2.0, "low": 1.0}  # of the download limit and of links; guess
 TICK_S = 0.2  # progress
@@ -85,8 +89,9 @@ class Transfer:
         down: Shares,
         gave: Callable[[bytes, PeerId, int], None],
         table: Table | None,
+        book: GotBook,
     ) -> None:
-        """`shared` gives the roots of all shares; `down` is the limit of all downloads together.
+        """`shared` gives the roots of all shares; `down` is the limit of all downloads together; `book`: what was got.
 
         `gave(root, peer, size)` hears how much who gave; `table` is where those meet who fetch the same.
         """
@@ -114,11 +119,26 @@ class Transfer:
             record.staging = secrets.token_bytes(STAGING_ID_BYTES)
         target = Path(record.target)
         staging_id = record.staging or self._ticket.content_id
+        self._book = book
+        before = book.at(record.target) if record.on_existing in ("overwrite", "update") else None
+        self._got_before = before if before and before.is_of(self._ticket, record.place) else None
         self._discretion = Discretion(
             is_giver_known=context.access.policy.is_known(self._ticket.peer),
             has_reused=has_mark(staging_path(target.parent, target.name, staging_id)),
         )
-        self._receiver = Receiver(self._ticket, record, store=context.store, discretion=self._discretion)
+        arrival = Arrival(
+            target,
+            context.versions,
+            book,
+            self._got_before,
+            source=f"{record.name} from {self._ticket.peer.short}",
+            overwrite=record.on_existing == "overwrite",
+            update=self._got_before is not None,
+            mirror=record.mirror,
+        )
+        self._receiver = Receiver(
+            self._ticket, record, store=context.store, discretion=self._discretion, arrival=arrival
+        )
         self._listeners: list[Callable[[Progress], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
@@ -228,7 +248,8 @@ class Transfer:
         """Raise `TargetExists` when something is there and nothing was said about it."""
         if self.record.on_existing == "fail" and os.path.lexists(self.record.target):
             raise TargetExists(
-                f"{self.record.target} exists already; --overwrite replaces it, --keep-both makes a second one"
+                f"{self.record.target} exists already; --overwrite replaces files of the same name and keeps the old "
+                "ones in the trash, --keep-both makes a second one"
             )
 
     def listen(self, listener: Callable[[Progress], None]) -> None:
@@ -264,6 +285,8 @@ class Transfer:
             self.rate, self.record.done = 0.0, self._receiver.done_bytes
             self._tell("finishing")
             finished = await asyncio.to_thread(self._receiver.finish, self.record.on_existing)
+            got = self._got(finished.path)
+            await asyncio.to_thread(self._book.save, got)
         except StorageError as error:
             self._set(TransferState.PAUSED, str(error))
             self.result.set_exception(error)
@@ -278,7 +301,8 @@ class Transfer:
             self.record.target = str(finished.path)
             self.record.seconds = round(time.monotonic() - began, 3)
             self.record.finished = time.time()
-            self.is_given_on = not finished.failed and not self.record.only
+            news = finished.news
+            self.is_given_on = not (finished.failed or self.record.only or news.changed_here or news.numbered)
             self._has_all = self.is_given_on and not self._discretion.has_reused
             if self._has_all and self._fetch is not None:
                 self._fetch.announce_all()
@@ -288,38 +312,61 @@ class Transfer:
             self.record.missing = finished.failed_count
             self.record.failed = [f"{p.path}: {p.reason}" for p in failed[:FAILED_KEPT_MAX]]
             self._set(TransferState.DONE, f"{finished.failed_count:,} not received" if failed else "")
-            self.settling = asyncio.ensure_future(self._make_known(finished.path))
-            self.result.set_result(
-                Received(
-                    id=self.record.id,
-                    path=str(finished.path),
-                    files=self._receiver.files,
-                    size=self._receiver.done_bytes,
-                    fetched=self._receiver.fetched_bytes,
-                    reused=self._receiver.reused_bytes,
-                    seconds=self.record.seconds,
-                    failed=failed,
-                    missing=finished.failed_count,
-                    sources=self._fetch.sources_used() if self._fetch else 0,
-                    dropped=[
-                        Problem(self._context.people.in_names(peer), why)
-                        for peer, _, why in (d.partition(": ") for d in self.record.dropped)
-                    ],
-                    changed_names=[Problem(path, reason) for path, reason in finished.renamed],
-                )
-            )
+            self.settling = asyncio.ensure_future(self._make_known(finished.path, got))
+            self.result.set_result(self._received(finished, failed))
         finally:
             ticker.cancel()
             if not self._has_all:
                 self._meeting.withdraw()
             self._receiver.close()
 
-    async def _make_known(self, path: Path) -> None:
+    def _got(self, path: Path) -> Got:
+        """What is noted of this download, for the next time."""
+        r, before = self.record, self._got_before
+        return Got(
+            id=before.id if before else r.id,
+            target=str(path),
+            peer=bytes(self._ticket.peer),
+            ticket=r.ticket,
+            place=r.place or (before.place if before else ""),
+            name=r.name,
+            root=self.content_id,
+            updated=time.time(),
+            only=r.only,
+        )
+
+    async def _make_known(self, path: Path, got: Got) -> None:
         """What came need not be fetched twice. It is there whatever becomes of this."""
         try:
-            await asyncio.to_thread(self._receiver.record, path, self._shared())
+            await asyncio.to_thread(self._receiver.record, path, self._shared(), got)
         except CoterieError as error:
             log.warning("%s was received, but could not be put into the index: %s", path, error)
+
+    def _received(self, finished: Finished, failed: list[Problem]) -> Received:
+        dropped = (text.partition(": ") for text in self.record.dropped)
+        news = finished.news
+        return Received(
+            id=self.record.id,
+            path=str(finished.path),
+            files=self._receiver.files,
+            size=self._receiver.done_bytes,
+            fetched=self._receiver.fetched_bytes,
+            reused=self._receiver.reused_bytes,
+            seconds=self.record.seconds,
+            failed=failed,
+            missing=finished.failed_count,
+            sources=self._fetch.sources_used() if self._fetch else 0,
+            dropped=[Problem(self._context.people.in_names(peer), why) for peer, _, why in dropped],
+            changed_names=[Problem(path, reason) for path, reason in finished.renamed],
+            is_update=news.is_update,
+            new=news.new,
+            replaced=news.replaced,
+            removed=news.removed,
+            changed_here=news.changed_here,
+            beside=[Problem(path, reason, is_lost=False) for path, reason in news.beside],
+            gone=news.gone,
+            gone_count=news.gone_count,
+        )
 
     async def _run_swarm(self, opened: Session | None) -> None:
         portion = self._portion = self._all_down.portion(WEIGHTS[self.record.priority])

@@ -1,0 +1,86 @@
+"""What arrivals replaced or took away: listed, had back, deleted for good, and expired by itself."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from coterie.content.retention import KEPT_S
+from coterie.content.versions import Version, Versions
+from coterie.quantity import count, say_bytes
+
+EXPIRE_EVERY_S = 6 * 3600.0  # guess: nothing is kept much longer than its time
+
+
+class TrashLine(msgspec.Struct, frozen=True):
+    """One line of the trash: `until` when it can be had back."""
+
+    id: str
+    path: str
+    kind: str
+    size: str
+    since: str
+    until: str
+    why: str
+    source: str
+
+    @classmethod
+    def of(cls, version: Version) -> "TrashLine":
+        """For one version."""
+        path = str(version.original) if version.path else "?"
+        since, until = _day(version.at), _day(version.at + KEPT_S)
+        size = say_bytes(version.bytes)
+        return cls(version.id, path, version.kind, size, since, until, version.why, version.source)
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """A version that is back, at `path`."""
+
+    id: str
+    path: str
+
+    def text(self) -> str:
+        """For people."""
+        return f"Restored: {self.path}"
+
+
+class Emptied(msgspec.Struct, frozen=True):
+    """How much was deleted for good; `size` in bytes."""
+
+    versions: int
+    size: int
+
+    def text(self) -> str:
+        """For people."""
+        return f"Deleted for good: {count(self.versions, 'version')}, {say_bytes(self.size)}"
+
+
+class Trash:
+    """The commands about what is kept. Belongs to the event loop; the disk is touched in threads."""
+
+    def __init__(self, versions: Versions) -> None:
+        self._versions = versions
+
+    async def lines(self) -> list[TrashLine]:
+        """Everything that can be had back, oldest first."""
+        return [TrashLine.of(version) for version in await asyncio.to_thread(self._versions.kept)]
+
+    async def restore(self, version: str, to: Path | None = None) -> Restored:
+        """Put one back where it lay, or at `to`; beside what is there by now. Errors as `Versions.restore`."""
+        return Restored(version, str(await asyncio.to_thread(self._versions.restore, version, to)))
+
+    async def empty(self, versions: Sequence[str] = ()) -> Emptied:
+        """Delete these for good, or all. Errors as `Versions.empty`."""
+        return Emptied(*await asyncio.to_thread(self._versions.empty, list(versions) or None))
+
+    async def expire(self) -> None:
+        """Delete what has been kept for its time, now and again."""
+        while True:
+            await asyncio.to_thread(self._versions.expire)
+            await asyncio.sleep(EXPIRE_EVERY_S)
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "minutes")[:16]

@@ -1,0 +1,182 @@
+"""Brings what arrived into a folder that is there already: nothing that only lies there is touched.
+
+A file of the same name is replaced, and kept as a version, or moved beside under a clear name. What is not a
+file, a link or a folder (a device, a socket) is never opened or replaced, nor does a file take the place of a
+folder: what arrived is numbered then. No symbolic link of the folder is followed.
+
+Each step leaves the old and the new one somewhere under a name of theirs, so what was interrupted goes on by
+the same call.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from enum import Enum
+from pathlib import Path
+
+from coterie.content import place
+from coterie.content.names import NAME_BYTES_MAX, NUMBER_MAX, limit_bytes
+from coterie.content.versions import Versions, disk_bytes
+from coterie.errors import StorageError
+from coterie.quantity import count
+
+COMPARE_BYTES = 1 << 20
+MOVED_LISTED_MAX = 10_000  # of one arrival, one by one
+
+Parts = tuple[str, ...]
+
+
+class Old(Enum):
+    """What becomes of a file that something else arrived for."""
+
+    KEEP = "keep"  # as a version
+    BESIDE = "beside"  # under another name in the same folder
+    STAY = "stay"  # where it is: what arrived is not needed
+
+
+Judge = Callable[[Parts], Old]
+"""By its path below the target. Not asked about what has the same bytes."""
+
+
+class Merge:
+    """One arrival, and what it did. Blocking.
+
+    How many files are `new` or were `replaced`; what has another name, as (path, why): `beside`, files of the user that
+    were moved; `numbered`, what arrived and could not have its own name.
+    """
+
+    def __init__(self, versions: Versions, judge: Judge, *, why: str, source: str, mark: str) -> None:
+        """`why` and `source` are noted with each version; `mark` says in a name why a file was moved beside."""
+        self._versions = versions
+        self._judge = judge
+        self._why = why
+        self._source = source
+        self._mark = mark
+        self.new = 0
+        self.replaced = 0
+        self.beside: list[tuple[str, str]] = []
+        self.numbered: list[tuple[str, str]] = []
+
+    def into(self, staged: Path, target: Path) -> Path:
+        """Bring `staged` to `target`, where something is; returns where it is now.
+
+        Raises:
+            VersionsFull: what would be replaced finds no room in the store; nothing was touched.
+            OSError, StorageError: the disk.
+        """
+        self._check_room(staged, target)
+        return self._bring(staged, target, ())
+
+    def _check_room(self, staged: Path, target: Path) -> None:
+        needed_bytes = versions = 0
+        for new, old, parts in _collisions(staged, target):
+            if self._is_kept(new, old, parts):
+                needed_bytes += disk_bytes(old)
+                versions += 1
+        self._versions.check_room(target.parent, needed_bytes, versions)
+
+    def _is_kept(self, new: Path, old: Path, parts: Parts) -> bool:
+        return _is_plain(old) and not _same(new, old) and self._judge(parts) is Old.KEEP
+
+    def _bring(self, staged: Path, target: Path, parts: Parts) -> Path:
+        """Bring one entry, and what is in it; where it is then."""
+        if place.move_new(staged, target):
+            self.new += 1 if not target.is_dir() or target.is_symlink() else _files_in(target)
+            return target
+        is_folder = _is_folder(staged)
+        if is_folder and _is_folder(target):
+            mtime_ns = staged.stat().st_mtime_ns  # before anything is moved out of it
+            with os.scandir(staged) as entries:
+                names = sorted(entry.name for entry in entries)
+            for name in names:
+                self._bring(staged / name, target / name, (*parts, name))
+            place.set_time(os.fspath(target), mtime_ns)
+            return target
+        if not _is_plain(target):
+            numbered = place.move_beside(staged, target)
+            what = "a folder" if _is_folder(target) else "something that is no file"
+            _note(self.numbered, "/".join((*parts[:-1], numbered.name)), f"{what} has its name here")
+            return numbered
+        if not is_folder and _same(staged, target):
+            if not staged.is_symlink():
+                place.set_time(os.fspath(target), staged.stat().st_mtime_ns)
+            return target
+        self._exchange(staged, target, parts)
+        return target
+
+    def _exchange(self, staged: Path, target: Path, parts: Parts) -> None:
+        """Something arrived for a file or a link that is not the same."""
+        old = self._judge(parts)
+        if old is Old.STAY:
+            return
+        if old is Old.BESIDE:
+            moved = _move_marked(target, self._mark)
+            _note(self.beside, "/".join((*parts[:-1], moved.name)), f"{target.name} was changed here too")
+            if not place.move_new(staged, target):
+                raise StorageError(f"{target} came back while it was being replaced: try again")
+            self.new += 1
+            return
+        self._versions.keep(target, self._why, source=self._source, replacement=staged)
+        self.replaced += 1
+
+
+def _collisions(staged: Path, target: Path) -> Iterator[tuple[Path, Path, Parts]]:
+    """Every entry of `staged` that is there in `target` too, but for folders that are both: what is in them."""
+    waiting: list[tuple[Path, Path, Parts]] = [(staged, target, ())]
+    while waiting:
+        new, old, parts = waiting.pop()
+        if not os.path.lexists(old):
+            continue
+        if not (_is_folder(new) and _is_folder(old)):
+            yield new, old, parts
+            continue
+        with os.scandir(new) as entries:
+            waiting += [(new / e.name, old / e.name, (*parts, e.name)) for e in entries]
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(os.lstat(path).st_mode)
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether it is a file or a link."""
+    mode = os.lstat(path).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two entries are files with the same bytes, or links with the same text."""
+    first, second = os.lstat(one), os.lstat(other)
+    if stat.S_ISLNK(first.st_mode) and stat.S_ISLNK(second.st_mode):
+        return os.readlink(one) == os.readlink(other)
+    if not (stat.S_ISREG(first.st_mode) and stat.S_ISREG(second.st_mode)) or first.st_size != second.st_size:
+        return False
+    with one.open("rb") as a, other.open("rb") as b:
+        while True:
+            left, right = a.read(COMPARE_BYTES), b.read(COMPARE_BYTES)
+            if left != right:
+                return False
+            if not left:
+                return True
+
+
+def _move_marked(path: Path, mark: str) -> Path:
+    """Rename "a.txt" to "a (mark).txt", or the first free "a (mark 2).txt"; returns which."""
+    stem, dot, suffix = path.name.rpartition(".")
+    if not stem or len(suffix) > 16 or " " in suffix:
+        stem, dot, suffix = path.name, "", ""
+    for number in range(1, NUMBER_MAX):
+        tail = f" ({mark}{f' {number}' if number > 1 else ''}){dot}{suffix}"
+        moved = path.with_name(limit_bytes(stem, NAME_BYTES_MAX - len(os.fsencode(tail))) + tail)
+        if place.move_new(path, moved):
+            return moved
+    raise StorageError(f"{path} has {count(NUMBER_MAX, 'copy')} beside it: remove some")
+
+
+def _files_in(folder: Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(folder))
+
+
+def _note(listed: list[tuple[str, str]], path: str, why: str) -> None:
+    if len(listed) < MOVED_LISTED_MAX:
+        listed.append((path, why))
