@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from coterie.apps.command import Command, Duration, Progress, Rate, Size, command, commands_of
-from coterie.apps.invoke import Event, Result, invoke, parameters_type, read_parameters
+from coterie.apps.invoke import Event, Result, invoke, load_commands, parameters_type, read_parameters
 from coterie.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -275,3 +276,13 @@ def test_people_write_quantities_and_programs_numbers() -> None:
 def test_what_is_no_quantity_is_named(given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"{next(iter(given))}: "):
         _quantities(**given)
+
+
+SECRET_NAMES = {"ticket", "invitation", "code", "phrase", "text", "words", "secret", "password", "token"}
+
+
+def test_whatever_opens_something_can_be_kept_out_of_the_list_of_processes() -> None:
+    for entry in entry_points(group="coterie.apps"):
+        for found in load_commands(entry.name, f"{entry.module.rpartition('.')[0]}.commands"):
+            named = {parameter.name for parameter in found.parameters} & SECRET_NAMES
+            assert named <= {*found.secrets}, f"declare {named} of {found.path} in secrets="

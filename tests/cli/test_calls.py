@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.cli.secret_input import INPUT_CHARS_MAX
 from tests.fakes.faces import WAIT_S, command_line, coterie, environment, start, wait_until
 
 STOP_S = 2.0
@@ -122,6 +123,39 @@ def test_a_name_of_others_writes_no_line_and_moves_no_cursor(either: Path) -> No
     said = coterie(either, "put", hostile, "--json").stdout
     assert json.loads(said)["error"]["message"].startswith("x")
     assert said == said.translate(dict.fromkeys([0x1B, 0x9B, 0x202E]))
+
+
+def test_a_secret_is_read_from_standard_input(either: Path, tmp_path: Path) -> None:
+    (tmp_path / "-").write_text("not this")
+    done = coterie(either, "unlock", "-", input="coterie\n abc\n", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "Hello, coterie\ufffd abc!\n"), done.stderr
+    assert coterie(either, "unlock", "-", "--code", "-", input="one\ntwo\n").stdout == "Hello, one two!\n"
+    assert coterie(either, "unlock", "x", "--code", "-", input="two").stdout == "Hello, x two!\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (b"", "says nothing for TICKET"),
+        (b" \n", "says nothing for TICKET"),
+        (b"\xff\xfe", "is no text"),
+        (b"x" * (INPUT_CHARS_MAX + 1), f"than {INPUT_CHARS_MAX} characters"),
+    ],
+)
+def test_what_standard_input_cannot_say_is_said(tmp_path: Path, given: bytes, said: str) -> None:
+    done = subprocess.run(
+        command_line("unlock", "-"),
+        input=given,
+        check=False,
+        env=environment(tmp_path, PYTHONUTF8="1"),
+        capture_output=True,
+    )
+    assert done.returncode == 2
+    assert said in done.stderr.decode()
+
+
+def test_help_says_how_to_keep_a_secret(tmp_path: Path) -> None:
+    assert "- reads it from standard input" in " ".join(coterie(tmp_path, "unlock", "--help").stdout.split())
 
 
 def test_an_unexpected_error_is_one_line_too(either: Path) -> None:

@@ -96,6 +96,7 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     prompts: Mapping[str, str] = msgspec.field(default_factory=dict)
     paths: tuple[str, ...] = ()
     purpose: str = ""
+    secrets: tuple[str, ...] = ()
 
 
 class _Declaration(msgspec.Struct, frozen=True):
@@ -110,6 +111,7 @@ class _Declaration(msgspec.Struct, frozen=True):
     prompts: Mapping[str, str]
     paths: tuple[str, ...]
     purpose: str
+    secrets: tuple[str, ...]
 
 
 def command(  # noqa: PLR0913 - all but the first are named options
@@ -124,6 +126,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
     prompts: Mapping[str, str] | None = None,
     paths: tuple[str, ...] = (),
     purpose: str = "",
+    secrets: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -143,6 +146,8 @@ def command(  # noqa: PLR0913 - all but the first are named options
         paths: parameters of type `str` that may also be the path of a file: where there is such a file, the
             command line passes its absolute path.
         purpose: the heading it stands under in help pages; when empty, the `PURPOSE` of its module.
+        secrets: parameters of type `str` that open something: tickets, codes. A command line reads them from standard
+            input where they are given as "-", as it does those of `prompts`, so that no list of processes shows them.
     """
     declaration = _Declaration(
         positional,
@@ -156,6 +161,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
         prompts=prompts or {},
         paths=paths,
         purpose=purpose,
+        secrets=(*secrets, *(prompts or {})),
     )
 
     def mark(function: F) -> F:
@@ -180,7 +186,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
     summary, details, notes = _read_docstring(inspect.getdoc(function) or "")
     _, *signature = inspect.signature(function).parameters.values()
     hints = _hints(function)
-    unknown = set(declared.positional) - {p.name for p in signature}
+    unknown = {*declared.positional, *declared.secrets} - {p.name for p in signature}
     if unknown:
         raise TypeError(f"{function.__qualname__}: no parameter named {', '.join(sorted(unknown))}")
     parameters = [_parameter(function, p, hints, notes, p.name in declared.positional) for p in signature]
@@ -202,6 +208,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         empty_text=declared.empty_text,
         prompts=declared.prompts,
         paths=declared.paths,
+        secrets=declared.secrets,
         purpose=declared.purpose or getattr(function, "__globals__", {}).get("PURPOSE", ""),
     )
 

@@ -135,7 +135,7 @@ def _share_and_get(room: Path, what: str, source: Path) -> Row:
         _prepare_home(ben)
     target = room / f"received {what}"
     began = time.monotonic()
-    received = _call(ben, "get", shared["ticket"], str(target))
+    received = _call(ben, "get", "-", str(target), given=shared["ticket"])
     get_s = time.monotonic() - began
     skipped = {os.path.join(source, problem["path"]) for problem in shared["skipped"]}
     differences = [f"not shared: {p['path']}: {p['reason']}" for p in received["failed"]]
@@ -143,10 +143,14 @@ def _share_and_get(room: Path, what: str, source: Path) -> Row:
     return Row(what, received["files"], received["size"], share_s, get_s, differences)
 
 
-def _call(home: Path, *words: str) -> Any:
-    """Run a command with --json; its result."""
+def _call(home: Path, *words: str, given: str = "") -> Any:
+    """Run a command with --json and `given` on its standard input; its result."""
     done = subprocess.run(  # noqa: S603 - our own program
-        _coterie(home, "--json", *words), capture_output=True, env=_environment(), check=False
+        _coterie(home, "--json", *words),
+        input=given.encode(),
+        capture_output=True,
+        env=_environment(),
+        check=False,
     )
     if done.returncode:
         raise CoterieError(f"`coterie {words[0]}` failed: {done.stderr.decode(errors='replace').strip()}")

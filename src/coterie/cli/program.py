@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+import msgspec
 from click.shell_completion import CompletionItem
 
 import coterie
@@ -16,6 +17,7 @@ from coterie.apps.command import Command, Duration, Parameter, Rate, Size
 from coterie.cli.catalog import Branch, Catalog
 from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
+from coterie.cli.secret_input import FROM_INPUT, read_secrets
 from coterie.cli.terminal import put, say_error
 from coterie.quantity import write_duration
 
@@ -179,11 +181,10 @@ def _group(word: str, branch: Branch, rest: list[str]) -> click.Group:
 
 
 def _leaf(word: str, command: Command, further: list[str]) -> click.Command:
-    own = [
-        _click_parameter(parameter, command.prompts.get(parameter.name)) for parameter in command.parameters
-    ]
+    described = [_described(parameter, command) for parameter in command.parameters]
+    own = [_click_parameter(parameter, command.prompts.get(parameter.name)) for parameter in described]
     taken = {parameter.name for parameter in command.parameters}
-    notes = [f"{p.name.upper()}: {p.help}" for p in command.parameters if p.positional and p.help]
+    notes = [f"{p.name.upper()}: {p.help}" for p in described if p.positional and p.help]
     further_text = (
         f"Further commands: {', '.join(f'{word} {name}' for name in further)}." if further else None
     )
@@ -196,13 +197,23 @@ def _leaf(word: str, command: Command, further: list[str]) -> click.Command:
     )
 
 
+def _described(parameter: Parameter, command: Command) -> Parameter:
+    """With the way to keep what is secret out of the list of processes."""
+    if parameter.name not in command.secrets:
+        return parameter
+    how = f"{FROM_INPUT} reads it from standard input, where no other user of the computer sees it."
+    return msgspec.structs.replace(parameter, help=f"{parameter.help} {how}".lstrip())
+
+
 def _caller(command: Command, names: set[str]) -> Callable[..., None]:
     @click.pass_context
     def call(context: click.Context, /, **given: Any) -> None:
         options = remember(context, {k: v for k, v in given.items() if k not in names})
         parameters = {k: _plain(v) for k, v in given.items() if k in names and v not in (None, ())}
+        asked = [name for name in command.secrets if parameters.get(name) == FROM_INPUT]
+        parameters |= dict(zip(asked, read_secrets(asked), strict=True))
         for name in command.paths:
-            if isinstance(text := parameters.get(name), str) and os.path.isfile(text):
+            if name not in asked and isinstance(text := parameters.get(name), str) and os.path.isfile(text):
                 parameters[name] = _plain(Path(text))
         from coterie.cli.calls import call_command
 

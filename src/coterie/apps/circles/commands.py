@@ -65,7 +65,7 @@ async def circle_invite(
     await asyncio.sleep(PARTING_S)
 
 
-@command("invitation", path="circle join")
+@command("invitation", path="circle join", secrets=("invitation",))
 async def circle_join(circles: "CirclesService", invitation: str, *, name: str = "", at: str = "") -> Joined:
     """Join a circle by the code or ticket of an owner.
 
@@ -161,7 +161,7 @@ async def devices_add(
     await asyncio.sleep(PARTING_S)
 
 
-@command("invitation", path="devices join")
+@command("invitation", path="devices join", secrets=("invitation",))
 async def devices_join(circles: "CirclesService", invitation: str, *, at: str = "") -> DeviceSaid:
     """Make this computer one of yours, by the code that `coterie devices add` printed on another.
 
@@ -211,7 +211,7 @@ async def recovery_replace(circles: "CirclesService", *, phrase: str) -> Phrase:
     return circles.recovery.make(phrase)
 
 
-@command(path="recovery restore", prompts={"phrase": "The twelve words"})
+@command(path="recovery restore", prompts={"phrase": "The twelve words"}, secrets=("invitation",))
 async def recovery_restore(
     circles: "CirclesService", *, phrase: str, invitation: str = "", at: str = "", lost: bool = False
 ) -> Restored:

@@ -35,7 +35,7 @@ async def invite(
             yield news
 
 
-@command("invitation")
+@command("invitation", secrets=("invitation",))
 async def join(contacts: "ContactsService", invitation: str, *, name: str = "", at: str = "") -> Met:
     """Join another computer by the code or ticket that it printed: then the two know each other.
 

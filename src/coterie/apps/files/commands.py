@@ -113,6 +113,7 @@ async def magnet(files: "FilesService", share: str) -> MagnetLink:
     "ticket",
     "target",
     paths=("ticket",),
+    secrets=("ticket",),
     asks={"exists": ON_EXISTING},
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
 )
@@ -198,6 +199,7 @@ async def trash_empty(files: "FilesService", versions: list[str] = []) -> Emptie
 @command(
     "ticket",
     "target",
+    secrets=("ticket",),
     stays=True,
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
 )

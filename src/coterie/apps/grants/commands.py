@@ -42,7 +42,7 @@ async def grants_(grants: "GrantsService") -> list[GrantLine]:
     return grants.lines()
 
 
-@command("text", path="grant accept")
+@command("text", path="grant accept", secrets=("text",))
 async def grant_accept(grants: "GrantsService", text: str) -> GrantSaid:
     """Take a grant that somebody handed over, and tell its issuer.
 

@@ -80,6 +80,15 @@ def greet(fake: "FakeService", to: str) -> Greeting:
     return Greeting(to)
 
 
+@command("ticket", secrets=("ticket", "code"), paths=("ticket",))
+def unlock(fake: "FakeService", ticket: str, *, code: str = "") -> Greeting:
+    """Open something.
+
+    ticket: What opens it.
+    """
+    return Greeting(f"{ticket} {code}".strip())
+
+
 @command("missing")
 async def fetch(fake: "FakeService", missing: list[str] = []) -> Part:  # noqa: B006  (never changed)
     """Fetch all but what is `missing`."""
