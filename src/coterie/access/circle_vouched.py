@@ -9,8 +9,11 @@ from collections.abc import Container, Sequence
 
 import msgspec
 
-from coterie.access.circle_ops import Kind, OpId, SignedOp
+from coterie.access.circle_log import CircleLog
+from coterie.access.circle_ops import Kind, Op, OpId, SignedOp
 from coterie.identity import PeerId
+
+OWN_TITLE = "my devices"  # of the log of a person's own computers
 
 
 class LostComputer(msgspec.Struct, frozen=True):
@@ -19,6 +22,29 @@ class LostComputer(msgspec.Struct, frozen=True):
     person: PeerId
     removals: tuple[OpId, ...]
     at: int
+
+
+def is_own_log(first: Op) -> bool:
+    """Whether a log that begins so may be that of a person's own computers: made by the key that is the person."""
+    return first.kind == Kind.CREATE and first.title == OWN_TITLE and first.author == first.person
+
+
+def is_witnessed(log: CircleLog, here: PeerId) -> bool:
+    """Whether this is the log of another person's own computers, and no circle that `here` is or was in."""
+    person = log.ops[0].op.person
+    return is_own_log(log.ops[0].op) and log.persons() == (person,) and here not in log.devices_ever(person)
+
+
+def is_own_op(op: Op, person: bytes) -> bool:
+    """Whether `op` belongs into the log of the computers of `person`: by them, and about nobody else."""
+    return op.person == person and op.subject in (b"", person)
+
+
+def own_computers(log: CircleLog) -> tuple[PeerId, dict[bytes, None]]:
+    """Whose log of its own computers this is, and every computer that the person ever vouched for, itself first."""
+    person = log.ops[0].op.person
+    keys = vouched_computers(log.ops).get(person, {person: None})
+    return PeerId(person), {key: None for key in keys if not log.is_paper(person, key)}
 
 
 def vouched_computers(ops: Sequence[SignedOp]) -> dict[bytes, dict[bytes, None]]:

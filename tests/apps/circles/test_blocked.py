@@ -146,6 +146,8 @@ def test_a_block_ends_with_leaving_the_circle_that_carried_it(tmp_path: Path) ->
             await until(lambda: bool(circles(ben).roles_of(laptop.peer_id)))
             circles(anna).devices.remove(str(laptop.peer_id))
             await until(lambda: bool(circles(ben).blocked(laptop.peer_id)))
+            ben.contacts.remove(str(anna.peer_id))
+            assert circles(ben).blocked(laptop.peer_id) != ""
             circles(ben).leave("home")
             assert circles(ben).blocked(laptop.peer_id) == ""
 

@@ -78,7 +78,7 @@ def test_what_is_deposited_goes_only_to_who_has_the_words(tmp_path: Path) -> Non
             await let_in(anna, ben, "home")
             circles(anna).recovery.make()
             await until(lambda: bool(circles(ben).recovery._deposits))
-            (paper,) = circles(ben).recovery._deposits
+            (paper,) = circles(ben).recovery._deposits.papers()
             heard: list[Message] = []
 
             async def note(peer: object, message: Message) -> bool:

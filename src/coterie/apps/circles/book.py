@@ -12,7 +12,13 @@ import msgspec
 
 from coterie.access.circle import Author, Circle, CircleState, Member, found_circle
 from coterie.access.circle_ops import NONCE_BYTES, Kind, OpId, Role, SignedOp, consent
-from coterie.access.circle_vouched import LostComputer, vouched_computers
+from coterie.access.circle_vouched import (
+    OWN_TITLE,
+    LostComputer,
+    is_witnessed,
+    own_computers,
+    vouched_computers,
+)
 from coterie.access.names import is_meant
 from coterie.apps.app import Context
 from coterie.apps.circles.disk import CircleDisk
@@ -21,9 +27,9 @@ from coterie.errors import NotFound, StorageError, UsageError
 from coterie.identity import PeerId
 from coterie.private_file import write_private
 
-OWN_TITLE = "my devices"
 NO_ROLE: tuple[tuple[str, str], ...] = ()
 NO_PERSON: tuple[PeerId, ...] = ()
+FELLOWS_MAX = 64  # computers of one person, lost ones too, that stand for one another; guess: 16 at once
 UNBLOCKED_MAX = 1_024  # computers whose blocks the owner of this node undid; the oldest is forgotten; guess
 
 
@@ -72,6 +78,7 @@ class CircleBook:
         self._persons: dict[PeerId, tuple[PeerId, ...]] = {}
         self._names: dict[PeerId, str] = {}
         self._blocks: dict[PeerId, Block] = {}
+        self._fellows: dict[PeerId, tuple[PeerId, ...]] = {}
         self.refresh()
 
     # ---- who we are
@@ -102,19 +109,19 @@ class CircleBook:
         """It, made when there is none."""
         known = self.own_circle()
         if known is None:
-            known = self.create(OWN_TITLE, self._context.name)
-            self.save(msgspec.structs.replace(self.identity, own_circle=known.id))
-            self.refresh()
+            known = self.create(OWN_TITLE, self._context.name, is_own=True)
         return known
 
     # ---- the circles
 
-    def create(self, title: str, name: str) -> Circle:
-        """A new circle with this person as its owner."""
+    def create(self, title: str, name: str, *, is_own: bool = False) -> Circle:
+        """A new circle with this person as its owner; `is_own`: the one of its computers."""
         author = dataclasses.replace(self.author(), consent=self.consent(self.person))
         circle = found_circle(author, title, name, at=_now_ms(), nonce=os.urandom(NONCE_BYTES))
         self._disk.append(circle.id, circle.log.ops)
         self.circles[circle.id] = circle
+        if is_own:
+            self.save(msgspec.structs.replace(self.identity, own_circle=circle.id))
         self.refresh()
         self.on_write(circle.id, tuple(circle.log.ops))
         return circle
@@ -160,6 +167,7 @@ class CircleBook:
         names: dict[PeerId, str] = {}
         blocks: dict[PeerId, Block] = {}
         persons: dict[PeerId, dict[PeerId, None]] = {}
+        self._fellows = self._read_own_logs(blocks)
         for circle in self.circles.values():
             state = circle.state
             if state.role(self._context.peer_id) is None:
@@ -183,13 +191,55 @@ class CircleBook:
             if peer not in roles and not self._is_unblocked(block) and peer != self._context.peer_id
         }
 
+    def _read_own_logs(self, blocks: dict[PeerId, Block]) -> dict[PeerId, tuple[PeerId, ...]]:
+        """By the own logs of other persons: the lost into `blocks`; for each computer all of its person, itself too.
+
+        A computer that a thief's computer added is vouched for, but not in the log: it has no fellows.
+        """
+        fellows: dict[PeerId, tuple[PeerId, ...]] = {}
+        for circle in self.circles.values():
+            if not self._is_witnessed(circle):
+                continue
+            person, computers = own_computers(circle.log)
+            those = tuple(PeerId(key) for key in list(computers)[:FELLOWS_MAX])
+            in_use = (peer for peer in those if circle.state.role(peer) or peer in circle.state.lost)
+            fellows.update(dict.fromkeys(in_use, those))
+            for peer, lost in circle.state.lost.items():
+                blocks[peer] = Block(
+                    peer, _name_in(circle.state, person), "the list of its own computers", lost
+                )
+        return fellows
+
+    def _is_witnessed(self, circle: Circle) -> bool:
+        is_ours = circle.id == self.identity.own_circle
+        return not is_ours and is_witnessed(circle.log, self._context.peer_id)
+
     def roles_of(self, peer: PeerId) -> tuple[tuple[str, str], ...]:
         """The circles that this node and `peer` are both in: id as text, and the role of `peer` there."""
         return self._roles.get(peer, NO_ROLE)
 
     def persons_of(self, peer: PeerId) -> tuple[PeerId, ...]:
-        """The persons (their first computers) in circles of ours who say themselves that `peer` is theirs too."""
-        return self._persons.get(peer, NO_PERSON)
+        """The persons (their first computers) who say themselves that `peer` is theirs too.
+
+        Where the person's own log is here, every computer that the person ever had stands for it.
+        """
+        return tuple(dict.fromkeys((*self._persons.get(peer, NO_PERSON), *self.fellows(peer))))
+
+    def fellows(self, peer: PeerId) -> tuple[PeerId, ...]:
+        """All computers that the person of `peer` ever vouched for, by its own log; empty where that is not here."""
+        return self._fellows.get(peer, NO_PERSON)
+
+    def forget_strangers(self, is_known: Callable[[PeerId], bool]) -> None:
+        """Drop the own logs of persons of whom no computer is known any more."""
+        before = len(self.circles)
+        for circle in list(self.circles.values()):
+            if not self._is_witnessed(circle):
+                continue
+            if not any(is_known(PeerId(key)) for key in own_computers(circle.log)[1]):
+                del self.circles[circle.id]
+                self._disk.forget(circle.id)
+        if len(self.circles) != before:
+            self.refresh()
 
     def names(self) -> Mapping[PeerId, str]:
         """The computers of everybody in a circle with this node, by the name of their person: a live view."""

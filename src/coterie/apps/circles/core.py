@@ -23,6 +23,7 @@ from typing import Any
 from coterie.access.circle import Circle
 from coterie.access.circle_log import MissingParents, subject_of
 from coterie.access.circle_ops import OpId, OpRefused, Role, SignedOp, id_of_raw, read_op
+from coterie.access.circle_vouched import is_own_log, is_own_op, is_witnessed, own_computers
 from coterie.apps.circles.messages import (
     HEADS_MAX,
     KNOWN_MAX,
@@ -31,12 +32,14 @@ from coterie.apps.circles.messages import (
     Ops,
     Want,
 )
-from coterie.errors import LimitExceeded
+from coterie.errors import CoterieError, LimitExceeded
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
 from coterie.rate import Rate, RateTable
 
 CIRCLES_MAX = 256  # of one node; guess
+WITNESSED_MAX = 1_024  # persons whose own log is kept here; guess: far more than anybody meets
+WITNESSED_OPS_MAX = 1_024  # of each such log: 300 kB; guess: years of computers and revocations
 EAGER_MAX = (
     6  # members that get a new operation at once, the others learn of it; guess: 6 reach 50 in two steps
 )
@@ -114,6 +117,8 @@ class SyncCore:
     """See the module's text. `circles` is shared with the shell; this core adds those that it joins.
 
     `is_kin(peer)`: whether `peer` is another computer of our own person, from which any circle is welcome.
+    `may_hear(circle, peer)`: whether `peer` hears of `circle` without being in it: our own log, for those we know.
+    `is_known(peer)`: whether `peer` is a contact or in a circle with us: its person's own log is kept.
     """
 
     def __init__(
@@ -122,8 +127,12 @@ class SyncCore:
         circles: dict[OpId, Circle],
         random: Random,
         is_kin: Callable[[PeerId], bool] = lambda peer: False,
+        may_hear: Callable[[OpId, PeerId], bool] = lambda circle, peer: False,
+        is_known: Callable[[PeerId], bool] = lambda peer: False,
     ) -> None:
         self._is_kin = is_kin
+        self._may_hear = may_hear
+        self._is_known = is_known
         self._own = own
         self._circles = circles
         self._random = random
@@ -210,7 +219,8 @@ class SyncCore:
         known = self._circles.get(circle)
         if known is None:
             return False
-        return known.state.role(peer) is not None or (circle, peer) in self._trusted
+        is_in = known.state.role(peer) is not None or (circle, peer) in self._trusted
+        return is_in or self._may_hear(circle, peer)
 
     def _prove(self, circle: OpId, peer: PeerId, now: float) -> list[Any]:
         """The operations that made us a member, for one that has not said a word."""
@@ -329,7 +339,7 @@ class SyncCore:
         known = self._circles.get(circle)
         is_new = known is None
         if known is None:
-            known = self._begin(circle, peer, raws)
+            known = self._begin(circle, peer, raws) or self._witness(circle, peer, raws, now)
             if known is None:
                 return self._from_the_start(circle, peer, now)
         new, missing, is_flood = self._admit(known, peer, raws, now)
@@ -356,7 +366,12 @@ class SyncCore:
 
     def _begin(self, circle: OpId, peer: PeerId, raws: list[bytes]) -> Circle | None:
         """A circle that we were let into, from its first operation."""
-        if not self._is_expected(circle, peer) or not raws or len(self._circles) >= CIRCLES_MAX:
+        if not self._is_expected(circle, peer) or not raws:
+            return None
+        if (
+            sum(1 for known in self._circles.values() if not is_witnessed(known.log, self._own))
+            >= CIRCLES_MAX
+        ):
             return None
         try:
             begun = Circle(read_op(raws[0]))
@@ -369,9 +384,38 @@ class SyncCore:
         self._trusted[circle, peer] = None  # until its log says that it is a member
         return begun
 
+    def _witness(self, circle: OpId, peer: PeerId, raws: list[bytes], now: float) -> Circle | None:
+        """The log of the own computers of somebody of whom one is known here, from its first operation.
+
+        From whomever it comes: it is signed by the person. The first log of a person is kept, no second one beside it:
+        a thief of the person's key makes no other.
+        """
+        if not self._strange(peer).take(now, len(raws)):
+            return None
+        try:
+            begun, *others = (read_op(raw) for raw in raws)
+            if begun.id != circle or not is_own_log(begun.op):
+                return None
+            whole = Circle(begun)
+            for signed in others:
+                if not is_own_op(signed.op, begun.op.person):
+                    return None
+                whole.add(signed)
+        except (CoterieError, ValueError):
+            return None
+        witnessed = [known for known in self._circles.values() if is_witnessed(known.log, self._own)]
+        is_second = any(known.log.ops[0].op.person == begun.op.person for known in witnessed)
+        _, computers = own_computers(whole.log)
+        if is_second or len(witnessed) >= WITNESSED_MAX or self._own in computers:
+            return None
+        if not any(self._is_known(PeerId(key)) for key in computers):
+            return None
+        self._circles[circle] = Circle(begun)
+        return self._circles[circle]
+
     def _from_the_start(self, circle: OpId, peer: PeerId, now: float) -> list[Any]:
-        """News of a circle that we are let into, before anything else of it: ask for all."""
-        is_welcome = circle not in self._circles and self._is_expected(circle, peer)
+        """News of a circle that we are let into, or of one that may be somebody's own log: ask for all."""
+        is_welcome = self._is_expected(circle, peer) or self._is_known(peer)
         if not is_welcome or not self._rates.of(("start", peer)).take(now):
             return []
         return [Send(peer, Want(circle, [], []))]
@@ -381,15 +425,18 @@ class SyncCore:
     ) -> tuple[list[SignedOp], dict[bytes, None], bool]:
         """Take what is new: what was taken, what is missing before the rest, and whether somebody floods."""
         answers = self._answers(known.id, peer)
+        witnessed = known.log.ops[0].op.person if is_witnessed(known.log, self._own) else None
         new: list[SignedOp] = []
         missing: dict[bytes, None] = {}
         for raw in raws:
             if id_of_raw(raw) in known.log:
                 continue
-            if not answers and not self._rates.of(("strangers",)).take(now):
+            if not answers and not self._strange(peer).take(now):
                 return new, {}, True
             try:
                 signed = read_op(raw)
+                if witnessed is not None and not self._fits(known, signed, witnessed):
+                    break
                 if signed.id not in missing and self._excess(known, signed, now):
                     return new, {}, True
                 if known.add(signed):
@@ -399,6 +446,13 @@ class SyncCore:
             except (OpRefused, LimitExceeded):
                 break  # what follows may build on it
         return new, {one: None for one in missing if one not in known.log}, False
+
+    def _strange(self, peer: PeerId) -> Rate:
+        """For operations of logs that `peer` is not in: strangers share one, those whom we know have one each."""
+        return self._rates.of(("strangers", peer) if self._is_known(peer) else ("strangers",))
+
+    def _fits(self, known: Circle, signed: SignedOp, person: bytes) -> bool:
+        return len(known.log) < WITNESSED_OPS_MAX and is_own_op(signed.op, person)
 
     def _excess(self, known: Circle, signed: SignedOp, now: float) -> bool:
         """Whether the author of an operation makes too many at once. Owners do not: they could do worse."""

@@ -51,6 +51,10 @@ class Deposits:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def papers(self) -> list[bytes]:
+        """The paper keys for which there is something."""
+        return list(dict.fromkeys(paper for paper, _ in self._kept))
+
     def keep(self, paper: bytes, deposited: Deposited) -> bool:
         """Keep it instead of the depositor's last one for `paper`; False where there is no room for strangers to it."""
         place = bytes(paper), bytes(deposited.by)

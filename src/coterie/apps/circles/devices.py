@@ -10,10 +10,11 @@ import msgspec
 
 from coterie.access.circle import Circle, Member
 from coterie.access.circle_ops import Kind, Role, is_consent
+from coterie.access.circle_vouched import OWN_TITLE
 from coterie.access.names import checked, is_meant
 from coterie.apps.app import Context
 from coterie.apps.circles.admission import Purpose, To
-from coterie.apps.circles.book import OWN_TITLE, CircleBook
+from coterie.apps.circles.book import CircleBook
 from coterie.apps.circles.messages import CARDS_MAX, Belong, Cards
 from coterie.apps.circles.recovery import Card, read_card
 from coterie.apps.circles.results import DeviceLine, DeviceSaid

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from coterie.access.circle import Circle, CircleState, Member
 from coterie.access.circle_ops import Kind, OpId, Role, SignedOp, is_consent
 from coterie.access.circle_revoked import revoked_keys
+from coterie.access.circle_vouched import OWN_TITLE
 from coterie.access.names import checked, distinct, is_meant, key_of
 from coterie.access.people import KnownCircle, Source
 from coterie.access.policy import Standing
@@ -47,6 +49,7 @@ from coterie.wire.frames import Message
 
 MEET_EVERY_S = 20.0  # members that are not connected are tried; guess
 MEET_AT_ONCE_MAX = 4
+TELL_DAYS = 30  # contacts are sought for so long to hear that a computer was added or lost; guess
 ADMIT_S = 60.0  # from meeting over an invitation to the answer of who was invited; guess
 JOINED_S = 20.0  # for the log of a circle to arrive after that; guess
 
@@ -62,6 +65,8 @@ class CirclesService:
         self._book = CircleBook(context)
         self._links = Links(context)
         self._up: dict[PeerId, None] = {}
+        self._told: dict[PeerId, None] = {}  # met since our own log has the heads below
+        self._told_heads: tuple[OpId, ...] = ()
         self._admitting: dict[PeerId, tuple[Purpose, float]] = {}
         self._wanted: dict[To, int] = {}
         self._changes: list[ChangeListener] = []
@@ -74,7 +79,10 @@ class CirclesService:
                 of="circle",
                 names=self.names,
                 standing=lambda peer: Standing(
-                    circles=self.roles_of(peer), blocked=self.blocked(peer), persons=self.persons_of(peer)
+                    contact=self._is_of_contact(peer),
+                    circles=self.roles_of(peer),
+                    blocked=self.blocked(peer),
+                    persons=self.persons_of(peer),
                 ),
                 circles=lambda: (KnownCircle(circle_text(state.id), state.name) for state in self.states()),
             )
@@ -82,8 +90,16 @@ class CirclesService:
 
     async def start(self) -> None:
         """Speak with members, and listen to everybody: who is no member hears nothing back."""
+        self._book.forget_strangers(self._is_known)
         core = SyncCore(
-            self._context.peer_id, self._book.circles, random.SystemRandom(), is_kin=self.devices.is_kin
+            self._context.peer_id,
+            self._book.circles,
+            random.SystemRandom(),
+            is_kin=self.devices.is_kin,
+            may_hear=lambda circle, peer: (
+                circle == self._book.identity.own_circle and self._context.people.is_known(peer)
+            ),
+            is_known=self._is_known,
         )
         handlers: dict[type, Callable[[Any], None]] = {Keep: self._keep, Emit: self._emit}
         self._driver = Driver(core, send=self._links.send, on_output=handlers)  # type: ignore[arg-type]
@@ -121,6 +137,27 @@ class CirclesService:
     def blocked(self, peer: PeerId) -> str:
         """See `CircleBook.blocked`."""
         return self._book.blocked(peer)
+
+    def _is_known(self, peer: PeerId) -> bool:
+        return self.contacts.is_contact(peer) or bool(self.roles_of(peer))
+
+    def _is_of_contact(self, peer: PeerId) -> bool:
+        """Whether `peer` is a computer of a contact, by the contact's own log: what one of them is, all are."""
+        return any(self.contacts.is_contact(fellow) for fellow in self._book.fellows(peer))
+
+    def _follow_contacts(self) -> None:
+        """A contact whose computer is lost is another one of its computers from now on."""
+        for block in self._book.blocks():
+            if not self.contacts.is_contact(block.peer):
+                continue
+            heirs = [f for f in self._book.fellows(block.peer) if self._is_heir(f)]
+            heir = heirs[-1] if heirs else None  # the latest
+            if heir is not None:
+                self.contacts.succeed(block.peer, heir)
+
+    def _is_heir(self, peer: PeerId) -> bool:
+        is_in_use = bool(self._book.fellows(peer)) and not self._book.blocked(peer)
+        return is_in_use and not self.contacts.is_contact(peer)
 
     def names(self) -> Mapping[PeerId, str]:
         """See `CircleBook.names`."""
@@ -175,6 +212,8 @@ class CirclesService:
     def create(self, name: str) -> CircleLine:
         """A new circle called `name`, owned by this node's person."""
         wanted = checked(name)
+        if key_of(wanted) == key_of(OWN_TITLE):
+            raise UsageError(f"'{OWN_TITLE}' is the list of your own computers: choose another name")
         if any(key_of(circle.state.name) == key_of(wanted) for circle in self._book.joined()):
             raise UsageError(f"you are in a circle '{name}' already: choose another name")
         circle = self._book.create(wanted, self._context.name)
@@ -456,6 +495,7 @@ class CirclesService:
 
     def _peer_up(self, peer: PeerId) -> None:
         self._up[peer] = None
+        self._told[peer] = None
         self.feed(PeerUp(peer))
         self.recovery.peer_up(peer)
         self.devices.peer_up(peer)
@@ -471,10 +511,23 @@ class CirclesService:
         """Be connected to some members of each circle."""
         chance = random.SystemRandom()
         while True:
-            absent = [peer for peer in self._book.names() if peer not in self._up]
+            wanted = dict.fromkeys((*self._book.names(), *self._to_be_told()))
+            absent = [peer for peer in wanted if peer not in self._up]
             chosen = chance.sample(absent, min(MEET_AT_ONCE_MAX, len(absent)))
             await asyncio.gather(*(self._try_connect(peer) for peer in chosen))
             await asyncio.sleep(MEET_EVERY_S * chance.uniform(0.5, 1.5))
+
+    def _to_be_told(self) -> list[PeerId]:
+        """Contacts not met since the computers of this person changed, for TELL_DAYS: they trust the lost one still."""
+        own = self._book.own_circle()
+        if own is None or len(own.log) < 2:
+            return []
+        heads = own.log.heads()
+        if heads != self._told_heads:
+            self._told_heads, self._told = heads, dict.fromkeys(self._up)
+        if own.log.ops[-1].op.at / 1000 < time.time() - 86_400 * TELL_DAYS:
+            return []
+        return [contact.peer for contact in self.contacts.contacts() if contact.peer not in self._told]
 
     async def _try_connect(self, peer: PeerId) -> None:
         with contextlib.suppress(CoterieError):
@@ -496,7 +549,9 @@ class CirclesService:
 
     def _changed(self, circle: OpId) -> None:
         """A circle is not as it was: rights end at once, then everybody else is told."""
+        self._book.forget_strangers(self._is_known)
         self._context.access.changed()
+        self._follow_contacts()
         self.devices.settle()
         self.recovery.contacts_changed()
         for listener in self._changes:

@@ -112,6 +112,12 @@ class ContactBook:
         usable = tuple(address for address in addresses if _is_address(address))[:ADDRESSES_MAX]
         return self._save(Contact(own_name, peer, usable, added, record))
 
+    def succeed(self, lost: PeerId, heir: PeerId) -> Contact:
+        """The contact `lost` is the computer `heir` of the same person now: under the same name, at no address yet."""
+        contact = self._contacts[lost]
+        self.remove(str(lost))
+        return self._save(Contact(contact.name, heir, (), contact.added))
+
     def rename(self, text: str, name: str) -> Contact:
         """Call the contact that `find` finds by another name. Raises `UsageError` when that cannot be."""
         contact = self.find(text)

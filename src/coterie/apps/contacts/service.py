@@ -383,6 +383,11 @@ class ContactsService:
         """Take over a contact that another computer of the same person made."""
         return self._add(peer, Card(name, tuple(addresses[:ADDRESSES_MAX]), record))
 
+    def succeed(self, lost: PeerId, heir: PeerId) -> None:
+        """A contact lost its computer, by its own word: another one of its computers takes the place and the name."""
+        self._book.succeed(lost, heir)
+        self._context.access.changed()
+
     def _tell_met(self, peer: PeerId, purpose: bytes, *, invited: bool) -> None:
         for listener in self._on_met:
             listener(peer, purpose, invited)
