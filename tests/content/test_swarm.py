@@ -339,6 +339,33 @@ def test_preferred_chunks_come_first_and_in_order() -> None:
     assert set(order[:36]) <= set(range(200, 244))
 
 
+def test_what_a_reader_waits_for_comes_before_all_that_will_be_read() -> None:
+    scene = Scene(LARGE).begin("a", "b")
+    scene.feed(e.Prefer(ROOT, 100, 140, 0))
+    scene.feed(e.Prefer(ROOT, 200, 204, 7))
+    order = [r.first for asked in scene.asked.values() for r in asked if isinstance(r, e.AskChunks)]
+    while len(order) < 3:
+        for peer in ("a", "b"):
+            scene.now += 0.002
+            scene.answer(peer)
+            order += [r.first for r in scene.asked.get(peer, ())[-1:] if isinstance(r, e.AskChunks)]
+    late = [first for first in order if first >= 100]
+    assert late[0] in range(200, 204)
+
+
+def test_nothing_but_nodes_is_asked_for_while_it_is_held() -> None:
+    scene = Scene(LARGE)
+    scene.feed(e.Hold(True))
+    scene.begin("a", "b")
+    for peer in ("a", "b"):
+        while scene.asked.get(peer):
+            assert isinstance(scene.asked[peer][0], e.AskNode)
+            scene.answer(peer)
+    assert not any(isinstance(r, e.AskChunks) for asked in scene.asked.values() for r in asked)
+    scene.feed(e.Hold(False))
+    assert any(isinstance(r, e.AskChunks) for asked in scene.asked.values() for r in asked)
+
+
 def test_the_window_grows_with_rate_and_round_trip_within_what_a_kill_may_cost() -> None:
     source = swarm_state.Source("a", True, 0.0)
     assert source.window_bytes == swarm_state.WINDOW_BYTES_START

@@ -31,6 +31,7 @@ from coterie.content.swarm_events import (
     Gained,
     Given,
     GiveUp,
+    Hold,
     Holds,
     HoldsAll,
     NodeArrived,
@@ -89,6 +90,7 @@ class SwarmCore:
         self._has_endgame_timer = False
         self._has_rate_timer = False
         self._holdings: dict[bytes, int] = {}
+        self._is_held = False
         self._is_done = False
         self._begun_at: float | None = None
         self._out: list[Any] = []
@@ -143,6 +145,7 @@ class SwarmCore:
             SourceUp: self._add_source,
             Prepared: self._take_prepared,
             Prefer: self._prefer,
+            Hold: self._hold,
             TimerFired: self._take_timer,
         }
         self._source_takers: dict[type, Callable[[Source, Any], None]] = {
@@ -162,6 +165,10 @@ class SwarmCore:
         self._begun_at = self.now
         self._to_ask.append((event.manifest, event.place))
         self._out.append(FindProviders())
+        self._pump_all()
+
+    def _hold(self, event: Hold) -> None:
+        self._is_held = event.is_on
         self._pump_all()
 
     def _prefer(self, event: Prefer) -> None:
@@ -507,7 +514,9 @@ class SwarmCore:
         self._set_stall_timer(source)
 
     def _may_ask(self) -> bool:
-        """Whether the rate limits let anything be asked for now."""
+        """Whether the rate limits let any chunk be asked for now."""
+        if self._is_held:
+            return False
         ready = max((bucket.ready_at(self.now) for bucket in self._buckets), default=self.now)
         if ready <= self.now:
             return True

@@ -1,5 +1,6 @@
 """Which piece to ask of a source: see `coterie.content.swarm` for the rules."""
 
+from collections.abc import Set
 from random import Random
 
 from coterie.content import pieces as p
@@ -65,9 +66,16 @@ class Chooser:
             del self.preferred[manifest]
 
     def _preferred(self, source: Source) -> Choice | None:
-        """What somebody waits for: from whoever has it, given to others or not. Who said so last comes first."""
+        """What somebody waits for: from whoever has it, given to others or not.
+
+        Who said so last comes first, and reader 0, which stands for all that will be read, after all others.
+        """
+        readers = {reader for ranges in self.preferred.values() for reader in ranges}
+        return (self._wished(source, readers - {0}) if readers - {0} else None) or self._wished(source, {0})
+
+    def _wished(self, source: Source, readers: Set[int]) -> Choice | None:
         for node in self._open.values():
-            ranges = self.preferred.get(node.manifest, {})
+            ranges = {r: span for r, span in self.preferred.get(node.manifest, {}).items() if r in readers}
             among = node.open & source.has(node) if ranges else 0
             if not among or (source.is_demoted and not self._only_here(source, node, among)):
                 continue

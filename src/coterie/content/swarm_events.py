@@ -122,6 +122,12 @@ class Wrong(msgspec.Struct, frozen=True):
     close_code: int = CloseCode.PROTOCOL_VIOLATION
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """Ask for nodes only, while `is_on`: it is being found out which chunks are to come first."""
+
+    is_on: bool
+
+
 class Prefer(msgspec.Struct, frozen=True):
     """Command: the chunks `first` to `last` (exclusive) of this node before all others, and in order; 0, 0 ends it.
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from coterie.apps.files.messages import GetChunks, GetManifest
 from coterie.errors import NotFound
-from tests.apps.files.nodes import pair
+from coterie.net import MemoryNetwork
+from tests.apps.files.hostile import Content, file_entry, folder_entry, giver, id_of, page
+from tests.apps.files.nodes import memory_node, pair
 from tests.apps.files.test_media import ask
 from tests.support import run
 
@@ -75,6 +78,32 @@ def test_any_name_can_be_played_under_the_url_that_is_given(tmp_path: Path, name
             assert [line.path for line in playing.files] == [name]
             status, _, body = await ask(playing.files[0].url)
             assert (status, body) == (200, data)
+
+    run(main())
+
+
+def test_of_many_folders_nothing_comes_before_the_film(tmp_path: Path) -> None:
+    """The description first, in few round trips, then the film, though its folder is the last, then all else."""
+    pieces = [random.Random(n).randbytes(50_000) for n in range(40)]
+    folders = [page(file_entry(f"{n:02}.jpg", piece)) for n, piece in enumerate(pieces)]
+    movie = [random.Random(f"film {n}").randbytes(100_000) for n in range(8)]
+    last = page(file_entry("film.mkv", *movie))
+    names = [f"folder {n:02}" for n in range(40)]
+    top = page(*(folder_entry(*both) for both in zip([*names, "z"], [*folders, last], strict=True)))
+    content = Content.of(top, *folders, last, pieces=[*pieces, *movie])
+
+    async def main() -> None:
+        network = MemoryNetwork()
+        async with giver(network, content) as ticket, memory_node(network, tmp_path / "home-ben") as ben:
+            playing = await ben.files.play(ticket, tmp_path / "copy")
+            assert [line.path for line in playing.files] == ["z/film.mkv"]
+            assert (await ask(playing.files[0].url))[2] == b"".join(movie)
+            while not (tmp_path / "copy").exists():
+                await asyncio.sleep(0.01)
+        asked = [type(request) for request in content.requests]
+        assert asked == [GetManifest] * 42 + [GetChunks] * (len(asked) - 42)
+        first = [request.manifest for request in content.requests[42:]]
+        assert set(first[: first.count(id_of(last))]) == {id_of(last)}
 
     run(main())
 

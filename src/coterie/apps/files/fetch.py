@@ -206,7 +206,7 @@ class Fetch:
         """What is here: pieces by node."""
         return self.core.holdings()
 
-    def prefer(self, wish: e.Prefer) -> None:
+    def prefer(self, wish: e.Prefer | e.Hold) -> None:
         """What is to come first."""
         self._driver.feed(wish)
 

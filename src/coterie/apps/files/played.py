@@ -13,6 +13,10 @@ from coterie.content.chosen import Chosen
 from coterie.content.walk import FileIn, Stretch, files_in, nodes_at, stretches
 from coterie.errors import NotFound, TransportError
 
+ALL = 0  # the reader that stands for all that will be read of a file
+NODES_AT_ONCE_MAX = (
+    32  # asked for first while it is found out what there is; guess: a few round trips of them
+)
 LOOK_EVERY_S = 0.2  # for a node or a chunk that is still to come; news of chunks end the wait at once
 MEDIA = ("video", "audio")
 PLAYED_MAX = 1000  # files of one playing; guess: a long series, a large album
@@ -32,6 +36,7 @@ class PlayedFile:
         self._executor = executor
         self._parts: dict[int, tuple[Stretch, list[int]]] = {}  # by offset: with the offsets of its chunks
         self._preferred: dict[int, set[bytes]] = {}
+        self.last_read = 0.0  # on the event loop's clock
 
     async def read(self, offset: int, size: int) -> bytes:
         """See `media.Playable`: as soon as the chunk with `offset` is here."""
@@ -54,6 +59,8 @@ class PlayedFile:
         """See `media.Playable`: what is ahead is preferred, and what was before no longer."""
         if self._transfer.result.done():
             return
+        if reader != ALL:
+            self.last_read = asyncio.get_running_loop().time()
         wanted: set[bytes] = set()
         end = min(self.size, offset + ahead_bytes)
         for missing in nodes_at(self._staged.node, self._file, offset, end) if not self._file.chunks else ():
@@ -68,6 +75,13 @@ class PlayedFile:
                 wanted.add(stretch.node)
         self._stop_preferring(reader, self._preferred.get(reader, set()) - wanted)
         self._preferred[reader] = wanted
+
+    async def prefer_all(self) -> bool:
+        """Prefer all of it, after what readers want; False while it is not known where all of it is."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._executor, self._learn)
+        self.reading(ALL, 0, self.size)
+        return bool(self._file.chunks) or not nodes_at(self._staged.node, self._file, 0, self.size)
 
     def left(self, reader: int) -> None:
         """See `media.Playable`."""
@@ -113,6 +127,18 @@ class PlayedFile:
         return NotFound(f"{self.path} is no longer where it was received")
 
 
+async def keep_first(transfer: Transfer, files: Sequence[PlayedFile]) -> None:
+    """While a download runs, what was read last of `files` comes before all else; before that, the first of them."""
+    first, is_settled = files[0], False
+    while not transfer.result.done():
+        latest = max(files, key=lambda file: file.last_read)
+        if latest is not first and latest.last_read:
+            first.left(ALL)
+            first, is_settled = latest, False
+        is_settled = is_settled or await first.prefer_all()
+        await asyncio.wait({transfer.result}, timeout=LOOK_EVERY_S)
+
+
 async def choose(transfer: Transfer, pattern: str, executor: Executor) -> list[PlayedFile]:
     """What of a download is played: what `pattern` names; else all media; else the only file there is.
 
@@ -121,21 +147,34 @@ async def choose(transfer: Transfer, pattern: str, executor: Executor) -> list[P
     Raises:
         NotFound: nothing of the kind is in it; TransportError: the download ended before that was known.
     """
+    transfer.hold(is_on=True)
+    try:
+        files = await _files_of(transfer, executor)
+        played = _chosen([PlayedFile(transfer, file, executor) for file in files], pattern)[:PLAYED_MAX]
+        while not await played[0].prefer_all() and not transfer.result.done():
+            await transfer.changed(LOOK_EVERY_S)
+        return played
+    finally:
+        transfer.hold(is_on=False)
+
+
+async def _files_of(transfer: Transfer, executor: Executor) -> list[FileIn]:
+    """All files of a download, as soon as it is known what it consists of. Errors as `choose`."""
     loop = asyncio.get_running_loop()
     while True:
         is_over = transfer.result.done()
         files, missing = await loop.run_in_executor(executor, _look, transfer.staged, transfer.content_id)
         if not missing:
-            break
+            return files
         if is_over and (error := transfer.result.exception()) is not None:
             raise error
         if is_over:
             raise TransportError(f"part of the description of {transfer.record.name} is missing")
-        transfer.prefer(e.Prefer(missing, 0, 1))
+        for node in reversed(missing):
+            transfer.prefer(e.Prefer(node, 0, 1))
         await transfer.changed(LOOK_EVERY_S)
-        transfer.prefer(e.Prefer(missing, 0, 0))
-    played = [PlayedFile(transfer, file, executor) for file in files]
-    return _chosen(played, pattern)[:PLAYED_MAX]
+        for node in missing:
+            transfer.prefer(e.Prefer(node, 0, 0))
 
 
 def _chosen(files: Sequence[PlayedFile], pattern: str) -> list[PlayedFile]:
@@ -152,8 +191,8 @@ def _chosen(files: Sequence[PlayedFile], pattern: str) -> list[PlayedFile]:
     raise NotFound("there is nothing to play in it; name a file with --file PATTERN")
 
 
-def _look(staged: Staged, root: bytes) -> tuple[list[FileIn], bytes]:
-    """The files known so far, and the first node of the tree that is not here ("" when all are)."""
+def _look(staged: Staged, root: bytes) -> tuple[list[FileIn], list[bytes]]:
+    """The files known so far, and the first nodes of the tree that are not here (none when all are)."""
     missing: list[bytes] = []
 
     def load(node: bytes) -> bytes | None:
@@ -163,4 +202,4 @@ def _look(staged: Staged, root: bytes) -> tuple[list[FileIn], bytes]:
         return data
 
     files = list(files_in(load, root))
-    return files, missing[0] if missing else b""
+    return files, missing[:NODES_AT_ONCE_MAX]

@@ -319,6 +319,7 @@ class FilesService:
 
             self._media = MediaServer()
             self._media.start()
+        self._context.start(played.keep_first(transfer, files), f"what is played of {transfer.record.id}")
         lines = [PlayedLine(f.path, f.size, self._media.add(f)) for f in files]
         return Playing(transfer.record.id, transfer.record.target, lines)
 

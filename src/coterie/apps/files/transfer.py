@@ -31,7 +31,7 @@ from coterie.apps.files.staged import Staged
 from coterie.content.limit import ByteLimit, Portion, Shares
 from coterie.content.names import local_names, name_fault
 from coterie.content.reuse import has_mark
-from coterie.content.swarm_events import Prefer
+from coterie.content.swarm_events import Hold, Prefer
 from coterie.content.writer import STAGING_ID_BYTES, TargetExists, staging_path
 from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.identity import PeerId
@@ -144,6 +144,7 @@ class Transfer:
         self._stopped = False
         self._fetch: Fetch | None = None
         self._sources: Sources | None = None
+        self._is_held = False
         self._has_all = False
         self.is_given_on = False  # also when it is over
         self._whole_watchers: list[Tell] = []
@@ -167,6 +168,12 @@ class Transfer:
     def staged(self) -> Staged:
         """What is here of it."""
         return self._receiver.staged
+
+    def hold(self, *, is_on: bool) -> None:
+        """Fetch the description only while it is found out what is to come first."""
+        self._is_held = is_on
+        if self._fetch is not None:
+            self._fetch.prefer(Hold(is_on))
 
     def prefer(self, wish: Prefer) -> None:
         """What is to come first, while it runs."""
@@ -378,6 +385,8 @@ class Transfer:
             gave=lambda peer, size: self._gave(self.content_id, peer, size),
             buckets=(portion, self.down),
         )
+        if self._is_held:
+            fetch.prefer(Hold(True))
         sources = self._sources = Sources(fetch, self._open_at, self._say)
         sources.met(self._ticket.peer, self._ticket.addresses, is_hint=False)
         finding = asyncio.ensure_future(
