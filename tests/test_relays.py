@@ -205,7 +205,7 @@ def test_a_contacts_relay_is_used_told_and_left_when_it_dies(tmp_path: Path) -> 
             for key in (RITA, OTTO)
         ]
         contacts = {RITA.peer_id: "rita", OTTO.peer_id: "otto"}
-        anna = Computer(network, ANNA, tmp_path, contacts=contacts)
+        anna = Computer(network, ANNA, tmp_path, contacts=contacts, addresses=["127.0.0.1:4434"])
         async with running(*servers):
             await until(lambda: all(s.relays.status().serves for s in servers))
             urls = [s.relays.status().serves for s in servers]
@@ -221,6 +221,61 @@ def test_a_contacts_relay_is_used_told_and_left_when_it_dies(tmp_path: Path) -> 
                 await servers[urls.index(first)].relays.close()
                 anna.machine.lost(first)
                 await until(lambda: bool(anna.machine.used) and anna.machine.used[0] != first)
+
+    run(work())
+
+
+def test_no_contact_has_requests_sent_to_this_computer_or_another_one(tmp_path: Path) -> None:
+    """Each URL is a request to a place of the contact's choosing; a listener on loopback counts those that come."""
+    asked: list[int] = []
+
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(1)
+        writer.close()
+
+    async def work() -> None:
+        listener = await asyncio.start_server(count, "127.0.0.1", 0)
+        port = listener.sockets[0].getsockname()[1]
+        places = [
+            "127.0.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "localhost",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+        ]
+        places += ["169.254.169.254", "192.168.1.1", "[fd00:ec2::254]", "router.lan", "203.0.113.2:25"]
+        keys = [SecretKey(bytes([n]) * 32) for n in range(10, 11 + len(places))]
+        anna = Computer(Street(), ANNA, tmp_path, contacts={key.peer_id: "somebody" for key in keys})
+        for key, place in zip(keys, places, strict=False):
+            anna.knows(key, f"http://{place}" if place.endswith(":25") else f"http://{place}:{port}")
+        anna.knows(keys[-1], "http://203.0.113.2:80")
+        async with listener, running(anna):
+            await until(lambda: bool(anna.relays.candidates))
+            assert list(anna.relays.candidates) == ["http://203.0.113.2:80"]
+            hints = [f"http://{place}:{port}" for place in places] + [
+                f"127.0.0.1:{port}",
+                "169.254.169.254:80",
+            ]
+            with pytest.raises(TransportError, match=r"Not dialled: .*an address of this computer itself"):
+                await anna.reach.connect(RITA.peer_id, hints)
+        assert not asked
+
+    run(work())
+
+
+def test_a_relay_in_a_private_network_counts_where_its_owner_was_met(tmp_path: Path) -> None:
+    async def work() -> None:
+        anna = Computer(Street(), ANNA, tmp_path, contacts={RITA.peer_id: "rita", OTTO.peer_id: "otto"})
+        anna.knows(RITA, "http://192.168.1.9:4433")
+        anna.knows(OTTO, "http://192.168.1.9:631")
+        anna.reach.book.note_success(RITA.peer_id, "192.168.1.9:50000", anna.reach.now)
+        anna.reach.book.note_success(OTTO.peer_id, "192.168.1.8:50000", anna.reach.now)
+        async with running(anna):
+            await until(lambda: bool(anna.relays.candidates))
+            assert anna.relays.candidates == {"http://192.168.1.9:4433": RITA.peer_id}
+            assert not anna.endpoint.dialling.refusal("http://192.168.1.9:4433")
 
     run(work())
 

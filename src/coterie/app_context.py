@@ -36,7 +36,9 @@ class Grounds(Protocol):
 
     async def settled(self) -> None: ...
 
-    async def connect(self, peer: PeerId, hints: Sequence[str] = ()) -> Connection: ...
+    async def connect(
+        self, peer: PeerId, hints: Sequence[str] = (), *, own: Sequence[str] = ()
+    ) -> Connection: ...
 
     def peer_network(
         self, register: Callable[..., None], sign: Callable[[bytes], bytes]
@@ -100,8 +102,10 @@ class AppContext:
             self._node.endpoint.register(protocol, handler, strangers=strangers)
             self._protocols.append(protocol.name)
 
-    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
-        return await self._node.connect(peer, addresses)
+    async def connect(
+        self, peer: PeerId, addresses: Sequence[str] = (), *, own: Sequence[str] = ()
+    ) -> Connection:
+        return await self._node.connect(peer, addresses, own=own)
 
     def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:
         if self._node.endpoint is not None:

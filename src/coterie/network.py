@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from coterie.apps.app import Handler
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
+from coterie.net.seek import places
 from coterie.wire import Protocol as WireProtocol
 from coterie.wire.record import is_address, is_relay, split_address
 
@@ -61,7 +62,7 @@ class NodeNetwork:
         return await self._endpoint.connect(peer, addresses)
 
     def addresses_of(self, peer: PeerId) -> list[str]:
-        return self._reach.book.candidates(peer, self._reach.now)
+        return places(self._endpoint, self._reach.book, peer, now=self._reach.now)[0]
 
     def record(self) -> bytes:
         return self._reach.record_for_overlays()

@@ -190,8 +190,12 @@ class Node:
         """Where peers may dial this node, "ip:port"; empty while offline."""
         return self.endpoint.addresses if self.endpoint else []
 
-    async def connect(self, peer: PeerId, hints: Sequence[str] = ()) -> Connection:
+    async def connect(
+        self, peer: PeerId, hints: Sequence[str] = (), *, own: Sequence[str] = ()
+    ) -> Connection:
         """The connection to `peer`, wherever it is: known addresses, `hints` and what resolvers find, at once.
+
+        `hints` are the words of others, `own` those of this node's owner; `net.dialable` says what the difference is.
 
         Raises:
             TransportError: it was not reached; the text says what was tried.
@@ -199,7 +203,7 @@ class Node:
         """
         if self.reach is None:
             raise TransportError("this node is offline")
-        return await self.reach.connect(peer, [*hints, *self.people.addresses(peer)])
+        return await self.reach.connect(peer, [*hints, *self.people.addresses(peer)], own=own)
 
     def peers(self) -> list[PeerLine]:
         """Everybody known of: connected first, then who was heard of last."""
@@ -282,7 +286,13 @@ class Node:
         if self.config.lanes:
             may_use = is_local_path if self.config.reach == "local" else None
             lanes = Lanes(self.config.bind, may_use=may_use, tasks=self.tasks.part("lanes"))
-        self.endpoint = Endpoint(transport, guard=guard, lanes=lanes, tasks=self.tasks.part("network"))
+        self.endpoint = Endpoint(
+            transport,
+            guard=guard,
+            lanes=lanes,
+            tasks=self.tasks.part("network"),
+            uses_relays=self.config.reach != "local",
+        )
         self._transport = transport
         self.access.watch(self.endpoint.review)
         self.reach = Reach(

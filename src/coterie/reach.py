@@ -204,9 +204,11 @@ class Reach:
         """Unix seconds: the time that records and the book go by."""
         return self._clock()
 
-    async def connect(self, peer: PeerId, hints: Sequence[str] = ()) -> Connection:
+    async def connect(
+        self, peer: PeerId, hints: Sequence[str] = (), *, own: Sequence[str] = ()
+    ) -> Connection:
         """The connection to `peer`: where it was reached before, its record's addresses and `hints` at once,
-        while the resolvers look for more.
+        while the resolvers look for more. `hints` are the words of others, `own` those of this node's owner.
 
         Raises:
             TransportError: not reached within 7 s; the text says what was tried.
@@ -214,11 +216,11 @@ class Reach:
         """
         self._endpoint.require_unblocked(peer)  # before anybody is asked where it is
         if peer == self._endpoint.peer_id or any(c.peer == peer for c in self._endpoint.connections):
-            return await self._endpoint.connect(peer, hints)
+            return await self._endpoint.connect(peer)
         seek = Seek(
             self._endpoint, self.book, resolvers=self.resolvers, found=self._found_by, clock=self._clock
         )
-        return await seek.run(peer, hints)
+        return await seek.run(peer, hints, own)
 
     async def keep(self, connection: Connection) -> None:
         """Use `connection`, so that it does not count as idle. Costs about 300 bytes.

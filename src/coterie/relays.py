@@ -18,7 +18,8 @@ import msgspec
 from coterie.errors import CoterieError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
-from coterie.net.home_networks import is_home
+from coterie.net.dialable import Source, ip_of_relay, ip_text
+from coterie.net.home_networks import Zone, is_home, zone_of
 from coterie.net.home_relay import HomeRelays
 from coterie.net.port_mapping import PortMapper
 from coterie.net.relay import RelayServer
@@ -266,11 +267,22 @@ class PeerRelays:
         owners = {self._serves: self._endpoint.peer_id} if self._serves else {}
         for peer in self._contacts():
             record = self._reach.book.record(peer, now)
-            if record is not None and record.serves:
+            if record is not None and record.serves and self._is_there(peer, record.serves):
                 owners.setdefault(record.serves, peer)
         if owners != self._owners:
             self._owners = owners
+            self._endpoint.dialling.relays_known = frozenset(owners)
             self._homes.set_candidates(list(owners))
+
+    def _is_there(self, peer: PeerId, url: str) -> bool:
+        """Whether a relay that `peer` says it runs may be asked: its own computer, never one of its choosing."""
+        if not self._endpoint.dialling.refusal(url):
+            return True
+        entry = self._reach.book.entry(peer)
+        met_at = [ip_text(a) for a in entry.tried] if entry is not None else []
+        met_at += [ip_text(c.path.remote) for c in self._endpoint.connections if c.peer == peer]
+        is_met = ip_of_relay(url) in met_at and zone_of(ipaddress.ip_address(ip_of_relay(url))) is Zone.HOME
+        return is_met and not self._endpoint.dialling.refusal(url, Source.PROVEN)
 
     def _tell(self) -> None:
         """Our record says where we listen and what we serve."""

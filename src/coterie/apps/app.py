@@ -184,8 +184,13 @@ class Context(Protocol):
         """
         ...
 
-    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
-        """The connection to `peer`, dialled if there is none yet."""
+    async def connect(
+        self, peer: PeerId, addresses: Sequence[str] = (), *, own: Sequence[str] = ()
+    ) -> Connection:
+        """The connection to `peer`, dialled if there is none yet.
+
+        `addresses` are the words of others, `own` those of this node's owner: what others name is never this computer.
+        """
         ...
 
     def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:

@@ -11,6 +11,7 @@ from coterie.errors import CoterieError, NotFound, PeerError, TransportError, Us
 from coterie.identity import PeerId, SecretKey
 from coterie.net.relay_probe import probe_relay
 from coterie.net.resolver import Resolver
+from coterie.net.seek import places
 from coterie.quantity import duration
 from coterie.wire.record import is_relay
 
@@ -248,6 +249,7 @@ async def path(node: "Node", who: Peer) -> Check:
 
 def _places(node: "Node", who: Peer) -> list[str]:
     """Addresses and relays to try, best first."""
-    if node.reach is None:
+    if node.reach is None or node.endpoint is None:
         return []
-    return node.reach.book.candidates(who.peer, node.reach.now, node.people.addresses(who.peer))
+    hints = node.people.addresses(who.peer)
+    return places(node.endpoint, node.reach.book, who.peer, now=node.reach.now, hints=hints)[0]

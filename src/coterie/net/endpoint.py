@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from coterie.errors import CloseCode, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net.connection import Connection
+from coterie.net.dialable import Dialling, Source
 from coterie.net.guard import Guard
 from coterie.net.interfaces import RawConnection, Transport
 from coterie.net.lanes import Lanes, PeerLanes
@@ -38,6 +39,7 @@ class Endpoint:
         boot: bytes | None = None,
         lanes: Lanes | None = None,
         tasks: Tasks | None = None,
+        uses_relays: bool = True,
     ) -> None:
         """`boot` is the nonce of this run (16 bytes, random by default); a simulation passes its own.
 
@@ -46,6 +48,8 @@ class Endpoint:
         self._limits = limits or NetLimits()
         self._transport = transport
         self._guard = guard or Guard(limits=self._limits)
+        self.dialling = Dialling(lambda: transport.addresses, uses_relays=uses_relays)
+        """What is dialled, and what is not: asked before every dial."""
         self.tasks = tasks or Tasks("network")
         """Owns all background work of this node's network; others take a `part`."""
         self._connected = self.tasks.part("network")
@@ -126,7 +130,9 @@ class Endpoint:
         """Raise `AccessDenied` when `peer` is to get nothing at all: nothing may dial it or look for it."""
         self._guard.require_unblocked(peer)
 
-    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection:
+    async def connect(
+        self, peer: PeerId, addresses: Sequence[str] = (), *, source: Source = Source.OTHERS
+    ) -> Connection:
         """The one connection to `peer`; dials `addresses` (or where it was last reached) when there is none.
 
         Raises:
@@ -138,7 +144,7 @@ class Endpoint:
         """
         if peer == self.peer_id:
             raise UsageError("a node cannot connect to itself")
-        return await self._pool.get(peer, addresses)
+        return await self._pool.get(peer, self.dialling.usable(addresses, source))
 
     async def close(self) -> None:
         """Close every connection with SHUTDOWN, end every handler, free the port."""

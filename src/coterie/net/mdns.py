@@ -16,7 +16,7 @@ from typing import Any
 
 from coterie.errors import LimitExceeded, UsageError
 from coterie.identity import PeerId
-from coterie.net.resolver import Found
+from coterie.net.resolver import LINK_NAME, Found
 from coterie.rate import Rate
 from coterie.tasks import Tasks
 from coterie.wire.record import PeerRecord, RecordRefused, split_address
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 class MdnsResolver:
     """Announces this node on the local network and hears who else is there. See `net.resolver.Resolver`."""
 
-    name = "local network"
+    name = LINK_NAME
     is_public = False
 
     def __init__(

@@ -6,6 +6,8 @@ from typing import Protocol
 from coterie.identity import PeerId
 
 # Takes a signed record as found; answers whose it is once verified, and None for what is refused.
+LINK_NAME = "local network"  # of the resolver that hears the local network itself
+
 Found = Callable[[bytes], PeerId | None]
 
 

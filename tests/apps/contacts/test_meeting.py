@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -229,9 +230,9 @@ def test_a_crowd_of_false_inviters_gets_three_tries_and_no_more(tmp_path: Path) 
                 street.houses.append(house)
             connect = ben.endpoint.connect
 
-            async def counted(peer: PeerId, addresses: Sequence[str] = ()) -> object:
+            async def counted(peer: PeerId, addresses: Sequence[str] = (), **source: Any) -> object:
                 asked.append(peer)
-                return await connect(peer, addresses)
+                return await connect(peer, addresses, **source)
 
             ben.endpoint.connect = counted
             with pytest.raises(CoterieError):

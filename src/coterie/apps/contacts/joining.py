@@ -98,7 +98,8 @@ class Joining:
 
     async def _attempt(self, peer: PeerId, addresses: Sequence[str]) -> Card:
         """Join with this one, who may be somebody else."""
-        connection = await self._context.connect(peer, addresses)
+        own = addresses[:1] if self._at else ()  # what was typed here, or who answered there
+        connection = await self._context.connect(peer, addresses, own=own)
         async with await connection.open_stream(PROTOCOL) as stream:
             core = JoinCore(
                 peer,
