@@ -100,6 +100,7 @@ SAFE = {
     ("wire/frames.py", "unpack_from"): "the length is known; every frame passes here, and a wrapper costs",
     ("net/lane.py", "unpack"): "what the kernel says, filled up to the size",
     ("sim/isolation.py", "unpack"): "what the kernel says",
+    ("net/port_mapping/routes.py", "fromhex"): "the kernel's own table, within a `try`",
 }
 
 

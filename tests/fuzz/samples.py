@@ -30,6 +30,7 @@ from coterie.decoding import DECODERS
 from coterie.home import Config
 from coterie.identity import PeerId, SecretKey
 from coterie.net.book import AddressBook
+from coterie.net.port_mapping import nat_pmp
 from coterie.overlay.kademlia_keys import open_item, plain_item, signed_item
 from coterie.wire import relay
 from coterie.wire.frames import Protocol
@@ -94,7 +95,29 @@ class _Record(msgspec.Struct):
 @cache
 def samples() -> dict[str, list[Sample]]:
     """By the name that a decoder has in `DECODERS`."""
-    return {**_wire(), **_trust(), **_content(), **_texts(), **_files(), **_messages()}
+    return {**_wire(), **_router(), **_trust(), **_content(), **_texts(), **_files(), **_messages()}
+
+
+def _router() -> dict[str, list[Sample]]:
+    """Answers of a home router."""
+    address = b"\0\x80\0\0\0\0\0\x09\xcb\0\x71\x07"
+    mapped = b"\0\x81\0\0\0\0\0\x09\x11\x51\x11\x51\0\0\x0e\x10"
+    pcp_mapped = (
+        b"\2\x81\0\0\0\0\x0e\x10\0\0\0\x09" + bytes(12)
+        + b"n" * 12 + b"\x11\0\0\0\x11\x51\x11\x51" + bytes(10) + b"\xff\xff\xcb\0\x71\x07"
+    )  # fmt: skip
+    return {
+        "coterie.net.port_mapping.nat_pmp:decode_address": [
+            _of("net.port_mapping.nat_pmp:decode_address", address)
+        ],
+        "coterie.net.port_mapping.pcp:decode_map": [_of("net.port_mapping.pcp:decode_map", pcp_mapped)],
+        "coterie.net.port_mapping.nat_pmp:decode_map": [
+            Sample(lambda raw: nat_pmp.decode_map(raw, "udp"), [mapped])
+        ],
+        "coterie.net.port_mapping.nat_pmp:_body": [
+            Sample(lambda raw: _named("coterie.net.port_mapping.nat_pmp:_body")(raw, 129), [mapped])
+        ],
+    }
 
 
 def _wire() -> dict[str, list[Sample]]:
@@ -127,6 +150,13 @@ def _wire() -> dict[str, list[Sample]]:
         "coterie.identity.peer_id:PeerId.parse": [Sample(PeerId.parse, [str(PEER), PEER.words])],
         "coterie.wire.ticket:Ticket.parse": [Sample(Ticket.parse, [ticket])],
         "coterie.wire.ticket:read_text": [_of("wire.ticket:read_text", ticket, invitation)],
+        "coterie.wire.ticket:_is_whole": [_of("wire.ticket:_is_whole", ticket.removeprefix("coterie"))],
+        "coterie.wire.ticket:_read_digits": [
+            Sample(
+                lambda text: _named("coterie.wire.ticket:_read_digits")(text, 1_024),
+                [ticket.removeprefix("coterie")],
+            )
+        ],
         "coterie.wire.ticket:_decode": [_of("wire.ticket:_decode", ticket.removeprefix("coterie"))],
         "coterie.wire.ticket:_parse_body": [_of("wire.ticket:_parse_body", body)],
         "coterie.wire.ticket:unpack_addresses": [

@@ -123,3 +123,40 @@ def test_a_ticket_of_an_id_that_is_no_key_is_refused() -> None:
     ticket = Ticket(TicketKind.TREE, PeerId(b"\x02" * 32), b"c" * 32, b"s" * 16, ())
     with pytest.raises(UsageError, match="no key belongs to it"):
         Ticket.parse(str(ticket))
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        f"coterie get {TEXT}",
+        f"$ coterie get {TEXT} ~/photos",
+        f'coterie get "{TEXT}"',
+        f"`{TEXT}`",
+        f"\u201e{TEXT}\u201c",
+        f"<{TEXT}>.",
+        f"Hi, here are the photos: {TEXT}. Yours, Anna (by coterie)",
+        f"> {TEXT[:70]}\n> {TEXT[70:140]}\n> {TEXT[140:]}\n> Yours, Anna",
+        f"\ufeff{TEXT[:9]}\u200b{TEXT[9:]}\u00a0",
+        f"{TEXT[:30]}\u00ad{TEXT[30:]}",
+        f"COTERIE GET {TEXT.upper()}",
+        "\u2013".join((TEXT[:20], TEXT[20:60], TEXT[60:])),
+        f"coterie get&nbsp;{TEXT}&nbsp;",
+        f"coterie\n{TEXT[7:]}",
+    ],
+)
+def test_what_is_pasted_around_a_ticket_does_not_matter(pasted: str) -> None:
+    assert Ticket.parse(pasted) == TICKET
+
+
+def test_a_mistake_within_pasted_text_is_still_named() -> None:
+    with pytest.raises(UsageError, match="truncated: 100 of"):
+        Ticket.parse(f"coterie get {TEXT[:100]}")
+    with pytest.raises(UsageError, match="checksum does not fit"):
+        Ticket.parse(f"coterie get {TEXT[:-1]}a")
+    with pytest.raises(UsageError, match="not a coterie ticket"):
+        Ticket.parse("please send me a ticket")
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_any_words_around_it(before: str, after: str) -> None:
+    assert Ticket.parse(f"{before} {TEXT}\n,{after}") == TICKET

@@ -7,13 +7,14 @@
     checksum = first 4 bytes of BLAKE3(payload)
 
 Base32 keeps a ticket inside the alphanumeric mode of QR codes once upper-cased; reading ignores case, white
-space and hyphens. Everything is big-endian.
+space, hyphens, and what was pasted around it. Everything is big-endian.
 """
 
 import base64
 import binascii
 import ipaddress
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,6 +23,7 @@ from blake3 import blake3
 from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.identity import PeerId
+from coterie.wire.pasted import words
 
 PREFIX = "coterie"
 VERSION = 1
@@ -34,6 +36,8 @@ TEXT_CHARS_MAX = 1024  # a QR code of version 20 in alphanumeric mode holds 1,24
 INVITATION_KIND = 16  # see wire/invitation.py
 
 _HEAD = struct.Struct(">BH")
+_HEAD_DIGITS = -(-_HEAD.size * 8 // 5)
+_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz234567")
 _FIXED = struct.Struct(f">B32s{CONTENT_ID_BYTES}s{SECRET_BYTES}sB")
 
 
@@ -84,21 +88,62 @@ def write_text(body: bytes) -> str:
     return PREFIX + _encode(payload + _checksum(payload))
 
 
+def holds_ticket(text: str) -> bool:
+    """Whether a word of `text` begins as tickets do, and goes on."""
+    return any(word.lower().startswith(PREFIX) and len(word) > len(PREFIX) for word in words(text))
+
+
 @decoder(UsageError, "this ticket")
 def read_text(text: str, chars_max: int = TEXT_CHARS_MAX) -> bytes:
-    """The checked body in a ticket's text: everything that can be wrong with the text is told apart here.
+    """The checked body of the ticket in `text`, whatever was pasted around it or broken its lines.
+
+    Everything that can be wrong with a ticket is told apart here.
 
     Raises:
         UsageError: not a ticket, truncated, mistyped, or of a newer version.
     """
-    compact = "".join(text.split()).replace("-", "").lower()
-    if not compact.startswith(PREFIX):
-        raise UsageError(f"this is not a coterie ticket: one begins with '{PREFIX}'")
-    digits = compact[len(PREFIX) :]
-    if len(compact) > chars_max:
+    parts = [part.lower() for part in words(text)]
+    wrong = UsageError(f"this is not a coterie ticket: one begins with '{PREFIX}'")
+    for begin, part in enumerate(parts):
+        if not part.startswith(PREFIX):
+            continue
+        try:
+            return _read_digits(_gather(parts[begin:], chars_max), chars_max)
+        except UsageError as error:
+            wrong = error  # the last word that begins so is the likeliest: "coterie get TICKET"
+    raise wrong
+
+
+def _gather(parts: Sequence[str], chars_max: int) -> str:
+    """The digits of a ticket that begins with the first of `parts`: as many parts as the ticket's own length wants."""
+    digits = parts[0].removeprefix(PREFIX)
+    for part in parts[1:]:
+        if len(digits) > chars_max or _is_whole(digits):
+            break
+        digits += part
+    return digits
+
+
+@decoder(UsageError, "this ticket")
+def _is_whole(digits: str) -> bool:
+    head = digits[:_HEAD_DIGITS]
+    if len(head) < _HEAD_DIGITS or not set(head) <= _ALPHABET:
+        return False
+    _, length = _HEAD.unpack(_decode(head)[: _HEAD.size])
+    return len(digits) >= _digits_of(length)
+
+
+def _digits_of(length: int) -> int:
+    """How many digits `length` bytes take."""
+    return -(-length * 8 // 5)
+
+
+@decoder(UsageError, "this ticket")
+def _read_digits(digits: str, chars_max: int) -> bytes:
+    if len(PREFIX) + len(digits) > chars_max:
         raise UsageError(f"this is not a coterie ticket: it has over {chars_max} characters")
     for at, char in enumerate(digits):
-        if char not in "abcdefghijklmnopqrstuvwxyz234567":
+        if char not in _ALPHABET:
             raise UsageError(
                 f"the ticket is mistyped: '{char}' at character {len(PREFIX) + at + 1} cannot be in one"
             )
@@ -106,9 +151,9 @@ def read_text(text: str, chars_max: int = TEXT_CHARS_MAX) -> bytes:
     if len(raw) < _HEAD.size:
         raise UsageError("the ticket is truncated: only its beginning is here")
     version, length = _HEAD.unpack_from(raw)
-    whole = -(-length * 8 // 5)
+    whole = _digits_of(length)
     if len(digits) < whole:
-        have, want = len(compact), len(PREFIX) + whole
+        have, want = len(PREFIX) + len(digits), len(PREFIX) + whole
         raise UsageError(f"the ticket is truncated: {have} of {want} characters are here")
     if len(digits) > whole:
         raise UsageError("the ticket is mistyped: it is longer than it says")

@@ -59,3 +59,21 @@ def test_words_are_drawn_alike_and_never_shown_in_a_repr() -> None:
 def test_what_is_wrong_is_said(text: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         Code.parse(text)
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "coterie join 7-planet-velvet",
+        "$ coterie circle join 7-planet-velvet",
+        "\u201e7-planet-velvet\u201c.",
+        "7\u2013planet\u2014velvet",
+        "7\u2010planet\u2010velvet ",
+        "\u200b7-planet-\u00a0velvet\u200b",
+        "<7-planet-velvet>",
+        "7&#45;planet&#45;velvet",
+        "7 PLANET, VELVET!",
+    ],
+)
+def test_a_code_as_people_paste_it(pasted: str) -> None:
+    assert Code.parse(pasted) == Code.parse("7-planet-velvet")

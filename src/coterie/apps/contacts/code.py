@@ -11,11 +11,13 @@ from functools import cache
 
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+from coterie.wire.pasted import words
 
 WORDS = 2
 NUMBER_MAX = 99  # short to say; a network has few invitations at a time
 WORD_CHARS_MIN = 4  # enough to tell the words apart (BIP-39)
 TEXT_CHARS_MAX = 64  # guess: the longest code has 20
+_BEFORE = ("coterie", "circle", "devices", "join")  # the whole command was pasted
 
 
 @cache
@@ -54,12 +56,15 @@ class Code:
     @classmethod
     @decoder(UsageError, "this code")
     def parse(cls, text: str) -> "Code":
-        """Read a code: case, blanks and hyphens do not matter, and four letters of a word are enough.
+        """Read a code: case, blanks, hyphens and what was pasted around it do not matter; four letters of a word
+        are enough.
 
         Raises:
             UsageError: says which part cannot be.
         """
-        parts = text[: TEXT_CHARS_MAX + 1].lower().replace("-", " ").split()
+        parts = [part.lower() for part in words(text[: TEXT_CHARS_MAX + 1])]
+        while parts and parts[0] in _BEFORE:
+            del parts[0]
         number = parts[0] if parts else ""
         if (
             len(text) > TEXT_CHARS_MAX

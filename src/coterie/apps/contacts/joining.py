@@ -15,7 +15,7 @@ from coterie.identity import PeerId
 from coterie.machine import Emit, Received, Send
 from coterie.net import Stream
 from coterie.wire import Invitation
-from coterie.wire.ticket import PREFIX
+from coterie.wire.ticket import holds_ticket
 
 ANSWER_S = 10.0  # for one message; as long as the inviter gives the whole attempt
 FIND_S = 6.0  # guess: mDNS finds what is there within 3 s, on busy wireless networks later
@@ -37,7 +37,7 @@ class Joining:
         self._invitation: Invitation | None = None
         if at:
             split_address(at)
-        if "".join(text.split()).lower().startswith(PREFIX):
+        if holds_ticket(text):
             self._invitation = Invitation.parse(text)
             self._number, self._right = self._invitation.number, Right.SECRET
             self._secret = self._invitation.secret

@@ -10,6 +10,7 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
+from coterie.decoding import decoder
 from coterie.errors import PeerError
 
 PORT = 5351
@@ -46,6 +47,7 @@ def encode_map(protocol: str, internal_port: int, *, outside_port: int, lifetime
     return _MAP.pack(0, _OPS[protocol], 0, internal_port, outside_port, lifetime_s)
 
 
+@decoder(PeerError, "an answer of the router")
 def decode_address(datagram: bytes) -> str:
     """The router's outside address. Raises `PeerError` when the datagram is no such answer, or a refusal."""
     body = _body(datagram, 128)
@@ -54,6 +56,7 @@ def decode_address(datagram: bytes) -> str:
     return str(ipaddress.IPv4Address(body[:4]))
 
 
+@decoder(PeerError, "an answer of the router")
 def decode_map(datagram: bytes, protocol: str) -> NatPmpMapping:
     """The mapping of `protocol`. Raises `PeerError` when the datagram is no such answer, or a refusal."""
     body = _body(datagram, 128 + _OPS[protocol])
@@ -62,6 +65,7 @@ def decode_map(datagram: bytes, protocol: str) -> NatPmpMapping:
     return NatPmpMapping(protocol, *_MAPPED.unpack_from(body))
 
 
+@decoder(PeerError, "an answer of the router")
 def _body(datagram: bytes, op: int) -> bytes:
     if len(datagram) < _HEAD.size or datagram[0] != 0 or datagram[1] < 128:
         raise PeerError("the router does not speak NAT-PMP")

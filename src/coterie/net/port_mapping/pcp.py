@@ -11,6 +11,7 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
+from coterie.decoding import decoder
 from coterie.errors import PeerError
 
 PORT = 5351
@@ -60,6 +61,7 @@ def encode_map(
     )
 
 
+@decoder(PeerError, "an answer of the router")
 def decode_map(datagram: bytes) -> PcpAnswer:
     """Read the router's answer to `encode_map`.
 
