@@ -22,10 +22,12 @@ from coterie.apps.circles.admission import Purpose, read_purpose
 from coterie.apps.circles.book import Identity
 from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card, seal, unseal
 from coterie.apps.contacts.code import Code
+from coterie.apps.files.got import Got
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.records import Records
 from coterie.content import magnet
 from coterie.content.torrent_file import PieceHashes, TorrentEntry, torrent_file
+from coterie.content.versions import Version
 from coterie.decoding import DECODERS
 from coterie.home import Config
 from coterie.identity import PeerId, SecretKey
@@ -314,7 +316,16 @@ def _files() -> dict[str, list[Sample]]:
     settings = '# mine\nname = "x"\nport = 7\ndht_bootstrap = "a:1"\nlanes = true\n'
     identity = Identity(person=bytes(PEER), cards_seen=[b"x"], unblocked={b"p": [b"i"]})
     changed = Config().changed
+    got = Got("id", "/t", bytes(PEER), "ticket", "place", "name", b"r" * 32, 1.0, ["*.ogg"])
+    version = Version("id", b"/t/a", 1.0, 7, "file", "replaced", "anna")
     return {
+        "coterie.apps.files.got:_read": [_of("apps.files.got:_read", pack(got))],
+        "coterie.content.versions:_read_folders": [
+            _of("content.versions:_read_folders", msgspec.json.encode([b"/a/b"]))
+        ],
+        "coterie.content.versions:_read_line": [
+            _of("content.versions:_read_line", msgspec.json.encode(version))
+        ],
         "coterie.home:Config.parse": [Sample(Config.parse, [settings])],
         "coterie.home:Config.changed": [
             Sample(lambda text, key=key: changed(key, text), [str(getattr(Config(), key)).lower() or "a:1"])  # type: ignore[misc]

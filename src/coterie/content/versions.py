@@ -28,6 +28,7 @@ import msgspec
 from coterie.content import place
 from coterie.content.names import VERSIONS_PREFIX, limit_bytes
 from coterie.content.retention import SHARE_OF_DISK, VERSIONS_MAX, Held, expired, make_room
+from coterie.decoding import decoder
 from coterie.errors import NotFound, StorageError
 from coterie.private_file import write_private
 from coterie.quantity import count, say_bytes
@@ -240,9 +241,8 @@ class Versions:
         return mark
 
     def _known_folders(self) -> list[Path]:
-        with contextlib.suppress(OSError, msgspec.DecodeError):
-            names = msgspec.json.decode((self._folder / "folders").read_bytes(), type=list[bytes])
-            return [Path(os.fsdecode(name)) for name in names]
+        with contextlib.suppress(OSError, StorageError):
+            return _read_folders((self._folder / "folders").read_bytes())
         return []
 
     def _remember(self, folder: Path) -> None:
@@ -327,13 +327,12 @@ class _Shelf:
         self._lines = len(lines)
 
     def _load(self) -> None:
-        decoder = msgspec.json.Decoder(Version | _Over)
         noted: dict[str, Version] = {}
         with contextlib.suppress(FileNotFoundError):
             for raw in (self.folder / "journal").read_bytes().splitlines():
                 self._lines += 1
-                with contextlib.suppress(msgspec.DecodeError):  # a line that was cut off
-                    line = decoder.decode(raw)
+                with contextlib.suppress(StorageError):  # a line that was cut off
+                    line = _read_line(raw)
                     if isinstance(line, Version):
                         noted[line.id] = line
         with os.scandir(self.folder) as entries:
@@ -402,3 +401,13 @@ def _make_private(folder: Path) -> None:
 
 def _new_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARS))
+
+
+@decoder(StorageError, "the list of trash folders")
+def _read_folders(raw: bytes) -> list[Path]:
+    return [Path(os.fsdecode(name)) for name in msgspec.json.decode(raw, type=list[bytes])]
+
+
+@decoder(StorageError, "a line of a trash folder's journal")
+def _read_line(raw: bytes) -> Version | _Over:
+    return msgspec.json.decode(raw, type=Version | _Over)

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from coterie.decoding import decoder
 from coterie.errors import StorageError
 from coterie.wire import Ticket
 
@@ -88,13 +89,13 @@ class GotBook:
         """Everything, the one longest untouched first."""
         with self._used() as db:
             rows = db.execute("SELECT record FROM got ORDER BY updated, id").fetchall()
-        return [msgspec.msgpack.decode(record, type=Got) for (record,) in rows]
+        return [_read(record) for (record,) in rows]
 
     def at(self, target: Path | str) -> Got | None:
         """What was got to this path."""
         with self._used() as db:
             row = db.execute("SELECT record FROM got WHERE target = ?", (os.fsencode(target),)).fetchone()
-        return msgspec.msgpack.decode(row[0], type=Got) if row else None
+        return _read(row[0]) if row else None
 
     def save(self, got: Got) -> None:
         """Keep `got` in place of what was got to the same path by another one."""
@@ -185,3 +186,8 @@ def _packed(path: str) -> bytes:
 
 def _written(row: tuple[Any, ...]) -> Written:
     return Written(row[0].decode("utf-8", "surrogateescape"), *row[1:])
+
+
+@decoder(StorageError, "a record of what was got")
+def _read(record: bytes) -> Got:
+    return msgspec.msgpack.decode(record, type=Got)
