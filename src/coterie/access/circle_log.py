@@ -19,18 +19,24 @@ So a larger view never gives anybody more, except by a supported statement that 
 Sets of operations are integers, one bit for each in the order of arrival: an ancestor's bit is always lower.
 """
 
+from array import array
 from collections.abc import Iterator
 
+import msgspec
+
 from coterie.access.circle_ops import Kind, Op, OpId, OpRefused, Role, SignedOp
+from coterie.access.circle_pasts import Pasts
 from coterie.errors import LimitExceeded, NotFound
 
-OPS_MAX = 100_000  # 20 MB in memory and on disk; guess: 50 people, 5 changes a day, a year, and as much again
+# Guess: 50 people, 5 changes a day, a year, and as much again. Measured: 97,507 take 96 MB of memory, 28 MB on disk.
+OPS_MAX = 100_000
 OPS_FOR_OWNERS = 1_000  # the last of these: a full log can still lose a member who filled it
 OPS_PER_PERSON_MAX = 20_000  # in one line of history; guess: two busy owners never reach it
 DEVICES_MAX = 16  # of one person at once; guess
 GENERATIONS_MAX = 64  # owner made by owner made by owner ..., device by device; bounds recursion
 
 Grounds = tuple[tuple[int, ...], tuple[int, ...]]
+Right = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 
 _OWNER_KINDS = frozenset({Kind.ADD, Kind.REMOVE, Kind.ROLE, Kind.TITLE})
 _ENDS = frozenset({Kind.REMOVE, Kind.LEAVE})
@@ -68,17 +74,21 @@ class CircleLog:
         self.unsupported = 0  # in the view of all
         self.everything = 0
         self._index: dict[OpId, int] = {}
-        self._past: list[int] = []
-        self._past_unsupported: list[int] = []
+        self._past = Pasts()
         self._grounds: list[Grounds] = []  # of the person's role, of the device
-        self._generation: list[int] = []
-        self._depth: list[int] = []
+        self._generation = array("I")
+        self._depth = array("I")
+        self._shared: dict[bytes, bytes] = {}  # ids that many operations name, kept once
+        self._same_grounds: dict[Grounds, Grounds] = {}
         self._heads: dict[OpId, None] = {}
         self._about: dict[bytes, int] = {}  # person: statements about its role
         self._ends: dict[bytes, int] = {}  # person: those that remove it
         self._about_device: dict[bytes, int] = {}  # person and device: statements about it alone
         self._papers: dict[bytes, int] = {}  # person and device: those that add it as a paper key
         self._devices: dict[bytes, dict[bytes, None]] = {}  # person: every device ever named
+        self._statements = 0  # all of them
+        self._rights: dict[tuple[bytes, bytes], Right] = {}  # of now
+        self._made: dict[bytes, int] = {}  # person: how many operations
         self._by: dict[bytes, int] = {}  # person: operations that it made
         self._append(first, 0, 0, ((), ()))
 
@@ -114,7 +124,8 @@ class CircleLog:
             raise MissingParents(missing)
         self._check_room(op)
         past = self._past_of(op)
-        if (past & self._by.get(op.person, 0)).bit_count() >= OPS_PER_PERSON_MAX:
+        is_busy = self._made.get(op.person, 0) >= OPS_PER_PERSON_MAX
+        if is_busy and (past & self._by[op.person]).bit_count() >= OPS_PER_PERSON_MAX:
             raise OpRefused(f"more than {OPS_PER_PERSON_MAX} operations of one person")
         unsupported = self._unsupported_in(past)
         return past, unsupported, self._check_right(op, past, unsupported)
@@ -138,8 +149,7 @@ class CircleLog:
 
     def _check_right(self, op: Op, past: int, unsupported: int) -> Grounds:
         """What the author's right rests on in its own past. Raises `OpRefused` when it has none."""
-        level, role_grounds = self._value(self._about.get(op.person, 0) & past, unsupported)
-        active, device_grounds = self._device_value(op.person, op.author, past, unsupported)
+        level, active, role_grounds, device_grounds = self._right(op.person, op.author, past, unsupported)
         if not active or not level:
             raise OpRefused("its author was no member when it was made")
         if level < role_needed(op):
@@ -147,12 +157,28 @@ class CircleLog:
         is_paper = self.is_paper(op.person, op.author, past)
         if is_paper and op.kind not in (Kind.ADD_DEVICE, Kind.REMOVE_DEVICE):
             raise OpRefused("a paper key only adds and removes devices of its person")
-        if wrong := self._wrong_with_subject(op, past, unsupported, is_paper):
+        names_itself = op.kind == Kind.RENAME and op.subject == op.person
+        if not names_itself and (wrong := self._wrong_with_subject(op, past, unsupported, is_paper)):
             raise OpRefused(wrong)
         generation = 1 + max(self._generation[i] for i in (*role_grounds, *device_grounds))
         if generation > GENERATIONS_MAX:
             raise OpRefused(f"a right handed on more than {GENERATIONS_MAX} times")
         return role_grounds, device_grounds
+
+    def _right(self, person: bytes, author: bytes, past: int, unsupported: int) -> Right:
+        """The role of `person` and whether `author` is its device, each with its grounds.
+
+        Where no statement lies beside that past, it is the right of now: worked out once until the next statement.
+        """
+        is_now = unsupported == self.unsupported and not self._statements & ~past
+        known = self._rights.get((person, author)) if is_now else None
+        if known is None:
+            level, role_grounds = self._value(self._about.get(person, 0) & past, unsupported)
+            active, device_grounds = self._device_value(person, author, past, unsupported)
+            known = level, active, role_grounds, device_grounds
+            if is_now:
+                self._rights[person, author] = known
+        return known
 
     def _wrong_with_subject(self, op: Op, past: int, unsupported: int, is_paper: bool) -> str:
         """Why what `op` says cannot be said in its past; empty when it can."""
@@ -191,12 +217,13 @@ class CircleLog:
 
     def _append(self, signed: SignedOp, past: int, unsupported: int, grounds: Grounds) -> None:
         op, i = signed.op, len(self.ops)
-        concurrent = self.everything & ~past
+        concurrent = 0 if past == self.everything else self.everything & ~past
+        signed = self._slim(signed)
+        op = signed.op
         self.ops.append(signed)
         self._index[signed.id] = i
-        self._past.append(past)
-        self._past_unsupported.append(unsupported)
-        self._grounds.append(grounds)
+        self._past.append([self._index[parent] for parent in op.parents], past, concurrent)
+        self._grounds.append(self._same_grounds.setdefault(grounds, grounds))
         self._generation.append(1 + max((self._generation[g] for part in grounds for g in part), default=0))
         self._depth.append(1 + max((self._depth[self._index[p]] for p in op.parents), default=0))
         for parent in op.parents:
@@ -204,12 +231,26 @@ class CircleLog:
         self._heads[signed.id] = None
         self.everything |= 1 << i
         self._by[op.person] = self._by.get(op.person, 0) | 1 << i
+        self._made[op.person] = self._made.get(op.person, 0) + 1
         self._note_statement(op, 1 << i)
         if concurrent:
             self._reconsider(i, concurrent)
 
+    def _slim(self, signed: SignedOp) -> SignedOp:
+        """The same with one copy of each id in memory: logs name the same few people, and each operation twice."""
+        op, share = signed.op, self._shared.setdefault
+        for name in ("circle", "author", "person", "subject", "device"):
+            value = getattr(op, name)
+            msgspec.structs.force_setattr(op, name, share(value, value))
+        ids = tuple(self.ops[self._index[parent]].id for parent in op.parents)
+        msgspec.structs.force_setattr(op, "parents", ids)
+        return signed
+
     def _note_statement(self, op: Op, bit: int) -> None:
         subject = subject_of(op)
+        if subject or op.device:
+            self._statements |= bit
+            self._rights.clear()
         if subject:
             self._about[subject] = self._about.get(subject, 0) | bit
         if op.kind in _ENDS:
@@ -228,7 +269,10 @@ class CircleLog:
         """`new` arrived beside `concurrent`: find what it takes support from, and whether it has any itself."""
         takes = self._may_take(self.ops[new].op, concurrent)
         suspects = self.everything & ~self._past[new] if takes else 1 << new
-        self.unsupported = self._weigh(suspects, self.everything, self.unsupported)
+        before = self.unsupported
+        self.unsupported = self._weigh(suspects, self.everything, before)
+        if self.unsupported != before:
+            self._rights.clear()
 
     def _may_take(self, op: Op, concurrent: int) -> bool:
         """Whether `op` can take support from one of `concurrent`: it lowers the author of one of them."""

@@ -104,7 +104,7 @@ def test_a_lost_computer_is_listed_explained_never_dialled_and_unblocked(tmp_pat
                 return await connect(peer, addresses)
 
             ben._transport.connect = record  # type: ignore[method-assign]
-            network = ben.peer_network(lambda *_, **__: None)
+            network = ben.peer_network(lambda *_, **__: None, ben._key.sign)
             assert network is not None
             tries = (
                 ben.connect(laptop.peer_id, laptop.addresses),
