@@ -122,6 +122,7 @@ SHELLS = (
     "apps/*/unfinished.py",
     "apps/*/transfer.py",
     "apps/*/visit.py",
+    "apps/*/wanted.py",
 )
 
 # fmt: off

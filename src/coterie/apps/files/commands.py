@@ -128,6 +128,7 @@ async def get(  # noqa: PLR0913 - all but two are named options
     only: list[str] = [],  # noqa: B006  (never changed)
     share: bool = False,
     mirror: bool = False,
+    wait: bool | None = None,
 ) -> AsyncIterator[Progress | Received | TransferChange]:
     """Get what a ticket, a place, a magnet link or a torrent file names: verified, resumed where it stopped.
 
@@ -142,15 +143,29 @@ async def get(  # noqa: PLR0913 - all but two are named options
     only: Fetch only files like this ("*.ogg", "disc 1/*"); may be given several times.
     share: Share and seed what came by BitTorrent.
     mirror: Move what is gone at the giver to the trash here, instead of leaving it.
+    wait: Wait for a giver that is not reached now; with --detach that is so unless --no-wait says otherwise.
     """
     on_existing = files.on_existing(overwrite=overwrite, keep_both=keep_both)
     if detach:
         yield await files.get_detached(
-            ticket, target, on_existing=on_existing, only=only, share=share, mirror=mirror
+            ticket,
+            target,
+            on_existing=on_existing,
+            only=only,
+            share=share,
+            mirror=mirror,
+            wait=wait is not False,
         )
         return
     fetch = lambda tell: files.get(  # noqa: E731
-        ticket, target, on_existing=on_existing, progress=tell, only=only, share=share, mirror=mirror
+        ticket,
+        target,
+        on_existing=on_existing,
+        progress=tell,
+        only=only,
+        share=share,
+        mirror=mirror,
+        wait=wait is True,
     )
     async for item in _with_progress(fetch):
         yield item

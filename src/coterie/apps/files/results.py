@@ -330,17 +330,24 @@ class LimitsNow(msgspec.Struct, frozen=True):
 
 
 class TransferChange(msgspec.Struct, frozen=True):
-    """What a command did to a transfer: `did` is started, paused, resumed, cancelled or forgotten."""
+    """What a command did to a transfer: `did` is started, waiting, paused, resumed, cancelled or forgotten."""
 
     id: str
     did: str
     done: str
     size: str
     path: str
+    note: str = ""
 
     def text(self) -> str:
         """For people: what is now, and how to go on."""
         match self.did:
+            case "waiting":
+                why = f" ({self.note})" if self.note else ""
+                return (
+                    f"Waiting for the other computer{why}: {self.path} is fetched as soon as it is there; "
+                    f"`coterie transfers cancel {self.id}` ends that"
+                )
             case "started":
                 return f"Getting {self.path} ({self.size}) in the background: `coterie transfers` shows how it goes"
             case "paused":

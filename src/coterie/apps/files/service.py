@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ from coterie.apps.files.transfer import (
 from coterie.apps.files.trash import Trash
 from coterie.apps.files.unfinished import forget_unfinished, partials_of
 from coterie.apps.files.visit import Visits, list_place, locate_place
+from coterie.apps.files.wanted import Wanted, WantedRecord, patiently
 from coterie.apps.records import Records
 from coterie.content.writer import Partial
 from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, TransportError, UsageError
@@ -95,6 +96,7 @@ class FilesService:
         self.limits = Limits(context.home / "limits.json")
         self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
         self._finished: dict[str, Transfer] = {}  # that go on giving what they fetched
+        self._wanted = Wanted(context, self._begin_wanted)
         self._shares = Shares(context, shares, self.places)
         self._torrents = self._shares.torrents
         self.share, self.unshare, self.shares = self._shares.share, self._shares.unshare, self._shares.lines
@@ -118,6 +120,7 @@ class FilesService:
             for record in self._transfers:
                 if record.state in (TransferState.RUNNING, TransferState.WAITING):
                     self._run(record)
+            self._wanted.start()
         await self._torrents.start()
 
     async def close(self) -> None:
@@ -177,11 +180,12 @@ class FilesService:
         only: Sequence[str] = (),
         share: bool = False,
         mirror: bool = False,
+        wait: bool = False,
     ) -> Received:
         """Fetch what `ticket` names; a target that is a folder gets it inside, under its own name.
 
         What was got to the same target before is brought up to date: what the user changed there is kept beside,
-        and what is gone at the giver stays; `mirror` moves that to the trash.
+        and what is gone at the giver stays; `mirror` moves that to the trash. `wait`: for a giver that is not reached.
 
         Cancelling pauses: the same call later goes on from there. A magnet link or a torrent file is fetched by
         BitTorrent, unless the link has the ticket of a share that can be reached: `only` are patterns of
@@ -193,9 +197,17 @@ class FilesService:
             TransportError: nobody answers; says what was tried.
             StorageError: the disk is full or not writable; what arrived is kept for the next call.
         """
-        transfer = await self.begin_any(
-            ticket, target, on_existing=on_existing, only=only, share=share, mirror=mirror
-        )
+
+        def begin() -> Awaitable[Transfer | TorrentTransfer]:
+            return self.begin_any(
+                ticket, target, on_existing=on_existing, only=only, share=share, mirror=mirror
+            )
+
+        def say(note: str) -> None:
+            if progress is not None:
+                progress(Progress(phase="waiting", done=0, note=note))
+
+        transfer = await (patiently(begin, say) if wait else begin())
         if progress is not None:
             transfer.listen(progress)
         return await self._result(transfer)
@@ -209,11 +221,12 @@ class FilesService:
         only: Sequence[str] = (),
         mirror: bool = False,
         place: str = "",
+        transfer_id: str = "",
     ) -> Transfer:
         """Start fetching in the background and return as soon as the other side has said yes.
 
         What is being fetched to that place already is joined. `only`: patterns of the files wanted of a folder.
-        `place`: the path at the giver that the ticket was got for.
+        `place`: the path at the giver that the ticket was got for. `transfer_id`: that of a new transfer.
         """
         await asyncio.gather(*self._settling)  # what was got just now may be what is got again
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
@@ -231,7 +244,7 @@ class FilesService:
                     raise UsageError(f"transfer {running.record.id} is fetching something else to {path}")
                 await stream.reset(CloseCode.CANCELLED)
                 return running
-            record = self._record_for(parsed, path)
+            record = self._record_for(parsed, path, transfer_id)
             record.on_existing, record.only = on_existing, list(only)
             record.place, record.mirror = place, mirror
             record.name, record.files, record.size = path.name, opened.files, opened.size
@@ -263,16 +276,27 @@ class FilesService:
         only: Sequence[str] = (),
         share: bool = False,
         mirror: bool = False,
+        wait: bool = True,
     ) -> TransferChange:
-        """As `get`, but leave it to the node once the other side has said yes."""
-        begun = await self.begin_any(
-            ticket, target, on_existing=on_existing, only=only, share=share, mirror=mirror
-        )
+        """As `get`, but leave it to the node once the other side has said yes, or was not reached and is waited for."""
+        try:
+            begun = await self.begin_any(
+                ticket, target, on_existing=on_existing, only=only, share=share, mirror=mirror
+            )
+        except TransportError as error:
+            if not wait or is_torrent(ticket):
+                raise
+            options = {"on_existing": on_existing, "only": list(only), "mirror": mirror}
+            new_id, path = self._transfers.new_id(), os.path.abspath(target)
+            return self._wanted.add(WantedRecord(new_id, time.time(), ticket, path, options, note=str(error)))
         return (
             begun.change("started")
             if isinstance(begun, TorrentTransfer)
             else transfer_change(begun.record, "started")
         )
+
+    async def _begin_wanted(self, wanted: WantedRecord) -> None:
+        await self.begin_any(wanted.source, wanted.target, transfer_id=wanted.id, **wanted.options)
 
     async def begin_any(
         self,
@@ -283,6 +307,7 @@ class FilesService:
         only: Sequence[str] = (),
         share: bool = False,
         mirror: bool = False,
+        transfer_id: str = "",
     ) -> Transfer | TorrentTransfer:
         """As `begin`, also for places, magnet links and torrent files; a link with a ticket prefers the ticket."""
         if isinstance(source, Ticket) or not is_torrent(source):
@@ -293,7 +318,13 @@ class FilesService:
                 place = source.strip("/").partition("/")[2]
                 source = await self.locate(source)
             return await self.begin(
-                source, target, on_existing=on_existing, only=only, mirror=mirror, place=place
+                source,
+                target,
+                on_existing=on_existing,
+                only=only,
+                mirror=mirror,
+                place=place,
+                transfer_id=transfer_id,
             )
         ticket = "" if only or share else ticket_in(source)
         if ticket:
@@ -361,7 +392,8 @@ class FilesService:
         lines = [
             (record.created, transfer_line(record, self._active.get(record.id))) for record in self._transfers
         ]
-        ordered = [line for _, line in sorted(lines + self._torrents.lines(), key=lambda both: both[0])]
+        lines += self._torrents.lines() + self._wanted.lines()
+        ordered = [line for _, line in sorted(lines, key=lambda both: both[0])]
         names = self._context.people.by_short_id()
         return [replace(line, peer=names.get(line.peer, line.peer)) for line in ordered]
 
@@ -404,6 +436,8 @@ class FilesService:
         """Stop a transfer and keep what arrived."""
         if self._torrents.has(transfer):
             return await self._torrents.pause(transfer)
+        if self._wanted.has(transfer):
+            return self._wanted.pause(transfer)
         record = self._transfers.get(transfer)
         if transfer in self._active:
             await self._active[transfer].stop(note="paused")
@@ -418,6 +452,8 @@ class FilesService:
         """Go on with a paused or failed transfer."""
         if self._torrents.has(transfer):
             return await self._torrents.resume(transfer)
+        if self._wanted.has(transfer):
+            return self._wanted.resume(transfer)
         record = self._transfers.get(transfer)
         if record.state == TransferState.DONE:
             raise UsageError(f"transfer {transfer} is done: {record.target}")
@@ -429,6 +465,8 @@ class FilesService:
         """End a transfer for good: what arrived of an unfinished one is removed, and it leaves the list."""
         if self._torrents.has(transfer):
             return await self._torrents.cancel(transfer)
+        if self._wanted.has(transfer):
+            return self._wanted.cancel(transfer)
         record = self._transfers.get(transfer)
         if transfer in self._active:
             await self._active[transfer].stop(note="cancelled")
@@ -468,14 +506,14 @@ class FilesService:
             return found[1]
         return None
 
-    def _record_for(self, ticket: Ticket, place: Path) -> TransferRecord:
+    def _record_for(self, ticket: Ticket, place: Path, new_id: str) -> TransferRecord:
         """The record of an interrupted transfer of the same content to the same place, else a new one."""
         for record in self._transfers:
             same = record.target == str(place) and record.state != TransferState.DONE
             if same and Ticket.parse(record.ticket).content_id == ticket.content_id:
                 record.ticket = str(ticket)
                 return record
-        return TransferRecord(self._transfers.new_id(), str(ticket), str(place), time.time())
+        return TransferRecord(new_id or self._transfers.new_id(), str(ticket), str(place), time.time())
 
     def _make(self, record: TransferRecord) -> Transfer:
         if is_for_many(record.of):
@@ -508,6 +546,9 @@ class FilesService:
         """What was fetched whole is given on until it is forgotten."""
         self._active.pop(transfer.record.id, None)
         if transfer.is_given_on:
+            same = [r for r, t in self._finished.items() if t.record.target == transfer.record.target]
+            for older in same:  # it lies there no more
+                self._finished.pop(older).stop_giving()
             self._finished[transfer.record.id] = transfer
         if transfer.settling is not None:
             self._settling.add(transfer.settling)
