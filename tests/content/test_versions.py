@@ -79,7 +79,7 @@ def test_folders_links_and_odd_names_are_kept_as_they_are(store: Versions, folde
     (folder / "link").symlink_to("nowhere")
     ids = [store.keep(folder / name, "gone").id for name in ("deep", "link")]
     assert os.listdir(folder) == []
-    assert [version.kind for version in store.kept()] == ["folder", "link"]
+    assert sorted(version.kind for version in store.kept()) == ["folder", "link"]
     for version_id in ids:
         store.restore(version_id)
     assert (folder / "deep" / odd / "f").read_text() == "old"
