@@ -1,5 +1,6 @@
 """The folder of a node: places, settings, and one node at a time."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.errors import StorageError, UsageError
-from coterie.home import CONFIG_BYTES_MAX, NAME_CHARS_MAX, Config, Home
+from coterie.home import CONFIG_BYTES_MAX, NAME_CHARS_MAX, Config, Home, platform_name
 from coterie.private_file import write_private
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=NAME_CHARS_MAX).filter(
@@ -267,3 +268,46 @@ def test_a_value_that_cannot_be_is_refused_in_words(key: str, value: str) -> Non
     with pytest.raises(UsageError) as refused:
         Config().changed(key, value)
     assert len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_told_from_a_home_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with Home(tmp_path).lock(), pytest.raises(StorageError, match="already runs"), Home(tmp_path).lock():
+        pass
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(StorageError, match="file system without locks"), Home(tmp_path).lock():
+        pass
+
+
+def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_DATA_HOME", "COTERIE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with pytest.raises(UsageError, match="set HOME, or say where"):
+        Home.locate()
+    with pytest.raises(UsageError, match="set HOME, or say where"):
+        Home.locate("~/here")
+    assert Home.locate("/here").root == Path("/here")
+
+
+@pytest.mark.parametrize("name", ["", "\udcff\udcfe", "\x00\n", None])
+def test_a_computer_whose_name_is_no_text_has_a_name_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    def hostname() -> str:
+        if name is None:
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+        return name
+
+    monkeypatch.setattr("socket.gethostname", hostname)
+    assert Config().name == "" or Config().name.isprintable()
+    assert platform_name().isprintable()
+    assert platform_name().encode()

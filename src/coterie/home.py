@@ -10,6 +10,7 @@ apps/<name>/   one folder per app
 """
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from coterie.settings_file import CONFIG_BYTES_MAX, line_of, text_of, values_of,
 HOME_VARIABLE = "COTERIE_HOME"
 VALUE_CHARS_SHOWN = 100  # of a value that is refused
 REASON_CHARS_MAX = 300  # of why it is
+_IS_LOCKED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # Windows says the last two
 _LOCK_OFFSET = 1024  # Windows locks are mandatory: lock a byte behind the pid, which others want to read
 
 
@@ -33,7 +35,11 @@ def platform_name() -> str:
     """What this computer is called, to begin with."""
     import socket
 
-    return fit(socket.gethostname()) or "unnamed"
+    try:
+        name = socket.gethostname()
+    except (OSError, UnicodeError):  # the system says none, or none that is text
+        return "unnamed"
+    return fit("".join(c for c in name if not "\ud800" <= c <= "\udfff")) or "unnamed"
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -166,13 +172,27 @@ class Home(msgspec.Struct, frozen=True):
 
     @classmethod
     def locate(cls, path: Path | str | None = None) -> "Home":
-        """The home at `path`, else in $COTERIE_HOME, else in the user's data folder."""
-        chosen = path or os.environ.get(HOME_VARIABLE)
-        if not chosen:
-            from platformdirs import user_data_dir
+        """The home at `path`, else in $COTERIE_HOME, else in the user's data folder.
 
-            chosen = user_data_dir("coterie", appauthor=False)
-        return cls(Path(os.path.abspath(Path(chosen).expanduser())))
+        Raises:
+            UsageError: nothing says where this user's data is, or the path is relative to a folder that was deleted.
+        """
+        chosen = path or os.environ.get(HOME_VARIABLE)
+        try:
+            if not chosen:
+                from platformdirs import user_data_dir
+
+                chosen = user_data_dir("coterie", appauthor=False)
+            return cls(Path(os.path.abspath(Path(chosen).expanduser())))
+        except RuntimeError:  # from `expanduser`, or platformdirs for the same reason
+            raise UsageError(
+                f"this user has no home folder (HOME is not set, and the system does not know the user): set HOME, or "
+                f"say where coterie keeps its data with --home or ${HOME_VARIABLE}"
+            ) from None
+        except FileNotFoundError:  # from `abspath`
+            raise UsageError(
+                f"'{chosen}' is relative to a folder that was deleted meanwhile: change to another folder (`cd`)"
+            ) from None
 
     @property
     def key(self) -> Path:
@@ -255,7 +275,7 @@ class Home(msgspec.Struct, frozen=True):
         """Be the only node in this home while the block runs; the system releases it if we are killed.
 
         Raises:
-            StorageError: another node runs here, or the home cannot be written.
+            StorageError: another node runs here, the home cannot be written, or its file system has no locks.
         """
         self.prepare()
         try:
@@ -263,7 +283,7 @@ class Home(msgspec.Struct, frozen=True):
         except OSError as error:
             raise StorageError(_not_writable(self.root, str(error.strerror))) from error
         try:
-            if not _try_lock(descriptor):
+            if not _try_lock(descriptor, self.root):
                 raise StorageError(
                     f"another coterie (pid {self.lock_holder() or 'unknown'}) already runs in {self.root}; "
                     "use `coterie down` or another --home"
@@ -303,7 +323,8 @@ def _not_writable(folder: Path, reason: str) -> str:
     return f"the home {folder} cannot be written: {reason}; choose another with --home or ${HOME_VARIABLE}"
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, root: Path) -> bool:
+    """Whether the lock was free. Raises `StorageError` where the file system has no locks."""
     try:
         if os.name == "nt":
             import msvcrt
@@ -315,8 +336,13 @@ def _try_lock(descriptor: int) -> bool:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _IS_LOCKED:
+            return False
+        raise StorageError(
+            f"the home {root} is on a file system without locks ({error.strerror}), so two nodes could damage it: "
+            f"choose another with --home or ${HOME_VARIABLE}, on a disk of this computer"
+        ) from error
     return True
 
 

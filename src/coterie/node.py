@@ -236,7 +236,7 @@ class Node:
             apps={name: dict(getattr(s, "status", dict)()) for name, s in self.host.services().items()},
             app_troubles=[state.text() for state in self.host.states() if state.reason],
             uptime_s=round(time.monotonic() - self._since, 1),
-            troubles=[trouble.text() for trouble in self.tasks.troubles()],
+            troubles=self.troubles(),
         )
 
     def describe_mapping(self) -> str:
@@ -251,6 +251,11 @@ class Node:
         """Wait, for a short time, until `addresses` has what a router lets in: before a ticket names them."""
         if self.mapper is not None:
             await self.mapper.settled(SETTLE_S)
+
+    def troubles(self) -> list[str]:
+        """What is not as it should be, one line each."""
+        known = [trouble.text() for trouble in self.tasks.troubles()]
+        return [*known, self.access.audit.problem] if self.access.audit.problem else known
 
     def relay_status(self) -> "RelayStatus | None":
         """Home relays and our own; None while offline."""

@@ -113,9 +113,9 @@ def test_the_latest_time_never_goes_back() -> None:
 def test_a_log_that_cannot_be_used_says_so(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="audit log"):
         Audit(tmp_path / "missing" / "audit.db")
-    (tmp_path / "noise").write_bytes(b"this is no database" * 100)
+    (tmp_path / "folder").mkdir()
     with pytest.raises(StorageError, match="audit log"):
-        Audit(tmp_path / "noise")
+        Audit(tmp_path / "folder")
 
 
 def test_nothing_in_the_log_is_secret(tmp_path: Path) -> None:
@@ -124,3 +124,33 @@ def test_nothing_in_the_log_is_secret(tmp_path: Path) -> None:
     log.close()
     columns = [row[1] for row in sqlite3.connect(tmp_path / "audit.db").execute("PRAGMA table_info(uses)")]
     assert columns[4:] == ["peer", "verb", "resource", "allowed", "code", "reason"]
+
+
+@pytest.mark.parametrize("damage", ["no database", "a page", "cut"])
+def test_a_damaged_log_is_set_aside_and_a_new_one_begun(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "audit.db"
+    log = Audit(path)
+    for number in range(400):
+        log.note_used(number.to_bytes(32, "big"), number, 2**40)
+        log.note_time(5.0)
+    log.close()
+    whole = path.read_bytes()
+    assert len(whole) > 5 * 4096
+    broken = {
+        "no database": b"something else " * 300,
+        "a page": whole[:4096] + b"\xa5" * 4096 * 3 + whole[4 * 4096 :],
+        "cut": whole[: len(whole) // 2],
+    }[damage]
+    path.write_bytes(broken)
+    path.with_name("audit.db-wal").write_bytes(b"of the damaged one")
+
+    again = Audit(path)
+    assert "audit.db.damaged" in again.problem
+    assert "quotas" in again.problem
+    assert (again.latest_time(), list(again.used())) == (0.0, [])
+    again.note_used(b"x" * 32, 7, 2**40)
+    again.close()
+    assert (tmp_path / "audit.db.damaged").read_bytes() == broken
+    sound = Audit(path)
+    assert (sound.problem, list(sound.used())) == ("", [(b"x" * 32, 7)])
+    sound.close()

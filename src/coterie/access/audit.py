@@ -5,6 +5,7 @@ between which moments. Nothing secret is written: no ticket, no content, only id
 """
 
 import contextlib
+import logging
 import os
 import sqlite3
 import threading
@@ -23,6 +24,8 @@ PENDING_MAX = 1_024  # different lines between two writes; what is beyond is cou
 TEXT_CHARS_MAX = 300
 MERGE_WITHIN_S = 60.0  # equal lines within a minute are one
 OTHERS = "(others)"
+
+log = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS uses (
@@ -69,13 +72,17 @@ class Audit:
         self._pending: dict[tuple[bytes, int, str, str], Use] = {}
         self._used: dict[bytes, tuple[int, int]] = {}
         self._mark = 0.0
+        self.problem = ""
+        """For people: that the log was damaged, and where it is now."""
         try:
-            if path is not None:
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = NORMAL")  # the last seconds may be lost with the power
-            self._db.executescript(_SCHEMA)
+            try:
+                self._db = _opened(path)
+            except sqlite3.DatabaseError as error:
+                if path is None or isinstance(error, sqlite3.OperationalError):  # full, locked, read-only
+                    raise
+                self.problem = _set_aside(path, error)
+                log.warning("%s", self.problem)
+                self._db = _opened(path)
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the audit log {path} cannot be used: {error}") from error
 
@@ -204,3 +211,34 @@ class Audit:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise StorageError(f"the audit log cannot be used: {error}") from error
+
+
+def _opened(path: Path | None) -> sqlite3.Connection:
+    """The database, sound. Raises `sqlite3.DatabaseError` when it is damaged."""
+    if path is not None:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # the last seconds may be lost with the power
+        (said,) = db.execute("PRAGMA quick_check(1)").fetchone()  # at most 3 MB: some milliseconds
+        if said != "ok":
+            raise sqlite3.DatabaseError(said)
+        db.executescript(_SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _set_aside(path: Path, error: sqlite3.DatabaseError) -> str:
+    """Move a damaged log out of the way; what to tell people."""
+    aside = path.with_name(f"{path.name}.damaged")
+    for ending in ("-wal", "-shm"):  # they belong to that file, and would damage the next one
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{path}{ending}", f"{aside}{ending}")
+    os.replace(path, aside)
+    return (
+        f"the audit log was damaged ({error}) and is now {aside}; a new one is begun. What was used of the quotas of "
+        "grants is counted anew"
+    )

@@ -1,5 +1,6 @@
 """The command line. `coterie --version` answers before anything heavy is imported."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,16 +10,34 @@ EXIT_USAGE = 2
 EXIT_INCOMPLETE = 3  # the result is there, and something is missing from it; docs/exit-status.md
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 DEBUG_VARIABLE = "COTERIE_DEBUG"
+_OUTPUT_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit status and never raises."""
+    if argv is None:
+        _open_closed_streams()
     arguments = [*sys.argv[1:]] if argv is None else [*argv]
     if arguments in (["--version"], ["-V"]):
         from coterie import __version__
 
         return _guarded(lambda: sys.stdout.write(f"coterie {__version__}\n"))
     return _guarded(lambda: _run(arguments))
+
+
+def _open_closed_streams() -> None:
+    """Put the null device where standard streams are closed: the next file that is opened would take their place."""
+    was_closed = sys.stdout is None
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the system gives the lowest free number
+    for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    if was_closed:
+        _say("standard output is closed: results are not shown", 0)
 
 
 def _run(arguments: list[str]) -> None:
@@ -37,7 +56,7 @@ def _guarded(work: Callable[[], object]) -> int:
     except KeyboardInterrupt as interrupt:
         return _say(" ".join(map(str, interrupt.args)) or "interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader left: the flush at exit is to fail quietly
+        _leave_output()  # the reader left
         return EXIT_FAILED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else EXIT_FAILED
@@ -56,9 +75,28 @@ def _failed(error: Exception) -> int:
     if isinstance(error, CoterieError):
         usage = error.code == UsageError.code
         return _say(str(error), EXIT_USAGE if usage else EXIT_FAILED)
+    if isinstance(error, OSError) and error.filename is None:
+        if isinstance(error, FileNotFoundError) and not _has_folder():
+            return _say("the folder that you are in was deleted: change to another one (`cd`)", EXIT_FAILED)
+        if error.errno in _OUTPUT_FAILED:
+            _leave_output()
+            return _say(f"the output cannot be written: {error.strerror}", EXIT_FAILED)
     said = ": ".join(filter(None, [f"unexpected {type(error).__name__}", " ".join(str(error).split())]))
     notes = "; ".join([*getattr(error, "__notes__", []), f"set {DEBUG_VARIABLE}=1 for the traceback"])
     return _say(f"{said} ({notes})", EXIT_FAILED)
+
+
+def _has_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _leave_output() -> None:
+    """The flush at exit is to fail quietly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _say(text: str, status: int) -> int:

@@ -102,7 +102,7 @@ def state(home: Home) -> Autostart:
 
 def _unit_path(home: Home) -> Path:
     """One unit for each home: the usual home has the plain name."""
-    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or _user_home() / ".config")
     usual = Home.locate(None).root if not os.environ.get("COTERIE_HOME") else None
     mark = "" if home.root == usual else "-" + hashlib.sha256(os.fsencode(home.root)).hexdigest()[:8]
     return settings / "systemd" / "user" / f"coterie{mark}.service"
@@ -145,6 +145,15 @@ def _systemctl(*words: str) -> str:
             )
         raise StorageError(f"`{' '.join(command)}` failed: {said}")
     return done.stdout
+
+
+def _user_home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise UsageError(
+            "this user has no home folder (HOME is not set, and the system does not know the user): set HOME"
+        ) from None
 
 
 def _user_name() -> str:
