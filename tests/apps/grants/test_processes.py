@@ -86,7 +86,7 @@ def test_ls_get_and_completion(pair: tuple[RunningNode, RunningNode, Path]) -> N
         anna.call("circle", "members", "clan")[0]["name"]
     ]
     assert completed(anna.home, "circle", "role", "clan", "x", "g") == ["guest"]
-    assert completed(anna.home, "devices", "remove", "") == [anna.call("id")["id"]]
+    assert completed(anna.home, "devices", "remove", "") == [anna.call("devices")[0]["name"]]
     assert (
         "ben may read files/photos/2024"
         in coterie(anna.home, "may", "ben", "read", "files/photos/2024").stdout
