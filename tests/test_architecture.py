@@ -115,6 +115,7 @@ SHELLS = (
     "apps/*/refresh.py",
     "apps/*/serve.py",
     "apps/*/shares.py",
+    "apps/*/seed_watch.py",
     "apps/*/service.py",
     "apps/*/torrent_transfer.py",
     "apps/*/trash.py",

@@ -3,6 +3,7 @@
 import os
 import queue
 import random
+import shutil
 import socket
 import stat
 import time
@@ -456,3 +457,22 @@ def test_links_in_a_torrent_are_not_made(tmp_path: Path) -> None:
 
 def test_the_library_is_the_one_this_was_written_for() -> None:
     assert lt.__version__.startswith("2.1.")
+
+
+def test_a_seeded_file_that_was_edited_is_never_written_over(tmp_path: Path) -> None:
+    """Who asks for it finds that a piece is wrong; then the seeder must not fetch the right one from others."""
+    good, mine = tmp_path / "good", tmp_path / "mine"
+    source = make(good / "share", {"a": 100_000, "b": 50_000})
+    shutil.copytree(good, mine)
+    (mine / "share" / "a").write_bytes(b"edited" + bytes(99_994))
+    with clients(3) as (seeder, editor, asker):
+        seed(editor, source, mine / "share")
+        to = Task(folder=str(tmp_path / "to"), places=places(source, "got"), peers=[editor.address])
+        asker.session.fetch("get", source, to)
+        assert editor.watch(lambda moved: moved.phase == "downloading") is not None
+        seed(seeder, source, good / "share")
+        editor.session.connect("seed", seeder.address)
+        asker.session.connect("get", seeder.address)
+        asker.expect(Complete)
+        editor.watch(lambda moved: moved.done == moved.size, 2.0)
+        assert (mine / "share" / "a").read_bytes().startswith(b"edited")

@@ -255,7 +255,8 @@ class BitTorrentSession:
             parameters.trackers += named.trackers
             parameters.url_seeds += named.url_seeds
         if task.is_complete:
-            parameters.flags |= lt.torrent_flags.seed_mode
+            # upload_mode: what turns out changed is not fetched again over the user's own file
+            parameters.flags |= lt.torrent_flags.seed_mode | lt.torrent_flags.upload_mode
         self._add(key, parameters)
 
     def remove(self, key: str) -> None:

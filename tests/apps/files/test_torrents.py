@@ -414,3 +414,31 @@ def test_a_torrent_that_wants_files_of_other_torrents_gets_none(tmp_path: Path) 
             assert not (tmp_path / "got").exists()
 
     run(story(), 60)
+
+
+def test_what_was_edited_since_is_neither_seeded_nor_written_over(tmp_path: Path) -> None:
+    async def story() -> None:
+        source = tmp_path / "film.mkv"
+        source.write_bytes(os.urandom(300_000))
+        network = MemoryNetwork()
+        async with node(network, tmp_path / "home-ben") as ben:
+            async with node(network, tmp_path / "home-anna") as anna:
+                shared = await anna.files.share(source, bittorrent=True)
+                await ben.files.get(shared.magnet, tmp_path / "got", share=True)  # every piece was checked
+                edited = os.urandom(300_000)
+                source.write_bytes(edited)
+                await _until_not_seeded(anna, str(source))
+                assert source.read_bytes() == edited
+            async with node(network, tmp_path / "home-anna") as anna:
+                await _until_not_seeded(anna, str(source))
+                again = await anna.files.share(source, bittorrent=True)
+                got = await ben.files.get(again.magnet, tmp_path / "second")
+                assert Path(got.path).read_bytes() == edited
+
+    run(story(), 60)
+
+
+async def _until_not_seeded(node: Node, path: str) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while f"not on BitTorrent: {path} changed" not in (await node.files.shares())[0].state:
+            await asyncio.sleep(0.02)

@@ -18,6 +18,7 @@ from coterie.apps.command import Progress
 from coterie.apps.files.describe import state_of
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.results import TransferChange, TransferLine
+from coterie.apps.files.seed_watch import WATCH_PART, WATCH_S, Seen, as_shared, first_changed
 from coterie.apps.files.stoppable import in_thread
 from coterie.apps.files.torrent_records import SeedRecord, TorrentRecord
 from coterie.apps.files.torrent_transfer import TorrentTransfer, change_of, percent_of, root_of
@@ -102,6 +103,10 @@ class Torrents:
         self._active: dict[str, TorrentTransfer] = {}
         self._seeding: dict[str, str] = {}  # key in the session by the torrent's root
         self._faults: dict[str, str] = {}
+        self._watched: dict[
+            str, dict[Path, Seen | None]
+        ] = {}  # files as they were shared, by the torrent's root
+        self._is_watching = False
         self._session: BitTorrentSession | None = None
         self._opening = asyncio.Lock()
         self._gone: dict[str, asyncio.Event] = {}
@@ -384,7 +389,7 @@ class Torrents:
             return
         session = await self._opened()
         source = await asyncio.to_thread(lambda: read_torrent(self._metainfo(seed.id).read_bytes()))
-        top = Path(seed.path)
+        top = Path(os.path.realpath(seed.path))
         places = {
             file.index: os.path.join(top.name, *[seed.renamed.get(file.index) or os.path.join(*file.path)])
             if file.path
@@ -393,12 +398,37 @@ class Torrents:
             if not file.hidden and not file.is_link
         }
         self._faults.pop(seed.id, None)
+        paths = [top.parent / place for place in places.values()]
+        files = await asyncio.to_thread(as_shared, self._context.store, paths)
+        if (changed := await asyncio.to_thread(first_changed, files)) is not None:
+            raise StorageError(f"{changed} changed after it was shared: share it again")
+        if root in self._seeding:
+            return
         session.fetch(
             _seed_key(seed.id), source, Task(folder=str(top.parent), places=places, is_complete=True)
         )
         self._seeding[root] = seed.id
+        self._watched[root] = files
+        if not self._is_watching:
+            self._is_watching = True
+            self._context.start(self._watch(), "seeded files")
+
+    async def _watch(self) -> None:
+        """Stop seeding what was edited: the library checks each piece once, and would serve what is there later."""
+        loop = asyncio.get_running_loop()
+        while not self._is_closed:
+            began = loop.time()
+            for root, files in list(self._watched.items()):
+                changed = await asyncio.to_thread(first_changed, files)
+                if changed is not None and root in self._seeding:
+                    self._faults[self._seeding[root]] = (
+                        f"{changed} changed after it was shared: share it again"
+                    )
+                    await self._let_go(root)
+            await asyncio.sleep(max(WATCH_S, (loop.time() - began) / WATCH_PART))
 
     async def _let_go(self, root: str) -> None:
+        self._watched.pop(root, None)
         key = _seed_key(self._seeding.pop(root))
         if self._session is not None and self._session.has(key):
             gone = self._gone[key] = asyncio.Event()
