@@ -1,12 +1,12 @@
-"""The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | pair KIND KIND | scenario NAME |
-swarm [--client ours|libtorrent] [--case plain|killed|lossy|leaving] [--repeat N]. Needs root."""
+"""The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | alone [WAY...] | pair KIND KIND |
+scenario NAME | swarm [--client ours|libtorrent] [--case plain|killed|lossy|leaving] [--repeat N]. Needs root."""
 
 import argparse
 import os
 import sys
 
 from coterie.sim.isolation import enter_namespace
-from tests.lab import matrix, nat, swarm, swarm_page
+from tests.lab import alone, matrix, nat, swarm, swarm_page
 from tests.lab.conftest import lacking
 from tests.lab.lab import Host, Lab
 from tests.lab.remote import ROOT
@@ -59,8 +59,15 @@ def main(arguments: list[str]) -> int:
         case ["matrix"]:
             rows = matrix.measure_all()
             print(matrix.table(rows))
-            print(f"written to {matrix.write_page(rows).relative_to(ROOT)}")
-            return 0 if all(row.is_as_expected for row in rows) else 1
+            columns = alone.measure_all()
+            print(alone.text(columns))
+            print(f"written to {matrix.write_page(rows, alone.text(columns)).relative_to(ROOT)}")
+            is_good = all(row.is_as_expected for row in rows) and alone.is_as_expected(columns)
+            return 0 if is_good else 1
+        case ["alone", *ways] if set(ways) <= set(alone.WAYS):
+            columns = alone.measure_all(ways or tuple(alone.WAYS))
+            print(alone.text(columns))
+            return 0 if alone.is_as_expected(columns) else 1
         case ["pair", one, other] if {one, other} <= set(nat.KINDS):
             with matrix.meeting() as place:
                 row = place.measure(one, other)

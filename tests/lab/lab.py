@@ -194,16 +194,19 @@ class Router(Host):
     """A home router: "wan" towards the internet, a switch "lan" for the home."""
 
     def __init__(
-        self, lab: "Lab", name: str, kind: str, outside: Switch, inside: ipaddress.IPv4Network
+        self, lab: "Lab", name: str, kind: str, behind: "Router | None", inside: ipaddress.IPv4Network
     ) -> None:
         super().__init__(lab, name)
         self.kind = kind
-        outside.plug(self, "wan")
-        outside6 = self.ip6
-        inside6 = lab.network6() if outside6 else None
+        self.behind = behind
+        (behind.lan if behind is not None else lab.internet).plug(self, "wan")
+        inside6 = lab.network6() if self.ip6 else None
         self.lan = Switch(self.namespace, inside, network6=inside6)
-        if inside6 is not None:
-            outside.namespace.run("ip", "-6", "route", "add", str(inside6), "via", outside6)
+        hop: Router | None = self
+        while inside6 is not None and hop is not None and hop.cable is not None:
+            # Each provider on the way hands packets for this home's network down.
+            hop.cable.switch.namespace.run("ip", "-6", "route", "add", str(inside6), "via", hop.ip6)
+            hop = hop.behind
         self.namespace.write("/proc/sys/net/ipv4/ip_forward", "1")
         self.namespace.nft(nat.rules(kind))
 
@@ -275,10 +278,9 @@ class Lab:
             raise LabError("an open computer has no NAT: use lab.home or lab.public")
         if kind == nat.DOUBLE:
             return self.nat(nat.EASY, behind=self._provider())
-        outside = behind.lan if behind is not None else self.internet
         number = next(self._numbers)
         inside = ipaddress.IPv4Network(f"192.168.{number}.0/24")
-        return self._router(f"{kind} router {number}", kind, outside, inside)
+        return self._router(f"{kind} router {number}", kind, behind, inside)
 
     def home(self, kind: str, name: str) -> Host:
         """A computer behind a router of `kind` (one of `nat.KINDS`) of its own."""
@@ -303,10 +305,10 @@ class Lab:
     def _provider(self) -> Router:
         number = next(self._numbers)
         shared = ipaddress.IPv4Network(f"100.64.{number}.0/24")  # RFC 6598: between provider and home
-        return self._router(f"provider {number}", nat.EASY, self.internet, shared)
+        return self._router(f"provider {number}", nat.EASY, None, shared)
 
-    def _router(self, name: str, kind: str, outside: Switch, inside: ipaddress.IPv4Network) -> Router:
-        router = Router(self, name, kind, outside, inside)
+    def _router(self, name: str, kind: str, behind: Router | None, inside: ipaddress.IPv4Network) -> Router:
+        router = Router(self, name, kind, behind, inside)
         self._namespaces.append(router.namespace)
         return router
 

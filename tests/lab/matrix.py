@@ -148,20 +148,28 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def write_page(rows: list[Row]) -> Path:
-    """Keep the table in docs/."""
+def write_page(rows: list[Row], without: str) -> Path:
+    """Keep the table in docs/, and that of pairs `without` a third peer."""
     good = sum(row.is_as_expected for row in rows)
     PAGE.write_text(
         f"""# Who reaches whom: the NAT matrix
 
-Two homes that know nothing but a reachable peer, which relays for them. `make nat-matrix` measures this anew and
-writes this page. Real processes and real NATs (nftables) in network namespaces: `tests/lab/`. The links have no
-delay of their own: the times are those of the program, and a real network adds its round trips.
+`make nat-matrix` measures this anew and writes this page. Real processes and real NATs (nftables) in network
+namespaces: `tests/lab/`. The links have no delay of their own: the times are those of the program, and a real
+network adds its round trips.
+
+## With a third peer
+
+Two homes that know nothing but a reachable peer, which relays for them.
 
 {table(rows)}
 
 {good} of {len(rows)} pairs as expected: connected within {CONNECT_S:g} s, and directly unless physics forbids it.
 Measured {date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}.
+
+## Without a third peer
+
+{without}
 
 ## The kinds
 

@@ -3,7 +3,8 @@
     python -m tests.lab.peer '{"number": 3, "relays": ["http://198.51.100.2:8080"], "mdns": true}'
 
 Settings: `number` (which key), `port`, `relays` (URLs to be reachable through), `serves` (the TCP port of a relay of
-its own), `mdns` (whether to be found on the local network), `folder` (where its files and its key are,
+its own), `alone` (it has neither, knows nobody, and binds by itself: then `maps` says whether its router may map its
+port), `mdns` (whether to be found on the local network), `folder` (where its files and its key are,
 instead of a temporary one), `follows` (false: it says nothing of paths, for looking 50 times a second at each of many
 connections takes a processor). Commands, with "peer" each: {"do": "connect",
 "addresses": [...]}, {"do": "fetch", "addresses": [...], "bytes": ...} (one stream; "bulk": the same in a thread, over
@@ -285,12 +286,20 @@ async def run(settings: dict[str, Any]) -> None:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         (home / "key").write_bytes(key.seed)
         (home / "key").chmod(0o600)
-        (home / "config.toml").write_text('relay = "off"\n')  # the settings here say which relays there are
-        transport = await QuicTransport.bind(key, settings.get("port", 0), relays=relays[:1])
+        config = ['relay = "off"']  # the settings here say which relays there are
+        transport: QuicTransport | None = None
+        neighbours: MdnsResolver | None = None
+        if settings.get("alone"):
+            config += ["discovery = false", f"port_mapping = {str(bool(settings.get('maps'))).lower()}"]
+        else:
+            transport = await QuicTransport.bind(key, settings.get("port", 0), relays=relays[:1])
+        (home / "config.toml").write_text("\n".join(config) + "\n")
         node = await stack.enter_async_context(Node.open(home, transport=transport))
         peer = Peer(node, folder, follows_paths=settings.get("follows", True))
-        neighbours = MdnsResolver(key.peer_id) if settings.get("mdns") else None
-        await stack.enter_async_context(reaching(node, transport, relays, neighbours))
+        if transport is not None:
+            neighbours = MdnsResolver(key.peer_id) if settings.get("mdns") else None
+            await stack.enter_async_context(reaching(node, transport, relays, neighbours))
+        await node.settled()
         peer.say("ready", peer=str(node.peer_id), addresses=node.addresses)
         looking = loop.create_task(peer.look_around(neighbours))
         await peer.obey(lines)

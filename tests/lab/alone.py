@@ -1,0 +1,140 @@
+"""The NAT matrix without a third peer: two homes that hold each other's tickets, and nobody else in the world.
+
+Each of the two dials what the other's ticket names, at once. A way is what they have beside that: nothing, routers that
+map ports, or IPv6 behind a firewall in each router. One more way is one more line of `WAYS`.
+"""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.lab import nat
+from tests.lab.lab import INTERNET, ROUTABLE, Host, Lab, pairs
+from tests.lab.namespace import LabError
+from tests.lab.port_mapping import MappingDaemon
+from tests.lab.remote import RemotePeer
+
+DIAL_S = 15.0  # a dial gives up after 7 s; a busy machine
+AT_ONCE = 4  # pairs that dial side by side
+
+_MAPPED = frozenset({nat.OPEN, nat.EASY, nat.PORT_RESTRICTED, nat.SYMMETRIC})
+
+
+@dataclass(frozen=True)
+class Way:
+    """What two homes have. `told`: the heading; `reached`: the kinds of which one on either side is enough."""
+
+    told: str
+    reached: frozenset[str]
+    has_ipv6: bool = False
+    has_mapping: bool = False
+
+    def expects(self, one: str, other: str) -> bool:
+        """Whether homes of these kinds connect."""
+        return nat.UDP_BLOCKED not in (one, other) and bool(self.reached & {one, other})
+
+
+WAYS = {
+    "nothing": Way("nothing", frozenset({nat.OPEN})),
+    "mapping": Way("routers map ports", _MAPPED, has_mapping=True),
+    "ipv6": Way("IPv6", frozenset(nat.KINDS), has_ipv6=True),
+}
+
+
+@dataclass
+class Column:
+    """What became of each pair by one way: seconds until connected and the address used; None when it was not."""
+
+    way: Way
+    found: dict[tuple[str, str], tuple[float, str] | None] = field(default_factory=dict)
+
+    def cell(self, pair: tuple[str, str]) -> str:
+        """For people."""
+        found = self.found[pair]
+        said = "no" if found is None else f"{found[0] * 1000:.0f} ms"
+        return said if (found is not None) is self.way.expects(*pair) else f"{said} (NOT AS EXPECTED)"
+
+
+def measure(way: Way, wanted: Iterable[tuple[str, str]]) -> Column:
+    """Every pair of kinds in `wanted`, by one way."""
+    column, wanted = Column(way), list(wanted)
+    network = ROUTABLE if way.has_mapping else INTERNET
+    with tempfile.TemporaryDirectory() as folder, Lab(network, ipv6=way.has_ipv6) as lab:
+        kinds = dict.fromkeys(kind for pair in wanted for kind in pair)
+        peers: dict[tuple[str, str], RemotePeer] = {}
+        for kind in kinds:
+            for side in "ab":
+                host = _home(lab, way, kind, f"{kind} {side}", Path(folder))
+                peer = peers[kind, side] = RemotePeer(host, **_settings(way))
+                assert (
+                    peer.addresses
+                )  # one after the other: a dozen that start together are slow to ask their routers
+        for at in range(0, len(wanted), AT_ONCE):
+            batch = wanted[at : at + AT_ONCE]
+            dials = {pair: _dial(peers[pair[0], "a"], peers[pair[1], "b"]) for pair in batch}
+            for pair, both in dials.items():
+                column.found[pair] = _first(both)
+        for peer in peers.values():
+            peer.stop()
+    return column
+
+
+def _settings(way: Way) -> dict[str, Any]:
+    return {"alone": True, "maps": way.has_mapping, "follows": False}
+
+
+def _home(lab: Lab, way: Way, kind: str, name: str, folder: Path) -> Host:
+    host = lab.home(kind, name)
+    if way.has_mapping and host.router is not None:  # the provider's router maps nothing for its customers
+        MappingDaemon(host.router, folder)
+    return host
+
+
+def _dial(one: RemotePeer, other: RemotePeer) -> list[tuple[RemotePeer, int]]:
+    """Both at once, each what the other's ticket names."""
+    pair = ((one, other), (other, one))
+    return [
+        (peer, peer.tell("connect", peer=there.peer_id, addresses=there.addresses)) for peer, there in pair
+    ]
+
+
+def _first(dials: Sequence[tuple[RemotePeer, int]]) -> tuple[float, str] | None:
+    done = []
+    for peer, number in dials:
+        try:
+            event = peer.wait("connected", DIAL_S, id=number)
+        except LabError:
+            continue
+        assert event["kind"] == "direct", event
+        done.append((float(event["took_s"]), str(event["remote"])))
+    return min(done) if done else None
+
+
+def measure_all(ways: Sequence[str] = tuple(WAYS)) -> list[Column]:
+    """Every pair by each way."""
+    return [measure(WAYS[way], pairs()) for way in ways]
+
+
+def is_as_expected(columns: Iterable[Column]) -> bool:
+    """Whether exactly those connected that can."""
+    return all((f is not None) is c.way.expects(*pair) for c in columns for pair, f in c.found.items())
+
+
+def text(columns: Sequence[Column]) -> str:
+    """The columns beside each other, as Markdown."""
+    heads = [column.way.told for column in columns]
+    lines = [f"| one side | other side | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
+    for pair in columns[0].found:
+        lines.append(f"| {' | '.join([*pair, *(column.cell(pair) for column in columns)])} |")
+    table = "\n".join(lines)
+    return f"""\
+Two homes that hold each other's tickets; each dials what the other's names, at once. The time until they are
+connected, always directly; "no": they are not. With nothing else, one of the two must have an address of the internet.
+A router that maps ports gives one to its home, unless another router stands before it (`double`). With IPv6 everybody
+has one, behind a firewall that lets in only who was called before: both have to call.
+
+{table}
+
+UDP is needed for all of these."""
