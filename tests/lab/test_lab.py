@@ -133,6 +133,6 @@ def test_a_limited_cable_has_the_rate_it_says() -> None:
 
 def test_missing_tools_are_named_and_fail_where_ci_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda tool: None)
-    assert conftest.lacking() == "the laboratory needs the packages iproute2, nftables"
+    assert conftest.lacking() == "the laboratory needs the packages iproute2, miniupnpd-nftables, nftables"
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert conftest.lacking() == "the laboratory needs root"
