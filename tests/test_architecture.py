@@ -23,6 +23,7 @@ SHELLS = (
     "access/enforcer.py",
     "identity/keystore.py",
     "net/quic*.py",
+    "net/budget.py",
     "net/bulk.py",
     "net/bulk_bridge.py",
     "net/lane.py",

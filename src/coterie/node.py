@@ -286,6 +286,7 @@ class Node:
             self.access.may_open,
             is_blocked=self.access.is_blocked,
             declare=lambda protocol: self.access.open_protocol(protocol, strangers=True),
+            is_known=self.people.is_known,
         )
         lanes = None
         if self.config.lanes:

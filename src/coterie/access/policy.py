@@ -173,8 +173,8 @@ class Policy:
         """Every rule: subject, then resource."""
         return MappingProxyType(self._rules)
 
-    def accept(self, grant: Grant, presenter: PeerId, now: float) -> None:
-        """Keep a grant that `presenter` presents, to be used by it.
+    def check(self, grant: Grant, presenter: PeerId, now: float) -> None:
+        """Whether `presenter` may use a grant at all.
 
         Raises:
             AccessDenied: it is another peer's, of somebody else's things, expired, revoked or endless.
@@ -189,6 +189,10 @@ class Policy:
             raise AccessDenied("this grant ends too far in the future")
         if self.revocations.of(grant):
             raise AccessDenied("this grant was revoked")
+
+    def accept(self, grant: Grant, presenter: PeerId, now: float) -> None:
+        """Keep a grant that `presenter` presents, to be used by it. Errors as `check`."""
+        self.check(grant, presenter, now)
         held = self._held.setdefault(presenter, _Held())
         self._held.move_to_end(presenter)
         if any(known.id == grant.id for known in held.grants):

@@ -10,6 +10,7 @@ from coterie.rate import Rate, RateTable
 
 MayOpen = Callable[[PeerId, str], bool]
 IsBlocked = Callable[[PeerId], bool]
+IsKnown = Callable[[PeerId], bool]
 
 
 class Verdict(Enum):
@@ -35,6 +36,8 @@ class Guard:
     To a peer that `is_blocked`, nothing is open. With a `declare`, what is open to strangers is told to it instead, and
     `may_open` alone decides.
 
+    `is_known` says who is no stranger: a contact, a member of a circle.
+
     Rates are kept for the `peers_tracked_max` peers seen last; a forgotten peer starts with a full bucket.
     """
 
@@ -45,10 +48,12 @@ class Guard:
         limits: NetLimits | None = None,
         is_blocked: IsBlocked | None = None,
         declare: Callable[[str], None] | None = None,
+        is_known: IsKnown | None = None,
     ) -> None:
         self._may_open = may_open
         self._is_blocked = is_blocked
         self._declare = declare
+        self._is_known = is_known
         limits = limits or NetLimits()
         self._for_strangers: set[str] = set()
         self._rates: RateTable[PeerId, _Rates] = RateTable(limits.peers_tracked_max, lambda _: _Rates(limits))
@@ -87,6 +92,10 @@ class Guard:
         """Raise `AccessDenied` for a blocked peer: it is neither dialled nor looked for."""
         if self.blocks(peer):
             raise self.refusal(peer)
+
+    def knows(self, peer: PeerId) -> bool:
+        """Whether `peer` is no stranger: room is kept for it, no budget holds it back. No `is_known`: everybody."""
+        return self._is_known is None or self._is_known(peer)
 
     def admit_connection(self, peer: PeerId, now: float) -> bool:
         """Whether `peer` may connect once more at time `now` (s)."""

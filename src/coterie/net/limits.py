@@ -32,6 +32,19 @@ class NetLimits:
     streams_burst: int = 1_000  # guess: two seconds' worth
     streams_excess_max: int = 2_000  # guess: after so many streams over the rate the connection is closed
 
+    # Strangers: peers whom the guard does not know. Shares are seconds of the processor per second
+    stranger_processor_share: float = 0.1  # of one; guess: a thousand signatures a second
+    stranger_processor_burst_s: float = 0.25  # guess
+    strangers_processor_share: float = 0.25  # of all together; guess: the owner's own work has the rest
+    strangers_processor_burst_s: float = 0.5  # guess
+    stranger_frames_per_s: float = 200.0  # guess: an overlay's neighbour sends some ten
+    stranger_frames_burst: int = 1_000  # guess
+    stranger_stream_frames: int = (
+        4  # what opening a stream counts as; measured: about 1 ms with its handshake
+    )
+    stranger_read_bytes: int = 8 << 10  # decoded in one step: 1,600 of the smallest frames, some ms
+    frames_in_row_max: int = 8  # guess: frames that are there already, before others have their turn
+
     # Datagrams
     datagram_queue_max: int = 256  # guess: one second of voice at 4 ms; the oldest is dropped
     datagram_protocols_max: int = 16  # guess: protocols with datagrams on one connection

@@ -9,6 +9,7 @@ import msgspec
 from coterie.errors import CloseCode, CoterieError, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.net import greeting
+from coterie.net.budget import Budget, Meter
 from coterie.net.connection import Connection
 from coterie.net.guard import Guard, Verdict
 from coterie.net.interfaces import RawConnection, RawStream
@@ -34,6 +35,7 @@ class Router:
     def __init__(self, guard: Guard, limits: NetLimits, tasks: Tasks | None = None) -> None:
         self._guard = guard
         self._limits = limits
+        self._budget = Budget(limits, guard.knows)
         self._routes: dict[str, _Route] = {}
         self._tasks = tasks or Tasks("network")
         self._running: dict[asyncio.Task[None], tuple[PeerId, str]] = {}  # those that the guard let through
@@ -74,7 +76,10 @@ class Router:
         running: dict[asyncio.Task[None], None] = {}
         loop = asyncio.get_running_loop()
         while True:
+            meter = self._budget.meter(raw.peer)
             try:
+                if meter is not None:
+                    await meter.turn(0.0)
                 stream = await raw.accept_stream()
             except CoterieError:
                 return
@@ -86,7 +91,9 @@ class Router:
             if verdict is Verdict.EXCESS or len(running) >= self._limits.streams_per_peer_max:
                 await stream.reset(CloseCode.LIMIT)
                 continue
-            task = self._tasks.start(self._handle(stream, connection), "answering a stream")
+            meter = self._budget.meter(raw.peer)
+            work = self._handle(stream, connection, meter)
+            task = self._tasks.start(work if meter is None else meter.run(work), "answering a stream")
             running[task] = None
             task.add_done_callback(running.pop)
 
@@ -101,7 +108,7 @@ class Router:
         """Cancel every handler and wait for it."""
         await self._tasks.close()
 
-    async def _handle(self, raw: RawStream, connection: Connection) -> None:
+    async def _handle(self, raw: RawStream, connection: Connection, meter: Meter | None) -> None:
         """One incoming stream from its header to its end. Nothing that happens here reaches anything else."""
         connection.hold()
         name = "?"
@@ -109,6 +116,8 @@ class Router:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (a coroutine runs in one)
         try:
+            if meter is not None:
+                await meter.turn(self._limits.stranger_stream_frames)
             header, rest = await greeting.asked(raw, self._limits)
             name = header.protocol
             route, version = self._choose(connection.peer, name, header.versions)
@@ -124,6 +133,7 @@ class Router:
                 link=connection,
             )
             stream.is_ours = False
+            stream.meter = meter
             await route.handler(stream)
             await stream.end()
         except (CoterieError, TimeoutError) as error:  # a peer that breaks the protocol, or is silent

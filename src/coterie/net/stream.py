@@ -8,6 +8,7 @@ from typing import Protocol
 
 from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError
 from coterie.identity import PeerId
+from coterie.net.budget import Meter
 from coterie.net.interfaces import PathInfo, RawStream
 from coterie.net.lanes import PeerLanes
 from coterie.net.limits import NetLimits
@@ -74,6 +75,7 @@ class Stream:
         """
         self.link = link
         self.is_ours = True  # we opened it: the router, which ends what peers opened, sets it to False
+        self.meter: Meter | None = None  # of a stranger's stream; set by the router
         self.peer = peer
         self.protocol = protocol
         self.version = version
@@ -83,6 +85,7 @@ class Stream:
         self._ready: deque[Frame] = deque()
         self._received = received
         self._unknown_in_row = 0
+        self._in_row = 0
         self._read_ended = False
         self._write_ended = False
         self._on_end = on_end
@@ -134,9 +137,16 @@ class Stream:
             PeerError: malformed input, a stream cut inside a frame, or a reset by the other side.
             TimeoutError: nothing whole came within `timeout_s`; the stream stays usable.
         """
+        if self.meter is not None:
+            await self.meter.turn()
         if not self._ready:
             async with asyncio.timeout(timeout_s):
                 await self._fill(READ_BYTES)
+            self._in_row = 0
+        elif self._in_row >= self._limits.frames_in_row_max:
+            self._in_row = 0
+            await asyncio.sleep(0)  # else a peer that sends many at once would stop everything else
+        self._in_row += 1
         return self._ready.popleft() if self._ready else None
 
     async def receive_batch(self, size_max: int = READ_BYTES) -> list[Frame]:
@@ -170,6 +180,11 @@ class Stream:
             self._read_ended = True
             self._note_end()
         return data
+
+    def welcome(self) -> None:
+        """The peer has shown its right to what it asks for here: it is no longer held back as a stranger."""
+        if self.meter is not None:
+            self.meter.lift()
 
     @property
     def limits(self) -> NetLimits:
@@ -215,6 +230,9 @@ class Stream:
     async def _fill(self, size_max: int) -> None:
         """Read until at least one frame is ready or the stream has ended."""
         while not self._ready and not self._read_ended:
+            if self.meter is not None:
+                await self.meter.turn(0.0)
+                size_max = min(size_max, self.meter.read_bytes_max)
             data = await self._read(size_max)
             if not data:
                 self._read_ended = True

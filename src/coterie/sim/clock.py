@@ -89,6 +89,10 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         self._selector = _Waiter(self)
         self._clock_resolution = 1e-9
 
+    def thread_time(self) -> float:
+        """Processor time in virtual seconds: no work takes any, so that budgets of it do not depend on the machine."""
+        return 0.0
+
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._virtual_now

@@ -60,6 +60,7 @@ class Server:
                 self._access.decide(stream.peer, Verb.READ, "files").require()
                 raise AccessDenied("nothing is given under this content id and proof")
             async with self._access.hold(stream.peer, Verb.READ, giver.resource, giver.also) as decision:
+                stream.welcome()
                 await self._give(stream, opening, giver, decision)
         except AccessDenied:
             await stream.send(Refused())

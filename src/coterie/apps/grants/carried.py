@@ -6,8 +6,8 @@ from collections.abc import Callable
 from coterie.access.grant import Grant, GrantRefused, open_grant
 from coterie.apps.app import Context
 from coterie.apps.circles.api import CirclesService
-from coterie.apps.grants.records import GivenRecord, make_room, record_id
-from coterie.apps.records import Records
+from coterie.apps.grants.records import GivenRecord, record_id
+from coterie.apps.grants.table import GrantTable
 from coterie.errors import LimitExceeded
 from coterie.identity import PeerId
 
@@ -19,7 +19,7 @@ class Carried:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.theirs: Records[GivenRecord] = Records(context.home / "theirs", GivenRecord, "grant")
+        self.theirs: GrantTable[GivenRecord] = GrantTable(context.home / "theirs", GivenRecord)
 
     @property
     def circles(self) -> CirclesService:
@@ -70,7 +70,7 @@ class Carried:
                 grant = open_grant(raw)
                 if grant.last.signer != peer or grant.last.terms.expires <= now:
                     continue
-                make_room(self.theirs, now)
-                self.theirs.save(GivenRecord(record_id(grant), now, grant.raw))
+                if not self.theirs.has(record_id(grant), raw):
+                    self.theirs.save(GivenRecord(record_id(grant), now, grant.raw), grant, now)
             except (GrantRefused, LimitExceeded) as error:
                 log.info("a grant of %s is not kept: %s", peer.short, error)

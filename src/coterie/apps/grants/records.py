@@ -2,11 +2,9 @@
 
 import msgspec
 
-from coterie.access.grant import Grant, open_grant
-from coterie.apps.records import Records
-from coterie.errors import LimitExceeded
+from coterie.access.grant import Grant
 
-RECORDS_MAX = 4_096  # guess: of each list; expired ones make room
+RECORDS_MAX = 4_096  # guess: of each list; see `GrantTable` for what happens then
 ID_CHARS = 16  # hexadecimal characters of a link's id: told apart by eye, and by 64 bits
 
 
@@ -33,18 +31,6 @@ class AcceptedRecord(msgspec.Struct):
     id: str
     created: float
     grant: bytes
-
-
-def make_room(records: Records, now: float) -> None:  # type: ignore[type-arg]
-    """Forget what has ended at `now` (unix seconds). Raises `LimitExceeded` where that is not enough."""
-    listed = list(records)
-    if len(listed) < RECORDS_MAX:
-        return
-    for record in listed:
-        if open_grant(record.grant).last.terms.expires <= now:
-            records.remove(record.id)
-    if len(list(records)) >= RECORDS_MAX:
-        raise LimitExceeded(f"there are {RECORDS_MAX} grants already; they make room when they end")
 
 
 def record_id(grant: Grant) -> str:

@@ -35,10 +35,10 @@ from coterie.apps.grants.messages import (
     Taken,
     check,
 )
-from coterie.apps.grants.records import AcceptedRecord, GivenRecord, HeldRecord, make_room, record_id
+from coterie.apps.grants.records import AcceptedRecord, GivenRecord, HeldRecord, record_id
 from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid
+from coterie.apps.grants.table import GrantTable
 from coterie.apps.grants.words import read_duration, read_limits
-from coterie.apps.records import Records
 from coterie.errors import (
     AccessDenied,
     CoterieError,
@@ -51,10 +51,16 @@ from coterie.errors import (
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Stream
 from coterie.private_file import write_private
+from coterie.rate import Rate, RateTable
 from coterie.wire.frames import Bulk, Message
 from coterie.wire.ticket import ADDRESSES_MAX
 
 ANSWER_S = 10.0
+ACCEPTED_PER_S = (
+    0.5  # kept of those made from one grant, each a write to the disk; guess: a village by one link
+)
+ACCEPTED_BURST = 256
+ROOTS_TRACKED_MAX = 1_024  # guess: grants of which is remembered how many were made from them
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +87,14 @@ class GrantsService:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._signer = _Node(context)
-        self._given: Records[GivenRecord] = Records(context.home / "given", GivenRecord, "grant")
-        self._held: Records[HeldRecord] = Records(context.home / "held", HeldRecord, "grant")
-        self._accepted: Records[AcceptedRecord] = Records(context.home / "accepted", AcceptedRecord, "grant")
+        self._given: GrantTable[GivenRecord] = GrantTable(context.home / "given", GivenRecord)
+        self._held: GrantTable[HeldRecord] = GrantTable(context.home / "held", HeldRecord)
+        self._accepted: GrantTable[AcceptedRecord] = GrantTable(
+            context.home / "accepted", AcceptedRecord, makes_room=True
+        )
+        self._taken: RateTable[bytes, Rate] = RateTable(
+            ROOTS_TRACKED_MAX, lambda _: Rate(ACCEPTED_PER_S, ACCEPTED_BURST)
+        )
         self._revocations_file = context.home / "revocations"
         self._up: dict[PeerId, None] = {}
         self._carried = Carried(context)
@@ -100,7 +111,7 @@ class GrantsService:
 
     def status(self) -> dict[str, int]:
         """Counts for `coterie status`."""
-        return {"given": len(list(self._given)), "held": len(list(self._held))}
+        return {"given": len(self._given), "held": len(self._held)}
 
     # ---- giving
 
@@ -187,8 +198,7 @@ class GrantsService:
                 f"this grant is for {self._context.people.name_of(grant.holder)}, not for this computer"
             )
         record = HeldRecord(record_id(grant), time.time(), grant.raw, list(parsed.addresses))
-        make_room(self._held, self._context.access.now)
-        self._held.save(record)
+        self._held.save(record, grant, self._context.access.now)
         if not await self._present(record):
             raise AccessDenied("the issuer does not honour this grant: it expired, or was revoked")
         issuer = self._context.people.name_of(grant.issuer)
@@ -258,8 +268,8 @@ class GrantsService:
         raise NotFound(f"this computer holds no grant '{text}', or several; `coterie grants` lists them")
 
     def _keep_given(self, grant: Grant) -> None:
-        make_room(self._given, self._context.access.now)
-        self._given.save(GivenRecord(record_id(grant), time.time(), grant.raw))
+        record = GivenRecord(record_id(grant), time.time(), grant.raw)
+        self._given.save(record, grant, self._context.access.now)
         for peer in self._carried.kin():
             self._send_later(peer, [Gave([grant.raw])])
 
@@ -328,10 +338,17 @@ class GrantsService:
         return True
 
     def _honour(self, grant: Grant, peer: PeerId) -> None:
-        self._context.access.policy.accept(grant, peer, self._context.access.now)
-        make_room(self._accepted, self._context.access.now)
-        self._accepted.save(AcceptedRecord(record_id(grant), time.time(), grant.raw))
-        self._context.access.review()
+        access, now = self._context.access, self._context.access.now
+        access.policy.check(grant, peer, now)
+        if not self._accepted.has(record_id(grant), grant.raw):
+            root = grant.links[0].id
+            if len(grant.links) > 1 and not self._taken.of(root).take(now):
+                raise LimitExceeded("too many have presented what was made from this grant: try again later")
+            self._accepted.save(AcceptedRecord(record_id(grant), time.time(), grant.raw), grant, now)
+        before = access.policy.generation
+        access.policy.accept(grant, peer, now)
+        if access.policy.generation != before:
+            access.review()
 
     def _hear(self, raws: list[bytes], peer: PeerId) -> None:
         """News from somebody who matters here; it is passed on to the others once."""
@@ -377,21 +394,17 @@ class GrantsService:
 
     def _matters(self, peer: PeerId) -> bool:
         """Whether `peer` is known, or is in the chain of a grant of ours: nobody else fills the list."""
-        if peer == self._context.peer_id or self._is_known(peer):
-            return True
-        chains = (link for record in self._accepted for link in open_grant(record.grant).links)
-        return any(peer in (link.signer, link.audience) for link in chains)
+        return peer == self._context.peer_id or self._is_known(peer) or self._accepted.concerns(peer)
 
     # ---- telling
 
     def _is_known(self, peer: PeerId) -> bool:
-        return any(known.peer == peer for known in self._context.people.names().values())
+        return self._context.people.is_known(peer)
 
     def _peer_up(self, peer: PeerId) -> None:
         self._up[peer] = None
-        for record in self._held:
-            if open_grant(record.grant).issuer == peer:
-                self._context.start(self._quietly(self._present(record)), "presenting a grant")
+        for record in self._held.of_issuer(peer):
+            self._context.start(self._quietly(self._present(record)), "presenting a grant")
         revocations = self._context.access.policy.revocations.all()
         if revocations and (self._is_known(peer) or self._concerns(peer)):
             self._tell_later(peer, revocations)
@@ -401,13 +414,13 @@ class GrantsService:
     def _tell_kin(self, peer: PeerId) -> None:
         """Another computer of this person is here: it is to know what this one gave."""
         now = self._context.access.now
-        valid = [r.grant for r in self._given if open_grant(r.grant).last.terms.expires > now]
+        valid = [record.grant for record in self._given.valid(now)]
         if valid:
             self._send_later(peer, [Gave(some) for some in _slices(valid, GRANTS_PER_MESSAGE_MAX)])
 
     def _concerns(self, peer: PeerId) -> bool:
         """Whether `peer` issued something that this node passed on: it is to hear what was taken back of it."""
-        return any(open_grant(record.grant).issuer == peer for record in self._given)
+        return bool(self._given.of_issuer(peer))
 
     def _spread(self, news: list[Revocation], besides: PeerId | None) -> None:
         for peer in self._up:
