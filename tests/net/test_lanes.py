@@ -160,19 +160,21 @@ def test_a_stranger_that_is_slow_is_closed_and_holds_up_nobody() -> None:
     run(scene())
 
 
-def test_more_strangers_than_the_bound_are_closed_at_once() -> None:
+def test_of_more_strangers_than_the_bound_the_oldest_is_closed_at_once_and_who_is_awaited_gets_in() -> None:
     async def scene() -> None:
         listener = LaneListener()
-        _, port, came = listener.invite("127.0.0.1")
+        token, port, came = listener.invite("127.0.0.1")
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(STRANGERS_MAX)]
         await asyncio.sleep(0.05)
         began = asyncio.get_running_loop().time()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert await reader.read() == b""
+        assert await silent[0][0].read() == b""
         assert asyncio.get_running_loop().time() - began < TOKEN_S / 2
+        writer.write(token)
+        async with asyncio.timeout(TOKEN_S / 2):
+            (await came).close()
         for _, other in [*silent, (reader, writer)]:
             other.close()
-        came.cancel()
         await listener.close()
 
     run(scene())

@@ -11,6 +11,7 @@ import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from coterie.errors import LimitExceeded, TransportError
 from coterie.tasks import Tasks
@@ -19,7 +20,7 @@ from coterie.wire.lanes import PORT_MIN, TOKEN_BYTES
 TOKEN_S = 2.0  # guess: a round trip of a bad link and the first packet behind it
 INVITED_S = 6.0  # guess: how long a listener waits for the one who was told of it
 INVITED_MAX = 16  # guess: lanes being made at once, of all peers
-STRANGERS_MAX = 16  # guess: connections that have not shown a token yet; more are closed at once
+STRANGERS_MAX = 16  # guess: connections that have not shown a token yet; of more, the oldest is closed
 BACKLOG = 16
 
 
@@ -43,6 +44,7 @@ class LaneListener:
         self._ports: dict[str, _Port] = {}
         self._tasks = tasks or Tasks("lanes")
         self._strangers = self._tasks.part("lanes")
+        self._identifying: dict[asyncio.Task[None], None] = {}
 
     @property
     def listening_at(self) -> list[tuple[str, int]]:
@@ -93,11 +95,14 @@ class LaneListener:
             except OSError:
                 await asyncio.sleep(0.1)  # out of descriptors; the invitation's own time ends this
                 continue
-            if len(self._strangers) >= STRANGERS_MAX:
-                sock.close()
-                continue
+            if len(self._identifying) >= STRANGERS_MAX:
+                next(iter(self._identifying)).cancel()  # an older one goes: the one awaited may be the newest
             sock.setblocking(False)
-            self._strangers.start(self._identify(port, sock), "hearing who comes for a lane")
+            task = self._strangers.start(self._identify(port, sock), "hearing who comes for a lane")
+            self._identifying[task] = None
+            task.add_done_callback(self._identifying.pop)
+            task.add_done_callback(partial(_close_cancelled, sock))
+            await asyncio.sleep(0)  # it begins, and others have their turn, however many come
 
     async def _identify(self, port: _Port, sock: socket.socket) -> None:
         """Hand the connection to who waits for its token, or close it without a word."""
@@ -120,6 +125,11 @@ class LaneListener:
             fitting[0].came.set_result(sock)
         else:
             sock.close()
+
+
+def _close_cancelled(sock: socket.socket, task: "asyncio.Task[None]") -> None:
+    if task.cancelled():
+        sock.close()
 
 
 def local_ip_towards(remote_ip: str, bind_ip: str) -> str | None:

@@ -9,7 +9,15 @@ class NetLimits:
 
     # Connections
     connections_max: int = 512  # measured: 200 endpoints with 398 connections take 350 MB; guess above that
-    handshakes_max: int = 64  # guess: incoming connections that have not said Hello yet
+    connections_strangers_max: int = 384  # guess: the rest is for those who are known, and for our own dials
+    connections_network_max: int = (
+        64  # of strangers of one IPv4 address or IPv6 /64; guess: an office behind a router
+    )
+    handshakes_max: int = 128  # guess: incoming connections that have not said Hello yet
+    handshakes_strangers_max: int = 96  # guess
+    handshakes_network_max: int = (
+        48  # guess: thirty computers behind one router that come at once, and some more
+    )
     handshake_s: float = 5.0  # guess: five round trips of a bad satellite link
     dial_s: float = 6.0  # an offline peer is reported within 10 s of a cold start, closing included
     dial_restarts_max: int = 8  # guess: times that newly found addresses may join a dial under way

@@ -23,6 +23,7 @@ from typing import Any
 from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.net import greeting
+from coterie.net.admission import Admission, network_of_path
 from coterie.net.connection import Connection
 from coterie.net.guard import Guard
 from coterie.net.interfaces import RawConnection, Transport
@@ -83,7 +84,18 @@ class Pool:
         self._known_at: dict[PeerId, tuple[str, ...]] = {}
         self._dials: dict[PeerId, _Dial] = {}
         self._tasks = tasks or Tasks("network")
-        self._handshakes: dict[asyncio.Task[None], None] = {}
+        self._greeted: Admission[Any] = Admission(
+            places_max=limits.handshakes_max,
+            strangers_max=limits.handshakes_strangers_max,
+            network_max=limits.handshakes_network_max,
+            is_known=lambda raw: guard.knows(raw.peer),
+        )
+        self._places: Admission[PeerId] = Admission(  # of connections and of our own dials
+            places_max=limits.connections_max,
+            strangers_max=limits.connections_strangers_max,
+            network_max=limits.connections_network_max,
+            is_known=guard.knows,
+        )
         self._is_closed = False
 
     @property
@@ -120,12 +132,24 @@ class Pool:
 
     def admit(self, raw: RawConnection) -> None:
         """Take an incoming connection through its handshake, in the background."""
-        if self._is_closed or len(self._handshakes) >= self._limits.handshakes_max:
+        if self._is_closed:
+            raw.close(CloseCode.SHUTDOWN, "")
+            return
+        if self._guard.blocks(raw.peer):
+            raw.close(CloseCode.REFUSED, "")
+            return
+        if not self._guard.admit_connection(raw.peer, asyncio.get_running_loop().time()):
+            raw.close(CloseCode.LIMIT, "too many connections in a short time")
+            return
+        network = network_of_path(raw.path, str(raw.peer))
+        going = self._greeted.enter(raw, network, is_known=self._guard.knows(raw.peer))
+        if going is None:
             raw.close(CloseCode.LIMIT, "too many handshakes at once")
             return
+        for other in going:
+            other.close(CloseCode.LIMIT, "too many handshakes at once")
         task = self._tasks.start(self._receive(raw), "greeting who connects")
-        self._handshakes[task] = None
-        task.add_done_callback(self._handshakes.pop)
+        task.add_done_callback(lambda _: self._greeted.leave(raw))
 
     def review(self) -> None:
         """The guard may answer otherwise now: end connections with blocked peers, and dials to them."""
@@ -141,6 +165,8 @@ class Pool:
         """`connection` has ended."""
         if self._live.get(connection.peer) is connection:
             del self._live[connection.peer]
+            if connection.peer not in self._dials:
+                self._places.leave(connection.peer)
 
     async def close(self) -> None:
         """Give up dials and handshakes, close connections with SHUTDOWN."""
@@ -154,7 +180,7 @@ class Pool:
     def _start_dial(self, peer: PeerId, addresses: tuple[str, ...]) -> _Dial:
         if self._is_closed:
             raise TransportError("this node is stopping")
-        if len(self._live) + len(self._dials) >= self._limits.connections_max:
+        if not self._take_place(peer, "", is_known=True):
             raise LimitExceeded(f"{self._limits.connections_max} connections are open (connections_max)")
         dial = self._dials[peer] = _Dial(peer, addresses or self._known_at.get(peer, ()))
         dial.result.add_done_callback(_retrieve)
@@ -180,6 +206,8 @@ class Pool:
         finally:
             if self._dials.get(dial.peer) is dial:
                 del self._dials[dial.peer]
+                if dial.peer not in self._live:
+                    self._places.leave(dial.peer)
             if not dial.result.done():
                 dial.result.cancel()
 
@@ -235,13 +263,6 @@ class Pool:
     # Accepting
 
     async def _receive(self, raw: RawConnection) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._guard.blocks(raw.peer):
-            raw.close(CloseCode.REFUSED, "")
-            return
-        if not self._guard.admit_connection(raw.peer, now):
-            raw.close(CloseCode.LIMIT, "too many connections in a short time")
-            return
         try:
             stream, boot = await greeting.hear(raw, self._limits)
             while self._transport.peer_id < raw.peer and await self._hold(raw):
@@ -276,7 +297,8 @@ class Pool:
     def _is_wanted(self, raw: RawConnection, boot: bytes) -> bool:
         live = self._live.get(raw.peer)
         if live is None or live.is_closed:
-            if len(self._live) >= self._limits.connections_max:
+            is_known = raw.peer in self._dials or self._guard.knows(raw.peer)
+            if not self._take_place(raw.peer, network_of_path(raw.path, str(raw.peer)), is_known=is_known):
                 raw.close(CloseCode.LIMIT, "too many connections")
                 return False
             return True
@@ -287,6 +309,15 @@ class Pool:
         return True
 
     # Both
+
+    def _take_place(self, peer: PeerId, network: str, *, is_known: bool) -> bool:
+        """Whether there is room for a connection with `peer`; a stranger that has to go for it is closed."""
+        going = self._places.enter(peer, network, is_known=is_known)
+        for other in going or ():
+            if (connection := self._live.get(other)) is not None:
+                _log.debug("%s makes room for others", other.short)
+                connection.close(CloseCode.LIMIT, "others need the place")
+        return going is not None
 
     def _establish(self, raw: RawConnection, boot: bytes, *, is_dialled: bool) -> None:
         """From here on `raw` is the connection of the pair; everybody who waits for one gets it."""

@@ -18,12 +18,14 @@ What the wheel (1.2.0) does that its signatures do not say, all measured:
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import iroh
 
 from coterie.errors import CloseCode, TransportError, UsageError
 from coterie.identity import PeerId, SecretKey
+from coterie.net.admission import Admission, network_of
 from coterie.net.interfaces import PathInfo, RawConnection
 from coterie.net.quic_address import (
     ANY_IP,
@@ -41,11 +43,19 @@ from coterie.net.quic_errors import WHEEL_ERRORS, last_line, text_of
 from coterie.net.quic_repair import repair
 from coterie.net.quic_watch import AddressListener, PathListener, QuicWatch, RelayListener
 from coterie.net.relay_probe import probe_relay
+from coterie.rate import Rate, RateTable
 from coterie.tasks import Tasks
 from coterie.wire.handshake import ALPN
 
-ACCEPT_QUEUE_MAX = 64  # guess: connections done with their handshake that nobody accepted yet
-HANDSHAKES_MAX = 256  # guess: QUIC handshakes under way at once; more are refused
+HANDSHAKES_MAX = 256  # guess: QUIC handshakes under way at once; of more, the oldest is given up
+NETWORK_HANDSHAKES_MAX = 64  # guess: of them from one IPv4 address or IPv6 /64
+NETWORK_HANDSHAKES_PER_S = 100.0  # measured: one costs 3 ms of the processor
+NETWORK_HANDSHAKES_BURST = 200  # guess
+NETWORKS_TRACKED_MAX = 4_096  # guess: below 1 MB
+PROVE_ADDRESS_FROM = (
+    32  # guess: with so many under way, who comes proves its address first: a round trip more
+)
+ACCEPT_QUEUE_MAX = HANDSHAKES_MAX  # done with their handshake, and nobody accepted them yet
 RELAY_STAGGER_S = 0.4  # guess: how long a dial by one relay may take before the next is tried as well
 RELAYS_PER_DIAL_MAX = 4  # guess: a node has two or three home relays
 REST_S = (
@@ -67,7 +77,14 @@ class QuicTransport:
         self._peer_id = secret_key.peer_id
         self._tasks = tasks or Tasks("quic")
         self._accepted: asyncio.Queue[QuicConnection | None] = asyncio.Queue(ACCEPT_QUEUE_MAX)
-        self._handshakes = 0
+        self._handshakes: Admission[int] = Admission(
+            places_max=HANDSHAKES_MAX, strangers_max=HANDSHAKES_MAX, network_max=NETWORK_HANDSHAKES_MAX
+        )
+        self._shaking: dict[int, asyncio.Task[None]] = {}
+        self._numbers = count()
+        self._rates: RateTable[str, Rate] = RateTable(
+            NETWORKS_TRACKED_MAX, lambda _: Rate(NETWORK_HANDSHAKES_PER_S, NETWORK_HANDSHAKES_BURST)
+        )
         self._is_closed = False
         self._live: dict[QuicConnection, None] = {}
         self._sent_bytes = self._received_bytes = 0
@@ -337,14 +354,24 @@ class QuicTransport:
 
     async def _accept_all(self) -> None:
         while (incoming := await self._endpoint.accept_next()) is not None:
-            if self._handshakes >= HANDSHAKES_MAX or self._accepted.full():
-                with suppress(*WHEEL_ERRORS):  # who asked has gone
-                    await incoming.refuse()
-                continue
-            self._handshakes += 1
-            self._tasks.start(self._handshake(incoming), "greeting")
+            with suppress(*WHEEL_ERRORS):  # who asked has gone
+                await self._answer(incoming)
 
-    async def _handshake(self, incoming: Any) -> None:
+    async def _answer(self, incoming: Any) -> None:
+        """Begin a handshake. Who it is shows at its end only, so here no network may take the room of others."""
+        network = await _network_of(incoming)
+        if not self._rates.of(network).take(asyncio.get_running_loop().time()):
+            await incoming.refuse()
+            return
+        if len(self._handshakes) >= PROVE_ADDRESS_FROM and not await incoming.remote_addr_validated():
+            await incoming.retry()
+            return
+        number = next(self._numbers)
+        for other in self._handshakes.enter(number, network, is_known=False) or ():
+            self._shaking[other].cancel()
+        self._shaking[number] = self._tasks.start(self._handshake(incoming, number), "greeting")
+
+    async def _handshake(self, incoming: Any, number: int) -> None:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 raw = await (await incoming.accept()).connect()
@@ -352,7 +379,8 @@ class QuicTransport:
         except (*WHEEL_ERRORS, TimeoutError):
             return  # a stranger who did not get through: nothing of ours has begun
         finally:
-            self._handshakes -= 1
+            self._handshakes.leave(number)
+            del self._shaking[number]
         if self._is_closed or self._accepted.full():
             connection.close(CloseCode.LIMIT, "too many connections at once")
         else:
@@ -375,6 +403,14 @@ class QuicTransport:
             last = connection.stats()
             self._sent_bytes += last.sent_bytes
             self._received_bytes += last.received_bytes
+
+
+async def _network_of(incoming: Any) -> str:
+    """Where a connection comes from; by a relay: whose it claims to be, which the relay has checked."""
+    address = await incoming.remote_addr()
+    if address.is_ip():
+        return network_of(address.addr)
+    return str(address.endpoint_id) if address.is_relay() else str(address)
 
 
 def _connect_text(text: str, peer: PeerId) -> str:

@@ -24,6 +24,8 @@ from coterie.errors import PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, Received, Send
 from coterie.net import relay_core as core
+from coterie.net.admission import network_of
+from coterie.net.quic_address import join
 from coterie.net.relay_core import RelayCore, RelayLimits, RelayMetrics
 from coterie.wire import relay as wire
 
@@ -159,7 +161,7 @@ class RelayServer:
     def joined(self, link: "_Link") -> None:
         """A TCP connection came."""
         self._links[link] = None
-        self.feed(core.Opened(link))
+        self.feed(core.Opened(link, network_of(join(link.remote, 0))))
         self.flush()
         if self._sweep is None:
             self._arm()

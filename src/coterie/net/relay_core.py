@@ -20,6 +20,7 @@ import msgspec
 
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, Received, Send, TimerFired
+from coterie.net.admission import Admission
 from coterie.rate import Rate
 from coterie.wire import relay as wire
 
@@ -34,6 +35,7 @@ class RelayLimits:
 
     clients_max: int = 256  # guess: everybody whom a household or a small office knows
     handshakes_max: int = 64  # guess: links that have not authenticated yet; one more, and the oldest goes
+    handshakes_network_max: int = 32  # guess: of them from one network
     handshake_s: float = 5.0  # guess: five round trips of a bad satellite link
     handshake_bytes_max: int = (
         16 << 10
@@ -73,9 +75,10 @@ class RelayMetrics:
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """A new link."""
+    """A new link, from `network`: an IPv4 address or an IPv6 /64."""
 
     link: Link
+    network: str = ""
 
 
 class Upgraded(msgspec.Struct, frozen=True):
@@ -175,6 +178,11 @@ class RelayCore:
         self._random_bytes = random_bytes
         self._limits = limits
         self._handshakes: dict[Link, _Handshake] = {}
+        self._places: Admission[Link] = Admission(
+            places_max=limits.handshakes_max,
+            strangers_max=limits.handshakes_max,
+            network_max=limits.handshakes_network_max,
+        )
         self._by_link: dict[Link, _Client] = {}
         self._by_peer: dict[PeerId, _Client] = {}
         self._total = _rate(limits.total_bytes_per_s_max, limits)
@@ -199,8 +207,8 @@ class RelayCore:
                 if client is not None:
                     return self._from_client(client, message, now)
                 return self._authenticate(link, message, now)
-            case Opened(link):
-                return self._open(link, now)
+            case Opened(link, network):
+                return self._open(link, network, now)
             case Upgraded(link, version):
                 return self._challenge(link, version)
             case Malformed(link, reason):
@@ -216,12 +224,12 @@ class RelayCore:
 
     # Coming in
 
-    def _open(self, link: Link, now: float) -> list[Any]:
+    def _open(self, link: Link, network: str, now: float) -> list[Any]:
         self._metrics.links += 1
         outputs: list[Any] = []
-        if len(self._handshakes) >= self._limits.handshakes_max:
-            # The oldest, not the newest: whoever opens links and leaves them must not keep others out.
-            outputs = self._fail_handshake(next(iter(self._handshakes)), "too many handshakes at once")
+        # An older one goes, not this: whoever opens links and leaves them must not keep others out.
+        for other in self._places.enter(link, network, is_known=False) or ():
+            outputs += self._fail_handshake(other, "too many handshakes at once")
         self._handshakes[link] = _Handshake(now)
         return outputs
 
@@ -248,7 +256,7 @@ class RelayCore:
         if peer not in self._by_peer and len(self._by_peer) >= self._limits.clients_max:
             return self._deny(link, "this relay is full")
         outputs = self._replace(peer)
-        del self._handshakes[link]
+        self._end_handshake(link)
         client = _Client(
             link,
             peer,
@@ -267,9 +275,13 @@ class RelayCore:
         return [Send(link, wire.Denied(reason)), *self._fail_handshake(link, reason)]
 
     def _fail_handshake(self, link: Link, reason: str) -> list[Any]:
-        del self._handshakes[link]
+        self._end_handshake(link)
         self._metrics.handshakes_failed += 1
         return [Drop(link, reason)]
+
+    def _end_handshake(self, link: Link) -> None:
+        del self._handshakes[link]
+        self._places.leave(link)
 
     def _replace(self, peer: PeerId) -> list[Any]:
         """The newest link of a key counts: the older is most often one that its owner has lost."""
@@ -381,7 +393,8 @@ class RelayCore:
     # Going
 
     def _forget(self, link: Link, now: float) -> list[Any]:
-        if self._handshakes.pop(link, None) is not None:
+        if link in self._handshakes:
+            self._end_handshake(link)
             return []
         client = self._by_link.pop(link, None)
         if client is None:

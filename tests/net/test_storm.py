@@ -1,0 +1,124 @@
+"""Storms of strangers over real QUIC: who is known gets in, memory has a bound, and the loop is never held up."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+
+from coterie.errors import CloseCode, CoterieError
+from coterie.net import Endpoint, Guard, NetLimits
+from coterie.net.quic import QuicTransport
+from tests.net.conftest import NOTES, Lab, Note
+from tests.net.test_hostile import echo
+from tests.net.test_relay import resident_mb
+from tests.support import run, watch_steps
+
+HOST = "127.0.0.1"
+IN_S = 2.0  # within which a contact gets in
+PAUSE_S = 0.1  # of the loop, at most
+
+
+async def bound(number: int) -> QuicTransport:
+    return await QuicTransport.bind(Lab.key(number), bind_ip=HOST)
+
+
+async def gets_in(contact: Endpoint, host: Endpoint) -> float:
+    """Connect, ask, hear the answer: how long it took; over `IN_S` when it did not."""
+    began = time.monotonic()
+    with suppress(CoterieError, TimeoutError):
+        async with asyncio.timeout(2 * IN_S):
+            connection = await contact.connect(host.peer_id, host.addresses)
+            async with await connection.open_stream(NOTES) as stream:
+                await stream.send(Note("in"))
+                assert await stream.receive() == Note("in")
+            connection.close(CloseCode.NORMAL)
+            return time.monotonic() - began
+    return 2 * IN_S + 1
+
+
+def test_strangers_take_no_place_from_who_is_known_and_one_address_none_from_another() -> None:
+    limits = NetLimits(
+        connections_max=8,
+        connections_strangers_max=5,
+        connections_network_max=3,
+        handshakes_max=8,
+        handshakes_strangers_max=5,
+        handshakes_network_max=3,
+    )
+    known = {Lab.key(number).peer_id for number in (2, 3)}
+
+    async def scene() -> None:
+        guard = Guard(lambda peer, name: True, limits=limits, is_known=known.__contains__)
+        host = Endpoint(await bound(1), guard=guard, limits=limits)
+        strangers = [await bound(number) for number in range(10, 18)]
+        elsewhere = Endpoint(await QuicTransport.bind(Lab.key(30), bind_ip="127.0.0.2"))
+        contacts = [Endpoint(await bound(number)) for number in (2, 3)]
+        async with host, elsewhere, contacts[0], contacts[1]:
+            host.register(NOTES, echo, strangers=True)
+            there = await elsewhere.connect(host.peer_id, host.addresses)
+            silent = [await s.connect(host.peer_id, host.addresses) for s in strangers]
+            assert await gets_in(contacts[0], host) < IN_S, "silent handshakes shut a contact out"
+            greeted = [Endpoint(s) for s in strangers]
+            for raw in silent:
+                raw.close(CloseCode.NORMAL, "")
+            for stranger in greeted:
+                with suppress(CoterieError):
+                    await stranger.connect(host.peer_id, host.addresses)
+            assert await gets_in(contacts[1], host) < IN_S, "connections shut a contact out"
+            assert len(host.connections) <= limits.connections_max
+            assert not there.is_closed, "a storm from one address pushes out who comes from another"
+            assert (await elsewhere.connect(host.peer_id)) is there
+            for stranger in greeted:
+                await stranger.close()
+
+    run(scene())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("per_s", [66, 200])
+def test_under_a_storm_a_contact_gets_in(per_s: int) -> None:
+    """A hundred tries of ten contacts from the very address of the storm."""
+    contacts = {Lab.key(number).peer_id: number for number in range(2, 12)}
+
+    async def scene() -> None:
+        guard = Guard(lambda peer, name: True, is_known=contacts.__contains__)
+        async with Endpoint(await bound(1), guard=guard) as host:
+            host.register(NOTES, echo, strangers=True)
+            friends = [Endpoint(await bound(number)) for number in contacts.values()]
+            for friend in friends:
+                friend.start()
+            before = resident_mb()
+            words = [sys.executable, "-m", "tests.net.storm", str(host.peer_id), host.addresses[0]]
+            storm = subprocess.Popen([*words, str(per_s), "100"], stdout=subprocess.PIPE, text=True)
+            try:
+                with watch_steps() as steps:
+                    await asyncio.sleep(5.0)  # until it has filled what it can
+                    took, began = [], time.monotonic()
+                    for _ in range(10):
+                        for friend in friends:
+                            took.append(await gets_in(friend, host))
+                            await asyncio.sleep(0.1)
+                    lasted_s = time.monotonic() - began + 5.0
+                storm.terminate()
+                struck = int(storm.communicate()[0].split()[-1])
+            finally:
+                storm.kill()
+                storm.wait()
+            late = sum(1 for each in took if each > IN_S)
+            took.sort()
+            print(
+                f"{struck / lasted_s:.0f} strangers a second: {len(took) - late} of {len(took)} tries in, median "
+                f"{took[50]:.2f} s, slowest {took[-1]:.2f} s; {resident_mb() - before:.0f} MB; longest step "
+                f"{1000 * steps.longest_s:.0f} ms; {len(host.connections)} connections"
+            )
+            assert late <= 1
+            assert steps.longest_s <= PAUSE_S, steps.what
+            assert resident_mb() - before < 400
+            for friend in friends:
+                await friend.close()
+
+    run(scene(), 200)
