@@ -91,6 +91,7 @@ SHELLS = (
     "apps/*/commands.py",
     "apps/contacts/waiting.py",
     "apps/circles/book.py",
+    "apps/grants/table.py",
     "apps/circles/devices.py",
     "apps/circles/deposits.py",
     "apps/circles/disk.py",

@@ -1,7 +1,7 @@
 """The limiter of rates: its burst, its average, debts, and a table of them that does not grow."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coterie.errors import UsageError
@@ -41,6 +41,7 @@ def test_figures_change_and_what_was_saved_up_is_cut_to_the_new_burst() -> None:
     assert [rate.take(0.0) for _ in range(3)] == [True, True, False]
 
 
+@settings(deadline=None)  # a busy machine takes its time
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0.1, 50)), max_size=100))
 def test_never_more_than_the_burst_and_the_rate_over_all_the_time(steps: list[tuple[float, float]]) -> None:
     rate, now, taken = Rate(per_s=5, burst=20), 0.0, 0.0
