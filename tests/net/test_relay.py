@@ -237,6 +237,50 @@ def test_one_who_sends_pings_and_never_reads_costs_a_bounded_queue() -> None:
     run(scene())
 
 
+@pytest.mark.slow
+def test_many_who_ping_and_never_read_leave_the_relay_to_the_others() -> None:
+    """Twenty of them for twenty seconds, each coming again when it was closed, beside two who talk."""
+
+    async def scene() -> None:
+        async with serving() as relay:
+            one, other = (await client(relay, 1))[0], (await client(relay, 2))[0]
+            frame = wire.encode(wire.Outbound(Lab.key(2).peer_id, 0, bytes(1_200)))
+            before, largest_mb, heard, sent = resident_mb(), 0.0, 0, 0
+
+            async def deaf(number: int) -> None:
+                while True:
+                    socket, _ = await client(relay, number, max_queue=1)
+                    socket.transport.pause_reading()
+                    while not socket.transport.is_closing():
+                        if socket.transport.get_write_buffer_size() < 200_000:
+                            socket.transport.write(PING * 1_000)
+                        await asyncio.sleep(0.02)
+
+            with watch_steps() as steps:
+                floods = [asyncio.ensure_future(deaf(number)) for number in range(10, 30)]
+                began = asyncio.get_running_loop().time()
+                while asyncio.get_running_loop().time() - began < 20:
+                    await one.send(frame)
+                    sent += 1
+                    with suppress(TimeoutError):
+                        heard += isinstance(await hear(other), wire.Inbound)
+                    largest_mb = max(largest_mb, resident_mb() - before)
+            for task in floods:
+                task.cancel()
+            await asyncio.gather(*floods, return_exceptions=True)
+            print(
+                f"{heard} of {sent} datagrams; {largest_mb:.0f} MB more, both ends of all in one process; "
+                f"longest step {1000 * steps.longest_s:.0f} ms"
+            )
+            assert heard >= 0.99 * sent
+            assert largest_mb < 60  # of 20 queues of 1 MiB, and what twenty senders hold themselves
+            assert steps.longest_s < 0.1, steps.what
+            for link in list(relay._links):
+                link.abort()
+
+    run(scene(), 60)
+
+
 def test_many_tiny_pings_at_once_are_not_one_long_step() -> None:
     async def scene() -> None:
         async with serving(frames_per_s_max=1e6) as relay:
