@@ -106,7 +106,8 @@ async def scene(folder: Path, *, grants: int, strangers: int, seconds: float) ->
         grown = resident_mb() - before
     print(
         f"{strangers} strangers for {seconds:g} s, {grants} grants: {sum(counts.values())} streams; a contact "
-        f"asked {asked} times, slowest answer {slowest:.2f} s; longest step {1000 * steps.longest_s:.0f} ms; {grown:.0f} MB more"
+        f"asked {asked} times, slowest answer {slowest:.2f} s; longest step "
+        f"{1000 * steps.longest_s:.0f} ms; {grown:.0f} MB more"
     )
     return {
         "step_s": steps.longest_s,

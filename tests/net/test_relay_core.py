@@ -230,7 +230,7 @@ def test_pongs_for_one_who_does_not_read_are_dropped() -> None:
 
 
 def test_every_control_frame_is_paid_for_and_its_answer_waits_within_the_bound() -> None:
-    relay = Relay(queue_bytes_max=1000, frames_per_s_max=100, burst_s=0.25, stall_s=10)
+    relay = Relay(queue_bytes_max=1000, control_frames_per_s_max=50, burst_s=0.25, stall_s=10)
     relay.come(1)
     assert relay.feed(Control(1, 10, 60, bytes(20))) == [Raw(1, bytes(20))]
     paused, _ = relay.feed(Control(1, 10, 60, bytes(20)))

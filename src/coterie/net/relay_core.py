@@ -47,6 +47,7 @@ class RelayLimits:
     burst_s: float = 0.25  # guess: how long a client may send at twice its rate
     excess: float = 2.0  # guess: a client is read at up to this many times its rate; the excess is dropped
     frames_per_s_max: float = 20_000.0  # of one client; measured: 100 MB/s through the wheel is 8,000
+    control_frames_per_s_max: float = 200.0  # of one client: pings, pongs and the like; upstream: one in 15 s
     ping_s: float = 15.0  # upstream: PING_INTERVAL
     pong_s: float = 5.0  # upstream: silence after a ping before the link counts as dead
     stall_s: float = 10.0  # guess: a client that takes nothing for so long is dropped; upstream 2 s
@@ -308,12 +309,12 @@ class RelayCore:
             case wire.Outbound():
                 return self._forward(client, message, now)
             case wire.Ping(echo):
-                paused = self._read(client, 2 * (1 + wire.ECHO_BYTES), now, frames=2)  # it and its answer
+                paused = self._read(client, 2 * (1 + wire.ECHO_BYTES), now, control=1)  # it and its answer
                 return [*paused, *self._tell(client.link, wire.Pong(echo), now)]
             case wire.Authentication():
                 self._metrics.ended_for_breach += 1
                 return [*self._forget(client.link, now), Drop(client.link, "authenticated twice")]
-        return self._read(client, 1 + wire.ECHO_BYTES, now)
+        return self._read(client, 1 + wire.ECHO_BYTES, now, control=1)
 
     def _control(self, event: Control, now: float) -> list[Any]:
         """Every frame is paid for, and an answer waits like everything else: within the bound, or not at all."""
@@ -328,8 +329,7 @@ class RelayCore:
                 self._metrics.ended_for_breach += 1
                 return self._fail_handshake(link, "too much before its authentication")
             return [Raw(link, event.reply)] if event.reply else []
-        frames = event.frames * (2 if event.reply else 1)
-        outputs = self._read(client, event.size + len(event.reply), now, frames=frames)
+        outputs = self._read(client, event.size + len(event.reply), now, control=event.frames)
         if not event.reply:
             return outputs
         if self._backlog(link) + len(event.reply) > self._limits.queue_bytes_max:
@@ -367,9 +367,9 @@ class RelayCore:
         if client.stalled_at is None:
             client.stalled_at = now
 
-    def _read(self, client: _Client, size: int, now: float, *, frames: int = 1) -> list[Any]:
-        """Count what was read, forwarded or not: dropping costs time as well."""
-        debt_s = client.reading.spend(now, _reading_s(size, frames, self._limits))
+    def _read(self, client: _Client, size: int, now: float, *, control: int = 0) -> list[Any]:
+        """Count what was read, forwarded or not: dropping costs time as well. `control`: frames that carry nothing."""
+        debt_s = client.reading.spend(now, _reading_s(size, control, self._limits))
         if debt_s <= 0:
             return []
         self._metrics.pauses += 1
@@ -439,9 +439,10 @@ def _rate(per_s: float, limits: RelayLimits) -> Rate:
     return Rate(per_s, max(per_s * limits.burst_s, limits.frame_bytes_max))
 
 
-def _reading_s(size: int, frames: int, limits: RelayLimits) -> float:
-    """What reading `frames` frames of `size` bytes together costs, in seconds of a client's allowance."""
-    return size / (limits.bytes_per_s_max * limits.excess) + frames / limits.frames_per_s_max
+def _reading_s(size: int, control: int, limits: RelayLimits) -> float:
+    """What reading a datagram, or `control` frames, of `size` bytes costs, in seconds of a client's allowance."""
+    frames_s = control / limits.control_frames_per_s_max if control else 1 / limits.frames_per_s_max
+    return size / (limits.bytes_per_s_max * limits.excess) + frames_s
 
 
 def _status(client: _Client, code: wire.StatusCode) -> list[Any]:
