@@ -30,6 +30,8 @@ _LISTS: Mapping[str, tuple[str, tuple[str, ...], str]] = {  # of parameter: app,
     "device": ("circles", ("devices",), "name"),
     "transfer": ("files", ("transfers",), "id"),
     "grant": ("grants", ("grants",), "id"),
+    "version": ("files", ("trash",), "id"),
+    "versions": ("files", ("trash",), "id"),
 }
 
 

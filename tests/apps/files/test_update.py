@@ -132,8 +132,10 @@ def test_what_was_changed_here_is_kept_beside_and_what_is_gone_there_stays(tmp_p
             overwritten = await ben.files.get("anna/photos", copy, on_existing="overwrite")
             assert overwritten.replaced == 2
             assert texts(copy)["b.jpg"] == "first b.jpg"
-            kept = {Path(line.path).name for line in await ben.files.trash.lines()}
-            assert kept == {"b.jpg", "film.mov"}
+            kept = {(Path(line.path).name, line.why) for line in await ben.files.trash.lines()}
+            assert kept == {(name, "replaced by --overwrite") for name in ("b.jpg", "film.mov")}
+            (line,) = await ben.files.transfers()  # the last one: what came before is there no more
+            assert (line.path, line.state) == (str(copy), "done")
 
     run(main())
 

@@ -30,7 +30,7 @@ def test_a_detached_get_waits_and_begins_by_itself(tmp_path: Path) -> None:
             ticket = (await anna.files.share(source(tmp_path))).ticket
         async with memory_node(network, tmp_path / "ben") as ben:
             said = await ben.files.get_detached(ticket, tmp_path / "copy")
-            assert "as soon as it is there" in said.text()
+            assert "as soon as it is there and" in said.text()
             (line,) = await ben.files.transfers()
             assert (line.id, line.state, line.path) == (said.id, "waiting", str(tmp_path / "copy"))
         async with memory_node(network, tmp_path / "ben") as ben:  # both were restarted

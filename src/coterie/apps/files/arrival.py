@@ -124,7 +124,7 @@ class Arrival:
     def into(self, staged: Path, target: Path) -> Path:
         """Bring what was staged to `target`, where something is. Errors as `Merge.into`."""
         day = datetime.fromtimestamp(time.time(), UTC).date().isoformat()
-        why = "replaced by a newer version" if self._update else "replaced by --overwrite"
+        why = "replaced by --overwrite" if self._overwrite else "replaced by a newer version"
         merge = Merge(self._versions, self._judge, why=why, source=self._source, mark=f"changed here, {day}")
         try:
             return merge.into(staged, target)

@@ -345,11 +345,9 @@ class TransferChange(msgspec.Struct, frozen=True):
             case "waiting":
                 why = f" ({self.note})" if self.note else ""
                 return (
-                    f"Waiting for the other computer{why}: {self.path} is fetched as soon as it is there; "
-                    f"`coterie transfers cancel {self.id}` ends that"
+                    f"Waiting for the other computer{why}: {self.path} is fetched as soon as it is there and a node "
+                    f"runs here (`coterie up`); `coterie transfers cancel {self.id}` ends that"
                 )
-            case "started":
-                return f"Getting {self.path} ({self.size}) in the background: `coterie transfers` shows how it goes"
             case "paused":
                 return f"Paused at {self.done} of {self.size}: `coterie transfers resume {self.id}` goes on"
             case "cancelled":

@@ -228,7 +228,9 @@ class FilesService:
         What is being fetched to that place already is joined. `only`: patterns of the files wanted of a folder.
         `place`: the path at the giver that the ticket was got for. `transfer_id`: that of a new transfer.
         """
-        await asyncio.gather(*self._settling)  # what was got just now may be what is got again
+        await asyncio.gather(
+            *self._settling, return_exceptions=True
+        )  # what was got just now may be got again
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
         if parsed.peer == self._context.peer_id:
             raise UsageError("this ticket is from this very computer: what it names is here already")
@@ -544,11 +546,16 @@ class FilesService:
 
     def _ended(self, transfer: Transfer) -> None:
         """What was fetched whole is given on until it is forgotten."""
-        self._active.pop(transfer.record.id, None)
+        ended = transfer.record
+        self._active.pop(ended.id, None)
+        for older in self._transfers:
+            done = older.state == ended.state == TransferState.DONE
+            if (
+                done and older.target == ended.target and older.id != ended.id
+            ):  # what came then is there no more
+                self._transfers.remove(older.id)
+                self._give_no_more(older)
         if transfer.is_given_on:
-            same = [r for r, t in self._finished.items() if t.record.target == transfer.record.target]
-            for older in same:  # it lies there no more
-                self._finished.pop(older).stop_giving()
             self._finished[transfer.record.id] = transfer
         if transfer.settling is not None:
             self._settling.add(transfer.settling)

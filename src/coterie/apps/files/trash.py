@@ -15,7 +15,7 @@ EXPIRE_EVERY_S = 6 * 3600.0  # guess: nothing is kept much longer than its time
 
 
 class TrashLine(msgspec.Struct, frozen=True):
-    """One line of the trash: `until` when it can be had back."""
+    """One version in the trash: `until` when it can be had back."""
 
     id: str
     path: str
@@ -33,6 +33,13 @@ class TrashLine(msgspec.Struct, frozen=True):
         since, until = _day(version.at), _day(version.at + KEPT_S)
         size = say_bytes(version.bytes)
         return cls(version.id, path, version.kind, size, since, until, version.why, version.source)
+
+    def text(self) -> str:
+        """For people."""
+        whence = f" ({self.source})" if self.source else ""
+        return (
+            f"{self.id}  {self.path}\n    {self.size}, {self.since}, until {self.until}: {self.why}{whence}"
+        )
 
 
 class Restored(msgspec.Struct, frozen=True):
