@@ -1,4 +1,4 @@
-"""Make `.venv` and install coterie into it, every version as pinned in constraints.txt.
+"""Make `.venv` and install coterie into it, every file as pinned in constraints.txt, by version and hash.
 
 Runs under the bare interpreter: standard library only, and old Pythons get a sentence instead of a traceback.
 """
@@ -9,9 +9,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 PYTHON_MIN = (3, 11)
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SECTIONS = ("What coterie needs, and to build it", "What its developers need besides")  # of constraints.txt
 VENV = os.path.join(ROOT, ".venv")
 
 
@@ -30,13 +32,53 @@ def check_interpreter() -> None:
         )
 
 
+class Pin:
+    """One package of constraints.txt: `pin` is "name==version", `text` that with the hashes of its files."""
+
+    def __init__(self, pin: str, text: str) -> None:
+        self.pin = pin
+        self.text = text
+
+
+def read_pins(path: str) -> "dict[str, list[Pin]]":
+    """The packages in constraints.txt by section, in the order of `SECTIONS`.
+
+    Stops with a sentence when one stands there without a hash.
+    """
+    sections: dict[str, list[Pin]] = {section: [] for section in SECTIONS}
+    here = SECTIONS[0]
+    with open(path, encoding="utf-8") as file:
+        entries = file.read().replace("\\\n", " ").splitlines()
+    for entry in entries:
+        if entry.startswith("#"):
+            here = entry.strip("# ") if entry.strip("# ") in sections else here
+        elif entry.strip():
+            pin, *hashes = entry.split()
+            if "==" not in pin or not hashes or not all(one.startswith("--hash=sha256:") for one in hashes):
+                sys.exit(f"{path}: {pin} has no version or no hash; make pin writes both")
+            sections[here].append(Pin(pin, " ".join([pin, *hashes])))
+    return sections
+
+
+def install_pinned(python: str, pins: "list[Pin]", *options: str) -> int:
+    """pip install exactly `pins`, each file checked against its hashes, and nothing besides. Returns pip's status."""
+    with tempfile.TemporaryDirectory(prefix="coterie-pins-") as folder:
+        listed = os.path.join(folder, "pins.txt")
+        with open(listed, "w", encoding="utf-8") as out:
+            out.write("".join(one.text + "\n" for one in pins))
+        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        command += ["--require-hashes", "-r", listed, *options]
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
 def install(extra: str) -> None:
-    """pip install -e . (with `extra`) under the constraints."""
-    target = f".[{extra}]" if extra else "."
+    """What users need, with `extra` what developers need besides, and coterie itself from this folder."""
     python = os.path.join(VENV, "Scripts" if os.name == "nt" else "bin", "python")
+    sections = read_pins(os.path.join(ROOT, "constraints.txt"))
+    wanted = [one for section in SECTIONS[: 2 if extra else 1] for one in sections[section]]
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["-c", "constraints.txt", "-e", target]
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+    command += ["--no-deps", "--no-build-isolation", "-e", "."]  # built with the setuptools of the list
+    if install_pinned(python, wanted) or subprocess.run(command, cwd=ROOT, check=False).returncode:
         sys.exit(
             "installing the dependencies failed: pip's own words stand above. Is a package index reachable?"
         )
