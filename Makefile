@@ -57,11 +57,12 @@ nat-matrix: $(DEV)  ## every kind of home router with every kind; writes docs/na
 swarm-lab: $(DEV)  ## a swarm over shaped links, beside libtorrent; writes docs/swarm-lab.md (SWARM="--case lossy --repeat 3")
 	$(ISOLATED) $(BIN)/python -m tests.lab swarm $(SWARM)
 
-lint: $(DEV)  ## ruff, strict types, the direction of imports, licences
+lint: $(DEV)  ## ruff, strict types, the direction of imports, decoders, licences
 	$(BIN)/ruff check src tests tools $(wildcard bench)
 	$(BIN)/ruff format --check src tests tools $(wildcard bench)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.test_decoders
 	$(BIN)/python tools/licences.py
 
 format: $(DEV)  ## put the sources into the form that lint wants

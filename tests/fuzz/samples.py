@@ -112,6 +112,14 @@ def _router() -> dict[str, list[Sample]]:
         "coterie.net.port_mapping.nat_pmp:decode_address": [
             _of("net.port_mapping.nat_pmp:decode_address", address)
         ],
+        "coterie.net.port_mapping.ssdp:description_url": [
+            Sample(
+                lambda raw: _named("coterie.net.port_mapping.ssdp:description_url")(
+                    raw, "192.0.2.1", "192.0.2.1"
+                ),
+                [b"HTTP/1.1 200 OK\r\nLocation: http://192.0.2.1:80/x\r\n\r\n"],
+            )
+        ],
         "coterie.net.port_mapping.pcp:decode_map": [_of("net.port_mapping.pcp:decode_map", pcp_mapped)],
         "coterie.net.port_mapping.nat_pmp:decode_map": [
             Sample(lambda raw: nat_pmp.decode_map(raw, "udp"), [mapped])

@@ -7,6 +7,9 @@ and names a description on itself: nothing else is ever requested.
 import ipaddress
 import re
 
+from coterie.decoding import decoder
+from coterie.errors import PeerError
+
 GROUP = "239.255.255.250"  # UPnP Device Architecture 1.1, section 1.3
 PORT = 1900
 ANSWER_BYTES_MAX = 2_048  # guess: real ones have 300 to 500
@@ -30,6 +33,7 @@ def search_request() -> bytes:
     return "\r\n".join(lines).encode()
 
 
+@decoder(PeerError, "the router's answer")
 def description_url(answer: bytes, sender_ip: str, router_ip: str) -> str:
     """Where the router at `router_ip` describes itself; empty when `answer` is not its own, or names another place."""
     if sender_ip != router_ip or len(answer) > ANSWER_BYTES_MAX or not answer.startswith(b"HTTP/1.1 200"):
