@@ -193,3 +193,20 @@ def test_a_computer_that_a_thief_added_is_nobodys(tmp_path: Path) -> None:
                 assert not olga.people.is_known(who(other))
 
     run(main())
+
+
+def test_contacts_not_met_since_a_change_are_sought(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "olga") as (anna, olga):
+            async with anna.contacts.invite() as invitation:
+                await olga.contacts.join(invitation.invited.ticket)
+            assert circles(anna)._to_be_told() == []
+            friend = olga.peer_id
+        async with people(tmp_path, "anna", "laptop") as (anna, laptop):
+            assert circles(anna)._to_be_told() == []  # there is nothing to tell
+            await let_in_device(anna, laptop)
+            assert circles(anna)._to_be_told() == [friend]
+            circles(anna)._peer_up(friend)
+            assert circles(anna)._to_be_told() == []
+
+    run(main())
