@@ -459,3 +459,31 @@ def test_who_is_known_is_asked_of_the_directory_of_people_and_of_no_app(module: 
     source = (SOURCE / f"{module}.py").read_text(encoding="utf-8")
     named = re.findall(r"\bcircles\.\w+|\"circles\"|\b(?:node|self)\.contacts\.\w+", source)
     assert not named, f"{module} asks {named}: ask node.people"
+
+
+@pytest.mark.parametrize("module", ["node.py", "app_host.py", "app_context.py", "watchdog.py"])
+def test_what_runs_apps_knows_none_by_name(module: str) -> None:
+    names = {folder.name for folder in (SOURCE / "apps").iterdir() if (folder / "app.py").exists()}
+    tree = ast.parse((SOURCE / module).read_text(encoding="utf-8"))
+    said = [
+        f"line {node.lineno}: {node.value}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    imported = [
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("coterie.apps.")
+        if (node.module or "").split(".")[2] in names
+    ]
+    assert len(names) >= 5
+    assert not said + imported
+
+
+def test_nothing_is_left_over_at_the_root() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    at_the_root = {path.partition("/")[0] for path in listed.splitlines()}
+    assert at_the_root <= {
+        ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
+        "bench", "constraints.txt", "docs", "pyproject.toml", "src", "tests", "tools",
+    }  # fmt: skip

@@ -23,7 +23,7 @@ from coterie.app_host import AppHost
 from coterie.apps.app import App, Neighbours
 from coterie.content import Collected, Store, Usage
 from coterie.content.versions import Versions
-from coterie.errors import StorageError, TransportError, UsageError
+from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home, platform_name
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint, Guard
@@ -37,8 +37,6 @@ from coterie.tasks import Tasks
 from coterie.wire.record import split_address
 
 if TYPE_CHECKING:
-    from coterie.apps.contacts.service import ContactsService
-    from coterie.apps.files.service import FilesService
     from coterie.net.port_mapping import PortMapper
     from coterie.network import NodeNetwork
     from coterie.relays import PeerRelays, RelayStatus
@@ -163,17 +161,14 @@ class Node:
             await node._start_relays()
             yield node
 
-    @property
-    def files(self) -> "FilesService":
-        """Files and folders: share, get, transfers."""
-        service: FilesService = self.service("files")
-        return service
-
-    @property
-    def contacts(self) -> "ContactsService":
-        """Who is known: invite, join, list."""
-        service: ContactsService = self.service("contacts")
-        return service
+    def __getattr__(self, app: str) -> Any:
+        """The running service of an app by its name: `node.files`. AttributeError says why there is none."""
+        if app.startswith("_") or app == "host":  # copying and half-made nodes ask for those
+            raise AttributeError(app)
+        try:
+            return self.host.service(app)
+        except NotFound as error:
+            raise AttributeError(str(error)) from None
 
     @property
     def apps(self) -> Mapping[str, App]:
