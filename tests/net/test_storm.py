@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from coterie.errors import CloseCode, CoterieError
-from coterie.net import Endpoint, Guard, NetLimits
+from coterie.net import Endpoint, Guard, NetLimits, quic
 from coterie.net.quic import QuicTransport
 from tests.net.conftest import NOTES, Lab, Note
 from tests.net.test_hostile import echo
@@ -72,6 +72,45 @@ def test_strangers_take_no_place_from_who_is_known_and_one_address_none_from_ano
             assert not there.is_closed, "a storm from one address pushes out who comes from another"
             assert (await elsewhere.connect(host.peer_id)) is there
             for stranger in greeted:
+                await stranger.close()
+
+    run(scene())
+
+
+def test_thirty_strangers_behind_one_router_get_in_at_once() -> None:
+    async def scene() -> None:
+        async with Endpoint(
+            await bound(1), guard=Guard(lambda peer, name: True, is_known=lambda _: False)
+        ) as host:
+            host.register(NOTES, echo, strangers=True)
+            strangers = [Endpoint(await bound(number)) for number in range(10, 40)]
+            for stranger in strangers:
+                stranger.start()
+            took = await asyncio.gather(*(gets_in(stranger, host) for stranger in strangers))
+            assert all(each < 2 * IN_S for each in took), took
+            for stranger in strangers:
+                await stranger.close()
+
+    run(scene())
+
+
+def test_who_has_to_prove_its_address_gets_in_and_who_comes_too_often_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quic, "PROVE_ADDRESS_FROM", 0)
+    monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_BURST", 6)
+    monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_PER_S", 0.0)
+
+    async def scene() -> None:
+        async with Endpoint(await bound(1)) as host:
+            host.register(NOTES, echo, strangers=True)
+            strangers = [Endpoint(await bound(number)) for number in range(10, 14)]
+            for stranger in strangers:
+                stranger.start()
+            # Each comes twice: without and with its proof.
+            took = [await gets_in(stranger, host) for stranger in strangers]
+            assert [each < IN_S for each in took] == [True, True, True, False]
+            for stranger in strangers:
                 await stranger.close()
 
     run(scene())
