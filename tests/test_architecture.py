@@ -68,6 +68,7 @@ SHELLS = (
     "content/writer.py",
     "driver.py",
     "home.py",
+    "incarnation.py",
     "local_http.py",
     "look_up.py",
     "private_file.py",

@@ -220,6 +220,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "addresses"
 
     @property
+    def incarnations(self) -> Path:
+        """The numbers of this node's starts."""
+        return self.root / "incarnations"
+
+    @property
     def mainline(self) -> Path:
         """The mainline DHT's nodes that were known last."""
         return self.root / "mainline"

@@ -26,6 +26,7 @@ from coterie.content.versions import Versions
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.home import Config, Home, platform_name
 from coterie.identity import PeerId, SecretKey, load_or_create_key
+from coterie.incarnation import Incarnation
 from coterie.net import Connection, Endpoint, Guard
 from coterie.net.interfaces import Transport
 from coterie.net.lanes import Lanes, is_local_path
@@ -250,7 +251,8 @@ class Node:
     def troubles(self) -> list[str]:
         """What is not as it should be, one line each."""
         known = [trouble.text() for trouble in self.tasks.troubles()]
-        return [*known, self.access.audit.problem] if self.access.audit.problem else known
+        copy = self.reach.copy_seen if self.reach is not None else ""
+        return [*known, *filter(None, [self.access.audit.problem, copy])]
 
     def relay_status(self) -> "RelayStatus | None":
         """Home relays and our own; None while offline."""
@@ -306,6 +308,7 @@ class Node:
             resolvers=resolvers,
         )
         self.reach.set_contacts(self.people.known)
+        self.reach.incarnation = Incarnation.begin(self._layout.incarnations)
         self.people.watch_presence(self.reach.present)
         await self.reach.start()
         if has_own_socket:

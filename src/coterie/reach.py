@@ -17,8 +17,9 @@ import msgspec
 
 from coterie.access.names import fit
 from coterie.driver import Driver
-from coterie.errors import StorageError, TransportError
+from coterie.errors import CoterieError, StorageError, TransportError
 from coterie.identity import PeerId, SecretKey
+from coterie.incarnation import Incarnation
 from coterie.machine import Emit, PeerDown
 from coterie.net import Connection, Endpoint
 from coterie.net.book import AddressBook
@@ -125,6 +126,10 @@ class Reach:
         self._signed_at = float("-inf")
         self.skews: dict[PeerId, float] = {}
         """Of peers that told their record: seconds that their clock is ahead of ours at least (below 0: behind)."""
+        self.incarnation = Incarnation()
+        self.copy_seen = ""
+        """For people: that another computer runs with this node's identity; empty while none was noticed."""
+        self._began = int(clock())
         self._tasks = endpoint.tasks.part("reach")
         self._exchange = RecordExchange(endpoint, self, tasks=self._tasks.part("records"))
         if level is not ReachLevel.LOCAL:
@@ -223,12 +228,13 @@ class Reach:
         return await seek.run(peer, hints, own)
 
     async def keep(self, connection: Connection) -> None:
-        """Use `connection`, so that it does not count as idle. Costs about 300 bytes.
+        """Use `connection`, so that it does not count as idle: ask what others are told of us. Costs about 300 bytes.
 
         Raises:
             PeerError, TransportError: the other side does not answer as it should.
         """
-        await self._exchange.ask(connection, connection.peer)
+        if raw := await self._exchange.ask(connection, self._endpoint.peer_id):
+            self.learn(raw, "contact")
 
     def peers(self) -> list[PeerLine]:
         """Everybody known: connected first, then who was heard of last."""
@@ -283,9 +289,31 @@ class Reach:
             if source == "connected" and error.why in (RefusedFor.EXPIRED, RefusedFor.FUTURE):
                 self._note_skew(raw)
             return None
-        if source == "connected":
+        peer = PeerId(raw[1:33])
+        if peer == self._endpoint.peer_id:
+            self._meet_own(PeerRecord.read(raw))
+        elif source == "connected":
             self._note_skew(raw)
-        return PeerId(raw[1:33])
+        return peer
+
+    def _meet_own(self, record: PeerRecord) -> None:
+        """Others hold a record of ours. When this home did not sign it, and it is newer than our start, a copy did.
+
+        Ours is signed anew with a higher number, once: whoever passes it on tells the copy in its turn.
+        """
+        is_ours = self.incarnation.is_ours(record.incarnation)
+        if not self.incarnation.current or is_ours or record.issued < self._began or self.copy_seen:
+            return
+        where = f" (at {record.addresses[0]})" if record.addresses else ""
+        self.copy_seen = (
+            f"another computer{where} runs with the same identity as this one, a copy of its home: others reach now "
+            "the one, now the other. Stop one of them, and give it an identity of its own: a new home, and there "
+            "`coterie devices join`"
+        )
+        log.error("%s", self.copy_seen)
+        self.book.own_sequence = max(self.book.own_sequence, record.sequence)
+        self._described = ((), "")
+        self._changed.set()
 
     def _note_skew(self, raw: bytes) -> None:
         """A peer just told its own record: it was signed at most half a lifetime ago, and not in the future."""
@@ -341,6 +369,7 @@ class Reach:
             addresses=addresses,
             name=name,
             serves=serves,
+            incarnation=self.incarnation.current,
         )
         return record.sign_fitting(self._key)
 
@@ -411,6 +440,14 @@ class Reach:
         known = self.is_chosen(connection) or connection.peer in self.book
         if known and path.kind == "direct" and is_address(path.remote):
             self.book.note_success(connection.peer, path.remote, self._clock())
+        if connection.peer in self._contacts() and self.level is not ReachLevel.LOCAL:
+            self._tasks.start(self._hear_of_ourselves(connection), "asking what others are told of us")
+
+    async def _hear_of_ourselves(self, connection: Connection) -> None:
+        try:
+            await self.keep(connection)
+        except (CoterieError, TimeoutError) as error:
+            log.debug("%s did not say what it has of us: %s", connection.peer.short, error)
 
     def _down(self, connection: Connection) -> None:
         if self._driver is not None:

@@ -140,13 +140,23 @@ def test_versions() -> None:
 
 
 def test_fields_that_a_newer_version_appends_are_let_be() -> None:
-    body = msgspec.msgpack.encode([*msgspec.msgpack.decode(RAW[97:]), "later", 7])
-    assert PeerRecord.open(signed_body(body), NOW) == RECORD
+    started = changed(incarnation=b"12345678")
+    body = msgspec.msgpack.encode([*msgspec.msgpack.decode(started.sign(KEY)[97:]), "later", 7])
+    assert PeerRecord.open(signed_body(body), NOW) == started
+
+
+def test_the_number_of_a_start_is_appended_to_what_version_0_1_reads() -> None:
+    started = changed(incarnation=b"12345678").sign(KEY)
+    first, *old = RAW[97:]
+    assert bytes(started[97:]) == bytes([first + 1, *old]) + b"\xc4\x0812345678"
+    assert PeerRecord.open(started, NOW).incarnation == b"12345678"
 
 
 BROKEN = [
     ("sequence", {"sequence": 0}),
     ("sequence", {"sequence": -1}),
+    ("start", {"incarnation": b"1234567"}),
+    ("start", {"incarnation": b"123456789"}),
     ("valid for", {"expires": NOW}),
     ("valid for", {"expires": NOW + LIFETIME_MAX_S + 1}),
     ("valid for", {"issued": -1}),
@@ -176,6 +186,7 @@ def test_bounds_hold_for_those_who_sign_and_for_those_who_read(said: str, fields
             list(record.addresses),
             record.name,
             record.serves,
+            record.incarnation,
         ]
     )
     with pytest.raises(RecordRefused, match=said) as raised:

@@ -53,6 +53,7 @@ def node_checks(node: "Node", *, free: Free = free_bytes) -> list[tuple[str, Pro
         ("dht", dht),
         ("clock", clock),
         ("background", background),
+        ("identity", identity),
         ("apps", apps),
     ]
     checks: list[tuple[str, Probe]] = [(name, functools.partial(probe, node)) for name, probe in bound]
@@ -85,6 +86,12 @@ async def apps(node: "Node") -> Check:
         result="; ".join(state.text() for state in states),
         advice="the rest runs; update or remove what fails, and see the log for more",
     )
+
+
+async def identity(node: "Node") -> Check:
+    """Whether another computer runs with a copy of this home."""
+    seen = node.reach.copy_seen if node.reach is not None else ""
+    return Check(name="identity", ok=not seen, result=seen or "no other computer was seen with it")
 
 
 # ---- the network

@@ -262,7 +262,10 @@ class MdnsResolver:
     def _changed(self, *, zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
         """Something was announced, changed or withdrawn."""
         peer = _peer_of(name)
-        if peer is None or peer == self._peer:
+        if peer is None:
+            return
+        if peer == self._peer:
+            self._hear_own(zeroconf, service_type, name)
             return
         if state_change.name == "Removed":
             self._seen.pop(peer, None)
@@ -275,6 +278,16 @@ class MdnsResolver:
         if not self._take(peer, info.properties) and self._asks < ASKS_MAX and peer not in self._seen:
             self._asks += 1
             self._tasks.start(self._ask(peer, info, zeroconf), "asking for a record")
+
+    def _hear_own(self, zeroconf: Any, service_type: str, name: str) -> None:
+        """Under our name: what we said ourselves, or what a computer with a copy of our key says."""
+        from zeroconf.asyncio import AsyncServiceInfo
+
+        info = AsyncServiceInfo(service_type, name)
+        info.load_from_cache(zeroconf)
+        raw = _join(info.properties)
+        if raw and raw != self._record and self._rate.take(asyncio.get_running_loop().time()):
+            self._found(raw)
 
     async def _ask(self, peer: PeerId, info: Any, zeroconf: Any) -> None:
         """For the TXT that did not come with the announcement."""

@@ -1,7 +1,7 @@
 """PeerRecord: where a peer may be reached, signed by the peer itself, so anybody may carry it to anybody.
 
     record  = version u8 | peer 32 | signature 64 | body
-    body v1 = msgpack array: sequence, issued, expires, addresses, name, serves
+    body v1 = msgpack array: sequence, issued, expires, addresses, name, serves[, incarnation]
     signed  = "coterie peer record" | 0 | version | peer | body          (Ed25519)
 
 `sequence` grows with every record of a peer; a receiver keeps the newest. Times are unix seconds. Fields may be
@@ -30,6 +30,7 @@ ADDRESS_CHARS_MAX = 128  # guess: a relay's URL with a long host name
 NAME_CHARS_MAX = 64  # as a computer's name in the settings
 LIFETIME_MAX_S = 7 * 86_400  # guess: an address older than a week is a rumour
 CLOCK_SKEW_S = 600  # guess: a household's clocks; kept by hand they are minutes off
+INCARNATION_BYTES = 8  # random: two starts of one identity never have the same
 SEQUENCE_MAX = 2**63 - 1  # what BEP 44 and SQLite hold
 VERIFIED_MAX = (
     1_024  # sound records remembered: 2 MB; the same ones come again with every answer of an overlay
@@ -69,6 +70,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True):
     addresses: list[str]
     name: str = ""
     serves: str = ""
+    incarnation: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class PeerRecord:
         addresses: "ip:port", "[ip]:port", and the URLs of relays where it listens; best first.
         name: what its people call it; may be empty.
         serves: URL of the relay that this peer itself runs for others; empty when it runs none.
+        incarnation: the number of the start that signed it (8 bytes); empty in records of version 0.1.
     """
 
     peer: PeerId
@@ -90,6 +93,7 @@ class PeerRecord:
     addresses: tuple[str, ...] = ()
     name: str = ""
     serves: str = ""
+    incarnation: bytes = b""
 
     @property
     def direct(self) -> tuple[str, ...]:
@@ -111,9 +115,8 @@ class PeerRecord:
             raise UsageError("a peer record is signed by its own peer only")
         if wrong := _what_is_wrong(self):
             raise UsageError(f"not a peer record: {wrong}")
-        body = _ENCODER.encode(
-            _Body(self.sequence, self.issued, self.expires, list(self.addresses), self.name, self.serves)
-        )
+        fields = [self.sequence, self.issued, self.expires, list(self.addresses), self.name, self.serves]
+        body = _ENCODER.encode([*fields, self.incarnation] if self.incarnation else fields)
         if _HEAD_BYTES + len(body) > RECORD_BYTES_MAX:
             raise UsageError(f"a peer record of {_HEAD_BYTES + len(body)} bytes is over {RECORD_BYTES_MAX}")
         version = bytes([VERSION])
@@ -124,7 +127,12 @@ class PeerRecord:
         """As `sign`, leaving out the last direct addresses (the least good) until it fits."""
         fitting = self
         while True:
-            size = sum(len(a) + 2 for a in (*fitting.addresses, fitting.serves)) + 4 * len(self.name) + 40
+            size = (
+                sum(len(a) + 2 for a in (*fitting.addresses, fitting.serves))
+                + 4 * len(self.name)
+                + 42
+                + len(self.incarnation)
+            )
             too_many = len(fitting.addresses) > ADDRESSES_MAX
             if not too_many and _HEAD_BYTES + size <= RECORD_BYTES_MAX:
                 return fitting.sign(key)
@@ -218,6 +226,7 @@ def _verified(raw: bytes) -> PeerRecord:
         addresses=tuple(read.addresses),
         name=read.name,
         serves=read.serves,
+        incarnation=read.incarnation,
     )
     if wrong := _what_is_wrong(record):
         raise RecordRefused(RefusedFor.MALFORMED, wrong)
@@ -236,6 +245,8 @@ def _what_is_wrong(record: PeerRecord) -> str:
         return "an address that cannot be dialled"
     if record.serves and not (is_relay(record.serves) and is_address(record.serves)):
         return "its own relay is no URL"
+    if len(record.incarnation) not in (0, INCARNATION_BYTES):
+        return f"the number of its start has not {INCARNATION_BYTES} bytes"
     if len(record.name) > NAME_CHARS_MAX or not record.name.isprintable():
         return f"a name of more than {NAME_CHARS_MAX} characters, or with unprintable ones"
     return ""
@@ -250,6 +261,7 @@ def _with_addresses(record: PeerRecord, addresses: tuple[str, ...]) -> PeerRecor
         addresses=addresses,
         name=record.name,
         serves=record.serves,
+        incarnation=record.incarnation,
     )
 
 
