@@ -18,7 +18,7 @@ from coterie.net.observed import Reported
 from coterie.net.resolver import Found
 from coterie.node import Node
 from coterie.reach import RENEW_S, Reach, ReachLevel
-from coterie.wire.record import PeerRecord
+from coterie.wire.record import ADDRESSES_MAX, PeerRecord
 from tests.apps.files.nodes import coterie, result, running_node
 from tests.support import run, run_virtual
 
@@ -106,6 +106,22 @@ class Scene:
     def sees(self, number: int, *, chosen: bool = True, at: str = SEEN) -> None:
         peer = SecretKey(bytes([number]) * 32).peer_id
         self.reach.reported(Reported(peer, at, f"198.51.{number}.1:9", chosen))
+
+
+def test_many_interfaces_do_not_push_the_outside_address_out_of_the_record(tmp_path: Path) -> None:
+    mapped = "8.8.4.9:4433"
+
+    async def work() -> None:
+        async with Scene(tmp_path) as s:
+            s.machine.addresses[:0] = [f"172.17.{n}.1:44330" for n in range(ADDRESSES_MAX)]
+            s.reach.set_mapped([mapped])
+            s.sees(1, at=SEEN)
+            await s.pass_s(6)
+            told = s.private.published[-1].addresses
+            assert len(told) == ADDRESSES_MAX
+            assert {mapped, SEEN} <= {*told}
+
+    run_virtual(work())
 
 
 def test_what_the_router_maps_is_in_the_records_and_told_to_the_transport_once(tmp_path: Path) -> None:

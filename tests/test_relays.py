@@ -1,6 +1,7 @@
 """Relays among contacts: who serves whom, which are used, and with whom a node stays connected."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,13 +12,15 @@ import pytest
 from coterie.errors import TransportError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Endpoint, MemoryNetwork
+from coterie.net.beat import BEAT_S, DOUBLINGS_MAX, OPEN_S
 from coterie.net.port_mapping import Port
 from coterie.net.relay_probe import clock_at_relay, probe_relay
 from coterie.reach import Reach, ReachLevel
 from coterie.relays import PeerRelays, Serving
 from coterie.wire.record import PeerRecord
-from tests.support import run
+from tests.support import run, run_virtual
 
+LONGEST_S = BEAT_S << DOUBLINGS_MAX
 OUTSIDE = "203.0.113.9"
 ANNA, RITA, OTTO = (SecretKey(bytes([n]) * 32) for n in (1, 2, 3))
 
@@ -63,7 +66,9 @@ class Computer:
 
     def __init__(self, network: Street, key: SecretKey, folder: Path, **settings: Any) -> None:
         self.key = key
-        self.machine = Machine(network, key.peer_id, settings.get("addresses", ["192.168.1.7:4433"]))
+        self.machine = settings.get("transport", Machine)(
+            network, key.peer_id, settings.get("addresses", ["192.168.1.7:4433"])
+        )
         self.endpoint = Endpoint(self.machine)
         self.contacts: dict[PeerId, str] = settings.get("contacts", {})
         self.reach = Reach(
@@ -72,6 +77,7 @@ class Computer:
             key,
             level=ReachLevel(settings.get("level", "circle")),
             name="",
+            clock=settings.get("clock", time.time),
             book_path=folder / key.peer_id.short,
         )
         self.router = settings.get("router")
@@ -88,10 +94,12 @@ class Computer:
         )
         self.reach.set_contacts(lambda: self.contacts)
 
-    def knows(self, key: SecretKey, serves: str = "") -> None:
+    def knows(self, key: SecretKey, serves: str = "", addresses: tuple[str, ...] = ()) -> None:
         """Have a record of the owner of `key`."""
         now = int(self.reach.now)
-        record = PeerRecord(peer=key.peer_id, sequence=now, issued=now, expires=now + 3600, serves=serves)
+        record = PeerRecord(
+            peer=key.peer_id, sequence=now, issued=now, expires=now + 3600, serves=serves, addresses=addresses
+        )
         self.reach.learn(record.sign(key), "contacts")
 
 
@@ -181,6 +189,71 @@ def test_a_relay_behind_a_router_is_claimed_where_its_tcp_port_is_mapped(
             return one.relays.status().serves
 
     assert run(work()) == serves
+
+
+class Firewalls(Street):
+    """Every computer has one: it lets in only who was called in the last `OPEN_S`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called: dict[tuple[PeerId, PeerId], float] = {}
+        self.is_cut = False
+
+
+class Behind(Machine):
+    """A machine behind such a firewall: a call takes `DIAL_S` at most, and the wheel repeats its packets meanwhile."""
+
+    def __init__(self, network: Firewalls, peer: PeerId, addresses: Sequence[str]) -> None:
+        super().__init__(network, peer, addresses)
+        self._street = network
+
+    async def connect(self, peer: PeerId, addresses: Sequence[str]) -> Any:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 5.0
+        while loop.time() < until:
+            self._street.called[self.peer_id, peer] = loop.time()
+            is_open = self._street.called.get((peer, self.peer_id), -1e9) + OPEN_S > loop.time()
+            if is_open and not self._street.is_cut:
+                return await super().connect(peer, addresses)
+            await asyncio.sleep(0.5)
+        raise TransportError("nobody answers")
+
+
+def test_contacts_behind_firewalls_meet_though_nobody_carries_word_between_them(tmp_path: Path) -> None:
+    """They have failed for hours while the network was gone, and their clocks differ by ten seconds."""
+
+    async def work() -> bool:
+        street, loop = Firewalls(), asyncio.get_running_loop()
+        street.is_cut = True
+        computers = []
+        for key, other, start_s, ahead_s in ((ANNA, RITA, 0.0, 10.0), (RITA, ANNA, 331.0, 0.0)):
+            await asyncio.sleep(start_s)
+            one = Computer(
+                street,
+                key,
+                tmp_path,
+                transport=Behind,
+                contacts={other.peer_id: "other"},
+                clock=lambda ahead_s=ahead_s: 1_700_000_000 + loop.time() + ahead_s,
+            )
+            one.knows(other, addresses=("[2a0f:10::7]:4433",))
+            await one.reach.start()
+            one.endpoint.start()
+            await one.relays.start()
+            computers.append(one)
+        await asyncio.sleep(3 * 3600)
+        street.is_cut = False
+        until = loop.time() + LONGEST_S + 60
+        while not computers[0].endpoint.connections and loop.time() < until:
+            await asyncio.sleep(1)
+        has_met = bool(computers[0].endpoint.connections)
+        for one in computers:
+            await one.relays.close()
+            await one.reach.close()
+            await one.endpoint.close()
+        return has_met
+
+    assert run_virtual(work())
 
 
 def test_a_relay_lets_in_contacts_and_its_own_node_only(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ from coterie.wire.record import (
 LIFETIME_S = 24 * 3600  # guess: a computer that is off for a day has another address often enough
 RENEW_S = LIFETIME_S // 2  # guess: half-way, so that one failed publication does no harm
 WATCH_EVERY_S = 5.0  # guess: a changed address is told before people wonder; a look costs 0.2 ms
+NEAR_FIRST = 4  # own addresses: IPv4 and IPv6, of a home and of the internet
 SKEWS_MAX = 64  # peers whose clock is compared with ours
 SAVE_EVERY_S = 60.0  # guess: what a crash forgets of the book
 
@@ -382,7 +383,10 @@ class Reach:
         ]
         if self.level is ReachLevel.LOCAL:
             return tuple(dict.fromkeys(near))
-        return tuple(dict.fromkeys([*near, *self._mapped, *self.observed.believed, *self._relays]))
+        # A record that is too long loses its last addresses: of many interfaces' only the first few come before those
+        # that work from everywhere. The transport lists one of each kind first.
+        first, rest = near[:NEAR_FIRST], near[NEAR_FIRST:]
+        return tuple(dict.fromkeys([*first, *self._mapped, *self.observed.believed, *rest, *self._relays]))
 
     async def _publish(self) -> None:
         for resolver in self.resolvers:

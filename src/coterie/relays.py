@@ -18,6 +18,7 @@ import msgspec
 from coterie.errors import CoterieError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
+from coterie.net.beat import until_beat_s
 from coterie.net.dialable import Source, ip_of_relay, ip_text
 from coterie.net.home_networks import Zone, is_home, zone_of
 from coterie.net.home_relay import HomeRelays
@@ -338,14 +339,16 @@ class PeerRelays:
             log.debug("not connected to %s: %s", peer.short, error)
             failures = self._failures.get(peer, 0) + 1
             self._misses += 1
-            pause_s = min(MISSED_MAX_S, 2.0 ** min(self._misses, 20))
+            pause_s = until_beat_s(self._reach.now, min(MISSED_MAX_S, 2.0 ** min(self._misses, 20)))
         else:
             self._misses = 0
             pause_s = REVISIT_S if self._has_enough() else 0.0
         self._next_visit = asyncio.get_running_loop().time() + pause_s
         self._failures[peer] = failures
         wait_s = min(retry_max_s, RETRY_MIN_S * 2.0 ** min(failures, 20)) * random.uniform(0.9, 1.1)  # noqa: S311
-        self._next_dial[peer] = asyncio.get_running_loop().time() + wait_s
+        # A contact behind a firewall that dials us too gets through when both dial at once.
+        pause_s = until_beat_s(self._reach.now, wait_s)
+        self._next_dial[peer] = asyncio.get_running_loop().time() + pause_s
         self._wake.set()
 
     def _has_enough(self) -> bool:

@@ -17,6 +17,7 @@ from coterie.errors import CloseCode, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net import quic_repair
 from coterie.net.quic import QuicTransport
+from coterie.net.quic_address import spread
 from tests.net.conftest import NOTES, Lab
 from tests.net.test_endpoint import ask, echo
 from tests.support import run
@@ -258,3 +259,12 @@ def test_an_address_that_the_wheel_cannot_read_is_told_as_an_error_of_the_networ
                 await transport.connect(quic.peer(2), [address])
 
     quic.run(scene())
+
+
+def test_the_first_few_addresses_have_some_of_each_kind() -> None:
+    docker = [f"172.17.{n}.1:1" for n in range(9)]
+    listed = ["127.0.0.1:1", *docker, "[::1]:1", "[fe80::1]:1", "8.8.4.4:1", "[2a0f:10::7]:1", "[fd00::1]:1"]
+    told = spread(listed)
+    assert sorted(told) == sorted(listed)
+    assert told[:4] == [docker[0], "8.8.4.4:1", "[2a0f:10::7]:1", "[fd00::1]:1"]
+    assert told[-3:] == ["[fe80::1]:1", "127.0.0.1:1", "[::1]:1"]
