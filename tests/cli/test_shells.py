@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import FishComplete, add_completion_class
 
 from coterie.cli import main
 from coterie.cli.shells import in_bash
@@ -74,7 +75,7 @@ class _Node(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        names = [*HOSTILE, "--overwrite", "~root"]
+        names = [*HOSTILE, "--overwrite", "~root", "1plain-name.txt"]
         line = json.dumps({"result": [{"name": name, "kind": "file"} for name in names]}) + "\n"
         self.send_response(200)
         self.send_header("Content-Length", str(len(line)))
@@ -238,6 +239,24 @@ def test_a_name_is_a_word_and_never_a_command(shell: str, computer: Path) -> Non
 def test_nor_within_quotes(shell: str, quote: str, computer: Path) -> None:
     _type(shell, computer, [f"coterie get {quote}{name[0]}\t\n{quote}\n\x03" for name in HOSTILE])
     assert _made(computer) == []
+
+
+class _Other(FishComplete):
+    """A shell that nobody has tried."""
+
+    name = "other"
+
+
+def test_a_shell_that_was_not_tried_gets_plain_words(
+    computer: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_completion_class(_Other)
+    said = {"_COTERIE_COMPLETE": "other_complete", "COMP_WORDS": "coterie get ", "COMP_CWORD": ""}
+    for name, value in {**said, "COTERIE_HOME": str(computer / "home")}.items():
+        monkeypatch.setenv(name, value)
+    main([])
+    offered = [line.partition(",")[2] for line in capsys.readouterr().out.splitlines()]
+    assert offered == ["1plain-name.txt"]
 
 
 def test_bash_gets_what_it_takes_for_one_word() -> None:

@@ -6,7 +6,6 @@ A parameter is completed by its name: `peer`, `contact`, `place`, `share`, `circ
 `grant` mean the same in every command, also in those of third parties' apps.
 """
 
-import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -39,7 +38,9 @@ def answer_shell(program: click.Command, name: str) -> None:
     """Where the shell asks, and no person: answer it and end."""
     instruction = os.environ.get(VARIABLE)
     if instruction:
-        importlib.import_module("coterie.cli.shells")  # replaces click's own exits to the shells
+        from coterie.cli.shells import plain_words_only  # and replaces click's own exits to the shells
+
+        plain_words_only(instruction.partition("_")[0])
         raise SystemExit(shell_complete(program, {}, name, VARIABLE, instruction))
 
 

@@ -11,8 +11,10 @@ from click.shell_completion import (
     BashComplete,
     CompletionItem,
     FishComplete,
+    ShellComplete,
     ZshComplete,
     add_completion_class,
+    get_completion_class,
 )
 
 _PLAIN = frozenset("._-/@%+,:=")  # beside letters and digits: bash takes these for nothing but themselves
@@ -54,7 +56,7 @@ complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
 
 def in_bash(value: str, begun: str) -> str | None:
     """`value` as bash may insert it in place of `begun`, the word as it stands on the line; None: leave it out."""
-    if all(char.isalnum() or char in _PLAIN for char in value):
+    if _is_plain(value):
         return value
     if not value.isprintable() or any(quote in begun for quote in "'\"`"):
         return None
@@ -63,6 +65,23 @@ def in_bash(value: str, begun: str) -> str | None:
 
 def _harmless(items: list[CompletionItem]) -> list[CompletionItem]:
     return [item for item in items if str(item.value).isprintable()]
+
+
+def plain_words_only(shell: str) -> None:
+    """For a shell that was not tried here: offer nothing but words that every shell takes for themselves."""
+    kind = get_completion_class(shell)
+    if kind is None or kind.__module__ == __name__:
+        return
+
+    def get_completions(self: ShellComplete, args: list[str], incomplete: str) -> list[CompletionItem]:
+        items = ShellComplete.get_completions(self, args, incomplete)
+        return [item for item in items if _is_plain(str(item.value))]
+
+    add_completion_class(type(kind.__name__, (kind,), {"get_completions": get_completions}), shell)
+
+
+def _is_plain(value: str) -> bool:
+    return all(char.isalnum() or char in _PLAIN for char in value)
 
 
 @add_completion_class
