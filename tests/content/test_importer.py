@@ -199,9 +199,12 @@ def test_what_cannot_be_shared_is_listed_and_the_rest_arrives(store: Store, shar
         pass
     (shared / ".coterie-partial-x-1").mkdir()
     (shared / ".coterie-partial-x-1" / "data").write_bytes(b"unfinished")
+    (shared / ".coterie-versions-x").mkdir()
+    (shared / ".coterie-versions-x" / "abc-mine").write_bytes(b"replaced")
     done = import_path(store, shared)
     assert {os.path.basename(skipped.path) for skipped in done.skipped} == {
         "pipe", "sock", "out", "up", "\udcff\udcfe", ".coterie-partial-x-1",
+        ".coterie-versions-x",
     }  # fmt: skip
     reasons = {os.path.basename(skipped.path): skipped.reason for skipped in done.skipped}
     assert reasons["pipe"] == "a named pipe"

@@ -158,3 +158,24 @@ def test_a_merge_that_crashes_anywhere_goes_on_and_loses_nothing(
         assert {"mine a", "mine c"} <= set(everywhere), step
         step += 1
     assert step > 5
+
+
+def test_a_disk_that_is_mounted_below_the_target_gets_a_copy(
+    tmp_path: Path, versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = build(tmp_path / "t", a="mine", disk__b="mine", disk__only="mine", disk__same="same")
+    new = build(tmp_path / "s", a="new", disk__b="new", disk__same="same", disk__more__x="x")
+    os.utime(new / "disk" / "more" / "x", ns=(1, 1_600_000_000_000_000_007))
+    far = [mine / "disk", *(mine / "disk").rglob("*")]
+    monkeypatch.setattr(
+        "coterie.content.merge._is_elsewhere",
+        lambda _, target: target.parent in far or target.parent == mine / "disk",
+    )
+    build(mine / "disk", **{".coterie-partial-b-carried": "left by an earlier attempt"})
+    merge = merging(versions)
+    merge.into(new, mine)
+    assert texts(mine) == {
+        "a": "new", "disk/b": "new", "disk/only": "mine", "disk/same": "same", "disk/more/x": "x",
+    }  # fmt: skip
+    assert (mine / "disk" / "more" / "x").stat().st_mtime_ns == 1_600_000_000_000_000_007
+    assert {version.original for version in versions.kept()} == {mine / "a", mine / "disk" / "b"}

@@ -9,18 +9,20 @@ the same call.
 """
 
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 
 from coterie.content import place
-from coterie.content.names import NAME_BYTES_MAX, NUMBER_MAX, limit_bytes
+from coterie.content.names import NAME_BYTES_MAX, NUMBER_MAX, PARTIAL_PREFIX, limit_bytes
 from coterie.content.versions import Versions, disk_bytes
 from coterie.errors import StorageError
 from coterie.quantity import count
 
 COMPARE_BYTES = 1 << 20
+CARRIED_BYTES_MAX = 200  # of a name within that of its copy
 MOVED_LISTED_MAX = 10_000  # of one arrival, one by one
 
 Parts = tuple[str, ...]
@@ -68,18 +70,31 @@ class Merge:
         return self._bring(staged, target, ())
 
     def _check_room(self, staged: Path, target: Path) -> None:
-        needed_bytes = versions = 0
+        needed: dict[int, tuple[Path, int, int]] = {}  # of each file system: a folder on it, bytes, versions
         for new, old, parts in _collisions(staged, target):
             if self._is_kept(new, old, parts):
-                needed_bytes += disk_bytes(old)
-                versions += 1
-        self._versions.check_room(target.parent, needed_bytes, versions)
+                where = os.stat(old.parent).st_dev
+                folder, size, versions = needed.get(where, (old.parent, 0, 0))
+                needed[where] = (folder, size + disk_bytes(old), versions + 1)
+        for folder, size, versions in needed.values():
+            self._versions.check_room(folder, size, versions)
 
     def _is_kept(self, new: Path, old: Path, parts: Parts) -> bool:
         return _is_plain(old) and not _same(new, old) and self._judge(parts) is Old.KEEP
 
     def _bring(self, staged: Path, target: Path, parts: Parts) -> Path:
         """Bring one entry, and what is in it; where it is then."""
+        both_folders = _is_folder(staged) and os.path.lexists(target) and _is_folder(target)
+        if both_folders or not _is_elsewhere(staged, target):
+            return self._bring_near(staged, target, parts)
+        carried = _carried(staged, target)
+        try:
+            return self._bring_near(carried, target, parts)
+        finally:
+            place.remove(carried)
+
+    def _bring_near(self, staged: Path, target: Path, parts: Parts) -> Path:
+        """As `_bring`, where a rename leads from the one to the other."""
         if place.move_new(staged, target):
             self.new += 1 if not target.is_dir() or target.is_symlink() else _files_in(target)
             return target
@@ -132,6 +147,22 @@ def _collisions(staged: Path, target: Path) -> Iterator[tuple[Path, Path, Parts]
             continue
         with os.scandir(new) as entries:
             waiting += [(new / e.name, old / e.name, (*parts, e.name)) for e in entries]
+
+
+def _is_elsewhere(staged: Path, target: Path) -> bool:
+    """Whether no rename leads from the one to the other: a disk may be mounted below the target."""
+    return os.lstat(staged).st_dev != os.stat(target.parent).st_dev
+
+
+def _carried(staged: Path, target: Path) -> Path:
+    """A copy beside the target, on its file system; what an earlier attempt left there is replaced."""
+    carried = target.with_name(f"{PARTIAL_PREFIX}{limit_bytes(target.name, CARRIED_BYTES_MAX)}-carried")
+    place.remove(carried)
+    if _is_folder(staged):
+        shutil.copytree(staged, carried, symlinks=True)
+    else:
+        shutil.copy2(staged, carried, follow_symlinks=False)
+    return carried
 
 
 def _is_folder(path: Path) -> bool:

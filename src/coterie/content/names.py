@@ -13,7 +13,7 @@ NAME_BYTES_MAX = 255  # NAME_MAX of Linux, macOS and the BSDs; Windows counts 25
 TARGET_BYTES_MAX = 4095  # PATH_MAX of Linux less its NUL
 NUMBER_MAX = 100_000  # copies of one name; above what a folder of colliding names can sensibly need
 PARTIAL_PREFIX = ".coterie-partial-"
-RESERVED = "a name that coterie keeps for its own unfinished transfers"
+RESERVED = "a name that coterie keeps for its own data"
 VERSIONS_PREFIX = ".coterie-versions-"
 
 _WINDOWS_CHARS = frozenset('<>:"|?*\\') | {chr(code) for code in range(32)}

@@ -132,7 +132,7 @@ def _entries(
                 elif WINDOWS and "\\" in entry.name:
                     skip(Skipped(path, "its name contains a backslash"))
                 elif is_reserved(entry.name):
-                    skip(Skipped(path, "an unfinished transfer of coterie", is_lost=False))
+                    skip(Skipped(path, "an unfinished transfer of coterie, or its trash", is_lost=False))
                 elif path in excluded:
                     skip(Skipped(path, "coterie's own data", is_lost=False))
                 else:

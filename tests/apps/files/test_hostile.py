@@ -639,7 +639,7 @@ def test_hints_at_ids_that_are_no_key_are_passed_over(
     assert "IrohError" not in caplog.text
 
 
-@pytest.mark.parametrize("name", [".coterie-partial-", ".Coterie-\u200cPartial-"])
+@pytest.mark.parametrize("name", [".coterie-partial-", ".coterie-versions-", ".Coterie-\u200cPartial-"])
 def test_a_tree_that_brings_a_staging_folder_gets_nothing_into_what_comes_later(
     tmp_path: Path, name: str
 ) -> None:
