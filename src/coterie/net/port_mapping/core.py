@@ -238,7 +238,9 @@ class MappingCore:
 
     def _granted(self, entry: _Entry, ask: Ask, grant: Granted, now: float) -> list[Any]:
         if wrong := what_is_wrong(grant, ask.link):
-            return self._refused(entry, ask, wrong, now)
+            # Nobody will be told of it: it must not stay in the router.
+            useless = Release(ask.port, ask.link, ask.method, ask.nonce, grant.outside_port)
+            return [useless, *self._refused(entry, ask, wrong, now)]
         address = join_address(ipaddress.ip_address(grant.outside_ip), grant.outside_port)
         lifetime_s = float(min(grant.lifetime_s, LIFETIME_S))
         fresh = Mapped(entry.port, address, ask.method)
