@@ -49,6 +49,12 @@ class Attack:
     asked: dict[bytes, None]  # the digests of chunks that were asked for
     may_have_bait: asyncio.Event
     network: MemoryNetwork
+    contents: dict[bytes, Content]  # that mallory gives, by root
+
+    def publish(self, content: Content) -> None:
+        """Mallory gives this from now on."""
+        self.contents[content.root] = self.content = content
+        self.ticket = Ticket(content.kind, self.ticket.peer, content.root, SECRET, self.ticket.addresses)
 
     async def spy(self) -> tuple[Opened | None, list[Has], list[bytes]]:
         """Ask the victim for all of it: what it says, what it tells it has, what bytes it gives."""
@@ -105,11 +111,14 @@ async def attack(folder: Path, *, is_contact: bool) -> AsyncIterator[Attack]:
         packed = m.pack_chunks(leaf)
         folder_node = page(file_entry("bait", BAIT), m.FileEntry("copy", False, 0, len(PRIVATE), packed))
         content = Content.of(folder_node, pieces=[BAIT])
+        contents = {content.root: content}
         asked: dict[bytes, None] = {}
         may_have_bait = asyncio.Event()
 
         async def handle(stream: Stream) -> None:
-            assert isinstance(await stream.receive(5), Open)
+            opening = await stream.receive(5)
+            assert isinstance(opening, Open)
+            content = contents[opening.root]
             await stream.send(content.opened)
             while (request := await stream.receive()) is not None:
                 if isinstance(request, Cancel):
@@ -118,7 +127,8 @@ async def attack(folder: Path, *, is_contact: bool) -> AsyncIterator[Attack]:
                     await content.answer(stream, request)
                     continue
                 assert isinstance(request, GetChunks)
-                for digest, _ in m.leaf_chunks(folder_node)[request.first : request.first + request.count]:
+                leaf = m.leaf_chunks(m.decode(content.nodes[request.manifest]))
+                for digest, _ in leaf[request.first : request.first + request.count]:
                     asked[digest] = None
                     if digest in content.pieces:
                         await may_have_bait.wait()
@@ -131,7 +141,7 @@ async def attack(folder: Path, *, is_contact: bool) -> AsyncIterator[Attack]:
         async with Endpoint(transport) as endpoint:
             endpoint.register(PROTOCOL, handle, strangers=True)
             ticket = Ticket(content.kind, key.peer_id, content.root, SECRET, tuple(transport.addresses))
-            yield Attack(victim, endpoint, content, ticket, asked, may_have_bait, network)
+            yield Attack(victim, endpoint, content, ticket, asked, may_have_bait, network, contents)
 
 
 def test_a_contact_who_knows_the_hashes_of_a_file_does_not_read_it_from_who_fetches_them(
@@ -179,6 +189,24 @@ def test_what_was_taken_from_own_files_stays_private_when_the_download_goes_on_l
             assert list(a.asked) == [blake3(BAIT).digest()]  # it went on where it was
             a.may_have_bait.set()
             await again.result
+
+    run(main())
+
+
+def test_what_was_taken_from_own_files_stays_private_when_it_is_brought_up_to_date(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with attack(tmp_path, is_contact=True) as a:
+            a.may_have_bait.set()
+            await a.victim.files.get(str(a.ticket), tmp_path / "gift")
+            (tmp_path / "private").unlink()
+            node = m.decode(a.content.nodes[a.content.root])
+            assert isinstance(node, m.TreeLeaf)
+            a.publish(Content.of(page(*node.entries, file_entry("news", b"news")), pieces=[BAIT, b"news"]))
+            await a.victim.files.get(str(a.ticket), tmp_path / "gift", on_existing="update")
+            assert (tmp_path / "gift" / "news").read_bytes() == b"news"
+            opened, _, given = await a.spy()
+            assert opened is None or not opened.whole
+            assert set(given) <= {BAIT, b"news"}
 
     run(main())
 

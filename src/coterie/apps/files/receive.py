@@ -54,8 +54,7 @@ class Receiver:
     ) -> None:
         """The root has to describe exactly the files and bytes of the `record`, which were announced.
 
-        What `store` knows to lie on this computer is not asked for, as far as `discretion` lets it be used; nor
-        is what `arrival` has at the target.
+        Not asked for is what `store` knows and `discretion` lets be used, and what `arrival` has at the target.
         """
         self._staging_id = record.staging or ticket.content_id
         self._store = store
@@ -70,6 +69,7 @@ class Receiver:
         self._chosen = Chosen(record.only)
         self._arrival = arrival
         self.skipped_bytes = 0  # of files that are not wanted
+        self.has_kept = False  # something at the target, of which it is not known here whether all of it came
         self._kept: set[bytes] = set()
         self._streaks: defaultdict[PeerId, Streak] = defaultdict(Streak)
         self.staged = Staged(store, ticket.content_id)
@@ -330,7 +330,7 @@ class Receiver:
                         children.append((entry.blob, NodePlace(parts, m.entry_child(entry), file)))
                     elif file.is_here:
                         chunks = len(entry.chunks) // m.CHUNK.size
-                        absent += range(len(wanted), len(wanted) + chunks)
+                        absent += self._withhold(manifest, list(range(len(wanted), len(wanted) + chunks)))
                         place.targets += [(file, 0)] * chunks
                         wanted += [False] * chunks
                     else:
@@ -364,7 +364,7 @@ class Receiver:
     def _unless_here(self, file: File, seen: FileIn) -> File:
         """`file`, marked so that nothing of it is fetched where it is at the target as it is to be."""
         if self._arrival.has(seen.parts, seen, executable=file.executable):
-            file.failed = file.is_here = True
+            file.failed = file.is_here = self.has_kept = True
             file.left = 0
             self.done_bytes += file.size
             self.files += 1

@@ -310,7 +310,7 @@ class Transfer:
             self.record.finished = time.time()
             news = finished.news
             self.is_given_on = not (finished.failed or self.record.only or news.changed_here or news.numbered)
-            self._has_all = self.is_given_on and not self._discretion.has_reused
+            self._has_all = self.is_given_on and not (self._discretion.has_reused or self._receiver.has_kept)
             if self._has_all and self._fetch is not None:
                 self._fetch.announce_all()
                 self._context.start(self._meeting.announce(), f"announcing transfer {self.record.id}")
