@@ -115,5 +115,5 @@ def test_a_flood_from_the_future_keeps_nobody_from_being_heard() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_long_flood_from_the_future_keeps_nobody_from_being_heard() -> None:
-    limits = PlumtreeLimits(news_per_link_s=2_000, news_per_link_burst=40_000)
-    run(scene(limits, floods=4_000, per_turn=6), 180)
+    limits = PlumtreeLimits(seen_max=2_000, held_max=200, news_per_link_s=2_000, news_per_link_burst=8_000)
+    run(scene(limits, floods=1_000, per_turn=4), 120)
