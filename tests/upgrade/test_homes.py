@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.apps.files.nodes import RunningNode, running_node, tree_of
+from tests.apps.files.nodes import coterie, running_node, tree_of
 
 HOMES = Path(__file__).parent / "homes-v0.1.tar.xz"
 FOLDER = Path("/tmp/coterie-homes-of-v0.1")
@@ -27,6 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 FILM_LINES = 700_000
 WHEN_S = 1_700_000_000
 OLD_COMMIT = "88874f2"  # version 0.1
+OLD_APPS = ("circles", "contacts", "files", "grants", "overlay")
 WAIT_S = 60.0
 
 
@@ -54,29 +55,41 @@ def unpack() -> dict[str, Any]:
     return facts
 
 
-@contextlib.contextmanager
-def old_version(tmp_path: Path) -> Iterator[None]:
-    """Commands started in this block run the code of version 0.1."""
+def old_version(folder: Path) -> Path:
+    """The sources of version 0.1 below `folder`, to stand first in PYTHONPATH."""
     packed = subprocess.run(["git", "archive", OLD_COMMIT, "src"], cwd=ROOT, capture_output=True, check=False)
     if packed.returncode != 0:
         pytest.skip("the history of this checkout does not reach back to version 0.1")
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as sources:
-        sources.extractall(tmp_path, filter="data")
-    known = tmp_path / "src" / "coterie-0.1.0.dist-info"  # found before the installed one
+        sources.extractall(folder, filter="data")
+    known = folder / "src" / "coterie-0.1.0.dist-info"  # found before the installed one
     known.mkdir()
     (known / "METADATA").write_text("Metadata-Version: 2.1\nName: coterie\nVersion: 0.1.0\n")
-    apps = "\n".join(
-        f"{a} = coterie.apps.{a}.app:APP" for a in ("circles", "contacts", "files", "grants", "overlay")
-    )
+    apps = "\n".join(f"{name} = coterie.apps.{name}.app:APP" for name in OLD_APPS)
     (known / "entry_points.txt").write_text(f"[coterie.apps]\n{apps}\n")
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(tmp_path / "src")
-    try:
+    return folder / "src"
+
+
+@contextlib.contextmanager
+def in_path(sources: Path | None) -> Iterator[None]:
+    """Commands started in this block run the code in `sources`; None: that of now."""
+    with pytest.MonkeyPatch.context() as patch:
+        if sources is not None:
+            patch.setenv("PYTHONPATH", str(sources))
         yield
-    finally:
-        del os.environ["PYTHONPATH"]
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
+
+
+class Home:
+    """A running node, and commands of the same version to it."""
+
+    def __init__(self, home: Path, sources: Path | None, stack: contextlib.ExitStack) -> None:
+        self._sources = sources
+        with in_path(sources):
+            self._node = stack.enter_context(running_node(home))
+
+    def call(self, *words: str) -> Any:
+        with in_path(self._sources):
+            return self._node.call(*words)
 
 
 def until(holds: Any) -> None:
@@ -86,7 +99,7 @@ def until(holds: Any) -> None:
         time.sleep(0.2)
 
 
-def everything_is_there(anna: RunningNode, ben: RunningNode, facts: dict[str, Any]) -> None:
+def everything_is_there(anna: Home, ben: Home, facts: dict[str, Any]) -> None:
     """Identity, contacts, circle, shares, grants, the transfer that was cut off, the tickets."""
     assert anna.call("id")["id"] == facts["ids"]["anna"]
     assert ben.call("id")["id"] == facts["ids"]["ben"]
@@ -111,7 +124,8 @@ def everything_is_there(anna: RunningNode, ben: RunningNode, facts: dict[str, An
 
 @pytest.mark.slow
 def test_homes_of_version_0_1_open_with_everything_in_them(facts: dict[str, Any]) -> None:
-    with running_node(FOLDER / "anna") as anna, running_node(FOLDER / "ben") as ben:
+    with contextlib.ExitStack() as stack:
+        anna, ben = (Home(FOLDER / name, None, stack) for name in ("anna", "ben"))
         everything_is_there(anna, ben, facts)
         assert anna.call("recovery") != []
 
@@ -121,11 +135,11 @@ def test_homes_of_version_0_1_open_with_everything_in_them(facts: dict[str, Any]
 def test_a_node_of_version_0_1_shares_gets_and_meets_in_a_circle_with_one_of_now(
     old: str, facts: dict[str, Any], tmp_path: Path
 ) -> None:
+    sources = old_version(tmp_path)
     with contextlib.ExitStack() as stack:
-        nodes = {}
-        for name in ("anna", "ben"):
-            with old_version(tmp_path / name) if name == old else contextlib.nullcontext():
-                nodes[name] = stack.enter_context(running_node(FOLDER / name))
+        nodes = {
+            name: Home(FOLDER / name, sources if name == old else None, stack) for name in ("anna", "ben")
+        }
         everything_is_there(nodes["anna"], nodes["ben"], facts)
         for giver, taker in (("anna", "ben"), ("ben", "anna")):
             new = FOLDER / f"new-of-{giver}"
@@ -138,7 +152,7 @@ def test_a_node_of_version_0_1_shares_gets_and_meets_in_a_circle_with_one_of_now
 
 
 def test_the_old_version_is_really_that(tmp_path: Path) -> None:
-    with old_version(tmp_path):
+    with in_path(old_version(tmp_path)):
         done = subprocess.run(
             [sys.executable, "-c", "import coterie; print(coterie.__file__)"],
             capture_output=True,
@@ -146,3 +160,14 @@ def test_the_old_version_is_really_that(tmp_path: Path) -> None:
             check=True,
         )
     assert done.stdout.startswith(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_commands_of_now_say_that_a_node_of_version_0_1_is_to_be_ended_first(tmp_path: Path) -> None:
+    sources = old_version(tmp_path)
+    with contextlib.ExitStack() as stack:
+        Home(tmp_path / "home", sources, stack)
+        refused = coterie(tmp_path / "home", "status")
+    assert refused.returncode == 1
+    assert "of an older version" in refused.stderr
+    assert "end that process first" in refused.stderr
