@@ -18,7 +18,7 @@ from typing import Any
 
 from coterie import Node
 from coterie.identity import PeerId, SecretKey
-from coterie.net.quic import QuicTransport
+from coterie.net.quic.transport import QuicTransport
 
 RAW_WRITE_BYTES = 256 << 10  # measured: the best size of a write
 

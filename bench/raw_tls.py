@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from coterie.net.lane_tls import LaneIdentity
+from coterie.net.lanes.tls import LaneIdentity
 
 BLOCK_BYTES = 1 << 20  # measured: larger ones are no faster
 

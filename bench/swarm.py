@@ -6,8 +6,8 @@ from random import Random
 from typing import Any
 
 from bench.figures import Figure
-from coterie.content import swarm_events as e
-from coterie.content.swarm import SwarmCore
+from coterie.content.swarm import events as e
+from coterie.content.swarm.core import SwarmCore
 from coterie.machine import SetTimer, TimerFired
 
 SOURCES = 8

@@ -98,12 +98,12 @@ SAFE = {
     ("apps/files/torrent_transfer.py", "fromhex"): "of records that this program wrote",
     ("cli/demo.py", "json.loads"): "of our own command's output",
     (
-        "net/bulk_frames.py",
+        "net/lanes/frames.py",
         "unpack_from",
     ): "the length is known; every frame passes here, and a wrapper costs",
     ("wire/frames.py", "unpack_from"): "the length is known; every frame passes here, and a wrapper costs",
     ("net/port_mapping/routes.py", "fromhex"): "what the kernel says; what it cannot is passed over",
-    ("net/lane.py", "unpack"): "what the kernel says, filled up to the size",
+    ("net/lanes/lane.py", "unpack"): "what the kernel says, filled up to the size",
     ("sim/isolation.py", "unpack"): "what the kernel says",
 }
 

@@ -14,8 +14,8 @@ from coterie.errors import TransportError, UsageError
 from coterie.home import Home
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Endpoint, MemoryNetwork
-from coterie.net.observed import Reported
-from coterie.net.resolver import Found
+from coterie.net.find.observed import Reported
+from coterie.net.find.resolver import Found
 from coterie.node import Node
 from coterie.reach import RENEW_S, Reach, ReachLevel
 from coterie.wire.record import ADDRESSES_MAX, PeerRecord

@@ -14,7 +14,7 @@ from coterie.identity import PeerId, SecretKey
 from coterie.net import Endpoint, MemoryNetwork
 from coterie.net.beat import BEAT_S, DOUBLINGS_MAX, OPEN_S
 from coterie.net.port_mapping import Port
-from coterie.net.relay_probe import clock_at_relay, probe_relay
+from coterie.net.relay.probe import clock_at_relay, probe_relay
 from coterie.reach import Reach, ReachLevel
 from coterie.relays import PeerRelays, Serving
 from coterie.wire.record import PeerRecord

@@ -13,21 +13,21 @@ from coterie.apps.circles.messages import PROTOCOL as CIRCLES
 from coterie.apps.circles.messages import Have, Want
 from coterie.apps.contacts.messages import PROTOCOL as INVITE
 from coterie.apps.contacts.messages import Knock
-from coterie.apps.files.browse import PLACES, List
 from coterie.apps.files.messages import PROTOCOL as FILES
 from coterie.apps.files.messages import Open
+from coterie.apps.files.places_messages import PLACES, List
 from coterie.apps.grants.messages import PROTOCOL as GRANTS
 from coterie.apps.grants.messages import Present, Revoked
 from coterie.apps.grants.service import Wanted
 from coterie.errors import CoterieError
 from coterie.identity import SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint
-from coterie.net.exchange import PEER_RECORD, Ask
-from coterie.net.quic import QuicTransport
+from coterie.net.find.exchange import PEER_RECORD, Ask
+from coterie.net.quic.transport import QuicTransport
 from coterie.node import Node
 from coterie.wire.frames import Message, Protocol
 from tests.apps.files.nodes import befriend
-from tests.net.test_relay import resident_mb
+from tests.net.relay.test_server import resident_mb
 from tests.support import run, watch_steps
 
 HOST = "127.0.0.1"

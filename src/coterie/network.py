@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from coterie.apps.app import Handler
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
-from coterie.net.seek import places
+from coterie.net.find.reaching import places
 from coterie.wire import Protocol as WireProtocol
 from coterie.wire.record import is_address, is_relay, split_address
 

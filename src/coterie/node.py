@@ -28,9 +28,9 @@ from coterie.home import Config, Home, platform_name
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.incarnation import Incarnation
 from coterie.net import Connection, Endpoint, Guard
+from coterie.net.find.resolver import Resolver
 from coterie.net.interfaces import Transport
-from coterie.net.lanes import Lanes, is_local_path
-from coterie.net.resolver import Resolver
+from coterie.net.lanes.lanes import Lanes, is_local_path
 from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
@@ -354,7 +354,7 @@ class Node:
         """What the level and the settings allow."""
         resolvers: list[Resolver] = []
         if self.config.discovery:
-            from coterie.net.mdns import MdnsResolver
+            from coterie.net.find.mdns import MdnsResolver
 
             local = MdnsResolver(
                 self.peer_id, bind_ip=self.config.bind, tasks=self.tasks.part(MdnsResolver.name)
@@ -366,7 +366,7 @@ class Node:
         return resolvers
 
     def _mainline(self, key: SecretKey) -> Resolver:
-        from coterie.net.mainline import PUBLIC_ROUTERS, MainlineResolver
+        from coterie.net.find.mainline import PUBLIC_ROUTERS, MainlineResolver
 
         first = self.config.dht_nodes()
         if self.config.dht_private and not first:
@@ -393,7 +393,7 @@ class Node:
 
     async def _bind_quic(self, key: SecretKey) -> Transport:
         """Bind the configured port, else the one used last (tickets name it), else any."""
-        from coterie.net.quic import QuicTransport  # 19 MB of wheel: not for offline commands
+        from coterie.net.quic.transport import QuicTransport  # 19 MB of wheel: not for offline commands
 
         remembered = self._layout.run / "port"
         bind = functools.partial(

@@ -22,20 +22,20 @@ from coterie.identity import PeerId, SecretKey
 from coterie.incarnation import Incarnation
 from coterie.machine import Emit, PeerDown
 from coterie.net import Connection, Endpoint
-from coterie.net.book import AddressBook
-from coterie.net.book_file import BookFile
-from coterie.net.circle import CircleResolver
-from coterie.net.exchange import RecordExchange
-from coterie.net.interfaces import Transport
-from coterie.net.observed import (
+from coterie.net.find.address_book import AddressBook
+from coterie.net.find.address_book_file import BookFile
+from coterie.net.find.contacts import CircleResolver
+from coterie.net.find.exchange import RecordExchange
+from coterie.net.find.observed import (
     AddExternal,
     ObservedAddresses,
     OwnAddresses,
     RemoveExternal,
     Reported,
 )
-from coterie.net.resolver import Found, Resolver
-from coterie.net.seek import Seek
+from coterie.net.find.reaching import Seek
+from coterie.net.find.resolver import Found, Resolver
+from coterie.net.interfaces import Transport
 from coterie.quantity import duration
 from coterie.wire.record import (
     NAME_CHARS_MAX,

@@ -21,9 +21,9 @@ from coterie.net import Connection, Endpoint
 from coterie.net.beat import until_beat_s
 from coterie.net.dialable import Source, ip_of_relay, ip_text
 from coterie.net.home_networks import Zone, is_home, zone_of
-from coterie.net.home_relay import HomeRelays
 from coterie.net.port_mapping import PortMapper
-from coterie.net.relay import RelayServer
+from coterie.net.relay.home import HomeRelays
+from coterie.net.relay.server import RelayServer
 from coterie.quantity import say_bytes
 from coterie.reach import Reach, ReachLevel
 from coterie.wire.record import is_address, split_address

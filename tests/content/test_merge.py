@@ -140,7 +140,7 @@ def test_a_merge_that_crashes_anywhere_goes_on_and_loses_nothing(
 
         with monkeypatch.context() as patched:
             patched.setattr(
-                "coterie.content.place._rename_new", lambda *_: None
+                "coterie.content.file_steps._rename_new", lambda *_: None
             )  # plain calls, which can be seen
             for name in ("rename", "replace", "link", "unlink", "write"):
                 patched.setattr(os, name, dying(getattr(os, name)))

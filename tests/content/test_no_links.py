@@ -10,9 +10,9 @@ import pytest
 
 from coterie.content import ChunkUnavailable, Store, import_path, no_links
 from coterie.content import manifest as m
-from coterie.content.bittorrent_hash import hash_files
+from coterie.content.bittorrent.hashing import hash_files
+from coterie.content.bittorrent.torrent_file import TorrentEntry
 from coterie.content.reader import CHANGED
-from coterie.content.torrent_file import TorrentEntry
 from coterie.errors import StorageError
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from coterie.content import place, versions
+from coterie.content import file_steps as place
+from coterie.content import versions
 from coterie.content.retention import KEPT_S, YOUNG_S
 from coterie.content.versions import Versions, VersionsFull
 from coterie.errors import NotFound, StorageError

@@ -10,16 +10,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from coterie.content import (
-    Kind,
-    LargeFile,
-    Staging,
-    TargetExists,
-    check_space,
-    discard_partial,
-    partials,
-    place,
-)
+from coterie.content import Kind, LargeFile, Staging, TargetExists, check_space, discard_partial, partials
+from coterie.content import file_steps as place
 from coterie.content import manifest as m
 from coterie.content.merge import Merge, Old
 from coterie.content.versions import Versions

@@ -19,10 +19,10 @@ from coterie.errors import NotFound, TransportError, UsageError
 from coterie.home import Config
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Endpoint, MemoryNetwork
+from coterie.net.find.observed import Reported
+from coterie.net.find.resolver import Found
 from coterie.net.home_networks import is_home
-from coterie.net.observed import Reported
-from coterie.net.quic import QuicTransport
-from coterie.net.resolver import Found
+from coterie.net.quic.transport import QuicTransport
 from coterie.node import Node
 from coterie.wire.record import PeerRecord, split_address
 from tests.apps.files.nodes import coterie, memory_node, pair, running_node

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote_to_bytes
 
-from coterie.content.torrent_file import bencode
+from coterie.content.bittorrent.torrent_file import bencode
 
 INTERVAL_S = 2  # clients ask again that soon, where they let themselves be told
 

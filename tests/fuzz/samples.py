@@ -25,15 +25,15 @@ from coterie.apps.contacts.code import Code
 from coterie.apps.files.got import Got
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.records import Records
-from coterie.content import magnet
-from coterie.content.torrent_file import PieceHashes, TorrentEntry, torrent_file
+from coterie.content.bittorrent import magnet
+from coterie.content.bittorrent.torrent_file import PieceHashes, TorrentEntry, torrent_file
 from coterie.content.versions import Version
 from coterie.decoding import DECODERS
 from coterie.home import Config
 from coterie.identity import PeerId, SecretKey
-from coterie.net.book import AddressBook
+from coterie.net.find.address_book import AddressBook
 from coterie.net.port_mapping import nat_pmp
-from coterie.overlay.kademlia_keys import open_item, plain_item, signed_item
+from coterie.overlay.kademlia.keys import open_item, plain_item, signed_item
 from coterie.wire import relay
 from coterie.wire.frames import Protocol
 from coterie.wire.invitation import Invitation
@@ -241,7 +241,7 @@ def _trust() -> dict[str, list[Sample]]:
             Sample(lambda raw: _named("coterie.access.circle_ops:read_op")(raw, is_verified=True), [op]),
         ],
         "coterie.access.circle_ops:sign_op": [],  # of our own operations
-        "coterie.overlay.kademlia_keys:open_item": [
+        "coterie.overlay.kademlia.keys:open_item": [
             Sample(lambda raw: open_item(raw, NOW), [item.raw, plain_item(b"v").raw])
         ],
         "coterie.apps.circles.admission:read_purpose": [Sample(read_purpose, [purpose])],
@@ -263,22 +263,22 @@ def _content() -> dict[str, list[Sample]]:
         hint=magnet.Hint(content_id=b"c" * 32),
     )  # fmt: skip
     lt = importlib.import_module("libtorrent")
-    named = _named("coterie.content.bittorrent_read:linked")
-    parameters = _named("coterie.content.bittorrent_read:torrent_parameters")
+    named = _named("coterie.content.bittorrent.read:linked")
+    parameters = _named("coterie.content.bittorrent.read:torrent_parameters")
     chunks = b"h" * 32 + (1).to_bytes(4, "big")
     nodes = [pack([1, chunks]), pack([2, 1, (b"i" * 32 + (1).to_bytes(8, "big")) * 2])]
     return {
         "coterie.content.manifest:decode": [_of("content.manifest:decode", *nodes)],
         "coterie.content.manifest:unpack_chunks": [_of("content.manifest:unpack_chunks", chunks)],
-        "coterie.content.magnet:hint_of": [Sample(magnet.hint_of, [link])],
-        "coterie.content.bittorrent_read:read_torrent": [
-            _of("content.bittorrent_read:read_torrent", torrent.metainfo)
+        "coterie.content.bittorrent.magnet:hint_of": [Sample(magnet.hint_of, [link])],
+        "coterie.content.bittorrent.read:read_torrent": [
+            _of("content.bittorrent.read:read_torrent", torrent.metainfo)
         ],
-        "coterie.content.bittorrent_read:torrent_parameters": [
+        "coterie.content.bittorrent.read:torrent_parameters": [
             Sample(lambda raw: parameters(lt, raw), [torrent.metainfo])
         ],
-        "coterie.content.bittorrent_read:named_in": [_of("content.bittorrent_read:named_in", link)],
-        "coterie.content.bittorrent_read:linked": [Sample(lambda text: named(lt, text), [link])],
+        "coterie.content.bittorrent.read:named_in": [_of("content.bittorrent.read:named_in", link)],
+        "coterie.content.bittorrent.read:linked": [Sample(lambda text: named(lt, text), [link])],
         "coterie.content.limit:parse_hours": [
             _of("content.limit:parse_hours", "08:00-18:00=500000,22:00-06:00=0")
         ],
@@ -300,11 +300,11 @@ def _texts() -> dict[str, list[Sample]]:
         "coterie.apps.grants.words:read_duration": [_of("apps.grants.words:read_duration", "90s", "2w")],
         "coterie.apps.grants.words:read_amount": [_of("apps.grants.words:read_amount", "500", "1.5GB")],
         "coterie.apps.grants.words:read_hours": [_of("apps.grants.words:read_hours", "08:00-20:00")],
-        "coterie.net.quic_address:relay_url": [
-            _of("net.quic_address:relay_url", "http://[::1]:80", "https://a.example")
+        "coterie.net.quic.addresses:relay_url": [
+            _of("net.quic.addresses:relay_url", "http://[::1]:80", "https://a.example")
         ],
-        "coterie.net.relay_probe:_place": [
-            _of("net.relay_probe:_place", "http://[::1]:80", "https://a.example")
+        "coterie.net.relay.probe:_place": [
+            _of("net.relay.probe:_place", "http://[::1]:80", "https://a.example")
         ],
         "coterie.control.answers:_parameters": [
             Sample(lambda raw: body(raw, "application/json"), [b'{"a": [1, 2.5, "x", null]}'])
@@ -380,13 +380,13 @@ def _files() -> dict[str, list[Sample]]:
                 [_named("coterie.apps.circles.disk:_record")(b"operation")],
             )
         ],
-        "coterie.overlay.kademlia_state:read_state": [
+        "coterie.overlay.kademlia.state:read_state": [
             Sample(
-                lambda raw: _named("coterie.overlay.kademlia_state:read_state")(raw, 9),
+                lambda raw: _named("coterie.overlay.kademlia.state:read_state")(raw, 9),
                 [pack([1, [[bytes(PEER), b"record"]]])],
             )
         ],
-        "coterie.net.book:AddressBook.load": [Sample(_load_book, [_a_book().dump()])],
+        "coterie.net.find.address_book:AddressBook.load": [Sample(_load_book, [_a_book().dump()])],
     }
 
 

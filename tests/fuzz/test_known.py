@@ -10,9 +10,9 @@ from coterie.apps.circles.admission import Purpose, read_purpose
 from coterie.apps.circles.recovery import Card, Keepsake, unseal
 from coterie.apps.grants.words import read_amount, read_duration
 from coterie.apps.invoke import load_commands, read_parameters
-from coterie.content.bittorrent_read import read_torrent
+from coterie.content.bittorrent.read import read_torrent
+from coterie.content.bittorrent.torrent_file import PieceHashes, TorrentEntry, torrent_file
 from coterie.content.limit import parse_hours
-from coterie.content.torrent_file import PieceHashes, TorrentEntry, torrent_file
 from coterie.errors import CoterieError, PeerError, UsageError
 from coterie.home import Config
 from coterie.identity import PeerId

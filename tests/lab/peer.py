@@ -33,10 +33,10 @@ from coterie.apps.command import Progress
 from coterie.errors import CoterieError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import BulkStream, Connection, Endpoint
-from coterie.net.home_relay import HomeRelays
-from coterie.net.mdns import MdnsResolver
-from coterie.net.quic import QuicTransport
-from coterie.net.relay import RelayServer
+from coterie.net.find.mdns import MdnsResolver
+from coterie.net.quic.transport import QuicTransport
+from coterie.net.relay.home import HomeRelays
+from coterie.net.relay.server import RelayServer
 from coterie.net.stream import Stream
 from coterie.node import Node
 from coterie.reach import Reach

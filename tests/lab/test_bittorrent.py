@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from coterie.content.torrent_file import bencode
+from coterie.content.bittorrent.torrent_file import bencode
 from tests.lab.lab import Host, Lab
 from tests.lab.nodes import LabNode
 from tests.lab.slow_links import HEADERS, Line, SlowLinks

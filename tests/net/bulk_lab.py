@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coterie.net import BulkStream, Connection, Endpoint, Guard, Lanes, NetLimits
-from coterie.net.lanes import PeerLanes
+from coterie.net.lanes.lanes import PeerLanes
 from coterie.wire.frames import HEADER
 from tests.net.conftest import NOTES, Lab, Note
 from tests.support import run

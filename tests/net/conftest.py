@@ -59,7 +59,7 @@ class Lab:
         if self.kind == "memory":
             made = self.network.bind(self.peer(number))
         else:
-            from coterie.net.quic import QuicTransport
+            from coterie.net.quic.transport import QuicTransport
 
             made = await QuicTransport.bind(self.key(number), bind_ip="127.0.0.1")
         self._made.append(made)

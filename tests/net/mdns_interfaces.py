@@ -8,7 +8,7 @@ import sys
 
 from coterie.errors import UsageError
 from coterie.identity import SecretKey
-from coterie.net.mdns import MdnsResolver
+from coterie.net.find.mdns import MdnsResolver
 from coterie.sim.isolation import enter_namespace
 from coterie.wire import PeerRecord
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from coterie.identity import SecretKey
-from coterie.net.mainline_session import Event, MainlineSession, SessionOptions
+from coterie.net.find.mainline_session import Event, MainlineSession, SessionOptions
 
 PORT = 6881
 

@@ -11,7 +11,7 @@ from typing import Any
 from coterie.errors import CoterieError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import NetLimits, greeting
-from coterie.net.quic import QuicTransport
+from coterie.net.quic.transport import QuicTransport
 
 KEPT_MAX = 150  # connections that this program holds open: an endpoint each
 

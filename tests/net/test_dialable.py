@@ -7,7 +7,7 @@ import pytest
 from coterie.net import Endpoint, MemoryNetwork
 from coterie.net.dialable import Dialling, Source
 from coterie.net.home_networks import Zone, zone_of
-from coterie.net.quic_address import relay_url
+from coterie.net.quic.addresses import relay_url
 from tests.access.circles import key
 
 AWAY = Dialling(lambda: ["192.168.1.7:4433", "127.0.0.1:4433"])

@@ -63,7 +63,7 @@ def test_an_older_form_of_the_whole_transport_finds_nobody(
 
     async def scene() -> None:
         victim = await quic.transport(1)
-        monkeypatch.setattr("coterie.net.quic.ALPN", b"coterie/0")
+        monkeypatch.setattr("coterie.net.quic.transport.ALPN", b"coterie/0")
         with pytest.raises(TransportError):
             await (await quic.transport(2)).connect(victim.peer_id, victim.addresses)
 

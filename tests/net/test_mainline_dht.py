@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from coterie.identity import PeerId, SecretKey
-from coterie.net.mainline import MainlineResolver
-from coterie.net.mainline_session import Event, Stored, expanded
+from coterie.net.find.mainline import MainlineResolver
+from coterie.net.find.mainline_session import Event, Stored, expanded
 from coterie.node import Node
 from coterie.wire.record import PeerRecord
 from tests.net.private_dht import PrivateDht, foreign, private_dht
@@ -109,7 +109,7 @@ def test_twenty_nodes_store_and_find_within_the_time(capsys: pytest.CaptureFixtu
 
 
 def test_a_newer_record_takes_the_place_of_the_older(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coterie.net.mainline.PUT_EVERY_S", 0.01)
+    monkeypatch.setattr("coterie.net.find.mainline.PUT_EVERY_S", 0.01)
 
     async def scene() -> None:
         with private_dht(8) as dht:
@@ -127,7 +127,7 @@ def test_a_newer_record_takes_the_place_of_the_older(monkeypatch: pytest.MonkeyP
 
 def test_what_is_no_record_of_that_peer_is_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Items that the DHT takes, for their own signature is right: what is in them is not."""
-    monkeypatch.setattr("coterie.net.mainline.RESOLVE_S", 1.0)
+    monkeypatch.setattr("coterie.net.find.mainline.RESOLVE_S", 1.0)
     victim = new_key()
     sound = record(victim)
     cases = {

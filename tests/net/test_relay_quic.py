@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 
 from coterie.errors import CoterieError, TransportError, UsageError
-from coterie.net.home_relay import HomeRelays, serve_relay
-from coterie.net.home_relay_core import HomeRelayLimits
 from coterie.net.interfaces import RawConnection
-from coterie.net.quic import QuicTransport
-from coterie.net.relay import RelayServer
+from coterie.net.quic.transport import QuicTransport
+from coterie.net.relay.home import HomeRelays, serve_relay
+from coterie.net.relay.home_core import HomeRelayLimits
+from coterie.net.relay.server import RelayServer
 from tests.net.conftest import Lab
 
 HOST = "127.0.0.1"

@@ -9,11 +9,12 @@ from contextlib import suppress
 import pytest
 
 from coterie.errors import CloseCode, CoterieError
-from coterie.net import Endpoint, Guard, NetLimits, quic
-from coterie.net.quic import QuicTransport
+from coterie.net import Endpoint, Guard, NetLimits
+from coterie.net.quic import transport as quic
+from coterie.net.quic.transport import QuicTransport
 from tests.net.conftest import NOTES, Lab, Note
+from tests.net.relay.test_server import resident_mb
 from tests.net.test_hostile import echo
-from tests.net.test_relay import resident_mb
 from tests.support import run, watch_steps
 
 HOST = "127.0.0.1"

@@ -11,7 +11,7 @@ import pytest
 from coterie.driver import NetDriver
 from coterie.machine import Emit
 from coterie.net import Endpoint, Guard
-from coterie.net.quic import QuicTransport
+from coterie.net.quic.transport import QuicTransport
 from coterie.overlay.broadcast import Broadcast, Delivered, NeighbourDown, NeighbourUp, OpenTopic, Publish
 from coterie.overlay.plumtree import PlumtreeLimits
 from coterie.wire.broadcast import PROTOCOL, Entry

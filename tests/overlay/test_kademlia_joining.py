@@ -5,12 +5,12 @@ from typing import Any
 
 from coterie.identity import PeerId
 from coterie.machine import Received, Send, TimerFired
-from coterie.overlay import kademlia_messages as wire
-from coterie.overlay.kademlia import Kademlia
-from coterie.overlay.kademlia_events import Bootstrap, KeepUp
-from coterie.overlay.kademlia_keys import ID_BITS, node_id
-from coterie.overlay.kademlia_limits import KademliaLimits
-from coterie.overlay.kademlia_table import Table
+from coterie.overlay.kademlia import messages as wire
+from coterie.overlay.kademlia.events import Bootstrap, KeepUp
+from coterie.overlay.kademlia.keys import ID_BITS, node_id
+from coterie.overlay.kademlia.limits import KademliaLimits
+from coterie.overlay.kademlia.machine import Kademlia
+from coterie.overlay.kademlia.table import Table
 from coterie.sim.world import World
 from tests.overlay.kademlia_world import joined, node, peers
 

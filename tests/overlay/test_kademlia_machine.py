@@ -9,9 +9,8 @@ import pytest
 from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.machine import CancelTimer, Emit, PeerDown, Received, Send, SetTimer, TimerFired
-from coterie.overlay import kademlia_messages as wire
-from coterie.overlay.kademlia import Kademlia
-from coterie.overlay.kademlia_events import (
+from coterie.overlay.kademlia import messages as wire
+from coterie.overlay.kademlia.events import (
     Bootstrap,
     Cancel,
     Finished,
@@ -28,8 +27,9 @@ from coterie.overlay.kademlia_events import (
     SetServing,
     Withdraw,
 )
-from coterie.overlay.kademlia_keys import plain_item, value_key
-from coterie.overlay.kademlia_limits import KademliaLimits
+from coterie.overlay.kademlia.keys import plain_item, value_key
+from coterie.overlay.kademlia.limits import KademliaLimits
+from coterie.overlay.kademlia.machine import Kademlia
 from tests.overlay.kademlia_world import key_of, peers
 
 OWN = PeerId(bytes(32))

@@ -8,8 +8,7 @@ from typing import Any
 from coterie.driver import NetDriver
 from coterie.identity import PeerId
 from coterie.machine import Emit
-from coterie.overlay.kademlia import Kademlia
-from coterie.overlay.kademlia_events import (
+from coterie.overlay.kademlia.events import (
     Bootstrap,
     Finished,
     Learned,
@@ -19,8 +18,9 @@ from coterie.overlay.kademlia_events import (
     SeekProviders,
     SeekValue,
 )
-from coterie.overlay.kademlia_keys import plain_item
-from coterie.overlay.kademlia_messages import KADEMLIA
+from coterie.overlay.kademlia.keys import plain_item
+from coterie.overlay.kademlia.machine import Kademlia
+from coterie.overlay.kademlia.messages import KADEMLIA
 from coterie.sim.clock import run
 from coterie.sim.links import Link
 from coterie.sim.network import SimNetwork

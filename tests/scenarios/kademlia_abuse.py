@@ -15,10 +15,10 @@ from typing import Any
 
 from coterie.identity import PeerId
 from coterie.machine import Received, Send, SetTimer
-from coterie.overlay import kademlia_messages as wire
-from coterie.overlay.kademlia import Kademlia
-from coterie.overlay.kademlia_events import Bootstrap, Finished, KeepUp, Provide, SeekProviders
-from coterie.overlay.kademlia_keys import content_key, node_id, plain_item
+from coterie.overlay.kademlia import messages as wire
+from coterie.overlay.kademlia.events import Bootstrap, Finished, KeepUp, Provide, SeekProviders
+from coterie.overlay.kademlia.keys import content_key, node_id, plain_item
+from coterie.overlay.kademlia.machine import Kademlia
 from coterie.sim.adversary import Flooding, Replaying, Twisting
 from coterie.sim.world import World
 from tests.scenarios.frame import Report, Scenario

@@ -10,8 +10,8 @@ from typing import Any
 from coterie.errors import CoterieError
 from coterie.identity import PeerId
 from coterie.machine import Received, Send
-from coterie.overlay import kademlia_messages as wire
-from coterie.overlay.kademlia_keys import ID_BYTES, node_id, plain_item
+from coterie.overlay.kademlia import messages as wire
+from coterie.overlay.kademlia.keys import ID_BYTES, node_id, plain_item
 from coterie.sim.adversary import scramble
 
 WINDOW = 40  # neighbours in numeric order among which the nearest are looked for

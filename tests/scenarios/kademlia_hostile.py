@@ -16,8 +16,8 @@ from random import Random
 from typing import Any
 
 from coterie.identity import PeerId
-from coterie.overlay.kademlia_events import Finished, Provide, Put, SeekProviders, SeekValue
-from coterie.overlay.kademlia_keys import content_key, plain_item
+from coterie.overlay.kademlia.events import Finished, Provide, Put, SeekProviders, SeekValue
+from coterie.overlay.kademlia.keys import content_key, plain_item
 from coterie.sim.adversary import Silent
 from coterie.sim.world import World
 from tests.scenarios.frame import Report, Scenario

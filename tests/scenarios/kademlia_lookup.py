@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from coterie.identity import PeerId
-from coterie.overlay.kademlia_events import Bootstrap
+from coterie.overlay.kademlia.events import Bootstrap
 from coterie.sim.churn import Churn, exponential
 from coterie.sim.world import World
 from tests.scenarios.frame import Report, Scenario

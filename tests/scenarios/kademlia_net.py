@@ -13,10 +13,10 @@ from typing import Any
 
 from coterie.identity import PeerId
 from coterie.machine import Machine
-from coterie.overlay.kademlia import Kademlia
-from coterie.overlay.kademlia_events import Bootstrap, Finished, KeepUp, SeekNode
-from coterie.overlay.kademlia_keys import ID_BITS, ID_BYTES, node_id
-from coterie.overlay.kademlia_limits import KademliaLimits
+from coterie.overlay.kademlia.events import Bootstrap, Finished, KeepUp, SeekNode
+from coterie.overlay.kademlia.keys import ID_BITS, ID_BYTES, node_id
+from coterie.overlay.kademlia.limits import KademliaLimits
+from coterie.overlay.kademlia.machine import Kademlia
 from coterie.sim.links import Coordinates, Link
 from coterie.sim.world import World
 

@@ -13,8 +13,8 @@ from random import Random
 from statistics import mean
 
 from coterie.identity import PeerId, SecretKey
-from coterie.overlay.kademlia_events import Finished, Provide, Put, SeekProviders, SeekValue, Withdraw
-from coterie.overlay.kademlia_keys import Item, content_key, plain_item, signed_item
+from coterie.overlay.kademlia.events import Finished, Provide, Put, SeekProviders, SeekValue, Withdraw
+from coterie.overlay.kademlia.keys import Item, content_key, plain_item, signed_item
 from coterie.sim.world import World
 from tests.scenarios.frame import Report, Scenario
 from tests.scenarios.kademlia_lookup import churning

@@ -20,7 +20,7 @@ from coterie.apps.overlay.topic import Topic
 from coterie.errors import CoterieError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Connection, Endpoint, NetLimits
-from coterie.net.quic import QuicTransport
+from coterie.net.quic.transport import QuicTransport
 from coterie.network import NodeNetwork
 from coterie.reach import Reach, ReachLevel
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from coterie.identity import PeerId, SecretKey
 from coterie.machine import Machine, PeerUp, Received, Send, SetTimer, TimerFired
-from coterie.overlay.search import Ask, Search
-from coterie.overlay.search_asker import Ended, Found
-from coterie.overlay.search_limits import SearchLimits
-from coterie.overlay.search_messages import QUERY_ID_BYTES, SEARCH, Answer, Flooded, Question, Walking
+from coterie.overlay.search.asker import Ended, Found
+from coterie.overlay.search.limits import SearchLimits
+from coterie.overlay.search.machine import Ask, Search
+from coterie.overlay.search.messages import QUERY_ID_BYTES, SEARCH, Answer, Flooded, Question, Walking
 from coterie.sim.adversary import Flooding, Replaying, Silent
 from coterie.sim.links import Coordinates, Link
 from coterie.sim.over_wire import OverWire

@@ -20,7 +20,7 @@ have, and the slowest; 16 walkers take too long for what is rare, 64 cost twice 
 from collections.abc import Sequence
 from statistics import fmean
 
-from coterie.overlay.search_limits import ExpandingRing, Flood, Strategy, Walks
+from coterie.overlay.search.limits import ExpandingRing, Flood, Strategy, Walks
 from tests.scenarios.frame import Report, Scenario
 from tests.scenarios.searching import Network, Outcome, quantile
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from coterie.identity import PeerId
 from coterie.machine import PeerUp
-from coterie.overlay.search import Ask, Search
-from coterie.overlay.search_asker import Ended, Found
-from coterie.overlay.search_limits import SearchLimits, Strategy
+from coterie.overlay.search.asker import Ended, Found
+from coterie.overlay.search.limits import SearchLimits, Strategy
+from coterie.overlay.search.machine import Ask, Search
 from coterie.sim.links import Coordinates, Link
 from coterie.sim.world import World
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from coterie.content import pieces as p
-from coterie.content import swarm_events as e
-from coterie.content import upload as u
-from coterie.content.swarm import SwarmCore
+from coterie.content.swarm import events as e
+from coterie.content.swarm import pieces as p
+from coterie.content.swarm import upload as u
+from coterie.content.swarm.core import SwarmCore
 from coterie.machine import CancelTimer, Emit, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
 
 CONTROL_BYTES = 60  # a request, an answer without a chunk: with its headers

@@ -11,10 +11,10 @@ from typing import Any
 from coterie.driver import NetDriver
 from coterie.identity import PeerId
 from coterie.net import NetLimits
-from coterie.overlay.search import Ask, Search
-from coterie.overlay.search_asker import Ended, Found
-from coterie.overlay.search_limits import Walks
-from coterie.overlay.search_messages import SEARCH
+from coterie.overlay.search.asker import Ended, Found
+from coterie.overlay.search.limits import Walks
+from coterie.overlay.search.machine import Ask, Search
+from coterie.overlay.search.messages import SEARCH
 from coterie.sim.clock import run
 from coterie.sim.flood import Flood, Publish
 from coterie.sim.links import Coordinates, Link
@@ -120,7 +120,7 @@ TRACES = """
 from random import Random
 from tests.scenarios.search_hostile import ATTACKS, Town
 from tests.sim.test_many import many, search_among_whole_nodes
-from coterie.overlay.search import Ask
+from coterie.overlay.search.machine import Ask
 from coterie.sim.clock import run
 print(many(200).digest)
 for attack in ("replays", "lies to every question"):
@@ -171,7 +171,7 @@ def test_a_program_that_fails_is_replayed_by_its_own_command_line() -> None:
 
 def test_a_core_over_wire_gets_messages_and_nothing_malformed() -> None:
     from coterie.machine import Received, Send
-    from coterie.overlay.search_messages import Verdict
+    from coterie.overlay.search.messages import Verdict
 
     class Echo:
         def handle(self, event: Any, now: float) -> list[Any]:

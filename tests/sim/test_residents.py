@@ -14,9 +14,9 @@ from coterie.identity import PeerId
 from coterie.machine import Emit
 from coterie.net import Endpoint, NetLimits
 from coterie.net.memory import LOST_AFTER_S
-from coterie.overlay.kademlia import Kademlia
-from coterie.overlay.kademlia_events import Bootstrap, Finished, SeekNode
-from coterie.overlay.kademlia_messages import KADEMLIA
+from coterie.overlay.kademlia.events import Bootstrap, Finished, SeekNode
+from coterie.overlay.kademlia.machine import Kademlia
+from coterie.overlay.kademlia.messages import KADEMLIA
 from coterie.sim import residents as module
 from coterie.sim.churn import Churn, exponential
 from coterie.sim.clock import run

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 
-from coterie.content import place
+from coterie.content import file_steps as place
 from coterie.content.names import NAME_BYTES_MAX, NUMBER_MAX, PARTIAL_PREFIX, limit_bytes
 from coterie.content.versions import Versions, disk_bytes
 from coterie.errors import StorageError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from coterie.content import place
+from coterie.content import file_steps as place
 from coterie.content.manifest import Chunk
 from coterie.content.reader import ChunkUnavailable, Location
 from coterie.content.store import Store

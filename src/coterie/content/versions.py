@@ -25,7 +25,7 @@ from pathlib import Path
 
 import msgspec
 
-from coterie.content import place
+from coterie.content import file_steps as place
 from coterie.content.names import VERSIONS_PREFIX, limit_bytes
 from coterie.content.retention import SHARE_OF_DISK, VERSIONS_MAX, Held, expired, make_room
 from coterie.decoding import decoder

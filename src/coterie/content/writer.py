@@ -27,7 +27,8 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from coterie.content import direct, place
+from coterie.content import direct
+from coterie.content import file_steps as place
 from coterie.content.manifest import Chunk, Kind
 from coterie.content.names import PARTIAL_PREFIX, limit_bytes, numbered
 from coterie.content.no_links import open_file

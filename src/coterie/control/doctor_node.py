@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from coterie.control.doctor import Check, Probe, counted, holds
 from coterie.errors import TransportError
+from coterie.net.find.multicast_probe import Heard, probe_multicast
+from coterie.net.find.resolver import Resolver
 from coterie.net.home_networks import is_home
-from coterie.net.multicast_probe import Heard, probe_multicast
-from coterie.net.relay_probe import clock_at_relay, probe_relay
-from coterie.net.resolver import Resolver
+from coterie.net.relay.probe import clock_at_relay, probe_relay
 from coterie.quantity import duration, say_bytes
 from coterie.reach import ReachLevel
 from coterie.wire.record import CLOCK_SKEW_S, split_address

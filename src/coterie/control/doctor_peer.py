@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from coterie.control.doctor import Check, Probe, counted, holds
 from coterie.errors import CoterieError, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId, SecretKey
-from coterie.net.relay_probe import probe_relay
-from coterie.net.resolver import Resolver
-from coterie.net.seek import places
+from coterie.net.find.reaching import places
+from coterie.net.find.resolver import Resolver
+from coterie.net.relay.probe import probe_relay
 from coterie.quantity import duration
 from coterie.wire.record import is_relay
 
@@ -155,7 +155,7 @@ async def address(node: "Node", who: Peer, at: str) -> Check:
 
     Not to answer is no fault as long as the peer is reached otherwise.
     """
-    from coterie.net.quic import QuicTransport
+    from coterie.net.quic.transport import QuicTransport
 
     loop = asyncio.get_running_loop()
     transport = await QuicTransport.bind(SecretKey(os.urandom(32)), bind_ip=node.config.bind)

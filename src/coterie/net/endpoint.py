@@ -11,7 +11,7 @@ from coterie.net.connection import Connection
 from coterie.net.dialable import Dialling, Source
 from coterie.net.guard import Guard
 from coterie.net.interfaces import RawConnection, Transport
-from coterie.net.lanes import Lanes, PeerLanes
+from coterie.net.lanes.lanes import Lanes, PeerLanes
 from coterie.net.limits import NetLimits
 from coterie.net.pool import Pool
 from coterie.net.router import Handler, Router

@@ -10,9 +10,9 @@ from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError
 from coterie.identity import PeerId
 from coterie.net.budget import Meter
 from coterie.net.interfaces import PathInfo, RawStream
-from coterie.net.lanes import PeerLanes
+from coterie.net.lanes.lanes import PeerLanes
+from coterie.net.lanes.write_path import Outlet, Write
 from coterie.net.limits import NetLimits
-from coterie.net.outlet import Outlet, Write
 from coterie.wire.frames import Bulk, FrameDecoder, Message
 from coterie.wire.frames import Protocol as WireProtocol
 from coterie.wire.lanes import SIGNAL_KIND, Op, decode_signal

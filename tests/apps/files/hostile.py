@@ -25,7 +25,7 @@ from coterie.content.names import PARTIAL_PREFIX
 from coterie.identity import SecretKey
 from coterie.net import Endpoint, MemoryNetwork, Stream
 from coterie.net.interfaces import Transport
-from coterie.net.quic import QuicTransport
+from coterie.net.quic.transport import QuicTransport
 from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 

@@ -22,8 +22,10 @@ from coterie.apps.files.messages import (
     NoManifest,
 )
 from coterie.content import manifest as m
-from coterie.content import swarm as core
-from coterie.content import swarm_events, swarm_state, writer
+from coterie.content import writer
+from coterie.content.swarm import core
+from coterie.content.swarm import events as swarm_events
+from coterie.content.swarm import state as swarm_state
 from coterie.errors import CoterieError, PeerError, StorageError, TransportError
 from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node

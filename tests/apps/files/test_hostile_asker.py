@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.files import asker, serve
+from coterie.apps.files import giving_session as asker
+from coterie.apps.files import serve
 from coterie.apps.files.messages import PROTOCOL, GetChunks, GetManifest, NoManifest, Open, Opened, Refused
 from coterie.content import manifest as m
 from coterie.errors import CloseCode, PeerError

@@ -12,7 +12,15 @@ from coterie.access.grant import issue
 from coterie.access.policy import of_peer
 from coterie.access.resource import Verb
 from coterie.access.terms import Terms
-from coterie.apps.files.browse import ENTRIES_MAX, PATH_BYTES_MAX, PLACES, List, Listed, Locate, NotThere
+from coterie.apps.files.places_messages import (
+    ENTRIES_MAX,
+    PATH_BYTES_MAX,
+    PLACES,
+    List,
+    Listed,
+    Locate,
+    NotThere,
+)
 from coterie.apps.files.results import PlaceLine
 from coterie.errors import CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import load_or_create_key

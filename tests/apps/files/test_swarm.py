@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.apps.files.long_run import Streak
 from coterie.apps.files.messages import (
     CHUNKS,
     PROTOCOL,
@@ -20,7 +21,6 @@ from coterie.apps.files.messages import (
     Skip,
     Skipped,
 )
-from coterie.apps.files.streak import Streak
 from coterie.apps.overlay.api import Provider
 from coterie.errors import NotFound, UsageError
 from coterie.identity import PeerId

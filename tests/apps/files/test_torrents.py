@@ -14,8 +14,8 @@ import pytest
 
 from coterie.apps.command import Progress
 from coterie.apps.files.torrents import REACH, is_torrent, ticket_in
-from coterie.content.bittorrent_read import load
-from coterie.content.torrent_file import bencode
+from coterie.content.bittorrent.read import load
+from coterie.content.bittorrent.torrent_file import bencode
 from coterie.errors import CoterieError, NotFound, PeerError, UsageError
 from coterie.net import MemoryNetwork
 from coterie.node import Node

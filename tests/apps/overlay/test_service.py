@@ -13,7 +13,7 @@ from coterie.apps.overlay.topic import NAME_BYTES_MAX, WAITING_MAX, Topic, Topic
 from coterie.errors import NotFound, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.machine import Send
-from coterie.overlay.kademlia_messages import Contact, Nodes
+from coterie.overlay.kademlia.messages import Contact, Nodes
 from coterie.sim.clock import run
 from coterie.wire.broadcast import PAYLOAD_BYTES_MAX
 from tests.apps.overlay.group import Group

@@ -12,8 +12,8 @@ from blake3 import blake3
 
 from coterie.apps.files.got import Got, GotBook, Written
 from coterie.content import manifest as m
+from coterie.content.file_steps import set_executable, set_time
 from coterie.content.merge import Merge, Old
-from coterie.content.place import set_executable, set_time
 from coterie.content.versions import Versions, disk_bytes
 from coterie.content.walk import FileIn
 

@@ -8,7 +8,7 @@ import msgspec
 from coterie.apps.files.arrival import News
 from coterie.apps.files.messages import Unavailable
 from coterie.content import manifest as m
-from coterie.content.swarm_events import Prepared
+from coterie.content.swarm.events import Prepared
 from coterie.content.writer import LargeFile
 from coterie.errors import PeerError
 from coterie.identity import PeerId

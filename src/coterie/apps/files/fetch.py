@@ -14,7 +14,6 @@ from typing import Any
 
 from coterie.apps.files.arriving import Answer
 from coterie.apps.files.giver import Tell
-from coterie.apps.files.link import Link
 from coterie.apps.files.messages import (
     PROTOCOL,
     GetChunks,
@@ -28,11 +27,12 @@ from coterie.apps.files.messages import (
 from coterie.apps.files.proof import prove
 from coterie.apps.files.receive import Receiver
 from coterie.apps.files.results import SourceLine
-from coterie.content import pieces as p
-from coterie.content import swarm_events as e
+from coterie.apps.files.source_session import Link
 from coterie.content.limit import ByteLimit, Portion
 from coterie.content.manifest import TOTAL_MAX
-from coterie.content.swarm import SOURCES_FEW, SwarmCore
+from coterie.content.swarm import events as e
+from coterie.content.swarm import pieces as p
+from coterie.content.swarm.core import SOURCES_FEW, SwarmCore
 from coterie.driver import Driver
 from coterie.errors import CloseCode, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from coterie.apps.files.messages import Has, HasAll, Opened
-from coterie.apps.files.staged import Staged
+from coterie.apps.files.partial_content import Staged
 from coterie.content import ChunkUnavailable
 from coterie.content.reader import Room
 from coterie.identity import PeerId

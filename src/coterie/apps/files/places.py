@@ -9,8 +9,8 @@ from coterie.access.enforcer import Enforcer
 from coterie.access.names import TICKET, distinct
 from coterie.access.policy import is_for_many
 from coterie.access.resource import PARTS_MAX, RESOURCE_BYTES_MAX, Verb
-from coterie.apps.files.browse import ENTRIES_MAX, FILE, FOLDER, LINK, PATH_BYTES_MAX, Entry, Listed
 from coterie.apps.files.offer import Offer
+from coterie.apps.files.places_messages import ENTRIES_MAX, FILE, FOLDER, LINK, PATH_BYTES_MAX, Entry, Listed
 from coterie.apps.files.proof import Shown
 from coterie.apps.files.records import ShareRecord, SpotRecord
 from coterie.apps.files.tree import Found, entries_after, entry_at

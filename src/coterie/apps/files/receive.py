@@ -13,18 +13,18 @@ from coterie.apps.files.arrival import Arrival
 from coterie.apps.files.arriving import REASONS, Answer, File, Finished, NodePlace, Parts, bytes_of, prepared
 from coterie.apps.files.discretion import Discretion
 from coterie.apps.files.got import Got
+from coterie.apps.files.long_run import Streak
 from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
 from coterie.apps.files.naming import Naming
+from coterie.apps.files.partial_content import Staged, Where
 from coterie.apps.files.records import TransferRecord
-from coterie.apps.files.staged import Staged, Where
-from coterie.apps.files.streak import Streak
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.chosen import Chosen
 from coterie.content.names import RESERVED, is_reserved, symlink_allowed
 from coterie.content.received import record_received
 from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, has_mark, known_chunks, mark_reused
-from coterie.content.swarm_events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
+from coterie.content.swarm.events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
 from coterie.content.walk import FileIn
 from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError

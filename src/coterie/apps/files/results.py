@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from coterie.apps.files.browse import FILE, FOLDER, LINK, Entry
+from coterie.apps.files.places_messages import FILE, FOLDER, LINK, Entry
 from coterie.quantity import count, duration, say_bytes
 
 SHOWN_MAX = 20  # lines of one kind for people; --json has them all

@@ -10,11 +10,11 @@ from typing import Any
 from coterie.access.enforcer import Enforcer
 from coterie.access.policy import Decision
 from coterie.access.resource import Verb
-from coterie.apps.files.asker import Buffers, Session
 from coterie.apps.files.giver import Giver
+from coterie.apps.files.giving_session import Buffers, Session
 from coterie.apps.files.messages import ADDRESSES_MAX, PEERS_MAX, PROTOCOL, Open, Peers, Refused
-from coterie.content import upload as u
 from coterie.content.limit import ByteLimit
+from coterie.content.swarm import upload as u
 from coterie.driver import Driver
 from coterie.errors import AccessDenied, PeerError, UsageError
 from coterie.identity import PeerId

@@ -17,14 +17,15 @@ from coterie.access.policy import is_for_many
 from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
-from coterie.apps.files import played
-from coterie.apps.files.browse import PLACES
+from coterie.apps.files import playable as played
 from coterie.apps.files.describe import transfer_change, transfer_detail, transfer_line
 from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver, resource_of_download
 from coterie.apps.files.got import Got, GotBook
 from coterie.apps.files.limits import Limits
 from coterie.apps.files.messages import PROTOCOL, Opened
 from coterie.apps.files.places import KIND, Places
+from coterie.apps.files.places_messages import PLACES
+from coterie.apps.files.places_protocol import Visits, list_place, locate_place
 from coterie.apps.files.proof import Shown
 from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
 from coterie.apps.files.refresh import Refreshed, refresh
@@ -52,7 +53,6 @@ from coterie.apps.files.transfer import (
 )
 from coterie.apps.files.trash import Trash
 from coterie.apps.files.unfinished import forget_unfinished, partials_of
-from coterie.apps.files.visit import Visits, list_place, locate_place
 from coterie.apps.files.wanted import Wanted, WantedRecord, patiently
 from coterie.apps.records import Records
 from coterie.content.writer import Partial

@@ -15,7 +15,9 @@ from coterie.apps.files.results import Problem, Received, TransferChange
 from coterie.apps.files.torrent_records import TorrentRecord
 from coterie.apps.files.transfer import TransferState
 from coterie.content import Kind
-from coterie.content.bittorrent import (
+from coterie.content.bittorrent.layout import Layout, lay_out
+from coterie.content.bittorrent.read import Source, read_torrent
+from coterie.content.bittorrent.session import (
     BitTorrentSession,
     Complete,
     Described,
@@ -27,11 +29,9 @@ from coterie.content.bittorrent import (
     Removed,
     Task,
 )
-from coterie.content.bittorrent_read import Source, read_torrent
+from coterie.content.file_steps import remove, set_executable
 from coterie.content.merge import Merge, Old
 from coterie.content.names import local_names, name_fault
-from coterie.content.place import remove, set_executable
-from coterie.content.torrent_layout import Layout, lay_out
 from coterie.content.versions import Versions
 from coterie.content.writer import (
     STAGED,

@@ -24,7 +24,11 @@ from coterie.apps.files.torrent_records import SeedRecord, TorrentRecord
 from coterie.apps.files.torrent_transfer import TorrentTransfer, change_of, percent_of, root_of
 from coterie.apps.files.transfer import OnExisting, TransferState
 from coterie.apps.records import Records
-from coterie.content.bittorrent import (
+from coterie.content.bittorrent.hashing import hash_files
+from coterie.content.bittorrent.layout import METAINFO_BYTES_MAX, Layout
+from coterie.content.bittorrent.magnet import Hint, hint_of, is_magnet, magnet_link
+from coterie.content.bittorrent.read import Source, named_in, read_torrent
+from coterie.content.bittorrent.session import (
     BitTorrentSession,
     Event,
     Failed,
@@ -33,12 +37,8 @@ from coterie.content.bittorrent import (
     SessionOptions,
     Task,
 )
-from coterie.content.bittorrent_hash import hash_files
-from coterie.content.bittorrent_read import Source, named_in, read_torrent
+from coterie.content.bittorrent.torrent_file import TorrentEntry, in_order, piece_size, torrent_file
 from coterie.content.listing import list_files
-from coterie.content.magnet import Hint, hint_of, is_magnet, magnet_link
-from coterie.content.torrent_file import TorrentEntry, in_order, piece_size, torrent_file
-from coterie.content.torrent_layout import METAINFO_BYTES_MAX, Layout
 from coterie.content.writer import Partial, partials, staging_path
 from coterie.errors import CoterieError, NotFound, StorageError, TransportError, UsageError
 from coterie.private_file import write_private

@@ -21,17 +21,17 @@ from coterie.apps.files.discretion import Discretion
 from coterie.apps.files.fetch import Fetch, open_share
 from coterie.apps.files.giver import DownloadGiver, Tell, resource_of_download
 from coterie.apps.files.got import Got, GotBook
-from coterie.apps.files.meet import Meeting, Table
+from coterie.apps.files.meeting import Meeting, Table
 from coterie.apps.files.messages import Opened
+from coterie.apps.files.partial_content import Staged
 from coterie.apps.files.receive import Receiver
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import Problem, Received, SourceLine
 from coterie.apps.files.sources import Session, Sources
-from coterie.apps.files.staged import Staged
 from coterie.content.limit import ByteLimit, Portion, Shares
 from coterie.content.names import local_names, name_fault
 from coterie.content.reuse import has_mark
-from coterie.content.swarm_events import Hold, Prefer
+from coterie.content.swarm.events import Hold, Prefer
 from coterie.content.writer import STAGING_ID_BYTES, TargetExists, staging_path
 from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.identity import PeerId

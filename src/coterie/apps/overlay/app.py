@@ -2,7 +2,8 @@
 
 from coterie.apps.app import App
 from coterie.apps.overlay.service import OverlayService
-from coterie.overlay import kademlia_keys, search_messages
+from coterie.overlay.kademlia import keys as kademlia_keys
+from coterie.overlay.search import messages as search_messages
 from coterie.wire import broadcast
 
 APP = App(

@@ -7,7 +7,7 @@ from typing import Any
 
 from coterie.errors import LimitExceeded, NotFound, TransportError
 from coterie.identity import PeerId
-from coterie.overlay.kademlia_events import (
+from coterie.overlay.kademlia.events import (
     Cancel,
     Finished,
     Found,
@@ -18,7 +18,7 @@ from coterie.overlay.kademlia_events import (
     SeekProviders,
     SeekValue,
 )
-from coterie.overlay.kademlia_keys import Item
+from coterie.overlay.kademlia.keys import Item
 
 _Events = asyncio.Queue[Found | Finished]
 

@@ -14,9 +14,9 @@ from coterie.driver import NetDriver
 from coterie.errors import LimitExceeded, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.machine import Emit
-from coterie.overlay.search import Neighbours, Search
-from coterie.overlay.search_asker import Ask, Cancel, Ended, Found
-from coterie.overlay.search_messages import ITEM_BYTES_MAX, ITEMS_MAX, TOPIC_CHARS_MAX
+from coterie.overlay.search.asker import Ask, Cancel, Ended, Found
+from coterie.overlay.search.machine import Neighbours, Search
+from coterie.overlay.search.messages import ITEM_BYTES_MAX, ITEMS_MAX, TOPIC_CHARS_MAX
 
 ANSWERING_MAX = 64  # kinds of questions that apps answer; guess
 

@@ -37,12 +37,12 @@ from coterie.overlay.broadcast import (
     Publish,
 )
 from coterie.overlay.hyparview import HyParViewLimits
-from coterie.overlay.kademlia import Kademlia
-from coterie.overlay.kademlia_events import Bootstrap, Learned, SetServing, Withdraw
-from coterie.overlay.kademlia_keys import content_key, plain_item, publisher_key, signed_item
-from coterie.overlay.kademlia_limits import KademliaLimits
-from coterie.overlay.kademlia_messages import KADEMLIA
-from coterie.overlay.search_messages import SEARCH
+from coterie.overlay.kademlia.events import Bootstrap, Learned, SetServing, Withdraw
+from coterie.overlay.kademlia.keys import content_key, plain_item, publisher_key, signed_item
+from coterie.overlay.kademlia.limits import KademliaLimits
+from coterie.overlay.kademlia.machine import Kademlia
+from coterie.overlay.kademlia.messages import KADEMLIA
+from coterie.overlay.search.messages import SEARCH
 from coterie.wire.broadcast import PROTOCOL as BROADCAST
 from coterie.wire.broadcast import Entry
 from coterie.wire.record import PeerRecord, RecordRefused, is_address, is_relay, split_address

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from coterie.errors import StorageError, UsageError
-from coterie.overlay.kademlia_state import read_state
+from coterie.overlay.kademlia.state import read_state
 from coterie.private_file import write_private
 
 log = logging.getLogger(__name__)

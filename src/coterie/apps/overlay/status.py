@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from coterie.apps.overlay.results import BucketLine, LookupLine, OverlayStatus, ProtocolLine, TopicLine
 from coterie.overlay.broadcast import Broadcast
-from coterie.overlay.kademlia_events import Snapshot
+from coterie.overlay.kademlia.events import Snapshot
 
 
 def describe(

@@ -1,0 +1,308 @@
+"""One session with one source: writes requests, pairs answers with them, has them checked and written in a thread."""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coterie.apps.files.arriving import Answer
+from coterie.apps.files.messages import (
+    ADDRESSES_MAX,
+    CHUNKS,
+    MANIFEST,
+    PEERS_MAX,
+    PIECES_BYTES_MAX,
+    PROTOCOL,
+    Cancel,
+    ChunkUnavailable,
+    GetChunks,
+    GetManifest,
+    Given,
+    Has,
+    HasAll,
+    NoManifest,
+    Peers,
+    Skipped,
+)
+from coterie.content.manifest import ID_BYTES, Chunk
+from coterie.content.swarm import events as e
+from coterie.errors import CloseCode, PeerError, TransportError
+from coterie.identity import PeerId
+from coterie.identity.peer_id import is_key
+from coterie.net import BulkStream, Connection, PathInfo, Stream
+from coterie.wire.frames import Bulk, Message
+from coterie.wire.record import is_address
+
+RTT_EVERY_S = 2.0  # guess; asking the wheel more often shows in profiles of a swarm
+REQUESTS_FEW = (
+    3  # with more under way nothing is asked before one is answered, and the loop is woken for less
+)
+SETTLE_S = 0.05  # guess: when nothing comes for so long, what waits for the disk is written as it is
+TELL_S = 0.05  # guess: but at least so often; others wait for what we have
+
+News = Has | HasAll | Given | Peers
+
+
+class _Untold:
+    """What a link's thread did, and the loop does not know yet."""
+
+    __slots__ = ("arrived", "is_called", "news", "stored")
+
+    def __init__(self) -> None:
+        self.is_called = False  # the loop
+        self.arrived = 0
+        self.news: list[News] = []
+        self.stored: list[Any] = []
+
+    def add(self, arrived: int, news: list[News], stored: list[Any]) -> None:
+        """One batch more."""
+        self.arrived += arrived
+        self.news += news
+        last = self.stored[-1] if self.stored else None
+        if isinstance(last, e.Stored) and len(stored) == 1 and isinstance(stored[0], e.Stored):
+            self.stored[-1] = e.Stored(last.peer, last.count + stored[0].count)
+        else:
+            self.stored += stored
+
+
+class Link:
+    """A session with `peer`. `feed` takes the core's events, `hint` the peers it names, `gave` how much came of it.
+
+    `store` checks and writes answers and returns what the core is to know (see `Receiver.store`), in a thread; `room`
+    says where chunks may be read to (see `Receiver.room`).
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: Stream,
+        *,
+        feed: Callable[[Any], None],
+        store: Callable[[PeerId, list[Answer]], list[Any]],
+        room: Callable[[PeerId, int], memoryview | None],
+        hint: Callable[[PeerId, list[str]], None],
+        gave: Callable[[PeerId, int], None],
+    ) -> None:
+        self.peer = stream.peer
+        self.connection = connection
+        self.stream = stream
+        self.received_bytes = 0
+        self._feed = feed
+        self._store = store
+        self._room = room
+        self._hint = hint
+        self._gave = gave
+        self._told_bytes = 0  # of `received_bytes`
+        self._unsettled = (
+            0  # chunks that came and are not known to be in their files: they wait for their block
+        )
+        self._lock = threading.Lock()
+        self._untold = _Untold()
+        self._loop = asyncio.get_running_loop()
+        self._bulk: BulkStream | None = None
+        self._outgoing: list[bytes] = []
+        self._is_posting = False
+        self._rtt_s, self._rtt_until = 0.0, 0.0
+        self._asked: deque[list[Any]] = deque()  # [place, request, answers still to come]
+        self._answered = 0  # requests
+        self._dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def ask(self, place: Any, request: GetManifest | GetChunks) -> None:
+        """Send a request: in the order of the calls; those made at once go together."""
+        self._asked.append([place, request, 1 if isinstance(request, GetManifest) else request.count])
+        self.send(request)
+
+    def send(self, message: Message) -> None:
+        """Send what needs no answer."""
+        self._outgoing.append(PROTOCOL.encode(message))
+        if not self._is_posting:
+            self._is_posting = True
+            self._loop.call_soon(self._post)
+
+    def cancel(self, manifest: bytes, first: int) -> None:
+        """Take back the request that begins with this chunk; its answer may come all the same."""
+        self.send(Cancel(manifest, first))
+
+    def drop(self, error: PeerError) -> None:
+        """End the session with this error."""
+        if not self._dropped.done():
+            self._dropped.set_exception(error)
+
+    @property
+    def path(self) -> PathInfo:
+        """How what is asked for comes now: over a lane, or as the connection goes."""
+        return (self._bulk.path if self._bulk else None) or self.connection.path
+
+    async def run(self) -> None:
+        """The session until it breaks, or is cancelled. Raises why."""
+        self._bulk = bulk = BulkStream(self.stream, takes_bulk=True)
+        self._post()
+        running = asyncio.ensure_future(bulk.drive(self._read))
+        try:
+            awaited: list[asyncio.Future[None]] = [self._dropped, running]
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            (self._dropped if self._dropped.done() else running).result()
+        finally:
+            self._dropped.cancel()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    def _post(self) -> None:
+        """Send what is to be sent; what is asked for in one turn of the loop goes together."""
+        self._is_posting = False
+        if self._bulk is not None and self._outgoing:
+            outgoing, self._outgoing = self._outgoing, []
+            self._bulk.post(b"".join(outgoing))
+
+    def _read(self, bulk: BulkStream) -> None:
+        """In a thread: check and write what comes, straight from the buffer that it came into."""
+        told_at, told = 0.0, 0
+        try:
+            while (frames := self._receive(bulk)) is None or frames:
+                batch: list[Answer] = []
+                arrived, news = self._take(frames or [], batch)
+                stored = self._keep(batch) if batch or frames is None else []
+                with self._lock:
+                    self._untold.add(arrived, news, stored)
+                now = time.monotonic()
+                is_busy = (
+                    len(self._asked) >= REQUESTS_FEW and told == self._answered and now < told_at + TELL_S
+                )
+                if news or not is_busy:
+                    told_at, told = now, self._answered
+                    self._wake_loop()
+        finally:
+            if self._unsettled:
+                stored = self._keep([])
+                with self._lock:
+                    self._untold.add(0, [], stored)
+                self._wake_loop()
+        raise TransportError("the other computer ended the session before everything was there")
+
+    def _receive(self, bulk: BulkStream) -> list[Message | Bulk] | None:
+        """What comes next, [] at the end; None: nothing does for a while, and chunks wait for the disk."""
+        try:
+            return bulk.receive_batch(SETTLE_S, self._place) if self._unsettled else bulk.receive_batch()
+        except TimeoutError:
+            if not self._unsettled:
+                raise
+            return None
+
+    def _place(self, kind: int, size: int) -> memoryview | None:
+        """Where the body of a frame goes."""
+        return self._room(self.peer, size) if kind == CHUNKS else None
+
+    def _keep(self, batch: list[Answer]) -> list[Any]:
+        """Have answers checked and written; without any: all that came before."""
+        self._unsettled += sum(answer.chunks for answer in batch)
+        stored = self._store(self.peer, batch)
+        self._unsettled -= sum(event.count for event in stored if isinstance(event, e.Stored))
+        return stored
+
+    def _wake_loop(self) -> None:
+        """From the thread: have told what is untold; what is added before the loop comes to it goes with it."""
+        with self._lock:
+            is_called, self._untold.is_called = self._untold.is_called, True
+        if not is_called:
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        """On the loop: tell the core what the thread did."""
+        with self._lock:
+            untold, self._untold = self._untold, _Untold()
+        if untold.arrived:
+            is_shallow = self._bulk is not None and self._bulk.is_shallow
+            self._feed(e.Arrived(self.peer, untold.arrived, self._round_trip(), is_shallow))
+        came, self._told_bytes = self.received_bytes - self._told_bytes, self.received_bytes
+        if came:
+            self._gave(self.peer, came)
+        for event in untold.stored:
+            self._feed(event)
+        try:
+            for one in untold.news:
+                self._take_news(one)
+        except PeerError as error:
+            self.drop(error)
+
+    def _round_trip(self) -> float:
+        """Seconds, at most `RTT_EVERY_S` old; 0: not known."""
+        now = self._loop.time()
+        if now >= self._rtt_until:
+            self._rtt_s, self._rtt_until = self.connection.path.rtt_s or 0.0, now + RTT_EVERY_S
+        return self._rtt_s
+
+    def _take(self, frames: list[Message | Bulk], batch: list[Answer]) -> tuple[int, list[News]]:
+        """Sort frames: answers into `batch`. Returns what had been reckoned for them, and the news."""
+        arrived, news = 0, []
+        for frame in frames:
+            if isinstance(frame, News):
+                news.append(frame)
+                continue
+            answer, weight = self._match(frame)
+            arrived += weight
+            if isinstance(frame, Bulk):
+                self.received_bytes += len(frame.data)
+            batch.append(answer)
+        return arrived, news
+
+    def _match(self, frame: Message | Bulk) -> tuple[Answer, int]:
+        """Pair a frame with the request it answers: answers come in the order of requests."""
+        if not self._asked:
+            raise PeerError("an answer to nothing")
+        place, request, left = waiting = self._asked[0]
+        is_manifest = isinstance(request, GetManifest)
+        fits = (
+            frame.kind == (MANIFEST if is_manifest else CHUNKS)
+            if isinstance(frame, Bulk)
+            else isinstance(frame, NoManifest if is_manifest else ChunkUnavailable | Skipped)
+        )
+        if not fits:
+            raise PeerError("an answer that does not fit the request")
+        if is_manifest:
+            self._done()
+            return Answer(self.peer, place, request.manifest, -1, frame), 0
+        index = request.first + request.count - left
+        if isinstance(frame, Bulk):
+            take = chunks = _chunks_in(len(frame.data), place.chunks, index, index + left)
+        else:
+            take, chunks = left if isinstance(frame, Skipped) else 1, 0
+        if left == take:
+            self._done()
+        else:
+            waiting[2] = left - take
+        weight = sum(e.cost(size) for _, size in place.chunks[index : index + take])
+        return Answer(self.peer, place, request.manifest, index, frame, chunks), weight
+
+    def _done(self) -> None:
+        """The oldest request was answered."""
+        self._asked.popleft()
+        self._answered += 1
+
+    def _take_news(self, news: News) -> None:
+        match news:
+            case Has(manifest, pieces) | Given(manifest, pieces):
+                if len(manifest) != ID_BYTES or len(pieces) > PIECES_BYTES_MAX:
+                    raise PeerError("news about pieces that cannot be", CloseCode.LIMIT)
+                kind = e.Holds if isinstance(news, Has) else e.Given
+                self._feed(kind(self.peer, manifest, int.from_bytes(pieces, "little")))
+            case HasAll():
+                self._feed(e.HoldsAll(self.peer))
+            case Peers(peers):
+                if len(peers) > PEERS_MAX or any(len(a) > ADDRESSES_MAX for _, a in peers):
+                    raise PeerError("too many peers at once", CloseCode.LIMIT)
+                for peer, addresses in peers:
+                    if len(peer) != ID_BYTES or not all(map(is_address, addresses)):
+                        raise PeerError("a peer with an address that cannot be dialled")
+                    if is_key(peer):  # an honest peer may pass on what it was told
+                        self._hint(PeerId(peer), addresses)
+
+
+def _chunks_in(data_bytes: int, chunks: Sequence[Chunk], first: int, end: int) -> int:
+    """How many chunks from `first` on so many bytes are; 1 where that does not come out even, as the check will say."""
+    index = first
+    while index < end and data_bytes > 0:
+        data_bytes -= chunks[index][1]
+        index += 1
+    return index - first if not data_bytes and index > first else 1

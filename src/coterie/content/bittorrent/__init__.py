@@ -1,0 +1,1 @@
+"""Torrents: magnet links, torrent files, and one session that moves their bytes."""

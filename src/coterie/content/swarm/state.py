@@ -1,0 +1,224 @@
+"""What the swarm core remembers of a node under way, of a request and of a source."""
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from coterie.content.swarm import pieces as p
+from coterie.content.swarm.events import Peer, Place, cost
+
+WINDOW_BYTES_START = 256 << 10  # under way before a source's rate is known: two pieces
+WINDOW_BYTES_SHALLOW = 4 << 20  # the same, where the path holds little; guess: 10 ms at 400 MB/s
+WINDOW_BYTES_MIN = 512 << 10  # measured: twenty kills (-9) in 2 GB then cost less than 1 % again
+WINDOW_GROWTH = 1 / 256  # of what the session brought: it bounds what a kill costs, and soon fills any path
+WINDOW_BYTES_MAX = 64 << 20  # 1 Gbit/s at 500 ms
+QUEUE_S = (
+    0.25  # what may wait at a source beyond its round trip; guess: more makes each hop later, less starves
+)
+RATE_WINDOW_S = 0.5
+REFUSALS_MAX = 8  # answers without what was claimed, and over an eighth of all; guess
+MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known
+HOLDS_BYTES_MAX = 4 << 20  # remembered of what one peer says it has: 32,000 nodes
+HOLDS_COST_BYTES = 100  # of each node in it, beside the set
+
+
+class Node:
+    """A manifest node at one place, whose chunks are being fetched."""
+
+    __slots__ = (
+        "absent",
+        "asked",
+        "askers",
+        "denied",
+        "left",
+        "manifest",
+        "missing",
+        "place",
+        "rarity",
+        "sizes",
+        "starts",
+    )
+
+    def __init__(
+        self,
+        manifest: bytes,
+        place: Place,
+        sizes: Sequence[int],
+        missing: Sequence[int],
+        absent: Sequence[int] = (),
+    ) -> None:
+        self.manifest = manifest
+        self.place = place
+        self.sizes = sizes
+        self.starts = p.cut(sizes)
+        self.asked = 0
+        self.askers: dict[int, list[Peer]] = {}  # of pieces asked for: whom
+        self.left: dict[int, list[int]] = {}  # of pieces that are partly there: the chunks still missing
+        self.denied: dict[int, object] = {}  # pieces that somebody could not give, and why
+        self.missing = 0
+        whole = (1 << len(self)) - 1
+        if len(missing) == len(sizes):
+            self.missing = whole
+        else:
+            self._note_missing(missing)
+        self.rarity = p.Rarity(whole)
+        self.absent = 0  # pieces that will not be whole here
+        for index in absent:
+            self.absent |= 1 << self.piece_of(index)
+
+    def __len__(self) -> int:
+        """How many pieces it has."""
+        return len(self.starts) - 1
+
+    @property
+    def open(self) -> int:
+        """The pieces that nobody has been asked for."""
+        return self.missing & ~self.asked
+
+    def piece_of(self, chunk: int) -> int:
+        """The piece with this chunk in it."""
+        return bisect_right(self.starts, chunk) - 1
+
+    def runs(self, piece: int) -> list[tuple[int, int]]:
+        """The missing chunks of a piece as (first, behind the last)."""
+        left = self.left.get(piece)
+        if left is None:
+            return [(self.starts[piece], self.starts[piece + 1])]
+        runs: list[tuple[int, int]] = []
+        for index in left:
+            if runs and runs[-1][1] == index:
+                runs[-1] = (runs[-1][0], index + 1)
+            else:
+                runs.append((index, index + 1))
+        return runs
+
+    def settle(self, piece: int, first: int, last: int) -> bool:
+        """The chunks first..last (exclusive) of a piece are done; True when nothing of the piece is missing now."""
+        if not self.missing >> piece & 1:
+            return False
+        start, end = self.starts[piece], self.starts[piece + 1]
+        left = self.left.get(piece)
+        if left is not None or first > start or last < end:
+            still = [i for i in (left if left is not None else range(start, end)) if not first <= i < last]
+            if still:
+                self.left[piece] = still
+                return False
+            self.left.pop(piece, None)
+        self.missing ^= 1 << piece
+        return True
+
+    def _note_missing(self, missing: Sequence[int]) -> None:
+        for index in missing:
+            self.left.setdefault(self.piece_of(index), []).append(index)
+        for piece in list(self.left):
+            self.missing |= 1 << piece
+            if len(self.left[piece]) == self.starts[piece + 1] - self.starts[piece]:
+                del self.left[piece]  # all of it: the usual case needs no list
+
+
+@dataclass(slots=True)
+class Request:
+    """Chunks `first` to `last` (exclusive) of a node, asked of one source; those before `at` are stored."""
+
+    node: Node
+    first: int
+    last: int
+    at: int
+    asked_at: float
+    insist: bool = False
+    is_released: bool = False  # given to others, or not needed: what comes of it all the same is taken
+
+    @property
+    def cost(self) -> int:
+        """Its weight in the window."""
+        return sum(map(cost, self.node.sizes[self.first : self.last]))
+
+    def pieces(self) -> range:
+        """The pieces it still waits for."""
+        return range(self.node.piece_of(self.at), self.node.piece_of(self.last - 1) + 1)
+
+
+@dataclass(slots=True)
+class Source:
+    """A peer that we ask."""
+
+    peer: Peer
+    whole: bool
+    last_heard: float
+    holds: dict[bytes, int] = field(default_factory=dict)
+    lacks: dict[bytes, int] = field(default_factory=dict)  # pieces that it could not give after all
+    given: dict[bytes, int] = field(default_factory=dict)
+    no_nodes: dict[bytes, None] = field(default_factory=dict)  # nodes that it did not have after all
+    holds_bytes: int = 0
+    requests: deque[Request] = field(default_factory=deque)
+    asked_nodes: deque[tuple[bytes, Place]] = field(default_factory=deque)
+    released_nodes: int = 0  # the first so many of `asked_nodes` were asked of others meanwhile
+    coming_bytes: int = 0  # asked for and not arrived: what the window bounds
+    arrived_bytes: int = 0
+    stored_chunks: int = 0
+    refusals: int = 0
+    rtt_s: float = 0.0
+    rate: float = 0.0  # bytes a second
+    rate_bytes: int = 0
+    rate_since: float = 0.0
+    insist_at: float = 0.0  # from when on it is asked for what it gave to others; 0: not needed now
+    is_shallow: bool = False  # what is asked for waits at the source: little is lost with us
+    is_stalled: bool = False
+    has_timer: bool = False
+
+    @property
+    def window_bytes(self) -> int:
+        """How much may be under way from it: what the path holds and a little queue, within what a kill may cost."""
+        if not self.rate:
+            return WINDOW_BYTES_SHALLOW if self.is_shallow else WINDOW_BYTES_START
+        path = int(2 * self.rate * self.rtt_s)
+        queue = int(self.rate * (2 * self.rtt_s + QUEUE_S))
+        if not self.is_shallow:
+            queue = min(queue, WINDOW_BYTES_MIN + int(self.arrived_bytes * WINDOW_GROWTH))
+        return min(max(path, queue), WINDOW_BYTES_MAX)
+
+    @property
+    def is_demoted(self) -> bool:
+        """It claimed too often what it could not give: it is asked only for what nobody else has."""
+        return self.refusals > REFUSALS_MAX and self.refusals * 8 > self.stored_chunks
+
+    @property
+    def waits(self) -> bool:
+        """Whether it owes us anything."""
+        return bool(self.requests or self.asked_nodes)
+
+    def has(self, node: Node) -> int:
+        """The pieces of `node` that it has, as far as we know."""
+        if self.whole:
+            return -1 ^ self.lacks.get(node.manifest, 0)
+        return self.holds.get(node.manifest, 0)
+
+    def has_node(self, manifest: bytes) -> bool:
+        """Whether it has the node itself."""
+        return (self.whole or manifest in self.holds) and manifest not in self.no_nodes
+
+    def note_arrived(self, size: int, now: float) -> None:
+        """Measure."""
+        self.coming_bytes = max(0, self.coming_bytes - size)
+        self.arrived_bytes += size
+        self.rate_bytes += size
+        self.last_heard = now
+        self.is_stalled = False
+        elapsed = now - self.rate_since
+        if elapsed >= RATE_WINDOW_S:
+            self.rate = self.rate_bytes / elapsed
+            self.rate_bytes, self.rate_since = 0, now
+
+    def note_holds(self, manifest: bytes, pieces: int) -> int:
+        """It has these too; returns those that are news. Beyond the bound nothing is remembered."""
+        known = self.holds.get(manifest)
+        grows = len(p.to_bytes(pieces)) + (HOLDS_COST_BYTES if known is None else 0)
+        if self.holds_bytes + grows > HOLDS_BYTES_MAX and known is None:
+            return 0
+        self.holds_bytes += grows if known is None else 0
+        self.holds[manifest] = (known or 0) | pieces
+        lacked = self.lacks.get(manifest, 0) & pieces
+        if lacked:
+            self.lacks[manifest] ^= lacked
+        return pieces & ~(known or 0)

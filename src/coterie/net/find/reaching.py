@@ -1,0 +1,171 @@
+"""Reaching a peer: all its known addresses at once, while every resolver looks for further ones."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from coterie.errors import CoterieError, PeerError, TransportError
+from coterie.identity import PeerId
+from coterie.net.connection import Connection
+from coterie.net.dialable import Source
+from coterie.net.endpoint import Endpoint
+from coterie.net.find.address_book import AddressBook
+from coterie.net.find.resolver import LINK_NAME, Found, Resolver
+
+SEEK_S = 7.0  # an offline peer is reported within 10 s of a cold start; a dial alone takes at most 6 s
+
+
+class Seek:
+    """One attempt to reach `peer`. `run` gives the connection, or an error that says all that was tried."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        book: AddressBook,
+        *,
+        resolvers: Sequence[Resolver],
+        found: Callable[[Resolver], Found],
+        clock: Callable[[], float],
+    ) -> None:
+        """`found(resolver)` takes what that resolver brings; `clock` gives unix seconds."""
+        self._endpoint = endpoint
+        self._book = book
+        self._resolvers = resolvers
+        self._found = found
+        self._clock = clock
+        self._own: Sequence[str] = ()
+        self._refused: dict[str, str] = {}
+        self._outcome: dict[str, str] = {}
+        self._tried: dict[str, None] = {}
+        self._news = asyncio.Event()
+
+    async def run(self, peer: PeerId, hints: Sequence[str], own: Sequence[str] = ()) -> Connection:
+        """The connection to `peer`. `hints` are the words of others, `own` those of this node's owner.
+
+        Raises:
+            TransportError: it was not reached within `SEEK_S`.
+            PeerError, LimitExceeded, UsageError: as `Endpoint.connect`.
+        """
+        self._own = own
+        hints = [*own, *hints]
+        limit = asyncio.timeout(SEEK_S)
+        searches = [asyncio.ensure_future(self._search(resolver, peer)) for resolver in self._resolvers]
+        try:
+            async with limit:
+                return await self._race(peer, hints, searches)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            text = f"{peer.short} did not answer within {SEEK_S:g} s (tried {', '.join(self._tried) or 'nothing'})"
+            raise self._failure(peer, hints, TransportError(text)) from None
+        except TransportError as error:
+            raise self._failure(peer, hints, error) from None
+        finally:
+            await _cancel(searches)
+
+    async def _race(
+        self, peer: PeerId, hints: Sequence[str], searches: "Sequence[asyncio.Future[None]]"
+    ) -> Connection:
+        """Dial what is known; dial again, or extend the dial under way, when a search brings more."""
+        dials: list[asyncio.Future[Connection]] = []
+        error: CoterieError | None = None
+        try:
+            while True:
+                if self._has_new_addresses(peer, hints):
+                    dials.append(asyncio.ensure_future(self._dial(peer)))
+                running = [search for search in searches if not search.done()]
+                if not dials and not running:
+                    if error is not None:
+                        raise error
+                    return await self._dial(peer)
+                await self._wait([*dials, *running])
+                for dial in [d for d in dials if d.done()]:
+                    dials.remove(dial)
+                    try:
+                        return dial.result()
+                    except TransportError as failure:
+                        error = failure
+        finally:
+            await _cancel(dials)
+
+    def _dial(self, peer: PeerId) -> Coroutine[Any, Any, Connection]:
+        """What is in `_tried` has passed `places`, which knows where each address came from."""
+        return self._endpoint.connect(peer, tuple(self._tried), source=Source.OWN)
+
+    async def _wait(self, work: "Sequence[asyncio.Future[Connection] | asyncio.Future[None]]") -> None:
+        """Until some of `work` is done or there is news."""
+        news = asyncio.ensure_future(self._news.wait())
+        try:
+            await asyncio.wait([*work, news], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+        self._news.clear()
+
+    def _has_new_addresses(self, peer: PeerId, hints: Sequence[str]) -> bool:
+        candidates, self._refused = places(
+            self._endpoint, self._book, peer, now=self._clock(), hints=hints, own=self._own
+        )
+        new = [address for address in candidates if address not in self._tried]
+        self._tried |= dict.fromkeys(new)
+        return bool(new)
+
+    async def _search(self, resolver: Resolver, peer: PeerId) -> None:
+        """Feed the book with what `resolver` knows of `peer`."""
+        take = self._found(resolver)
+        self._outcome[resolver.name] = "no answer yet"
+        said = "not found"
+        try:
+            async for raw in resolver.resolve(peer):
+                if take(raw) == peer and said != "found":
+                    candidates = self._book.candidates(peer, self._clock())
+                    said = "nothing new" if all(a in self._tried for a in candidates) else "found"
+                self._news.set()
+            self._outcome[resolver.name] = said
+        except (TransportError, PeerError, OSError) as error:
+            self._outcome[resolver.name] = str(error)
+
+    def _failure(self, peer: PeerId, hints: Sequence[str], error: TransportError) -> TransportError:
+        """`error` with what the resolvers said."""
+        self._book.note_failure(peer, self._tried, self._clock())
+        asked = ", ".join(f"{name} ({outcome})" for name, outcome in self._outcome.items())
+        refused = ", ".join(f"{address} ({why})" for address, why in self._refused.items())
+        told = f" Not dialled: {refused}." if refused else ""
+        return TransportError(f"{error}{told} Also asked: {asked}" if asked else f"{error}{told}")
+
+
+def places(
+    endpoint: Endpoint,
+    book: AddressBook,
+    peer: PeerId,
+    *,
+    now: float,
+    hints: Sequence[str] = (),
+    own: Sequence[str] = (),
+) -> tuple[list[str], dict[str, str]]:
+    """Where `peer` is dialled, best first, and what is not dialled, with the reason.
+
+    `now` in unix seconds; `own` as in `Seek.run`.
+    """
+    entry = book.entry(peer)
+    heard = Source.LINK if entry is not None and entry.source == LINK_NAME else Source.OTHERS
+    proven = entry.tried if entry is not None else {}
+    listed = entry.record.addresses if entry is not None and entry.record is not None else ()
+    chosen, refused = [], {}
+    for address in book.candidates(peer, now, hints):
+        source = heard if address in listed else Source.OTHERS
+        if address in own:
+            source = Source.OWN
+        elif address in proven:
+            source = Source.PROVEN
+        if why := endpoint.dialling.refusal(address, source):
+            refused[address] = why
+        else:
+            chosen.append(address)
+    return chosen, refused
+
+
+async def _cancel(work: "Sequence[asyncio.Future[Connection] | asyncio.Future[None]]") -> None:
+    for future in work:
+        future.cancel()
+    if work:
+        await asyncio.gather(*work, return_exceptions=True)

@@ -1,0 +1,357 @@
+"""A lane: one TLS connection that carries frames one way. Blocking; each end belongs to one thread.
+
+One way, because a TLS connection cannot be read and written by two threads at once, and because what answers the bulk
+(requests, resets, the end) is small and has its place on the stream.
+"""
+
+import select
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+from contextlib import suppress
+from itertools import repeat
+from typing import Any
+
+from coterie.errors import TransportError
+from coterie.net.lanes.choice import LossWatch, PathSeen
+
+try:
+    from fcntl import ioctl
+    from termios import FIONREAD
+except ImportError:  # Windows: one record at a time
+    ioctl = None  # type: ignore[assignment]
+
+SILENCE_S = (
+    30.0  # as `NetLimits.frame_s`: a lane that takes or brings nothing for so long, with bytes to go, is dead
+)
+
+# RFC 8446, 5.5: 2^24.5 full records (388 GB) under one AES-GCM key, which the library behind `ssl` does not renew.
+LANE_BYTES_MAX = 256 << 30
+
+RECORD_HEADER_BYTES = 5  # RFC 8446, 5.1: kind, version, and in the last two bytes how many follow
+RECORD_DATA_BYTES_MAX = 1 << 14  # RFC 8446, 5.1; writers fill it, but for the last of a write
+RECORD_BYTES_MAX = RECORD_HEADER_BYTES + RECORD_DATA_BYTES_MAX + 256  # RFC 8446, 5.2
+AWAITED_BYTES_MAX = 128 << 10  # slept for at once: half of what systems let wait at least; guess
+
+SHORT_US = 1_000  # round trip; guess: of a local network
+HELD_BYTES = 208 << 10  # received and not read; what systems allow at least; enough for 400 MB/s on loopback
+UNSENT_BYTES = 128 << 10  # written and not on their way; guess: the writer is woken in time at any rate
+LITTLE_UNTIL_BYTES = 192 << 20  # few of twenty kills in 2 GB come later, and a busy machine needs more room
+_SO_BUF_LOCK = 72  # Linux 5.15, asm-generic/socket.h: 0 lets the system choose the sizes of buffers again
+
+RATE_BASED = b"bbr"  # Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016
+LOOK_S = 0.005  # how often TCP is asked how it fares, at most; guess: at every write on a slow path
+# Linux, include/uapi/linux/tcp.h, struct tcp_info: tcpi_rtt, total_retrans, min_rtt, data_segs_out
+_INFO = struct.Struct("=68xI28xI44xI4xI")
+
+
+class Lane:
+    """One end of a lane with the name `id`. `close` may be called from any thread and wakes the others."""
+
+    def __init__(
+        self, secured: ssl.SSLSocket, id_: bytes, remote: str, rate_based: "set[Lane] | None" = None
+    ) -> None:
+        """`rate_based`: those of the lanes of this computer that go by the rate and not by losses; kept up to date."""
+        self.id = id_
+        self.remote = remote
+        self.sent_bytes = 0
+        self.is_shallow = False  # the system holds little of what comes, at first
+        self._little_until = 0  # so many bytes more; 0: it holds what it likes
+        self._socket = secured
+        self._read: Any = getattr(secured, "_sslobj", secured).read  # without the step of Python before it
+        self._lock = threading.Lock()
+        self._in_use = False
+        self._closing = False
+        self._unread = b""
+        self._timeout_s: float | None = None
+        self._watch: LossWatch | None = LossWatch() if hasattr(socket, "TCP_CONGESTION") else None
+        self._look_at = 0.0
+        self._rate_based = rate_based if rate_based is not None else set()
+        self._is_inside = False  # a record: what comes next does not begin with a header
+        secured.settimeout(SILENCE_S)
+        secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def hold_little(self) -> None:
+        """For the end that reads: let what was not read wait at the writer, if the path is so short that it can.
+
+        What the system holds for a process is lost with it. Measured: 1 to 3 MB each time, 0.4 with this. Once much
+        has come that is little beside it, and the system holds what it likes.
+        """
+        with self._using(), suppress(OSError):
+            _, _, least_rtt_us, _ = self._info()
+            if 0 < least_rtt_us <= SHORT_US:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, HELD_BYTES)
+                self.is_shallow = True
+                self._little_until = LITTLE_UNTIL_BYTES
+
+    def queue_little(self) -> None:
+        """For the end that writes: what the path does not take yet waits in the process, not in the system."""
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            with self._using(), suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+                self._little_until = LITTLE_UNTIL_BYTES
+
+    def _note_bytes(self, size: int) -> None:
+        """So many more went through; the caller is inside the socket."""
+        if self._little_until:
+            self._little_until = max(0, self._little_until - size)
+            if not self._little_until:
+                with suppress(OSError):
+                    if self.is_shallow:
+                        self._socket.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)
+                    else:
+                        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)
+
+    def _info(self) -> tuple[int, int, int, int]:
+        """Of TCP: round trip (us), segments repeated, least round trip (us), segments sent. OSError: not known."""
+        if not hasattr(socket, "TCP_CONGESTION"):
+            raise OSError("no TCP_INFO here")
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+        rtt_us, repeated, least_rtt_us, segments = _INFO.unpack(info.ljust(_INFO.size, b"\0"))
+        return rtt_us, repeated, least_rtt_us, segments
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closing
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the reader has closed it: nothing else ever comes to the end that writes."""
+        try:
+            return self._closing or self.is_readable
+        except TransportError:
+            return True
+
+    @property
+    def is_worn(self) -> bool:
+        """Whether its keys have encrypted so much that another lane should follow."""
+        return self.sent_bytes >= LANE_BYTES_MAX
+
+    def write(self, *parts: bytes | memoryview) -> None:
+        """Write all of these, each from the beginning of a record on; they may be used again afterwards.
+
+        Raises:
+            TransportError: the lane broke. How much of what was written arrived is not known.
+        """
+        size = sum(map(len, parts))
+        with self._using():
+            try:
+                self._cork(True)
+                for part in parts:
+                    self._socket.sendall(part)
+                self._cork(False)
+                self._note_bytes(size)
+            except (OSError, ValueError) as error:
+                raise TransportError(f"the lane to {self.remote} broke: {_reason(error)}") from None
+        self.sent_bytes += size
+        if self._watch is not None and (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._look(self._watch)
+
+    def _cork(self, is_on: bool) -> None:
+        """While it is on, TCP sends full packets only: each record would be one of its own otherwise."""
+        if hasattr(socket, "TCP_CORK"):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, is_on)
+
+    def _look(self, watch: LossWatch) -> None:
+        """Go by the rate from now on, if the path loses packets by itself and this system knows how."""
+        with self._using(), suppress(OSError):  # an older kernel says less, and not every one has it
+            rtt_us, repeated, least_rtt_us, segments = self._info()
+            seen = PathSeen(segments, repeated, rtt_us, least_rtt_us)
+            if watch.is_lossy(seen, beside_rate_based=bool(self._rate_based)):
+                self._watch = None
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, RATE_BASED)
+                self._rate_based.add(self)
+
+    def unread(self, data: bytes) -> None:
+        """Bytes that were read too far, for the next reader."""
+        self._unread = data + self._unread
+
+    def read_into(self, view: memoryview, least: int, timeout_s: float | None = None) -> int:
+        """`least` bytes or more into `view`: whatever is here already, as long as there is room.
+
+        Raises:
+            TransportError: the lane broke or was closed.
+            TimeoutError: nothing at all came within `timeout_s` (`SILENCE_S` when None); the lane stays usable.
+        """
+        size = min(len(view), len(self._unread))
+        if size:
+            view[:size], self._unread = self._unread[:size], self._unread[size:]
+            return size
+        with self._using():
+            try:
+                if timeout_s != self._timeout_s:
+                    self._timeout_s = timeout_s
+                    self._socket.settimeout(SILENCE_S if timeout_s is None else timeout_s)
+                size = self._read_records(view, least)
+                self._note_bytes(size)
+                return size
+            except TimeoutError:
+                raise
+            except (OSError, ValueError) as error:
+                raise TransportError(f"the lane to {self.remote} broke: {_reason(error)}") from None
+
+    def _read_records(self, view: memoryview, least: int) -> int:
+        """As `read_into`. Every call of the TLS library brings one record: this loop is where the time goes."""
+        at, room = 0, len(view)
+        records = self._records_here()
+        while at < room:
+            try:
+                if not records:
+                    if at >= least:
+                        break
+                    self._await(least - at)
+                if records > 1 and room - at >= RECORD_DATA_BYTES_MAX:
+                    at += self._read_many(view[at:], records)
+                    records = self._records_here()
+                    continue
+                self._is_inside = True
+                size = self._read(room - at, view[at:])
+                self._is_inside = False
+            except (OSError, ValueError):
+                if at:
+                    return at  # the next call meets it again
+                raise
+            if not size:
+                raise TransportError(f"the lane to {self.remote} was cut")
+            at += size
+            records = records - 1 if records > 1 else self._records_here()
+        return at
+
+    def _read_many(self, view: memoryview, records: int) -> int:
+        """Records that are here, as many as `view` has room for if each is full. Returns how many bytes they had.
+
+        Without a step of Python between two records: that takes a fifth of the time of decrypting one.
+        """
+        most = RECORD_DATA_BYTES_MAX
+        room = min(records * most, len(view) // most * most)
+        sizes: list[int] = []
+        try:
+            sizes.extend(map(self._read, repeat(most), [view[at : at + most] for at in range(0, room, most)]))
+        except (OSError, ValueError):
+            if not sizes:
+                raise
+        if sum(sizes) == room:
+            return room
+        end = 0
+        for start, size in zip(range(0, room, most), sizes, strict=False):  # some were short: close the gaps
+            if end != start:
+                view[end : end + size] = bytes(view[start : start + size])
+            end += size
+        if not end:
+            raise TransportError(f"the lane to {self.remote} was cut")
+        return end
+
+    def _await(self, least: int) -> None:
+        """Sleep until a whole record is here, and all of `least` bytes if they are not many.
+
+        Otherwise a path that brings packet by packet wakes the thread for each of them, ten times a record.
+        """
+        if ioctl is None or self._is_inside or self._socket.pending():
+            return
+        silence_s = SILENCE_S if self._timeout_s is None else self._timeout_s
+        self._sleep_for(RECORD_HEADER_BYTES, silence_s)
+        header = socket.socket.recv(self._socket, RECORD_HEADER_BYTES, socket.MSG_PEEK)
+        record = RECORD_HEADER_BYTES + int.from_bytes(header[3:], "big")
+        if len(header) == RECORD_HEADER_BYTES:
+            self._sleep_for(min(max(record, least), AWAITED_BYTES_MAX), silence_s)
+
+    def _sleep_for(self, size: int, silence_s: float) -> None:
+        """Until so many bytes are here, or no more will come. TimeoutError: not one came for `silence_s`."""
+        here = self._bytes_here()
+        while here < size:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+            try:
+                if self._poll(silence_s):
+                    return
+            finally:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            before, here = here, self._bytes_here()
+            if here == before:
+                raise TimeoutError
+
+    def _poll(self, timeout_s: float) -> bool:
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        return bool(poller.poll(1000 * timeout_s))
+
+    def _bytes_here(self) -> int:
+        """How many bytes the system holds for us, still encrypted."""
+        return int.from_bytes(ioctl(self._socket, FIONREAD, bytes(4)), sys.byteorder)
+
+    def _records_here(self) -> int:
+        """How many whole records the system holds for us: these can be read without waiting."""
+        if ioctl is None:
+            return 0
+        return self._bytes_here() // RECORD_BYTES_MAX
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether `read_into` would find something at once."""
+        if self._unread:
+            return True
+        with self._using():
+            try:
+                if self._socket.pending():
+                    return True
+                if hasattr(select, "poll"):
+                    return self._poll(0)
+                return bool(select.select([self._socket], [], [], 0)[0])
+            except (OSError, ValueError):
+                return True  # reading says what is wrong
+
+    def close(self) -> None:
+        """Cut it: both ends' pending calls fail."""
+        with self._lock:
+            self._closing = True
+            if self._in_use:  # the thread inside closes it on its way out: freeing what it uses would crash
+                _shut(self._socket)
+                return
+        self._end()
+
+    def _end(self) -> None:
+        """Nobody is inside."""
+        self._rate_based.discard(self)
+        self._socket.close()
+
+    def _using(self) -> "_Use":
+        return _Use(self)
+
+
+class _Use:
+    """While a thread is inside the socket."""
+
+    __slots__ = ("_lane",)
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    def __enter__(self) -> None:
+        lane = self._lane
+        with lane._lock:
+            if lane._closing:
+                raise TransportError(f"the lane to {lane.remote} was closed")
+            lane._in_use = True
+
+    def __exit__(self, *_: object) -> None:
+        lane = self._lane
+        with lane._lock:
+            lane._in_use = False
+            closing = lane._closing
+        if closing:
+            lane._end()
+
+
+def _shut(sock: ssl.SSLSocket) -> None:
+    """Wake whoever is inside `sock`, without touching the state of TLS that it uses."""
+    try:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        return  # it is gone already
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

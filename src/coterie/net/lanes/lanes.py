@@ -1,0 +1,426 @@
+"""Makes lanes: negotiates them over the authenticated connection, dials or listens, keeps those that stand.
+
+Only the address that the connection itself is on is ever dialled, so no peer can send us to a third host; a lane is
+taken only from a peer whose bulk we are reading. docs/protocol/lanes.md has the words, `lanes/choice` says when.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from coterie.errors import CoterieError, LimitExceeded, PeerError, TransportError, UsageError
+from coterie.net.interfaces import PathInfo
+from coterie.net.lanes.choice import AFTER_BYTES, LaneChoice
+from coterie.net.lanes.lane import Lane
+from coterie.net.lanes.listener import INVITED_S, LaneListener, local_ip_towards
+from coterie.net.lanes.tls import HANDSHAKE_S, LaneIdentity
+from coterie.tasks import Tasks
+from coterie.wire.frames import Protocol as WireProtocol
+from coterie.wire.lanes import (
+    LANE_ID_BYTES,
+    PROTOCOL,
+    Declined,
+    DialMe,
+    Failed,
+    Listening,
+    Offer,
+    Ready,
+    check_certificate,
+    check_listening,
+)
+from coterie.wire.record import split_address
+
+if TYPE_CHECKING:
+    from coterie.net.stream import Stream
+
+DIAL_S = 2.0  # guess: a firewall that drops is told from one that refuses by nothing but time
+ANSWER_S = DIAL_S + INVITED_S + 2 * HANDSHAKE_S  # for the other side's next word, whatever it tries meanwhile
+LANES_PER_PEER_MAX = 4  # guess: one for each session with a peer, in each direction
+IDLE_S = 60.0  # guess: as `NetLimits.idle_s`
+
+_log = logging.getLogger(__name__)
+
+MayUse = Callable[[PathInfo], bool]
+
+
+class Link(Protocol):
+    """What lanes need of a connection."""
+
+    @property
+    def path(self) -> PathInfo: ...
+
+    async def open_stream(self, protocol: WireProtocol) -> "Stream": ...
+
+
+class Lanes:
+    """All lanes of one node."""
+
+    def __init__(
+        self,
+        bind_ip: str = "0.0.0.0",  # noqa: S104
+        *,
+        may_use: MayUse | None = None,
+        after_bytes: int = AFTER_BYTES,
+        tasks: Tasks | None = None,
+    ) -> None:
+        """`bind_ip` as for the transport: lanes listen and dial nowhere else. `may_use` judges a path, `after_bytes`
+        as in `lanes/choice`."""
+        self.bind_ip = bind_ip
+        self.after_bytes = after_bytes
+        self.rate_based: set[Lane] = set()  # of all peers' lanes: they share our uplink
+        self.tasks = tasks or Tasks("lanes")
+        self.listener = LaneListener(self.tasks)
+        self._may_use = may_use
+        self._peers: dict[int, PeerLanes] = {}
+
+    def of(self, link: Link) -> "PeerLanes":
+        """The lanes beside one connection."""
+        made = PeerLanes(self, link)
+        self._peers[id(made)] = made
+        return made
+
+    def direct_ips(self, link: Link) -> tuple[str, str] | None:
+        """(remote, local) address over which the peer is reached directly now, if lanes may use it."""
+        path = link.path
+        if path.kind != "direct" or (self._may_use is not None and not self._may_use(path)):
+            return None
+        try:
+            remote = split_address(path.remote)[0]
+        except UsageError:
+            return None
+        remote = getattr(remote, "ipv4_mapped", None) or remote
+        local = local_ip_towards(str(remote), self.bind_ip)
+        return (str(remote), local) if local else None
+
+    async def handle(self, stream: "Stream") -> None:
+        """The reader's side of a negotiation."""
+        lanes = stream.link.lanes if stream.link is not None else None
+        if isinstance(lanes, PeerLanes):
+            await lanes.answer(stream)
+
+    async def close(self) -> None:
+        """Cut every lane and stop listening."""
+        for peer in list(self._peers.values()):
+            await peer.close()
+        await self.listener.close()
+
+    def forget(self, peer: "PeerLanes") -> None:
+        """Its connection has ended."""
+        self._peers.pop(id(peer), None)
+
+
+class PeerLanes:
+    """The lanes beside one connection, in both directions. What names a thread may be called from any."""
+
+    def __init__(self, lanes: Lanes, link: Link) -> None:
+        self.choice = LaneChoice(lanes.after_bytes)
+        self.problem = ""  # why the last attempt gave no lane
+        self._lanes = lanes
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._to_write: list[Lane] = []  # idle
+        self._to_read: dict[bytes, Lane] = {}  # not taken up by a stream, oldest first
+        self._in_use: set[Lane] = set()
+        self._readers = 0
+        self._making: asyncio.Task[None] | None = None
+        self._tasks = lanes.tasks.part("lanes")
+        self._is_closed = False
+
+    # ---- from the threads of streams
+
+    def take_to_write(self) -> Lane | None:
+        """A lane for this thread to write to, if the rule says so and there is one; else one is being made."""
+        with self._lock:
+            if self._is_closed or not self.choice.wants_lane(time.monotonic()):
+                return None
+            while self._to_write:
+                lane = self._to_write.pop()
+                if not lane.has_ended:
+                    self._in_use.add(lane)
+                    return lane
+                lane.close()
+            if self._making is None and len(self._in_use) < LANES_PER_PEER_MAX:
+                with suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(self._begin)
+        return None
+
+    def expect(self, size: int) -> None:
+        """About so many bytes will be written: have a lane ready, if the rule says so. On the loop."""
+        with self._lock:
+            self.choice.expect(size)
+            is_wanted = not (self._to_write or self._in_use) and self.choice.wants_lane(time.monotonic())
+        if is_wanted:
+            self._begin()
+
+    def give_back(self, lane: Lane) -> None:
+        """This thread has written `BACK` and will write to it no more."""
+        with self._lock:
+            self._in_use.discard(lane)
+            if not (self._is_closed or lane.is_closed or lane.is_worn):
+                self._to_write.append(lane)
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(
+                        self._loop.call_later, IDLE_S, self._end_idle, lane, lane.sent_bytes
+                    )
+                return
+        lane.close()
+
+    def drop(self, lane: Lane, *, has_failed: bool) -> None:
+        """It is of no use any more; `has_failed`: by itself, so another would hardly fare better now."""
+        with self._lock:
+            self._in_use.discard(lane)
+            if has_failed:
+                self.choice.failed(time.monotonic())
+        lane.close()
+
+    def take_to_read(self, id_: bytes) -> Lane:
+        """The lane that the peer says it writes to.
+
+        Raises:
+            TransportError: there is none of that name (any more).
+        """
+        with self._lock:
+            lane = self._to_read.pop(id_, None)
+            if lane is None or self._is_closed:
+                raise TransportError("bulk was sent over a lane that is not here")
+            self._in_use.add(lane)
+            return lane
+
+    def keep_to_read(self, lane: Lane) -> None:
+        """The peer went back to the stream; the lane waits for the next."""
+        with self._lock:
+            self._in_use.discard(lane)
+            if not self._is_closed and not lane.is_closed:
+                self._to_read[lane.id] = lane
+                return
+        lane.close()
+
+    def add_reader(self, change: int) -> None:
+        """One stream more (1) or less (-1) of this connection reads bulk and can follow to a lane."""
+        with self._lock:
+            self._readers += change
+
+    # ---- on the loop
+
+    async def close(self) -> None:
+        """The connection has ended: cut everything."""
+        with self._lock:
+            self._is_closed = True
+            lanes = [*self._to_write, *self._to_read.values(), *self._in_use]
+            self._to_write.clear()
+            self._to_read.clear()
+        for lane in lanes:
+            lane.close()
+        self._lanes.forget(self)
+        await self._tasks.close()
+
+    def _begin(self) -> None:
+        if self._making is not None or self._is_closed:
+            return
+        self._making = self._tasks.start(self._make(), "making a lane")
+
+    async def _make(self) -> None:
+        """The writer's side of a negotiation; in the end there is an idle lane, or `problem` says why not."""
+        try:
+            lane = await self._offer()
+            with self._lock:
+                if not self._is_closed:
+                    self._to_write.append(lane)
+                    lane = None  # type: ignore[assignment]
+            if lane is not None:
+                lane.close()
+            self.problem = ""
+        except (CoterieError, TimeoutError) as error:
+            self.problem = str(error) or "the other side did not answer"
+            _log.debug("no lane: %s", self.problem)
+            with self._lock:
+                self.choice.failed(time.monotonic())
+        finally:
+            self._making = None
+
+    async def _offer(self) -> Lane:
+        ips = self._lanes.direct_ips(self._link)
+        if ips is None:
+            raise TransportError("the peer is not reached directly")
+        identity = await asyncio.to_thread(LaneIdentity)
+        async with await self._link.open_stream(PROTOCOL) as stream:
+            await stream.send(Offer(identity.certificate))
+            listening = await stream.receive(ANSWER_S)
+            if not isinstance(listening, Listening):
+                raise TransportError("the peer wants no lane")
+            check_certificate(listening.certificate)
+            check_listening(listening.token, listening.port, may_be_none=True)
+            secured = await self._dial_or_listen(stream, identity, listening, ips)
+            try:
+                ready = await stream.receive(ANSWER_S)
+                if not isinstance(ready, Ready) or len(ready.lane) != LANE_ID_BYTES:
+                    raise TransportError("the peer did not get the lane up")
+            except BaseException:
+                secured.close()
+                raise
+            lane = Lane(secured, ready.lane, ips[0], self._lanes.rate_based)
+            lane.queue_little()
+            return lane
+
+    async def _dial_or_listen(
+        self, stream: "Stream", identity: LaneIdentity, listening: Listening, ips: tuple[str, str]
+    ) -> ssl.SSLSocket:
+        if listening.port:
+            with suppress(TransportError):
+                return await _dialled(identity, listening.certificate, ips, listening.token, listening.port)
+        try:
+            token, port, came = self._lanes.listener.invite(ips[1])
+        except CoterieError:
+            await stream.send(Failed())
+            raise
+        try:
+            await stream.send(DialMe(token, port))
+            return await _answered(identity, listening.certificate, came)
+        finally:
+            _dispose(came)
+
+    async def answer(self, stream: "Stream") -> None:
+        """The reader's side: listen, else dial; then name the lane."""
+        offer = await stream.receive(ANSWER_S)
+        if not isinstance(offer, Offer):
+            raise PeerError("a lane begins with an offer")
+        check_certificate(offer.certificate)
+        ips = self._lanes.direct_ips(self._link)
+        with self._lock:
+            is_wanted = self._readers > 0 and len(self._in_use) < LANES_PER_PEER_MAX and not self._is_closed
+        if ips is None or not is_wanted:
+            await stream.send(Declined())
+            return
+        identity = await asyncio.to_thread(LaneIdentity)
+        try:
+            token, port, came = self._lanes.listener.invite(ips[1])
+        except (TransportError, LimitExceeded) as error:
+            self.problem = str(error)
+            token, port, came = b"", 0, self._loop.create_future()
+        try:
+            await stream.send(Listening(identity.certificate, token, port))
+            secured = await self._reached(stream, identity, offer, came, ips)
+        except TransportError as error:
+            self.problem = str(error)
+            await stream.send(Failed())
+            return
+        finally:
+            _dispose(came)
+        lane = Lane(secured, os.urandom(LANE_ID_BYTES), ips[0], self._lanes.rate_based)
+        lane.hold_little()
+        self._admit(lane)
+        await stream.send(Ready(lane.id))
+
+    async def _reached(
+        self,
+        stream: "Stream",
+        identity: LaneIdentity,
+        offer: Offer,
+        came: "asyncio.Future[socket.socket]",
+        ips: tuple[str, str],
+    ) -> ssl.SSLSocket:
+        """Whichever comes: the writer itself, or its word that we should dial."""
+        word = asyncio.ensure_future(stream.receive(ANSWER_S))
+        try:
+            waited: list[asyncio.Future[Any]] = [word, came]
+            done, _ = await asyncio.wait(waited, timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
+            if came in done:
+                return await _answered(identity, offer.certificate, came)
+            if not word.done():
+                raise TransportError("the writer did not come")
+            said = word.result()
+        except TimeoutError:
+            raise TransportError("the writer did not come") from None
+        finally:
+            word.cancel()
+            await asyncio.gather(word, return_exceptions=True)
+        if not isinstance(said, DialMe):
+            raise TransportError("the writer gave up")
+        check_listening(said.token, said.port, may_be_none=False)
+        return await _dialled(identity, offer.certificate, ips, said.token, said.port)
+
+    def _admit(self, lane: Lane) -> None:
+        with self._lock:
+            dropped = []
+            while len(self._to_read) >= LANES_PER_PEER_MAX:
+                dropped.append(self._to_read.pop(next(iter(self._to_read))))
+            if self._is_closed:
+                dropped.append(lane)
+            else:
+                self._to_read[lane.id] = lane
+        for old in dropped:
+            old.close()
+
+    def _end_idle(self, lane: Lane, sent_bytes: int) -> None:
+        """Close a lane that nobody used since."""
+        with self._lock:
+            if lane not in self._to_write or lane.sent_bytes != sent_bytes:
+                return
+            self._to_write.remove(lane)
+        lane.close()
+
+
+def is_local_path(path: PathInfo) -> bool:
+    """Whether a path stays within private networks, for a node whose reach is local."""
+    try:
+        return not split_address(path.remote)[0].is_global
+    except UsageError:
+        return False
+
+
+async def _dialled(
+    identity: LaneIdentity, certificate: bytes, ips: tuple[str, str], token: bytes, port: int
+) -> ssl.SSLSocket:
+    """The lane as its TCP client. In a thread: all of it blocks."""
+
+    def dial() -> ssl.SSLSocket:
+        remote, local = ips
+        try:
+            sock = socket.create_connection((remote, port), timeout=DIAL_S, source_address=(local, 0))
+            sock.sendall(token)
+        except OSError as error:
+            raise TransportError(f"a lane to {remote} cannot be dialled: {error}") from None
+        return identity.wrap(sock, certificate, is_server=False)
+
+    return await _in_thread(dial)
+
+
+async def _answered(
+    identity: LaneIdentity, certificate: bytes, came: "asyncio.Future[socket.socket]"
+) -> ssl.SSLSocket:
+    """The lane as its TCP server, once whoever knows the token has come."""
+    try:
+        async with asyncio.timeout(INVITED_S):
+            sock = await came
+    except TimeoutError:
+        raise TransportError("nobody came over TCP") from None
+    return await _in_thread(lambda: identity.wrap(sock, certificate, is_server=True))
+
+
+async def _in_thread(work: Callable[[], ssl.SSLSocket]) -> ssl.SSLSocket:
+    """Run `work` to its end; a connection that comes when nobody waits any more is closed."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_close_late)
+        raise
+
+
+def _dispose(came: "asyncio.Future[socket.socket]") -> None:
+    """Nobody waits for it any more. What was taken over by TLS is not touched by this."""
+    if not came.cancel() and not came.cancelled() and came.exception() is None:
+        came.result().close()
+
+
+def _close_late(task: "asyncio.Task[ssl.SSLSocket]") -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()

@@ -1,0 +1,1 @@
+"""QUIC between authenticated peers, through the `iroh` wheel."""

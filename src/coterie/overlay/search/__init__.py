@@ -1,0 +1,1 @@
+"""Searches in an unstructured overlay: floods, expanding rings, random walks; pure cores."""

@@ -1,0 +1,291 @@
+"""A giver's session whose answers are made where the lane is written to."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coterie.apps.files import messages
+from coterie.apps.files.giving_session import BUFFERS_KEPT_MAX, FRAME_BYTES, Buffers, Session
+from coterie.apps.files.messages import (
+    MANIFEST,
+    PROTOCOL,
+    Cancel,
+    ChunkUnavailable,
+    GetChunks,
+    GetManifest,
+    Skip,
+    Skipped,
+    Unavailable,
+)
+from coterie.content import ChunkUnavailable as Missing
+from coterie.content.reader import GONE, READ_BYTES_MAX
+from coterie.content.swarm import upload as u
+from coterie.wire.frames import HEADER, Bulk, FrameDecoder, Message
+from tests.support import run
+
+NODE = b"n" * 32
+CHUNKS = [bytes([n]) * (100_000 + n) for n in range(20)]
+
+
+class LaneStream:
+    """A stream that is on a lane: hears what it was told, and notes what is poured and what is written."""
+
+    def __init__(self, heard: list[Message], *, is_on_lane: bool = True, version: int = 2) -> None:
+        self.is_on_lane = is_on_lane
+        self.version = version
+        self.pours: list[list[int]] = []  # the sizes of each one's writes
+        self.written = bytearray()
+        self.expected: list[int] = []
+        self._heard = heard
+
+    def expect(self, size: int) -> None:
+        self.expected.append(size)
+
+    async def receive(self, timeout_s: float | None = None) -> Message | None:
+        return self._heard.pop(0) if self._heard else None
+
+    async def write(self, data: bytes) -> None:
+        self.written += data
+
+    async def pour(self, produce: Callable[[Callable[..., None]], None]) -> bool:
+        if not self.is_on_lane:
+            return False
+        sizes: list[int] = []
+
+        def write(*parts: bytes | memoryview) -> None:
+            sizes.append(sum(map(len, parts)))
+            self.written += b"".join(parts)
+
+        await asyncio.to_thread(produce, write)
+        self.pours.append(sizes)
+        return True
+
+    def frames(self) -> list[Message | Bulk | None]:
+        decoded = FrameDecoder().feed(bytes(self.written))
+        return [PROTOCOL.decode(kind, bytes(body)) for kind, body in decoded]
+
+
+class Chunks:
+    """Gives `chunks`, but for those that it lacks; calls `before(index)` for each. Reads so many `at_once`."""
+
+    def __init__(
+        self,
+        lacks: dict[int, Missing | None],
+        before: Callable[[int], None],
+        chunks: list[bytes] = CHUNKS,
+        at_once: int = 1,
+    ) -> None:
+        self._lacks = lacks
+        self._before = before
+        self._chunks = chunks
+        self._at_once = at_once
+
+    def node(self, manifest: bytes) -> bytes:
+        return b"the node"
+
+    def sizes(self, manifest: bytes) -> list[int]:
+        return [len(chunk) for chunk in self._chunks]
+
+    def read(self, manifest: bytes, first: int, count: int, room: Any = None) -> Iterator[Any]:
+        for begin in range(first, first + count, self._at_once):
+            run = self._chunks[begin : min(begin + self._at_once, first + count)]
+            place, at = None, 0
+            for index, chunk in enumerate(run, begin):
+                self._before(index)
+                if index in self._lacks:
+                    yield self._lacks[index]
+                    continue
+                if room is None:
+                    yield chunk
+                    continue
+                if place is None:
+                    place = room(sum(map(len, run)))
+                    place[:] = b"".join(run)
+                yield place[at : at + len(chunk)]
+                at += len(chunk)
+
+
+def serve(
+    heard: list[Message],
+    *,
+    lacks: dict[int, Missing | None] | None = None,
+    before: Callable[[int], None] = lambda index: None,
+    charge: Callable[[int], Any] | None = None,
+    stream: LaneStream | None = None,
+    chunks: list[bytes] = CHUNKS,
+    at_once: int = 1,
+) -> tuple[LaneStream, Session, list[Any]]:
+    """One session in which the asker says this and finishes; every request is served at once."""
+    events: list[Any] = []
+    used = stream or LaneStream(heard)
+
+    async def scene() -> Session:
+        def feed(event: Any) -> None:
+            events.append(event)
+            if isinstance(event, u.Asked):
+                session.serve(event.tag, elsewhere=False)
+
+        giver: Any = Chunks(lacks or {}, before, chunks, at_once)
+        any_stream: Any = used
+        with ThreadPoolExecutor(1) as executor:
+            size = sum(map(len, chunks))
+            session = Session(
+                any_stream, giver, 7, size=size, feed=feed, executor=executor, buffers=Buffers()
+            )
+            await session.run(charge)
+        return session
+
+    return used, run(scene()), events
+
+
+def bodies(frames: list[Any]) -> list[bytes]:
+    return [
+        bytes(frame.data) for frame in frames if isinstance(frame, Bulk) and frame.kind == messages.CHUNKS
+    ]
+
+
+def test_an_answer_is_poured_in_pieces_and_every_request_is_reported() -> None:
+    stream, session, events = serve([GetChunks(NODE, 0, 15), GetChunks(NODE, 15, 5)])
+    assert bodies(stream.frames()) == CHUNKS
+    assert len(stream.pours) in (1, 2)  # what waits by then goes with it
+    assert [size - HEADER.size for pour in stream.pours for size in pour] == [len(chunk) for chunk in CHUNKS]
+    assert session.sent_bytes == sum(map(len, CHUNKS))
+    assert [event for event in events if isinstance(event, u.Served)] == [u.Served(7)] * 2
+
+
+def test_the_stream_is_told_how_much_to_expect_when_chunks_are_asked_for() -> None:
+    assert serve([GetManifest(NODE)])[0].expected == []
+    chunks: list[Message] = [GetManifest(NODE), GetChunks(NODE, 0, 1), GetChunks(NODE, 1, 1)]
+    assert serve(chunks)[0].expected == [sum(map(len, CHUNKS))]
+
+
+@pytest.mark.parametrize(("size", "at_once", "together"), [
+    (100_000, 10, 10),  # read at once
+    (1_000, 1, FRAME_BYTES // 1_000 + 1),  # one by one, and small
+    (1_000, 10, -(-FRAME_BYTES // 10_000) * 10),
+    (500_000, 2, 2),
+])  # fmt: skip
+def test_chunks_come_together_in_frames(size: int, at_once: int, together: int) -> None:
+    chunks = [bytes([n % 256]) * size for n in range(200)]
+    stream, session, _ = serve([GetChunks(NODE, 0, 200)], chunks=chunks, at_once=at_once)
+    frames = bodies(stream.frames())
+    assert frames == [b"".join(chunks[at : at + together]) for at in range(0, 200, together)]
+    assert max(map(len, frames)) <= READ_BYTES_MAX
+    assert session.sent_bytes == 200 * size
+
+
+def test_who_speaks_version_1_has_a_frame_for_each_chunk() -> None:
+    chunks = [bytes([n]) * 1_000 for n in range(200)]
+    heard: list[Message] = [GetChunks(NODE, 0, 200)]
+    stream, _, _ = serve(heard, stream=LaneStream(heard, version=1), chunks=chunks)
+    assert bodies(stream.frames()) == chunks
+
+
+def test_answers_stay_in_the_order_of_the_requests_whichever_way_they_go() -> None:
+    """What is poured waits for what is written before it, and takes along only what follows at once."""
+    requests = [GetChunks(NODE, 0, 2), GetChunks(NODE, 2, 2), GetManifest(NODE), GetChunks(NODE, 4, 2)]
+    stream, _, events = serve([*requests])
+    frames = stream.frames()
+    assert bodies(frames) == CHUNKS[:6]
+    assert [frame.kind == MANIFEST for frame in frames if isinstance(frame, Bulk)] == [
+        False, False, False, False, True, False, False
+    ]  # fmt: skip
+    assert len(stream.pours) in (2, 3)
+    assert [event for event in events if isinstance(event, u.Served)] == [u.Served(7)] * 4
+
+
+def test_a_chunk_that_cannot_be_had_is_said_in_its_place() -> None:
+    gone = Missing(Path("x"), GONE)
+    stream, _, _ = serve([GetChunks(NODE, 0, 3)], lacks={1: gone})
+    first, second, third = stream.frames()
+    assert second == ChunkUnavailable(Unavailable.GONE)
+    assert bodies([first, third]) == [CHUNKS[0], CHUNKS[2]]
+
+
+def test_what_is_not_here_yet_ends_an_answer() -> None:
+    stream, _, events = serve([GetChunks(NODE, 0, 5)], lacks={2: None})
+    frames = stream.frames()
+    assert bodies(frames) == CHUNKS[:2]
+    assert frames[2:] == [Skipped(Skip.NOT_HERE)]
+    assert events[-1] == u.Served(7)
+
+
+def test_a_request_taken_back_while_it_is_answered_is_cut_short() -> None:
+    heard: list[Message] = [GetChunks(NODE, 0, 20)]
+    stream = LaneStream(heard)
+    session_of: list[Session] = []
+
+    async def scene() -> None:
+        def feed(event: Any) -> None:
+            if isinstance(event, u.Asked):
+                session.serve(event.tag, elsewhere=False)
+
+        taken_back = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def before(index: int) -> None:
+            if index == 10:
+                asyncio.run_coroutine_threadsafe(take_back(), loop).result()
+
+        async def take_back() -> None:
+            taken_back.set()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+        receive = stream.receive
+
+        async def receive_later(timeout_s: float | None = None) -> Message | None:
+            if not heard and not taken_back.is_set():
+                await taken_back.wait()
+                return Cancel(NODE, 0)
+            return await receive(timeout_s)
+
+        any_stream: Any = stream
+        any_stream.receive = receive_later
+        giver: Any = Chunks({}, before)
+        with ThreadPoolExecutor(1) as executor:
+            session = Session(any_stream, giver, 7, feed=feed, executor=executor, buffers=Buffers())
+            session_of.append(session)
+            await session.run(None)
+
+    run(scene())
+    frames = stream.frames()
+    assert bodies(frames) == CHUNKS[:10]
+    assert frames[10:] == [Skipped(Skip.CANCELLED)]
+    assert session_of[0].sent_bytes == sum(map(len, CHUNKS[:10]))
+
+
+def test_what_is_paid_for_goes_out_piece_by_piece_as_it_is_charged() -> None:
+    charged: list[int] = []
+
+    async def charge(size: int) -> None:
+        charged.append(size)
+
+    stream, session, _ = serve([GetChunks(NODE, 0, 20)], charge=charge)
+    assert stream.pours == []
+    assert bodies(stream.frames()) == CHUNKS
+    assert sum(charged) == session.sent_bytes == sum(map(len, CHUNKS))
+
+
+def test_a_lane_that_is_gone_meanwhile_costs_nothing() -> None:
+    class Fickle(LaneStream):
+        async def pour(self, produce: Any) -> bool:
+            return False
+
+    heard: list[Message] = [GetChunks(NODE, 0, 20)]
+    stream, session, _ = serve(heard, stream=Fickle(heard))
+    assert bodies(stream.frames()) == CHUNKS
+    assert session.sent_bytes == sum(map(len, CHUNKS))
+
+
+def test_buffers_are_used_again_and_few_are_kept() -> None:
+    buffers = Buffers()
+    made = [buffers.take() for _ in range(BUFFERS_KEPT_MAX + 1)]
+    for buffer in made:
+        buffers.give_back(buffer)
+    again = [buffers.take() for _ in range(BUFFERS_KEPT_MAX + 1)]
+    assert sum(any(one is other for other in made) for one in again) == BUFFERS_KEPT_MAX

@@ -1,0 +1,453 @@
+"""The swarm core: everything once, whoever comes, goes, stalls or lies."""
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coterie.content.limit import ByteLimit, Shares
+from coterie.content.swarm import core as c
+from coterie.content.swarm import events as e
+from coterie.content.swarm import pieces as p
+from coterie.content.swarm import state as swarm_state
+from coterie.errors import CloseCode
+from coterie.machine import Emit, PeerDown, SetTimer, TimerFired
+
+ROOT = b"root"
+Nodes = dict[bytes, tuple[tuple[int, ...], tuple[bytes, ...]]]
+
+
+@dataclass
+class Scene:
+    """A core, and peers that answer its requests in order when told to. `now` moves by hand."""
+
+    nodes: Nodes
+    core: c.SwarmCore = field(default_factory=lambda: c.SwarmCore(random.Random(1)))
+    asked: dict[str, list[Any]] = field(default_factory=dict)
+    stored: dict[tuple[bytes, int], int] = field(default_factory=dict)
+    lost: dict[tuple[bytes, int], Any] = field(default_factory=dict)
+    gained: dict[bytes, int] = field(default_factory=dict)
+    cancelled: list[e.CancelChunks] = field(default_factory=list)
+    drops: list[e.Drop] = field(default_factory=list)
+    timers: dict[Any, float] = field(default_factory=dict)
+    complete: int = 0
+    now: float = 0.0
+
+    def feed(self, event: Any) -> None:
+        for output in self.core.handle(event, self.now):
+            match output:
+                case e.AskNode(peer) | e.AskChunks(peer):
+                    self.asked.setdefault(peer, []).append(output)
+                case e.Prepare(manifest, place, (sizes, children)):
+                    missing = tuple(i for i in range(len(sizes)) if (manifest, i) not in self.stored)
+                    below = tuple((child, None) for child in children)
+                    self.feed(e.Prepared(manifest, place, sizes, missing, below))
+                case e.GiveUp(manifest, _, index, reason):
+                    self.lost[manifest, index] = reason
+                case e.Gained(manifest, pieces):
+                    self.gained[manifest] = self.gained.get(manifest, 0) | pieces
+                case e.CancelChunks():
+                    self.cancelled.append(output)
+                case e.Drop():
+                    self.drops.append(output)
+                case SetTimer(key, at):
+                    self.timers[key] = at
+                case Emit(e.Complete()):
+                    self.complete += 1
+
+    def begin(self, *peers: str, whole: bool = True) -> "Scene":
+        self.feed(e.Begin(ROOT, None))
+        for peer in peers:
+            self.feed(e.SourceUp(peer, whole, len(peers) - 1))
+        return self
+
+    def answer(self, peer: str) -> bool:
+        """The oldest request to `peer`; False when there is none."""
+        if not self.asked.get(peer):
+            return False
+        request = self.asked[peer].pop(0)
+        if isinstance(request, e.AskNode):
+            node = self.nodes.get(request.manifest)
+            self.feed(e.NodeArrived(peer, request.manifest, request.place, node))
+            return True
+        sizes = self.nodes[request.manifest][0][request.first : request.first + request.count]
+        for i in range(request.first, request.first + request.count):
+            self.stored[request.manifest, i] = self.stored.get((request.manifest, i), 0) + 1
+        self.feed(e.Arrived(peer, sum(map(e.cost, sizes)), 0.01))
+        self.feed(e.Stored(peer, request.count))
+        return True
+
+    def fire_due(self) -> None:
+        """Let the next timer be due."""
+        if self.timers:
+            key = min(self.timers, key=lambda k: self.timers[k])
+            self.now = max(self.now, self.timers.pop(key))
+            self.feed(TimerFired(key))
+
+    def run(self, *peers: str, rng: random.Random | None = None) -> None:
+        """Until complete: peers answer by turns, time passes when nobody has anything to answer."""
+        rng = rng or random.Random(2)
+        for _ in range(100_000):
+            if self.complete:
+                return
+            ready = [peer for peer in peers if self.asked.get(peer)]
+            self.now += 0.002
+            if ready:
+                self.answer(rng.choice(ready))
+            else:
+                self.fire_due()
+        raise AssertionError("no end")
+
+    def chunks(self) -> set[tuple[bytes, int]]:
+        return {(name, i) for name, (sizes, _) in self.nodes.items() for i in range(len(sizes))}
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> Nodes:
+    count = draw(st.integers(1, 20))
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    names = [ROOT] + [b"n%d" % i for i in range(count)]
+    nodes = {}
+    for i, name in enumerate(names):
+        children = tuple(n for j, n in enumerate(names[i + 1 :], i + 1) if (j - 1) // 3 == i)
+        sizes = tuple(rng.choice([1, 1000, 160_000, 524_288]) for _ in range(rng.randint(0, 40)))
+        nodes[name] = (sizes, children)
+    return nodes
+
+
+@given(trees(), st.integers(0, 2**32), st.lists(st.integers(1, 60), max_size=5), st.integers(1, 5))
+@settings(max_examples=60, deadline=None)
+def test_everything_arrives_once_whoever_comes_and_goes(
+    nodes: Nodes, seed: int, breaks: list[int], sources: int
+) -> None:
+    rng = random.Random(seed)
+    peers = [f"p{n}" for n in range(sources)]
+    scene = Scene(nodes, c.SwarmCore(random.Random(seed))).begin(*peers)
+    for steps in breaks:
+        for _ in range(steps):
+            scene.now += 0.001
+            scene.answer(rng.choice(peers))
+        if scene.complete:
+            break
+        leaving = rng.choice(peers)
+        scene.asked.pop(leaving, None)
+        scene.feed(PeerDown(leaving))
+        assert not scene.asked.get(leaving), "nothing is asked of nobody"
+        scene.feed(e.SourceUp(leaving))
+    scene.run(*peers, rng=rng)
+    reachable = scene.chunks()
+    assert set(scene.stored) == reachable
+    assert set(scene.stored.values()) <= {1}, "asked twice without need"
+    assert scene.complete == 1
+    assert {m: scene.gained[m] for m in nodes} == {
+        m: (1 << (len(p.cut(sizes)) - 1)) - 1 for m, (sizes, _) in nodes.items()
+    }
+
+
+LARGE: Nodes = {ROOT: ((160_000,) * 400, ())}
+
+
+def test_several_sources_share_the_work() -> None:
+    scene = Scene(LARGE).begin("a", "b", "c")
+    taken = {"a": 0, "b": 0, "c": 0}
+    while not scene.complete:
+        for peer in taken:
+            before = len(scene.stored)
+            scene.now += 0.005
+            scene.answer(peer)
+            taken[peer] += len(scene.stored) - before
+        if not any(scene.asked.values()):
+            scene.fire_due()
+    assert min(taken.values()) > 80, taken
+
+
+def test_one_source_is_asked_in_order_several_are_not() -> None:
+    alone = Scene(LARGE).begin("a")
+    first = []
+    while len(first) < 20:
+        first += [r.first for r in alone.asked["a"] if isinstance(r, e.AskChunks)]
+        alone.answer("a")
+    assert first == sorted(first)
+    two = Scene(LARGE).begin("a", "b")
+    two.answer("a")
+    two.answer("b")
+    asked = [r.first for peer in "ab" for r in two.asked[peer] if isinstance(r, e.AskChunks)]
+    assert asked != sorted(asked)
+
+
+def test_the_rarest_comes_first() -> None:
+    scene = Scene(LARGE).begin("whole")
+    for n in range(3):
+        scene.feed(e.SourceUp(f"part{n}", whole=False))
+        scene.feed(e.Holds(f"part{n}", ROOT, ((1 << 400) - 1) ^ (1 << 123)))
+    scene.answer("whole")
+    assert next(r.first for r in scene.asked["whole"] if isinstance(r, e.AskChunks)) == 123
+
+
+def test_a_source_is_asked_only_for_what_it_has() -> None:
+    scene = Scene(LARGE).begin("whole")
+    scene.feed(e.SourceUp("part", whole=False))
+    scene.answer("whole")
+    assert not scene.asked.get("part")
+    scene.feed(e.Holds("part", ROOT, 1 << 7 | 1 << 9))
+    assert sorted(r.first for r in scene.asked["part"]) == [7, 9] or len(scene.asked["part"]) == 1
+    scene.feed(e.HoldsAll("part"))
+    scene.run("part", "whole")
+    assert set(scene.stored.values()) == {1}
+
+
+def test_what_others_were_given_is_asked_of_them_and_later_insisted_on() -> None:
+    scene = Scene(LARGE).begin("seed", "other")
+    scene.feed(e.Given("seed", ROOT, ((1 << 400) - 1) ^ 0b111))
+    scene.answer("seed")
+    scene.answer("other")
+    asked = [r for r in scene.asked["seed"] if isinstance(r, e.AskChunks)]
+    assert {r.first for r in asked} <= {0, 1, 2}
+    assert not any(r.insist for r in asked)
+    scene.feed(PeerDown("other"))
+    insisted: list[bool] = []
+    while not scene.complete:
+        insisted += [r.insist for r in scene.asked["seed"]]
+        scene.now += 0.002
+        if not scene.answer("seed"):
+            scene.fire_due()
+    assert insisted.count(True) > 300
+
+
+def test_sent_elsewhere_comes_from_elsewhere() -> None:
+    scene = Scene(LARGE).begin("seed")
+    scene.feed(e.SourceUp("other", whole=False))
+    scene.answer("seed")
+    request = scene.asked["seed"].pop(0)
+    size = sum(LARGE[ROOT][0][request.first : request.first + request.count])
+    scene.feed(e.Arrived("seed", size))
+    scene.feed(e.Skipped("seed", elsewhere=True))
+    assert all(r.first != request.first for r in scene.asked["seed"])
+    scene.feed(e.Holds("other", ROOT, 1 << request.first))
+    assert [r.first for r in scene.asked["other"]] == [request.first]
+
+
+def test_a_silent_source_is_left_after_a_moment_and_dropped_in_the_end() -> None:
+    scene = Scene({ROOT: ((160_000,) * 3, ())}).begin("slow", "fast")
+    for peer in ("slow", "fast"):
+        if scene.asked.get(peer) and isinstance(scene.asked[peer][0], e.AskNode):
+            scene.answer(peer)
+    for _ in range(100):
+        if not scene.answer("fast"):
+            scene.fire_due()
+        if scene.complete:
+            break
+    assert scene.complete == 1
+    assert scene.now < c.STALL_S / 2
+    alone = Scene(LARGE).begin("slow")
+    while not alone.drops:
+        alone.fire_due()
+    assert alone.now == pytest.approx(c.STALL_S)
+    assert [(d.peer, d.close_code) for d in alone.drops] == [("slow", CloseCode.TIMEOUT)]
+
+
+def test_a_late_answer_of_a_silent_source_is_taken() -> None:
+    scene = Scene({ROOT: ((160_000,) * 8, ())}).begin("slow")
+    scene.answer("slow")
+    late = list(scene.asked["slow"])
+    scene.feed(e.SourceUp("fast"))
+    scene.now = 5.0
+    scene.fire_due()
+    while late and not scene.complete:
+        scene.answer("slow")
+        late.pop(0)
+    scene.run("slow", "fast")
+    assert scene.complete == 1
+    assert set(scene.stored) == scene.chunks()
+
+
+def test_a_liar_is_dropped_for_good_and_its_work_is_given_to_others() -> None:
+    scene = Scene(LARGE).begin("liar", "good")
+    scene.feed(e.Wrong("liar", "wrong bytes"))
+    assert [(d.peer, d.reason, d.ban) for d in scene.drops] == [("liar", "wrong bytes", True)]
+    scene.asked.pop("liar", None)
+    scene.feed(PeerDown("liar"))
+    scene.run("good")
+    assert set(scene.stored.values()) == {1}
+
+
+def test_who_claims_all_and_has_nothing_is_asked_little() -> None:
+    scene = Scene(LARGE).begin("good", "claims")
+    scene.answer("good")
+    scene.answer("claims")
+    asked = 0
+    while not scene.complete:
+        scene.now += 0.002
+        if scene.asked.get("claims"):
+            request = scene.asked["claims"].pop(0)
+            if isinstance(request, e.AskNode):
+                scene.feed(e.NodeArrived("claims", request.manifest, request.place, None))
+                continue
+            asked += 1
+            for _ in range(request.count):
+                scene.feed(e.Arrived("claims", 160_000))
+                scene.feed(e.Denied("claims", "gone"))
+        elif not scene.answer("good"):
+            scene.fire_due()
+    assert scene.lost == {}
+    assert asked <= 3 * swarm_state.REFUSALS_MAX
+
+
+def test_what_nobody_can_give_is_given_up_and_not_announced() -> None:
+    scene = Scene({ROOT: ((160_000,) * 5, ())}).begin("only")
+    scene.answer("only")
+    while not scene.complete:
+        request = scene.asked["only"].pop(0)
+        for i in range(request.first, request.first + request.count):
+            scene.feed(e.Arrived("only", 160_000))
+            scene.feed(e.Denied("only", "changed") if i == 2 else e.Stored("only", 1))
+    assert scene.lost == {(ROOT, 2): "changed"}
+    assert scene.gained[ROOT] == 0b11011
+
+
+def test_late_pieces_are_asked_twice_in_the_end_and_the_slower_is_cancelled() -> None:
+    scene = Scene({ROOT: ((160_000,) * 6, ())}).begin("slow", "fast")
+    while any(isinstance(r, e.AskNode) for peer in scene.asked.values() for r in peer):
+        for peer in ("slow", "fast"):
+            scene.answer(peer)
+    for _ in range(200):
+        scene.now += 0.01
+        if scene.asked.get("fast"):
+            scene.answer("fast")
+        elif scene.timers:
+            scene.fire_due()
+        if scene.complete:
+            break
+    assert scene.complete == 1
+    assert scene.cancelled or scene.core.source("slow").is_stalled
+
+
+def test_preferred_chunks_come_first_and_in_order() -> None:
+    scene = Scene(LARGE).begin("a", "b")
+    scene.feed(e.Prefer(ROOT, 200, 240))
+    order: list[int] = []
+    while len(order) < 40:
+        for peer in ("a", "b"):
+            scene.now += 0.002
+            if scene.asked.get(peer) and isinstance(scene.asked[peer][0], e.AskChunks):
+                r = scene.asked[peer][0]
+                order += range(r.first, r.first + r.count)
+            scene.answer(peer)
+    assert set(order[:36]) <= set(range(200, 244))
+
+
+def test_what_a_reader_waits_for_comes_before_all_that_will_be_read() -> None:
+    scene = Scene(LARGE).begin("a", "b")
+    scene.feed(e.Prefer(ROOT, 100, 140, 0))
+    scene.feed(e.Prefer(ROOT, 200, 204, 7))
+    order = [r.first for asked in scene.asked.values() for r in asked if isinstance(r, e.AskChunks)]
+    while len(order) < 3:
+        for peer in ("a", "b"):
+            scene.now += 0.002
+            scene.answer(peer)
+            order += [r.first for r in scene.asked.get(peer, ())[-1:] if isinstance(r, e.AskChunks)]
+    late = [first for first in order if first >= 100]
+    assert late[0] in range(200, 204)
+
+
+def test_nothing_but_nodes_is_asked_for_while_it_is_held() -> None:
+    scene = Scene(LARGE)
+    scene.feed(e.Hold(True))
+    scene.begin("a", "b")
+    for peer in ("a", "b"):
+        while scene.asked.get(peer):
+            assert isinstance(scene.asked[peer][0], e.AskNode)
+            scene.answer(peer)
+    assert not any(isinstance(r, e.AskChunks) for asked in scene.asked.values() for r in asked)
+    scene.feed(e.Hold(False))
+    assert any(isinstance(r, e.AskChunks) for asked in scene.asked.values() for r in asked)
+
+
+def test_the_window_grows_with_rate_and_round_trip_within_what_a_kill_may_cost() -> None:
+    source = swarm_state.Source("a", True, 0.0)
+    assert source.window_bytes == swarm_state.WINDOW_BYTES_START
+    source.rate, source.rtt_s = 1e6, 0.01
+    assert 200_000 < source.window_bytes < swarm_state.WINDOW_BYTES_MIN
+    source.rate = 1e9
+    assert source.window_bytes == 20_000_000
+    source.rate, source.rtt_s = 1e8, 0.0
+    assert source.window_bytes == swarm_state.WINDOW_BYTES_MIN
+    source.arrived_bytes = 256 << 20
+    assert source.window_bytes == swarm_state.WINDOW_BYTES_MIN + (1 << 20)
+    source.rtt_s = 60
+    assert source.window_bytes == swarm_state.WINDOW_BYTES_MAX
+
+
+def test_where_little_is_lost_with_us_the_window_goes_by_the_rate_alone() -> None:
+    core = c.SwarmCore(random.Random(1))
+    core.handle(e.Begin(ROOT, None), 0.0)
+    core.handle(e.SourceUp("a", True), 0.0)
+    core.handle(e.Arrived("a", 1000, 0.0001, is_shallow=True), 0.1)
+    source = core.source("a")
+    assert source is not None
+    assert source.window_bytes == swarm_state.WINDOW_BYTES_SHALLOW
+    core.handle(e.Arrived("a", 40_000_000, 0.0001, is_shallow=True), 1.0)
+    assert 10_000_000 < source.window_bytes < 11_000_000
+    core.handle(e.Arrived("a", 1000, 0.0001), 1.1)  # back on the stream
+    assert source.window_bytes < 2 * swarm_state.WINDOW_BYTES_MIN
+
+
+def test_others_are_looked_for_at_first_and_when_few_are_left() -> None:
+    core = c.SwarmCore(random.Random(1))
+    assert e.FindProviders() in core.handle(e.Begin(ROOT, None), 0.0)
+    for n in range(c.SOURCES_FEW + 1):
+        assert e.FindProviders() not in core.handle(e.SourceUp(f"s{n}", True, 0), 1.0)
+    assert e.FindProviders() not in core.handle(PeerDown("s0"), 2.0)
+    assert e.FindProviders() in core.handle(PeerDown("s1"), 2.0)
+
+
+def test_who_has_to_stand_back_asks_for_less_at_once() -> None:
+    shares = Shares(ByteLimit())
+    scenes = [Scene(LARGE, c.SwarmCore(random.Random(1), [shares.portion(w)])).begin("a") for w in (4.0, 1.0)]
+    for scene in scenes:
+        source = scene.core.source("a")
+        assert source is not None
+        source.rate, source.arrived_bytes = 10e6, 1 << 30
+        scene.answer("a")
+    under_way = [sum(r.count for r in scene.asked["a"] if isinstance(r, e.AskChunks)) for scene in scenes]
+    assert under_way[0] >= 2 * under_way[1] > 0
+
+
+def test_a_limit_holds() -> None:
+    scene = Scene(LARGE, c.SwarmCore(random.Random(1), [ByteLimit(1_000_000)])).begin("a")
+    scene.run("a")
+    assert 0.9 * 64 < scene.now < 1.1 * 64 + 1
+
+
+def test_a_tree_of_lies_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c, "NODES_WAITING_MAX", 10)
+    scene = Scene({ROOT: ((), tuple(b"%d" % i for i in range(11)))}).begin("a")
+    scene.answer("a")
+    assert [d.close_code for d in scene.drops] == [CloseCode.LIMIT]
+
+
+def test_only_a_few_nodes_are_fetched_ahead() -> None:
+    children = tuple(b"c%d" % i for i in range(100))
+    scene = Scene({ROOT: ((), children)} | {name: ((524_288,) * 100, ()) for name in children}).begin("a")
+    scene.answer("a")
+    assert len([r for r in scene.asked["a"] if isinstance(r, e.AskNode)]) == c.MANIFESTS_AHEAD_MAX
+
+
+def test_what_a_peer_says_it_has_is_remembered_within_a_bound() -> None:
+    source = swarm_state.Source("a", False, 0.0)
+    for n in range(swarm_state.HOLDS_BYTES_MAX // swarm_state.HOLDS_COST_BYTES + 100):
+        source.note_holds(n.to_bytes(32, "big"), 1)
+    assert source.holds_bytes <= swarm_state.HOLDS_BYTES_MAX
+    assert len(source.holds) <= swarm_state.HOLDS_BYTES_MAX // swarm_state.HOLDS_COST_BYTES
+
+
+def test_one_seed_one_trace() -> None:
+    def trace() -> list[Any]:
+        scene = Scene(LARGE).begin("a", "b", "c")
+        scene.run("a", "b", "c")
+        return list(scene.stored)
+
+    assert trace() == trace()

@@ -1,0 +1,178 @@
+"""Reaching a peer: everything known at once, resolvers beside it, one bound, and an error that tells all."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from coterie.errors import TransportError
+from coterie.identity import PeerId
+from coterie.net import Endpoint
+from coterie.net.find.address_book import AddressBook
+from coterie.net.find.reaching import SEEK_S, Seek
+from coterie.net.find.resolver import Found, Resolver
+from coterie.wire.record import PeerRecord, RecordRefused
+from tests.net.conftest import Lab
+
+NOW = time.time()
+
+
+class Oracle:
+    """A resolver that answers what it was given, each after so many seconds."""
+
+    is_public = False
+
+    def __init__(
+        self, name: str, *answers: tuple[float, bytes], fails: str = "", hangs: bool = False
+    ) -> None:
+        self.name = name
+        self._answers = answers
+        self._fails = fails
+        self._hangs = hangs
+
+    async def start(self, found: Found) -> None: ...
+
+    async def publish(self, record: bytes) -> None: ...
+
+    async def resolve(self, peer: PeerId) -> AsyncIterator[bytes]:
+        for after_s, raw in self._answers:
+            await asyncio.sleep(after_s)
+            yield raw
+        if self._hangs:
+            await asyncio.Event().wait()
+        if self._fails:
+            raise TransportError(self._fails)
+
+    async def close(self) -> None: ...
+
+
+class Scene:
+    """A node that looks for peer 2 of a memory network."""
+
+    def __init__(self, lab: Lab, endpoint: Endpoint, *resolvers: Resolver) -> None:
+        self.book = AddressBook(endpoint.peer_id)
+        self._endpoint = endpoint
+        self._resolvers = resolvers
+        self._peer = lab.peer(2)
+
+    def seek(self) -> Seek:
+        return Seek(
+            self._endpoint,
+            self.book,
+            resolvers=self._resolvers,
+            found=lambda resolver: self.take,
+            clock=lambda: NOW,
+        )
+
+    def take(self, raw: bytes) -> PeerId | None:
+        try:
+            self.book.learn(raw, NOW, "oracle")
+        except RecordRefused:
+            return None
+        return PeerId(raw[1:33])
+
+    async def run(self, *hints: str) -> tuple[float, PeerId]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        connection = await self.seek().run(self._peer, hints)
+        return loop.time() - began, connection.peer
+
+    async def fail(self, *hints: str) -> tuple[float, str]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(TransportError) as raised:
+            await self.seek().run(self._peer, hints)
+        return loop.time() - began, str(raised.value)
+
+
+def record(lab: Lab, number: int, *addresses: str, sequence: int = 1) -> bytes:
+    return PeerRecord(
+        peer=lab.peer(number), sequence=sequence, issued=int(NOW), expires=int(NOW) + 60, addresses=addresses
+    ).sign(lab.key(number))
+
+
+async def quic_pair(lab: Lab) -> tuple[Endpoint, Endpoint]:
+    return await lab.endpoint(1), await lab.endpoint(2)
+
+
+def test_a_stale_hint_does_not_matter_when_a_resolver_knows_better(quic: Lab) -> None:
+    async def scene() -> None:
+        a, b = await quic_pair(quic)
+        oracle = Oracle("oracle", (0.1, record(quic, 2, *b.addresses)), hangs=True)
+        took_s, peer = await Scene(quic, a, oracle).run("127.0.0.1:9")
+        assert peer == b.peer_id
+        assert took_s < 2
+        await a.close()
+        await b.close()
+
+    quic.run(scene())
+
+
+def test_a_resolver_alone_is_enough(quic: Lab) -> None:
+    async def scene() -> None:
+        a, b = await quic_pair(quic)
+        forged = record(quic, 2, *b.addresses)[:-1] + b"x"
+        oracle = Oracle("oracle", (0, forged), (0.1, record(quic, 2, *b.addresses)))
+        assert (await Scene(quic, a, oracle).run())[1] == b.peer_id
+        await a.close()
+        await b.close()
+
+    quic.run(scene())
+
+
+def test_a_resolver_that_hangs_or_fails_does_not_hold_up_what_is_known(memory: Lab) -> None:
+    async def scene() -> None:
+        async with memory.endpoints(2) as (a, b):
+            hanging, failing = Oracle("one", hangs=True), Oracle("two", fails="broken")
+            assert (await Scene(memory, a, hanging, failing).run(*b.addresses))[0] < 0.1
+
+    memory.run(scene())
+
+
+def test_the_error_says_what_was_tried_and_who_was_asked(memory: Lab) -> None:
+    async def scene() -> None:
+        a = await memory.endpoint(1)
+        others = Oracle("other network", (1, record(memory, 3, "192.0.2.1:1")))
+        took_s, text = await Scene(memory, a, others, Oracle("directory", fails="no answer")).fail("memory:9")
+        assert text.startswith(f"{memory.peer(2).short} is not at memory:9")
+        assert text.endswith("Also asked: other network (not found), directory (no answer)")
+        assert took_s == pytest.approx(1)
+        await a.close()
+
+    memory.run(scene())
+
+
+def test_all_ends_within_the_bound(memory: Lab) -> None:
+    async def scene() -> None:
+        a = await memory.endpoint(1)
+        took_s, text = await Scene(memory, a, Oracle("slow", hangs=True)).fail("memory:9")
+        assert took_s == pytest.approx(SEEK_S)
+        assert "did not answer within 7 s (tried memory:9)" in text
+        assert "slow (no answer yet)" in text
+        await a.close()
+
+    memory.run(scene())
+
+
+def test_nothing_known_and_nobody_to_ask(memory: Lab) -> None:
+    async def scene() -> None:
+        a = await memory.endpoint(1)
+        _, text = await Scene(memory, a).fail()
+        assert "no address is known" in text
+        await a.close()
+
+    memory.run(scene())
+
+
+def test_addresses_that_fail_again_and_again_are_forgotten(memory: Lab) -> None:
+    async def scene() -> None:
+        a = await memory.endpoint(1)
+        looking = Scene(memory, a)
+        looking.book.note_success(memory.peer(2), "memory:8", NOW)
+        for _ in range(3):
+            assert "memory:8" in (await looking.fail())[1]
+        assert looking.book.candidates(memory.peer(2), NOW) == []
+        await a.close()
+
+    memory.run(scene())
