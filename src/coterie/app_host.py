@@ -114,7 +114,8 @@ class AppHost:
             return self._services[app]
         state = self._states.get(app)
         if state is not None:
-            raise NotFound(f"the app '{app}' does not run: {state.reason or state.state}")
+            why = state.reason or "this node is closing"
+            raise NotFound(f"the app '{app}' does not run: {why}")
         raise NotFound(f"there is no app '{app}' on this node; it has {', '.join(self._services) or 'none'}")
 
     def trouble(self, app: str, reason: str) -> None:

@@ -239,7 +239,12 @@ def test_get_and_share_work_without_a_running_node(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ticket", "says"),
-    [("magnet:?xt=1", "magnet link cannot be read"), ("coterieaeahg", "truncated"), ("coterie!", "mistyped")],
+    [
+        ("magnet:?xt=1", "magnet link cannot be read"),
+        ("coterieaeahg", "truncated"),
+        ("coterieae!hg", "mistyped"),
+        ("coterie!", "truncated"),
+    ],
 )
 def test_a_wrong_ticket_is_said(tmp_path: Path, ticket: str, says: str) -> None:
     done = coterie(prepare_home(tmp_path / "ben"), "get", ticket)

@@ -11,7 +11,7 @@ import pytest
 
 from coterie.apps.files import service
 from coterie.content.writer import TargetExists
-from coterie.errors import CoterieError, NotFound, StorageError, TransportError, UsageError
+from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.net import MemoryNetwork
 from coterie.wire import Ticket
 from tests.apps.files.nodes import memory_node, pair, tree_of
@@ -414,9 +414,11 @@ def test_records_are_the_owners_only_and_a_damaged_one_is_named(tmp_path: Path) 
             (record,) = (anna.home / "apps/files/shares").iterdir()
             assert record.stat().st_mode & 0o077 == 0
         record.write_text("{")
-        with pytest.raises(CoterieError, match="is damaged"):
-            async with pair(tmp_path):
-                pass
+        async with pair(tmp_path) as (anna, ben):
+            (state,) = (state for state in anna.host.states() if state.name == "files")
+            assert state.state == "failed"
+            assert f"{record} is damaged" in state.reason
+            assert ben.files.status() is not None
 
     run(main())
 
