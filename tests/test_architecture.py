@@ -84,6 +84,8 @@ SHELLS = (
     "cli/*.py",
     "sim/*.py",
     "apps/invoke.py",
+    "services/tell/desktop.py",
+    "services/tell/service.py",
     "apps/records.py",
     "apps/*/arrival.py",
     "apps/*/arriving.py",

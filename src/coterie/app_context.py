@@ -13,6 +13,7 @@ from coterie.errors import AccessDenied, UsageError
 from coterie.home import Config
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
+from coterie.services.tell.service import Notices, Tell
 from coterie.tasks import Tasks
 from coterie.wire import Protocol as WireProtocol
 
@@ -30,6 +31,7 @@ class Grounds(Protocol):
     people: People
     tasks: Tasks
     access: Enforcer
+    notices: Notices
 
     @property
     def addresses(self) -> list[str]: ...
@@ -88,6 +90,10 @@ class AppContext:
     @property
     def people(self) -> People:
         return self._node.people
+
+    @property
+    def tell(self) -> Tell:
+        return Tell(self._node.notices, self._app.name)
 
     def addresses(self) -> list[str]:
         return self._node.addresses

@@ -54,11 +54,18 @@ class AppHost:
     """Starts, isolates and stops apps."""
 
     def __init__(
-        self, make_context: Callable[[App], HostedContext], tasks: Tasks, *, stuck_s: float = STUCK_S
+        self,
+        make_context: Callable[[App], HostedContext],
+        tasks: Tasks,
+        *,
+        stuck_s: float = STUCK_S,
+        on_failure: Callable[[str, str], object] = lambda app, reason: None,
     ) -> None:
+        """`on_failure` gets the name of each app that fails, and why."""
         self.apps: Mapping[str, App] = MappingProxyType({})
         """Those that can be loaded, in the order of starting, by name."""
         self._make_context = make_context
+        self._on_failure = on_failure
         self._services: dict[str, Service] = {}
         self._contexts: dict[str, HostedContext] = {}
         self._states: dict[str, AppState] = {}
@@ -258,6 +265,8 @@ class AppHost:
 
     def _mark(self, app: str, state: State, reason: str) -> None:
         self._states[app] = AppState(name=app, state=state, reason=reason[:REASON_CHARS_MAX])
+        if state == "failed":
+            self._on_failure(app, reason)
 
 
 def _with_required(wanted: Iterable[str], apps: Mapping[str, App]) -> set[str]:

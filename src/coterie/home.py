@@ -6,6 +6,7 @@ store.db       content index            run/node.log  what a node in the backgro
 addresses      the address book, 0600
 mainline       nodes of the mainline DHT, 0600
 audit.db       who did what here and was refused what, 0600
+notices.jsonl  what apps told the owner, 0600
 apps/<name>/   one folder per app
 """
 
@@ -60,6 +61,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         dht_bootstrap: at the level "internet", first nodes of the mainline DHT, "host:port, host:port"; empty
             means the public ones, which are asked the first time only.
         dht_private: whether that is a DHT of your own on private addresses: it gets those too, and the name.
+        desktop_notices: whether the desktop shows notices, where there is one and `desktop-notifier` is installed.
     """
 
     port: int = 0
@@ -74,6 +76,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     relay_port: int = 0
     dht_bootstrap: str = ""
     dht_private: bool = False
+    desktop_notices: bool = True
 
     def __post_init__(self) -> None:
         import socket
@@ -233,6 +236,11 @@ class Home(msgspec.Struct, frozen=True):
     def audit_log(self) -> Path:
         """What peers used and were refused."""
         return self.root / "audit.db"
+
+    @property
+    def notices(self) -> Path:
+        """What apps told the owner."""
+        return self.root / "notices.jsonl"
 
     @property
     def run(self) -> Path:

@@ -34,6 +34,8 @@ from coterie.net.lanes.lanes import Lanes, is_local_path
 from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
+from coterie.services.tell.desktop import Desktop
+from coterie.services.tell.service import Notices
 from coterie.tasks import Tasks
 from coterie.wire.record import split_address
 
@@ -65,6 +67,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     troubles: list[str] = []
     app_troubles: list[str] = []
+    services: dict[str, dict[str, Any]] = {}
 
     def text(self) -> str:
         """For people."""
@@ -83,8 +86,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
         ]
         lines += [f"trouble      {trouble}" for trouble in self.troubles]
         lines += [f"app trouble  {trouble}" for trouble in self.app_troubles]
-        for app, facts in self.apps.items():
-            lines.append(f"{app:<12} " + ", ".join(_fact(key, value) for key, value in facts.items()))
+        for name, facts in (*self.apps.items(), *self.services.items()):
+            lines.append(f"{name:<12} " + ", ".join(_fact(key, value) for key, value in facts.items()))
         return "\n".join(lines)
 
 
@@ -115,8 +118,15 @@ class Node:
         self.people = People()
         self.tasks = Tasks()
         self.access = Enforcer(key.peer_id, self.people.standing, log_path=home.audit_log, tasks=self.tasks)
+        self.notices = Notices(
+            home.notices,
+            self.tasks.part("notices"),
+            desktop=Desktop() if config.desktop_notices else None,
+        )
         self.host = AppHost(
-            lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign), self.tasks.part("apps")
+            lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign),
+            self.tasks.part("apps"),
+            on_failure=lambda app, reason: self.notices.tell(app, f"this app failed: {reason}", "failed"),
         )
         self._layout = home
         self._key = key
@@ -231,6 +241,7 @@ class Node:
             relay=relays.serving_text() if relays else "no",
             apps={name: dict(getattr(s, "status", dict)()) for name, s in self.host.services().items()},
             app_troubles=[state.text() for state in self.host.states() if state.reason],
+            services={name: facts for name, facts in {"notices": self.notices.status()}.items() if facts},
             uptime_s=round(time.monotonic() - self._since, 1),
             troubles=self.troubles(),
         )

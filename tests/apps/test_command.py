@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import pytest
 
-from coterie.apps.command import Command, Duration, Progress, Rate, Size, command, commands_of
+from coterie.apps.command import Command, Duration, Live, Progress, Rate, Size, command, commands_of
 from coterie.apps.invoke import Event, Result, invoke, load_commands, parameters_type, read_parameters
 from coterie.errors import NotFound, UsageError
 
@@ -200,6 +200,27 @@ def test_progress_is_passed_on_at_once() -> None:
         await calls.aclose()
 
     asyncio.run(check())
+
+
+def test_what_is_live_is_passed_on_at_once_and_never_the_result() -> None:
+    class Heard(Live, frozen=True):
+        word: str
+
+        def text(self) -> str:
+            return f"heard {self.word}"
+
+    @command()
+    async def listen(app: object) -> AsyncIterator[Heard]:
+        """Listen."""
+        yield Heard(word="one")
+
+    async def scene() -> list[Any]:
+        (one,) = declared(listen)
+        return [item async for item in invoke(one, None, {})]
+
+    event, result = asyncio.run(scene())
+    assert event.line() == {"event": "Heard", "text": "heard one", "live": True, "word": "one"}
+    assert result.value is None
 
 
 def test_what_was_said_before_a_failure_is_not_lost() -> None:

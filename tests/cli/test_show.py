@@ -161,3 +161,12 @@ def test_an_empty_list_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_names_cannot_turn_the_line_around() -> None:
     assert lines("a\u202etxt.exe\x1b[2J\u2066") == "a\ufffdtxt.exe\ufffd[2J\ufffd"
+
+
+def test_what_is_live_is_printed_as_a_result_is(capsys: pytest.CaptureFixture[str]) -> None:
+    line = {"event": "Notice", "text": "a notice", "live": True, "said": "a"}
+    Show(Options(quiet=True)).line(line)
+    Show(Options(json=True)).line(line)
+    printed = capsys.readouterr()
+    assert printed.out == 'a notice\n{"event": "Notice", "said": "a"}\n'
+    assert printed.err == ""

@@ -334,6 +334,12 @@ def _files() -> dict[str, list[Sample]]:
         "coterie.content.versions:_read_line": [
             _of("content.versions:_read_line", msgspec.json.encode(version))
         ],
+        "coterie.services.tell.service:read_notice": [
+            _of(
+                "services.tell.service:read_notice",
+                b'{"id":1,"app":"a","said":"full","key":"disk","first_at":5.0,"at":6.0,"times":2}',
+            )
+        ],
         "coterie.home:Config.parse": [Sample(Config.parse, [settings])],
         "coterie.home:Config.changed": [
             Sample(lambda text, key=key: changed(key, text), [str(getattr(Config(), key)).lower() or "a:1"])  # type: ignore[misc]

@@ -11,6 +11,7 @@ from coterie.content import Store
 from coterie.content.versions import Versions
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
+from coterie.services.tell.service import Tell
 from coterie.wire import Protocol as WireProtocol
 
 SIGNED_BYTES_MIN = (
@@ -152,6 +153,11 @@ class Context(Protocol):
 
         An app that knows people registers what it knows.
         """
+        ...
+
+    @property
+    def tell(self) -> Tell:
+        """Notices to the owner: `tell.say("anna wrote in your guestbook")`."""
         ...
 
     @property

@@ -15,7 +15,8 @@ line, all others are options. A parameter is `str`, `int`, `float`, `bool`, `Pat
 `msgspec.Struct`, a list of them, or None; an async generator yields events (Structs) and last its result. A
 Struct may have a `text()` method that says it for people, and an `is_incomplete()` method that says whether
 something of what was asked for is missing (the command line then ends with a status of its own). `Progress`
-is always an event: it is passed on at once and is never taken for the result.
+is always an event: it is passed on at once and is never taken for the result. So is a `Live`, which command lines
+print as they print results.
 """
 
 import inspect
@@ -27,6 +28,22 @@ from typing import Any, Literal, NewType, TypeVar
 
 import msgspec
 
+from coterie.progress import Live, Progress
+
+__all__ = [
+    "Choice",
+    "Command",
+    "Duration",
+    "Live",
+    "Needs",
+    "Parameter",
+    "Progress",
+    "Rate",
+    "Size",
+    "command",
+    "commands_of",
+]
+
 F = TypeVar("F", bound=Callable[..., Any])
 Needs = Literal["network", "store", "running"]
 Duration = NewType("Duration", float)  # seconds; people write 90s, 15m, 8h, 7d, 2w
@@ -34,27 +51,6 @@ Size = NewType("Size", int)  # bytes; people write 500, 20kB, 1.5GB
 Rate = NewType("Rate", int)  # bytes a second, 0 for no limit; people write 500kB/s, 2MB/s
 _MARK = "__coterie_command__"
 _PLAIN_TYPES = (str, int, float, bool, Path, Duration, Size, Rate)
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a command is: an event that command lines draw as a bar.
-
-    Fields:
-        phase: what is being done, for people: "importing", "receiving".
-        done: bytes, files or seconds done so far, of `total` (None while it is not known).
-        unit: what `done` and `total` count.
-        rate: per second, recently; None when not known.
-        eta_s: seconds to go; None when not known.
-        note: anything else worth a few words, e.g. the file at hand.
-    """
-
-    phase: str
-    done: int
-    total: int | None = None
-    unit: Literal["bytes", "files", "seconds"] = "bytes"
-    rate: float | None = None
-    eta_s: float | None = None
-    note: str = ""
 
 
 class Choice(msgspec.Struct, frozen=True):

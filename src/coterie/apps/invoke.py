@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from coterie.apps.command import Command, Duration, Parameter, Progress, Rate, Size, commands_of
+from coterie.apps.command import Command, Duration, Live, Parameter, Progress, Rate, Size, commands_of
 from coterie.decoding import decoder
 from coterie.errors import CoterieError, UsageError
 from coterie.plain_text import lines, with_one_line_fields
@@ -28,16 +28,21 @@ NUMBER_MAX = 2**53 - 1  # what every JSON parser reads exactly; enough for bytes
 
 
 class Event(msgspec.Struct, frozen=True):
-    """What a command tells while it works: the Struct's name, its fields as plain values, its text if any."""
+    """What a command tells while it works: the Struct's name, its fields as plain values, its text if any.
+
+    `is_live`: it is what was asked for, and not only how far that is.
+    """
 
     kind: str
     fields: Mapping[str, Any]
     text: str | None = None
+    is_live: bool = False
 
     def line(self) -> dict[str, Any]:
         """As one object of JSON, as the local API sends it."""
         said = {} if self.text is None else {"text": self.text}
-        return {"event": self.kind, **said, **self.fields}
+        live = {"live": True} if self.is_live else {}
+        return {"event": self.kind, **said, **live, **self.fields}
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -131,7 +136,7 @@ async def _invoke(
             async for item in items:
                 if held is not None:
                     yield _event(held)
-                held = None if isinstance(item, Progress) else item
+                held = None if isinstance(item, Progress | Live) else item
                 if held is None:
                     yield _event(item)
     except Exception:
@@ -206,7 +211,8 @@ def _fault(value: Any) -> str:
 
 def _event(item: Any) -> Event:
     plain = to_plain(item)
-    return Event(type(item).__name__, plain if isinstance(plain, dict) else {"value": plain}, _text(item))
+    fields = plain if isinstance(plain, dict) else {"value": plain}
+    return Event(type(item).__name__, fields, _text(item), isinstance(item, Live))
 
 
 def _result(value: Any) -> Result:

@@ -60,10 +60,13 @@ class Show:
             self._progress = None
 
     def _event(self, line: Mapping[str, Any]) -> None:
-        if self._options.quiet:
+        if self._options.quiet and not line.get("live"):
             return
         if self._options.json:
-            put_json({key: value for key, value in line.items() if key != "text"})
+            put_json({key: value for key, value in line.items() if key not in ("text", "live")})
+        elif line.get("live"):
+            self.close()
+            put(line["text"])
         elif line["event"] == "Progress":
             if self._progress is None:
                 self._progress = _Bar() if sys.stderr.isatty() else _ProgressLines(self._clock)

@@ -1,5 +1,6 @@
 """Commands of the node itself, declared as those of the apps are; their service is the node."""
 
+import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,39 @@ async def audit(node: "Node", peer: str = "", *, refused: bool = False, limit: i
     from coterie.control.permissions import audit_lines
 
     return await _settled(audit_lines(node, peer, refused=refused, limit=limit))
+
+
+class Cleared(msgspec.Struct, frozen=True):
+    """How many notices are gone."""
+
+    count: int
+
+    def text(self) -> str:
+        """For people."""
+        return f"{self.count} notice{'' if self.count == 1 else 's'} cleared"
+
+
+@command(needs="store", returns="coterie.services.tell.core:Notice", empty_text="No notices.")
+async def notices(node: "Node", *, follow: bool = False) -> Any:
+    """Show what the apps of this node told its owner, the newest last.
+
+    follow: Show also what they tell from now on, until Ctrl-C.
+    """
+    if not follow:
+        yield node.notices.all()
+        return
+    async with contextlib.aclosing(node.notices.follow()) as told:
+        async for notice in told:
+            yield notice
+
+
+@command("app", path="notices clear", needs="store")
+async def notices_clear(node: "Node", app: str = "") -> Cleared:
+    """Forget notices.
+
+    app: Only those of this app.
+    """
+    return Cleared(node.notices.clear(app or None))
 
 
 @command(needs="store")

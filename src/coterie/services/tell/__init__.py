@@ -1,0 +1,1 @@
+"""Notices to the owner of the node: kept, bounded, said once."""
