@@ -18,7 +18,7 @@ from coterie.apps.files.messages import Open
 from coterie.apps.files.places_messages import PLACES, List
 from coterie.apps.grants.messages import PROTOCOL as GRANTS
 from coterie.apps.grants.messages import Present, Revoked
-from coterie.apps.grants.service import Wanted
+from coterie.apps.grants.results import Wanted
 from coterie.errors import CoterieError
 from coterie.identity import SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint

@@ -1,8 +1,12 @@
 """The page that `coterie` alone shows."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.fakes.faces import coterie
+
+_LOAD = "import sys; from coterie.cli.catalog import Catalog; Catalog().words(); print(*sys.modules)"
 
 
 def test_alone_it_shows_first_steps_and_every_command_under_its_purpose(tmp_path: Path) -> None:
@@ -21,3 +25,16 @@ def test_alone_it_shows_first_steps_and_every_command_under_its_purpose(tmp_path
     words = [line.split()[0] for line in lines if line.startswith("  ") and line[2:3].isalpha()]
     assert {"share", "invite", "grant", "autostart", "doctor"} <= set(words)
     assert coterie(tmp_path, "--help", env={"COLUMNS": "80"}).stdout == shown.stdout
+
+
+def test_declarations_of_commands_load_no_service_and_no_store() -> None:
+    """Every command line of an app reads them all."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", _LOAD],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    heavy = [name for name in loaded if name.startswith("coterie.apps.") and name.endswith(".service")]
+    assert not heavy
+    assert not {"coterie.content.store", "coterie.net.endpoint", "iroh"} & set(loaded)

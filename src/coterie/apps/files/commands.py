@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Choice, Progress, Rate, command
-from coterie.apps.files.refresh import Refreshed
 from coterie.apps.files.results import (
     LimitsNow,
     MagnetLink,
@@ -21,7 +20,6 @@ from coterie.apps.files.results import (
     TransferDetail,
     TransferLine,
 )
-from coterie.apps.files.trash import Emptied, Restored, TrashLine
 
 if TYPE_CHECKING:
     from coterie.apps.files.service import FilesService
@@ -172,11 +170,11 @@ async def get(  # noqa: PLR0913 - all but two are named options
 
 
 @command(
-    "place", interrupt_text="Stopped. What is up to date stays so: the same command goes on with the rest."
+    "place",
+    interrupt_text="Stopped. What is up to date stays so: the same command goes on with the rest.",
+    returns="coterie.apps.files.refresh:Refreshed",
 )
-async def refresh(
-    files: "FilesService", place: str = "", *, mirror: bool = False
-) -> AsyncIterator[Progress | list[Refreshed]]:
+async def refresh(files: "FilesService", place: str = "", *, mirror: bool = False) -> AsyncIterator[Any]:
     """Bring up to date what was got: new and changed files come, what was changed here is kept beside.
 
     place: What of it: the path it was got to, or the place it came from; all when nothing is named.
@@ -186,14 +184,18 @@ async def refresh(
         yield item
 
 
-@command(needs="store", empty_text="Nothing was replaced or taken away.")
-async def trash(files: "FilesService") -> list[TrashLine]:
+@command(
+    needs="store",
+    empty_text="Nothing was replaced or taken away.",
+    returns="coterie.apps.files.trash:TrashLine",
+)
+async def trash(files: "FilesService") -> Any:
     """List what arrivals replaced or took away; each can be had back for 30 days."""
     return await files.trash.lines()
 
 
-@command("version", path="trash restore", needs="store")
-async def trash_restore(files: "FilesService", version: str, *, to: Path | None = None) -> Restored:
+@command("version", path="trash restore", needs="store", returns="coterie.apps.files.trash:Restored")
+async def trash_restore(files: "FilesService", version: str, *, to: Path | None = None) -> Any:
     """Put something back where it lay, beside what is there by now.
 
     version: Its id, as `coterie trash` shows it.
@@ -202,8 +204,8 @@ async def trash_restore(files: "FilesService", version: str, *, to: Path | None 
     return await files.trash.restore(version, to)
 
 
-@command("versions", path="trash empty", needs="store")
-async def trash_empty(files: "FilesService", versions: list[str] = []) -> Emptied:  # noqa: B006  (never changed)
+@command("versions", path="trash empty", needs="store", returns="coterie.apps.files.trash:Emptied")
+async def trash_empty(files: "FilesService", versions: list[str] = []) -> Any:  # noqa: B006  (never changed)
     """Delete for good what is in the trash.
 
     versions: Their ids; everything when none is named.

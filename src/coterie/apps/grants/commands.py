@@ -3,8 +3,7 @@
 from typing import TYPE_CHECKING
 
 from coterie.apps.command import command
-from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid
-from coterie.apps.grants.service import Wanted
+from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid, Wanted
 
 if TYPE_CHECKING:
     from coterie.apps.grants.service import GrantsService

@@ -1,5 +1,7 @@
 """What the commands of `grants` return, and how it reads."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 
@@ -54,3 +56,11 @@ class GrantSaid(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         return self.said
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """The terms of a grant as people write them (see `words.py`); empty where nothing is said."""
+
+    lasting: str = ""
+    limits: Sequence[str] = ()
+    pass_on: int = 0

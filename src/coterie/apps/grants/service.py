@@ -7,8 +7,6 @@ from collections.abc import Coroutine, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from coterie.access.grant import (
     LIFETIME_MAX_S,
     NONCE_BYTES,
@@ -36,7 +34,7 @@ from coterie.apps.grants.messages import (
     check,
 )
 from coterie.apps.grants.records import AcceptedRecord, GivenRecord, HeldRecord, record_id
-from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid
+from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid, Wanted
 from coterie.apps.grants.table import GrantTable
 from coterie.apps.grants.words import read_duration, read_limits
 from coterie.errors import (
@@ -63,14 +61,6 @@ ACCEPTED_BURST = 256
 ROOTS_TRACKED_MAX = 1_024  # guess: grants of which is remembered how many were made from them
 
 log = logging.getLogger(__name__)
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """The terms of a grant as people write them (see `words.py`); empty where nothing is said."""
-
-    lasting: str = ""
-    limits: Sequence[str] = ()
-    pass_on: int = 0
 
 
 class _Node:
