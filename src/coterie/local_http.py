@@ -1,10 +1,15 @@
-"""HTTP on 127.0.0.1 for this computer's own programs: uvicorn, bounded, on the node's event loop."""
+"""HTTP on 127.0.0.1 for this computer's own programs: uvicorn, bounded, on the node's event loop.
+
+Other users of this computer can connect too. Who has not shown the secret is a stranger: of more than `STRANGERS_MAX`
+the oldest is closed, so nobody who only connects keeps the owner's programs out, or takes all descriptors.
+"""
 
 import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from functools import partial
 from typing import Any
 
 from uvicorn import Config as UvicornConfig
@@ -14,7 +19,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from coterie.errors import TransportError
 
 HOST = "127.0.0.1"
-CONNECTIONS_MAX = 64
+CONNECTIONS_MAX = 64  # of those who showed the secret
+STRANGERS_MAX = 128  # guess: connections that have not; four rounds of `BACKLOG`, so that the newest is heard
+BACKLOG = 32  # accepted in one turn of the event loop
 HEADER_BYTES_MAX = 16 * 1024
 HEADER_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 5
@@ -44,11 +51,13 @@ class LocalServer(UvicornServer):
     """uvicorn without its signal handlers, and without its ten wake-ups a second; `serve([socket])` until `stop`."""
 
     def __init__(self, app: Any) -> None:
-        """Serve the ASGI application `app`."""
+        """Serve the ASGI application `app`, which calls `welcome` for a request that shows the secret."""
+        strangers: dict[BoundedProtocol, None] = {}
         super().__init__(
             UvicornConfig(
                 app,
-                http=BoundedProtocol,
+                http=partial(BoundedProtocol, strangers),  # type: ignore[arg-type]
+                backlog=BACKLOG,
                 ws="none",
                 lifespan="off",
                 access_log=False,
@@ -56,7 +65,7 @@ class LocalServer(UvicornServer):
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
-                limit_concurrency=CONNECTIONS_MAX,
+                limit_concurrency=CONNECTIONS_MAX + STRANGERS_MAX,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=GRACE_S,
                 h11_max_incomplete_event_size=HEADER_BYTES_MAX,
@@ -78,20 +87,45 @@ class LocalServer(UvicornServer):
         self._stop.set()
 
 
-class BoundedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 protocol that does not wait for ever for the first request of a connection.
+_WELCOME = "coterie.welcome"
 
-    Later requests are bounded by uvicorn's keep-alive timeout.
+
+def welcome(scope: MutableMapping[str, Any]) -> None:
+    """The request of this ASGI scope showed the secret: its connection is no stranger's."""
+    scope.get(_WELCOME, lambda: None)()
+
+
+class BoundedProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 protocol for one connection, which is one of the `strangers` until it is welcome.
+
+    It does not wait for ever for the first request; later requests are bounded by uvicorn's keep-alive timeout.
     """
 
+    def __init__(self, strangers: "dict[BoundedProtocol, None]", **given: Any) -> None:
+        super().__init__(**given)
+        self._strangers = strangers
+        inner: Any = self.app
+
+        async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+            scope[_WELCOME] = partial(strangers.pop, self, None)
+            await inner(scope, receive, send)
+
+        self.app = app
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock for the request's headers."""
+        """Start the clock for the request's headers; one more stranger."""
         super().connection_made(transport)
         self._header_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._give_up)
+        self._strangers[self] = None
+        if len(self._strangers) > STRANGERS_MAX:
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.transport.abort()  # at once, also when it does not read what it was answered
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
         self._header_timer.cancel()
+        self._strangers.pop(self, None)
         super().connection_lost(exc)
 
     def _give_up(self) -> None:

@@ -2,8 +2,12 @@
 
 import contextlib
 import json
+import os
 import socket
 import stat
+import threading
+from collections import deque
+from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,9 +15,9 @@ import pytest
 
 from coterie import local_http
 from coterie.control import gate
-from coterie.control.client import CHALLENGE_CHARS_MAX, CHALLENGE_HEADER, PROOF_PATH, proof
+from coterie.control.client import CHALLENGE_CHARS_MAX, CHALLENGE_HEADER, PROOF_PATH, Client, proof
 from coterie.control.gate import BODY_BYTES_MAX, DRAIN_BYTES_MAX
-from coterie.local_http import CONNECTIONS_MAX, HEADER_BYTES_MAX
+from coterie.local_http import CONNECTIONS_MAX, HEADER_BYTES_MAX, STRANGERS_MAX
 from tests.control.conftest import Served
 from tests.fakes.faces import ask
 
@@ -159,15 +163,92 @@ def test_a_body_that_stops_is_not_waited_for(served: Served, monkeypatch: pytest
     assert b" 408 " in answer.splitlines()[0]
 
 
-def test_more_connections_than_the_bound_are_turned_away(served: Served) -> None:
-    address = (urlsplit(served.api.url).hostname, urlsplit(served.api.url).port)
-    crowd = [socket.create_connection(address, 10) for _ in range(CONNECTIONS_MAX)]
-    try:
-        status, _ = status_of(served, Authorization=f"Bearer {served.api.token}")
-        assert status == 503
-    finally:
+class Caller:
+    """Connections to the local API that stay open until the end of the block."""
+
+    def __init__(self, served: Served) -> None:
+        self._address = (urlsplit(served.api.url).hostname, urlsplit(served.api.url).port)
+        self._token = f"Authorization: Bearer {served.api.token}"
+        self._all = contextlib.ExitStack()
+
+    def __enter__(self) -> "Caller":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._all.close()
+
+    def connect(self) -> socket.socket:
+        return self._all.enter_context(socket.create_connection(self._address, 10))
+
+    def request(self, path: str, extra: str = "") -> bytes:
+        """A GET as bytes; with the token unless other headers are given."""
+        port = self._address[1]
+        return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{extra or self._token}\r\n\r\n".encode()
+
+    def ask(self, link: socket.socket, request: bytes) -> int:
+        """The status of the answer, read to its end."""
+        link.sendall(request)
+        answer = HTTPResponse(link)
+        answer.begin()
+        answer.read()
+        return answer.status
+
+
+def test_more_connections_with_the_token_than_the_bound_are_turned_away(served: Served) -> None:
+    with Caller(served) as caller:
+        status = caller.request("/api/v1/status")
+        for _ in range(CONNECTIONS_MAX):
+            assert caller.ask(caller.connect(), status) == 200
+        for _ in range(STRANGERS_MAX):
+            caller.connect()
+        assert caller.ask(caller.connect(), status) == 503
+
+
+@pytest.mark.parametrize("how", ["half a request", "proofs that are not read"])
+def test_connections_of_other_users_do_not_keep_the_owner_out(served: Served, how: str) -> None:
+    with Caller(served) as caller:
+        proved = caller.request(PROOF_PATH, f"{CHALLENGE_HEADER}: c")
+
+        def stranger(number: int) -> None:
+            link = caller.connect()
+            if how.startswith("proofs"):
+                assert caller.ask(link, proved) == 200
+            if how == "half a request":
+                link.sendall(proved[:20])
+            if how == "proofs that are not read" and number < 4:
+                link.setblocking(False)
+                with contextlib.suppress(BlockingIOError, ConnectionError):
+                    link.send(proved * 10_000)
+
+        owner, status = caller.connect(), caller.request("/api/v1/status")
+        assert caller.ask(owner, status) == 200
+        for number in range(STRANGERS_MAX + 1):
+            stranger(number)
+        assert caller.ask(owner, status) == 200
+        assert Client(served.api.url, served.api.token, os.getpid()).get("/api/v1/status")["peers"] == 0
+
+
+def test_a_storm_of_connections_of_another_user_does_not_keep_the_owner_out(served: Served) -> None:
+    is_over = threading.Event()
+
+    def storm() -> None:
+        crowd: deque[socket.socket] = deque()
+        while not is_over.is_set():
+            with contextlib.suppress(OSError):
+                crowd.append(socket.create_connection(("127.0.0.1", urlsplit(served.api.url).port), 10))
+            if len(crowd) > 2 * STRANGERS_MAX:
+                crowd.popleft().close()
         for link in crowd:
             link.close()
+
+    attacker = threading.Thread(target=storm)
+    attacker.start()
+    try:
+        client = Client(served.api.url, served.api.token, os.getpid())
+        assert [client.get("/api/v1/status")["peers"] for _ in range(20)] == [0] * 20
+    finally:
+        is_over.set()
+        attacker.join()
 
 
 def test_without_the_token_there_is_nothing_but_the_proof_of_it(served: Served) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from coterie.control.client import CHALLENGE_CHARS_MAX, CHALLENGE_HEADER, PROOF_PATH, proof
+from coterie.local_http import welcome
 
 BODY_BYTES_MAX = 1024 * 1024  # parameters only: files go by path
 DRAIN_BYTES_MAX = (
@@ -50,6 +51,7 @@ class Gate:
             await Response(proof(self._secret, asked), media_type="text/plain")(scope, receive, send)
             return
         if refusal is None:
+            welcome(scope)
             body = await _read_body(scope["headers"], receive)
             if isinstance(body, bytes):
                 await self._inner(scope, _replay(body, receive), send)

@@ -23,7 +23,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from coterie.errors import CoterieError, NotFound
-from coterie.local_http import HOST, LocalServer, listen
+from coterie.local_http import HOST, LocalServer, listen, welcome
 from coterie.plain_text import one_line
 
 TOKEN_BYTES = 16
@@ -157,6 +157,7 @@ class MediaServer:
         item = self._items.get(number)
         if not right or item is None or request.path_params["name"] != item.name:
             raise NotFound("nothing is played under this URL")
+        welcome(request.scope)
         return number, item
 
     async def _answer(self, request: Request) -> Response:
