@@ -85,6 +85,9 @@ def test_an_id_or_its_beginning_will_do() -> None:
     here = people(Known(ONE, "anna"))
     assert here.find(str(ONE)) == here.find(str(ONE)[:6]) == ONE
     assert here.find(str(THREE)) == THREE  # nobody known, but a whole id
+    assert (
+        here.find("\u201c" + THREE.words.replace(" ", "\u2011") + "\u201d.") == THREE
+    )  # as a letter has its words
     with pytest.raises(NotFound, match="nobody called 'carl'"):
         here.find("carl")
     assert here.name_of(THREE) == THREE.short

@@ -133,6 +133,13 @@ def test_a_secret_is_read_from_standard_input(either: Path, tmp_path: Path) -> N
     assert coterie(either, "unlock", "x", "--code", "-", input="two").stdout == "Hello, x two!\n"
 
 
+def test_what_was_typed_stays_and_the_folder_is_told(either: Path, tmp_path: Path) -> None:
+    (tmp_path / "anna").write_text("a file of the name of somebody")
+    done = coterie(either, "where", "anna", cwd=tmp_path)
+    assert done.stdout == f"Hello, anna in {tmp_path}!\n", done.stderr
+    assert "--here" not in coterie(either, "where", "--help").stdout
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

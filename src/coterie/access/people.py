@@ -29,6 +29,7 @@ from coterie.access.policy import ANYONE, CONTACT, ROLES, Standing, of_circle, o
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import SHORT_CHARS
+from coterie.wire.pasted import plain
 
 SOURCES_MAX = 16  # apps that know people; guess
 WORDS = {ANYONE_WORD: ANYONE, CONTACTS_WORD: CONTACT, TICKET: TICKET}  # the subjects that are said by a word
@@ -190,9 +191,19 @@ class People:
         if alike:
             raise UsageError(f"'{text}' may be any of {', '.join(sorted(alike)[:5])}; say which")
         try:
-            return PeerId.parse(text)
+            return PeerId.parse(plain(text))
         except UsageError:
             raise NotFound(f"there is nobody called '{text}' here; `coterie ls` shows who is") from None
+
+    def is_called(self, text: str) -> bool:
+        """Whether `find` knows anybody by `text`, or several."""
+        try:
+            self.find(text)
+        except NotFound:
+            return False
+        except UsageError:
+            return True
+        return True
 
     def _unless_an_id(self, text: str, name: str, names: Mapping[str, Known]) -> PeerId:
         """Who has this name. Raises `UsageError` when it reads as the id of somebody else: that is a trap."""

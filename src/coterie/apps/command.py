@@ -11,7 +11,9 @@
 The first parameter is the app's service and is filled in by the node; its annotation is never evaluated, so
 the service may be imported under TYPE_CHECKING only. Names given to `command` are positional on the command
 line, all others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Duration`, `Size` or `Rate`, a
-`Literal`, an optional of these, or a `list[str]`; a `Path` is made absolute where the user stands. A function returns a
+`Literal`, an optional of these, or a `list[str]`; a `Path` is made absolute where the user stands. A
+text that may be a path among other things stays as it was typed; where it was typed, a command line says in the
+parameter of the type `Here`. A function returns a
 `msgspec.Struct`, a list of them, or None; an async generator yields events (Structs) and last its result. A
 Struct may have a `text()` method that says it for people, and an `is_incomplete()` method that says whether
 something of what was asked for is missing (the command line then ends with a status of its own). `Progress`
@@ -48,9 +50,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 Needs = Literal["network", "store", "running"]
 Duration = NewType("Duration", float)  # seconds; people write 90s, 15m, 8h, 7d, 2w
 Size = NewType("Size", int)  # bytes; people write 500, 20kB, 1.5GB
+Here = NewType(
+    "Here", Path
+)  # the folder where the user stands: a command line gives it, nobody is asked for it
 Rate = NewType("Rate", int)  # bytes a second, 0 for no limit; people write 500kB/s, 2MB/s
 _MARK = "__coterie_command__"
-_PLAIN_TYPES = (str, int, float, bool, Path, Duration, Size, Rate)
+_PLAIN_TYPES = (str, int, float, bool, Path, Here, Duration, Size, Rate)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -90,7 +95,6 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     interrupt_text: str = ""
     empty_text: str = ""
     prompts: Mapping[str, str] = msgspec.field(default_factory=dict)
-    paths: tuple[str, ...] = ()
     purpose: str = ""
     secrets: tuple[str, ...] = ()
 
@@ -105,7 +109,6 @@ class _Declaration(msgspec.Struct, frozen=True):
     returns: str
     empty_text: str
     prompts: Mapping[str, str]
-    paths: tuple[str, ...]
     purpose: str
     secrets: tuple[str, ...]
 
@@ -120,7 +123,6 @@ def command(  # noqa: PLR0913 - all but the first are named options
     returns: str = "",
     empty_text: str = "",
     prompts: Mapping[str, str] | None = None,
-    paths: tuple[str, ...] = (),
     purpose: str = "",
     secrets: tuple[str, ...] = (),
 ) -> Callable[[F], F]:
@@ -139,8 +141,6 @@ def command(  # noqa: PLR0913 - all but the first are named options
         empty_text: said instead of an empty list.
         prompts: parameters that a command line asks for with these words when they are not given: secrets, which
             are not to stand in the history of a shell.
-        paths: parameters of type `str` that may also be the path of a file: where there is such a file, the
-            command line passes its absolute path.
         purpose: the heading it stands under in help pages; when empty, the `PURPOSE` of its module.
         secrets: parameters of type `str` that open something: tickets, codes. A command line reads them from standard
             input where they are given as "-", as it does those of `prompts`, so that no list of processes shows them.
@@ -155,7 +155,6 @@ def command(  # noqa: PLR0913 - all but the first are named options
         returns,
         empty_text,
         prompts=prompts or {},
-        paths=paths,
         purpose=purpose,
         secrets=(*secrets, *(prompts or {})),
     )
@@ -203,7 +202,6 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         interrupt_text=declared.interrupt_text,
         empty_text=declared.empty_text,
         prompts=declared.prompts,
-        paths=declared.paths,
         secrets=declared.secrets,
         purpose=declared.purpose or getattr(function, "__globals__", {}).get("PURPOSE", ""),
     )

@@ -13,7 +13,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 import coterie
-from coterie.apps.command import Command, Duration, Parameter, Rate, Size
+from coterie.apps.command import Command, Duration, Here, Parameter, Rate, Size
 from coterie.cli.catalog import Branch, Catalog
 from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
@@ -181,7 +181,9 @@ def _group(word: str, branch: Branch, rest: list[str]) -> click.Group:
 
 
 def _leaf(word: str, command: Command, further: list[str]) -> click.Command:
-    described = [_described(parameter, command) for parameter in command.parameters]
+    described = [
+        _described(parameter, command) for parameter in command.parameters if parameter.type is not Here
+    ]
     own = [_click_parameter(parameter, command.prompts.get(parameter.name)) for parameter in described]
     taken = {parameter.name for parameter in command.parameters}
     notes = [f"{p.name.upper()}: {p.help}" for p in described if p.positional and p.help]
@@ -212,9 +214,7 @@ def _caller(command: Command, names: set[str]) -> Callable[..., None]:
         parameters = {k: _plain(v) for k, v in given.items() if k in names and v not in (None, ())}
         asked = [name for name in command.secrets if parameters.get(name) == FROM_INPUT]
         parameters |= dict(zip(asked, read_secrets(asked), strict=True))
-        for name in command.paths:
-            if name not in asked and isinstance(text := parameters.get(name), str) and os.path.isfile(text):
-                parameters[name] = _plain(Path(text))
+        parameters |= {p.name: os.getcwd() for p in command.parameters if p.type is Here}
         from coterie.cli.calls import call_command
 
         call_command(command, parameters, options)

@@ -46,6 +46,12 @@ def test_the_same_words_give_the_same_keys_for_ever() -> None:
     assert keys.sealing != keys.paper.seed
 
 
+def test_a_phrase_is_read_as_it_was_printed_and_pasted() -> None:
+    numbered = "\n".join(f"{n:2}.\u00a0{word}," for n, word in enumerate(ZERO_PHRASE.upper().split(), 1))
+    for pasted in (numbered, "\u201c" + ZERO_PHRASE.replace(" ", "\u2013") + "\u200b\u201d"):
+        assert keys_of(pasted).paper.peer_id == keys_of(ZERO_PHRASE).paper.peer_id
+
+
 @pytest.mark.parametrize(
     ("phrase", "says"),
     [

@@ -15,6 +15,7 @@ from coterie.decoding import FAULTS, decoder
 from coterie.errors import PeerError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.keys import verify
+from coterie.wire import pasted
 
 ENTROPY_BYTES = 16  # 128 bits, 12 words: BIP-39's least, out of anybody's reach
 WORDS = 12
@@ -75,7 +76,9 @@ def phrase_of(entropy: bytes) -> str:
 
 def keys_of(phrase: str) -> PhraseKeys:
     """The keys of a phrase. Raises `UsageError`, which never shows a word that may be right."""
-    words = phrase.lower().split()
+    words = [
+        word for word in pasted.words(phrase.lower()) if not word.isdigit()
+    ]  # it is printed with numbers
     if len(words) != WORDS:
         raise UsageError(f"a recovery phrase has {WORDS} words, this has {len(words)}")
     known = _words()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coterie.apps.command import Choice, Progress, Rate, command
+from coterie.apps.command import Choice, Here, Progress, Rate, command
 from coterie.apps.files.results import (
     LimitsNow,
     MagnetLink,
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from coterie.apps.files.service import FilesService
 
 PURPOSE = "Share and get"
+
+ROOT = Path("/")  # where relative paths start for callers who stand nowhere
 
 ON_EXISTING = (
     Choice("o", "overwrite it", {"overwrite": True}),
@@ -75,12 +77,13 @@ async def ls(files: "FilesService", place: str = "") -> list[PlaceLine]:
 
 
 @command("share", needs="store")
-async def unshare(files: "FilesService", share: str) -> Removed:
+async def unshare(files: "FilesService", share: str, *, here: Here | None = None) -> Removed:
     """Stop sharing: the ticket is void at once, the files are untouched.
 
     share: Its id, name or path.
+    here: The folder that relative paths start from.
     """
-    return await files.unshare(share)
+    return await files.unshare(share, here or ROOT)
 
 
 @command(needs="store", empty_text="Nothing is shared: coterie share PATH")
@@ -90,27 +93,28 @@ async def shares(files: "FilesService") -> list[ShareLine]:
 
 
 @command("share", needs="network")
-async def ticket(files: "FilesService", share: str) -> ShareTicket:
+async def ticket(files: "FilesService", share: str, *, here: Here | None = None) -> ShareTicket:
     """Show the ticket of a share again.
 
     share: Its id, name or path.
+    here: The folder that relative paths start from.
     """
-    return await files.ticket(share)
+    return await files.ticket(share, here or ROOT)
 
 
 @command("share", needs="network")
-async def magnet(files: "FilesService", share: str) -> MagnetLink:
+async def magnet(files: "FilesService", share: str, *, here: Here | None = None) -> MagnetLink:
     """Show the magnet link of a share that has a torrent.
 
     share: Its id, name or path.
+    here: The folder that relative paths start from.
     """
-    return await files.magnet(share)
+    return await files.magnet(share, here or ROOT)
 
 
 @command(
     "ticket",
     "target",
-    paths=("ticket",),
     secrets=("ticket",),
     asks={"exists": ON_EXISTING},
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
@@ -127,13 +131,15 @@ async def get(  # noqa: PLR0913 - all but two are named options
     share: bool = False,
     mirror: bool = False,
     wait: bool | None = None,
+    here: Here | None = None,
 ) -> AsyncIterator[Progress | Received | TransferChange]:
     """Get what a ticket, a place, a magnet link or a torrent file names: verified, resumed where it stopped.
 
     The same again to the same target brings that up to date: new and changed files come, what was changed here is
     kept beside. Nothing of yours is ever deleted.
 
-    ticket: The ticket, as the other side printed it; a place like anna/photos/2024; a magnet link; or a .torrent file.
+    ticket: The ticket, as the other side printed it; a place like anna/photos/2024; a magnet link, or the hash of a
+        torrent; or the path of a torrent file (./anna/x is always the file, //anna/x the place).
     target: A folder to put it into, or the name it is to have.
     overwrite: Replace files of the same name at the target; the old ones are kept for 30 days (`coterie trash`).
     keep_both: Keep what is at the target and name this one differently.
@@ -142,11 +148,13 @@ async def get(  # noqa: PLR0913 - all but two are named options
     share: Share and seed what came by BitTorrent.
     mirror: Move what is gone at the giver to the trash here, instead of leaving it.
     wait: Wait for a giver that is not reached now; with --detach that is so unless --no-wait says otherwise.
+    here: The folder that relative paths start from.
     """
+    source = await files.look(ticket, here)
     on_existing = files.on_existing(overwrite=overwrite, keep_both=keep_both)
     if detach:
         yield await files.get_detached(
-            ticket,
+            source,
             target,
             on_existing=on_existing,
             only=only,
@@ -156,7 +164,7 @@ async def get(  # noqa: PLR0913 - all but two are named options
         )
         return
     fetch = lambda tell: files.get(  # noqa: E731
-        ticket,
+        source,
         target,
         on_existing=on_existing,
         progress=tell,
@@ -174,12 +182,16 @@ async def get(  # noqa: PLR0913 - all but two are named options
     interrupt_text="Stopped. What is up to date stays so: the same command goes on with the rest.",
     returns="coterie.apps.files.refresh:Refreshed",
 )
-async def refresh(files: "FilesService", place: str = "", *, mirror: bool = False) -> AsyncIterator[Any]:
+async def refresh(
+    files: "FilesService", place: str = "", *, mirror: bool = False, here: Here | None = None
+) -> AsyncIterator[Any]:
     """Bring up to date what was got: new and changed files come, what was changed here is kept beside.
 
     place: What of it: the path it was got to, or the place it came from; all when nothing is named.
     mirror: Move what is gone at the giver to the trash here, instead of leaving it.
+    here: The folder that relative paths start from.
     """
+    place = files.spelled_path(place, here)
     async for item in _with_progress(lambda tell: files.refresh(place, mirror=mirror, progress=tell)):
         yield item
 
@@ -220,15 +232,22 @@ async def trash_empty(files: "FilesService", versions: list[str] = []) -> Any:  
     stays=True,
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
 )
-async def play(files: "FilesService", ticket: str, target: Path = Path("."), *, file: str = "") -> Playing:
+async def play(
+    files: "FilesService",
+    ticket: str,
+    target: Path = Path("."),
+    *,
+    file: str = "",
+    here: Here | None = None,
+) -> Playing:
     """Watch or listen while it arrives: gives local URLs in which a media player can seek at once.
 
     ticket: A ticket, a place like anna/films/one.mkv, or the id of a running transfer.
     target: Where it is kept, as with `coterie get`.
     file: Which files of a folder, e.g. "*.mkv"; otherwise all films and music in it.
+    here: The folder that relative paths start from.
     """
-    ticket = str(await files.locate(ticket)) if files.is_place(ticket) else ticket
-    return await files.play(ticket, target, file=file)
+    return await files.play(ticket, target, file=file, here=here)
 
 
 @command(needs="store", empty_text="No transfers: coterie get TICKET")

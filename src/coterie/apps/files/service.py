@@ -40,9 +40,18 @@ from coterie.apps.files.results import (
 )
 from coterie.apps.files.serve import Server
 from coterie.apps.files.shares import Shares, current
+from coterie.apps.files.source import (
+    MagnetSource,
+    Place,
+    Source,
+    TorrentFileSource,
+    look,
+    read_place,
+    spelled_path,
+)
 from coterie.apps.files.sources import Session
 from coterie.apps.files.torrent_transfer import TorrentTransfer
-from coterie.apps.files.torrents import is_place, is_torrent, ticket_in
+from coterie.apps.files.torrents import ticket_in
 from coterie.apps.files.transfer import (
     WEIGHTS,
     OnExisting,
@@ -60,6 +69,7 @@ from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, Transpo
 from coterie.identity import PeerId
 from coterie.quantity import say_bytes
 from coterie.wire import Ticket
+from coterie.wire.pasted import bare
 
 if TYPE_CHECKING:
     from coterie.apps.files.media import MediaServer
@@ -149,7 +159,7 @@ class FilesService:
             NotFound: nobody of that name, or no such place for us.
             TransportError: not reached.
         """
-        name, _, path = place.strip("/").partition("/")
+        name, _, path = bare(place).strip("/").partition("/")
         if not name:
             people, here = self._context.people.names(), self._context.people.here()
             return [
@@ -161,18 +171,24 @@ class FilesService:
 
     async def get_place(self, place: str, target: Path | str = ".", **options: Any) -> Received:
         """As `get`, for what stands at a place like "anna/photos/2024"."""
-        return await self.get(place, target, **options)
+        return await self.get(read_place(place), target, **options)
 
-    async def locate(self, place: str) -> Ticket:
+    async def locate(self, place: str | Place) -> Ticket:
         """A ticket for a place like "anna/photos/2024", of use to this node only. Errors as `places_of`."""
-        name, _, path = place.strip("/").partition("/")
-        if not path:
-            raise UsageError(f"'{place}' is nothing to get: say what of it, as `coterie ls {name}` shows it")
-        return await locate_place(self._context, self._context.people.find(name), path)
+        at = read_place(place) if isinstance(place, str) else place
+        if not at.path:
+            raise UsageError(
+                f"'{at.name}' is nothing to get: say what of it, as `coterie ls {at.name}` shows it"
+            )
+        return await locate_place(self._context, self._context.people.find(at.name), at.path)
+
+    async def look(self, source: Source | str, here: Path | None = Path()) -> Source:
+        """What `source` names, written in the folder `here`. Errors as `source.look`."""
+        return await look(source, here, self._context.people.is_called) if isinstance(source, str) else source
 
     async def get(
         self,
-        ticket: Ticket | str,
+        source: Source | str,
         target: Path | str = ".",
         *,
         on_existing: OnExisting = "fail",
@@ -182,7 +198,7 @@ class FilesService:
         mirror: bool = False,
         wait: bool = False,
     ) -> Received:
-        """Fetch what `ticket` names; a target that is a folder gets it inside, under its own name.
+        """Fetch what `source` names (see `look`); a target that is a folder gets it inside, under its own name.
 
         What was got to the same target before is brought up to date: what the user changed there is kept beside,
         and what is gone at the giver stays; `mirror` moves that to the trash. `wait`: for a giver that is not reached.
@@ -198,9 +214,11 @@ class FilesService:
             StorageError: the disk is full or not writable; what arrived is kept for the next call.
         """
 
+        wanted = await self.look(source)
+
         def begin() -> Awaitable[Transfer | TorrentTransfer]:
             return self.begin_any(
-                ticket, target, on_existing=on_existing, only=only, share=share, mirror=mirror
+                wanted, target, on_existing=on_existing, only=only, share=share, mirror=mirror
             )
 
         def say(note: str) -> None:
@@ -271,7 +289,7 @@ class FilesService:
 
     async def get_detached(
         self,
-        ticket: str,
+        source: Source | str,
         target: Path | str = ".",
         *,
         on_existing: OnExisting = "fail",
@@ -281,16 +299,19 @@ class FilesService:
         wait: bool = True,
     ) -> TransferChange:
         """As `get`, but leave it to the node once the other side has said yes, or was not reached and is waited for."""
+        wanted = await self.look(source)
         try:
             begun = await self.begin_any(
-                ticket, target, on_existing=on_existing, only=only, share=share, mirror=mirror
+                wanted, target, on_existing=on_existing, only=only, share=share, mirror=mirror
             )
         except TransportError as error:
-            if not wait or is_torrent(ticket):
+            if not wait or isinstance(wanted, MagnetSource | TorrentFileSource):
                 raise
             options = {"on_existing": on_existing, "only": list(only), "mirror": mirror}
             new_id, path = self._transfers.new_id(), os.path.abspath(target)
-            return self._wanted.add(WantedRecord(new_id, time.time(), ticket, path, options, note=str(error)))
+            return self._wanted.add(
+                WantedRecord(new_id, time.time(), str(wanted), path, options, note=str(error))
+            )
         return (
             begun.change("started")
             if isinstance(begun, TorrentTransfer)
@@ -298,11 +319,12 @@ class FilesService:
         )
 
     async def _begin_wanted(self, wanted: WantedRecord) -> None:
-        await self.begin_any(wanted.source, wanted.target, transfer_id=wanted.id, **wanted.options)
+        source = await self.look(wanted.source.strip("/"), None)
+        await self.begin_any(source, wanted.target, transfer_id=wanted.id, **wanted.options)
 
     async def begin_any(
         self,
-        source: Ticket | str,
+        source: Source | str,
         target: Path | str,
         *,
         on_existing: OnExisting = "fail",
@@ -312,13 +334,12 @@ class FilesService:
         transfer_id: str = "",
     ) -> Transfer | TorrentTransfer:
         """As `begin`, also for places, magnet links and torrent files; a link with a ticket prefers the ticket."""
-        if isinstance(source, Ticket) or not is_torrent(source):
+        source = await self.look(source)
+        if isinstance(source, Ticket | Place):
             if share:
                 raise UsageError("--share is for magnet links and torrent files")
-            place = ""
-            if isinstance(source, str) and is_place(source):
-                place = source.strip("/").partition("/")[2]
-                source = await self.locate(source)
+            place = source.path if isinstance(source, Place) else ""
+            source = await self.locate(source) if isinstance(source, Place) else source
             return await self.begin(
                 source,
                 target,
@@ -328,7 +349,7 @@ class FilesService:
                 place=place,
                 transfer_id=transfer_id,
             )
-        ticket = "" if only or share else ticket_in(source)
+        ticket = ticket_in(source.link) if isinstance(source, MagnetSource) and not only and not share else ""
         if ticket:
             try:
                 return await self.begin(ticket, target, on_existing=on_existing)
@@ -337,15 +358,27 @@ class FilesService:
         return await self._torrents.begin(source, target, on_existing=on_existing, only=only, share=share)
 
     async def play(
-        self, source: str, target: Path | str = ".", *, file: str = "", on_existing: OnExisting = "fail"
+        self,
+        source: Source | str,
+        target: Path | str = ".",
+        *,
+        file: str = "",
+        on_existing: OnExisting = "fail",
+        here: Path | None = Path(),
     ) -> Playing:
-        """Fetch as `begin` does, or take the running transfer with this id, and give URLs that can be read meanwhile.
+        """Fetch what `source` names, or take the running transfer of this id; give URLs that can be read meanwhile.
 
         Which files: those that `file` names (a pattern), else all media, else the only one. The URLs are good
         until this node stops.
         """
-        active = self._active.get(source)
-        transfer = active or await self.begin(source, target, on_existing=on_existing)
+        transfer = self._active.get(source) if isinstance(source, str) else None
+        if transfer is None:
+            begun = await self.begin_any(await self.look(source, here), target, on_existing=on_existing)
+            if isinstance(begun, TorrentTransfer):
+                raise UsageError(
+                    f"a torrent cannot be played while it arrives; transfer {begun.record.id} gets it"
+                )
+            transfer = begun
         files = await played.choose(transfer, file, self._executor)
         if self._media is None:
             from coterie.apps.files.media import MediaServer  # a web server: not for those who never play
@@ -385,9 +418,7 @@ class FilesService:
             await transfer.stop(note="interrupted")
             raise
 
-    is_place = staticmethod(is_place)
-
-    on_existing = staticmethod(on_existing)
+    on_existing, spelled_path = staticmethod(on_existing), staticmethod(spelled_path)
 
     async def transfers(self) -> list[TransferLine]:
         """Every transfer that is not forgotten, oldest first."""

@@ -141,9 +141,9 @@ class Shares:
         """Share what came in by BitTorrent."""
         return self._records.get((await self.share(path)).id)
 
-    async def unshare(self, share: str) -> Removed:
+    async def unshare(self, share: str, here: Path = Path()) -> Removed:
         """End the share with this id, name or path; its ticket is void at once."""
-        record = self._choose(share)
+        record = self._choose(share, here)
         self._records.remove(record.id)
         await self.torrents.withdraw(record.id)
         self._places.withdraw(record)
@@ -151,15 +151,15 @@ class Shares:
             await asyncio.to_thread(self._context.store.forget_root, record.root)
         return Removed(record.id, record.path)
 
-    async def ticket(self, share: str) -> ShareTicket:
+    async def ticket(self, share: str, here: Path = Path()) -> ShareTicket:
         """The ticket of the share with this id, name or path."""
-        record = self._choose(share)
+        record = self._choose(share, here)
         await self._context.settled()
         return ShareTicket(record.id, record.name, str(self._ticket(record)))
 
-    async def magnet(self, share: str) -> MagnetLink:
+    async def magnet(self, share: str, here: Path = Path()) -> MagnetLink:
         """The magnet link of the share with this id, name or path, and where its torrent file is."""
-        record = self._choose(share)
+        record = self._choose(share, here)
         await self._context.settled()
         link = await self.torrents.magnet(record, str(self._ticket(record)))
         return MagnetLink(record.id, record.name, link, str(self.torrents.torrent_path(record.id)))
@@ -185,8 +185,8 @@ class Shares:
         share, slash, rest = path.partition("/")
         return next((r.name for r in self._records if r.id == share), share) + slash + rest
 
-    def _choose(self, share: str) -> ShareRecord:
-        path = os.path.abspath(share)
+    def _choose(self, share: str, here: Path = Path("/")) -> ShareRecord:
+        path = os.path.abspath(here / share)
         found = [r for r in self._records if share in (r.id, r.name) or r.path == path]
         if not found:
             raise NotFound(f"nothing is shared as '{share}'; `coterie shares` lists what is")

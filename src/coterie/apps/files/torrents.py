@@ -19,6 +19,7 @@ from coterie.apps.files.describe import state_of
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.results import TransferChange, TransferLine
 from coterie.apps.files.seed_watch import WATCH_PART, WATCH_S, Seen, as_shared, first_changed
+from coterie.apps.files.source import MagnetSource, TorrentFileSource
 from coterie.apps.files.stoppable import in_thread
 from coterie.apps.files.torrent_records import SeedRecord, TorrentRecord
 from coterie.apps.files.torrent_transfer import TorrentTransfer, change_of, percent_of, root_of
@@ -26,7 +27,7 @@ from coterie.apps.files.transfer import OnExisting, TransferState
 from coterie.apps.records import Records
 from coterie.content.bittorrent.hashing import hash_files
 from coterie.content.bittorrent.layout import METAINFO_BYTES_MAX, Layout
-from coterie.content.bittorrent.magnet import Hint, hint_of, is_magnet, magnet_link
+from coterie.content.bittorrent.magnet import Hint, hint_of, magnet_link
 from coterie.content.bittorrent.read import Source, named_in, read_torrent
 from coterie.content.bittorrent.session import (
     BitTorrentSession,
@@ -65,21 +66,9 @@ Report = Callable[[Progress], None]
 Received = Callable[[Path], Awaitable[ShareRecord]]
 
 
-def is_torrent(source: str) -> bool:
-    """Whether `source` names a torrent: a magnet link, or a torrent file on this computer (not "anna/x.torrent")."""
-    if is_magnet(source):
-        return True
-    return source.endswith(".torrent") and (os.path.isabs(source) or "/" not in source)
-
-
-def is_place(source: str) -> bool:
-    """Whether `source` is a place like "anna/photos", and no link or torrent file."""
-    return "/" in source and not is_torrent(source)
-
-
-def ticket_in(source: str) -> str:
+def ticket_in(link: str) -> str:
     """The ticket that a magnet link carries, where it is a public share; empty when there is none."""
-    hint = hint_of(source) if is_magnet(source) else None
+    hint = hint_of(link)
     if hint is None or not hint.ticket:
         return ""
     try:
@@ -140,7 +129,7 @@ class Torrents:
 
     async def begin(
         self,
-        source: str,
+        source: MagnetSource | TorrentFileSource,
         target: Path | str,
         *,
         on_existing: OnExisting = "fail",
@@ -155,12 +144,13 @@ class Torrents:
         """
         if self._context.network is None:
             raise UsageError("this node is offline")
-        metainfo, link = b"", source
+        metainfo, link = b"", ""
         peers: list[str] = []
-        if is_magnet(source):
-            roots, peers = await asyncio.to_thread(named_in, source)
+        if isinstance(source, MagnetSource):
+            link = source.link
+            roots, peers = await asyncio.to_thread(named_in, link)
         else:
-            metainfo, link = await asyncio.to_thread(_read_file, Path(source)), ""
+            metainfo = await asyncio.to_thread(_read_file, source.path)
             roots = [root_of(await asyncio.to_thread(read_torrent, metainfo))]
         self._refuse_own(roots)
         wanted_at = os.path.abspath(target)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from coterie.apps.command import Choice, Progress, command
+from coterie.apps.command import Choice, Here, Progress, command
 from coterie.errors import CoterieError, NotFound
 
 if TYPE_CHECKING:
@@ -80,13 +80,22 @@ def greet(fake: "FakeService", to: str) -> Greeting:
     return Greeting(to)
 
 
-@command("ticket", secrets=("ticket", "code"), paths=("ticket",))
-def unlock(fake: "FakeService", ticket: str, *, code: str = "") -> Greeting:
+@command("ticket", secrets=("ticket", "code"))
+def unlock(fake: "FakeService", ticket: str, *, code: str = "", here: Here | None = None) -> Greeting:
     """Open something.
 
     ticket: What opens it.
     """
     return Greeting(f"{ticket} {code}".strip())
+
+
+@command("text", path="where")
+def where(fake: "FakeService", text: str, *, here: Here | None = None) -> Greeting:
+    """Say what was typed, and where.
+
+    text: Anything, perhaps a path.
+    """
+    return Greeting(f"{text} in {here}")
 
 
 @command("missing")
