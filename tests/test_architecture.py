@@ -104,6 +104,7 @@ SHELLS = (
     "apps/*/limits.py",
     "apps/*/source_session.py",
     "apps/*/meeting.py",
+    "apps/*/source.py",
     "apps/*/sources.py",
     "apps/*/partial_content.py",
     "apps/*/stoppable.py",
