@@ -36,6 +36,8 @@ class Grounds(Protocol):
     @property
     def addresses(self) -> list[str]: ...
 
+    def ticket_addresses(self) -> tuple[str, ...]: ...
+
     async def settled(self) -> None: ...
 
     async def connect(
@@ -97,6 +99,9 @@ class AppContext:
 
     def addresses(self) -> list[str]:
         return self._node.addresses
+
+    def ticket_addresses(self) -> tuple[str, ...]:
+        return self._node.ticket_addresses()
 
     async def settled(self) -> None:
         await self._node.settled()

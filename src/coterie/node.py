@@ -38,6 +38,7 @@ from coterie.services.tell.desktop import Desktop
 from coterie.services.tell.service import Notices
 from coterie.tasks import Tasks
 from coterie.wire.record import split_address
+from coterie.wire.ticket import fit_addresses
 
 if TYPE_CHECKING:
     from coterie.net.port_mapping import PortMapper
@@ -254,10 +255,18 @@ class Node:
             return "not used at the level local"
         return self.mapper.describe() if self.mapper is not None else "not used"
 
+    def ticket_addresses(self) -> tuple[str, ...]:
+        """What a ticket names: the first of `addresses`, and relays (URLs) where this node listens."""
+        return fit_addresses(self.addresses, self.reach.relays if self.reach else ())
+
     async def settled(self) -> None:
-        """Wait, for a short time, until `addresses` has what a router lets in: before a ticket names them."""
-        if self.mapper is not None:
-            await self.mapper.settled(SETTLE_S)
+        """Wait, for a short time, until it is known where others reach this node: before a ticket names it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                if self.mapper is not None:
+                    await self.mapper.settled(SETTLE_S)
+                if self.relays is not None:
+                    await self.relays.settled()
 
     def troubles(self) -> list[str]:
         """What is not as it should be, one line each."""

@@ -201,6 +201,11 @@ class Reach:
         return self._mapped
 
     @property
+    def relays(self) -> tuple[str, ...]:
+        """The relays (URLs) where this node listens, best first."""
+        return self._relays
+
+    @property
     def own_addresses(self) -> list[str]:
         """The "ip:port" of this machine itself: none that peers or a router tell us of."""
         return [a for a in self._transport.addresses if is_address(a) and a not in self._told]

@@ -24,6 +24,7 @@ from coterie.net.home_networks import Zone, is_home, zone_of
 from coterie.net.port_mapping import PortMapper
 from coterie.net.relay.home import HomeRelays
 from coterie.net.relay.server import RelayServer
+from coterie.net.relay.server_core import RelayLimits
 from coterie.quantity import say_bytes
 from coterie.reach import Reach, ReachLevel
 from coterie.wire.record import is_address, split_address
@@ -40,6 +41,7 @@ LINKS_MIN = 2  # contacts to hear from: two must agree on the address they see (
 DIALS_MAX = 2  # guess: at once
 RETRY_MIN_S = 5.0  # guess; doubles after each failure
 RETRY_MAX_S = 900.0  # guess: contacts who have been away for long
+GUESTS_MAX = 16  # guess: who hold a ticket or an invitation of a contact, and have no other way to it
 RETRY_OWNER_MAX_S = 60.0  # the owner of a home relay: it answered a minute ago
 
 log = logging.getLogger(__name__)
@@ -125,6 +127,7 @@ class PeerRelays:
         self._tasks = endpoint.tasks.part("relays")
         self._dials = 0
         self._wake = asyncio.Event()
+        self._news = asyncio.Event()  # the home relays may have changed
 
     async def start(self) -> None:
         """Begin; waits for nothing on the network."""
@@ -164,6 +167,12 @@ class PeerRelays:
             denied=seen.denied,
             problem=self._problem,
         )
+
+    async def settled(self) -> None:
+        """Wait until a home relay is chosen, where there is one to choose from."""
+        while self._owners and self._homes is not None and not self._homes.homes:
+            self._news.clear()
+            await self._news.wait()
 
     def look(self) -> None:
         """What our relay's address depends on has changed."""
@@ -217,7 +226,8 @@ class PeerRelays:
     async def _listen(self) -> RelayServer:
         ports = [self._wanted_port] if self._wanted_port else [_port_of(self._reach.own_addresses), 0]
         for port in ports:
-            server = RelayServer(may_use=self.may_use, host=self._bind_ip, port=port)
+            limits = RelayLimits(guests_max=GUESTS_MAX)
+            server = RelayServer(may_use=self.may_use, limits=limits, host=self._bind_ip, port=port)
             try:
                 await server.start()
             except UsageError:
@@ -228,7 +238,7 @@ class PeerRelays:
         raise UsageError("no port for the relay")
 
     def may_use(self, peer: PeerId) -> bool:
-        """Whether our relay serves `peer`: contacts, and this node itself."""
+        """Whether our relay serves `peer` as more than a guest: contacts, and this node itself."""
         return peer == self._endpoint.peer_id or peer in self._contacts()
 
     def _may_be_reached(self) -> bool:
@@ -274,6 +284,7 @@ class PeerRelays:
             self._owners = owners
             self._endpoint.dialling.relays_known = frozenset(owners)
             self._homes.set_candidates(list(owners))
+            self._news.set()
 
     def _is_there(self, peer: PeerId, url: str) -> bool:
         """Whether a relay that `peer` says it runs may be asked: its own computer, never one of its choosing."""
@@ -290,6 +301,7 @@ class PeerRelays:
         homes = self._homes.homes if self._homes is not None else ()
         self._reach.set_relays(homes, self._serves)
         self._wake.set()
+        self._news.set()
 
     def _stay_connected(self) -> None:
         """Dial the owners of our home relays, and other contacts while fewer than `LINKS_MIN` are there."""

@@ -62,6 +62,28 @@ def test_contacts_behind_routers_get_a_file_by_the_relay_of_a_third(
         assert ("MB forwarded" in forwarded) is (kind == "relay")
 
 
+@pytest.mark.slow
+def test_who_holds_a_ticket_or_an_invitation_gets_in_by_the_relay_of_a_contact(tmp_path: Path) -> None:
+    """Carl knows neither Rita nor any relay: what he was handed names hers, where he is a guest."""
+    with Lab() as lab:
+        hosts = [lab.public("rita"), lab.home(nat.SYMMETRIC, "anna"), lab.home(nat.SYMMETRIC, "carl")]
+        rita, anna, carl = nodes = [LabNode(host, tmp_path) for host in hosts]
+        for node in nodes:
+            node.up()
+        rita.meet(anna)
+        assert settled(lambda: "of rita" in anna("status")), anna("status")
+        assert settled(lambda: " 2 clients" in rita("status")), rita("status")
+        shared = tmp_path / "photo.raw"
+        shared.write_bytes(os.urandom(SIZE // 10))
+        ticket = anna.result("share", str(shared))["ticket"]
+
+        carl("get", ticket, str(tmp_path / "got"))
+        anna.meet(carl)
+
+        assert (tmp_path / "got").read_bytes() == shared.read_bytes()
+        assert " 3 clients" in rita("status")
+
+
 @pytest.mark.parametrize(
     ("kind", "named", "is_well"),
     [(nat.SYMMETRIC, "symmetric: 2 peers see 2", True), (nat.PORT_RESTRICTED, "endpoint-independent", True)],

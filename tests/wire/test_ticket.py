@@ -1,6 +1,7 @@
 """Tickets: everything to fetch in one string, and a plain word on each way it can be wrong."""
 
 import contextlib
+import ipaddress
 
 import pytest
 from blake3 import blake3
@@ -10,7 +11,17 @@ from hypothesis import strategies as st
 from coterie.errors import UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.wire import Ticket
-from coterie.wire.ticket import ADDRESSES_MAX, TEXT_CHARS_MAX, TicketKind, _encode
+from coterie.wire.ticket import (
+    ADDRESSES_MAX,
+    RELAY_NETWORK,
+    TEXT_CHARS_MAX,
+    TicketKind,
+    _encode,
+    count_addresses,
+    fit_addresses,
+    pack_addresses,
+    unpack_addresses,
+)
 
 PEER = PeerId(bytes(range(32)))
 TICKET = Ticket(TicketKind.TREE, PEER, b"c" * 32, b"s" * 16, ("192.0.2.7:4433", "[2001:db8::1]:4433"))
@@ -20,7 +31,7 @@ GOLDEN = (
     "y3dmnrwgy3dmnrwg43tonzxg43tonzxg43tonzxg4ycataaaaqhcfiqmiabbw4aaaaaaaaaaaaaaaaaaairkfmiflnd"
 )
 addresses = st.lists(
-    st.tuples(st.ip_addresses(), st.integers(0, 65535)).map(
+    st.tuples(st.ip_addresses().filter(lambda ip: ip not in RELAY_NETWORK), st.integers(0, 65535)).map(
         lambda pair: f"[{pair[0]}]:{pair[1]}" if pair[0].version == 6 else f"{pair[0]}:{pair[1]}"
     ),
     max_size=ADDRESSES_MAX,
@@ -160,3 +171,43 @@ def test_a_mistake_within_pasted_text_is_still_named() -> None:
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_any_words_around_it(before: str, after: str) -> None:
     assert Ticket.parse(f"{before} {TEXT}\n,{after}") == TICKET
+
+
+RELAY, RELAY6 = "http://198.51.100.2:4433", "http://[2001:db8::2]:4433"
+AS_ADDRESSES = ("[100:0:0:1::c633:6402]:4433", "[100:0:0:1:2001:db8::]:4433", "[100:0:0:1::2]:4433")
+
+
+def test_relays_come_back_as_they_were() -> None:
+    ticket = Ticket(TicketKind.BLOB, PEER, b"c" * 32, b"s" * 16, ("192.0.2.7:4433", RELAY, RELAY6))
+    assert Ticket.parse(str(ticket)) == ticket
+
+
+def test_relays_are_addresses_where_nobody_can_be_to_who_reads_no_relays() -> None:
+    """Version 0.1 read a list of IP addresses and ports: these bytes."""
+    plain = b"".join(
+        b"\6" + ipaddress.ip_address(a.rpartition(":")[0].strip("[]")).packed + (4433).to_bytes(2, "big")
+        for a in AS_ADDRESSES
+    )
+    assert pack_addresses((RELAY, RELAY6)) == plain
+    assert count_addresses((RELAY, RELAY6)) == 3
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_half_a_relay_is_called_damaged(count: int) -> None:
+    raw = pack_addresses((RELAY, RELAY6))[: 19 * 2] + pack_addresses(("192.0.2.7:4433",) if count > 2 else ())
+    with pytest.raises(UsageError, match="half of a relay"):
+        unpack_addresses(raw, count)
+
+
+def test_a_ticket_names_two_relays_at_most_and_keeps_room_for_them() -> None:
+    direct = tuple(f"192.0.2.{n}:4433" for n in range(1, ADDRESSES_MAX + 2))
+    relays = ("https://198.51.100.1:443", "http://relay.example:80", RELAY6, RELAY, "http://198.51.100.9:80")
+    assert fit_addresses(direct, relays) == (*direct[: ADDRESSES_MAX - 3], RELAY6, RELAY)
+    with pytest.raises(UsageError, match=f"at most {ADDRESSES_MAX} addresses"):
+        Ticket(TicketKind.BLOB, PEER, b"c" * 32, b"s" * 16, (*direct[: ADDRESSES_MAX - 1], RELAY6))
+
+
+@pytest.mark.parametrize("url", ["https://198.51.100.1:443", "http://relay.example:80", "http://[::1]:4433"])
+def test_a_relay_that_nobody_would_dial_from_a_ticket_is_refused(url: str) -> None:
+    with pytest.raises(UsageError):
+        pack_addresses((url,))

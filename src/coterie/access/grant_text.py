@@ -13,7 +13,14 @@ from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.identity import SecretKey
 from coterie.identity.peer_id import KEY_BYTES
-from coterie.wire.ticket import ADDRESSES_MAX, pack_addresses, read_text, unpack_addresses, write_text
+from coterie.wire.ticket import (
+    ADDRESSES_MAX,
+    count_addresses,
+    pack_addresses,
+    read_text,
+    unpack_addresses,
+    write_text,
+)
 
 GRANT_KIND = 17  # beside the kinds of tickets and invitations (wire/ticket.py)
 ADDRESS_BYTES_MAX = 19
@@ -29,7 +36,7 @@ class GrantText:
     key: SecretKey | None = None
 
     def __str__(self) -> str:
-        head = bytes([GRANT_KIND, self.key is not None, len(self.addresses)])
+        head = bytes([GRANT_KIND, self.key is not None, count_addresses(self.addresses)])
         seed = self.key.seed if self.key is not None else b""
         packed = pack_addresses(self.addresses)
         return write_text(head + len(packed).to_bytes(1, "big") + packed + seed + self.grant.raw)

@@ -179,6 +179,10 @@ class Context(Protocol):
         """Where peers may dial this node, "ip:port", best first; empty while offline."""
         ...
 
+    def ticket_addresses(self) -> tuple[str, ...]:
+        """What a ticket names: the first of `addresses`, and URLs of relays where this node is reached."""
+        ...
+
     async def settled(self) -> None:
         """Wait a few seconds at most until `addresses` is whole: before they are written into a ticket."""
         ...

@@ -16,6 +16,7 @@ from coterie.wire.ticket import (
     INVITATION_KIND,
     SECRET_BYTES,
     TicketKind,
+    count_addresses,
     pack_addresses,
     read_text,
     unpack_addresses,
@@ -29,7 +30,7 @@ _FIXED = struct.Struct(f">BH32s{SECRET_BYTES}sB")
 
 @dataclass(frozen=True)
 class Invitation:
-    """Who invites (`peer`), where (`addresses`, "ip:port"), by what right (`secret`).
+    """Who invites (`peer`), where (`addresses`, as of a ticket), by what right (`secret`).
 
     `number` is that of the invitation among those of the peer.
     """
@@ -42,11 +43,12 @@ class Invitation:
     def __post_init__(self) -> None:
         if len(self.secret) != SECRET_BYTES or not 0 <= self.number <= NUMBER_MAX:
             raise UsageError("an invitation needs a 16-byte secret and a number of 16 bits")
-        if len(self.addresses) > ADDRESSES_MAX:
+        if count_addresses(self.addresses) > ADDRESSES_MAX:
             raise UsageError(f"an invitation holds at most {ADDRESSES_MAX} addresses")
 
     def __str__(self) -> str:
-        body = _FIXED.pack(INVITATION_KIND, self.number, self.peer, self.secret, len(self.addresses))
+        count = count_addresses(self.addresses)
+        body = _FIXED.pack(INVITATION_KIND, self.number, self.peer, self.secret, count)
         return write_text(body + pack_addresses(self.addresses))
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@
     payload = version u8 | length u16 (of the whole binary form) | body
     body v1 = kind u8 | peer 32 | content id 32 | secret 16 | count u8 | addresses
     address = 4 | 6 (u8), IP, port u16
+    relay   = one or two addresses in `RELAY_NETWORK`, where nobody can be: see `_as_plain`
     checksum = first 4 bytes of BLAKE3(payload)
 
 Base32 keeps a ticket inside the alphanumeric mode of QR codes once upper-cased; reading ignores case, white
@@ -13,8 +14,9 @@ space, hyphens, and what was pasted around it. Everything is big-endian.
 import base64
 import binascii
 import ipaddress
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -31,10 +33,17 @@ CHECKSUM_BYTES = 4
 CONTENT_ID_BYTES = 32
 SECRET_BYTES = 16  # 128 bits: beyond guessing
 ADDRESSES_MAX = 8
+RELAYS_MAX = 2  # each takes 31 characters (IPv6: 62); guess: one that is in use, one that stands by
+RELAY_NETWORK = ipaddress.IPv6Network("100:0:0:1::/64")  # RFC 9780: a dummy prefix, no packet goes there
 TEXT_CHARS_MAX = 1024  # a QR code of version 20 in alphanumeric mode holds 1,249 at level L
 
 INVITATION_KIND = 16  # see wire/invitation.py
 
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_RELAY = re.compile(r"http://([0-9.]+:[0-9]{1,5}|\[[0-9a-f:]+\]:[0-9]{1,5})")
+_HALF = 2**64 - 1
+_IPV4_MAX = 2**32 - 1
 _HEAD = struct.Struct(">BH")
 _HEAD_DIGITS = -(-_HEAD.size * 8 // 5)
 _ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz234567")
@@ -50,7 +59,10 @@ class TicketKind(IntEnum):
 
 @dataclass(frozen=True)
 class Ticket:
-    """What (`kind`, `content_id`), from whom (`peer`), where (`addresses`, "ip:port"), by what right (`secret`)."""
+    """What (`kind`, `content_id`), from whom (`peer`), where (`addresses`), by what right (`secret`).
+
+    `addresses`: "ip:port", or the URL of a relay at an IP address ("http://ip:port"); see `fit_addresses`.
+    """
 
     kind: TicketKind
     peer: PeerId
@@ -61,11 +73,12 @@ class Ticket:
     def __post_init__(self) -> None:
         if len(self.content_id) != CONTENT_ID_BYTES or len(self.secret) != SECRET_BYTES:
             raise UsageError("a ticket needs a 32-byte content id and a 16-byte secret")
-        if len(self.addresses) > ADDRESSES_MAX:
+        if count_addresses(self.addresses) > ADDRESSES_MAX:
             raise UsageError(f"a ticket holds at most {ADDRESSES_MAX} addresses")
 
     def __str__(self) -> str:
-        body = _FIXED.pack(self.kind, self.peer, self.content_id, self.secret, len(self.addresses))
+        count = count_addresses(self.addresses)
+        body = _FIXED.pack(self.kind, self.peer, self.content_id, self.secret, count)
         return write_text(body + pack_addresses(self.addresses))
 
     def __repr__(self) -> str:
@@ -197,9 +210,23 @@ def _parse_body(body: bytes) -> Ticket:
     return Ticket(named, PeerId.read(peer), content_id, secret, unpack_addresses(body[_FIXED.size :], count))
 
 
-def pack_addresses(addresses: tuple[str, ...]) -> bytes:
-    """The binary form of "ip:port" texts. Raises `UsageError` on one that is not."""
-    return b"".join(map(_pack_address, addresses))
+def pack_addresses(addresses: Sequence[str]) -> bytes:
+    """The binary form of "ip:port" texts and of relays' URLs. Raises `UsageError` on one that is neither."""
+    return b"".join(_pack_address(plain) for address in addresses for plain in _as_plain(address))
+
+
+def count_addresses(addresses: Sequence[str]) -> int:
+    """How many addresses `addresses` count as in a ticket: a relay of IPv6 is two. Errors as `pack_addresses`."""
+    return sum(len(_as_plain(address)) for address in addresses)
+
+
+def fit_addresses(direct: Sequence[str], relays: Sequence[str] = ()) -> tuple[str, ...]:
+    """What a ticket names: the first of `direct` ("ip:port"), and up to `RELAYS_MAX` of `relays` (URLs).
+
+    Relays that a ticket cannot name (by a host's name, or over TLS) are left out: nobody would dial them from a ticket.
+    """
+    named = [url for url in relays if _RELAY.fullmatch(url)][:RELAYS_MAX]
+    return (*direct[: ADDRESSES_MAX - count_addresses(named)], *named)
 
 
 @decoder(UsageError, "this ticket")
@@ -211,21 +238,54 @@ def unpack_addresses(body: bytes, count: int) -> tuple[str, ...]:
         if size is None or at + 1 + size + 2 > len(body):
             raise UsageError("the ticket is damaged: its parts do not add up")
         ip = ipaddress.ip_address(body[at + 1 : at + 1 + size])
-        port = int.from_bytes(body[at + 1 + size : at + 3 + size], "big")
-        addresses.append(f"[{ip}]:{port}" if size > 4 else f"{ip}:{port}")
+        addresses.append((ip, int.from_bytes(body[at + 1 + size : at + 3 + size], "big")))
         at += 3 + size
     if at != len(body) or count > ADDRESSES_MAX:
         raise UsageError("the ticket is damaged: its parts do not add up")
-    return tuple(addresses)
+    return tuple(_as_told(addresses))
 
 
-def _pack_address(address: str) -> bytes:
-    host, _, port = address.rpartition(":")
+def _as_plain(address: str) -> list[tuple[Ip, int]]:
+    """IP and port of an address; of a relay, the one or two that stand for it.
+
+    Version 0.1 reads those as any address, and finds nobody there. The low half of each holds the relay's IPv4 address,
+    or half of its IPv6 one, whose first half is never below 2**32.
+    """
+    relay = _RELAY.fullmatch(address)
+    host, _, port = (relay[1] if relay else address).rpartition(":")
     try:
-        ip = ipaddress.ip_address(host.strip("[]"))
-        return bytes([ip.version]) + ip.packed + int(port).to_bytes(2, "big")
+        ip, number = ipaddress.ip_address(host.strip("[]")), int(port)
+        number.to_bytes(2, "big")
     except (ValueError, OverflowError):
         raise UsageError(f"'{address}' is not an IP address with a port") from None
+    if not relay:
+        return [(ip, number)]
+    halves = [int(ip)] if ip.version == 4 else [int(ip) >> 64, int(ip) & _HALF]
+    if ip.version == 6 and halves[0] <= _IPV4_MAX:
+        raise UsageError(f"'{address}' is no relay that others can reach")
+    return [(RELAY_NETWORK[half], number) for half in halves]
+
+
+def _as_told(addresses: Sequence[tuple[Ip, int]]) -> Iterator[str]:
+    """The reverse of `_as_plain`, for a whole list."""
+    rest = iter(addresses)
+    for ip, port in rest:
+        if ip not in RELAY_NETWORK:
+            yield f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"
+            continue
+        half = int(ip) & _HALF
+        if half <= _IPV4_MAX:
+            yield f"http://{ipaddress.IPv4Address(half)}:{port}"
+            continue
+        low, low_port = next(rest, (ip, -1))
+        if low not in RELAY_NETWORK or low_port != port:
+            raise UsageError("the ticket is damaged: half of a relay's address is missing")
+        yield f"http://[{ipaddress.IPv6Address(half << 64 | int(low) & _HALF)}]:{port}"
+
+
+def _pack_address(address: tuple[Ip, int]) -> bytes:
+    ip, port = address
+    return bytes([ip.version]) + ip.packed + port.to_bytes(2, "big")
 
 
 def _checksum(payload: bytes) -> bytes:

@@ -344,3 +344,57 @@ def test_candidates_that_are_gone_are_forgotten_and_their_number_is_bounded() ->
     assert core.handle(home.Probed("a", 0.010), 0) == []
     assert used(core.handle(home.Probed("c", 0.010), 0)) == [("c",)]
     assert used(core.handle(home.Candidates(()), 0)) == [()]
+
+
+def test_a_guest_exchanges_with_those_whom_the_owner_knows_and_with_no_other_guest() -> None:
+    relay = Relay(guests_max=2)
+    relay.allowed = {key(1).peer_id}
+    for number in (1, 2, 3):
+        assert relay.come(number) == [Send(number, wire.Confirmed())]
+    assert [out.link if isinstance(out, Drop) else out.peer for out in relay.send(2, to=1)] == [1]
+    assert [out.peer for out in relay.send(1, to=2)] == [2]
+    assert relay.send(2, to=3) == []
+    assert relay.core.metrics().guests == 2
+
+
+def test_one_guest_too_many_takes_the_place_of_a_guest_and_of_nobody_else() -> None:
+    relay = Relay(guests_max=2, clients_max=1)
+    relay.allowed = {key(1).peer_id}
+    relay.come(2)
+    relay.come(3)
+    assert relay.come(1) == [Send(1, wire.Confirmed())]
+    out = relay.come(4)
+    assert [o.link for o in out if isinstance(o, Drop)] == [2]
+    assert relay.core.clients == [key(n).peer_id for n in (3, 1, 4)]
+
+
+def test_guests_of_one_network_push_out_each_other_only() -> None:
+    relay = Relay(guests_max=8, guests_network_max=1)
+    relay.allowed = set()
+    for link, network in ((1, "192.0.2.1"), (2, "192.0.2.2"), (3, "192.0.2.2")):
+        relay.feed(Opened(link, network))
+        (sent,) = relay.feed(Upgraded(link, 2))
+        relay.feed(Received(link, wire.answer(sent.message, key(link))))
+    assert relay.core.clients == [key(1).peer_id, key(3).peer_id]
+
+
+def test_what_goes_to_a_guest_counts_against_its_rate_too() -> None:
+    relay = Relay(guests_max=2, guest_bytes_per_s_max=1_000.0, guests_bytes_per_s_max=1e9)
+    relay.allowed = {key(1).peer_id, key(4).peer_id}
+    for number in (1, 2, 4):
+        relay.come(number)
+    sent = sum(bool(relay.send(1, to=2, size=1_000)) for _ in range(200))
+    assert sent < 200
+    assert relay.core.metrics().dropped_over_rate > 0
+    assert all(relay.send(1, to=4, size=1_000) for _ in range(100))
+
+
+def test_a_guest_whom_the_owner_comes_to_know_is_one_no_longer() -> None:
+    relay = Relay(guests_max=1)
+    relay.allowed = {key(1).peer_id}
+    relay.come(2)
+    relay.allowed.add(key(2).peer_id)
+    relay.feed(SWEEP, 1.0)
+    assert relay.core.metrics().guests == 0
+    relay.come(3, now=1.0)
+    assert key(2).peer_id in relay.core.clients

@@ -11,6 +11,7 @@ from coterie.apps.contacts.messages import ADDRESSES_MAX
 from coterie.apps.records import Records
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
+from coterie.wire.record import is_relay
 from coterie.wire.ticket import pack_addresses
 
 CONTACTS_MAX = 10_000  # guess: far above anybody's; 10,000 small files load in about a second
@@ -169,10 +170,9 @@ def _fit(name: str, peer: PeerId) -> str:
 
 def _is_address(text: str) -> bool:
     try:
-        pack_addresses((text,))
+        return not is_relay(text) and bool(pack_addresses((text,)))
     except UsageError:
         return False
-    return True
 
 
 def _contact(record: ContactRecord) -> Contact | None:

@@ -242,7 +242,9 @@ class ContactsService:
         expires = datetime.now(UTC) + timedelta(minutes=minutes)
         return Invited(
             code=str(code),
-            ticket=str(Invitation(code.number, self._context.peer_id, secret, own.addresses)),
+            ticket=str(
+                Invitation(code.number, self._context.peer_id, secret, self._context.ticket_addresses())
+            ),
             at=list(self._greeter.addresses),
             minutes=minutes,
             expires=expires.isoformat(timespec="seconds"),

@@ -23,7 +23,7 @@ from coterie.content.names import name_fault
 from coterie.errors import NotFound, UsageError
 from coterie.quantity import say_bytes
 from coterie.wire import Ticket
-from coterie.wire.ticket import ADDRESSES_MAX, SECRET_BYTES, TicketKind
+from coterie.wire.ticket import SECRET_BYTES, TicketKind
 
 OPEN_TO_ALL = frozenset({ANYONE, TICKET})  # whom a share is for that may have a torrent
 Report = Callable[[Progress], None]
@@ -197,7 +197,7 @@ class Shares:
         return found[0]
 
     def _ticket(self, record: ShareRecord) -> Ticket:
-        addresses = tuple(self._context.addresses()[:ADDRESSES_MAX])
+        addresses = self._context.ticket_addresses()
         return Ticket(TicketKind(record.kind), self._context.peer_id, record.root, record.secret, addresses)
 
     async def _describe(self, record: ShareRecord, imported: Imported) -> SharedItem:

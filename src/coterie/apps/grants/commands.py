@@ -32,6 +32,7 @@ async def grant(
     pass_on: How often it may be passed on, narrower or the same: 0 to 3.
     """
     wanted = Wanted(lasting, limit, pass_on)
+    await grants.settled()
     return grants.give(peer, verbs, resource, wanted)
 
 
@@ -73,6 +74,7 @@ async def grant_pass(
     pass_on: How often it may be passed on further.
     """
     wanted = Wanted(lasting, limit, pass_on)
+    await grants.settled()
     return grants.pass_on(grant, peer, wanted, verbs=verbs, resource=resource)
 
 

@@ -51,7 +51,6 @@ from coterie.net import Stream
 from coterie.private_file import write_private
 from coterie.rate import Rate, RateTable
 from coterie.wire.frames import Bulk, Message
-from coterie.wire.ticket import ADDRESSES_MAX
 
 ANSWER_S = 10.0
 ACCEPTED_PER_S = (
@@ -104,6 +103,10 @@ class GrantsService:
         return {"given": len(self._given), "held": len(self._held)}
 
     # ---- giving
+
+    async def settled(self) -> None:
+        """Wait, for a short time, until it is known which addresses a grant's text is to name."""
+        await self._context.settled()
 
     def give(self, peer: str, verbs: str, resource: str, wanted: Wanted) -> GrantGiven:
         """A grant of this node's things. Errors: `UsageError` for what cannot be, `NotFound` for who is nobody."""
@@ -264,7 +267,7 @@ class GrantsService:
             self._send_later(peer, [Gave([grant.raw])])
 
     def _describe(self, grant: Grant, key: SecretKey | None, resource: str, hand_over: bool) -> GrantGiven:
-        addresses = tuple(self._context.addresses()[:ADDRESSES_MAX]) if len(grant.links) == 1 else ()
+        addresses = self._context.ticket_addresses() if len(grant.links) == 1 else ()
         return GrantGiven(
             id=record_id(grant),
             holder="whoever has it" if key else self._context.people.name_of(grant.holder),

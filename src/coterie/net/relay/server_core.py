@@ -44,6 +44,12 @@ class RelayLimits:
     queue_bytes_max: int = 1 << 20  # 80 ms at 100 Mbit/s; upstream keeps 512 datagrams
     bytes_per_s_max: float = 125e6  # of one client; guess: a home network's gigabit
     total_bytes_per_s_max: float = 125e6  # of all clients together
+    guests_max: int = 0  # strangers, who exchange with clients only, never with each other; 0: nobody
+    guests_network_max: int = 4  # of them from one network; guess: two people behind one router, twice
+    guest_bytes_per_s_max: float = (
+        500e3  # each way together, of one guest; guess: a call, or a folder of papers
+    )
+    guests_bytes_per_s_max: float = 2e6  # of all guests; guess: a fifth of a home's uplink of 100 Mbit/s
     burst_s: float = 0.25  # guess: how long a client may send at twice its rate
     excess: float = 2.0  # guess: a client is read at up to this many times its rate; the excess is dropped
     frames_per_s_max: float = 20_000.0  # of one client; measured: 100 MB/s through the wheel is 8,000
@@ -56,9 +62,10 @@ class RelayLimits:
 
 @dataclass(slots=True)
 class RelayMetrics:
-    """Counters since the start, but for `clients` and `handshakes`, which are now."""
+    """Counters since the start, but for `clients`, `guests` and `handshakes`, which are now."""
 
     clients: int = 0
+    guests: int = 0  # of the clients
     handshakes: int = 0
     links: int = 0
     admitted: int = 0
@@ -136,6 +143,7 @@ SWEEP = TimerFired("sweep")
 @dataclass(slots=True)
 class _Handshake:
     opened_at: float
+    network: str = ""
     version: int = 0
     challenge: wire.Challenge | None = None
     control_bytes: int = 0
@@ -149,6 +157,7 @@ class _Client:
     heard_at: float
     checked_at: float
     rate: Rate
+    is_guest: bool
     reading: Rate  # seconds of its allowance: what reading costs; in debt, it is not read
     stalled_at: float | None = None
     pinged_at: float | None = None
@@ -186,6 +195,12 @@ class RelayCore:
         )
         self._by_link: dict[Link, _Client] = {}
         self._by_peer: dict[PeerId, _Client] = {}
+        self._guests: Admission[Link] = Admission(
+            places_max=limits.guests_max,
+            strangers_max=limits.guests_max,
+            network_max=limits.guests_network_max,
+        )
+        self._guests_total = _rate(limits.guests_bytes_per_s_max, limits)
         self._total = _rate(limits.total_bytes_per_s_max, limits)
         self._metrics = RelayMetrics()
 
@@ -197,6 +212,7 @@ class RelayCore:
     def metrics(self) -> RelayMetrics:
         """A copy of the counters."""
         self._metrics.clients = len(self._by_peer)
+        self._metrics.guests = len(self._guests)
         self._metrics.handshakes = len(self._handshakes)
         return RelayMetrics(**{f.name: getattr(self._metrics, f.name) for f in fields(RelayMetrics)})
 
@@ -231,7 +247,7 @@ class RelayCore:
         # An older one goes, not this: whoever opens links and leaves them must not keep others out.
         for other in self._places.enter(link, network, is_known=False) or ():
             outputs += self._fail_handshake(other, "too many handshakes at once")
-        self._handshakes[link] = _Handshake(now)
+        self._handshakes[link] = _Handshake(now, network)
         return outputs
 
     def _challenge(self, link: Link, version: int) -> list[Any]:
@@ -252,11 +268,15 @@ class RelayCore:
         if not wire.is_answer(message, handshake.challenge):
             return self._deny(link, "the signature is wrong")
         peer = message.peer
-        if not self._allows(peer):
+        is_guest = not self._allows(peer)
+        if is_guest and not self._limits.guests_max:
             return self._deny(link, "this relay serves only those whom its owner knows")
-        if peer not in self._by_peer and len(self._by_peer) >= self._limits.clients_max:
+        known = len(self._by_peer) - len(self._guests)
+        if not is_guest and peer not in self._by_peer and known >= self._limits.clients_max:
             return self._deny(link, "this relay is full")
         outputs = self._replace(peer)
+        if is_guest:
+            outputs += self._let_in_guest(link, handshake.network, now)
         self._end_handshake(link)
         client = _Client(
             link,
@@ -264,12 +284,22 @@ class RelayCore:
             handshake.version,
             now,
             checked_at=now,
-            rate=_rate(self._limits.bytes_per_s_max, self._limits),
+            rate=_rate(
+                self._limits.guest_bytes_per_s_max if is_guest else self._limits.bytes_per_s_max, self._limits
+            ),
+            is_guest=is_guest,
             reading=Rate(1.0, self._limits.burst_s),
         )
         self._by_link[link] = self._by_peer[peer] = client
         self._metrics.admitted += 1
         return [*outputs, Send(link, wire.Confirmed())]
+
+    def _let_in_guest(self, link: Link, network: str, now: float) -> list[Any]:
+        """Give a stranger a place among the guests; an older guest goes where there is none."""
+        outputs: list[Any] = []
+        for other in self._guests.enter(link, network, is_known=False) or ():
+            outputs += [*self._forget(other, now), Drop(other, "its place as a guest is another's")]
+        return outputs
 
     def _deny(self, link: Link, reason: str) -> list[Any]:
         self._metrics.denied += 1
@@ -290,6 +320,7 @@ class RelayCore:
         if old is None:
             return []
         del self._by_link[old.link]
+        self._guests.leave(old.link)
         self._metrics.replaced += 1
         return [*_status(old, wire.StatusCode.REPLACED), Drop(old.link, "replaced by a newer connection")]
 
@@ -340,13 +371,15 @@ class RelayCore:
     def _forward(self, client: _Client, message: wire.Outbound, now: float) -> list[Any]:
         size = len(message.contents)
         outputs = self._read(client, size, now)
-        if not client.rate.take(now, size) or not self._total.take(now, size):
+        target = self._by_peer.get(message.peer)
+        if target is not None and client.is_guest and target.is_guest:
+            target = None  # guests are here for those whom the owner knows
+        if not self._has_allowance(client, target, size, now):
             self._metrics.dropped_over_rate += 1
             if now - client.told_of_limit_at >= self._limits.ping_s:
                 client.told_of_limit_at = now
                 outputs += _status(client, wire.StatusCode.RATE_LIMITED)
             return outputs
-        target = self._by_peer.get(message.peer)
         if target is None:
             self._metrics.dropped_no_such_client += 1
             return outputs
@@ -360,6 +393,15 @@ class RelayCore:
         frame = wire.Inbound(client.peer, message.ecn, message.contents, message.segment_bytes)
         outputs.append(Send(target.link, frame))
         return outputs
+
+    def _has_allowance(self, client: _Client, target: _Client | None, size: int, now: float) -> bool:
+        """Whether `size` bytes are within every rate that counts here: what goes to a guest is the guest's too."""
+        rates = [client.rate]
+        if target is not None and target.is_guest:
+            rates.append(target.rate)
+        if client.is_guest or len(rates) > 1:
+            rates.append(self._guests_total)
+        return all(rate.take(now, size) for rate in [*rates, self._total])
 
     def _note_full(self, client: _Client, now: float) -> None:
         """Something is dropped because too much waits for `client`: it goes when that lasts."""
@@ -400,6 +442,7 @@ class RelayCore:
         if client is None:
             return []
         del self._by_peer[client.peer]
+        self._guests.leave(link)
         outputs: list[Any] = []
         for peer in client.destinations:
             other = self._by_peer.get(peer)
@@ -424,7 +467,9 @@ class RelayCore:
         if is_stalled or is_dead:
             self._metrics.ended_for_silence += 1
             return [*self._forget(client.link, now), Drop(client.link, "no sign of life")]
-        if now - client.checked_at >= self._limits.ping_s:
+        if client.is_guest:
+            self._welcome(client)
+        elif now - client.checked_at >= self._limits.ping_s:
             client.checked_at = now
             if not self._allows(client.peer):
                 self._metrics.denied += 1
@@ -433,6 +478,13 @@ class RelayCore:
             client.pinged_at = now
             return self._tell(client.link, wire.Ping(self._random_bytes(wire.ECHO_BYTES)), now)
         return []
+
+    def _welcome(self, client: _Client) -> None:
+        """A guest whom the owner knows meanwhile is one no longer."""
+        if self._allows(client.peer) and len(self._by_peer) - len(self._guests) < self._limits.clients_max:
+            client.is_guest = False
+            client.rate = _rate(self._limits.bytes_per_s_max, self._limits)
+            self._guests.leave(client.link)
 
 
 def _rate(per_s: float, limits: RelayLimits) -> Rate:
