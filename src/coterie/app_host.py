@@ -91,9 +91,9 @@ class AppHost:
         self._watchdog.stuck_s = self._stuck_s
 
     async def close(self) -> None:
-        """End all apps, those first that require others."""
+        """End all apps, those first that require others. Their services can still be looked at."""
         for app in reversed(list(self.apps)):
-            await self._end(app, self._take(app))
+            await self._end(app, (self._services.get(app), self._contexts.pop(app, None)))
         self._watchdog.close()
         await self._tasks.close(CLOSE_MAX_S)
 
