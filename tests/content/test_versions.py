@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,48 @@ def test_each_file_system_has_its_own_folder(store: Versions, tmp_path: Path) ->
         assert again.restore(version.id) == far / "a"
     finally:
         for path in (far, *made):
+            place.remove(path)
+
+
+@pytest.mark.skipif(not ELSEWHERE.is_dir(), reason="no second file system here")
+@pytest.mark.parametrize("by", ["a link", "another user"])
+def test_a_trash_folder_that_somebody_put_in_place_of_ours_is_not_used(
+    store: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Who may write into a folder above could have lines written to any file, or get what is put aside."""
+    if os.stat(ELSEWHERE).st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("no second file system here")
+    far, theirs = ELSEWHERE / f"coterie-test-{os.getpid()}", tmp_path / "theirs"
+    far.mkdir()
+    theirs.mkdir()
+    put(theirs / "journal", "mine")
+    put(theirs / "aaaaaaaaaa-planted")
+    trash = store.path_of(store.keep(put(far / "a"), "gone").id).parent
+    try:
+        shutil.rmtree(trash)
+        if by == "a link":
+            trash.symlink_to(theirs)
+        else:
+            shutil.copytree(theirs, trash)
+            uid, real = os.geteuid(), os.lstat
+
+            def lstat(path: Any, **given: Any) -> os.stat_result:
+                found = real(path, **given)
+                if Path(path) != trash:
+                    return found
+                fields = [*found]
+                fields[stat.ST_UID] = uid + 1
+                return os.stat_result(fields)
+
+            monkeypatch.setattr(os, "lstat", lstat)
+        kept = store.keep(put(far / "a"), "gone")
+        assert store.path_of(kept.id).parent not in (trash, theirs)
+        for folder in (trash, theirs):
+            assert (folder / "journal").read_text() == "mine"
+        for one in (store, Versions(tmp_path / "home" / "versions")):
+            assert [version.id for version in one.kept()] == [kept.id]
+    finally:
+        for path in (far, trash):
             place.remove(path)
 
 

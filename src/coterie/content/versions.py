@@ -200,15 +200,15 @@ class Versions:
     def _all(self) -> "list[_Shelf]":
         """The shelves of all file systems that are there now."""
         for folder in [self._folder, *self._known_folders()]:
-            if folder not in self._shelves and folder.is_dir():
+            if folder not in self._shelves and _is_ours(folder):
                 self._shelves[folder] = _Shelf(folder)
-        return [shelf for folder, shelf in self._shelves.items() if folder.is_dir()]
+        return [shelf for folder, shelf in self._shelves.items() if _is_ours(folder)]
 
     def _shelf_for(self, parent: Path, *, exclude: "Collection[_Shelf]") -> "_Shelf":
         """Where versions of what lies in `parent` go: on its file system."""
         device = os.stat(parent).st_dev
         known = self._by_device.get(device)
-        if known is not None and known not in exclude and known.folder.is_dir():
+        if known is not None and known not in exclude and _is_ours(known.folder):
             return known
         for folder in self._candidates(parent, device):
             if any(shelf.folder == folder for shelf in exclude):
@@ -313,7 +313,9 @@ class _Shelf:
             self._compact()
 
     def _append(self, line: Version | _Over) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        flags = (
+            os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        )
         fd = os.open(self.folder / "journal", flags, 0o600)
         try:
             os.write(fd, b"\n" + msgspec.json.encode(line))  # ends a line that was cut off
@@ -393,10 +395,21 @@ def _make_private(folder: Path) -> None:
     """Make a folder of ours; one that is there has to be ours."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(folder, 0o700)
-    status = os.lstat(folder)
-    owner = os.geteuid() if hasattr(os, "geteuid") else status.st_uid
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner:
+    if not _is_ours(folder):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is there, and neither a link nor another user's.
+
+    Asked before each use: who may write into the folder above can put something else in its place.
+    """
+    try:
+        status = os.lstat(folder)
+    except OSError:
+        return False
+    owner = os.geteuid() if hasattr(os, "geteuid") else status.st_uid
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == owner
 
 
 def _new_id() -> str:
