@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from coterie.content import no_links
 from coterie.content.merge import Merge, Old
 from coterie.content.versions import Versions, VersionsFull
 
@@ -169,7 +170,7 @@ def test_a_disk_that_is_mounted_below_the_target_gets_a_copy(
     far = [mine / "disk", *(mine / "disk").rglob("*")]
     monkeypatch.setattr(
         "coterie.content.merge._is_elsewhere",
-        lambda _, target: target.parent in far or target.parent == mine / "disk",
+        lambda _, target: Path(os.path.realpath(target.parent)) in far,
     )
     build(mine / "disk", **{".coterie-partial-b-carried": "left by an earlier attempt"})
     merge = merging(versions)
@@ -179,3 +180,36 @@ def test_a_disk_that_is_mounted_below_the_target_gets_a_copy(
     }  # fmt: skip
     assert (mine / "disk" / "more" / "x").stat().st_mtime_ns == 1_600_000_000_000_000_007
     assert {version.original for version in versions.kept()} == {mine / "a", mine / "disk" / "b"}
+
+
+@pytest.mark.skipif(not no_links._HAS_FD_PATHS, reason="weaker here: see the threat model")
+@pytest.mark.parametrize("when", ["within the folder", "before it is opened"])
+def test_a_link_that_is_put_there_meanwhile_leads_nothing_out_of_the_target(
+    tmp_path: Path, versions: Versions, when: str
+) -> None:
+    """Another user who may write into the target swaps a folder of it while files arrive there."""
+    mine = build(tmp_path / "t", sub__a="mine", sub__b="mine")
+    private = build(tmp_path / "private", a="private", b="private")
+    new = build(tmp_path / "s", sub__a="new", sub__b="new", sub__c="new", sub__d="new", sub__e__f="new")
+
+    asked: list[tuple[str, ...]] = []
+    at = ("sub", "a") if when == "within the folder" else ("a",)
+
+    def judge(parts: tuple[str, ...]) -> Old:
+        asked.append(parts)
+        if parts == at and asked.count(at) == 2:  # the first question is about the room
+            (mine / "sub").rename(mine / "moved")
+            (mine / "sub").symlink_to(private)
+        return Old.KEEP
+
+    merge = Merge(versions, judge, why="replaced", source="x from anna", mark="changed here")
+    if when == "within the folder":
+        merge.into(new, mine)
+        assert texts(mine / "moved") == dict.fromkeys(("a", "b", "c", "d", "e/f"), "new")
+        assert {version.original for version in versions.kept()} == {mine / "sub" / "a", mine / "sub" / "b"}
+    else:
+        build(mine, a="mine")
+        build(new, a="new")  # comes before the folder
+        merge.into(new, mine)
+        assert (mine / "sub" / "b").read_text() == "new"
+    assert texts(private) == {"a": "private", "b": "private"}

@@ -64,6 +64,27 @@ def test_nothing_is_opened_through_a_link(share: Path, put: Callable[[Path], Non
     assert refused.value.errno == errno.ELOOP
 
 
+def test_a_folder_that_is_held_is_the_same_whatever_takes_its_place(share: Path) -> None:
+    with no_links.held(share / "sub") as folder:
+        if folder == share / "sub":
+            pytest.skip("this system has no lasting paths")
+        link_the_folder(share)
+        (folder / "new").write_bytes(b"")
+        with pytest.raises(FileNotFoundError):
+            (folder / "no").stat()
+    assert (share.parent / "aside" / "new").exists()
+    assert not (share.parent / "outside" / "new").exists()
+    with pytest.raises(OSError) as refused, no_links.held(share / "sub"):
+        pass
+    assert refused.value.errno == errno.ELOOP
+
+
+def test_errors_within_a_folder_that_is_held_name_its_own_path(share: Path) -> None:
+    with pytest.raises(FileNotFoundError) as missing, no_links.held(share / "sub") as folder:
+        (folder / "no").stat()
+    assert missing.value.filename == str(share / "sub" / "no")
+
+
 def test_what_is_not_there_is_said_as_ever(share: Path) -> None:
     for path in (share / "no", share / "no" / "file", share / "sub" / "file" / "below"):
         with pytest.raises((FileNotFoundError, NotADirectoryError)):

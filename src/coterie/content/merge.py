@@ -2,7 +2,8 @@
 
 A file of the same name is replaced, and kept as a version, or moved beside under a clear name. What is not a
 file, a link or a folder (a device, a socket) is never opened or replaced, nor does a file take the place of a
-folder: what arrived is numbered then. No symbolic link of the folder is followed.
+folder: what arrived is numbered then. No symbolic link of the folder is followed, nor one that somebody puts there
+meanwhile.
 
 Each step leaves the old and the new one somewhere under a name of theirs, so what was interrupted goes on by
 the same call.
@@ -12,10 +13,13 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from enum import Enum
 from pathlib import Path
+from typing import BinaryIO
 
 from coterie.content import file_steps as place
+from coterie.content import no_links
 from coterie.content.names import NAME_BYTES_MAX, NUMBER_MAX, PARTIAL_PREFIX, limit_bytes
 from coterie.content.versions import Versions, disk_bytes
 from coterie.errors import StorageError
@@ -54,6 +58,7 @@ class Merge:
         self._why = why
         self._source = source
         self._mark = mark
+        self._target = self._real = Path()
         self.new = 0
         self.replaced = 0
         self.beside: list[tuple[str, str]] = []
@@ -67,6 +72,8 @@ class Merge:
             OSError, StorageError: the disk.
         """
         self._check_room(staged, target)
+        self._target = target
+        self._real = Path(os.path.realpath(target.parent), target.name)
         return self._bring(staged, target, ())
 
     def _check_room(self, staged: Path, target: Path) -> None:
@@ -103,9 +110,10 @@ class Merge:
             mtime_ns = staged.stat().st_mtime_ns  # before anything is moved out of it
             with os.scandir(staged) as entries:
                 names = sorted(entry.name for entry in entries)
-            for name in names:
-                self._bring(staged / name, target / name, (*parts, name))
-            place.set_time(os.fspath(target), mtime_ns)
+            with self._held(parts) as folder:
+                for name in names:
+                    self._bring(staged / name, folder / name, (*parts, name))
+                place.set_time(os.fspath(folder), mtime_ns)
             return target
         if not _is_plain(target):
             numbered = place.move_beside(staged, target)
@@ -119,6 +127,20 @@ class Merge:
         self._exchange(staged, target, parts)
         return target
 
+    @contextmanager
+    def _held(self, parts: Parts) -> Iterator[Path]:
+        """A way to a folder of the target that somebody who may write there cannot bend by a link meanwhile."""
+        with ExitStack() as stack:
+            try:
+                folder = stack.enter_context(no_links.held(self._real.joinpath(*parts)))
+            except OSError as error:
+                where = self._target.joinpath(*parts)
+                raise StorageError(
+                    f"{where} became something else while files arrived in it ({error.strerror}): look at it, "
+                    "then try again"
+                ) from error
+            yield folder
+
     def _exchange(self, staged: Path, target: Path, parts: Parts) -> None:
         """Something arrived for a file or a link that is not the same."""
         old = self._judge(parts)
@@ -128,10 +150,13 @@ class Merge:
             moved = _move_marked(target, self._mark)
             _note(self.beside, "/".join((*parts[:-1], moved.name)), f"{target.name} was changed here too")
             if not place.move_new(staged, target):
-                raise StorageError(f"{target} came back while it was being replaced: try again")
+                raise StorageError(
+                    f"{self._target.joinpath(*parts)} came back while it was being replaced: try again"
+                )
             self.new += 1
             return
-        self._versions.keep(target, self._why, source=self._source, replacement=staged)
+        original = self._target.joinpath(*parts)
+        self._versions.keep(target, self._why, source=self._source, replacement=staged, original=original)
         self.replaced += 1
 
 
@@ -182,13 +207,17 @@ def _same(one: Path, other: Path) -> bool:
         return os.readlink(one) == os.readlink(other)
     if not (stat.S_ISREG(first.st_mode) and stat.S_ISREG(second.st_mode)) or first.st_size != second.st_size:
         return False
-    with one.open("rb") as a, other.open("rb") as b:
+    with _opened(one) as a, _opened(other) as b:
         while True:
             left, right = a.read(COMPARE_BYTES), b.read(COMPARE_BYTES)
             if left != right:
                 return False
             if not left:
                 return True
+
+
+def _opened(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, no_links.READ), "rb")
 
 
 def _move_marked(path: Path, mark: str) -> Path:

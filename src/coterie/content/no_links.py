@@ -1,4 +1,4 @@
-"""Opens files and folders to be read through no symbolic link, wherever in the path one may stand.
+"""Opens files and folders through no symbolic link, wherever in the path one may stand.
 
 Who can write into a folder that is shared could put a link in the place of what was there a moment ago, or of a folder
 above it, and so have a file outside of the share read. Paths that are opened here are real ones (`os.path.realpath`):
@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 READ: int = (
     os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -18,8 +19,15 @@ READ: int = (
 READ |= getattr(os, "O_NONBLOCK", 0)  # never waits for a pipe's other end
 _FOLDER: int = READ | getattr(os, "O_DIRECTORY", 0)
 _PASS: int = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER  # of folders above, which need not be readable
+_HOLD: int = (
+    getattr(os, "O_PATH", os.O_RDONLY)
+    | getattr(os, "O_DIRECTORY", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+)
 _ANYWHERE: int = getattr(os, "O_NOFOLLOW_ANY", 0)  # macOS
 _HAS_DIR_FD = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
+_HAS_FD_PATHS = hasattr(os, "O_PATH") and os.path.isdir("/proc/self/fd")
 _SYS_OPENAT2 = 437  # on every architecture of Linux that Python runs on
 _RESOLVE_NO_SYMLINKS = 0x04  # linux/openat2.h
 _AT_FDCWD = -100
@@ -75,6 +83,36 @@ def entries(path: str) -> Iterator[tuple[Iterator[os.DirEntry[str]], int | None]
             yield found, fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def held(path: str | bytes | os.PathLike[str]) -> Iterator[Path]:
+    """A path that goes on leading to the folder now at the absolute `path`, whatever takes its place.
+
+    That is one of Linux's `/proc/self/fd`; errors of the system within the block name the folder's own path. Where
+    there is none it is `path`, after a look. Errors as `open_file`.
+    """
+    shown = Path(os.fsdecode(path))
+    if not _HAS_FD_PATHS:
+        _refuse_links(os.fsencode(path))
+        yield shown
+        return
+    fd = open_file(path, _HOLD)
+    lasting = Path(f"/proc/self/fd/{fd}")
+    try:
+        yield lasting
+    except OSError as error:
+        error.filename = _shown(error.filename, lasting, shown)
+        error.filename2 = _shown(error.filename2, lasting, shown)
+        raise
+    finally:
+        os.close(fd)
+
+
+def _shown(name: object, lasting: Path, shown: Path) -> object:
+    if isinstance(name, str) and Path(name).is_relative_to(lasting):
+        return str(shown / Path(name).relative_to(lasting))
+    return name
 
 
 def _walk(raw: bytes, flags: int) -> int:

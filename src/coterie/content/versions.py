@@ -92,8 +92,18 @@ class Versions:
             with self._lock:
                 self._room_on(self._shelf_for(parent, exclude=()), needed_bytes, versions)
 
-    def keep(self, path: Path, why: str, *, source: str = "", replacement: Path | None = None) -> Version:
+    def keep(
+        self,
+        path: Path,
+        why: str,
+        *,
+        source: str = "",
+        replacement: Path | None = None,
+        original: Path | None = None,
+    ) -> Version:
         """Move what is at `path` away; `replacement`, on the same file system, takes its place in the same step.
+
+        `original`: its own path, where `path` is another way to it (`no_links.held`).
 
         In one step where the system can link files: whoever reads `path` meanwhile sees the old or the new one.
 
@@ -101,22 +111,23 @@ class Versions:
             VersionsFull: there is no room for it.
             StorageError: it cannot be moved, or is gone. Nothing is lost then.
         """
+        original = original or path
         with self._lock:
             tried: list[_Shelf] = []
             while True:
-                shelf = self._shelf_for(path.parent, exclude=tried)
+                shelf = self._shelf_for(original.parent, exclude=tried)
                 try:
                     status = os.lstat(path)
                     size = disk_bytes(path) if stat.S_ISDIR(status.st_mode) else _taken(status)
                     self._room_on(shelf, size, 1)
                     name = limit_bytes(path.name, NAME_BYTES_MAX)
                     version = Version(
-                        _new_id(), os.fsencode(path), self._clock(), size, _kind(status), why, source
+                        _new_id(), os.fsencode(original), self._clock(), size, _kind(status), why, source
                     )
                     shelf.take(version, f"{version.id}-{name}", path, replacement)
                 except OSError as error:
                     if error.errno not in _ELSEWHERE or len(tried) >= FOLDERS_MAX:
-                        raise StorageError(f"cannot put {path} aside: {error.strerror}") from error
+                        raise StorageError(f"cannot put {original} aside: {error.strerror}") from error
                     tried.append(shelf)  # the same device, and yet not to be reached by a rename
                     continue
                 self._by_device[os.stat(path.parent).st_dev] = shelf
@@ -314,7 +325,11 @@ class _Shelf:
 
     def _append(self, line: Version | _Over) -> None:
         flags = (
-            os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+            os.O_WRONLY
+            | os.O_APPEND
+            | os.O_CREAT
+            | getattr(os, "O_CLOEXEC", 0)
+            | getattr(os, "O_NOFOLLOW", 0)
         )
         fd = os.open(self.folder / "journal", flags, 0o600)
         try:

@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from coterie.apps.files.got import Got, GotBook, Written
 from coterie.content import manifest as m
+from coterie.content import no_links
 from coterie.content.file_steps import set_executable, set_time
 from coterie.content.merge import Merge, Old
 from coterie.content.versions import Versions, disk_bytes
@@ -20,8 +21,6 @@ from coterie.content.walk import FileIn
 TIME_STEPS_NS = (1, 100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 """In which file systems keep times: most, NTFS, those with microseconds, exFAT, HFS+, FAT."""
 LISTED_MAX = 10_000  # files, of each kind of news; guess
-
-_READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 Parts = tuple[str, ...]
 
@@ -72,7 +71,7 @@ class Arrival:
         self._update = update
         self._mirror = mirror
         self._within: Parts = ()
-        self._touch: list[tuple[Path, int, bool]] = []
+        self._touch: list[tuple[Parts, int, bool]] = []
 
     @property
     def may_merge(self) -> bool:
@@ -87,7 +86,7 @@ class Arrival:
         """Whether this file need not be fetched: it is there as it is to be, or was changed here only."""
         if self._got is None or not self.may_merge:
             return False
-        path, status = self._target.joinpath(*parts), self._file_at(parts)
+        status = self._file_at(parts)
         if status is None:
             return False
         written = self._book.written(self._got.id, "/".join(parts))
@@ -96,13 +95,34 @@ class Arrival:
         ):  # what is not asked for, this giver gave before
             return False
         same_size = status.st_size == entry.size
-        if not written.is_at(status) and not (same_size and entry.chunks and _matches(path, entry.chunks)):
+        if not written.is_at(status) and not (
+            same_size and entry.chunks and self._matches(parts, entry.chunks)
+        ):
             if not self._overwrite:
                 _list(self.news.changed_here, "/".join(parts))
             return not self._overwrite
         if status.st_mtime_ns != entry.mtime_ns or bool(status.st_mode & stat.S_IXUSR) != executable:
-            self._touch.append((path, entry.mtime_ns, executable))
+            self._touch.append((parts, entry.mtime_ns, executable))
         return True
+
+    def _real(self, parts: Parts) -> Path:
+        """Where a file below the target is without the links that lead to the target."""
+        return Path(os.path.realpath(self._target.parent), self._target.name, *parts)
+
+    def _matches(self, parts: Parts, chunks: bytes) -> bool:
+        """Whether a file below the target consists of just these packed chunks."""
+        try:
+            fd = no_links.open_file(self._real(parts))
+        except OSError:
+            return False
+        try:
+            return all(
+                blake3(os.read(fd, size)).digest() == digest for digest, size in m.unpack_chunks(chunks)
+            )
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
 
     def _file_at(self, parts: Parts) -> os.stat_result | None:
         """The status of a regular file below the target, None where there is none or a link leads to it."""
@@ -150,7 +170,7 @@ class Arrival:
         """
         self._target, self._within = path, ()
         for file, mtime_ns, executable in self._touch:
-            fd = os.open(file, _READ)
+            fd = no_links.open_file(self._real(file))
             try:
                 set_executable(fd, executable)
                 set_time(fd, mtime_ns)
@@ -168,7 +188,10 @@ class Arrival:
             self._book.drop(got.id, [old.path])
         elif self._mirror and old.is_at(status):
             self._versions.check_room(path.parent, disk_bytes(path), 1)
-            self._versions.keep(path, "gone at the giver", source=self._source)
+            with no_links.held(self._real(parts).parent) as folder:
+                self._versions.keep(
+                    folder / path.name, "gone at the giver", source=self._source, original=path
+                )
             self._book.drop(got.id, [old.path])
             self.news.removed += 1
         else:
@@ -192,20 +215,6 @@ def _is_time(kept_ns: int, set_ns: int) -> bool:
     """Whether a file system may keep the time that was set as this one."""
     steps = (set_ns - set_ns % step for step in TIME_STEPS_NS)
     return any(kept_ns in (at, at + step) for at, step in zip(steps, TIME_STEPS_NS, strict=True))
-
-
-def _matches(path: Path, chunks: bytes) -> bool:
-    """Whether a file consists of just these packed chunks."""
-    try:
-        fd = os.open(path, _READ)
-    except OSError:
-        return False
-    try:
-        return all(blake3(os.read(fd, size)).digest() == digest for digest, size in m.unpack_chunks(chunks))
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
 
 
 def _list(listed: list[str], path: str) -> None:
