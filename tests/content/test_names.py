@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from coterie.content import names as n
 from coterie.errors import PeerError
@@ -13,6 +14,10 @@ from coterie.errors import PeerError
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
     lambda x: not n.name_fault(x)
 )
+
+
+ALIASES = n.NameRules(aliases=True)
+SHORT = n.NameRules(bytes_max=12)
 
 
 @pytest.mark.parametrize(
@@ -35,41 +40,47 @@ def test_unusual_names_are_names(name: str) -> None:
 @pytest.mark.parametrize(
     ("names", "options", "local"),
     [
-        (["A", "a"], {}, ["A", "a"]),
-        (["A", "a"], {"folds_case": True}, ["A", "a (2)"]),
-        (["A.txt", "a.TXT", "a.txt"], {"folds_case": True}, ["A.txt", "a (2).TXT", "a (3).txt"]),
-        (["A", "a", "a (2)"], {"folds_case": True}, ["A", "a (3)", "a (2)"]),
-        (["é", "e\u0301"], {}, ["é", "e\u0301"]),
-        (["é", "e\u0301"], {"folds_case": True}, ["é", "e\u0301"]),
-        (["e\u0301.c", "é.c"], {"folds_unicode": True}, ["e\u0301.c", "é (2).c"]),
-        (["É", "e\u0301"], {"folds_unicode": True, "folds_case": True}, ["É", "e\u0301 (2)"]),
-        (["straße", "STRASSE"], {"folds_case": True}, ["straße", "STRASSE (2)"]),
-        ([".a", ".A"], {"folds_case": True}, [".a", ".A (2)"]),
-        (["a:b"], {"windows": True}, ["a%3Ab"]),
-        (['<>"|?*\\'], {"windows": True}, ["%3C%3E%22%7C%3F%2A%5C"]),
-        (["a\tb"], {"windows": True}, ["a%09b"]),
+        (["A", "a"], n.ANY_NAME, ["A", "a"]),
+        (["A", "a"], n.NameRules(folds_case=True), ["A", "a (2)"]),
+        (["A.txt", "a.TXT", "a.txt"], n.NameRules(folds_case=True), ["A.txt", "a (2).TXT", "a (3).txt"]),
+        (["A", "a", "a (2)"], n.NameRules(folds_case=True), ["A", "a (3)", "a (2)"]),
+        (["é", "e\u0301"], n.ANY_NAME, ["é", "e\u0301"]),
+        (["é", "e\u0301"], n.NameRules(folds_case=True), ["é", "e\u0301"]),
+        (["e\u0301.c", "é.c"], n.NameRules(folds_unicode=True), ["e\u0301.c", "é (2).c"]),
+        (["É", "e\u0301"], n.NameRules(folds_unicode=True, folds_case=True), ["É", "e\u0301 (2)"]),
+        (["straße", "STRASSE"], n.NameRules(folds_case=True), ["straße", "STRASSE (2)"]),
+        ([".a", ".A"], n.NameRules(folds_case=True), [".a", ".A (2)"]),
+        (["a:b"], n.WINDOWS, ["a%3Ab"]),
+        (['<>"|?*\\'], n.WINDOWS, ["%3C%3E%22%7C%3F%2A%5C"]),
+        (["a\tb"], n.WINDOWS, ["a%09b"]),
         (
             ["con", "CON.txt", "com1", "lpt9.a.b", "console"],
-            {"windows": True},
+            n.WINDOWS,
             ["%63on", "%43ON.txt", "%63om1", "%6Cpt9.a.b", "console"],
         ),
-        (["a.", "b ", "..."], {"windows": True}, ["a%2E", "b%20", "..%2E"]),
-        (["a:", "a%3A"], {"windows": True}, ["a%3A", "a%3A (2)"]),
+        (["a.", "b ", "..."], n.WINDOWS, ["a%2E", "b%20", "..%2E"]),
+        (
+            ["progress report.txt", "progre~1.txt", "~"],
+            ALIASES,
+            ["progress report.txt", "progre%7E1.txt", "~"],
+        ),
+        (["a" * 12, "a" * 13, "a" * 10 + ".txt"], SHORT, ["a" * 12, "a" * 8 + " (2)", "a" * 8 + ".txt"]),
+        (["a:", "a%3A"], n.WINDOWS, ["a%3A", "a%3A (2)"]),
     ],
 )
-def test_local_names(names: list[str], options: dict[str, bool], local: list[str]) -> None:
-    assert n.local_names(names, **options) == local
+def test_local_names(names: list[str], options: n.NameRules, local: list[str]) -> None:
+    assert n.local_names(names, options) == local
 
 
 def test_a_number_fits_into_255_bytes() -> None:
     for name in ("x" * 255, "é" * 127, "x" * 250 + ".txt", "🎉" * 62 + ".tar"):
-        local = n.local_names([name.upper(), name.lower()], folds_case=True)
+        local = n.local_names([name.upper(), name.lower()], n.NameRules(folds_case=True))
         assert len(set(local)) == len(local)
         assert all(n.name_fault(one) is None for one in local)
 
 
 def test_windows_escapes_fit_into_255_bytes() -> None:
-    (local,) = n.local_names([":" * 251 + ".txt"], windows=True)
+    (local,) = n.local_names([":" * 251 + ".txt"], n.WINDOWS)
     assert local.endswith(".txt")
     assert n.name_fault(local) is None
 
@@ -83,9 +94,11 @@ def test_the_suffix_stays_at_the_end() -> None:
 def test_local_names_are_distinct_possible_and_the_same_every_time(
     names: list[str], case: bool, form: bool, windows: bool
 ) -> None:
-    local = n.local_names(names, folds_case=case, folds_unicode=form, windows=windows)
+    local = n.local_names(
+        names, structs.replace(n.WINDOWS if windows else n.ANY_NAME, folds_case=case, folds_unicode=form)
+    )
     assert len(local) == len(names)
-    again = n.local_names(local, folds_case=case, folds_unicode=form)
+    again = n.local_names(local, n.NameRules(folds_case=case, folds_unicode=form))
     assert again == local  # nothing collides any more
     assert all(n.name_fault(one) is None for one in local)
     if windows:
@@ -97,7 +110,7 @@ def test_a_thousand_names_that_are_one_here_take_no_time() -> None:
         "".join(c.upper() if index >> bit & 1 else c for bit, c in enumerate("abcdefghijkl"))
         for index in range(4096)
     ]
-    assert len(set(n.local_names(names, folds_case=True))) == 4096
+    assert len(set(n.local_names(names, n.NameRules(folds_case=True)))) == 4096
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from coterie.content import Kind, LargeFile, Staging, TargetExists, check_space,
 from coterie.content import file_steps as place
 from coterie.content import manifest as m
 from coterie.content.merge import Merge, Old
+from coterie.content.names import WINDOWS
+from coterie.content.refusals import EntryRefused
 from coterie.content.versions import Versions
 from coterie.content.writer import SPACE_RESERVE_BYTES, staging_path
 from coterie.errors import StorageError, UsageError
@@ -58,8 +60,8 @@ def listing(top: Path) -> dict[str, object]:
 
 def test_a_tree_appears_whole_under_its_name(staging: Staging, parent: Path) -> None:
     staging.make_folder(("empty",), 1_000_000_007)
-    staging.make_folder(("a", "b"), 2_000_000_007)
     staging.make_folder(("a",), 3_000_000_007)
+    staging.make_folder(("a", "b"), 2_000_000_007)
     staging.add_link(("a",), "link", "../x")
     small(staging, (), "x", b"hello")
     staging.write_small(("a", "b"), "run", [b"#!", b"sh"], executable=True, mtime_ns=-7)
@@ -136,7 +138,8 @@ def test_nothing_is_written_through_a_link(staging: Staging, tmp_path: Path) -> 
     (staging.path / "data" / "large").symlink_to(outside / "file")
     with pytest.raises(StorageError):
         small(staging, ("folder",), "x", b"x")
-    small(staging, (), "small", b"x")
+    with pytest.raises(StorageError):
+        small(staging, (), "small", b"x")
     with pytest.raises(StorageError):
         staging.large_file((), "large", 5, executable=False)
     assert listing(outside) == {"file": b"mine"}
@@ -199,6 +202,55 @@ def test_small_files_are_found_again_only_when_every_byte_is_right(parent: Path)
     assert not os.access(top / "a" / "mode", os.X_OK)
 
 
+def test_what_earlier_runs_left_is_found_and_what_is_not_wanted_is_not_delivered(parent: Path) -> None:
+    for name in ("first", "both", "unwanted"):
+        staging = Staging.open(parent, "tree", ROOT, Kind.TREE, 9)
+        small(staging, ("a",), name, name.encode())
+        small(staging, (), "again", name.encode())
+        staging.close()
+    staging = Staging.open(parent, "tree", ROOT, Kind.TREE, 9)
+    found = [
+        staging.small_is_right(folder, name, [chunk(data)], executable=False, mtime_ns=1)
+        for folder, name, data in (
+            (("a",), "first", b"first"),
+            (("a",), "both", b"both"),
+            ((), "again", b"first"),
+        )
+    ]
+    assert found == [True, True, False]
+    small(staging, (), "again", b"new")
+    assert listing(staging.finish()) == {"a": True, "a/first": b"first", "a/both": b"both", "again": b"new"}
+
+
+def test_a_name_that_this_run_used_is_not_taken_for_something_left(staging: Staging) -> None:
+    small(staging, (), "small", b"1")
+    staging.large_file((), "large", 5, executable=False).close()
+    staging.make_folder(("folder",), 1)
+    for again in (
+        lambda: small(staging, (), "small", b"2"),
+        lambda: staging.large_file((), "small", 5, executable=False),
+        lambda: staging.large_file((), "large", 5, executable=False),
+        lambda: staging.make_folder(("folder",), 1),
+        lambda: staging.make_folder(("small",), 1),
+    ):
+        with pytest.raises(EntryRefused) as refused:
+            again()
+        assert refused.value.reason == "this disk takes its name for that of another"
+    staging.large_file((), "large", 5, executable=False, again=True).close()
+    staging.add_link((), "small", "large")
+    top = staging.finish()
+    assert (top / "small").read_bytes() == b"1"
+    assert [parts for parts, _ in staging.refused] == [("small",)]
+
+
+def test_a_target_that_the_disk_cannot_hold_is_said_before_anything_is_fetched(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coterie.content.writer.rules_of", lambda _: WINDOWS)
+    with pytest.raises(UsageError, match="cannot hold the name 'a:b'"):
+        Staging.open(parent, "a:b", ROOT, Kind.TREE, 1)
+
+
 def test_two_transfers_do_not_share_a_staging_area(staging: Staging, parent: Path) -> None:
     with pytest.raises(StorageError, match="another transfer"):
         Staging.open(parent, "tree", ROOT, Kind.TREE, 1)
@@ -230,7 +282,7 @@ def test_writing_beyond_the_end_is_refused(staging: Staging) -> None:
 
 
 def test_a_flush_in_the_background_does_not_disturb(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("coterie.content.writer.FLUSH_BYTES", 1000)
+    monkeypatch.setattr("coterie.content.large_file.FLUSH_BYTES", 1000)
     data = random.Random(1).randbytes(100_000)
     staging = Staging.open(parent, "file", ROOT, Kind.BLOB, len(data))
     file: LargeFile = staging.large_file((), "data", len(data), executable=False)
@@ -343,9 +395,8 @@ def test_a_link_left_by_an_earlier_attempt_is_made_again(staging: Staging, paren
 
 
 def test_what_the_destination_folds_is_found_out(staging: Staging) -> None:
-    folding = staging.folding()
     (staging.path / "Probe").touch()
-    assert folding.case == (staging.path / "pROBE").exists()
+    assert staging.rules.folds_case == (staging.path / "pROBE").exists()
     assert not any(name.startswith("coterie-") for name in os.listdir(staging.path))
 
 

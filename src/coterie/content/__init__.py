@@ -1,12 +1,12 @@
 """WHAT: chunks, manifests, the store of what is shared, importing it, and writing what is received."""
 
 from coterie.content.importer import ImportCancelled, Imported, ImportProgress, import_path
+from coterie.content.large_file import LargeFile
 from coterie.content.manifest import Kind
 from coterie.content.reader import ChunkUnavailable
 from coterie.content.scan import Skipped
 from coterie.content.store import Collected, KnownFile, Root, Store, Usage
 from coterie.content.writer import (
-    LargeFile,
     Partial,
     Staging,
     TargetExists,

@@ -4,8 +4,11 @@ Pure functions. A name is one component of a path. On the wire it is UTF-8 in wh
 it is refused when it could mean a path, and changed on arrival where this computer cannot hold it.
 """
 
+import re
 import unicodedata
 from collections.abc import Sequence
+
+import msgspec
 
 from coterie.errors import PeerError
 
@@ -16,11 +19,41 @@ PARTIAL_PREFIX = ".coterie-partial-"
 RESERVED = "a name that coterie keeps for its own data"
 VERSIONS_PREFIX = ".coterie-versions-"
 
-_WINDOWS_CHARS = frozenset('<>:"|?*\\') | {chr(code) for code in range(32)}
+REFUSED_SOMEWHERE = frozenset('<>:"|?*\\') | {chr(code) for code in range(1, 32)}
+"""What FAT, exFAT and NTFS as Windows has it refuse in a name (fs/exfat/nls.c of Linux)."""
+
 _WINDOWS_DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
     + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789¹²³"]
 )
+_ALIAS = re.compile(
+    r"[^.]{0,7}~[0-9~]+(\.[^.]{0,3})?"
+)  # a short name that FAT or NTFS may give a file itself
+
+
+class NameRules(msgspec.Struct, frozen=True):
+    """What the disk does with names; found out by trying (`disk_rules`).
+
+    Fields:
+        folds_case, folds_unicode: which different names it takes for one.
+        refused: characters that no name has there.
+        trims: dots and blanks at the end vanish, or are refused.
+        devices: "con", "aux" and such are no files.
+        aliases: a file with a long name is there under a short one too ("progre~1.txt").
+        bytes_max: of a name.
+    """
+
+    folds_case: bool = False
+    folds_unicode: bool = False
+    refused: frozenset[str] = frozenset()
+    trims: bool = False
+    devices: bool = False
+    aliases: bool = False
+    bytes_max: int = NAME_BYTES_MAX
+
+
+ANY_NAME = NameRules()
+WINDOWS = NameRules(refused=REFUSED_SOMEWHERE, trims=True, devices=True)
 
 
 def name_fault(name: str) -> str | None:
@@ -89,26 +122,21 @@ def is_reserved(name: str) -> bool:
 
 
 def local_names(
-    names: Sequence[str],
-    *,
-    folds_case: bool = False,
-    folds_unicode: bool = False,
-    windows: bool = False,
-    taken: set[str] | None = None,
+    names: Sequence[str], rules: NameRules = ANY_NAME, *, taken: set[str] | None = None
 ) -> list[str]:
-    """Names on this computer for the entries of one folder: as distinct as `names`, in the same order.
+    """Names on this disk for the entries of one folder: as distinct as `names`, in the same order.
 
-    A name stays as it is unless it cannot. Where the destination takes two names for one (case, Unicode
-    form), the first keeps its name and the others are numbered: "name (2).txt". On Windows a character that
-    is not possible there is written as "%" and the two upper-case hexadecimal digits of its code (":" is
-    "%3A"); so is a trailing dot or space, and the first character of a device name ("con.txt" is
-    "%63on.txt"). What was changed shows in the comparison with `names`. The same names always give the same
-    answer, so an interrupted transfer goes on. A folder that comes in pages passes the same set as `taken` with
+    A name stays as it is unless it cannot. Where the disk takes two names for one (case, Unicode form), the first
+    keeps its name and the others are numbered: "name (2).txt". A character that is not possible there is written as
+    "%" and the two upper-case hexadecimal digits of its code (":" is "%3A"); so are a dot or blank at the end, the
+    first character of a device name ("con.txt" is "%63on.txt"), and the "~" of what could be the short name of another
+    file ("progre%7E1.txt"). What was changed shows in the comparison with `names`. The same names always give the
+    same answer, so an interrupted transfer goes on. A folder that comes in pages passes the same set as `taken` with
     each: it holds what earlier pages have, folded.
     """
     earlier = set() if taken is None else taken
-    wanted = [_windows_name(name) for name in names] if windows else list(names)
-    keys = [_fold(name, folds_case, folds_unicode) for name in wanted]
+    wanted = [_possible(name, rules) for name in names]
+    keys = [_fold(name, rules.folds_case, rules.folds_unicode) for name in wanted]
     used = earlier.union(keys)
     if len(used) == len(earlier) + len(keys):
         earlier.update(keys)
@@ -122,8 +150,8 @@ def local_names(
             last_number[key] += 1
             if last_number[key] > NUMBER_MAX:
                 raise PeerError(f"over {NUMBER_MAX} names in one folder that are the same on this computer")
-            candidate = numbered(wanted[at], last_number[key])
-            folded = _fold(candidate, folds_case, folds_unicode)
+            candidate = numbered(wanted[at], last_number[key], rules.bytes_max)
+            folded = _fold(candidate, rules.folds_case, rules.folds_unicode)
             if folded not in used:
                 break
         wanted[at] = candidate
@@ -132,13 +160,13 @@ def local_names(
     return wanted
 
 
-def numbered(name: str, number: int) -> str:
+def numbered(name: str, number: int, bytes_max: int = NAME_BYTES_MAX) -> str:
     """`name` as its own copy: "a.txt" with 2 is "a (2).txt"; its stem is shortened when too long."""
     stem, dot, suffix = name.rpartition(".")
     if not stem or len(suffix) > 16 or " " in suffix:
         stem, dot, suffix = name, "", ""
     tail = f" ({number}){dot}{suffix}"
-    return limit_bytes(stem, NAME_BYTES_MAX - len(tail.encode())) + tail
+    return limit_bytes(stem, bytes_max - len(tail.encode("utf-8", "surrogateescape"))) + tail
 
 
 def limit_bytes(text: str, bytes_max: int) -> str:
@@ -167,18 +195,23 @@ def _fold(name: str, case: bool, form: bool) -> str:
     return unicodedata.normalize("NFD", name) if form else name
 
 
-def _windows_name(name: str) -> str:
-    if any(char in _WINDOWS_CHARS for char in name):
-        name = "".join(_escape(char) if char in _WINDOWS_CHARS else char for char in name)
-    if name.partition(".")[0].rstrip(" ").lower() in _WINDOWS_DEVICES:
+def _possible(name: str, rules: NameRules) -> str:
+    """`name`, or what it is called on a disk where it cannot be."""
+    if rules is ANY_NAME:
+        return name
+    if not rules.refused.isdisjoint(name):
+        name = "".join(_escape(char) if char in rules.refused else char for char in name)
+    if rules.devices and name.partition(".")[0].rstrip(" ").lower() in _WINDOWS_DEVICES:
         name = _escape(name[0]) + name[1:]
-    if name[-1] in ". ":
+    if rules.aliases and _ALIAS.fullmatch(name):
+        name = name.replace("~", _escape("~"))
+    if rules.trims and name[-1] in ". ":
         name = name[:-1] + _escape(name[-1])
-    if len(name.encode()) > NAME_BYTES_MAX:
+    if len(name.encode("utf-8", "surrogateescape")) > rules.bytes_max:
         stem, dot, suffix = name.rpartition(".")
         if not stem or len(suffix) > 16:
             stem, dot, suffix = name, "", ""
-        name = limit_bytes(stem, NAME_BYTES_MAX - len((dot + suffix).encode())) + dot + suffix
+        name = limit_bytes(stem, rules.bytes_max - len((dot + suffix).encode())) + dot + suffix
     return name
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from coterie.content import file_steps as place
+from coterie.content.large_file import LargeFile
 from coterie.content.manifest import Chunk
 from coterie.content.reader import ChunkUnavailable, Location
 from coterie.content.store import Store
-from coterie.content.writer import LargeFile
 
 CLONE_BYTES_MIN = 1 << 20  # guess: below it, one more system call and a second look cost more than the copy
 MARK = "reused"  # in a staging area

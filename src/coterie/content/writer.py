@@ -2,6 +2,10 @@
 there.
 
     <parent>/.coterie-partial-<name>-<id>/data     a file or folder in the making; the staging area is 0700
+                                         /left     what an earlier run left of a folder; what is wanted moves to data
+
+So whatever is in `data` was put there by this run, each file, folder and link exclusively: a name that is taken there
+is one that the disk takes for another, and what it would have replaced stays.
 
 Every path inside is walked from a folder's descriptor, never through a symbolic link (where the system has
 that; the staging area is ours alone everywhere). Symbolic links of a tree are made last, so nothing is ever
@@ -18,7 +22,6 @@ import errno
 import os
 import shutil
 import stat
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,14 +30,16 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from coterie.content import direct
 from coterie.content import file_steps as place
+from coterie.content.disk_rules import rules_of
+from coterie.content.large_file import LargeFile, closing_fd
 from coterie.content.manifest import Chunk, Kind
-from coterie.content.names import PARTIAL_PREFIX, limit_bytes, numbered
-from coterie.content.no_links import open_file
+from coterie.content.names import PARTIAL_PREFIX, WINDOWS, NameRules, limit_bytes, local_names, numbered
+from coterie.content.refusals import REFUSALS, EntryRefused
 from coterie.errors import CoterieError, StorageError, UsageError
 
 STAGED = "data"
+LEFT = "left"  # what an earlier run staged, until this one wants a file of it
 OLD_STEPS = (
     "leaving",
     "replaced",
@@ -42,7 +47,6 @@ OLD_STEPS = (
 STAGING_NAME_BYTES_MAX = 150  # of the target's name within that of its staging area
 STAGING_ID_BYTES = 16  # 128 bits of chance: nobody who sends a tree can guess where something will be staged
 FOLDERS_OPEN_MAX = 32
-FLUSH_BYTES = 64 << 20  # written to one file before the disk is told to begin; guess
 SPACE_RESERVE_BYTES = 16 << 20  # left free by the check before a transfer; guess
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -57,13 +61,6 @@ class TargetExists(UsageError):
     """There is something under the final name already."""
 
     code = "exists"
-
-
-class Folding(msgspec.Struct, frozen=True):
-    """Which different names the destination takes for one."""
-
-    case: bool
-    form: bool
 
 
 class _Folder:
@@ -84,118 +81,11 @@ class _Folder:
             os.close(self.fd)
 
 
-class LargeFile:
-    """A file in staging that is written piece by piece. Close it, or `finish` it. Not for several threads at
-    once.
-    """
-
-    def __init__(self, staging: "Staging", fd: int, size: int, again: Callable[[int], int]) -> None:
-        """`again(flags)` opens the same file once more, to write."""
-        self._staging = staging
-        self._fd = fd
-        self._again = again
-        self._size = size
-        self._unflushed = 0
-        self._flushing: threading.Thread | None = None
-
-    def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Write verified bytes at `offset`.
-
-        Raises:
-            StorageError: the disk is full, or fails; what was written before stays.
-        """
-        view = memoryview(data)
-        if offset + len(view) > self._size:
-            raise UsageError(f"bytes {offset} to {offset + len(view)} of a file of {self._size}")
-        with self._staging.translated():
-            os.lseek(self._fd, offset, os.SEEK_SET)
-            while view:
-                view = view[os.write(self._fd, view) :]
-        self._unflushed += len(data)
-        if self._unflushed >= FLUSH_BYTES:
-            self._unflushed = 0
-            self._begin_flush()
-
-    def run(self, offset: int) -> direct.DirectRun | None:
-        """For a long run of bytes from `offset` on; None where the system has no better way than `write_at`."""
-        if not direct.FLAG:
-            return None
-        fd = os.dup(self._fd)
-        try:
-            return direct.DirectRun(fd, self._again(direct.FLAG), offset)
-        except OSError:
-            os.close(fd)
-            return None
-
-    def clone(self, source: Path, source_offset: int, offset: int, size: int) -> bool:
-        """Share with another file what lies in both at once, without copying; False where that cannot be.
-
-        Whole blocks only, so the ends may be missing; and it may be other bytes than expected: verify them
-        (`matching_chunks`).
-        """
-        block = place.CLONE_ALIGN_BYTES
-        if (offset - source_offset) % block:
-            return False
-        start, end = -(-offset // block) * block, (offset + size) // block * block
-        if end <= start:
-            return False
-        try:
-            fd = open_file(source)
-        except OSError:
-            return False
-        with _closing(fd):
-            return place.clone_range(fd, start - offset + source_offset, self._fd, start, end - start)
-
-    def matching_chunks(self, chunks: Sequence[Chunk], offset: int = 0) -> list[bool]:
-        """Which of these chunks, side by side from `offset` on, are right on the disk already: each is hashed again."""
-        matching = []
-        with self._staging.translated():
-            present = os.fstat(self._fd).st_size
-            for digest, size in chunks:
-                right = False
-                if offset + size <= present:
-                    os.lseek(self._fd, offset, os.SEEK_SET)
-                    right = blake3(os.read(self._fd, size)).digest() == digest
-                matching.append(right)
-                offset += size
-        return matching
-
-    def finish(self, mtime_ns: int) -> None:
-        """All chunks are there: cut off anything behind them, set the time, bring it to the disk if it is all
-        there is.
-        """
-        with self._staging.translated():
-            os.ftruncate(self._fd, self._size)
-            if self._staging.kind is Kind.BLOB:
-                self._join_flush()
-                os.fsync(self._fd)
-            place.set_time(self._fd, mtime_ns)
-        self.close()
-
-    def close(self) -> None:
-        """Close the file, as far as it is."""
-        self._join_flush()
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-
-    def _begin_flush(self) -> None:
-        if self._flushing is not None and self._flushing.is_alive():
-            return
-        self._flushing = threading.Thread(target=place.flush_quietly, args=(self._fd,), name="coterie-flush")
-        self._flushing.start()
-
-    def _join_flush(self) -> None:
-        if self._flushing is not None:
-            self._flushing.join()
-            self._flushing = None
-
-
 class Staging:
     """Where one transfer writes until it is complete. Make it with `Staging.open`; one user at a time.
 
-    Names are local ones (`names.local_names`): distinct at this destination. Call it from one thread at a
-    time.
+    Names are local ones (`names.local_names` by its `rules`): distinct at this destination. After `finish`, `refused`
+    are links that this disk cannot hold, and why. Call it from one thread at a time.
     """
 
     def __init__(self, parent: Path, name: str, kind: Kind, size: int, path: Path) -> None:
@@ -210,17 +100,24 @@ class Staging:
         self._folders: OrderedDict[Parts, _Folder] = OrderedDict()
         self._times: list[tuple[Parts, int]] = []
         self._links: list[tuple[Parts, str, str]] = []
+        self._has_left = False
+        self.rules = NameRules()
+        self.refused: list[tuple[Parts, str]] = []
 
     @classmethod
-    def open(cls, parent: Path, name: str, staging_id: bytes, kind: Kind, size: int) -> "Staging":
+    def open(
+        cls, parent: Path, name: str, staging_id: bytes, kind: Kind, size: int, *, in_place: bool = False
+    ) -> "Staging":
         """The staging area with this id for `parent`/`name`: a new one, or what an earlier run left.
 
         Args:
             staging_id: random, of one transfer, and known to nobody else: a tree that was received may have folders of
                 such names, and what is in one would be delivered.
             size: bytes of all files together, for the message when the disk is full.
+            in_place: what an earlier run left of a folder stays in `data`; the caller sees to it.
 
         Raises:
+            UsageError: the disk of `parent` cannot hold `name`.
             StorageError: `parent` cannot be written, or another transfer uses this staging area.
         """
         path = staging_path(parent, name, staging_id)
@@ -239,8 +136,14 @@ class Staging:
             for old in OLD_STEPS:  # whichever of the two it is: it may be the user's
                 if os.path.lexists(path / old):
                     place.move_beside(path / old, parent / numbered(name, 2))
+            with staging.translated():
+                staging.rules = rules_of(path)
+            if local_names([name], staging.rules) != [name]:
+                raise UsageError(f"the disk of {parent} cannot hold the name '{name}': choose another one")
             if kind is Kind.TREE:
-                staging._folder(())
+                with staging.translated():
+                    staging._has_left = not in_place and _set_aside(path)
+                    staging._folder(())
         except BaseException:
             staging.close()
             raise
@@ -255,25 +158,18 @@ class Staging:
             self._closed = True
             self._base.close()
 
-    def folding(self) -> Folding:
-        """Find out which names the destination takes for one, by making a file and looking for it."""
-        probe = "coterie-\N{LATIN SMALL LETTER E WITH ACUTE}-probe"
-        with self.translated():
-            path = self.path / probe
-            path.touch()
-            case = os.path.lexists(self.path / probe.upper())
-            form = os.path.lexists(
-                self.path
-                / probe.replace("\N{LATIN SMALL LETTER E WITH ACUTE}", "e\N{COMBINING ACUTE ACCENT}")
-            )
-            path.unlink()
-        return Folding(case, form)
-
     # -- writing --
 
     def make_folder(self, folder: Parts, mtime_ns: int) -> None:
-        """Make a folder of the tree; its modification time is set at the end."""
+        """Make a folder of the tree; its modification time is set at the end.
+
+        Raises:
+            EntryRefused: this disk cannot hold it, or takes its name for that of another.
+        """
         with self.translated():
+            if folder:
+                above = self._target(folder[:-1])
+                os.mkdir(above.at(folder[-1]), dir_fd=above.fd)
             self._target(folder)
         self._times.append((folder, mtime_ns))
 
@@ -286,20 +182,22 @@ class Staging:
         executable: bool,
         mtime_ns: int,
     ) -> None:
-        """Write a whole file of verified bytes in one go, in place of what an earlier attempt left there.
+        """Write a whole file of verified bytes in one go.
 
         Raises:
+            EntryRefused: this disk cannot hold it, or takes its name for that of another; the other stays.
             StorageError: the disk is full, or fails.
         """
         try:
-            where, fd = self._target(folder), -1
-            mode = 0o777 if executable else 0o666
+            where = self._target(folder)
             at = where.at(name)
-            try:
-                fd = os.open(at, _CREATE, mode, dir_fd=where.fd)
-            except FileExistsError:
-                os.unlink(at, dir_fd=where.fd)
-                fd = os.open(at, _CREATE, mode, dir_fd=where.fd)
+            if self.kind is Kind.BLOB:
+                with suppress(FileNotFoundError):  # what an earlier run left
+                    os.unlink(at, dir_fd=where.fd)
+            elif self._has_left:
+                with suppress(OSError):
+                    os.unlink(self._left(folder, name))
+            fd = os.open(at, _CREATE, 0o777 if executable else 0o666, dir_fd=where.fd)
             try:
                 for piece in pieces:
                     written = os.write(fd, piece)
@@ -316,42 +214,78 @@ class Staging:
     def small_is_right(
         self, folder: Parts, name: str, chunks: Sequence[Chunk], *, executable: bool, mtime_ns: int
     ) -> bool:
-        """Whether an earlier attempt left this whole file here, every byte verified; then its time is set
-        again.
-        """
+        """Whether an earlier attempt left this whole file, every byte verified; then it is there, with its time."""
         try:
             where = self._target(folder)
-            fd = os.open(where.at(name), os.O_RDWR | _NOFOLLOW, dir_fd=where.fd)
+            at = where.at(name)
+            if not self._take_left(where, folder, name):
+                return False
+            fd = os.open(at, os.O_RDWR | _NOFOLLOW, dir_fd=where.fd)
         except OSError:
             return False
-        with self.translated(), _closing(fd):
+        with self.translated(), closing_fd(fd):
             status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_size != sum(size for _, size in chunks):
-                return False
-            if any(blake3(os.read(fd, size)).digest() != digest for digest, size in chunks):
+            if (
+                not stat.S_ISREG(status.st_mode)
+                or status.st_size != sum(size for _, size in chunks)
+                or any(blake3(os.read(fd, size)).digest() != digest for digest, size in chunks)
+            ):
+                os.unlink(at, dir_fd=where.fd)
                 return False
             place.set_executable(fd, executable)
             place.set_time(fd, mtime_ns)
         return True
 
-    def large_file(self, folder: Parts, name: str, size: int, *, executable: bool) -> LargeFile:
+    def large_file(
+        self, folder: Parts, name: str, size: int, *, executable: bool, again: bool = False
+    ) -> LargeFile:
         """Open a file to be written in pieces, with what an earlier attempt left in it.
 
+        `again`: it was opened by this before.
+
         Raises:
+            EntryRefused: this disk cannot hold it, or takes its name for that of another; the other stays.
             StorageError: it cannot be made.
         """
         with self.translated():
             where = self._target(folder)
             at = where.at(name)
             mode = 0o777 if executable else 0o666
-            fd = os.open(at, os.O_RDWR | os.O_CREAT | _NOFOLLOW, mode, dir_fd=where.fd)
-            place.set_executable(fd, executable)
+            exclusive = 0 if again or self._take_left(where, folder, name) else os.O_EXCL
+            fd = os.open(at, os.O_RDWR | os.O_CREAT | exclusive | _NOFOLLOW, mode, dir_fd=where.fd)
+            try:
+                _check_size(fd, size)
+                place.set_executable(fd, executable)
+            except BaseException:
+                os.close(fd)
+                if exclusive:
+                    os.unlink(at, dir_fd=where.fd)
+                raise
 
-            def again(flags: int) -> int:
+            def reopen(flags: int) -> int:
                 where = self._target(folder)
                 return os.open(where.at(name), os.O_WRONLY | _NOFOLLOW | flags, dir_fd=where.fd)
 
-            return LargeFile(self, fd, size, again)
+            return LargeFile(fd, size, reopen, self.translated, is_alone=self.kind is Kind.BLOB)
+
+    def _take_left(self, where: _Folder, folder: Parts, name: str) -> bool:
+        """Bring a file of an earlier run to where this one wants it; whether there is one."""
+        at = where.at(name)
+        if self.kind is Kind.BLOB:
+            return _is_there(at, where.fd)
+        if not self._has_left or _is_there(at, where.fd):
+            return False
+        left = self._left(folder, name)
+        try:
+            if not stat.S_ISREG(os.lstat(left).st_mode):
+                return False
+            os.rename(left, at, dst_dir_fd=where.fd)
+        except OSError:  # it is fetched again
+            return False
+        return True
+
+    def _left(self, folder: Parts, name: str) -> str:
+        return os.path.join(self.path, LEFT, *folder, name)
 
     def remove_file(self, folder: Parts, name: str) -> None:
         """Remove what was written of a file that will not be delivered."""
@@ -405,14 +339,14 @@ class Staging:
         discard_partial(self.path)
 
     def _make_links(self) -> None:
-        for folder, name, target in self._links:
-            where = self._folder(folder)
-            at = where.at(name)
+        while self._links:
+            folder, name, target = self._links.pop()
             try:
-                os.symlink(target, at, dir_fd=where.fd)
-            except FileExistsError:
-                os.unlink(at, dir_fd=where.fd)
-                os.symlink(target, at, dir_fd=where.fd)
+                with self.translated():
+                    where = self._folder(folder)
+                    os.symlink(target, where.at(name), dir_fd=where.fd)
+            except EntryRefused as refused:
+                self.refused.append(((*folder, name), refused.reason))
 
     def _set_times(self) -> None:
         for folder, mtime_ns in sorted(self._times, key=lambda item: -len(item[0])):
@@ -466,10 +400,12 @@ class Partial(msgspec.Struct, frozen=True):
 
 def staging_path(parent: Path, name: str, staging_id: bytes) -> Path:
     """Where the transfer that keeps `staging_id` stages what is on its way to `parent`/`name`."""
-    return (
-        parent
-        / f"{PARTIAL_PREFIX}{limit_bytes(name, STAGING_NAME_BYTES_MAX)}-{staging_id[:STAGING_ID_BYTES].hex()}"
-    )
+    staging = f"{staging_id[:STAGING_ID_BYTES].hex()}"
+    until_v01 = parent / f"{PARTIAL_PREFIX}{limit_bytes(name, STAGING_NAME_BYTES_MAX)}-{staging}"
+    (possible,) = local_names([name], WINDOWS)  # the disk need not hold the target's own name
+    if possible == name or os.path.lexists(until_v01):
+        return until_v01
+    return parent / f"{PARTIAL_PREFIX}{limit_bytes(possible, STAGING_NAME_BYTES_MAX)}-{staging}"
 
 
 def partials(parent: Path) -> list[Partial]:
@@ -525,8 +461,48 @@ def _storage_error(error: OSError, parent: Path, needed_bytes: int) -> CoterieEr
         except OSError:
             free = 0
         return StorageError(_disk_full(parent, needed_bytes, free))
-    where = f" ({error.filename})" if error.filename else ""
-    return StorageError(f"cannot write in {parent}: {error.strerror}{where}")
+    where = f" ({_text(error.filename)})" if error.filename else ""
+    message = f"cannot write in {parent}: {error.strerror}{where}"
+    reason = REFUSALS.get(error.errno or 0)
+    return StorageError(message) if reason is None else EntryRefused(message, reason)
+
+
+def _text(filename: str | bytes) -> str:
+    return filename if isinstance(filename, str) else os.fsdecode(filename)
+
+
+def _check_size(fd: int, size: int) -> None:
+    """A disk whose files are never that large says so before anything is fetched (FAT; not all through FUSE)."""
+    try:
+        os.lseek(fd, size, os.SEEK_SET)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.EOVERFLOW):
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG)) from error
+        raise
+
+
+def _is_there(at: str, dir_fd: int | None) -> bool:
+    try:
+        os.stat(at, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _set_aside(path: Path) -> bool:
+    """Move what an earlier run staged of a folder out of the way; whether anything is there."""
+    staged, left = path / STAGED, path / LEFT
+    if os.path.lexists(staged) and not os.path.lexists(left):
+        os.rename(staged, left)
+    elif os.path.lexists(staged):  # two earlier runs: the later one has moved some of it
+        for folder, _, files in os.walk(staged):
+            below = left / Path(folder).relative_to(staged)
+            for name in files:
+                with suppress(OSError):  # it is fetched again
+                    below.mkdir(parents=True, exist_ok=True)
+                    os.replace(os.path.join(folder, name), below / name)
+        place.remove(staged)
+    return os.path.lexists(left)
 
 
 def _disk_full(parent: Path, needed_bytes: int, free_bytes: int, reserve_bytes: int = 0) -> str:
@@ -551,11 +527,3 @@ def _open_folder(name: str, dir_fd: int | None, path: str) -> _Folder:
     if not _HAS_DIR_FD:
         return _Folder(path, None)
     return _Folder(path, os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW, dir_fd=dir_fd))
-
-
-@contextmanager
-def _closing(fd: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        os.close(fd)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from coterie.apps.files import fetch, receive
+from coterie.apps.files import fetch, receive, tree_memory
 from coterie.apps.files.messages import (
     CHUNKS,
     CHUNKS_PER_REQUEST_MAX,
@@ -23,6 +23,7 @@ from coterie.apps.files.messages import (
 )
 from coterie.content import manifest as m
 from coterie.content import writer
+from coterie.content.names import NameRules
 from coterie.content.swarm import core
 from coterie.content.swarm import events as swarm_events
 from coterie.content.swarm import state as swarm_state
@@ -470,7 +471,8 @@ ODD_NAMES = [
 def test_odd_names_arrive_each_as_a_file_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: bool
 ) -> None:
-    monkeypatch.setattr(writer.Staging, "folding", lambda self: writer.Folding(folds, folds))
+    rules = NameRules(folds_case=folds, folds_unicode=folds)
+    monkeypatch.setattr(writer, "rules_of", lambda parent: rules)
 
     async def main() -> None:
         pieces = [name.encode() for name in sorted(ODD_NAMES)]
@@ -488,7 +490,8 @@ def test_odd_names_arrive_each_as_a_file_of_its_own(
 
 
 def test_names_that_are_one_here_on_different_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer.Staging, "folding", lambda self: writer.Folding(True, True))
+    rules = NameRules(folds_case=True, folds_unicode=True)
+    monkeypatch.setattr(writer, "rules_of", lambda parent: rules)
 
     async def main() -> None:
         pages = [
@@ -542,7 +545,7 @@ def bounded_memory() -> object:  # type: ignore[misc]
 
 
 def test_a_tree_of_folders_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receive, "FOLDER_MEMORY_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(tree_memory, "FOLDER_MEMORY_BYTES_MAX", 1 << 20)
     content = bomb(100, page())
     assert (content.opened.files, content.opened.size) == (0, 0)  # nothing that was announced bounds it
     with bounded_memory():
@@ -557,7 +560,7 @@ def test_a_tree_that_is_wide_at_every_level(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_links_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receive, "FOLDER_MEMORY_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(tree_memory, "FOLDER_MEMORY_BYTES_MAX", 1 << 20)
     links = page(*(m.LinkEntry(f"{n}", "x" * 900) for n in range(1000, 2000)))
     refused(tmp_path, bomb(2, links), "too many folders and links")
 

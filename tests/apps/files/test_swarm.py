@@ -90,7 +90,7 @@ def test_what_waits_for_its_block_is_not_given_before_it_is_there(
     tmp_path: Path, receivers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every run past the cache from its first byte on, among receivers that give each other what they have."""
-    monkeypatch.setattr("coterie.apps.files.receive.Streak", partial(Streak, run_after_bytes=0))
+    monkeypatch.setattr("coterie.apps.files.long_run.Streak", partial(Streak, run_after_bytes=0))
     large = tmp_path / "large"
     large.write_bytes(secrets.token_bytes(20_000_001))
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.content.bittorrent.layout import DEPTH_MAX, FILES_MAX, Layout, TorrentFile, lay_out
+from coterie.content.names import WINDOWS, NameRules
 from coterie.errors import CoterieError, LimitExceeded, NotFound, PeerError
 
 
@@ -43,7 +44,7 @@ def test_names_that_could_mean_something_else_are_refused(path: tuple[str, ...])
 
 
 def test_names_that_are_one_here_get_numbers() -> None:
-    layout = lay_out(files("A.txt", "a.txt", "a.TXT"), is_folder=True, folds_case=True)
+    layout = lay_out(files("A.txt", "a.txt", "a.TXT"), is_folder=True, rules=NameRules(folds_case=True))
     assert places(layout) == ["A.txt", "a (2).txt", "a (3).TXT"]
     assert len(layout.renamed) == 2
     assert lay_out(files("A.txt", "a.txt"), is_folder=True).renamed == ()
@@ -58,11 +59,14 @@ def test_a_file_and_a_folder_of_one_name_are_told_apart() -> None:
 
 
 def test_folders_that_are_one_here_stay_apart() -> None:
-    assert places(lay_out(files("D/x", "d/x"), is_folder=True, folds_case=True)) == ["D/x", "d (2)/x"]
+    assert places(lay_out(files("D/x", "d/x"), is_folder=True, rules=NameRules(folds_case=True))) == [
+        "D/x",
+        "d (2)/x",
+    ]
 
 
 def test_windows_names() -> None:
-    assert places(lay_out(files("a:b", "con.txt"), is_folder=True, windows=True)) == ["a%3Ab", "%63on.txt"]
+    assert places(lay_out(files("a:b", "con.txt"), is_folder=True, rules=WINDOWS)) == ["a%3Ab", "%63on.txt"]
 
 
 def test_padding_is_nowhere_and_links_are_left_out() -> None:
@@ -133,7 +137,7 @@ NAMES = st.text(alphabet=st.sampled_from("aAbÄä./\\\0: é"), max_size=4)
 def test_whatever_the_names_places_are_distinct_and_inside(paths: list[list[str]], folds: bool) -> None:
     listed = [TorrentFile(number, tuple(path), 1) for number, path in enumerate(paths)]
     try:
-        layout = lay_out(listed, is_folder=True, folds_case=folds, folds_unicode=folds)
+        layout = lay_out(listed, is_folder=True, rules=NameRules(folds_case=folds, folds_unicode=folds))
     except CoterieError:
         return
     found = places(layout)

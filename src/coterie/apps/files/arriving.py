@@ -8,8 +8,8 @@ import msgspec
 from coterie.apps.files.arrival import News
 from coterie.apps.files.messages import Unavailable
 from coterie.content import manifest as m
+from coterie.content.large_file import LargeFile
 from coterie.content.swarm.events import Prepared
-from coterie.content.writer import LargeFile
 from coterie.errors import PeerError
 from coterie.identity import PeerId
 from coterie.wire.frames import Bulk, Message
@@ -28,6 +28,7 @@ class File:
     """A file that is arriving; `left` bytes are still to come.
 
     `failed`: nothing more of it is to be fetched; because it `is_here` already, is not wanted, or cannot be had.
+    `is_made`: this run has it in the staging area.
     """
 
     parts: Parts
@@ -37,6 +38,7 @@ class File:
     left: int
     failed: bool = False
     is_here: bool = False
+    is_made: bool = False
     handle: LargeFile | None = None
 
 

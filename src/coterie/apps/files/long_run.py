@@ -4,9 +4,11 @@ A kill loses the blocks that wait, so runs begin late, where few kills fall.
 """
 
 from collections import deque
+from contextlib import suppress
 
 from coterie.content.direct import DirectRun
-from coterie.content.writer import LargeFile
+from coterie.content.large_file import LargeFile
+from coterie.identity import PeerId
 
 RUN_AFTER_BYTES = 192 << 20  # as `lane.LITTLE_UNTIL_BYTES`: few of twenty kills in 2 GB come later
 
@@ -73,3 +75,39 @@ class Streak:
         finally:
             run.close()
         self._landed += sum(count for _, count in waiting)
+
+
+class Streaks:
+    """What each peer brings. Any call but `close` raises OSError when the disk fails."""
+
+    def __init__(self) -> None:
+        self._of: dict[PeerId, Streak] = {}
+
+    def of(self, peer: PeerId) -> Streak:
+        """That of one peer."""
+        return self._of.setdefault(peer, Streak())
+
+    def room(self, peer: PeerId, size: int) -> memoryview | None:
+        """As `Streak.room`."""
+        streak = self._of.get(peer)
+        return streak.room(size) if streak is not None else None
+
+    def settle(self, peer: PeerId) -> int:
+        """See to it that all that `peer` brought is in its file; how many chunks that were not told."""
+        streak = self._of.get(peer)
+        if streak is None:
+            return 0
+        streak.end()
+        return streak.landed()
+
+    def settle_file(self, file: object) -> None:
+        """The same for all that came of one file; who brought it is told later."""
+        for streak in self._of.values():
+            if streak.file is file:
+                streak.end()
+
+    def close(self) -> None:
+        """End them all; what a disk does not take is fetched again."""
+        for streak in self._of.values():
+            with suppress(OSError):
+                streak.end()

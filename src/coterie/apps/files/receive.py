@@ -1,8 +1,6 @@
 """The asking side's hands: checks what arrives and puts it on disk. Blocking; runs in one worker thread."""
 
-import contextlib
 import os
-from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,29 +11,29 @@ from coterie.apps.files.arrival import Arrival
 from coterie.apps.files.arriving import REASONS, Answer, File, Finished, NodePlace, Parts, bytes_of, prepared
 from coterie.apps.files.discretion import Discretion
 from coterie.apps.files.got import Got
-from coterie.apps.files.long_run import Streak
+from coterie.apps.files.left_out import LeftOut
+from coterie.apps.files.long_run import Streaks
 from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
 from coterie.apps.files.naming import Naming
 from coterie.apps.files.partial_content import Staged, Where
 from coterie.apps.files.records import TransferRecord
+from coterie.apps.files.tree_memory import TreeMemory
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.chosen import Chosen
-from coterie.content.names import RESERVED, is_reserved, symlink_allowed
+from coterie.content.large_file import LargeFile
+from coterie.content.names import ANY_NAME, RESERVED, is_reserved, symlink_allowed
 from coterie.content.received import record_received
+from coterie.content.refusals import EntryRefused
 from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, has_mark, known_chunks, mark_reused
 from coterie.content.swarm.events import Denied, NodeArrived, Prepared, Skipped, Stored, Wrong
 from coterie.content.walk import FileIn
-from coterie.content.writer import STAGED, LargeFile, Staging, check_space, discard_partial, staging_path
+from coterie.content.writer import STAGED, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError
 from coterie.identity import PeerId
-from coterie.quantity import count
 from coterie.wire import Ticket
 
-FAILED_MAX = 10_000  # reported one by one
 KEPT_MAX = 100_000  # nodes that need not be stored again: about 10 MB; guess
-FOLDER_MEMORY_BYTES_MAX = 256 << 20  # of folders and links, remembered to the end; about a million
-FOLDER_COST_BYTES = 200  # of one, beside its name, its link's text and 8 bytes for each folder above
 
 Event = NodeArrived | Stored | Denied | Skipped | Wrong
 
@@ -71,17 +69,15 @@ class Receiver:
         self.skipped_bytes = 0  # of files that are not wanted
         self.has_kept = False  # something at the target, of which it is not known here whether all of it came
         self._kept: set[bytes] = set()
-        self._streaks: defaultdict[PeerId, Streak] = defaultdict(Streak)
+        self._streaks = Streaks()
         self.staged = Staged(store, ticket.content_id)
         self._opened: Staging | None = None
         self._is_fresh = False
         self._is_unmarked = True  # nothing of this computer's files is in the staging area
         self._found_came = True  # all that an earlier run left came for this content
-        self._naming = Naming(folds_case=False, folds_unicode=False, windows=False)
-        self._failed: list[tuple[str, str]] = []
-        self._failed_count = 0
-        self._lost_files = 0
-        self._folder_memory_bytes = 0
+        self._naming = Naming(ANY_NAME)
+        self._left_out = LeftOut()
+        self._memory = TreeMemory()
         self.files = 0
         self.done_bytes = 0
         self.fetched_bytes = 0
@@ -116,7 +112,7 @@ class Receiver:
             StorageError: the disk.
         """
         nodes: list[tuple[bytes, bytes]] = []
-        events = self._check(peer, answers, nodes) if answers else self._stored(peer, self._settle(peer))
+        events = self._check(peer, answers, nodes) if answers else _stored(peer, self._settle(peer))
         if nodes:
             self._store.put_manifests(self._root, nodes)
         return events
@@ -130,38 +126,22 @@ class Receiver:
                 if answer.chunks:
                     count += self._take_chunks(answer)
                     continue
-                events += self._stored(peer, count + self._settle(peer))
+                events += _stored(peer, count + self._settle(peer))
                 count = 0
                 events.append(self._take_other(answer, nodes))
             except PeerError as error:
                 wrong = Wrong(peer, str(error), error.close_code)
-                return [*events, *self._stored(peer, count + self._settle(peer)), wrong]
-        return events + self._stored(peer, count)
+                return [*events, *_stored(peer, count + self._settle(peer)), wrong]
+        return events + _stored(peer, count)
 
     def room(self, peer: PeerId, size: int) -> memoryview | None:
         """Where the next chunks of `peer` may be put before `store` takes them, to save a copy; None: anywhere."""
-        streak = self._streaks.get(peer)
-        return streak.room(size) if streak is not None else None
-
-    @staticmethod
-    def _stored(peer: PeerId, count: int) -> list[Event]:
-        return [Stored(peer, count)] if count else []
+        return self._streaks.room(peer, size)
 
     def _settle(self, peer: PeerId) -> int:
         """See to it that all that `peer` brought is in its file; how many chunks that were not told."""
-        streak = self._streaks.get(peer)
-        if streak is None:
-            return 0
         with self._staging.translated():
-            streak.end()
-        return streak.landed()
-
-    def _settle_file(self, file: File) -> None:
-        """The same for all that came of one file; who brought it is told later."""
-        for streak in self._streaks.values():
-            if streak.file is file:
-                with self._staging.translated():
-                    streak.end()
+            return self._streaks.settle(peer)
 
     def _take_other(self, answer: Answer, nodes: list[tuple[bytes, bytes]]) -> Event:
         match answer.frame:
@@ -190,13 +170,9 @@ class Receiver:
         if self._only and not self.files:
             self.discard()
             raise NotFound(f"no file in it is like {' or '.join(self._only)}")
-        if self._lost_files and not self.files:
+        if self._left_out.files and not self.files:
             self.discard()
-            first, reason = min(self._failed)
-            where = (
-                "" if self._kind is Kind.BLOB else f" (none of {count(self._lost_files, 'file')}; {first})"
-            )
-            raise NotFound(f"{self._target.name} cannot be had{where}: {reason}")
+            raise self._left_out.error(self._target.name, is_tree=self._kind is Kind.TREE)
         arrival = self._arrival
         if self._kind is Kind.BLOB and not os.path.lexists(self._staging.path / STAGED):
             path = self._target  # it is there as it is to be
@@ -204,14 +180,17 @@ class Receiver:
         else:
             into = arrival.into if arrival.may_merge else None
             path = self._staging.finish(keep_both=on_existing == "keep-both", into=into)
+            for parts, why in self._staging.refused:
+                self._left_out.add(self._label(parts), why)
         arrival.settle(path, (file.parts for file in self.staged.files(self._mtime_ns)))
         self.staged.lies_at(path)
         renamed = sorted([*self._naming.renamed, *arrival.news.numbered])
-        return Finished(path, sorted(self._failed), self._failed_count, renamed, arrival.news)
+        left_out = self._left_out
+        return Finished(path, sorted(left_out.listed), left_out.count, renamed, arrival.news)
 
     def _drop_mistaken(self) -> None:
         """Remove files that came for a pattern which turned out to be the name of another."""
-        failed = {path for path, _ in self._failed}
+        failed = self._left_out.paths
         for path, size in self._chosen.mistaken().items():
             if path not in failed:
                 *folder, name = path.split("/")
@@ -224,8 +203,8 @@ class Receiver:
         Each file is noted as it was written, for the next time that the same is `got`.
         """
         record_received(self._store, self._root, path, self.staged.names, shared)
-        if self._failed_count == len(self._failed):  # else nobody knows of each whether it came
-            failed = {path for path, _ in self._failed}
+        if self._left_out.is_all_listed:  # else nobody knows of each whether it came
+            failed = self._left_out.paths
             files = (f for f in self.staged.files(self._mtime_ns) if not f.parts or self._wants(f.parts))
             self._arrival.remember(got, (f for f in files if "/".join(f.parts) not in failed))
 
@@ -236,9 +215,7 @@ class Receiver:
 
     def close(self) -> None:
         """Close files; what arrived stays for the next time."""
-        for streak in self._streaks.values():
-            with contextlib.suppress(OSError):  # it is fetched again
-                streak.end()
+        self._streaks.close()
         if self._opened is not None:
             self._opened.close()
 
@@ -261,10 +238,7 @@ class Receiver:
             self._opened = Staging.open(parent, name, self._staging_id, self._kind, self._totals[1])
             self._store.add_root(self._root, self._kind, name, files=self._totals[0], size=self._totals[1])
             self.staged.lies_at(self._opened.path / STAGED)
-            folding = self._opened.folding()
-            self._naming = Naming(
-                folds_case=folding.case, folds_unicode=folding.form, windows=os.name == "nt"
-            )
+            self._naming = Naming(self._opened.rules)
         return self._opened
 
     # -- nodes -------------------------------------------------------------------------------------------------
@@ -310,17 +284,16 @@ class Receiver:
                 case _ if is_reserved(entry.name) or (
                     isinstance(entry, m.FileEntry) and not self._wants(parts, entry.size)
                 ):
-                    hidden = self._leave_out(parts, entry)
+                    hidden = self._skip(parts, entry)
                     absent += range(len(wanted), len(wanted) + len(hidden))
                     place.targets += hidden
                     wanted += [False] * len(hidden)
                 case m.DirectoryEntry():
                     if len(parts) > m.DEPTH_MAX:
                         raise PeerError(f"more than {m.DEPTH_MAX} folders within each other", CloseCode.LIMIT)
-                    self._remember(parts, "")
-                    if not self._only:
-                        staging.make_folder(parts, entry.mtime_ns)
-                    children.append((entry.tree, NodePlace(parts, m.entry_child(entry))))
+                    self._memory.add(parts, "")
+                    if self._only or self._make_folder(parts, entry):
+                        children.append((entry.tree, NodePlace(parts, m.entry_child(entry))))
                 case m.LinkEntry():
                     if self._wants(parts):
                         self._prepare_link(parts, entry.target)
@@ -328,7 +301,7 @@ class Receiver:
                     file = self._file_of(parts, entry)
                     if entry.blob:
                         children.append((entry.blob, NodePlace(parts, m.entry_child(entry), file)))
-                    elif file.is_here:
+                    elif file.failed:
                         chunks = len(entry.chunks) // m.CHUNK.size
                         absent += self._withhold(manifest, list(range(len(wanted), len(wanted) + chunks)))
                         place.targets += [(file, 0)] * chunks
@@ -343,13 +316,23 @@ class Receiver:
         self.staged.note(manifest, Where(place.parts, names=None if plain else tuple(local)))
         return prepared(manifest, place, wanted, children, tuple(absent))
 
-    def _leave_out(self, parts: Parts, entry: m.Entry) -> list[tuple[File, int]]:
+    def _make_folder(self, parts: Parts, entry: m.DirectoryEntry) -> bool:
+        """Whether this disk can hold it; else nothing in it is fetched."""
+        try:
+            self._staging.make_folder(parts, entry.mtime_ns)
+        except EntryRefused as refused:
+            self.skipped_bytes += entry.size
+            self._left_out.add(self._label(parts), refused.reason, files=entry.files)
+            return False
+        return True
+
+    def _skip(self, parts: Parts, entry: m.Entry) -> list[tuple[File, int]]:
         """Fetch nothing of what is not wanted, or has a name that is coterie's own; where its chunks go."""
         size = 0 if isinstance(entry, m.LinkEntry) else entry.size
         self.skipped_bytes += size
         if is_reserved(entry.name):
-            self._fail(self._label(parts), RESERVED)
-            self._lost_files += entry.files if isinstance(entry, m.DirectoryEntry) else 1
+            files = entry.files if isinstance(entry, m.DirectoryEntry) else 1
+            self._left_out.add(self._label(parts), RESERVED, files=files)
         if not isinstance(entry, m.FileEntry):
             return []
         nobody = File(parts, size, entry.mtime_ns, entry.executable, size, failed=True)
@@ -384,21 +367,12 @@ class Receiver:
             self._write_whole(file, ())
         return self._missing(file, chunks, 0)
 
-    def _remember(self, parts: Parts, target: str) -> None:
-        """Count a folder or link: nothing that was announced bounds how many of them a tree can have."""
-        self._folder_memory_bytes += FOLDER_COST_BYTES + 8 * len(parts) + len(parts[-1]) + len(target)
-        if self._folder_memory_bytes > FOLDER_MEMORY_BYTES_MAX:
-            raise PeerError(
-                f"too many folders and links in one share: over {FOLDER_MEMORY_BYTES_MAX >> 20} MiB of names",
-                CloseCode.LIMIT,
-            )
-
     def _prepare_link(self, parts: Parts, target: str) -> None:
         if symlink_allowed(target, len(parts) - 1):
-            self._remember(parts, target)
+            self._memory.add(parts, target)
             self._staging.add_link(parts[:-1], parts[-1], target)
         else:
-            self._fail("/".join(parts), "a symbolic link that leads out of the folder")
+            self._left_out.add("/".join(parts), "a symbolic link that leads out of the folder")
 
     def _prepare_leaf(self, manifest: bytes, place: NodePlace, node: m.BlobLeaf) -> Prepared:
         chunks = m.leaf_chunks(node)
@@ -408,7 +382,7 @@ class Receiver:
         for _, size in chunks:
             place.targets.append((file, at))
             at += size
-        if file.is_here:
+        if file.failed:
             return prepared(manifest, place, [False] * len(chunks), [], tuple(range(len(chunks))))
         if not chunks:
             self._write_whole(file, ())
@@ -442,11 +416,15 @@ class Receiver:
                 folder, name, chunks, executable=file.executable, mtime_ns=file.mtime_ns
             )
             if right:
-                file.left = 0
+                file.is_made, file.left = True, 0
                 self.done_bytes += file.size
                 self.files += 1
             return [not right]
-        large = self._large(file)
+        try:
+            large = self._large(file)
+        except EntryRefused as refused:
+            self._lose(file, refused.reason)
+            return [False] * len(chunks)
         there = large.matching_chunks(chunks, offset)
         found = sum(size for (_, size), is_there in zip(chunks, there, strict=True) if is_there)
         large.close()
@@ -499,13 +477,22 @@ class Receiver:
     def _large(self, file: File) -> LargeFile:
         if file.handle is None:
             folder, name = file.parts[:-1], file.parts[-1]
-            file.handle = self._staging.large_file(folder, name, file.size, executable=file.executable)
+            file.handle = self._staging.large_file(
+                folder, name, file.size, executable=file.executable, again=file.is_made
+            )
+            file.is_made = True
         return file.handle
 
     def _write_whole(self, file: File, pieces: tuple[bytes | memoryview, ...]) -> None:
         folder, name = file.parts[:-1], file.parts[-1]
-        self._staging.write_small(folder, name, pieces, executable=file.executable, mtime_ns=file.mtime_ns)
-        file.left = 0
+        try:
+            self._staging.write_small(
+                folder, name, pieces, executable=file.executable, mtime_ns=file.mtime_ns
+            )
+        except EntryRefused as refused:
+            self._lose(file, refused.reason)
+            return
+        file.is_made, file.left = True, 0
         self.done_bytes += file.size
         self.files += 1
 
@@ -552,9 +539,13 @@ class Receiver:
         """Chunks of one file that follow each other, checked and wanted."""
         file, offset = place.targets[index]
         place.done |= ((1 << chunks) - 1) << index
-        streak = self._streaks[peer]
-        with self._staging.translated():
-            streak.write(file, self._large(file), offset, data, chunks)
+        streak = self._streaks.of(peer)
+        try:
+            with self._staging.translated():
+                streak.write(file, self._large(file), offset, data, chunks)
+        except EntryRefused as refused:
+            self._lose(file, refused.reason)
+            return self._settle(peer) + chunks
         self._count(file, len(data))
         return streak.landed()
 
@@ -572,7 +563,8 @@ class Receiver:
         self.done_bytes += size
         if file.left == 0 and not file.failed:
             self.files += 1
-            self._settle_file(file)
+            with self._staging.translated():
+                self._streaks.settle_file(file)
             self._large(file).finish(file.mtime_ns)
             file.handle = None
 
@@ -581,20 +573,20 @@ class Receiver:
         if file.failed:
             return
         file.failed = True
-        self._lost_files += 1
-        self._settle_file(file)
+        with self._staging.translated():
+            self._streaks.settle_file(file)
         self.done_bytes -= file.size - file.left
         if file.handle is not None:
             file.handle.close()
             file.handle = None
-        self._staging.remove_file(file.parts[:-1], file.parts[-1])
-        self._fail(self._label(file.parts), reason)
+        if file.is_made:
+            self._staging.remove_file(file.parts[:-1], file.parts[-1])
+        self._left_out.add(self._label(file.parts), reason, files=1)
 
     def _label(self, parts: Parts) -> str:
         """What people call an entry."""
         return "/".join(parts) if self._kind is Kind.TREE else self._target.name
 
-    def _fail(self, path: str, reason: str) -> None:
-        self._failed_count += 1
-        if len(self._failed) < FAILED_MAX:
-            self._failed.append((path, reason))
+
+def _stored(peer: PeerId, count: int) -> list[Event]:
+    return [Stored(peer, count)] if count else []

@@ -64,6 +64,7 @@ from coterie.apps.files.trash import Trash
 from coterie.apps.files.unfinished import forget_unfinished, partials_of
 from coterie.apps.files.wanted import Wanted, WantedRecord, patiently
 from coterie.apps.records import Records
+from coterie.content.disk_rules import name_at
 from coterie.content.writer import Partial
 from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
@@ -281,7 +282,8 @@ class FilesService:
 
     def _path_for(self, target: Path, opened: Opened, ticket: Ticket, place: str) -> tuple[Path, Got | None]:
         """The final path, and what of the same was got there before."""
-        for path in (target, target / suggested_name(opened, ticket)):
+        name = suggested_name(opened, ticket)
+        for path in (target, target / (name_at(target, name) if target.is_dir() else name)):
             got = self._book.at(path)
             if got is not None and got.is_of(ticket, place) and os.path.lexists(path):
                 return path, got

@@ -29,9 +29,10 @@ from coterie.content.bittorrent.session import (
     Removed,
     Task,
 )
+from coterie.content.disk_rules import name_at
 from coterie.content.file_steps import remove, set_executable
 from coterie.content.merge import Merge, Old
-from coterie.content.names import local_names, name_fault
+from coterie.content.names import name_fault
 from coterie.content.versions import Versions
 from coterie.content.writer import (
     STAGED,
@@ -61,7 +62,7 @@ E = TypeVar("E", bound=Event)
 def local_name(source: Source) -> str:
     """What to call a torrent where nobody named it: as it says, where that is harmless."""
     name = "" if name_fault(source.name) else source.name.lstrip(".")
-    return local_names([name or f"torrent-{root_of(source)[:12]}"], windows=os.name == "nt")[0]
+    return name or f"torrent-{root_of(source)[:12]}"
 
 
 def root_of(source: Source) -> str:
@@ -247,7 +248,7 @@ class TorrentTransfer:
         record = self.record
         if not record.target:
             wanted_at = Path(record.wanted_at)
-            place = wanted_at / local_name(source) if wanted_at.is_dir() else wanted_at
+            place = wanted_at / name_at(wanted_at, local_name(source)) if wanted_at.is_dir() else wanted_at
             if not place.parent.is_dir():
                 raise UsageError(f"there is no folder {place.parent} to put '{place.name}' into")
             record.target, record.root = str(place), root_of(source)
@@ -263,16 +264,18 @@ class TorrentTransfer:
             self._save_record(record)
         kind = Kind.TREE if source.is_folder else Kind.BLOB
         self._staging = staging = Staging.open(
-            target.parent, target.name, record.staging or bytes.fromhex(record.root), kind, source.size
+            target.parent,
+            target.name,
+            record.staging or bytes.fromhex(record.root),
+            kind,
+            source.size,
+            in_place=True,
         )
-        folding = staging.folding()
         layout = lay_out(
             source.files,
             is_folder=source.is_folder,
             only=record.only,
-            folds_case=folding.case,
-            folds_unicode=folding.form,
-            windows=os.name == "nt",
+            rules=staging.rules,
         )
         staged = staging.path / STAGED
         self._is_new = not (os.listdir(staged) if source.is_folder else os.path.lexists(staged))

@@ -28,8 +28,9 @@ from coterie.apps.files.receive import Receiver
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import Problem, Received, SourceLine
 from coterie.apps.files.sources import Session, Sources
+from coterie.content.disk_rules import name_at
 from coterie.content.limit import ByteLimit, Portion, Shares
-from coterie.content.names import local_names, name_fault
+from coterie.content.names import name_fault
 from coterie.content.reuse import has_mark
 from coterie.content.swarm.events import Hold, Prefer
 from coterie.content.writer import STAGING_ID_BYTES, TargetExists, staging_path
@@ -73,7 +74,7 @@ def suggested_name(opened: Opened, ticket: Ticket) -> str:
     Not with a dot in front: what is hidden in a home folder configures programs (".profile", ".ssh").
     """
     name = "" if name_fault(opened.name) else opened.name.lstrip(".")
-    return local_names([name or f"coterie-{ticket.content_id.hex()[:12]}"], windows=os.name == "nt")[0]
+    return name or f"coterie-{ticket.content_id.hex()[:12]}"
 
 
 class Transfer:
@@ -246,7 +247,7 @@ class Transfer:
     def place(target: Path, opened: Opened, ticket: Ticket) -> Path:
         """The final path: `target` itself, or inside it when it is a folder."""
         if target.is_dir():
-            return target / suggested_name(opened, ticket)
+            return target / name_at(target, suggested_name(opened, ticket))
         if not target.parent.is_dir():
             raise UsageError(f"there is no folder {target.parent} to put '{target.name}' into")
         return target

@@ -4,12 +4,12 @@ libtorrent has a guard of its own against names that lead out of a folder. This 
 it is told, what it gives back are relative paths of checked parts, distinct on this computer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from coterie.content.chosen import Chosen
-from coterie.content.names import RESERVED, check_name, is_reserved, local_names
+from coterie.content.names import ANY_NAME, RESERVED, NameRules, check_name, is_reserved, local_names
 from coterie.errors import LimitExceeded, NotFound, PeerError
 
 FILES_MAX = 200_000  # guess: as many as a folder shared by torrent has had; each takes about 1 kB of memory
@@ -61,11 +61,11 @@ def lay_out(
     *,
     is_folder: bool,
     only: Sequence[str] = (),
-    folds_case: bool = False,
-    folds_unicode: bool = False,
-    windows: bool = False,
+    rules: NameRules = ANY_NAME,
 ) -> Layout:
     """Find every file a place. `only`: patterns ("*.ogg", "disc 1/*"), of which a file to fetch matches one.
+
+    `rules`: of the disk.
 
     Raises:
         PeerError: a name that could mean something else than a file below the target.
@@ -77,10 +77,7 @@ def lay_out(
     real = [f for f in files if not f.hidden and not f.is_link and not any(map(is_reserved, f.path))]
     for file in real:
         _check(file, is_folder=is_folder)
-    fold = lambda names: local_names(  # noqa: E731
-        names, folds_case=folds_case, folds_unicode=folds_unicode, windows=windows
-    )
-    places = _places([file.path for file in real], fold) if is_folder else [() for _ in real]
+    places = _places([file.path for file in real], rules) if is_folder else [() for _ in real]
     if not is_folder and len(real) != 1:
         raise PeerError(f"a torrent of one file that has {len(real)}")
     chosen = Chosen(only)
@@ -136,7 +133,7 @@ class _Folder:
         return self.inner[name]
 
 
-def _places(paths: Sequence[Parts], fold: Callable[[list[str]], list[str]]) -> list[Parts]:
+def _places(paths: Sequence[Parts], rules: NameRules) -> list[Parts]:
     """Distinct local paths for `paths`. Two files of one name, or a file and a folder, get names of their own."""
     top = _Folder()
     for at, path in enumerate(paths):
@@ -148,7 +145,7 @@ def _places(paths: Sequence[Parts], fold: Callable[[list[str]], list[str]]) -> l
     waiting: list[tuple[Parts, _Folder]] = [((), top)]
     while waiting:
         above, folder = waiting.pop()
-        names = fold([name for name, _ in folder.entries])
+        names = local_names([name for name, _ in folder.entries], rules)
         for name, (_, what) in zip(names, folder.entries, strict=True):
             if isinstance(what, _Folder):
                 waiting.append(((*above, name), what))
