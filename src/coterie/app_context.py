@@ -1,8 +1,9 @@
 """The `Context` of one app: what it may touch of its node, bound to its name, taken back when it ends."""
 
+import functools
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import People
@@ -16,6 +17,10 @@ from coterie.net import Connection, Endpoint
 from coterie.services.tell.service import Notices, Tell
 from coterie.tasks import Tasks
 from coterie.wire import Protocol as WireProtocol
+
+if TYPE_CHECKING:
+    from coterie.services.mail.box import MailBox
+    from coterie.services.mail.room import MailRoom
 
 
 class Grounds(Protocol):
@@ -50,6 +55,8 @@ class Grounds(Protocol):
 
     def service(self, app: str) -> Any: ...
 
+    def mail_room(self) -> "MailRoom": ...
+
 
 class AppContext:
     """See `coterie.apps.app.Context`."""
@@ -67,6 +74,7 @@ class AppContext:
         self._sign = sign
         self._protocols: list[str] = []
         self._is_withdrawn = False
+        self._mail: MailBox | None = None
 
     @property
     def neighbours(self) -> Neighbours | None:
@@ -96,6 +104,17 @@ class AppContext:
     @property
     def tell(self) -> Tell:
         return Tell(self._node.notices, self._app.name)
+
+    @property
+    def mail(self) -> "MailBox":
+        if self._mail is None:
+            if self._is_withdrawn:
+                raise UsageError(f"the app '{self._app.name}' has ended")
+            tasks = self._node.tasks.part(self._app.name)
+            self._mail = self._node.mail_room().box(
+                self._app.name, self.home, tasks, functools.partial(self.tell.say, key="mail")
+            )
+        return self._mail
 
     def addresses(self) -> list[str]:
         return self._node.addresses
@@ -144,6 +163,8 @@ class AppContext:
         if self._node.endpoint is not None:
             for name in self._protocols:
                 self._node.endpoint.unregister(name)
+        if self._mail is not None:
+            await self._node.mail_room().close_box(self._app.name)
         await self._tasks.close()
 
     def _told(self, listener: Callable[[PeerId], None]) -> Callable[[Connection], None]:

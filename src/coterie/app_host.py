@@ -15,6 +15,7 @@ import msgspec
 
 from coterie.apps.app import SIGNED_BYTES_MIN, App, Context, Service
 from coterie.errors import NotFound
+from coterie.services.mail.messages import CONTEXTS as MAIL_CONTEXTS
 from coterie.tasks import Tasks
 from coterie.watchdog import STUCK_S, Watchdog
 from coterie.wire.record import CONTEXT as RECORD_CONTEXT
@@ -195,7 +196,7 @@ class AppHost:
 
     def _check_signs(self, app: App) -> None:
         """Raises ValueError where a signature of `app` might be taken for one with another purpose."""
-        taken = {RECORD_CONTEXT: "the node"} | {
+        taken = dict.fromkeys((RECORD_CONTEXT, *MAIL_CONTEXTS), "the node") | {
             begin: f"'{other}'" for other in self._services for begin in self.apps[other].signs
         }
         for mine in app.signs:

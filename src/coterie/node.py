@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from coterie.net.port_mapping import PortMapper
     from coterie.network import NodeNetwork
     from coterie.relays import PeerRelays, RelayStatus
+    from coterie.services.mail.room import MailRoom
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,7 @@ class Node:
         self._layout = home
         self._key = key
         self._transport: Transport | None = None
+        self._mail: MailRoom | None = None
         self._since = time.monotonic()
 
     @classmethod
@@ -240,12 +242,17 @@ class Node:
             port_mapping=self.describe_mapping(),
             home_relays=[relay.text() for relay in relays.homes] if relays else [],
             relay=relays.serving_text() if relays else "no",
-            apps={name: dict(getattr(s, "status", dict)()) for name, s in self.host.services().items()},
+            apps={name: self._facts(name, service) for name, service in self.host.services().items()},
             app_troubles=[state.text() for state in self.host.states() if state.reason],
             services={name: facts for name, facts in {"notices": self.notices.status()}.items() if facts},
             uptime_s=round(time.monotonic() - self._since, 1),
             troubles=self.troubles(),
         )
+
+    def _facts(self, app: str, service: Any) -> dict[str, Any]:
+        """What an app says of itself, and what the node keeps for it."""
+        said = dict(getattr(service, "status", dict)())
+        return said | (self._mail.status(app) if self._mail is not None else {})
 
     def describe_mapping(self) -> str:
         """What the home router lets in to this node, or why nothing, in words."""
@@ -466,6 +473,23 @@ class Node:
             is_known=self.people.is_known,
         )
 
+    def mail_room(self) -> "MailRoom":
+        """The mail of all apps; made when the first asks for it."""
+        if self._mail is None:
+            from coterie.services.mail.messages import PROTOCOL
+            from coterie.services.mail.room import MailRoom
+
+            self.access.open_protocol(PROTOCOL.name, strangers=False)
+            self._mail = MailRoom(
+                self._key,
+                self.people,
+                self.endpoint,
+                connect=self.connect,
+                clock=lambda: self.access.now,
+                tasks=self.tasks.part("mail"),
+            )
+        return self._mail
+
     async def _close(self) -> None:
         if self.relays is not None:
             await self.relays.close()
@@ -473,6 +497,8 @@ class Node:
         # The router's answer takes as long as what else ends here: the two beside each other.
         unmapping = asyncio.ensure_future(self.mapper.close()) if self.mapper else None
         await self.host.close()
+        if self._mail is not None:
+            await self._mail.close()
         if withdrawal is not None:
             await withdrawal
         await self.tasks.close()

@@ -41,6 +41,7 @@ from coterie.wire.record import CONTEXT as RECORD_CONTEXT
 from coterie.wire.record import PeerRecord
 from coterie.wire.ticket import Ticket, TicketKind, pack_addresses
 from tests.access.circles import found
+from tests.services.mail.golden import CONTENT
 
 KEY, OTHER = SecretKey(b"1" * 32), SecretKey(b"2" * 32)
 PEER = KEY.peer_id
@@ -97,7 +98,16 @@ class _Record(msgspec.Struct):
 @cache
 def samples() -> dict[str, list[Sample]]:
     """By the name that a decoder has in `DECODERS`."""
-    return {**_wire(), **_router(), **_trust(), **_content(), **_texts(), **_files(), **_messages()}
+    return {
+        **_wire(),
+        **_router(),
+        **_trust(),
+        **_mail(),
+        **_content(),
+        **_texts(),
+        **_files(),
+        **_messages(),
+    }
 
 
 def _router() -> dict[str, list[Sample]]:
@@ -194,6 +204,19 @@ def _wire() -> dict[str, list[Sample]]:
                 lambda raw: _named("coterie.wire.relay:_decode_datagram")(memoryview(raw), True), [datagram]
             )
         ],
+    }
+
+
+def _mail() -> dict[str, list[Sample]]:
+    """What is sealed, opened already: mutations of the seal itself are all refused alike."""
+    read = _named("coterie.services.mail.sealing:read_letter")
+    return {
+        "coterie.services.mail.sealing:read_letter": [
+            Sample(
+                lambda raw: read(raw, bytes(SecretKey(b"\2" * 32).peer_id), b"i" * 16, 2_000_000_000),
+                [CONTENT],
+            )
+        ]
     }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import People
@@ -13,6 +13,9 @@ from coterie.identity import PeerId
 from coterie.net import Connection, Stream
 from coterie.services.tell.service import Tell
 from coterie.wire import Protocol as WireProtocol
+
+if TYPE_CHECKING:
+    from coterie.services.mail.box import MailBox  # with SQLite: only where an app uses it
 
 SIGNED_BYTES_MIN = (
     8  # of what each kind of signed message begins with: too long to be the beginning of everything
@@ -173,6 +176,14 @@ class Context(Protocol):
     @property
     def versions(self) -> Versions:
         """What was replaced or taken away, recoverable for a while: one store for all apps."""
+        ...
+
+    @property
+    def mail(self) -> "MailBox":
+        """Letters to this app on other computers: kept on disk until they are acknowledged or expire, given once.
+
+        Ask for it in `start`, each time: letters of earlier starts wait until then.
+        """
         ...
 
     def addresses(self) -> list[str]:
