@@ -97,7 +97,11 @@ def held(path: str | bytes | os.PathLike[str]) -> Iterator[Path]:
         _refuse_links(os.fsencode(path))
         yield shown
         return
-    fd = open_file(path, _HOLD)
+    try:
+        fd = open_file(path, _HOLD)
+    except NotADirectoryError:
+        _refuse_links(os.fsencode(path))
+        raise
     lasting = Path(f"/proc/self/fd/{fd}")
     try:
         yield lasting
