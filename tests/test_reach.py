@@ -124,6 +124,26 @@ def test_many_interfaces_do_not_push_the_outside_address_out_of_the_record(tmp_p
     run_virtual(work())
 
 
+def test_who_knows_nothing_better_tells_what_the_directory_sees_with_its_own_port(tmp_path: Path) -> None:
+    """A router that keeps ports makes that true; another one makes it an address where nobody answers."""
+
+    async def work() -> None:
+        async with Scene(tmp_path, ReachLevel.INTERNET) as s:
+            s.machine.addresses = ["192.168.1.7:4433"]
+            s.public.seen_at = "8.8.4.9"  # type: ignore[attr-defined]
+            await s.pass_s(6)
+            assert "8.8.4.9:4433" in s.public.published[-1].addresses
+            assert s.machine.external == ["8.8.4.9:4433"]
+            s.sees(1, at="8.8.4.9:1234")
+            await s.pass_s(6)
+            assert s.reach.guessed == ""
+            assert s.machine.external == ["8.8.4.9:1234"]
+            s.public.seen_at = "192.168.7.7"  # type: ignore[attr-defined]
+            assert s.reach.guessed == ""
+
+    run_virtual(work())
+
+
 def test_what_the_router_maps_is_in_the_records_and_told_to_the_transport_once(tmp_path: Path) -> None:
     mapped = "8.8.4.9:4433"
 

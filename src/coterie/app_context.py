@@ -14,6 +14,7 @@ from coterie.errors import AccessDenied, UsageError
 from coterie.home import Config
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
+from coterie.net.find.outside import Outside
 from coterie.services.tell.service import Notices, Tell
 from coterie.tasks import Tasks
 from coterie.wire import Protocol as WireProtocol
@@ -42,6 +43,8 @@ class Grounds(Protocol):
     def addresses(self) -> list[str]: ...
 
     def ticket_addresses(self) -> tuple[str, ...]: ...
+
+    def outside(self) -> Outside: ...
 
     async def settled(self) -> None: ...
 
@@ -121,6 +124,9 @@ class AppContext:
 
     def ticket_addresses(self) -> tuple[str, ...]:
         return self._node.ticket_addresses()
+
+    def outside(self) -> Outside:
+        return self._node.outside()
 
     async def settled(self) -> None:
         await self._node.settled()

@@ -28,6 +28,7 @@ from coterie.home import Config, Home, platform_name
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.incarnation import Incarnation
 from coterie.net import Connection, Endpoint, Guard
+from coterie.net.find.outside import Facts, Outside, judge
 from coterie.net.find.resolver import Resolver
 from coterie.net.interfaces import Transport
 from coterie.net.lanes.lanes import Lanes, is_local_path
@@ -63,6 +64,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     here: list[str]
     connections: list[str]
     port_mapping: str
+    outside: str
     home_relays: list[str]
     relay: str
     apps: dict[str, dict[str, Any]]
@@ -83,6 +85,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             f"connections  {len(self.connections)}",
             *(f"  {line}" for line in self.connections),
             f"port mapping {self.port_mapping}",
+            f"outside      {self.outside}",
             f"home relays  {', '.join(self.home_relays) or 'none'}",
             f"own relay    {self.relay}",
         ]
@@ -240,6 +243,7 @@ class Node:
                 f"{names.get(c.peer, c.peer.short)} {c.path.kind} {c.path.remote}" for c in connections
             ],
             port_mapping=self.describe_mapping(),
+            outside=self.outside().text() if self.reach else "offline",
             home_relays=[relay.text() for relay in relays.homes] if relays else [],
             relay=relays.serving_text() if relays else "no",
             apps={name: self._facts(name, service) for name, service in self.host.services().items()},
@@ -265,6 +269,25 @@ class Node:
     def ticket_addresses(self) -> tuple[str, ...]:
         """What a ticket names: the first of `addresses`, and relays (URLs) where this node listens."""
         return fit_addresses(self.addresses, self.reach.relays if self.reach else ())
+
+    def outside(self) -> Outside:
+        """Whether somebody elsewhere reaches this node, and what would change that."""
+        reach = self.reach
+        if reach is None:
+            return judge(Facts(level=self.config.reach))
+        public = [r for r in reach.resolvers if r.is_public]
+        return judge(
+            Facts(
+                level=reach.level,
+                own=reach.own_addresses,
+                mapped=reach.mapped,
+                mapping=self.describe_mapping(),
+                nat=reach.observed.mapping(),
+                relays=reach.relays,
+                directory="; ".join(filter(None, (str(getattr(r, "problem", "")) for r in public))),
+                guessed=reach.guessed,
+            )
+        )
 
     async def settled(self) -> None:
         """Wait, for a short time, until it is known where others reach this node: before a ticket names it."""

@@ -35,6 +35,7 @@ from coterie.net.find.observed import (
 )
 from coterie.net.find.reaching import Seek
 from coterie.net.find.resolver import Found, Resolver
+from coterie.net.home_networks import is_home
 from coterie.net.interfaces import Transport
 from coterie.quantity import duration
 from coterie.wire.record import (
@@ -204,6 +205,22 @@ class Reach:
     def relays(self) -> tuple[str, ...]:
         """The relays (URLs) where this node listens, best first."""
         return self._relays
+
+    @property
+    def guessed(self) -> str:
+        """Where we are reached if our router keeps ports: the address that nodes of the public directory see, with our
+        own port; empty when a better one is known, or none."""
+        own = [split_address(a) for a in self.own_addresses]
+        ports = [port for ip, port in own if ip.version == 4]
+        has_better = (
+            any(ip.version == 4 and not is_home(ip) for ip, _ in own) or self.observed.mapping() != "unknown"
+        )
+        has_better |= any(split_address(a)[0].version == 4 for a in self._mapped)
+        for seen in (str(getattr(resolver, "seen_at", "")) for resolver in self.resolvers):
+            address = f"{seen}:{ports[0]}" if ports else ""
+            if not has_better and is_address(address) and not is_home(split_address(address)[0]):
+                return address
+        return ""
 
     @property
     def own_addresses(self) -> list[str]:
@@ -391,7 +408,12 @@ class Reach:
         # A record that is too long loses its last addresses: of many interfaces' only the first few come before those
         # that work from everywhere. The transport lists one of each kind first.
         first, rest = near[:NEAR_FIRST], near[NEAR_FIRST:]
-        return tuple(dict.fromkeys([*first, *self._mapped, *self.observed.believed, *rest, *self._relays]))
+        return tuple(dict.fromkeys([*first, *self._outside(), *rest, *self._relays]))
+
+    def _outside(self) -> list[str]:
+        """Where others reach us besides this machine's own addresses, best first."""
+        guessed = self.guessed
+        return [*self._mapped, *self.observed.believed, *([guessed] if guessed else [])]
 
     async def _publish(self) -> None:
         for resolver in self.resolvers:
@@ -417,6 +439,8 @@ class Reach:
             self._changed.clear()
             if self.observed.believed and self._driver is not None:
                 self._driver.feed(OwnAddresses(tuple(self.own_addresses)))
+            if [*self._told] != [*dict.fromkeys(self._outside())]:
+                self._tell_outside()
             if self._sign():
                 await self._publish()
             self._exchange.refresh()
@@ -431,7 +455,7 @@ class Reach:
 
     def _tell_outside(self) -> None:
         """Tell the transport where we are reached from outside; everybody else hears it with our record."""
-        wanted = dict.fromkeys([*self._mapped, *self.observed.believed])
+        wanted = dict.fromkeys(self._outside())
         for address in [a for a in self._told if a not in wanted]:
             self._tell_transport("remove_external_address", address)
         for address in [a for a in wanted if a not in self._told]:

@@ -11,6 +11,7 @@ from coterie.content import Store
 from coterie.content.versions import Versions
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
+from coterie.net.find.outside import Outside
 from coterie.services.tell.service import Tell
 from coterie.wire import Protocol as WireProtocol
 
@@ -192,6 +193,10 @@ class Context(Protocol):
 
     def ticket_addresses(self) -> tuple[str, ...]:
         """What a ticket names: the first of `addresses`, and URLs of relays where this node is reached."""
+        ...
+
+    def outside(self) -> Outside:
+        """Whether somebody elsewhere reaches this computer, and what would change that."""
         ...
 
     async def settled(self) -> None:

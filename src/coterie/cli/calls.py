@@ -6,6 +6,7 @@ from typing import Any
 
 from coterie.apps.command import Choice, Command
 from coterie.cli import EXIT_INCOMPLETE
+from coterie.cli.offer import is_offered, offer_internet
 from coterie.cli.options import Options
 from coterie.cli.show import Show
 from coterie.cli.terminal import say
@@ -50,12 +51,14 @@ def _call_once(command: Command, parameters: Mapping[str, Any], options: Options
         client = Client.find(home.api_file)
         for line in client.call(command.app, command.path, parameters):
             show.line(line)
+            if is_offered(line, options):
+                offer_internet(options)
     except NoRunningNode:
         if command.needs == "running":
             raise
         from coterie.cli.session import run_alone
 
-        run_alone(command, parameters, home, show, _how_to_go_on(command))
+        run_alone(command, parameters, home, show, _how_to_go_on(command), options=options)
 
 
 def _how_to_go_on(command: Command) -> tuple[str, ...]:

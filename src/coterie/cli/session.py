@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from coterie.apps.command import Command
 from coterie.apps.invoke import Event, Result, invoke
 from coterie.cli import EXIT_INTERRUPTED
+from coterie.cli.offer import is_offered, offer_internet
+from coterie.cli.options import Options
 from coterie.cli.show import Show
 from coterie.cli.terminal import LogFormatter, say, say_error
 from coterie.errors import CoterieError, TransportError
@@ -28,10 +30,16 @@ CLOSE_LIMIT_S = 1.7  # people wait 2 s at most after Ctrl-C; whatever is not clo
 
 
 def run_alone(
-    command: Command, parameters: Mapping[str, Any], home: Home, show: Show, how_to_go_on: tuple[str, ...]
+    command: Command,
+    parameters: Mapping[str, Any],
+    home: Home,
+    show: Show,
+    how_to_go_on: tuple[str, ...],
+    *,
+    options: Options,
 ) -> None:
     """Open the node of `home` for one call. While it lasts, other command lines reach this node too."""
-    _run(home, _alone(command, parameters, home, show), lambda: _say_interrupted(show, how_to_go_on))
+    _run(home, _alone(command, parameters, home, show, options), lambda: _say_interrupted(show, how_to_go_on))
 
 
 def run_node(home: Home, ready: Callable[["Node", str], None]) -> None:
@@ -39,7 +47,9 @@ def run_node(home: Home, ready: Callable[["Node", str], None]) -> None:
     _run(home, _until_stopped(home, ready), lambda: None)
 
 
-async def _alone(command: Command, parameters: Mapping[str, Any], home: Home, show: Show) -> None:
+async def _alone(
+    command: Command, parameters: Mapping[str, Any], home: Home, show: Show, options: Options
+) -> None:
     from coterie.apps.invoke import read_parameters
 
     read_parameters(command, parameters)  # before the network is touched
@@ -47,7 +57,7 @@ async def _alone(command: Command, parameters: Mapping[str, Any], home: Home, sh
     async with _opened(home, stop, offline=command.needs == "store") as node:
         service = node if command.app == "node" else node.service(command.app)
         calls = invoke(command, service, parameters, in_names=node.people.in_names)
-        call = asyncio.ensure_future(_print_call(calls, show))
+        call = asyncio.ensure_future(_print_call(calls, show, options))
         stopped = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait((call, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -66,10 +76,13 @@ async def _alone(command: Command, parameters: Mapping[str, Any], home: Home, sh
             await asyncio.gather(call, stopped, return_exceptions=True)
 
 
-async def _print_call(calls: AsyncGenerator[Event | Result, None], show: Show) -> None:
+async def _print_call(calls: AsyncGenerator[Event | Result, None], show: Show, options: Options) -> None:
     async with contextlib.aclosing(calls) as items:
         async for item in items:
-            show.line(item.line())
+            line = item.line()
+            show.line(line)
+            if is_offered(line, options):
+                await asyncio.to_thread(offer_internet, options)
 
 
 async def _until_stopped(home: Home, ready: Callable[["Node", str], None]) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from coterie.control.doctor import Check, Probe, counted, holds
 from coterie.errors import TransportError
 from coterie.net.find.multicast_probe import Heard, probe_multicast
@@ -51,6 +53,7 @@ def node_checks(node: "Node", *, free: Free = free_bytes) -> list[tuple[str, Pro
         ("nat", nat),
         ("relays", relays),
         ("dht", dht),
+        ("outside", outside),
         ("clock", clock),
         ("background", background),
         ("identity", identity),
@@ -330,6 +333,16 @@ def _state(resolver: Resolver) -> str:
     """What a resolver says of itself; those that say nothing work."""
     describe = getattr(resolver, "describe", None)
     return str(describe()) if describe is not None else getattr(resolver, "problem", "") or "works"
+
+
+async def outside(node: "Node") -> Check:
+    """Whether anybody elsewhere reaches this computer. It does not stand in the way at home, so it fails never."""
+    await node.settled()
+    await _settled(node)
+    found = node.outside()
+    result = msgspec.structs.replace(found, change="").text()
+    advice = f"what would change that: {found.change}" if found.change else ""
+    return Check(name="outside", ok=True, result=result, advice=advice)
 
 
 async def clock(node: "Node") -> Check:

@@ -18,6 +18,8 @@ class Invited(msgspec.Struct, frozen=True, kw_only=True):
         minutes: until it expires.
         expires: the same as a time, ISO 8601.
         join_with: the words of the command that takes it.
+        outside: why not everybody elsewhere reaches this computer; empty when everybody does.
+        offers_internet: whether the level `internet` would add a way.
     """
 
     code: str
@@ -26,6 +28,8 @@ class Invited(msgspec.Struct, frozen=True, kw_only=True):
     minutes: float
     expires: str
     join_with: str = "join"
+    outside: str = ""
+    offers_internet: bool = False
 
     def text(self) -> str:
         """For people: the code first, then what to do where it is not enough."""
@@ -37,7 +41,9 @@ class Invited(msgspec.Struct, frozen=True, kw_only=True):
                 "",
                 f"  coterie {self.join_with} {self.code} --at {self.at[0]}",
             ]
-        lines += ["", "From anywhere else (keep it to yourselves, like the code):", ""]
+        if self.outside:
+            lines += ["", f"Note: {self.outside}."]
+        lines += ["", "From elsewhere (keep it to yourselves, like the code):", ""]
         lines += [f"  coterie {self.join_with} {self.ticket}", "", *qr_lines(self.ticket.upper()), ""]
         lines += [f"It works once, for {self.minutes:g} min, while this runs. Ctrl-C withdraws it."]
         return "\n".join(lines)

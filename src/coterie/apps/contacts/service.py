@@ -240,6 +240,7 @@ class ContactsService:
 
     def _describe(self, code: Code, secret: bytes, own: Card, minutes: float, join_with: str) -> Invited:
         expires = datetime.now(UTC) + timedelta(minutes=minutes)
+        outside = self._context.outside()
         return Invited(
             code=str(code),
             ticket=str(
@@ -249,6 +250,8 @@ class ContactsService:
             minutes=minutes,
             expires=expires.isoformat(timespec="seconds"),
             join_with=join_with,
+            outside="" if outside.reached == "yes" else outside.text(),
+            offers_internet=outside.offers,
         )
 
     async def _greet(self, *, opening: bool) -> None:

@@ -25,6 +25,8 @@ class SharedItem(msgspec.Struct, frozen=True):
     """A share: `ticket` is all that another computer needs. `size` in bytes.
 
     `magnet` is the link for BitTorrent programs, `torrent` where the torrent file is; empty when it has none.
+    `outside` says why not everybody elsewhere reaches this computer; empty when everybody does. `offers_internet`: the
+    level `internet` would add a way.
     """
 
     id: str
@@ -40,6 +42,8 @@ class SharedItem(msgspec.Struct, frozen=True):
     torrent: str = ""
     to: list[str] = msgspec.field(default_factory=lambda: ["ticket"])
     skipped_more: int = 0
+    outside: str = ""
+    offers_internet: bool = False
 
     def is_incomplete(self) -> bool:
         """Whether something could not be read that should have been shared."""
@@ -63,6 +67,8 @@ class SharedItem(msgspec.Struct, frozen=True):
         named = [who for who in self.to if who != "ticket"]
         if named:
             lines += ["", f"For {', '.join(named)}: `coterie ls` there shows it as {self.name}."]
+        if self.outside:
+            lines += ["", f"Note: {self.outside}."]
         if "ticket" in self.to:
             lines += ["", "On the other computer:", "", f"  coterie get {self.ticket}"]
         return "\n".join(lines)

@@ -203,6 +203,7 @@ class Shares:
     async def _describe(self, record: ShareRecord, imported: Imported) -> SharedItem:
         await self._context.settled()
         ticket, seeded = str(self._ticket(record)), self.torrents.is_seeded(record.id)
+        outside = self._context.outside()
         return SharedItem(
             id=record.id,
             name=record.name,
@@ -211,6 +212,8 @@ class Shares:
             files=record.files,
             size=record.size,
             ticket=ticket,
+            outside="" if outside.reached == "yes" else outside.text(),
+            offers_internet=outside.offers,
             created=datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds"),
             skipped=[Problem(s.path, s.reason, s.is_lost) for s in imported.skipped],
             skipped_more=imported.skipped_more,

@@ -10,6 +10,7 @@ from coterie.net.connection import Connection
 from coterie.net.dialable import Source
 from coterie.net.endpoint import Endpoint
 from coterie.net.find.address_book import AddressBook
+from coterie.net.find.outside import unreached
 from coterie.net.find.resolver import LINK_NAME, Found, Resolver
 
 SEEK_S = 7.0  # an offline peer is reported within 10 s of a cold start; a dial alone takes at most 6 s
@@ -130,7 +131,8 @@ class Seek:
         asked = ", ".join(f"{name} ({outcome})" for name, outcome in self._outcome.items())
         refused = ", ".join(f"{address} ({why})" for address, why in self._refused.items())
         told = f" Not dialled: {refused}." if refused else ""
-        return TransportError(f"{error}{told} Also asked: {asked}" if asked else f"{error}{told}")
+        parts = [f"{error}{told}", unreached(list(self._tried)), f"Also asked: {asked}" if asked else ""]
+        return TransportError(" ".join(filter(None, parts)))
 
 
 def places(

@@ -1,0 +1,147 @@
+"""Whether somebody elsewhere reaches this computer, why not, and what would change that. Pure.
+
+One place decides; `status`, `doctor`, `share` and `invite` say what it found.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from coterie.net.home_networks import Zone, is_home, zone_of
+from coterie.wire.record import is_address, is_relay, split_address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a node now.
+
+    Fields:
+        level: "local", "circle" or "internet".
+        own: "ip:port" of this machine itself.
+        mapped: outside addresses ("ip:port") at which a router lets others in.
+        mapping: what the router said, in words.
+        nat: how peers elsewhere see us: "unknown", "none", "same" or "varies" (`net.find.observed`).
+        relays: URLs of relays where this node listens.
+        directory: what stands in the way of the public directory; empty when it works, or is not used.
+        guessed: where it is reached if its router keeps ports, by what the directory sees; may be empty.
+    """
+
+    level: str
+    own: Sequence[str] = ()
+    mapped: Sequence[str] = ()
+    mapping: str = ""
+    nat: str = "unknown"
+    relays: Sequence[str] = ()
+    directory: str = ""
+    guessed: str = ""
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether who holds a ticket gets in from elsewhere.
+
+    Fields:
+        reached: "yes", "perhaps" (it depends on the other side, or both have to call at once) or "no".
+        because: why, in words.
+        change: what would make it a yes, in words; empty when it is one.
+        offers: whether the level `internet` would add a way.
+    """
+
+    reached: str
+    because: str
+    change: str = ""
+    offers: bool = False
+
+    def text(self) -> str:
+        """For people: one sentence, or two."""
+        begins = {
+            "yes": "others reach this computer from outside",
+            "perhaps": "from outside not everybody reaches this computer",
+            "no": "from outside nobody reaches this computer",
+        }[self.reached]
+        return f"{begins}, because {self.because}" + (
+            f"; what would change that: {self.change}" if self.change else ""
+        )
+
+
+def judge(facts: Facts) -> Outside:
+    """Who reaches the node of `facts` from elsewhere."""
+    own = [split_address(a)[0] for a in facts.own if is_address(a) and not is_relay(a)]
+    if not own or all(ip.is_loopback for ip in own):
+        change = "connect it to a network, or set `bind` to an address of one"
+        return Outside(reached="no", because="it is on no network", change=change)
+    if facts.level == "local":
+        change = "`coterie config set reach circle`"
+        return Outside(reached="no", because="the setting `reach` is local", change=change)
+    if why := _open_door(facts, any(ip.version == 4 and not is_home(ip) for ip in own)):
+        return Outside(reached="yes", because=why)
+    has_ipv6 = any(ip.version == 6 and not is_home(ip) for ip in own)
+    ways = []
+    if has_ipv6:
+        ways.append(
+            "its firewall for IPv6 lets in who it calls at the same time, so contacts with IPv6 get in"
+        )
+    if facts.guessed:
+        ways.append(
+            "the public directory is used: who looks there gets in if the router on one side keeps ports"
+        )
+    if facts.nat == "same":
+        ways.append(
+            "its router shows everybody the same address: contacts that it calls at the same time get in"
+        )
+    if ways:
+        because = "; ".join(ways)
+    elif facts.directory:
+        because = f"its router lets nobody in, and the public directory cannot be used: {facts.directory}"
+    else:
+        because = "its router lets nobody in that it did not call first"
+    return Outside(
+        reached="perhaps" if ways else "no",
+        because=because,
+        change=_change(facts, has_ipv6=has_ipv6),
+        offers=facts.level == "circle",
+    )
+
+
+def _open_door(facts: Facts, has_ipv4: bool) -> str:
+    """Why everybody gets in; empty when not everybody does."""
+    if has_ipv4:
+        return "it has an address of the internet"
+    if facts.mapped:
+        return f"its router lets others in at {', '.join(facts.mapped)}"
+    return f"it listens at a contact's relay, {facts.relays[0]}" if facts.relays else ""
+
+
+def _change(facts: Facts, *, has_ipv6: bool) -> str:
+    own = [a for a in facts.own if is_address(a) and zone_of(split_address(a)[0]) is Zone.HOME]
+    said = f" ({facts.mapping})" if facts.mapping else ""
+    ways = [f"UPnP, NAT-PMP or PCP in the router{said}, or UDP forwarded there to {own[0]}" if own else ""]
+    ways.append("a contact with an address of the internet, who then relays (`coterie invite`)")
+    ways.append("" if has_ipv6 else "IPv6 on both sides")
+    ways.append("`coterie config set reach internet`" if facts.level == "circle" else "")
+    return "; or ".join(filter(None, ways))
+
+
+def unreached(tried: Sequence[str]) -> str:
+    """What would help to reach a peer that answered at none of the addresses `tried`; a sentence or two."""
+    relays = [a for a in tried if is_relay(a)]
+    ips = [split_address(a)[0] for a in tried if not is_relay(a) and is_address(a)]
+    if relays:
+        return "It was not at its relay either: most likely it is off, or not connected."
+    help_there = (
+        "`coterie doctor` on that computer says what keeps others out and what would let them in; a ticket or an "
+        "invitation made after that names the way"
+    )
+    if not tried:
+        return f"No address of it is known: {help_there}."
+    if not ips:  # of a transport without IP
+        return ""
+    if all(is_home(ip) for ip in ips):
+        return (
+            "These are addresses inside a home, which lead nowhere from another network. "
+            f"{help_there}. On this side a contact whom both know and who has an address of the internet would help."
+        )
+    return (
+        f"If it is on, a router in between lets nobody in: {help_there}. On this side a router that maps ports, "
+        "IPv6, or a contact whom both know and who has an address of the internet would help (`coterie doctor` here)."
+    )
