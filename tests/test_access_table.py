@@ -36,6 +36,10 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
         "+++++x",
         "one share by its secret: a ticket's, or a place's; the policy is asked for each session",
     ),
+    "expose": (
+        "+++++x",
+        "connections to services, each asked of the policy; one answer for missing and not for you",
+    ),
     "grants": ("+++++x", "present a grant; revocations are heard from who is known"),
     "invite": ("+++++x", "join by a code that is open; without one nothing fits"),
     "lanes": ("+++++x", "further paths for streams that the same connection has open"),

@@ -15,6 +15,7 @@ from coterie.home import Config
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
 from coterie.net.find.outside import Outside
+from coterie.services.local import Local, Ports
 from coterie.services.tell.service import Notices, Tell
 from coterie.tasks import Tasks
 from coterie.wire import Protocol as WireProtocol
@@ -38,6 +39,7 @@ class Grounds(Protocol):
     tasks: Tasks
     access: Enforcer
     notices: Notices
+    ports: Ports
 
     @property
     def addresses(self) -> list[str]: ...
@@ -73,6 +75,7 @@ class AppContext:
         self.store: Store = node.store
         self.versions = node.versions
         self.name: str = node.name
+        self.local = Local(node.ports, app.name)
         self._tasks = node.tasks.part(app.name)
         self._sign = sign
         self._protocols: list[str] = []
@@ -171,6 +174,7 @@ class AppContext:
                 self._node.endpoint.unregister(name)
         if self._mail is not None:
             await self._node.mail_room().close_box(self._app.name)
+        await self.local.close()
         await self._tasks.close()
 
     def _told(self, listener: Callable[[PeerId], None]) -> Callable[[Connection], None]:

@@ -233,6 +233,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "mainline"
 
     @property
+    def ports_file(self) -> Path:
+        """The numbers and switches of ports for other programs on this machine."""
+        return self.root / "ports.json"
+
+    @property
     def audit_log(self) -> Path:
         """What peers used and were refused."""
         return self.root / "audit.db"

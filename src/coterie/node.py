@@ -35,6 +35,7 @@ from coterie.net.lanes.lanes import Lanes, is_local_path
 from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
+from coterie.services.local import Ports
 from coterie.services.tell.desktop import Desktop
 from coterie.services.tell.service import Notices
 from coterie.tasks import Tasks
@@ -69,6 +70,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     relay: str
     apps: dict[str, dict[str, Any]]
     uptime_s: float
+    ports: list[str] = []
     troubles: list[str] = []
     app_troubles: list[str] = []
     services: dict[str, dict[str, Any]] = {}
@@ -89,6 +91,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             f"home relays  {', '.join(self.home_relays) or 'none'}",
             f"own relay    {self.relay}",
         ]
+        lines += [f"port         {port}" for port in self.ports]
         lines += [f"trouble      {trouble}" for trouble in self.troubles]
         lines += [f"app trouble  {trouble}" for trouble in self.app_troubles]
         for name, facts in (*self.apps.items(), *self.services.items()):
@@ -128,6 +131,7 @@ class Node:
             self.tasks.part("notices"),
             desktop=Desktop() if config.desktop_notices else None,
         )
+        self.ports = Ports(home.ports_file, self.tasks.part("services"))
         self.host = AppHost(
             lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign),
             self.tasks.part("apps"),
@@ -247,6 +251,7 @@ class Node:
             home_relays=[relay.text() for relay in relays.homes] if relays else [],
             relay=relays.serving_text() if relays else "no",
             apps={name: self._facts(name, service) for name, service in self.host.services().items()},
+            ports=[f"{p.name} {p.address or 'off'} for {p.users}" for p in self.ports.lines()],
             app_troubles=[state.text() for state in self.host.states() if state.reason],
             services={name: facts for name, facts in {"notices": self.notices.status()}.items() if facts},
             uptime_s=round(time.monotonic() - self._since, 1),

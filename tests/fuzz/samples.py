@@ -22,6 +22,7 @@ from coterie.apps.circles.admission import Purpose, read_purpose
 from coterie.apps.circles.book import Identity
 from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card, seal, unseal
 from coterie.apps.contacts.code import Code
+from coterie.apps.expose import messages as expose
 from coterie.apps.files.got import Got
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.records import Records
@@ -106,7 +107,25 @@ def samples() -> dict[str, list[Sample]]:
         **_content(),
         **_texts(),
         **_files(),
+        **_services(),
         **_messages(),
+    }
+
+
+def _services() -> dict[str, list[Sample]]:
+    """Services of others, and the ports for them."""
+    opening = expose.PROTOCOL.encode(expose.Use("wiki")) + b"GET / HTTP/1.1"
+    targets = ["8080", "[::1]:22", "printer.lan:631", "unix:/run/socket"]
+    saved = b'{"expose/anna/wiki": {"port": 4000, "is_off": true}}'
+    return {
+        "coterie.apps.expose.messages:Opening.feed": [
+            Sample(lambda raw: expose.Opening().feed(raw), [opening])
+        ],
+        "coterie.apps.expose.messages:Datagrams.feed": [
+            Sample(lambda raw: expose.Datagrams().feed(raw), [expose.pack_datagram(b"one") * 2])
+        ],
+        "coterie.apps.expose.targets:read_target": [_of("apps.expose.targets:read_target", *targets)],
+        "coterie.services.local.ports:_read_saved": [_of("services.local.ports:_read_saved", saved)],
     }
 
 

@@ -32,6 +32,7 @@ VERBS_OF: Mapping[str, Verb] = MappingProxyType(
         "protocol": Verb.USE,
         "files": Verb.LIST | Verb.READ | Verb.WRITE | Verb.ADMINISTER,
         "circle": Verb.LIST | Verb.ADMINISTER,
+        "service": Verb.USE,
     }
 )
 """The verbs that make sense for the kinds of resources of our own; a kind of a third party's app may use all."""

@@ -12,6 +12,7 @@ from coterie.content.versions import Versions
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
 from coterie.net.find.outside import Outside
+from coterie.services.local import Local
 from coterie.services.tell.service import Tell
 from coterie.wire import Protocol as WireProtocol
 
@@ -185,6 +186,11 @@ class Context(Protocol):
 
         Ask for it in `start`, each time: letters of earlier starts wait until then.
         """
+        ...
+
+    @property
+    def local(self) -> Local:
+        """Servers for other programs on this machine: closed to its other users, listed by `coterie services`."""
         ...
 
     def addresses(self) -> list[str]:

@@ -237,7 +237,7 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
             shell_complete=completer(parameter.name),
             **default,
         )
-    dashed = "--" + parameter.name.replace("_", "-")
+    dashed = "--" + parameter.name.rstrip("_").replace("_", "-")
     if parameter.type is bool:
         both = parameter.default is not False
         names = f"{dashed}/--no-{dashed[2:]}" if both else dashed

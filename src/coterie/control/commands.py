@@ -57,6 +57,34 @@ async def status(node: "Node") -> Any:
     return await _settled(node.status())
 
 
+@command(
+    needs="running",
+    returns="coterie.services.local:PortLine",
+    empty_text="No port is open for other programs here.",
+)
+async def services(node: "Node") -> Any:
+    """List the ports that this node serves to other programs on this machine, and for whom."""
+    return await _settled(node.ports.lines())
+
+
+@command("name", path="services on", needs="running", returns="coterie.services.local:PortLine")
+async def services_on(node: "Node", name: str) -> Any:
+    """Open a port again that was switched off.
+
+    name: As `coterie services` shows it.
+    """
+    return await node.ports.switch(name, is_on=True)
+
+
+@command("name", path="services off", needs="running", returns="coterie.services.local:PortLine")
+async def services_off(node: "Node", name: str) -> Any:
+    """Close a port and its connections until it is switched on again.
+
+    name: As `coterie services` shows it.
+    """
+    return await node.ports.switch(name, is_on=False)
+
+
 @command(needs="running", returns="coterie.reach:PeerLine", purpose="The network")
 async def peers(node: "Node") -> Any:
     """Show who is there: connected peers, those on the local network, and others known."""

@@ -47,6 +47,7 @@ class Connection:
         self._queues: dict[str, _DatagramQueue] = {}
         self._datagram_reader: asyncio.Task[None] | None = None
         self.lanes: object | None = None  # a `PeerLanes`, set by the endpoint
+        self.streams_max = limits.streams_per_peer_max  # that the peer may have open
         self._rearm()
 
     @property
@@ -129,6 +130,15 @@ class Connection:
         if self._datagram_reader is None:
             self._datagram_reader = self._loop.create_task(self._read_datagrams())
         return queue
+
+    def widen(self, streams_max: int) -> None:
+        """Let the peer have `streams_max` streams open at once: for apps of many, once it has shown its right to them.
+
+        Until then it has `NetLimits.streams_per_peer_max`. Whoever calls this bounds what each stream costs.
+        """
+        if streams_max > self.streams_max:
+            self.streams_max = streams_max
+            self._raw.allow_streams(streams_max + self._limits.streams_per_peer_max)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Close at once: every stream of it ends, on both sides."""

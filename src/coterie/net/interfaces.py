@@ -66,6 +66,10 @@ class RawConnection(Protocol):
 
     async def open_stream(self) -> RawStream: ...
 
+    def allow_streams(self, count: int) -> None:
+        """Let the other side have so many streams open at once; it begins with about a hundred."""
+        ...
+
     async def accept_stream(self) -> RawStream:
         """The next stream that the other side opened."""
         ...

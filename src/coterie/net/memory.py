@@ -255,6 +255,7 @@ class MemoryConnection:
         self._other: MemoryConnection
         self._streams: dict[MemoryStream, None] = {}
         self._opened = 0
+        self._opened_max = STREAMS_MAX
         self._incoming: deque[MemoryStream] = deque()
         self._datagrams: deque[bytes] = deque(maxlen=DATAGRAMS_MAX)
         self._changed = _Signal()
@@ -281,8 +282,8 @@ class MemoryConnection:
         return DATAGRAM_BYTES_MAX
 
     async def open_stream(self) -> RawStream:
-        """Waits while `STREAMS_MAX` opened by this side are unfinished."""
-        while self._opened >= STREAMS_MAX:
+        """Waits while `STREAMS_MAX`, or what the other side allows, opened by this side are unfinished."""
+        while self._opened >= self._opened_max:
             self._check()
             await self._changed.wait()
         self._check()
@@ -294,6 +295,15 @@ class MemoryConnection:
         other = self._other
         self._wire.send(lambda: other._stream_arrives(theirs))
         return ours
+
+    def allow_streams(self, count: int) -> None:
+        other = self._other
+
+        def allow() -> None:
+            other._opened_max = count
+            other._changed.fire()
+
+        self._wire.send(allow)
 
     async def accept_stream(self) -> RawStream:
         while not self._incoming:

@@ -88,7 +88,7 @@ class Router:
                 _log.warning("%s opens too many streams: connection closed", raw.peer.short)
                 connection.close(CloseCode.LIMIT, "too many streams")
                 return
-            if verdict is Verdict.EXCESS or len(running) >= self._limits.streams_per_peer_max:
+            if verdict is Verdict.EXCESS or len(running) >= connection.streams_max:
                 await stream.reset(CloseCode.LIMIT)
                 continue
             meter = self._budget.meter(raw.peer)

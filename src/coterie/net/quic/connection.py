@@ -95,6 +95,11 @@ class QuicConnection:
         except WHEEL_ERRORS as error:
             raise self.translate(error) from None
 
+    def allow_streams(self, count: int) -> None:
+        with suppress(*WHEEL_ERRORS):  # it has ended
+            if self._raw is not None:
+                self._raw.set_max_concurrent_bi_streams(count)
+
     async def accept_stream(self) -> RawStream:
         try:
             return QuicStream(await self._accept(lambda: self._live().accept_bi()), self)

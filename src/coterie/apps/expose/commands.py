@@ -1,0 +1,75 @@
+"""The commands of `expose`: the command line and the HTTP API are rendered from these."""
+
+from typing import TYPE_CHECKING
+
+from coterie.apps.command import command
+from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
+
+if TYPE_CHECKING:
+    from coterie.apps.expose.service import ExposeService
+
+PURPOSE = "Services"
+
+
+@command("target", stays=True, interrupt_text="Stopped. The service stays exposed whenever this node runs.")
+async def expose(
+    expose: "ExposeService",
+    target: str,
+    *,
+    as_: str,
+    to: list[str],
+    udp: bool = False,
+    host_header: str = "",
+) -> ExposedLine:
+    """Let others use a TCP or UDP service of this computer, or one that it reaches.
+
+    target: Where it is: a port of this computer, HOST:PORT, or unix:/PATH.
+    as_: What others call it: small letters, digits and hyphens.
+    to: For whom: a circle, CIRCLE:guest, a person, contacts or anyone; may be given several times.
+    udp: It speaks UDP instead of TCP.
+    host_header: For web servers that refuse foreign names: the host that they are told, like localhost:8080.
+    """
+    return expose.expose(target, as_, to, kind="udp" if udp else "tcp", host_header=host_header)
+
+
+@command("name", needs="store")
+async def unexpose(expose: "ExposeService", name: str) -> ExposeSaid:
+    """End a service for others: their connections end at once, the program itself is untouched.
+
+    name: Its name or id.
+    """
+    return expose.unexpose(name)
+
+
+@command(needs="store", empty_text="Nothing is exposed: coterie expose PORT --as NAME --to WHOM")
+async def exposed(expose: "ExposeService") -> list[ExposedLine]:
+    """List the services of this computer that others may use."""
+    return expose.exposed()
+
+
+@command("service", stays=True, interrupt_text="Stopped. The port opens again whenever this node runs.")
+async def connect(
+    expose: "ExposeService", service: str, *, port: int = 0, lan: bool = False
+) -> ConnectedLine:
+    """Open a port on this computer that leads to a service of somebody else.
+
+    service: PEER/NAME, like anna/wiki.
+    port: The number of the port here; without it one that is free, the same each time.
+    lan: Let everybody on the local network use it, and every user of this computer.
+    """
+    return await expose.connect(service, port=port, lan=lan)
+
+
+@command("service", needs="store")
+async def disconnect(expose: "ExposeService", service: str) -> ExposeSaid:
+    """Close the port that leads to a service of somebody else.
+
+    service: PEER/NAME, as `coterie connected` shows it.
+    """
+    return await expose.disconnect(service)
+
+
+@command(needs="store", empty_text="No port here leads to others: coterie connect PEER/NAME")
+async def connected(expose: "ExposeService") -> list[ConnectedLine]:
+    """List the ports of this computer that lead to services of others."""
+    return expose.connected()

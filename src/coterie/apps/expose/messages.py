@@ -1,0 +1,117 @@
+"""The wire types of `expose`. One stream is one connection to a service; see docs/protocol/expose.md.
+
+The asker sends `Use`, the other side answers `Opened` or `Refused`. After these two frames the stream carries the bytes
+of the connection as they are (TCP), or datagrams behind their lengths (UDP), each way until that side finishes. The
+asker need not wait for the answer before it sends.
+
+A stream that begins with `Watch` carries `Beat`s instead: both sides learn soon when the other is gone.
+"""
+
+import struct
+
+from coterie.decoding import decoder
+from coterie.errors import CloseCode, PeerError
+from coterie.wire.frames import LENGTH_BYTES, Message, Protocol
+
+NAME_CHARS_MAX = 63  # a label of a host name (RFC 1035, 2.3.4)
+FRAME_BYTES_MAX = 4_096
+DATAGRAM_BYTES_MAX = 65_507  # of UDP over IPv4
+_LENGTH = struct.Struct(">H")
+
+
+class Use(Message, frozen=True):
+    """From the asker: connect this stream to the service of this name.
+
+    `kind`: "tcp", "udp", or "ask": only say what it is.
+    """
+
+    name: str
+    kind: str = "tcp"
+
+
+class Opened(Message, frozen=True):
+    """The connection to the service is made. `host_header`: what a web proxy is to say in `Host`; "": what it was.
+
+    `kind`: what the service is, "tcp" or "udp".
+    """
+
+    host_header: str = ""
+    kind: str = "tcp"
+
+
+class Refused(Message, frozen=True):
+    """It is not: `reason` for people. `is_failed`: the service is there for you, and did not answer."""
+
+    reason: str
+    is_failed: bool = False
+
+
+class Watch(Message, frozen=True):
+    """From the asker: answer each `Beat` with one."""
+
+
+class Beat(Message, frozen=True):
+    """Still here."""
+
+
+PROTOCOL = Protocol(
+    name="expose",
+    versions=(1,),
+    kinds={1: Use, 2: Opened, 3: Refused, 4: Watch, 5: Beat},
+    frame_bytes_max=FRAME_BYTES_MAX,
+)
+BEAT = PROTOCOL.encode(Beat())
+
+
+class Opening:
+    """Takes the first frame off a stream; what follows it are not frames."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    @decoder(PeerError, "the first message of a connection")
+    def feed(self, data: bytes) -> tuple[Message, bytes] | None:
+        """The message and the bytes behind it, once it is whole.
+
+        Raises:
+            PeerError: it is none, or too long.
+        """
+        self._buffer += data
+        if len(self._buffer) < LENGTH_BYTES:
+            return None
+        length = int.from_bytes(self._buffer[:LENGTH_BYTES], "big")
+        if not 0 < length <= FRAME_BYTES_MAX:
+            raise PeerError(f"a first message of {length} bytes", CloseCode.LIMIT)
+        end = LENGTH_BYTES + length
+        if len(self._buffer) < end:
+            return None
+        message = PROTOCOL.decode(self._buffer[LENGTH_BYTES], self._buffer[LENGTH_BYTES + 1 : end])
+        if not isinstance(message, Message):
+            raise PeerError("a connection begins with a message that is not known here")
+        return message, self._buffer[end:]
+
+
+def pack_datagram(data: bytes) -> bytes:
+    """One datagram as it stands on the stream."""
+    return _LENGTH.pack(len(data)) + data
+
+
+class Datagrams:
+    """Cuts a stream into datagrams."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+
+    @decoder(PeerError, "datagrams on a stream")
+    def feed(self, data: bytes) -> list[bytes]:
+        """Those that `data` completes."""
+        buffer, at, whole = self._buffer + data, 0, []
+        while len(buffer) - at >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, at)
+            end = at + _LENGTH.size + length
+            if end > len(buffer):
+                break
+            whole.append(buffer[at + _LENGTH.size : end])
+            at = end
+        self._buffer = buffer[at:]
+        return whole

@@ -1,0 +1,244 @@
+"""The expose service of a node: what it offers to whom, and which ports here lead to services of others."""
+
+import logging
+import socket
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from coterie.access.names import TICKET
+from coterie.access.resource import Verb
+from coterie.apps.app import Context
+from coterie.apps.expose.connecting import Connecting
+from coterie.apps.expose.messages import PROTOCOL
+from coterie.apps.expose.records import ConnectedRecord, ExposedRecord
+from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
+from coterie.apps.expose.serving import KIND, Serving, resource_of
+from coterie.apps.expose.targets import checked_name, read_service, read_target
+from coterie.apps.records import Records
+from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
+from coterie.identity import PeerId
+from coterie.services.local import Port
+
+EXPOSED_MAX = 256  # guess: more than anybody looks through
+HOST_HEADER_CHARS_MAX = 255
+
+log = logging.getLogger(__name__)
+
+
+class ExposeService:
+    """Made by the node. All methods belong to its event loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._exposed: Records[ExposedRecord] = Records(context.home / "exposed", ExposedRecord, "service")
+        self._connected: Records[ConnectedRecord] = Records(
+            context.home / "connected", ConnectedRecord, "port"
+        )
+        self._serving = Serving(context, self._find)
+        self._connecting = Connecting(context)
+        self._ports: dict[str, Port] = {}  # by the id of the record
+        self._states: dict[str, str] = {}
+
+    async def start(self) -> None:
+        """Serve what was exposed before, open the ports that were open before."""
+        self._context.access.name_resources(KIND, self._resolve, self._say)
+        for record in self._exposed:
+            self._permit(record)
+        self._context.register(PROTOCOL, self._serving.handle, strangers=True)
+        if self._context.network is None:
+            return
+        for connected in self._connected:
+            try:
+                self._listen(connected)
+            except CoterieError as error:
+                self._states[connected.id] = str(error)
+                log.warning("the port for %s stays closed: %s", connected.name, error)
+
+    async def close(self) -> None:
+        """Everything is on disk already."""
+
+    def status(self) -> dict[str, int]:
+        """Counts for `coterie status`."""
+        return {
+            "exposed": len(list(self._exposed)),
+            "connected": len(list(self._connected)),
+            "connections of others": self._serving.open.total(),
+        }
+
+    # ---- what others may use here
+
+    def expose(
+        self, target: str, name: str, to: Sequence[str], *, kind: str = "tcp", host_header: str = ""
+    ) -> ExposedLine:
+        """Let those named in `to` use what is at `target`; the same name again changes it.
+
+        Raises:
+            UsageError: no such target, name or addressee can be.
+            NotFound: nobody is called so.
+            LimitExceeded: EXPOSED_MAX are exposed.
+        """
+        place = read_target(target)
+        if kind == "udp" and place.path:
+            raise UsageError("a UDP service is at a port or HOST:PORT, not at a Unix socket")
+        if (
+            len(host_header) > HOST_HEADER_CHARS_MAX
+            or not host_header.isascii()
+            or not host_header.isprintable()
+        ):
+            raise UsageError(f"'{host_header[:50]}' cannot stand in a Host header")
+        subjects = list(dict.fromkeys(self._context.people.subject(who) for who in to))
+        if not subjects or TICKET in subjects:
+            raise UsageError("say for whom: --to with a person, a circle, contacts or anyone")
+        known = self._find(checked_name(name))
+        if known is None and len(list(self._exposed)) >= EXPOSED_MAX:
+            raise LimitExceeded(
+                f"{EXPOSED_MAX} services are exposed already; end some with `coterie unexpose`"
+            )
+        record = ExposedRecord(
+            id=known.id if known else self._exposed.new_id(),
+            created=known.created if known else time.time(),
+            name=name,
+            target=place,
+            kind=kind,
+            to=subjects,
+            host_header=host_header,
+        )
+        self._exposed.save(record)
+        self._permit(record)
+        return self._exposed_line(record)
+
+    def unexpose(self, name: str) -> ExposeSaid:
+        """End it: connections of others end at once. Raises `NotFound`."""
+        record = self._choose(name)
+        self._exposed.remove(record.id)
+        self._context.access.policy.withdraw(resource_of(record))
+        self._context.access.review()
+        return ExposeSaid(
+            record.name, f"{record.name} is no longer exposed; {record.target} itself is untouched"
+        )
+
+    def exposed(self) -> list[ExposedLine]:
+        """All of them."""
+        return [self._exposed_line(record) for record in self._exposed]
+
+    # ---- what this node uses of others
+
+    async def connect(self, service: str, *, port: int = 0, lan: bool = False) -> ConnectedLine:
+        """Open a port here that leads to a service of a peer; one that is open already is shown.
+
+        Raises:
+            NotFound: nobody is called so, or no such service is for this node.
+            TransportError, PeerError: the peer was not reached, or not understood.
+            UsageError: the port is not to be had.
+        """
+        who, name = read_service(service)
+        peer = self._context.people.find(who)
+        opened = await self._connecting.ask(peer, name)
+        known = [r for r in self._connected if (r.peer, r.name) == (str(peer), name)]
+        if known and self._ports.get(known[0].id) and not port:
+            return self._connected_line(known[0])
+        for record in known:
+            await self._forget(record)
+        record = ConnectedRecord(
+            id=self._connected.new_id(),
+            created=time.time(),
+            peer=str(peer),
+            name=name,
+            kind=opened.kind,
+            lan=lan,
+        )
+        self._listen(record, port)
+        self._connected.save(record)
+        return self._connected_line(record)
+
+    async def disconnect(self, service: str) -> ExposeSaid:
+        """Close the port that leads to a service. Raises `NotFound`."""
+        who, name = read_service(service)
+        peer = str(self._context.people.find(who))
+        for record in self._connected:
+            if (record.peer, record.name) == (peer, name):
+                await self._forget(record)
+                return ExposeSaid(service, f"The port for {service} is closed")
+        raise NotFound(f"no port here leads to {service}; `coterie connected` lists those that are open")
+
+    def connected(self) -> list[ConnectedLine]:
+        """All ports that lead to services of others."""
+        return [self._connected_line(record) for record in self._connected]
+
+    def _listen(self, record: ConnectedRecord, number: int = 0) -> None:
+        peer = PeerId.parse(record.peer)
+        label = f"{self._context.people.name_of(peer)}/{record.name}"
+        if record.kind != "tcp":
+            raise UsageError(f"{label} is a {record.kind} service, which this version cannot open")
+        serve = partial(self._serve, record, peer)
+        self._ports[record.id] = self._context.local.tcp(
+            label, serve, number=number, lan=record.lan, note=f"{record.name} of {label.partition('/')[0]}"
+        )
+
+    async def _serve(self, record: ConnectedRecord, peer: PeerId, program: socket.socket) -> None:
+        """One program that connected to a port here."""
+        try:
+            await self._connecting.carry(peer, record.name, program)
+        except (CoterieError, TimeoutError) as error:
+            self._states[record.id] = str(error)
+            log.info("a connection to %s ended: %s", record.name, error)
+        else:
+            self._states.pop(record.id, None)
+
+    async def _forget(self, record: ConnectedRecord) -> None:
+        self._connected.remove(record.id)
+        self._states.pop(record.id, None)
+        port = self._ports.pop(record.id, None)
+        if port is not None:
+            await port.close()
+
+    # ---- small things
+
+    def _permit(self, record: ExposedRecord) -> None:
+        policy, resource = self._context.access.policy, resource_of(record)
+        policy.withdraw(resource)
+        for subject in record.to:
+            policy.permit(subject, Verb.USE, resource)
+        self._context.access.review()
+
+    def _find(self, name: str) -> ExposedRecord | None:
+        return next((record for record in self._exposed if record.name == name), None)
+
+    def _choose(self, text: str) -> ExposedRecord:
+        found = next((record for record in self._exposed if text in (record.name, record.id)), None)
+        if found is None:
+            raise NotFound(f"nothing is exposed as '{text}'; `coterie exposed` lists what is")
+        return found
+
+    def _resolve(self, path: str) -> str:
+        name, slash, rest = path.partition("/")
+        return self._choose(name).id + slash + rest
+
+    def _say(self, path: str) -> str:
+        one, slash, rest = path.partition("/")
+        return next((record.name for record in self._exposed if record.id == one), one) + slash + rest
+
+    def _exposed_line(self, record: ExposedRecord) -> ExposedLine:
+        return ExposedLine(
+            id=record.id,
+            name=record.name,
+            target=str(record.target),
+            kind=record.kind,
+            to=[self._context.people.say(subject) for subject in record.to],
+            connections=self._serving.open[record.id],
+            note=f"{self._context.name}/{record.name}",
+        )
+
+    def _connected_line(self, record: ConnectedRecord) -> ConnectedLine:
+        port = self._ports.get(record.id)
+        name = self._context.people.name_of(PeerId.parse(record.peer))
+        return ConnectedLine(
+            id=record.id,
+            service=f"{name}/{record.name}",
+            kind=record.kind,
+            address=port.line().address if port is not None else "",
+            web="",
+            connections=port.connections if port is not None else 0,
+            state=self._states.get(record.id, "ready"),
+        )

@@ -1,0 +1,64 @@
+"""What people write: what is exposed (PORT, HOST:PORT, unix:PATH), under which name, and which service is meant."""
+
+import re
+
+import msgspec
+
+from coterie.apps.expose.messages import NAME_CHARS_MAX
+from coterie.decoding import decoder
+from coterie.errors import UsageError
+
+_NAME = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{NAME_CHARS_MAX - 2}}}[a-z0-9])?\Z")
+_UNIX = "unix:"
+UNIX_PATH_BYTES_MAX = 107  # sun_path of Linux, with its end
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where a service is: `host` and `port`, or the `path` of a Unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return _UNIX + self.path
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@decoder(UsageError, "this target")
+def read_target(text: str) -> Target:
+    """Raises `UsageError`."""
+    if text.startswith(_UNIX):
+        path = text.removeprefix(_UNIX)
+        if not path.startswith("/") or len(path.encode()) > UNIX_PATH_BYTES_MAX or "\0" in path:
+            raise UsageError(f"'{text}' is no Unix socket: write unix:/the/whole/path")
+        return Target(path=path)
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536) or any(c.isspace() for c in host):
+        raise UsageError(f"'{text}' names no service: write a port, HOST:PORT or unix:/PATH")
+    return Target(host, int(port))
+
+
+def checked_name(text: str) -> str:
+    """`text` if it can be the name of a service. Raises `UsageError`."""
+    if not _NAME.match(text):
+        raise UsageError(
+            f"'{text}' cannot be the name of a service: it stands in web addresses, so write small letters, "
+            f"digits and hyphens, {NAME_CHARS_MAX} at most"
+        )
+    return text
+
+
+def read_service(text: str) -> tuple[str, str]:
+    """Peer and name in "PEER/NAME". Raises `UsageError`."""
+    peer, slash, name = text.rpartition("/")
+    if not (slash and peer):
+        raise UsageError(f"'{text}' names no service of anybody: write PEER/NAME, like anna/wiki")
+    return peer, checked_name(name)
+
+
+def as_label(name: str) -> str:
+    """How the name of a peer stands in a web address: "Anna's PC" is anna-s-pc."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:NAME_CHARS_MAX].strip("-")

@@ -1,0 +1,91 @@
+"""Services of one node used by another, over the memory network and real sockets of this machine."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from coterie.errors import NotFound, UsageError
+from tests.apps.expose.programs import call, echo_server, echoed
+from tests.apps.files.nodes import friends
+from tests.support import run
+
+
+def test_a_service_is_used_through_a_port_of_the_other_computer(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with friends(tmp_path) as (anna, ben), echo_server() as port:
+            anna.expose.expose(str(port), "echo", ["contacts"])
+            line = await ben.expose.connect(f"{anna.peer_id}/echo")
+            data = os.urandom(3_000_000)
+            assert await echoed(line.address, data) == data
+            async with call(line.address) as (reader, writer):
+                writer.write(b"still here")
+                assert await reader.readexactly(10) == b"still here"
+                assert anna.expose.exposed()[0].connections == 1
+                assert ben.expose.connected()[0].connections == 1
+            assert ben.expose.connected()[0].state == "ready"
+
+    run(play())
+
+
+def test_who_is_not_named_learns_nothing(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with friends(tmp_path) as (anna, ben), echo_server() as port:
+            anna.service("circles").create("home")
+            anna.expose.expose(str(port), "echo", ["home"])
+            with pytest.raises(NotFound) as refused:
+                await ben.expose.connect(f"{anna.peer_id}/echo")
+            with pytest.raises(NotFound) as missing:
+                await ben.expose.connect(f"{anna.peer_id}/other")
+            assert str(refused.value) == str(missing.value)
+
+    run(play())
+
+
+def test_a_right_taken_back_resets_both_ends(tmp_path: Path) -> None:
+    async def play() -> None:
+        gone = asyncio.Event()
+
+        async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"?")
+            try:
+                await reader.read()
+            except ConnectionResetError:
+                gone.set()
+
+        async with friends(tmp_path) as (anna, ben), echo_server(wait) as port:
+            anna.expose.expose(str(port), "echo", ["contacts"])
+            line = await ben.expose.connect(f"{anna.peer_id}/echo")
+            async with call(line.address) as (reader, _):
+                await reader.readexactly(1)
+                anna.expose.unexpose("echo")
+                async with asyncio.timeout(5):
+                    with pytest.raises(ConnectionResetError):
+                        await reader.read()
+                    await gone.wait()
+
+    run(play())
+
+
+def test_a_program_that_is_not_there_is_told_from_a_refusal(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with friends(tmp_path) as (anna, ben):
+            anna.expose.expose("9", "nothing", ["contacts"])
+            line = await ben.expose.connect(f"{anna.peer_id}/nothing")
+            async with call(line.address) as (reader, _):
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+            assert "not there" in ben.expose.connected()[0].state
+
+    run(play())
+
+
+@pytest.mark.parametrize("target", ["", "0", "65536", "host", "unix:relative", "a b:1"])
+def test_what_is_no_target(tmp_path: Path, target: str) -> None:
+    async def play() -> None:
+        async with friends(tmp_path) as (anna, _):
+            with pytest.raises(UsageError):
+                anna.expose.expose(target, "echo", ["contacts"])
+
+    run(play())
