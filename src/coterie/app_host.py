@@ -15,7 +15,7 @@ import msgspec
 
 from coterie.apps.app import SIGNED_BYTES_MIN, App, Context, Service
 from coterie.errors import NotFound
-from coterie.services.mail.messages import CONTEXTS as MAIL_CONTEXTS
+from coterie.services.mail.signed import CONTEXTS as MAIL_CONTEXTS
 from coterie.tasks import Tasks
 from coterie.watchdog import STUCK_S, Watchdog
 from coterie.wire.record import CONTEXT as RECORD_CONTEXT

@@ -16,8 +16,9 @@ from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import MemoryNetwork
 from coterie.node import Node
 from coterie.services.mail import box, limits
-from coterie.services.mail.messages import LETTER_CONTEXT, PROTOCOL, RECEIPT_CONTEXT, Letter
+from coterie.services.mail.messages import PROTOCOL, Letter
 from coterie.services.mail.sealing import Seals
+from coterie.services.mail.signed import LETTER_CONTEXT, RECEIPT_CONTEXT
 from tests.services.mail.letters import Letters, letters
 from tests.support import run
 
@@ -100,6 +101,28 @@ def test_letters_outlive_restarts_and_absence(tmp_path: Path) -> None:
         async with node(network, tmp_path / "ben") as ben, node(network, tmp_path / "anna") as anna:
             await ben.connect(anna.peer_id, anna.addresses)
             assert await has(ben.letters, 3) == ["1", "2", "3"]
+
+    run(check())
+
+
+def test_a_computer_that_comes_back_before_it_was_missed_gets_its_letters_at_once(tmp_path: Path) -> None:
+    """It vanished without a word: a new connection takes the place of one that still seems to be there."""
+
+    async def check() -> None:
+        network = MemoryNetwork()
+        async with node(network, tmp_path / "anna") as anna:
+            async with node(network, tmp_path / "ben") as ben:
+                async with anna.contacts.invite() as invitation:
+                    await ben.contacts.join(invitation.invited.ticket)
+                await anna.letters.send(ben.peer_id, "1")
+                await has(ben.letters, 1)
+                ben._transport.vanish()  # type: ignore[union-attr]
+                await anna.letters.send(ben.peer_id, "2")
+                to = ben.peer_id
+            async with node(network, tmp_path / "ben") as ben:
+                assert to in [c.peer for c in anna.endpoint.connections]  # type: ignore[union-attr]
+                await ben.connect(anna.peer_id, anna.addresses)
+                assert await has(ben.letters, 2) == ["1", "2"]
 
     run(check())
 

@@ -50,6 +50,7 @@ WAITING_MAX = (
 )
 POSTS_MAX = 1_024  # letters of the app that wait for the disk
 TIMER_MAX_S = 3_600.0  # then the clock is looked at again: it may have been set
+CLOSED = "the mail of this app is closed: nobody knows whether the letter is kept"
 _SPOKEN = (Answer, CancelTimer, Dial, Emit, SetTimer, Transmit)  # the rest is written to the disk
 
 
@@ -214,7 +215,7 @@ class MailBox:
     async def close(self) -> None:
         """Stop; everything is on disk already."""
         await self._tasks.close()
-        self._fail_posts(StorageError("this node is closing; the letter is not kept"))
+        self._fail_posts(StorageError(CLOSED))
 
     # ---- the loop
 
@@ -261,7 +262,7 @@ class MailBox:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self._fail_posts(StorageError(self._failure or "the mail of this app is closed"))
+        self._fail_posts(StorageError(self._failure or CLOSED))
         if store is not None:
             store.close()
 

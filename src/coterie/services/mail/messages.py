@@ -11,9 +11,6 @@ from coterie.services.mail.limits import BODY_BYTES_MAX, NAME_CHARS_MAX
 from coterie.wire import Protocol
 from coterie.wire.frames import Message
 
-LETTER_CONTEXT = b"coterie letter 1\x00"  # how what is signed begins; no app may sign what begins so
-RECEIPT_CONTEXT = b"coterie letter receipt 1\x00"
-CONTEXTS = (LETTER_CONTEXT, RECEIPT_CONTEXT)
 ID_BYTES = 16  # random
 EPOCH_BYTES = 8  # random
 DIGEST_BYTES = 32

@@ -115,10 +115,17 @@ class MailRoom:
     # ---- the network
 
     def _up(self, connection: Connection) -> None:
+        known = self._streams.get(connection.peer)
+        if known is not None and known[0].link is not connection:  # it takes the place of one that was lost
+            del self._streams[connection.peer]
+            self._tell(PeerDown(connection.peer, "connected anew"))
         if any(box.is_writing_to(connection.peer) for box in self._boxes.values()):
             self.dial(connection.peer)
 
     def _down(self, connection: Connection) -> None:
+        known = self._streams.get(connection.peer)
+        if known is not None and known[0].link is not connection:
+            return  # another connection has taken its place
         self._streams.pop(connection.peer, None)
         self._tell(PeerDown(connection.peer, "disconnected"))
 

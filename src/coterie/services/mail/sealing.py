@@ -20,14 +20,8 @@ from coterie.errors import PeerError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES, is_key
-from coterie.services.mail.messages import (
-    LETTER_CONTEXT,
-    RECEIPT_CONTEXT,
-    Envelope,
-    Letter,
-    Outcome,
-    Receipt,
-)
+from coterie.services.mail.messages import Envelope, Letter, Outcome, Receipt
+from coterie.services.mail.signed import LETTER_CONTEXT, RECEIPT_CONTEXT
 
 PADDED_BYTES_MIN = 256  # guess: most letters are short, and look alike
 KEYS_MAX = 1_024  # converted keys remembered; a conversion takes 50 us
