@@ -67,6 +67,7 @@ SHELLS = (
     "content/schema.py",
     "content/store.py",
     "content/versions.py",
+    "content/whole.py",
     "content/writer.py",
     "driver.py",
     "services/local/*.py",

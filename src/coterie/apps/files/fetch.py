@@ -9,6 +9,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -20,6 +21,7 @@ from coterie.apps.files.messages import (
     GetManifest,
     Has,
     HasAll,
+    Moved,
     Open,
     Opened,
     Refused,
@@ -29,12 +31,12 @@ from coterie.apps.files.receive import Receiver
 from coterie.apps.files.results import SourceLine
 from coterie.apps.files.source_session import Link
 from coterie.content.limit import ByteLimit, Portion
-from coterie.content.manifest import TOTAL_MAX
+from coterie.content.manifest import ID_BYTES, TOTAL_MAX
 from coterie.content.swarm import events as e
 from coterie.content.swarm import pieces as p
 from coterie.content.swarm.core import SOURCES_FEW, SwarmCore
 from coterie.driver import Driver
-from coterie.errors import CloseCode, NotFound, PeerError, TransportError, UsageError
+from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown
 from coterie.net import Connection, Stream
@@ -42,6 +44,17 @@ from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 
 OPENED_S = 10.0  # for the other side to say yes or no
+
+
+class ShareMoved(CoterieError):
+    """The share that was asked for has other content now: that of `ticket`."""
+
+    code = "moved"
+
+    def __init__(self, ticket: Ticket) -> None:
+        super().__init__("the share has other content now")
+        self.ticket = ticket
+
 
 Hint = Callable[[PeerId, list[str]], None]
 Gave = Callable[[PeerId, int], None]
@@ -54,6 +67,7 @@ async def open_share(
 
     Raises:
         NotFound: the other side has no such share, or not for this secret; it does not say which.
+        ShareMoved: it has other content by now.
     """
     stream = await connection.open_stream(PROTOCOL)
     try:
@@ -74,6 +88,14 @@ async def open_share(
         await _give_up(stream)
         raise PeerError(f"{connection.peer.short} describes its share wrongly: {fault}")
     await _give_up(stream)
+    if isinstance(reply, Moved):
+        if (
+            reply.kind not in set(TicketKind)
+            or len(reply.root) != ID_BYTES
+            or reply.root == ticket.content_id
+        ):
+            raise PeerError(f"{connection.peer.short} names content that cannot be")
+        raise ShareMoved(replace(ticket, kind=TicketKind(reply.kind), content_id=reply.root))
     if isinstance(reply, Refused):
         raise NotFound(
             "the other computer does not share this (any more), or the ticket is not right; ask for a new ticket"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from coterie.apps.files.messages import Has, HasAll, Opened
+from coterie.apps.files.messages import Has, HasAll, Moved, Opened
 from coterie.apps.files.partial_content import Staged
 from coterie.content import ChunkUnavailable
 from coterie.content.reader import Room
@@ -37,6 +37,16 @@ class Giver(Protocol):
     @property
     def is_for_many(self) -> bool:
         """Whether all its askers have the same secret, and so can give it to each other."""
+        ...
+
+    @property
+    def moved(self) -> Moved | None:
+        """What the share that was asked for is now, where that is another content."""
+        ...
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the content that was asked for cannot be had from here any more."""
         ...
 
     def opened(self, askers: int) -> Opened:
@@ -90,6 +100,8 @@ class DownloadGiver:
         self.resource = only_of or DOWNLOAD
         self.also = () if only_of else (DOWNLOAD_TICKET,)
         self.is_for_many = True
+        self.moved: Moved | None = None
+        self.is_gone = False
         self._described = described
         self._staged = staged
         self._holdings = holdings

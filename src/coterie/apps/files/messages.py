@@ -14,6 +14,7 @@ MANIFEST = 16  # bulk: the bytes of the manifest asked for
 CHUNKS = 17  # bulk: the bytes of one chunk, or of several that follow each other in the request
 
 JOINED_SINCE = 2  # the version in which a frame may hold several chunks
+MOVED_SINCE = 3  # the version in which an asker may hear that a share has other content now
 
 NAME_CHARS_MAX = 255
 CHUNKS_PER_REQUEST_MAX = 4096  # as many as a manifest page has entries
@@ -137,9 +138,16 @@ class Peers(Message, frozen=True):
     peers: list[tuple[bytes, list[str]]]
 
 
+class Moved(Message, frozen=True):
+    """Instead of `Opened`: the share has other content now, to be opened with the same secret (`kind`: as there)."""
+
+    kind: int
+    root: bytes
+
+
 PROTOCOL = Protocol(
     name="files",
-    versions=(1, JOINED_SINCE),
+    versions=(1, JOINED_SINCE, MOVED_SINCE),
     kinds={
         1: Open,
         2: Opened,
@@ -154,6 +162,7 @@ PROTOCOL = Protocol(
         11: HasAll,
         12: Given,
         13: Peers,
+        14: Moved,
     },
     bulk_kinds=frozenset({MANIFEST, CHUNKS}),
     frame_bytes_max=FRAME_BYTES_MAX,

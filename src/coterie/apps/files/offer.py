@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from coterie.apps.files.giver import Tell
-from coterie.apps.files.messages import Opened
+from coterie.apps.files.messages import Moved, Opened
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.tree import Found, everything_under
 from coterie.content import ChunkUnavailable, Store
@@ -32,8 +32,11 @@ class Offer:
     ) -> None:
         """`found`: the part of the share that is offered (None: all). `is_narrow`: the asker may have nothing else.
 
-        `of`: see `Opened`.
+        `of`: see `Opened`. `share` is one version of it, and stays that.
         """
+        self.share_id, self.share_root = share.id, share.root
+        self.moved: Moved | None = None
+        self.is_gone = False
         self.resource = resource
         self.also = also
         self.is_for_many = bool(of)

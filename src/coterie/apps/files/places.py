@@ -9,6 +9,7 @@ from coterie.access.enforcer import Enforcer
 from coterie.access.names import TICKET, distinct
 from coterie.access.policy import is_for_many
 from coterie.access.resource import PARTS_MAX, RESOURCE_BYTES_MAX, Verb
+from coterie.apps.files.messages import Moved
 from coterie.apps.files.offer import Offer
 from coterie.apps.files.places_messages import ENTRIES_MAX, FILE, FOLDER, LINK, PATH_BYTES_MAX, Entry, Listed
 from coterie.apps.files.proof import Shown
@@ -178,15 +179,11 @@ class Places:
         Blocking where the place is within a share. The work is about the same whatever is wrong.
         """
         root = shown.root
-        offers = [
-            Offer(self._store, share, resource_of(share.id, ()), also=(ticket_subject(share.id),), of=TICKET)
-            for share in self._shares()
-            if share.root == root and shown.proves(share.secret)
-        ]
-        if offers:
-            return offers[0]
         shares = {share.id: share for share in self._shares()}
-        spots = [Spot(share, ()) for share in shares.values() if share.root == root]
+        offers = [self._by_ticket(share, root) for share in shares.values() if _holds(shown, share)]
+        if offers:
+            return min(offers, key=lambda offer: offer.moved is not None)
+        spots = [Spot(v, ()) for share in shares.values() for v in share.versions() if v.root == root]
         spots += [
             Spot(shares[s.share], tuple(s.parts)) for s in self._spots if s.root == root and s.share in shares
         ]
@@ -199,6 +196,15 @@ class Places:
             if shown.proves(_secret(spot.share, shown.asker, root, of))
         ]
         return self._offer_of(shown.asker, root, matching)
+
+    def _by_ticket(self, share: ShareRecord, root: bytes) -> Offer:
+        """What a ticket of the share opens that names its version `root`: a ticket is good as long as the share is."""
+        versions = {version.root: version for version in reversed(share.versions())}
+        also = (ticket_subject(share.id),)
+        offer = Offer(self._store, versions.get(root, share), resource_of(share.id, ()), also=also, of=TICKET)
+        offer.moved = None if root == share.root else Moved(share.kind, share.root)
+        offer.is_gone = root not in versions
+        return offer
 
     def _offer_of(self, peer: PeerId, root: bytes, spots: Sequence[tuple[Spot, str]]) -> Offer | None:
         """The first of these places that the peer may read now; its whole share where it may read that."""
@@ -222,6 +228,11 @@ class Places:
             for path in granted
             if path.startswith(KIND + "/") and self._access.explain(peer, Verb.LIST, path).allowed
         ]
+
+
+def _holds(shown: Shown, share: ShareRecord) -> bool:
+    """Whether the asker has a ticket of the share, of whatever version."""
+    return any([shown.proves(secret) for secret in (share.secret, *share.more_secrets)])
 
 
 def _swarms(share: ShareRecord) -> list[str]:

@@ -174,7 +174,7 @@ class Receiver:
             self.discard()
             raise self._left_out.error(self._target.name, is_tree=self._kind is Kind.TREE)
         arrival = self._arrival
-        if self._kind is Kind.BLOB and not os.path.lexists(self._staging.path / STAGED):
+        if self._kind is Kind.BLOB and (self.has_kept or not os.path.lexists(self._staging.path / STAGED)):
             path = self._target  # it is there as it is to be
             self._staging.discard()
         else:

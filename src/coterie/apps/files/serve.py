@@ -1,5 +1,6 @@
 """The giving side: sessions about shares and downloads, and the core that says whose request is answered next."""
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
@@ -12,11 +13,11 @@ from coterie.access.policy import Decision
 from coterie.access.resource import Verb
 from coterie.apps.files.giver import Giver
 from coterie.apps.files.giving_session import Buffers, Session
-from coterie.apps.files.messages import ADDRESSES_MAX, PEERS_MAX, PROTOCOL, Open, Peers, Refused
+from coterie.apps.files.messages import ADDRESSES_MAX, MOVED_SINCE, PEERS_MAX, PROTOCOL, Open, Peers, Refused
 from coterie.content.limit import ByteLimit
 from coterie.content.swarm import upload as u
 from coterie.driver import Driver
-from coterie.errors import AccessDenied, PeerError, UsageError
+from coterie.errors import AccessDenied, CloseCode, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Stream
 from coterie.wire.record import is_address
@@ -38,6 +39,8 @@ class Server:
         self._executor = executor
         self._askers: dict[bytes, dict[PeerId, list[str]]] = {}  # who gives what it asks us for, by content
         self._sessions: dict[int, tuple[Session, PeerId, bytes]] = {}
+        self._running: dict[int, tuple[Giver, asyncio.Task[Any]]] = {}
+        self._outdated: set[int] = set()
         self._numbers = count(1)
         self._driver: Driver | None = None
         self._limits: dict[bytes, float] = {}
@@ -61,6 +64,12 @@ class Server:
                 raise AccessDenied("nothing is given under this content id and proof")
             async with self._access.hold(stream.peer, Verb.READ, giver.resource, giver.also) as decision:
                 stream.welcome()
+                if giver.moved is not None and stream.version >= MOVED_SINCE:
+                    await stream.send(giver.moved)
+                    await stream.finish()
+                    return
+                if giver.is_gone:
+                    raise AccessDenied("this version of the share is gone, and the asker knows of no other")
                 await self._give(stream, opening, giver, decision)
         except AccessDenied:
             await stream.send(Refused())
@@ -88,6 +97,13 @@ class Server:
         """Who has a session about this content, and how many bytes went there."""
         return [(peer, s.sent_bytes) for s, peer, about in self._sessions.values() if about == root]
 
+    def end(self, is_outdated: Callable[[Giver], bool]) -> None:
+        """End the sessions about what is to be given no more as it is; their askers may come again."""
+        for number, (giver, task) in self._running.items():
+            if is_outdated(giver) and number not in self._outdated:
+                self._outdated.add(number)
+                task.cancel()
+
     def close(self) -> None:
         """Serve nobody any more."""
         if self._driver is not None:
@@ -106,6 +122,9 @@ class Server:
             buffers=self._buffers,
         )
         self._sessions[number] = (session, stream.peer, root)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  (in a coroutine there is one)
+        self._running[number] = giver, task
         try:
             told = b""
             if giver.is_for_many:
@@ -115,6 +134,10 @@ class Server:
             is_contact = self._access.policy.is_contact(stream.peer)
             self._feed(u.AskerUp(number, swarm, is_contact, whole=opened.whole, size=opened.size))
             await self._serve(session, giver, decision)
+        except asyncio.CancelledError:
+            if number in self._outdated and not task.uncancel():
+                raise PeerError("the share has other content now", CloseCode.CANCELLED) from None
+            raise
         finally:
             self._forget(number, stream.peer, root)
         await stream.finish()
@@ -140,6 +163,8 @@ class Server:
 
     def _forget(self, number: int, peer: PeerId, root: bytes) -> None:
         self._sent_before += self._sessions.pop(number)[0].sent_bytes
+        self._running.pop(number, None)
+        self._outdated.discard(number)
         left = [asker for _, asker, about in self._sessions.values() if about == root]
         if peer not in left and root in self._askers:
             self._askers[root].pop(peer, None)

@@ -39,7 +39,7 @@ from coterie.apps.files.results import (
     TransferLine,
 )
 from coterie.apps.files.serve import Server
-from coterie.apps.files.shares import Shares, current
+from coterie.apps.files.shares import Shares
 from coterie.apps.files.source import (
     MagnetSource,
     Place,
@@ -57,6 +57,7 @@ from coterie.apps.files.transfer import (
     OnExisting,
     Transfer,
     TransferState,
+    is_same,
     on_existing,
     suggested_name,
 )
@@ -98,7 +99,7 @@ class FilesService:
         self.places = Places(
             context.store,
             context.access,
-            shares=lambda: current(shares),
+            shares=lambda: shares,
             spots=Records(context.home / "spots", SpotRecord, "spot"),
             clock=time.time,
         )
@@ -108,7 +109,7 @@ class FilesService:
         self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
         self._finished: dict[str, Transfer] = {}  # that go on giving what they fetched
         self._wanted = Wanted(context, self._begin_wanted)
-        self._shares = Shares(context, shares, self.places)
+        self._shares = Shares(context, shares, self.places, end=self.server.end)
         self._torrents = self._shares.torrents
         self.share, self.unshare, self.shares = self._shares.share, self._shares.unshare, self._shares.lines
         self.ticket, self.magnet = self._shares.ticket, self._shares.magnet
@@ -116,8 +117,7 @@ class FilesService:
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
         self._context.access.name_resources(KIND, self._shares.resolve_name, self._shares.say_name)
-        await asyncio.to_thread(self._context.store.forget_gone, keep=self._shares.roots())
-        self._shares.permit()
+        await self._shares.start()
         self._context.access.policy.permit(DOWNLOAD_TICKET, Verb.READ, DOWNLOAD)
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
         self._context.register(PROTOCOL, self.server.handle, strangers=True)
@@ -253,7 +253,7 @@ class FilesService:
         parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
         if parsed.peer == self._context.peer_id:
             raise UsageError("this ticket is from this very computer: what it names is here already")
-        session = await Transfer.open(self._context, parsed)
+        parsed, session = await Transfer.open(self._context, parsed)
         _, stream, opened = session
         try:
             path, got = self._path_for(Path(os.path.abspath(target)), opened, parsed, place)
@@ -261,7 +261,7 @@ class FilesService:
                 on_existing, only = "update", only or got.only
             running = next((t for t in self._active.values() if t.record.target == str(path)), None)
             if running is not None:
-                if running.content_id != parsed.content_id:
+                if not running.is_of(parsed):
                     raise UsageError(f"transfer {running.record.id} is fetching something else to {path}")
                 await stream.reset(CloseCode.CANCELLED)
                 return running
@@ -542,10 +542,12 @@ class FilesService:
         return None
 
     def _record_for(self, ticket: Ticket, place: Path, new_id: str) -> TransferRecord:
-        """The record of an interrupted transfer of the same content to the same place, else a new one."""
+        """The record of an interrupted transfer of the same share or content to the same place, else a new one."""
         for record in self._transfers:
-            same = record.target == str(place) and record.state != TransferState.DONE
-            if same and Ticket.parse(record.ticket).content_id == ticket.content_id:
+            if record.target == str(place) and record.state != TransferState.DONE and is_same(record, ticket):
+                known = Ticket.parse(record.ticket).content_id
+                if known != ticket.content_id:
+                    record.staging = record.staging or known
                 record.ticket = str(ticket)
                 return record
         return TransferRecord(new_id or self._transfers.new_id(), str(ticket), str(place), time.time())

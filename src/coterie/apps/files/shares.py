@@ -4,27 +4,34 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from coterie.access.names import TICKET
 from coterie.access.policy import ANYONE
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.files.giver import Giver
+from coterie.apps.files.offer import Offer
 from coterie.apps.files.places import Places
-from coterie.apps.files.records import ShareRecord
+from coterie.apps.files.records import ShareRecord, Version
 from coterie.apps.files.results import MagnetLink, Problem, Removed, SharedItem, ShareLine, ShareTicket
 from coterie.apps.files.stoppable import in_thread
 from coterie.apps.files.torrents import Torrents
 from coterie.apps.records import Records
 from coterie.content import Imported, ImportProgress, import_path
 from coterie.content.names import name_fault
+from coterie.content.whole import is_whole
 from coterie.errors import NotFound, UsageError
 from coterie.quantity import say_bytes
 from coterie.wire import Ticket
 from coterie.wire.ticket import SECRET_BYTES, TicketKind
 
+EARLIER_MAX = 4  # versions kept of one share, for peers until version 0.1 and downloads under way; guess
+SECRETS_MAX = 64  # of doubles that version 0.1 made of one share; guess
 OPEN_TO_ALL = frozenset({ANYONE, TICKET})  # whom a share is for that may have a torrent
 Report = Callable[[Progress], None]
 
@@ -32,7 +39,16 @@ Report = Callable[[Progress], None]
 class Shares:
     """All shares of the node. All methods belong to its event loop; the heavy parts run in threads."""
 
-    def __init__(self, context: Context, records: Records[ShareRecord], places: Places) -> None:
+    def __init__(
+        self,
+        context: Context,
+        records: Records[ShareRecord],
+        places: Places,
+        *,
+        end: Callable[[Callable[[Giver], bool]], None],
+    ) -> None:
+        """`end` ends the sessions about what is given no more (`Server.end`)."""
+        self._end = end
         self._context = context
         self._records = records
         self._places = places
@@ -43,10 +59,32 @@ class Shares:
         """How many there are."""
         return len(list(self._records))
 
-    def permit(self) -> None:
-        """Let those fetch each share whom it is for; once, at the start."""
+    async def start(self) -> None:
+        """Forget what is gone from the disk, and let those fetch each share whom it is for."""
+        await self._join_doubles()
+        await asyncio.to_thread(self._context.store.forget_gone, keep=self.roots())
         for share in self._records:
             self._places.permit(share)
+
+    async def _join_doubles(self) -> None:
+        """Make one share of those of one path, as version 0.1 made when it was shared again: all tickets are good."""
+        by_path: dict[str, list[ShareRecord]] = {}
+        for record in self._records:
+            by_path.setdefault(record.path, []).append(record)
+        for *older, newest in by_path.values():
+            if not older:
+                continue
+            secrets_of = [secret for old in older for secret in (old.secret, *old.more_secrets)]
+            newest.more_secrets = [*newest.more_secrets, *secrets_of][-SECRETS_MAX:]
+            self._records.save(newest)
+            for old in older:
+                self._records.remove(old.id)
+                await self._forget(old.roots())
+
+    async def _forget(self, roots: Collection[bytes]) -> None:
+        """Keep these contents no longer, but for those that are shared."""
+        for root in set(roots) - self.roots():
+            await asyncio.to_thread(self._context.store.forget_root, root)
 
     async def share(
         self,
@@ -62,8 +100,10 @@ class Shares:
     ) -> SharedItem:
         """Share a file or folder: it is read once, stays where it is, and is served from there.
 
-        The same content shared again gives the same ticket. Cancelling leaves nothing behind. `to`: whom it is for, see
-        `access.people`; nobody named: those who have the ticket, or whom this path was shared with before.
+        The same path shared again takes in what has changed: it stays the same share, with its tickets, its place and
+        its grants. A torrent of it is made anew, for its link names the bytes. Cancelling leaves nothing behind.
+        `to`: whom it is for, see `access.people`; nobody named: those who have the ticket, or whom this path was shared
+        with before.
 
         Args:
             bittorrent: make a torrent of it too, and seed that from the same files.
@@ -97,7 +137,7 @@ class Shares:
 
         store = self._context.store
         imported = await in_thread(lambda stop: import_path(store, place, progress=tell, cancel=stop))
-        record = self._keep(imported, place, name, subjects)
+        record = await self._keep(imported, place, name, subjects)
         if not OPEN_TO_ALL.issuperset(record.to):
             await self.torrents.withdraw(record.id)
             if bittorrent:
@@ -108,34 +148,50 @@ class Shares:
             await self.torrents.offer(
                 record, trackers=trackers, public=public, hybrid=not v1, progress=progress
             )
+        else:
+            await self.torrents.follow(record, progress=progress)
         return await self._describe(record, imported)
 
-    def _keep(self, imported: Imported, place: Path, name: str, subjects: Sequence[str]) -> ShareRecord:
-        """The share of this content at this place: the one there is, or a new one."""
-        known = [r for r in self._records if r.root == imported.root and r.path == str(place)]
-        record = (
-            known[0]
-            if known
-            else ShareRecord(
-                id=self._records.new_id(),
-                root=imported.root,
-                kind=int(imported.kind),
-                secret=secrets.token_bytes(SECRET_BYTES),
-                name=name or imported.name,
-                path=str(place),
-                files=imported.files,
-                size=imported.bytes,
-                created=time.time(),
-                mtime_ns=imported.mtime_ns,
-                executable=imported.executable,
-            )
+    async def _keep(self, imported: Imported, place: Path, name: str, subjects: Sequence[str]) -> ShareRecord:
+        """The share of this place, with this content: the one there is, or a new one."""
+        now = Version(
+            imported.root,
+            int(imported.kind),
+            imported.files,
+            imported.bytes,
+            imported.mtime_ns,
+            imported.executable,
         )
+        before = self._at(place)
+        earlier = await self._still_whole(before, now.root) if before else []
+        before = self._at(place)  # it may have been ended meanwhile
+        if before is None:
+            fresh = (self._records.new_id(), secrets.token_bytes(SECRET_BYTES), str(place), time.time())
+            record = _new_record(now, imported.name, *fresh)
+        else:  # a new object: sessions go on with the version that they began with
+            record = replace(before.at(now), earlier=earlier)
+            record.updated = before.updated if before.root == now.root else time.time()
         record.name = name or record.name
-        before = [r for r in self._records if r.path == str(place)]
-        record.to = list(dict.fromkeys(subjects)) or (before[-1].to if before else record.to)
+        record.to = list(dict.fromkeys(subjects)) or record.to
         self._records.save(record)
         self._places.permit(record)
+        if before is not None and before.root != now.root:
+            kept = set(record.roots())
+            self._end(lambda g: isinstance(g, Offer) and g.share_id == record.id and g.share_root not in kept)
+            await self._forget(before.roots())
         return record
+
+    def _at(self, place: Path) -> ShareRecord | None:
+        """The share of this path."""
+        return next((record for record in self._records if record.path == str(place)), None)
+
+    async def _still_whole(self, before: ShareRecord, root: bytes) -> list[Version]:
+        """The versions of a share before `root` of which everything is still on the disk, the newest last."""
+        candidates = [v for v in (*before.earlier, before.version()) if v.root != root][-EARLIER_MAX:]
+        if before.root == root:
+            return before.earlier
+        store = self._context.store
+        return await in_thread(lambda stop: [v for v in candidates if is_whole(store, v.root, stop)])
 
     async def share_received(self, path: Path) -> ShareRecord:
         """Share what came in by BitTorrent."""
@@ -147,8 +203,7 @@ class Shares:
         self._records.remove(record.id)
         await self.torrents.withdraw(record.id)
         self._places.withdraw(record)
-        if not any(r.root == record.root for r in self._records):
-            await asyncio.to_thread(self._context.store.forget_root, record.root)
+        await self._forget(record.roots())
         return Removed(record.id, record.path)
 
     async def ticket(self, share: str, here: Path = Path()) -> ShareTicket:
@@ -223,10 +278,23 @@ class Shares:
         )
 
     def roots(self) -> set[bytes]:
-        """The content ids of all that is shared."""
-        return {share.root for share in self._records}
+        """The content ids of all that is shared, in all versions."""
+        return {root for share in self._records for root in share.roots()}
 
 
-def current(records: Records[ShareRecord]) -> list[ShareRecord]:
-    """Every share but those whose path was shared again since, with other content."""
-    return list({share.path: share for share in records}.values())
+def _new_record(
+    now: Version, name: str, new_id: str, secret: bytes, path: str, created: float
+) -> ShareRecord:
+    return ShareRecord(
+        id=new_id,
+        root=now.root,
+        kind=now.kind,
+        secret=secret,
+        name=name,
+        path=path,
+        files=now.files,
+        size=now.size,
+        created=created,
+        mtime_ns=now.mtime_ns,
+        executable=now.executable,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coterie.apps.files.fetch import Fetch
+from coterie.apps.files.fetch import Fetch, ShareMoved
 from coterie.apps.files.messages import Opened
 from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, TransportError
 from coterie.identity import PeerId
@@ -48,6 +48,7 @@ class Sources:
         self._say = say
         self._candidates: dict[PeerId, Candidate] = {}
         self._changed = asyncio.Event()
+        self._moved: ShareMoved | None = None
         self.dropped: dict[PeerId, str] = {}
 
     def met(self, peer: PeerId, addresses: Sequence[str], *, is_hint: bool = True) -> None:
@@ -68,6 +69,7 @@ class Sources:
 
         Raises:
             PeerError, NotFound: everybody who may have it was refused for good.
+            ShareMoved: the peer of the ticket has other content for it by now.
         """
         complete = asyncio.ensure_future(self._fetch.wait())
         try:
@@ -113,6 +115,8 @@ class Sources:
 
     def _check(self) -> None:
         """Say how it stands; nobody left to ask is the end."""
+        if self._moved is not None:
+            raise self._moved
         if self._fetch.links or any(c.task is not None for c in self._candidates.values()):
             return
         left = [c for c in self._candidates.values() if not c.refused]
@@ -149,6 +153,9 @@ class Sources:
                     self.dropped[candidate.peer] = str(error)
             elif connection is not None and not candidate.is_hint and len(self._fetch.links) == 0:
                 connection.close(CloseCode.TIMEOUT, "trying again")
+        except ShareMoved as moved:  # of a hint nothing is believed
+            self._moved = moved if not candidate.is_hint else self._moved
+            candidate.refused = candidate.error = moved
         except CoterieError as error:
             candidate.refused = candidate.error = error
         finally:

@@ -242,7 +242,8 @@ class Torrents:
             LimitExceeded: it has too many files for a torrent, or there are `SEEDS_MAX` already.
         """
         seed = self._seeds.get(share.id) if self.is_seeded(share.id) else None
-        if seed is not None and (seed.trackers, bool(seed.v2)) == (list(trackers), hybrid):
+        is_of_this = seed is not None and share.updated <= seed.created
+        if seed is not None and is_of_this and (seed.trackers, bool(seed.v2)) == (list(trackers), hybrid):
             seed.public = public
             self._seeds.save(seed)
             await self._seed(seed)
@@ -251,6 +252,16 @@ class Torrents:
             lambda stop: self._make_torrent(share, tuple(trackers), progress, stop, hybrid=hybrid)
         )
         return await self._keep_seed(share, source, public=public, trackers=trackers)
+
+    async def follow(self, share: ShareRecord, *, progress: Report | None = None) -> None:
+        """Make the torrent of a share anew, where it has one of other content. Errors as `offer`."""
+        seed = self._seeds.get(share.id) if self.is_seeded(share.id) else None
+        if seed is None or share.updated <= seed.created:
+            return
+        await self.withdraw(share.id)
+        await self.offer(
+            share, trackers=seed.trackers, public=seed.public, hybrid=bool(seed.v2), progress=progress
+        )
 
     async def withdraw(self, share_id: str) -> None:
         """Stop seeding a share; nothing when it is not seeded."""

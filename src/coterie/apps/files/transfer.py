@@ -18,12 +18,13 @@ from coterie.apps.command import Progress
 from coterie.apps.files.arrival import Arrival
 from coterie.apps.files.arriving import Finished
 from coterie.apps.files.discretion import Discretion
-from coterie.apps.files.fetch import Fetch, open_share
+from coterie.apps.files.fetch import Fetch, ShareMoved, open_share
 from coterie.apps.files.giver import DownloadGiver, Tell, resource_of_download
 from coterie.apps.files.got import Got, GotBook
 from coterie.apps.files.meeting import Meeting, Table
 from coterie.apps.files.messages import Opened
 from coterie.apps.files.partial_content import Staged
+from coterie.apps.files.places_protocol import locate_place
 from coterie.apps.files.receive import Receiver
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import Problem, Received, SourceLine
@@ -34,7 +35,7 @@ from coterie.content.names import name_fault
 from coterie.content.reuse import has_mark
 from coterie.content.swarm.events import Hold, Prefer
 from coterie.content.writer import STAGING_ID_BYTES, TargetExists, staging_path
-from coterie.errors import CoterieError, StorageError, UsageError
+from coterie.errors import CoterieError, NotFound, PeerError, StorageError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX
@@ -48,6 +49,7 @@ WEIGHTS = {"high": 4.0, "normal": 2.0, "low": 1.0}  # of the download limit and 
 TICK_S = 0.2  # progress
 SAVE_EVERY_TICKS = 25
 FAILED_KEPT_MAX = 1_000  # of a finished transfer, in its record; guess
+MOVES_MAX = 4  # in a row, of a share that changes while it is opened; guess
 RATE_MEMORY = 0.8  # weight of the past in the shown rate, per tick
 
 
@@ -56,6 +58,13 @@ def on_existing(*, overwrite: bool, keep_both: bool) -> OnExisting:
     if overwrite and keep_both:
         raise UsageError("choose one of --overwrite and --keep-both")
     return "overwrite" if overwrite else "keep-both" if keep_both else "fail"
+
+
+def is_same(record: "TransferRecord", ticket: Ticket) -> bool:
+    """Whether a transfer is of what `ticket` names: the same share, or the same content."""
+    known = Ticket.parse(record.ticket)
+    same = known.content_id == ticket.content_id or (known.peer, known.secret) == (ticket.peer, ticket.secret)
+    return same and known.kind == ticket.kind
 
 
 class TransferState(StrEnum):
@@ -111,6 +120,22 @@ class Transfer:
         )  # it is told elsewhere too
         self._context = context
         self._save_record = save
+        self._book = book
+        self._aim()
+        self._listeners: list[Callable[[Progress], None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._fetch: Fetch | None = None
+        self._sources: Sources | None = None
+        self._opened: Session | None = None
+        self._is_held = False
+        self._has_all = False
+        self.is_given_on = False  # also when it is over
+        self._whole_watchers: list[Tell] = []
+
+    def _aim(self) -> None:
+        """Make ready for the content that the record's ticket names."""
+        context, record, table = self._context, self.record, self._table
         self._ticket = Ticket.parse(record.ticket)
         network, table = (
             (context.peer_network, table) if record.of else (None, None)
@@ -120,8 +145,7 @@ class Transfer:
             record.staging = secrets.token_bytes(STAGING_ID_BYTES)
         target = Path(record.target)
         staging_id = record.staging or self._ticket.content_id
-        self._book = book
-        before = book.at(record.target) if record.on_existing in ("overwrite", "update") else None
+        before = self._book.at(record.target) if record.on_existing in ("overwrite", "update") else None
         self._got_before = before if before and before.is_of(self._ticket, record.place) else None
         self._discretion = Discretion(
             is_giver_known=context.access.policy.is_known(self._ticket.peer),
@@ -130,7 +154,7 @@ class Transfer:
         arrival = Arrival(
             target,
             context.versions,
-            book,
+            self._book,
             self._got_before,
             source=f"{record.name} from {self._ticket.peer.short}",
             overwrite=record.on_existing == "overwrite",
@@ -140,15 +164,6 @@ class Transfer:
         self._receiver = Receiver(
             self._ticket, record, store=context.store, discretion=self._discretion, arrival=arrival
         )
-        self._listeners: list[Callable[[Progress], None]] = []
-        self._task: asyncio.Task[None] | None = None
-        self._stopped = False
-        self._fetch: Fetch | None = None
-        self._sources: Sources | None = None
-        self._is_held = False
-        self._has_all = False
-        self.is_given_on = False  # also when it is over
-        self._whole_watchers: list[Tell] = []
 
     def set_priority(self, priority: str) -> None:
         """Another one, from now on."""
@@ -194,9 +209,18 @@ class Transfer:
             news.cancel()
 
     @staticmethod
-    async def open(context: Context, ticket: Ticket) -> Session:
-        """Connect to the ticket's peer and open its share."""
-        return await _open(context, ticket, ticket.peer, ticket.addresses)
+    async def open(context: Context, ticket: Ticket) -> tuple[Ticket, Session]:
+        """Connect to the ticket's peer and open its share; with a ticket for the content that it has now."""
+        for _ in range(MOVES_MAX):
+            try:
+                return ticket, await _open(context, ticket, ticket.peer, ticket.addresses)
+            except ShareMoved as moved:
+                ticket = moved.ticket
+        raise TransportError("the share changes faster than it can be opened: try again later")
+
+    def is_of(self, ticket: Ticket) -> bool:
+        """Whether it fetches what `ticket` names: the same share, or the same content."""
+        return is_same(self.record, ticket)
 
     def meet(self, peer: PeerId) -> None:
         """`peer` is about to give or ask. Raises `AccessDenied` where it is a stranger and has to stay outside."""
@@ -288,7 +312,9 @@ class Transfer:
         began = time.monotonic()
         ticker = asyncio.ensure_future(self._tick())
         try:
-            await self._run_swarm(opened)
+            self._opened = opened
+            while not await self._run_swarm():
+                self._tell("receiving")
             ticker.cancel()
             self.rate, self.record.done = 0.0, self._receiver.done_bytes
             self._tell("finishing")
@@ -376,7 +402,29 @@ class Transfer:
             gone_count=news.gone_count,
         )
 
-    async def _run_swarm(self, opened: Session | None) -> None:
+    async def _follow(self, moved: ShareMoved) -> None:
+        """Aim at the content that the share has now; what came of the other is kept as far as it is the same."""
+        self._receiver.close()
+        try:
+            ticket, session = await self.open(self._context, moved.ticket)
+        except (TransportError, PeerError):  # it is asked again, as any that is away
+            self._aim()
+            return
+        opened, record = session[2], self.record
+        if ticket.kind != self._ticket.kind:
+            await asyncio.to_thread(self._receiver.discard)
+        self._meeting.withdraw()
+        record.staging = record.staging or self.content_id
+        record.ticket = str(ticket)
+        record.files, record.size = opened.files, opened.size
+        record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
+        self._save_record(record)
+        self._aim()
+        self._opened = session
+
+    async def _run_swarm(self) -> bool:
+        """Fetch all of it; False: the share has other content now, and that is aimed at."""
+        was_moved: ShareMoved | None = None
         portion = self._portion = self._all_down.portion(WEIGHTS[self.record.priority])
         fetch = self._fetch = Fetch(
             self._ticket,
@@ -394,7 +442,10 @@ class Transfer:
             self._meeting.keep_finding(fetch.wants_sources, fetch.has_enough_sources, self.met)
         )
         try:
+            opened, self._opened = self._opened, None
             await sources.run(opened)
+        except ShareMoved as moved:
+            was_moved = moved
         finally:
             finding.cancel()
             await asyncio.gather(finding, return_exceptions=True)
@@ -403,10 +454,21 @@ class Transfer:
             self.record.dropped = [f"{peer.short}: {why}" for peer, why in sources.dropped.items()]
             self._sources = None
             await fetch.close()
+        if was_moved is not None:
+            await self._follow(was_moved)
+        return was_moved is None
 
     async def _open_at(self, peer: PeerId, addresses: Sequence[str]) -> Session:
         self.meet(peer)
-        return await _open(self._context, self._ticket, peer, addresses)
+        try:
+            return await _open(self._context, self._ticket, peer, addresses)
+        except NotFound:  # tickets for places are for one content
+            if peer != self._ticket.peer or not self.record.place:
+                raise
+            now = await locate_place(self._context, peer, self.record.place)
+            if now.content_id == self.content_id:
+                raise
+        raise ShareMoved(now)
 
     def _say(self, note: str) -> None:
         """How it stands: sessions, or none and why."""
@@ -422,7 +484,7 @@ class Transfer:
             await asyncio.sleep(TICK_S)
             ticks += 1
             now = self._receiver.fetched_bytes
-            seen = (now - last) / TICK_S
+            seen = max(now - last, 0) / TICK_S  # what moved to other content counts anew
             self.rate = RATE_MEMORY * self.rate + (1 - RATE_MEMORY) * seen if self.rate else seen
             last = now
             self.record.done = self._receiver.done_bytes
