@@ -15,6 +15,7 @@ _NOT_IN_A_LINE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _NOT_IN_LINES = re.compile(_NOT_IN_A_LINE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+_SURROGATE = re.compile("[\ud800-\udfff]")
 INSTEAD = "\ufffd"
 
 
@@ -26,6 +27,16 @@ def one_line(text: str) -> str:
 def lines(text: str) -> str:
     """The same for text of ours that may have several lines, and tabs."""
     return _NOT_IN_LINES.sub(INSTEAD, text)
+
+
+def in_utf8(text: str) -> str:
+    """`text` as UTF-8 can carry it: a byte of a name that is no UTF-8 is shown as "\\xff", other halves as U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else INSTEAD  # as PEP 383 escapes bytes
 
 
 def escaped_json(text: str) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from coterie.apps.command import Command, Duration, Here, Live, Parameter, Progress, Rate, Size, commands_of
 from coterie.decoding import decoder
 from coterie.errors import CoterieError, UsageError
-from coterie.plain_text import lines, with_one_line_fields
+from coterie.plain_text import in_utf8, lines, with_one_line_fields
 from coterie.quantity import read_duration, read_rate, read_size
 
 _QUANTITIES: Mapping[Any, Callable[[str], int]] = {
@@ -67,8 +67,22 @@ def load_commands(app: str, module: str) -> list[Command]:
 
 
 def to_plain(value: Any) -> Any:
-    """`value` as JSON-like builtins; paths, peer ids and the like become their text."""
-    return msgspec.to_builtins(value, enc_hook=str)
+    """`value` as JSON-like builtins; paths, peer ids and the like become their text.
+
+    Bytes of a name that is no UTF-8 are shown as "\\xff": no output could carry what stands for them.
+    """
+    return _in_utf8(msgspec.to_builtins(value, enc_hook=str))
+
+
+def _in_utf8(plain: Any) -> Any:
+    match plain:
+        case str():
+            return in_utf8(plain)
+        case dict():
+            return {_in_utf8(key): _in_utf8(member) for key, member in plain.items()}
+        case list():
+            return [_in_utf8(member) for member in plain]
+    return plain
 
 
 @functools.cache

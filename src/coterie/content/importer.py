@@ -15,7 +15,7 @@ from coterie.content.builder import build_blob, build_tree
 from coterie.content.hashing import read_files
 from coterie.content.manifest import DirectoryEntry, FileEntry, Kind
 from coterie.content.names import name_fault
-from coterie.content.scan import FoundFile, FoundFolder, Skipped, found_file, scan
+from coterie.content.scan import FoundFile, FoundFolder, Skipped, date_of, found_file, scan
 from coterie.content.store import KnownFile, Store
 from coterie.errors import CoterieError, NotFound, StorageError, UsageError
 
@@ -144,7 +144,7 @@ class _Import:
 
     def folder(self, path: str, status: os.stat_result, excluded: frozenset[str]) -> Imported:
         """A folder: its root is a tree."""
-        folders = scan(path, status.st_mtime_ns, excluded, self._skip, self._check)
+        folders = scan(path, date_of(status), excluded, self._skip, self._check)
         self._read(path, [file for folder in folders for file in folder.files])
         trees: dict[str, DirectoryEntry] = {}
         for folder in reversed(folders):
@@ -152,7 +152,7 @@ class _Import:
             trees[folder.path] = self._tree(folder, [trees.pop(inner.path) for inner in folder.folders])
         top = trees[path]
         return self._finish(
-            Kind.TREE, path, top.tree, (top.files, top.size), status.st_mtime_ns, executable=False
+            Kind.TREE, path, top.tree, (top.files, top.size), date_of(status), executable=False
         )
 
     def _read(self, top: str, files: list[FoundFile]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coterie.content import manifest as m
 from coterie.content import no_links
+from coterie.content.scan import date_of
 from coterie.content.store import KnownFile, Store
 from coterie.content.walk import FileIn, Names, files_in, stretches
 
@@ -51,5 +52,10 @@ def _known(store: Store, file: FileIn, path: Path) -> KnownFile | None:
     if sum(size for _, size in m.CHUNK.iter_unpack(packed)) != file.size:
         return None
     return KnownFile(
-        os.fspath(path), status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev, packed
+        os.fspath(path),
+        status.st_size,
+        date_of(status),
+        status.st_ino & m.TOTAL_MAX,
+        status.st_dev & m.TOTAL_MAX,
+        packed,
     )

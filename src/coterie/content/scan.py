@@ -44,7 +44,7 @@ class FoundFile:
     def same(self, status: os.stat_result) -> bool:
         """Whether `status` is still that of the file that was found."""
         return (
-            status.st_mtime_ns == self.mtime_ns
+            date_of(status) == self.mtime_ns
             and status.st_size == self.size
             and status.st_ino & TOTAL_MAX == self.inode
             and stat.S_ISREG(status.st_mode)
@@ -53,7 +53,7 @@ class FoundFile:
     def update(self, status: os.stat_result) -> None:
         """Take the file as it is now."""
         self.size = status.st_size
-        self.mtime_ns = status.st_mtime_ns
+        self.mtime_ns = date_of(status)
         self.inode = status.st_ino & TOTAL_MAX
         self.device = status.st_dev & TOTAL_MAX
         self.executable = bool(status.st_mode & stat.S_IXUSR)
@@ -70,6 +70,11 @@ class FoundFolder:
     files: list[FoundFile] = field(default_factory=list)
     folders: list["FoundFolder"] = field(default_factory=list)
     links: list[LinkEntry] = field(default_factory=list)
+
+
+def date_of(status: os.stat_result) -> int:
+    """When a file was changed, ns since 1970; of a date that a manifest cannot hold (after 2262) the nearest it can."""
+    return max(-TOTAL_MAX, min(status.st_mtime_ns, TOTAL_MAX))
 
 
 def join(folder: str, name: str) -> str:
@@ -154,7 +159,7 @@ def _take(
         if folder.depth + 1 > DEPTH_MAX:
             skip(Skipped(path, f"more than {DEPTH_MAX} folders deep"))
             return
-        folder.folders.append(FoundFolder(path, entry.name, folder.depth + 1, status.st_mtime_ns))
+        folder.folders.append(FoundFolder(path, entry.name, folder.depth + 1, date_of(status)))
     elif stat.S_ISLNK(mode):
         target = os.readlink(path) if fd is None else os.readlink(entry.name, dir_fd=fd)
         if symlink_allowed(target, folder.depth, windows=WINDOWS):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coterie.content import Store, no_links
 from coterie.content.manifest import TOTAL_MAX
+from coterie.content.scan import date_of
 
 WATCH_S = 0.5  # between two looks; guess: an edit is seldom complete, and a piece seldom asked for, so soon
 WATCH_PART = 0.1  # of the time, at most, that looking takes: 100,000 files take a second
@@ -40,4 +41,4 @@ def _changed(files: Mapping[Path, Seen | None]) -> Iterator[Path]:
 
 
 def _seen(status: os.stat_result) -> Seen:
-    return status.st_size, status.st_mtime_ns, status.st_ino & TOTAL_MAX
+    return status.st_size, date_of(status), status.st_ino & TOTAL_MAX
