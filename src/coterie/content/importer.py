@@ -72,10 +72,12 @@ def import_path(
     cancel: threading.Event | None = None,
     workers: int | None = None,
     exclude: Sequence[Path] = (),
+    reread: bool = False,
 ) -> Imported:
     """Take the file or folder at `path` into `store` and return its content id. Blocks: call it in a thread.
 
-    Files that are known and have not changed (path, size, modification time, inode) are not read again. What
+    Files that are known and have not changed (path, size, modification time, inode) are not read again, but for
+    `reread`. What
     cannot be shared is left out and listed in `skipped`; it never stops the rest. The folder of the store's
     database, and every path in `exclude`, are left out.
 
@@ -90,7 +92,7 @@ def import_path(
     if any(real == folder or real.startswith(folder + os.sep) for folder in own):
         raise UsageError(f"{path} is coterie's own data: it cannot be shared")
     status = _status(real, path)
-    work = _Import(store, progress, cancel or threading.Event(), workers or _cores())
+    work = _Import(store, progress, cancel or threading.Event(), workers or _cores(), reread=reread)
     with store.holding(Path(real)):
         if stat.S_ISDIR(status.st_mode):
             return work.folder(real, status, own)
@@ -119,7 +121,16 @@ def _cores() -> int:
 class _Import:
     """One import under way."""
 
-    def __init__(self, store: Store, progress: Report | None, cancel: threading.Event, workers: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        progress: Report | None,
+        cancel: threading.Event,
+        workers: int,
+        *,
+        reread: bool,
+    ) -> None:
+        self._reread = reread
         self._store = store
         self._progress = progress
         self._cancel = cancel
@@ -190,7 +201,7 @@ class _Import:
     def _unknown(self, top: str, files: list[FoundFile]) -> Iterator[FoundFile]:
         """Those that must be read; the others get the chunks they had."""
         rest = iter(files)
-        if not self._store.knows_under(Path(top)):
+        if self._reread or not self._store.knows_under(Path(top)):
             yield from files
             return
         while group := list(islice(rest, LOOKUP_FILES)):

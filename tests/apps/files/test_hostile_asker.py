@@ -12,7 +12,16 @@ import pytest
 
 from coterie.apps.files import giving_session as asker
 from coterie.apps.files import serve
-from coterie.apps.files.messages import PROTOCOL, GetChunks, GetManifest, NoManifest, Open, Opened, Refused
+from coterie.apps.files.messages import (
+    PROTOCOL,
+    GetChunks,
+    GetManifest,
+    Moved,
+    NoManifest,
+    Open,
+    Opened,
+    Refused,
+)
 from coterie.content import manifest as m
 from coterie.errors import CloseCode, PeerError
 from coterie.identity import SecretKey
@@ -130,7 +139,7 @@ def test_another_share_of_the_same_node_is_out_of_reach(tmp_path: Path) -> None:
                 assert await code_of(stream) == CloseCode.REFUSED
             wrong = await s.connection.open_stream(PROTOCOL)
             await wrong.send(opening(s.ticket, ASKER.peer_id, s.other.content_id))
-            assert await wrong.receive(5) == Refused()
+            assert await wrong.receive(5) == Moved(2, s.ticket.content_id)  # its own share, which it knows
 
     run(main())
 

@@ -13,13 +13,16 @@ from coterie.apps.files.results import (
     Playing,
     Received,
     Removed,
+    ShareChanges,
     SharedItem,
     ShareLine,
     ShareTicket,
     TransferChange,
     TransferDetail,
     TransferLine,
+    Updated,
 )
+from coterie.errors import UsageError
 
 if TYPE_CHECKING:
     from coterie.apps.files.service import FilesService
@@ -34,25 +37,37 @@ ON_EXISTING = (
 )
 
 
+ON_SWEEPING = (Choice("y", "share all of it", {"everything": True}),)
+
+
 @command(
     "path",
     stays=True,
+    asks={"sweeping": ON_SWEEPING},
     interrupt_text="Stopped. A share that was made is kept; one that was still being read is not.",
 )
-async def share(
+async def share(  # noqa: PLR0913 - all but one are named options
     files: "FilesService",
-    path: Path,
+    path: Path | None = None,
     *,
+    update: bool = False,
+    reread: bool = False,
+    everything: bool = False,
     name: str = "",
     to: list[str] = [],  # noqa: B006  (never changed)
     bittorrent: bool = False,
     public: bool = False,
     tracker: list[str] = [],  # noqa: B006  (never changed)
     v1: bool = False,
-) -> AsyncIterator[Progress | SharedItem]:
+) -> AsyncIterator[Progress | SharedItem | list[Updated]]:
     """Share a file or folder: it stays where it is, and is served from there.
 
-    path: The file or folder to share.
+    The same again takes in what has changed. It stays the same share, and tickets, places and grants stay good.
+
+    path: The file or folder to share; with --update none for all of which something has changed.
+    update: Only take in what has changed of what is shared already.
+    reread: Read files too whose size and date are as they were.
+    everything: Share a home folder, or one with home folders in it, without a question.
     name: What the other side calls it, instead of its own name.
     to: For whom: a circle, CIRCLE:guest, a person, contacts, anyone, or ticket (whoever has the ticket; the default).
     bittorrent: Make a torrent of it too, and seed it from the same files.
@@ -60,8 +75,28 @@ async def share(
     tracker: URL of a tracker for the torrent; may be given several times.
     v1: A torrent of version 1 alone, for programs that know no other (aria2, Transmission before 4).
     """
+    if update:
+        if name or to or bittorrent or public or tracker or v1:
+            raise UsageError(
+                "--update only takes in what has changed: leave it out to change how it is shared"
+            )
+        updating = lambda tell: files.update(path, reread=reread, progress=tell)  # noqa: E731
+        async for item in _with_progress(updating):
+            yield item
+        return
+    if path is None:
+        raise UsageError("say what to share: coterie share PATH")
     work = lambda tell: files.share(  # noqa: E731
-        path, name=name, to=to, progress=tell, bittorrent=bittorrent, public=public, trackers=tracker, v1=v1
+        path,
+        name=name,
+        to=to,
+        progress=tell,
+        bittorrent=bittorrent,
+        public=public,
+        trackers=tracker,
+        v1=v1,
+        reread=reread,
+        everything=everything,
     )
     async for item in _with_progress(work):
         yield item
@@ -90,6 +125,16 @@ async def unshare(files: "FilesService", share: str, *, here: Here | None = None
 async def shares(files: "FilesService") -> list[ShareLine]:
     """List what is shared, and what changed on disk since; `coterie ticket` shows a ticket."""
     return await files.shares()
+
+
+@command("share", path="shares changes", needs="store")
+async def shares_changes(files: "FilesService", share: str, *, here: Here | None = None) -> ShareChanges:
+    """Show what changed on disk since something was shared, by names.
+
+    share: Its id, name or path.
+    here: The folder that relative paths start from.
+    """
+    return await files.changes(share, here or ROOT)
 
 
 @command("share", needs="network")

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from coterie.apps.files.places_messages import FILE, FOLDER, LINK, Entry
+from coterie.content.changes import Changes
 from coterie.quantity import count, duration, say_bytes
 
 SHOWN_MAX = 20  # lines of one kind for people; --json has them all
@@ -107,6 +108,56 @@ class ShareLine(msgspec.Struct, frozen=True):
     size: str
     state: str
     to: str = ""
+
+
+class ShareChanges(msgspec.Struct, frozen=True):
+    """What changed on disk since a share was taken in."""
+
+    id: str
+    name: str
+    path: str
+    changes: Changes
+
+    def text(self) -> str:
+        """For people."""
+        c = self.changes
+        if not c:
+            return f"{self.path} is as it was shared"
+        lines = [f"{self.path}: {c.text()} since it was shared; `coterie share --update` takes that in"]
+        for what, number, names in (
+            ("new", c.added, c.added_names),
+            ("changed", c.changed, c.changed_names),
+            ("gone", c.gone, c.gone_names),
+        ):
+            lines += [f"  {what}: {name}" for name in names[:SHOWN_MAX]]
+            if number > len(names[:SHOWN_MAX]) and names:
+                lines.append(f"  {what}: {number:,} in all")
+        return "\n".join(lines)
+
+
+class Updated(msgspec.Struct, frozen=True):
+    """A share that was taken in anew, and the `changes` in words; or the `problem` that stood in the way."""
+
+    path: str
+    shared: SharedItem | None = None
+    changes: str = ""
+    problem: str = ""
+
+    def is_incomplete(self) -> bool:
+        """Whether something is not shared as it is on the disk."""
+        return self.shared is None or self.shared.is_incomplete()
+
+    def text(self) -> str:
+        """For people."""
+        if self.shared is None:
+            return f"{self.path}: {self.problem}"
+        lines = [
+            f"Updated {self.path}: {self.changes or 'nothing changed'}; tickets, places and grants stay good",
+            *(f"  left out {p.path}: {p.reason}" for p in self.shared.skipped),
+        ]
+        if self.shared.magnet:
+            lines += ["  a magnet link names bytes, so it is a new one:", f"  {self.shared.magnet}"]
+        return "\n".join(lines)
 
 
 class ShareTicket(msgspec.Struct, frozen=True):

@@ -112,6 +112,7 @@ class FilesService:
         self._shares = Shares(context, shares, self.places, end=self.server.end)
         self._torrents = self._shares.torrents
         self.share, self.unshare, self.shares = self._shares.share, self._shares.unshare, self._shares.lines
+        self.update, self.changes = self._shares.update, self._shares.changes
         self.ticket, self.magnet = self._shares.ticket, self._shares.magnet
 
     async def start(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
@@ -18,19 +19,33 @@ from coterie.apps.files.giver import Giver
 from coterie.apps.files.offer import Offer
 from coterie.apps.files.places import Places
 from coterie.apps.files.records import ShareRecord, Version
-from coterie.apps.files.results import MagnetLink, Problem, Removed, SharedItem, ShareLine, ShareTicket
+from coterie.apps.files.results import (
+    MagnetLink,
+    Problem,
+    Removed,
+    ShareChanges,
+    SharedItem,
+    ShareLine,
+    ShareTicket,
+    Updated,
+)
 from coterie.apps.files.stoppable import in_thread
+from coterie.apps.files.sweeping import check_sweeping
 from coterie.apps.files.torrents import Torrents
 from coterie.apps.records import Records
 from coterie.content import Imported, ImportProgress, import_path
+from coterie.content import manifest as m
+from coterie.content.changes import Changes, changes_since
 from coterie.content.names import name_fault
 from coterie.content.whole import is_whole
-from coterie.errors import NotFound, UsageError
+from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.quantity import say_bytes
 from coterie.wire import Ticket
 from coterie.wire.ticket import SECRET_BYTES, TicketKind
 
 EARLIER_MAX = 4  # versions kept of one share, for peers until version 0.1 and downloads under way; guess
+LOOK_S = 5.0  # for what changed of one share in the list; guess: 100,000 files, a cold disk shows fewer
+LOOK_ONE_S = 60.0  # of one that was asked for
 SECRETS_MAX = 64  # of doubles that version 0.1 made of one share; guess
 OPEN_TO_ALL = frozenset({ANYONE, TICKET})  # whom a share is for that may have a torrent
 Report = Callable[[Progress], None]
@@ -86,7 +101,7 @@ class Shares:
         for root in set(roots) - self.roots():
             await asyncio.to_thread(self._context.store.forget_root, root)
 
-    async def share(
+    async def share(  # noqa: PLR0913 - all but one are named options
         self,
         path: Path | str,
         *,
@@ -97,6 +112,8 @@ class Shares:
         public: bool = False,
         trackers: Sequence[str] = (),
         v1: bool = False,
+        reread: bool = False,
+        everything: bool = False,
     ) -> SharedItem:
         """Share a file or folder: it is read once, stays where it is, and is served from there.
 
@@ -110,10 +127,13 @@ class Shares:
             public: its magnet link carries the ticket: who has the one has the other.
             trackers: URLs of trackers for the torrent.
             v1: the torrent is of version 1 alone, for programs that do not take one of both.
+            reread: read files too whose size and date are as they were.
+            everything: share a home folder, or one with home folders in it, too.
 
         Raises:
             NotFound: there is nothing at `path`.
             UsageError: it cannot be shared (a device, a socket).
+            Sweeping: it is a home folder, or has home folders in it, and `everything` was not said.
             StorageError: it cannot be read.
         """
         fault = name_fault(name) if name else None
@@ -123,20 +143,13 @@ class Shares:
             raise UsageError("--public, --tracker and --v1 say how to share by BitTorrent: add --bittorrent")
         subjects = [self._context.people.subject(who) for who in to]
         place = Path(os.path.abspath(path))
-
-        def tell(step: ImportProgress) -> None:
-            if progress is not None:
-                progress(
-                    Progress(
-                        phase="reading",
-                        done=step.bytes,
-                        total=step.bytes_total,
-                        note=os.path.basename(step.path),
-                    )
-                )
+        if not everything and self._at(place) is None:
+            await asyncio.to_thread(check_sweeping, place)
 
         store = self._context.store
-        imported = await in_thread(lambda stop: import_path(store, place, progress=tell, cancel=stop))
+        imported = await in_thread(
+            lambda stop: import_path(store, place, progress=_reading(progress), cancel=stop, reread=reread)
+        )
         record = await self._keep(imported, place, name, subjects)
         if not OPEN_TO_ALL.issuperset(record.to):
             await self.torrents.withdraw(record.id)
@@ -197,6 +210,55 @@ class Shares:
         """Share what came in by BitTorrent."""
         return self._records.get((await self.share(path)).id)
 
+    async def update(
+        self, path: Path | str | None = None, *, reread: bool = False, progress: Report | None = None
+    ) -> list[Updated]:
+        """Take in what changed of the share of this path, or of every share; one that fails stops no other.
+
+        Raises:
+            NotFound: nothing is shared from `path`.
+        """
+        chosen = list(self._records) if path is None else [self._choose(str(path))]
+        updated = []
+        for record in chosen:
+            changes = await self._look(record, LOOK_ONE_S)
+            if path is None and changes is not None and not (changes or reread):
+                continue
+            try:
+                shared = await self.share(record.path, reread=reread, progress=progress)
+                updated.append(Updated(record.path, shared, changes=changes.text() if changes else ""))
+            except CoterieError as error:
+                updated.append(Updated(record.path, problem=str(error)))
+        return updated
+
+    async def changes(self, share: str, here: Path = Path()) -> ShareChanges:
+        """What changed on disk since the share with this id, name or path was taken in, by names."""
+        record = self._choose(share, here)
+        changes = await self._look(record, LOOK_ONE_S)
+        if changes is None:
+            raise LimitExceeded(
+                f"{record.path} has more in it than can be looked through in {LOOK_ONE_S:.0f} s"
+            )
+        return ShareChanges(record.id, record.name, record.path, changes)
+
+    async def _look(self, record: ShareRecord, most_s: float) -> Changes | None:
+        """What changed on disk; None when that takes too long."""
+        single = m.FileEntry("", record.executable, record.mtime_ns, record.size, b"")
+        shared = single if record.kind == TicketKind.BLOB else None
+        until = time.monotonic() + most_s
+
+        def work(stop: threading.Event) -> Changes | None:
+            def check() -> None:
+                if stop.is_set() or time.monotonic() > until:
+                    raise TimeoutError
+
+            try:
+                return changes_since(self._context.store, record.root, shared, record.path, check)
+            except TimeoutError:
+                return None
+
+        return await in_thread(work)
+
     async def unshare(self, share: str, here: Path = Path()) -> Removed:
         """End the share with this id, name or path; its ticket is void at once."""
         record = self._choose(share, here)
@@ -220,11 +282,13 @@ class Shares:
         return MagnetLink(record.id, record.name, link, str(self.torrents.torrent_path(record.id)))
 
     async def lines(self) -> list[ShareLine]:
-        """Everything shared, with what changed on disk since."""
+        """Everything shared, with what changed on disk since: nobody has to fetch it first."""
         lines = []
         for r in self._records:
-            changed = await asyncio.to_thread(self._context.store.changed_files, r.root)
-            state = f"{len(changed)} changed; share again" if changed else "ready"
+            changes = await self._look(r, LOOK_S)
+            state = "ready" if changes is not None else "ready (too large to look for changes)"
+            if changes:
+                state = f"{changes.text()} since: `coterie share --update`"
             state += self.torrents.state_of(r.id)
             to = ", ".join(map(self._context.people.say, r.to))
             lines.append(ShareLine(r.id, r.name, r.path, r.files, say_bytes(r.size), state, to))
@@ -280,6 +344,17 @@ class Shares:
     def roots(self) -> set[bytes]:
         """The content ids of all that is shared, in all versions."""
         return {root for share in self._records for root in share.roots()}
+
+
+def _reading(progress: Report | None) -> Callable[[ImportProgress], None]:
+    """What tells how far an import is."""
+
+    def tell(step: ImportProgress) -> None:
+        if progress is not None:
+            name = os.path.basename(step.path)
+            progress(Progress(phase="reading", done=step.bytes, total=step.bytes_total, note=name))
+
+    return tell
 
 
 def _new_record(
