@@ -1,7 +1,8 @@
 """The NAT matrix without a third peer: two homes that hold each other's tickets, and nobody else in the world.
 
 Each of the two dials what the other's ticket names, at once. A way is what they have beside that: nothing, routers that
-map ports, or IPv6 behind a firewall in each router. One more way is one more line of `WAYS`.
+map ports, IPv6 behind a firewall in each router, or a DHT in which each looks for the other's id. One more way is one
+more line of `WAYS`.
 """
 
 import tempfile
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import nat
+from tests.lab.directory import Directory
 from tests.lab.lab import INTERNET, ROUTABLE, Host, Lab, pairs
 from tests.lab.namespace import LabError
 from tests.lab.port_mapping import MappingDaemon
 from tests.lab.remote import RemotePeer
 
+READY_S = 90.0  # guess: a dozen nodes on a busy machine, that also look for a DHT which some cannot reach
 DIAL_S = 15.0  # a dial gives up after 7 s; a busy machine
 AT_ONCE = 4  # pairs that dial side by side
 
@@ -30,6 +33,7 @@ class Way:
     reached: frozenset[str]
     has_ipv6: bool = False
     has_mapping: bool = False
+    has_directory: bool = False  # then they know each other's ids only, and look there
 
     def expects(self, one: str, other: str) -> bool:
         """Whether homes of these kinds connect."""
@@ -40,6 +44,7 @@ WAYS = {
     "nothing": Way("nothing", frozenset({nat.OPEN})),
     "mapping": Way("routers map ports", _MAPPED, has_mapping=True),
     "ipv6": Way("IPv6", frozenset(nat.KINDS), has_ipv6=True),
+    "dht": Way("the DHT", frozenset({nat.OPEN, nat.EASY, nat.DOUBLE}), has_directory=True),
 }
 
 
@@ -64,16 +69,22 @@ def measure(way: Way, wanted: Iterable[tuple[str, str]]) -> Column:
     with tempfile.TemporaryDirectory() as folder, Lab(network, ipv6=way.has_ipv6) as lab:
         kinds = dict.fromkeys(kind for pair in wanted for kind in pair)
         peers: dict[tuple[str, str], RemotePeer] = {}
+        told = _settings(way)
+        if way.has_directory:
+            told["directory"] = Directory(lab).bootstrap
         for kind in kinds:
             for side in "ab":
                 host = _home(lab, way, kind, f"{kind} {side}", Path(folder))
-                peer = peers[kind, side] = RemotePeer(host, **_settings(way))
-                assert (
-                    peer.addresses
-                )  # one after the other: a dozen that start together are slow to ask their routers
+                peer = peers[kind, side] = RemotePeer(host, **told)
+                # One after the other: a dozen that start together are slow to ask their routers.
+                assert way.has_directory or peer.addresses
+        assert all(peer.wait("ready", READY_S) for peer in peers.values())
         for at in range(0, len(wanted), AT_ONCE):
             batch = wanted[at : at + AT_ONCE]
-            dials = {pair: _dial(peers[pair[0], "a"], peers[pair[1], "b"]) for pair in batch}
+            dials = {
+                pair: _dial(peers[pair[0], "a"], peers[pair[1], "b"], by_id=way.has_directory)
+                for pair in batch
+            }
             for pair, both in dials.items():
                 column.found[pair] = _first(both)
         for peer in peers.values():
@@ -92,11 +103,12 @@ def _home(lab: Lab, way: Way, kind: str, name: str, folder: Path) -> Host:
     return host
 
 
-def _dial(one: RemotePeer, other: RemotePeer) -> list[tuple[RemotePeer, int]]:
-    """Both at once, each what the other's ticket names."""
+def _dial(one: RemotePeer, other: RemotePeer, *, by_id: bool) -> list[tuple[RemotePeer, int]]:
+    """Both at once, each what the other's ticket names; or nothing, `by_id` alone."""
     pair = ((one, other), (other, one))
     return [
-        (peer, peer.tell("connect", peer=there.peer_id, addresses=there.addresses)) for peer, there in pair
+        (peer, peer.tell("connect", peer=there.peer_id, addresses=[] if by_id else there.addresses))
+        for peer, there in pair
     ]
 
 
@@ -133,7 +145,9 @@ def text(columns: Sequence[Column]) -> str:
 Two homes that hold each other's tickets; each dials what the other's names, at once. The time until they are
 connected, always directly; "no": they are not. With nothing else, one of the two must have an address of the internet.
 A router that maps ports gives one to its home, unless another router stands before it (`double`). With IPv6 everybody
-has one, behind a firewall that lets in only who was called before: both have to call.
+has one, behind a firewall that lets in only who was called before: both have to call. With the DHT
+they know nothing but each other's ids: each tells there the address at which the DHT sees it, with its own port, which
+is right where its router keeps ports.
 
 {table}
 

@@ -4,12 +4,12 @@
 
 Settings: `number` (which key), `port`, `relays` (URLs to be reachable through), `serves` (the TCP port of a relay of
 its own), `alone` (it has neither, knows nobody, and binds by itself: then `maps` says whether its router may map its
-port), `mdns` (whether to be found on the local network), `folder` (where its files and its key are,
-instead of a temporary one), `follows` (false: it says nothing of paths, for looking 50 times a second at each of many
-connections takes a processor). Commands, with "peer" each: {"do": "connect",
+port; `directory`: first nodes of a DHT that it uses), `mdns` (whether to be found on the local network), `folder`
+(where its files and its key are, instead of a temporary one), `follows` (false: it says nothing of paths, for looking
+50 times a second at each of many connections takes a processor). Commands, with "peer" each: {"do": "connect",
 "addresses": [...]}, {"do": "fetch", "addresses": [...], "bytes": ...} (one stream; "bulk": the same in a thread, over
-lanes where they can be; "fetched" says how many bytes came which way), {"do": "close"}; and with the files
-app {"do": "share", "bytes": ...} (or "path"), {"do": "get", "ticket": ...}. It ends when its input ends.
+lanes where they can be; "fetched" says how many bytes came which way), {"do": "close"}; and with the files app {"do":
+"share", "bytes": ...} (or "path"), {"do": "get", "ticket": ...}. It ends when its input ends.
 
 Events: "ready" with the peer's id and addresses; "up" and "down" for connections; "path" whenever a connection's path
 changes; "observed" when it believes other addresses of itself; "found" for peers on the local network; "connected",
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +33,21 @@ from coterie.apps.command import Progress
 from coterie.errors import CoterieError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import BulkStream, Connection, Endpoint
+from coterie.net.find.mainline import PUT_EVERY_S, MainlineResolver
 from coterie.net.find.mdns import MdnsResolver
 from coterie.net.quic.transport import QuicTransport
 from coterie.net.relay.home import HomeRelays
 from coterie.net.relay.server import RelayServer
 from coterie.net.stream import Stream
 from coterie.node import Node
-from coterie.reach import Reach
+from coterie.reach import WATCH_EVERY_S, Reach
 from coterie.wire import Protocol
 from coterie.wire.frames import Bulk, Message
 
 PATH_POLL_S = 0.02
 SELDOM_S = 0.5  # how often one that does not follow paths looks around
 PROGRESS_S = 0.2
+DIRECTORY_S = 40.0
 PIECE_BYTES = 64 * 1024
 
 
@@ -291,6 +293,8 @@ async def run(settings: dict[str, Any]) -> None:
         neighbours: MdnsResolver | None = None
         if settings.get("alone"):
             config += ["discovery = false", f"port_mapping = {str(bool(settings.get('maps'))).lower()}"]
+            if directory := settings.get("directory"):
+                config += ['reach = "internet"', "dht_private = true", f'dht_bootstrap = "{directory}"']
         else:
             transport = await QuicTransport.bind(key, settings.get("port", 0), relays=relays[:1])
         (home / "config.toml").write_text("\n".join(config) + "\n")
@@ -300,10 +304,23 @@ async def run(settings: dict[str, Any]) -> None:
             neighbours = MdnsResolver(key.peer_id) if settings.get("mdns") else None
             await stack.enter_async_context(reaching(node, transport, relays, neighbours))
         await node.settled()
+        if settings.get("directory"):
+            await _known_to_directory(node)
         peer.say("ready", peer=str(node.peer_id), addresses=node.addresses)
         looking = loop.create_task(peer.look_around(neighbours))
         await peer.obey(lines)
         looking.cancel()
+
+
+async def _known_to_directory(node: Node) -> None:
+    """Wait until the directory has our record with the address that it sees, for `DIRECTORY_S` at most."""
+    assert node.reach is not None
+    (directory,) = (r for r in node.reach.resolvers if isinstance(r, MainlineResolver))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DIRECTORY_S):
+            while not (directory.stored_on and directory.seen_at):
+                await asyncio.sleep(SELDOM_S)
+            await asyncio.sleep(WATCH_EVERY_S + PUT_EVERY_S)
 
 
 @asynccontextmanager
