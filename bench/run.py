@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import access, content, idle, lanes, play, start, swarm, transfer, versions
+from bench import access, content, expose, idle, lanes, play, start, swarm, transfer, versions
 from bench.figures import Figure
 
 
@@ -57,6 +57,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "import": measure_import,
     "file": transfer.one_file,
     "lanes": lanes.two_gigabytes,
+    "expose": lambda: list(expose.measure()),
     "tree": transfer.tree,
     "swarm": swarm.schedule,
     "memory": transfer.memory,

@@ -76,6 +76,7 @@ SHELLS = (
     "apps/expose/connecting.py",
     "apps/expose/serving.py",
     "apps/expose/splice.py",
+    "apps/expose/web.py",
     "apps/expose/datagrams.py",
     "home.py",
     "incarnation.py",

@@ -116,6 +116,9 @@ def _services() -> dict[str, list[Sample]]:
     """Services of others, and the ports for them."""
     opening = expose.PROTOCOL.encode(expose.Use("wiki")) + b"GET / HTTP/1.1"
     targets = ["8080", "[::1]:22", "printer.lan:631", "unix:/run/socket"]
+    head = (
+        b"POST /a HTTP/1.1\r\nHost: wiki.anna.localhost:80\r\nContent-Length: 4\r\nOrigin: http://x\r\n\r\n"
+    )
     saved = b'{"expose/anna/wiki": {"port": 4000, "is_off": true}}'
     return {
         "coterie.apps.expose.messages:Opening.feed": [
@@ -123,6 +126,10 @@ def _services() -> dict[str, list[Sample]]:
         ],
         "coterie.apps.expose.messages:Datagrams.feed": [
             Sample(lambda raw: expose.Datagrams().feed(raw), [expose.pack_datagram(b"one") * 2])
+        ],
+        "coterie.apps.expose.http_head:read_head": [_of("apps.expose.http_head:read_head", head)],
+        "coterie.apps.expose.http_head:read_chunk_length": [
+            _of("apps.expose.http_head:read_chunk_length", b"1aF;name=value")
         ],
         "coterie.apps.expose.targets:read_target": [_of("apps.expose.targets:read_target", *targets)],
         "coterie.services.local.ports:_read_saved": [_of("services.local.ports:_read_saved", saved)],

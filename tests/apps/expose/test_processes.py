@@ -2,11 +2,15 @@
 
 import contextlib
 import json
+import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -74,6 +78,93 @@ def test_curl(nodes: tuple[RunningNode, RunningNode], web: int) -> None:
         ["curl", "-sS", f"http://{address}/"], capture_output=True, text=True, timeout=20, check=True
     )
     assert f"page of {address}" in done.stdout
+
+
+def test_a_browser(nodes: tuple[RunningNode, RunningNode], web: int, tmp_path: Path) -> None:
+    connect(nodes, web, "site")
+    address = next(line["web"] for line in nodes[1].call("connected") if line["service"].endswith("/site"))
+    browser = shutil.which("chromium") or needed("chromium")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
+    done = subprocess.run([browser, *flags, address], capture_output=True, text=True, timeout=60, check=True)
+    assert f"page of {address.removeprefix('http://').rstrip('/')}" in done.stdout
+    done = subprocess.run(["curl", "-sS", address], capture_output=True, text=True, timeout=20, check=True)
+    assert "page of" in done.stdout
+
+
+def test_ssh(nodes: tuple[RunningNode, RunningNode], tmp_path: Path) -> None:
+    server = shutil.which("sshd", path="/usr/sbin:/usr/bin") or needed("openssh-server")
+    for key in ("host", "own"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / key)], check=True)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = {
+        "Port": port,
+        "ListenAddress": "127.0.0.1",
+        "HostKey": tmp_path / "host",
+        "AuthorizedKeysFile": tmp_path / "own.pub",
+        "StrictModes": "no",
+        "UsePAM": "no",
+        "PidFile": "none",
+    }
+    words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+    daemon = subprocess.Popen([server, "-D", "-f", "/dev/null", *words])
+    try:
+        host, _, there = connect(nodes, port, "ssh").rpartition(":")
+        client = ["ssh", "-p", there, "-i", str(tmp_path / "own"), "-F", "none", "-o", "BatchMode=yes"]
+        client += [
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            f"UserKnownHostsFile={tmp_path / 'known'}",
+            f"root@{host}",
+        ]
+        data = os.urandom(2_000_000)
+        done = subprocess.run([*client, "cat"], input=data, capture_output=True, timeout=40, check=False)
+        assert done.stdout == data, done.stderr
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=20)
+
+
+def test_psql_through_a_unix_socket(nodes: tuple[RunningNode, RunningNode]) -> None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    programs = found[-1] if found else Path(needed("postgresql"))
+    with tempfile.TemporaryDirectory(prefix="pg") as place:
+        folder = Path(place)
+        shutil.chown(folder, "postgres")
+        as_postgres = partial(
+            subprocess.run, user="postgres", group="postgres", cwd=folder, capture_output=True, timeout=60
+        )
+        data = str(folder / "data")
+        as_postgres([programs / "initdb", "-A", "trust", "--no-sync", "-D", data], check=True)
+        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+        command = [programs / "pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options]
+        as_postgres([*command, "start"], check=True)
+        try:
+            host, _, port = connect(nodes, f"unix:{folder}/.s.PGSQL.5432", "database").rpartition(":")
+            ask = [
+                "psql",
+                "-h",
+                host,
+                "-p",
+                port,
+                "-U",
+                "postgres",
+                "-tAc",
+                "select 6 * 7",
+            ]
+            done = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=True)
+            assert done.stdout.strip() == "42"
+        finally:
+            as_postgres([*command, "-m", "immediate", "stop"], check=True)
+
+
+def needed(package: str) -> str:
+    """Skip, but not where everything has to be there."""
+    if os.environ.get("CI"):
+        pytest.fail(f"this test needs the Debian package {package}")
+    pytest.skip(f"needs the Debian package {package}")
 
 
 def test_a_killed_peer_is_noticed_within_five_seconds(

@@ -14,7 +14,8 @@ from coterie.apps.expose.messages import PROTOCOL
 from coterie.apps.expose.records import ConnectedRecord, ExposedRecord
 from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
 from coterie.apps.expose.serving import KIND, Serving, resource_of
-from coterie.apps.expose.targets import checked_name, read_service, read_target
+from coterie.apps.expose.targets import as_label, checked_name, read_service, read_target
+from coterie.apps.expose.web import Web
 from coterie.apps.records import Records
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
@@ -38,6 +39,7 @@ class ExposeService:
         self._serving = Serving(context, self._find)
         self._connecting = Connecting(context)
         self._ports: dict[str, Port] = {}  # by the id of the record
+        self._web: Port | None = None
         self._states: dict[str, str] = {}
 
     async def start(self) -> None:
@@ -172,6 +174,9 @@ class ExposeService:
         if record.kind != "tcp":
             raise UsageError(f"{label} is a {record.kind} service, which this version cannot open")
         serve = partial(self._serve, record, peer)
+        if self._web is None:
+            web = Web(self._connecting, self._peer_of)
+            self._web = self._context.local.tcp("web", web.serve, note="http://NAME.PEER.localhost")
         self._ports[record.id] = self._context.local.tcp(
             label, serve, number=number, lan=record.lan, note=f"{record.name} of {label.partition('/')[0]}"
         )
@@ -192,6 +197,21 @@ class ExposeService:
         port = self._ports.pop(record.id, None)
         if port is not None:
             await port.close()
+        if not self._ports and self._web is not None:
+            web, self._web = self._web, None
+            await web.close()
+
+    def _peer_of(self, label: str) -> PeerId:
+        """Whom the name of a host means. Raises `NotFound`."""
+        people = self._context.people
+        known = {k.peer for name, k in people.names().items() if label in (as_label(name), k.peer.short)}
+        known |= {peer for r in self._connected if (peer := PeerId.parse(r.peer)).short == label}
+        if len(known) != 1:
+            many = "several people" if known else "nobody"
+            raise NotFound(
+                f"'{label}' means {many} here; `coterie connected` shows the addresses of services"
+            )
+        return known.pop()
 
     # ---- small things
 
@@ -230,6 +250,10 @@ class ExposeService:
             note=f"{self._context.name}/{record.name}",
         )
 
+    def _web_address(self, record: ConnectedRecord, peer: str) -> str:
+        number = self._web.number if self._web is not None and record.kind == "tcp" else 0
+        return f"http://{record.name}.{as_label(peer)}.localhost:{number}/" if number else ""
+
     def _connected_line(self, record: ConnectedRecord) -> ConnectedLine:
         port = self._ports.get(record.id)
         name = self._context.people.name_of(PeerId.parse(record.peer))
@@ -238,7 +262,7 @@ class ExposeService:
             service=f"{name}/{record.name}",
             kind=record.kind,
             address=port.line().address if port is not None else "",
-            web="",
+            web=self._web_address(record, name),
             connections=port.connections if port is not None else 0,
             state=self._states.get(record.id, "ready"),
         )

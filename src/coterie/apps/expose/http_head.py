@@ -1,0 +1,135 @@
+"""Heads of HTTP/1.1 requests, as far as a proxy has to know them: for whom, how long the body is, who sends them.
+
+Strict where two readers could understand a head differently (RFC 9112, 6.3 and 11.2): such a request is refused.
+"""
+
+import re
+from typing import Literal
+
+import msgspec
+
+from coterie.decoding import decoder
+from coterie.errors import UsageError
+
+HEAD_BYTES_MAX = 64 << 10  # as common servers allow; cookies are long
+CHUNK_LINE_BYTES_MAX = 1_024
+SUFFIX = ".localhost"
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_REQUEST = re.compile(rb"([A-Z]+) (/[^\s]*|\*) HTTP/1\.[01]\Z")
+
+Framing = Literal["none", "length", "chunked"]
+
+
+class Head(msgspec.Struct, frozen=True):
+    """One request head.
+
+    Fields:
+        raw: as it came, with its blank line.
+        host: of the `Host` header, in small letters.
+        length: of the body, where `framing` is "length".
+        is_upgrade: it asks for another protocol, like WebSocket.
+    """
+
+    raw: bytes
+    method: str
+    host: str
+    framing: Framing
+    length: int
+    is_upgrade: bool
+    headers: dict[str, str]
+
+
+@decoder(UsageError, "this request")
+def read_head(raw: bytes) -> Head:
+    """`raw`: up to and with the blank line. Raises `UsageError`."""
+    first, *lines = raw.removesuffix(b"\r\n\r\n").split(b"\r\n")
+    asked = _REQUEST.match(first)
+    if asked is None:
+        raise UsageError("this is no request for a page of a service")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not _TOKEN.match(name) or b"\n" in value or b"\r" in value or b"\0" in value:
+            raise UsageError("a header of this request is malformed")
+        key = name.decode("ascii").lower()
+        if key in headers and key in ("host", "content-length", "transfer-encoding", "origin"):
+            raise UsageError(f"this request has {key} twice")
+        headers[key] = value.decode("latin-1").strip(" \t")
+    framing, length = _framing(headers)
+    return Head(
+        raw=raw,
+        method=asked[1].decode("ascii"),
+        host=headers.get("host", "").lower(),
+        framing=framing,
+        length=length,
+        is_upgrade="upgrade" in headers,
+        headers=headers,
+    )
+
+
+def _framing(headers: dict[str, str]) -> tuple[Framing, int]:
+    coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+    if coding is not None:
+        if length is not None or coding.lower() != "chunked":
+            raise UsageError("the length of this request can be understood in two ways")
+        return "chunked", 0
+    if length is None:
+        return "none", 0
+    if not (length.isascii() and length.isdigit() and len(length) < 19):
+        raise UsageError("the length of this request is no number")
+    return "length", int(length)
+
+
+def service_of(host: str) -> tuple[str, str]:
+    """Name and label of the peer in "wiki.anna.localhost:8080". Raises `UsageError`: it is another host's page."""
+    name, _, _ = host.partition(":")
+    parts = name.removesuffix(SUFFIX).split(".")
+    if not name.endswith(SUFFIX) or len(parts) != 2 or not all(parts):
+        raise UsageError("only http://NAME.PEER.localhost is served here, like http://wiki.anna.localhost")
+    return parts[0], parts[1]
+
+
+def is_own_page(head: Head) -> bool:
+    """Whether the request comes from a page of the service itself, from no page, or by following a link.
+
+    Pages of others may neither read what is here nor have anything done (`Origin`, and `Sec-Fetch-Site`, which browsers
+    send to localhost without encryption as well).
+    """
+    origin = head.headers.get("origin")
+    if origin is not None and origin.lower() != f"http://{head.host}":
+        return False
+    site = head.headers.get("sec-fetch-site", "none")
+    if site in ("none", "same-origin"):
+        return True
+    follows = (
+        head.headers.get("sec-fetch-mode") == "navigate" and head.headers.get("sec-fetch-dest") == "document"
+    )
+    return follows and head.method == "GET"
+
+
+def with_host(head: Head, host: str) -> bytes:
+    """The head as the program gets it: with that `Host` and an `Origin` that fits, or as it came where `host` is ""."""
+    if not host:
+        return head.raw
+    told = {b"host": b"Host: " + host.encode("ascii"), b"origin": b"Origin: http://" + host.encode("ascii")}
+    lines = head.raw.split(b"\r\n")
+    return b"\r\n".join(told.get(line.partition(b":")[0].lower(), line) for line in lines)
+
+
+@decoder(UsageError, "the length of a chunk")
+def read_chunk_length(line: bytes) -> int:
+    """Of "1a2b;extension". Raises `UsageError`."""
+    digits = line.partition(b";")[0].strip(b" \t")
+    if not re.fullmatch(rb"[0-9A-Fa-f]{1,15}", digits):
+        raise UsageError("the length of a chunk of this request is no number")
+    return int(digits, 16)
+
+
+def refusal(status: str, text: str) -> bytes:
+    """A whole answer that ends the connection."""
+    body = (text + "\n").encode()
+    return (
+        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
+        "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+    ).encode() + body
