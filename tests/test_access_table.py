@@ -43,6 +43,10 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
     "grants": ("+++++x", "present a grant; revocations are heard from who is known"),
     "invite": ("+++++x", "join by a code that is open; without one nothing fits"),
     "lanes": ("+++++x", "further paths for streams that the same connection has open"),
+    "mail": (
+        "-+++-x",
+        "letters between apps, while one here uses them; of senders who are known, whoever brings them",
+    ),
     "peer-record": ("+++++x", "the node's signed address record; those of others for contacts only"),
     "places": ("+++++x", "lists what is shared with the asker; to a stranger that is what is for anyone"),
     "search": ("-+++-x", "what those who are known may find; at the level `internet` everybody"),
@@ -88,6 +92,7 @@ async def house(folder: Path) -> AsyncIterator[tuple[Node, dict[str, Node]]]:
         circles.remove("home", member_name(host, peers["removed member"]))
         await until_in(host, peers["removed member"], is_in=False)
         assert host.endpoint is not None
+        host.mail_room()  # as an app does that uses mail
         host.access.open_protocol("for-the-known", strangers=False)
         host.endpoint.register(Protocol("for-the-known", (1,), {}), _serve_nothing)
         yield host, peers
