@@ -97,6 +97,7 @@ SHELLS = (
     "control/*.py",
     "cli/*.py",
     "sim/*.py",
+    "moments.py",
     "apps/invoke.py",
     "services/tell/desktop.py",
     "services/tell/service.py",

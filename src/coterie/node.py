@@ -35,6 +35,7 @@ from coterie.net.lanes.lanes import Lanes, is_local_path
 from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
+from coterie.relay_status import HomeRelay, RelayStatus
 from coterie.services.local import Ports
 from coterie.services.tell.desktop import Desktop
 from coterie.services.tell.service import Notices
@@ -45,12 +46,24 @@ from coterie.wire.ticket import fit_addresses
 if TYPE_CHECKING:
     from coterie.net.port_mapping import PortMapper
     from coterie.network import NodeNetwork
-    from coterie.relays import PeerRelays, RelayStatus
+    from coterie.relays import PeerRelays
     from coterie.services.mail.room import MailRoom
 
 log = logging.getLogger(__name__)
 
 SETTLE_S = 4.0  # guess: a router that speaks UPnP only has answered by then
+
+
+class ConnectionLine(msgspec.Struct, frozen=True):
+    """One connection: to whom, and by which way."""
+
+    name: str
+    way: str
+    address: str
+
+    def text(self) -> str:
+        """For people: one line."""
+        return f"{self.name} {self.way} {self.address}"
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,11 +76,11 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     reach: str
     addresses: list[str]
     here: list[str]
-    connections: list[str]
+    connections: list[ConnectionLine]
     port_mapping: str
     outside: str
-    home_relays: list[str]
-    relay: str
+    home_relays: list[HomeRelay]
+    relay: RelayStatus | None
     apps: dict[str, dict[str, Any]]
     uptime_s: float
     ports: list[str] = []
@@ -85,11 +98,11 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             f"addresses    {', '.join(self.addresses) or 'none (offline)'}",
             f"here         {', '.join(self.here) or 'nobody known'}",
             f"connections  {len(self.connections)}",
-            *(f"  {line}" for line in self.connections),
+            *(f"  {line.text()}" for line in self.connections),
             f"port mapping {self.port_mapping}",
             f"outside      {self.outside}",
-            f"home relays  {', '.join(self.home_relays) or 'none'}",
-            f"own relay    {self.relay}",
+            f"home relays  {', '.join(relay.text() for relay in self.home_relays) or 'none'}",
+            f"own relay    {self.relay.serving_text() if self.relay else 'no'}",
         ]
         lines += [f"port         {port}" for port in self.ports]
         lines += [f"trouble      {trouble}" for trouble in self.troubles]
@@ -244,12 +257,13 @@ class Node:
             addresses=self.addresses,
             here=[name for peer, name in names.items() if peer in present],
             connections=[
-                f"{names.get(c.peer, c.peer.short)} {c.path.kind} {c.path.remote}" for c in connections
+                ConnectionLine(names.get(c.peer, c.peer.short), c.path.kind, c.path.remote)
+                for c in connections
             ],
             port_mapping=self.describe_mapping(),
             outside=self.outside().text() if self.reach else "offline",
-            home_relays=[relay.text() for relay in relays.homes] if relays else [],
-            relay=relays.serving_text() if relays else "no",
+            home_relays=relays.homes if relays else [],
+            relay=relays,
             apps={name: self._facts(name, service) for name, service in self.host.services().items()},
             ports=[f"{p.name} {p.address or 'off'} for {p.users}" for p in self.ports.lines()],
             app_troubles=[state.text() for state in self.host.states() if state.reason],

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Literal
 
-import msgspec
-
 from coterie.errors import CoterieError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
@@ -25,8 +23,8 @@ from coterie.net.port_mapping import PortMapper
 from coterie.net.relay.home import HomeRelays
 from coterie.net.relay.server import RelayServer
 from coterie.net.relay.server_core import RelayLimits
-from coterie.quantity import say_bytes
 from coterie.reach import Reach, ReachLevel
+from coterie.relay_status import HomeRelay, RelayStatus
 from coterie.wire.record import is_address, split_address
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -45,41 +43,6 @@ GUESTS_MAX = 16  # guess: who hold a ticket or an invitation of a contact, and h
 RETRY_OWNER_MAX_S = 60.0  # the owner of a home relay: it answered a minute ago
 
 log = logging.getLogger(__name__)
-
-
-class HomeRelay(msgspec.Struct, frozen=True, kw_only=True):
-    """A relay where this node can be reached. `rtt_ms` is None until it has answered."""
-
-    url: str
-    owner: str
-    rtt_ms: float | None
-    in_use: bool
-
-    def text(self) -> str:
-        """For people: one line."""
-        rtt = f"  {self.rtt_ms:g} ms" if self.rtt_ms is not None else ""
-        return f"{self.url} of {self.owner}{rtt}{'  in use' if self.in_use else ''}"
-
-
-class RelayStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Relays as `status` and `doctor` show them. `serves` is the URL of our own, empty when it does not run."""
-
-    homes: list[HomeRelay]
-    serves: str = ""
-    clients: int = 0
-    forwarded_bytes: int = 0
-    dropped: int = 0
-    denied: int = 0
-    problem: str = ""
-
-    def serving_text(self) -> str:
-        """Our own relay in words."""
-        if not self.serves:
-            return self.problem or "no"
-        parts = [f"{self.serves}: {self.clients} clients", f"{say_bytes(self.forwarded_bytes)} forwarded"]
-        parts += [f"{self.dropped} dropped"] if self.dropped else []
-        parts += [f"{self.denied} denied"] if self.denied else []
-        return ", ".join(parts)
 
 
 class PeerRelays:

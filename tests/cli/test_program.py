@@ -1,8 +1,11 @@
 """The page that `coterie` alone shows."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.fakes.faces import coterie
 
@@ -38,3 +41,12 @@ def test_declarations_of_commands_load_no_service_and_no_store() -> None:
     heavy = [name for name in loaded if name.startswith("coterie.apps.") and name.endswith(".service")]
     assert not heavy
     assert not {"coterie.content.store", "coterie.net.endpoint", "iroh"} & set(loaded)
+
+
+@pytest.mark.parametrize("words", [["--json", "nonsense"], ["get", "--json"], ["up", "--json", "--nonsense"]])
+def test_what_was_typed_wrongly_is_json_too(tmp_path: Path, words: list[str]) -> None:
+    done = coterie(tmp_path, *words)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "usage"
+    assert done.stderr.startswith("coterie: ")
+    assert coterie(tmp_path, *[word for word in words if word != "--json"]).stdout == ""

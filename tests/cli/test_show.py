@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from coterie.cli.layout import amount, in_words
 from coterie.cli.options import Options
-from coterie.cli.show import Show, amount, in_words, progress_line
+from coterie.cli.show import Show, progress_line
 from coterie.cli.terminal import say
 from coterie.plain_text import lines
 from coterie.quantity import duration

@@ -65,7 +65,7 @@ def _values(parameter: str, begun: str, home: Path | None, asked: Mapping[str, A
     if parameter in PLACES:
         parent, slash, _ = begun.rpartition("/")
         for line in _ask(home, "files", ("ls",), {"place": parent} if slash else {}):
-            value = parent + slash + line["name"] + ("/" if line["kind"] in ("peer", "folder") else "")
+            value = parent + slash + line["name"] + ("/" if line["kind"] in ("computer", "folder") else "")
             if value.startswith(begun):
                 yield value
         return

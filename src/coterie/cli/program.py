@@ -18,7 +18,8 @@ from coterie.cli.catalog import Branch, Catalog
 from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
 from coterie.cli.secret_input import FROM_INPUT, read_secrets
-from coterie.cli.terminal import put, say_error
+from coterie.cli.terminal import put, put_json, say_error
+from coterie.errors import UsageError
 from coterie.quantity import write_duration
 
 _BUILT_IN = {
@@ -57,11 +58,14 @@ def run(arguments: list[str]) -> None:
         invoke_without_command=True,
     )
     answer_shell(program, _PROGRAM)
+    is_json = "--json" in arguments  # click takes them out of the list
     try:
         with program.make_context(_PROGRAM, arguments, obj=Options()) as context:
             program.invoke(context)
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else _PROGRAM
+        if is_json:
+            put_json({"error": {"code": UsageError.code, "message": _one_line(error)}})
         say_error(f"{_one_line(error)} (see `{place} --help`)")
         raise SystemExit(error.exit_code) from None
     except click.exceptions.Exit as end:

@@ -3,13 +3,12 @@
 Results go to standard output, progress to standard error, so a pipe gets results only.
 """
 
-import json
-import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from coterie.cli.layout import amount, columns, in_words, pairs, wrapped
 from coterie.cli.options import Options
 from coterie.cli.terminal import put, put_json, say
 from coterie.plain_text import one_line
@@ -17,10 +16,6 @@ from coterie.quantity import duration
 
 LINE_EVERY_S = 1.0  # progress lines when standard error is no terminal: this often,
 LINE_EVERY_SHARE = 0.1  # and whenever this share more is done
-_WHOLE_ID = re.compile(
-    r"\b([a-z2-7]{10})[a-z2-7]{42}\b"
-)  # a peer's: a table shows the short form, JSON all of it
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 class Show:
@@ -66,7 +61,7 @@ class Show:
             put_json({key: value for key, value in line.items() if key not in ("text", "live")})
         elif line.get("live"):
             self.close()
-            put(line["text"])
+            put(wrapped(line["text"], columns()))
         elif line["event"] == "Progress":
             if self._progress is None:
                 self._progress = _Bar() if sys.stderr.isatty() else _ProgressLines(self._clock)
@@ -74,7 +69,7 @@ class Show:
         else:
             self.close()
             fields = {key: value for key, value in line.items() if key not in ("event", "text")}
-            say(line.get("text") or _pairs(fields))
+            say(wrapped(line.get("text") or pairs(fields), columns()))
 
     def _result(self, line: Mapping[str, Any]) -> None:
         self.close()
@@ -83,64 +78,11 @@ class Show:
         if self._options.json:
             put_json(value)
         elif line.get("text") is not None:
-            put(line["text"])
+            put(wrapped(line["text"], columns()))
         elif value not in (None, [], {}, ""):
-            put(in_words(value))
+            put(in_words(value, columns()))
         elif self._empty_text and not self._options.quiet:
-            say(self._empty_text)
-
-
-def in_words(value: Any) -> str:
-    """Plain `value` for people: a table for a list of objects, one line per key for an object."""
-    if isinstance(value, Mapping):
-        return _pairs(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        if value and all(isinstance(row, Mapping) for row in value):
-            return _table(value)
-        return "\n".join(_cell("", member) for member in value)
-    return _cell("", value)
-
-
-def amount(count: float) -> str:
-    """Bytes in decimal units: 1234567 as "1.2 MB"."""
-    size, unit = float(count), 0
-    while abs(size) >= 999.95 and unit < len(_UNITS) - 1:
-        size, unit = size / 1000, unit + 1
-    return f"{size:.0f} {_UNITS[unit]}" if unit == 0 else f"{size:.1f} {_UNITS[unit]}"
-
-
-def _pairs(fields: Mapping[str, Any]) -> str:
-    width = max((len(key) for key in fields), default=0)
-    rows = [(one_line(key.replace("_", " ")), _cell(key, value)) for key, value in fields.items()]
-    return "\n".join(f"{key:<{width}}  {value}".rstrip() for key, value in rows)
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    columns = [*dict.fromkeys(key for row in rows for key in row)]
-    columns = [key for key in columns if any(row.get(key) not in (None, "") for row in rows)] or columns
-    cells = [[key.replace("_", " ").upper() for key in columns]]
-    cells += [[_WHOLE_ID.sub(r"\1", _cell(key, row.get(key))) for key in columns] for row in rows]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
-    numeric = [all(isinstance(row.get(key), int | float | None) for row in rows) for key in columns]
-    return "\n".join(
-        "  ".join(
-            f"{cell:>{width}}" if right else f"{cell:<{width}}"
-            for cell, width, right in zip(line, widths, numeric, strict=True)
-        ).rstrip()
-        for line in cells
-    )
-
-
-def _cell(key: str, value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float) and (key.endswith("_bytes") or key in ("bytes", "size")):
-        return amount(value)
-    if isinstance(value, list) and not any(isinstance(member, dict | list) for member in value):
-        return one_line(", ".join(map(str, value))) or "-"
-    return one_line(json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))
+            say(wrapped(self._empty_text, columns()))
 
 
 class _ProgressLines:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +13,7 @@ from coterie.control.doctor_peer import find_peer
 from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.moments import iso, said
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -41,7 +41,9 @@ class Answer(msgspec.Struct, frozen=True):
             f"{'yes' if self.allowed else 'no'}: {self.name} may {'' if self.allowed else 'not '}{self.verb}"
         )
         lines = [f"{head} {self.resource}", *(f"  {reason}" for reason in self.reasons)]
-        return "\n".join([*lines, *([f"  until {self.until} at most"] if self.until else [])])
+        return "\n".join(
+            [*lines, *([f"  until {self.until} at most ({said(self.until)})"] if self.until else [])]
+        )
 
 
 class AuditLine(msgspec.Struct, frozen=True):
@@ -99,7 +101,7 @@ def _answer(decision: Decision, name: str, verb: str, resource: str, reasons: li
         verb,
         resource,
         reasons,
-        "" if decision.until == float("inf") else _moment(decision.until),
+        iso(decision.until),
     )
 
 
@@ -109,8 +111,4 @@ def _line(node: "Node", use: Use, names: Mapping[PeerId, str]) -> AuditLine:
     answered = "allowed" if use.allowed else "refused"
     resource = node.access.say_resource(use.resource)
     reason = _said(node, use.reason or use.code, use.resource)
-    return AuditLine(_moment(use.last), use.count, answered, name, use.verb, resource, reason)
-
-
-def _moment(unix_s: float) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")
+    return AuditLine(iso(use.last), use.count, answered, name, use.verb, resource, reason)

@@ -81,7 +81,7 @@ def test_a_folder_by_magnet_link(tmp_path: Path) -> None:
             assert contents(tmp_path / "got") == contents(source)
             assert (got.files, got.size, got.failed) == (4, shared.size, [])
             line = (await ben.files.transfers())[0]
-            assert (line.state, line.done, line.peer) == ("done", "100 %", "BitTorrent")
+            assert (line.state, line.done, line.peer) == ("done", line.size, "BitTorrent")
             assert not list(tmp_path.glob(".coterie-partial*"))
 
     run(story(), 60)

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from coterie.quantity import count
+
 
 class CircleLine(msgspec.Struct, frozen=True):
     """One circle of this node; `members` counts people."""
@@ -115,7 +117,9 @@ class Restored(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        lines = [f"You are back: {self.contacts} contacts, circles: {', '.join(self.circles) or 'none'}."]
+        lines = [
+            f"You are back: {count(self.contacts, 'contact')}, circles: {', '.join(self.circles) or 'none'}."
+        ]
         if self.devices_removed:
             lines.append(f"Earlier computers that were removed: {self.devices_removed}.")
         if self.missing:

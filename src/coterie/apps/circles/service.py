@@ -6,7 +6,6 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from coterie.access.circle import Circle, CircleState, Member
@@ -44,6 +43,7 @@ from coterie.errors import (
 )
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, PeerUp, Received
+from coterie.moments import iso
 from coterie.net import Stream
 from coterie.wire.frames import Message
 
@@ -311,7 +311,7 @@ class CirclesService:
                 self._context.people.name_of(block.peer),
                 block.by,
                 block.where,
-                datetime.fromtimestamp(block.lost.at / 1000, UTC).isoformat(timespec="seconds"),
+                iso(block.lost.at / 1000),
             )
             for block in self._book.blocks()
         ]

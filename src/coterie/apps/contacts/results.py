@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from coterie.apps.command import Duration
+from coterie.moments import said
 
 INVITATION_LASTS_S = Duration(15 * 60.0)  # guess: time to walk to the other computer; both are there anyway
 _QR_BORDER = 2  # modules of quiet zone; the standard wants 4, phones read 2
@@ -103,7 +104,7 @@ class ContactShown(msgspec.Struct, frozen=True):
                 f"{self.name}  {self.peer}",
                 *(f"  {row}" for row in rows),
                 f"  {where}",
-                f"  since {self.added}",
+                f"  a contact since {said(self.added)}",
             ]
         )
 

@@ -49,6 +49,7 @@ from coterie.errors import (
 )
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, Received
+from coterie.moments import iso
 from coterie.net import Stream
 from coterie.wire import Invitation
 from coterie.wire.frames import Message
@@ -399,7 +400,7 @@ class ContactsService:
 
 
 def _line(contact: Contact, here: Collection[PeerId] | None) -> ContactLine:
-    added = datetime.fromtimestamp(contact.added, UTC).isoformat(timespec="seconds")
+    added = iso(contact.added)
     is_here = None if here is None else contact.peer in here
     return ContactLine(contact.name, is_here, str(contact.peer), list(contact.addresses), added)
 

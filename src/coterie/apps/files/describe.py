@@ -1,13 +1,13 @@
 """What is said about transfers: a line in the list, and all about one."""
 
+from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from coterie.apps.files.records import TransferRecord
-from coterie.apps.files.results import TransferChange, TransferDetail, TransferLine
+from coterie.apps.files.results import AskerLine, TransferChange, TransferDetail, TransferLine
 from coterie.apps.files.torrent_records import TorrentRecord
 from coterie.apps.files.transfer import Transfer, TransferState
-from coterie.quantity import duration, say_bytes
+from coterie.moments import iso
 from coterie.wire import Ticket
 
 
@@ -16,41 +16,39 @@ def state_of(record: TransferRecord | TorrentRecord) -> str:
     return "incomplete" if record.state == TransferState.DONE and record.missing else record.state
 
 
-def share_done(record: TransferRecord) -> str:
-    """How much of a transfer is there, in percent."""
+def bytes_done(record: TransferRecord | TorrentRecord) -> int:
+    """How many bytes of a transfer are here."""
     whole = record.state == TransferState.DONE and not record.missing
-    return f"{100 * record.done // record.size if record.size and not whole else 100 * whole} %"
+    return record.size if whole else record.done
 
 
 def transfer_change(record: TransferRecord, did: str) -> TransferChange:
     """What a command did to a transfer."""
-    return TransferChange(record.id, did, share_done(record), say_bytes(record.size), record.target)
+    return TransferChange(record.id, did, bytes_done(record), record.size, record.target)
 
 
 def transfer_line(record: TransferRecord, active: Transfer | None) -> TransferLine:
     """One line of the list."""
-    rate = active.rate if active else 0.0
     sources = active.sources() if active else []
-    ways = [source.way for source in sources]
-    counted = ", ".join(f"{ways.count(way)} {way}" for way in dict.fromkeys(ways))
-    eta_s = active.eta_s if active else None
     return TransferLine(
         id=record.id,
         state=state_of(record),
-        done=share_done(record),
-        size=say_bytes(record.size),
-        rate=f"{say_bytes(rate)}/s" if rate else "",
-        peer=Ticket.parse(record.ticket).peer.short,
+        done=bytes_done(record),
+        size=record.size,
         path=record.target,
+        peer=Ticket.parse(record.ticket).peer.short,
+        rate=round(active.rate) if active else 0,
+        eta_s=active.eta_s if active else None,
+        ways=dict(Counter(source.way for source in sources)),
+        health=active.health() if active and sources else None,
         note=record.note,
-        left=duration(eta_s) if eta_s is not None else "",
-        peers=counted,
-        health=str(active.health()) if active and sources else "",
     )
 
 
-def transfer_detail(record: TransferRecord, active: Transfer | None, askers: Sequence[str]) -> TransferDetail:
-    """All about one transfer; `askers`: who fetches it from us, in words."""
+def transfer_detail(
+    record: TransferRecord, active: Transfer | None, askers: Sequence[AskerLine]
+) -> TransferDetail:
+    """All about one transfer; `askers`: who fetches it from us."""
     return TransferDetail(
         id=record.id,
         state=state_of(record),
@@ -60,8 +58,8 @@ def transfer_detail(record: TransferRecord, active: Transfer | None, askers: Seq
         rate=round(active.rate) if active else 0.0,
         eta_s=active.eta_s if active else None,
         health=active.health() if active else 0,
-        started=_moment(record.created),
-        finished=_moment(record.finished) if record.finished else "",
+        started=iso(record.created),
+        finished=iso(record.finished),
         seconds=record.seconds,
         sources=active.sources() if active else [],
         askers=list(askers),
@@ -70,7 +68,3 @@ def transfer_detail(record: TransferRecord, active: Transfer | None, askers: Seq
         priority=record.priority,
         missing=record.failed,
     )
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

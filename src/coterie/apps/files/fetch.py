@@ -211,12 +211,21 @@ class Fetch:
             if link is None:
                 continue
             path = link.connection.path
-            share = "all" if source.whole else f"{sum(h.bit_count() for h in source.holds.values()):,} parts"
+            parts = sum(h.bit_count() for h in source.holds.values())
             state = "silent" if source.is_stalled else "asked little" if source.is_demoted else ""
             received = self.received_from(source.peer)
             rtt_ms = round(1000 * (path.rtt_s or source.rtt_s), 1)
             lines.append(
-                SourceLine(source.peer.short, path.kind, share, received, round(source.rate), rtt_ms, state)
+                SourceLine(
+                    peer=source.peer.short,
+                    way=path.kind,
+                    has_all=source.whole,
+                    parts=parts,
+                    received=received,
+                    rate=round(source.rate),
+                    rtt_ms=rtt_ms,
+                    state=state,
+                )
             )
         return lines
 

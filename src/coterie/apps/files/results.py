@@ -1,13 +1,13 @@
 """What the commands of `files` return: plain values that faces render."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
 
 from coterie.apps.files.places_messages import FILE, FOLDER, LINK, Entry
 from coterie.content.changes import Changes
+from coterie.moments import iso, said
 from coterie.quantity import count, duration, say_bytes
 
 SHOWN_MAX = 20  # lines of one kind for people; --json has them all
@@ -76,26 +76,28 @@ class SharedItem(msgspec.Struct, frozen=True):
 
 
 class PlaceLine(msgspec.Struct, frozen=True):
-    """One line of `coterie ls`: a peer, a share, a folder or a file. `here`: of a peer, whether it is there now."""
+    """One line of `coterie ls`: a computer, a share, a folder or a file. `size` in bytes; `changed`: ISO 8601.
+
+    `here`: of a computer, whether it is there now; `known`: from where, like a circle.
+    """
 
     name: str
     kind: str
-    files: str
-    size: str
+    files: int | None
+    size: int | None
     changed: str
     here: bool | None = None
+    known: str = ""
 
     @classmethod
     def of(cls, entry: Entry) -> "PlaceLine":
         """For one entry of a list; a name that another computer sent is shown, never trusted."""
         kind = {FOLDER: "folder", FILE: "file", LINK: "link"}.get(entry.kind, "?")
         known = entry.files or entry.kind == FILE
-        seconds = entry.mtime_ns // 1_000_000_000
-        at = (
-            datetime.fromtimestamp(seconds, UTC).isoformat(" ", "minutes")[:16] if 0 < seconds < 2**36 else ""
+        files = entry.files if entry.kind == FOLDER and known else None
+        return cls(
+            entry.name, kind, files, entry.size if known else None, iso(entry.mtime_ns // 1_000_000_000)
         )
-        files = str(entry.files) if entry.kind == FOLDER and known else ""
-        return cls(entry.name, kind, files, say_bytes(entry.size) if known else "", at)
 
 
 class ShareLine(msgspec.Struct, frozen=True):
@@ -105,9 +107,9 @@ class ShareLine(msgspec.Struct, frozen=True):
     name: str
     path: str
     files: int
-    size: str
+    size: int
     state: str
-    to: str = ""
+    to: list[str] = []
 
 
 class ShareChanges(msgspec.Struct, frozen=True):
@@ -298,32 +300,62 @@ class Playing(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
 
+def percent(done: int, size: int, state: str = "") -> str:
+    """How much of a transfer is here, for people. What is not all here is never 100 %."""
+    return f"{100 * done // size if size and state != 'done' else 100 * (state == 'done')} %"
+
+
 class TransferLine(msgspec.Struct, frozen=True):
-    """One line of the list of transfers."""
+    """One line of the list of transfers: `done` of `size` bytes, `rate` in bytes a second, `eta_s` seconds to go.
+
+    `peer`: the giver, by name; `ways`: how many computers are asked, by how they are reached. `health`: how often the
+    rarest missing part is there. None where it is not known.
+    """
 
     id: str
     state: str
-    done: str
-    size: str
-    rate: str
-    peer: str
+    done: int
+    size: int
     path: str
+    peer: str = ""
+    rate: int = 0
+    eta_s: float | None = None
+    ways: dict[str, int] = {}
+    health: int | None = None
     note: str = ""
-    left: str = ""
-    peers: str = ""
-    health: str = ""
+
+    def text(self) -> str:
+        """For people: how far it is, and below it where."""
+        rate = f", {say_bytes(self.rate)}/s" if self.rate else ""
+        left = f", {duration(self.eta_s)} left" if self.eta_s is not None else ""
+        whence = f", from {self.peer}" if self.peer else ""
+        ways = ", ".join(f"{number} {way}" for way, number in self.ways.items())
+        asked = f" ({ways}; health {self.health})" if ways else ""
+        head = f"{self.id}  {self.state:<10}  {percent(self.done, self.size, self.state)} of {say_bytes(self.size)}"
+        lines = [head + rate + left + whence + asked, f"    {self.path}"]
+        return "\n".join([*lines, f"    {self.note}"] if self.note else lines)
 
 
 class SourceLine(msgspec.Struct, frozen=True):
-    """One computer that a transfer asks: `way` is how it is reached, `has` how much of what is missing it has."""
+    """One computer that a transfer asks: `way` is how it is reached, `parts` how many of the
+    missing parts it has where it does not have all; `received` bytes, `rate` in bytes a second.
+    """
 
     peer: str
     way: str
-    has: str
+    has_all: bool
+    parts: int
     received: int
     rate: float
     rtt_ms: float
     state: str = ""
+
+
+class AskerLine(msgspec.Struct, frozen=True):
+    """One computer that has parts from here; `sent` in bytes."""
+
+    peer: str
+    sent: int
 
 
 class TransferDetail(msgspec.Struct, frozen=True):
@@ -341,7 +373,7 @@ class TransferDetail(msgspec.Struct, frozen=True):
     finished: str
     seconds: float
     sources: list[SourceLine] = []
-    askers: list[str] = []
+    askers: list["AskerLine"] = []
     dropped: list[str] = []
     note: str = ""
     priority: str = "normal"
@@ -353,15 +385,14 @@ class TransferDetail(msgspec.Struct, frozen=True):
         lines = [
             f"{self.path}  ({self.state})",
             f"{say_bytes(self.done)} of {say_bytes(self.size)}, {say_bytes(self.rate)}/s{eta}",
-            f"started {self.started}" + (f", finished {self.finished}" if self.finished else ""),
+            f"started {said(self.started)}" + (f", finished {said(self.finished)}" if self.finished else ""),
         ]
         lines += [f"health {self.health}: the rarest missing part is there so often"] if self.sources else []
         for s in self.sources:
+            has = "all" if s.has_all else count(s.parts, "part")
             rate = f"{say_bytes(s.rate)}/s, {say_bytes(s.received)} so far"
-            lines.append(
-                f"  from {s.peer}  {s.way}, {s.rtt_ms:.0f} ms, has {s.has}, {rate} {s.state}".rstrip()
-            )
-        lines += [f"  to {asker}" for asker in self.askers]
+            lines.append(f"  from {s.peer}  {s.way}, {s.rtt_ms:.0f} ms, has {has}, {rate} {s.state}".rstrip())
+        lines += [f"  to {asker.peer}, {say_bytes(asker.sent)} so far" for asker in self.askers]
         lines += [f"  asked no more: {dropped}" for dropped in self.dropped]
         lines += [f"  NOT received {missing}" for missing in self.missing]
         return "\n".join([*lines, self.note] if self.note else lines)
@@ -387,17 +418,21 @@ class LimitsNow(msgspec.Struct, frozen=True):
 
 
 class TransferChange(msgspec.Struct, frozen=True):
-    """What a command did to a transfer: `did` is started, waiting, paused, resumed, cancelled or forgotten."""
+    """What a command did to a transfer: `did` is started, waiting, paused, resumed, cancelled or forgotten.
+
+    `done` of `size` bytes are here.
+    """
 
     id: str
     did: str
-    done: str
-    size: str
+    done: int
+    size: int
     path: str
     note: str = ""
 
     def text(self) -> str:
         """For people: what is now, and how to go on."""
+        so_far = f"{percent(self.done, self.size)} of {say_bytes(self.size)}"
         match self.did:
             case "waiting":
                 why = f" ({self.note})" if self.note else ""
@@ -406,10 +441,10 @@ class TransferChange(msgspec.Struct, frozen=True):
                     f"runs here (`coterie up`); `coterie transfers cancel {self.id}` ends that"
                 )
             case "paused":
-                return f"Paused at {self.done} of {self.size}: `coterie transfers resume {self.id}` goes on"
+                return f"Paused at {so_far}: `coterie transfers resume {self.id}` goes on"
             case "cancelled":
                 return f"Cancelled; what had arrived of {self.path} is removed"
             case "forgotten":
                 return f"Off the list; {self.path} stays"
             case _:
-                return f"Goes on from {self.done} of {self.size}: {self.path}"
+                return f"Goes on from {so_far}: {self.path}"

@@ -30,6 +30,7 @@ from coterie.apps.files.proof import Shown
 from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
 from coterie.apps.files.refresh import Refreshed, refresh
 from coterie.apps.files.results import (
+    AskerLine,
     PlaceLine,
     PlayedLine,
     Playing,
@@ -69,7 +70,6 @@ from coterie.content.disk_rules import name_at
 from coterie.content.writer import Partial
 from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
-from coterie.quantity import say_bytes
 from coterie.wire import Ticket
 from coterie.wire.pasted import bare
 
@@ -165,7 +165,9 @@ class FilesService:
         if not name:
             people, here = self._context.people.names(), self._context.people.here()
             return [
-                PlaceLine(label, "peer", "", "", known.of, None if here is None else known.peer in here)
+                PlaceLine(
+                    label, "computer", None, None, "", None if here is None else known.peer in here, known.of
+                )
                 for label, known in people.items()
             ]
         entries = await list_place(self._context, self._context.people.find(name), path)
@@ -437,12 +439,12 @@ class FilesService:
         """All about one transfer: from whom, to whom, how fast, how long."""
         record = self._transfers.get(transfer)
         root = Ticket.parse(record.ticket).content_id
-        askers = [f"{peer.short}, {say_bytes(size)} so far" for peer, size in self.server.askers(root)]
+        askers = [AskerLine(peer.short, size) for peer, size in self.server.askers(root)]
         detail, names = transfer_detail(record, self._active.get(transfer), askers), self._context.people
         return replace(
             detail,
             sources=[replace(source, peer=names.in_names(source.peer)) for source in detail.sources],
-            askers=[names.in_names(asker) for asker in detail.askers],
+            askers=[replace(asker, peer=names.in_names(asker.peer)) for asker in detail.askers],
             dropped=[names.in_names(dropped) for dropped in detail.dropped],
         )
 

@@ -6,7 +6,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -39,7 +38,7 @@ from coterie.content.changes import Changes, changes_since
 from coterie.content.names import name_fault
 from coterie.content.whole import is_whole
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
-from coterie.quantity import say_bytes
+from coterie.moments import iso
 from coterie.wire import Ticket
 from coterie.wire.ticket import SECRET_BYTES, TicketKind
 
@@ -290,8 +289,8 @@ class Shares:
             if changes:
                 state = f"{changes.text()} since: `coterie share --update`"
             state += self.torrents.state_of(r.id)
-            to = ", ".join(map(self._context.people.say, r.to))
-            lines.append(ShareLine(r.id, r.name, r.path, r.files, say_bytes(r.size), state, to))
+            to = list(map(self._context.people.say, r.to))
+            lines.append(ShareLine(r.id, r.name, r.path, r.files, r.size, state, to))
         return lines
 
     def resolve_name(self, path: str) -> str:
@@ -333,7 +332,7 @@ class Shares:
             ticket=ticket,
             outside="" if outside.reached == "yes" else outside.text(),
             offers_internet=outside.offers,
-            created=datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds"),
+            created=iso(record.created),
             skipped=[Problem(s.path, s.reason, s.is_lost) for s in imported.skipped],
             skipped_more=imported.skipped_more,
             magnet=await self.torrents.magnet(record, ticket) if seeded else "",

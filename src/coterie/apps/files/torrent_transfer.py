@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from coterie.apps.command import Progress
+from coterie.apps.files.describe import bytes_done
 from coterie.apps.files.results import Problem, Received, TransferChange
 from coterie.apps.files.torrent_records import TorrentRecord
 from coterie.apps.files.transfer import TransferState
@@ -45,7 +46,6 @@ from coterie.content.writer import (
 )
 from coterie.errors import CoterieError, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
-from coterie.quantity import say_bytes
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +72,7 @@ def root_of(source: Source) -> str:
 
 def change_of(record: TorrentRecord, did: str) -> TransferChange:
     """What a command did to a download."""
-    return TransferChange(
-        record.id, did, percent_of(record), say_bytes(record.size), record.target or record.wanted_at
-    )
-
-
-def percent_of(record: TorrentRecord) -> str:
-    """How much of a download is there."""
-    whole = record.state == TransferState.DONE
-    return f"{100 * record.done // record.size if record.size and not whole else 100 * whole} %"
+    return TransferChange(record.id, did, bytes_done(record), record.size, record.target or record.wanted_at)
 
 
 class TorrentTransfer:

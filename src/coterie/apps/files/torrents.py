@@ -15,14 +15,14 @@ from pathlib import Path
 
 from coterie.apps.app import Context, Network
 from coterie.apps.command import Progress
-from coterie.apps.files.describe import state_of
+from coterie.apps.files.describe import bytes_done, state_of
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.results import TransferChange, TransferLine
 from coterie.apps.files.seed_watch import WATCH_PART, WATCH_S, Seen, as_shared, first_changed
 from coterie.apps.files.source import MagnetSource, TorrentFileSource
 from coterie.apps.files.stoppable import in_thread
 from coterie.apps.files.torrent_records import SeedRecord, TorrentRecord
-from coterie.apps.files.torrent_transfer import TorrentTransfer, change_of, percent_of, root_of
+from coterie.apps.files.torrent_transfer import TorrentTransfer, change_of, root_of
 from coterie.apps.files.transfer import OnExisting, TransferState
 from coterie.apps.records import Records
 from coterie.content.bittorrent.hashing import hash_files
@@ -43,7 +43,6 @@ from coterie.content.listing import list_files
 from coterie.content.writer import Partial, partials, staging_path
 from coterie.errors import CoterieError, NotFound, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
-from coterie.quantity import count, say_bytes
 from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 
@@ -540,15 +539,15 @@ class Torrents:
 
     def _line(self, record: TorrentRecord) -> TransferLine:
         active = self._active.get(record.id) if record.state == TransferState.RUNNING else None
-        rate = active.rate if active else 0.0
         return TransferLine(
             id=record.id,
             state=state_of(record),
-            done=percent_of(record),
-            size=say_bytes(record.size),
-            rate=f"{say_bytes(rate)}/s" if rate else "",
-            peer=f"{count(active.peers, 'peer')}, BitTorrent" if active else "BitTorrent",
+            done=bytes_done(record),
+            size=record.size,
             path=record.target or record.wanted_at,
+            peer="BitTorrent",
+            rate=round(active.rate) if active else 0,
+            ways={"BitTorrent": active.peers} if active else {},
             note=record.note,
         )
 

@@ -2,25 +2,25 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from coterie.content.retention import KEPT_S
 from coterie.content.versions import Version, Versions
+from coterie.moments import iso, said
 from coterie.quantity import count, say_bytes
 
 EXPIRE_EVERY_S = 6 * 3600.0  # guess: nothing is kept much longer than its time
 
 
 class TrashLine(msgspec.Struct, frozen=True):
-    """One version in the trash: `until` when it can be had back."""
+    """One version in the trash: `size` in bytes; `until` when it can be had back, ISO 8601."""
 
     id: str
     path: str
     kind: str
-    size: str
+    size: int
     since: str
     until: str
     why: str
@@ -30,16 +30,14 @@ class TrashLine(msgspec.Struct, frozen=True):
     def of(cls, version: Version) -> "TrashLine":
         """For one version."""
         path = str(version.original) if version.path else "?"
-        since, until = _day(version.at), _day(version.at + KEPT_S)
-        size = say_bytes(version.bytes)
-        return cls(version.id, path, version.kind, size, since, until, version.why, version.source)
+        since, until = iso(version.at), iso(version.at + KEPT_S)
+        return cls(version.id, path, version.kind, version.bytes, since, until, version.why, version.source)
 
     def text(self) -> str:
         """For people."""
         whence = f" ({self.source})" if self.source else ""
-        return (
-            f"{self.id}  {self.path}\n    {self.size}, {self.since}, until {self.until}: {self.why}{whence}"
-        )
+        when = f"{say_bytes(self.size)}, {said(self.since)}, deleted {said(self.until)}"
+        return f"{self.id}  {self.path}\n    {when}: {self.why}{whence}"
 
 
 class Restored(msgspec.Struct, frozen=True):
@@ -87,7 +85,3 @@ class Trash:
         while True:
             await asyncio.to_thread(self._versions.expire)
             await asyncio.sleep(EXPIRE_EVERY_S)
-
-
-def _day(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "minutes")[:16]

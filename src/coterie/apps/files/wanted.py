@@ -31,12 +31,12 @@ class WantedRecord(msgspec.Struct):
 
     def change(self, did: str) -> TransferChange:
         """What a command did to it."""
-        return TransferChange(self.id, did, "0 %", "", self.target, self.note)
+        return TransferChange(self.id, did, 0, 0, self.target, self.note)
 
     def line(self) -> TransferLine:
         """In the list of transfers."""
         name = self.source if "/" in self.source else ""
-        return TransferLine(self.id, self.state, "0 %", "", "", name, self.target, self.note)
+        return TransferLine(self.id, self.state, 0, 0, self.target, name, note=self.note)
 
 
 Begin = Callable[[WantedRecord], Awaitable[None]]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from coterie.moments import said
+
 
 class GrantGiven(msgspec.Struct, frozen=True):
     """A new grant. Bearers, those to whom it was passed on and those who pass it on need the text, `grant`; a named
@@ -20,7 +22,8 @@ class GrantGiven(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        head = f"{self.holder} may {self.verbs} {self.resource} until {self.expires}  (grant {self.id})"
+        until = f" until {self.expires} ({said(self.expires)})" if self.expires else " for ever"
+        head = f"{self.holder} may {self.verbs} {self.resource}{until}  (grant {self.id})"
         if not self.needs_handing_over:
             lines = [head, f"It holds from now on; `coterie revoke {self.id}` takes it back."]
             if self.passes:

@@ -4,7 +4,6 @@ import logging
 import os
 import time
 from collections.abc import Coroutine, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from coterie.access.grant import (
@@ -47,6 +46,7 @@ from coterie.errors import (
     UsageError,
 )
 from coterie.identity import PeerId, SecretKey
+from coterie.moments import iso
 from coterie.net import Stream
 from coterie.private_file import write_private
 from coterie.rate import Rate, RateTable
@@ -233,7 +233,7 @@ class GrantsService:
                         peer=self._context.people.name_of(other),
                         verbs=say_verbs(grant.last.verbs),
                         resource=self._context.access.say_resource(resource) if own else resource,
-                        expires=_moment(grant.last.terms.expires),
+                        expires=iso(grant.last.terms.expires),
                         limits=", ".join(grant.last.terms.say()),
                         state=self._state(grant),
                     )
@@ -273,7 +273,7 @@ class GrantsService:
             holder="whoever has it" if key else self._context.people.name_of(grant.holder),
             verbs=say_verbs(grant.last.verbs),
             resource=resource,
-            expires=_moment(grant.last.terms.expires),
+            expires=iso(grant.last.terms.expires),
             grant=str(GrantText(grant, addresses, key)),
             needs_handing_over=hand_over,
             passes=grant.last.passes,
@@ -305,7 +305,7 @@ class GrantsService:
     def _say_grant(self, grant: Grant) -> str:
         own = grant.issuer == self._context.peer_id
         resource = self._context.access.say_resource(grant.last.resource) if own else grant.last.resource
-        return f"{say_verbs(grant.last.verbs)} {resource} until {_moment(grant.last.terms.expires)}"
+        return f"{say_verbs(grant.last.verbs)} {resource} {_until(grant.last.terms.expires)}"
 
     # ---- hearing
 
@@ -445,5 +445,5 @@ def _slices(raws: list[bytes], most: int) -> Iterator[list[bytes]]:
         yield raws[at : at + most]
 
 
-def _moment(unix_s: int) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="minutes") if unix_s < 2**37 else "for ever"
+def _until(unix_s: int) -> str:
+    return f"until {iso(unix_s)}" if iso(unix_s) else "for ever"

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from coterie.quantity import count
+
 
 class Provider(msgspec.Struct, frozen=True):
     """Somebody who says that they provide what was looked for, and where they may be dialled."""
@@ -24,7 +26,7 @@ class Stored(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return f"{self.holders} nodes keep it, under {self.key}"
+        return f"{count(self.holders, 'node')} keep{'s' * (self.holders == 1)} it, under {self.key}"
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -102,11 +104,12 @@ class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
         whom = "everybody" if self.is_public else "those who are known here, and nobody else"
         yield f"reach        {self.level}: open to {whom}"
         serving = "answers others" if self.serves else "asks only: it cannot be reached from outside"
-        yield f"table        {self.contacts} contacts in {len(self.buckets)} buckets; {serving}"
+        yield f"table        {count(self.contacts, 'node')} in {count(len(self.buckets), 'bucket')}; {serving}"
         for b in self.buckets:
             failing = f", {b.failing} failing" if b.failing else ""
             yield f"  {b.bits:>3} bits   {b.contacts} and {b.waiting} waiting{failing}, {b.rtt_ms:.0f} ms"
-        yield f"kept         {self.items} items, {self.provider_records} announcements; own: {self.own}"
+        items, announced = count(self.items, "item"), count(self.provider_records, "announcement")
+        yield f"kept         {items}, {announced}; own: {self.own}"
         yield f"lookups      {len(self.lookups)} in progress"
         for lookup in self.lookups:
             yield (
@@ -116,10 +119,10 @@ class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
         yield f"topics       {len(self.topics)}"
         for topic in self.topics:
             yield (
-                f"  {topic.name}: {len(topic.active)} neighbours ({topic.eager} eager, {topic.lazy} lazy), "
-                f"{topic.passive} in reserve; {topic.held} messages kept, {topic.missing} missing"
+                f"  {topic.name}: {count(len(topic.active), 'neighbour')} ({topic.eager} eager, {topic.lazy} lazy), "
+                f"{topic.passive} in reserve; {count(topic.held, 'message')} kept, {topic.missing} missing"
             )
             yield "    " + ", ".join(f"{count} {name}" for name, count in topic.counters.items())
         for line in self.traffic:
-            yield f"{line.protocol:<12} {line.sent} messages sent, {line.received} received"
+            yield f"{line.protocol:<12} {count(line.sent, 'message')} sent, {line.received} received"
         yield "counters     " + ", ".join(f"{count} {name}" for name, count in self.counters.items() if count)
