@@ -1,5 +1,6 @@
 """The error tree. Each class names the culprit; the text is what the user reads."""
 
+import errno
 from enum import IntEnum
 
 
@@ -73,3 +74,24 @@ class StorageError(CoterieError):
     """This machine's disk, files or database stand in the way."""
 
     code = "storage"
+
+
+_OUR_FAULT = frozenset(
+    {errno.EBADF, errno.EINVAL, errno.EFAULT, errno.ENOTSOCK}
+)  # a call that was wrong in itself
+_SQLITE_ORDINARY = frozenset(
+    {5, 6, 8, 10, 13, 14}
+)  # busy, locked, read-only, input or output, full, cannot open
+
+
+def is_ordinary(error: BaseException) -> bool:
+    """Whether `error` is what happens to anybody: a peer that left, no network, a full disk, a time-out.
+
+    Everything else is a fault of the program, and a traceback helps whoever mends it.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_ordinary, error.exceptions))
+    if isinstance(error, OSError):
+        return error.errno not in _OUR_FAULT
+    sqlite = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, CoterieError) or (isinstance(sqlite, int) and sqlite & 0xFF in _SQLITE_ORDINARY)

@@ -1,10 +1,12 @@
 """The one exit of everything that is printed or logged: no name of another's moves the cursor or begins a line."""
 
+import copy
 import json
 import logging
 import sys
 from typing import Any, TextIO
 
+from coterie.errors import is_ordinary
 from coterie.plain_text import escaped_json, lines, one_line
 
 
@@ -34,6 +36,16 @@ class LogFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """With a traceback for faults of the program only: what happens to anybody is said in the line itself."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and is_ordinary(error):
+            record = copy.copy(record)
+            said = " ".join(str(error).split()) or type(error).__name__
+            record.msg, record.args = f"{record.getMessage()}: {said}", ()
+            record.exc_info = record.exc_text = None
+        return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The first line."""

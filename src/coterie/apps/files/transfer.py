@@ -324,6 +324,10 @@ class Transfer:
         except StorageError as error:
             self._set(TransferState.PAUSED, str(error))
             self.result.set_exception(error)
+        except OSError as error:
+            why = f"this computer could not go on: {error}; `coterie transfers resume {self.record.id}`"
+            self._set(TransferState.PAUSED, why)
+            self.result.set_exception(StorageError(why))
         except CoterieError as error:
             self._set(TransferState.FAILED, str(error))
             self.result.set_exception(error)
