@@ -50,3 +50,9 @@ def test_what_was_typed_wrongly_is_json_too(tmp_path: Path, words: list[str]) ->
     assert json.loads(done.stdout)["error"]["code"] == "usage"
     assert done.stderr.startswith("coterie: ")
     assert coterie(tmp_path, *[word for word in words if word != "--json"]).stdout == ""
+
+
+def test_help_says_computer_where_programs_say_peer(tmp_path: Path) -> None:
+    said = coterie(tmp_path, "may", "--help").stdout
+    assert "may [OPTIONS] COMPUTER VERB RESOURCE" in said
+    assert "PEER" not in said

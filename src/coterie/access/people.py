@@ -236,7 +236,7 @@ class People:
         if circles:
             if not colon and any(_is_meant(name, k) for k in self._known()):
                 raise UsageError(
-                    f"'{text}' is a circle and a person: say {text}:member for the circle, or the peer's id"
+                    f"'{text}' is a circle and a person: say {text}:member for the circle, or the id of the computer"
                 )
             return of_circle(circles[0].id, role)
         alike = {k.person or k.peer for k in self._known() if key_of(k.name) == key_of(text)}

@@ -180,7 +180,7 @@ class Policy:
             AccessDenied: it is another peer's, of somebody else's things, expired, revoked or endless.
         """
         if grant.holder != presenter:
-            raise AccessDenied("a grant is used by the peer it was made for, and by nobody else")
+            raise AccessDenied("a grant is used by the computer it was made for, and by nobody else")
         if grant.issuer != self._own:
             raise AccessDenied("this grant is for things of another computer")
         if grant.last.terms.expires <= now:

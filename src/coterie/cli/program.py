@@ -190,7 +190,7 @@ def _leaf(word: str, command: Command, further: list[str]) -> click.Command:
     ]
     own = [_click_parameter(parameter, command.prompts.get(parameter.name)) for parameter in described]
     taken = {parameter.name for parameter in command.parameters}
-    notes = [f"{p.name.upper()}: {p.help}" for p in described if p.positional and p.help]
+    notes = [f"{_metavar(p.name)}: {p.help}" for p in described if p.positional and p.help]
     further_text = (
         f"Further commands: {', '.join(f'{word} {name}' for name in further)}." if further else None
     )
@@ -236,6 +236,7 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
         return click.Argument(
             [parameter.name],
             type=kind,
+            metavar=_metavar(parameter.name, parameter.required, many=many),
             required=parameter.required,
             nargs=-1 if many else 1,
             shell_complete=completer(parameter.name),
@@ -257,6 +258,12 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
         multiple=many,
         **default,
     )
+
+
+def _metavar(name: str, required: bool = True, *, many: bool = False) -> str:
+    """What people read for the value of a parameter: a computer is no peer to them (docs/words.md)."""
+    word = "COMPUTER" if name == "peer" else name.upper()
+    return (word if required else f"[{word}]") + "..." * many
 
 
 class _Quantity(click.ParamType[Any]):

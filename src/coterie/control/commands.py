@@ -87,17 +87,17 @@ async def services_off(node: "Node", name: str) -> Any:
 
 @command(needs="running", returns="coterie.reach:PeerLine", purpose="The network")
 async def peers(node: "Node") -> Any:
-    """Show who is there: connected peers, those on the local network, and others known."""
+    """Show who is there: connected computers, those on the local network, and others known."""
     return await _settled(node.peers())
 
 
 @command("peer", returns="coterie.control.doctor:Healthy", purpose="The network")
 async def doctor(node: "Node", peer: str | None = None) -> Any:
-    """Find out what stands in the way: of this node, or of connecting to one peer.
+    """Find out what stands in the way: of this node, or of connecting to one computer.
 
     Fails when something does, and says what to do about it.
 
-    peer: A contact's name, or a peer id; a beginning will do.
+    peer: A contact's name, or an id; a beginning will do.
     """
     from coterie.control.doctor import diagnose
     from coterie.control.doctor_node import node_checks
@@ -110,7 +110,7 @@ async def doctor(node: "Node", peer: str | None = None) -> Any:
 
 @command(needs="store")
 async def id_(node: "Node") -> Identity:
-    """Show this node's peer id, also as words to read aloud."""
+    """Show this node's id, also as words to read aloud."""
     return Identity(str(node.peer_id), node.peer_id.short, node.peer_id.words)
 
 
@@ -123,9 +123,9 @@ async def id_(node: "Node") -> Identity:
     purpose="Permissions",
 )
 async def may(node: "Node", peer: str, verb: str, resource: str) -> Any:
-    """Say whether a peer may do something here, and why.
+    """Say whether a computer may do something here, and why.
 
-    peer: A name, or a peer id; a beginning will do.
+    peer: A name, or an id; a beginning will do.
     verb: list, read, write, use or administer.
     resource: What it is about, like files/photos/2024 or protocol/chat.
     """
@@ -142,9 +142,9 @@ async def may(node: "Node", peer: str, verb: str, resource: str) -> Any:
     purpose="Permissions",
 )
 async def audit(node: "Node", peer: str = "", *, refused: bool = False, limit: int = 50) -> Any:
-    """Show what peers used here and what they were refused, the newest last.
+    """Show what other computers used here and what they were refused, the newest last.
 
-    peer: Only what this one did: a name, or a peer id.
+    peer: Only what this one did: a name, or an id.
     refused: Only refusals.
     limit: How many lines.
     """

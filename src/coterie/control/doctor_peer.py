@@ -57,7 +57,7 @@ def find_peer(node: "Node", text: str) -> Peer:
     if not lines:
         raise NotFound(
             f"'{text}' is nobody known here: `coterie peers` lists who is; `coterie invite` makes two computers know "
-            "each other; an unknown peer needs its whole id"
+            "each other; an unknown computer needs its whole id"
         )
     return Peer(PeerId.parse(lines[0].peer), lines[0].name or lines[0].short, False)
 
@@ -97,7 +97,9 @@ async def known(node: "Node", who: Peer) -> Check:
     """Contact, seen before, or nobody."""
     said = f"{who.name} ({who.peer.short})"
     if who.peer == node.peer_id:
-        return Check(name="known", ok=False, result=f"{said} is this node itself", advice="name another peer")
+        return Check(
+            name="known", ok=False, result=f"{said} is this node itself", advice="name another computer"
+        )
     if who.is_contact:
         return Check(name="known", ok=True, result=f"{said} is a contact")
     entry = node.reach.book.entry(who.peer) if node.reach else None

@@ -49,7 +49,7 @@ class PeerId(bytes):
 
     def __new__(cls, key: bytes) -> "PeerId":
         if len(key) != KEY_BYTES:
-            raise UsageError(f"a peer id is {KEY_BYTES} bytes, not {len(key)}")
+            raise UsageError(f"an id of a computer is {KEY_BYTES} bytes, not {len(key)}")
         return super().__new__(cls, key)
 
     @classmethod
@@ -61,7 +61,7 @@ class PeerId(bytes):
         return peer
 
     @classmethod
-    @decoder(UsageError, "this peer id")
+    @decoder(UsageError, "this id")
     def parse(cls, text: str) -> "PeerId":
         """Read any lossless form: the 52-character text or the 24 words; case and spacing do not matter."""
         parts = text.strip().lower().replace("-", " ").split()
@@ -69,28 +69,28 @@ class PeerId(bytes):
             return cls._from_words(parts)
         compact = "".join(parts)
         if len(compact) != TEXT_CHARS:
-            raise UsageError(f"a peer id has {TEXT_CHARS} characters, this has {len(compact)}")
+            raise UsageError(f"an id of a computer has {TEXT_CHARS} characters, this has {len(compact)}")
         try:
             key = base64.b32decode(compact.upper() + "====")
         except binascii.Error:
-            raise UsageError("a peer id has only the letters a-z and the digits 2-7") from None
+            raise UsageError("an id of a computer has only the letters a-z and the digits 2-7") from None
         if str(cls(key)) != compact:
-            raise UsageError("the last character of this peer id is mistyped")
+            raise UsageError("the last character of this id of a computer is mistyped")
         return cls.read(key)
 
     @classmethod
     def _from_words(cls, words: list[str]) -> "PeerId":
         if len(words) != WORDS:
-            raise UsageError(f"a spoken peer id has {WORDS} words, this has {len(words)}")
+            raise UsageError(f"a spoken id of a computer has {WORDS} words, this has {len(words)}")
         known = _word_list()
         for word in words:
             if word not in known.wordlist:
-                raise UsageError(f"'{word}' is not one of the words of a spoken peer id")
+                raise UsageError(f"'{word}' is not one of the words of a spoken id of a computer")
         try:
             key = bytes(known.to_entropy(words))
         except ValueError:
             raise UsageError(
-                "a word of this peer id is wrong or out of order: the checksum does not fit"
+                "a word of this id of a computer is wrong or out of order: the checksum does not fit"
             ) from None
         return cls.read(key)
 

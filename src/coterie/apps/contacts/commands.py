@@ -60,7 +60,7 @@ async def contacts_(contacts: "ContactsService") -> list[ContactLine]:
 async def contacts_rename(contacts: "ContactsService", contact: str, name: str) -> ContactLine:
     """Call a contact by another name; only here, the other side is not told.
 
-    contact: Its name, or the beginning of its peer id.
+    contact: Its name, or the beginning of its id.
     name: The new name.
     """
     return contacts.rename(contact, name)
@@ -70,7 +70,7 @@ async def contacts_rename(contacts: "ContactsService", contact: str, name: str) 
 async def contacts_remove(contacts: "ContactsService", contact: str) -> ContactRemoved:
     """Forget a contact; the other side is not told.
 
-    contact: Its name, or the beginning of its peer id.
+    contact: Its name, or the beginning of its id.
     """
     return contacts.remove(contact)
 
@@ -89,7 +89,7 @@ async def contact_(contacts: "ContactsService") -> list[ContactLine]:
 async def contact_show(contacts: "ContactsService", contact: str) -> ContactShown:
     """Show one contact, with its id as words to compare aloud.
 
-    contact: Its name, or the beginning of its peer id.
+    contact: Its name, or the beginning of its id.
     """
     return contacts.show(contact)
 
@@ -98,7 +98,7 @@ async def contact_show(contacts: "ContactsService", contact: str) -> ContactShow
 async def contact_rename(contacts: "ContactsService", contact: str, name: str) -> ContactLine:
     """Call a contact by another name; only here, the other side is not told.
 
-    contact: Its name, or the beginning of its peer id.
+    contact: Its name, or the beginning of its id.
     name: The new name.
     """
     return contacts.rename(contact, name)
@@ -108,6 +108,6 @@ async def contact_rename(contacts: "ContactsService", contact: str, name: str) -
 async def contact_remove(contacts: "ContactsService", contact: str) -> ContactRemoved:
     """Forget a contact: what it does here because it is one stops at once; the other side is not told.
 
-    contact: Its name, or the beginning of its peer id.
+    contact: Its name, or the beginning of its id.
     """
     return contacts.remove(contact)

@@ -291,10 +291,10 @@ class Link:
                 self._feed(e.HoldsAll(self.peer))
             case Peers(peers):
                 if len(peers) > PEERS_MAX or any(len(a) > ADDRESSES_MAX for _, a in peers):
-                    raise PeerError("too many peers at once", CloseCode.LIMIT)
+                    raise PeerError("too many computers at once", CloseCode.LIMIT)
                 for peer, addresses in peers:
                     if len(peer) != ID_BYTES or not all(map(is_address, addresses)):
-                        raise PeerError("a peer with an address that cannot be dialled")
+                        raise PeerError("a computer with an address that cannot be dialled")
                     if is_key(peer):  # an honest peer may pass on what it was told
                         self._hint(PeerId(peer), addresses)
 

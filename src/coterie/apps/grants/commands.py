@@ -22,9 +22,9 @@ async def grant(
     limit: list[str] = [],  # noqa: B006  (never changed)
     pass_on: int = 0,
 ) -> GrantGiven:
-    """Let a peer, or whoever has the text of it, do something here for a time.
+    """Let a computer, or whoever has the text of it, do something here for a time.
 
-    peer: A name, a peer id, or bearer for whoever has the text.
+    peer: A name, an id, or bearer for whoever has the text.
     verbs: What it may do: list, read, write, use, administer; several with commas.
     resource: To what, like files/photos/2024.
     lasting: For how long: 90s, 15m, 8h, 7d, 2w.
@@ -36,7 +36,7 @@ async def grant(
     return grants.give(peer, verbs, resource, wanted)
 
 
-@command(path="grants", needs="store", empty_text="No grants: coterie grant PEER VERBS RESOURCE")
+@command(path="grants", needs="store", empty_text="No grants: coterie grant COMPUTER VERBS RESOURCE")
 async def grants_(grants: "GrantsService") -> list[GrantLine]:
     """List the grants that this node gave, and those that it holds."""
     return grants.lines()
@@ -66,7 +66,7 @@ async def grant_pass(
     """Pass on a grant that this node holds: the same or less, never more.
 
     grant: Its id, from `coterie grants`.
-    peer: A name, a peer id, or bearer for whoever has the text.
+    peer: A name, an id, or bearer for whoever has the text.
     verbs: Fewer verbs.
     resource: A part of the resource, as `coterie grants` shows it.
     lasting: For how long, if shorter.

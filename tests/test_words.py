@@ -1,0 +1,117 @@
+"""One word for one thing in everything people read: docs/words.md says which, and this holds the texts to it."""
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import coterie
+from coterie.apps.command import Command, commands_of
+from coterie.apps.invoke import load_commands
+from coterie.cli.catalog import NODE_APP, NODE_COMMANDS
+
+ROOT = Path(__file__).parents[1]
+SOURCE = Path(coterie.__file__).parent
+APPS = ("circles", "contacts", "files", "grants", "overlay")
+ERRORS = {
+    "CoterieError",
+    "UsageError",
+    "PeerError",
+    "TransportError",
+    "AccessDenied",
+    "NotFound",
+    "LimitExceeded",
+    "StorageError",
+    "Problem",
+    "Check",
+}
+# Rooms whose errors are of protocols: people see them when another program speaks wrongly, and they name its parts.
+PROTOCOLS = (
+    "overlay",
+    "wire",
+    "net",
+    "content/swarm",
+    "content/bittorrent",
+    "sim",
+    "apps/overlay",
+    "driver.py",
+)
+_CODE = re.compile(r"`[^`]*`|coterie [a-z ]+|--[a-z-]+|\b[a-z]+/[a-z*]+|\{[^}]*\}")
+
+
+def forbidden() -> list[tuple[re.Pattern[str], str]]:
+    """The table of docs/words.md: what is not written, and the word for it."""
+    rows = re.findall(
+        r"^\| ([a-z, ]+) \| \*([a-z]+)\* \|$", (ROOT / "docs" / "words.md").read_text(), re.MULTILINE
+    )
+    assert rows
+    return [
+        (re.compile(rf"\b{word}s?\b", re.IGNORECASE), to) for words, to in rows for word in words.split(", ")
+    ]
+
+
+def wrong_in(text: str) -> list[str]:
+    """The words in `text` that another word stands for; commands, options and fields are code."""
+    bare = _CODE.sub(" ", text)
+    return [f"{found[0]!r}: write {to!r}" for word, to in forbidden() if (found := word.search(bare))]
+
+
+def declared() -> list[Command]:
+    """Every command of ours."""
+    found = [*load_commands(NODE_APP, NODE_COMMANDS)]
+    for app in APPS:
+        found += commands_of(app, importlib.import_module(f"coterie.apps.{app}.commands"))
+    return found
+
+
+@pytest.mark.parametrize("command", declared(), ids=lambda c: " ".join(c.path))
+def test_commands(command: Command) -> None:
+    texts = [command.summary, command.details, command.empty_text, command.interrupt_text, command.purpose]
+    texts += [parameter.help for parameter in command.parameters]
+    texts += [choice.label for choices in command.asks.values() for choice in choices]
+    assert not [(text, wrong) for text in texts for wrong in wrong_in(text)]
+
+
+def said_in(path: Path) -> Iterator[tuple[int, str]]:
+    """The texts of errors and checks in a module, with their lines."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if (
+            not isinstance(node, ast.Call)
+            or not isinstance(node.func, ast.Name)
+            or node.func.id not in ERRORS
+        ):
+            continue
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+            parts = argument.values if isinstance(argument, ast.JoinedStr) else [argument]
+            text = "".join(p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str))
+            yield node.lineno, text
+
+
+MODULES = sorted(
+    path.relative_to(SOURCE).as_posix()
+    for path in SOURCE.rglob("*.py")
+    if not path.relative_to(SOURCE).as_posix().startswith(PROTOCOLS)
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_errors(module: str) -> None:
+    wrong = [(line, text, said) for line, text in said_in(SOURCE / module) for said in wrong_in(text)]
+    assert not wrong
+
+
+PAGES = ("README.md", "docs/tutorial.md", "docs/install.md", "docs/getting-again.md", "docs/exit-status.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages(page: str) -> None:
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert not [(line, wrong) for line in text.splitlines() for wrong in wrong_in(line)]
+
+
+def test_a_wrong_word_is_found() -> None:
+    assert wrong_in("the peer is gone") == ["'peer': write 'computer'"]
+    assert not wrong_in("`coterie peers` lists computers")
