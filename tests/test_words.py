@@ -15,7 +15,7 @@ from coterie.cli.catalog import NODE_APP, NODE_COMMANDS
 
 ROOT = Path(__file__).parents[1]
 SOURCE = Path(coterie.__file__).parent
-APPS = ("circles", "contacts", "files", "grants", "overlay")
+APPS = sorted(path.parent.name for path in (SOURCE / "apps").glob("*/commands.py"))
 ERRORS = {
     "CoterieError",
     "UsageError",

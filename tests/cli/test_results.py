@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 import pytest
 
+from coterie import apps
 from coterie.apps.command import Command, commands_of
 from coterie.apps.invoke import Event, Result, _event, _result, invoke, load_commands
 from coterie.cli.catalog import NODE_APP, NODE_COMMANDS
@@ -22,7 +23,7 @@ from coterie.progress import Progress
 from tests.apps.files.nodes import memory_node
 from tests.support import run
 
-APPS = ("circles", "contacts", "files", "grants", "overlay")
+APPS = sorted(path.parent.name for path in Path(apps.__file__).parent.glob("*/commands.py"))
 WHOLE_ID = "k3fw7a2b5c" * 5 + "q7"
 NUMBERS = re.compile(
     r"(size|done|rate|received|sent|files|members|health|count|holders|seconds|minutes|.*_(s|ms|bytes))$"

@@ -63,7 +63,7 @@ async def status(node: "Node") -> Any:
     empty_text="No port is open for other programs here.",
 )
 async def services(node: "Node") -> Any:
-    """List the ports that this node serves to other programs on this machine, and for whom."""
+    """List the ports that this node serves to other programs on this computer, and for whom."""
     return await _settled(node.ports.lines())
 
 

@@ -53,7 +53,7 @@ async def connect(
 ) -> ConnectedLine:
     """Open a port on this computer that leads to a service of somebody else.
 
-    service: PEER/NAME, like anna/wiki.
+    service: COMPUTER/NAME, like anna/wiki.
     port: The number of the port here; without it one that is free, the same each time.
     lan: Let everybody on the local network use it, and every user of this computer.
     """
@@ -64,12 +64,12 @@ async def connect(
 async def disconnect(expose: "ExposeService", service: str) -> ExposeSaid:
     """Close the port that leads to a service of somebody else.
 
-    service: PEER/NAME, as `coterie connected` shows it.
+    service: COMPUTER/NAME, as `coterie connected` shows it.
     """
     return await expose.disconnect(service)
 
 
-@command(needs="store", empty_text="No port here leads to others: coterie connect PEER/NAME")
+@command(needs="store", empty_text="No port here leads to others: coterie connect COMPUTER/NAME")
 async def connected(expose: "ExposeService") -> list[ConnectedLine]:
     """List the ports of this computer that lead to services of others."""
     return expose.connected()

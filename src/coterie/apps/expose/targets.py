@@ -52,10 +52,10 @@ def checked_name(text: str) -> str:
 
 
 def read_service(text: str) -> tuple[str, str]:
-    """Peer and name in "PEER/NAME". Raises `UsageError`."""
+    """Peer and name in "COMPUTER/NAME". Raises `UsageError`."""
     peer, slash, name = text.rpartition("/")
     if not (slash and peer):
-        raise UsageError(f"'{text}' names no service of anybody: write PEER/NAME, like anna/wiki")
+        raise UsageError(f"'{text}' names no service of anybody: write COMPUTER/NAME, like anna/wiki")
     return peer, checked_name(name)
 
 
