@@ -22,6 +22,7 @@ from coterie.apps.files.places_messages import (
     NotThere,
 )
 from coterie.apps.files.results import PlaceLine
+from coterie.apps.grants.service import Wanted
 from coterie.errors import CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import load_or_create_key
 from coterie.net import MemoryNetwork
@@ -251,6 +252,24 @@ def test_a_grant_for_a_folder_opens_that_folder_and_nothing_beside(tmp_path: Pat
                     await eve.files.get_place(beside, tmp_path / "stolen")
             ticket = await eve.files.locate("anna/photos/2024")
             await _asks_for_more(eve, anna, ticket, Ticket.parse(shared.ticket).content_id)
+
+    run(scene())
+
+
+def test_what_was_granted_to_be_read_only_opens_for_who_knows_its_name(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with three(tmp_path) as (anna, _ben, eve):
+            await anna.files.share(photos(tmp_path), to=["ben"])
+            grant = anna.grants.give(str(eve.peer_id), "read", "files/photos/2024", Wanted("7d"))
+            await eve.grants.accept(grant.grant)
+            assert await eve.files.places_of("anna") == []
+            with pytest.raises(NotFound):
+                await eve.files.places_of("anna/photos/2024")
+            received = await eve.files.get_place("anna/photos/2024", tmp_path / "got")
+            assert tree_of(tmp_path / "photos" / "2024") == tree_of(Path(received.path))
+            for beside in ("anna/photos", "anna/photos/2023"):
+                with pytest.raises(NotFound):
+                    await eve.files.get_place(beside, tmp_path / "stolen")
 
     run(scene())
 

@@ -86,21 +86,23 @@ class Places:
     # ---- what a peer sees
 
     def shares_of(self, peer: PeerId) -> list[tuple[str, ShareRecord]]:
-        """The shares of which `peer` may list anything, under labels that are unique among these."""
-        may = self._access.explain
+        """The shares of which `peer` may list or read anything, under labels that are unique among these."""
         nested = {part for path in self._granted(peer) for part in [path.split("/")[1]]}
         seen = [
             share
             for share in self._shares()
-            if may(peer, Verb.LIST, resource_of(share.id, ())).allowed or share.id in nested
+            if self._may_see(peer, resource_of(share.id, ())) or share.id in nested
         ]
         labels = distinct([(share.id, share.name, False) for share in seen])
         return list(zip(labels, seen, strict=True))
 
     def top(self, peer: PeerId) -> list[Entry]:
-        """The list of shares for `peer`; of a share of which it was granted a part only, that part's path."""
+        """The list of shares for `peer`; of a share of which it was granted a part only, that part's path.
+
+        What it may read and not list is not in it: that is for who knows its name.
+        """
         entries = []
-        granted = self._granted(peer)
+        granted = [p for p in self._granted(peer) if self._access.explain(peer, Verb.LIST, p).allowed]
         for label, share in self.shares_of(peer):
             whole = resource_of(share.id, ())
             if self._access.explain(peer, Verb.LIST, whole).allowed:
@@ -223,11 +225,11 @@ class Places:
     def _granted(self, peer: PeerId) -> list[str]:
         """The resources within shares that `peer` has grants for."""
         granted = [grant.last.resource for grant in self._access.policy.held_by(peer)]
-        return [
-            path
-            for path in granted
-            if path.startswith(KIND + "/") and self._access.explain(peer, Verb.LIST, path).allowed
-        ]
+        return [path for path in granted if path.startswith(KIND + "/") and self._may_see(peer, path)]
+
+    def _may_see(self, peer: PeerId, resource: str) -> bool:
+        """Whether `peer` may list or read this: the one without the other opens what is known by name."""
+        return any([self._access.explain(peer, verb, resource).allowed for verb in (Verb.LIST, Verb.READ)])
 
 
 def _holds(shown: Shown, share: ShareRecord) -> bool:
