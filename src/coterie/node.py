@@ -475,7 +475,7 @@ class Node:
             return await bind(port=port)
         transport = await bind(port=0)
         if transport.addresses:
-            remembered.write_text(transport.addresses[0].rpartition(":")[2], encoding="ascii")
+            write_private(remembered, transport.addresses[0].rpartition(":")[2].encode())
         return transport
 
     async def _start_relays(self) -> None:

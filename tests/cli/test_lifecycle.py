@@ -245,6 +245,14 @@ def test_a_command_line_imports_no_more_than_it_needs(
     assert not {*heavy} & {*done.stderr.split()}
 
 
+def test_the_log_of_a_single_command_is_private(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert coterie(home, "fail", "bug").returncode == 1
+    log = home / "run" / "node.log"
+    assert "secret detail" in log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
 def test_tracebacks_go_to_the_log_only(tmp_path: Path) -> None:
     assert coterie(tmp_path, "up", "--background").returncode == 0
     assert coterie(tmp_path, "fail", "bug").returncode == 1

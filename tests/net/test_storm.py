@@ -1,6 +1,7 @@
 """Storms of strangers over real QUIC: who is known gets in, memory has a bound, and the loop is never held up."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 import time
@@ -99,7 +100,7 @@ def test_who_has_to_prove_its_address_gets_in_and_who_comes_too_often_is_refused
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(quic, "PROVE_ADDRESS_FROM", 0)
-    monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_BURST", 6)
+    monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_BURST", 3)
     monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_PER_S", 0.0)
 
     async def scene() -> None:
@@ -108,7 +109,7 @@ def test_who_has_to_prove_its_address_gets_in_and_who_comes_too_often_is_refused
             strangers = [Endpoint(await bound(number)) for number in range(10, 14)]
             for stranger in strangers:
                 stranger.start()
-            # Each comes twice: without and with its proof.
+            # Each comes twice, without and with its proof, and counts once.
             took = [await gets_in(stranger, host) for stranger in strangers]
             assert [each < IN_S for each in took] == [True, True, True, False]
             for stranger in strangers:
@@ -162,3 +163,51 @@ def test_under_a_storm_a_contact_gets_in(per_s: int) -> None:
                 await friend.close()
 
     run(scene(), 200)
+
+
+async def initials(number: int) -> list[bytes]:
+    """The first packets of so many handshakes, as somebody sends them who hears no answer."""
+    loop = asyncio.get_running_loop()
+    heard: dict[bytes, bytes] = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+        sink.bind((HOST, 0))
+        sink.setblocking(False)
+        at = f"{HOST}:{sink.getsockname()[1]}"
+        sender = await QuicTransport.bind(Lab.key(20), bind_ip=HOST)
+        dials = [asyncio.ensure_future(sender.connect(Lab.key(1).peer_id, [at])) for _ in range(number)]
+        async with asyncio.timeout(10):
+            while len(heard) < number:
+                packet = await loop.sock_recv(sink, 2048)
+                heard[packet[5 : 6 + packet[5]]] = packet  # by the connection's id, RFC 9000 section 17.2
+        for dial in dials:
+            dial.cancel()
+        await asyncio.gather(*dials, return_exceptions=True)
+        await sender.close()
+    return list(heard.values())
+
+
+def test_packets_with_the_address_of_a_contact_do_not_use_up_its_handshakes() -> None:
+    theirs = "127.0.0.3"
+
+    async def flood(packets: list[bytes], host: Endpoint) -> None:
+        port = int(next(a for a in host.addresses if a.startswith(HOST)).rpartition(":")[2])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as spoofing:
+            spoofing.bind((theirs, 0))
+            while True:
+                for packet in packets:
+                    spoofing.sendto(packet, (HOST, port))
+                    await asyncio.sleep(0.001)
+
+    async def scene() -> None:
+        host = Endpoint(await bound(1), guard=Guard(lambda peer, name: True))
+        contact = Endpoint(await QuicTransport.bind(Lab.key(2), bind_ip=theirs))
+        packets = await initials(64)
+        async with host, contact:
+            host.register(NOTES, echo, strangers=True)
+            flooding = asyncio.ensure_future(flood(packets, host))
+            await asyncio.sleep(quic.NETWORK_HANDSHAKES_BURST * 0.005)
+            took = [await gets_in(contact, host) for _ in range(2)]
+            flooding.cancel()
+            assert max(took) < IN_S, took
+
+    run(scene())

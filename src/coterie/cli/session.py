@@ -147,10 +147,10 @@ def _run(home: Home, work: Coroutine[Any, Any, None], say: Callable[[], None]) -
 
 def _log_to(home: Home) -> None:
     """Warnings of the node and tracebacks of its background work belong in its log, not on the terminal."""
-    from logging.handlers import RotatingFileHandler
+    from coterie.cli.private_log import PrivateLogHandler
 
     home.prepare()
-    handler = RotatingFileHandler(home.log_file, maxBytes=LOG_BYTES_MAX, backupCount=1, delay=True)
+    handler = PrivateLogHandler(home.log_file, maxBytes=LOG_BYTES_MAX, backupCount=1, delay=True)
     handler.setFormatter(LogFormatter())
     logging.getLogger().addHandler(handler)
 

@@ -360,11 +360,11 @@ class QuicTransport:
     async def _answer(self, incoming: Any) -> None:
         """Begin a handshake. Who it is shows at its end only, so here no network may take the room of others."""
         network = await _network_of(incoming)
+        if len(self._handshakes) >= PROVE_ADDRESS_FROM and not await incoming.remote_addr_validated():
+            await incoming.retry()  # before it is counted: anybody may write another's address on a packet
+            return
         if not self._rates.of(network).take(asyncio.get_running_loop().time()):
             await incoming.refuse()
-            return
-        if len(self._handshakes) >= PROVE_ADDRESS_FROM and not await incoming.remote_addr_validated():
-            await incoming.retry()
             return
         number = next(self._numbers)
         for other in self._handshakes.enter(number, network, is_known=False) or ():
