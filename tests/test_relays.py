@@ -338,6 +338,21 @@ def test_no_contact_has_requests_sent_to_this_computer_or_another_one(tmp_path: 
     run(work())
 
 
+def test_a_contact_that_names_a_relay_and_was_met_by_one_stops_nothing(tmp_path: Path) -> None:
+    """Neither has an IP address that could be compared."""
+
+    async def work() -> None:
+        anna = Computer(Street(), ANNA, tmp_path, contacts={RITA.peer_id: "rita", OTTO.peer_id: "otto"})
+        anna.knows(RITA, "http://router.lan:4433")
+        anna.knows(OTTO, "http://203.0.113.2:80")
+        anna.reach.book.note_success(RITA.peer_id, "http://203.0.113.2:80", anna.reach.now)
+        async with running(anna):
+            await until(lambda: bool(anna.relays.candidates))
+            assert list(anna.relays.candidates) == ["http://203.0.113.2:80"]
+
+    run(work())
+
+
 def test_a_relay_in_a_private_network_counts_where_its_owner_was_met(tmp_path: Path) -> None:
     async def work() -> None:
         anna = Computer(Street(), ANNA, tmp_path, contacts={RITA.peer_id: "rita", OTTO.peer_id: "otto"})

@@ -113,6 +113,7 @@ class Reach:
         self.resolvers = list(resolvers)
         self.observed = ObservedAddresses()
         self._endpoint = endpoint
+        endpoint.dialling.machine = lambda: self.own_addresses
         self._transport = transport
         self._key = key
         self._name = "".join(c if c.isprintable() else "?" for c in name)[:NAME_CHARS_MAX]

@@ -256,7 +256,8 @@ class PeerRelays:
         entry = self._reach.book.entry(peer)
         met_at = [ip_text(a) for a in entry.tried] if entry is not None else []
         met_at += [ip_text(c.path.remote) for c in self._endpoint.connections if c.peer == peer]
-        is_met = ip_of_relay(url) in met_at and zone_of(ipaddress.ip_address(ip_of_relay(url))) is Zone.HOME
+        zone = zone_of(ipaddress.ip_address(ip_of_relay(url))) if ip_of_relay(url) else Zone.NOWHERE
+        is_met = ip_of_relay(url) in met_at and zone in (Zone.HOME, Zone.INTERNET)
         return is_met and not self._endpoint.dialling.refusal(url, Source.PROVEN)
 
     def _tell(self) -> None:

@@ -37,6 +37,8 @@ OWN, PROVEN, LINK, OTHERS = Source.OWN, Source.PROVEN, Source.LINK, Source.OTHER
         ("10.1.2.3", Zone.HOME),
         ("100.64.0.1", Zone.HOME),
         ("fd12::1", Zone.HOME),
+        ("::127.0.0.1", Zone.NOWHERE),
+        ("64:ff9b:1::7f00:1", Zone.HOME),
         ("198.51.100.2", Zone.INTERNET),
         ("2001:db8::1", Zone.INTERNET),
     ],
@@ -58,6 +60,7 @@ def test_zones(ip: str, zone: Zone) -> None:
         ("169.254.169.254:80", {OWN}),
         ("[fd00:ec2::254]:80", {OWN}),
         ("100.100.100.200:80", {OWN}),
+        ("[fd20:ce::254]:80", {OWN}),
         ("[::ffff:169.254.169.254]:80", {OWN}),
         ("0.0.0.0:4433", set()),
         ("224.0.0.1:4433", set()),
@@ -101,6 +104,21 @@ def test_a_relay_whose_owner_was_met_there_is_used() -> None:
     met.relays_known = frozenset({"http://192.168.1.9:4433"})
     assert not met.refusal("http://192.168.1.9:4433")
     assert met.refusal("http://192.168.1.9:631")
+
+
+def test_a_relay_at_an_address_of_this_machine_is_not_asked_unless_its_owner_was_met_there() -> None:
+    """A program that the firewall keeps from others answers this computer itself."""
+    server = Dialling(lambda: ["198.51.100.2:4433", "[2001:db8::1]:4433", "203.0.113.9:4433"])
+    server.machine = lambda: ["198.51.100.2:4433", "[2001:db8::1]:4433"]
+    for url in ("http://198.51.100.2:9200", "http://[2001:db8::1]:9200", "http://[::ffff:198.51.100.2]:9200"):
+        assert "this computer itself" in server.refusal(url)
+        assert not server.refusal(url, OWN)
+        assert not server.refusal(url, PROVEN)
+    assert not server.refusal(
+        "http://203.0.113.9:9200"
+    )  # the router's: a relay of the same home may be behind it
+    server.relays_known = frozenset({"http://198.51.100.2:9200"})
+    assert not server.refusal("http://198.51.100.2:9200")
 
 
 def test_every_form_of_a_relay_that_passes_is_one_that_the_transport_reads_alike() -> None:

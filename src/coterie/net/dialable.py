@@ -30,15 +30,26 @@ class Source(StrEnum):
     OTHERS = "others"  # records, tickets, hints, the word of a peer or a relay
 
 
-_METADATA = (
-    frozenset(  # services that answer a cloud's own machines: Amazon (also Google, Azure), Alibaba, Azure
-        map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"))
+_METADATA = frozenset(  # services that answer the machines of a cloud
+    map(
+        ipaddress.ip_address,
+        (
+            "169.254.169.254",  # Amazon, Azure, Google and others
+            "fd00:ec2::254",  # Amazon
+            "fd20:ce::254",  # Google
+            "fd00:c1::a9fe:a9fe",  # Oracle
+            "100.100.100.200",  # Alibaba
+            "168.63.129.16",  # Azure
+        ),
     )
 )
 
 
 class Dialling:
     """The rules of one node. `relays_known` are URLs whose owners were reached at that very address.
+
+    `machine` gives the addresses of this machine itself, where `own` has outside ones too: a relay there would be any
+    program of this computer, reached past its firewall.
 
     Args:
         own: addresses of this node now. While all are loopback, peers are on this machine too, and loopback is dialled.
@@ -48,6 +59,7 @@ class Dialling:
     def __init__(self, own: Callable[[], Sequence[str]], *, uses_relays: bool = True) -> None:
         self.uses_relays = uses_relays
         self.relays_known: frozenset[str] = frozenset()
+        self.machine: Callable[[], Sequence[str]] = tuple
         self._own = own
 
     def refusal(self, address: str, source: Source = Source.OTHERS) -> str:
@@ -94,11 +106,17 @@ class Dialling:
             return f"a relay at port {port}, which is another service's"
         if zone_of(ip) in (Zone.LINK, Zone.HOME) and source is not Source.PROVEN:
             return "a relay in a private network whose owner was not met there"
+        if source is not Source.PROVEN and plain_ip(ip) in map(plain_ip, _ips(self.machine())):
+            return "" if self._is_on_loopback() else "a relay at an address of this computer itself"
         return self._refusal_of_ip(ip, source)
 
     def _is_on_loopback(self) -> bool:
-        own = [split_address(a)[0] for a in self._own() if is_address(a) and not is_relay(a)]
+        own = _ips(self._own())
         return bool(own) and all(zone_of(ip) is Zone.MACHINE for ip in own)
+
+
+def _ips(addresses: Sequence[str]) -> list[Ip]:
+    return [split_address(a)[0] for a in addresses if is_address(a) and not is_relay(a)]
 
 
 def ip_of_relay(url: str) -> str:

@@ -21,11 +21,20 @@ _ZONES = tuple(
     for zone, texts in (
         (Zone.NOWHERE, ("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "::/128", "ff00::/8")),
         (Zone.MACHINE, ("127.0.0.0/8", "::1/128")),
+        (Zone.NOWHERE, ("::/96",)),  # RFC 4291, 2.5.5.1: given up
         (Zone.LINK, ("169.254.0.0/16", "fe80::/10")),  # RFC 3927
         (
             Zone.HOME,
-            # RFC 1918; RFC 6598 (between provider and home); RFC 4193
-            ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fec0::/10"),
+            # RFC 1918; RFC 6598 (between provider and home); RFC 4193; RFC 8215 (translators of one network)
+            (
+                "10.0.0.0/8",
+                "172.16.0.0/12",
+                "192.168.0.0/16",
+                "100.64.0.0/10",
+                "fc00::/7",
+                "fec0::/10",
+                "64:ff9b:1::/48",
+            ),
         ),
     )
     for text in texts
