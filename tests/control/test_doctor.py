@@ -253,6 +253,26 @@ def test_a_computer_without_a_network_is_named_and_the_rest_is_well(tmp_path: Pa
     assert "listening" in found["udp"].result
 
 
+def test_doctor_status_share_and_invite_say_alike_that_nobody_outside_gets_in(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("x")
+
+    async def work() -> None:
+        async with quic_node(tmp_path / "home") as node:
+            said = "from outside nobody reaches this computer, because it is on no network"
+            check = (await told(node))["outside"]
+            assert check.ok
+            assert check.result == said
+            assert "`bind`" in check.advice
+            assert node.status().outside.startswith(f"{said}; what would change that: ")
+            shared = await node.files.share(tmp_path / "notes")
+            assert f"Note: {said}" in shared.text()
+            assert not shared.offers_internet
+            async with node.contacts.invite() as invitation:
+                assert f"Note: {said}" in invitation.invited.text()
+
+    run(work())
+
+
 def test_addresses_of_homes_are_told_from_those_of_the_internet() -> None:
     inside = ["10.1.2.3:1", "192.168.1.2:1", "100.64.0.9:1", "[fd00::1]:1", "[fe80::1]:1", "127.0.0.1:1"]
     assert all(is_home(split_address(a)[0]) for a in inside)

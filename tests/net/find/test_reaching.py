@@ -143,6 +143,19 @@ def test_the_error_says_what_was_tried_and_who_was_asked(memory: Lab) -> None:
     memory.run(scene())
 
 
+def test_the_error_for_an_address_inside_a_home_says_what_would_help_on_either_side(memory: Lab) -> None:
+    async def scene() -> None:
+        a = await memory.endpoint(1)
+        _, text = await Scene(memory, a, Oracle("directory")).fail("192.168.1.7:4433")
+        assert "tried 192.168.1.7:4433" in text
+        assert "inside a home" in text
+        assert "`coterie doctor` on that computer" in text
+        assert "On this side a contact whom both know" in text
+        await a.close()
+
+    memory.run(scene())
+
+
 def test_all_ends_within_the_bound(memory: Lab) -> None:
     async def scene() -> None:
         a = await memory.endpoint(1)
