@@ -69,8 +69,10 @@ class Connection:
         """Streams that keep this connection from being idle."""
         return self._streams_open
 
-    async def open_stream(self, protocol: Protocol) -> Stream:
+    async def open_stream(self, protocol: Protocol, first: bytes = b"") -> Stream:
         """A new stream of `protocol`, its version agreed.
+
+        `first`: whole frames that go out with the header, which spares a round trip: they are the same in all versions.
 
         Raises:
             PeerError: refused (REFUSED: no such protocol, or not for us), no common version (VERSION), or a
@@ -78,7 +80,7 @@ class Connection:
             TransportError: the connection failed.
         """
         try:
-            return await self._open(protocol)
+            return await self._open(protocol, first)
         except (PeerError, TransportError) as error:
             if not self.is_closed:
                 raise
@@ -86,14 +88,14 @@ class Connection:
             if code not in _TRY_AGAIN:
                 raise _named(error, protocol, self.peer) from None
         survivor = await self._successor(self)
-        return await survivor._open(protocol)
+        return await survivor._open(protocol, first)
 
-    async def _open(self, protocol: Protocol) -> Stream:
+    async def _open(self, protocol: Protocol, first: bytes) -> Stream:
         self.hold()
         try:
             raw = await self._raw.open_stream()
             try:
-                version, rest = await greeting.ask(raw, protocol, self._limits)
+                version, rest = await greeting.ask(raw, protocol, self._limits, first)
             except BaseException as error:
                 await raw.reset(close_code_for(error))
                 raise

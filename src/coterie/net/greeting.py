@@ -89,10 +89,13 @@ async def welcome(stream: RawStream, boot: bytes) -> None:
     await stream.finish()
 
 
-async def ask(raw: RawStream, protocol: Protocol, limits: NetLimits) -> tuple[int, bytes]:
-    """The opener's side of a stream: the version that the other side chose, and bytes that came with it."""
+async def ask(raw: RawStream, protocol: Protocol, limits: NetLimits, first: bytes = b"") -> tuple[int, bytes]:
+    """The opener's side of a stream: the version that the other side chose, and bytes that came with it.
+
+    `first` goes out with the header.
+    """
     async with asyncio.timeout(limits.header_s):
-        await raw.write(HANDSHAKE.encode(StreamHeader(protocol.name, list(protocol.versions))))
+        await raw.write(HANDSHAKE.encode(StreamHeader(protocol.name, list(protocol.versions))) + first)
         reply, rest = await read_first(raw, StreamReply)
     if reply.version not in protocol.versions:
         raise PeerError(f"version {reply.version} of {protocol.name} was not on offer")

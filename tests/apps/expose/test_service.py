@@ -1,6 +1,7 @@
 """Services of one node used by another, over the memory network and real sockets of this machine."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -87,5 +88,37 @@ def test_what_is_no_target(tmp_path: Path, target: str) -> None:
         async with friends(tmp_path) as (anna, _):
             with pytest.raises(UsageError):
                 anna.expose.expose(target, "echo", ["contacts"])
+
+    run(play())
+
+
+def test_many_connections_at_once_and_a_slow_reader_slows_its_sender_only(tmp_path: Path) -> None:
+    many = 150  # over what a peer may open that has shown no right to a service
+
+    async def play() -> None:
+        sent = 0
+
+        async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(bytes(65_536))
+                    await writer.drain()
+                    sent += 65_536
+
+        async with friends(tmp_path) as (anna, ben), echo_server() as port, echo_server(pour) as source:
+            anna.expose.expose(str(port), "echo", ["contacts"])
+            anna.expose.expose(str(source), "source", ["contacts"])
+            line = await ben.expose.connect(f"{anna.peer_id}/echo")
+            slow = await ben.expose.connect(f"{anna.peer_id}/source")
+            async with contextlib.AsyncExitStack() as stack, call(slow.address):
+                pairs = [await stack.enter_async_context(call(line.address)) for _ in range(many)]
+                for reader, writer in pairs:
+                    writer.write(b"x")
+                    assert await reader.readexactly(1) == b"x"
+                assert anna.expose.exposed()[0].connections == many
+                before = sent
+                await asyncio.sleep(0.2)
+                assert sent == before < 32_000_000
 
     run(play())

@@ -99,9 +99,8 @@ class Connecting:
             return found
 
     async def _ask(self, connection: Connection, use: Use) -> tuple[Stream, Opened, bytes]:
-        stream = await _opened(connection)
+        stream = await _opened(connection, PROTOCOL.encode(use))
         try:
-            await stream.send(use)
             async with asyncio.timeout(ANSWER_S):
                 answer, rest = await read_opening(stream)
             match answer:
@@ -123,8 +122,7 @@ class Connecting:
         with contextlib.suppress(CoterieError):  # the connections that it was for say so themselves
             try:
                 async with asyncio.timeout(BEGIN_S):
-                    stream = await _opened(pulse.connection)
-                    await stream.send(Watch())
+                    stream = await _opened(pulse.connection, PROTOCOL.encode(Watch()))
                     answer = await stream.receive()
             except (TimeoutError, TransportError):
                 pulse.lost(BEGIN_S)
@@ -136,10 +134,10 @@ class Connecting:
             link.pulse = None
 
 
-async def _opened(connection: Connection) -> Stream:
+async def _opened(connection: Connection, first: bytes) -> Stream:
     try:
         async with asyncio.timeout(ANSWER_S):
-            return await connection.open_stream(PROTOCOL)
+            return await connection.open_stream(PROTOCOL, first)
     except TimeoutError:
         raise TransportError(f"{connection.peer.short} lets no more streams be opened now") from None
     except PeerError as error:
