@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 import coterie
+from coterie import json_text
 from coterie.access.grant import CONTEXT as GRANT_CONTEXT
 from coterie.access.grant import issue, open_grant
 from coterie.access.grant_text import GrantText
@@ -193,6 +194,9 @@ def _wire() -> dict[str, list[Sample]]:
     body = b"\2" + PEER + b"c" * 32 + b"s" * 16 + b"\2" + pack_addresses(ADDRESSES)
     datagram = bytes(PEER) + b"\0\0\1x"
     return {
+        "coterie.json_text:decode": [
+            Sample(lambda raw: json_text.decode(raw, object), [b'{"path": "a"}', b'{"path": "a\\udcff"}'])
+        ],
         "coterie.identity.peer_id:PeerId.parse": [Sample(PeerId.parse, [str(PEER), PEER.words])],
         "coterie.wire.ticket:Ticket.parse": [Sample(Ticket.parse, [ticket])],
         "coterie.wire.ticket:read_text": [_of("wire.ticket:read_text", ticket, invitation)],

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-import msgspec
-
-from coterie.decoding import FAULTS, decoder
+from coterie import json_text
+from coterie.decoding import decoder
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.private_file import write_private
 
@@ -35,7 +34,7 @@ class Records(Generic[R]):
         """`noun` is what messages call a record; `coterie <noun>s` lists them."""
         self._folder = folder
         self._noun = noun
-        self._decoder: msgspec.json.Decoder[R] = msgspec.json.Decoder(kind)
+        self._kind = kind
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = [self._load(path) for path in folder.glob("*.json")]
         self._records: dict[str, R] = {r.id: r for r in sorted(found, key=lambda r: (r.created, r.id))}
@@ -58,7 +57,7 @@ class Records(Generic[R]):
 
     def save(self, record: R) -> None:
         """Write `record` to disk, whole or not at all."""
-        write_private(self._path(record.id), msgspec.json.encode(record))
+        write_private(self._path(record.id), json_text.encode(record))
         self._records[record.id] = record
 
     def remove(self, record_id: str) -> None:
@@ -74,6 +73,6 @@ class Records(Generic[R]):
     @decoder(StorageError, "a record")
     def _load(self, path: Path) -> R:
         try:
-            return self._decoder.decode(path.read_bytes())
-        except (*FAULTS, OSError) as error:
+            return json_text.decode(path.read_bytes(), self._kind)
+        except (UsageError, OSError) as error:
             raise StorageError(f"{path} is damaged ({error}); move it away to go on without it") from error

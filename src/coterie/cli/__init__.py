@@ -1,5 +1,6 @@
 """The command line. `coterie --version` answers before anything heavy is imported."""
 
+import codecs
 import errno
 import os
 import sys
@@ -17,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit status and never raises."""
     if argv is None:
         _open_closed_streams()
+        _speak_utf8()
     arguments = [*sys.argv[1:]] if argv is None else [*argv]
     if arguments in (["--version"], ["-V"]):
         from coterie import __version__
@@ -38,6 +40,20 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
     if was_closed:
         _say("standard output is closed: results are not shown", 0)
+
+
+def _speak_utf8() -> None:
+    """Begin anew where Python would take the names of files for something else than UTF-8, because of the locale.
+
+    On Unix a file's name is bytes: what is UTF-8 on the disk has to arrive as that, whatever a terminal shows. What is
+    printed keeps the encoding of the terminal.
+    """
+    if sys.getfilesystemencoding().lower() == "utf-8" or not sys.executable:
+        return
+    if codecs.lookup(sys.stdout.encoding or "ascii").name != "ascii":
+        os.environ.setdefault("PYTHONIOENCODING", f"{sys.stdout.encoding}:backslashreplace")
+    os.environ["PYTHONUTF8"] = "1"  # for what this starts
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this very program
 
 
 def _run(arguments: list[str]) -> None:

@@ -223,7 +223,7 @@ class Store:
                 "INSERT INTO roots VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET "
                 "name = excluded.name, files = excluded.files, bytes = excluded.bytes",
-                (root, int(kind), name, files, size, time.time()),
+                (root, int(kind), name.encode("utf-8", "replace").decode(), files, size, time.time()),
             )
             if path is not None:
                 db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (root, os.fsencode(path)))

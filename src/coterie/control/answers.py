@@ -6,14 +6,14 @@ import logging
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from coterie import json_text
 from coterie.apps.command import Command
 from coterie.apps.invoke import Event, Result, invoke, read_parameters
 from coterie.control.gate import Receive, Send
-from coterie.decoding import FAULTS, decoder, reason
+from coterie.decoding import decoder
 from coterie.errors import (
     AccessDenied,
     CoterieError,
@@ -98,7 +98,7 @@ class Answers:
             return error_response(_stopping())
         if error := call.exception():
             return error_response(error)
-        return Response(msgspec.json.encode(call.result().value), media_type="application/json")
+        return Response(json_text.encode(call.result().value), media_type="application/json")
 
 
 class _Lines(Response):
@@ -182,9 +182,9 @@ def _parameters(body: bytes, content_type: str) -> Any:
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise UsageError("send the parameters as application/json")
     try:
-        return msgspec.json.decode(body)
-    except FAULTS as error:
-        raise UsageError(f"the request body is not JSON: {reason(error)}") from None
+        return json_text.decode(body, object)
+    except UsageError as error:
+        raise UsageError(f"the request body is not JSON: {error}") from None
 
 
 def _line(item: Event | Result | None) -> dict[str, Any] | None:
@@ -192,5 +192,5 @@ def _line(item: Event | Result | None) -> dict[str, Any] | None:
 
 
 async def _send_line(send: Send, line: dict[str, Any] | None) -> None:
-    body = b"\n" if line is None else msgspec.json.encode(line) + b"\n"
+    body = b"\n" if line is None else json_text.encode(line) + b"\n"
     await send({"type": "http.response.body", "body": body, "more_body": True})

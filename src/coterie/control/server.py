@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from coterie import json_text
 from coterie.apps.command import Command
 from coterie.apps.invoke import load_commands, to_plain
 from coterie.control.answers import Answers, error_response
@@ -86,7 +87,7 @@ def _routes(node: "Node", answers: Answers, stop: asyncio.Event) -> Starlette:
         return JSONResponse(document)
 
     async def status(request: Request) -> Response:
-        return Response(msgspec.json.encode(to_plain(node.status())), media_type="application/json")
+        return Response(json_text.encode(to_plain(node.status())), media_type="application/json")
 
     async def shutdown(request: Request) -> Response:
         stop.set()

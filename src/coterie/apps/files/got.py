@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from coterie import json_text
 from coterie.decoding import decoder
 from coterie.errors import StorageError
 from coterie.wire import Ticket
@@ -103,7 +104,7 @@ class GotBook:
             target = os.fsencode(got.target)
             for (other,) in db.execute("SELECT id FROM got WHERE target = ? AND id != ?", (target, got.id)):
                 _forget(db, other)
-            row = (got.id, target, got.updated, msgspec.msgpack.encode(got))
+            row = (got.id, target, got.updated, _pack(got))
             db.execute("INSERT OR REPLACE INTO got VALUES (?, ?, ?, ?)", row)
             over = db.execute(
                 "SELECT id FROM got ORDER BY updated DESC LIMIT -1 OFFSET ?", (GOT_MAX,)
@@ -190,4 +191,14 @@ def _written(row: tuple[Any, ...]) -> Written:
 
 @decoder(StorageError, "a record of what was got")
 def _read(record: bytes) -> Got:
+    if record.startswith(b"{"):  # no map of msgpack begins so
+        return json_text.decode(record, Got)
     return msgspec.msgpack.decode(record, type=Got)
+
+
+def _pack(got: Got) -> bytes:
+    """As `_read` reads it. A path that is no UTF-8 has a form in JSON only."""
+    try:
+        return msgspec.msgpack.encode(got)
+    except UnicodeEncodeError:
+        return json_text.encode(got)

@@ -140,7 +140,9 @@ class Receiver:
 
     def _settle(self, peer: PeerId) -> int:
         """See to it that all that `peer` brought is in its file; how many chunks that were not told."""
-        with self._staging.translated():
+        if self._opened is None:
+            return 0
+        with self._opened.translated():
             return self._streaks.settle(peer)
 
     def _take_other(self, answer: Answer, nodes: list[tuple[bytes, bytes]]) -> Event:
