@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from coterie.control.doctor import Check, Probe, counted, holds
+from coterie.control.doctor_dates import dates
 from coterie.errors import TransportError
 from coterie.net.find.multicast_probe import Heard, probe_multicast
 from coterie.net.find.resolver import Resolver
@@ -62,6 +63,7 @@ def node_checks(node: "Node", *, free: Free = free_bytes) -> list[tuple[str, Pro
     checks: list[tuple[str, Probe]] = [(name, functools.partial(probe, node)) for name, probe in bound]
     checks.append(("disk", functools.partial(disk, node, free)))
     checks.append(("database", functools.partial(database, node)))
+    checks.append(("dates", functools.partial(dates, node)))
     return checks
 
 
