@@ -41,7 +41,7 @@ def test_contacts_say_whether_they_are_here(tmp_path: Path) -> None:
                 ]
                 told = (await say(anna, "node", ("status",))).value
                 assert told["here"] == ["ben"]
-                assert [line.split()[0] for line in told["connections"]] == ["ben"]
+                assert [line["name"] for line in told["connections"]] == ["ben"]
             await until(lambda: not anna.people.is_here(ben.peer_id))
             assert (await say(anna, "contacts", ("contacts",))).value[0]["here"] is False
             assert "here         nobody known" in (await say(anna, "node", ("status",))).text

@@ -129,7 +129,7 @@ def test_after_a_cancel_a_reader_is_told_at_once(tmp_path: Path) -> None:
             ticket = (await anna.files.share(tmp_path / "film.mkv")).ticket
             playing = await ben.files.play(ticket, tmp_path / "copy.mkv")
             answer = asyncio.ensure_future(ask(playing.files[0].url))
-            while not (await ben.files.transfers())[0].done.startswith(("1", "2", "3")):
+            while (await ben.files.transfers())[0].done < 10_000_000:
                 await asyncio.sleep(0.01)
             began = time.monotonic()
             await ben.files.cancel(playing.id)

@@ -121,7 +121,7 @@ def read_source(
         return TorrentFileSource(path)
     if other is not None:
         return other
-    if holds_ticket(raw):
+    if holds_ticket(raw) or raw.lower() == PREFIX:
         return Ticket.parse(text)
     if begin is not None:
         return _file(raw, path, begin)
