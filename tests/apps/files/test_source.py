@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coterie.apps.command import commands_of
@@ -167,6 +167,7 @@ def test_a_path_is_one_where_it_is_spelled_so() -> None:
 
 
 @given(st.text(max_size=200))
+@example("~0")  # the home of a user that does not exist
 def test_whatever_is_pasted_is_something_or_says_what_it_is_not(text: str) -> None:
     with contextlib.suppress(UsageError, NotFound):
         assert isinstance(told(text), Source)

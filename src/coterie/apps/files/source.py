@@ -5,6 +5,7 @@ A place is written anna/photos, a torrent file by its path. What may be both is 
 """
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -72,7 +73,10 @@ def path_meant(text: str, here: Path | None) -> Path | None:
         return None
     if _FILE_URL.match(raw):
         raw = unquote(_FILE_URL.sub("", raw))
-    path = Path(raw).expanduser() if raw.startswith("~") else Path(raw)
+    path = Path(raw)
+    if raw.startswith("~"):
+        with contextlib.suppress(RuntimeError):  # nobody of that name: a file that begins with a tilde
+            path = path.expanduser()
     if not path.is_absolute():
         return here / path if here is not None and raw else None
     return path
