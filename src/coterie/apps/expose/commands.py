@@ -18,18 +18,16 @@ async def expose(
     *,
     as_: str,
     to: list[str],
-    udp: bool = False,
     host_header: str = "",
 ) -> ExposedLine:
-    """Let others use a TCP or UDP service of this computer, or one that it reaches.
+    """Let others use a TCP service of this computer, or one that it reaches.
 
     target: Where it is: a port of this computer, HOST:PORT, or unix:/PATH.
     as_: What others call it: small letters, digits and hyphens.
     to: For whom: a circle, CIRCLE:guest, a person, contacts or anyone; may be given several times.
-    udp: It speaks UDP instead of TCP.
     host_header: For web servers that refuse foreign names: the host that they are told, like localhost:8080.
     """
-    return expose.expose(target, as_, to, kind="udp" if udp else "tcp", host_header=host_header)
+    return expose.expose(target, as_, to, host_header=host_header)
 
 
 @command("name", needs="store")

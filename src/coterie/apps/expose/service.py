@@ -172,7 +172,7 @@ class ExposeService:
         peer = PeerId.parse(record.peer)
         label = f"{self._context.people.name_of(peer)}/{record.name}"
         if record.kind != "tcp":
-            raise UsageError(f"{label} is a {record.kind} service, which this version cannot open")
+            raise UsageError(f"{label} is a UDP service: ports here lead to TCP services only")
         serve = partial(self._serve, record, peer)
         if self._web is None:
             web = Web(self._connecting, self._peer_of)
