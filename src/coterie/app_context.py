@@ -15,6 +15,7 @@ from coterie.home import Config
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
 from coterie.net.find.outside import Outside
+from coterie.services.data.service import Data
 from coterie.services.local import Local, Ports
 from coterie.services.tell.service import Notices, Tell
 from coterie.tasks import Tasks
@@ -40,6 +41,7 @@ class Grounds(Protocol):
     access: Enforcer
     notices: Notices
     ports: Ports
+    app_data: dict[str, Data]
 
     @property
     def addresses(self) -> list[str]: ...
@@ -81,6 +83,7 @@ class AppContext:
         self._protocols: list[str] = []
         self._is_withdrawn = False
         self._mail: MailBox | None = None
+        self._data: Data | None = None
 
     @property
     def neighbours(self) -> Neighbours | None:
@@ -106,6 +109,15 @@ class AppContext:
     @property
     def people(self) -> People:
         return self._node.people
+
+    @property
+    def data(self) -> Data:
+        if self._data is None:
+            name = self._app.name
+            settings = self._node.config.app.get(name, {})
+            self._data = Data(self.home, name, settings, functools.partial(self._node.notices.tell, name))
+            self._node.app_data[name] = self._data
+        return self._data
 
     @property
     def tell(self) -> Tell:
@@ -176,6 +188,9 @@ class AppContext:
             await self._node.mail_room().close_box(self._app.name)
         await self.local.close()
         await self._tasks.close()
+        if self._data is not None:
+            self._node.app_data.pop(self._app.name, None)
+            self._data.close()
 
     def _told(self, listener: Callable[[PeerId], None]) -> Callable[[Connection], None]:
         def tell(connection: Connection) -> None:

@@ -15,7 +15,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,6 +25,7 @@ from coterie.errors import StorageError, UsageError
 from coterie.private_file import write_private
 from coterie.settings_file import CONFIG_BYTES_MAX, line_of, text_of, values_of, with_value
 
+APP_SETTINGS = "app"  # the one setting that is a section for each app
 HOME_VARIABLE = "COTERIE_HOME"
 VALUE_CHARS_SHOWN = 100  # of a value that is refused
 REASON_CHARS_MAX = 300  # of why it is
@@ -61,6 +62,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         dht_bootstrap: at the level "internet", first nodes of the mainline DHT, "host:port, host:port"; empty
             means the public ones, which are asked the first time only.
         dht_private: whether that is a DHT of your own on private addresses: it gets those too, and the name.
+        app: the settings of each app, `[app.NAME]`, which it reads itself.
         desktop_notices: whether the desktop shows notices, where there is one and `desktop-notifier` is installed.
     """
 
@@ -77,6 +79,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     dht_bootstrap: str = ""
     dht_private: bool = False
     desktop_notices: bool = True
+    app: dict[str, dict[str, Any]] = {}
 
     def __post_init__(self) -> None:
         import socket
@@ -155,6 +158,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Raises:
             UsageError: no such key, or not a value for it.
         """
+        if key.partition(".")[0] == APP_SETTINGS:
+            raise UsageError("the settings of an app are set in config.toml, in its section [app.NAME]")
         if key not in self.__struct_fields__:
             raise UsageError(f"unknown setting {key!r}; known: {', '.join(self.__struct_fields__)}")
         if key == "name":

@@ -36,6 +36,7 @@ from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
 from coterie.relay_status import HomeRelay, RelayStatus
+from coterie.services.data.service import Data
 from coterie.services.local import Ports
 from coterie.services.tell.desktop import Desktop
 from coterie.services.tell.service import Notices
@@ -145,6 +146,7 @@ class Node:
             desktop=Desktop() if config.desktop_notices else None,
         )
         self.ports = Ports(home.ports_file, self.tasks.part("services"))
+        self.app_data: dict[str, Data] = {}
         self.host = AppHost(
             lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign),
             self.tasks.part("apps"),
@@ -267,7 +269,7 @@ class Node:
             apps={name: self._facts(name, service) for name, service in self.host.services().items()},
             ports=[f"{p.name} {p.address or 'off'} for {p.users}" for p in self.ports.lines()],
             app_troubles=[state.text() for state in self.host.states() if state.reason],
-            services={name: facts for name, facts in {"notices": self.notices.status()}.items() if facts},
+            services=self._services_status(),
             uptime_s=round(time.monotonic() - self._since, 1),
             troubles=self.troubles(),
         )
@@ -276,6 +278,12 @@ class Node:
         """What an app says of itself, and what the node keeps for it."""
         said = dict(getattr(service, "status", dict)())
         return said | (self._mail.status(app) if self._mail is not None else {})
+
+    def _services_status(self) -> dict[str, dict[str, Any]]:
+        """A line for each service that is in use, of each app where it has its own."""
+        lines = {f"data {app}": data.status() for app, data in self.app_data.items()}
+        lines["notices"] = self.notices.status()
+        return {name: facts for name, facts in lines.items() if facts}
 
     def describe_mapping(self) -> str:
         """What the home router lets in to this node, or why nothing, in words."""

@@ -26,7 +26,6 @@ from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
 from coterie.apps.files.got import Got
 from coterie.apps.invoke import load_commands, read_parameters
-from coterie.apps.records import Records
 from coterie.content.bittorrent import magnet
 from coterie.content.bittorrent.torrent_file import PieceHashes, TorrentEntry, torrent_file
 from coterie.content.versions import Version
@@ -36,6 +35,8 @@ from coterie.identity import PeerId, SecretKey
 from coterie.net.find.address_book import AddressBook
 from coterie.net.port_mapping import nat_pmp
 from coterie.overlay.kademlia.keys import open_item, plain_item, signed_item
+from coterie.services.data.form import Form
+from coterie.services.data.service import Data
 from coterie.wire import relay
 from coterie.wire.frames import Protocol
 from coterie.wire.invitation import Invitation
@@ -89,6 +90,10 @@ def _in_a_file(read: Callable[[Path], object], name: str) -> Callable[[bytes], o
             return read(path)
 
     return run
+
+
+class _Settings(msgspec.Struct):
+    colour: str = "red"
 
 
 class _Record(msgspec.Struct):
@@ -375,6 +380,7 @@ def _texts() -> dict[str, list[Sample]]:
 
 def _files() -> dict[str, list[Sample]]:
     settings = '# mine\nname = "x"\nport = 7\ndht_bootstrap = "a:1"\nlanes = true\n'
+    record = b'{"id": "a", "created": 1.5, "parts": [1]}'
     identity = Identity(person=bytes(PEER), cards_seen=[b"x"], unblocked={b"p": [b"i"]})
     changed = Config().changed
     got = Got("id", "/t", bytes(PEER), "ticket", "place", "name", b"r" * 32, 1.0, ["*.ogg"])
@@ -397,6 +403,7 @@ def _files() -> dict[str, list[Sample]]:
         "coterie.home:Config.changed": [
             Sample(lambda text, key=key: changed(key, text), [str(getattr(Config(), key)).lower() or "a:1"])  # type: ignore[misc]
             for key in Config.__struct_fields__
+            if key != "app"
         ],
         "coterie.settings_file:values_of": [
             Sample(lambda text: _named("coterie.settings_file:values_of")(text, "f"), [settings])
@@ -407,11 +414,12 @@ def _files() -> dict[str, list[Sample]]:
                 [settings.encode(), settings.encode("utf-16")],
             )
         ],
-        "coterie.apps.records:Records._load": [
-            Sample(
-                _in_a_file(lambda path: Records(path.parent, _Record, "thing"), "a.json"),
-                [b'{"id": "a", "created": 1.5, "parts": [1]}'],
-            )
+        "coterie.services.data.form:Form._number": [Sample(Form(_Record, [dict]).read, [record])],
+        "coterie.services.data.form:Form._whole": [Sample(Form(_Record).read, [record])],
+        "coterie.services.data.form:Form._plain": [Sample(Form(_Record, [dict]).read, [record])],
+        "coterie.services.data.form:Form._converted": [Sample(Form(_Record, [dict]).read, [record])],
+        "coterie.services.data.service:Data.settings": [
+            Sample(lambda colour: Data(Path(), "a", {"colour": colour}, print).settings(_Settings), ["red"])
         ],
         "coterie.apps.files.limits:_read": [
             _of("apps.files.limits:_read", b'{"up": 1, "down": 2, "up_hours": "", "down_hours": ""}')

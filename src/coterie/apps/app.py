@@ -12,6 +12,7 @@ from coterie.content.versions import Versions
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
 from coterie.net.find.outside import Outside
+from coterie.services.data.service import Data
 from coterie.services.local import Local
 from coterie.services.tell.service import Tell
 from coterie.wire import Protocol as WireProtocol
@@ -158,6 +159,11 @@ class Context(Protocol):
 
         An app that knows people registers what it knows.
         """
+        ...
+
+    @property
+    def data(self) -> Data:
+        """What the app keeps on disk: records, a database, settings."""
         ...
 
     @property

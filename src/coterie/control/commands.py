@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from coterie.apps.command import command
-from coterie.home import Config, Home
+from coterie.home import APP_SETTINGS, Config, Home
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -190,7 +190,12 @@ async def notices_clear(node: "Node", app: str = "") -> Cleared:
 async def config(node: "Node") -> list[Setting]:
     """Show the settings in config.toml, or get and set one."""
     now = Home.locate(node.home).config()
-    return [_setting(node, key, now) for key in now.__struct_fields__]
+    own = [_setting(node, key, now) for key in now.__struct_fields__ if key != APP_SETTINGS]
+    return own + [
+        Setting(f"{APP_SETTINGS}.{app}.{key}", value)
+        for app, s in now.app.items()
+        for key, value in s.items()
+    ]
 
 
 @command("key", path="config get", needs="store")

@@ -6,8 +6,8 @@ import pytest
 
 from coterie.apps.contacts import book as book_module
 from coterie.apps.contacts.book import ContactBook, ContactRecord
-from coterie.apps.records import Records
-from coterie.errors import LimitExceeded, NotFound, StorageError, UsageError
+from coterie.errors import LimitExceeded, NotFound, UsageError
+from coterie.services.data.records import Records
 from tests.apps.contacts.play import ANNA, BEN, EVE
 
 
@@ -135,10 +135,14 @@ def test_there_is_an_end_to_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyP
     book.add(BEN, "ben", ["192.0.2.1:1"], b"", 1.0)
 
 
-def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+def test_a_damaged_record_is_set_aside_and_told(tmp_path: Path) -> None:
     open_book(tmp_path).add(ANNA, "anna", [], b"", 1.0)
     (path,) = (tmp_path / "contacts").iterdir()
     assert path.stat().st_mode & 0o077 == 0
     path.write_text("{")
-    with pytest.raises(StorageError, match=path.name):
-        open_book(tmp_path)
+    told: list[str] = []
+    tell = lambda text, key: told.append(text)  # noqa: E731
+    book = ContactBook(Records(tmp_path / "contacts", ContactRecord, "contact", tell=tell))
+    assert book.all() == []
+    assert "was damaged" in told[0]
+    assert str(tmp_path / "contacts" / "damaged" / path.name) in told[0]

@@ -1,4 +1,4 @@
-"""The list of contacts: who is one, under which name. Kept on disk through `coterie.apps.records`."""
+"""The list of contacts: who is one, under which name. Kept on disk through `coterie.services.data.records`."""
 
 import logging
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ import msgspec
 
 from coterie.access.names import NAME_CHARS_MAX, checked, fit, is_meant, is_short_id, key_of
 from coterie.apps.contacts.messages import ADDRESSES_MAX
-from coterie.apps.records import Records
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
+from coterie.services.data.records import Records
 from coterie.wire.record import is_relay
 from coterie.wire.ticket import pack_addresses
 

@@ -36,7 +36,6 @@ from coterie.apps.contacts.greeter import Greeter
 from coterie.apps.contacts.joining import Joining
 from coterie.apps.contacts.messages import ADDRESSES_MAX, PROTOCOL, Reason
 from coterie.apps.contacts.results import ContactLine, ContactRemoved, ContactShown, Invited, Met, WrongCode
-from coterie.apps.records import Records
 from coterie.driver import Driver
 from coterie.errors import (
     CloseCode,
@@ -100,7 +99,7 @@ class ContactsService:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._book = ContactBook(Records(context.home / "contacts", ContactRecord, "contact"))
+        self._book = ContactBook(context.data.records("contacts", ContactRecord, "contact"))
         self._core = InviteCore(context.peer_id, os.urandom)
         self._driver: Driver | None = None
         self._sessions: dict[int, tuple[Stream, asyncio.Future[int]]] = {}

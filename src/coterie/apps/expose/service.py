@@ -16,9 +16,9 @@ from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
 from coterie.apps.expose.serving import KIND, Serving, resource_of
 from coterie.apps.expose.targets import as_label, checked_name, read_service, read_target
 from coterie.apps.expose.web import Web
-from coterie.apps.records import Records
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
+from coterie.services.data.records import Records
 from coterie.services.local import Port
 
 EXPOSED_MAX = 256  # guess: more than anybody looks through
@@ -32,10 +32,8 @@ class ExposeService:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._exposed: Records[ExposedRecord] = Records(context.home / "exposed", ExposedRecord, "service")
-        self._connected: Records[ConnectedRecord] = Records(
-            context.home / "connected", ConnectedRecord, "port"
-        )
+        self._exposed: Records[ExposedRecord] = context.data.records("exposed", ExposedRecord, "service")
+        self._connected: Records[ConnectedRecord] = context.data.records("connected", ConnectedRecord, "port")
         self._serving = Serving(context, self._find)
         self._connecting = Connecting(context)
         self._ports: dict[str, Port] = {}  # by the id of the record

@@ -15,12 +15,12 @@ from coterie.apps.files.places_messages import ENTRIES_MAX, FILE, FOLDER, LINK, 
 from coterie.apps.files.proof import Shown
 from coterie.apps.files.records import ShareRecord, SpotRecord
 from coterie.apps.files.tree import Found, entries_after, entry_at
-from coterie.apps.records import Records
 from coterie.content import Store
 from coterie.content import manifest as m
 from coterie.content.names import name_fault
 from coterie.errors import NotFound
 from coterie.identity import PeerId
+from coterie.services.data.records import Records
 from coterie.wire.ticket import SECRET_BYTES
 
 KIND = "files"

@@ -1,4 +1,4 @@
-"""What `files` keeps on disk: shares and transfers, each a list of `coterie.apps.records.Records`."""
+"""What `files` keeps on disk: shares and transfers, each a list of `coterie.services.data.records.Records`."""
 
 import msgspec
 

@@ -65,11 +65,11 @@ from coterie.apps.files.transfer import (
 from coterie.apps.files.trash import Trash
 from coterie.apps.files.unfinished import forget_unfinished, partials_of
 from coterie.apps.files.wanted import Wanted, WantedRecord, patiently
-from coterie.apps.records import Records
 from coterie.content.disk_rules import name_at
 from coterie.content.writer import Partial
 from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
+from coterie.services.data.records import Records
 from coterie.wire import Ticket
 from coterie.wire.pasted import bare
 
@@ -88,9 +88,9 @@ class FilesService:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        shares: Records[ShareRecord] = Records(context.home / "shares", ShareRecord, "share")
-        self._transfers: Records[TransferRecord] = Records(
-            context.home / "transfers", TransferRecord, "transfer"
+        shares: Records[ShareRecord] = context.data.records("shares", ShareRecord, "share")
+        self._transfers: Records[TransferRecord] = context.data.records(
+            "transfers", TransferRecord, "transfer"
         )
         self._active: dict[str, Transfer] = {}
         self._settling: set[asyncio.Future[None]] = set()
@@ -100,7 +100,7 @@ class FilesService:
             context.store,
             context.access,
             shares=lambda: shares,
-            spots=Records(context.home / "spots", SpotRecord, "spot"),
+            spots=context.data.records("spots", SpotRecord, "spot"),
             clock=time.time,
         )
         self.trash = Trash(context.versions)

@@ -31,7 +31,6 @@ from coterie.apps.files.results import (
 from coterie.apps.files.stoppable import in_thread
 from coterie.apps.files.sweeping import check_sweeping
 from coterie.apps.files.torrents import Torrents
-from coterie.apps.records import Records
 from coterie.content import Imported, ImportProgress, import_path
 from coterie.content import manifest as m
 from coterie.content.changes import Changes, changes_since
@@ -39,6 +38,7 @@ from coterie.content.names import name_fault
 from coterie.content.whole import is_whole
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.moments import iso
+from coterie.services.data.records import Records
 from coterie.wire import Ticket
 from coterie.wire.ticket import SECRET_BYTES, TicketKind
 

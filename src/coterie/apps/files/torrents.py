@@ -24,7 +24,6 @@ from coterie.apps.files.stoppable import in_thread
 from coterie.apps.files.torrent_records import SeedRecord, TorrentRecord
 from coterie.apps.files.torrent_transfer import TorrentTransfer, change_of, root_of
 from coterie.apps.files.transfer import OnExisting, TransferState
-from coterie.apps.records import Records
 from coterie.content.bittorrent.hashing import hash_files
 from coterie.content.bittorrent.layout import METAINFO_BYTES_MAX, Layout
 from coterie.content.bittorrent.magnet import Hint, hint_of, magnet_link
@@ -43,6 +42,7 @@ from coterie.content.listing import list_files
 from coterie.content.writer import Partial, partials, staging_path
 from coterie.errors import CoterieError, NotFound, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
+from coterie.services.data.records import Records
 from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 
@@ -84,8 +84,8 @@ class Torrents:
         self._context = context
         self._folder = context.home / "torrents"
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._records: Records[TorrentRecord] = Records(context.home / "downloads", TorrentRecord, "transfer")
-        self._seeds: Records[SeedRecord] = Records(context.home / "seeds", SeedRecord, "share")
+        self._records: Records[TorrentRecord] = context.data.records("downloads", TorrentRecord, "transfer")
+        self._seeds: Records[SeedRecord] = context.data.records("seeds", SeedRecord, "share")
         self._shares = shares
         self._share = share
         self._active: dict[str, TorrentTransfer] = {}

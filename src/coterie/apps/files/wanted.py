@@ -9,8 +9,8 @@ import msgspec
 from coterie.apps.app import Context
 from coterie.apps.files.results import TransferChange, TransferLine
 from coterie.apps.files.sources import RETRY_S
-from coterie.apps.records import Records
 from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError
+from coterie.services.data.records import Records
 
 WANTED_MAX = 100  # at once; guess: each dials every half minute
 WAITING, PAUSED, FAILED = "waiting", "paused", "failed"
@@ -64,7 +64,7 @@ class Wanted:
         """`begin` starts the transfer under the record's id; it raises `TransportError` while nobody is reached."""
         self._context = context
         self._begin = begin
-        self._records: Records[WantedRecord] = Records(context.home / "wanted", WantedRecord, "transfer")
+        self._records: Records[WantedRecord] = context.data.records("wanted", WantedRecord, "transfer")
         self._waiting: dict[str, asyncio.Task[None] | None] = {}  # None: its task has not run yet
 
     def start(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from coterie.access.grant import Grant, GrantRefused, open_grant
 from coterie.apps.app import Context
 from coterie.apps.circles.api import CirclesService
-from coterie.apps.grants.records import GivenRecord, record_id
+from coterie.apps.grants.records import NOUN, GivenRecord, record_id
 from coterie.apps.grants.table import GrantTable
 from coterie.errors import LimitExceeded
 from coterie.identity import PeerId
@@ -19,7 +19,7 @@ class Carried:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.theirs: GrantTable[GivenRecord] = GrantTable(context.home / "theirs", GivenRecord)
+        self.theirs: GrantTable[GivenRecord] = GrantTable(context.data.records("theirs", GivenRecord, NOUN))
 
     @property
     def circles(self) -> CirclesService:

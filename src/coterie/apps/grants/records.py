@@ -1,9 +1,10 @@
-"""What `grants` keeps on disk, each a list of `coterie.apps.records.Records`."""
+"""What `grants` keeps on disk, each a list of `coterie.services.data.records.Records`."""
 
 import msgspec
 
 from coterie.access.grant import Grant
 
+NOUN = "grant"
 RECORDS_MAX = 4_096  # guess: of each list; see `GrantTable` for what happens then
 ID_CHARS = 16  # hexadecimal characters of a link's id: told apart by eye, and by 64 bits
 

@@ -32,7 +32,7 @@ from coterie.apps.grants.messages import (
     Taken,
     check,
 )
-from coterie.apps.grants.records import AcceptedRecord, GivenRecord, HeldRecord, record_id
+from coterie.apps.grants.records import NOUN, AcceptedRecord, GivenRecord, HeldRecord, record_id
 from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid, Wanted
 from coterie.apps.grants.table import GrantTable
 from coterie.apps.grants.words import read_duration, read_limits
@@ -76,10 +76,10 @@ class GrantsService:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._signer = _Node(context)
-        self._given: GrantTable[GivenRecord] = GrantTable(context.home / "given", GivenRecord)
-        self._held: GrantTable[HeldRecord] = GrantTable(context.home / "held", HeldRecord)
+        self._given: GrantTable[GivenRecord] = GrantTable(context.data.records("given", GivenRecord, NOUN))
+        self._held: GrantTable[HeldRecord] = GrantTable(context.data.records("held", HeldRecord, NOUN))
         self._accepted: GrantTable[AcceptedRecord] = GrantTable(
-            context.home / "accepted", AcceptedRecord, makes_room=True
+            context.data.records("accepted", AcceptedRecord, NOUN), makes_room=True
         )
         self._taken: RateTable[bytes, Rate] = RateTable(
             ROOTS_TRACKED_MAX, lambda _: Rate(ACCEPTED_PER_S, ACCEPTED_BURST)

@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from coterie.access.grant import Grant, GrantRefused, open_grant
 from coterie.apps.grants.records import RECORDS_MAX, AcceptedRecord, GivenRecord, HeldRecord
-from coterie.apps.records import Records
 from coterie.crowd import Crowd
 from coterie.errors import LimitExceeded
 from coterie.identity import PeerId
+from coterie.services.data.records import Records
 
 R = TypeVar("R", GivenRecord, HeldRecord, AcceptedRecord)
 
@@ -22,8 +21,8 @@ class GrantTable(Generic[R]):
     of one grant pushes out its own. Without it a full table refuses.
     """
 
-    def __init__(self, folder: Path, kind: type[R], *, makes_room: bool = False) -> None:
-        self._records: Records[R] = Records(folder, kind, "grant")
+    def __init__(self, records: Records[R], *, makes_room: bool = False) -> None:
+        self._records: Records[R] = records
         self._makes_room = makes_room
         self._grants: dict[
             str, tuple[PeerId, int, tuple[PeerId, ...]]
