@@ -102,6 +102,8 @@ SHELLS = (
     "services/data/database.py",
     "services/data/records.py",
     "services/data/service.py",
+    "services/jobs/service.py",
+    "services/jobs/surroundings.py",
     "services/tell/desktop.py",
     "services/tell/service.py",
     "apps/*/arrival.py",

@@ -16,6 +16,7 @@ from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
 from coterie.net.find.outside import Outside
 from coterie.services.data.service import Data
+from coterie.services.jobs.service import AppJobs, Jobs
 from coterie.services.local import Local, Ports
 from coterie.services.tell.service import Notices, Tell
 from coterie.tasks import Tasks
@@ -40,6 +41,7 @@ class Grounds(Protocol):
     tasks: Tasks
     access: Enforcer
     notices: Notices
+    jobs: Jobs
     ports: Ports
     app_data: dict[str, Data]
 
@@ -120,6 +122,10 @@ class AppContext:
         return self._data
 
     @property
+    def jobs(self) -> AppJobs:
+        return AppJobs(self._node.jobs, self._app.name)
+
+    @property
     def tell(self) -> Tell:
         return Tell(self._node.notices, self._app.name)
 
@@ -181,6 +187,7 @@ class AppContext:
     async def withdraw(self) -> None:
         """Take everything back: no stream reaches the app any more, no work of it goes on."""
         self._is_withdrawn = True
+        await self._node.jobs.withdraw(self._app.name)
         if self._node.endpoint is not None:
             for name in self._protocols:
                 self._node.endpoint.unregister(name)

@@ -7,6 +7,7 @@ addresses      the address book, 0600
 mainline       nodes of the mainline DHT, 0600
 audit.db       who did what here and was refused what, 0600
 notices.jsonl  what apps told the owner, 0600
+jobs/          work of apps that lasts, one file per job
 apps/<name>/   one folder per app
 """
 
@@ -246,6 +247,11 @@ class Home(msgspec.Struct, frozen=True):
     def audit_log(self) -> Path:
         """What peers used and were refused."""
         return self.root / "audit.db"
+
+    @property
+    def jobs(self) -> Path:
+        """Work of apps that lasts."""
+        return self.root / "jobs"
 
     @property
     def notices(self) -> Path:

@@ -37,6 +37,7 @@ from coterie.quantity import duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
 from coterie.relay_status import HomeRelay, RelayStatus
 from coterie.services.data.service import Data
+from coterie.services.jobs.service import Jobs
 from coterie.services.local import Ports
 from coterie.services.tell.desktop import Desktop
 from coterie.services.tell.service import Notices
@@ -146,6 +147,7 @@ class Node:
             desktop=Desktop() if config.desktop_notices else None,
         )
         self.ports = Ports(home.ports_file, self.tasks.part("services"))
+        self.jobs = Jobs(home.jobs, self.tasks.part("jobs"), tell=self.notices.tell)
         self.app_data: dict[str, Data] = {}
         self.host = AppHost(
             lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign),
@@ -282,6 +284,7 @@ class Node:
     def _services_status(self) -> dict[str, dict[str, Any]]:
         """A line for each service that is in use, of each app where it has its own."""
         lines = {f"data {app}": data.status() for app, data in self.app_data.items()}
+        lines["jobs"] = self.jobs.status()
         lines["notices"] = self.notices.status()
         return {name: facts for name, facts in lines.items() if facts}
 
@@ -547,6 +550,7 @@ class Node:
         # The router's answer takes as long as what else ends here: the two beside each other.
         unmapping = asyncio.ensure_future(self.mapper.close()) if self.mapper else None
         await self.host.close()
+        await self.jobs.close()
         if self._mail is not None:
             await self._mail.close()
         if withdrawal is not None:

@@ -13,6 +13,7 @@ from coterie.identity import PeerId
 from coterie.net import Connection, Stream
 from coterie.net.find.outside import Outside
 from coterie.services.data.service import Data
+from coterie.services.jobs.service import AppJobs
 from coterie.services.local import Local
 from coterie.services.tell.service import Tell
 from coterie.wire import Protocol as WireProtocol
@@ -164,6 +165,11 @@ class Context(Protocol):
     @property
     def data(self) -> Data:
         """What the app keeps on disk: records, a database, settings."""
+        ...
+
+    @property
+    def jobs(self) -> AppJobs:
+        """Work that lasts: it survives restarts, and runs when it is wanted."""
         ...
 
     @property

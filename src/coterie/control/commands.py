@@ -153,6 +153,61 @@ async def audit(node: "Node", peer: str = "", *, refused: bool = False, limit: i
     return await _settled(audit_lines(node, peer, refused=refused, limit=limit))
 
 
+@command(needs="store", returns="coterie.services.jobs.service:JobLine", empty_text="No jobs.")
+async def jobs(node: "Node") -> Any:
+    """Show the work of apps that lasts: what runs, what waits and for what, what has ended.
+
+    Downloads are not among it: `coterie transfers` lists them.
+    """
+    return await _settled(node.jobs.lines())
+
+
+@command("job", path="jobs pause", needs="store", returns="coterie.services.jobs.service:JobLine")
+async def jobs_pause(node: "Node", job: str) -> Any:
+    """Stop a job until `jobs resume`; it goes on from what it kept.
+
+    job: Its id, from `coterie jobs`.
+    """
+    return _wanted(node, job, "pause")
+
+
+@command("job", path="jobs resume", needs="store", returns="coterie.services.jobs.service:JobLine")
+async def jobs_resume(node: "Node", job: str) -> Any:
+    """Go on with a job that was paused, or try one again that failed and waits.
+
+    job: Its id, from `coterie jobs`.
+    """
+    return _wanted(node, job, "resume")
+
+
+@command("job", path="jobs cancel", needs="store", returns="coterie.services.jobs.service:JobLine")
+async def jobs_cancel(node: "Node", job: str) -> Any:
+    """End a job for good.
+
+    job: Its id, from `coterie jobs`.
+    """
+    return _wanted(node, job, "cancel")
+
+
+@command("job", path="jobs watch", needs="running", returns="coterie.services.jobs.service:JobLine")
+async def jobs_watch(node: "Node", job: str) -> Any:
+    """Show how a job goes on, until it stops running.
+
+    job: Its id, from `coterie jobs`.
+    """
+    async with contextlib.aclosing(node.jobs.follow(job)) as steps:
+        async for progress in steps:
+            yield progress
+    yield node.jobs.line(job)
+
+
+def _wanted(node: "Node", job: str, verb: Any) -> Any:
+    from coterie.services.jobs.core import Wanted
+
+    node.jobs.handle(Wanted(job, verb))
+    return node.jobs.line(job)
+
+
 class Cleared(msgspec.Struct, frozen=True):
     """How many notices are gone."""
 

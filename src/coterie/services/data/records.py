@@ -27,8 +27,11 @@ _UNFINISHED = re.compile(r".+\.json\.[0-9a-f]{16}")  # of `write_private`, left 
 class Record(Protocol):
     """What a record must have; it is a `msgspec.Struct`. `id` is letters and digits, `created` seconds since 1970."""
 
-    id: str
-    created: float
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def created(self) -> float: ...
 
 
 R = TypeVar("R", bound=Record)

@@ -1,0 +1,1 @@
+"""Work of apps that lasts: it survives restarts, and runs when it is wanted."""
