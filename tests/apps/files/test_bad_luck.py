@@ -243,7 +243,7 @@ def test_get_and_share_work_without_a_running_node(tmp_path: Path) -> None:
         ("magnet:?xt=1", "magnet link cannot be read"),
         ("coterieaeahg", "truncated"),
         ("coterieae!hg", "mistyped"),
-        ("coterie!", "truncated"),
+        ("coterie!", "nothing that can be fetched"),
     ],
 )
 def test_a_wrong_ticket_is_said(tmp_path: Path, ticket: str, says: str) -> None:
