@@ -49,6 +49,7 @@ SHELLS = (
     "net/find/multicast_probe.py",
     "net/port_mapping/mapper.py",
     "net/port_mapping/router.py",
+    "net/port_mapping/description.py",
     "net/port_mapping/upnp.py",
     "net/find/reaching.py",
     "content/bittorrent/*.py",

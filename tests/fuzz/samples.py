@@ -154,6 +154,14 @@ def _router() -> dict[str, list[Sample]]:
         "coterie.net.port_mapping.nat_pmp:decode_address": [
             _of("net.port_mapping.nat_pmp:decode_address", address)
         ],
+        "coterie.net.port_mapping.description:checked": [
+            Sample(
+                lambda raw: _named("coterie.net.port_mapping.description:checked")(
+                    raw, "http://192.0.2.1:80/x"
+                ),
+                [b'<root xmlns:a="http://example.com"><controlURL>http://192.0.2.1:80/c</controlURL></root>'],
+            )
+        ],
         "coterie.net.port_mapping.ssdp:description_url": [
             Sample(
                 lambda raw: _named("coterie.net.port_mapping.ssdp:description_url")(

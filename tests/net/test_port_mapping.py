@@ -4,8 +4,10 @@ import asyncio
 import itertools
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from coterie.errors import PeerError, TransportError
 from coterie.machine import CancelTimer, Emit, SetTimer, TimerFired
-from coterie.net.port_mapping import core, nat_pmp, pcp, routes, ssdp
+from coterie.net.port_mapping import core, description, nat_pmp, pcp, routes, ssdp, upnp
 from coterie.net.port_mapping.core import (
     CHECK_S,
     LIFETIME_S,
@@ -426,3 +428,75 @@ def test_upnp_is_asked_of_the_router_only_whoever_answers() -> None:
             return (await finding).removeprefix(f"http://{router}")
 
     assert run(work()) == ":5000/root.xml"
+
+
+DESCRIPTION = (
+    b'<?xml version="1.0"?><root xmlns="urn:schemas-upnp-org:device-1-0" xmlns:p="http://schemas.example/p">'
+    b"<URLBase>http://127.0.0.1:1/</URLBase><device><modelURL>http://example.com/</modelURL>"
+    b"<controlURL>%b</controlURL></device></root>"
+)
+
+
+@pytest.mark.parametrize("control", [b"/ctl", b"ctl", b"http://192.168.1.1:5000/ctl"])
+def test_a_description_of_the_router_itself_is_read(control: bytes) -> None:
+    safe = description.checked(DESCRIPTION % control, "http://192.168.1.1:5000/root.xml")
+    assert b"<URLBase>http://192.168.1.1:5000/</URLBase>" in safe
+    assert b"127.0.0.1" not in safe
+    assert b"<controlURL>%b</controlURL>" % control in safe
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        b"http://127.0.0.1:631/",
+        b"HTTP://127.0.0.1/",
+        b"http://192.168.1.10/",
+        b"https://192.168.1.1.example/",
+        b"<![CDATA[http://127.0.0.1/]]>",
+        b"</controlURL><modelURL><controlURL>http://127.0.0.1/</controlURL></modelURL><controlURL>",
+        b'</controlURL><URLBase a="b">127.0.0.1</URLBase><controlURL>',
+    ],
+)
+def test_a_description_that_sends_the_node_elsewhere_is_refused(control: bytes) -> None:
+    with pytest.raises(PeerError):
+        description.checked(DESCRIPTION % control, "http://192.168.1.1:5000/root.xml")
+
+
+def test_a_false_router_has_nothing_asked_of_this_computer() -> None:
+    """The library posts wherever a description says, and follows redirections: it reads a checked one only."""
+    asked: list[str] = []
+
+    class Private(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Router(Private):
+        def do_GET(self) -> None:
+            there = f"http://127.0.0.1:{private.server_port}/"
+            told = DESCRIPTION % (there + "ctl").encode()
+            self.send_response(302 if self.path == "/moved" else 200)
+            self.send_header("Location", there)
+            self.send_header("Content-Length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
+
+    private, router = HTTPServer(("127.0.0.1", 0), Private), HTTPServer(("127.0.0.2", 0), Router)
+    threads = [threading.Thread(target=server.serve_forever) for server in (private, router)]
+    for thread in threads:
+        thread.start()
+    try:
+        for path in ("root.xml", "moved"):
+            with pytest.raises((PeerError, TransportError)):
+                upnp._router(f"http://127.0.0.2:{router.server_port}/{path}")
+    finally:
+        for server, thread in zip((private, router), threads, strict=True):
+            server.shutdown()
+            thread.join()
+            server.server_close()
+    assert not asked

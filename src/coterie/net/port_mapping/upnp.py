@@ -10,7 +10,7 @@ import socket
 from typing import Any
 
 from coterie.errors import PeerError, TransportError
-from coterie.net.port_mapping import ssdp
+from coterie.net.port_mapping import description, ssdp
 from coterie.net.port_mapping.core import Ask, Link, Release
 
 SEARCH_S = 1.2  # the question lets routers wait for up to 1 s (MX)
@@ -100,8 +100,10 @@ def _router(url: str) -> Any:
     import miniupnpc
 
     found = miniupnpc.UPnP()
+    safe = description.checked(description.fetch(url), url)
     try:
-        found.selectigd(url)
+        with description.served(safe) as here:
+            found.selectigd(here)
     except Exception as error:  # noqa: BLE001  (the library raises plain Exception)
         raise TransportError(f"its description cannot be used ({error})") from None
     return found
