@@ -258,7 +258,7 @@ def test_bad_wishes_are_said(tmp_path: Path) -> None:
             for call, kind, says in (
                 (anna.files.get(ticket, tmp_path / "x"), UsageError, "this very computer"),
                 (ben.files.get(ticket, tmp_path / "no" / "such"), UsageError, "there is no folder"),
-                (ben.files.get("coterie", tmp_path / "x"), UsageError, "nothing that can be fetched"),
+                (ben.files.get("coterie", tmp_path / "x"), UsageError, "truncated"),
                 (ben.files.get("coterieaeahg", tmp_path / "x"), UsageError, "truncated"),
                 (anna.files.share(tmp_path / "nothing"), NotFound, "there is no"),
                 (anna.files.share("/dev/null"), UsageError, "neither a file nor a folder"),
