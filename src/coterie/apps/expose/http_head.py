@@ -86,7 +86,9 @@ def service_of(host: str) -> tuple[str, str]:
     name, _, _ = host.partition(":")
     parts = name.removesuffix(SUFFIX).split(".")
     if not name.endswith(SUFFIX) or len(parts) != 2 or not all(parts):
-        raise UsageError("only http://NAME.PEER.localhost is served here, like http://wiki.anna.localhost")
+        raise UsageError(
+            "only http://NAME.COMPUTER.localhost is served here, like http://wiki.anna.localhost"
+        )
     return parts[0], parts[1]
 
 

@@ -174,7 +174,7 @@ class ExposeService:
         serve = partial(self._serve, record, peer)
         if self._web is None:
             web = Web(self._connecting, self._peer_of)
-            self._web = self._context.local.tcp("web", web.serve, note="http://NAME.PEER.localhost")
+            self._web = self._context.local.tcp("web", web.serve, note="http://NAME.COMPUTER.localhost")
         self._ports[record.id] = self._context.local.tcp(
             label, serve, number=number, lan=record.lan, note=f"{record.name} of {label.partition('/')[0]}"
         )

@@ -1,4 +1,4 @@
-"""http://NAME.PEER.localhost:PORT: one port here for web services of all peers, by name.
+"""http://NAME.COMPUTER.localhost:PORT: one port here for web services of all peers, by name.
 
 A connection carries requests one after another. Each is judged by its own `Host` and `Origin`; its body is counted, so
 that the next head is found. Answers pass as they are. After "101 Switching Protocols" all bytes pass both ways.
