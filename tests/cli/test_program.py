@@ -1,5 +1,6 @@
 """The page that `coterie` alone shows."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.cli.program import run
 from tests.fakes.faces import coterie
 
 _LOAD = "import sys; from coterie.cli.catalog import Catalog; Catalog().words(); print(*sys.modules)"
@@ -56,3 +58,21 @@ def test_help_says_computer_where_programs_say_peer(tmp_path: Path) -> None:
     said = coterie(tmp_path, "may", "--help").stdout
     assert "may [OPTIONS] COMPUTER VERB RESOURCE" in said
     assert "PEER" not in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "given"),
+    [("new/", "new/"), ("./new//", "new/"), ("new", "new"), ("a/../new/", "new/"), (None, "")],
+)
+def test_a_separator_behind_the_target_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str | None, given: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen: list[str] = []
+    monkeypatch.setattr(
+        "coterie.cli.calls.call_command",
+        lambda command, parameters, options: seen.append(parameters["target"]),
+    )
+    with contextlib.suppress(SystemExit):
+        run(["get", "TICKET", *([typed] if typed else [])])
+    assert seen == [f"{tmp_path}/{given}" if given else str(tmp_path)]

@@ -1,5 +1,6 @@
 """Valid samples for every decoder: one without fails `test_fuzz.py`. Messages are made from their types."""
 
+import gzip
 import importlib
 import pkgutil
 import tempfile
@@ -27,6 +28,7 @@ from coterie.apps.expose import messages as expose
 from coterie.apps.files.got import Got
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.content.bittorrent import magnet
+from coterie.content.bittorrent.plain import plain_metainfo
 from coterie.content.bittorrent.torrent_file import PieceHashes, TorrentEntry, torrent_file
 from coterie.content.versions import Version
 from coterie.decoding import DECODERS
@@ -337,6 +339,9 @@ def _content() -> dict[str, list[Sample]]:
         "coterie.content.manifest:decode": [_of("content.manifest:decode", *nodes)],
         "coterie.content.manifest:unpack_chunks": [_of("content.manifest:unpack_chunks", chunks)],
         "coterie.content.bittorrent.magnet:hint_of": [Sample(magnet.hint_of, [link])],
+        "coterie.content.bittorrent.plain:plain_metainfo": [
+            Sample(lambda raw: plain_metainfo(raw, 1_000), [gzip.compress(torrent.metainfo, mtime=0)])
+        ],
         "coterie.content.bittorrent.read:read_torrent": [
             _of("content.bittorrent.read:read_torrent", torrent.metainfo)
         ],

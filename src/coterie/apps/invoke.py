@@ -12,7 +12,18 @@ from typing import Any
 
 import msgspec
 
-from coterie.apps.command import Command, Duration, Here, Live, Parameter, Progress, Rate, Size, commands_of
+from coterie.apps.command import (
+    Command,
+    Duration,
+    Here,
+    Live,
+    Parameter,
+    Progress,
+    Rate,
+    Size,
+    Target,
+    commands_of,
+)
 from coterie.decoding import decoder
 from coterie.errors import CoterieError, UsageError
 from coterie.plain_text import in_utf8, lines, with_one_line_fields
@@ -161,7 +172,7 @@ async def _invoke(
 
 
 def _field(parameter: Parameter) -> tuple[str, Any, Any] | tuple[str, Any]:
-    hint = str if parameter.type in (Path, Here) else parameter.type
+    hint = str if parameter.type in (Path, Here, Target) else parameter.type
     if hint in _QUANTITIES:
         hint = float | str if hint is Duration else int | str
     if parameter.optional:
@@ -177,6 +188,9 @@ def _field(parameter: Parameter) -> tuple[str, Any, Any] | tuple[str, Any]:
 def _argument(words: str, parameter: Parameter, value: Any) -> Any:
     if parameter.type in (Path, Here) and value is not None:
         return _path(words, parameter, value)
+    if parameter.type is Target and value is not None:
+        path, is_folder = str(_path(words, parameter, value)), value.endswith((os.sep, os.altsep or os.sep))
+        return os.path.join(path, "") if is_folder else path
     if fault := next(filter(None, map(_fault, value if isinstance(value, list) else [value])), ""):
         raise UsageError(f"{words}: {parameter.name} {fault}")
     return (

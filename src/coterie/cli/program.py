@@ -13,7 +13,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 import coterie
-from coterie.apps.command import Command, Duration, Here, Parameter, Rate, Size
+from coterie.apps.command import Command, Duration, Here, Parameter, Rate, Size, Target
 from coterie.cli.catalog import Branch, Catalog
 from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
@@ -277,6 +277,17 @@ class _Quantity(click.ParamType[Any]):
         return value
 
 
+class _Target(click.ParamType[Any]):
+    """A path, as the absolute one; a separator at its end stays."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text that the command gets."""
+        path = _plain(Path(value))
+        return os.path.join(path, "") if value.endswith((os.sep, os.altsep or os.sep)) else path
+
+
 class _Asked(click.Option):
     """An option that is asked for, on stderr: what is printed on stdout is the result."""
 
@@ -293,6 +304,8 @@ def _click_type(kind: Any) -> Any:
         return str
     if kind in (Duration, Size, Rate):
         return _Quantity(kind.__name__.lower())
+    if kind is Target:
+        return _Target()
     if kind is Path:
         return click.Path(path_type=Path)
     if typing.get_origin(kind) is Literal:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coterie.apps.command import Choice, Here, Progress, Rate, command
+from coterie.apps.command import Choice, Here, Progress, Rate, Target, command
 from coterie.apps.files.results import (
     LimitsNow,
     MagnetLink,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PURPOSE = "Share and get"
 
+_HERE = Target(".")
 ROOT = Path("/")  # where relative paths start for callers who stand nowhere
 
 ON_EXISTING = (
@@ -167,7 +168,7 @@ async def magnet(files: "FilesService", share: str, *, here: Here | None = None)
 async def get(  # noqa: PLR0913 - all but two are named options
     files: "FilesService",
     ticket: str,
-    target: Path = Path("."),
+    target: Target = _HERE,
     *,
     overwrite: bool = False,
     keep_both: bool = False,
@@ -185,7 +186,7 @@ async def get(  # noqa: PLR0913 - all but two are named options
 
     ticket: The ticket, as the other side printed it; a place like anna/photos/2024; a magnet link, or the hash of a
         torrent; or the path of a torrent file (./anna/x is always the file, //anna/x the place).
-    target: A folder to put it into, or the name it is to have.
+    target: A folder to put it into (with / at its end one that is made), or the name it is to have.
     overwrite: Replace files of the same name at the target; the old ones are kept for 30 days (`coterie trash`).
     keep_both: Keep what is at the target and name this one differently.
     detach: Return at once; `coterie transfers` shows how it goes.
@@ -280,7 +281,7 @@ async def trash_empty(files: "FilesService", versions: list[str] = []) -> Any:  
 async def play(
     files: "FilesService",
     ticket: str,
-    target: Path = Path("."),
+    target: Target = _HERE,
     *,
     file: str = "",
     here: Here | None = None,

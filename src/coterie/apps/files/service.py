@@ -51,6 +51,7 @@ from coterie.apps.files.source import (
     spelled_path,
 )
 from coterie.apps.files.sources import Session
+from coterie.apps.files.target import place_at, possible_places, whole_target
 from coterie.apps.files.torrent_transfer import TorrentTransfer
 from coterie.apps.files.torrents import ticket_in
 from coterie.apps.files.transfer import (
@@ -65,7 +66,6 @@ from coterie.apps.files.transfer import (
 from coterie.apps.files.trash import Trash
 from coterie.apps.files.unfinished import forget_unfinished, partials_of
 from coterie.apps.files.wanted import Wanted, WantedRecord, patiently
-from coterie.content.disk_rules import name_at
 from coterie.content.writer import Partial
 from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
@@ -259,7 +259,7 @@ class FilesService:
         parsed, session = await Transfer.open(self._context, parsed)
         _, stream, opened = session
         try:
-            path, got = self._path_for(Path(os.path.abspath(target)), opened, parsed, place)
+            path, got = self._path_for(whole_target(target), opened, parsed, place)
             if got is not None and on_existing == "fail":
                 on_existing, only = "update", only or got.only
             running = next((t for t in self._active.values() if t.record.target == str(path)), None)
@@ -283,14 +283,14 @@ class FilesService:
         self._launch(transfer, session)
         return transfer
 
-    def _path_for(self, target: Path, opened: Opened, ticket: Ticket, place: str) -> tuple[Path, Got | None]:
+    def _path_for(self, target: str, opened: Opened, ticket: Ticket, place: str) -> tuple[Path, Got | None]:
         """The final path, and what of the same was got there before."""
         name = suggested_name(opened, ticket)
-        for path in (target, target / (name_at(target, name) if target.is_dir() else name)):
+        for path in possible_places(target, name):
             got = self._book.at(path)
             if got is not None and got.is_of(ticket, place) and os.path.lexists(path):
                 return path, got
-        return Transfer.place(target, opened, ticket), None
+        return place_at(target, name), None
 
     async def get_detached(
         self,
@@ -313,7 +313,7 @@ class FilesService:
             if not wait or isinstance(wanted, MagnetSource | TorrentFileSource):
                 raise
             options = {"on_existing": on_existing, "only": list(only), "mirror": mirror}
-            new_id, path = self._transfers.new_id(), os.path.abspath(target)
+            new_id, path = self._transfers.new_id(), whole_target(target)
             return self._wanted.add(
                 WantedRecord(new_id, time.time(), str(wanted), path, options, note=str(error))
             )

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from coterie.content.bittorrent.magnet import link_in, link_of_hash
+from coterie.content.bittorrent.plain import plain_metainfo
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.wire import Ticket
 from coterie.wire.pasted import bare
@@ -24,6 +25,7 @@ _PATH = re.compile(r"\.{0,2}[/\\](?![/\\])|~[^/\\]*[/\\]|[A-Za-z]:[/\\]|\\\\|fil
 _WEB = re.compile(r"(https?|ftp)://", re.IGNORECASE)
 _FILE_URL = re.compile(r"file:(//(localhost)?(?=/))?", re.IGNORECASE)
 _TORRENT = re.compile(rb"d\d+:")  # a dictionary of bencode (BEP 3)
+_LOOKED_AT_BYTES = 4096  # packed, they hold more than `BEGIN_BYTES`
 _SHOWN_CHARS = 60
 
 
@@ -97,7 +99,7 @@ def read_source(
     Args:
         text: as somebody wrote or pasted it.
         path: `path_meant` of it.
-        begin: the first `BEGIN_BYTES` of the file at `path`; None where there is no such file.
+        begin: the first `BEGIN_BYTES` of the file at `path` (`plain_metainfo`); None where there is no such file.
         is_known: whether somebody is called so here.
 
     Raises:
@@ -146,7 +148,7 @@ def _begin_of(path: Path) -> bytes | None:
         if not path.is_file():
             return None
         with path.open("rb") as file:
-            return file.read(BEGIN_BYTES)
+            return plain_metainfo(file.read(_LOOKED_AT_BYTES), BEGIN_BYTES)
     except (OSError, ValueError) as error:
         if not isinstance(error, PermissionError):
             return None  # a name too long for a file, or with a zero byte, is none

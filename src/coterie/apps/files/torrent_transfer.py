@@ -13,6 +13,7 @@ from typing import TypeVar
 from coterie.apps.command import Progress
 from coterie.apps.files.describe import bytes_done
 from coterie.apps.files.results import Problem, Received, TransferChange
+from coterie.apps.files.target import place_at
 from coterie.apps.files.torrent_records import TorrentRecord
 from coterie.apps.files.transfer import TransferState
 from coterie.content import Kind
@@ -30,7 +31,6 @@ from coterie.content.bittorrent.session import (
     Removed,
     Task,
 )
-from coterie.content.disk_rules import name_at
 from coterie.content.file_steps import remove, set_executable
 from coterie.content.merge import Merge, Old
 from coterie.content.names import name_fault
@@ -239,11 +239,8 @@ class TorrentTransfer:
         """Know the final path, see that it is free, and ready the disk."""
         record = self.record
         if not record.target:
-            wanted_at = Path(record.wanted_at)
-            place = wanted_at / name_at(wanted_at, local_name(source)) if wanted_at.is_dir() else wanted_at
-            if not place.parent.is_dir():
-                raise UsageError(f"there is no folder {place.parent} to put '{place.name}' into")
-            record.target, record.root = str(place), root_of(source)
+            record.target = str(place_at(record.wanted_at, local_name(source)))
+            record.root = root_of(source)
         target = Path(record.target)
         if record.on_existing == "fail" and os.path.lexists(target):
             record.target = ""

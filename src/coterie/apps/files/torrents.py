@@ -21,12 +21,14 @@ from coterie.apps.files.results import TransferChange, TransferLine
 from coterie.apps.files.seed_watch import WATCH_PART, WATCH_S, Seen, as_shared, first_changed
 from coterie.apps.files.source import MagnetSource, TorrentFileSource
 from coterie.apps.files.stoppable import in_thread
+from coterie.apps.files.target import whole_target
 from coterie.apps.files.torrent_records import SeedRecord, TorrentRecord
 from coterie.apps.files.torrent_transfer import TorrentTransfer, change_of, root_of
 from coterie.apps.files.transfer import OnExisting, TransferState
 from coterie.content.bittorrent.hashing import hash_files
 from coterie.content.bittorrent.layout import METAINFO_BYTES_MAX, Layout
 from coterie.content.bittorrent.magnet import Hint, hint_of, magnet_link
+from coterie.content.bittorrent.plain import plain_metainfo
 from coterie.content.bittorrent.read import Source, named_in, read_torrent
 from coterie.content.bittorrent.session import (
     BitTorrentSession,
@@ -152,7 +154,7 @@ class Torrents:
             metainfo = await asyncio.to_thread(_read_file, source.path)
             roots = [root_of(await asyncio.to_thread(read_torrent, metainfo))]
         self._refuse_own(roots)
-        wanted_at = os.path.abspath(target)
+        wanted_at = whole_target(target)
         record = self._known(roots, link, wanted_at)
         if record is not None and record.id in self._active:
             await self._active[record.id].meet(peers)
@@ -579,7 +581,7 @@ def _remembered(path: Path) -> int:
 def _read_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(METAINFO_BYTES_MAX + 1)
+            return plain_metainfo(file.read(METAINFO_BYTES_MAX + 1), METAINFO_BYTES_MAX + 1)
     except FileNotFoundError:
         raise NotFound(f"there is no file {path}") from None
     except OSError as error:

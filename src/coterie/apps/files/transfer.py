@@ -29,7 +29,6 @@ from coterie.apps.files.receive import Receiver
 from coterie.apps.files.records import TransferRecord
 from coterie.apps.files.results import Problem, Received, SourceLine
 from coterie.apps.files.sources import Session, Sources
-from coterie.content.disk_rules import name_at
 from coterie.content.limit import ByteLimit, Portion, Shares
 from coterie.content.names import name_fault
 from coterie.content.reuse import has_mark
@@ -266,15 +265,6 @@ class Transfer:
         """Somebody has this content, or part of it."""
         if self._sources is not None and peer != self._context.peer_id:
             self._sources.met(peer, addresses)
-
-    @staticmethod
-    def place(target: Path, opened: Opened, ticket: Ticket) -> Path:
-        """The final path: `target` itself, or inside it when it is a folder."""
-        if target.is_dir():
-            return target / name_at(target, suggested_name(opened, ticket))
-        if not target.parent.is_dir():
-            raise UsageError(f"there is no folder {target.parent} to put '{target.name}' into")
-        return target
 
     def check_target(self) -> None:
         """Raise `TargetExists` when something is there and nothing was said about it."""
