@@ -141,6 +141,7 @@ SHELLS = (
     "apps/*/serve.py",
     "apps/*/shares.py",
     "apps/*/sweeping.py",
+    "apps/*/target.py",
     "apps/*/seed_watch.py",
     "apps/*/service.py",
     "apps/*/torrent_transfer.py",
