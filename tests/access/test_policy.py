@@ -37,7 +37,8 @@ class Scene:
 
     def __init__(self) -> None:
         self.people: dict[PeerId, Standing] = {}
-        self.policy = Policy(OWN.peer_id, lambda peer: self.people.get(peer, Standing()))
+        self.used: dict[bytes, int] = {}
+        self.policy = Policy(OWN.peer_id, lambda peer: self.people.get(peer, Standing()), self.used)
         self._nonces: Iterator[int] = iter(range(1_000_000))
 
     def may(self, who: SecretKey, verb: Verb = Verb.READ, what: str = PHOTOS, *, at: float = NOW) -> bool:
@@ -274,10 +275,36 @@ def test_a_used_up_quota_is_void_for_all_that_share_it(scene: Scene) -> None:
     scene.policy.accept(ben, BEN.peer_id, NOW)
     decision = scene.policy.decide(BEN.peer_id, Verb.READ, PHOTOS, NOW)
     assert [link.id for link in decision.meters] == [anna.id, ben.id]
-    scene.policy.exhaust(anna.id)
+    scene.used[anna.id] = 100
+    scene.policy.changed()
+    assert scene.may(ANNA)
+    scene.used[anna.id] += 1
+    scene.policy.changed()
     assert not scene.may(ANNA)
     assert not scene.may(BEN)
-    assert "quota is used up" in scene.why(BEN)
+    assert "quota is used up: 100 bytes" in scene.why(BEN)
+    assert scene.policy.decide(BEN.peer_id, Verb.READ, PHOTOS, NOW).used_up == anna.last
+    assert scene.policy.decide(EVE.peer_id, Verb.READ, PHOTOS, NOW).used_up is None
+
+
+def test_a_quota_is_named_only_where_it_is_all_that_is_missing(scene: Scene) -> None:
+    """A grant that would not hold anyway says nothing of its quota; nor does one for something else."""
+    anna = scene.give(ANNA, quota_bytes=100, expires=int(NOW) + 10)
+    scene.used[anna.id] = 101
+
+    def named(what: str = PHOTOS, *, at: float = NOW) -> bool:
+        return scene.policy.decide(ANNA.peer_id, Verb.READ, what, at).used_up is not None
+
+    assert named()
+    assert not named("files/other")
+    assert not named(at=NOW + 10)
+    scene.people[ANNA.peer_id] = Standing(blocked="blocked")
+    scene.policy.changed()
+    assert not named()
+    scene.people.clear()
+    scene.give(ANNA)
+    assert not named()
+    assert scene.may(ANNA)
 
 
 def test_another_grant_still_helps_when_one_is_void(scene: Scene) -> None:
@@ -294,7 +321,7 @@ def test_every_change_is_seen_in_the_generation(scene: Scene) -> None:
     seen.append(scene.policy.generation)
     scene.give(ANNA)
     seen.append(scene.policy.generation)
-    scene.policy.exhaust(b"link")
+    scene.policy.changed()
     seen.append(scene.policy.generation)
     assert seen == sorted(set(seen))
 

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from coterie.access.audit import Audit
-from coterie.access.policy import ANYONE, KNOWN, Decision, Policy, Standing
+from coterie.access.grant import Link
+from coterie.access.policy import ANYONE, KNOWN, Decision, Policy, QuotaUsedUp, Standing
 from coterie.access.resource import Verb, checked_resource
 from coterie.errors import CloseCode, PeerError, StorageError
 from coterie.identity import PeerId
@@ -56,16 +57,17 @@ class Enforcer:
         Raises:
             StorageError: the log cannot be used.
         """
-        self.policy = Policy(own, standing)
         self.audit = Audit(log_path)
         self._clock = clock
         self._offload = offload
         self._latest = self.audit.latest_time()
         self._used = dict(self.audit.used())
+        self.policy = Policy(own, standing, self._used)
         self._paid: dict[bytes, Rate] = {}  # link -> seconds that its rate is spoken for
         self._holds: dict[_Hold, None] = {}
         self._names: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {}
         self._watchers: list[Callable[[], None]] = []
+        self._quota_watchers: list[Callable[[Link, PeerId], None]] = []
         self._tasks = (tasks or Tasks()).part("access")
         self._recheck: asyncio.TimerHandle | None = None
         self._recheck_at = math.inf
@@ -135,7 +137,7 @@ class Enforcer:
 
         Raises:
             AccessDenied: it is not allowed now.
-            PeerError: it was taken back meanwhile (close code REVOKED).
+            PeerError: it was taken back meanwhile (close code REVOKED); `QuotaUsedUp` where that is why.
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (in a coroutine there is one)
@@ -145,6 +147,8 @@ class Enforcer:
             yield held.decision
         except asyncio.CancelledError:
             if held.is_lost and not task.uncancel():
+                if held.decision.used_up is not None:
+                    raise QuotaUsedUp(held.decision.used_up) from None
                 raise PeerError(f"{peer.short} may no longer have {resource}", CloseCode.REVOKED) from None
             raise
         finally:
@@ -154,7 +158,8 @@ class Enforcer:
         """Count `size` bytes on the quota and the rate that `decision` rests on; waits while the rate is exceeded.
 
         Raises:
-            PeerError: a quota is used up (close code REVOKED).
+            QuotaUsedUp: a quota is.
+            PeerError: too many grants are counted (close code LIMIT).
         """
         loop = asyncio.get_running_loop()
         wait_s = 0.0
@@ -162,16 +167,28 @@ class Enforcer:
             if not (link.id in self._used or link.id in self._paid) and self._is_full():
                 raise PeerError(f"over {METERED_MAX} grants are counted already", CloseCode.LIMIT)
             if quota := link.terms.quota_bytes:
-                used = self._used[link.id] = self._used.get(link.id, 0) + size
+                before = self._used.get(link.id, 0)
+                used = self._used[link.id] = before + size
                 self.audit.note_used(link.id, used, link.terms.expires)
                 if used > quota:
-                    self.policy.exhaust(link.id)
-                    raise PeerError("the quota of the grant is used up", CloseCode.REVOKED)
+                    if before <= quota:
+                        self.policy.changed()
+                        for told in self._quota_watchers:
+                            told(link, decision.peer)
+                    raise QuotaUsedUp(link)
             if rate := link.terms.rate_bytes_s:
                 paid = self._paid.setdefault(link.id, Rate(1.0, RATE_BURST_S))
                 wait_s = max(wait_s, paid.spend(loop.time(), size / rate))
         if wait_s > 0:
             await asyncio.sleep(wait_s)
+
+    def used_of(self, link: Link) -> int:
+        """Bytes used of the quota of `link`, at most all of them."""
+        return min(self._used.get(link.id, 0), link.terms.quota_bytes)
+
+    def watch_quotas(self, told: Callable[[Link, PeerId], None]) -> None:
+        """Call `told` once when a quota is used up: its link, and the peer that used the last of it."""
+        self._quota_watchers.append(told)
 
     def _is_full(self) -> bool:
         """Whether no further link can be counted; rates that nobody uses now are forgotten first."""

@@ -25,8 +25,9 @@ import msgspec
 from coterie.access.grant import LIFETIME_MAX_S, Grant, Link
 from coterie.access.resource import Verb, checked_resource, covers, say_verbs, with_parents
 from coterie.access.revocation import Revocations
-from coterie.errors import AccessDenied, LimitExceeded, UsageError
+from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError, UsageError
 from coterie.identity import PeerId
+from coterie.quantity import say_bytes
 
 CACHE_MAX = 4_096  # guess: decisions kept, about 1 kB each with their keys
 GRANTS_PER_PEER_MAX = 16  # guess: presented by one peer; the oldest gives way
@@ -85,6 +86,7 @@ class Decision(msgspec.Struct, frozen=True):
     """The answer. It holds until `until` (unix seconds) at the latest, and until the policy changes.
 
     `meters` are the links of the grant that it rests on which have a rate or a quota: what is used counts on each.
+    `used_up`: of a no, the link whose used-up quota alone keeps a grant that `peer` presented from allowing it.
     """
 
     allowed: bool
@@ -94,6 +96,7 @@ class Decision(msgspec.Struct, frozen=True):
     reasons: tuple[Reason, ...]
     until: float = math.inf
     meters: tuple[Link, ...] = ()
+    used_up: Link | None = None
 
     @property
     def because(self) -> str:
@@ -107,6 +110,14 @@ class Decision(msgspec.Struct, frozen=True):
         return self
 
 
+class QuotaUsedUp(PeerError):
+    """The quota of `link` is used up. Its peer may read that: it presented the grant."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__("the quota of the grant is used up", CloseCode.REVOKED)
+        self.link = link
+
+
 @dataclass(slots=True)
 class _Held:
     grants: list[Grant] = field(default_factory=list)
@@ -118,14 +129,20 @@ class Policy:
     Every change (of rules, grants, revocations, or of what `standing` answers: `changed`) makes `generation` larger.
     """
 
-    def __init__(self, own: PeerId, standing: Callable[[PeerId], Standing]) -> None:
+    def __init__(
+        self,
+        own: PeerId,
+        standing: Callable[[PeerId], Standing],
+        used: Mapping[bytes, int] = MappingProxyType({}),
+    ) -> None:
+        """`used`: bytes used of the quotas of links, by id; call `changed` when one goes past its quota."""
         self._own = own
+        self._used = used
         self._standing = standing
         self._rules: dict[str, dict[str, Verb]] = {}  # subject -> resource -> verbs
         self._count = 0
         self._held: OrderedDict[PeerId, _Held] = OrderedDict()
         self._cache: OrderedDict[tuple[PeerId, int, str, tuple[str, ...]], Decision] = OrderedDict()
-        self._exhausted: dict[bytes, None] = {}  # links whose quota is used up
         self.revocations = Revocations(own)
         self.generation = 0
 
@@ -207,11 +224,10 @@ class Policy:
         held = self._held.get(peer)
         return tuple(held.grants) if held else ()
 
-    def exhaust(self, link_id: bytes) -> None:
-        """The quota of this link is used up."""
-        if link_id not in self._exhausted:
-            self._exhausted[link_id] = None
-            self.changed()
+    def used_up(self, grant: Grant) -> Link | None:
+        """The first link of `grant` whose quota is used up."""
+        used, links = self._used, grant.links
+        return next((k for k in links if 0 < k.terms.quota_bytes < used.get(k.id, 0)), None)
 
     def changed(self) -> None:
         """Decisions made so far are void: a rule, a grant, a contact or a circle is no longer as it was."""
@@ -269,7 +285,7 @@ class Policy:
             return by_grant
         nothing = Reason("no_rule", f"nothing allows it to {', '.join(subjects)}")
         reasons = (nothing, *by_grant.reasons)
-        return Decision(False, peer, verb, resource, reasons, by_grant.until)
+        return Decision(False, peer, verb, resource, reasons, by_grant.until, used_up=by_grant.used_up)
 
     def _by_rule(self, subjects: Sequence[str], verb: Verb, parents: Sequence[str]) -> tuple[Reason, ...]:
         found = []
@@ -283,13 +299,16 @@ class Policy:
 
     def _by_grant(self, peer: PeerId, verb: Verb, resource: str, now: float, utc_offset_s: int) -> Decision:
         """By one grant alone: rights of two grants never add up to a third."""
-        until, against = math.inf, []
+        until, against, used_up = math.inf, [], None
         for grant in self.held_by(peer):
             link = grant.last
             if not (covers(link.resource, resource) and link.verbs & verb):
                 continue
             name = f"grant {link.id.hex()[:8]}"
             wrong = self._why_void(grant, now, utc_offset_s)
+            if wrong is None and (spent := self.used_up(grant)):
+                used_up = spent
+                wrong = f"its quota is used up: {say_bytes(spent.terms.quota_bytes)}"
             until = min(until, *(step.terms.until(now, utc_offset_s) for step in grant.links))
             if wrong is None:
                 text = f"{name}: {say_verbs(link.verbs)} {link.resource}"
@@ -297,7 +316,7 @@ class Policy:
                     True, peer, verb, resource, (Reason("grant", text),), until, _metered(grant.links)
                 )
             against.append(Reason("grant_void", f"{name} would allow it, but {wrong}"))
-        return Decision(False, peer, verb, resource, tuple(against), until)
+        return Decision(False, peer, verb, resource, tuple(against), until, used_up=used_up)
 
     def _why_void(self, grant: Grant, now: float, utc_offset_s: int) -> str | None:
         if self.revocations.of(grant):
@@ -305,8 +324,6 @@ class Policy:
         for link in grant.links:
             if wrong := link.terms.why_not(now, utc_offset_s):
                 return wrong
-            if link.id in self._exhausted:
-                return "its quota is used up"
             if link.signer != self._own and (blocked := self._standing(link.signer).blocked):
                 return f"{link.signer.short} passed it on, and {blocked}"
         return None

@@ -32,6 +32,7 @@ GOLDEN: list[tuple[Message, int, str]] = [
     (f.Given(ID, b""), 12, f"92c420{ID.hex()}c400"),
     (f.Peers([(ID, ["1.2.3.4:5"])]), 13, f"919192c420{ID.hex()}91a9312e322e332e343a35"),
     (f.Moved(2, ID), 14, f"9202c420{ID.hex()}"),
+    (f.UsedUp(1_000, ID), 15, f"92cd03e8c420{ID.hex()}"),
 ]
 
 

@@ -17,6 +17,7 @@ from coterie.apps.files.messages import (
     ChunkUnavailable,
     GetChunks,
     GetManifest,
+    Moved,
     NoManifest,
     Skip,
     Skipped,
@@ -148,6 +149,34 @@ async def asker(network: MemoryNetwork | None, home: Path) -> AsyncIterator[Node
     else:
         async with Node.open(prepare_home(home)) as node:
             yield node
+
+
+def test_what_a_third_party_says_of_a_share_is_not_believed(tmp_path: Path) -> None:
+    """A computer that another one named says that the share has other content now: the ticket's peer has the word."""
+
+    async def main() -> None:
+        network = MemoryNetwork()
+        lied: list[bytes] = []
+
+        async def lie(stream: Stream) -> None:
+            await stream.send(Moved(int(MANY.kind), b"\7" * 32))
+            lied.append(bytes(stream.peer))
+
+        async with contextlib.AsyncExitStack() as stack:
+            liar = Ticket.parse(
+                await stack.enter_async_context(giver(network, MANY, opening=lie, name=b"liar"))
+            )
+            hint = (bytes(liar.peer), list(liar.addresses))
+            first = await stack.enter_async_context(
+                giver(network, MANY, slow(MANY), name=b"first", tells=[hint])
+            )
+            node = await stack.enter_async_context(asker(network, tmp_path / "home"))
+            received = await node.files.get(first, tmp_path / "copy")
+        assert lied, "the liar was never asked"
+        assert received.failed == []
+        assert [p.read_bytes() for p in sorted((tmp_path / "copy").iterdir())] == PIECES
+
+    run(main())
 
 
 @pytest.mark.parametrize("net", ["memory", "quic"])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from coterie.apps.files.messages import UsedUp
 from coterie.apps.files.places_messages import PLACES, Entry, List, Listed, Locate, Located, NotThere
 from coterie.apps.grants.messages import PROTOCOL, Gave, Present, Revoked, Taken, check
 from coterie.errors import PeerError
@@ -21,6 +22,7 @@ GOLDEN: list[tuple[Protocol, Message, str]] = [
     (PLACES, Locate("a"), "000000040391a161"),
     (PLACES, Located(1, b"i", b"s"), "000000090493" + "01c40169c40173"),
     (PLACES, NotThere(), "000000020590"),
+    (PLACES, UsedUp(5, b"i"), "00000006069205c40169"),
 ]
 
 
@@ -32,7 +34,7 @@ def test_the_same_bytes_as_ever(protocol: Protocol, message: Message, expected: 
 
 
 @pytest.mark.parametrize("protocol", [PROTOCOL, PLACES])
-@given(body=some.binary(max_size=200), kind=some.integers(1, 5))
+@given(body=some.binary(max_size=200), kind=some.integers(1, 6))
 def test_noise_is_the_peers_fault(protocol: Protocol, body: bytes, kind: int) -> None:
     try:
         message = protocol.decode(kind, body)

@@ -25,11 +25,13 @@ from coterie.apps.files.messages import (
     Open,
     Opened,
     Refused,
+    UsedUp,
 )
 from coterie.apps.files.proof import prove
 from coterie.apps.files.receive import Receiver
 from coterie.apps.files.results import SourceLine
 from coterie.apps.files.source_session import Link
+from coterie.apps.files.used_up import denial
 from coterie.content.limit import ByteLimit, Portion
 from coterie.content.manifest import ID_BYTES, TOTAL_MAX
 from coterie.content.swarm import events as e
@@ -68,6 +70,7 @@ async def open_share(
     Raises:
         NotFound: the other side has no such share, or not for this secret; it does not say which.
         ShareMoved: it has other content by now.
+        AccessDenied: the amount of our grant is used up.
     """
     stream = await connection.open_stream(PROTOCOL)
     try:
@@ -96,6 +99,8 @@ async def open_share(
         ):
             raise PeerError(f"{connection.peer.short} names content that cannot be")
         raise ShareMoved(replace(ticket, kind=TicketKind(reply.kind), content_id=reply.root))
+    if isinstance(reply, UsedUp):
+        raise denial(connection.peer, reply)
     if isinstance(reply, Refused):
         raise NotFound(
             "the other computer does not share this (any more), or the ticket is not right; ask for a new ticket"

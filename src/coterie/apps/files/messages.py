@@ -15,6 +15,7 @@ CHUNKS = 17  # bulk: the bytes of one chunk, or of several that follow each othe
 
 JOINED_SINCE = 2  # the version in which a frame may hold several chunks
 MOVED_SINCE = 3  # the version in which an asker may hear that a share has other content now
+USED_UP_SINCE = 3  # the version in which an asker may hear that the amount of its grant is used up
 
 NAME_CHARS_MAX = 255
 CHUNKS_PER_REQUEST_MAX = 4096  # as many as a manifest page has entries
@@ -145,6 +146,16 @@ class Moved(Message, frozen=True):
     root: bytes
 
 
+class UsedUp(Message, frozen=True):
+    """Instead of `Opened`, or at the end of a session: of the grant that the asker presented, no more can be had.
+
+    `granted`: bytes, all of which are used; `by`: who granted so much (a peer id).
+    """
+
+    granted: int
+    by: bytes
+
+
 PROTOCOL = Protocol(
     name="files",
     versions=(1, JOINED_SINCE, MOVED_SINCE),
@@ -163,6 +174,7 @@ PROTOCOL = Protocol(
         12: Given,
         13: Peers,
         14: Moved,
+        15: UsedUp,
     },
     bulk_kinds=frozenset({MANIFEST, CHUNKS}),
     frame_bytes_max=FRAME_BYTES_MAX,

@@ -7,7 +7,7 @@ from blake3 import blake3
 
 from coterie.access.enforcer import Enforcer
 from coterie.access.names import TICKET, distinct
-from coterie.access.policy import is_for_many
+from coterie.access.policy import QuotaUsedUp, is_for_many
 from coterie.access.resource import PARTS_MAX, RESOURCE_BYTES_MAX, Verb
 from coterie.apps.files.messages import Moved
 from coterie.apps.files.offer import Offer
@@ -118,12 +118,16 @@ class Places:
 
         Raises:
             NotFound: no such place, or none for this peer: the same words for both.
+            QuotaUsedUp: the amount of the grant that the peer presented for it is used up; of what is not there, too.
         """
         label, *parts = path.split("/")
         share = next((share for known, share in self.shares_of(peer) if known == label), None)
         is_path = len(path.encode(errors="replace")) <= PATH_BYTES_MAX and not any(map(name_fault, parts))
         resource = resource_of(share.id, parts) if share is not None and is_path else KIND
-        if not self._access.decide(peer, verb, resource).allowed or share is None or not is_path:
+        decision = self._access.decide(peer, verb, resource)
+        if decision.used_up is not None:
+            raise QuotaUsedUp(decision.used_up)
+        if not decision.allowed or share is None or not is_path:
             raise NotFound(f"there is no {path[:200]}")
         return Spot(share, tuple(parts))
 
@@ -209,18 +213,25 @@ class Places:
         return offer
 
     def _offer_of(self, peer: PeerId, root: bytes, spots: Sequence[tuple[Spot, str]]) -> Offer | None:
-        """The first of these places that the peer may read now; its whole share where it may read that."""
+        """The first of these places that the peer may read now; its whole share where it may read that.
+
+        Without such: one that it might read, were the amount of its grant not used up; the policy says so.
+        """
+        used_up: Offer | None = None
         for spot, of in spots:
             whole = resource_of(spot.share.id, ())
             is_whole = self._access.explain(peer, Verb.READ, whole).allowed
             resource = whole if is_whole else resource_of(spot.share.id, spot.parts)
-            if not self._access.explain(peer, Verb.READ, resource).allowed:
+            decision = self._access.explain(peer, Verb.READ, resource)
+            if decision.used_up is not None:
+                used_up = Offer(self._store, spot.share, resource, is_narrow=True)
+            if not decision.allowed:
                 continue
             found = self.found(spot) if spot.parts else None
             if found is None or found.id == root:
                 many = of if of in self._access.policy.subjects(peer) else ""
                 return Offer(self._store, spot.share, resource, found=found, is_narrow=not is_whole, of=many)
-        return None
+        return used_up
 
     def _granted(self, peer: PeerId) -> list[str]:
         """The resources within shares that `peer` has grants for."""
@@ -228,8 +239,12 @@ class Places:
         return [path for path in granted if path.startswith(KIND + "/") and self._may_see(peer, path)]
 
     def _may_see(self, peer: PeerId, resource: str) -> bool:
-        """Whether `peer` may list or read this: the one without the other opens what is known by name."""
-        return any([self._access.explain(peer, verb, resource).allowed for verb in (Verb.LIST, Verb.READ)])
+        """Whether `peer` may list or read this: the one without the other opens what is known by name.
+
+        Or might, were the amount of its grant not used up: it goes on to know of it.
+        """
+        asked = [self._access.explain(peer, verb, resource) for verb in (Verb.LIST, Verb.READ)]
+        return any([decision.allowed or decision.used_up is not None for decision in asked])
 
 
 def _holds(shown: Shown, share: ShareRecord) -> bool:

@@ -4,8 +4,10 @@ One stream is any number of questions, each answered before the next. A path is 
 names it to this asker; the empty one is the list of shares.
 """
 
+from coterie.apps.files.messages import UsedUp
 from coterie.wire.frames import Message, Protocol
 
+USED_UP_SINCE = 2  # the version in which an asker may hear that the amount of its grant is used up
 PATH_BYTES_MAX = 4_096  # as long as a path of a file system
 ENTRIES_MAX = 500  # in one answer; the next question goes on behind the last
 FRAME_BYTES_MAX = 256 << 10  # 500 names of 255 bytes with their figures
@@ -57,7 +59,7 @@ class NotThere(Message, frozen=True):
 
 PLACES = Protocol(
     name="places",
-    versions=(1,),
-    kinds={1: List, 2: Listed, 3: Locate, 4: Located, 5: NotThere},
+    versions=(1, USED_UP_SINCE),
+    kinds={1: List, 2: Listed, 3: Locate, 4: Located, 5: NotThere, 6: UsedUp},
     frame_bytes_max=FRAME_BYTES_MAX,
 )

@@ -3,13 +3,16 @@
 import asyncio
 from concurrent.futures import Executor
 
+from coterie.access.policy import QuotaUsedUp
 from coterie.access.resource import Verb
 from coterie.apps.app import Context
+from coterie.apps.files.messages import UsedUp
 from coterie.apps.files.places import Places
 from coterie.apps.files.places_messages import (
     ENTRIES_MAX,
     PATH_BYTES_MAX,
     PLACES,
+    USED_UP_SINCE,
     Entry,
     List,
     Listed,
@@ -17,6 +20,7 @@ from coterie.apps.files.places_messages import (
     Located,
     NotThere,
 )
+from coterie.apps.files.used_up import denial, used_up
 from coterie.content.manifest import ID_BYTES
 from coterie.errors import NotFound, PeerError, TransportError
 from coterie.identity import PeerId
@@ -44,6 +48,8 @@ class Visits:
                 answer = await self._answer(stream.peer, question)
             except NotFound:
                 answer = NotThere()
+            except QuotaUsedUp as error:
+                answer = NotThere() if stream.version < USED_UP_SINCE else used_up(error.link)
             await stream.send(answer)
 
     async def _answer(self, peer: PeerId, question: Message | Bulk) -> Message:
@@ -67,6 +73,7 @@ async def list_place(context: Context, peer: PeerId, path: str) -> list[Entry]:
 
     Raises:
         NotFound: nothing, or not for us.
+        AccessDenied: the amount of our grant for it is used up.
         TransportError, PeerError: not reached, or not understood.
     """
     found: list[Entry] = []
@@ -110,6 +117,8 @@ async def _ask(stream: Stream, question: List | Locate, path: str) -> Message:
         raise NotFound(
             f"there is no '{path}' there, or it is not shared with this computer; `coterie ls` shows what is"
         )
+    if isinstance(answer, UsedUp):
+        raise denial(stream.peer, answer)
     if not isinstance(answer, Message):
         raise PeerError(f"{stream.peer.short} did not answer as coterie does")
     return answer

@@ -9,11 +9,22 @@ from random import SystemRandom
 from typing import Any
 
 from coterie.access.enforcer import Enforcer
-from coterie.access.policy import Decision
+from coterie.access.grant import Link
+from coterie.access.policy import Decision, QuotaUsedUp
 from coterie.access.resource import Verb
 from coterie.apps.files.giver import Giver
 from coterie.apps.files.giving_session import Buffers, Session
-from coterie.apps.files.messages import ADDRESSES_MAX, MOVED_SINCE, PEERS_MAX, PROTOCOL, Open, Peers, Refused
+from coterie.apps.files.messages import (
+    ADDRESSES_MAX,
+    MOVED_SINCE,
+    PEERS_MAX,
+    PROTOCOL,
+    USED_UP_SINCE,
+    Open,
+    Peers,
+    Refused,
+)
+from coterie.apps.files.used_up import used_up
 from coterie.content.limit import ByteLimit
 from coterie.content.swarm import upload as u
 from coterie.driver import Driver
@@ -72,8 +83,26 @@ class Server:
                     raise AccessDenied("this version of the share is gone, and the asker knows of no other")
                 await self._give(stream, opening, giver, decision)
         except AccessDenied:
+            await self._refuse(stream, self._used_up(stream.peer, giver))
+        except QuotaUsedUp as error:
+            if stream.version < USED_UP_SINCE:
+                raise
+            await self._refuse(stream, error.link)
+
+    def _used_up(self, peer: PeerId, giver: Giver | None) -> Link | None:
+        """The link of a grant that would open this to `peer`, were its quota not used up."""
+        if giver is None:
+            return None
+        return self._access.explain(peer, Verb.READ, giver.resource, giver.also).used_up
+
+    @staticmethod
+    async def _refuse(stream: Stream, link: Link | None) -> None:
+        """End the session: nothing is given, or no more by the grant with this `link`."""
+        if link is None or stream.version < USED_UP_SINCE:
             await stream.send(Refused())
-            await stream.finish()
+        else:
+            await stream.send(used_up(link))
+        await stream.finish()
 
     def limit(self, root: bytes, bytes_per_s: float) -> None:
         """No more than so many bytes a second of one content; 0: no limit."""

@@ -25,10 +25,12 @@ from coterie.apps.files.messages import (
     NoManifest,
     Peers,
     Skipped,
+    UsedUp,
 )
+from coterie.apps.files.used_up import denial
 from coterie.content.manifest import ID_BYTES, Chunk
 from coterie.content.swarm import events as e
-from coterie.errors import CloseCode, PeerError, TransportError
+from coterie.errors import AccessDenied, CloseCode, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
 from coterie.net import BulkStream, Connection, PathInfo, Stream
@@ -42,7 +44,7 @@ REQUESTS_FEW = (
 SETTLE_S = 0.05  # guess: when nothing comes for so long, what waits for the disk is written as it is
 TELL_S = 0.05  # guess: but at least so often; others wait for what we have
 
-News = Has | HasAll | Given | Peers
+News = Has | HasAll | Given | Peers | UsedUp
 
 
 class _Untold:
@@ -125,7 +127,7 @@ class Link:
         """Take back the request that begins with this chunk; its answer may come all the same."""
         self.send(Cancel(manifest, first))
 
-    def drop(self, error: PeerError) -> None:
+    def drop(self, error: PeerError | AccessDenied) -> None:
         """End the session with this error."""
         if not self._dropped.done():
             self._dropped.set_exception(error)
@@ -223,7 +225,7 @@ class Link:
         try:
             for one in untold.news:
                 self._take_news(one)
-        except PeerError as error:
+        except (PeerError, AccessDenied) as error:
             self.drop(error)
 
     def _round_trip(self) -> float:
@@ -287,6 +289,8 @@ class Link:
                     raise PeerError("news about pieces that cannot be", CloseCode.LIMIT)
                 kind = e.Holds if isinstance(news, Has) else e.Given
                 self._feed(kind(self.peer, manifest, int.from_bytes(pieces, "little")))
+            case UsedUp():
+                raise denial(self.peer, news)
             case HasAll():
                 self._feed(e.HoldsAll(self.peer))
             case Peers(peers):

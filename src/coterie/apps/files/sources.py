@@ -8,7 +8,7 @@ from typing import Any
 
 from coterie.apps.files.fetch import Fetch, ShareMoved
 from coterie.apps.files.messages import Opened
-from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, TransportError
+from coterie.errors import AccessDenied, CloseCode, CoterieError, NotFound, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
 
@@ -68,7 +68,7 @@ class Sources:
         """Until the download is complete; `first` is a session that is open already.
 
         Raises:
-            PeerError, NotFound: everybody who may have it was refused for good.
+            PeerError, NotFound, AccessDenied: everybody who may have it was refused for good.
             ShareMoved: the peer of the ticket has other content for it by now.
         """
         complete = asyncio.ensure_future(self._fetch.wait())
@@ -137,7 +137,7 @@ class Sources:
             self._say("")
             await self._fetch.session(connection, stream, opened)
             await stream.finish()
-        except (TransportError, PeerError, NotFound) as error:
+        except (TransportError, PeerError, NotFound, AccessDenied) as error:
             if connection is not None:
                 code = error.close_code if isinstance(error, PeerError) else CloseCode.TIMEOUT
                 await stream.reset(code)
@@ -145,7 +145,7 @@ class Sources:
             candidate.tries = 0 if came else candidate.tries + 1
             candidate.error = error
             candidate.next_at = time.monotonic() + RETRY_S[min(candidate.tries, len(RETRY_S) - 1)]
-            if isinstance(error, NotFound) or (
+            if isinstance(error, NotFound | AccessDenied) or (
                 isinstance(error, PeerError) and error.close_code in FATAL_CODES
             ):
                 candidate.refused = error

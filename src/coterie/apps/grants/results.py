@@ -37,7 +37,7 @@ class GrantLine(msgspec.Struct, frozen=True):
     """One line of the list.
 
     `role` is given, given elsewhere (by another computer of this person) or held; `state` is valid, revoked, expired
-    or what is wrong.
+    or used up; `used` says how much of how much, of a grant of this computer's things with an amount.
     """
 
     id: str
@@ -48,6 +48,7 @@ class GrantLine(msgspec.Struct, frozen=True):
     expires: str
     limits: str
     state: str
+    used: str = ""
 
 
 class GrantSaid(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from coterie.access.grant import (
     NONCE_BYTES,
     Grant,
     GrantRefused,
+    Link,
     attenuate,
     issue,
     open_grant,
@@ -32,7 +33,14 @@ from coterie.apps.grants.messages import (
     Taken,
     check,
 )
-from coterie.apps.grants.records import NOUN, AcceptedRecord, GivenRecord, HeldRecord, record_id
+from coterie.apps.grants.records import (
+    ID_CHARS,
+    NOUN,
+    AcceptedRecord,
+    GivenRecord,
+    HeldRecord,
+    record_id,
+)
 from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid, Wanted
 from coterie.apps.grants.table import GrantTable
 from coterie.apps.grants.words import read_duration, read_limits
@@ -49,6 +57,7 @@ from coterie.identity import PeerId, SecretKey
 from coterie.moments import iso
 from coterie.net import Stream
 from coterie.private_file import write_private
+from coterie.quantity import say_bytes
 from coterie.rate import Rate, RateTable
 from coterie.wire.frames import Bulk, Message
 
@@ -94,6 +103,7 @@ class GrantsService:
         self._carried.start(self._tell_kin)
         self._context.register(PROTOCOL, self._serve, strangers=True)
         self._context.watch(self._peer_up, lambda peer: self._up.pop(peer, None))
+        self._context.access.watch_quotas(self._used_up)
 
     async def close(self) -> None:
         """Everything is on disk already."""
@@ -236,6 +246,7 @@ class GrantsService:
                         expires=iso(grant.last.terms.expires),
                         limits=", ".join(grant.last.terms.say()),
                         state=self._state(grant),
+                        used=self._say_used(grant.links) if own else "",
                     )
                 )
         return lines
@@ -243,7 +254,27 @@ class GrantsService:
     def _state(self, grant: Grant) -> str:
         if self._context.access.policy.revocations.of(grant):
             return "revoked"
-        return "expired" if grant.last.terms.expires <= self._context.access.now else "valid"
+        if grant.last.terms.expires <= self._context.access.now:
+            return "expired"
+        return "used up" if self._context.access.policy.used_up(grant) else "valid"
+
+    def _say_used(self, links: Sequence[Link]) -> str:
+        """How much of how much, by the link with the least left; empty without an amount."""
+        used_of = self._context.access.used_of
+        metered = [link for link in links if link.terms.quota_bytes]
+        least = min(metered, key=lambda link: link.terms.quota_bytes - used_of(link), default=None)
+        return f"{say_bytes(used_of(least))} of {say_bytes(least.terms.quota_bytes)}" if least else ""
+
+    def _used_up(self, link: Link, peer: PeerId) -> None:
+        """Tell the owner, once."""
+        who = self._context.people.name_of(peer)
+        what = f"{say_verbs(link.verbs)} {self._context.access.say_resource(link.resource)}"
+        grant = link.id.hex()[:ID_CHARS]
+        self._context.tell.say(
+            f"{who} used up the {say_bytes(link.terms.quota_bytes)} granted to {what} (grant {grant}): "
+            "`coterie grant` gives more",
+            key=grant,
+        )
 
     def _find_given(self, text: str) -> GivenRecord:
         known: list[GivenRecord] = [*self._given, *self._carried.theirs]
