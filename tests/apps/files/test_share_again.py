@@ -251,7 +251,7 @@ def test_a_get_by_place_moves_too(tmp_path: Path) -> None:
             await anna.files.share(top, to=["contacts"])
             ben.files.limits.change(**LIMITED)
             getting = asyncio.ensure_future(ben.files.get("anna/photos/2024", copy))
-            while not any(line.done > "1" for line in await ben.files.transfers()):
+            while not any(line.done > 0 for line in await ben.files.transfers()):
                 await asyncio.sleep(0.01)
             (top / "2024" / "b.jpg").write_text("second")
             await anna.files.share(top)
