@@ -407,7 +407,7 @@ def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path: Path, 
     run(main())
 
 
-def test_records_are_the_owners_only_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+def test_records_are_the_owners_only_and_a_damaged_one_is_set_aside(tmp_path: Path) -> None:
     async def main() -> None:
         source = make_tree(tmp_path / "photos")
         async with pair(tmp_path) as (anna, _):
@@ -415,11 +415,12 @@ def test_records_are_the_owners_only_and_a_damaged_one_is_named(tmp_path: Path) 
             (record,) = (anna.home / "apps/files/shares").iterdir()
             assert record.stat().st_mode & 0o077 == 0
         record.write_text("{")
-        async with pair(tmp_path) as (anna, ben):
-            (state,) = (state for state in anna.host.states() if state.name == "files")
-            assert state.state == "failed"
-            assert f"{record} is damaged" in state.reason
-            assert ben.files.status() is not None
+        async with pair(tmp_path) as (anna, _):
+            assert await anna.files.shares() == []
+            [notice] = anna.notices.all()
+            assert f"{record.stem} was damaged" in notice.said
+        assert not record.exists()
+        assert [path.read_text() for path in record.parent.glob("damaged/*")] == ["{"]
 
     run(main())
 

@@ -158,7 +158,14 @@ def test_what_it_says_of_itself(tmp_path: Path) -> None:
         text = status.text()
         assert status.is_public
         assert [len(topic.active) for topic in status.topics if topic.name == "tea"] == [1]
-        for word in ("open to everybody", "buckets", "tea: 1 neighbours", "kademlia", "broadcast", "search"):
+        for word in (
+            "open to everybody",
+            "2 nodes in 1 bucket;",
+            "tea: 1 neighbour",
+            "kademlia",
+            "broadcast",
+            "search",
+        ):
             assert word in text
         assert {line.protocol for line in status.traffic} == {"kademlia", "broadcast", "search"}
         assert group.peers[0].service.status()["topics"] == 1
