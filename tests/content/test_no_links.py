@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from coterie.content.bittorrent.hashing import hash_files
 from coterie.content.bittorrent.torrent_file import TorrentEntry
 from coterie.content.reader import CHANGED
 from coterie.errors import StorageError
+from tests.fakes.opened import never_opened
 
 
 @pytest.fixture(params=["one call", "descriptors", "paths"], autouse=True)
@@ -127,3 +130,21 @@ def test_a_torrent_is_made_of_nothing_behind_a_link(share: Path, put: Callable[[
     put(share)
     with pytest.raises(StorageError, match="symbolic link"):
         hash_files(share, entries, 16384, is_folder=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="Linux")
+def test_pipes_sockets_and_devices_are_looked_at_and_never_opened(tmp_path: Path) -> None:
+    top = Path(os.path.realpath(tmp_path))
+    os.mkfifo(top / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(top / "socket"))
+        for path in (top / "pipe", top / "socket", Path("/dev/null")):
+            with never_opened(path):
+                assert not stat.S_ISREG(no_links.status(path).st_mode)
+                with pytest.raises(OSError, match="No such device"):
+                    no_links.open_file(path)
+    (top / "link").symlink_to("pipe")
+    for ask in (no_links.status, no_links.open_file):
+        with pytest.raises(OSError) as said:
+            ask(top / "link")
+        assert said.value.errno == errno.ELOOP

@@ -46,6 +46,19 @@ def set_executable(fd: int, executable: bool) -> None:
             os.fchmod(fd, wanted)
 
 
+def is_hole(fd: int, offset: int, size: int) -> bool:
+    """Whether nothing lies on the disk there: it reads as zeros, or will when the file reaches so far.
+
+    False where this system or file system does not tell. Source: lseek(2).
+    """
+    if not hasattr(os, "SEEK_DATA"):  # Windows
+        return False
+    try:
+        return os.lseek(fd, offset, os.SEEK_DATA) >= offset + size
+    except OSError as error:
+        return error.errno == errno.ENXIO  # nothing from there on
+
+
 def clone_range(source: int, source_offset: int, target: int, offset: int, size: int) -> bool:
     """Let two open files share `size` bytes on the disk (a reflink), where the file system can; False: it cannot.
 

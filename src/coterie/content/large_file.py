@@ -14,6 +14,8 @@ from coterie.content.manifest import Chunk
 from coterie.content.no_links import open_file
 from coterie.errors import UsageError
 
+HOLE_BYTES = 64 << 10  # zeros are left out in such blocks of the file; guess: no file system has larger ones
+_ZEROS = bytes(HOLE_BYTES)
 FLUSH_BYTES = 64 << 20  # written to one file before the disk is told to begin; guess
 
 Translated = Callable[[], AbstractContextManager[None]]
@@ -40,7 +42,7 @@ class LargeFile:
         self._flushing: threading.Thread | None = None
 
     def write_at(self, offset: int, data: bytes | memoryview) -> None:
-        """Write verified bytes at `offset`.
+        """Write verified bytes at `offset`; blocks of zeros where nothing lies yet stay holes.
 
         Raises:
             StorageError: the disk is full, or fails; what was written before stays.
@@ -48,14 +50,34 @@ class LargeFile:
         view = memoryview(data)
         if offset + len(view) > self._size:
             raise UsageError(f"bytes {offset} to {offset + len(view)} of a file of {self._size}")
+        for start, end, is_zero in _stretches(view, offset):
+            if not (is_zero and self._leave_hole(offset + start, end - start)):
+                self._write(offset + start, view[start:end])
+        if self._unflushed >= FLUSH_BYTES:
+            self._unflushed = 0
+            self._begin_flush()
+
+    def leave_hole(self, offset: int, data: bytes | memoryview) -> bool:
+        """Whether these verified bytes need not be written: they are zeros, and nothing lies at `offset` yet."""
+        stretches = list(_stretches(memoryview(data), offset))
+        return stretches == [(0, len(data), True)] and self._leave_hole(offset, len(data))
+
+    def _leave_hole(self, offset: int, size: int) -> bool:
+        with self._translated():
+            if not place.is_hole(self._fd, offset, size):
+                return False
+            if os.fstat(self._fd).st_size < offset + size:
+                # one byte, so that what goes on later finds it; cutting to a size could cut what another run writes
+                os.lseek(self._fd, offset + size - 1, os.SEEK_SET)
+                os.write(self._fd, b"\0")
+        return True
+
+    def _write(self, offset: int, view: memoryview) -> None:
+        self._unflushed += len(view)
         with self._translated():
             os.lseek(self._fd, offset, os.SEEK_SET)
             while view:
                 view = view[os.write(self._fd, view) :]
-        self._unflushed += len(data)
-        if self._unflushed >= FLUSH_BYTES:
-            self._unflushed = 0
-            self._begin_flush()
 
     def run(self, offset: int) -> direct.DirectRun | None:
         """For a long run of bytes from `offset` on; None where the system has no better way than `write_at`."""
@@ -130,6 +152,21 @@ class LargeFile:
         if self._flushing is not None:
             self._flushing.join()
             self._flushing = None
+
+
+def _stretches(view: memoryview, offset: int) -> list[tuple[int, int, bool]]:
+    """What lies at `offset` of a file, cut where whole blocks of zeros begin and end: (start, end, is zeros)."""
+    found: list[tuple[int, int, bool]] = []
+    at = 0
+    while at < len(view):
+        end = min(at + HOLE_BYTES - (offset + at) % HOLE_BYTES, len(view))
+        is_zero = _ZEROS.startswith(view[at:end])
+        if found and found[-1][2] is is_zero:
+            found[-1] = (found[-1][0], end, is_zero)
+        else:
+            found.append((at, end, is_zero))
+        at = end
+    return found
 
 
 @contextmanager

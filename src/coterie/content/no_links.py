@@ -9,6 +9,7 @@ folders are walked from the root by these; where there are none (Windows) the pa
 import ctypes
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ READ: int = (
 READ |= getattr(os, "O_NONBLOCK", 0)  # never waits for a pipe's other end
 _FOLDER: int = READ | getattr(os, "O_DIRECTORY", 0)
 _PASS: int = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER  # of folders above, which need not be readable
+_LOOK: int = getattr(os, "O_PATH", 0) | READ  # of what is never opened for it
 _HOLD: int = (
     getattr(os, "O_PATH", os.O_RDONLY)
     | getattr(os, "O_DIRECTORY", 0)
@@ -43,8 +45,15 @@ class _How(ctypes.Structure):
 
 
 def open_file(path: str | bytes | os.PathLike[str], flags: int = READ) -> int:
-    """A descriptor of what is at the absolute `path`. OSError (ELOOP): there is a symbolic link in it."""
+    """A descriptor of what is at the absolute `path`, to be read unless `flags` say otherwise.
+
+    Raises:
+        OSError: ELOOP: there is a symbolic link in it. ENXIO: a device, pipe or socket, which is not opened to be
+            read: that alone can rewind a tape, or let another program believe that somebody listens.
+    """
     raw = os.fsencode(path)
+    if flags == READ and _is_special(os.lstat(raw).st_mode):
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), raw)
     fd = _openat2(raw, flags)
     if fd is not None:
         return fd
@@ -55,11 +64,18 @@ def open_file(path: str | bytes | os.PathLike[str], flags: int = READ) -> int:
 
 def status(path: str | bytes | os.PathLike[str]) -> os.stat_result:
     """What `os.stat` says of what is at the absolute `path`. Errors as `open_file`."""
-    fd = open_file(path)
+    fd = open_file(path, _LOOK)
     try:
-        return os.fstat(fd)
+        found = os.fstat(fd)
     finally:
         os.close(fd)
+    if stat.S_ISLNK(found.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fsencode(path))
+    return found
+
+
+def _is_special(mode: int) -> bool:
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
 
 
 @contextmanager

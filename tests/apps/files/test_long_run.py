@@ -142,6 +142,9 @@ def test_what_a_failed_disk_did_not_take_is_never_told(staging: Staging) -> None
             raise OSError(5, "Input/output error")
 
     class OnBrokenDisk:
+        def leave_hole(self, offset: int, data: bytes) -> bool:
+            return False
+
         def run(self, offset: int) -> DirectRun:
             fds = [os.open(staging.path / "data", os.O_WRONLY | os.O_CREAT) for _ in range(2)]
             return Broken(*fds, offset)

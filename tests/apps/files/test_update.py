@@ -14,6 +14,7 @@ from coterie.content.writer import TargetExists
 from coterie.errors import NotFound, StorageError
 from coterie.node import Node
 from tests.apps.files.nodes import pair, tree_of
+from tests.fakes.opened import never_opened
 from tests.support import run
 
 LARGE = random.Random(1).randbytes(6_000_000)  # a manifest of its own
@@ -286,5 +287,42 @@ def test_the_list_of_what_was_got_is_bounded(tmp_path: Path, monkeypatch: pytest
             assert [Path(one.path).name for one in await ben.files.refresh()] == ["1", "2"]
             with pytest.raises(TargetExists):
                 await ben.files.get(ticket, tmp_path / "0")
+
+    run(main())
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="Linux")
+def test_what_is_no_file_is_never_opened_nor_replaced_nor_met_by_copies(tmp_path: Path) -> None:
+    async def main() -> None:
+        source, copy = photos(tmp_path), tmp_path / "copy"
+        pipe, top = copy / "a.jpg", tmp_path / "one"
+        async with friends(tmp_path) as (anna, ben):
+            await anna.files.share(source, to=["contacts"])
+            one = (await anna.files.share(source / "film.mov")).ticket
+            await ben.files.get("anna/photos", copy)
+            await ben.files.get(one, top)
+            for path in (pipe, copy / "b.jpg", top):
+                path.unlink()
+            os.mkfifo(pipe)
+            os.mkfifo(top)
+            (copy / "b.jpg").mkdir()
+            with never_opened(pipe), never_opened(top):
+                again = await ben.files.get(
+                    "anna/photos", copy
+                )  # nothing new at the giver: what is here is left
+                assert (again.fetched, sorted(again.changed_here)) == (0, ["a.jpg", "b.jpg"])
+                assert (await ben.files.get(one, top)).fetched == 0
+                (source / "a.jpg").write_text("second")
+                await anna.files.share(source)
+                for _ in range(3):
+                    await ben.files.refresh()
+                assert (copy / "a (2).jpg").read_text() == "second"
+                await ben.files.get("anna/photos", copy, on_existing="overwrite")
+                (source / "a.jpg").unlink()
+                await anna.files.share(source)
+                await ben.files.get("anna/photos", copy, mirror=True)
+            assert pipe.is_fifo()
+            assert top.is_fifo()
+            assert sorted(path.name for path in copy.glob("a*")) == ["a (2).jpg", "a (3).jpg", "a.jpg"]
 
     run(main())

@@ -86,14 +86,16 @@ class Arrival:
         """Whether this file need not be fetched: it is there as it is to be, or was changed here only."""
         if self._got is None or not self.may_merge:
             return False
-        status = self._file_at(parts)
-        if status is None:
-            return False
         written = self._book.written(self._got.id, "/".join(parts))
         if (
             written is None or written.identity != entry.identity
         ):  # what is not asked for, this giver gave before
             return False
+        status = self._file_at(parts)
+        if status is None:
+            if is_kept := not self._overwrite and self._is_other(parts):
+                _list(self.news.changed_here, "/".join(parts))
+            return is_kept
         same_size = status.st_size == entry.size
         if not written.is_at(status) and not (
             same_size and entry.chunks and self._matches(parts, entry.chunks)
@@ -131,6 +133,14 @@ class Arrival:
         except OSError:
             return None
         return status if stat.S_ISREG(status.st_mode) and self._is_within(parts[:-1]) else None
+
+    def _is_other(self, parts: Parts) -> bool:
+        """Whether something that is neither file nor link is there: a pipe, a device, a folder."""
+        try:
+            mode = os.lstat(self._target.joinpath(*parts)).st_mode
+        except OSError:
+            return False
+        return not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)) and self._is_within(parts[:-1])
 
     def _is_within(self, folder: Parts) -> bool:
         """Whether no symbolic link stands for `folder`, or one above it."""
@@ -170,6 +180,8 @@ class Arrival:
         """
         self._target, self._within = path, ()
         for file, mtime_ns, executable in self._touch:
+            if self._file_at(file) is None:  # gone, or something else, since it was looked at
+                continue
             fd = no_links.open_file(self._real(file))
             try:
                 set_executable(fd, executable)

@@ -1,4 +1,5 @@
-"""Chunks of a large file as one peer brings them: written at once, or block by block when they come in one long run.
+"""Chunks of a large file as one peer brings them: written at once, or block by block when they come in one long run;
+zeros stay holes.
 
 A kill loses the blocks that wait, so runs begin late, where few kills fall.
 """
@@ -35,6 +36,10 @@ class Streak:
         self, file: object, large: LargeFile, offset: int, data: bytes | memoryview, chunks: int = 1
     ) -> None:
         """Write verified chunks that follow each other, now or a little later."""
+        if large.leave_hole(offset, data):
+            self.end()
+            self._landed += chunks
+            return
         if file is not self.file or offset != self._end:
             self.end()
             self.file = file
