@@ -13,7 +13,6 @@ from coterie.apps.files.results import (
     Playing,
     Received,
     Removed,
-    ShareChanges,
     SharedItem,
     ShareLine,
     ShareTicket,
@@ -128,8 +127,13 @@ async def shares(files: "FilesService") -> list[ShareLine]:
     return await files.shares()
 
 
-@command("share", path="shares changes", needs="store")
-async def shares_changes(files: "FilesService", share: str, *, here: Here | None = None) -> ShareChanges:
+@command(
+    "share",
+    path="shares changes",
+    needs="store",
+    returns="coterie.apps.files.share_changes:ShareChanges",
+)
+async def shares_changes(files: "FilesService", share: str, *, here: Here | None = None) -> Any:
     """Show what changed on disk since something was shared, by names.
 
     share: Its id, name or path.

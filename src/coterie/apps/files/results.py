@@ -6,7 +6,6 @@ from typing import TypeVar
 import msgspec
 
 from coterie.apps.files.places_messages import FILE, FOLDER, LINK, Entry
-from coterie.content.changes import Changes
 from coterie.moments import iso, said
 from coterie.quantity import count, duration, say_bytes
 
@@ -110,31 +109,6 @@ class ShareLine(msgspec.Struct, frozen=True):
     size: int
     state: str
     to: list[str] = []
-
-
-class ShareChanges(msgspec.Struct, frozen=True):
-    """What changed on disk since a share was taken in."""
-
-    id: str
-    name: str
-    path: str
-    changes: Changes
-
-    def text(self) -> str:
-        """For people."""
-        c = self.changes
-        if not c:
-            return f"{self.path} is as it was shared"
-        lines = [f"{self.path}: {c.text()} since it was shared; `coterie share --update` takes that in"]
-        for what, number, names in (
-            ("new", c.added, c.added_names),
-            ("changed", c.changed, c.changed_names),
-            ("gone", c.gone, c.gone_names),
-        ):
-            lines += [f"  {what}: {name}" for name in names[:SHOWN_MAX]]
-            if number > len(names[:SHOWN_MAX]) and names:
-                lines.append(f"  {what}: {number:,} in all")
-        return "\n".join(lines)
 
 
 class Updated(msgspec.Struct, frozen=True):

@@ -22,12 +22,12 @@ from coterie.apps.files.results import (
     MagnetLink,
     Problem,
     Removed,
-    ShareChanges,
     SharedItem,
     ShareLine,
     ShareTicket,
     Updated,
 )
+from coterie.apps.files.share_changes import ShareChanges
 from coterie.apps.files.stoppable import in_thread
 from coterie.apps.files.sweeping import check_sweeping
 from coterie.apps.files.torrents import Torrents
