@@ -309,7 +309,8 @@ def test_the_commands_and_a_restart(tmp_path: Path) -> None:
             job = node.guestbook.context.jobs.add("scan", title="Scan")
             await asyncio.sleep(0.05)
             [line] = await call("jobs")
-            assert (line["state"], line["done"]) == ("running", "scanning 50%")
+            assert (line["state"], line["progress"]["phase"]) == ("running", "scanning")
+            assert (line["progress"]["done"], line["progress"]["total"]) == (1, 2)
             assert node.status().services["jobs"] == {"running": 1}
             async with contextlib.aclosing(invoke(by_path["jobs", "watch"], node, {"job": job.id})) as items:
                 first = await anext(items)

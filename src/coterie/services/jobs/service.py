@@ -48,24 +48,22 @@ log = logging.getLogger(__name__)
 
 
 class JobLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One job for `coterie jobs`. `done`: how far it is, in words. `due_in_s`: how long it waits at least."""
+    """One job for `coterie jobs`. `progress`: how far it is, while it runs. `due_in_s`: how long it waits at least."""
 
     id: str
     app: str
     title: str
     state: State
-    done: str = ""
+    progress: Progress | None = None
     due_in_s: float = 0.0
     reason: str = ""
 
     def text(self) -> str:
         """For people: one line."""
         due = f"in {duration(self.due_in_s)}" if self.due_in_s else ""
-        return "  ".join(
-            filter(
-                None, [self.id, f"{self.state:<9}", f"{self.app}: {self.title}", self.done, due, self.reason]
-            )
-        )
+        how_far = _in_words(self.progress)
+        parts = [self.id, f"{self.state:<9}", f"{self.app}: {self.title}", how_far, due, self.reason]
+        return "  ".join(filter(None, parts))
 
 
 class Running:
@@ -165,7 +163,7 @@ class Jobs:
                 app=job.app,
                 title=job.title or job.kind,
                 state=job.state,
-                done=_in_words(self._progress.get(job.id)),
+                progress=self._progress.get(job.id),
                 due_in_s=max(0.0, round(job.due - now, 1)) if job.state == "waiting" else 0.0,
                 reason=board.waits_for(job, now),
             )
