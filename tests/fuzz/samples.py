@@ -156,6 +156,9 @@ def _router() -> dict[str, list[Sample]]:
         "coterie.net.port_mapping.nat_pmp:decode_address": [
             _of("net.port_mapping.nat_pmp:decode_address", address)
         ],
+        "coterie.net.port_mapping.description:_place": [
+            _of("net.port_mapping.description:_place", "http://192.0.2.1:5000/root.xml")
+        ],
         "coterie.net.port_mapping.description:checked": [
             Sample(
                 lambda raw: _named("coterie.net.port_mapping.description:checked")(
