@@ -270,6 +270,14 @@ def test_a_value_that_cannot_be_is_refused_in_words(key: str, value: str) -> Non
     assert len(str(refused.value)) < 600
 
 
+@pytest.mark.parametrize(("key", "words"), [("reach", "local, circle, internet"), ("relay", "contacts, always, off")])
+def test_a_setting_of_a_few_words_names_them(key: str, words: str) -> None:
+    with pytest.raises(UsageError, match=f"it is one of {words}"):
+        Config().changed(key, "sometimes")
+    with pytest.raises(UsageError, match=f"line 1: {key}: it is one of {words}"):
+        Config.parse(f'{key} = "sometimes"')
+
+
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
 def test_a_file_system_without_locks_is_told_from_a_home_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int

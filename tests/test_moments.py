@@ -20,6 +20,11 @@ NOW = 1_700_000_000.0
         (30, "in a moment"),
         (15 * 60, "in 15 min"),
         (7 * 86_400, "in 7 days"),
+        (7 * 86_400 - 30, "in 7 days"),
+        (7 * 86_400 - 31, "in 6 days"),
+        (8 * 3_600 - 2, "in 8 h"),
+        (89, "in 1 min"),
+        (90, "in 2 min"),
     ],
 )
 def test_times_in_words(ahead: float, words: str) -> None:

@@ -16,7 +16,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -131,7 +131,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             try:
                 msgspec.convert({key: value}, cls)
             except msgspec.ValidationError as error:
-                reason = _in_words(str(error))
+                reason = _in_words(str(error), key)
                 raise UsageError(f"{origin}, line {line_of(key, text)}: {key}: {reason}") from None
         return msgspec.convert(raw, cls)
 
@@ -170,7 +170,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             text.encode()  # half a surrogate pair, from an argument that is no UTF-8, cannot be written
             return msgspec.convert(plain, Config, strict=False)
         except FAULTS as error:
-            said = "it is no text" if isinstance(error, UnicodeError) else _in_words(str(error))
+            said = "it is no text" if isinstance(error, UnicodeError) else _in_words(str(error), key)
             raise UsageError(f"{key} cannot be {text[:VALUE_CHARS_SHOWN]!r}: {said}") from None
 
 
@@ -334,8 +334,10 @@ class Home(msgspec.Struct, frozen=True):
             return None
 
 
-def _in_words(error: str) -> str:
-    """What msgspec says about one value, for people."""
+def _in_words(error: str, key: str) -> str:
+    """What msgspec says about the value of one setting, for people."""
+    if error.startswith("Invalid enum value"):
+        return f"it is one of {', '.join(get_args(get_type_hints(Config)[key]))}"
     reason = error.partition(" - at ")[0][:REASON_CHARS_MAX]
     wanted = {"`int`": "it is a whole number", "`str`": "it is a text, in quotes in the file"}
     return next((said for kind, said in wanted.items() if reason.startswith(f"Expected {kind}, got")), reason)

@@ -8,6 +8,7 @@ FOR_EVER_S = 2**37  # unix seconds beyond which a time is none: the year 6325
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 _UNITS = ((60, "min"), (3_600, "h"), (86_400, "day"))
 _JUST_NOW_S = 60
+_SLACK_S = 30  # a time ahead is rounded to the minute, one that is past is cut
 _DAYS_MAX = 60  # beyond that a date says more
 
 
@@ -37,8 +38,9 @@ def said(text: str, now: float | None = None) -> str:
     ahead = then.timestamp() - (time.time() if now is None else now)
     if abs(ahead) < _JUST_NOW_S:
         return "just now" if ahead <= 0 else "in a moment"
-    size, unit = next((u for u in reversed(_UNITS) if abs(ahead) >= u[0]), _UNITS[0])
-    number = int(abs(ahead) // size)
+    distance = ahead + _SLACK_S if ahead > 0 else -ahead  # what was set a moment ago is said as it was set
+    size, unit = next((u for u in reversed(_UNITS) if distance >= u[0]), _UNITS[0])
+    number = int(distance // size)
     if unit == "day" and number > _DAYS_MAX:
         return then.astimezone().date().isoformat()
     plural = "s" if unit == "day" and number != 1 else ""

@@ -33,7 +33,7 @@ from coterie.net.find.resolver import Resolver
 from coterie.net.interfaces import Transport
 from coterie.net.lanes.lanes import Lanes, is_local_path
 from coterie.private_file import write_private
-from coterie.quantity import duration, say_bytes
+from coterie.quantity import count, duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
 from coterie.relay_status import HomeRelay, RelayStatus
 from coterie.services.data.service import Data
@@ -115,9 +115,13 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _fact(key: str, value: Any) -> str:
-    """One figure of an app in words: "bytes sent" 1234567 is "1.2 MB sent"."""
-    is_size = key.startswith("bytes ") and isinstance(value, int)
-    return f"{say_bytes(value)} {key.removeprefix('bytes ')}" if is_size else f"{value} {key}"
+    """One figure of an app in words: "bytes sent" 1234567 is "1.2 MB sent", "shares" 1 is "1 share"."""
+    if not isinstance(value, int):
+        return f"{value} {key}"
+    if key.startswith("bytes "):
+        return f"{say_bytes(value)} {key.removeprefix('bytes ')}"
+    noun, blank, rest = key.partition(" ")
+    return f"{count(value, noun.removesuffix('s')) if noun.endswith('s') else f'{value:,} {noun}'}{blank}{rest}"
 
 
 class Node:

@@ -400,6 +400,18 @@ def test_settings_of_the_relay_are_checked() -> None:
         Config.parse("relay_port = 70000")
 
 
+def test_status_counts_one_and_many_in_words(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with memory_node(MemoryNetwork(), tmp_path / "home") as node:
+            assert "0 shares, 0 transfers running, 0 bytes sent" in node.status().text()
+            assert "0 circles, 1 device\n" in node.status().text()
+            (tmp_path / "song").write_bytes(b"la")
+            await node.files.share(tmp_path / "song")
+            assert "1 share, 0 transfers running" in node.status().text()
+
+    run(main())
+
+
 def test_work_that_dies_is_begun_again_and_told_by_status_and_doctor(tmp_path: Path) -> None:
     async def main() -> None:
         async with memory_node(MemoryNetwork(), tmp_path / "home") as node:

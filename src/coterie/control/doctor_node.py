@@ -257,7 +257,7 @@ async def nat(node: "Node") -> Check:
     if not outside:
         count = len(reports)
         said = (
-            f"unknown: {count} peers see us, all on the local network"
+            f"unknown: {counted(count, 'peer')} on the local network told, none elsewhere"
             if count
             else "unknown: no peer has told"
         )

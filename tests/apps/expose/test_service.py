@@ -77,7 +77,7 @@ def test_a_program_that_is_not_there_is_told_from_a_refusal(tmp_path: Path) -> N
             async with call(line.address) as (reader, _):
                 with pytest.raises(ConnectionResetError):
                     await reader.read()
-            assert "not there" in ben.expose.connected()[0].state
+            assert "not there (Connection refused)" in ben.expose.connected()[0].state
 
     run(play())
 

@@ -88,6 +88,11 @@ def test_a_hash_alone(text: str, link: str) -> None:
     assert told(text) == MagnetSource(link)
 
 
+def test_a_torrent_file_that_is_not_there_is_said_to_be_missing() -> None:
+    with pytest.raises(NotFound, match="there is no file .*album.torrent"):
+        told("album.torrent")
+
+
 @pytest.mark.parametrize("text", [HEX[:-1], HEX + "0", "g" * 40, BASE32[:-1] + "1", LONG + "0"])
 def test_what_is_nearly_a_hash_is_none(text: str) -> None:
     with pytest.raises(UsageError, match="nothing that can be fetched"):

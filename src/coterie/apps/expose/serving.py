@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -120,7 +121,9 @@ class Serving:
         except TimeoutError:
             raise _NotThere("the program of this service does not answer there") from None
         except OSError as error:
-            raise _NotThere(f"the program of this service is not there ({error.strerror})") from None
+            by_number = error.errno is not None and not isinstance(error, socket.gaierror)
+            reason = os.strerror(error.errno) if by_number else error.strerror  # asyncio's own text is no sentence
+            raise _NotThere(f"the program of this service is not there ({reason})") from None
 
 
 class _NotThere(TransportError):

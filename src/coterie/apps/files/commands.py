@@ -102,7 +102,7 @@ async def share(  # noqa: PLR0913 - all but one are named options
         yield item
 
 
-@command("place", empty_text="Nothing there for this computer.")
+@command("place", empty_text="Nothing there for this computer; `coterie invite` makes another one known.")
 async def ls(files: "FilesService", place: str = "") -> list[PlaceLine]:
     """List who is known, what they share with this computer, and what is in it.
 

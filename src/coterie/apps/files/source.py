@@ -137,6 +137,8 @@ def read_source(
         raise UsageError(
             f"'{_shown(raw)}' is nothing to get: say what of it, as `coterie ls {_shown(raw)}` shows it"
         )
+    if path is not None and raw.lower().endswith(".torrent"):
+        return _file(raw, path, begin)
     raise UsageError(
         f"'{_shown(raw)}' is nothing that can be fetched: a ticket begins with '{PREFIX}', a place is like "
         "anna/photos, a link begins with 'magnet:?', a torrent file is named by its path"
