@@ -109,6 +109,17 @@ def test_all_checks_run_at_once_and_are_told_in_order() -> None:
     assert run_virtual(work()) == (["slow", "quick", "slow"], 3)
 
 
+def test_two_checks_of_one_name_that_fail_are_named_once() -> None:
+    async def breaks() -> Check:
+        raise TransportError("no answer")
+
+    async def work() -> None:
+        with pytest.raises(Unhealthy, match="in the way: address, path$"):
+            assert [i async for i in diagnose([("address", breaks), ("address", breaks), ("path", breaks)])] == []
+
+    run_virtual(work())
+
+
 def test_a_check_that_hangs_is_told_as_such_and_the_others_all_the_same() -> None:
     async def hangs() -> Check:
         await asyncio.Event().wait()

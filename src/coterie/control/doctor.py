@@ -63,7 +63,7 @@ async def diagnose(checks: Sequence[tuple[str, Probe]]) -> AsyncIterator[Check |
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     if failed:
-        raise Unhealthy(f"this stands in the way: {', '.join(failed)}")
+        raise Unhealthy(f"this stands in the way: {', '.join(dict.fromkeys(failed))}")
     yield Healthy(len(tasks))
 
 

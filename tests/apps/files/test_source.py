@@ -89,7 +89,7 @@ def test_a_hash_alone(text: str, link: str) -> None:
 
 
 def test_a_torrent_file_that_is_not_there_is_said_to_be_missing() -> None:
-    with pytest.raises(NotFound, match="there is no file .*album.torrent"):
+    with pytest.raises(NotFound, match=r"there is no file .*album\.torrent"):
         told("album.torrent")
 
 
