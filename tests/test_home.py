@@ -270,7 +270,9 @@ def test_a_value_that_cannot_be_is_refused_in_words(key: str, value: str) -> Non
     assert len(str(refused.value)) < 600
 
 
-@pytest.mark.parametrize(("key", "words"), [("reach", "local, circle, internet"), ("relay", "contacts, always, off")])
+@pytest.mark.parametrize(
+    ("key", "words"), [("reach", "local, circle, internet"), ("relay", "contacts, always, off")]
+)
 def test_a_setting_of_a_few_words_names_them(key: str, words: str) -> None:
     with pytest.raises(UsageError, match=f"it is one of {words}"):
         Config().changed(key, "sometimes")

@@ -121,7 +121,9 @@ def _fact(key: str, value: Any) -> str:
     if key.startswith("bytes "):
         return f"{say_bytes(value)} {key.removeprefix('bytes ')}"
     noun, blank, rest = key.partition(" ")
-    return f"{count(value, noun.removesuffix('s')) if noun.endswith('s') else f'{value:,} {noun}'}{blank}{rest}"
+    return (
+        f"{count(value, noun.removesuffix('s')) if noun.endswith('s') else f'{value:,} {noun}'}{blank}{rest}"
+    )
 
 
 class Node:

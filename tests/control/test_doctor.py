@@ -114,8 +114,10 @@ def test_two_checks_of_one_name_that_fail_are_named_once() -> None:
         raise TransportError("no answer")
 
     async def work() -> None:
-        with pytest.raises(Unhealthy, match="in the way: address, path$"):
-            assert [i async for i in diagnose([("address", breaks), ("address", breaks), ("path", breaks)])] == []
+        with pytest.raises(Unhealthy, match=r"in the way: address, path$"):
+            assert [
+                i async for i in diagnose([("address", breaks), ("address", breaks), ("path", breaks)])
+            ] == []
 
     run_virtual(work())
 
