@@ -121,8 +121,9 @@ class Serving:
         except TimeoutError:
             raise _NotThere("the program of this service does not answer there") from None
         except OSError as error:
-            by_number = error.errno is not None and not isinstance(error, socket.gaierror)
-            reason = os.strerror(error.errno) if by_number else error.strerror  # asyncio's own text is no sentence
+            is_named = error.errno is None or isinstance(error, socket.gaierror)
+            # else the text is asyncio's own, and no sentence
+            reason = error.strerror if is_named else os.strerror(error.errno or 0)
             raise _NotThere(f"the program of this service is not there ({reason})") from None
 
 
