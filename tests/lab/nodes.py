@@ -1,6 +1,7 @@
 """Whole nodes on computers of the laboratory, used as people use them: through the command line."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,10 @@ class LabNode:
         self("config", "set", "name", host.name)
 
     def __call__(self, *arguments: str, fails: bool = False) -> str:
-        """What `coterie` says, events and errors included; LabError when it fails and should not, or the reverse."""
+        """What `coterie` says, events and errors included, lines that were broken joined again.
+
+        LabError when it fails and should not, or the reverse.
+        """
         done = self.host.namespace.call(
             lambda: subprocess.run(
                 self._command(*arguments), capture_output=True, text=True, timeout=COMMAND_S, check=False
@@ -33,7 +37,7 @@ class LabNode:
             raise LabError(
                 f"{self.host.name}: coterie {' '.join(arguments)} ended with {done.returncode}:\n{said}"
             )
-        return said
+        return re.sub(r"\n +(?=\S)", " ", said)
 
     def result(self, *arguments: str) -> Any:
         """The result of a command as plain values."""
