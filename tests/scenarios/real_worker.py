@@ -80,7 +80,7 @@ class Node:
         self.peer_network = _Network(
             self.endpoint,
             self.reach,
-            self.key,
+            self.key.sign,
             register=self.endpoint.register,
             contacts=lambda: first,
             is_known=lambda peer: peer in first,
