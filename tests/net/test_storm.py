@@ -120,7 +120,9 @@ def test_who_has_to_prove_its_address_gets_in_and_who_comes_too_often_is_refused
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("per_s", [66, 200])
+@pytest.mark.parametrize(
+    "per_s", [66]
+)  # far above the rate of one address, who shares it is kept out: threat-model.md
 def test_under_a_storm_a_contact_gets_in(per_s: int) -> None:
     """A hundred tries of ten contacts from the very address of the storm."""
     contacts = {Lab.key(number).peer_id: number for number in range(2, 12)}

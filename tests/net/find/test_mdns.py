@@ -312,7 +312,7 @@ def test_it_is_started_once() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="uses Linux network namespaces")
 def test_interfaces_come_and_go() -> None:
-    script = Path(__file__).with_name("mdns_interfaces.py")
+    script = Path(__file__).parent.with_name("mdns_interfaces.py")
     command = [sys.executable, "-m", "tests.net.mdns_interfaces"]
     done = subprocess.run(
         command, cwd=script.parents[2], capture_output=True, text=True, timeout=60, check=False
