@@ -1,5 +1,6 @@
 """Files that belong to their owner only, replaced whole: a crash at any point leaves the old one or the new one."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -24,3 +25,15 @@ def write_private(path: Path, content: bytes, *, noun: str = "") -> None:
     except OSError as error:
         what = f"{noun} {path}" if noun else str(path)
         raise StorageError(f"{what} cannot be written: {error.strerror}") from error
+
+
+def move_database(path: Path, to: Path) -> None:
+    """Move an SQLite file and what lies beside it; raises OSError.
+
+    What lies beside it goes first: it belongs to that file and would damage the next one of its name;
+    and after a crash in between the file is still found damaged.
+    """
+    for ending in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{path}{ending}", f"{to}{ending}")
+    os.replace(path, to)

@@ -18,6 +18,7 @@ import msgspec
 from coterie.access.policy import Decision
 from coterie.access.resource import say_verbs
 from coterie.errors import StorageError
+from coterie.private_file import move_database
 
 ROWS_MAX = 20_000  # guess: weeks of a household, about 3 MB
 PENDING_MAX = 1_024  # different lines between two writes; what is beyond is counted in one line of its own
@@ -234,10 +235,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
 def _set_aside(path: Path, error: sqlite3.DatabaseError) -> str:
     """Move a damaged log out of the way; what to tell people."""
     aside = path.with_name(f"{path.name}.damaged")
-    for ending in ("-wal", "-shm"):  # they belong to that file, and would damage the next one
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}{ending}", f"{aside}{ending}")
-    os.replace(path, aside)
+    move_database(path, aside)
     return (
         f"the audit log was damaged ({error}) and is now {aside}; a new one is begun. What was used of the quotas of "
         "grants is counted anew"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.errors import StorageError
+from coterie.private_file import move_database
 from coterie.services.data.quota import Quota
 from coterie.services.data.records import DAMAGED_MAX as ROWS_DAMAGED_MAX
 
@@ -256,9 +257,7 @@ def _set_aside(path: Path) -> Path:
             f"the database {path} is damaged, and so were {DAMAGED_MAX} before it, {names[0]} and so on: look at the "
             "disk, and move them away"
         )
-    for ending in reversed(_ENDINGS):  # the database last: after a crash in between it is still found damaged
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}{ending}", f"{aside}{ending}")
+    move_database(path, aside)
     return aside
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from coterie.errors import StorageError
 from coterie.identity import PeerId
+from coterie.private_file import move_database
 from coterie.services.mail.events import (
     Bind,
     Deliver,
@@ -289,10 +290,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
 def _set_aside(path: Path, error: sqlite3.DatabaseError) -> str:
     """Move a damaged file out of the way; what to tell people."""
     aside = path.with_name(f"{path.name}.damaged")
-    for ending in ("-wal", "-shm"):  # they belong to that file, and would damage the next one
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}{ending}", f"{aside}{ending}")
-    os.replace(path, aside)
+    move_database(path, aside)
     return (
         f"the mail {path} was damaged ({error}) and is now {aside}; a new one is begun. Letters that waited there "
         "are not sent, and some that were taken before may come again"
