@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.files.messages import PROTOCOL as FILES
-from coterie.apps.files.messages import Opened
 from coterie.control.permissions import answer, audit_lines
 from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, UsageError
 from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
+from coterie.transfer.messages import PROTOCOL as FILES
+from coterie.transfer.messages import Opened
 from coterie.wire import Protocol
 from coterie.wire.frames import Message
 from tests.apps.circles.nodes import let_in, people, until

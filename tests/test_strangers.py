@@ -13,8 +13,6 @@ from coterie.apps.circles.messages import PROTOCOL as CIRCLES
 from coterie.apps.circles.messages import Have, Want
 from coterie.apps.contacts.messages import PROTOCOL as INVITE
 from coterie.apps.contacts.messages import Knock
-from coterie.apps.files.messages import PROTOCOL as FILES
-from coterie.apps.files.messages import Open
 from coterie.apps.files.places_messages import PLACES, List
 from coterie.apps.grants.messages import PROTOCOL as GRANTS
 from coterie.apps.grants.messages import Present, Revoked
@@ -25,6 +23,8 @@ from coterie.net import Connection, Endpoint
 from coterie.net.find.exchange import PEER_RECORD, Ask
 from coterie.net.quic.transport import QuicTransport
 from coterie.node import Node
+from coterie.transfer.messages import PROTOCOL as FILES
+from coterie.transfer.messages import Open
 from coterie.wire.frames import Message, Protocol
 from tests.apps.files.nodes import befriend
 from tests.net.relay.test_server import resident_mb

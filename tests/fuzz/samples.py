@@ -25,7 +25,6 @@ from coterie.apps.circles.book import Identity
 from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card, seal, unseal
 from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
-from coterie.apps.files.got import Got
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.content.bittorrent import magnet
 from coterie.content.bittorrent.plain import plain_metainfo
@@ -39,6 +38,7 @@ from coterie.net.port_mapping import nat_pmp
 from coterie.overlay.kademlia.keys import open_item, plain_item, signed_item
 from coterie.services.data.form import Form
 from coterie.services.data.service import Data
+from coterie.transfer.got import Got
 from coterie.wire import relay
 from coterie.wire.frames import Protocol
 from coterie.wire.invitation import Invitation
@@ -402,7 +402,7 @@ def _files() -> dict[str, list[Sample]]:
     got = Got("id", "/t", bytes(PEER), "ticket", "place", "name", b"r" * 32, 1.0, ["*.ogg"])
     version = Version("id", b"/t/a", 1.0, 7, "file", "replaced", "anna")
     return {
-        "coterie.apps.files.got:_read": [_of("apps.files.got:_read", pack(got))],
+        "coterie.transfer.got:_read": [_of("transfer.got:_read", pack(got))],
         "coterie.content.versions:_read_folders": [
             _of("content.versions:_read_folders", msgspec.json.encode([b"/a/b"]))
         ],
@@ -437,8 +437,8 @@ def _files() -> dict[str, list[Sample]]:
         "coterie.services.data.service:Data.settings": [
             Sample(lambda colour: Data(Path(), "a", {"colour": colour}, print).settings(_Settings), ["red"])
         ],
-        "coterie.apps.files.limits:_read": [
-            _of("apps.files.limits:_read", b'{"up": 1, "down": 2, "up_hours": "", "down_hours": ""}')
+        "coterie.transfer.limits:_read": [
+            _of("transfer.limits:_read", b'{"up": 1, "down": 2, "up_hours": "", "down_hours": ""}')
         ],
         "coterie.apps.circles.book:_load_identity": [
             Sample(

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from coterie.apps.files.messages import (
+from coterie.content import manifest as m
+from coterie.content.names import PARTIAL_PREFIX
+from coterie.identity import SecretKey
+from coterie.net import Endpoint, MemoryNetwork, Stream
+from coterie.net.interfaces import Transport
+from coterie.net.quic.transport import QuicTransport
+from coterie.transfer.messages import (
     CHUNKS,
     MANIFEST,
     PROTOCOL,
@@ -20,12 +26,6 @@ from coterie.apps.files.messages import (
     Opened,
     Peers,
 )
-from coterie.content import manifest as m
-from coterie.content.names import PARTIAL_PREFIX
-from coterie.identity import SecretKey
-from coterie.net import Endpoint, MemoryNetwork, Stream
-from coterie.net.interfaces import Transport
-from coterie.net.quic.transport import QuicTransport
 from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 

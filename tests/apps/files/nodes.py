@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from coterie.apps.files.messages import Open
-from coterie.apps.files.proof import prove
 from coterie.identity import PeerId, load_or_create_key
 from coterie.net import MemoryNetwork
 from coterie.node import Node
+from coterie.transfer.messages import Open
+from coterie.transfer.proof import prove
 from coterie.wire import Ticket
 
 START_S = 60.0  # an import of everything, on a machine that is busy with much else

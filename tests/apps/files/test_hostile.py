@@ -10,17 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from coterie.apps.files import fetch, receive, tree_memory
-from coterie.apps.files.messages import (
-    CHUNKS,
-    CHUNKS_PER_REQUEST_MAX,
-    MANIFEST,
-    PROTOCOL,
-    ChunkUnavailable,
-    GetChunks,
-    GetManifest,
-    NoManifest,
-)
 from coterie.content import manifest as m
 from coterie.content import writer
 from coterie.content.names import NameRules
@@ -30,6 +19,17 @@ from coterie.content.swarm import state as swarm_state
 from coterie.errors import CoterieError, PeerError, StorageError, TransportError
 from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
+from coterie.transfer import fetch, receive, tree_memory
+from coterie.transfer.messages import (
+    CHUNKS,
+    CHUNKS_PER_REQUEST_MAX,
+    MANIFEST,
+    PROTOCOL,
+    ChunkUnavailable,
+    GetChunks,
+    GetManifest,
+    NoManifest,
+)
 from coterie.wire.ticket import TicketKind
 from tests.apps.files.hostile import Answerer, Content, file_entry, folder_entry, giver, id_of, outside, page
 from tests.apps.files.nodes import memory_node, prepare_home

@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.files import giving_session as asker
-from coterie.apps.files import serve
-from coterie.apps.files.messages import (
+from coterie.content import manifest as m
+from coterie.errors import CloseCode, PeerError
+from coterie.identity import SecretKey
+from coterie.net import Connection, Endpoint, MemoryNetwork, Stream
+from coterie.node import Node
+from coterie.transfer import giving_session as asker
+from coterie.transfer import serve
+from coterie.transfer.messages import (
     PROTOCOL,
     GetChunks,
     GetManifest,
@@ -22,11 +27,6 @@ from coterie.apps.files.messages import (
     Opened,
     Refused,
 )
-from coterie.content import manifest as m
-from coterie.errors import CloseCode, PeerError
-from coterie.identity import SecretKey
-from coterie.net import Connection, Endpoint, MemoryNetwork, Stream
-from coterie.node import Node
 from coterie.wire import Ticket
 from coterie.wire.frames import Bulk, Message
 from tests.apps.files.nodes import memory_node, opening

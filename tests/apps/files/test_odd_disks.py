@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.files.results import Received
 from coterie.content.names import ANY_NAME
 from coterie.errors import StorageError
 from coterie.net import MemoryNetwork
+from coterie.transfer.results import Received
 from tests.apps.files.nodes import memory_node
 from tests.fakes.disks import FORMATS, odd_disk, real_disk, set_rules
 from tests.support import run

@@ -276,8 +276,8 @@ def test_what_was_granted_to_be_read_only_opens_for_who_knows_its_name(tmp_path:
 
 async def _asks_for_more(eve: Node, anna: Node, ticket: Ticket, beside: bytes) -> None:
     """With an open session about 2024, eve asks for the manifest and the chunks of the whole."""
-    from coterie.apps.files.messages import PROTOCOL, GetChunks, GetManifest, NoManifest, Opened
     from coterie.errors import CloseCode
+    from coterie.transfer.messages import PROTOCOL, GetChunks, GetManifest, NoManifest, Opened
 
     link = await eve.connect(anna.peer_id, anna.addresses)
     stream = await link.open_stream(PROTOCOL)

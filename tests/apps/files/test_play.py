@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.files.messages import GetChunks, GetManifest
 from coterie.errors import NotFound
 from coterie.net import MemoryNetwork
+from coterie.transfer.messages import GetChunks, GetManifest
 from tests.apps.files.hostile import Content, file_entry, folder_entry, giver, id_of, page
 from tests.apps.files.nodes import memory_node, pair
 from tests.apps.files.test_media import ask

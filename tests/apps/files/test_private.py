@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from coterie.apps.files.messages import (
+from coterie.content import manifest as m
+from coterie.identity import SecretKey, load_or_create_key
+from coterie.net import Endpoint, MemoryNetwork, Stream
+from coterie.node import Node
+from coterie.transfer.messages import (
     PROTOCOL,
     Cancel,
     ChunkUnavailable,
@@ -24,10 +28,6 @@ from coterie.apps.files.messages import (
     Skipped,
     Unavailable,
 )
-from coterie.content import manifest as m
-from coterie.identity import SecretKey, load_or_create_key
-from coterie.net import Endpoint, MemoryNetwork, Stream
-from coterie.node import Node
 from coterie.wire import Ticket
 from coterie.wire.frames import Bulk, Message
 from tests.apps.files.hostile import SECRET, Content, file_entry, page

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from coterie.apps.files.results import Received
+from coterie.transfer.results import Received
 from tests.apps.files.nodes import friends, pair, tree_of
 from tests.support import run
 

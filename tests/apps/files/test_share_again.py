@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from coterie.apps.files import messages as f
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.shares import EARLIER_MAX, SECRETS_MAX
-from coterie.apps.files.transfer import Transfer, TransferState
 from coterie.apps.grants.service import Wanted
 from coterie.content.writer import partials
 from coterie.errors import NotFound
 from coterie.node import Node
+from coterie.transfer import messages as f
+from coterie.transfer.transfer import Transfer, TransferState
 from coterie.wire import Ticket
 from tests.apps.files.nodes import friends, opening, pair, tree_of
 from tests.support import run

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from coterie.apps.files.long_run import RUN_AFTER_BYTES, Streak
 from coterie.content import Kind, LargeFile, Staging
 from coterie.content.large_file import HOLE_BYTES
+from coterie.transfer.long_run import RUN_AFTER_BYTES, Streak
 from tests.apps.files.nodes import pair
 from tests.support import run
 

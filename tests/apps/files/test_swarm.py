@@ -10,8 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.files.long_run import Streak
-from coterie.apps.files.messages import (
+from coterie.apps.overlay.api import Provider
+from coterie.errors import NotFound, UsageError
+from coterie.identity import PeerId
+from coterie.net import MemoryNetwork, Stream
+from coterie.node import Node
+from coterie.transfer.long_run import Streak
+from coterie.transfer.messages import (
     CHUNKS,
     PROTOCOL,
     ChunkUnavailable,
@@ -22,11 +27,6 @@ from coterie.apps.files.messages import (
     Skip,
     Skipped,
 )
-from coterie.apps.overlay.api import Provider
-from coterie.errors import NotFound, UsageError
-from coterie.identity import PeerId
-from coterie.net import MemoryNetwork, Stream
-from coterie.node import Node
 from coterie.wire import Ticket
 from tests.apps.files.hostile import Answerer, Content, file_entry, giver, page
 from tests.apps.files.nodes import memory_node, pair, prepare_home, running_node, start, tree_of
@@ -91,7 +91,7 @@ def test_what_waits_for_its_block_is_not_given_before_it_is_there(
     tmp_path: Path, receivers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every run past the cache from its first byte on, among receivers that give each other what they have."""
-    monkeypatch.setattr("coterie.apps.files.long_run.Streak", partial(Streak, run_after_bytes=0))
+    monkeypatch.setattr("coterie.transfer.long_run.Streak", partial(Streak, run_after_bytes=0))
     large = tmp_path / "large"
     large.write_bytes(secrets.token_bytes(20_000_001))
 

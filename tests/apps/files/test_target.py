@@ -9,10 +9,10 @@ import pytest
 
 from coterie.apps.command import commands_of
 from coterie.apps.files import commands
-from coterie.apps.files.target import place_at, whole_target
 from coterie.apps.invoke import Result, invoke
 from coterie.errors import UsageError
 from coterie.node import Node
+from coterie.transfer.target import place_at, whole_target
 from tests.apps.files.nodes import pair
 from tests.support import run
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.files import got as got_module
 from coterie.content.writer import TargetExists
 from coterie.errors import NotFound, StorageError
 from coterie.node import Node
+from coterie.transfer import got as got_module
 from tests.apps.files.nodes import pair, tree_of
 from tests.fakes.opened import never_opened
 from tests.support import run

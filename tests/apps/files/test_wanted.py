@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from coterie.apps.command import Progress
-from coterie.apps.files import wanted
 from coterie.errors import LimitExceeded, NotFound, TransportError
 from coterie.net import MemoryNetwork
+from coterie.transfer import wanted
 from tests.apps.files.nodes import memory_node
 from tests.support import run
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from coterie.apps.files.messages import UsedUp
 from coterie.apps.files.places_messages import PLACES, Entry, List, Listed, Locate, Located, NotThere
 from coterie.apps.grants.messages import PROTOCOL, Gave, Present, Revoked, Taken, check
 from coterie.errors import PeerError
+from coterie.transfer.messages import UsedUp
 from coterie.wire.frames import Message, Protocol
 
 GOLDEN: list[tuple[Protocol, Message, str]] = [

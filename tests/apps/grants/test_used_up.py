@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from coterie.access.resource import Verb
-from coterie.apps.files import messages as f
 from coterie.apps.files import places_messages as p
-from coterie.apps.files.used_up import denial
 from coterie.apps.grants.results import Wanted
 from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError
 from coterie.identity import SecretKey
 from coterie.net import MemoryNetwork
 from coterie.node import Node
+from coterie.transfer import messages as f
+from coterie.transfer.used_up import denial
 from coterie.wire import Ticket
 from coterie.wire.frames import Protocol
 from tests.apps.files.nodes import befriend, memory_node, opening

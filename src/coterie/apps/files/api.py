@@ -1,6 +1,7 @@
 """What other apps may use of `files`: its service and what it returns."""
 
-from coterie.apps.files.results import Received, SharedItem
+from coterie.apps.files.results import SharedItem
 from coterie.apps.files.service import FilesService
+from coterie.transfer.results import Received
 
 __all__ = ["FilesService", "Received", "SharedItem"]

@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Choice, Here, Progress, Rate, Target, command
 from coterie.apps.files.results import (
-    LimitsNow,
     MagnetLink,
     PlaceLine,
     Playing,
-    Received,
     Removed,
     SharedItem,
     ShareLine,
     ShareTicket,
-    TransferChange,
-    TransferDetail,
-    TransferLine,
     Updated,
 )
 from coterie.errors import UsageError
+from coterie.transfer.results import LimitsNow, Received, TransferChange, TransferDetail, TransferLine
 
 if TYPE_CHECKING:
     from coterie.apps.files.service import FilesService

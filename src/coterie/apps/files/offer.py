@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from coterie.apps.files.giver import Tell
-from coterie.apps.files.messages import Moved, Opened
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.tree import Found, everything_under
 from coterie.content import ChunkUnavailable, Store
@@ -11,6 +9,8 @@ from coterie.content import manifest as m
 from coterie.content.reader import Room
 from coterie.errors import CloseCode, PeerError
 from coterie.identity import PeerId
+from coterie.transfer.giver import Tell
+from coterie.transfer.messages import Moved, Opened
 
 
 class Offer:

@@ -9,10 +9,8 @@ from coterie.access.enforcer import Enforcer
 from coterie.access.names import TICKET, distinct
 from coterie.access.policy import QuotaUsedUp, is_for_many
 from coterie.access.resource import PARTS_MAX, RESOURCE_BYTES_MAX, Verb
-from coterie.apps.files.messages import Moved
 from coterie.apps.files.offer import Offer
 from coterie.apps.files.places_messages import ENTRIES_MAX, FILE, FOLDER, LINK, PATH_BYTES_MAX, Entry, Listed
-from coterie.apps.files.proof import Shown
 from coterie.apps.files.records import ShareRecord, SpotRecord
 from coterie.apps.files.tree import Found, entries_after, entry_at
 from coterie.content import Store
@@ -21,6 +19,8 @@ from coterie.content.names import name_fault
 from coterie.errors import NotFound
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
+from coterie.transfer.messages import Moved
+from coterie.transfer.proof import Shown
 from coterie.wire.ticket import SECRET_BYTES
 
 KIND = "files"

@@ -4,7 +4,7 @@ One stream is any number of questions, each answered before the next. A path is 
 names it to this asker; the empty one is the list of shares.
 """
 
-from coterie.apps.files.messages import UsedUp
+from coterie.transfer.messages import UsedUp
 from coterie.wire.frames import Message, Protocol
 
 USED_UP_SINCE = 2  # the version in which an asker may hear that the amount of its grant is used up

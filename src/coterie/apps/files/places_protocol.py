@@ -6,7 +6,6 @@ from concurrent.futures import Executor
 from coterie.access.policy import QuotaUsedUp
 from coterie.access.resource import Verb
 from coterie.apps.app import Context
-from coterie.apps.files.messages import UsedUp
 from coterie.apps.files.places import Places
 from coterie.apps.files.places_messages import (
     ENTRIES_MAX,
@@ -20,11 +19,12 @@ from coterie.apps.files.places_messages import (
     Located,
     NotThere,
 )
-from coterie.apps.files.used_up import denial, used_up
 from coterie.content.manifest import ID_BYTES
 from coterie.errors import NotFound, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.net import Stream
+from coterie.transfer.messages import UsedUp
+from coterie.transfer.used_up import denial, used_up
 from coterie.wire import Ticket
 from coterie.wire.frames import Bulk, Message
 from coterie.wire.ticket import SECRET_BYTES, TicketKind

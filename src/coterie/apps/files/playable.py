@@ -6,12 +6,12 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
-from coterie.apps.files.partial_content import Staged
-from coterie.apps.files.transfer import Transfer
 from coterie.content.chosen import Chosen
 from coterie.content.swarm import events as e
 from coterie.content.walk import FileIn, Stretch, files_in, nodes_at, stretches
 from coterie.errors import NotFound, TransportError
+from coterie.transfer.partial_content import Staged
+from coterie.transfer.transfer import Transfer
 
 ALL = 0  # the reader that stands for all that will be read of a file
 NODES_AT_ONCE_MAX = (

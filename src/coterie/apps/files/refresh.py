@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from coterie.apps.command import Progress
-from coterie.apps.files.got import Got, GotBook
-from coterie.apps.files.results import Received
 from coterie.errors import CoterieError, NotFound
+from coterie.transfer.got import Got, GotBook
+from coterie.transfer.results import Received
 
 Report = Callable[[Progress], None]
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,28 +19,12 @@ from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files import playable as played
-from coterie.apps.files.describe import transfer_change, transfer_detail, transfer_line
-from coterie.apps.files.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver, resource_of_download
-from coterie.apps.files.got import Got, GotBook
-from coterie.apps.files.limits import Limits
-from coterie.apps.files.messages import PROTOCOL, Opened
 from coterie.apps.files.places import KIND, Places
 from coterie.apps.files.places_messages import PLACES
 from coterie.apps.files.places_protocol import Visits, list_place, locate_place
-from coterie.apps.files.proof import Shown
-from coterie.apps.files.records import ShareRecord, SpotRecord, TransferRecord
+from coterie.apps.files.records import ShareRecord, SpotRecord
 from coterie.apps.files.refresh import Refreshed, refresh
-from coterie.apps.files.results import (
-    AskerLine,
-    PlaceLine,
-    PlayedLine,
-    Playing,
-    Received,
-    TransferChange,
-    TransferDetail,
-    TransferLine,
-)
-from coterie.apps.files.serve import Server
+from coterie.apps.files.results import PlaceLine, PlayedLine, Playing
 from coterie.apps.files.shares import Shares
 from coterie.apps.files.source import (
     MagnetSource,
@@ -50,11 +35,25 @@ from coterie.apps.files.source import (
     read_place,
     spelled_path,
 )
-from coterie.apps.files.sources import Session
-from coterie.apps.files.target import place_at, possible_places, whole_target
 from coterie.apps.files.torrent_transfer import TorrentTransfer
 from coterie.apps.files.torrents import ticket_in
-from coterie.apps.files.transfer import (
+from coterie.apps.files.trash import Trash
+from coterie.content.writer import Partial
+from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, TransportError, UsageError
+from coterie.identity import PeerId
+from coterie.services.data.records import Records
+from coterie.transfer.describe import transfer_change, transfer_detail, transfer_line
+from coterie.transfer.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver, resource_of_download
+from coterie.transfer.got import Got, GotBook
+from coterie.transfer.limits import Limits
+from coterie.transfer.messages import PROTOCOL, Opened
+from coterie.transfer.proof import Shown
+from coterie.transfer.records import TransferRecord
+from coterie.transfer.results import AskerLine, Received, TransferChange, TransferDetail, TransferLine
+from coterie.transfer.serve import Server
+from coterie.transfer.sources import Session
+from coterie.transfer.target import place_at, possible_places, whole_target
+from coterie.transfer.transfer import (
     WEIGHTS,
     OnExisting,
     Transfer,
@@ -63,13 +62,8 @@ from coterie.apps.files.transfer import (
     on_existing,
     suggested_name,
 )
-from coterie.apps.files.trash import Trash
-from coterie.apps.files.unfinished import forget_unfinished, partials_of
-from coterie.apps.files.wanted import Wanted, WantedRecord, patiently
-from coterie.content.writer import Partial
-from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, TransportError, UsageError
-from coterie.identity import PeerId
-from coterie.services.data.records import Records
+from coterie.transfer.unfinished import forget_unfinished, partials_of
+from coterie.transfer.wanted import Wanted, WantedRecord, patiently
 from coterie.wire import Ticket
 from coterie.wire.pasted import bare
 
@@ -108,7 +102,9 @@ class FilesService:
         self.limits = Limits(context.home / "limits.json")
         self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
         self._finished: dict[str, Transfer] = {}  # that go on giving what they fetched
-        self._wanted = Wanted(context, self._begin_wanted)
+        self._wanted = Wanted(
+            context, context.data.records("wanted", WantedRecord, "transfer"), self._begin_wanted
+        )
         self._shares = Shares(context, shares, self.places, end=self.server.end)
         self._torrents = self._shares.torrents
         self.share, self.unshare, self.shares = self._shares.share, self._shares.unshare, self._shares.lines
@@ -567,6 +563,7 @@ class FilesService:
             gave=self.server.gave,
             table=self._context.api("overlay"),
             book=self._book,
+            locate=partial(locate_place, self._context),
         )
 
     def _run(self, record: TransferRecord) -> None:

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from coterie.apps.files.results import SHOWN_MAX
 from coterie.content.changes import Changes
+from coterie.transfer.results import SHOWN_MAX
 
 
 class ShareChanges(msgspec.Struct, frozen=True):

@@ -14,21 +14,11 @@ from coterie.access.names import TICKET
 from coterie.access.policy import ANYONE
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
-from coterie.apps.files.giver import Giver
 from coterie.apps.files.offer import Offer
 from coterie.apps.files.places import Places
 from coterie.apps.files.records import ShareRecord, Version
-from coterie.apps.files.results import (
-    MagnetLink,
-    Problem,
-    Removed,
-    SharedItem,
-    ShareLine,
-    ShareTicket,
-    Updated,
-)
+from coterie.apps.files.results import MagnetLink, Removed, SharedItem, ShareLine, ShareTicket, Updated
 from coterie.apps.files.share_changes import ShareChanges
-from coterie.apps.files.stoppable import in_thread
 from coterie.apps.files.sweeping import check_sweeping
 from coterie.apps.files.torrents import Torrents
 from coterie.content import Imported, ImportProgress, import_path
@@ -39,6 +29,9 @@ from coterie.content.whole import is_whole
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.moments import iso
 from coterie.services.data.records import Records
+from coterie.transfer.giver import Giver
+from coterie.transfer.results import Problem
+from coterie.transfer.stoppable import in_thread
 from coterie.wire import Ticket
 from coterie.wire.ticket import SECRET_BYTES, TicketKind
 

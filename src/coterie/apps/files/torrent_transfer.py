@@ -11,11 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from coterie.apps.command import Progress
-from coterie.apps.files.describe import bytes_done
-from coterie.apps.files.results import Problem, Received, TransferChange
-from coterie.apps.files.target import place_at
 from coterie.apps.files.torrent_records import TorrentRecord
-from coterie.apps.files.transfer import TransferState
 from coterie.content import Kind
 from coterie.content.bittorrent.layout import Layout, lay_out
 from coterie.content.bittorrent.read import Source, read_torrent
@@ -46,6 +42,10 @@ from coterie.content.writer import (
 )
 from coterie.errors import CoterieError, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
+from coterie.transfer.describe import bytes_done
+from coterie.transfer.results import Problem, Received, TransferChange
+from coterie.transfer.target import place_at
+from coterie.transfer.transfer import TransferState
 
 log = logging.getLogger(__name__)
 

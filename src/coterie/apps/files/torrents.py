@@ -15,16 +15,11 @@ from pathlib import Path
 
 from coterie.apps.app import Context, Network
 from coterie.apps.command import Progress
-from coterie.apps.files.describe import bytes_done, state_of
 from coterie.apps.files.records import ShareRecord
-from coterie.apps.files.results import TransferChange, TransferLine
 from coterie.apps.files.seed_watch import WATCH_PART, WATCH_S, Seen, as_shared, first_changed
 from coterie.apps.files.source import MagnetSource, TorrentFileSource
-from coterie.apps.files.stoppable import in_thread
-from coterie.apps.files.target import whole_target
 from coterie.apps.files.torrent_records import SeedRecord, TorrentRecord
 from coterie.apps.files.torrent_transfer import TorrentTransfer, change_of, root_of
-from coterie.apps.files.transfer import OnExisting, TransferState
 from coterie.content.bittorrent.hashing import hash_files
 from coterie.content.bittorrent.layout import METAINFO_BYTES_MAX, Layout
 from coterie.content.bittorrent.magnet import Hint, hint_of, magnet_link
@@ -45,6 +40,11 @@ from coterie.content.writer import Partial, partials, staging_path
 from coterie.errors import CoterieError, NotFound, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
 from coterie.services.data.records import Records
+from coterie.transfer.describe import bytes_done, state_of
+from coterie.transfer.results import TransferChange, TransferLine
+from coterie.transfer.stoppable import in_thread
+from coterie.transfer.target import whole_target
+from coterie.transfer.transfer import OnExisting, TransferState
 from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 

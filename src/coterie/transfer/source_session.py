@@ -7,8 +7,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from coterie.apps.files.arriving import Answer
-from coterie.apps.files.messages import (
+from coterie.content.manifest import ID_BYTES, Chunk
+from coterie.content.swarm import events as e
+from coterie.errors import AccessDenied, CloseCode, PeerError, TransportError
+from coterie.identity import PeerId
+from coterie.identity.peer_id import is_key
+from coterie.net import BulkStream, Connection, PathInfo, Stream
+from coterie.transfer.arriving import Answer
+from coterie.transfer.messages import (
     ADDRESSES_MAX,
     CHUNKS,
     MANIFEST,
@@ -27,13 +33,7 @@ from coterie.apps.files.messages import (
     Skipped,
     UsedUp,
 )
-from coterie.apps.files.used_up import denial
-from coterie.content.manifest import ID_BYTES, Chunk
-from coterie.content.swarm import events as e
-from coterie.errors import AccessDenied, CloseCode, PeerError, TransportError
-from coterie.identity import PeerId
-from coterie.identity.peer_id import is_key
-from coterie.net import BulkStream, Connection, PathInfo, Stream
+from coterie.transfer.used_up import denial
 from coterie.wire.frames import Bulk, Message
 from coterie.wire.record import is_address
 

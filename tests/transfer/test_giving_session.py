@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from coterie.apps.files import messages
-from coterie.apps.files.giving_session import BUFFERS_KEPT_MAX, FRAME_BYTES, Buffers, Session
-from coterie.apps.files.messages import (
+from coterie.content import ChunkUnavailable as Missing
+from coterie.content.reader import GONE, READ_BYTES_MAX
+from coterie.content.swarm import upload as u
+from coterie.transfer import messages
+from coterie.transfer.giving_session import BUFFERS_KEPT_MAX, FRAME_BYTES, Buffers, Session
+from coterie.transfer.messages import (
     MANIFEST,
     PROTOCOL,
     Cancel,
@@ -21,9 +24,6 @@ from coterie.apps.files.messages import (
     Skipped,
     Unavailable,
 )
-from coterie.content import ChunkUnavailable as Missing
-from coterie.content.reader import GONE, READ_BYTES_MAX
-from coterie.content.swarm import upload as u
 from coterie.wire.frames import HEADER, Bulk, FrameDecoder, Message
 from tests.support import run
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.apps.files.proof import PROOF_BYTES, Shown, meeting_key, prove
 from coterie.identity import SecretKey
+from coterie.transfer.proof import PROOF_BYTES, Shown, meeting_key, prove
 from coterie.wire.ticket import SECRET_BYTES
 
 ANNA, BEN, EVE = (SecretKey(name.ljust(32, b"!")).peer_id for name in (b"anna", b"ben", b"eve"))

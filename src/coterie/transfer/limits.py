@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from coterie.apps.files.results import LimitsNow
 from coterie.content.limit import ByteLimit, Shares, limit_at, parse_hours
 from coterie.decoding import decoder
 from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.private_file import write_private
+from coterie.transfer.results import LimitsNow
 
 CHECK_S = 30.0  # how late a limit by time of day may begin
 

@@ -13,9 +13,19 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from coterie.apps.files.arriving import Answer
-from coterie.apps.files.giver import Tell
-from coterie.apps.files.messages import (
+from coterie.content.limit import ByteLimit, Portion
+from coterie.content.manifest import ID_BYTES, TOTAL_MAX
+from coterie.content.swarm import events as e
+from coterie.content.swarm import pieces as p
+from coterie.content.swarm.core import SOURCES_FEW, SwarmCore
+from coterie.driver import Driver
+from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, TransportError, UsageError
+from coterie.identity import PeerId
+from coterie.machine import Emit, PeerDown
+from coterie.net import Connection, Stream
+from coterie.transfer.arriving import Answer
+from coterie.transfer.giver import Tell
+from coterie.transfer.messages import (
     PROTOCOL,
     GetChunks,
     GetManifest,
@@ -27,21 +37,11 @@ from coterie.apps.files.messages import (
     Refused,
     UsedUp,
 )
-from coterie.apps.files.proof import prove
-from coterie.apps.files.receive import Receiver
-from coterie.apps.files.results import SourceLine
-from coterie.apps.files.source_session import Link
-from coterie.apps.files.used_up import denial
-from coterie.content.limit import ByteLimit, Portion
-from coterie.content.manifest import ID_BYTES, TOTAL_MAX
-from coterie.content.swarm import events as e
-from coterie.content.swarm import pieces as p
-from coterie.content.swarm.core import SOURCES_FEW, SwarmCore
-from coterie.driver import Driver
-from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, TransportError, UsageError
-from coterie.identity import PeerId
-from coterie.machine import Emit, PeerDown
-from coterie.net import Connection, Stream
+from coterie.transfer.proof import prove
+from coterie.transfer.receive import Receiver
+from coterie.transfer.results import SourceLine
+from coterie.transfer.source_session import Link
+from coterie.transfer.used_up import denial
 from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 

@@ -6,18 +6,6 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from coterie.apps.files import messages
-from coterie.apps.files.arrival import Arrival
-from coterie.apps.files.arriving import REASONS, Answer, File, Finished, NodePlace, Parts, bytes_of, prepared
-from coterie.apps.files.discretion import Discretion
-from coterie.apps.files.got import Got
-from coterie.apps.files.left_out import LeftOut
-from coterie.apps.files.long_run import Streaks
-from coterie.apps.files.messages import ChunkUnavailable, NoManifest, Unavailable
-from coterie.apps.files.naming import Naming
-from coterie.apps.files.partial_content import Staged, Where
-from coterie.apps.files.records import TransferRecord
-from coterie.apps.files.tree_memory import TreeMemory
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.chosen import Chosen
@@ -31,6 +19,18 @@ from coterie.content.walk import FileIn
 from coterie.content.writer import STAGED, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError
 from coterie.identity import PeerId
+from coterie.transfer import messages
+from coterie.transfer.arrival import Arrival
+from coterie.transfer.arriving import REASONS, Answer, File, Finished, NodePlace, Parts, bytes_of, prepared
+from coterie.transfer.discretion import Discretion
+from coterie.transfer.got import Got
+from coterie.transfer.left_out import LeftOut
+from coterie.transfer.long_run import Streaks
+from coterie.transfer.messages import ChunkUnavailable, NoManifest, Unavailable
+from coterie.transfer.naming import Naming
+from coterie.transfer.partial_content import Staged, Where
+from coterie.transfer.records import TransferRecord
+from coterie.transfer.tree_memory import TreeMemory
 from coterie.wire import Ticket
 
 KEPT_MAX = 100_000  # nodes that need not be stored again: about 10 MB; guess

@@ -6,29 +6,13 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, Literal
 
 from coterie.access.names import TICKET
-from coterie.apps.app import Context
-from coterie.apps.command import Progress
-from coterie.apps.files.arrival import Arrival
-from coterie.apps.files.arriving import Finished
-from coterie.apps.files.discretion import Discretion
-from coterie.apps.files.fetch import Fetch, ShareMoved, open_share
-from coterie.apps.files.giver import DownloadGiver, Tell, resource_of_download
-from coterie.apps.files.got import Got, GotBook
-from coterie.apps.files.meeting import Meeting, Table
-from coterie.apps.files.messages import Opened
-from coterie.apps.files.partial_content import Staged
-from coterie.apps.files.places_protocol import locate_place
-from coterie.apps.files.receive import Receiver
-from coterie.apps.files.records import TransferRecord
-from coterie.apps.files.results import Problem, Received, SourceLine
-from coterie.apps.files.sources import Session, Sources
 from coterie.content.limit import ByteLimit, Portion, Shares
 from coterie.content.names import name_fault
 from coterie.content.reuse import has_mark
@@ -36,6 +20,21 @@ from coterie.content.swarm.events import Hold, Prefer
 from coterie.content.writer import STAGING_ID_BYTES, TargetExists, staging_path
 from coterie.errors import CoterieError, NotFound, PeerError, StorageError, TransportError, UsageError
 from coterie.identity import PeerId
+from coterie.progress import Progress
+from coterie.transfer.arrival import Arrival
+from coterie.transfer.arriving import Finished
+from coterie.transfer.discretion import Discretion
+from coterie.transfer.fetch import Fetch, ShareMoved, open_share
+from coterie.transfer.giver import DownloadGiver, Tell, resource_of_download
+from coterie.transfer.got import Got, GotBook
+from coterie.transfer.meeting import Meeting, Table
+from coterie.transfer.messages import Opened
+from coterie.transfer.partial_content import Staged
+from coterie.transfer.receive import Receiver
+from coterie.transfer.records import TransferRecord
+from coterie.transfer.results import Problem, Received, SourceLine
+from coterie.transfer.sources import Session, Sources
+from coterie.transfer.surroundings import Surroundings
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX
 
@@ -50,6 +49,9 @@ SAVE_EVERY_TICKS = 25
 FAILED_KEPT_MAX = 1_000  # of a finished transfer, in its record; guess
 MOVES_MAX = 4  # in a row, of a share that changes while it is opened; guess
 RATE_MEMORY = 0.8  # weight of the past in the shown rate, per tick
+
+Locate = Callable[[PeerId, str], Awaitable[Ticket]]
+"""A ticket for what stands at a place of a peer now."""
 
 
 def on_existing(*, overwrite: bool, keep_both: bool) -> OnExisting:
@@ -88,9 +90,9 @@ def suggested_name(opened: Opened, ticket: Ticket) -> str:
 class Transfer:
     """Runs one `TransferRecord`. `result` ends with what was received, or with the error."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but three are named
         self,
-        context: Context,
+        context: Surroundings,
         record: TransferRecord,
         save: Callable[[TransferRecord], None],
         *,
@@ -99,16 +101,19 @@ class Transfer:
         gave: Callable[[bytes, PeerId, int], None],
         table: Table | None,
         book: GotBook,
+        locate: Locate,
     ) -> None:
         """`shared` gives the roots of all shares; `down` is the limit of all downloads together; `book`: what was got.
 
-        `gave(root, peer, size)` hears how much who gave; `table` is where those meet who fetch the same.
+        `gave(root, peer, size)` hears how much who gave; `table` is where those meet who fetch the same. `locate`
+        finds the present content of the place that a download is of.
         """
         self.down = ByteLimit(record.down)
         self._all_down = down
         self._portion: Portion | None = None
         self._gave = gave
         self._table = table
+        self._locate = locate
         self.record = record
         self.settling: asyncio.Future[None] | None = None  # after the result: work that is still to be done
         self._shared = shared
@@ -208,7 +213,7 @@ class Transfer:
             news.cancel()
 
     @staticmethod
-    async def open(context: Context, ticket: Ticket) -> tuple[Ticket, Session]:
+    async def open(context: Surroundings, ticket: Ticket) -> tuple[Ticket, Session]:
         """Connect to the ticket's peer and open its share; with a ticket for the content that it has now."""
         for _ in range(MOVES_MAX):
             try:
@@ -459,7 +464,7 @@ class Transfer:
         except NotFound:  # tickets for places are for one content
             if peer != self._ticket.peer or not self.record.place:
                 raise
-            now = await locate_place(self._context, peer, self.record.place)
+            now = await self._locate(peer, self.record.place)
             if now.content_id == self.content_id:
                 raise
         raise ShareMoved(now)
@@ -506,7 +511,7 @@ class Transfer:
         self._save_record(self.record)
 
 
-async def _open(context: Context, ticket: Ticket, peer: PeerId, addresses: Sequence[str]) -> Session:
+async def _open(context: Surroundings, ticket: Ticket, peer: PeerId, addresses: Sequence[str]) -> Session:
     connection = await context.connect(peer, addresses)
     stream, opened = await open_share(
         connection, ticket, context.peer_id, context.addresses()[:ADDRESSES_MAX]

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from coterie.apps.app import Context
-from coterie.apps.files.results import TransferChange, TransferLine
-from coterie.apps.files.sources import RETRY_S
 from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError
-from coterie.services.data.records import Records
+from coterie.transfer.records import Kept
+from coterie.transfer.results import TransferChange, TransferLine
+from coterie.transfer.sources import RETRY_S
+from coterie.transfer.surroundings import Surroundings
 
 WANTED_MAX = 100  # at once; guess: each dials every half minute
 WAITING, PAUSED, FAILED = "waiting", "paused", "failed"
@@ -60,11 +60,11 @@ async def patiently(begin: Callable[[], Awaitable[T]], say: Callable[[str], None
 class Wanted:
     """All of them. Belongs to the event loop."""
 
-    def __init__(self, context: Context, begin: Begin) -> None:
+    def __init__(self, context: Surroundings, records: Kept[WantedRecord], begin: Begin) -> None:
         """`begin` starts the transfer under the record's id; it raises `TransportError` while nobody is reached."""
         self._context = context
         self._begin = begin
-        self._records: Records[WantedRecord] = context.data.records("wanted", WantedRecord, "transfer")
+        self._records = records
         self._waiting: dict[str, asyncio.Task[None] | None] = {}  # None: its task has not run yet
 
     def start(self) -> None:

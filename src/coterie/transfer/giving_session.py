@@ -11,8 +11,18 @@ from typing import Any
 
 import msgspec
 
-from coterie.apps.files.giver import DownloadGiver, Giver
-from coterie.apps.files.messages import (
+from coterie.content import ChunkUnavailable as Missing
+from coterie.content.manifest import ID_BYTES
+from coterie.content.reader import CHANGED, GONE, READ_BYTES_MAX
+from coterie.content.swarm import pieces as p
+from coterie.content.swarm import upload as u
+from coterie.content.swarm.state import MANIFEST_COST_BYTES
+from coterie.errors import CloseCode, PeerError
+from coterie.net import Stream
+from coterie.net.lanes.bridge import call_soon
+from coterie.net.lanes.write_path import Write
+from coterie.transfer.giver import DownloadGiver, Giver
+from coterie.transfer.messages import (
     CHUNKS,
     CHUNKS_PER_REQUEST_MAX,
     JOINED_SINCE,
@@ -30,16 +40,6 @@ from coterie.apps.files.messages import (
     Skipped,
     Unavailable,
 )
-from coterie.content import ChunkUnavailable as Missing
-from coterie.content.manifest import ID_BYTES
-from coterie.content.reader import CHANGED, GONE, READ_BYTES_MAX
-from coterie.content.swarm import pieces as p
-from coterie.content.swarm import upload as u
-from coterie.content.swarm.state import MANIFEST_COST_BYTES
-from coterie.errors import CloseCode, PeerError
-from coterie.net import Stream
-from coterie.net.lanes.bridge import call_soon
-from coterie.net.lanes.write_path import Write
 from coterie.wire.frames import HEADER
 
 SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused

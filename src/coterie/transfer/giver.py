@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from coterie.apps.files.messages import Has, HasAll, Moved, Opened
-from coterie.apps.files.partial_content import Staged
 from coterie.content import ChunkUnavailable
 from coterie.content.reader import Room
 from coterie.identity import PeerId
+from coterie.transfer.messages import Has, HasAll, Moved, Opened
+from coterie.transfer.partial_content import Staged
 
 DOWNLOAD = "download"  # the resource: what this node is fetching, and gives to others with the same ticket
 DOWNLOAD_TICKET = "ticket:download"  # the subject: who proved to have it

@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from coterie.apps.files.records import TransferRecord
 from coterie.content import Store
 from coterie.content.writer import Partial, partials, staging_path
+from coterie.transfer.records import TransferRecord
 from coterie.wire import Ticket
 
 

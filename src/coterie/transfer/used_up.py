@@ -2,12 +2,12 @@
 
 from coterie.access.grant import Link
 from coterie.access.terms import AMOUNT_MAX
-from coterie.apps.files.messages import UsedUp
 from coterie.content.manifest import ID_BYTES
 from coterie.errors import AccessDenied, PeerError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
 from coterie.quantity import say_bytes
+from coterie.transfer.messages import UsedUp
 
 
 def used_up(link: Link) -> UsedUp:

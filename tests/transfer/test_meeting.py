@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from coterie.apps.files import meeting as meet
-from coterie.apps.files.meeting import FIND_AGAIN_S, Meeting
-from coterie.apps.files.proof import meeting_key
 from coterie.errors import TransportError
 from coterie.identity import PeerId, SecretKey
+from coterie.transfer import meeting as meet
+from coterie.transfer.meeting import FIND_AGAIN_S, Meeting
+from coterie.transfer.proof import meeting_key
 from coterie.wire import Ticket
 from coterie.wire.ticket import TicketKind
 from tests.support import run

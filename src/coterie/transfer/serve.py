@@ -12,9 +12,15 @@ from coterie.access.enforcer import Enforcer
 from coterie.access.grant import Link
 from coterie.access.policy import Decision, QuotaUsedUp
 from coterie.access.resource import Verb
-from coterie.apps.files.giver import Giver
-from coterie.apps.files.giving_session import Buffers, Session
-from coterie.apps.files.messages import (
+from coterie.content.limit import ByteLimit
+from coterie.content.swarm import upload as u
+from coterie.driver import Driver
+from coterie.errors import AccessDenied, CloseCode, PeerError, UsageError
+from coterie.identity import PeerId
+from coterie.net import Stream
+from coterie.transfer.giver import Giver
+from coterie.transfer.giving_session import Buffers, Session
+from coterie.transfer.messages import (
     ADDRESSES_MAX,
     MOVED_SINCE,
     PEERS_MAX,
@@ -24,13 +30,7 @@ from coterie.apps.files.messages import (
     Peers,
     Refused,
 )
-from coterie.apps.files.used_up import used_up
-from coterie.content.limit import ByteLimit
-from coterie.content.swarm import upload as u
-from coterie.driver import Driver
-from coterie.errors import AccessDenied, CloseCode, PeerError, UsageError
-from coterie.identity import PeerId
-from coterie.net import Stream
+from coterie.transfer.used_up import used_up
 from coterie.wire.record import is_address
 
 OPEN_S = 10.0  # to say which share

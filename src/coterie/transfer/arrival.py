@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from coterie.apps.files.got import Got, GotBook, Written
 from coterie.content import manifest as m
 from coterie.content import no_links
 from coterie.content.file_steps import set_executable, set_time
 from coterie.content.merge import Merge, Old
 from coterie.content.versions import Versions, disk_bytes
 from coterie.content.walk import FileIn
+from coterie.transfer.got import Got, GotBook, Written
 
 TIME_STEPS_NS = (1, 100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 """In which file systems keep times: most, NTFS, those with microseconds, exFAT, HFS+, FAT."""

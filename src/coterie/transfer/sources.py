@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coterie.apps.files.fetch import Fetch, ShareMoved
-from coterie.apps.files.messages import Opened
 from coterie.errors import AccessDenied, CloseCode, CoterieError, NotFound, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
+from coterie.transfer.fetch import Fetch, ShareMoved
+from coterie.transfer.messages import Opened
 
 RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # guess: at once for a restart, then gently
 SOURCES_MAX = 200  # candidates remembered of one download; guess

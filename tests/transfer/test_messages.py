@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.apps.files import messages as f
 from coterie.errors import PeerError
+from coterie.transfer import messages as f
 from coterie.wire.frames import Bulk, Message
 
 ID = bytes(range(32))

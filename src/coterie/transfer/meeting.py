@@ -9,10 +9,10 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from coterie.apps.app import PeerNetwork
-from coterie.apps.files.proof import meeting_key
 from coterie.errors import CoterieError, UsageError
 from coterie.identity import PeerId
+from coterie.transfer.proof import meeting_key
+from coterie.transfer.surroundings import Acquaintances
 from coterie.wire import Ticket
 
 FIND_AGAIN_S = (
@@ -52,7 +52,7 @@ class Meeting:
     """
 
     def __init__(
-        self, ticket: Ticket, *, us: PeerId, network: PeerNetwork | None, table: Table | None
+        self, ticket: Ticket, *, us: PeerId, network: Acquaintances | None, table: Table | None
     ) -> None:
         self._key = meeting_key(ticket.secret, ticket.content_id)
         self._ticket = ticket

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import msgspec
 
-from coterie.apps.files.arrival import News
-from coterie.apps.files.messages import Unavailable
 from coterie.content import manifest as m
 from coterie.content.large_file import LargeFile
 from coterie.content.swarm.events import Prepared
 from coterie.errors import PeerError
 from coterie.identity import PeerId
+from coterie.transfer.arrival import News
+from coterie.transfer.messages import Unavailable
 from coterie.wire.frames import Bulk, Message
 
 REASONS = {

@@ -2,21 +2,30 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol
 
-from coterie.apps.files.records import TransferRecord
-from coterie.apps.files.results import AskerLine, TransferChange, TransferDetail, TransferLine
-from coterie.apps.files.torrent_records import TorrentRecord
-from coterie.apps.files.transfer import Transfer, TransferState
 from coterie.moments import iso
+from coterie.transfer.records import TransferRecord
+from coterie.transfer.results import AskerLine, TransferChange, TransferDetail, TransferLine
+from coterie.transfer.transfer import Transfer, TransferState
 from coterie.wire import Ticket
 
 
-def state_of(record: TransferRecord | TorrentRecord) -> str:
+class Stands(Protocol):
+    """What the record of every kind of transfer says of how far it is. `size` and `done` in bytes."""
+
+    state: str
+    missing: int
+    size: int
+    done: int
+
+
+def state_of(record: Stands) -> str:
     """Where a transfer stands, for people: one that ended without everything is not done."""
     return "incomplete" if record.state == TransferState.DONE and record.missing else record.state
 
 
-def bytes_done(record: TransferRecord | TorrentRecord) -> int:
+def bytes_done(record: Stands) -> int:
     """How many bytes of a transfer are here."""
     whole = record.state == TransferState.DONE and not record.missing
     return record.size if whole else record.done

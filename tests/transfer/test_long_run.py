@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from coterie.apps.files.long_run import RUN_AFTER_BYTES, Streak
 from coterie.content import Kind, LargeFile, Staging
 from coterie.content.direct import BLOCK_BYTES, BUFFERS, ROOM_BYTES_MAX, DirectRun
+from coterie.transfer.long_run import RUN_AFTER_BYTES, Streak
 
 SIZE = 24 << 20
 SENT = random.Random(7).randbytes(SIZE)
