@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from coterie import app_host
+from coterie.access.resource import ResourceKind, Verb
 from coterie.app_host import STUCK_MAX, AppHost
 from coterie.apps.app import App
 from coterie.errors import NotFound
@@ -216,6 +217,39 @@ def test_chosen_ones_bring_what_they_require(installed: list[EntryPoint]) -> Non
         s = Scene()
         with pytest.raises(NotFound, match="'chess' is not installed; installed: circles, contacts, grants"):
             await s.host.start(["chess"])
+
+    run_virtual(scene())
+
+
+def test_a_kind_of_resources_belongs_to_one_app(installed: Any) -> None:
+    async def scene() -> None:
+        s = Scene()
+
+        def having(name: str, kind: str, verbs: Verb = Verb.READ) -> App:
+            kinds = (ResourceKind(kind, verbs, "something"),)
+            return App(name=name, summary="", create=lambda c: Good(s.log, name), commands="", kinds=kinds)
+
+        await s.host.start(
+            [
+                having("a", "letter"),
+                having("b", "letter"),
+                having("c", "protocol"),
+                having("d", "letter/private"),
+                having("e", "Letter"),
+                having("f", "picture", Verb(0)),
+                having("g", "picture", Verb(32)),
+                having("h", "picture"),
+            ]
+        )
+        said = s.says()
+        assert (said["a"][0], said["h"][0]) == ("running", "running")
+        assert "declares the kind of resources 'letter', as 'a' does" in said["b"][1]
+        assert "as the node does" in said["c"][1]
+        assert "'letter/private' cannot be a kind" in said["d"][1]
+        assert "'Letter' cannot be a kind" in said["e"][1]
+        assert "'picture' has no verbs" in said["f"][1]
+        assert "'picture' has no verbs" in said["g"][1]
+        await s.host.close()
 
     run_virtual(scene())
 

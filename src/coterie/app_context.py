@@ -82,6 +82,8 @@ class AppContext:
         self.local = Local(node.ports, app.name)
         self._tasks = node.tasks.part(app.name)
         self._sign = sign
+        for kind in app.kinds:
+            node.access.declare(kind)
         self._protocols: list[str] = []
         self._is_withdrawn = False
         self._mail: MailBox | None = None

@@ -5,6 +5,7 @@ else runs. Apps are trusted code: this isolates from faults, not from malice.
 """
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -13,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from coterie.access.resource import PROTOCOL, kind_fault
 from coterie.apps.app import SIGNED_BYTES_MIN, App, Context, Service
 from coterie.errors import NotFound
 from coterie.services.mail.signed import CONTEXTS as MAIL_CONTEXTS
@@ -156,7 +158,7 @@ class AppHost:
             self._packages[app.name] = entry.module.rpartition(".")[0] or entry.module
         given = [app for app in chosen or () if isinstance(app, App)]
         for app in given:
-            self._packages[app.name] = getattr(app.create, "__module__", "")
+            self._packages[app.name] = app.module
         return apps | {app.name: app for app in given}
 
     def _choose(self, apps: dict[str, App], chosen: Sequence[str | App] | None) -> dict[str, App]:
@@ -190,8 +192,9 @@ class AppHost:
 
     async def _create(self, app: App) -> None:
         self._check_signs(app)
+        self._check_kinds(app)
         self._contexts[app.name] = context = self._make_context(app)
-        self._services[app.name] = app.create(context)
+        self._services[app.name] = _created(app, context)
         self._mark(app.name, "running", "")
 
     def _check_signs(self, app: App) -> None:
@@ -205,6 +208,19 @@ class AppHost:
             for theirs, owner in taken.items():
                 if mine.startswith(theirs) or theirs.startswith(mine):
                     raise ValueError(f"it wants to sign what {owner} signs: {mine!r}")
+
+    def _check_kinds(self, app: App) -> None:
+        """Raises ValueError where `app` declares a kind of resources that cannot be, or that another one has."""
+        taken = {PROTOCOL.name: "the node"} | {
+            kind.name: f"'{other}'" for other in self._services for kind in self.apps[other].kinds
+        }
+        for kind in app.kinds:
+            if fault := kind_fault(kind):
+                raise ValueError(fault)
+            if kind.name in taken:
+                raise ValueError(
+                    f"it declares the kind of resources '{kind.name}', as {taken[kind.name]} does"
+                )
 
     def _may_run(self, app: App) -> bool:
         """False, and marked, when what `app` requires does not run."""
@@ -288,7 +304,16 @@ def _load_entry(entry: EntryPoint) -> App:
         raise TypeError(f"{entry.value} is no App")
     if app.name != entry.name:
         raise ValueError(f"it calls itself '{app.name}', and is registered as '{entry.name}'")
+    importlib.import_module(app.module)  # here, where no time is counted
     return app
+
+
+def _created(app: App, context: Context) -> Service:
+    if not isinstance(app.create, str):
+        return app.create(context)
+    module, _, name = app.create.partition(":")
+    service: Service = getattr(importlib.import_module(module), name)(context)
+    return service
 
 
 def _in_words(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from coterie.access import enforcer
 from coterie.access.enforcer import Enforcer
 from coterie.access.grant import Grant, issue
 from coterie.access.policy import ANYONE, CONTACT, Standing
-from coterie.access.resource import Verb
+from coterie.access.resource import ALL_VERBS, ResourceKind, Verb
 from coterie.access.terms import Terms
 from coterie.errors import AccessDenied, CloseCode, PeerError, UsageError
 from coterie.identity import PeerId, SecretKey
@@ -291,3 +291,15 @@ def test_watchers_are_told_of_every_change() -> None:
         await at.access.close()
 
     run_virtual(scene())
+
+
+def test_a_declared_kind_has_its_verbs_and_an_unknown_one_all() -> None:
+    access = Scene().access
+    access.declare(ResourceKind("letter", Verb.LIST | Verb.WRITE, "a box for letters"))
+    assert access.parse_verbs("list,write", "letter/anna") == Verb.LIST | Verb.WRITE
+    with pytest.raises(UsageError, match="'read' is nothing one can do to letter; there are list, write"):
+        access.parse_verbs("read", "letter/anna")
+    with pytest.raises(UsageError, match="'read' is nothing one can do to protocol; there are use"):
+        access.parse_verbs("read", "protocol/chat")
+    words = "list, read, write, use, administer"
+    assert access.parse_verbs(words, "of-an-app-that-is-not-here/x") == ALL_VERBS

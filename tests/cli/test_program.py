@@ -45,6 +45,28 @@ def test_declarations_of_commands_load_no_service_and_no_store() -> None:
     assert not {"coterie.content.store", "coterie.net.endpoint", "iroh"} & set(loaded)
 
 
+def test_help_says_the_verbs_of_each_kind_from_what_apps_declare(tmp_path: Path) -> None:
+    for words in (["grant"], ["may"], ["grant", "pass"]):
+        said = coterie(tmp_path, *words, "--help").stdout
+        assert "postbox   a box for letters: list, write" in said  # of an app that the core does not know
+        assert "files     what is shared, and folders in it: list, read, write, administer" in said
+        assert "protocol  streams of the protocol of that name: use" in said
+    said = coterie(tmp_path, "share", "--help").stdout
+    assert "files  what is shared, and folders in it: list, read, write, administer" in said
+    assert "postbox" not in said
+    assert "Kinds of resources" not in coterie(tmp_path, "get", "--help").stdout
+
+
+def test_kinds_are_read_without_services_and_stores() -> None:
+    load = "import sys; from coterie.cli.catalog import declared_kinds; declared_kinds(); print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", load], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "coterie.apps.files.app" in loaded
+    assert not [name for name in loaded if name.startswith("coterie.apps.") and name.endswith(".service")]
+    assert not {"coterie.content.store", "coterie.net.endpoint", "iroh"} & set(loaded)
+
+
 @pytest.mark.parametrize("words", [["--json", "nonsense"], ["get", "--json"], ["up", "--json", "--nonsense"]])
 def test_what_was_typed_wrongly_is_json_too(tmp_path: Path, words: list[str]) -> None:
     done = coterie(tmp_path, *words)

@@ -15,7 +15,15 @@ from pathlib import Path
 from coterie.access.audit import Audit
 from coterie.access.grant import Link
 from coterie.access.policy import ANYONE, KNOWN, Decision, Policy, QuotaUsedUp, Standing
-from coterie.access.resource import Verb, checked_resource
+from coterie.access.resource import (
+    ALL_VERBS,
+    PROTOCOL,
+    ResourceKind,
+    Verb,
+    checked_resource,
+    kind_of,
+    parse_verbs,
+)
 from coterie.errors import CloseCode, PeerError, StorageError
 from coterie.identity import PeerId
 from coterie.rate import Rate
@@ -65,6 +73,7 @@ class Enforcer:
         self.policy = Policy(own, standing, self._used)
         self._paid: dict[bytes, Rate] = {}  # link -> seconds that its rate is spoken for
         self._holds: dict[_Hold, None] = {}
+        self.kinds: dict[str, ResourceKind] = {PROTOCOL.name: PROTOCOL}  # that can be declared here, by name
         self._names: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {}
         self._watchers: list[Callable[[], None]] = []
         self._quota_watchers: list[Callable[[Link, PeerId], None]] = []
@@ -109,7 +118,16 @@ class Enforcer:
         """Let everybody open streams of `protocol`, or everybody who is known."""
         self.policy.permit(ANYONE if strangers else KNOWN, Verb.USE, f"protocol/{protocol}")
 
-    # ---- names of resources
+    # ---- kinds and names of resources
+
+    def declare(self, kind: ResourceKind) -> None:
+        """Know from now on which verbs resources of `kind` have; of a kind that nobody declared it is all."""
+        self.kinds[kind.name] = kind
+
+    def parse_verbs(self, text: str, resource: str) -> Verb:
+        """The verbs in "read,list", for `resource`. Raises `UsageError` for what cannot be done to its kind."""
+        kind = kind_of(resource)
+        return parse_verbs(text, kind, self.kinds[kind].verbs if kind in self.kinds else ALL_VERBS)
 
     def name_resources(self, kind: str, resolve: Callable[[str], str], say: Callable[[str], str]) -> None:
         """How people call what is below `kind`: `resolve` gives the path of a name, `say` the name of a path."""

@@ -6,9 +6,10 @@
 Who may do something to a resource may do it to everything below. Names compare byte for byte, as those of files do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import IntFlag
-from types import MappingProxyType
+
+import msgspec
 
 from coterie.errors import UsageError
 
@@ -27,22 +28,32 @@ class Verb(IntFlag):
     ADMINISTER = 16
 
 
-VERBS_OF: Mapping[str, Verb] = MappingProxyType(
-    {
-        "protocol": Verb.USE,
-        "files": Verb.LIST | Verb.READ | Verb.WRITE | Verb.ADMINISTER,
-        "circle": Verb.LIST | Verb.ADMINISTER,
-        "service": Verb.USE,
-    }
-)
-"""The verbs that make sense for the kinds of resources of our own; a kind of a third party's app may use all."""
-
 ALL_VERBS = Verb.LIST | Verb.READ | Verb.WRITE | Verb.USE | Verb.ADMINISTER
 
 
-def parse_verbs(text: str, kind: str = "") -> Verb:
-    """The set in "read,list". Raises `UsageError` for a verb that is none, or none for resources of `kind`."""
-    possible = VERBS_OF.get(kind, ALL_VERBS)
+class ResourceKind(msgspec.Struct, frozen=True):
+    """A kind of resources as an app declares it: its name, the verbs that make sense for it, what it is in one line."""
+
+    name: str
+    verbs: Verb
+    what: str
+
+
+PROTOCOL = ResourceKind("protocol", Verb.USE, "streams of the protocol of that name")
+"""The one kind of the core; every other one is declared by an app (`App.kinds`)."""
+
+
+def kind_fault(kind: ResourceKind) -> str | None:
+    """What is wrong with the declaration of a kind, or None."""
+    if SEPARATOR in kind.name or resource_fault(kind.name):
+        return f"'{kind.name}' cannot be a kind of resources"
+    if not kind.verbs or int(kind.verbs) & ~int(ALL_VERBS):
+        return f"the kind '{kind.name}' has no verbs, or some that do not exist"
+    return None
+
+
+def parse_verbs(text: str, kind: str = "", possible: Verb = ALL_VERBS) -> Verb:
+    """The set in "read,list". Raises `UsageError` for a verb that is none, or none of the `possible` ones of `kind`."""
     verbs = Verb(0)
     for word in text.replace(",", " ").split():
         verb = Verb.__members__.get(word.upper())

@@ -1,30 +1,37 @@
-"""What an application is, and the narrow context it gets. Ours and third parties' alike."""
+"""What an application is, and the narrow context it gets. Ours and third parties' alike.
+
+Command lines read declarations of apps: so what only annotations need is not imported here.
+"""
+
+from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from coterie.access.enforcer import Enforcer
-from coterie.access.people import People
-from coterie.content import Store
-from coterie.content.versions import Versions
-from coterie.identity import PeerId
-from coterie.net import Connection, Stream
-from coterie.net.find.outside import Outside
-from coterie.services.data.service import Data
-from coterie.services.jobs.service import AppJobs
-from coterie.services.local import Local
-from coterie.services.tell.service import Tell
-from coterie.wire import Protocol as WireProtocol
+from coterie.access.resource import ResourceKind
 
 if TYPE_CHECKING:
-    from coterie.services.mail.box import MailBox  # with SQLite: only where an app uses it
+    from pathlib import Path
+
+    from coterie.access.enforcer import Enforcer
+    from coterie.access.people import People
+    from coterie.content import Store
+    from coterie.content.versions import Versions
+    from coterie.identity import PeerId
+    from coterie.net import Connection, Stream
+    from coterie.net.find.outside import Outside
+    from coterie.services.data.service import Data
+    from coterie.services.jobs.service import AppJobs
+    from coterie.services.local import Local
+    from coterie.services.mail.box import MailBox
+    from coterie.services.tell.service import Tell
+    from coterie.wire import Protocol as WireProtocol
 
 SIGNED_BYTES_MIN = (
     8  # of what each kind of signed message begins with: too long to be the beginning of everything
 )
-Handler = Callable[[Stream], Awaitable[None]]
+Handler = Callable[["Stream"], Awaitable[None]]
 
 
 class Neighbours(Protocol):
@@ -193,7 +200,7 @@ class Context(Protocol):
         ...
 
     @property
-    def mail(self) -> "MailBox":
+    def mail(self) -> MailBox:
         """Letters to this app on other computers: kept on disk until they are acknowledged or expire, given once.
 
         Ask for it in `start`, each time: letters of earlier starts wait until then.
@@ -282,16 +289,26 @@ class App:
 
     Fields:
         name: as the entry point's.
-        create: makes its service; called once.
+        create: makes its service; called once. As "module:name" it is imported only where the app is to run: command
+            lines read the rest of the declaration.
         commands: a module path, imported only where commands are rendered.
         requires: apps that it uses by their `api`; they start before it, and it is left out where one does not run.
         signs: how what it signs begins, for each purpose, SIGNED_BYTES_MIN bytes at least: no other app and nothing
             of the node itself may begin so.
+        kinds: the kinds of resources it has, with their verbs; no other app may declare the same.
     """
 
     name: str
     summary: str
-    create: Callable[[Context], Service]
+    create: Callable[[Context], Service] | str
     commands: str
     requires: tuple[str, ...] = ()
     signs: tuple[bytes, ...] = ()
+    kinds: tuple[ResourceKind, ...] = ()
+
+    @property
+    def module(self) -> str:
+        """Where its service comes from."""
+        if isinstance(self.create, str):
+            return self.create.partition(":")[0]
+        return str(getattr(self.create, "__module__", ""))

@@ -10,14 +10,14 @@
 
 The first parameter is the app's service and is filled in by the node; its annotation is never evaluated, so the
 service may be imported under TYPE_CHECKING only. Names given to `command` are positional on the command line, all
-others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Target`, `Duration`, `Size` or `Rate`, a
-`Literal`, an optional of these, or a `list[str]`; a `Path` or `Target` is made absolute where the user stands. A text
-that may be a path among other things stays as it was typed; where it was typed, a command line says in the parameter
-of the type `Here`. A function returns a `msgspec.Struct`, a list of them, or None; an async generator yields events
-(Structs) and last its result. A Struct may have a `text()` method that says it for people, and an `is_incomplete()`
-method that says whether something of what was asked for is missing (the command line then ends with a status of its
-own). `Progress` is always an event: it is passed on at once and is never taken for the result. So is a `Live`, which
-command lines print as they print results.
+others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Target`, `Duration`, `Size`, `Rate`,
+`Resource` or `Verbs`, a `Literal`, an optional of these, or a `list[str]`; a `Path` or `Target` is made absolute where
+the user stands. A text that may be a path among other things stays as it was typed; where it was typed, a command line
+says in the parameter of the type `Here`. A function returns a `msgspec.Struct`, a list of them, or None; an async
+generator yields events (Structs) and last its result. A Struct may have a `text()` method that says it for people, and
+an `is_incomplete()` method that says whether something of what was asked for is missing (the command line then ends
+with a status of its own). `Progress` is always an event: it is passed on at once and is never taken for the result. So
+is a `Live`, which command lines print as they print results.
 """
 
 import inspect
@@ -40,8 +40,10 @@ __all__ = [
     "Parameter",
     "Progress",
     "Rate",
+    "Resource",
     "Size",
     "Target",
+    "Verbs",
     "command",
     "commands_of",
 ]
@@ -55,8 +57,10 @@ Here = NewType(
 )  # the folder where the user stands: a command line gives it, nobody is asked for it
 Rate = NewType("Rate", int)  # bytes a second, 0 for no limit; people write 500kB/s, 2MB/s
 Target = NewType("Target", str)  # a path; with a separator at its end a folder, which need not be there
+Resource = NewType("Resource", str)  # what is permitted: its kind and what people call it, like files/photos
+Verbs = NewType("Verbs", str)  # what is permitted to do with it, like read,list
 _MARK = "__coterie_command__"
-_PLAIN_TYPES = (str, int, float, bool, Path, Here, Target, Duration, Size, Rate)
+_PLAIN_TYPES = (str, int, float, bool, Path, Here, Target, Duration, Size, Rate, Resource, Verbs)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -98,6 +102,7 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     prompts: Mapping[str, str] = msgspec.field(default_factory=dict)
     purpose: str = ""
     secrets: tuple[str, ...] = ()
+    kind: str = ""
 
 
 class _Declaration(msgspec.Struct, frozen=True):
@@ -112,6 +117,7 @@ class _Declaration(msgspec.Struct, frozen=True):
     prompts: Mapping[str, str]
     purpose: str
     secrets: tuple[str, ...]
+    kind: str
 
 
 def command(  # noqa: PLR0913 - all but the first are named options
@@ -126,6 +132,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
     prompts: Mapping[str, str] | None = None,
     purpose: str = "",
     secrets: tuple[str, ...] = (),
+    kind: str = "",
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -145,6 +152,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
         purpose: the heading it stands under in help pages; when empty, the `PURPOSE` of its module.
         secrets: parameters of type `str` that open something: tickets, codes. A command line reads them from standard
             input where they are given as "-", as it does those of `prompts`, so that no list of processes shows them.
+        kind: the kind of resources (`App.kinds`) that it offers to others: its help says which verbs they have.
     """
     declaration = _Declaration(
         positional,
@@ -158,6 +166,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
         prompts=prompts or {},
         purpose=purpose,
         secrets=(*secrets, *(prompts or {})),
+        kind=kind,
     )
 
     def mark(function: F) -> F:
@@ -204,6 +213,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         empty_text=declared.empty_text,
         prompts=declared.prompts,
         secrets=declared.secrets,
+        kind=declared.kind,
         purpose=declared.purpose or getattr(function, "__globals__", {}).get("PURPOSE", ""),
     )
 

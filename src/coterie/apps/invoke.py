@@ -20,8 +20,10 @@ from coterie.apps.command import (
     Parameter,
     Progress,
     Rate,
+    Resource,
     Size,
     Target,
+    Verbs,
     commands_of,
 )
 from coterie.decoding import decoder
@@ -34,6 +36,7 @@ _QUANTITIES: Mapping[Any, Callable[[str], int]] = {
     Size: read_size,
     Rate: read_rate,
 }
+_TEXTS = (Path, Here, Target, Resource, Verbs)
 
 NUMBER_MAX = 2**53 - 1  # what every JSON parser reads exactly; enough for bytes, seconds and counts
 
@@ -172,7 +175,7 @@ async def _invoke(
 
 
 def _field(parameter: Parameter) -> tuple[str, Any, Any] | tuple[str, Any]:
-    hint = str if parameter.type in (Path, Here, Target) else parameter.type
+    hint = str if parameter.type in _TEXTS else parameter.type
     if hint in _QUANTITIES:
         hint = float | str if hint is Duration else int | str
     if parameter.optional:

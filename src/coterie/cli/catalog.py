@@ -1,5 +1,6 @@
 """Which commands there are: those of the node, and those of every app that is installed."""
 
+import contextlib
 import importlib
 import importlib.util
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from coterie.access.resource import PROTOCOL, ResourceKind
 from coterie.apps.command import Command, commands_of
 from coterie.apps.invoke import load_commands
 
@@ -66,6 +68,17 @@ class Catalog:
             taken = {*self._tree}
             for command in commands:
                 _insert(self._tree, command, (entry.name,) if command.path[0] in taken else ())
+
+
+def declared_kinds() -> list[ResourceKind]:
+    """Every kind of resources that the core or an installed app declares, in alphabetical order."""
+    from importlib.metadata import entry_points
+
+    kinds = {PROTOCOL.name: PROTOCOL}
+    for entry in entry_points(group=APPS_GROUP):
+        with contextlib.suppress(Exception):  # a broken app of a third party; `coterie --help` says so
+            kinds |= {kind.name: kind for kind in entry.load().kinds}
+    return [kinds[name] for name in sorted(kinds)]
 
 
 def _commands_of_entry(entry: "EntryPoint") -> Iterator[Command]:

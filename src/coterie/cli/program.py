@@ -13,8 +13,9 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 import coterie
-from coterie.apps.command import Command, Duration, Here, Parameter, Rate, Size, Target
-from coterie.cli.catalog import Branch, Catalog
+from coterie.access.resource import say_verbs
+from coterie.apps.command import Command, Duration, Here, Parameter, Rate, Resource, Size, Target, Verbs
+from coterie.cli.catalog import Branch, Catalog, declared_kinds
 from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
 from coterie.cli.secret_input import FROM_INPUT, read_secrets
@@ -194,13 +195,36 @@ def _leaf(word: str, command: Command, further: list[str]) -> click.Command:
     further_text = (
         f"Further commands: {', '.join(f'{word} {name}' for name in further)}." if further else None
     )
-    return click.Command(
+    return _Leaf(
+        command,
         name=word,
         help="\n\n".join(part for part in (command.summary, command.details, *notes, further_text) if part),
         short_help=command.summary,
         params=[*own, *(option for option in global_options() if option.name not in taken)],
         callback=_caller(command, taken),
     )
+
+
+class _Leaf(click.Command):
+    """A declared command; its help page ends with the kinds of resources that it speaks of."""
+
+    def __init__(self, command: Command, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._command = command
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What can be permitted, by the declarations of the apps."""
+        command = self._command
+        takes_any = any(parameter.type is Resource for parameter in command.parameters)
+        if not takes_any and not command.kind:
+            return
+        rows = [
+            (kind.name, f"{kind.what}: {say_verbs(kind.verbs)}")
+            for kind in declared_kinds()
+            if takes_any or kind.name == command.kind
+        ]
+        with formatter.section("Kinds of resources, and what can be permitted"):
+            formatter.write_dl(rows)
 
 
 def _described(parameter: Parameter, command: Command) -> Parameter:
@@ -306,6 +330,8 @@ def _click_type(kind: Any) -> Any:
         return _Quantity(kind.__name__.lower())
     if kind is Target:
         return _Target()
+    if kind in (Resource, Verbs):
+        return str
     if kind is Path:
         return click.Path(path_type=Path)
     if typing.get_origin(kind) is Literal:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from coterie.apps.command import command
+from coterie.apps.command import Resource, Verbs, command
 from coterie.home import APP_SETTINGS, Config, Home
 
 if TYPE_CHECKING:
@@ -122,12 +122,12 @@ async def id_(node: "Node") -> Identity:
     returns="coterie.control.permissions:Answer",
     purpose="Permissions",
 )
-async def may(node: "Node", peer: str, verb: str, resource: str) -> Any:
+async def may(node: "Node", peer: str, verb: Verbs, resource: Resource) -> Any:
     """Say whether a computer may do something here, and why.
 
     peer: A name, or an id; a beginning will do.
-    verb: list, read, write, use or administer.
-    resource: What it is about, like files/photos/2024 or protocol/chat.
+    verb: What it may do there, like read.
+    resource: What it is about: a kind and a name, like files/photos/2024 or protocol/chat.
     """
     from coterie.control.permissions import answer
 

@@ -8,7 +8,7 @@ import msgspec
 
 from coterie.access.audit import Use
 from coterie.access.policy import Decision
-from coterie.access.resource import kind_of, parse_verbs, with_parents
+from coterie.access.resource import with_parents
 from coterie.control.doctor_peer import find_peer
 from coterie.errors import UsageError
 from coterie.identity import PeerId
@@ -66,7 +66,7 @@ def answer(node: "Node", peer: str, verb: str, resource: str) -> Answer:
         UsageError: no such verb or resource.
     """
     asked = find_peer(node, peer)
-    verbs = parse_verbs(verb, kind_of(resource))
+    verbs = node.access.parse_verbs(verb, resource)
     if verbs.bit_count() != 1:
         raise UsageError("ask for one verb at a time")
     decision = node.access.explain(asked.peer, verbs, node.access.resource_of(resource))

@@ -1,11 +1,12 @@
 """What the entry point `expose` of the group `coterie.apps` names."""
 
+from coterie.access.resource import ResourceKind, Verb
 from coterie.apps.app import App
-from coterie.apps.expose.service import ExposeService
 
 APP = App(
     name="expose",
     summary="Let others use services of this computer, and use theirs.",
-    create=ExposeService,
+    create="coterie.apps.expose.service:ExposeService",
     commands="coterie.apps.expose.commands",
+    kinds=(ResourceKind("service", Verb.USE, "a service that was exposed"),),
 )

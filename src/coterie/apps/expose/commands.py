@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 PURPOSE = "Services"
 
 
-@command("target", stays=True, interrupt_text="Stopped. The service stays exposed whenever this node runs.")
+@command(
+    "target",
+    stays=True,
+    kind="service",
+    interrupt_text="Stopped. The service stays exposed whenever this node runs.",
+)
 async def expose(
     expose: "ExposeService",
     target: str,

@@ -1,12 +1,17 @@
 """What the entry point `files` of the group `coterie.apps` names."""
 
+from coterie.access.resource import ResourceKind, Verb
 from coterie.apps.app import App
-from coterie.apps.files.service import FilesService
 
 APP = App(
     name="files",
     summary="Share files and folders, and get what others share.",
-    create=FilesService,
+    create="coterie.apps.files.service:FilesService",
     requires=("overlay",),
     commands="coterie.apps.files.commands",
+    kinds=(
+        ResourceKind(
+            "files", Verb.LIST | Verb.READ | Verb.WRITE | Verb.ADMINISTER, "what is shared, and folders in it"
+        ),
+    ),
 )

@@ -39,6 +39,7 @@ ON_SWEEPING = (Choice("y", "share all of it", {"everything": True}),)
 @command(
     "path",
     stays=True,
+    kind="files",
     asks={"sweeping": ON_SWEEPING},
     interrupt_text="Stopped. A share that was made is kept; one that was still being read is not.",
 )

@@ -2,12 +2,11 @@
 
 from coterie.access import grant, revocation
 from coterie.apps.app import App
-from coterie.apps.grants.service import GrantsService
 
 APP = App(
     name="grants",
     summary="Give somebody a permission for a time, and take it back.",
-    create=GrantsService,
+    create="coterie.apps.grants.service:GrantsService",
     commands="coterie.apps.grants.commands",
     requires=("circles",),
     signs=(

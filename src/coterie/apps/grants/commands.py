@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from coterie.apps.command import command
+from coterie.apps.command import Resource, Verbs, command
 from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid, Wanted
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ PURPOSE = "Permissions"
 async def grant(
     grants: "GrantsService",
     peer: str,
-    verbs: str,
-    resource: str,
+    verbs: Verbs,
+    resource: Resource,
     *,
     lasting: str = "7d",
     limit: list[str] = [],  # noqa: B006  (never changed)
@@ -25,8 +25,8 @@ async def grant(
     """Let a computer, or whoever has the text of it, do something here for a time.
 
     peer: A name, an id, or bearer for whoever has the text.
-    verbs: What it may do: list, read, write, use, administer; several with commas.
-    resource: To what, like files/photos/2024.
+    verbs: What it may do; several with commas, like list,read.
+    resource: To what: a kind and a name, like files/photos/2024.
     lasting: For how long: 90s, 15m, 8h, 7d, 2w.
     limit: Only at these times of the day (08:00-20:00), so fast (2MB/s) or so much in all (10GB); may be repeated.
     pass_on: How often it may be passed on, narrower or the same: 0 to 3.
@@ -57,8 +57,8 @@ async def grant_pass(
     grant: str,
     peer: str,
     *,
-    verbs: str = "",
-    resource: str = "",
+    verbs: Verbs | None = None,
+    resource: Resource | None = None,
     lasting: str = "",
     limit: list[str] = [],  # noqa: B006  (never changed)
     pass_on: int = 0,
@@ -75,7 +75,7 @@ async def grant_pass(
     """
     wanted = Wanted(lasting, limit, pass_on)
     await grants.settled()
-    return grants.pass_on(grant, peer, wanted, verbs=verbs, resource=resource)
+    return grants.pass_on(grant, peer, wanted, verbs=verbs or "", resource=resource or "")
 
 
 @command("grant", needs="store")

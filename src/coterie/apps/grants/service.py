@@ -18,7 +18,7 @@ from coterie.access.grant import (
 )
 from coterie.access.grant_text import GrantText
 from coterie.access.names import BEARER, key_of
-from coterie.access.resource import checked_resource, kind_of, parse_verbs, say_verbs
+from coterie.access.resource import Verb, checked_resource, say_verbs
 from coterie.access.revocation import REVOCATION_BYTES, Revocation, open_revocation, revoke
 from coterie.access.terms import Terms
 from coterie.apps.app import Context
@@ -126,7 +126,7 @@ class GrantsService:
             self._signer,
             audience,
             access.resource_of(resource),
-            parse_verbs(verbs, kind_of(checked_resource(resource))),
+            access.parse_verbs(verbs, checked_resource(resource)),
             terms=self._terms(wanted, Terms()),
             nonce=os.urandom(NONCE_BYTES),
             passes=max(wanted.pass_on, 1 if key else 0),
@@ -149,7 +149,7 @@ class GrantsService:
             audience,
             nonce=os.urandom(NONCE_BYTES),
             resource=resource or None,
-            verbs=parse_verbs(verbs, kind_of(held.last.resource)) if verbs else None,
+            verbs=self._context.access.parse_verbs(verbs, held.last.resource) if verbs else None,
             terms=self._terms(wanted, held.last.terms),
             passes=max(wanted.pass_on, 1 if key else 0),
         )
@@ -206,7 +206,7 @@ class GrantsService:
             raise AccessDenied("the issuer does not honour this grant: it expired, or was revoked")
         issuer = self._context.people.name_of(grant.issuer)
         said = f"{issuer} lets this computer {self._say_grant(grant)}"
-        if kind_of(grant.last.resource) != "files":
+        if not grant.last.verbs & Verb.LIST:
             return GrantSaid(record.id, said)
         place = (
             grant.issuer if issuer == grant.issuer.short else issuer
