@@ -18,7 +18,7 @@ DEV := .venv/.dev-ready
 ISOLATED := $(BIN)/python tools/isolate.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench scenarios lab nat-matrix swarm-lab lint format pin clean
+.PHONY: help demo test fuzz bench scenarios lab nat-matrix swarm-lab texts lint format pin clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1	/'
@@ -56,6 +56,9 @@ nat-matrix: $(DEV)  ## every kind of home router with every kind; writes docs/na
 
 swarm-lab: $(DEV)  ## a swarm over shaped links, beside libtorrent; writes docs/swarm-lab.md (SWARM="--case lossy --repeat 3")
 	$(ISOLATED) $(BIN)/python -m tests.lab swarm $(SWARM)
+
+texts: $(DEV)  ## bring the translations up to date with the texts in the code
+	$(BIN)/python tools/texts.py
 
 lint: $(DEV)  ## ruff, strict types, the direction of imports, decoders, licences
 	$(BIN)/ruff check src tests tools $(wildcard bench)

@@ -58,7 +58,9 @@ def _speak_utf8() -> None:
 
 def _run(arguments: list[str]) -> None:
     from coterie.cli.program import run
+    from coterie.texts import speak_as_environment
 
+    speak_as_environment()
     run(arguments)
 
 

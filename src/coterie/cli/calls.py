@@ -14,6 +14,7 @@ from coterie.control.client import Client, NoRunningNode
 from coterie.errors import CoterieError
 from coterie.home import Home
 from coterie.plain_text import one_line
+from coterie.texts import translated
 
 ANSWERS_MAX = 3  # wrong answers to a question before it is taken for a no
 
@@ -27,7 +28,7 @@ def call_command(command: Command, parameters: Mapping[str, Any], options: Optio
         SystemExit: something is missing from the result, which was printed.
     """
     while True:
-        show = Show(options, empty_text=command.empty_text)
+        show = Show(options, empty_text=translated(command.empty_text))
         try:
             _call_once(command, parameters, options, show)
             if show.is_incomplete:
@@ -62,7 +63,7 @@ def _call_once(command: Command, parameters: Mapping[str, Any], options: Options
 
 
 def _how_to_go_on(command: Command) -> tuple[str, ...]:
-    return (command.interrupt_text,) if command.interrupt_text else ()
+    return (translated(command.interrupt_text),) if command.interrupt_text else ()
 
 
 def _ask(error: CoterieError, choices: tuple[Choice, ...]) -> Choice | None:

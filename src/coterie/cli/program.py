@@ -22,6 +22,7 @@ from coterie.cli.secret_input import FROM_INPUT, read_secrets
 from coterie.cli.terminal import put, put_json, say_error
 from coterie.errors import UsageError
 from coterie.quantity import write_duration
+from coterie.texts import translated
 
 _BUILT_IN = {
     "up": "coterie.cli.lifecycle:UP",
@@ -30,7 +31,7 @@ _BUILT_IN = {
     "demo": "coterie.cli.demo:DEMO",
 }
 _PROGRAM = "coterie"
-_FIRST = (
+FIRST = (
     ("coterie up --background", "start: this computer is there for others"),
     ("coterie share PATH", "share a file or folder; prints a ticket for others"),
     ("coterie get TICKET", "get what somebody shared"),
@@ -98,7 +99,7 @@ class Program(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """What people do first, then every command under its purpose."""
         with formatter.section("First"):
-            formatter.write_dl(_FIRST)
+            formatter.write_dl([(usage, translated(what)) for usage, what in FIRST])
         sections: dict[str, list[tuple[str, str]]] = {purpose: [] for purpose in _PURPOSES}
         for word in self.list_commands(ctx):
             command = self.get_command(ctx, word)
@@ -107,7 +108,7 @@ class Program(click.Group):
                 sections.setdefault(purpose, []).append((word, command.get_short_help_str(limit=200)))
         for purpose, rows in sections.items():
             if rows:
-                with formatter.section(purpose):
+                with formatter.section(translated(purpose)):
                     formatter.write_dl(rows)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -176,7 +177,9 @@ class _BothWays(click.Command):
 def _group(word: str, branch: Branch, rest: list[str]) -> click.Group:
     group = click.Group(
         name=word,
-        help=branch.command.summary if branch.command else f"Commands: {', '.join(branch.children)}.",
+        help=translated(branch.command.summary)
+        if branch.command
+        else f"Commands: {', '.join(branch.children)}.",
         params=global_options(),
         callback=_remember_here,
     )
@@ -191,15 +194,19 @@ def _leaf(word: str, command: Command, further: list[str]) -> click.Command:
     ]
     own = [_click_parameter(parameter, command.prompts.get(parameter.name)) for parameter in described]
     taken = {parameter.name for parameter in command.parameters}
-    notes = [f"{_metavar(p.name)}: {p.help}" for p in described if p.positional and p.help]
+    notes = [f"{_metavar(p.name)}: {translated(p.help)}" for p in described if p.positional and p.help]
     further_text = (
         f"Further commands: {', '.join(f'{word} {name}' for name in further)}." if further else None
     )
     return _Leaf(
         command,
         name=word,
-        help="\n\n".join(part for part in (command.summary, command.details, *notes, further_text) if part),
-        short_help=command.summary,
+        help="\n\n".join(
+            part
+            for part in (translated(command.summary), translated(command.details), *notes, further_text)
+            if part
+        ),
+        short_help=translated(command.summary),
         params=[*own, *(option for option in global_options() if option.name not in taken)],
         callback=_caller(command, taken),
     )
@@ -270,13 +277,13 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
     if parameter.type is bool:
         both = parameter.default is not False
         names = f"{dashed}/--no-{dashed[2:]}" if both else dashed
-        return click.Option([parameter.name, names], help=parameter.help, is_flag=True, **default)
+        return click.Option([parameter.name, names], help=translated(parameter.help), is_flag=True, **default)
     if prompt is not None:
         default["prompt"] = prompt
     return (click.Option if prompt is None else _Asked)(
         [parameter.name, dashed],
         type=kind,
-        help=parameter.help,
+        help=translated(parameter.help),
         required=parameter.required,
         show_default=parameter.default not in (None, "", []),
         multiple=many,

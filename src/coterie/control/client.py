@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from coterie.decoding import decoder
 from coterie.errors import CoterieError, NotFound, TransportError
+from coterie.texts import accept_language
 
 SILENCE_S = 30.0  # ten heartbeats missed: the node is stuck
 API_FILE_BYTES_MAX = 4096
@@ -138,7 +139,15 @@ class Client:
         kind = {} if body is None else {"Content-Type": "application/json"}
         try:
             connection.request(
-                method, path, body, {"Authorization": f"Bearer {self._token}", **kind, **headers}
+                method,
+                path,
+                body,
+                {
+                    "Authorization": f"Bearer {self._token}",
+                    "Accept-Language": accept_language(),
+                    **kind,
+                    **headers,
+                },
             )
             response = connection.getresponse()
         except (OSError, HTTPException) as error:

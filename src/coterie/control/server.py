@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from coterie import json_text
 from coterie.apps.command import Command
@@ -25,6 +27,7 @@ from coterie.errors import NotFound
 from coterie.home import Home
 from coterie.local_http import HOST, LocalServer, listen
 from coterie.private_file import write_private
+from coterie.texts import speaking
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -61,7 +64,7 @@ async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
     port = listener.getsockname()[1]
     api = Api(f"http://{HOST}:{port}", secrets.token_urlsafe(TOKEN_BYTES))
     answers = Answers(node.people.in_names)
-    server = LocalServer(Gate(_routes(node, answers, stop), port, api.token))
+    server = LocalServer(Gate(_in_their_language(_routes(node, answers, stop)), port, api.token))
     task = node.tasks.start(server.serve([listener]), "local API")
     try:
         note = {"url": api.url, "token": api.token, "pid": os.getpid()}
@@ -72,6 +75,14 @@ async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
         answers.close()
         server.stop()
         await task
+
+
+def _in_their_language(app: ASGIApp) -> ASGIApp:
+    async def speak(scope: Scope, receive: Receive, send: Send) -> None:
+        with speaking(Headers(scope=scope).get("accept-language") if scope["type"] == "http" else None):
+            await app(scope, receive, send)
+
+    return speak
 
 
 def _routes(node: "Node", answers: Answers, stop: asyncio.Event) -> Starlette:

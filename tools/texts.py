@@ -1,0 +1,97 @@
+"""Bring the translations, each `coterie.po` under `locale` and what is compiled of it, up to date with the code.
+
+    texts.py             all languages there are
+    texts.py --new de    begin one
+
+A text is what stands in `tr(...)` and `tr_count(...)`, and what commands declare of themselves (docstrings, parameters,
+what is said when there is nothing). Translators edit the .po file with any gettext editor and run this again.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.catalog import Catalog as Texts
+from babel.messages.extract import extract_from_dir
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+
+from coterie.apps.command import Command
+from coterie.cli.catalog import Branch, Catalog
+from coterie.cli.program import FIRST
+
+PACKAGE = Path(__file__).parent.parent / "src" / "coterie"
+KEYWORDS: dict[str, tuple[int, ...] | None] = {"tr": None, "tr_count": (1, 2)}
+
+
+def in_the_code() -> Texts:
+    """Every text that people read, untranslated."""
+    texts = Texts(project="coterie", fuzzy=False)
+    for _file, _line, said, _comments, _context in extract_from_dir(PACKAGE, keywords=KEYWORDS):
+        texts.add(said)
+    catalog = Catalog()
+    for word in catalog.words():
+        for command in _commands(catalog.find(word)):
+            texts_of = (
+                command.summary,
+                command.details,
+                command.purpose,
+                command.empty_text,
+                command.interrupt_text,
+            )
+            for said in (*texts_of, *(parameter.help for parameter in command.parameters)):
+                if said:
+                    texts.add(said)
+    for _usage, said in FIRST:
+        texts.add(said)
+    return texts
+
+
+def _commands(branch: Branch | None) -> Iterator[Command]:
+    if branch is None:
+        return
+    if branch.command is not None:
+        yield branch.command
+    for child in branch.children.values():
+        yield from _commands(child)
+
+
+def brought_up_to_date(po: bytes, language: str, code: Texts) -> tuple[bytes, bytes]:
+    """`po` with exactly the texts of `code`, and it compiled: what was translated stays, what is gone goes."""
+    texts = read_po(BytesIO(po), locale=language, domain="coterie")
+    texts.update(code, no_fuzzy_matching=True)
+    texts.fuzzy = False
+    texts.revision_date = texts.creation_date = code.creation_date = ""  # the same texts give the same file
+    out, compiled = BytesIO(), BytesIO()
+    write_po(out, texts, width=100, sort_output=True, ignore_obsolete=True)
+    write_mo(compiled, texts)
+    return out.getvalue(), compiled.getvalue()
+
+
+def main() -> int:
+    """Read the command line, write the files."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--new", help="a language to begin, like de or pt_BR")
+    given = parser.parse_args()
+    folder = PACKAGE / "locale"
+    if given.new:
+        begun = folder / given.new / "LC_MESSAGES" / "coterie.po"
+        begun.parent.mkdir(parents=True, exist_ok=True)
+        begun.touch()
+    code = in_the_code()
+    for file in sorted(folder.glob("*/LC_MESSAGES/coterie.po")):
+        po, mo = brought_up_to_date(file.read_bytes(), file.parent.parent.name, code)
+        file.write_bytes(po)
+        file.with_suffix(".mo").write_bytes(mo)
+        texts = read_po(BytesIO(po))
+        done = sum(1 for text in texts if text.id and text.string and any(text.string))
+        print(f"{file.relative_to(PACKAGE)}: {done} of {len(texts)} texts")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
