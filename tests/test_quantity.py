@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from coterie.quantity import read_duration, read_rate, read_size, write_duration
+from coterie.quantity import read_duration, read_rate, read_size, say_bytes, write_duration
 
 
 @given(some.integers(1, 10**8))
@@ -32,3 +32,18 @@ def test_what_is_no_rate(text: str) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ValueError, match="no amount of bytes"):
         read_size(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_951, "1.0 MB"),
+        (1.5e18, "1500.0 PB"),
+    ],
+)
+def test_amounts(count: float, said: str) -> None:
+    assert say_bytes(count) == said

@@ -9,7 +9,7 @@ DURATION_S_MAX = 100 * 366 * 86_400  # a hundred years: beyond that somebody mis
 SIZE_BYTES_MAX = 2**53 - 1  # what every JSON parser reads exactly
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000, "t": 1_000_000_000_000}
-_BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def count(number: int, noun: str) -> str:
@@ -18,12 +18,11 @@ def count(number: int, noun: str) -> str:
 
 
 def say_bytes(size: float) -> str:
-    """A size in bytes in decimal units, as disks are sold: "1.5 GB"."""
-    for unit in _BYTE_UNITS[:-1]:
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} {_BYTE_UNITS[-1]}"
+    """A size in bytes in decimal units, as disks are sold: "5 B", "1.5 GB"."""
+    unit = 0
+    while abs(size) >= (999.5 if unit == 0 else 999.95) and unit < len(_BYTE_UNITS) - 1:
+        size, unit = size / 1000, unit + 1
+    return f"{size:.1f} {_BYTE_UNITS[unit]}" if unit else f"{size:.0f} {_BYTE_UNITS[0]}"
 
 
 def duration(seconds: float) -> str:

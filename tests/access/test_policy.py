@@ -282,7 +282,7 @@ def test_a_used_up_quota_is_void_for_all_that_share_it(scene: Scene) -> None:
     scene.policy.changed()
     assert not scene.may(ANNA)
     assert not scene.may(BEN)
-    assert "quota is used up: 100 bytes" in scene.why(BEN)
+    assert "quota is used up: 100 B" in scene.why(BEN)
     assert scene.policy.decide(BEN.peer_id, Verb.READ, PHOTOS, NOW).used_up == anna.last
     assert scene.policy.decide(EVE.peer_id, Verb.READ, PHOTOS, NOW).used_up is None
 

@@ -76,5 +76,5 @@ def test_within(narrow: Terms, wide: Terms, is_within: bool) -> None:
 
 
 def test_conditions_in_words() -> None:
-    assert Terms(0, 9, 60, 120, 5, 7).say() == ["01:00 to 02:00", "5 bytes/s", "7 bytes in all"]
+    assert Terms(0, 9, 60, 120, 5, 7).say() == ["01:00 to 02:00", "5 B/s", "7 B in all"]
     assert Terms().say() == []

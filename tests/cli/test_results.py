@@ -20,6 +20,7 @@ from coterie.cli.layout import COLUMNS, in_words, wrapped
 from coterie.net import MemoryNetwork
 from coterie.node import Node
 from coterie.progress import Progress
+from coterie.transfer.results import Received
 from tests.apps.files.nodes import memory_node
 from tests.support import run
 
@@ -125,6 +126,8 @@ def text_sample(name: str) -> str:
         "state": "ready",
         "kind": "folder",
         "code": "7-planet-velvet",
+        "join_with": "circle join",
+        "at": "[2001:db8::1]:54321",
         "short": WHOLE_ID[:10],
         "verb": "read",
         "verbs": "list, read",
@@ -248,6 +251,15 @@ def test_lines_are_broken_at_blanks_and_tickets_never() -> None:
     ticket = f"  coterie get {'a' * 30}"
     assert wrapped(ticket, 20) == ticket
     assert wrapped("short", 20) == "short"
+
+
+@pytest.mark.parametrize(
+    ("fetched", "seconds", "rate"),
+    [(5, 0.1, ""), (999_999, 2.0, ""), (8_000_000, 0.9, ""), (8_000_000, 2.0, ", 4.0 MB/s")],
+)
+def test_a_rate_is_said_where_it_says_something(fetched: int, seconds: float, rate: str) -> None:
+    received = Received("i", "/x", 1, fetched, fetched, seconds)
+    assert shown(received).endswith(f" in {seconds:.1f} s{rate}, verified")
 
 
 def test_an_event_is_not_wider_either() -> None:

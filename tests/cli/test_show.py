@@ -4,27 +4,12 @@ import json
 
 import pytest
 
-from coterie.cli.layout import amount, in_words
+from coterie.cli.layout import in_words
 from coterie.cli.options import Options
 from coterie.cli.show import Show, progress_line
 from coterie.cli.terminal import say
 from coterie.plain_text import lines
 from coterie.quantity import duration
-
-
-@pytest.mark.parametrize(
-    ("count", "said"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (999_949, "999.9 kB"),
-        (999_951, "1.0 MB"),
-        (1.5e18, "1500.0 PB"),
-    ],
-)
-def test_amounts(count: float, said: str) -> None:
-    assert amount(count) == said
 
 
 @pytest.mark.parametrize(
@@ -55,7 +40,7 @@ def test_progress_in_words() -> None:
 def test_values_in_words() -> None:
     assert in_words(
         {"peer_id": "x", "done": True, "store_bytes": 2000, "tags": ["a", "b"], "none": None}
-    ) == ("peer id      x\ndone         yes\nstore bytes  2.0 kB\ntags         a, b\nnone         -")
+    ) == ("id           x\ndone         yes\nstore bytes  2.0 kB\ntags         a, b\nnone         -")
     assert in_words([{"a": 1, "b": "x"}, {"a": 10, "b": "long", "c": {"d": 1}}]) == (
         ' A  B     C\n 1  x     -\n10  long  {"d": 1}'
     )
@@ -69,7 +54,7 @@ def test_a_table_has_short_ids_and_no_empty_columns() -> None:
         {"name": "anna", "peer": whole, "size": "", "here": None},
         {"name": "ben", "peer": "", "of": [whole]},
     ]
-    assert in_words(rows) == "NAME  PEER        OF\nanna  k3fw7a2b5c  -\nben               k3fw7a2b5c"
+    assert in_words(rows) == "NAME  ID          OF\nanna  k3fw7a2b5c  -\nben               k3fw7a2b5c"
 
 
 def test_names_of_others_do_not_reach_the_terminal_as_commands(capsys: pytest.CaptureFixture[str]) -> None:

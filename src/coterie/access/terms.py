@@ -4,6 +4,8 @@ import math
 
 import msgspec
 
+from coterie.quantity import say_bytes
+
 DAY_MINUTES = 24 * 60
 EXPIRES_MAX = 2**40  # unix seconds: beyond the year 30,000; keeps arithmetic in 64 bits
 AMOUNT_MAX = 2**53  # bytes: exact in every language's numbers
@@ -86,9 +88,9 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         if self.from_minute != self.to_minute:
             said.append(f"{_clock(self.from_minute)} to {_clock(self.to_minute)}")
         if self.rate_bytes_s:
-            said.append(f"{self.rate_bytes_s} bytes/s")
+            said.append(f"{say_bytes(self.rate_bytes_s)}/s")
         if self.quota_bytes:
-            said.append(f"{self.quota_bytes} bytes in all")
+            said.append(f"{say_bytes(self.quota_bytes)} in all")
         return said
 
 

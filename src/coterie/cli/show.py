@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from coterie.cli.layout import amount, columns, in_words, pairs, wrapped
+from coterie.cli.layout import columns, in_words, pairs, wrapped
 from coterie.cli.options import Options
 from coterie.cli.terminal import put, put_json, say
 from coterie.plain_text import one_line
-from coterie.quantity import duration
+from coterie.quantity import duration, say_bytes
 
 LINE_EVERY_S = 1.0  # progress lines when standard error is no terminal: this often,
 LINE_EVERY_SHARE = 0.1  # and whenever this share more is done
@@ -110,7 +110,7 @@ class _ProgressLines:
 def progress_line(line: Mapping[str, Any]) -> str:
     """One event of progress in words: "receiving 40% 4.0 MB of 10.0 MB, 2.0 MB/s, 3 s left, a.bin"."""
     unit = line.get("unit", "bytes")
-    said = {"bytes": amount, "seconds": duration}.get(unit) or (lambda count: f"{count:g}")
+    said = {"bytes": say_bytes, "seconds": duration}.get(unit) or (lambda count: f"{count:g}")
     files = " files" if unit == "files" else ""
     done, total = line["done"], line.get("total")
     parts = [f"{line['phase']} {done / total:.0%} {said(done)} of {said(total)}{files}" if total else ""]

@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import Any, TextIO
 
+from coterie.cli.layout import columns, wrapped
 from coterie.errors import is_ordinary
 from coterie.plain_text import escaped_json, lines, one_line
 
@@ -27,8 +28,9 @@ def say(text: str, end: str = "\n") -> None:
 
 
 def say_error(text: str) -> None:
-    """What went wrong, in one line behind our name, to standard error."""
-    say(f"coterie: {one_line(text)}")
+    """What went wrong, behind our name, to standard error: one line for a program, broken to fit a terminal."""
+    line = f"coterie: {one_line(text)}"
+    say(wrapped(line, columns(sys.stderr)) if sys.stderr.isatty() else line)
 
 
 class LogFormatter(logging.Formatter):

@@ -37,6 +37,7 @@ from coterie.content.manifest import Chunk, Kind
 from coterie.content.names import PARTIAL_PREFIX, WINDOWS, NameRules, limit_bytes, local_names, numbered
 from coterie.content.refusals import REFUSALS, EntryRefused
 from coterie.errors import CoterieError, StorageError, UsageError
+from coterie.quantity import say_bytes
 
 STAGED = "data"
 LEFT = "left"  # what an earlier run staged, until this one wants a file of it
@@ -445,9 +446,13 @@ def check_space(parent: Path, needed_bytes: int, files: int = 0) -> None:
         free = shutil.disk_usage(existing).free
     except OSError as error:
         raise _storage_error(error, parent, needed_bytes) from error
+    room = os.statvfs(existing) if hasattr(os, "statvfs") else None
+    if room is not None and room.f_blocks == 0:
+        raise StorageError(
+            f"{parent} is no place for files: the system shows itself there; choose another folder"
+        )
     if free < needed_bytes + SPACE_RESERVE_BYTES:
         raise StorageError(_disk_full(parent, needed_bytes, free, SPACE_RESERVE_BYTES))
-    room = os.statvfs(existing) if hasattr(os, "statvfs") else None
     if room is not None and room.f_files and room.f_favail < files:
         raise StorageError(
             f"{parent} has room for {room.f_favail:,} more files, and this is {files:,} of them"
@@ -506,9 +511,10 @@ def _set_aside(path: Path) -> bool:
 
 
 def _disk_full(parent: Path, needed_bytes: int, free_bytes: int, reserve_bytes: int = 0) -> str:
-    reserve = f", and {reserve_bytes:,} are to stay free" if reserve_bytes else ""
+    reserve = f", and {say_bytes(reserve_bytes)} are to stay free" if reserve_bytes else ""
     return (
-        f"disk full: {parent} has {free_bytes:,} bytes free, the whole transfer takes {needed_bytes:,}{reserve}; "
+        f"disk full: {parent} has {say_bytes(free_bytes)} free, "
+        f"the whole transfer takes {say_bytes(needed_bytes)}{reserve}; "
         "free some space and start it again: it goes on from what is there"
     )
 

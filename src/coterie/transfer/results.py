@@ -9,6 +9,7 @@ from coterie.moments import said
 from coterie.quantity import count, duration, say_bytes
 
 SHOWN_MAX = 20  # lines of one kind for people; --json has them all
+RATE_SECONDS_MIN, RATE_BYTES_MIN = 1.0, 1_000_000  # what is below either has no rate
 T = TypeVar("T")
 
 
@@ -75,13 +76,18 @@ class Received(msgspec.Struct, frozen=True):
             lines.append(f"  NOT received {self.missing - len(self.failed):,} more")
         return "\n".join(lines)
 
+    def _rate(self) -> str:
+        """How fast it came, where that says something of the line: what is short or small says nothing."""
+        if self.seconds < RATE_SECONDS_MIN or self.fetched < RATE_BYTES_MIN:
+            return ""
+        return f", {say_bytes(self.fetched / self.seconds)}/s"
+
     def _head(self) -> str:
         files = f"{count(self.files, 'file')}, {say_bytes(self.size)}"
         changes = self.new + self.replaced + self.removed
         if self.is_update and not (changes or self.failed):
             return f"{self.path} is up to date: {files}"
-        rate = f", {self.fetched / self.seconds / 1e6:.0f} MB/s" if self.seconds > 0 and self.fetched else ""
-        took = f"in {self.seconds:.1f} s{rate}, verified"
+        took = f"in {self.seconds:.1f} s{self._rate()}, verified"
         if not self.is_update:
             return f"Received {self.path}: {files} {took}"
         news = [f"{self.new:,} new"] * bool(self.new) + [f"{self.replaced:,} changed"] * bool(self.replaced)

@@ -396,7 +396,7 @@ def test_a_disk_without_room_is_said_before_anything_is_written(tmp_path: Path, 
             ticket = (await anna.files.share(source)).ticket
             full = type("usage", (), {"free": 100})
             monkeypatch.setattr("shutil.disk_usage", lambda _: full)
-            with pytest.raises(StorageError, match=r"disk full.*100 bytes free"):
+            with pytest.raises(StorageError, match=r"disk full.*100 B free"):
                 await ben.files.get(ticket, tmp_path / "copy")
             assert (await ben.files.transfers())[0].state == "paused"
             assert not (tmp_path / "copy").exists()

@@ -65,7 +65,7 @@ def test_a_used_up_amount_is_said_to_its_holder_and_its_giver(tmp_path: Path) ->
                 await befriend(anna, carl)
                 shared = await anna.files.share(share_films(tmp_path))
                 anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted("7d", ["2MB"]))
-                assert state(anna) == ("valid", "0 bytes of 2.0 MB")
+                assert state(anna) == ("valid", "0 B of 2.0 MB")
                 said = f"the 2.0 MB that {anna.peer_id.short} granted are used up; ask for a new grant"
                 with pytest.raises(AccessDenied, match=said):  # while it runs
                     await get(ben, anna, tmp_path)

@@ -123,7 +123,7 @@ def test_a_full_quota_takes_back_the_transaction(tmp_path: Path) -> None:
         database.migrate(["CREATE TABLE pages (text TEXT)"])
         database.execute("INSERT INTO pages VALUES (?)", ("x" * 50_000,))
         with (
-            pytest.raises(LimitExceeded, match=r"has filled its quota of 200 kB"),
+            pytest.raises(LimitExceeded, match=r"has filled its quota of 200.0 kB"),
             database.transaction() as db,
         ):
             for _ in range(5):

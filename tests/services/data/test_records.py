@@ -120,7 +120,9 @@ def test_a_full_quota_refuses_growth_and_nothing_else(lists: Lists) -> None:
     records.save(Entry("small", 1.0))
     big = Entry("big", 2.0, "x" * 50_000)
     records.save(big)
-    with pytest.raises(LimitExceeded, match=r"'guestbook' has filled its quota of 100 kB.*\[app.guestbook\]"):
+    with pytest.raises(
+        LimitExceeded, match=r"'guestbook' has filled its quota of 100.0 kB.*\[app.guestbook\]"
+    ):
         records.save(Entry("bigger", 3.0, "x" * 50_000))
     assert [r.id for r in records] == ["small", "big"]
     records.save(big)
