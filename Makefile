@@ -3,7 +3,7 @@
 #   PYTHON=python3.12   the interpreter that makes .venv
 #   FAST=1              make test: leave out the tests marked slow
 #   TESTS=tests/net     make test: only these
-#   ONLY=name           make bench: one benchmark; make scenarios: one scenario
+#   ONLY=name           make bench: one benchmark; make scenarios: one scenario; make proof: which one
 #   SEED=n              make scenarios, make fuzz: another seed
 #   SECONDS=60          make fuzz: for how long
 #   BENCH_JSON=path     make bench: also write the figures there as JSON
@@ -18,7 +18,7 @@ DEV := .venv/.dev-ready
 ISOLATED := $(BIN)/python tools/isolate.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench scenarios lab nat-matrix swarm-lab texts lint format pin clean
+.PHONY: help demo test fuzz bench scenarios lab nat-matrix swarm-lab proof texts lint format pin clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1	/'
@@ -56,6 +56,9 @@ nat-matrix: $(DEV)  ## every kind of home router with every kind; writes docs/na
 
 swarm-lab: $(DEV)  ## a swarm over shaped links, beside libtorrent; writes docs/swarm-lab.md (SWARM="--case lossy --repeat 3")
 	$(ISOLATED) $(BIN)/python -m tests.lab swarm $(SWARM)
+
+proof: $(DEV)  ## what is too long for the tests, at full size; writes to docs/ (ONLY=mail)
+	$(ISOLATED) $(BIN)/python tools/proof.py $(ONLY)
 
 texts: $(DEV)  ## bring the translations up to date with the texts in the code
 	$(BIN)/python tools/texts.py
