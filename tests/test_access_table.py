@@ -32,6 +32,10 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
     "broadcast": ("-+++-x", "topics among those who are known; at the level `internet` among everybody"),
     "kademlia": ("-+++-x", "the table of those who are known; at the level `internet` of everybody"),
     "circles": ("+++++x", "logs of circles go to their members only; others get silence, whatever they ask"),
+    "directory": (
+        "-+++-x",
+        "lists what is offered to the asker, of every kind; the policy is asked for each",
+    ),
     "files": (
         "+++++x",
         "one share by its secret: a ticket's, or a place's; the policy is asked for each session",

@@ -104,6 +104,7 @@ SHELLS = (
     "services/data/database.py",
     "services/data/records.py",
     "services/data/service.py",
+    "services/directory/service.py",
     "services/jobs/service.py",
     "services/jobs/surroundings.py",
     "services/tell/desktop.py",

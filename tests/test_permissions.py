@@ -109,7 +109,7 @@ def test_a_revoked_device_loses_its_connection_at_once(tmp_path: Path) -> None:
             (tmp_path / "diary").write_text("mine")
             await laptop.files.share(tmp_path / "diary", to=["anyone"])
             place = f"{laptop.peer_id}/diary"
-            assert await phone.files.places_of(place)
+            assert await phone.directory.look(place)
             link = await phone.connect(laptop.peer_id, laptop.addresses)
             began = asyncio.get_running_loop().time()
             devices.remove(str(phone.peer_id))
@@ -117,7 +117,7 @@ def test_a_revoked_device_loses_its_connection_at_once(tmp_path: Path) -> None:
                 await link.closed()
             assert asyncio.get_running_loop().time() - began < END_S
             with pytest.raises(CoterieError):
-                await phone.files.places_of(place)
+                await phone.directory.look(place)
             with pytest.raises(CoterieError):
                 await phone.files.get_place(place, tmp_path / "stolen")
             no = answer(laptop, str(phone.peer_id), "list", "files/diary")
@@ -184,7 +184,7 @@ def test_what_is_said_about_permissions_has_names_and_no_ids(tmp_path: Path) -> 
                 "no: carl may not read files/diary\n  nothing allows it to anyone, known, home:guest, home, carl"
             )
             place = f"{anna.peer_id}/diary"
-            assert await ben.files.places_of(place)
+            assert await ben.directory.look(place)
             with pytest.raises(NotFound):
                 await carl.files.get_place(place, tmp_path / "stolen")
             (refused,) = audit_lines(anna, "carl", refused=True, limit=10)

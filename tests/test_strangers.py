@@ -94,9 +94,7 @@ async def scene(folder: Path, *, grants: int, strangers: int, seconds: float) ->
             began = time.monotonic()
             while time.monotonic() - began < seconds:
                 at = time.monotonic()
-                assert [line.name for line in await ben.files.places_of(f"{anna.peer_id}/photos")] == [
-                    "a.jpg"
-                ]
+                assert [line.name for line in await ben.directory.look(f"{anna.peer_id}/photos")] == ["a.jpg"]
                 slowest, asked = max(slowest, time.monotonic() - at), asked + 1
                 await asyncio.sleep(0.05)
             assert not any(task.done() for task in floods)

@@ -16,6 +16,8 @@ from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
 from coterie.net.find.outside import Outside
 from coterie.services.data.service import Data
+from coterie.services.directory.core import Provider
+from coterie.services.directory.service import Directory, Inside
 from coterie.services.jobs.service import AppJobs, Jobs
 from coterie.services.local import Local, Ports
 from coterie.services.tell.service import Notices, Tell
@@ -40,6 +42,7 @@ class Grounds(Protocol):
     people: People
     tasks: Tasks
     access: Enforcer
+    directory: Directory
     notices: Notices
     jobs: Jobs
     ports: Ports
@@ -166,6 +169,11 @@ class AppContext:
     ) -> Connection:
         return await self._node.connect(peer, addresses, own=own)
 
+    def offer(self, kind: str, offers: Provider, inside: Inside | None = None) -> None:
+        if all(kind != declared.name for declared in self._app.kinds):
+            raise UsageError(f"the app '{self._app.name}' offers '{kind}', a kind that it has not declared")
+        self._node.directory.add(kind, offers, inside)
+
     def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:
         if self._node.endpoint is not None:
             self._node.endpoint.watch(up=self._told(up), down=self._told(down))
@@ -189,6 +197,8 @@ class AppContext:
     async def withdraw(self) -> None:
         """Take everything back: no stream reaches the app any more, no work of it goes on."""
         self._is_withdrawn = True
+        for kind in self._app.kinds:
+            self._node.directory.remove(kind.name)
         await self._node.jobs.withdraw(self._app.name)
         if self._node.endpoint is not None:
             for name in self._protocols:

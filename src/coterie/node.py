@@ -38,6 +38,8 @@ from coterie.quantity import count, duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
 from coterie.relay_status import HomeRelay, RelayStatus
 from coterie.services.data.service import Data
+from coterie.services.directory.messages import DIRECTORY
+from coterie.services.directory.service import Directory
 from coterie.services.jobs.service import Jobs
 from coterie.services.local import Ports
 from coterie.services.tell.desktop import Desktop
@@ -148,6 +150,7 @@ class Node:
         self.people = People()
         self.tasks = Tasks()
         self.access = Enforcer(key.peer_id, self.people.standing, log_path=home.audit_log, tasks=self.tasks)
+        self.directory = Directory(self.access, self.people, connect=self.connect)
         self.notices = Notices(
             home.notices,
             self.tasks.part("notices"),
@@ -384,6 +387,8 @@ class Node:
             uses_relays=self.config.reach != "local",
         )
         self._transport = transport
+        self.access.open_protocol(DIRECTORY.name, strangers=False)
+        self.endpoint.register(DIRECTORY, self.directory.handle)
         self.access.watch(self.endpoint.review)
         self.reach = Reach(
             self.endpoint,

@@ -232,6 +232,7 @@ LISTS = {
         "contacts",
         "shares",
         "ls",
+        "resources",
         "transfers",
         "trash",
         "limits",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from coterie.net import Connection, Stream
     from coterie.net.find.outside import Outside
     from coterie.services.data.service import Data
+    from coterie.services.directory.core import Provider
+    from coterie.services.directory.service import Inside
     from coterie.services.jobs.service import AppJobs
     from coterie.services.local import Local
     from coterie.services.mail.box import MailBox
@@ -241,6 +243,14 @@ class Context(Protocol):
         """The connection to `peer`, dialled if there is none yet.
 
         `addresses` are the words of others, `own` those of this node's owner: what others name is never this computer.
+        """
+        ...
+
+    def offer(self, kind: str, offers: Provider, inside: Inside | None = None) -> None:
+        """List what `offers(peer)` gives in `coterie ls` of that peer, as far as the policy lets it be listed.
+
+        `kind` is one of those that the app declared. `inside` looks into places of peers, where they have anything in
+        them.
         """
         ...
 

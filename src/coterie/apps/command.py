@@ -11,13 +11,13 @@
 The first parameter is the app's service and is filled in by the node; its annotation is never evaluated, so the
 service may be imported under TYPE_CHECKING only. Names given to `command` are positional on the command line, all
 others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Target`, `Duration`, `Size`, `Rate`,
-`Resource` or `Verbs`, a `Literal`, an optional of these, or a `list[str]`; a `Path` or `Target` is made absolute where
-the user stands. A text that may be a path among other things stays as it was typed; where it was typed, a command line
-says in the parameter of the type `Here`. A function returns a `msgspec.Struct`, a list of them, or None; an async
-generator yields events (Structs) and last its result. A Struct may have a `text()` method that says it for people, and
-an `is_incomplete()` method that says whether something of what was asked for is missing (the command line then ends
-with a status of its own). `Progress` is always an event: it is passed on at once and is never taken for the result. So
-is a `Live`, which command lines print as they print results.
+`Place`, `Resource` or `Verbs`, a `Literal`, an optional of these, or a `list[str]`; a `Path` or `Target` is made
+absolute where the user stands. A text that may be a path among other things stays as it was typed; where it was typed,
+a command line says in the parameter of the type `Here`. A function returns a `msgspec.Struct`, a list of them, or None;
+an async generator yields events (Structs) and last its result. A Struct may have a `text()` method that says it for
+people, and an `is_incomplete()` method that says whether something of what was asked for is missing (the command line
+then ends with a status of its own). `Progress` is always an event: it is passed on at once and is never taken for the
+result. So is a `Live`, which command lines print as they print results.
 """
 
 import inspect
@@ -38,6 +38,7 @@ __all__ = [
     "Live",
     "Needs",
     "Parameter",
+    "Place",
     "Progress",
     "Rate",
     "Resource",
@@ -57,10 +58,11 @@ Here = NewType(
 )  # the folder where the user stands: a command line gives it, nobody is asked for it
 Rate = NewType("Rate", int)  # bytes a second, 0 for no limit; people write 500kB/s, 2MB/s
 Target = NewType("Target", str)  # a path; with a separator at its end a folder, which need not be there
+Place = NewType("Place", str)  # what somebody offers, and what is in it: anna, anna/photos/2024
 Resource = NewType("Resource", str)  # what is permitted: its kind and what people call it, like files/photos
 Verbs = NewType("Verbs", str)  # what is permitted to do with it, like read,list
 _MARK = "__coterie_command__"
-_PLAIN_TYPES = (str, int, float, bool, Path, Here, Target, Duration, Size, Rate, Resource, Verbs)
+_PLAIN_TYPES = (str, int, float, bool, Path, Here, Target, Duration, Size, Rate, Place, Resource, Verbs)
 
 
 class Choice(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from coterie.apps.command import (
     Here,
     Live,
     Parameter,
+    Place,
     Progress,
     Rate,
     Resource,
@@ -36,7 +37,7 @@ _QUANTITIES: Mapping[Any, Callable[[str], int]] = {
     Size: read_size,
     Rate: read_rate,
 }
-_TEXTS = (Path, Here, Target, Resource, Verbs)
+_TEXTS = (Path, Here, Target, Place, Resource, Verbs)
 
 NUMBER_MAX = 2**53 - 1  # what every JSON parser reads exactly; enough for bytes, seconds and counts
 

@@ -21,7 +21,7 @@ VALUES_MAX = 200  # nobody reads more
 PLACES = ("place", "ticket")
 
 _LISTS: Mapping[str, tuple[str, tuple[str, ...], str]] = {  # of parameter: app, command, field
-    "peer": ("files", ("ls",), "name"),
+    "peer": ("node", ("ls",), "name"),
     "contact": ("contacts", ("contacts",), "name"),
     "share": ("files", ("shares",), "name"),
     "circle": ("circles", ("circle",), "name"),
@@ -64,7 +64,7 @@ def completer(parameter: str) -> Callable[[click.Context, click.Parameter, str],
 def _values(parameter: str, begun: str, home: Path | None, asked: Mapping[str, Any]) -> Iterator[str]:
     if parameter in PLACES:
         parent, slash, _ = begun.rpartition("/")
-        for line in _ask(home, "files", ("ls",), {"place": parent} if slash else {}):
+        for line in _ask(home, "node", ("ls",), {"place": parent} if slash else {}):
             value = parent + slash + line["name"] + ("/" if line["kind"] in ("computer", "folder") else "")
             if value.startswith(begun):
                 yield value

@@ -14,7 +14,18 @@ from click.shell_completion import CompletionItem
 
 import coterie
 from coterie.access.resource import say_verbs
-from coterie.apps.command import Command, Duration, Here, Parameter, Rate, Resource, Size, Target, Verbs
+from coterie.apps.command import (
+    Command,
+    Duration,
+    Here,
+    Parameter,
+    Place,
+    Rate,
+    Resource,
+    Size,
+    Target,
+    Verbs,
+)
 from coterie.cli.catalog import Branch, Catalog, declared_kinds
 from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
@@ -337,7 +348,7 @@ def _click_type(kind: Any) -> Any:
         return _Quantity(kind.__name__.lower())
     if kind is Target:
         return _Target()
-    if kind in (Resource, Verbs):
+    if kind in (Place, Resource, Verbs):
         return str
     if kind is Path:
         return click.Path(path_type=Path)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from coterie.apps.command import Resource, Verbs, command
+from coterie.apps.command import Place, Resource, Verbs, command
 from coterie.home import APP_SETTINGS, Config, Home
 
 if TYPE_CHECKING:
     from coterie.node import Node
 
 PURPOSE = "This computer"
+_EVERYBODY = Place("")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -106,6 +107,32 @@ async def doctor(node: "Node", peer: str | None = None) -> Any:
     checks = node_checks(node) if peer is None else peer_checks(node, find_peer(node, peer))
     async for item in diagnose(checks):
         yield item
+
+
+@command(
+    "place",
+    returns="coterie.services.directory.results:PlaceLine",
+    empty_text="Nothing there for this computer; `coterie invite` makes another one known.",
+    purpose="Share and get",
+)
+async def ls(node: "Node", place: Place = _EVERYBODY) -> Any:
+    """List who is known, what they offer to this computer (folders, services and more), and what is in it.
+
+    place: Nothing for people, a name for what it offers, or a place like anna/photos/2024.
+    """
+    return await node.directory.look(place)
+
+
+@command(
+    needs="store",
+    returns="coterie.control.permissions:ResourceLine",
+    purpose="Permissions",
+)
+async def resources(node: "Node") -> Any:
+    """List what of this computer can be permitted, and which verbs it has: for `coterie grant` and `coterie may`."""
+    from coterie.control.permissions import resource_lines
+
+    return await _settled(resource_lines(node))
 
 
 @command(needs="store")

@@ -8,7 +8,7 @@ import msgspec
 
 from coterie.access.audit import Use
 from coterie.access.policy import Decision
-from coterie.access.resource import with_parents
+from coterie.access.resource import PROTOCOL, say_verbs, with_parents
 from coterie.control.doctor_peer import find_peer
 from coterie.errors import UsageError
 from coterie.identity import PeerId
@@ -56,6 +56,29 @@ class AuditLine(msgspec.Struct, frozen=True):
     verb: str
     resource: str
     reason: str
+
+
+class ResourceLine(msgspec.Struct, frozen=True):
+    """Something of this computer that can be permitted: as `coterie grant` takes it, the verbs it has, what it is."""
+
+    resource: str
+    verbs: str
+    what: str
+
+
+def resource_lines(node: "Node") -> list[ResourceLine]:
+    """Each kind of resources, and behind it what there is of it; of protocols those that are served now."""
+    lines = []
+    for name in sorted(node.access.kinds):
+        kind = node.access.kinds[name]
+        lines.append(ResourceLine(name, say_verbs(kind.verbs), f"all of it: {kind.what}"))
+        known = [
+            (node.access.say_resource(o.resource), o.form) for o in node.directory.offered(node.peer_id, name)
+        ]
+        if kind is PROTOCOL and node.endpoint is not None:
+            known = [(f"{name}/{protocol}", "") for protocol in node.endpoint.protocols]
+        lines += [ResourceLine(path, say_verbs(kind.verbs), form or name) for path, form in sorted(known)]
+    return lines
 
 
 def answer(node: "Node", peer: str, verb: str, resource: str) -> Answer:

@@ -68,7 +68,7 @@ def test_an_owner_of_a_circle_blocks_nobody(tmp_path: Path) -> None:
             assert (await ben.connect(dora.peer_id, dora.addresses)).peer == dora.peer_id
             (tmp_path / "letter").write_bytes(b"for dora")
             await ben.files.share(tmp_path / "letter", to=["dora"])
-            assert [line.name for line in await dora.files.places_of("ben")] == ["letter"]
+            assert [line.name for line in await dora.directory.look("ben")] == ["letter"]
 
     run(main())
 
@@ -115,7 +115,7 @@ def test_a_lost_computer_is_listed_explained_never_dialled_and_unblocked(tmp_pat
                 with pytest.raises(AccessDenied, match="blocked"):
                     await attempt
             with pytest.raises(CoterieError):
-                await ben.files.places_of(str(laptop.peer_id))
+                await ben.directory.look(str(laptop.peer_id))
             assert ben.contacts.is_contact(laptop.peer_id)
             assert laptop.peer_id not in ben.people.contacts()  # whose relays are used, and who may use ours
             assert laptop.peer_id not in network.known()

@@ -136,7 +136,7 @@ def test_contacts_trust_the_new_computer_and_no_longer_the_lost_one(tmp_path: Pa
             assert not olga.contacts.is_contact(stolen)
             assert olga.contacts.is_contact(fresh.peer_id)
             assert olga.people.find("anna the tailor") == fresh.peer_id
-            assert [line.name for line in await fresh.files.places_of(str(olga.peer_id))] == ["letter"]
+            assert [line.name for line in await fresh.directory.look(str(olga.peer_id))] == ["letter"]
             (line,) = circles(olga).blocked_lines()
             assert (line.computer, line.where) == (str(stolen), "the list of its own computers")
         async with people(tmp_path, "olga", "anna") as (olga, anna):  # the thief
@@ -155,10 +155,10 @@ def test_a_further_computer_of_a_contact_is_a_contact_until_it_is_lost(tmp_path:
             (tmp_path / "letter").write_bytes(b"for contacts")
             await olga.files.share(tmp_path / "letter", to=["contacts"])
             await laptop.connect(olga.peer_id, olga.addresses)
-            assert await laptop.files.places_of(str(olga.peer_id)) == []
+            assert await laptop.directory.look(str(olga.peer_id)) == []
             await let_in_device(anna, laptop)
             await until(lambda: olga.people.standing(laptop.peer_id).contact)
-            assert [line.name for line in await laptop.files.places_of(str(olga.peer_id))] == ["letter"]
+            assert [line.name for line in await laptop.directory.look(str(olga.peer_id))] == ["letter"]
             circles(anna).devices.remove(str(laptop.peer_id))
             await until(lambda: bool(circles(olga).blocked(laptop.peer_id)))
             assert olga.contacts.is_contact(anna.peer_id)

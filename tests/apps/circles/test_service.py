@@ -359,7 +359,7 @@ def test_what_is_shared_with_a_person_is_there_on_all_its_computers(tmp_path: Pa
             (tmp_path / "letter").write_bytes(b"for ben")
             await anna.files.share(tmp_path / "letter", to=["ben"])
             for node in (ben, phone):
-                lines = await node.files.places_of(str(anna.peer_id))
+                lines = await node.directory.look(str(anna.peer_id))
                 assert [line.name for line in lines] == ["letter"]
             circles(ben).devices.remove(str(phone.peer_id))
             await until(lambda: not circles(anna).roles_of(phone.peer_id))
@@ -380,7 +380,7 @@ def test_an_owner_makes_nobody_a_computer_of_another(tmp_path: Path) -> None:
                 await dora.contacts.join(invitation.invited.ticket)
             (tmp_path / "letter").write_bytes(b"for dora")
             await ben.files.share(tmp_path / "letter", to=["dora"])
-            assert [line.name for line in await dora.files.places_of("ben")] == ["letter"]
+            assert [line.name for line in await dora.directory.look("ben")] == ["letter"]
             book = circles(anna)._book
             book.write(
                 book.find("home"),
@@ -393,7 +393,7 @@ def test_an_owner_makes_nobody_a_computer_of_another(tmp_path: Path) -> None:
             )
             await until(lambda: bool(circles(ben).roles_of(eve.peer_id)))
             await eve.connect(ben.peer_id, ben.addresses)
-            assert await eve.files.places_of(str(ben.peer_id)) == []
+            assert await eve.directory.look(str(ben.peer_id)) == []
 
     run(main())
 

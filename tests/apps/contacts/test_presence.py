@@ -36,7 +36,7 @@ def test_contacts_say_whether_they_are_here(tmp_path: Path) -> None:
                 assert [
                     (c["name"], c["here"]) for c in (await say(anna, "contacts", ("contacts",))).value
                 ] == [("ben", True)]
-                assert [(c["name"], c["here"]) for c in (await say(anna, "files", ("ls",))).value] == [
+                assert [(c["name"], c["here"]) for c in (await say(anna, "node", ("ls",))).value] == [
                     ("ben", True)
                 ]
                 told = (await say(anna, "node", ("status",))).value
@@ -61,7 +61,7 @@ def test_an_error_calls_a_contact_by_its_name(tmp_path: Path) -> None:
                 anna.contacts.rename(str(ben.peer_id), "ben")
                 short = ben.peer_id.short
             with pytest.raises(CoterieError) as caught:
-                await say(anna, "files", ("ls",), place="ben")
+                await say(anna, "node", ("ls",), place="ben")
             assert "ben" in str(caught.value)
             assert short not in str(caught.value)
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,12 @@ from coterie.apps.files.places_messages import (
     Locate,
     NotThere,
 )
-from coterie.apps.files.results import PlaceLine
 from coterie.apps.grants.service import Wanted
 from coterie.errors import CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import load_or_create_key
 from coterie.net import MemoryNetwork
 from coterie.node import Node
+from coterie.services.directory.results import PlaceLine
 from coterie.wire import Ticket
 from tests.apps.files.nodes import memory_node, opening, tree_of
 from tests.support import run
@@ -65,7 +65,7 @@ def photos(folder: Path) -> Path:
     return root
 
 
-def names(lines: list[PlaceLine]) -> list[str]:
+def names(lines: Sequence[PlaceLine]) -> list[str]:
     return [line.name for line in lines]
 
 
@@ -73,19 +73,19 @@ def test_people_shares_folders_and_files_are_listed(tmp_path: Path) -> None:
     async def scene() -> None:
         async with three(tmp_path) as (anna, ben, _):
             await anna.files.share(photos(tmp_path), to=["ben"])
-            assert names(await ben.files.places_of()) == ["anna"]
-            assert names(await ben.files.places_of("anna")) == ["photos"]
-            lines = await ben.files.places_of("anna/photos")
+            assert names(await ben.directory.look()) == ["anna"]
+            assert names(await ben.directory.look("anna")) == ["photos"]
+            lines = await ben.directory.look("anna/photos")
             assert [(line.name, line.kind) for line in lines] == [
                 ("2023", "folder"),
                 ("2024", "folder"),
                 ("readme", "file"),
             ]
             assert lines[1].files == 3
-            assert names(await ben.files.places_of("anna/photos/2024")) == ["a.jpg", "big.mov", "summer"]
-            assert names(await ben.files.places_of("anna/photos/2024/a.jpg")) == ["a.jpg"]
+            assert names(await ben.directory.look("anna/photos/2024")) == ["a.jpg", "big.mov", "summer"]
+            assert names(await ben.directory.look("anna/photos/2024/a.jpg")) == ["a.jpg"]
             with pytest.raises(NotFound, match="not shared with this computer"):
-                await ben.files.places_of("anna/photos/2025")
+                await ben.directory.look("anna/photos/2025")
 
     run(scene())
 
@@ -125,7 +125,7 @@ def test_a_stranger_sees_nothing_and_gets_the_same_answer_for_everything(tmp_pat
     async def scene() -> None:
         async with three(tmp_path) as (anna, _, eve):
             await anna.files.share(photos(tmp_path), to=["contacts"])
-            assert await eve.files.places_of("anna") == []
+            assert await eve.directory.look("anna") == []
             link = await eve.connect(anna.peer_id, anna.addresses)
             async with await link.open_stream(PLACES) as stream:
                 for path in ("photos", "nothing", "photos/2024", "photos/nothing", "..", "photos/..", "\0"):
@@ -142,8 +142,8 @@ def test_what_is_for_one_is_not_for_another(tmp_path: Path) -> None:
             for name, to in (("public", ["anyone"]), ("for-ben", ["ben"]), ("by-ticket", [])):
                 (tmp_path / name).write_text(name)
                 await anna.files.share(tmp_path / name, to=to)
-            assert names(await ben.files.places_of("anna")) == ["for-ben", "public"]
-            assert names(await eve.files.places_of("anna")) == ["public"]
+            assert names(await ben.directory.look("anna")) == ["for-ben", "public"]
+            assert names(await eve.directory.look("anna")) == ["public"]
             with pytest.raises(NotFound):
                 await eve.files.get_place("anna/for-ben", tmp_path / "stolen")
             shown = {line.name: line.to for line in await anna.files.shares()}
@@ -187,8 +187,8 @@ def test_what_was_shared_with_somebody_stays_so_when_it_is_shared_again(tmp_path
             await anna.files.share(root, to=["ben"])
             (root / "new.jpg").write_bytes(b"new")
             await anna.files.share(root)
-            assert names(await ben.files.places_of("anna")) == ["photos"]
-            assert "new.jpg" in names(await ben.files.places_of("anna/photos"))
+            assert names(await ben.directory.look("anna")) == ["photos"]
+            assert "new.jpg" in names(await ben.directory.look("anna/photos"))
 
     run(scene())
 
@@ -200,10 +200,10 @@ def test_a_share_named_like_another_with_its_mark_is_not_got_in_its_place(tmp_pa
                 (tmp_path / folder).mkdir()
                 (tmp_path / folder / "notes").write_text(folder)
                 await anna.files.share(tmp_path / folder / "notes", to=["ben"])
-            imitated = names(await ben.files.places_of("anna"))[0]
+            imitated = names(await ben.directory.look("anna"))[0]
             (tmp_path / "other").write_text("imitation")
             await anna.files.share(tmp_path / "other", name=imitated, to=["ben"])
-            seen = names(await ben.files.places_of("anna"))
+            seen = names(await ben.directory.look("anna"))
             assert len(set(seen)) == 3
             received = await ben.files.get_place(f"anna/{imitated}", tmp_path / "got")
             assert Path(received.path).read_text() in ("one", "two")
@@ -218,7 +218,7 @@ def test_two_shares_of_one_name_are_both_reachable(tmp_path: Path) -> None:
                 (tmp_path / folder).mkdir()
                 (tmp_path / folder / "notes").write_text(text)
                 await anna.files.share(tmp_path / folder / "notes", to=["ben"])
-            seen = names(await ben.files.places_of("anna"))
+            seen = names(await ben.directory.look("anna"))
             assert len(set(seen)) == 2
             assert all(name.startswith("notes~") for name in seen)
             texts = set()
@@ -243,8 +243,8 @@ def test_a_grant_for_a_folder_opens_that_folder_and_nothing_beside(tmp_path: Pat
                 nonce=bytes(8),
             )
             anna.access.policy.accept(grant, eve.peer_id, anna.access.now)
-            assert names(await eve.files.places_of("anna")) == ["photos/2024"]
-            assert names(await eve.files.places_of("anna/photos/2024")) == ["a.jpg", "big.mov", "summer"]
+            assert names(await eve.directory.look("anna")) == ["photos/2024"]
+            assert names(await eve.directory.look("anna/photos/2024")) == ["a.jpg", "big.mov", "summer"]
             received = await eve.files.get_place("anna/photos/2024", tmp_path / "got")
             assert tree_of(tmp_path / "photos" / "2024") == tree_of(Path(received.path))
             for beside in ("anna/photos", "anna/photos/2023", "anna/photos/2023/old.jpg"):
@@ -262,9 +262,9 @@ def test_what_was_granted_to_be_read_only_opens_for_who_knows_its_name(tmp_path:
             await anna.files.share(photos(tmp_path), to=["ben"])
             grant = anna.grants.give(str(eve.peer_id), "read", "files/photos/2024", Wanted("7d"))
             await eve.grants.accept(grant.grant)
-            assert await eve.files.places_of("anna") == []
+            assert await eve.directory.look("anna") == []
             with pytest.raises(NotFound):
-                await eve.files.places_of("anna/photos/2024")
+                await eve.directory.look("anna/photos/2024")
             received = await eve.files.get_place("anna/photos/2024", tmp_path / "got")
             assert tree_of(tmp_path / "photos" / "2024") == tree_of(Path(received.path))
             for beside in ("anna/photos", "anna/photos/2023"):
@@ -300,7 +300,7 @@ def test_long_folders_come_in_pages(tmp_path: Path) -> None:
             for name in wanted:
                 (tmp_path / "many" / name).write_bytes(b"")
             await anna.files.share(tmp_path / "many", to=["ben"])
-            assert names(await ben.files.places_of("anna/many")) == wanted
+            assert names(await ben.directory.look("anna/many")) == wanted
             link = await ben.connect(anna.peer_id, anna.addresses)
             async with await link.open_stream(PLACES) as stream:
                 await stream.send(List("many"))
@@ -317,7 +317,7 @@ def test_places_that_are_none_are_told_in_words(tmp_path: Path) -> None:
     async def scene() -> None:
         async with three(tmp_path) as (_, ben, _eve):
             with pytest.raises(NotFound, match="nobody called 'carl'"):
-                await ben.files.places_of("carl")
+                await ben.directory.look("carl")
             with pytest.raises(UsageError, match="say what of it"):
                 await ben.files.locate("anna/")
             with pytest.raises(NotFound, match="no circle and nobody known"):

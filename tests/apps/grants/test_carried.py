@@ -31,7 +31,7 @@ async def share(node: Node, folder: Path) -> None:
 
 
 async def sees(node: Node, whose: Node) -> list[str]:
-    return [line.name for line in await node.files.places_of(f"{whose.peer_id}/photos")]
+    return [line.name for line in await node.directory.look(f"{whose.peer_id}/photos")]
 
 
 async def part(one: Node, other: Node) -> None:

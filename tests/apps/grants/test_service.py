@@ -61,7 +61,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
 
 
 async def sees(node: Node, whose: Node, place: str = "photos") -> list[str]:
-    return [line.name for line in await node.files.places_of(f"{whose.peer_id}/{place}")]
+    return [line.name for line in await node.directory.look(f"{whose.peer_id}/{place}")]
 
 
 async def until(check, what: str) -> None:  # type: ignore[no-untyped-def]

@@ -75,7 +75,7 @@ def test_a_used_up_amount_is_said_to_its_holder_and_its_giver(tmp_path: Path) ->
                 with pytest.raises(AccessDenied, match=said):  # a new one
                     await get(ben, anna, tmp_path, "note")
                 with pytest.raises(AccessDenied, match=said):
-                    await ben.files.places_of(f"{anna.peer_id}/films/no-such-thing")
+                    await ben.directory.look(f"{anna.peer_id}/films/no-such-thing")
                 with pytest.raises(NotFound):  # who has no grant learns nothing
                     await get(carl, anna, tmp_path)
                 (notice,) = notices(anna)

@@ -19,6 +19,7 @@ from coterie.apps.expose.web import Web
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
+from coterie.services.directory.core import Offered
 from coterie.services.local import Port
 
 EXPOSED_MAX = 256  # guess: more than anybody looks through
@@ -43,6 +44,7 @@ class ExposeService:
     async def start(self) -> None:
         """Serve what was exposed before, open the ports that were open before."""
         self._context.access.name_resources(KIND, self._resolve, self._say)
+        self._context.offer(KIND, self._offered)
         for record in self._exposed:
             self._permit(record)
         self._context.register(PROTOCOL, self._serving.handle, strangers=True)
@@ -212,6 +214,9 @@ class ExposeService:
         return known.pop()
 
     # ---- small things
+
+    def _offered(self, peer: PeerId) -> list[Offered]:
+        return [Offered(resource=resource_of(r), name=r.name, note=r.kind) for r in self._exposed]
 
     def _permit(self, record: ExposedRecord) -> None:
         policy, resource = self._context.access.policy, resource_of(record)

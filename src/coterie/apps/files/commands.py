@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from coterie.apps.command import Choice, Here, Progress, Rate, Target, command
 from coterie.apps.files.results import (
     MagnetLink,
-    PlaceLine,
     Playing,
     Removed,
     SharedItem,
@@ -97,15 +96,6 @@ async def share(  # noqa: PLR0913 - all but one are named options
     )
     async for item in _with_progress(work):
         yield item
-
-
-@command("place", empty_text="Nothing there for this computer; `coterie invite` makes another one known.")
-async def ls(files: "FilesService", place: str = "") -> list[PlaceLine]:
-    """List who is known, what they share with this computer, and what is in it.
-
-    place: Nothing for people, a name for what it shares, or a place like anna/photos/2024.
-    """
-    return await files.places_of(place)
 
 
 @command("share", needs="store")

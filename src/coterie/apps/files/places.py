@@ -10,7 +10,16 @@ from coterie.access.names import TICKET, distinct
 from coterie.access.policy import QuotaUsedUp, is_for_many
 from coterie.access.resource import PARTS_MAX, RESOURCE_BYTES_MAX, Verb
 from coterie.apps.files.offer import Offer
-from coterie.apps.files.places_messages import ENTRIES_MAX, FILE, FOLDER, LINK, PATH_BYTES_MAX, Entry, Listed
+from coterie.apps.files.places_messages import (
+    ENTRIES_MAX,
+    FILE,
+    FOLDER,
+    FORMS,
+    LINK,
+    PATH_BYTES_MAX,
+    Entry,
+    Listed,
+)
 from coterie.apps.files.records import ShareRecord, SpotRecord
 from coterie.apps.files.tree import Found, entries_after, entry_at
 from coterie.content import Store
@@ -19,6 +28,7 @@ from coterie.content.names import name_fault
 from coterie.errors import NotFound
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
+from coterie.services.directory.core import Offered
 from coterie.transfer.messages import Moved
 from coterie.transfer.proof import Shown
 from coterie.wire.ticket import SECRET_BYTES
@@ -96,22 +106,42 @@ class Places:
         labels = distinct([(share.id, share.name, False) for share in seen])
         return list(zip(labels, seen, strict=True))
 
-    def top(self, peer: PeerId) -> list[Entry]:
-        """The list of shares for `peer`; of a share of which it was granted a part only, that part's path.
+    def offered(self, peer: PeerId) -> list[Offered]:
+        """The shares that `peer` may list; of a share of which it was granted a part only, that part's path.
 
         What it may read and not list is not in it: that is for who knows its name.
         """
-        entries = []
+        offered = []
         granted = [p for p in self._granted(peer) if self._access.explain(peer, Verb.LIST, p).allowed]
         for label, share in self.shares_of(peer):
             whole = resource_of(share.id, ())
             if self._access.explain(peer, Verb.LIST, whole).allowed:
-                kind = FOLDER if share.kind == m.Kind.TREE else FILE
-                entries.append(Entry(label, kind, share.files, share.size, share.mtime_ns))
+                form = FORMS[FOLDER if share.kind == m.Kind.TREE else FILE]
+                offered.append(
+                    Offered(
+                        resource=whole,
+                        name=label,
+                        form=form,
+                        files=share.files,
+                        size=share.size,
+                        mtime_ns=share.mtime_ns,
+                    )
+                )
             else:
                 below = [path.removeprefix(whole) for path in granted if path.startswith(whole + "/")]
-                entries += [Entry(label + rest, FOLDER, 0, 0) for rest in sorted(set(below))]
-        return sorted(entries, key=lambda entry: entry.name)
+                offered += [
+                    Offered(resource=whole + rest, name=label + rest, form=FORMS[FOLDER])
+                    for rest in sorted(set(below))
+                ]
+        return sorted(offered, key=lambda one: one.name)
+
+    def top(self, peer: PeerId) -> list[Entry]:
+        """What is `offered` to `peer`, as `places` lists it."""
+        kinds = {form: kind for kind, form in FORMS.items()}
+        return [
+            Entry(one.name, kinds[one.form], one.files or 0, one.size or 0, one.mtime_ns)
+            for one in self.offered(peer)
+        ]
 
     def choose(self, peer: PeerId, verb: Verb, path: str) -> Spot:
         """The place that `peer` calls `path`, if it may do `verb` there; the answer goes into the log.

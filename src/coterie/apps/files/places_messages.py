@@ -13,6 +13,7 @@ ENTRIES_MAX = 500  # in one answer; the next question goes on behind the last
 FRAME_BYTES_MAX = 256 << 10  # 500 names of 255 bytes with their figures
 
 FOLDER, FILE, LINK = 1, 2, 3
+FORMS = {FOLDER: "folder", FILE: "file", LINK: "link"}
 
 
 class List(Message, frozen=True):

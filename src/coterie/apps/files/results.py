@@ -2,9 +2,10 @@
 
 import msgspec
 
-from coterie.apps.files.places_messages import FILE, FOLDER, LINK, Entry
+from coterie.apps.files.places_messages import FILE, FOLDER, FORMS, Entry
 from coterie.moments import iso
 from coterie.quantity import count, say_bytes
+from coterie.services.directory.results import PlaceLine
 from coterie.transfer.results import Problem
 
 
@@ -61,29 +62,14 @@ class SharedItem(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
 
-class PlaceLine(msgspec.Struct, frozen=True):
-    """One line of `coterie ls`: a computer, a share, a folder or a file. `size` in bytes; `changed`: ISO 8601.
-
-    `here`: of a computer, whether it is there now; `known`: from where, like a circle.
-    """
-
-    name: str
-    kind: str
-    files: int | None
-    size: int | None
-    changed: str
-    here: bool | None = None
-    known: str = ""
-
-    @classmethod
-    def of(cls, entry: Entry) -> "PlaceLine":
-        """For one entry of a list; a name that another computer sent is shown, never trusted."""
-        kind = {FOLDER: "folder", FILE: "file", LINK: "link"}.get(entry.kind, "?")
-        known = entry.files or entry.kind == FILE
-        files = entry.files if entry.kind == FOLDER and known else None
-        return cls(
-            entry.name, kind, files, entry.size if known else None, iso(entry.mtime_ns // 1_000_000_000)
-        )
+def place_line(entry: Entry) -> PlaceLine:
+    """A line of `coterie ls` for one entry of a list; a name that another computer sent is shown, never trusted."""
+    kind = FORMS.get(entry.kind, "?")
+    known = entry.files or entry.kind == FILE
+    files = entry.files if entry.kind == FOLDER and known else None
+    return PlaceLine(
+        entry.name, kind, files, entry.size if known else None, iso(entry.mtime_ns // 1_000_000_000)
+    )
 
 
 class ShareLine(msgspec.Struct, frozen=True):

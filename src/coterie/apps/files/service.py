@@ -24,7 +24,7 @@ from coterie.apps.files.places_messages import PLACES
 from coterie.apps.files.places_protocol import Visits, list_place, locate_place
 from coterie.apps.files.records import ShareRecord, SpotRecord
 from coterie.apps.files.refresh import Refreshed, refresh
-from coterie.apps.files.results import PlaceLine, PlayedLine, Playing
+from coterie.apps.files.results import PlayedLine, Playing, place_line
 from coterie.apps.files.shares import Shares
 from coterie.apps.files.source import (
     MagnetSource,
@@ -42,6 +42,7 @@ from coterie.content.writer import Partial
 from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
+from coterie.services.directory.results import PlaceLine
 from coterie.transfer.describe import transfer_change, transfer_detail, transfer_line
 from coterie.transfer.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver, resource_of_download
 from coterie.transfer.got import Got, GotBook
@@ -65,7 +66,6 @@ from coterie.transfer.transfer import (
 from coterie.transfer.unfinished import forget_unfinished, partials_of
 from coterie.transfer.wanted import Wanted, WantedRecord, patiently
 from coterie.wire import Ticket
-from coterie.wire.pasted import bare
 
 if TYPE_CHECKING:
     from coterie.apps.files.media import MediaServer
@@ -114,6 +114,7 @@ class FilesService:
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
         self._context.access.name_resources(KIND, self._shares.resolve_name, self._shares.say_name)
+        self._context.offer(KIND, self.places.offered, self.list_inside)
         await self._shares.start()
         self._context.access.policy.permit(DOWNLOAD_TICKET, Verb.READ, DOWNLOAD)
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
@@ -150,31 +151,16 @@ class FilesService:
             "bytes sent": self.server.sent_bytes,
         }
 
-    async def places_of(self, place: str = "") -> list[PlaceLine]:
-        """Who is known here; or what a peer shares with us, like "anna"; or what is in a place, like "anna/photos".
-
-        Raises:
-            NotFound: nobody of that name, or no such place for us.
-            TransportError: not reached.
-        """
-        name, _, path = bare(place).strip("/").partition("/")
-        if not name:
-            people, here = self._context.people.names(), self._context.people.here()
-            return [
-                PlaceLine(
-                    label, "computer", None, None, "", None if here is None else known.peer in here, known.of
-                )
-                for label, known in people.items()
-            ]
-        entries = await list_place(self._context, self._context.people.find(name), path)
-        return [PlaceLine.of(entry) for entry in entries]
+    async def list_inside(self, peer: PeerId, path: str) -> list[PlaceLine]:
+        """What is in a place of `peer`; "": what it shares. Errors as `places_protocol.list_place`."""
+        return [place_line(entry) for entry in await list_place(self._context, peer, path)]
 
     async def get_place(self, place: str, target: Path | str = ".", **options: Any) -> Received:
         """As `get`, for what stands at a place like "anna/photos/2024"."""
         return await self.get(read_place(place), target, **options)
 
     async def locate(self, place: str | Place) -> Ticket:
-        """A ticket for a place like "anna/photos/2024", of use to this node only. Errors as `places_of`."""
+        """A ticket for a place like "anna/photos/2024", of use to this node only. Errors as `list_inside`."""
         at = read_place(place) if isinstance(place, str) else place
         if not at.path:
             raise UsageError(

@@ -1,0 +1,93 @@
+"""Which of the things that apps offer a peer gets to see. Apps say what there is; the policy says for whom."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import msgspec
+
+from coterie.access.enforcer import Enforcer
+from coterie.access.resource import ALL_VERBS, Verb
+from coterie.errors import UsageError
+from coterie.identity import PeerId
+from coterie.services.directory.messages import (
+    FORM_CHARS_MAX,
+    NAME_CHARS_MAX,
+    NOTE_CHARS_MAX,
+    OFFERS_MAX,
+    Ask,
+    Offer,
+    Offers,
+)
+
+OFFERED_MAX = 10_000  # of one kind to one peer: as many as rules let be shared (policy.RULES_MAX); 20 answers
+
+
+class Offered(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that an app offers: the `resource` that the policy is asked about; the rest as in `Offer`."""
+
+    resource: str
+    name: str
+    form: str = ""
+    size: int | None = None
+    files: int | None = None
+    mtime_ns: int = 0
+    note: str = ""
+
+
+Provider = Callable[[PeerId], Iterable[Offered]]
+"""What an app offers, as it is called for one peer. It is asked for each request, and answers fast."""
+
+
+class Catalogue:
+    """What apps offer, by kind."""
+
+    def __init__(self, access: Enforcer) -> None:
+        self._access = access
+        self._providers: dict[str, Provider] = {}
+
+    def add(self, kind: str, provider: Provider) -> None:
+        """List what `provider` gives. Raises `UsageError` for a kind that was not declared, or is offered already."""
+        if kind not in self._access.kinds or kind in self._providers:
+            raise UsageError(f"'{kind}' is no kind of resources that this app may offer")
+        self._providers[kind] = provider
+
+    def remove(self, kind: str) -> None:
+        """List nothing of `kind` any more."""
+        self._providers.pop(kind, None)
+
+    def offered(self, peer: PeerId, kind: str, after: str = "") -> Iterator[Offered]:
+        """What of `kind` the peer may list, behind the name `after`; without that verb: what it may do anything to."""
+        provider, verbs = self._providers.get(kind), self._access.kinds[kind].verbs
+        asked = [verb for verb in Verb if verb & (Verb.LIST if verbs & Verb.LIST else verbs & ALL_VERBS)]
+        for one in sorted(islice(provider(peer) if provider else (), OFFERED_MAX), key=_name):
+            if _name(one) > after and any(
+                self._access.explain(peer, verb, one.resource).allowed for verb in asked
+            ):
+                yield one
+
+    def answer(self, peer: PeerId, ask: Ask) -> Offers:
+        """The next OFFERS_MAX of what the peer may list."""
+        kinds = [kind for kind in sorted(self._providers) if kind >= ask.kind]
+        offers = (
+            _on_the_wire(kind, one)
+            for kind in kinds
+            for one in self.offered(peer, kind, ask.name if kind == ask.kind else "")
+        )
+        found = list(islice(offers, OFFERS_MAX + 1))
+        return Offers(found[:OFFERS_MAX], len(found) > OFFERS_MAX)
+
+
+def _name(one: Offered) -> str:
+    return one.name[:NAME_CHARS_MAX]
+
+
+def _on_the_wire(kind: str, one: Offered) -> Offer:
+    return Offer(
+        kind=kind,
+        name=_name(one),
+        form=one.form[:FORM_CHARS_MAX],
+        size=one.size,
+        files=one.files,
+        mtime_ns=one.mtime_ns,
+        note=one.note[:NOTE_CHARS_MAX],
+    )
