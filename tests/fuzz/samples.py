@@ -26,6 +26,7 @@ from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card,
 from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
 from coterie.apps.invoke import load_commands, read_parameters
+from coterie.apps.send import messages as send
 from coterie.content.bittorrent import magnet
 from coterie.content.bittorrent.plain import plain_metainfo
 from coterie.content.bittorrent.torrent_file import PieceHashes, TorrentEntry, torrent_file
@@ -127,6 +128,8 @@ def _services() -> dict[str, list[Sample]]:
     head = (
         b"POST /a HTTP/1.1\r\nHost: wiki.anna.localhost:80\r\nContent-Length: 4\r\nOrigin: http://x\r\n\r\n"
     )
+    offer = send.Offer(bytes(16), [send.Item("a.txt", 1, 1, 10)], 1_800_000_000, "look", "anna")
+    stands = send.Stands(bytes(16), 2, "granted", 1_800_000_000, [send.Key(bytes(32), bytes(16))])
     saved = b'{"expose/anna/wiki": {"port": 4000, "is_off": true}}'
     return {
         "coterie.apps.expose.messages:Opening.feed": [
@@ -140,6 +143,12 @@ def _services() -> dict[str, list[Sample]]:
             _of("apps.expose.http_head:read_chunk_length", b"1aF;name=value")
         ],
         "coterie.apps.expose.targets:read_target": [_of("apps.expose.targets:read_target", *targets)],
+        "coterie.apps.send.messages:unpack": [
+            _of(
+                "apps.send.messages:unpack",
+                *map(send.pack, (offer, stands, send.Said(bytes(16), 1, "failed"))),
+            )
+        ],
         "coterie.services.local.ports:_read_saved": [_of("services.local.ports:_read_saved", saved)],
     }
 

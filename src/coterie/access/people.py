@@ -129,6 +129,12 @@ class People:
         """Everybody, with the name each has: chosen names first. Names may be alike; `names` tells them apart."""
         return ChainMap(*(cast(Any, source.names()) for source in self._sources))
 
+    def computers_of(self, peer: PeerId) -> list[PeerId]:
+        """All computers of the person of whom `peer` is one; `peer` first."""
+        persons = {*self.standing(peer).persons} or {peer}
+        found = [p for p in self.known() if persons & {*self.standing(p).persons}]
+        return list(dict.fromkeys([peer, *found]))
+
     def contacts(self) -> Mapping[PeerId, str]:
         """Those whose names were chosen here, less the blocked: whom the node may dial, ask and relay for."""
         chosen = ChainMap(*(cast(Any, source.names()) for source in self._sources if source.is_chosen))

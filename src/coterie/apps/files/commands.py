@@ -1,7 +1,6 @@
 """The commands of `files`: the command line and the HTTP API are rendered from these."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from coterie.apps.files.results import (
     ShareTicket,
     Updated,
 )
+from coterie.apps.progress_events import with_progress
 from coterie.errors import UsageError
 from coterie.transfer.results import LimitsNow, Received, TransferChange, TransferDetail, TransferLine
 
@@ -77,7 +77,7 @@ async def share(  # noqa: PLR0913 - all but one are named options
                 "--update only takes in what has changed: leave it out to change how it is shared"
             )
         updating = lambda tell: files.update(path, reread=reread, progress=tell)  # noqa: E731
-        async for item in _with_progress(updating):
+        async for item in with_progress(updating):
             yield item
         return
     if path is None:
@@ -94,7 +94,7 @@ async def share(  # noqa: PLR0913 - all but one are named options
         reread=reread,
         everything=everything,
     )
-    async for item in _with_progress(work):
+    async for item in with_progress(work):
         yield item
 
 
@@ -210,7 +210,7 @@ async def get(  # noqa: PLR0913 - all but two are named options
         mirror=mirror,
         wait=wait is True,
     )
-    async for item in _with_progress(fetch):
+    async for item in with_progress(fetch):
         yield item
 
 
@@ -229,7 +229,7 @@ async def refresh(
     here: The folder that relative paths start from.
     """
     place = files.spelled_path(place, here)
-    async for item in _with_progress(lambda tell: files.refresh(place, mirror=mirror, progress=tell)):
+    async for item in with_progress(lambda tell: files.refresh(place, mirror=mirror, progress=tell)):
         yield item
 
 
@@ -369,34 +369,3 @@ async def transfers_cancel(files: "FilesService", transfer: str) -> TransferChan
     transfer: Its id.
     """
     return await files.cancel(transfer)
-
-
-async def _with_progress(
-    work: Callable[[Callable[[Progress], None]], Coroutine[Any, Any, Any]],
-) -> AsyncIterator[Any]:
-    """Run `work(tell)`; yield the newest progress as it is told (older ones give way), then the result."""
-    loop = asyncio.get_running_loop()
-    newest: list[Progress] = []
-    fresh = asyncio.Event()
-
-    def put(step: Progress) -> None:
-        newest[:] = [step]
-        fresh.set()
-
-    def tell(step: Progress) -> None:
-        loop.call_soon_threadsafe(put, step)
-
-    task = asyncio.ensure_future(work(tell))
-    try:
-        while not task.done():
-            waiter = asyncio.ensure_future(fresh.wait())
-            await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
-            waiter.cancel()
-            if fresh.is_set():
-                fresh.clear()
-                yield newest[0]
-        yield await task
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

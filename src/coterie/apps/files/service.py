@@ -19,6 +19,7 @@ from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
 from coterie.apps.files import playable as played
+from coterie.apps.files.gifts import Gifts
 from coterie.apps.files.places import KIND, Places
 from coterie.apps.files.places_messages import PLACES
 from coterie.apps.files.places_protocol import Visits, list_place, locate_place
@@ -105,7 +106,8 @@ class FilesService:
         self._wanted = Wanted(
             context, context.data.records("wanted", WantedRecord, "transfer"), self._begin_wanted
         )
-        self._shares = Shares(context, shares, self.places, end=self.server.end)
+        self.gifts = Gifts(context, shares, self.begin, self._transfers, self._active)
+        self._shares = Shares(context, shares, self.places, end=self.server.end, given=self.gifts.roots)
         self._torrents = self._shares.torrents
         self.share, self.unshare, self.shares = self._shares.share, self._shares.unshare, self._shares.lines
         self.update, self.changes = self._shares.update, self._shares.changes
@@ -515,7 +517,8 @@ class FilesService:
     def _find_giver(self, peer: PeerId, root: bytes, proof: bytes) -> Giver | None:
         """Shares first: they have all of it."""
         shown = Shown(peer, self._context.peer_id, root, proof)
-        offer = self.places.offer(shown)
+        shared, given = self.places.offer(shown), self.gifts.ask(shown)
+        offer = shared or given
         all_of_them = [*self._finished.values(), *self._active.values()]
         running = [(t, t.giver()) for t in all_of_them if t.content_id == root and t.record.of]
         found = next(((t, giver) for t, giver in running if shown.proves(giver.secret)), None)

@@ -53,9 +53,11 @@ class Shares:
         places: Places,
         *,
         end: Callable[[Callable[[Giver], bool]], None],
+        given: Callable[[], Collection[bytes]],
     ) -> None:
-        """`end` ends the sessions about what is given no more (`Server.end`)."""
+        """`end` ends the sessions about what is given no more (`Server.end`); `given`: roots to be kept for gifts."""
         self._end = end
+        self._given = given
         self._context = context
         self._records = records
         self._places = places
@@ -69,7 +71,7 @@ class Shares:
     async def start(self) -> None:
         """Forget what is gone from the disk, and let those fetch each share whom it is for."""
         await self._join_doubles()
-        await asyncio.to_thread(self._context.store.forget_gone, keep=self.roots())
+        await asyncio.to_thread(self._context.store.forget_gone, keep=self.roots() | set(self._given()))
         for share in self._records:
             self._places.permit(share)
 
@@ -90,7 +92,7 @@ class Shares:
 
     async def _forget(self, roots: Collection[bytes]) -> None:
         """Keep these contents no longer, but for those that are shared."""
-        for root in set(roots) - self.roots():
+        for root in set(roots) - self.roots() - set(self._given()):
             await asyncio.to_thread(self._context.store.forget_root, root)
 
     async def share(  # noqa: PLR0913 - all but one are named options
@@ -140,7 +142,7 @@ class Shares:
 
         store = self._context.store
         imported = await in_thread(
-            lambda stop: import_path(store, place, progress=_reading(progress), cancel=stop, reread=reread)
+            lambda stop: import_path(store, place, progress=reading(progress), cancel=stop, reread=reread)
         )
         record = await self._keep(imported, place, name, subjects)
         if not OPEN_TO_ALL.issuperset(record.to):
@@ -338,7 +340,7 @@ class Shares:
         return {root for share in self._records for root in share.roots()}
 
 
-def _reading(progress: Report | None) -> Callable[[ImportProgress], None]:
+def reading(progress: Report | None) -> Callable[[ImportProgress], None]:
     """What tells how far an import is."""
 
     def tell(step: ImportProgress) -> None:

@@ -108,9 +108,7 @@ class MailRoom:
 
     def devices_of(self, peer: PeerId) -> Sequence[PeerId]:
         """All computers of the person of whom `peer` is one, but this one."""
-        persons = self._people.standing(peer).persons or (peer,)
-        found = [p for p in self._people.known() if set(self._people.standing(p).persons) & {*persons}]
-        return [p for p in dict.fromkeys([peer, *found]) if p != self.seals.peer_id]
+        return [p for p in self._people.computers_of(peer) if p != self.seals.peer_id]
 
     # ---- the network
 

@@ -1,0 +1,518 @@
+"""The send service of a node: offers made and got, and what follows from their states."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from coterie.apps.app import Context
+from coterie.apps.files.api import Content, Gifts
+from coterie.apps.send import core as c
+from coterie.apps.send.fetching import fetch
+from coterie.apps.send.messages import ITEMS_MAX, NOTE_CHARS_MAX, OFFER_ID_BYTES, pack, unpack
+from coterie.apps.send.records import AlwaysRecord, InboxRecord, Part, SentItem, SentRecord
+from coterie.apps.send.results import OFFER_LASTS_S, AlwaysLine, InboxLine, InboxSaid, SentLine, said_names
+from coterie.errors import CoterieError, LimitExceeded, NotFound, PeerError, UsageError
+from coterie.identity import PeerId
+from coterie.machine import Emit, SetTimer, TimerFired
+from coterie.moments import iso
+from coterie.progress import Progress
+from coterie.quantity import count, say_bytes
+from coterie.services.data.records import Records
+from coterie.wire.frames import Message
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from coterie.services.mail.box import Mail, MailBox
+
+LASTS_MAX_S = 30 * 86_400.0  # as a letter
+POST_AGAIN_S = 30.0  # after a letter could not be posted
+TAKE_S = 10.0  # for one letter to be written; else it comes again
+TIMER_MAX_S = 3_600.0  # then the clock is looked at again: it may have been set
+ALWAYS_MAX = 256
+FREE_BYTES_MIN = 1 << 30  # left on the disk by what is taken without a question; guess
+
+log = logging.getLogger(__name__)
+Report = Callable[[Progress], None]
+
+
+class Settings(msgspec.Struct):
+    """`folder`: where accepted files go, if nobody says another place."""
+
+    folder: str = "~/Downloads"
+
+
+class SendService:
+    """Made by the node. All methods belong to its event loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._sent: Records[SentRecord] = context.data.records("sent", SentRecord, "offer")
+        self._inbox: Records[InboxRecord] = context.data.records("inbox", InboxRecord, "offer")
+        self._always: Records[AlwaysRecord] = context.data.records("always", AlwaysRecord, "person")
+        self._folder = Path(context.data.settings(Settings).folder).expanduser()
+        self._gifts: Gifts = context.api("files").gifts
+        self._core = c.SendCore(context.name)
+        self._mail: MailBox | None = None
+        self._wake = asyncio.Event()
+        self._kept: set[str] = set()  # gifts that are there
+        self._fetches: dict[str, asyncio.Task[Any] | None] = {}  # None: it has not begun yet
+        self._timer: asyncio.TimerHandle | None = None
+        self._watchers: dict[int, Callable[[c.News], None]] = {}
+        for record in self._sent:  # before `files` starts, and forgets what nobody keeps
+            if not record.ended:
+                self._gifts.add(record.id, _contents(record))
+                self._kept.add(record.id)
+
+    async def start(self) -> None:
+        """Go on with every offer that is not over."""
+        self._carry_out(self._core.load(list(self._sent), list(self._inbox), self._context.access.now))
+        self._mail = self._context.mail
+        loop = asyncio.get_running_loop()
+        self._mail.receive(lambda mail, db: self._take(loop, mail, db))
+        self._context.keep(self._post, "telling others about offers")
+        for got in list(self._core.inbox.values()):
+            self._take_always(got)
+
+    async def close(self) -> None:
+        """Everything is on disk; what is being fetched goes on at the next start."""
+        if self._timer is not None:
+            self._timer.cancel()
+        running = [task for task in self._fetches.values() if task is not None]
+        self._fetches.clear()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    def status(self) -> dict[str, int]:
+        """Counts for `coterie status`."""
+        return {
+            "offers made": sum(not record.ended for record in self._core.sent.values()),
+            "offers got": sum(not got.ended for got in self._core.inbox.values()),
+        }
+
+    # ---- what this computer offers
+
+    def is_known(self, text: str) -> bool:
+        """Whether somebody is called so."""
+        return self._context.people.is_called(text)
+
+    async def offer(
+        self,
+        paths: Sequence[Path],
+        person: str,
+        *,
+        each: bool = False,
+        lasts_s: float = OFFER_LASTS_S,
+        note: str = "",
+        everything: bool = False,
+        progress: Report | None = None,
+    ) -> SentLine:
+        """Offer files and folders to a person, who need not be there now; they stay where they are.
+
+        `each`: every computer of the person may take it, else one: the first that does.
+
+        Raises:
+            NotFound: nobody is called so, or there is no such file.
+            UsageError: it cannot be offered; says why.
+            LimitExceeded: too many offers are open.
+        """
+        peer = self._context.people.find(person)
+        if not self._context.people.is_known(peer):
+            raise UsageError(
+                f"{peer.short} is not known here: without a name `coterie send` prints a code for anybody"
+            )
+        computers = [p for p in self._context.people.computers_of(peer) if p != self._context.peer_id]
+        if not computers:
+            raise UsageError(f"{person} has no other computer than this one")
+        record = await self.read(paths, lasts_s=lasts_s, note=note, everything=everything, progress=progress)
+        record.to, record.is_for_first = str(peer), not each
+        record.parts = [Part(str(one), record.created + lasts_s) for one in computers]
+        self.make(record)
+        return self.sent_lines(record)[0]
+
+    async def read(
+        self,
+        paths: Sequence[Path],
+        *,
+        lasts_s: float,
+        note: str,
+        everything: bool = False,
+        progress: Report | None = None,
+    ) -> SentRecord:
+        """A new offer of what is at `paths`, which nobody was told of yet. Errors as `offer`."""
+        if not 0 < lasts_s <= LASTS_MAX_S:
+            raise UsageError(f"an offer lasts up to {LASTS_MAX_S / 86_400:.0f} days")
+        if not 0 < len(paths) <= ITEMS_MAX:
+            raise UsageError(
+                f"{len(paths)} files and folders in one offer: {ITEMS_MAX} at most; put them into a folder"
+            )
+        if len(note) > NOTE_CHARS_MAX:
+            raise UsageError(f"a note has {NOTE_CHARS_MAX} characters at most, not {len(note)}")
+        contents = [await self._gifts.read(path, everything=everything, progress=progress) for path in paths]
+        record = SentRecord(
+            id=self._sent.new_id(),
+            created=self._context.access.now,
+            offer=os.urandom(OFFER_ID_BYTES),
+            to="",
+            items=[
+                SentItem(**{name: getattr(content, name) for name in content.__struct_fields__})
+                for content in contents
+            ],
+            parts=[],
+            lasts_s=lasts_s,
+            note=note,
+        )
+        self._gifts.add(record.id, contents)
+        return record
+
+    def make(self, record: SentRecord) -> None:
+        """Tell the computers in its parts of an offer. Raises `LimitExceeded`."""
+        self._kept.add(record.id)
+        try:
+            self.feed(c.Make(record))
+        except LimitExceeded:
+            self._follow()
+            raise
+
+    def cancel(self, offer: str) -> list[SentLine]:
+        """Offer it no longer; what is being fetched of it ends. Raises `NotFound`, `UsageError`."""
+        self.feed(c.Cancel(offer))
+        return self.sent_lines(self._core.sent[offer])
+
+    def sent(self) -> list[SentLine]:
+        """All offers made, the newest last."""
+        return [line for record in self._core.sent.values() for line in self.sent_lines(record)]
+
+    def sent_lines(self, record: SentRecord) -> list[SentLine]:
+        """An offer: one line for the first that takes it, else a line for each computer."""
+        if record.is_for_first and record.parts:
+            return [self._sent_line(record, max(record.parts, key=_weight), record.to)]
+        return [self._sent_line(record, part, part.peer) for part in record.parts]
+
+    def _sent_line(self, record: SentRecord, part: Part, to: str) -> SentLine:
+        return SentLine(
+            id=record.id,
+            state=_state(part),
+            to=part.name or self._context.people.name_of(PeerId.parse(to)),
+            names=[item.name for item in record.items],
+            files=sum(item.files for item in record.items),
+            size=c.size_of(record.items),
+            percent=part.percent if c.word(part) == c.Answer.FETCHING else None,
+            expires="" if c.is_over(part) else iso(part.until),
+            note=part.reason if c.word(part) in (c.Answer.FAILED, c.Answer.DECLINED) else "",
+        )
+
+    # ---- what others offer
+
+    def inbox(self) -> list[InboxLine]:
+        """All offers got, the newest last."""
+        return [self._inbox_line(got) for got in self._core.inbox.values()]
+
+    def accept(self, offer: str, folder: Path | None = None) -> InboxLine:
+        """Take the offer with this id, the only open one of that name or person; into `folder`.
+
+        Raises:
+            NotFound: there is none.
+            UsageError: it may be several, or it is over.
+        """
+        got = self._choose(offer)
+        self.feed(c.Accept(got.id, str(folder or got.folder or self._folder)))
+        return self._inbox_line(got)
+
+    def decline(self, offer: str) -> InboxLine:
+        """Do not take it, or take no more of it. Errors as `accept`."""
+        got = self._choose(offer)
+        self.feed(c.Decline(got.id))
+        return self._inbox_line(got)
+
+    def always(self, person: str, folder: Path | None = None) -> InboxSaid:
+        """Take everything from this person from now on, without a question. Raises `NotFound`, `UsageError`."""
+        peer = self._context.people.find(person)
+        if not self._context.people.is_known(peer):
+            raise UsageError(f"{peer.short} is not known here: only what people you know send is taken so")
+        known = self._always_of(peer)
+        if known is None and len(self._always) >= ALWAYS_MAX:
+            raise LimitExceeded(f"everything is taken from {ALWAYS_MAX} people already")
+        record = known or AlwaysRecord(self._always.new_id(), time.time(), str(peer))
+        record.folder = str(folder) if folder is not None else record.folder
+        self._always.save(record)
+        for got in list(self._core.inbox.values()):
+            self._take_always(got)
+        where = record.folder or str(self._folder)
+        return InboxSaid(
+            person, f"What {self._context.people.name_of(peer)} sends goes to {where}, without a question"
+        )
+
+    def ask(self, person: str) -> InboxSaid:
+        """Ask again before something of this person is taken. Raises `NotFound`."""
+        peer = self._context.people.find(person)
+        known = self._always_of(peer)
+        if known is None:
+            raise NotFound(f"what {person} sends waits for an answer already")
+        self._always.remove(known.id)
+        return InboxSaid(person, f"What {self._context.people.name_of(peer)} sends waits for an answer again")
+
+    def always_lines(self) -> list[AlwaysLine]:
+        """From whom everything is taken."""
+        name_of = self._context.people.name_of
+        return [
+            AlwaysLine(person=name_of(PeerId.parse(one.person)), path=one.folder or str(self._folder))
+            for one in self._always
+        ]
+
+    def _always_of(self, peer: PeerId) -> AlwaysRecord | None:
+        computers = {str(one) for one in self._context.people.computers_of(peer)}
+        return next((one for one in self._always if one.person in computers), None)
+
+    def _take_always(self, got: InboxRecord) -> None:
+        """Take it, where its sender is one from whom everything is taken, and the disk has room."""
+        if got.answer != c.Answer.DELIVERED or c.is_over(got) or got.is_stranger:
+            return
+        peer = PeerId.parse(got.sender)
+        always = self._always_of(peer)
+        if always is None or not self._context.people.is_known(peer):
+            return
+        folder = Path(always.folder) if always.folder else self._folder
+        if _free_bytes(folder) - c.size_of(got.items) >= FREE_BYTES_MIN:
+            self.feed(c.Accept(got.id, str(folder)))
+
+    def _choose(self, text: str) -> InboxRecord:
+        if text in self._core.inbox:
+            return self._core.inbox[text]
+        is_open = [got for got in self._core.inbox.values() if not c.is_over(got)]
+        found = [got for got in is_open if text in {item.name for item in got.items}]
+        found = found or [got for got in is_open if text == self._sender(got)]
+        if not found:
+            raise NotFound(f"nothing is offered as '{text}'; `coterie inbox` lists what is")
+        if len(found) > 1:
+            raise UsageError(
+                f"'{text}' is offered {len(found)} times; say {' or '.join(g.id for g in found)}"
+            )
+        return found[0]
+
+    def _sender(self, got: InboxRecord) -> str:
+        peer = PeerId.parse(got.sender)
+        if got.is_stranger and not self._context.people.is_known(peer):
+            return f"{got.name or peer.short} (stranger)"
+        return self._context.people.name_of(peer)
+
+    def _inbox_line(self, got: InboxRecord) -> InboxLine:
+        state = c.word(got)
+        paths = [item.path for item in got.items if item.path]
+        return InboxLine(
+            id=got.id,
+            state=_state(got),
+            sender=self._sender(got),
+            names=[item.name for item in got.items],
+            files=sum(item.files for item in got.items),
+            size=c.size_of(got.items),
+            percent=got.percent if state == c.Answer.FETCHING else None,
+            expires="" if c.is_over(got) else iso(got.until),
+            note=(got.reason if state in (c.Answer.FAILED, c.Answer.DECLINED) else "") or got.note,
+            path=(paths[0] if len(paths) == 1 else got.folder) if got.folder else "",
+        )
+
+    # ---- the core
+
+    def feed(self, event: Any) -> None:
+        """Give the core an event, and do what follows. Raises what the core raises at a command, and `StorageError`."""
+        self._carry_out(self._core.handle(event, self._context.access.now))
+
+    def _carry_out(self, outputs: Sequence[Any]) -> None:
+        news = []
+        for output in outputs:
+            match output:
+                case c.Keep(SentRecord() as record):
+                    self._sent.save(record)
+                case c.Keep(InboxRecord() as got):
+                    self._inbox.save(got)
+                case c.Drop(SentRecord() as record):
+                    self._sent.remove(record.id)
+                case c.Drop(InboxRecord() as got):
+                    self._inbox.remove(got.id)
+                case c.Reply(peer, message):
+                    self._context.start(self._reply(peer, message), "answering an offer")
+                case SetTimer(_, at):
+                    self._arm(at)
+                case Emit(c.News() as told):
+                    news.append(told)
+        self._follow()
+        for told in news:
+            self._tell(told)
+            for watcher in list(self._watchers.values()):
+                watcher(told)
+
+    def _follow(self) -> None:
+        """What follows from the states: whom to tell, to whom to give, what to fetch."""
+        self._wake.set()
+        given = dict(self._given())
+        for id_, (known, strangers) in given.items():
+            self._gifts.give(id_, known, strangers)
+        for id_ in [id_ for id_ in self._kept if id_ not in given]:
+            self._kept.discard(id_)
+            self._context.start(self._gifts.forget(id_), "forgetting what was offered")
+        if not self._context.addresses():
+            return
+        wanted = {got.id: got for got in self._core.wanted()}
+        for id_, got in wanted.items():
+            if id_ not in self._fetches:
+                self._fetches[id_] = None
+                self._context.start(self._fetch(got), f"fetching what is sent as {id_}")
+        for id_, task in list(self._fetches.items()):
+            found = self._core.inbox.get(id_)
+            if id_ in wanted or task is None or found is None:
+                continue
+            if c.is_over(found) and c.word(found) != c.Answer.RECEIVED:
+                self._context.start(self._stop(found, task), "ending a fetch")
+
+    def _given(self) -> Iterator[tuple[str, tuple[list[PeerId], list[PeerId]]]]:
+        for record, parts in self._core.given():
+            known = [PeerId.parse(part.peer) for part in parts if not part.is_stranger]
+            strangers = [PeerId.parse(part.peer) for part in parts if part.is_stranger]
+            yield record.id, (known, strangers)
+
+    async def _fetch(self, got: InboxRecord) -> None:
+        if got.id not in self._fetches:
+            return
+        self._fetches[got.id] = asyncio.current_task()
+        try:
+            await fetch(got, self._gifts, self.feed, self._taken)
+        finally:
+            self._fetches.pop(got.id, None)
+
+    async def _stop(self, got: InboxRecord, task: asyncio.Task[None]) -> None:
+        """End a fetch, and remove what came of the item that is not whole."""
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        files = self._context.api("files")
+        for item in got.items:
+            if item.transfer and not item.is_here:
+                with contextlib.suppress(CoterieError):
+                    await files.cancel(item.transfer)
+
+    def _taken(self) -> set[str]:
+        """Where something is being fetched to."""
+        return {i.path for got in self._core.inbox.values() if not got.ended for i in got.items if i.path}
+
+    def _arm(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_s = min(TIMER_MAX_S, max(0.0, at - self._context.access.now))
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._fire, at)
+
+    def _fire(self, at: float) -> None:
+        if self._context.access.now < at:
+            self._arm(at)
+        else:
+            self.feed(TimerFired(c.DUE))
+
+    def _tell(self, news: c.News) -> None:
+        """A notice to the owner, where there is something to do or to know."""
+        record, key = news.record, f"offer {news.record.id}"
+        names = said_names([item.name for item in record.items])
+        if isinstance(record, InboxRecord):
+            who = self._sender(record)
+            size = f"{count(sum(item.files for item in record.items), 'file')}, {say_bytes(c.size_of(record.items))}"
+            said = {
+                "delivered": f"{who} offers {names} ({size}): coterie inbox accept {record.id}",
+                "received": f"received {names} from {who}: {record.folder}",
+                "failed": f"{names} from {who} failed: {record.reason}; again: coterie inbox accept {record.id}",
+            }
+        else:
+            part = news.part
+            who = self._sent_line(record, part, part.peer).to if part is not None else ""
+            said = {
+                "received": f"{who} received {names}",
+                "declined": f"{who} declined {names}",
+                "failed": f"{names} failed at {who}: {part.reason if part is not None else ''}",
+                "expired": f"{who} did not take {names} in time",
+            }
+        if news.word in said:
+            self._context.tell.say(said[news.word], key=key)
+        elif isinstance(record, InboxRecord):
+            with contextlib.suppress(CoterieError):
+                self._context.tell.withdraw(key)
+        if isinstance(record, InboxRecord) and news.word == c.Answer.DELIVERED:
+            self._take_always(record)
+
+    # ---- letters
+
+    def _take(self, loop: asyncio.AbstractEventLoop, mail: "Mail", db: "sqlite3.Connection") -> None:
+        """One letter, in a thread of the mail: it is taken when the core has it and its records are on disk."""
+        try:
+            message = unpack(mail.body)
+        except PeerError as error:
+            log.info("%s sent %s", mail.sender.short, error)
+            return
+        if message is None:
+            return
+        heard = asyncio.run_coroutine_threadsafe(self._hear(c.Heard(mail.sender, message)), loop)
+        try:
+            heard.result(TAKE_S)
+        except TimeoutError:
+            heard.cancel()
+            raise
+
+    async def _hear(self, event: c.Heard) -> None:
+        self.feed(event)
+
+    async def _post(self) -> None:
+        """Put into the mail what others are to be told."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for unsent in list(self._core.unsent()):
+                if unsent.is_stranger:
+                    continue
+                try:
+                    for message in unsent.messages:
+                        await self._letter(unsent.peer, message, unsent.lasts_s or LASTS_MAX_S)
+                except CoterieError as error:
+                    log.warning("what %s is to be told waits: %s", unsent.peer.short, error)
+                    asyncio.get_running_loop().call_later(POST_AGAIN_S, self._wake.set)
+                    continue
+                self.feed(c.Told(unsent.id, unsent.peer, unsent.serial))
+
+    async def _letter(self, peer: PeerId, message: Message, lasts_s: float) -> None:
+        assert self._mail is not None  # noqa: S101  (set before anything is told)
+        await self._mail.send(peer, pack(message), lasts_s=min(lasts_s, LASTS_MAX_S))
+
+    async def _reply(self, peer: PeerId, message: Message) -> None:
+        with contextlib.suppress(CoterieError):
+            await self._letter(peer, message, OFFER_LASTS_S)
+
+
+def _contents(record: SentRecord) -> list[Content]:
+    return [
+        Content(**{name: getattr(item, name) for name in Content.__struct_fields__}) for item in record.items
+    ]
+
+
+def _state(half: Part | InboxRecord) -> str:
+    state = c.word(half)
+    return f"{state} {half.percent} %" if state == c.Answer.FETCHING else state
+
+
+_WEIGHTS = ("", "delivered", "failed", "accepted", "fetching", "declined", "received")
+
+
+def _weight(part: Part) -> tuple[bool, int]:
+    """Which computer's answer counts for its person: one that may have it, then the furthest."""
+    return part.stand not in (c.Stand.ELSEWHERE, c.Stand.DECLINED), _WEIGHTS.index(part.answer)
+
+
+def _free_bytes(folder: Path) -> int:
+    """Of the disk that `folder` is on, or will be."""
+    for place in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(place).free
+    return 0
