@@ -11,7 +11,8 @@ import pytest
 import coterie
 from coterie.apps.command import Command, commands_of
 from coterie.apps.invoke import load_commands
-from coterie.cli.catalog import NODE_APP, NODE_COMMANDS
+from coterie.cli.catalog import NODE_APP, NODE_COMMANDS, Catalog
+from coterie.cli.program import BUILT_IN
 
 ROOT = Path(__file__).parents[1]
 SOURCE = Path(coterie.__file__).parent
@@ -110,6 +111,47 @@ PAGES = ("README.md", "docs/tutorial.md", "docs/install.md", "docs/getting-again
 def test_pages(page: str) -> None:
     text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
     assert not [(line, wrong) for line in text.splitlines() for wrong in wrong_in(line)]
+
+
+def commands_named_in(text: str) -> Iterator[list[str]]:
+    """The words of each command that `text` says to type."""
+    for typed in re.findall(r"`coterie (?!local API)([^`]*)`", text):  # that begins what is signed
+        yield typed.split()
+
+
+def is_a_command(words: list[str], catalog: Catalog) -> bool:
+    """Whether the program has it: a word, and one below it where there are only such."""
+    first, *rest = [*words, ""]
+    if first in BUILT_IN or not (first.isascii() and first.isalpha() and first.islower()):
+        return True
+    branch = catalog.find(first)
+    if branch is None:
+        return False
+    second = rest[0]
+    takes_one = branch.command is not None and any(p.positional for p in branch.command.parameters)
+    is_word = second.isascii() and second.isalpha() and second.islower()
+    return not is_word or takes_one or second in branch.children
+
+
+PLACES = [*SOURCE.rglob("*.py"), ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda p: p.name)
+def test_commands_that_people_are_told_to_type_exist(place: Path) -> None:
+    catalog = Catalog()
+    text = re.sub(r'"\n\s*f?"', "", place.read_text())  # a text that goes on in the next line
+    assert not [words for words in commands_named_in(text) if not is_a_command(words, catalog)]
+
+
+def test_a_command_that_does_not_exist_is_found() -> None:
+    catalog = Catalog()
+    for typed, exists in {
+        "config reach x": False,
+        "config set x": True,
+        "nonsense": False,
+        "get x": True,
+    }.items():
+        assert is_a_command(typed.split(), catalog) is exists
 
 
 def test_a_wrong_word_is_found() -> None:

@@ -24,6 +24,11 @@ def is_iso(text: str) -> bool:
     return _ISO.match(text) is not None
 
 
+def exactly(text: str) -> str:
+    """An ISO 8601 time for people, by the clock of this computer: "2026-12-05 10:54 (in 7 days)"."""
+    return f"{datetime.fromisoformat(text).astimezone().strftime('%Y-%m-%d %H:%M')} ({said(text)})"
+
+
 def said(text: str, now: float | None = None) -> str:
     """An ISO 8601 time for people: "3 min ago", "in 29 days", a date when it is long ago. Other text as it is.
 

@@ -94,26 +94,25 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people."""
-        lines = [
-            f"{self.name}  {self.short}",
-            f"home         {self.home}",
-            f"running for  {duration(self.uptime_s)}",
-            f"reach        {self.reach}",
-            f"addresses    {', '.join(self.addresses) or 'none (offline)'}",
-            f"here         {', '.join(self.here) or 'nobody known'}",
-            f"connections  {len(self.connections)}",
-            *(f"  {line.text()}" for line in self.connections),
-            f"port mapping {self.port_mapping}",
-            f"outside      {self.outside}",
-            f"home relays  {', '.join(relay.text() for relay in self.home_relays) or 'none'}",
-            f"own relay    {self.relay.serving_text() if self.relay else 'no'}",
+        rows = [
+            ("home", self.home),
+            ("running for", duration(self.uptime_s)),
+            ("reach", self.reach),
+            ("addresses", ", ".join(self.addresses) or "none (offline)"),
+            ("here", ", ".join(self.here) or "nobody known"),
+            ("connections", ", ".join(line.text() for line in self.connections) or "none"),
+            ("port mapping", self.port_mapping),
+            ("outside", self.outside),
+            ("home relays", ", ".join(relay.text() for relay in self.home_relays) or "none"),
+            ("own relay", self.relay.serving_text() if self.relay else "no"),
+            *(("port", port) for port in self.ports),
+            *(("trouble", trouble) for trouble in self.troubles),
+            *(("app trouble", trouble) for trouble in self.app_troubles),
         ]
-        lines += [f"port         {port}" for port in self.ports]
-        lines += [f"trouble      {trouble}" for trouble in self.troubles]
-        lines += [f"app trouble  {trouble}" for trouble in self.app_troubles]
         for name, facts in (*self.apps.items(), *self.services.items()):
-            lines.append(f"{name:<12} " + ", ".join(_fact(key, value) for key, value in facts.items()))
-        return "\n".join(lines)
+            rows.append((name, ", ".join(_fact(key, value) for key, value in facts.items())))
+        width = max(len(name) for name, _ in rows)
+        return "\n".join([f"{self.name}  {self.short}", *(f"{name:<{width}}  {said}" for name, said in rows)])
 
 
 def _fact(key: str, value: Any) -> str:

@@ -252,3 +252,14 @@ def test_a_blocked_contact_is_not_among_those_whom_a_node_dials() -> None:
     assert len(view) == 1
     assert ONE not in view
     assert dict(here.known()) == {ONE: "carl", TWO: "ben"}  # lists still show it under its name
+
+
+def test_a_person_is_called_by_her_other_computers_where_the_first_has_no_name_here() -> None:
+    """Like one's own first computer, which is this one."""
+    here = people(Known(TWO, "tower", person=ONE), Known(THREE, "phone", person=ONE))
+    assert here.say(here.subject("tower")) == "tower, phone"
+
+
+def test_a_role_that_no_circle_has_names_those_that_there_are() -> None:
+    with pytest.raises(UsageError, match="'king' is no role: say family:guest, family:member, family:owner"):
+        people().subject("family:king")

@@ -307,3 +307,33 @@ def test_whatever_opens_something_can_be_kept_out_of_the_list_of_processes() -> 
         for found in load_commands(entry.name, f"{entry.module.rpartition('.')[0]}.commands"):
             named = {parameter.name for parameter in found.parameters} & SECRET_NAMES
             assert named <= {*found.secrets}, f"declare {named} of {found.path} in secrets="
+
+
+class Stuck(msgspec.Struct):
+    name: str
+    note: str
+    dropped: list[str]
+    inner: list["Stuck"] = []
+
+    def text(self) -> str:
+        return f"{self.name}: {self.note}"
+
+
+def test_what_happened_is_told_in_names_and_ids_that_are_shown_stay() -> None:
+    @command()
+    async def look(service: Any) -> AsyncIterator[Stuck | Progress]:
+        """Look."""
+        yield Progress(phase="x", done=0, note="ID is off")
+        yield Stuck("ID", "ID is off", ["ID"], [Stuck("ID", "ID", [])])
+
+    async def gather() -> list[Event | Result]:
+        calls = invoke(declared(look)[0], None, {}, in_names=lambda text: text.replace("ID", "anna"))
+        return [item async for item in calls]
+
+    progress, result = asyncio.run(gather())
+    assert isinstance(progress, Event)
+    assert isinstance(result, Result)
+    assert progress.fields["note"] == "anna is off"
+    assert result.text == "ID: anna is off"
+    inner = {"name": "ID", "note": "anna", "dropped": [], "inner": []}
+    assert result.value == {"name": "ID", "note": "anna is off", "dropped": ["anna"], "inner": [inner]}

@@ -98,3 +98,20 @@ def test_a_separator_behind_the_target_stays(
     with contextlib.suppress(SystemExit):
         run(["get", "TICKET", *([typed] if typed else [])])
     assert seen == [f"{tmp_path}/{given}" if given else str(tmp_path)]
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("recovery restore --invitation", "coterie recovery restore"),
+        ("share --to", "coterie share"),
+        ("up --home", "coterie up"),
+        ("--home", "coterie"),
+    ],
+)
+def test_an_option_without_its_value_names_the_right_help(
+    words: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(words.split())
+    assert capsys.readouterr().err.endswith(f"requires an argument (see `{place} --help`)\n")

@@ -156,3 +156,33 @@ def test_what_is_live_is_printed_as_a_result_is(capsys: pytest.CaptureFixture[st
     printed = capsys.readouterr()
     assert printed.out == 'a notice\n{"event": "Notice", "said": "a"}\n'
     assert printed.err == ""
+
+
+def progress(phase: str, done: int, total: int | None = None, **more: object) -> dict[str, object]:
+    return {"event": "Progress", "phase": phase, "done": done, "total": total, **more}
+
+
+def test_the_end_of_a_phase_is_told_and_the_same_line_never_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    show = Show(Options(), clock=clock)
+    show.line(progress("reading", 0, 100))
+    show.line(progress("reading", 100, 100))  # due at once: all of it is new
+    clock.now += 5
+    show.line(progress("reading", 100, 100))
+    show.line(progress("storing", 95, 100))
+    show.line(progress("storing", 100, 100))
+    show.line(progress("waiting", 0, note="nobody is there"))
+    clock.now += 5
+    show.line(progress("waiting", 0, note="nobody is there"))
+    show.close()
+    assert capsys.readouterr().err.splitlines() == [
+        "reading 0% 0 B of 100 B",
+        "reading 100% 100 B of 100 B",
+        "storing 95% 95 B of 100 B",
+        "storing 100% 100 B of 100 B",
+        "waiting, nobody is there",
+    ]
+
+
+def test_what_only_waits_for_a_time_says_how_long_still() -> None:
+    assert progress_line(progress("waiting", 60, 900, unit="seconds")) == "waiting, 14 min 00 s left"

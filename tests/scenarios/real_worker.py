@@ -111,7 +111,7 @@ class Node:
     @property
     def is_ready(self) -> bool:
         assert self.topic is not None
-        return len(self.topic.neighbours) > 0 and self.service.status()["contacts in the table"] >= 8
+        return len(self.topic.neighbours) > 0 and self.service.status()["computers in the table"] >= 8
 
 
 class Worker:

@@ -162,6 +162,13 @@ class People:
         """The name of `peer`, or the short form of its id."""
         return next((name for name, known in self.names().items() if known.peer == peer), peer.short)
 
+    def _name_of_person(self, person: PeerId) -> str:
+        """Whom a rule about `person` means: by the name of that computer, or by those of others of the person."""
+        names = self.names()
+        own = [name for name, known in names.items() if known.peer == person]
+        further = [name for name, known in names.items() if known.person == person]
+        return ", ".join(own or further) or person.short
+
     def by_short_id(self) -> Mapping[str, str]:
         """The name of everybody known, by the short form of the id."""
         return {known.peer.short: name for name, known in self.names().items()}
@@ -233,9 +240,11 @@ class People:
         if key_of(text) in WORDS:
             return WORDS[key_of(text)]
         name, colon, role = text.rpartition(":")
+        if colon and role not in ROLES and self._circles_called(name):
+            raise UsageError(f"'{role}' is no role: say {name}:{f', {name}:'.join(ROLES)}")
         if not colon or role not in ROLES:
             name, role = text, "member"
-        circles = [c for c in self._circles() if is_meant(name, c.name, c.id) or c.id == name]
+        circles = self._circles_called(name)
         if len(circles) > 1:
             shown = " or ".join(distinct([(c.id, c.name, False) for c in circles]))
             raise UsageError(f"there are {len(circles)} circles called '{name}': say {shown}, or rename one")
@@ -260,6 +269,9 @@ class People:
             raise UsageError(f"{peer.short} is not known here: meet it first, or give it a grant")
         return of_peer(found.person or peer)
 
+    def _circles_called(self, text: str) -> list[KnownCircle]:
+        return [c for c in self._circles() if is_meant(text, c.name, c.id) or c.id == text]
+
     def _known(self) -> list[Known]:
         return [
             Known(
@@ -281,7 +293,7 @@ class People:
         kind, _, rest = subject.partition(":")
         if kind == "peer":
             with contextlib.suppress(UsageError):  # the id of no computer, in an old rule
-                return self.name_of(PeerId.parse(rest))
+                return self._name_of_person(PeerId.parse(rest))
             return rest
         if kind == "circle":
             circle, _, role = rest.rpartition(":")

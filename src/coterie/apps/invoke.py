@@ -39,6 +39,9 @@ _QUANTITIES: Mapping[Any, Callable[[str], int]] = {
 }
 _TEXTS = (Path, Here, Target, Place, Resource, Verbs)
 
+_TOLD = frozenset(
+    {"note", "reason", "problem", "state", "source", "dropped", "troubles"}
+)  # fields with text of errors
 NUMBER_MAX = 2**53 - 1  # what every JSON parser reads exactly; enough for bytes, seconds and counts
 
 
@@ -140,10 +143,11 @@ async def invoke(
 ) -> AsyncGenerator[Event | Result, None]:
     """Run `command` on `service`: its events as they come, then exactly one `Result`.
 
-    Closing the iterator early cancels the command. Errors are said `in_names`: they come from where only ids are known.
+    Closing the iterator early cancels the command. Errors, and fields with the text of one, are said `in_names`: they
+    come from where only ids are known.
     """
     try:
-        async with aclosing(_invoke(command, service, raw)) as items:
+        async with aclosing(_invoke(command, service, raw, in_names)) as items:
             async for item in items:
                 yield item
     except CoterieError as error:
@@ -152,27 +156,27 @@ async def invoke(
 
 
 async def _invoke(
-    command: Command, service: Any, raw: Mapping[str, Any]
+    command: Command, service: Any, raw: Mapping[str, Any], in_names: Callable[[str], str]
 ) -> AsyncGenerator[Event | Result, None]:
     arguments = read_parameters(command, raw)
     if not command.streams:
         value = command.function(service, **arguments)
-        yield _result(await value if inspect.isawaitable(value) else value)
+        yield _result(await value if inspect.isawaitable(value) else value, in_names)
         return
     held: Any = None  # only the last item is the result, and nobody knows yet which that is
     try:
         async with aclosing(command.function(service, **arguments)) as items:
             async for item in items:
                 if held is not None:
-                    yield _event(held)
+                    yield _event(held, in_names)
                 held = None if isinstance(item, Progress | Live) else item
                 if held is None:
-                    yield _event(item)
+                    yield _event(item, in_names)
     except Exception:
         if held is not None:
-            yield _event(held)
+            yield _event(held, in_names)
         raise
-    yield _result(held)
+    yield _result(held, in_names)
 
 
 def _field(parameter: Parameter) -> tuple[str, Any, Any] | tuple[str, Any]:
@@ -241,15 +245,31 @@ def _fault(value: Any) -> str:
     return ""
 
 
-def _event(item: Any) -> Event:
+def _event(item: Any, in_names: Callable[[str], str] = str) -> Event:
+    item = _with_names(item, in_names)
     plain = to_plain(item)
     fields = plain if isinstance(plain, dict) else {"value": plain}
     return Event(type(item).__name__, fields, _text(item), isinstance(item, Live))
 
 
-def _result(value: Any) -> Result:
+def _result(value: Any, in_names: Callable[[str], str] = str) -> Result:
+    value = _with_names(value, in_names)
     members = value if isinstance(value, list) else [value]
     return Result(to_plain(value), _text(value), any(map(_is_incomplete, members)))
+
+
+def _with_names(value: Any, in_names: Callable[[str], str], *, is_told: bool = False) -> Any:
+    """`value` with names for ids in its fields that tell what happened, as errors do."""
+    match value:
+        case str() if is_told and type(value) is str:
+            return in_names(value)
+        case list():
+            return [_with_names(member, in_names, is_told=is_told) for member in value]
+        case msgspec.Struct():
+            old = {name: getattr(value, name) for name in value.__struct_fields__}
+            new = {name: _with_names(f, in_names, is_told=name in _TOLD) for name, f in old.items()}
+            return msgspec.structs.replace(value, **new) if new != old else value
+    return value
 
 
 def _is_incomplete(value: Any) -> bool:

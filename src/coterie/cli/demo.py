@@ -23,6 +23,7 @@ import click
 
 from coterie.cli.terminal import put, say
 from coterie.errors import CoterieError, StorageError
+from coterie.quantity import say_bytes
 
 LARGE_BYTES = 512 << 20
 WRITE_BYTES = 1 << 20
@@ -51,9 +52,11 @@ def run_demo(path: Path | None = None, *, large_bytes: int = LARGE_BYTES) -> int
         room = Path(made)
         large = room / "large.bin"
         put(
-            f"Two nodes on this machine. Anna shares {folder} and a file of {large_bytes / 1e6:.0f} MB; Ben gets them."
+            f"Two nodes on this computer. Anna shares {folder} and a file of {say_bytes(large_bytes)}; Ben gets them."
         )
+        say(f"writing a file of {say_bytes(large_bytes)} ...")
         _fill(large, large_bytes)
+        say("starting the node of Anna ...")
         with _node(room / "anna"):
             rows = [_share_and_get(room, "folder", folder), _share_and_get(room, "large file", large)]
     _print_table(rows)
@@ -82,7 +85,7 @@ def _fill(path: Path, size: int) -> None:
                 file.write(secrets.token_bytes(min(WRITE_BYTES, size - at)))
     except OSError as error:
         raise StorageError(
-            f"the demo needs {3 * size / 1e6:.0f} MB in {path.parent}: {error.strerror}"
+            f"the demo needs {say_bytes(3 * size)} in {path.parent}: {error.strerror}"
         ) from error
 
 
@@ -127,6 +130,7 @@ def _wait_until_up(home: Path, process: "subprocess.Popen[bytes]", log: Path) ->
 
 
 def _share_and_get(room: Path, what: str, source: Path) -> Row:
+    say(f"Anna shares the {what} ...")
     began = time.monotonic()
     shared = _call(room / "anna", "share", str(source))
     share_s = time.monotonic() - began
@@ -134,9 +138,11 @@ def _share_and_get(room: Path, what: str, source: Path) -> Row:
     if not ben.exists():
         _prepare_home(ben)
     target = room / f"received {what}"
+    say(f"Ben gets the {what} ...")
     began = time.monotonic()
     received = _call(ben, "get", "-", str(target), given=shared["ticket"])
     get_s = time.monotonic() - began
+    say(f"comparing the {what}, byte for byte ...")
     skipped = {os.path.join(source, problem["path"]) for problem in shared["skipped"]}
     differences = [f"not shared: {p['path']}: {p['reason']}" for p in received["failed"]]
     differences += list(compare(source, target, skipped))
@@ -211,7 +217,7 @@ def _call_demo(path: Path | None) -> None:
 
 DEMO = click.Command(
     name="demo",
-    help="Show it at work: two nodes on this machine, a folder and a large file, compared byte for byte.",
+    help="Show it at work: two nodes on this computer, a folder and a large file, compared byte for byte.",
     params=[click.Argument(["path"], required=False, type=click.Path(path_type=Path, exists=True))],
     callback=_call_demo,
 )

@@ -149,9 +149,8 @@ def _word(key: str) -> str:
 
 def _head(key: str, values: Sequence[Any]) -> str:
     """What stands above `values`: ids are called so."""
-    if key in _WORDS and all(
-        _WHOLE_ID.fullmatch(value) for value in values if isinstance(value, str) and value
-    ):
+    ids = [value for value in values if value and isinstance(value, str)] if key in _WORDS else []
+    if ids and all(map(_WHOLE_ID.fullmatch, ids)):
         return "ID"
     return _word(key.removesuffix("_s").removesuffix("_bytes")).upper()
 

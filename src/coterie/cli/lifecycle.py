@@ -117,7 +117,15 @@ def _last_words(home: Home, start: int) -> str:
 
 
 def _down(home: Home, options: Options) -> None:
-    client = Client.find(home.api_file)
+    from coterie.cli.show import Show
+
+    try:
+        client = Client.find(home.api_file)
+    except NoRunningNode:
+        if home.lock_holder() is not None:
+            raise
+        Show(options).line({"result": {"pid": None}, "text": "no coterie runs here: nothing to stop"})
+        return
     stuck = TransportError(f"the node (pid {client.pid}) does not stop; end it with: kill {client.pid}")
     try:
         client.shutdown()
@@ -127,8 +135,6 @@ def _down(home: Home, options: Options) -> None:
         raise stuck from None
     if not wait_for(STOP_TIMEOUT_S, lambda: not is_alive(client.pid) or home.lock_holder() != client.pid):
         raise stuck
-    from coterie.cli.show import Show
-
     Show(options).line({"result": {"pid": client.pid}, "text": f"stopped (pid {client.pid})"})
 
 

@@ -1,10 +1,11 @@
 """The `coterie` program as click commands, rendered from declarations when their word is used."""
 
+import contextlib
 import difflib
 import importlib
 import os
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,7 @@ from coterie.errors import UsageError
 from coterie.quantity import write_duration
 from coterie.texts import translated
 
-_BUILT_IN = {
+BUILT_IN = {
     "up": "coterie.cli.lifecycle:UP",
     "down": "coterie.cli.lifecycle:DOWN",
     "autostart": "coterie.cli.autostart:AUTOSTART",
@@ -89,6 +90,28 @@ def _one_line(error: click.UsageError) -> str:
     return " ".join(error.format_message().split()).removesuffix(".")
 
 
+class _Context(click.Context):
+    """Tells errors of the parser, which do not know it, where they happened."""
+
+    @contextlib.contextmanager
+    def scope(self, cleanup: bool = True) -> Iterator[click.Context]:
+        """As click's."""
+        try:
+            with super().scope(cleanup) as context:
+                yield context
+        except click.UsageError as error:
+            error.ctx = error.ctx or self
+            raise
+
+
+def _telling_where(command: click.Command) -> click.Command:
+    """`command` and those below it, with such a context."""
+    command.context_class = _Context
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _telling_where(below)
+    return command
+
+
 class Program(click.Group):
     """The root: words from the catalog, beside the few commands that start and stop a node."""
 
@@ -105,7 +128,7 @@ class Program(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every word, for the help page."""
-        return sorted({*_BUILT_IN, *self.catalog.words()})
+        return sorted({*BUILT_IN, *self.catalog.words()})
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """What people do first, then every command under its purpose."""
@@ -115,7 +138,7 @@ class Program(click.Group):
         for word in self.list_commands(ctx):
             command = self.get_command(ctx, word)
             if command is not None:
-                purpose = _BUILT_IN_PURPOSE if word in _BUILT_IN else self.catalog.purpose(word) or _OTHERS
+                purpose = _BUILT_IN_PURPOSE if word in BUILT_IN else self.catalog.purpose(word) or _OTHERS
                 sections.setdefault(purpose, []).append((word, command.get_short_help_str(limit=200)))
         for purpose, rows in sections.items():
             if rows:
@@ -124,9 +147,9 @@ class Program(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command behind one word, when only the word is known."""
-        if cmd_name in _BUILT_IN:
-            module, _, name = _BUILT_IN[cmd_name].partition(":")
-            return typing.cast(click.Command, getattr(importlib.import_module(module), name))
+        if cmd_name in BUILT_IN:
+            module, _, name = BUILT_IN[cmd_name].partition(":")
+            return _telling_where(getattr(importlib.import_module(module), name))
         branch = self.catalog.find(cmd_name)
         return _render(cmd_name, branch, []) if branch else None
 
@@ -134,7 +157,7 @@ class Program(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that `args` begin with: a word may be a command and have further ones below it."""
-        if args and args[0] not in _BUILT_IN and (branch := self.catalog.find(args[0])):
+        if args and args[0] not in BUILT_IN and (branch := self.catalog.find(args[0])):
             return args[0], _render(args[0], branch, args[1:], completing=ctx.resilient_parsing), args[1:]
         try:
             return super().resolve_command(ctx, args)
@@ -162,10 +185,10 @@ def _render(word: str, branch: Branch, rest: list[str], *, completing: bool = Fa
     following = next((argument for argument in rest if not argument.startswith("-")), None)
     is_open = completing and following is None and bool(branch.children)
     if branch.command is not None and following not in branch.children and not is_open:
-        return _leaf(word, branch.command, [*branch.children])
+        return _telling_where(_leaf(word, branch.command, [*branch.children]))
     if is_open and branch.command is not None:
         return _BothWays(_leaf(word, branch.command, []), _group(word, branch, rest))
-    return _group(word, branch, rest)
+    return _telling_where(_group(word, branch, rest))
 
 
 class _BothWays(click.Command):

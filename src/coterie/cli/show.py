@@ -86,25 +86,37 @@ class Show:
 
 
 class _ProgressLines:
-    """Progress where there is no terminal: a line when the phase changes, then now and again."""
+    """Progress where there is no terminal: a line when the phase changes, then now and again, never the same twice."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._phase = ""
+        self._said = ""
         self._said_at = 0.0
         self._said_share = 0.0
+        self._at_end = ""  # how the phase ended, unless that was said
 
     def update(self, line: Mapping[str, Any]) -> None:
         """Print a line when it is time for one."""
         now, share = self._clock(), line["done"] / line["total"] if line.get("total") else 0.0
         due = now - self._said_at >= LINE_EVERY_S or share - self._said_share >= LINE_EVERY_SHARE
         if line["phase"] == self._phase and not due:
+            self._at_end = progress_line(line) if share == 1 else ""
             return
+        if line["phase"] != self._phase:
+            self.close()
         self._phase, self._said_at, self._said_share = line["phase"], now, share
-        say(progress_line(line))
+        self._say(progress_line(line))
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """Say how the last phase ended."""
+        if self._at_end:
+            self._say(self._at_end)
+
+    def _say(self, text: str) -> None:
+        if text != self._said:
+            say(text)
+        self._said, self._at_end = text, ""
 
 
 def progress_line(line: Mapping[str, Any]) -> str:
@@ -113,8 +125,10 @@ def progress_line(line: Mapping[str, Any]) -> str:
     said = {"bytes": say_bytes, "seconds": duration}.get(unit) or (lambda count: f"{count:g}")
     files = " files" if unit == "files" else ""
     done, total = line["done"], line.get("total")
-    parts = [f"{line['phase']} {done / total:.0%} {said(done)} of {said(total)}{files}" if total else ""]
-    parts[0] = parts[0] or f"{line['phase']} {said(done)}{files}"
+    if unit == "seconds" and total:
+        return one_line(f"{line['phase']}, {duration(total - done)} left")
+    so_far = f"{done / total:.0%} {said(done)} of {said(total)}{files}" if total else f"{said(done)}{files}"
+    parts = [f"{line['phase']} {so_far}" if total is not None or done else line["phase"]]
     if line.get("rate") is not None:
         parts.append(f"{said(round(line['rate']))}{files}/s")
     if line.get("eta_s") is not None:

@@ -45,6 +45,7 @@ class Version(msgspec.Struct, frozen=True, tag="kept"):
     """Something that is kept: where it lay, since when (seconds since 1970), why, and for whose sake.
 
     `path` is as the system has it; empty: not known. `bytes` on the disk; `source`: what came instead, and from whom.
+    `size`: bytes of its contents; None where an earlier version of the program kept it.
     """
 
     id: str
@@ -54,6 +55,12 @@ class Version(msgspec.Struct, frozen=True, tag="kept"):
     kind: str
     why: str
     source: str = ""
+    size: int | None = None
+
+    @property
+    def content_bytes(self) -> int:
+        """How many bytes are in it."""
+        return self.bytes if self.size is None else self.size
 
     @property
     def original(self) -> Path:
@@ -118,11 +125,18 @@ class Versions:
                 shelf = self._shelf_for(original.parent, exclude=tried)
                 try:
                     status = os.lstat(path)
-                    size = disk_bytes(path) if stat.S_ISDIR(status.st_mode) else _taken(status)
-                    self._room_on(shelf, size, 1)
+                    taken, size = _sizes(path, status)
+                    self._room_on(shelf, taken, 1)
                     name = limit_bytes(path.name, NAME_BYTES_MAX)
                     version = Version(
-                        _new_id(), os.fsencode(original), self._clock(), size, _kind(status), why, source
+                        _new_id(),
+                        os.fsencode(original),
+                        self._clock(),
+                        taken,
+                        _kind(status),
+                        why,
+                        source,
+                        size,
                     )
                     shelf.take(version, f"{version.id}-{name}", path, replacement)
                 except OSError as error:
@@ -300,7 +314,7 @@ class _Shelf:
         self._add(version, name)
 
     def drop(self, ids: Collection[str]) -> tuple[int, int]:
-        """Delete those of `ids` that are here; how many, and how many bytes."""
+        """Delete those of `ids` that are here; how many, and how many bytes were in them."""
         chosen = [self.versions[one] for one in list(ids) if one in self.versions]
         for version in chosen:
             try:
@@ -310,7 +324,7 @@ class _Shelf:
                     f"cannot delete {self.path_of(version.id)}: {error.strerror}; remove it yourself"
                 ) from error
         self.note_over([version.id for version in chosen])
-        return len(chosen), sum(version.bytes for version in chosen)
+        return len(chosen), sum(version.content_bytes for version in chosen)
 
     def note_over(self, ids: Collection[str]) -> None:
         """These are here no longer."""
@@ -371,12 +385,18 @@ class _Shelf:
 
 def disk_bytes(path: Path) -> int:
     """What a file, link or folder with all that is in it takes on the disk."""
-    total = _taken(os.lstat(path))
-    for folder, _, files in os.walk(path):
+    return _sizes(path, os.lstat(path))[0]
+
+
+def _sizes(path: Path, status: os.stat_result) -> tuple[int, int]:
+    """What a file, link or folder takes on the disk, and how many bytes the files in it have."""
+    taken, size = _taken(status), 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+    for folder, _, files in os.walk(path) if stat.S_ISDIR(status.st_mode) else ():
         for name in files:
             with contextlib.suppress(OSError):
-                total += _taken(os.lstat(os.path.join(folder, name)))
-    return total
+                inner = os.lstat(os.path.join(folder, name))
+                taken, size = taken + _taken(inner), size + inner.st_size
+    return taken, size
 
 
 def _taken(status: os.stat_result) -> int:

@@ -245,18 +245,20 @@ class Cleared(msgspec.Struct, frozen=True):
         return f"{self.count} notice{'' if self.count == 1 else 's'} cleared"
 
 
-@command(needs="store", returns="coterie.services.tell.core:Notice", empty_text="No notices.")
+@command(needs="store", returns="coterie.services.tell.core:NoticeLine", empty_text="No notices.")
 async def notices(node: "Node", *, follow: bool = False) -> Any:
     """Show what the apps of this node told its owner, the newest last.
 
     follow: Show also what they tell from now on, until Ctrl-C.
     """
+    from coterie.services.tell.core import NoticeLine
+
     if not follow:
-        yield node.notices.all()
+        yield [NoticeLine.of(notice) for notice in node.notices.all()]
         return
     async with contextlib.aclosing(node.notices.follow()) as told:
         async for notice in told:
-            yield notice
+            yield NoticeLine.of(notice)
 
 
 @command("app", path="notices clear", needs="store")

@@ -13,7 +13,7 @@ from coterie.control.doctor_peer import find_peer
 from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES
-from coterie.moments import iso, said
+from coterie.moments import exactly, iso
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -41,9 +41,7 @@ class Answer(msgspec.Struct, frozen=True):
             f"{'yes' if self.allowed else 'no'}: {self.name} may {'' if self.allowed else 'not '}{self.verb}"
         )
         lines = [f"{head} {self.resource}", *(f"  {reason}" for reason in self.reasons)]
-        return "\n".join(
-            [*lines, *([f"  until {self.until} at most ({said(self.until)})"] if self.until else [])]
-        )
+        return "\n".join([*lines, *([f"  at most until {exactly(self.until)}"] if self.until else [])])
 
 
 class AuditLine(msgspec.Struct, frozen=True):

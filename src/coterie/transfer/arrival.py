@@ -28,11 +28,13 @@ Parts = tuple[str, ...]
 class News(msgspec.Struct):
     """What an arrival did to what was there. Paths are below the target; `gone_count` may be more than are listed.
 
-    `changed_here`: files that were changed here only; they were left alone. `beside`: changed on both sides.
+    `back`: files that were deleted here, and came again. `changed_here`: files that were changed here only; they were
+    left alone. `beside`: changed on both sides.
     """
 
     is_update: bool = False
     new: int = 0
+    back: list[str] = []
     replaced: int = 0
     removed: int = 0
     changed_here: list[str] = []
@@ -87,6 +89,8 @@ class Arrival:
         if self._got is None or not self.may_merge:
             return False
         written = self._book.written(self._got.id, "/".join(parts))
+        if written is not None and not os.path.lexists(self._target.joinpath(*parts)):
+            _list(self.news.back, "/".join(parts))
         if (
             written is None or written.identity != entry.identity
         ):  # what is not asked for, this giver gave before
@@ -159,7 +163,7 @@ class Arrival:
         try:
             return merge.into(staged, target)
         finally:
-            self.news.new, self.news.replaced = merge.new, merge.replaced
+            self.news.new, self.news.replaced = max(0, merge.new - len(self.news.back)), merge.replaced
             self.news.beside, self.news.numbered = merge.beside, merge.numbered
 
     def _judge(self, parts: Parts) -> Old:

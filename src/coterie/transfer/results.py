@@ -25,7 +25,8 @@ class Received(msgspec.Struct, frozen=True):
     """A finished transfer. `size` in bytes, `seconds` of the last run; `failed` did not arrive, `missing` is how many.
 
     In the last run `fetched` bytes came from other computers and `reused` were on this one already. Where something
-    was at the target: files `new` there, `replaced` and `removed` (by --mirror), which are in the trash,
+    was at the target: files `new` there, `back` (deleted here before, and fetched again), `replaced` and `removed` (by
+    --mirror), which are in the trash,
     `changed_here` (only here, left alone), `beside` (changed here and there: where the one from here is now),
     `gone` (at the giver; they stay here; `gone_count` of them).
     """
@@ -44,6 +45,7 @@ class Received(msgspec.Struct, frozen=True):
     missing: int = 0
     is_update: bool = False
     new: int = 0
+    back: list[str] = []
     replaced: int = 0
     removed: int = 0
     changed_here: list[str] = []
@@ -62,6 +64,7 @@ class Received(msgspec.Struct, frozen=True):
             lines.append(
                 f"  {count(self.replaced + self.removed, 'old file')} can be had back for 30 days: `coterie trash`"
             )
+        lines += _some(self.back, lambda path: f"  was deleted here, fetched again: {path}")
         lines += _some(self.beside, lambda p: f"  changed here and there, yours is {p.path}")
         lines += _some(self.changed_here, lambda path: f"  changed here, left as it is: {path}")
         lines += _some(self.gone, lambda path: f"  gone at the giver, kept here: {path}", self.gone_count)
@@ -84,13 +87,14 @@ class Received(msgspec.Struct, frozen=True):
 
     def _head(self) -> str:
         files = f"{count(self.files, 'file')}, {say_bytes(self.size)}"
-        changes = self.new + self.replaced + self.removed
+        changes = self.new + len(self.back) + self.replaced + self.removed
         if self.is_update and not (changes or self.failed):
             return f"{self.path} is up to date: {files}"
         took = f"in {self.seconds:.1f} s{self._rate()}, verified"
         if not self.is_update:
             return f"Received {self.path}: {files} {took}"
         news = [f"{self.new:,} new"] * bool(self.new) + [f"{self.replaced:,} changed"] * bool(self.replaced)
+        news += [f"{len(self.back):,} fetched again"] * bool(self.back)
         news += [f"{self.removed:,} removed"] * bool(self.removed)
         return f"Updated {self.path}: {', '.join(news) or 'nothing'} of {files} {took}"
 
@@ -104,6 +108,13 @@ def _some(items: Sequence[T], say: Callable[[T], str], number: int = 0) -> list[
 def percent(done: int, size: int, state: str = "") -> str:
     """How much of a transfer is here, for people. What is not all here is never 100 %."""
     return f"{100 * done // size if size and state != 'done' else 100 * (state == 'done')} %"
+
+
+def _so_far(done: int, size: int, state: str = "") -> str:
+    """How much of how much is here; the size is not known before the giver has said it."""
+    if not size and state != "done":
+        return "size not known yet"
+    return f"{percent(done, size, state)} of {say_bytes(size)}"
 
 
 class TransferLine(msgspec.Struct, frozen=True):
@@ -132,7 +143,7 @@ class TransferLine(msgspec.Struct, frozen=True):
         whence = f", from {self.peer}" if self.peer else ""
         ways = ", ".join(f"{number} {way}" for way, number in self.ways.items())
         asked = f" ({ways}; health {self.health})" if ways else ""
-        head = f"{self.id}  {self.state:<10}  {percent(self.done, self.size, self.state)} of {say_bytes(self.size)}"
+        head = f"{self.id}  {self.state:<10}  {_so_far(self.done, self.size, self.state)}"
         lines = [head + rate + left + whence + asked, f"    {self.path}"]
         return "\n".join([*lines, f"    {self.note}"] if self.note else lines)
 
@@ -233,7 +244,7 @@ class TransferChange(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people: what is now, and how to go on."""
-        so_far = f"{percent(self.done, self.size)} of {say_bytes(self.size)}"
+        so_far = _so_far(self.done, self.size)
         match self.did:
             case "waiting":
                 why = f" ({self.note})" if self.note else ""
@@ -247,5 +258,11 @@ class TransferChange(msgspec.Struct, frozen=True):
                 return f"Cancelled; what had arrived of {self.path} is removed"
             case "forgotten":
                 return f"Off the list; {self.path} stays"
+            case "started" if not self.done:
+                size = f", {say_bytes(self.size)}" if self.size else ""
+                return (
+                    f"Begun{size}: it goes on while a node runs here, into {self.path}\n"
+                    f"`coterie transfers` shows how far it is (transfer {self.id})"
+                )
             case _:
                 return f"Goes on from {so_far}: {self.path}"

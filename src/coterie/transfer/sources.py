@@ -123,10 +123,8 @@ class Sources:
         if not left:
             worst = sorted(self._candidates.values(), key=lambda c: c.is_hint)
             raise next(c.refused for c in worst if c.refused)
-        following = min(left, key=lambda c: c.next_at)
-        wait_s = max(0.0, following.next_at - time.monotonic())
         error = next((c.error for c in sorted(left, key=lambda c: c.is_hint) if c.error), None)
-        self._say(f"{error or 'nobody has it now'}; next try in {wait_s:.0f} s")
+        self._say(f"{error or 'nobody has it now'}; next try in {RETRY_S[-1]:.0f} s at most")
 
     async def _use(self, candidate: Candidate, session: Session | None) -> None:
         """One session with a candidate, from dialling to its end."""

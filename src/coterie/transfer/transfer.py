@@ -393,6 +393,7 @@ class Transfer:
             changed_names=[Problem(path, reason) for path, reason in finished.renamed],
             is_update=news.is_update,
             new=news.new,
+            back=news.back,
             replaced=news.replaced,
             removed=news.removed,
             changed_here=news.changed_here,

@@ -53,7 +53,7 @@ async def patiently(begin: Callable[[], Awaitable[T]], say: Callable[[str], None
                 raise  # refused: it is starting, or does not know us yet
             wait_s = RETRY_S[min(tries, len(RETRY_S) - 1)]
             tries += 1
-            say(f"{error}; next try in {wait_s:.0f} s")
+            say(f"{error}; next try in {RETRY_S[-1]:.0f} s at most")
             await asyncio.sleep(wait_s)
 
 

@@ -234,6 +234,31 @@ def test_refresh_brings_up_to_date_all_that_was_got(tmp_path: Path) -> None:
     run(main())
 
 
+def test_what_was_deleted_here_is_not_called_new_and_the_trash_tells_sizes_of_contents(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        source = photos(tmp_path)
+        async with friends(tmp_path) as (anna, ben):
+            await anna.files.share(source, to=["contacts"])
+            await ben.files.get("anna/photos", tmp_path / "in")
+            (tmp_path / "in" / "2024" / "c.jpg").unlink()
+            (source / "a.jpg").write_text("other")
+            (source / "new.jpg").write_text("new")
+            await anna.files.share(source)
+            [refreshed] = await ben.files.refresh()
+            received = refreshed.received
+            assert received is not None
+            assert (received.new, received.back, received.replaced) == (1, ["2024/c.jpg"], 1)
+            assert "1 new, 1 changed, 1 fetched again of 6 files" in refreshed.text()
+            assert "\n  was deleted here, fetched again: 2024/c.jpg" in refreshed.text()
+            [kept] = await ben.files.trash.lines()
+            assert kept.size == len("first a.jpg")
+            assert (await ben.files.trash.empty()).size == len("first a.jpg")
+
+    run(main(), 60)
+
+
 def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path: Path) -> None:
     async def main() -> None:
         source, copy = photos(tmp_path), tmp_path / "copy"

@@ -229,7 +229,7 @@ def test_a_damaged_file_is_told_to_the_owner_and_the_app_goes_on(tmp_path: Path)
         (folder / "mail.db").write_bytes(b"no database" * 1_000)
         async with node(MemoryNetwork(), tmp_path / "anna") as anna:
             assert await anna.letters.got() == []
-            assert any("was damaged" in notice.text() for notice in anna.notices.all())
+            assert any("was damaged" in notice.said for notice in anna.notices.all())
 
     run(check())
 

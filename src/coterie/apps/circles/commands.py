@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from coterie.apps.circles.results import (
     BlockedLine,
     CircleLine,
+    CircleMade,
     CircleSaid,
     DeviceLine,
     DeviceSaid,
@@ -37,12 +38,13 @@ async def circle_(circles: "CirclesService") -> list[CircleLine]:
 
 
 @command("name", path="circle new", needs="store")
-async def circle_new(circles: "CirclesService", name: str) -> CircleLine:
+async def circle_new(circles: "CirclesService", name: str) -> CircleMade:
     """Make a circle; you are its owner.
 
     name: What its members call it.
     """
-    return circles.create(name)
+    made = circles.create(name)
+    return CircleMade(made.name, made.id, made.role, made.members)
 
 
 @command("circle", path="circle invite", interrupt_text="Withdrawn: this invitation no longer works.")
@@ -60,7 +62,7 @@ async def circle_invite(
     lasting: How long the invitation lasts: 90s, 15m, 8h.
     """
     async with circles.invite(circle, role=role, minutes=lasting / 60) as invitation:
-        async for news in wait_for_joiner(invitation):
+        async for news in wait_for_joiner(invitation, into=circles.title(circle)):
             yield news
     await asyncio.sleep(PARTING_S)
 
@@ -156,7 +158,7 @@ async def devices_add(
     lasting: How long the invitation lasts: 90s, 15m, 8h.
     """
     async with circles.devices.invite(minutes=lasting / 60) as invitation:
-        async for news in wait_for_joiner(invitation):
+        async for news in wait_for_joiner(invitation, into="the list of your computers"):
             yield news
     await asyncio.sleep(PARTING_S)
 

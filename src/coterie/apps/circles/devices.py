@@ -58,6 +58,11 @@ class Devices:
         papers = [DeviceLine("", "recovery phrase", None, str(paper)) for paper in me.papers]
         return [self._line(device, people.name_of(device), here) for device in me.devices] + papers
 
+    def count(self) -> int:
+        """How many computers this person has."""
+        me = self._me()
+        return len(me.devices) if me is not None else 1
+
     def lines(self) -> list[DeviceLine]:
         """The list for faces."""
         return self.own() or [self._line(self._context.peer_id, "", None)]

@@ -1,5 +1,7 @@
 """What the commands of `circles` return, and how it reads."""
 
+import shlex
+
 import msgspec
 
 from coterie.quantity import count
@@ -12,6 +14,23 @@ class CircleLine(msgspec.Struct, frozen=True):
     id: str
     role: str
     members: int
+
+
+class CircleMade(msgspec.Struct, frozen=True):
+    """A new circle of this node's person."""
+
+    name: str
+    id: str
+    role: str
+    members: int
+
+    def text(self) -> str:
+        """For people."""
+        return (
+            f"You own the circle {self.name} now.\n"
+            f"To let somebody in: coterie circle invite {shlex.quote(self.name)}\n"
+            f"To share with all of it: coterie share PATH --to {shlex.quote(self.name)}"
+        )
 
 
 class MemberLine(msgspec.Struct, frozen=True):
@@ -90,16 +109,16 @@ class Phrase(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        rows = [self.words[i : i + 4] for i in range(0, len(self.words), 4)]
-        lines = [
-            "  " + "  ".join(f"{4 * r + c + 1:2}. {word:<10}" for c, word in enumerate(row))
-            for r, row in enumerate(rows)
-        ]
+        numbered = [f"{number:2}. {word:<10}" for number, word in enumerate(self.words, 1)]
+        rows = [numbered[at : at + 4] for at in range(0, len(numbered), 4)]
         return "\n".join(
             [
                 "Write these words on paper. They are shown once, and nothing else brings you back:",
-                *lines,
+                "",
+                *(f"  {'  '.join(row)}".rstrip() for row in rows),
+                "",
                 "Whoever has them can be you. This computer does not keep them.",
+                "On a fresh computer: coterie recovery restore",
             ]
         )
 

@@ -126,7 +126,7 @@ class CirclesService:
 
     def status(self) -> dict[str, int]:
         """Counts for `coterie status`."""
-        return {"circles": len(self._book.joined()), "devices": len(self.devices.own()) or 1}
+        return {"circles": len(self._book.joined()), "computers of yours": self.devices.count()}
 
     # ---- quick questions, for policy
 
@@ -219,6 +219,10 @@ class CirclesService:
         circle = self._book.create(wanted, self._context.name)
         self._changed(circle.id)
         return self._line(circle, circle.state.name)
+
+    def title(self, circle: str) -> str:
+        """What the circle is called. Raises `NotFound`."""
+        return self._book.find(circle).state.name
 
     def members(self, circle: str) -> list[MemberLine]:
         """Everybody in a circle."""

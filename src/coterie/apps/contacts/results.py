@@ -64,14 +64,17 @@ class WrongCode(msgspec.Struct, frozen=True):
 
 
 class Met(msgspec.Struct, frozen=True):
-    """Two computers that know each other now: the other one, under the name it has here."""
+    """Two computers that know each other now: the other one, under the name it has here. `into`: what it is in, too."""
 
     name: str
     peer: str
     addresses: list[str]
+    into: str = ""
 
     def text(self) -> str:
         """For people."""
+        if self.into:
+            return f"{self.name} is in {self.into} now ({self.peer[:10]})"
         return f"You and {self.name} know each other now ({self.peer[:10]})"
 
 

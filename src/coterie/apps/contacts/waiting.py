@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from coterie.apps.command import Progress
 from coterie.apps.contacts.results import Invited, Met, WrongCode
 
@@ -14,9 +16,12 @@ TELL_EVERY_S = 15.0  # how long there is still to wait
 
 
 async def wait_for_joiner(
-    invitation: "OpenInvitation",
+    invitation: "OpenInvitation", *, into: str = ""
 ) -> AsyncIterator[Invited | Progress | WrongCode | Met]:
-    """All that happens to an invitation, until somebody has joined. Errors as `OpenInvitation.next`."""
+    """All that happens to an invitation, until somebody has joined. Errors as `OpenInvitation.next`.
+
+    into: what one is in then, when it is more than known to each other.
+    """
     yield invitation.invited
     yield _waiting(invitation)
     following = asyncio.ensure_future(invitation.next())
@@ -25,7 +30,7 @@ async def wait_for_joiner(
             await asyncio.wait({following}, timeout=TELL_EVERY_S)
             if following.done():
                 news = following.result()
-                yield news
+                yield msgspec.structs.replace(news, into=into) if isinstance(news, Met) else news
                 if isinstance(news, Met):
                     return
                 following = asyncio.ensure_future(invitation.next())

@@ -360,6 +360,7 @@ class TorrentTransfer:
             if looks % KEEP_EVERY_LOOKS == 0:
                 with contextlib.suppress(StorageError):  # a full disk is told by the transfer itself
                     self._save_record(self.record)
+            self._note_whether_alone()
             self._say(self._phase)
 
     def _moved(self, event: Moved) -> None:
@@ -373,6 +374,8 @@ class TorrentTransfer:
             self.record.done = event.done
         if event.peers:
             self._met = time.monotonic()
+
+    def _note_whether_alone(self) -> None:
         alone = self._phase != "checking" and time.monotonic() - self._met > ALONE_S
         self.record.note = f"nobody found yet. {self._reach}" if alone else ""
 

@@ -57,7 +57,7 @@ REMOVED_S = 10.0  # measured: 0.1 s
 REACH = {
     "local": "At the reach level 'local' only computers of the local network are found",
     "circle": "At the reach level 'circle' BitTorrent finds computers of the local network only; "
-    "`coterie config reach internet` lets it use trackers and the DHT",
+    "`coterie config set reach internet`, then `coterie down` and `coterie up`, lets it use trackers and the DHT",
     "internet": "Trackers, the DHT and the local network were asked",
 }
 

@@ -31,7 +31,9 @@ class TrashLine(msgspec.Struct, frozen=True):
         """For one version."""
         path = str(version.original) if version.path else "?"
         since, until = iso(version.at), iso(version.at + KEPT_S)
-        return cls(version.id, path, version.kind, version.bytes, since, until, version.why, version.source)
+        return cls(
+            version.id, path, version.kind, version.content_bytes, since, until, version.why, version.source
+        )
 
     def text(self) -> str:
         """For people."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from coterie.moments import said
+from coterie.moments import exactly
 
 
 class GrantGiven(msgspec.Struct, frozen=True):
@@ -22,7 +22,7 @@ class GrantGiven(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        until = f" until {self.expires} ({said(self.expires)})" if self.expires else " for ever"
+        until = f" until {exactly(self.expires)}" if self.expires else " for ever"
         head = f"{self.holder} may {self.verbs} {self.resource}{until}  (grant {self.id})"
         if not self.needs_handing_over:
             lines = [head, f"It holds from now on; `coterie revoke {self.id}` takes it back."]

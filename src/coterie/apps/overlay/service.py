@@ -437,7 +437,7 @@ class OverlayService:
         """Counts for `coterie status`."""
         if self._kademlia is None or self._broadcast is None:
             return {}
-        return {"contacts in the table": self._kademlia.snapshot().contacts, "topics": len(self._topics)}
+        return {"computers in the table": self._kademlia.snapshot().contacts, "topics": len(self._topics)}
 
     def describe(self) -> OverlayStatus:
         """Everything, for `coterie overlay`. Raises TransportError while offline."""

@@ -1,10 +1,11 @@
 """Which notices are kept, which are the same, and which are worth an interruption. Pure."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 import msgspec
 
+from coterie.moments import iso
+from coterie.moments import said as when_said
 from coterie.progress import Live
 from coterie.rate import Rate, RateTable
 
@@ -18,7 +19,7 @@ INTERRUPTIONS = (1 / 60.0, 5.0)  # of each app: per second, and at once; guess
 WRITE_AGAIN_S = 60.0  # a notice that comes again and again is written to disk once in so long
 
 
-class Notice(Live, frozen=True, kw_only=True):
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """Something that an app tells the owner.
 
     Fields:
@@ -37,11 +38,27 @@ class Notice(Live, frozen=True, kw_only=True):
     at: float
     times: int = 1
 
+
+class NoticeLine(Live, frozen=True, kw_only=True):
+    """A notice for faces: when it was told first (`since`) and `last`, ISO 8601, and how many `times`."""
+
+    id: int
+    app: str
+    said: str
+    since: str
+    last: str
+    times: int
+
+    @classmethod
+    def of(cls, notice: Notice) -> "NoticeLine":
+        """For one notice."""
+        since, last = iso(notice.first_at), iso(notice.at)
+        return cls(id=notice.id, app=notice.app, said=notice.said, since=since, last=last, times=notice.times)
+
     def text(self) -> str:
         """For people: one line."""
-        when = datetime.fromtimestamp(self.at).strftime("%Y-%m-%d %H:%M")
         times = f"  ({self.times} times)" if self.times > 1 else ""
-        return f"{when}  {self.app}: {self.said}{times}"
+        return f"{self.app}  {when_said(self.last)}: {self.said}{times}"
 
 
 class Told(msgspec.Struct, frozen=True):
