@@ -168,7 +168,7 @@ def test_the_public_record_has_no_name_and_no_private_address(tmp_path: Path) ->
     async def scene() -> None:
         async with Scene(tmp_path) as s:
             full, public = s.private.published[-1], s.public.published[-1]
-            assert full.addresses == ("192.168.1.7:4433", "8.8.4.4:4433")
+            assert full.addresses == ("192.168.1.7:4433", "8.8.4.4:4433", "[fe80::1]:4433")
             assert (full.name, public.name) == ("attic", "")
             assert public.addresses == ("8.8.4.4:4433",)
             assert public.sequence < full.sequence, "who gets both keeps the full one"
@@ -252,7 +252,7 @@ def test_a_stranger_alone_or_at_level_local_anybody_changes_nothing(tmp_path: Pa
             s.reach.set_relays(["http://192.0.2.1:8080"])
             await s.pass_s(6)
             assert s.machine.external == []
-            assert s.private.published[-1].addresses == ("192.168.1.7:4433", "8.8.4.4:4433")
+            assert s.private.published[-1].addresses == ("192.168.1.7:4433", "8.8.4.4:4433", "[fe80::1]:4433")
 
     run_virtual(scene())
 

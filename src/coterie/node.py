@@ -30,6 +30,7 @@ from coterie.incarnation import Incarnation
 from coterie.net import Connection, Endpoint, Guard
 from coterie.net.find.outside import Facts, Outside, judge
 from coterie.net.find.resolver import Resolver
+from coterie.net.home_networks import Zone, zone_of
 from coterie.net.interfaces import Transport
 from coterie.net.lanes.lanes import Lanes, is_local_path
 from coterie.private_file import write_private
@@ -426,7 +427,7 @@ class Node:
             return [split_address(a)[1] for a in found]
 
         own = [split_address(a) for a in reach.own_addresses]
-        ports: dict[int, int] = {ip.version: port for ip, port in own if not ip.is_loopback}
+        ports: dict[int, int] = {ip.version: port for ip, port in own if zone_of(ip) > Zone.LINK}
         mapper = PortMapper(
             key.seed,
             self.config.bind,

@@ -401,9 +401,6 @@ class Reach:
         """Where others may try: this machine's addresses, those peers see, relays. Loopback only for itself."""
         own = self.own_addresses
         near = [a for a in own if not split_address(a)[0].is_loopback] or own
-        near = [
-            a for a in near if not (split_address(a)[0].version == 6 and split_address(a)[0].is_link_local)
-        ]
         if self.level is ReachLevel.LOCAL:
             return tuple(dict.fromkeys(near))
         # A record that is too long loses its last addresses: of many interfaces' only the first few come before those

@@ -14,11 +14,15 @@ from coterie.identity import PeerId
 
 
 class PathInfo(msgspec.Struct, frozen=True):
-    """How a peer is reached: `kind` is "direct", "relay", "memory", or of bulk "lane"; `rtt_s` may be unknown."""
+    """How a peer is reached: `kind` is "direct", "relay", "memory", or of bulk "lane"; `rtt_s` may be unknown.
+
+    `scope` is the number, on this machine, of the interface that a link-local `remote` is behind; else 0.
+    """
 
     kind: str
     remote: str
     rtt_s: float | None = None
+    scope: int = 0
 
 
 class RawStream(Protocol):

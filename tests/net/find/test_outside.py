@@ -15,6 +15,7 @@ RELAY = "http://198.51.100.2:4433"
     [
         ({"own": []}, "no", "on no network"),
         ({"own": ["127.0.0.1:4433"]}, "no", "on no network"),
+        ({"own": ["[fe80::7]:4433", "169.254.1.7:4433", "127.0.0.1:4433"]}, "no", "on the same cable"),
         ({"own": [PUBLIC], "level": "local"}, "no", "reach` is local"),
         ({"own": [HOME, PUBLIC]}, "yes", "an address of the internet"),
         ({"own": [HOME], "mapped": [PUBLIC]}, "yes", f"lets others in at {PUBLIC}"),

@@ -70,6 +70,10 @@ def judge(facts: Facts) -> Outside:
     if not own or all(ip.is_loopback for ip in own):
         change = "connect it to a network, or set `bind` to an address of one"
         return Outside(reached="no", because="it is on no network", change=change)
+    if all(zone_of(ip) <= Zone.LINK for ip in own):
+        change = "connect it to a network whose router gives it an address"
+        because = "it has addresses only that its neighbours on the same cable or radio reach"
+        return Outside(reached="no", because=because, change=change)
     if facts.level == "local":
         change = "`coterie config set reach circle`"
         return Outside(reached="no", because="the setting `reach` is local", change=change)

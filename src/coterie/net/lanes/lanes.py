@@ -19,7 +19,7 @@ from coterie.errors import CoterieError, LimitExceeded, PeerError, TransportErro
 from coterie.net.interfaces import PathInfo
 from coterie.net.lanes.choice import AFTER_BYTES, LaneChoice
 from coterie.net.lanes.lane import Lane
-from coterie.net.lanes.listener import INVITED_S, LaneListener, local_ip_towards
+from coterie.net.lanes.listener import INVITED_S, LaneListener, local_ip_towards, place
 from coterie.net.lanes.tls import HANDSHAKE_S, LaneIdentity
 from coterie.tasks import Tasks
 from coterie.wire.frames import Protocol as WireProtocol
@@ -96,8 +96,9 @@ class Lanes:
         except UsageError:
             return None
         remote = getattr(remote, "ipv4_mapped", None) or remote
-        local = local_ip_towards(str(remote), self.bind_ip)
-        return (str(remote), local) if local else None
+        there = f"{remote}%{path.scope}" if path.scope else str(remote)
+        local = local_ip_towards(there, self.bind_ip)
+        return (there, local) if local else None
 
     async def handle(self, stream: "Stream") -> None:
         """The reader's side of a negotiation."""
@@ -384,7 +385,7 @@ async def _dialled(
     def dial() -> ssl.SSLSocket:
         remote, local = ips
         try:
-            sock = socket.create_connection((remote, port), timeout=DIAL_S, source_address=(local, 0))
+            sock = socket.create_connection((remote, port), timeout=DIAL_S, source_address=place(local, 0))
             sock.sendall(token)
         except OSError as error:
             raise TransportError(f"a lane to {remote} cannot be dialled: {error}") from None

@@ -12,6 +12,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from coterie.errors import LimitExceeded, TransportError
 from coterie.tasks import Tasks
@@ -140,20 +141,28 @@ def local_ip_towards(remote_ip: str, bind_ip: str) -> str | None:
     family = socket.AF_INET6 if ":" in remote_ip else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((remote_ip, 9))
-            local = str(probe.getsockname()[0])
+            probe.connect(place(remote_ip, 9))
+            local = str(probe.getsockname()[0]).partition("%")[0]
     except OSError:
         return None
-    bound, found = ipaddress.ip_address(bind_ip), ipaddress.ip_address(local.partition("%")[0])
+    bound, found = ipaddress.ip_address(bind_ip), ipaddress.ip_address(local)
     # This machine's own peers may be on either family's loopback: the transport listens there as well.
-    return local if bound.is_unspecified or found.is_loopback or bound == found else None
+    scoped = local + "".join(
+        remote_ip.partition("%")[1:]
+    )  # the same cable, where the address alone says too little
+    return scoped if bound.is_unspecified or found.is_loopback or bound == found else None
+
+
+def place(ip: str, port: int) -> Any:
+    """What sockets take for `ip`, which may carry an interface ("fe80::1%2"): that is lost in a bare (ip, port)."""
+    return socket.getaddrinfo(ip, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)[0][4]
 
 
 def _listen(ip: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        listener.bind((ip, 0))
+        listener.bind(place(ip, 0))
         if listener.getsockname()[1] < PORT_MIN:  # the system's range of free ports was set so low
             raise OSError("the system gives only ports that are other services'")
         listener.listen(BACKLOG)

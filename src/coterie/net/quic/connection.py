@@ -10,6 +10,7 @@ import msgspec
 from coterie.errors import CloseCode, CoterieError, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net.interfaces import PathInfo, RawStream
+from coterie.net.quic.cables import without_scope
 from coterie.net.quic.calls import Outliving, is_cancelling
 from coterie.net.quic.errors import WHEEL_ERRORS, is_closed_error, last_line, text_of
 from coterie.tasks import Tasks
@@ -33,9 +34,11 @@ class TransportStats(msgspec.Struct, frozen=True):
 class QuicConnection:
     """One QUIC connection of the wheel."""
 
-    def __init__(self, raw: Any, tasks: "Tasks") -> None:
+    def __init__(self, raw: Any, tasks: "Tasks", scope: int = 0) -> None:
+        """`scope` is the number of the interface, of a connection over a cable: see `net/quic/cables.py`."""
         self._raw: Any = raw
         self._tasks = tasks
+        self.scope = scope
         self._peer = PeerId(raw.remote_id().to_bytes())
         self._closed_here: tuple[int, str] | None = None
         self._given_up: str | None = None
@@ -59,10 +62,10 @@ class QuicConnection:
             selected = next((p for p in paths if p.is_selected), paths[0] if paths else None)
             if selected is not None:
                 kind = "relay" if selected.is_relay else "direct"
-                remote = selected.remote_addr.rstrip("/")
+                remote = without_scope(selected.remote_addr.rstrip("/"))
                 if kind == "direct":
                     self.last_direct = remote
-                self._last_path = PathInfo(kind, remote, selected.rtt_ms / 1000)
+                self._last_path = PathInfo(kind, remote, selected.rtt_ms / 1000, self.scope)
         return self._last_path
 
     @property

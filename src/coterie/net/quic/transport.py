@@ -18,8 +18,9 @@ What the wheel (1.2.0) does that its signatures do not say, all measured:
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import iroh
 
@@ -38,6 +39,7 @@ from coterie.net.quic.addresses import (
     relay_url,
     spread,
 )
+from coterie.net.quic.cables import Cable, Cables, is_on_cable, with_scope
 from coterie.net.quic.connection import QuicConnection, TransportStats
 from coterie.net.quic.errors import WHEEL_ERRORS, last_line, text_of
 from coterie.net.quic.repair import repair
@@ -46,6 +48,8 @@ from coterie.net.relay.probe import probe_relay
 from coterie.rate import Rate, RateTable
 from coterie.tasks import Tasks
 from coterie.wire.handshake import ALPN
+
+T = TypeVar("T")
 
 HANDSHAKES_MAX = 256  # guess: QUIC handshakes under way at once; of more, the oldest is given up
 NETWORK_HANDSHAKES_MAX = 64  # guess: of them from one IPv4 address or IPv6 /64
@@ -72,8 +76,11 @@ CLOSE_S = 1.0  # guess: for close messages to be sent; the user waits for this a
 class QuicTransport:
     """A bound QUIC endpoint. Make one with `await QuicTransport.bind(...)`."""
 
-    def __init__(self, endpoint: Any, secret_key: SecretKey, tasks: Tasks | None = None) -> None:
+    def __init__(
+        self, endpoint: Any, secret_key: SecretKey, tasks: Tasks | None = None, *, at_cables: bool = False
+    ) -> None:
         self._endpoint: Any = endpoint
+        self._secret_key = secret_key
         self._peer_id = secret_key.peer_id
         self._tasks = tasks or Tasks("quic")
         self._accepted: asyncio.Queue[QuicConnection | None] = asyncio.Queue(ACCEPT_QUEUE_MAX)
@@ -92,11 +99,15 @@ class QuicTransport:
         self._addresses: list[str] = []
         self._external: dict[str, None] = {}
         self._rest_until: dict[PeerId, float] = {}  # of peers whose connection was given up just now
+        self._cables: Cables | None = None
         self._watcher = QuicWatch(lambda: self._live, lambda: self.addresses, probe_relay, self._tasks)
         self._lost_relays: dict[str, float] = {}
         self._watcher.on_path.append(self._path_changed)
         self._watcher.on_relay_lost.append(self._relay_lost)
-        self._tasks.keep(self._accept_all, "accepting")
+        if at_cables:
+            self._cables = Cables(self._bind_at, in_use=lambda: [c.scope for c in self._live])
+            self._tasks.keep(self._cables.run, "watching cables")
+        self._tasks.keep(lambda: self._accept_all(endpoint), "accepting")
         self._tasks.keep(self._watcher.run, "watching paths")
 
     @classmethod
@@ -124,19 +135,8 @@ class QuicTransport:
         if ":" not in bind_ip and has_ipv6():
             # Left to itself the wheel listens on every IPv6 address, whatever IPv4 address was asked for.
             ips.append("::" if bind_ip == ANY_IP else "::1")
-        builder: Any = iroh.EndpointBuilder()  # type: ignore[no-untyped-call]
-        builder.apply_minimal()
-        builder.relay_mode(iroh.RelayMode.custom_from_urls([]))
-        builder.alpns([ALPN])
-        builder.secret_key(secret_key.seed)
-        try:
-            for ip in ips:
-                builder.bind_addr(join(ip, port))
-            endpoint = await builder.bind()
-        except WHEEL_ERRORS as error:
-            text = last_line(text_of(error))
-            raise TransportError(f"cannot listen on {join(bind_ip, port)}: {text}") from None
-        transport = cls(endpoint, secret_key, tasks)
+        endpoint = await _bound_at([join(ip, port) for ip in ips], secret_key)
+        transport = cls(endpoint, secret_key, tasks, at_cables=bind_ip == ANY_IP and has_ipv6())
         await transport.set_relays(wanted)
         return transport
 
@@ -151,12 +151,13 @@ class QuicTransport:
         Families and kinds take turns: who keeps only the first few has some of each.
         """
         usable = [a for a in self._listed() if a in self._external or is_own_ip(ip_of(a))]
-        return spread(usable)
+        return spread([*usable, *(self._cables.addresses if self._cables is not None else ())])
 
     @property
     def mapped_by_wheel(self) -> list[str]:
         """Outside addresses that the wheel had a router map, once and for good: see `net.port_mapping`."""
-        return [a for a in self._listed() if a not in self._external and not is_own_ip(ip_of(a))]
+        listed = [*self._listed(), *(self._cables.listed if self._cables is not None else ())]
+        return [a for a in dict.fromkeys(listed) if a not in self._external and not is_own_ip(ip_of(a))]
 
     def _listed(self) -> list[str]:
         if self._endpoint is None:
@@ -253,18 +254,36 @@ class QuicTransport:
         endpoint = self._bound()
         await self._rest(peer)
         relays = list(dict.fromkeys(relay_url(a) for a in addresses if is_relay_url(a)))
-        direct = [a for a in addresses if not is_relay_url(a)]
+        direct = [a for a in addresses if not is_relay_url(a) and not is_on_cable(a)]
         # A dial by a relay known to be dead can only wait; docs/protocol/relay.md says what this does not mend.
         relays = [r for r in relays if r not in self._lost_relays] or relays
         try:
             identity = iroh.EndpointId.from_bytes(bytes(peer))
             if not addresses and await endpoint.remote_addr(identity) is None:
                 raise TransportError(f"no address of {peer.short} is known")
-            targets = [iroh.EndpointAddr(identity, next(iter(relays), None), direct)]
-            targets += [iroh.EndpointAddr(identity, r, []) for r in relays[1:RELAYS_PER_DIAL_MAX]]
-            return self._adopt(await self._dial(targets))
+            targets = await self._at_cables(identity, [a for a in addresses if is_on_cable(a)])
+            if direct or relays or not targets:
+                aim = iroh.EndpointAddr(identity, next(iter(relays), None), direct)
+                targets.append(_Target(endpoint, aim))
+            more = [iroh.EndpointAddr(identity, r, []) for r in relays[1:RELAYS_PER_DIAL_MAX]]
+            targets += [_Target(endpoint, aim) for aim in more]
+            raw, scope = await self._dial(targets)
+            return self._adopt(raw, scope)
         except WHEEL_ERRORS as error:
             raise TransportError(_connect_text(text_of(error), peer)) from None
+
+    async def _at_cables(self, identity: Any, addresses: Sequence[str]) -> "list[_Target]":
+        """One target for each cable: which of them leads to these link-local addresses nobody knows."""
+        ends = await self._cables.ends() if self._cables is not None and addresses else []
+        aims = [(scope, end, [with_scope(a, scope) for a in addresses]) for scope, end in ends]
+        return [_Target(end, iroh.EndpointAddr(identity, None, at), scope) for scope, end, at in aims]
+
+    async def _bind_at(self, cable: Cable) -> Any:
+        """An endpoint at `cable`, which accepts. Its IPv4 socket, which the wheel must have, is on loopback."""
+        places = [f"[{cable.ip}%{cable.scope}]:0", "127.0.0.1:0"]
+        endpoint = await _bound_at(places, self._secret_key)
+        self._tasks.keep(lambda: self._accept_all(endpoint, cable.scope), "accepting at a cable")
+        return endpoint
 
     def _relay_lost(self, url: str) -> None:
         loop = asyncio.get_running_loop()
@@ -306,14 +325,14 @@ class QuicTransport:
             await self.seek_direct(connection.peer, [address])
             wait_s = min(longest_s, wait_s * 2)
 
-    async def _dial(self, targets: Sequence[Any]) -> Any:
-        """The first connection to any of `targets`. The wheel takes one relay per dial, so each has its own."""
-        dials: list[asyncio.Task[Any]] = []
-        chosen: Any = None
+    async def _dial(self, targets: "Sequence[_Target]") -> tuple[Any, int]:
+        """The first connection to any of `targets`, and its scope. Relays have a target each: a dial takes one."""
+        dials: list[asyncio.Task[tuple[Any, int]]] = []
+        chosen: tuple[Any, int] | None = None
+        self._bound()
         try:
             for at, target in enumerate(targets):
-                dial = self._bound().connect(target, ALPN)
-                dials.append(self._tasks.start(dial, "dialling", is_awaited=True))
+                dials.append(self._tasks.start(target.dial(), "dialling", is_awaited=True))
                 is_last = at == len(targets) - 1
                 chosen = await _first(dials, None if is_last else RELAY_STAGGER_S)
                 if chosen is not None:
@@ -342,6 +361,9 @@ class QuicTransport:
             async with asyncio.timeout(CLOSE_S):
                 await self._endpoint.close()
         await self._tasks.close(END_S)
+        if self._cables is not None:
+            await self._cables.close()
+            self._cables = None
         self._endpoint = None  # the wheel frees the port when nobody holds its objects
         while not self._accepted.empty():
             self._accepted.get_nowait()
@@ -352,12 +374,12 @@ class QuicTransport:
             raise TransportError("this node's network is closed")
         return self._endpoint
 
-    async def _accept_all(self) -> None:
-        while (incoming := await self._endpoint.accept_next()) is not None:
+    async def _accept_all(self, endpoint: Any, scope: int = 0) -> None:
+        while (incoming := await endpoint.accept_next()) is not None:
             with suppress(*WHEEL_ERRORS):  # who asked has gone
-                await self._answer(incoming)
+                await self._answer(incoming, scope)
 
-    async def _answer(self, incoming: Any) -> None:
+    async def _answer(self, incoming: Any, scope: int) -> None:
         """Begin a handshake. Who it is shows at its end only, so here no network may take the room of others."""
         network = await _network_of(incoming)
         if len(self._handshakes) >= PROVE_ADDRESS_FROM and not await incoming.remote_addr_validated():
@@ -369,13 +391,13 @@ class QuicTransport:
         number = next(self._numbers)
         for other in self._handshakes.enter(number, network, is_known=False) or ():
             self._shaking[other].cancel()
-        self._shaking[number] = self._tasks.start(self._handshake(incoming, number), "greeting")
+        self._shaking[number] = self._tasks.start(self._handshake(incoming, number, scope), "greeting")
 
-    async def _handshake(self, incoming: Any, number: int) -> None:
+    async def _handshake(self, incoming: Any, number: int, scope: int) -> None:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 raw = await (await incoming.accept()).connect()
-            connection = self._adopt(raw)
+            connection = self._adopt(raw, scope)
         except (*WHEEL_ERRORS, TimeoutError):
             return  # a stranger who did not get through: nothing of ours has begun
         finally:
@@ -386,8 +408,8 @@ class QuicTransport:
         else:
             self._accepted.put_nowait(connection)
 
-    def _adopt(self, raw: Any) -> "QuicConnection":
-        connection = QuicConnection(raw, self._tasks)
+    def _adopt(self, raw: Any, scope: int) -> "QuicConnection":
+        connection = QuicConnection(raw, self._tasks, scope)
         self._live[connection] = None
         self._watcher.begin(connection)
         self._tasks.start(self._watch(connection), "watching a connection")
@@ -405,6 +427,37 @@ class QuicTransport:
             self._received_bytes += last.received_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where one dial goes, from which endpoint."""
+
+    endpoint: Any
+    aim: Any
+    scope: int = 0
+
+    async def dial(self) -> tuple[Any, int]:
+        return await self.endpoint.connect(self.aim, ALPN), self.scope
+
+
+async def _bound_at(places: Sequence[str], secret_key: SecretKey) -> Any:
+    """An endpoint of the wheel with a socket at each of `places` ("ip:port").
+
+    Raises:
+        TransportError: the system does not let us.
+    """
+    builder: Any = iroh.EndpointBuilder()  # type: ignore[no-untyped-call]
+    builder.apply_minimal()
+    builder.relay_mode(iroh.RelayMode.custom_from_urls([]))
+    builder.alpns([ALPN])
+    builder.secret_key(secret_key.seed)
+    try:
+        for place in places:
+            builder.bind_addr(place)
+        return await builder.bind()
+    except WHEEL_ERRORS as error:
+        raise TransportError(f"cannot listen on {places[0]}: {last_line(text_of(error))}") from None
+
+
 async def _network_of(incoming: Any) -> str:
     """Where a connection comes from; by a relay: whose it claims to be, which the relay has checked."""
     address = await incoming.remote_addr()
@@ -419,7 +472,7 @@ def _connect_text(text: str, peer: PeerId) -> str:
     return f"cannot connect to {peer.short}: {last_line(text)}"
 
 
-async def _first(dials: "Iterable[asyncio.Task[Any]]", timeout_s: float | None) -> Any:
+async def _first(dials: "Iterable[asyncio.Task[T]]", timeout_s: float | None) -> T | None:
     """What the first of `dials` that succeeds returns; None when all failed or the time is up."""
     pending = set(dials)
     loop = asyncio.get_running_loop()
@@ -438,4 +491,4 @@ async def _first(dials: "Iterable[asyncio.Task[Any]]", timeout_s: float | None) 
 def _close_unwanted(dial: "asyncio.Task[Any]", chosen: Any) -> None:
     """A dial that succeeded beside the chosen one: its connection must not stay."""
     if not dial.cancelled() and dial.exception() is None and dial.result() is not chosen:
-        dial.result().close(int(CloseCode.DUPLICATE), b"")
+        dial.result()[0].close(int(CloseCode.DUPLICATE), b"")
