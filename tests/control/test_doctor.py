@@ -212,7 +212,7 @@ def test_what_others_carry_says_nothing_about_clocks(tmp_path: Path) -> None:
             node.reach.learn(record_of(STRANGER, issued=time.time() - 90_000), "local network")
             return await clock(node)
 
-    assert "no peer to compare" in run(work()).result
+    assert "no computer to compare" in run(work()).result
 
 
 def test_the_kind_of_nat_comes_from_what_several_peers_see(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_the_kind_of_nat_comes_from_what_several_peers_see(tmp_path: Path) -> No
     assert "takes two" in one.result
     assert "endpoint-independent" in same.result
     assert same.ok
-    assert "symmetric: 3 peers see 2 addresses" in differs.result
+    assert "symmetric: 3 computers see 2 addresses" in differs.result
     assert not differs.ok
     assert "relay" in differs.advice
 

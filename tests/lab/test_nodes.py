@@ -86,7 +86,10 @@ def test_who_holds_a_ticket_or_an_invitation_gets_in_by_the_relay_of_a_contact(t
 
 @pytest.mark.parametrize(
     ("kind", "named", "is_well"),
-    [(nat.SYMMETRIC, "symmetric: 2 peers see 2", True), (nat.PORT_RESTRICTED, "endpoint-independent", True)],
+    [
+        (nat.SYMMETRIC, "symmetric: 2 computers see 2", True),
+        (nat.PORT_RESTRICTED, "endpoint-independent", True),
+    ],
 )
 def test_doctor_names_the_kind_of_nat(kind: str, named: str, is_well: bool, tmp_path: Path) -> None:
     with Lab() as lab:

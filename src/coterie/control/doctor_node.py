@@ -111,7 +111,7 @@ async def reach(node: "Node") -> Check:
         name="reach",
         ok=not problems,
         result=node.reach.describe(),
-        advice="other ways to find peers still work; the checks below say more" if problems else "",
+        advice="other ways to find computers still work; the checks below say more" if problems else "",
     )
 
 
@@ -133,7 +133,7 @@ async def addresses(node: "Node") -> Check:
     parts += [f"public {', '.join(public)}"] if public else []
     mapped = node.reach.mapped if node.reach else ()
     parts += [f"let in by the router at {', '.join(mapped)}"] if mapped else []
-    parts += [f"seen by peers as {a}{'' if sure else ' (unconfirmed)'}" for a, sure in observed.items()]
+    parts += [f"seen by others as {a}{'' if sure else ' (unconfirmed)'}" for a, sure in observed.items()]
     return Check(name="addresses", ok=True, result="; ".join(parts))
 
 
@@ -257,22 +257,24 @@ async def nat(node: "Node") -> Check:
     if not outside:
         count = len(reports)
         said = (
-            f"unknown: {counted(count, 'peer')} on the local network told, none elsewhere"
+            f"unknown: {counted(count, 'computer')} on the local network told, none elsewhere"
             if count
-            else "unknown: no peer has told"
+            else "unknown: no computer has told"
         )
         advice = "it takes a contact elsewhere: `coterie invite`"
         return Check(name="nat", ok=True, result=said, advice=advice)
     if len(outside) == 1:
-        said = f"behind a router, seen as {seen[0]} by one peer; it takes two to know the kind"
+        said = f"behind a router, seen as {seen[0]} by one computer; it takes two to know the kind"
         return Check(name="nat", ok=True, result=said)
     if len(seen) == 1:
-        said = f"endpoint-independent: {len(outside)} peers see {seen[0]}; direct connections work with most"
+        said = (
+            f"endpoint-independent: {len(outside)} computers see {seen[0]}; direct connections work with most"
+        )
         return Check(name="nat", ok=True, result=said)
-    told = f"symmetric: {len(outside)} peers see {len(seen)} addresses ({', '.join(seen[:4])})"
+    told = f"symmetric: {len(outside)} computers see {len(seen)} addresses ({', '.join(seen[:4])})"
     has_relay = node.relays is not None and bool(node.relays.status().homes)
     advice = (
-        "peers behind such routers are reached through a relay"
+        "computers behind such routers are reached through a relay"
         if has_relay
         else "direct connections need a port that the router forwards: set `port` and forward it; or invite a "
         "contact with a public address, who will relay"
@@ -327,7 +329,7 @@ async def dht(node: "Node") -> Check:
         )
     said = [f"{r.name}: {_state(r)}" for r in public]
     is_well = not any(getattr(r, "problem", "") for r in public)
-    advice = "" if is_well else "it needs UDP to the internet; peers you know are still found"
+    advice = "" if is_well else "it needs UDP to the internet; computers you know are still found"
     return Check(name="dht", ok=is_well, result="; ".join(said), advice=advice)
 
 
@@ -358,14 +360,14 @@ async def clock(node: "Node") -> Check:
         if theirs is not None and node.relays is not None:
             skews[node.relays.candidates.get(url, node.peer_id)] = theirs
     if not skews:
-        said = f"{time.strftime('%Y-%m-%d %H:%M:%S %Z')}; no peer to compare it with"
+        said = f"{time.strftime('%Y-%m-%d %H:%M:%S %Z')}; no computer to compare it with"
         return Check(name="clock", ok=True, result=said)
     ordered = sorted(skews.values())
     middle = ordered[len(ordered) // 2]
     if abs(middle) < CLOCK_GOOD_S:
-        return Check(name="clock", ok=True, result=f"agrees with {counted(len(skews), 'peer')}")
+        return Check(name="clock", ok=True, result=f"agrees with {counted(len(skews), 'computer')}")
     way = "behind" if middle > 0 else "ahead of"
-    told = f"{duration(abs(middle))} {way} {counted(len(skews), 'peer')}"
+    told = f"{duration(abs(middle))} {way} {counted(len(skews), 'computer')}"
     advice = "set this computer's clock (or theirs, if it is the one that is wrong)"
     return Check(name="clock", ok=abs(middle) < CLOCK_SKEW_S, result=told, advice=advice)
 
@@ -446,4 +448,4 @@ def _own(node: "Node") -> list[str]:
 def _who(node: "Node", peer: object) -> str:
     if peer == node.peer_id:
         return "this node"
-    return next((name for known, name in node.people.contacts().items() if known == peer), "a peer")
+    return next((name for known, name in node.people.contacts().items() if known == peer), "a computer")

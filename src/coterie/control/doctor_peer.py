@@ -182,7 +182,7 @@ async def _silent_address(node: "Node", who: Peer, at: str, said: str) -> Check:
     outcome = await asyncio.shield(who.outcome)
     reached = not isinstance(outcome, CoterieError)
     if "somebody else" in said:
-        advice = "" if reached else "another computer has this address now: the peer moved"
+        advice = "" if reached else "another computer has this address now: the one asked for moved"
     else:
         advice = "" if reached else "it is off, moved, or behind a firewall that lets nobody in"
     return Check(name="address", ok=reached, result=f"{at}: {said}", advice=advice)
@@ -194,7 +194,7 @@ async def relay(node: "Node", who: Peer, url: str) -> Check:
         rtt_s = await probe_relay(url)
     except TransportError as error:
         outcome = await asyncio.shield(who.outcome)
-        advice = "who runs it may be away; the peer chooses another one when it notices"
+        advice = "who runs it may be away; that computer chooses another one when it notices"
         return Check(name="relay", ok=not isinstance(outcome, CoterieError), result=str(error), advice=advice)
     return Check(name="relay", ok=True, result=f"{url} answers in {rtt_s * 1000:.1f} ms")
 

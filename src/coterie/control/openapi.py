@@ -39,7 +39,7 @@ def describe(commands: Iterable[Command]) -> dict[str, Any]:
         "info": {
             "title": "coterie local API",
             "version": coterie.__version__,
-            "description": "Commands of a running node, for programs of its owner on the same machine.",
+            "description": "Commands of a running node, for programs of its owner on the same computer.",
         },
         "security": [{"token": []}],
         "paths": {

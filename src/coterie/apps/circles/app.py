@@ -6,7 +6,7 @@ from coterie.apps.app import App
 
 APP = App(
     name="circles",
-    summary="Circles of people, their devices, and recovery from paper.",
+    summary="Circles of people, their computers, and recovery from paper.",
     create="coterie.apps.circles.service:CirclesService",
     commands="coterie.apps.circles.commands",
     requires=("contacts",),

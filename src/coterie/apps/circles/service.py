@@ -383,8 +383,8 @@ class CirclesService:
         with self.contacts.listening(note):
             met = await self.contacts.join(invitation, name=name, at=at)
         if not found:
-            what = "a circle" if to == To.CIRCLE else "be a device"
-            raise NotFound(f"you and {met.name} know each other now, but the invitation was not to {what}")
+            what = "into a circle" if to == To.CIRCLE else "to be one of somebody's computers"
+            raise NotFound(f"you and {met.name} know each other now, but the invitation was not {what}")
         peer = PeerId.parse(met.peer)
         person = found[0].person if to == To.DEVICE else self._book.person
         before(peer, found[0])
@@ -467,7 +467,7 @@ class CirclesService:
         async def send() -> None:
             await self._links.try_send(peer, message)
 
-        self._context.start(send(), "telling a peer")
+        self._context.start(send(), "telling a computer")
 
     @property
     def up(self) -> list[PeerId]:

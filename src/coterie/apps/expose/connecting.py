@@ -95,7 +95,7 @@ class Connecting:
             found = await self._ask(connection, use)
             if use.kind != "ask" and (link.pulse is None or link.pulse.connection is not connection):
                 link.pulse = Pulse(connection)
-                self._context.start(self._watch(link, link.pulse), "hearing whether a peer is there")
+                self._context.start(self._watch(link, link.pulse), "hearing whether a computer is there")
             return found
 
     async def _ask(self, connection: Connection, use: Use) -> tuple[Stream, Opened, bytes]:

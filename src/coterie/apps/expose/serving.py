@@ -93,7 +93,7 @@ class Serving:
         if pulse is None or pulse.connection is not link:
             pulse = self._pulses[peer] = Pulse(link)
             is_used = lambda: self._pulses.get(peer) is pulse  # noqa: E731
-            self._context.start(pulse.expect(is_used), "expecting the beats of a peer")
+            self._context.start(pulse.expect(is_used), "expecting the beats of a computer")
         self._used[peer] += 1
         self.open[record.id] += 1
         try:
