@@ -7,7 +7,8 @@ from functools import cache
 from typing import Any
 
 from coterie.access.circle import Author, Circle, CircleState, found_circle
-from coterie.access.circle_log import CircleLog, MissingParents, role_needed, subject_of
+from coterie.access.circle_facts import role_needed, subject_of
+from coterie.access.circle_log import CircleLog, MissingParents
 from coterie.access.circle_ops import Kind, Op, OpRefused, Role, SignedOp, consent, sign_op
 from coterie.identity import PeerId, SecretKey
 
@@ -78,6 +79,12 @@ def forge(circle: Circle, by: str, kind: Kind, *, parents: tuple[bytes, ...], **
         circle=circle.id, kind=kind, author=who(by), person=person, parents=tuple(sorted(parents)), **fields
     )
     return sign_op(op, key(by).sign)
+
+
+def unsigned(circle: Circle, by: str, kind: Kind, parents: tuple[bytes, ...], **fields: Any) -> SignedOp:
+    """An operation without a signature, which logs take as checked before."""
+    op = Op(circle=circle.id, kind=kind, author=who(by), person=who(by), parents=parents, **fields)
+    return sign_op(op, lambda text: bytes(64))
 
 
 def roles(circle: Circle) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import pkgutil
+import struct
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from blake3 import blake3
 
 import coterie
 from coterie import json_text
+from coterie.access.circle_log import CircleLog
 from coterie.access.grant import CONTEXT as GRANT_CONTEXT
 from coterie.access.grant import issue, open_grant
 from coterie.access.grant_text import GrantText
@@ -22,6 +25,7 @@ from coterie.access.revocation import open_revocation, revoke
 from coterie.access.terms import Terms
 from coterie.apps.circles.admission import Purpose, read_purpose
 from coterie.apps.circles.book import Identity
+from coterie.apps.circles.disk import MAGIC
 from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card, seal, unseal
 from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
@@ -83,6 +87,10 @@ def _named(name: str) -> Callable[..., Any]:
 
 def _of(name: str, *values: Any) -> Sample:
     return Sample(_named(f"coterie.{name}"), list(values))
+
+
+def _checked(body: bytes) -> bytes:
+    return body + blake3(body).digest()
 
 
 def _in_a_file(read: Callable[[Path], object], name: str) -> Callable[[bytes], object]:
@@ -295,7 +303,7 @@ def _trust() -> dict[str, list[Sample]]:
         signature = KEY.sign(GRANT_CONTEXT + b"\1" + bytes(PEER) + bytes(64) + body)
         return open_grant(grant.raw[:33] + len(body).to_bytes(2, "big") + signature + body)
 
-    op = found().log.ops[0].raw
+    op = found().log.first.raw
     item = signed_item(KEY, b"v", sequence=1, expires=NOW + 1, salt=b"s")
     purpose = Purpose(1, b"c" * 32, 1, "home", bytes(PEER)).pack()
     card = Card(bytes(PEER), "x", list(ADDRESSES), b"r")
@@ -470,6 +478,16 @@ def _files() -> dict[str, list[Sample]]:
             Sample(
                 lambda raw: list(_named("coterie.apps.circles.disk:_records")(raw)),
                 [_named("coterie.apps.circles.disk:_record")(b"operation")],
+            )
+        ],
+        "coterie.access.circle_log:_read_summary": [
+            _of("access.circle_log:_read_summary", found().log.summary()),
+            Sample(lambda raw: CircleLog.restored(raw, []), [found().log.summary()]),
+        ],
+        "coterie.apps.circles.disk:_read_summary": [
+            Sample(
+                lambda raw: _named("coterie.apps.circles.disk:_read_summary")(memoryview(_checked(raw))),
+                [MAGIC + struct.pack(">Q32sQQ", 9, bytes(32), 1, 9) + b"rest"],
             )
         ],
         "coterie.overlay.kademlia.state:read_state": [

@@ -13,7 +13,8 @@ from random import Random
 from typing import Any
 
 from coterie.access.circle import Circle
-from coterie.access.circle_log import CircleLog, subject_of
+from coterie.access.circle_facts import subject_of
+from coterie.access.circle_log import CircleLog
 from coterie.access.circle_ops import Kind, OpRefused, Role, SignedOp
 from coterie.apps.circles.core import Keep, SyncCore, Wrote
 from coterie.identity import PeerId

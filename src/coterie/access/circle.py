@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from coterie.access.circle_log import CircleLog, subject_of
+from coterie.access.circle_log import CircleLog
 from coterie.access.circle_ops import (
     PARENTS_MAX,
     Kind,
@@ -113,8 +113,9 @@ class CircleState:
 class Circle:
     """A circle's log with its state. One per circle and node; not thread safe."""
 
-    def __init__(self, first: SignedOp) -> None:
-        self.log = CircleLog(first)
+    def __init__(self, first: SignedOp | CircleLog) -> None:
+        """From its first operation, or over a log."""
+        self.log = first if isinstance(first, CircleLog) else CircleLog(first)
         self._state: CircleState | None = None
 
     @property
@@ -129,12 +130,19 @@ class Circle:
             self._state = _state_of(self.log)
         return self._state
 
-    def add(self, signed: SignedOp) -> bool:
-        """Take an operation; False when it was here. Errors as `CircleLog.add`."""
-        is_new = self.log.add(signed)
+    def add(self, signed: SignedOp, steps: int | None = None) -> bool:
+        """Take an operation; False when it was here. `steps` and errors as in `CircleLog.add`."""
+        is_new = self.log.add(signed, steps)
         if is_new:
             self._state = None
         return is_new
+
+    def settle(self, steps: int | None = None) -> bool:
+        """See `CircleLog.settle`."""
+        if self.log.is_settled:
+            return True
+        self._state = None
+        return self.log.settle(steps)
 
     def write(self, author: "Author", kind: Kind, at: int, **fields: object) -> SignedOp:
         """Make an operation on top of all that is here, and take it. `at` is unix milliseconds, for people.
@@ -194,14 +202,14 @@ def found_circle(author: Author, title: str, name: str, *, at: int, nonce: bytes
 
 
 def _state_of(log: CircleLog) -> CircleState:
-    names, title, revoked = _latest(log)
+    names = log.names()
     members: dict[PeerId, Member] = {}
     by_device: dict[PeerId, Member] = {}
     ever: dict[bytes, None] = {}
     for person in log.persons():
         ever.update(dict.fromkeys((person, *log.devices_ever(person))))
     roles = {person: Role(role) for person in log.persons() if (role := log.role(person))}
-    called = {person: fit(names[person]) or PeerId(person).short for person in roles}
+    called = {person: fit(names.get(person, "")) or PeerId(person).short for person in roles}
     labels = distinct([(str(PeerId(person)), called[person], False) for person in roles])
     unique = dict(zip(roles, labels, strict=True))
     for person, role in roles.items():
@@ -215,26 +223,14 @@ def _state_of(log: CircleLog) -> CircleState:
             if known is None or (member.role, member.person) < (known.role, known.person):
                 by_device[device] = member  # claimed by two: the lesser role
     gone = frozenset(key for key in ever if key not in by_device and key not in members)
-    lost = lost_computers(log.ops, by_device)
-    return CircleState(log.id, fit(title) or PeerId(log.id).short, members, by_device, gone, revoked, lost)
+    lost = lost_computers(log, by_device)
+    name = fit(log.title()) or PeerId(log.id).short
+    return CircleState(log.id, name, members, by_device, gone, _revoked(log), lost)
 
 
-def _latest(log: CircleLog) -> tuple[dict[bytes, str], str, dict[bytes, tuple[PeerId, ...]]]:
-    """Names, the circle's name, and who revoked what. Of concurrent names the deeper wins, then the greater id."""
-    names: dict[bytes, tuple[tuple[int, OpId], str]] = {}
-    title: tuple[tuple[int, OpId], str] = ((0, b""), "")
-    for place, op in log.supported():
-        subject = op.subject if op.kind == Kind.RENAME else subject_of(op)
-        if op.name and subject and (subject not in names or names[subject][0] < place):
-            names[subject] = (place, op.name)
-        if op.title and title[0] < place:
-            title = (place, op.title)
+def _revoked(log: CircleLog) -> dict[bytes, tuple[PeerId, ...]]:
     revoked: dict[bytes, dict[PeerId, None]] = {}
-    for signed in log.ops:  # a revocation takes: it counts with or without support
-        for one in signed.op.revoked if signed.op.kind == Kind.REVOKE else ():
-            revoked.setdefault(one, {})[PeerId(signed.op.person)] = None
-    return (
-        {person: name for person, (_, name) in names.items()},
-        title[1],
-        {one: tuple(sorted(by)) for one, by in sorted(revoked.items())},
-    )
+    for _, person, ids in log.revocations():
+        for one in ids:
+            revoked.setdefault(one, {})[PeerId(person)] = None
+    return {one: tuple(sorted(by)) for one, by in sorted(revoked.items())}

@@ -76,7 +76,7 @@ class Pasts:
     def _worked_out(self, place: int) -> int:
         """From the parents, and theirs, down to those whose pasts are kept."""
         whole, single = 0, bytearray(place // 8 + 1)
-        waiting = [-parent for parent in self._parents_of(place)]
+        waiting = [-parent for parent in self.parents_of(place)]
         while waiting:
             at = -heappop(waiting)
             if single[at >> 3] >> (at & 7) & 1 or whole >> at & 1:
@@ -85,14 +85,49 @@ class Pasts:
             past = self._recent.get(at)
             past = self._kept(at) if past is None else past
             if past is None:
-                for parent in self._parents_of(at):
+                for parent in self.parents_of(at):
                     heappush(waiting, -parent)
             else:
                 whole |= past
         return whole | int.from_bytes(single, "little")
 
-    def _parents_of(self, place: int) -> "array[int]":
+    def parents_of(self, place: int) -> "array[int]":
+        """The places of the parents of the operation at `place`."""
         return self._parents[self._first[place] : self._first[place + 1]]
+
+    # ---- to keep and to bring back
+
+    def pack(self) -> tuple[list[memoryview], dict[int, bytes], int, int]:
+        """All that `restored` wants; views of what is here."""
+        rows = [memoryview(row).cast("B") for row in (self._first, self._parents, self._low, self._beside)]
+        wide = {
+            at: beside.to_bytes(beside.bit_length() // 8 + 1, "little") for at, beside in self._wide.items()
+        }
+        return rows, wide, self._step, self._wide_count
+
+    @classmethod
+    def restored(cls, rows: list[memoryview], wide: dict[int, bytes], step: int, wide_count: int) -> "Pasts":
+        """The same again. Raises `ValueError` when the parts do not fit together."""
+        pasts = cls()
+        pasts._first = array("I")
+        for row, kept in zip(rows, (pasts._first, pasts._parents, pasts._low, pasts._beside), strict=True):
+            kept.frombytes(row)
+        count = len(pasts._low)
+        if len(pasts._beside) != count or len(pasts._first) != count + 1:
+            raise ValueError("pasts of several lengths")
+        if pasts._first[-1] != len(pasts._parents):
+            raise ValueError("parents of other operations")
+        pasts._wide = {at: int.from_bytes(beside, "little") for at, beside in wide.items()}
+        pasts._wide_bytes = sum(map(_bytes, pasts._wide.values()))
+        pasts._step, pasts._wide_count = step, wide_count
+        return pasts
+
+    def childless(self) -> list[int]:
+        """The places that are nobody's parents."""
+        has_child = bytearray(len(self))
+        for parent in self._parents:
+            has_child[parent] = 1
+        return [place for place, is_parent in enumerate(has_child) if not is_parent]
 
     def _keep_wide(self, place: int, beside: int) -> None:
         self._wide_count += 1

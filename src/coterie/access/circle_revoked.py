@@ -6,7 +6,6 @@ may add whom it likes to the circle as a computer of anybody, and would else rev
 """
 
 from coterie.access.circle_log import CircleLog
-from coterie.access.circle_ops import Kind
 from coterie.access.circle_vouched import vouched_computers
 from coterie.identity import PeerId
 
@@ -14,13 +13,10 @@ from coterie.identity import PeerId
 def revoked_keys(log: CircleLog) -> dict[bytes, dict[PeerId, None]]:
     """Every revoked id, with the keys whose links of that id are void by it."""
     found: dict[bytes, dict[PeerId, None]] = {}
-    vouched = vouched_computers(log.ops)
-    for signed in log.ops:
-        op = signed.op
-        if op.kind != Kind.REVOKE:
-            continue
-        own = vouched.get(op.person, {op.person: None})
-        keys = {op.author: None, **(own if op.author in own else {})}
-        for one in op.revoked:
+    vouched = vouched_computers(log)
+    for author, person, revoked in log.revocations():
+        own = vouched.get(person, {person: None})
+        keys = {author: None, **(own if author in own else {})}
+        for one in revoked:
             found.setdefault(one, {}).update(dict.fromkeys(PeerId(key) for key in keys))
     return found

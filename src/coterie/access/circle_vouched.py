@@ -5,12 +5,12 @@ person. What others say about a person's computers gives no right of the person 
 it likes to a circle as a computer of anybody.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container
 
 import msgspec
 
 from coterie.access.circle_log import CircleLog
-from coterie.access.circle_ops import Kind, Op, OpId, SignedOp
+from coterie.access.circle_ops import Kind, Op, OpId
 from coterie.identity import PeerId
 
 OWN_TITLE = "my devices"  # of the log of a person's own computers
@@ -31,8 +31,8 @@ def is_own_log(first: Op) -> bool:
 
 def is_witnessed(log: CircleLog, here: PeerId) -> bool:
     """Whether this is the log of another person's own computers, and no circle that `here` is or was in."""
-    person = log.ops[0].op.person
-    return is_own_log(log.ops[0].op) and log.persons() == (person,) and here not in log.devices_ever(person)
+    person = log.first.op.person
+    return is_own_log(log.first.op) and log.persons() == (person,) and here not in log.devices_ever(person)
 
 
 def is_own_op(op: Op, person: bytes) -> bool:
@@ -42,35 +42,34 @@ def is_own_op(op: Op, person: bytes) -> bool:
 
 def own_computers(log: CircleLog) -> tuple[PeerId, dict[bytes, None]]:
     """Whose log of its own computers this is, and every computer that the person ever vouched for, itself first."""
-    person = log.ops[0].op.person
-    keys = vouched_computers(log.ops).get(person, {person: None})
+    person = log.first.op.person
+    keys = vouched_computers(log).get(person, {person: None})
     return PeerId(person), {key: None for key in keys if not log.is_paper(person, key)}
 
 
-def vouched_computers(ops: Sequence[SignedOp]) -> dict[bytes, dict[bytes, None]]:
+def vouched_computers(log: CircleLog) -> dict[bytes, dict[bytes, None]]:
     """For each person who ever added a computer, the keys that trace back to the person's own key."""
     added: dict[bytes, list[tuple[bytes, bytes]]] = {}
-    for signed in ops:
-        if signed.op.kind == Kind.ADD_DEVICE:
-            added.setdefault(signed.op.person, []).append((signed.op.author, signed.op.device))
+    for author, person, device in log.added_devices():
+        added.setdefault(person, []).append((author, device))
     return {person: _reached(person, pairs) for person, pairs in added.items()}
 
 
-def lost_computers(ops: Sequence[SignedOp], in_use: Container[PeerId]) -> dict[PeerId, LostComputer]:
+def lost_computers(log: CircleLog, in_use: Container[PeerId]) -> dict[PeerId, LostComputer]:
     """Computers that their own person removed, by a key that it vouches for; not those `in_use` by anybody.
 
     The removed computer agreed to belong to that person, or is the person: no log takes an addition without that.
     """
-    removed = [one for one in ops if one.op.kind == Kind.REMOVE_DEVICE and one.op.person == one.op.subject]
-    vouched = vouched_computers(ops) if removed else {}
+    removed = list(log.removed_devices())
+    vouched = vouched_computers(log) if removed else {}
     lost: dict[PeerId, LostComputer] = {}
-    for signed in removed:
-        op, device = signed.op, PeerId(signed.op.device)
-        if device in in_use or op.author not in vouched.get(op.person, {op.person: None}):
+    for op_id, author, person, key, at in removed:
+        device = PeerId(key)
+        if device in in_use or author not in vouched.get(person, {person: None}):
             continue
         known = lost.get(device)
-        earlier = known.removals if known is not None and known.person == op.person else ()
-        lost[device] = LostComputer(PeerId(op.person), (*earlier, signed.id), op.at)
+        earlier = known.removals if known is not None and known.person == person else ()
+        lost[device] = LostComputer(PeerId(person), (*earlier, op_id), at)
     return lost
 
 

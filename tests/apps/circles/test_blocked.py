@@ -28,7 +28,7 @@ def publish(
     )
     signed = sign_op(op, by._key.sign)
     home.add(signed)
-    book.keep(home, (signed,))
+    book.keep(home)
     circles(node)._wrote(home.id, (signed,))
     return signed
 

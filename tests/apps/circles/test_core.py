@@ -23,7 +23,7 @@ from coterie.apps.circles.messages import (
     Want,
     check,
 )
-from coterie.errors import PeerError
+from coterie.errors import PeerError, StorageError
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
 from tests.access.circles import (
@@ -630,3 +630,95 @@ def test_the_decoder_refuses_noise() -> None:
 def test_nobody_is_known_by_a_key_alone() -> None:
     """A device key and the person's id are different things: a peer is asked for by its device."""
     assert found().state.role(key("anna").peer_id) == Role.OWNER
+
+
+# ---- what counts is worked out in slices
+
+
+def split_family(ops: int) -> tuple[Circle, Circle]:
+    """The same circle twice: with `ops` operations of carl, and with his removal instead."""
+    one, other = family(), family()
+    for i in range(ops):
+        heads = one.log.heads()
+        one.add(forge(one, "carl", Kind.RENAME, parents=heads, subject=who("carl"), name=f"carl {i}"))
+    remove(other, "anna", "carl")
+    return one, other
+
+
+def test_a_removal_beside_many_operations_is_judged_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_module, "SLICE_STEPS", 50)
+    one, other = split_family(300)
+    room = Room()
+    room.enter("bob", copy(one))
+    core, circle = room.cores[who("bob")], room.of("bob")
+    removal = list(other.log.ops)[-1]
+    outputs = core.handle(Received(who("anna"), Ops(circle.id, [removal.raw])), 0.0)
+    assert SetTimer(("settle", circle.id), 0.0) in outputs
+    assert circle.state.role(who("carl")) is None  # at once
+    title = forge(circle, "anna", Kind.TITLE, parents=(removal.id,), title="castle")
+    outputs = core.handle(Received(who("anna"), Ops(circle.id, [title.raw])), 0.0)
+    assert title.id not in circle.log  # put off
+    slices, changed = 0, []
+    while title.id not in circle.log:
+        outputs = core.handle(TimerFired(("settle", circle.id)), 0.0)
+        changed += [output.event.ops for output in outputs if isinstance(output, Emit)]
+        slices += 1
+    assert slices >= 5
+    assert () in changed
+    assert same(circle, merge(copy(one), other, circle))
+    assert circle.log.unsupported.bit_count() == 300
+
+
+def test_more_messages_than_the_bound_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_module, "SLICE_STEPS", 50)
+    one, other = split_family(300)
+    room = Room()
+    room.enter("bob", copy(one))
+    core, circle = room.cores[who("bob")], room.of("bob")
+    removal = list(other.log.ops)[-1]
+    core.handle(Received(who("anna"), Ops(circle.id, [removal.raw])), 0.0)
+    later = forge(circle, "anna", Kind.TITLE, parents=(removal.id,), title="castle")
+    peers = [who(f"p{i}") for i in range(core_module.PUT_OFF_MAX + 1)]
+    for peer in peers[:-1]:
+        assert core.handle(Received(peer, Ops(circle.id, [later.raw])), 0.0) == [
+            SetTimer(("settle", circle.id), 0.0)
+        ]
+    for peer in (peers[-1], peers[0]):  # one more, and a second one of the same
+        outputs = core.handle(Received(peer, Ops(circle.id, [later.raw])), 0.0)
+        assert SetTimer(("again", circle.id, peer), core_module.RETRY_S) in outputs
+    while not circle.log.is_settled:
+        core.handle(TimerFired(("settle", circle.id)), 0.0)
+    assert later.id in circle.log
+
+
+def test_two_who_were_apart_for_long_agree_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_module, "SLICE_STEPS", 50)
+    one, other = split_family(700)
+    add(other, "anna", "dora")
+    room = Room()
+    room.enter("bob", one)
+    room.enter("anna", other)
+    room.connect("anna", "bob")
+    room.wait(300)
+    assert same(room.of("anna"), room.of("bob"))
+    assert len(room.of("anna").log) >= 5 + core_module.TAKEN_REMOVED_BURST  # of carl's as many as are taken
+
+
+def test_a_disk_that_gives_no_operations_ends_nothing() -> None:
+    class Broken(list[Any]):
+        def __getitem__(self, place: Any) -> Any:
+            raise StorageError("the disk is gone")
+
+    room = Room()
+    room.enter("anna", family())
+    room.enter("bob", found_none(room.of("anna")))
+    room.of("anna").log.ops = Broken(room.of("anna").log.ops)
+    room.connect("anna", "bob")
+    assert len(room.of("bob").log) == 2
+
+
+def found_none(circle: Circle) -> Circle:
+    """What bob has who was just added."""
+    other = Circle(circle.log.first)
+    other.add(list(circle.log.ops)[1])
+    return other

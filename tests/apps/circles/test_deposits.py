@@ -210,7 +210,7 @@ def test_old_words_say_that_they_were_replaced(tmp_path: Path) -> None:
             assert recovered is not None
             own = circles(anna)._book.own_circle()
             assert own is not None
-            for signed in own.log.ops[1:]:
+            for signed in list(own.log.ops)[1:]:
                 recovered.own.add(signed)
             assert recovered.is_replaced(keys_of(old).paper.peer_id)
 

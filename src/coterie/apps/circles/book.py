@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -118,26 +118,26 @@ class CircleBook:
         """A new circle with this person as its owner; `is_own`: the one of its computers."""
         author = dataclasses.replace(self.author(), consent=self.consent(self.person))
         circle = found_circle(author, title, name, at=_now_ms(), nonce=os.urandom(NONCE_BYTES))
-        self._disk.append(circle.id, circle.log.ops)
+        self._disk.keep(circle)
         self.circles[circle.id] = circle
         if is_own:
             self.save(msgspec.structs.replace(self.identity, own_circle=circle.id))
         self.refresh()
-        self.on_write(circle.id, tuple(circle.log.ops))
+        self.on_write(circle.id, (circle.log.first,))
         return circle
 
     def write(self, circle: Circle, kind: Kind, author: Author | None = None, **fields: Any) -> SignedOp:
         """Make an operation; it is on disk when this returns, and on its way. Errors as `Circle.write`."""
         signed = circle.write(author or self.author(), kind, _now_ms(), **fields)
-        self._disk.append(circle.id, (signed,))
+        self._disk.keep(circle)
         self.refresh()
         self.on_write(circle.id, (signed,))
         return signed
 
-    def keep(self, circle: Circle, ops: Iterable[SignedOp]) -> None:
-        """Operations that came from others, and that `circle` has taken."""
+    def keep(self, circle: Circle) -> None:
+        """What came from others, and what `circle` has taken."""
         self.circles[circle.id] = circle
-        self._disk.append(circle.id, ops)
+        self._disk.keep(circle)
 
     def joined(self) -> list[Circle]:
         """The circles that this node is in, but for that of its own devices; by name."""
@@ -279,7 +279,7 @@ def _computers(circle: Circle) -> Iterator[tuple[PeerId, PeerId]]:
     Not those that somebody else added: an owner may add any computer in the name of anybody.
     """
     members = [member for member in circle.state.members() if member.devices != (member.person,)]
-    vouched = vouched_computers(circle.log.ops) if members else {}
+    vouched = vouched_computers(circle.log) if members else {}
     for member in members:
         own = vouched.get(bytes(member.person), {})
         yield from ((d, member.person) for d in member.devices if d != member.person and bytes(d) in own)

@@ -12,18 +12,21 @@ lacks up to there. A computer that was taken off its person's list is told nothi
 A member that stays silent may not know yet that we are one (it was away when we were added): after PROOF_AFTER_S it
 gets the operations that made us a member, and asks by itself if they convince it. Operations are taken from anybody,
 for they are signed; answers go to members, and a last word to those who were.
+
+What counts in a long log is worked out in slices: meanwhile what else comes for that circle is put off.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from coterie.access.circle import Circle
-from coterie.access.circle_log import MissingParents, subject_of
+from coterie.access.circle_log import MissingParents, Unsettled
 from coterie.access.circle_ops import OpId, OpRefused, Role, SignedOp, id_of_raw, read_op
 from coterie.access.circle_vouched import is_own_log, is_own_op, is_witnessed, own_computers
+from coterie.access.circle_weighing import SLICE_STEPS
 from coterie.apps.circles.messages import (
     HEADS_MAX,
     KNOWN_MAX,
@@ -32,7 +35,7 @@ from coterie.apps.circles.messages import (
     Ops,
     Want,
 )
-from coterie.errors import CoterieError, LimitExceeded
+from coterie.errors import CoterieError, LimitExceeded, StorageError
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
 from coterie.rate import Rate, RateTable
@@ -45,6 +48,7 @@ EAGER_MAX = (
 )
 PROOF_AFTER_S = 2.0  # guess: a slow round trip, and time to look up who we are
 PROOF_WHOLE_MAX = 512  # operations; of a longer log only what made us a member
+PROOF_MAX = 4_096  # operations, the latest: who is a member has the earlier ones; guess
 PROOF_EVERY_S = 3600.0  # the same one for one member: a removed one that does not know it would go on
 TELL_EVERY_S = 60.0  # one member at random gets our heads: heals what a lost message left; guess
 TAKEN_BURST = (
@@ -69,6 +73,7 @@ LAST_AGAIN_S = (
     86_400.0  # one that never says anything, because we are removed for it too, is told on meeting; guess
 )
 RATES_MAX = 4096
+PUT_OFF_MAX = 16  # messages kept while what counts is worked out, 600 kB each; guess
 RETRY_S = 10.0  # after a flood, ask again for the rest
 
 
@@ -113,6 +118,15 @@ class Changed:
     ops: tuple[SignedOp, ...]
 
 
+class _Admitted(NamedTuple):
+    """What was taken, what is missing before the rest, whether somebody floods, and what is put off."""
+
+    new: list[SignedOp]
+    missing: dict[bytes, None]
+    is_flood: bool = False
+    rest: Sequence[bytes] = ()
+
+
 class SyncCore:
     """See the module's text. `circles` is shared with the shell; this core adds those that it joins.
 
@@ -144,6 +158,7 @@ class SyncCore:
         self._proven: OrderedDict[tuple[OpId, PeerId], tuple[float, tuple[OpId, ...]]] = OrderedDict()
         self._parted: OrderedDict[tuple[OpId, PeerId], tuple[float, list[OpId]]] = OrderedDict()
         self._rates: RateTable[tuple[Hashable, ...], Rate] = RateTable(RATES_MAX, _rate)
+        self._put_off: dict[tuple[OpId, PeerId], tuple[Sequence[bytes], bool]] = {}
         self._is_ticking = False
 
     def handle(self, event: Any, now: float) -> list[Any]:
@@ -169,6 +184,8 @@ class SyncCore:
                 outputs += self._tell(circle, peer, now)
             case TimerFired("tell"):
                 outputs += [*self._remind(), SetTimer("tell", now + TELL_EVERY_S)]
+            case TimerFired(("settle", bytes() as circle)):
+                outputs += self._settle(circle, now)
             case TimerFired(("proof", bytes() as circle, PeerId() as peer)):
                 outputs += self._prove(circle, peer, now)
             case TimerFired(("again", bytes() as circle, PeerId() as peer)) if peer in self._up:
@@ -236,13 +253,9 @@ class SyncCore:
         while len(self._proven) > RATES_MAX:
             self._proven.popitem(last=False)
         own = known.state.member_of(self._own)
-        about = [
-            signed.id
-            for signed in known.log.ops
-            if own is not None and (subject_of(signed.op) == own.person or signed.op.device == self._own)
-        ]
+        about = known.log.about(own.person, self._own) if own is not None else []
         whole = len(known.log) <= PROOF_WHOLE_MAX  # where removals were removed, more than our own part tells
-        ops = known.log.missing_at([], list(heads) if whole else about)
+        ops = _read(known, [], list(heads) if whole else about, PROOF_MAX, latest=True)
         return [Send(peer, Ops(circle, [one.raw for one in part])) for part in _parts(ops)]
 
     # ---- messages
@@ -281,8 +294,8 @@ class SyncCore:
         return outputs + self._tell(circle, peer, now)
 
     def _give(self, circle: OpId, peer: PeerId, wanted: list[bytes], known: list[bytes]) -> list[Any]:
-        log = self._circles[circle].log
-        ops = log.missing_at(known, wanted or list(log.heads()))
+        here = self._circles[circle]
+        ops = _read(here, known, wanted or list(here.log.heads()), OPS_PER_MESSAGE_MAX + 1)
         if not ops:
             return []
         part = ops[:OPS_PER_MESSAGE_MAX]
@@ -302,8 +315,8 @@ class SyncCore:
         words = self._last_words(circle, peer)
         if not words or not self._rates.of(("words", circle, peer)).take(now):
             return []
-        lacking = {signed.id for signed in self._circles[circle].log.missing_at(heads, words)}
-        if lacking.intersection(words):
+        log = self._circles[circle].log
+        if not all(log.is_before(word, heads) for word in words):
             return [Send(peer, Have(circle, words))]
         self._note_parted(circle, peer, words, now)
         return []
@@ -325,7 +338,7 @@ class SyncCore:
 
     def _last(self, circle: OpId, peer: PeerId, words: list[OpId]) -> Send:
         """The last word, with some of what is before it: mostly that is all that the other may have missed."""
-        ops = self._circles[circle].log.missing_at([], words)[-OPS_PER_MESSAGE_MAX:]
+        ops = _read(self._circles[circle], [], words, OPS_PER_MESSAGE_MAX, latest=True)
         return Send(peer, Ops(circle, [one.raw for one in ops]))
 
     def _give_last(self, circle: OpId, peer: PeerId, known: list[bytes], now: float) -> list[Any]:
@@ -335,20 +348,22 @@ class SyncCore:
             return []
         return self._give(circle, peer, words, known)
 
-    def _take_ops(self, circle: OpId, peer: PeerId, raws: list[bytes], more: bool, now: float) -> list[Any]:
+    def _take_ops(
+        self, circle: OpId, peer: PeerId, raws: Sequence[bytes], more: bool, now: float
+    ) -> list[Any]:
         known = self._circles.get(circle)
         is_new = known is None
         if known is None:
             known = self._begin(circle, peer, raws) or self._witness(circle, peer, raws, now)
             if known is None:
                 return self._from_the_start(circle, peer, now)
-        new, missing, is_flood = self._admit(known, peer, raws, now)
+        new, missing, is_flood, rest = self._admit(known, peer, raws, now)
         if (
             new or missing
         ):  # else it may be a last word that we know, of one that does not know what came after
             self._heard[circle, peer] = None
         if is_new:
-            new.insert(0, known.log.ops[0])
+            new.insert(0, known.log.first)
         outputs: list[Any] = []
         if new:
             outputs += [Keep(known, tuple(new), is_new), Emit(Changed(circle, tuple(new)))]
@@ -356,15 +371,37 @@ class SyncCore:
         answers = self._answers(circle, peer)
         if is_flood:
             outputs.append(SetTimer(("again", circle, peer), now + RETRY_S))
-        elif answers and (missing or (more and new)):
+        elif answers and (missing or (more and new and not rest)):
             wanted = list(missing)[:HEADS_MAX] if missing else []
             outputs.append(Send(peer, Want(circle, wanted, known.log.sample(KNOWN_MAX))))
+        if rest:
+            outputs += self._keep_for_later(circle, peer, rest, more, now)
+        if not known.log.is_settled:
+            outputs.append(SetTimer(("settle", circle), now))
         return outputs + (self._greet(circle, now) if new else [])
+
+    def _keep_for_later(
+        self, circle: OpId, peer: PeerId, raws: Sequence[bytes], more: bool, now: float
+    ) -> list[Any]:
+        if (circle, peer) in self._put_off or len(self._put_off) >= PUT_OFF_MAX:
+            return [SetTimer(("again", circle, peer), now + RETRY_S)]
+        self._put_off[circle, peer] = raws, more
+        return []
+
+    def _settle(self, circle: OpId, now: float) -> list[Any]:
+        """One slice more of working out what counts; after the last one, what was put off."""
+        known = self._circles.get(circle)
+        if known is not None and not known.settle(SLICE_STEPS):
+            return [SetTimer(("settle", circle), now)]
+        outputs: list[Any] = [Emit(Changed(circle, ()))] if known is not None else []
+        for key in [key for key in self._put_off if key[0] == circle]:
+            outputs += self._take_ops(*key, *self._put_off.pop(key), now)
+        return outputs
 
     def _is_expected(self, circle: OpId, peer: PeerId) -> bool:
         return self._expected.get(circle) == peer or self._is_kin(peer)
 
-    def _begin(self, circle: OpId, peer: PeerId, raws: list[bytes]) -> Circle | None:
+    def _begin(self, circle: OpId, peer: PeerId, raws: Sequence[bytes]) -> Circle | None:
         """A circle that we were let into, from its first operation."""
         if not self._is_expected(circle, peer) or not raws:
             return None
@@ -384,7 +421,7 @@ class SyncCore:
         self._trusted[circle, peer] = None  # until its log says that it is a member
         return begun
 
-    def _witness(self, circle: OpId, peer: PeerId, raws: list[bytes], now: float) -> Circle | None:
+    def _witness(self, circle: OpId, peer: PeerId, raws: Sequence[bytes], now: float) -> Circle | None:
         """The log of the own computers of somebody of whom one is known here, from its first operation.
 
         From whomever it comes: it is signed by the person. The first log of a person is kept, no second one beside it:
@@ -404,7 +441,7 @@ class SyncCore:
         except (CoterieError, ValueError):
             return None
         witnessed = [known for known in self._circles.values() if is_witnessed(known.log, self._own)]
-        is_second = any(known.log.ops[0].op.person == begun.op.person for known in witnessed)
+        is_second = any(known.log.first.op.person == begun.op.person for known in witnessed)
         _, computers = own_computers(whole.log)
         if is_second or len(witnessed) >= WITNESSED_MAX or self._own in computers:
             return None
@@ -420,32 +457,37 @@ class SyncCore:
             return []
         return [Send(peer, Want(circle, [], []))]
 
-    def _admit(
-        self, known: Circle, peer: PeerId, raws: list[bytes], now: float
-    ) -> tuple[list[SignedOp], dict[bytes, None], bool]:
-        """Take what is new: what was taken, what is missing before the rest, and whether somebody floods."""
+    def _admit(self, known: Circle, peer: PeerId, raws: Sequence[bytes], now: float) -> _Admitted:
+        """Take what is new."""
         answers = self._answers(known.id, peer)
-        witnessed = known.log.ops[0].op.person if is_witnessed(known.log, self._own) else None
+        witnessed = known.log.first.op.person if is_witnessed(known.log, self._own) else None
         new: list[SignedOp] = []
         missing: dict[bytes, None] = {}
-        for raw in raws:
+        rest: Sequence[bytes] = ()
+        for at, raw in enumerate(raws):
             if id_of_raw(raw) in known.log:
                 continue
+            if not known.log.is_settled:
+                rest = raws[at:]
+                break
             if not answers and not self._strange(peer).take(now):
-                return new, {}, True
+                return _Admitted(new, {}, True)
             try:
                 signed = read_op(raw)
                 if witnessed is not None and not self._fits(known, signed, witnessed):
                     break
                 if signed.id not in missing and self._excess(known, signed, now):
-                    return new, {}, True
-                if known.add(signed):
+                    return _Admitted(new, {}, True)
+                if known.add(signed, SLICE_STEPS):
                     new.append(signed)
             except MissingParents as error:
                 missing.update(dict.fromkeys(error.parents))
+            except Unsettled:
+                rest = raws[at:]
+                break
             except (OpRefused, LimitExceeded):
                 break  # what follows may build on it
-        return new, {one: None for one in missing if one not in known.log}, False
+        return _Admitted(new, {one: None for one in missing if one not in known.log}, rest=rest)
 
     def _strange(self, peer: PeerId) -> Rate:
         """For operations of logs that `peer` is not in: strangers share one, those whom we know have one each."""
@@ -506,6 +548,16 @@ def _rate(key: tuple[Hashable, ...]) -> Rate:
             return Rate(TAKEN_REMOVED_PER_S, TAKEN_REMOVED_BURST)
         case _:
             return Rate(TAKEN_PER_S, TAKEN_BURST)
+
+
+def _read(
+    circle: Circle, known: list[bytes], wanted: list[bytes], most: int, *, latest: bool = False
+) -> list[SignedOp]:
+    """See `CircleLog.missing_at`; nothing where the disk does not give them: others have them too."""
+    try:
+        return circle.log.missing_at(known, wanted, most, latest=latest)
+    except StorageError:
+        return []
 
 
 def _parts(ops: list[SignedOp]) -> list[list[SignedOp]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from coterie.access.circle import Circle, Member
+from coterie.access.circle_facts import ABOUT_DEVICES
 from coterie.access.circle_ops import Kind, Role, is_consent
 from coterie.access.circle_vouched import OWN_TITLE
 from coterie.access.names import checked, is_meant
@@ -273,6 +274,6 @@ class Devices:
 def _consent_in(own: Circle, key: PeerId) -> bytes:
     """The signature by which `key` agreed to belong to this person."""
     for signed in own.log.ops:
-        if signed.op.device == key and signed.op.consent:
+        if signed.op.kind in ABOUT_DEVICES and signed.op.device == key and signed.op.consent:
             return signed.op.consent
     raise NotFound(f"{key.short} has not said that it is one of your computers")

@@ -7,7 +7,7 @@ then the logs, the circles and the contacts of all of them are added up.
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import chain, zip_longest
+from itertools import chain, islice, zip_longest
 
 import msgspec
 
@@ -89,7 +89,7 @@ def _merged(circles: Sequence[Circle], paper: PeerId, person: PeerId) -> Circle:
     for circle in circles:
         same.setdefault(circle.id, []).append(circle)
     for first, *others in same.values():
-        for signed in chain.from_iterable(other.log.ops[1:] for other in others):
+        for signed in chain.from_iterable(islice(other.log.ops, 1, None) for other in others):
             with suppress(CoterieError):
                 first.add(signed)
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import time
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -283,10 +284,10 @@ class RecoveryDesk:
             if not own.log.is_paper(recovered.person, paper):
                 self._book.write(own, Kind.ADD_DEVICE, device=paper, consent=agreed, is_paper=True)
             return own
-        own = self._book.circles.get(recovered.own.id) or Circle(recovered.own.log.ops[0])
-        known = own.id in self._book.circles
-        new = [signed for signed in recovered.own.log.ops[1:] if own.add(signed)]
-        self._book.keep(own, new if known else own.log.ops)
+        own = self._book.circles.get(recovered.own.id) or Circle(recovered.own.log.first)
+        for signed in islice(recovered.own.log.ops, 1, None):
+            own.add(signed)
+        self._book.keep(own)
         self._book.save(msgspec.structs.replace(identity, own_circle=own.id))
         self._book.refresh()
         return own

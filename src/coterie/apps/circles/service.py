@@ -540,11 +540,13 @@ class CirclesService:
     # ---- what the core asks for
 
     def _keep(self, output: Keep) -> None:
-        self._book.keep(output.circle, output.ops)
+        self._book.keep(output.circle)
         self._book.refresh()
 
     def _emit(self, output: Emit) -> None:
         event: Changed = output.event
+        if not event.ops:  # nothing was kept, but what is here counts otherwise
+            self._book.refresh()
         self._changed(event.circle)
 
     def _wrote(self, circle: OpId, ops: tuple[SignedOp, ...]) -> None:
