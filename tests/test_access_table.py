@@ -53,6 +53,10 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
     ),
     "peer-record": ("+++++x", "the node's signed address record; those of others for contacts only"),
     "places": ("+++++x", "lists what is shared with the asker; to a stranger that is what is for anyone"),
+    "relay-check": (
+        "-+++-x",
+        "whether a relay answers at the asker's own address, where this node sees it, at ports of relays",
+    ),
     "search": ("-+++-x", "what those who are known may find; at the level `internet` everybody"),
     "no-such-protocol": ("-----x", "what is not there"),
     "for-the-known": ("-+++-x", "what an app registers and does not open to strangers"),

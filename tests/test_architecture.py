@@ -37,6 +37,7 @@ SHELLS = (
     "net/connection.py",
     "net/endpoint.py",
     "net/pool.py",
+    "net/relay/check.py",
     "net/relay/home.py",
     "net/relay/server.py",
     "net/relay/probe.py",

@@ -11,9 +11,11 @@ import pytest
 
 from coterie.errors import TransportError
 from coterie.identity import PeerId, SecretKey
-from coterie.net import Endpoint, MemoryNetwork
+from coterie.net import Endpoint, Guard, MemoryNetwork
 from coterie.net.beat import BEAT_S, DOUBLINGS_MAX, OPEN_S
+from coterie.net.interfaces import PathInfo
 from coterie.net.port_mapping import Port
+from coterie.net.relay.check import RelayChecks
 from coterie.net.relay.probe import clock_at_relay, probe_relay
 from coterie.reach import Reach, ReachLevel
 from coterie.relays import PeerRelays, Serving
@@ -69,8 +71,8 @@ class Computer:
         self.machine = settings.get("transport", Machine)(
             network, key.peer_id, settings.get("addresses", ["192.168.1.7:4433"])
         )
-        self.endpoint = Endpoint(self.machine)
         self.contacts: dict[PeerId, str] = settings.get("contacts", {})
+        self.endpoint = Endpoint(self.machine, guard=Guard(lambda peer, _: peer in self.contacts))
         self.reach = Reach(
             self.endpoint,
             self.machine,
@@ -88,10 +90,11 @@ class Computer:
             self.machine,
             serving=serving,
             port=0,
-            bind_ip="127.0.0.1",
+            bind_ip=settings.get("bind_ip", "127.0.0.1"),
             contacts=lambda: self.contacts,
             mapper=self.router,
         )
+        self.relays.checks = RelayChecks(self.endpoint, probe=settings.get("probe", probe_relay))
         self.reach.set_contacts(lambda: self.contacts)
 
     def knows(self, key: SecretKey, serves: str = "", addresses: tuple[str, ...] = ()) -> None:
@@ -189,6 +192,105 @@ def test_a_relay_behind_a_router_is_claimed_where_its_tcp_port_is_mapped(
             return one.relays.status().serves
 
     assert run(work()) == serves
+
+
+class Seen:
+    """A raw connection whose other side is seen at `at`."""
+
+    def __init__(self, raw: Any, at: str) -> None:
+        self._raw = raw
+        self.path = PathInfo("direct", at)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+
+class Sighted(Machine):
+    """A machine that sees others where the street says they are."""
+
+    def _seen(self, raw: Any) -> Seen:
+        return Seen(raw, self._street.at[raw.peer])
+
+    def __init__(self, network: "Sites", peer: PeerId, addresses: Sequence[str]) -> None:
+        super().__init__(network, peer, addresses)
+        self._street = network
+        network.at[peer] = addresses[0]
+
+    async def connect(self, peer: PeerId, addresses: Sequence[str]) -> Any:
+        return self._seen(await super().connect(peer, addresses))
+
+    async def accept(self) -> Any:
+        return self._seen(await super().accept())
+
+
+class Sites(Street):
+    """Computers with IPv6; `asked` of `probe` are relays that somebody tried, `is_open` says whether they answer."""
+
+    def __init__(self, *, is_open: bool) -> None:
+        super().__init__()
+        self.at: dict[PeerId, str] = {}
+        self.asked: list[str] = []
+        self.is_open = is_open
+
+    async def probe(self, url: str) -> float:
+        self.asked.append(url)
+        if not self.is_open:
+            raise TransportError("a firewall drops it")
+        return 0.01
+
+
+HERE, NEXT_DOOR, ELSEWHERE = "[2a0f:10::9]:4433", "[2a0f:10:0:7::9]:4433", "[2a0f:11::9]:4433"
+
+
+@pytest.mark.parametrize(
+    ("comes_from", "is_contact", "is_open", "is_tried", "claims"),
+    [
+        (ELSEWHERE, True, True, True, True),
+        (ELSEWHERE, True, False, True, False),  # UDP came through the firewall; TCP does not
+        (ELSEWHERE, False, True, False, False),
+        (NEXT_DOOR, True, True, False, False),  # behind the same firewall, perhaps
+    ],
+)
+def test_a_relay_with_ipv6_is_claimed_when_a_contact_elsewhere_has_reached_its_tcp_port(
+    comes_from: str, is_contact: bool, is_open: bool, is_tried: bool, claims: bool, tmp_path: Path
+) -> None:
+    async def work() -> None:
+        street = Sites(is_open=is_open)
+        settings: dict[str, Any] = {"transport": Sighted, "bind_ip": "::1", "probe": street.probe}
+        anna = Computer(street, ANNA, tmp_path, addresses=[HERE], **settings)
+        rita = Computer(street, RITA, tmp_path, addresses=[comes_from], serving="off", **settings)
+        rita.contacts[ANNA.peer_id] = "anna"
+        if is_contact:
+            anna.contacts[RITA.peer_id] = "rita"
+        async with running(anna, rita):
+            await rita.endpoint.connect(ANNA.peer_id, ["anna"])
+            await (until(lambda: bool(street.asked)) if is_tried else asyncio.sleep(0.2))
+            await asyncio.sleep(0.1)
+            url = anna.relays.status().serves
+            assert [url] == street.asked[:1] if claims else url == ""
+            assert all(asked.startswith("http://[2a0f:10::9]:") for asked in street.asked)
+
+    run(work())
+
+
+def test_who_asks_for_a_check_sends_nobody_to_another_place_or_service_and_not_often(tmp_path: Path) -> None:
+    async def work() -> None:
+        street = Sites(is_open=True)
+        settings: dict[str, Any] = {"transport": Sighted, "probe": street.probe, "serving": "off"}
+        anna = Computer(street, ANNA, tmp_path, addresses=[HERE], **settings)
+        rita = Computer(street, RITA, tmp_path, addresses=[ELSEWHERE], **settings)
+        rita.contacts[ANNA.peer_id], anna.contacts[RITA.peer_id] = "anna", "rita"
+        checks = RelayChecks(anna.endpoint)
+        async with running(anna, rita):
+            link = await anna.endpoint.connect(RITA.peer_id, ["rita"])
+            assert await checks.ask(link, 25) is None
+            assert await checks.ask(link, 70_000) is None
+            assert street.asked == []
+            assert str(await checks.ask(link, 8080)) == "2a0f:10::9"
+            assert await checks.ask(link, 8080) is None, "one more than CHECKS_BURST"
+            assert street.asked == ["http://[2a0f:10::9]:8080"]
+
+    run(work())
 
 
 class Firewalls(Street):

@@ -33,6 +33,7 @@ from coterie.net.find.resolver import Resolver
 from coterie.net.home_networks import Zone, zone_of
 from coterie.net.interfaces import Transport
 from coterie.net.lanes.lanes import Lanes, is_local_path
+from coterie.net.relay.check import RELAY_CHECK
 from coterie.private_file import write_private
 from coterie.quantity import count, duration, say_bytes
 from coterie.reach import PeerLine, Reach, ReachLevel
@@ -518,6 +519,7 @@ class Node:
             contacts=self.people.contacts,
             mapper=self.mapper if self.config.port_mapping else None,
         )
+        self.access.open_protocol(RELAY_CHECK.name, strangers=False)
         await self.relays.start()
 
     def peer_network(

@@ -20,6 +20,8 @@ from coterie.net.beat import until_beat_s
 from coterie.net.dialable import Source, ip_of_relay, ip_text
 from coterie.net.home_networks import Zone, is_home, zone_of
 from coterie.net.port_mapping import PortMapper
+from coterie.net.quic.addresses import ANY_IP, has_ipv6
+from coterie.net.relay.check import RelayChecks, is_elsewhere, seen_at
 from coterie.net.relay.home import HomeRelays
 from coterie.net.relay.server import RelayServer
 from coterie.net.relay.server_core import RelayLimits
@@ -40,6 +42,9 @@ DIALS_MAX = 2  # guess: at once
 RETRY_MIN_S = 5.0  # guess; doubles after each failure
 RETRY_MAX_S = 900.0  # guess: contacts who have been away for long
 GUESTS_MAX = 16  # guess: who hold a ticket or an invitation of a contact, and have no other way to it
+CHECK_EVERY_S = 1_200.0  # guess: a firewall changes seldom
+CHECK_AGAIN_S = (4.0, 900.0)  # guess: after a check in which nobody got in; a new contact soon knows us
+CHECKED_S = 3_600.0  # guess: three checks; then the relay is not claimed any more
 RETRY_OWNER_MAX_S = 60.0  # the owner of a home relay: it answered a minute ago
 
 log = logging.getLogger(__name__)
@@ -69,6 +74,10 @@ class PeerRelays:
         contacts: Callable[[], Mapping[PeerId, str]],
         mapper: PortMapper | None = None,
     ) -> None:
+        self.checks = RelayChecks(endpoint)
+        self._checked: dict[Ip, float] = {}  # where somebody elsewhere reached our relay by IPv6, and when
+        self._next_check = self._check_again_s = 0.0
+        self._is_checking = False
         self._mapper = mapper
         self._reach = reach
         self._endpoint = endpoint
@@ -94,7 +103,10 @@ class PeerRelays:
 
     async def start(self) -> None:
         """Begin; waits for nothing on the network."""
-        if self._reach.level is ReachLevel.LOCAL or not hasattr(self._transport, "set_relays"):
+        if self._reach.level is ReachLevel.LOCAL:
+            return
+        self.checks.start()
+        if not hasattr(self._transport, "set_relays"):
             return
         self._homes = HomeRelays(
             self._transport, on_change=lambda urls: self._tell(), tasks=self._tasks.part("home relays")
@@ -181,6 +193,7 @@ class PeerRelays:
                 return
             if self._mapper is not None:
                 self._mapper.want("tcp", dict.fromkeys((4, 6), self._server.port))
+        self._check(self._server)
         url = self._url(self._server.port)
         if url != self._serves:
             self._serves = url
@@ -197,7 +210,10 @@ class PeerRelays:
                 if port == ports[-1]:
                     raise
             else:
-                return server
+                is_whole = server.has_ipv6 or self._bind_ip != ANY_IP or not has_ipv6()
+                if is_whole or port == ports[-1]:
+                    return server
+                await server.close()  # an open invitation may have the port of one IPv6 address
         raise UsageError("no port for the relay")
 
     def may_use(self, peer: PeerId) -> bool:
@@ -206,7 +222,9 @@ class PeerRelays:
 
     def _may_be_reached(self) -> bool:
         """Whether it is worth listening: before that no router can be asked for the port."""
-        return bool(self._own_hosts() or self._serving == "always" or (self._mapper and self._mapper.mapped))
+        is_called = self._was_dialled and any(ip.version == 6 for ip in self._public_ips())
+        is_mapped = self._mapper is not None and bool(self._mapper.mapped)
+        return bool(self._own_hosts()) or is_called or is_mapped or self._serving == "always"
 
     def _url(self, port: int) -> str:
         """Where others reach our relay at TCP `port`: on an address of this machine, or as the router maps it.
@@ -214,8 +232,7 @@ class PeerRelays:
         Empty when that is nowhere. That peers reach our UDP port at an address says nothing of TCP.
         """
         hosts = self._own_hosts()
-        mapped = self._mapper.mapped if self._mapper is not None else {}
-        by_router = [at for p, at in sorted(mapped.items()) if (p.protocol, p.number) == ("tcp", port)]
+        by_router = self._mapped_at(port)
         if by_router and not any(ip.version == 4 for ip in hosts):
             return f"http://{by_router[0]}"
         if not hosts and self._serving == "always":
@@ -224,12 +241,50 @@ class PeerRelays:
             hosts = seen or [ip for ip in own if not is_home(ip)] or own
         return f"http://{_host_text(min(hosts, key=lambda ip: ip.version))}:{port}" if hosts else ""
 
+    def _mapped_at(self, port: int) -> list[str]:
+        """Where a router lets others in to our TCP `port`."""
+        mapped = self._mapper.mapped if self._mapper is not None else {}
+        return [at for p, at in sorted(mapped.items()) if (p.protocol, p.number) == ("tcp", port)]
+
     def _own_hosts(self) -> list[Ip]:
-        """Addresses of the internet that this machine has itself."""
-        public = [ip for a in self._reach.own_addresses if not is_home(ip := split_address(a)[0])]
-        # Most computers have a public IPv6 address behind a firewall: somebody must have come through it.
-        has_ipv6 = self._was_dialled and (self._server is None or self._server.has_ipv6)
-        return [ip for ip in public if ip.version == 4 or has_ipv6]
+        """Addresses of the internet that this machine has itself and is reached at.
+
+        Most computers have a public IPv6 address behind a firewall: somebody must have come through it, by TCP.
+        """
+        now = asyncio.get_running_loop().time()
+        self._checked = {ip: at for ip, at in self._checked.items() if now < at + CHECKED_S}
+        return [ip for ip in self._public_ips() if ip.version == 4 or ip in self._checked]
+
+    def _public_ips(self) -> list[Ip]:
+        return [ip for a in self._reach.own_addresses if not is_home(ip := split_address(a)[0])]
+
+    def _check(self, server: RelayServer) -> None:
+        """Have a contact elsewhere try our relay by IPv6, where nothing else says that it is reached."""
+        own = self._public_ips()
+        now = asyncio.get_running_loop().time()
+        is_due = now >= self._next_check and not self._is_checking and server.has_ipv6
+        if not is_due or any(ip.version == 4 for ip in own) or self._mapped_at(server.port):
+            return
+        contacts = self._contacts()
+        asked = [c for c in self._endpoint.connections if c.peer in contacts]
+        asked = [c for c in asked if (ip := seen_at(c)) is not None and is_elsewhere(ip, own)]
+        if asked:
+            self._is_checking = True
+            # Not always the same one: whoever is cut off, or lies, decides no more than one check.
+            self._tasks.start(self._ask(random.choice(asked), server.port), "checking our relay")  # noqa: S311
+
+    async def _ask(self, connection: Connection, port: int) -> None:
+        first_s, longest_s = CHECK_AGAIN_S
+        try:
+            at = await self.checks.ask(connection, port)
+        finally:
+            self._is_checking = False
+            self._check_again_s = min(longest_s, 2 * self._check_again_s or first_s)
+            self._next_check = asyncio.get_running_loop().time() + self._check_again_s
+        if at is not None and at in self._public_ips():
+            now = asyncio.get_running_loop().time()
+            self._checked[at], self._next_check, self._check_again_s = now, now + CHECK_EVERY_S, 0.0
+            self._wake.set()
 
     # relays of others
 

@@ -190,3 +190,26 @@ def test_a_node_starts_and_ends_at_once_where_no_name_can_be_looked_up(tmp_path:
             node.process.wait()
             assert time.monotonic() - began < NAMELESS_S
         assert started["internet"] < 2 * started["local"] + 1
+
+
+@pytest.mark.slow
+def test_a_relay_with_ipv6_only_is_claimed_when_its_tcp_port_was_reached(tmp_path: Path) -> None:
+    """Bela, at home elsewhere, comes to Anna by UDP, which her firewall lets in."""
+
+    def claims() -> bool:
+        return "[2a0f:10::2]" in anna("status").partition("own relay")[2]
+
+    with Lab(ipv6=True) as lab:
+        hosts = [lab.public("anna"), lab.home(nat.EASY, "bela")]
+        hosts[0].run("ip", "-4", "address", "flush", "scope", "global")
+        hosts[0].block("ip6 saddr 2a0f:10::/32 tcp flags syn", hooks=("prerouting",))
+        anna, bela = nodes = [LabNode(host, tmp_path) for host in hosts]
+        for node in nodes:
+            node.up()
+        shared = tmp_path / "note"
+        shared.write_bytes(b"by UDP")
+        bela("get", anna.result("share", str(shared))["ticket"], str(tmp_path / "got"))
+        assert not settled(claims, 6), anna("status")
+        anna.meet(bela)
+        hosts[0].unblock()
+        assert settled(claims, 30), anna("status")
