@@ -82,7 +82,7 @@ class AppContext:
         self.store: Store = node.store
         self.versions = node.versions
         self.name: str = node.name
-        self.local = Local(node.ports, app.name)
+        self.local = Local(node.ports, app.name, home)
         self._tasks = node.tasks.part(app.name)
         self._sign = sign
         for kind in app.kinds:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
 from typing import Any
 
@@ -50,13 +50,16 @@ def listen(port: int, advice: str) -> socket.socket:
 class LocalServer(UvicornServer):
     """uvicorn without its signal handlers, and without its ten wake-ups a second; `serve([socket])` until `stop`."""
 
-    def __init__(self, app: Any) -> None:
-        """Serve the ASGI application `app`, which calls `welcome` for a request that shows the secret."""
+    def __init__(self, app: Any, may_connect: Callable[[Any], bool] = lambda _: True) -> None:
+        """Serve the ASGI application `app`, which calls `welcome` for a request that shows the secret.
+
+        `may_connect` judges the socket of each connection before a byte of it is read.
+        """
         strangers: dict[BoundedProtocol, None] = {}
         super().__init__(
             UvicornConfig(
                 app,
-                http=partial(BoundedProtocol, strangers),  # type: ignore[arg-type]
+                http=partial(BoundedProtocol, strangers, may_connect),  # type: ignore[arg-type]
                 backlog=BACKLOG,
                 ws="none",
                 lifespan="off",
@@ -101,9 +104,12 @@ class BoundedProtocol(H11Protocol):
     It does not wait for ever for the first request; later requests are bounded by uvicorn's keep-alive timeout.
     """
 
-    def __init__(self, strangers: "dict[BoundedProtocol, None]", **given: Any) -> None:
+    def __init__(
+        self, strangers: "dict[BoundedProtocol, None]", may_connect: Callable[[Any], bool], **given: Any
+    ) -> None:
         super().__init__(**given)
         self._strangers = strangers
+        self._may_connect = may_connect
         inner: Any = self.app
 
         async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -116,6 +122,9 @@ class BoundedProtocol(H11Protocol):
         """Start the clock for the request's headers; one more stranger."""
         super().connection_made(transport)
         self._header_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._give_up)
+        if not self._may_connect(transport.get_extra_info("socket")):
+            transport.abort()
+            return
         self._strangers[self] = None
         if len(self._strangers) > STRANGERS_MAX:
             oldest = next(iter(self._strangers))

@@ -9,7 +9,6 @@ import pytest
 
 from coterie.apps.expose.http_head import (
     HEAD_BYTES_MAX,
-    is_own_page,
     read_chunk_length,
     read_head,
     service_of,
@@ -17,6 +16,7 @@ from coterie.apps.expose.http_head import (
 )
 from coterie.errors import UsageError
 from coterie.node import Node
+from coterie.services.local.web_pages import is_own_page
 from tests.apps.expose.programs import Pair, call, echo_server
 from tests.apps.files.nodes import friends
 from tests.support import run
@@ -142,7 +142,11 @@ def test_each_request_of_a_connection_is_judged(tmp_path: Path, second: str) -> 
 
 def test_heads_in_words() -> None:
     head = read_head(b"GET /a HTTP/1.1\r\nHost: Wiki.Anna.localhost:80\r\nX: 1\r\n\r\n")
-    assert (head.host, head.framing, is_own_page(head)) == ("wiki.anna.localhost:80", "none", True)
+    assert is_own_page(head.method, head.host, head.headers)
+    assert (head.host, head.framing) == (
+        "wiki.anna.localhost:80",
+        "none",
+    )
     assert service_of(head.host) == ("wiki", "anna")
     assert with_host(head, "") == head.raw
     assert read_chunk_length(b"1aF ;x") == 0x1AF

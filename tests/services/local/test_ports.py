@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coterie.errors import LimitExceeded, NotFound, UsageError
-from coterie.services.local import Local, Ports
+from coterie.services.local import Local, Ports, listeners
 from coterie.services.local import ports as room
 from coterie.services.local.callers import caller_of, owner_in_table
 from coterie.tasks import Tasks
@@ -37,7 +37,7 @@ async def call(port: int, *, user: int, then: str = LISTEN) -> str:
 
 def table(folder: Path) -> tuple[Ports, Local]:
     ports = Ports(folder / "ports.json", Tasks())
-    return ports, Local(ports, "test")
+    return ports, Local(ports, "test", folder)
 
 
 @as_root
@@ -117,7 +117,7 @@ def test_one_port_and_one_connection_beyond_the_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "PORTS_MAX", 2)
-    monkeypatch.setattr(room, "CONNECTIONS_MAX", 1)
+    monkeypatch.setattr(listeners, "CONNECTIONS_MAX", 1)
 
     async def play() -> None:
         _, local = table(tmp_path)
@@ -145,6 +145,58 @@ def test_one_port_and_one_connection_beyond_the_bounds(
         assert await waiting.read(7) == b"welcome"
         kept.close()
         writer.close()
+        await local.close()
+
+    run(play())
+
+
+@as_root
+def test_a_unix_socket_is_for_its_user_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def play() -> None:
+        ports, local = table(tmp_path)
+        port = local.unix("sql", _greet)
+        path = Path(port.address)
+        assert path == tmp_path / "sql.sock"
+        assert path.stat().st_mode & 0o777 == 0o600
+
+        async def said(user: int) -> str:
+            words = ["socat", "-u", f"UNIX-CONNECT:{path}", "-"]
+            done = await asyncio.to_thread(
+                lambda: subprocess.run(words, user=user, capture_output=True, timeout=20, check=False)
+            )
+            return done.stdout.decode()
+
+        assert await said(os.getuid()) == "welcome"
+        assert await said(NOBODY) == ""  # the rights of the file
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.stat().st_uid == os.getuid() and len(folder.parts) > 2:
+                folder.chmod(0o755)
+        path.chmod(0o666)
+        assert await said(NOBODY) == ""  # whoever it is, the kernel says so
+        assert ports.lines()[0].refused == 1
+        assert (ports.lines()[0].kind, ports.lines()[0].users) == ("unix", "you")
+        assert (await ports.switch("test/sql", is_on=False)).state == "off"
+        assert not path.exists()
+        await local.close()
+
+    run(play())
+
+
+def test_what_a_dead_node_left_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+    async def play() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as left:
+            left.bind(str(tmp_path / "sql.sock"))
+        _, local = table(tmp_path)
+        local.unix("sql", _greet)
+        _, other = table(tmp_path)
+        with pytest.raises(UsageError, match="another program listens"):
+            other.unix("sql", _greet)
+        (tmp_path / "file").write_text("mine")
+        with pytest.raises(UsageError, match="no socket"):
+            local.unix("file", _greet, path=tmp_path / "file")
+        with pytest.raises(UsageError, match="too long"):
+            local.unix("long", _greet, path=tmp_path / ("x" * listeners.UNIX_PATH_BYTES_MAX))
+        assert (tmp_path / "file").read_text() == "mine"
         await local.close()
 
     run(play())

@@ -92,24 +92,6 @@ def service_of(host: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def is_own_page(head: Head) -> bool:
-    """Whether the request comes from a page of the service itself, from no page, or by following a link.
-
-    Pages of others may neither read what is here nor have anything done (`Origin`, and `Sec-Fetch-Site`, which browsers
-    send to localhost without encryption as well).
-    """
-    origin = head.headers.get("origin")
-    if origin is not None and origin.lower() != f"http://{head.host}":
-        return False
-    site = head.headers.get("sec-fetch-site", "none")
-    if site in ("none", "same-origin"):
-        return True
-    follows = (
-        head.headers.get("sec-fetch-mode") == "navigate" and head.headers.get("sec-fetch-dest") == "document"
-    )
-    return follows and head.method == "GET"
-
-
 def with_host(head: Head, host: str) -> bytes:
     """The head as the program gets it: with that `Host` and an `Origin` that fits, or as it came where `host` is ""."""
     if not host:

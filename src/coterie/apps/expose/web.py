@@ -14,7 +14,6 @@ from coterie.apps.expose.http_head import (
     CHUNK_LINE_BYTES_MAX,
     HEAD_BYTES_MAX,
     Head,
-    is_own_page,
     read_chunk_length,
     read_head,
     refusal,
@@ -26,6 +25,7 @@ from coterie.apps.expose.splice import READ_BYTES, break_off, outward
 from coterie.errors import AccessDenied, CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Stream
+from coterie.services.local.web_pages import is_own_page
 
 HEAD_S = 120.0  # between requests, and for a head; as common servers keep connections
 _SWITCHED = b" 101 "
@@ -98,7 +98,7 @@ class Web:
 
 
 def _check(head: Head) -> None:
-    if not is_own_page(head):
+    if not is_own_page(head.method, head.host, head.headers):
         raise AccessDenied("a page of another site may not use services here")
 
 

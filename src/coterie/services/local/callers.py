@@ -2,7 +2,8 @@
 
 Programs like psql, ssh or a browser cannot send a secret of ours. So a server for them asks the kernel whose socket the
 other end is. Linux tells: for Unix sockets by SO_PEERCRED, for TCP by the socket diagnosis of netlink (one
-question for one connection) or else by /proc/net/tcp (a list of all), for UDP by /proc/net/udp.
+question for one connection) or else by /proc/net/tcp (a list of all), for UDP by /proc/net/udp (several users may have
+one port), and whether the socket is still the same by netlink.
 """
 
 import os
@@ -19,7 +20,9 @@ _REQUEST = 1  # linux/netlink.h: NLM_F_REQUEST
 _ANSWER_S = 1.0  # the kernel answers before `send` returns
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr
 _ASKED = struct.Struct("=BBBxI")  # the beginning of inet_diag_req_v2; then the id of the socket
-_USER_AT = _HEADER.size + 4 + 48 + 12  # uid in inet_diag_msg, and the inode behind it
+_ID_AT = _HEADER.size + 4  # in inet_diag_msg: ports (2 + 2), addresses (16 + 16), interface (4), cookie (8)
+_COOKIE_AT = _ID_AT + 40
+_USER_AT = _ID_AT + 48 + 12  # uid, and the inode behind it
 _NO_COOKIE = b"\xff" * 8
 
 
@@ -46,7 +49,8 @@ def caller_of(accepted: socket.socket) -> int | None:
     except OSError:
         return None
     try:
-        return _ask_netlink(accepted.family, theirs, ours)
+        user, inode, _ = _ask_netlink(accepted.family, socket.IPPROTO_TCP, theirs, ours)
+        return user if inode else None
     except OSError:
         return owner_in_table(_read_table("tcp", accepted.family), _hex(theirs), _hex(ours))
 
@@ -57,6 +61,15 @@ def sender_of(theirs: tuple[str, int]) -> int | None:
     own, anywhere = _hex(theirs), _hex(("0.0.0.0", theirs[1]))  # noqa: S104  (compared, not bound)
     users = {user for local, _, user, inode in _rows(table) if local in (own, anywhere) and inode}
     return users.pop() if len(users) == 1 else None
+
+
+def socket_of(theirs: tuple[str, int], ours: tuple[str, int]) -> bytes | None:
+    """Which UDP socket has the IPv4 address `theirs` now: another one has other bytes. None: nobody knows."""
+    try:
+        _, inode, cookie = _ask_netlink(socket.AF_INET, socket.IPPROTO_UDP, theirs, ours)
+    except OSError:
+        return None
+    return cookie if inode else None
 
 
 def owner_in_table(table: str, theirs: str, ours: str) -> int | None:
@@ -92,17 +105,20 @@ def _hex(address: tuple[str, int]) -> str:
     return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"
 
 
-def _ask_netlink(family: int, theirs: tuple[str, int], ours: tuple[str, int]) -> int | None:
-    """As `caller_of`. Raises `OSError` where the kernel does not answer such questions."""
-    ends = [socket.inet_pton(family, address[0]).ljust(16, b"\0") for address in (theirs, ours)]
-    ports = struct.pack("!HH", theirs[1], ours[1])
-    question = _ASKED.pack(family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ports + b"".join(ends)
-    question += bytes(4) + _NO_COOKIE
+def _ask_netlink(
+    family: int, protocol: int, theirs: tuple[str, int], ours: tuple[str, int]
+) -> tuple[int, int, bytes]:
+    """User id, inode and cookie of their socket. Raises `OSError` where the kernel does not answer such questions."""
+    ends = [(socket.inet_pton(family, address[0]).ljust(16, b"\0"), address[1]) for address in (theirs, ours)]
+    if protocol == socket.IPPROTO_UDP:
+        ends.reverse()  # the kernel looks for who would receive it (net/ipv4/udp_diag.c: "swapped")
+    question = _ASKED.pack(family, protocol, 0, 0xFFFFFFFF) + struct.pack("!HH", ends[0][1], ends[1][1])
+    question += ends[0][0] + ends[1][0] + bytes(4) + _NO_COOKIE
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as kernel:
         kernel.settimeout(_ANSWER_S)
         kernel.send(_HEADER.pack(_HEADER.size + len(question), _BY_FAMILY, _REQUEST, 1, 0) + question)
         answer = kernel.recv(65_536)
-    if len(answer) < _USER_AT + 8:
+    if len(answer) < _USER_AT + 8 or answer[_ID_AT : _ID_AT + 2] != struct.pack("!H", theirs[1]):
         raise OSError("no such socket, or no such question")
     user, inode = (int.from_bytes(answer[at : at + 4], sys.byteorder) for at in (_USER_AT, _USER_AT + 4))
-    return user if inode else None
+    return user, inode, answer[_COOKIE_AT : _COOKIE_AT + 8]

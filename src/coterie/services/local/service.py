@@ -1,0 +1,100 @@
+"""What one app gets as `Context.local`: servers for other programs on this machine, and programs that it runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from coterie.errors import UsageError
+from coterie.services.local.callers import can_ask
+from coterie.services.local.flows import ServeFlow, UdpListener
+from coterie.services.local.listeners import Listener, Serve, StreamListener
+from coterie.services.local.ports import Port, Ports
+
+if TYPE_CHECKING:
+    from coterie.services.local.http_port import Asgi, Handler
+    from coterie.services.local.processes import Limits, Process, Processes
+
+
+class Local:
+    """The ports and processes of one app. Other users of the machine and web pages are kept out of all of them."""
+
+    def __init__(self, table: Ports, app: str, folder: Path) -> None:
+        """`folder`: the app's own, where its Unix sockets are."""
+        self._table = table
+        self._app = app
+        self._folder = folder
+        self._processes: Processes | None = None
+
+    def tcp(self, name: str, serve: Serve, *, number: int = 0, lan: bool = False, note: str = "") -> Port:
+        """Serve TCP to programs of this user, or with `lan` to everybody on the local network. Errors as `Ports.open`.
+
+        Connections of other users of this machine are closed before `serve` hears of them.
+
+        Raises:
+            UsageError: the system does not tell whose programs come, too.
+        """
+        full = self._name(name, is_open=lan)
+        return self._open(full, StreamListener(full, serve, self._table.tasks, is_lan=lan), number, note)
+
+    def udp(self, name: str, serve: ServeFlow, *, number: int = 0, lan: bool = False, note: str = "") -> Port:
+        """Serve UDP: `serve` gets a `Flow` for each address that sends. For whom, and errors, as `tcp`."""
+        full = self._name(name, is_open=lan)
+        return self._open(full, UdpListener(full, serve, self._table.tasks, is_lan=lan), number, note)
+
+    def http(
+        self, name: str, app: "Asgi | Handler", *, number: int = 0, lan: bool = False, note: str = ""
+    ) -> Port:
+        """Serve an ASGI application, or a handler of one `starlette` request, to who shows `Port.secret`.
+
+        For whom as `tcp`; where the system does not tell whose programs come, the secret alone decides. Requests that
+        a web page of another site makes are refused. Errors as `Ports.open`.
+        """
+        from coterie.services.local.http_port import HttpListener
+
+        full, tasks = self._name(name, is_open=True), self._table.tasks
+        listener = HttpListener(full, app, tasks, secret=self._table.secret_of(full), is_lan=lan)
+        return self._open(full, listener, number, note)
+
+    def unix(self, name: str, serve: Serve, *, path: Path | None = None, note: str = "") -> Port:
+        """Serve a Unix socket, HOME/apps/APP/NAME.sock or `path`, to programs of this user and root.
+
+        Errors as `Ports.open`.
+        """
+        full = self._name(name, is_open=True)
+        where = path or self._folder / f"{name.replace('/', '-')}.sock"
+        return self._open(full, StreamListener(full, serve, self._table.tasks, path=where), 0, note)
+
+    async def run(
+        self,
+        name: str,
+        words: Sequence[str],
+        *,
+        limits: "Limits | None" = None,
+        environment: dict[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> "Process":
+        """Run a program until it ends, the app stops it, or the app or the node ends. See `processes.Processes.run`."""
+        if self._processes is None:
+            from coterie.services.local.processes import Processes
+
+            self._processes = Processes(self._app, self._folder, self._table.tasks)
+        return await self._processes.run(name, words, limits=limits, environment=environment, folder=folder)
+
+    async def close(self) -> None:
+        """The app ends."""
+        await self._table.leave(self._app)
+        if self._processes is not None:
+            await self._processes.close()
+
+    def _name(self, name: str, *, is_open: bool) -> str:
+        if not (is_open or can_ask()):
+            raise UsageError(
+                "this system does not tell whose programs connect, so the port would be open to all its users; "
+                "--lan opens it to them and to the local network"
+            )
+        return f"{self._app}/{name}"
+
+    def _open(self, name: str, listener: Listener, number: int, note: str) -> Port:
+        port = Port(self._table, name, listener, note=note)
+        self._table.open(port, number)
+        return port
