@@ -84,6 +84,7 @@ SHELLS = (
     "apps/expose/splice.py",
     "apps/expose/web.py",
     "apps/expose/datagrams.py",
+    "apps/expose/packets.py",
     "home.py",
     "incarnation.py",
     "local_http.py",

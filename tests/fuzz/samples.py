@@ -146,6 +146,9 @@ def _services() -> dict[str, list[Sample]]:
         "coterie.apps.expose.messages:Datagrams.feed": [
             Sample(lambda raw: expose.Datagrams().feed(raw), [expose.pack_datagram(b"one") * 2])
         ],
+        "coterie.apps.expose.messages:read_packet": [
+            _of("apps.expose.messages:read_packet", expose.pack_packet(7, b"one", is_asker=True))
+        ],
         "coterie.apps.expose.http_head:read_head": [_of("apps.expose.http_head:read_head", head)],
         "coterie.apps.expose.http_head:read_chunk_length": [
             _of("apps.expose.http_head:read_chunk_length", b"1aF;name=value")
@@ -156,6 +159,12 @@ def _services() -> dict[str, list[Sample]]:
                 "apps.send.messages:unpack",
                 *map(send.pack, (offer, stands, send.Said(bytes(16), 1, "failed"))),
             )
+        ],
+        "coterie.services.local.http_port:_password": [
+            _of("services.local.http_port:_password", "bmFtZTpwYXNzd29yZA==")
+        ],
+        "coterie.services.local.processes:_read_report": [
+            _of("services.local.processes:_read_report", b'{"reason": "end", "code": 0}')
         ],
         "coterie.services.local.ports:_read_saved": [_of("services.local.ports:_read_saved", saved)],
     }

@@ -119,6 +119,10 @@ class Connection:
         self._used_at = self._loop.time()
         await self._raw.send_datagram(bytes([len(name)]) + name + data)
 
+    def datagram_room(self, protocol: Protocol) -> int:
+        """Bytes that `send_datagram` takes now; 0 where the other side takes no datagrams."""
+        return max(0, self._raw.datagram_bytes_max - 1 - len(protocol.name.encode()))
+
     def datagrams(self, protocol: Protocol) -> AsyncIterator[bytes]:
         """The datagrams of `protocol` from now on; the oldest of `datagram_queue_max` waiting is dropped.
 

@@ -160,6 +160,28 @@ def test_psql_through_a_unix_socket(nodes: tuple[RunningNode, RunningNode]) -> N
             as_postgres([*command, "-m", "immediate", "stop"], check=True)
 
 
+def test_dig_asks_a_name_server(nodes: tuple[RunningNode, RunningNode]) -> None:
+    server = shutil.which("dnsmasq", path="/usr/sbin:/usr/bin") or needed("dnsmasq-base")
+    client = shutil.which("dig") or needed("bind9-dnsutils")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    long = ",".join(letter * 250 for letter in "abcdefghijkl")  # 3 kB: more than a packet holds
+    options = ["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root"]
+    options += ["--listen-address=127.0.0.1", "--bind-interfaces", "--pid-file=", f"--port={port}"]
+    options += ["--edns-packet-max=4096", "--address=/wiki.test/10.1.2.3", f"--txt-record=long.test,{long}"]
+    daemon = subprocess.Popen([server, *options])
+    try:
+        host, _, there = connect(nodes, f"udp:{port}", "names").rpartition(":")
+        ask = [client, f"@{host}", "-p", there, "+short", "+notcp", "+ignore", "+bufsize=4096"]
+        for words, answer in (["wiki.test"], "10.1.2.3"), (["long.test", "TXT"], "l" * 250):
+            done = subprocess.run([*ask, *words], capture_output=True, text=True, timeout=30, check=True)
+            assert answer in done.stdout
+    finally:
+        daemon.terminate()
+        daemon.wait(timeout=20)
+
+
 def needed(package: str) -> str:
     """Skip, but not where everything has to be there."""
     if os.environ.get("CI"):

@@ -25,9 +25,9 @@ async def expose(
     to: list[str],
     host_header: str = "",
 ) -> ExposedLine:
-    """Let others use a TCP service of this computer, or one that it reaches.
+    """Let others use a TCP or UDP service of this computer, or one that it reaches.
 
-    target: Where it is: a port of this computer, HOST:PORT, or unix:/PATH.
+    target: Where it is: a port of this computer, HOST:PORT, udp:PORT, udp:HOST:PORT, or unix:/PATH.
     as_: What others call it: small letters, digits and hyphens.
     to: For whom: a circle, CIRCLE:guest, a person, contacts or anyone; may be given several times.
     host_header: For web servers that refuse foreign names: the host that they are told, like localhost:8080.

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
 from collections.abc import AsyncIterator, Callable
 
 from coterie.apps.app import Context
 from coterie.apps.expose.beats import Pulse
-from coterie.apps.expose.messages import PROTOCOL, Opened, Refused, Use, Watch
+from coterie.apps.expose.datagrams import carry_datagrams
+from coterie.apps.expose.messages import FLOW_MAX, PROTOCOL, Opened, Refused, Use, Watch
+from coterie.apps.expose.packets import Packets
 from coterie.apps.expose.serving import STREAMS_MAX, read_opening
 from coterie.apps.expose.splice import break_off, splice
 from coterie.errors import CloseCode, CoterieError, LimitExceeded, NotFound, PeerError, TransportError
@@ -15,6 +18,7 @@ from coterie.identity import PeerId
 from coterie.net import Connection, Stream
 from coterie.net.stream import close_code_for
 from coterie.rate import Rate
+from coterie.services.local import Flow
 
 ANSWER_S = 15.0  # to `Use`: the other side looks for its program for some seconds
 BEGIN_S = 3.0  # for the first beat; as `beats` waits for each
@@ -36,8 +40,10 @@ class _Link:
 class Connecting:
     """Streams to services of peers. All methods belong to the event loop."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, packets: Packets) -> None:
         self._context = context
+        self._packets = packets
+        self._flows = itertools.count()
         self._links: dict[PeerId, _Link] = {}
 
     @contextlib.asynccontextmanager
@@ -84,6 +90,15 @@ class Connecting:
         except CoterieError:
             break_off(program)
             raise
+
+    async def carry_flow(self, peer: PeerId, name: str, flow: Flow) -> None:
+        """Connect `flow`, of a UDP port here, to a service until one side is silent. Errors as `open`."""
+        number = 1 + next(self._flows) % FLOW_MAX
+        async with self.open(peer, Use(name, "udp", number)) as (stream, opened, rest, heard):
+            with self._packets.flow(
+                stream.link, number if opened.flow == number else 0, is_asker=True
+            ) as packets:
+                await carry_datagrams(stream, flow, rest, packets=packets, heard=heard)
 
     async def _open(self, peer: PeerId, link: _Link, use: Use) -> tuple[Stream, Opened, bytes]:
         loop = asyncio.get_running_loop()

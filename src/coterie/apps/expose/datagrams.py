@@ -1,61 +1,115 @@
-"""Carries datagrams between a stream of a peer and a UDP socket. They arrive in order or not at all."""
+"""Carries datagrams between a peer and a program of this machine: as packets where they fit, else over the stream."""
 
 import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from coterie.apps.expose.messages import DATAGRAM_BYTES_MAX, Datagrams, pack_datagram
-from coterie.apps.expose.splice import Charge, wait_both
+from coterie.apps.expose.packets import PacketFlow
+from coterie.apps.expose.splice import Charge
 from coterie.net import Stream
 
 READ_BYTES = 256 << 10
 IDLE_S = 120.0  # without a datagram either way; RFC 4787 (REQ-5): two minutes at least
 
 
+class Program(Protocol):
+    """The end on this machine."""
+
+    async def receive(self) -> bytes:
+        """The next datagram."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Send one, or lose it, as UDP does."""
+        ...
+
+
+class UdpProgram:
+    """A program at the other end of a connected UDP socket."""
+
+    def __init__(self, made: socket.socket) -> None:
+        self._socket = made
+
+    async def receive(self) -> bytes:
+        """The next datagram. That nothing listens there now is no end: as with UDP itself."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with suppress(OSError):
+                return await loop.sock_recv(self._socket, DATAGRAM_BYTES_MAX)
+
+    def send(self, data: bytes) -> None:
+        """Lost where it is too long for there, the buffer is full or nothing listens."""
+        with suppress(OSError):
+            self._socket.send(data)
+
+
+async def _free(_: int) -> None:
+    """Nothing is counted."""
+
+
 async def carry_datagrams(
     stream: Stream,
-    program: socket.socket,
+    program: Program,
     first: bytes = b"",
     *,
+    packets: PacketFlow | None = None,
     charge: Charge | None = None,
     heard: Callable[[], None] = lambda: None,
 ) -> None:
-    """Between `stream` and a UDP socket that is connected to the program, until the peer finishes or all is silent.
+    """Until the peer finishes, or nothing came from either side for IDLE_S.
+
+    `first`: bytes of the stream that were read already. `charge` counts bytes, `heard` is told that the peer is there.
 
     Raises:
-        PeerError, TransportError: the stream broke.
+        PeerError, TransportError, AccessDenied: the stream broke, or the right to it was used up.
     """
     loop = asyncio.get_running_loop()
-    last = [loop.time()]
+    last_s = loop.time()
+    charge = charge or _free
 
     async def outward() -> None:
-        while True:
-            left_s = last[0] + IDLE_S - loop.time()
-            if left_s <= 0:
-                await stream.finish()
-                return
-            with suppress(
-                TimeoutError, ConnectionRefusedError
-            ):  # nothing listens there now: as with UDP itself
+        nonlocal last_s
+        while (left_s := last_s + IDLE_S - loop.time()) > 0:
+            try:
                 async with asyncio.timeout(left_s):
-                    data = await loop.sock_recv(program, DATAGRAM_BYTES_MAX)
-                last[0] = loop.time()
-                if charge is not None:
-                    await charge(len(data))
+                    data = await program.receive()
+            except TimeoutError:
+                continue  # something may have come from the other side meanwhile
+            last_s = loop.time()
+            await charge(len(data))
+            if packets is None or not await packets.send(data):
                 await stream.write(pack_datagram(data))
+        await stream.finish()
 
-    async def inward() -> None:
+    async def give(data: bytes) -> None:
+        nonlocal last_s
+        last_s = loop.time()
+        heard()
+        await charge(len(data))
+        program.send(data)
+
+    async def from_stream() -> None:
         cutter, data = Datagrams(), first or await stream.read_bytes(READ_BYTES)
         while data:
-            heard()
-            last[0] = loop.time()
-            if charge is not None:
-                await charge(len(data))
             for datagram in cutter.feed(data):
-                with suppress(OSError):  # too long for there, or nothing listens: as with UDP itself
-                    await loop.sock_sendall(program, datagram)
+                await give(datagram)
             data = await stream.read_bytes(READ_BYTES)
-        last[0] = 0.0
 
-    await wait_both(outward(), inward(), is_over_with_second=True)
+    async def from_packets(flow: PacketFlow) -> None:
+        while True:
+            await give(await flow.came.receive())
+
+    ways = [asyncio.ensure_future(outward()), asyncio.ensure_future(from_stream())]
+    if packets is not None:
+        ways.append(asyncio.ensure_future(from_packets(packets)))
+    try:
+        ended, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ended:
+            way.result()
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)

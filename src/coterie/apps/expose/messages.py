@@ -2,7 +2,8 @@
 
 The asker sends `Use`, the other side answers `Opened` or `Refused`. After these two frames the stream carries the bytes
 of the connection as they are (TCP), or datagrams behind their lengths (UDP), each way until that side finishes. The
-asker need not wait for the answer before it sends.
+asker need not wait for the answer before it sends. Datagrams of a flow with a number go as datagrams of the connection,
+behind that number, where they fit.
 
 A stream that begins with `Watch` carries `Beat`s instead: both sides learn soon when the other is gone.
 """
@@ -16,27 +17,32 @@ from coterie.wire.frames import LENGTH_BYTES, Message, Protocol
 NAME_CHARS_MAX = 63  # a label of a host name (RFC 1035, 2.3.4)
 FRAME_BYTES_MAX = 4_096
 DATAGRAM_BYTES_MAX = 65_507  # of UDP over IPv4
+FLOW_BYTES = 4
+FLOW_MAX = (1 << 31) - 1
 _LENGTH = struct.Struct(">H")
+_FLOW = struct.Struct(">I")
 
 
 class Use(Message, frozen=True):
     """From the asker: connect this stream to the service of this name.
 
-    `kind`: "tcp", "udp", or "ask": only say what it is.
+    `kind`: "tcp", "udp", or "ask": only say what it is. `flow`: of "udp", the asker's number for its packets; 0: none.
     """
 
     name: str
     kind: str = "tcp"
+    flow: int = 0
 
 
 class Opened(Message, frozen=True):
     """The connection to the service is made. `host_header`: what a web proxy is to say in `Host`; "": what it was.
 
-    `kind`: what the service is, "tcp" or "udp".
+    `kind`: what the service is, "tcp" or "udp". `flow`: the number in `Use` where this side takes packets, else 0.
     """
 
     host_header: str = ""
     kind: str = "tcp"
+    flow: int = 0
 
 
 class Refused(Message, frozen=True):
@@ -94,6 +100,18 @@ class Opening:
 def pack_datagram(data: bytes) -> bytes:
     """One datagram as it stands on the stream."""
     return _LENGTH.pack(len(data)) + data
+
+
+def pack_packet(flow: int, data: bytes, *, is_asker: bool) -> bytes:
+    """One datagram of a flow as a datagram of the connection: both sides count their own flows, so it says whose."""
+    return _FLOW.pack(flow << 1 | is_asker) + data
+
+
+@decoder(PeerError, "a datagram of a flow")
+def read_packet(packet: bytes) -> tuple[int, bool, bytes]:
+    """The number of the flow, whether its asker sent this, and the datagram. Raises `PeerError`."""
+    (head,) = _FLOW.unpack_from(packet)
+    return head >> 1, bool(head & 1), packet[FLOW_BYTES:]
 
 
 class Datagrams:

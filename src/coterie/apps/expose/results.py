@@ -45,7 +45,12 @@ class ConnectedLine(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people."""
-        lines = [f"{self.service} is at {self.address or 'a port that is switched off'}"]
+        at = (
+            f"{self.address}{' (UDP)' if self.kind == 'udp' else ''}"
+            if self.address
+            else "a port that is off"
+        )
+        lines = [f"{self.service} is at {at}"]
         lines += [f"In a browser: {self.web}"] if self.web else []
         lines += [f"But now: {self.state}"] if self.state != "ready" else []
         return "\n".join(lines)

@@ -3,7 +3,7 @@
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 
 from coterie.access.names import TICKET
@@ -11,16 +11,17 @@ from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.expose.connecting import Connecting
 from coterie.apps.expose.messages import PROTOCOL
+from coterie.apps.expose.packets import Packets
 from coterie.apps.expose.records import ConnectedRecord, ExposedRecord
 from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
 from coterie.apps.expose.serving import KIND, Serving, resource_of
-from coterie.apps.expose.targets import as_label, checked_name, read_service, read_target
+from coterie.apps.expose.targets import as_label, checked_name, read_kind, read_service, read_target
 from coterie.apps.expose.web import Web
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
 from coterie.services.directory.core import Offered
-from coterie.services.local import Port
+from coterie.services.local import Flow, Port
 
 EXPOSED_MAX = 256  # guess: more than anybody looks through
 HOST_HEADER_CHARS_MAX = 255
@@ -35,8 +36,9 @@ class ExposeService:
         self._context = context
         self._exposed: Records[ExposedRecord] = context.data.records("exposed", ExposedRecord, "service")
         self._connected: Records[ConnectedRecord] = context.data.records("connected", ConnectedRecord, "port")
-        self._serving = Serving(context, self._find)
-        self._connecting = Connecting(context)
+        packets = Packets(context.start)
+        self._serving = Serving(context, self._find, packets)
+        self._connecting = Connecting(context, packets)
         self._ports: dict[str, Port] = {}  # by the id of the record
         self._web: Port | None = None
         self._states: dict[str, str] = {}
@@ -70,9 +72,7 @@ class ExposeService:
 
     # ---- what others may use here
 
-    def expose(
-        self, target: str, name: str, to: Sequence[str], *, kind: str = "tcp", host_header: str = ""
-    ) -> ExposedLine:
+    def expose(self, target: str, name: str, to: Sequence[str], *, host_header: str = "") -> ExposedLine:
         """Let those named in `to` use what is at `target`; the same name again changes it.
 
         Raises:
@@ -80,9 +80,12 @@ class ExposeService:
             NotFound: nobody is called so.
             LimitExceeded: EXPOSED_MAX are exposed.
         """
+        kind, target = read_kind(target)
         place = read_target(target)
         if kind == "udp" and place.path:
             raise UsageError("a UDP service is at a port or HOST:PORT, not at a Unix socket")
+        if kind == "udp" and host_header:
+            raise UsageError("--host-header is for web servers, and those are at TCP ports")
         if (
             len(host_header) > HOST_HEADER_CHARS_MAX
             or not host_header.isascii()
@@ -117,7 +120,7 @@ class ExposeService:
         self._context.access.policy.withdraw(resource_of(record))
         self._context.access.review()
         return ExposeSaid(
-            record.name, f"{record.name} is no longer exposed; {record.target} itself is untouched"
+            record.name, f"{record.name} is no longer exposed; {_as_said(record)} itself is untouched"
         )
 
     def exposed(self) -> list[ExposedLine]:
@@ -171,20 +174,28 @@ class ExposeService:
     def _listen(self, record: ConnectedRecord, number: int = 0) -> None:
         peer = PeerId.parse(record.peer)
         label = f"{self._context.people.name_of(peer)}/{record.name}"
-        if record.kind != "tcp":
-            raise UsageError(f"{label} is a UDP service: ports here lead to TCP services only")
-        serve = partial(self._serve, record, peer)
+        local, note = self._context.local, f"{record.name} of {label.partition('/')[0]}"
+        if record.kind == "udp":
+            flow = partial(self._serve_flow, record, peer)
+            self._ports[record.id] = local.udp(label, flow, number=number, lan=record.lan, note=note)
+            return
         if self._web is None:
             web = Web(self._connecting, self._peer_of)
-            self._web = self._context.local.tcp("web", web.serve, note="http://NAME.COMPUTER.localhost")
-        self._ports[record.id] = self._context.local.tcp(
-            label, serve, number=number, lan=record.lan, note=f"{record.name} of {label.partition('/')[0]}"
-        )
+            self._web = local.tcp("web", web.serve, note="http://NAME.COMPUTER.localhost")
+        serve = partial(self._serve, record, peer)
+        self._ports[record.id] = local.tcp(label, serve, number=number, lan=record.lan, note=note)
 
     async def _serve(self, record: ConnectedRecord, peer: PeerId, program: socket.socket) -> None:
         """One program that connected to a port here."""
+        await self._noted(record, self._connecting.carry(peer, record.name, program))
+
+    async def _serve_flow(self, record: ConnectedRecord, peer: PeerId, flow: Flow) -> None:
+        """One program that sends datagrams to a port here."""
+        await self._noted(record, self._connecting.carry_flow(peer, record.name, flow))
+
+    async def _noted(self, record: ConnectedRecord, carrying: Coroutine[None, None, None]) -> None:
         try:
-            await self._connecting.carry(peer, record.name, program)
+            await carrying
         except (CoterieError, TimeoutError) as error:
             self._states[record.id] = str(error)
             log.info("a connection to %s ended: %s", record.name, error)
@@ -197,7 +208,7 @@ class ExposeService:
         port = self._ports.pop(record.id, None)
         if port is not None:
             await port.close()
-        if not self._ports and self._web is not None:
+        if self._web is not None and not any(r.kind == "tcp" for r in self._connected):
             web, self._web = self._web, None
             await web.close()
 
@@ -246,7 +257,7 @@ class ExposeService:
         return ExposedLine(
             id=record.id,
             name=record.name,
-            target=str(record.target),
+            target=_as_said(record),
             kind=record.kind,
             to=[self._context.people.say(subject) for subject in record.to],
             connections=self._serving.open[record.id],
@@ -264,8 +275,13 @@ class ExposeService:
             id=record.id,
             service=f"{name}/{record.name}",
             kind=record.kind,
-            address=port.line().address if port is not None else "",
+            address=port.address if port is not None else "",
             web=self._web_address(record, name),
             connections=port.connections if port is not None else 0,
             state=self._states.get(record.id, "ready"),
         )
+
+
+def _as_said(record: ExposedRecord) -> str:
+    """The target as people write it."""
+    return ("udp:" if record.kind == "udp" else "") + str(record.target)

@@ -11,10 +11,11 @@ from functools import partial
 from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.expose.beats import Pulse
-from coterie.apps.expose.datagrams import carry_datagrams
-from coterie.apps.expose.messages import PROTOCOL, Opened, Opening, Refused, Use, Watch
+from coterie.apps.expose.datagrams import UdpProgram, carry_datagrams
+from coterie.apps.expose.messages import FLOW_MAX, PROTOCOL, Opened, Opening, Refused, Use, Watch
+from coterie.apps.expose.packets import Packets
 from coterie.apps.expose.records import ExposedRecord
-from coterie.apps.expose.splice import splice
+from coterie.apps.expose.splice import Charge, splice
 from coterie.apps.expose.targets import Target
 from coterie.errors import AccessDenied, LimitExceeded, NotFound, PeerError, TransportError
 from coterie.identity import PeerId
@@ -37,8 +38,11 @@ def resource_of(record: ExposedRecord) -> str:
 class Serving:
     """Serves what `find` gives and the policy allows, for as long as it does."""
 
-    def __init__(self, context: Context, find: Callable[[str], ExposedRecord | None]) -> None:
+    def __init__(
+        self, context: Context, find: Callable[[str], ExposedRecord | None], packets: Packets
+    ) -> None:
         self._context = context
+        self._packets = packets
         self._find = find
         self._pulses: dict[PeerId, Pulse] = {}
         self._used: Counter[PeerId] = Counter()
@@ -74,13 +78,31 @@ class Serving:
                 charge = partial(access.charge, decision) if decision.meters else None
                 with contextlib.closing(await self._dial(record.target, record.kind)) as program:
                     async with self._counted(stream, record):
-                        await stream.send(Opened(record.host_header, record.kind))
-                        carry = splice if record.kind == "tcp" else carry_datagrams
-                        await carry(stream, program, rest, charge=charge, heard=self._pulses[peer].heard)
+                        await self._carry(stream, record, use, program, rest, charge)
         except AccessDenied:
             await stream.send(Refused(NOT_HERE))
         except (NotFound, LimitExceeded, _NotThere) as error:
             await stream.send(Refused(str(error), True))
+
+    async def _carry(
+        self,
+        stream: Stream,
+        record: ExposedRecord,
+        use: Use,
+        program: socket.socket,
+        rest: bytes,
+        charge: Charge | None,
+    ) -> None:
+        heard = self._pulses[stream.peer].heard
+        if record.kind == "tcp":
+            await stream.send(Opened(record.host_header, record.kind))
+            await splice(stream, program, rest, charge=charge, heard=heard)
+            return
+        number = use.flow if 0 < use.flow <= FLOW_MAX else 0
+        with self._packets.flow(stream.link, number, is_asker=False) as packets:
+            await stream.send(Opened("", record.kind, number if packets is not None else 0))
+            end = UdpProgram(program)
+            await carry_datagrams(stream, end, rest, packets=packets, charge=charge, heard=heard)
 
     @contextlib.asynccontextmanager
     async def _counted(self, stream: Stream, record: ExposedRecord) -> AsyncIterator[None]:

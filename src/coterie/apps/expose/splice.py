@@ -42,13 +42,11 @@ async def splice(
         raise
 
 
-async def wait_both(
-    one: Coroutine[None, None, None], other: Coroutine[None, None, None], *, is_over_with_second: bool = False
-) -> None:
-    """Run two ways until both have ended, or with one fault both, or with the second. Raises the fault."""
+async def wait_both(one: Coroutine[None, None, None], other: Coroutine[None, None, None]) -> None:
+    """Run two ways until both have ended, or with one fault both. Raises the fault."""
     ways = [asyncio.ensure_future(one), asyncio.ensure_future(other)]
     try:
-        await asyncio.wait(ways[1:] if is_over_with_second else ways, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
         for way in ways:
             if way.done():
                 way.result()

@@ -1,4 +1,4 @@
-"""What people write: what is exposed (PORT, HOST:PORT, unix:PATH), under which name, and which service is meant."""
+"""What people write: what is exposed (PORT, HOST:PORT, udp:PORT, unix:PATH), its name, and which service is meant."""
 
 import re
 
@@ -9,7 +9,7 @@ from coterie.decoding import decoder
 from coterie.errors import UsageError
 
 _NAME = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{NAME_CHARS_MAX - 2}}}[a-z0-9])?\Z")
-_UNIX = "unix:"
+_UNIX, _UDP = "unix:", "udp:"
 UNIX_PATH_BYTES_MAX = 107  # sun_path of Linux, with its end
 
 
@@ -37,8 +37,13 @@ def read_target(text: str) -> Target:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536) or any(c.isspace() for c in host):
-        raise UsageError(f"'{text}' names no service: write a port, HOST:PORT or unix:/PATH")
+        raise UsageError(f"'{text}' names no service: write a port, HOST:PORT, udp:PORT or unix:/PATH")
     return Target(host, int(port))
+
+
+def read_kind(text: str) -> tuple[str, str]:
+    """Kind and target in "udp:53" or "53"; a Unix socket is one of streams. The target may still be none."""
+    return ("udp", text.removeprefix(_UDP)) if text.startswith(_UDP) else ("tcp", text)
 
 
 def checked_name(text: str) -> str:
