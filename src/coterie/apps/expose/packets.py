@@ -67,7 +67,7 @@ class Packets:
             except LimitExceeded:
                 return None
             self._flows[connection] = {}
-            self._start(self._read(connection, packets), "reading datagrams of a peer")
+            self._start(self._read(connection, packets), "reading datagrams of a computer")
         return self._flows[connection]
 
     async def _read(self, connection: Connection, packets: Any) -> None:

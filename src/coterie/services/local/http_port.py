@@ -133,7 +133,7 @@ class Gate:
             await self._give_cookie(scope, send)
         else:
             await self._refuse(
-                send, 401, "this needs the secret of the port, as a bearer token or as password"
+                send, 401, "this needs the secret of the port: as password, or behind `Authorization: Bearer`"
             )
 
     def _shows_secret(self, headers: dict[str, str]) -> bool:
