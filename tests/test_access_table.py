@@ -58,6 +58,10 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
         "whether a relay answers at the asker's own address, where this node sees it, at ports of relays",
     ),
     "search": ("-+++-x", "what those who are known may find; at the level `internet` everybody"),
+    "send": (
+        "+++++x",
+        "files offered over a code, or from near while the owner says so; everything else is gone",
+    ),
     "no-such-protocol": ("-----x", "what is not there"),
     "for-the-known": ("-+++-x", "what an app registers and does not open to strangers"),
 }

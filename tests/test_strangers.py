@@ -17,6 +17,8 @@ from coterie.apps.files.places_messages import PLACES, List
 from coterie.apps.grants.messages import PROTOCOL as GRANTS
 from coterie.apps.grants.messages import Present, Revoked
 from coterie.apps.grants.results import Wanted
+from coterie.apps.send.messages import PROTOCOL as SEND
+from coterie.apps.send.messages import Hello, Item, Offer, Take
 from coterie.errors import CoterieError
 from coterie.identity import SecretKey, load_or_create_key
 from coterie.net import Connection, Endpoint
@@ -42,6 +44,7 @@ FLOODS: Sequence[tuple[Protocol, Sequence[Message]]] = (
     (CIRCLES, [Have(bytes(32), []), Want(bytes(32), [], [])] * 500),
     (FILES, [Open(bytes(32), bytes(32))]),
     (INVITE, [Knock(0, 1, b"")]),
+    (SEND, [Offer(bytes(16), [Item("a", 1, 1, 1)], 2**31), Hello(), Take(bytes(16))] * 300),
 )
 """What is sent on one stream after the other."""
 

@@ -13,11 +13,12 @@ service may be imported under TYPE_CHECKING only. Names given to `command` are p
 others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Target`, `Duration`, `Size`, `Rate`,
 `Place`, `Resource` or `Verbs`, a `Literal`, an optional of these, or a `list[str]`; a `Path` or `Target` is made
 absolute where the user stands. A text that may be a path among other things stays as it was typed; where it was typed,
-a command line says in the parameter of the type `Here`. A function returns a `msgspec.Struct`, a list of them, or None;
-an async generator yields events (Structs) and last its result. A Struct may have a `text()` method that says it for
-people, and an `is_incomplete()` method that says whether something of what was asked for is missing (the command line
-then ends with a status of its own). `Progress` is always an event: it is passed on at once and is never taken for the
-result. So is a `Live`, which command lines print as they print results.
+a command line says in the parameter of the type `Here`. A function returns a `msgspec.Struct`, a list of them, or
+None; an async generator yields events (Structs) and last its result. A Struct may have a `text()` method that says it
+for people, and an `is_incomplete()` method that says whether something of what was asked for is missing (the command
+line then ends with a status of its own). An `is_over()` method says that nothing more comes of it: a command that
+`stays` then ends. `Progress` is always an event: it is passed on at once and is never taken for the result. So is a
+`Live`, which command lines print as they print results.
 """
 
 import inspect

@@ -66,17 +66,20 @@ class Event(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True):
     """What a command returned, as plain values, and its text for people when it has one.
 
-    `incomplete`: something that was asked for is missing; the value says what.
+    `incomplete`: something that was asked for is missing; the value says what. `over`: nothing more comes of it, also
+    of a command that keeps a node up.
     """
 
     value: Any
     text: str | None = None
     incomplete: bool = False
+    over: bool = False
 
     def line(self) -> dict[str, Any]:
         """As one object of JSON, as the local API sends it."""
         said = {} if self.text is None else {"text": self.text}
-        return {"result": self.value, **said, **({"incomplete": True} if self.incomplete else {})}
+        incomplete = {"incomplete": True} if self.incomplete else {}
+        return {"result": self.value, **said, **incomplete, **({"over": True} if self.over else {})}
 
 
 def load_commands(app: str, module: str) -> list[Command]:
@@ -255,7 +258,8 @@ def _event(item: Any, in_names: Callable[[str], str] = str) -> Event:
 def _result(value: Any, in_names: Callable[[str], str] = str) -> Result:
     value = _with_names(value, in_names)
     members = value if isinstance(value, list) else [value]
-    return Result(to_plain(value), _text(value), any(map(_is_incomplete, members)))
+    incomplete = any(_says(member, "is_incomplete") for member in members)
+    return Result(to_plain(value), _text(value), incomplete, _says(value, "is_over"))
 
 
 def _with_names(value: Any, in_names: Callable[[str], str], *, is_told: bool = False) -> Any:
@@ -272,9 +276,9 @@ def _with_names(value: Any, in_names: Callable[[str], str], *, is_told: bool = F
     return value
 
 
-def _is_incomplete(value: Any) -> bool:
-    """Whether `value` itself says that something is missing."""
-    say = getattr(value, "is_incomplete", None)
+def _says(value: Any, what: str) -> bool:
+    """Whether `value` itself says that: that something is missing, that it is over."""
+    say = getattr(value, what, None)
     return bool(say()) if callable(say) and isinstance(value, msgspec.Struct) else False
 
 

@@ -64,7 +64,7 @@ async def _alone(
             if not call.done():
                 raise TransportError("the node was stopped before the command was done")
             call.result()
-            if command.stays:
+            if command.stays and not show.is_over:
                 say(
                     "This computer serves it while this runs; Ctrl-C stops. "
                     "To keep a node running in the background: coterie up --background"

@@ -34,6 +34,7 @@ class Show:
         self._progress: _Bar | _ProgressLines | None = None
         self._clock = clock
         self.is_incomplete = False  # whether something is missing from the result
+        self.is_over = False  # whether nothing more comes of it
 
     def line(self, line: Mapping[str, Any]) -> None:
         """Print `{"event": kind, ...}` or `{"result": value}`, either with a "text" for people."""
@@ -73,7 +74,7 @@ class Show:
 
     def _result(self, line: Mapping[str, Any]) -> None:
         self.close()
-        self.is_incomplete = bool(line.get("incomplete"))
+        self.is_incomplete, self.is_over = bool(line.get("incomplete")), bool(line.get("over"))
         value = line.get("result")
         if self._options.json:
             put_json(value)

@@ -25,12 +25,18 @@ def word_of(node: Node) -> str:
     return str(lines[0].state)
 
 
+async def offer(anna: Node, ben: Node, *paths: Path, lasts_s: float = 3_600.0, **options: Any) -> Any:
+    """Offer from anna to ben."""
+    record = await anna.service("send").read(paths, lasts_s=lasts_s, note="")
+    return anna.service("send").offer_to(record, str(ben.peer_id), **options)
+
+
 def test_what_is_accepted_arrives_and_both_sides_say_so(tmp_path: Path) -> None:
     async def play() -> None:
         photo = tmp_path / "photo.jpg"
         photo.write_bytes(b"sunset" * 100_000)
         async with friends(tmp_path) as (anna, ben):
-            line = await anna.service("send").offer([photo], str(ben.peer_id))
+            line = await offer(anna, ben, photo)
             assert line.state == "offered"
             await until(lambda: word_of(anna) == "delivered")
             (offered,) = ben.service("send").inbox()
@@ -51,7 +57,7 @@ def offers(node: Node) -> Any:
 async def offered(anna: Node, ben: Node, *paths: Path, **options: Any) -> str:
     """Offer from anna to ben, until ben has it; its id there."""
     before = {line.id for line in offers(ben).inbox()}
-    await offers(anna).offer(paths, str(ben.peer_id), **options)
+    await offer(anna, ben, *paths, **options)
     line = await until(lambda: [line for line in offers(ben).inbox() if line.id not in before])
     return str(line[0].id)
 

@@ -5,6 +5,7 @@ The service is loaded when it is asked for: declarations of commands use the res
 
 from typing import TYPE_CHECKING, Any
 
+from coterie.apps.contacts.meetings import meeting_purpose
 from coterie.apps.contacts.results import INVITATION_LASTS_S, Invited, Met, WrongCode
 from coterie.apps.contacts.waiting import wait_for_joiner
 
@@ -20,6 +21,7 @@ __all__ = [
     "Met",
     "OpenInvitation",
     "WrongCode",
+    "meeting_purpose",
     "wait_for_joiner",
 ]
 

@@ -60,13 +60,18 @@ class Card(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """Command: open an invitation under a free `number`, until the time `until`."""
+    """Command: open an invitation under a free `number`, until the time `until`.
+
+    `tries`: wrong ones by the code until it is burnt. `is_contact`: who joins becomes one (`meetings.py`).
+    """
 
     number: int
     code_secret: bytes = field(repr=False)
     secret: bytes = field(repr=False)
     card: Card
     until: float
+    tries: int = TRIES_MAX
+    is_contact: bool = True
 
 
 class Withdraw(msgspec.Struct, frozen=True):
@@ -96,7 +101,7 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Keep(msgspec.Struct, frozen=True):
-    """Output: store `peer` as a contact, then report `Kept`.
+    """Output: store `peer` as a contact (`is_contact`), or take note of it, then report `Kept`.
 
     `is_again`: `peer` was stored over this invitation before, and missed the last word; its purpose was told then.
     """
@@ -106,6 +111,7 @@ class Keep(msgspec.Struct, frozen=True):
     peer: PeerId
     card: Card
     is_again: bool = False
+    is_contact: bool = True
 
 
 class End(msgspec.Struct, frozen=True):
@@ -158,6 +164,7 @@ class _Invitation:
     claimed_by: int | None = None
     ended: Reason | None = None
     used_by: PeerId | None = None
+    is_contact: bool = True
 
 
 class InviteCore:
@@ -214,7 +221,9 @@ class InviteCore:
 
     def _invite(self, event: Invite) -> list[Any]:
         secrets = {Right.CODE: event.code_secret, Right.SECRET: event.secret}
-        self._invitations[event.number] = _Invitation(event.card, event.until, secrets)
+        self._invitations[event.number] = _Invitation(
+            event.card, event.until, secrets, event.tries, is_contact=event.is_contact
+        )
         return [SetTimer(("until", event.number), event.until)]
 
     def _withdraw(self, number: int, now: float) -> list[Any]:
@@ -274,8 +283,9 @@ class InviteCore:
                     check_card(message)
                     session.step = _Step.KEEPING
                     card = Card(message.name, tuple(message.addresses), message.record)
-                    is_again = self._invitations[session.number].ended is Reason.USED
-                    return [Keep(key, session.number, session.peer, card, is_again)]
+                    invitation = self._invitations[session.number]
+                    is_again, is_contact = invitation.ended is Reason.USED, invitation.is_contact
+                    return [Keep(key, session.number, session.peer, card, is_again, is_contact)]
         except PeerError as error:
             return [*self._forget(key, now), End(key, error.close_code)]
         return [*self._forget(key, now), End(key, CloseCode.PROTOCOL_VIOLATION)]

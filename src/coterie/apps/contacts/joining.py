@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from coterie.apps.app import Context
@@ -30,8 +30,18 @@ Candidate = tuple[PeerId, Sequence[str]]
 class Joining:
     """One call of `join`. Raises `UsageError` when made from something that cannot be an invitation."""
 
-    def __init__(self, context: Context, text: str, own: Card, at: str = "") -> None:
+    def __init__(
+        self,
+        context: Context,
+        text: str,
+        own: Card,
+        at: str = "",
+        *,
+        check: Callable[[bytes], None] = lambda purpose: None,
+    ) -> None:
+        """`check` gets the purpose of the invitation before we introduce ourselves; what it raises ends the attempt."""
         self._context = context
+        self._check = check
         self._own = own
         self._at = at
         self._invitation: Invitation | None = None
@@ -47,6 +57,11 @@ class Joining:
             code = Code.parse(text)
             self._number, self._right, self._secret = code.number, Right.CODE, code.secret
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where the inviter is, by the long form of its invitation."""
+        return self._invitation.addresses if self._invitation is not None else ()
+
     async def run(self) -> tuple[PeerId, Card]:
         """Who invited, and how it introduces itself. Errors as `ContactsService.join`."""
         failures: list[CoterieError] = []
@@ -54,7 +69,7 @@ class Joining:
             async for peer, addresses in candidates:
                 try:
                     return peer, await self._attempt(peer, addresses)
-                except InvitationOver:
+                except (InvitationOver, UsageError):
                     raise
                 except CoterieError as error:
                     failures.append(error)
@@ -134,7 +149,7 @@ class Joining:
                     case Send(_, answer):
                         await stream.send(answer)
                     case Emit(Card() as card):
-                        pass
+                        self._check(card.purpose)
                     case Emit(Done()):
                         return card
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -20,6 +21,7 @@ from coterie.apps.contacts.book import Contact, ContactBook, ContactRecord
 from coterie.apps.contacts.code import NUMBER_MAX, Code
 from coterie.apps.contacts.core import (
     INVITATIONS_MAX,
+    TRIES_MAX,
     Card,
     End,
     Ended,
@@ -34,6 +36,7 @@ from coterie.apps.contacts.core import (
 )
 from coterie.apps.contacts.greeter import Greeter
 from coterie.apps.contacts.joining import Joining
+from coterie.apps.contacts.meetings import TRIES, check_word, meeting_data, meeting_word
 from coterie.apps.contacts.messages import ADDRESSES_MAX, PROTOCOL, Reason
 from coterie.apps.contacts.results import ContactLine, ContactRemoved, ContactShown, Invited, Met, WrongCode
 from coterie.driver import Driver
@@ -54,6 +57,8 @@ from coterie.wire import Invitation
 from coterie.wire.frames import Message
 from coterie.wire.ticket import SECRET_BYTES
 
+NEAR_NUMBER = 0  # announced like the numbers of codes, and never one of those
+NEAR_MAX = 64  # strangers that one look finds; guess
 MINUTES_MAX = 24 * 60.0  # guess: a code that waits for days is a code that is forgotten
 
 log = logging.getLogger(__name__)
@@ -66,9 +71,16 @@ MetListener = Callable[[PeerId, bytes, bool], None]
 class OpenInvitation:
     """An invitation while its `async with` lasts. `invited` has all that the other side may need."""
 
-    def __init__(self, invited: Invited, until: float, purpose: bytes = b"") -> None:
+    def __init__(
+        self,
+        invited: Invited,
+        until: float,
+        purpose: bytes = b"",
+        met: Callable[[Met], None] = lambda met: None,
+    ) -> None:
         self.invited = invited
         self.purpose = purpose
+        self.on_met = met
         self.until = until  # of the event loop's clock
         self._news: asyncio.Queue[WrongCode | Met | CoterieError] = asyncio.Queue()  # TRIES_MAX + 1 at most
 
@@ -107,6 +119,7 @@ class ContactsService:
         self._open: dict[int, OpenInvitation] = {}
         self._greeter = Greeter(context.peer_id)
         self._greeting = asyncio.Lock()
+        self._near = 0  # how many want to be found by strangers here
         self._on_met: list[MetListener] = []
         self._on_removed: list[Callable[[PeerId], None]] = []
         context.people.register(
@@ -190,7 +203,13 @@ class ContactsService:
 
     @contextlib.asynccontextmanager
     async def invite(
-        self, *, name: str = "", minutes: float = 15.0, purpose: bytes = b"", join_with: str = "join"
+        self,
+        *,
+        name: str = "",
+        minutes: float = 15.0,
+        purpose: bytes = b"",
+        join_with: str = "join",
+        met: Callable[[Met], None] = lambda met: None,
     ) -> AsyncIterator[OpenInvitation]:
         """An invitation that is open while the block runs, for at most `minutes`.
 
@@ -199,6 +218,8 @@ class ContactsService:
             minutes: up to MINUTES_MAX.
             purpose: what an app invites to; told to the joiner when it has proven its right.
             join_with: the words of the command that takes the code, for people.
+            met: with a `meetings.meeting_purpose`, called with who joined, before that one hears that it has; nobody
+                becomes a contact.
 
         Raises:
             UsageError: not such a time or name.
@@ -216,10 +237,13 @@ class ContactsService:
         code, secret = Code.make(self._free_number(), os.urandom), os.urandom(SECRET_BYTES)
         until = asyncio.get_running_loop().time() + 60 * minutes
         await self._greet(opening=True)
-        opened = OpenInvitation(self._describe(code, secret, own, minutes, join_with), until, purpose)
+        word = meeting_word(purpose)
+        invited = self._describe(code, secret, own, minutes, word or join_with)
+        opened = OpenInvitation(invited, until, purpose, met)
         self._open[code.number] = opened
         try:
-            self._driver.feed(Invite(code.number, code.secret, secret, own, until))
+            tries = TRIES if word else TRIES_MAX
+            self._driver.feed(Invite(code.number, code.secret, secret, own, until, tries, not word))
             self._announce()
             yield opened
         finally:
@@ -264,7 +288,8 @@ class ContactsService:
 
     def _announce(self) -> None:
         if self._context.neighbours is not None:
-            self._context.neighbours.announce_invitations(self._core.open_numbers)
+            near = [NEAR_NUMBER] if self._near else []
+            self._context.neighbours.announce_invitations([*near, *self._core.open_numbers])
 
     # ---- what the core asks for
 
@@ -281,8 +306,15 @@ class ContactsService:
     def _keep(self, output: Keep) -> None:
         opened = self._open.get(output.number)
         try:
-            self._add(output.peer, output.card)
-            if not output.is_again:
+            if not output.is_contact:
+                met = Met(output.card.name, str(output.peer), list(output.card.addresses))
+                if opened is None:
+                    raise NotFound("the meeting is over")
+                opened.on_met(met)
+                opened.tell(met)
+            else:
+                self._add(output.peer, output.card)
+            if output.is_contact and not output.is_again:
                 self._tell_met(output.peer, opened.purpose if opened else b"", invited=True)
         except CoterieError as error:
             log.warning("%s joined and cannot be stored: %s", output.peer.short, error)
@@ -361,11 +393,49 @@ class ContactsService:
             PeerError: somebody else than the inviter answers.
             TransportError: the inviter is not reached.
         """
-        joining = Joining(self._context, invitation, self._card(name), at)
+        check = functools.partial(check_word, word="")
+        joining = Joining(self._context, invitation, self._card(name), at, check=check)
         peer, card = await joining.run()
         contact = self._add(peer, card)
         self._tell_met(peer, card.purpose, invited=False)
         return _met(contact)
+
+    async def meet(self, invitation: str, word: str, *, at: str = "") -> tuple[Met, bytes]:
+        """Meet over a code that is for the command `coterie WORD`, without becoming contacts; what it is to know.
+
+        Errors as `join`; `UsageError` also for a code that is for another command.
+        """
+        check = functools.partial(check_word, word=word)
+        joining = Joining(self._context, invitation, self._card(""), at, check=check)
+        peer, card = await joining.run()
+        addresses = list(dict.fromkeys((*card.addresses, *joining.addresses)))
+        return Met(card.name, str(peer), addresses), meeting_data(card.purpose)
+
+    @contextlib.contextmanager
+    def near(self) -> Iterator[None]:
+        """While the block runs, strangers on the local network find this computer by `find_near`."""
+        self._near += 1
+        self._announce()
+        try:
+            yield
+        finally:
+            self._near -= 1
+            self._announce()
+
+    async def find_near(self, seconds: float) -> dict[PeerId, Sequence[str]]:
+        """Who can be found so, as is found within `seconds`, with addresses: a hint that anybody can fake."""
+        found: dict[PeerId, Sequence[str]] = {}
+        if self._context.neighbours is None:
+            return found
+        with contextlib.suppress(TimeoutError):
+            async with (
+                asyncio.timeout(seconds),
+                contextlib.aclosing(self._context.neighbours.find_inviters(NEAR_NUMBER)) as coming,
+            ):
+                async for peer, addresses in coming:
+                    if len(found) < NEAR_MAX and peer != self._context.peer_id:
+                        found[peer] = addresses
+        return found
 
     def on_met(self, listener: MetListener) -> None:
         """Call `listener` whenever this node has met another over an invitation of either."""

@@ -3,11 +3,24 @@
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Choice, Duration, Here, Progress, command
+from coterie.apps.contacts.api import INVITATION_LASTS_S, Invited, WrongCode
 from coterie.apps.progress_events import with_progress
-from coterie.apps.send.results import OFFER_LASTS_S, AlwaysLine, InboxLine, InboxSaid, SentLine
+from coterie.apps.send.results import (
+    OFFER_LASTS_S,
+    AlwaysLine,
+    Got,
+    InboxLine,
+    InboxSaid,
+    NearLine,
+    NearOffer,
+    NearOpen,
+    Sent,
+    SentLine,
+    Taken,
+)
 from coterie.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -17,48 +30,68 @@ PURPOSE = "Share and get"
 ON_SWEEPING = (Choice("y", "send all of it", {"everything": True}),)
 
 
+ON_OFFERED = (Choice("y", "take it", {"yes": True}),)
+
+
 @command(
     "paths",
     stays=True,
     asks={"sweeping": ON_SWEEPING},
-    interrupt_text="Stopped. What was offered stays so, and can be taken whenever this node runs: `coterie sent`",
+    interrupt_text="Stopped. A code that was not used is void; what people were offered stays so: `coterie sent`",
 )
 async def send(
     send: "SendService",
     paths: list[str],
     *,
+    near: bool = False,
     each: bool = False,
-    lasting: Duration = OFFER_LASTS_S,
+    lasting: Duration | None = None,
     note: str = "",
     everything: bool = False,
     here: Here = Here(Path("/")),  # noqa: B008  (where nobody stands anywhere)
-) -> AsyncIterator[Progress | SentLine]:
+) -> AsyncIterator[Progress | Invited | WrongCode | Taken | Sent | list[NearLine]]:
     """Send files and folders to a person, who takes or declines them: `coterie send PATH... PERSON`.
 
-    The person need not be there now: the offer arrives when both computers run, and so does the content.
+    The person need not be there now: the offer arrives when both computers run, and so does the content. Without a
+    person it prints a code, good once, for `coterie receive CODE` on any other computer.
 
     paths: What to send, and last the name of the person.
+    near: Send to a computer on this network that runs `coterie receive --near`; without a name, list those.
     each: Let every computer of the person take it, not only the first that does.
-    lasting: How long the offer can be taken: 90s, 15m, 8h, 7d.
+    lasting: How long the offer can be taken (7d) or the code used (15m): 90s, 15m, 8h, 7d.
     note: A word that is shown with it.
     everything: Send a home folder, or one with home folders in it, without a question.
     """
-    person, files = _addressee(paths, here, send.is_known)
-    work = lambda tell: send.offer(  # noqa: E731
-        files,
-        person,
-        each=each,
-        lasts_s=lasting,
-        note=note,
-        everything=everything,
-        progress=tell,
+    person, files = addressee(paths, here, send.is_known, near=near)
+    if near and not person:
+        yield await send.strangers.near_lines()
+        return
+    is_offer = bool(person) and not near
+    lasts_s = (lasting if is_offer else None) or OFFER_LASTS_S
+    reading = lambda tell: send.read(  # noqa: E731
+        files, lasts_s=lasts_s, note=note, everything=everything, progress=tell
     )
-    async for item in with_progress(work):
-        yield item
+    record: Any = None
+    async for item in with_progress(reading):
+        if isinstance(item, Progress):
+            yield item
+        else:
+            record = item
+    if is_offer:
+        yield send.offer_to(record, person, each=each)
+    elif near:
+        yield await send.strangers.to_near(record, person)
+    else:
+        async for event in send.strangers.by_code(record, (lasting or INVITATION_LASTS_S) / 60):
+            yield event
 
 
-def _addressee(words: list[str], here: Path, is_known: Callable[[str], bool]) -> tuple[str, list[Path]]:
-    """Who is meant by the last of `words`, and the files that the others name, seen from `here`.
+def addressee(
+    words: list[str], here: Path, is_known: Callable[[str], bool], *, near: bool = False
+) -> tuple[str, list[Path]]:
+    """Who is meant by the last of `words` (nobody: ""), and the files that the others name, seen from `here`.
+
+    `near`: it is a computer of the network, whatever its name.
 
     Raises:
         UsageError: it may be a file as well.
@@ -67,8 +100,10 @@ def _addressee(words: list[str], here: Path, is_known: Callable[[str], bool]) ->
     if not words:
         raise UsageError("say what to send, and to whom: coterie send PATH... PERSON")
     *others, last = words
-    path = here / Path(last).expanduser()
-    is_file = os.path.lexists(path)
+    paths = [here / Path(word).expanduser() for word in words]
+    is_file = os.path.lexists(paths[-1])
+    if near:
+        return ("", paths) if is_file else (last, paths[:-1])
     if is_known(last):
         if is_file:
             raise UsageError(
@@ -76,10 +111,47 @@ def _addressee(words: list[str], here: Path, is_known: Callable[[str], bool]) ->
             )
         if not others:
             raise UsageError(f"say what to send to {last}: coterie send PATH... {last}")
-        return last, [here / Path(word).expanduser() for word in others]
-    if is_file:
-        raise UsageError("say to whom: coterie send PATH... PERSON")
-    raise NotFound(f"'{last}' is nobody known here, and no file: `coterie ls` shows who is known")
+        return last, paths[:-1]
+    if not is_file:
+        raise NotFound(f"'{last}' is nobody known here, and no file: `coterie ls` shows who is known")
+    return "", paths
+
+
+@command(
+    "code",
+    secrets=("code",),
+    asks={"offered": ON_OFFERED},
+    interrupt_text="Stopped. What was accepted goes on whenever this node runs: `coterie inbox`",
+)
+async def receive(
+    send: "SendService",
+    code: str = "",
+    *,
+    near: bool = False,
+    at: str = "",
+    to: Path | None = None,
+    yes: bool = False,
+) -> AsyncIterator[Progress | Got | NearOpen | NearOffer]:
+    """Take what somebody sends: by the code that `coterie send` printed there, or from this network.
+
+    It shows what is offered, and asks, before anything is fetched. Neither becomes a contact of the other.
+
+    code: The code, like 7-planet-velvet, or the long ticket.
+    near: Let whoever is on this network offer something while this runs; `coterie inbox accept` takes it.
+    at: Where the sender is, IP:PORT as it printed, when it is not found by itself.
+    to: The folder that it goes to, instead of Downloads.
+    yes: Take it without a question.
+    """
+    if near:
+        if code or at or yes:
+            raise UsageError("with --near nobody has a code: leave out CODE, --at and --yes")
+        async for event in send.strangers.near():
+            yield event
+        return
+    if not code:
+        raise UsageError("say the code that the other computer printed: coterie receive CODE")
+    async for step in send.strangers.receive(code, at=at, folder=to, yes=yes):
+        yield step
 
 
 @command(needs="store", empty_text="Nothing was sent: coterie send PATH... PERSON")
@@ -106,7 +178,7 @@ async def inbox(send: "SendService") -> list[InboxLine]:
 @command(
     "offer", path="inbox accept", stays=True, interrupt_text="Stopped. It goes on whenever this node runs."
 )
-async def inbox_accept(send: "SendService", offer: str, *, to: Path | None = None) -> InboxLine:
+async def inbox_accept(send: "SendService", offer: str, *, to: Path | None = None) -> Got:
     """Take what was sent; again, where it failed.
 
     offer: Its id, the name of what was sent, or the sender.
@@ -116,7 +188,7 @@ async def inbox_accept(send: "SendService", offer: str, *, to: Path | None = Non
 
 
 @command("offer", path="inbox decline", needs="store")
-async def inbox_decline(send: "SendService", offer: str) -> InboxLine:
+async def inbox_decline(send: "SendService", offer: str) -> Got:
     """Do not take what was sent, or take no more of it; the sender is told.
 
     offer: Its id, the name of what was sent, or the sender.

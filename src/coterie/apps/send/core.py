@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from coterie.apps.send.messages import Gone, Item, Key, Offer, Said, Stands
+from coterie.apps.send.messages import Gone, Item, Key, Offer, Said, Stands, Take
 from coterie.apps.send.records import InboxItem, InboxRecord, Part, SentRecord
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
@@ -31,6 +31,7 @@ INBOX_OF_STRANGERS_MAX = 8  # of all strangers together; guess
 KEPT_MAX = 100  # of those that are over, in each list; the oldest leave
 ANSWERS_PER_S = 0.1  # to offers that are refused unseen, and questions about offers that are not there; guess
 ANSWERS_BURST = 32
+LINGER_S = 86_400.0  # strangers are called for so long after the end, to hear of it; guess
 FULL = "the inbox there is full"
 DUE = ("due",)  # the only timer: when the next offer expires
 
@@ -116,6 +117,14 @@ class Heard(NamedTuple):
     message: Message
     is_stranger: bool = False
     addresses: tuple[str, ...] = ()
+    dials: bool = False
+
+
+class StreamOpened(NamedTuple):
+    """A stream for this offer to or from the stranger `peer` is open: it hears our half again, whole."""
+
+    peer: PeerId
+    offer: bytes
 
 
 class Told(NamedTuple):
@@ -191,11 +200,21 @@ class Unsent(NamedTuple):
     """What is to be told to `peer`, in this order: our half of the record `id`; `Told` when it is on its way."""
 
     id: str
+    offer: bytes
     peer: PeerId
     serial: int
     is_stranger: bool
     messages: tuple[Message, ...]
     lasts_s: float
+
+
+class Call(NamedTuple):
+    """A stream that we are to open to `peer` about an offer, and what is said on it first."""
+
+    peer: PeerId
+    offer: bytes
+    first: Message
+    addresses: tuple[str, ...]
 
 
 class SendCore:
@@ -231,6 +250,8 @@ class SendCore:
                 out = self._said(peer, said, now)
             case Make() | Cancel() | Accept() | Decline():
                 out = self._obey(event, now)
+            case StreamOpened(peer, offer_id):
+                out = self._stream_opened(peer, offer_id)
             case Told(id_, peer, serial):
                 out = self._told(id_, peer, serial)
             case Fetching() | Placed() | ItemHere() | Broke():
@@ -253,17 +274,41 @@ class SendCore:
                     messages = (offer_of(record, self._name), stands) if not part.told else (stands,)
                     lasts_s = record.lasts_s if not part.told else 2 * record.lasts_s
                     peer = PeerId.parse(part.peer)
-                    yield Unsent(record.id, peer, part.serial, part.is_stranger, messages, lasts_s)
+                    yield Unsent(
+                        record.id, record.offer, peer, part.serial, part.is_stranger, messages, lasts_s
+                    )
         for got in self.inbox.values():
             if got.told < got.serial:
                 peer = PeerId.parse(got.sender)
-                yield Unsent(got.id, peer, got.serial, got.is_stranger, (said_of(got),), 0.0)
+                yield Unsent(got.id, got.offer, peer, got.serial, got.is_stranger, (said_of(got),), 0.0)
 
     def given(self) -> Iterator[tuple[SentRecord, list[Part]]]:
         """Each offer of ours that is not over, with the computers that may fetch it now."""
         for record in self.sent.values():
             if not record.ended:
                 yield record, [p for p in record.parts if p.stand == Stand.GRANTED and not is_over(p)]
+
+    def calls(self, now: float) -> Iterator["Call"]:
+        """The offers to and from strangers for which we open a stream, until both sides know how they ended."""
+        for record in self.sent.values():
+            for part in record.parts:
+                is_done = is_over(part) and part.told >= part.serial
+                if part.dials and not is_done and now < part.until + LINGER_S:
+                    first = offer_of(record, self._name)
+                    yield Call(PeerId.parse(part.peer), record.offer, first, tuple(part.addresses))
+        for got in self.inbox.values():
+            is_done = is_over(got) and got.settled >= got.serial
+            if got.dials and not is_done and now < got.until + LINGER_S:
+                yield Call(PeerId.parse(got.sender), got.offer, Take(got.offer), tuple(got.addresses))
+
+    def is_for(self, peer: PeerId, offer: bytes) -> bool:
+        """Whether the stranger `peer` was offered this by us."""
+        return any(
+            part.is_stranger and part.peer == str(peer)
+            for record in self.sent.values()
+            if record.offer == offer
+            for part in record.parts
+        )
 
     def wanted(self) -> list[InboxRecord]:
         """The offers of others that are to be fetched now."""
@@ -332,6 +377,8 @@ class SendCore:
             out.append(Emit(News(record, part, word(part))))
         if is_over(part) and said.answer in _GOES_ON and said.heard < part.serial:
             part.told = 0  # the other side does not know that it is over: tell it again
+        if part.is_stranger and is_over(part):
+            part.serial += 1  # it is waiting to hear that we know
         return [*out, *self._settle(record, now)]
 
     def _end(self, record: SentRecord, part: Part, stand: Stand) -> list[Any]:
@@ -354,7 +401,7 @@ class SendCore:
     # ---- the other side
 
     def _offered(self, event: Heard, peer: PeerId, offer: Offer, now: float) -> list[Any]:
-        if self._find(peer, offer.id) is not None or offer.until <= now:
+        if self.find(peer, offer.id) is not None or offer.until <= now:
             return []
         is_open = [got for got in self.inbox.values() if not is_over(got)]
         of_one = sum(got.sender == str(peer) for got in is_open)
@@ -374,6 +421,7 @@ class SendCore:
             until=float(offer.until),
             note=offer.note,
             is_stranger=event.is_stranger,
+            dials=event.dials,
             addresses=list(event.addresses),
             name=offer.name,
         )
@@ -381,7 +429,7 @@ class SendCore:
         return [Keep(got), *self._prune(self.inbox), Emit(News(got, None, word(got)))]
 
     def _stands(self, peer: PeerId, message: Stands | Gone, now: float) -> list[Any]:
-        got = self._find(peer, message.id)
+        got = self.find(peer, message.id)
         if got is None:
             return []
         before = word(got)
@@ -436,6 +484,15 @@ class SendCore:
 
     # ---- both
 
+    def _stream_opened(self, peer: PeerId, offer: bytes) -> list[Any]:
+        for record in self.sent.values():
+            for part in record.parts:
+                if record.offer == offer and part.peer == str(peer):
+                    part.told = 0
+        if (got := self.find(peer, offer)) is not None:
+            got.told = got.serial - 1
+        return []
+
     def _told(self, id_: str, peer: PeerId, serial: int) -> list[Any]:
         if (got := self.inbox.get(id_)) is not None and got.sender == str(peer):
             got.told = max(got.told, serial)
@@ -483,7 +540,7 @@ class SendCore:
             del records[record.id]
         return [Drop(record) for record in gone]
 
-    def _find(self, peer: PeerId, offer: bytes) -> InboxRecord | None:
+    def find(self, peer: PeerId, offer: bytes) -> InboxRecord | None:
         return next((g for g in self.inbox.values() if g.offer == offer and g.sender == str(peer)), None)
 
     def _sent(self, text: str) -> SentRecord:

@@ -90,10 +90,20 @@ class Gone(Message, frozen=True):
     id: bytes
 
 
+class Hello(Message, frozen=True):
+    """First on a stream, from one on the local network: who are you, and do you take files from strangers?"""
+
+
+class Here(Message, frozen=True):
+    """The answer to `Hello`, while the owner takes files from strangers: what this computer calls itself."""
+
+    name: str
+
+
 PROTOCOL = Protocol(
     name="send",
     versions=(1,),
-    kinds={1: Offer, 2: Stands, 3: Said, 4: Take, 5: Gone},
+    kinds={1: Offer, 2: Stands, 3: Said, 4: Take, 5: Gone, 6: Hello, 7: Here},
     frame_bytes_max=FRAME_BYTES_MAX,
 )
 
@@ -128,21 +138,21 @@ def _fault(message: Message) -> str:
     match message:
         case Offer():
             return _fault_of_offer(message)
-        case Stands():
-            if not (0 < message.serial <= SERIAL_MAX and 0 <= message.heard <= SERIAL_MAX):
-                return "a number that cannot be"
-            if len(message.keys) > ITEMS_MAX or not all(
-                len(key.root) == ID_BYTES and len(key.secret) == SECRET_BYTES for key in message.keys
-            ):
-                return "keys that cannot be"
-            return "" if 0 < message.until <= UNTIL_MAX else "a time that cannot be"
-        case Said():
-            if not (0 < message.serial <= SERIAL_MAX and 0 <= message.heard <= SERIAL_MAX):
-                return "a number that cannot be"
-            if not 0 <= message.percent <= 100:
-                return f"{message.percent} percent"
-            return "" if len(message.reason) <= REASON_CHARS_MAX else "a reason that is too long"
+        case Stands() | Said() if not (0 < message.serial <= SERIAL_MAX and 0 <= message.heard <= SERIAL_MAX):
+            return "a number that cannot be"
+        case Stands() if len(message.keys) > ITEMS_MAX or not all(map(_is_key, message.keys)):
+            return "keys that cannot be"
+        case Stands() if not 0 < message.until <= UNTIL_MAX:
+            return "a time that cannot be"
+        case Said() if not 0 <= message.percent <= 100 or len(message.reason) > REASON_CHARS_MAX:
+            return f"{message.percent} percent, and a reason of {len(message.reason)} characters"
+        case Here() if len(message.name) > NAME_CHARS_MAX:
+            return "a name that is too long"
     return ""
+
+
+def _is_key(key: Key) -> bool:
+    return len(key.root) == ID_BYTES and len(key.secret) == SECRET_BYTES
 
 
 def _fault_of_offer(offer: Offer) -> str:

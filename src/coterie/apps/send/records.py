@@ -23,7 +23,7 @@ class Part(msgspec.Struct):
     """One computer that an offer is for: both halves as far as they are known here.
 
     `serial` numbers our half, `told` is the one sent last, `heard` that of the other half. `is_stranger`: met over a
-    code or on the local network; messages go over streams.
+    code or on the local network; messages go over streams, which we open if we are the one who `dials`.
     """
 
     peer: str
@@ -36,6 +36,7 @@ class Part(msgspec.Struct):
     reason: str = ""
     heard: int = 0
     is_stranger: bool = False
+    dials: bool = False
     addresses: list[str] = []
     name: str = ""
 
@@ -68,7 +69,10 @@ class InboxItem(msgspec.Struct):
 
 
 class InboxRecord(msgspec.Struct):
-    """One offer got: both halves, as in `Part` with the sides changed. `keys` open the items once they are granted."""
+    """One offer got: both halves, as in `Part` with the sides changed. `keys` open the items once they are granted.
+
+    `settled`: the serial of our half that the sender is known to know.
+    """
 
     id: str
     created: float
@@ -88,6 +92,7 @@ class InboxRecord(msgspec.Struct):
     reason: str = ""
     folder: str = ""
     is_stranger: bool = False
+    dials: bool = False
     addresses: list[str] = []
     name: str = ""
     ended: float = 0.0

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from coterie.apps.command import Duration
+from coterie.apps.command import Duration, Live
 from coterie.quantity import count, say_bytes
 
 OFFER_LASTS_S = Duration(7 * 86_400.0)
@@ -28,12 +28,20 @@ class SentLine(msgspec.Struct, frozen=True, kw_only=True):
     expires: str = ""
     note: str = ""
 
+
+class Sent(SentLine, frozen=True, kw_only=True):
+    """An offer that was just made, or has just come to its end."""
+
     def text(self) -> str:
         """For people."""
         what = f"{said_names(self.names)} ({count(self.files, 'file')}, {say_bytes(self.size)})"
         if self.state in ("offered", "delivered"):
             return f"{what}: offered to {self.to}. `coterie sent` shows what becomes of it"
         return f"{what}: {self.state} by {self.to}{f' ({self.note})' if self.note else ''}"
+
+    def is_over(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self.state == "received"
 
 
 class InboxLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +61,10 @@ class InboxLine(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     path: str = ""
 
+
+class Got(InboxLine, frozen=True, kw_only=True):
+    """An offer that was just answered, or has just come to its end."""
+
     def text(self) -> str:
         """For people."""
         what = f"{said_names(self.names)} ({count(self.files, 'file')}, {say_bytes(self.size)}) from {self.sender}"
@@ -61,6 +73,10 @@ class InboxLine(msgspec.Struct, frozen=True, kw_only=True):
         why = f" ({self.note})" if self.note else ""
         where = f"; it goes to {self.path}" if self.state in ("accepted", "fetching") and self.path else ""
         return f"{what}: {self.state}{why}{where}"
+
+    def is_over(self) -> bool:
+        """Whether nothing more comes of it."""
+        return self.state in ("received", "declined")
 
 
 class AlwaysLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,3 +100,59 @@ class InboxSaid(msgspec.Struct, frozen=True):
 def said_names(names: list[str]) -> str:
     """ "a.txt", "a.txt and 2 more"."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """Somebody met over a code: `name` is what it calls itself."""
+
+    name: str
+
+    def text(self) -> str:
+        """For people."""
+        return f"{self.name} has the code, and is asked whether to take it"
+
+
+class NearLine(msgspec.Struct, frozen=True):
+    """A computer on the local network that takes files from strangers now: what it calls itself, and its id."""
+
+    name: str
+    id: str
+
+
+class NearOpen(Live, frozen=True, kw_only=True):
+    """This computer takes offers from the local network, as `name`, with the id that begins so."""
+
+    name: str
+    id: str
+
+    def text(self) -> str:
+        """For people."""
+        return (
+            f"Whoever is on this network can offer you files while this runs: coterie send PATH {self.name} --near\n"
+            f"You are {self.name}, {self.id}. Nothing is taken before you accept it. Ctrl-C ends it."
+        )
+
+
+class NearOffer(Live, frozen=True, kw_only=True):
+    """News of an offer from the local network."""
+
+    id: str
+    state: str
+    sender: str
+    names: list[str]
+    size: int
+
+    def text(self) -> str:
+        """For people."""
+        what = f"{said_names(self.names)} ({say_bytes(self.size)}) from {self.sender}: {self.state}"
+        return f"{what}; take it: coterie inbox accept {self.id}" if self.state == "delivered" else what
+
+
+def sent_now(line: SentLine) -> Sent:
+    """A line as the result of a command."""
+    return Sent(**{name: getattr(line, name) for name in line.__struct_fields__})
+
+
+def got_now(line: InboxLine) -> Got:
+    """The same for the inbox."""
+    return Got(**{name: getattr(line, name) for name in line.__struct_fields__})

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,23 @@ import msgspec
 from coterie.apps.app import Context
 from coterie.apps.files.api import Content, Gifts
 from coterie.apps.send import core as c
+from coterie.apps.send.direct import Direct
 from coterie.apps.send.fetching import fetch
-from coterie.apps.send.messages import ITEMS_MAX, NOTE_CHARS_MAX, OFFER_ID_BYTES, pack, unpack
+from coterie.apps.send.messages import ITEMS_MAX, NOTE_CHARS_MAX, OFFER_ID_BYTES, PROTOCOL, pack, unpack
 from coterie.apps.send.records import AlwaysRecord, InboxRecord, Part, SentItem, SentRecord
-from coterie.apps.send.results import OFFER_LASTS_S, AlwaysLine, InboxLine, InboxSaid, SentLine, said_names
+from coterie.apps.send.results import (
+    OFFER_LASTS_S,
+    AlwaysLine,
+    Got,
+    InboxLine,
+    InboxSaid,
+    Sent,
+    SentLine,
+    got_now,
+    said_names,
+    sent_now,
+)
+from coterie.apps.send.strangers import Strangers
 from coterie.errors import CoterieError, LimitExceeded, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.machine import Emit, SetTimer, TimerFired
@@ -66,7 +79,9 @@ class SendService:
         self._kept: set[str] = set()  # gifts that are there
         self._fetches: dict[str, asyncio.Task[Any] | None] = {}  # None: it has not begun yet
         self._timer: asyncio.TimerHandle | None = None
-        self._watchers: dict[int, Callable[[c.News], None]] = {}
+        self._watchers: dict[int, asyncio.Event] = {}
+        self.direct = Direct(context, self._core, self.feed)
+        self.strangers = Strangers(context, self)
         for record in self._sent:  # before `files` starts, and forgets what nobody keeps
             if not record.ended:
                 self._gifts.add(record.id, _contents(record))
@@ -79,6 +94,8 @@ class SendService:
         loop = asyncio.get_running_loop()
         self._mail.receive(lambda mail, db: self._take(loop, mail, db))
         self._context.keep(self._post, "telling others about offers")
+        self._context.register(PROTOCOL, self.direct.serve, strangers=True)
+        self._follow()
         for got in list(self._core.inbox.values()):
             self._take_always(got)
 
@@ -105,39 +122,31 @@ class SendService:
         """Whether somebody is called so."""
         return self._context.people.is_called(text)
 
-    async def offer(
-        self,
-        paths: Sequence[Path],
-        person: str,
-        *,
-        each: bool = False,
-        lasts_s: float = OFFER_LASTS_S,
-        note: str = "",
-        everything: bool = False,
-        progress: Report | None = None,
-    ) -> SentLine:
-        """Offer files and folders to a person, who need not be there now; they stay where they are.
+    def offer_to(self, record: SentRecord, person: str, *, each: bool = False) -> Sent:
+        """Offer what was `read` to a person, who need not be there now.
 
         `each`: every computer of the person may take it, else one: the first that does.
 
         Raises:
-            NotFound: nobody is called so, or there is no such file.
-            UsageError: it cannot be offered; says why.
+            NotFound, UsageError: nobody is called so, or is known; nothing is offered then.
             LimitExceeded: too many offers are open.
         """
-        peer = self._context.people.find(person)
-        if not self._context.people.is_known(peer):
-            raise UsageError(
-                f"{peer.short} is not known here: without a name `coterie send` prints a code for anybody"
-            )
-        computers = [p for p in self._context.people.computers_of(peer) if p != self._context.peer_id]
-        if not computers:
-            raise UsageError(f"{person} has no other computer than this one")
-        record = await self.read(paths, lasts_s=lasts_s, note=note, everything=everything, progress=progress)
+        try:
+            peer = self._context.people.find(person)
+            if not self._context.people.is_known(peer):
+                raise UsageError(
+                    f"{peer.short} is not known here: `coterie send PATH` prints a code for anybody"
+                )
+            computers = [p for p in self._context.people.computers_of(peer) if p != self._context.peer_id]
+            if not computers:
+                raise UsageError(f"{person} has no other computer than this one")
+        except CoterieError:
+            self.forget(record)
+            raise
         record.to, record.is_for_first = str(peer), not each
-        record.parts = [Part(str(one), record.created + lasts_s) for one in computers]
+        record.parts = [Part(str(one), record.created + record.lasts_s) for one in computers]
         self.make(record)
-        return self.sent_lines(record)[0]
+        return sent_now(self.sent_lines(record)[0])
 
     async def read(
         self,
@@ -148,7 +157,12 @@ class SendService:
         everything: bool = False,
         progress: Report | None = None,
     ) -> SentRecord:
-        """A new offer of what is at `paths`, which nobody was told of yet. Errors as `offer`."""
+        """A new offer of what is at `paths`, which stays there; nobody was told of it yet.
+
+        Raises:
+            NotFound: there is no such file.
+            UsageError: it cannot be offered; says why.
+        """
         if not 0 < lasts_s <= LASTS_MAX_S:
             raise UsageError(f"an offer lasts up to {LASTS_MAX_S / 86_400:.0f} days")
         if not 0 < len(paths) <= ITEMS_MAX:
@@ -183,6 +197,32 @@ class SendService:
             self._follow()
             raise
 
+    def forget(self, record: SentRecord) -> None:
+        """An offer that was read and is not made after all."""
+        self._context.start(self._gifts.forget(record.id), "forgetting what was not offered")
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[asyncio.Event]:
+        """An event that is set with every change, while the block runs."""
+        fresh = asyncio.Event()
+        self._watchers[id(fresh)] = fresh
+        try:
+            yield fresh
+        finally:
+            del self._watchers[id(fresh)]
+
+    async def follow(self, half: Callable[[], Part | InboxRecord], size: int) -> AsyncIterator[Progress]:
+        """How far an offer is, until it is over or has failed."""
+        with self.watching() as fresh:
+            while True:
+                now = half()
+                word = c.word(now)
+                if c.is_over(now) or word == c.Answer.FAILED:
+                    return
+                yield Progress(phase=word, done=size * now.percent // 100, total=size)
+                await fresh.wait()
+                fresh.clear()
+
     def cancel(self, offer: str) -> list[SentLine]:
         """Offer it no longer; what is being fetched of it ends. Raises `NotFound`, `UsageError`."""
         self.feed(c.Cancel(offer))
@@ -202,7 +242,7 @@ class SendService:
         return SentLine(
             id=record.id,
             state=_state(part),
-            to=part.name or self._context.people.name_of(PeerId.parse(to)),
+            to=part.name or self._context.people.name_of(PeerId.parse(to or part.peer)),
             names=[item.name for item in record.items],
             files=sum(item.files for item in record.items),
             size=c.size_of(record.items),
@@ -215,9 +255,9 @@ class SendService:
 
     def inbox(self) -> list[InboxLine]:
         """All offers got, the newest last."""
-        return [self._inbox_line(got) for got in self._core.inbox.values()]
+        return [self.inbox_line(got) for got in self._core.inbox.values()]
 
-    def accept(self, offer: str, folder: Path | None = None) -> InboxLine:
+    def accept(self, offer: str, folder: Path | None = None) -> Got:
         """Take the offer with this id, the only open one of that name or person; into `folder`.
 
         Raises:
@@ -226,13 +266,13 @@ class SendService:
         """
         got = self._choose(offer)
         self.feed(c.Accept(got.id, str(folder or got.folder or self._folder)))
-        return self._inbox_line(got)
+        return got_now(self.inbox_line(got))
 
-    def decline(self, offer: str) -> InboxLine:
+    def decline(self, offer: str) -> Got:
         """Do not take it, or take no more of it. Errors as `accept`."""
         got = self._choose(offer)
         self.feed(c.Decline(got.id))
-        return self._inbox_line(got)
+        return got_now(self.inbox_line(got))
 
     def always(self, person: str, folder: Path | None = None) -> InboxSaid:
         """Take everything from this person from now on, without a question. Raises `NotFound`, `UsageError`."""
@@ -305,7 +345,15 @@ class SendService:
             return f"{got.name or peer.short} (stranger)"
         return self._context.people.name_of(peer)
 
-    def _inbox_line(self, got: InboxRecord) -> InboxLine:
+    def got(self, offer: str) -> InboxRecord | None:
+        """The offer of the inbox with this id."""
+        return self._core.inbox.get(offer)
+
+    def find(self, peer: PeerId, offer: bytes) -> InboxRecord | None:
+        """The offer of the inbox that `peer` made under this id."""
+        return self._core.find(peer, offer)
+
+    def inbox_line(self, got: InboxRecord) -> InboxLine:
         state = c.word(got)
         paths = [item.path for item in got.items if item.path]
         return InboxLine(
@@ -348,12 +396,13 @@ class SendService:
         self._follow()
         for told in news:
             self._tell(told)
-            for watcher in list(self._watchers.values()):
-                watcher(told)
+        for fresh in self._watchers.values():
+            fresh.set()
 
     def _follow(self) -> None:
         """What follows from the states: whom to tell, to whom to give, what to fetch."""
         self._wake.set()
+        self.direct.follow()
         given = dict(self._given())
         for id_, (known, strangers) in given.items():
             self._gifts.give(id_, known, strangers)
