@@ -178,7 +178,7 @@ PURE_PARTS = {
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval"}
 IMPURE_ATTRIBUTES = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 # Type annotations and declarations only: the narrow context that apps get, and how commands are declared.
-DECLARATIONS = {"apps/app.py": {"pathlib"}, "apps/command.py": {"pathlib"}}
+DECLARATIONS = {"apps/app.py": {"pathlib"}, "apps/parameter.py": {"pathlib"}}
 
 FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "manager", "common", "base", "misc"}
 PACKAGE_INDEX = re.compile(r"pypi\.|index-url|/simple/|registry\.npm|deb\.debian", re.IGNORECASE)

@@ -88,7 +88,7 @@ async def scene(folder: Path, *, grants: int, strangers: int, seconds: float) ->
         given = anna.service("grants")
         for number in range(grants):
             peer = SecretKey(number.to_bytes(32, "big")).peer_id
-            given.give(str(peer), "read", "files/photos", Wanted(lasting="7d"))
+            given.give(str(peer), "read", "files/photos", Wanted(lasting_s=604_800))
             if not number % 20:
                 await asyncio.sleep(0)
         before = resident_mb()

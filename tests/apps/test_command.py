@@ -5,12 +5,27 @@ from collections.abc import AsyncIterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import pytest
 
-from coterie.apps.command import Command, Duration, Live, Progress, Rate, Size, command, commands_of
+from coterie.apps.command import (
+    Command,
+    Duration,
+    Live,
+    Peer,
+    Person,
+    Place,
+    Progress,
+    Rate,
+    Resource,
+    Size,
+    Values,
+    Verbs,
+    command,
+    commands_of,
+)
 from coterie.apps.invoke import Event, Result, invoke, load_commands, parameters_type, read_parameters
 from coterie.errors import NotFound, UsageError
 
@@ -306,7 +321,7 @@ def test_whatever_opens_something_can_be_kept_out_of_the_list_of_processes() -> 
     for entry in entry_points(group="coterie.apps"):
         for found in load_commands(entry.name, f"{entry.module.rpartition('.')[0]}.commands"):
             named = {parameter.name for parameter in found.parameters} & SECRET_NAMES
-            assert named <= {*found.secrets}, f"declare {named} of {found.path} in secrets="
+            assert named <= {*found.secrets}, f"make {named} of {found.path} a Secret or a Ticket"
 
 
 class Stuck(msgspec.Struct):
@@ -337,3 +352,60 @@ def test_what_happened_is_told_in_names_and_ids_that_are_shown_stay() -> None:
     assert result.text == "ID: anna is off"
     inner = {"name": "ID", "note": "anna", "dropped": [], "inner": []}
     assert result.value == {"name": "ID", "note": "anna is off", "dropped": ["anna"], "inner": [inner]}
+
+
+TYPED_NAMES = {
+    "peer": Peer, "place": Place, "to": Person, "lasting": Duration, "up": Rate, "down": Rate,
+    "resource": Resource, "verb": Verbs, "verbs": Verbs,
+}  # fmt: skip
+LISTED_NAMES = {
+    "share", "transfer", "version", "versions", "circle", "member", "device", "contact", "grant", "job", "key",
+}  # fmt: skip
+
+
+def test_our_commands_say_what_their_parameters_are() -> None:
+    found = load_commands("node", "coterie.control.commands")
+    for entry in entry_points(group="coterie.apps"):
+        found += load_commands(entry.name, f"{entry.module.rpartition('.')[0]}.commands")
+    known = {(one.app, one.path): one for one in found}
+    for one in found:
+        for parameter in one.parameters:
+            where = f"{' '.join(one.path)}: {parameter.name}"
+            if parameter.type not in (bool, Path):  # `get --share` is a switch, `trash restore --to` a path
+                assert parameter.type is TYPED_NAMES.get(parameter.name, parameter.type), where
+                assert parameter.values or parameter.name not in LISTED_NAMES, where
+            if listed := parameter.values:
+                of = known[listed.app or one.app, tuple(listed.command.split())]
+                assert {*listed.given} <= {p.name for p in of.parameters} & {p.name for p in one.parameters}
+
+
+def test_a_type_says_where_its_values_are_listed() -> None:
+    Colour = Annotated[str, Values("colours", "name")]
+
+    @command("colour")
+    def paint(
+        service: Any,
+        colour: Colour,
+        *,
+        to: list[Person] = [],  # noqa: B006
+        more: list[Colour] | None = None,
+        peer: Peer | None = None,
+    ) -> None:
+        """A."""
+
+    @command()
+    def wrong(service: Any, *, sizes: list[Size]) -> None:
+        """A."""
+
+    (one,) = declared(paint)
+    colour, to, more, peer = one.parameters
+    assert (colour.type, colour.values, colour.many) == (str, Values("colours", "name"), False)
+    assert (to.type, to.many, to.values) == (Person, True, Values("people", "name", app="node"))
+    assert (more.type, more.many, more.optional, more.values) == (str, True, True, colour.values)
+    assert (peer.type, peer.optional) == (Peer, True)
+    given = {"colour": "red", "to": ["anna"]}
+    assert read_parameters(one, given) == {**given, "more": None, "peer": None}
+    with pytest.raises(UsageError, match="to: "):
+        read_parameters(one, {"colour": "red", "to": "anna"})
+    with pytest.raises(TypeError, match=r"wrong: a command cannot take sizes"):
+        declared(wrong)

@@ -233,6 +233,7 @@ LISTS = {
         "shares",
         "ls",
         "resources",
+        "people",
         "transfers",
         "trash",
         "limits",

@@ -84,3 +84,27 @@ def test_streams_and_results_are_told_apart() -> None:
     assert "application/x-ndjson" in paths["/api/v1/fake/count"]["post"]["responses"]["200"]["content"]
     content = paths["/api/v1/fake/greet"]["post"]["responses"]["200"]["content"]
     assert content == {"application/json": {"schema": {"$ref": "#/components/schemas/Greeting"}}}
+
+
+def test_types_tell_faces_what_to_offer() -> None:
+    commands = [*COMMANDS, *load_commands("files", "coterie.apps.files.commands")]
+    commands += load_commands("grants", "coterie.apps.grants.commands")
+    schemas = describe(commands)["components"]["schemas"]
+    grant = schemas["GrantsGrantParameters"]["properties"]
+    assert [grant[name]["format"] for name in ("peer", "verbs", "resource", "lasting")] == [
+        "peer", "verbs", "resource", "duration",
+    ]  # fmt: skip
+    assert grant["peer"]["x-values"] == {"path": "/api/v1/node/ls", "field": "name", "given": []}
+    share = schemas["FilesShareParameters"]["properties"]
+    assert share["to"]["items"]["format"] == "person"
+    assert share["to"]["x-values"]["path"] == "/api/v1/node/people"
+    get = schemas["FilesGetParameters"]["properties"]
+    assert (get["ticket"]["format"], get["target"]["format"]) == ("ticket", "path")
+    assert schemas["FilesTransfersPriorityParameters"]["properties"]["priority"]["enum"] == [
+        "high",
+        "low",
+        "normal",
+    ]
+    shown = schemas["FilesTransfersShowParameters"]["properties"]["transfer"]
+    assert shown["x-values"] == {"path": "/api/v1/files/transfers", "field": "id", "given": []}
+    assert schemas["FakeUnlockParameters"]["properties"]["code"]["format"] == "secret"

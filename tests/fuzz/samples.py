@@ -397,7 +397,6 @@ def _texts() -> dict[str, list[Sample]]:
         "coterie.apps.contacts.greeter:split_address": [
             _of("apps.contacts.greeter:split_address", *ADDRESSES)
         ],
-        "coterie.apps.grants.words:read_duration": [_of("apps.grants.words:read_duration", "90s", "2w")],
         "coterie.apps.grants.words:read_amount": [_of("apps.grants.words:read_amount", "500", "1.5GB")],
         "coterie.apps.grants.words:read_hours": [_of("apps.grants.words:read_hours", "08:00-20:00")],
         "coterie.net.quic.addresses:relay_url": [

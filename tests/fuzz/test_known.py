@@ -8,7 +8,7 @@ from nacl.secret import SecretBox
 
 from coterie.apps.circles.admission import Purpose, read_purpose
 from coterie.apps.circles.recovery import Card, Keepsake, unseal
-from coterie.apps.grants.words import read_amount, read_duration
+from coterie.apps.grants.words import read_amount
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.content.bittorrent.read import read_torrent
 from coterie.content.bittorrent.torrent_file import PieceHashes, TorrentEntry, torrent_file
@@ -56,11 +56,14 @@ def test_a_peer_id_that_is_not_ascii(text: str) -> None:
         PeerId.parse(text)
 
 
+INVITE = next(c for c in load_commands("contacts", "coterie.apps.contacts.commands") if c.path == ("invite",))
+
+
 @pytest.mark.parametrize(
     "read",
     [
-        lambda: read_duration("9" * 5000 + "d"),
-        lambda: read_duration("9" * 30 + "d"),
+        lambda: read_parameters(INVITE, {"lasting": "9" * 5000 + "d"}),
+        lambda: read_parameters(INVITE, {"lasting": "9" * 30 + "d"}),
         lambda: read_amount("9" * 30 + "TB"),
         lambda: read_amount("9" * 5000),
         lambda: parse_hours("9" * 5000 + ":00-18:00=5"),

@@ -25,6 +25,7 @@ from coterie.access.names import (
     is_short_id,
     key_of,
 )
+from coterie.access.names import WORDS as MEANT
 from coterie.access.policy import ANYONE, CONTACT, ROLES, Standing, of_circle, of_peer
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
@@ -55,6 +56,13 @@ class KnownCircle(msgspec.Struct, frozen=True):
 
     id: str
     name: str
+
+
+class Named(msgspec.Struct, frozen=True):
+    """Somebody, or several, whom something can be for; `what`: from where a person is known, or what the name is."""
+
+    name: str
+    what: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +279,15 @@ class People:
 
     def _circles_called(self, text: str) -> list[KnownCircle]:
         return [c for c in self._circles() if is_meant(text, c.name, c.id) or c.id == text]
+
+    def subjects(self) -> list[Named]:
+        """Everything that `subject` understands, as it is said here."""
+        circles = [(c.id, c.name, False) for c in self._circles()]
+        return [
+            *(Named(name, known.of) for name, known in self.names().items()),
+            *(Named(label, "circle") for label in distinct(circles)),
+            *(Named(word, MEANT[word]) for word in WORDS),
+        ]
 
     def _known(self) -> list[Known]:
         return [

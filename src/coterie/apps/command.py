@@ -10,41 +10,64 @@
 
 The first parameter is the app's service and is filled in by the node; its annotation is never evaluated, so the
 service may be imported under TYPE_CHECKING only. Names given to `command` are positional on the command line, all
-others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, a `Target`, `Duration`, `Size`, `Rate`,
-`Place`, `Resource` or `Verbs`, a `Literal`, an optional of these, or a `list[str]`; a `Path` or `Target` is made
-absolute where the user stands. A text that may be a path among other things stays as it was typed; where it was typed,
-a command line says in the parameter of the type `Here`. A function returns a `msgspec.Struct`, a list of them, or
-None; an async generator yields events (Structs) and last its result. A Struct may have a `text()` method that says it
-for people, and an `is_incomplete()` method that says whether something of what was asked for is missing (the command
-line then ends with a status of its own). An `is_over()` method says that nothing more comes of it: a command that
-`stays` then ends. `Progress` is always an event: it is passed on at once and is never taken for the result. So is a
-`Live`, which command lines print as they print results.
+others are options. A parameter is `str`, `int`, `float`, `bool`, `Path`, one of the types in `coterie.apps.parameter`
+(`Peer`, `Person`, `Place`, `Secret`, `Duration`, `Size`, ...), a `Literal`, an optional of these, or a list of texts; a
+`Path` or `Target` is made absolute where the user stands. A text that may be a path among other things stays as it was
+typed; where it was typed, a command line says in the parameter of the type `Here`. A function returns a
+`msgspec.Struct`, a list of them, or None; an async generator yields events (Structs) and last its result. A Struct may
+have a `text()` method that says it for people, and an `is_incomplete()` method that says whether something of what was
+asked for is missing (the command line then ends with a status of its own). An `is_over()` method says that nothing more
+comes of it: a command that `stays` then ends. `Progress` is always an event: it is passed on at once and is never taken
+for the result. So is a `Live`, which command lines print as they print results.
 """
 
 import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Literal, NewType, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from coterie.apps.parameter import (
+    SECRETS,
+    Duration,
+    Here,
+    Parameter,
+    Peer,
+    Person,
+    Place,
+    Rate,
+    Resource,
+    Secret,
+    Size,
+    Target,
+    Ticket,
+    Values,
+    Verbs,
+    read_annotation,
+)
 from coterie.progress import Live, Progress
 
 __all__ = [
     "Choice",
     "Command",
     "Duration",
+    "Here",
     "Live",
     "Needs",
     "Parameter",
+    "Peer",
+    "Person",
     "Place",
     "Progress",
     "Rate",
     "Resource",
+    "Secret",
     "Size",
     "Target",
+    "Ticket",
+    "Values",
     "Verbs",
     "command",
     "commands_of",
@@ -52,18 +75,7 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 Needs = Literal["network", "store", "running"]
-Duration = NewType("Duration", float)  # seconds; people write 90s, 15m, 8h, 7d, 2w
-Size = NewType("Size", int)  # bytes; people write 500, 20kB, 1.5GB
-Here = NewType(
-    "Here", Path
-)  # the folder where the user stands: a command line gives it, nobody is asked for it
-Rate = NewType("Rate", int)  # bytes a second, 0 for no limit; people write 500kB/s, 2MB/s
-Target = NewType("Target", str)  # a path; with a separator at its end a folder, which need not be there
-Place = NewType("Place", str)  # what somebody offers, and what is in it: anna, anna/photos/2024
-Resource = NewType("Resource", str)  # what is permitted: its kind and what people call it, like files/photos
-Verbs = NewType("Verbs", str)  # what is permitted to do with it, like read,list
 _MARK = "__coterie_command__"
-_PLAIN_TYPES = (str, int, float, bool, Path, Here, Target, Duration, Size, Rate, Place, Resource, Verbs)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -72,18 +84,6 @@ class Choice(msgspec.Struct, frozen=True):
     key: str
     label: str
     sets: Mapping[str, Any]
-
-
-class Parameter(msgspec.Struct, frozen=True):
-    """One parameter of a command: `type` is the annotation without None, `optional` whether it had one."""
-
-    name: str
-    type: Any
-    required: bool
-    default: Any
-    help: str
-    positional: bool
-    optional: bool = False
 
 
 class Command(msgspec.Struct, frozen=True, eq=False):
@@ -104,8 +104,12 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     empty_text: str = ""
     prompts: Mapping[str, str] = msgspec.field(default_factory=dict)
     purpose: str = ""
-    secrets: tuple[str, ...] = ()
     kind: str = ""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The parameters that open something."""
+        return tuple(p.name for p in self.parameters if p.type in SECRETS)
 
 
 class _Declaration(msgspec.Struct, frozen=True):
@@ -119,7 +123,6 @@ class _Declaration(msgspec.Struct, frozen=True):
     empty_text: str
     prompts: Mapping[str, str]
     purpose: str
-    secrets: tuple[str, ...]
     kind: str
 
 
@@ -134,7 +137,6 @@ def command(  # noqa: PLR0913 - all but the first are named options
     empty_text: str = "",
     prompts: Mapping[str, str] | None = None,
     purpose: str = "",
-    secrets: tuple[str, ...] = (),
     kind: str = "",
 ) -> Callable[[F], F]:
     """Declare a command.
@@ -153,8 +155,6 @@ def command(  # noqa: PLR0913 - all but the first are named options
         prompts: parameters that a command line asks for with these words when they are not given: secrets, which
             are not to stand in the history of a shell.
         purpose: the heading it stands under in help pages; when empty, the `PURPOSE` of its module.
-        secrets: parameters of type `str` that open something: tickets, codes. A command line reads them from standard
-            input where they are given as "-", as it does those of `prompts`, so that no list of processes shows them.
         kind: the kind of resources (`App.kinds`) that it offers to others: its help says which verbs they have.
     """
     declaration = _Declaration(
@@ -168,7 +168,6 @@ def command(  # noqa: PLR0913 - all but the first are named options
         empty_text,
         prompts=prompts or {},
         purpose=purpose,
-        secrets=(*secrets, *(prompts or {})),
         kind=kind,
     )
 
@@ -194,7 +193,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
     summary, details, notes = _read_docstring(inspect.getdoc(function) or "")
     _, *signature = inspect.signature(function).parameters.values()
     hints = _hints(function)
-    unknown = {*declared.positional, *declared.secrets} - {p.name for p in signature}
+    unknown = {*declared.positional, *declared.prompts} - {p.name for p in signature}
     if unknown:
         raise TypeError(f"{function.__qualname__}: no parameter named {', '.join(sorted(unknown))}")
     parameters = [_parameter(function, p, hints, notes, p.name in declared.positional) for p in signature]
@@ -215,7 +214,6 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         interrupt_text=declared.interrupt_text,
         empty_text=declared.empty_text,
         prompts=declared.prompts,
-        secrets=declared.secrets,
         kind=declared.kind,
         purpose=declared.purpose or getattr(function, "__globals__", {}).get("PURPOSE", ""),
     )
@@ -227,7 +225,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     annotations = {name: hint for name, hint in inspect.get_annotations(function).items() if name != first}
     stand_in = types.FunctionType((lambda: None).__code__, getattr(function, "__globals__", {}))
     stand_in.__annotations__ = annotations
-    return typing.get_type_hints(stand_in)
+    return typing.get_type_hints(stand_in, include_extras=True)
 
 
 def _parameter(
@@ -237,28 +235,24 @@ def _parameter(
     notes: Mapping[str, str],
     positional: bool,
 ) -> Parameter:
-    hint, optional = _without_none(hints.get(declared.name))
-    if hint not in _PLAIN_TYPES and hint != list[str] and typing.get_origin(hint) is not Literal:
-        raise TypeError(f"{function.__qualname__}: a command cannot take {declared.name}: {hint}")
+    read = read_annotation(hints.get(declared.name))
+    if read is None:
+        raise TypeError(
+            f"{function.__qualname__}: a command cannot take {declared.name}: {hints.get(declared.name)}"
+        )
+    kind, optional, many, values = read
     required = declared.default is inspect.Parameter.empty
     return Parameter(
         name=declared.name,
-        type=hint,
+        type=kind,
         required=required,
         default=None if required else declared.default,
         help=notes.get(declared.name, ""),
         positional=positional,
         optional=optional,
+        many=many,
+        values=values,
     )
-
-
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    """`X | None` as (X, True), anything else as (itself, False)."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        kept = [part for part in typing.get_args(hint) if part is not type(None)]
-        if len(kept) == 1:
-            return kept[0], True
-    return hint, False
 
 
 def _read_docstring(text: str) -> tuple[str, str, dict[str, str]]:

@@ -12,21 +12,8 @@ from typing import Any
 
 import msgspec
 
-from coterie.apps.command import (
-    Command,
-    Duration,
-    Here,
-    Live,
-    Parameter,
-    Place,
-    Progress,
-    Rate,
-    Resource,
-    Size,
-    Target,
-    Verbs,
-    commands_of,
-)
+from coterie.apps.command import Command, Live, Progress, commands_of
+from coterie.apps.parameter import TEXTS, Duration, Here, Parameter, Rate, Size, Target
 from coterie.decoding import decoder
 from coterie.errors import CoterieError, UsageError
 from coterie.plain_text import in_utf8, lines, with_one_line_fields
@@ -37,7 +24,7 @@ _QUANTITIES: Mapping[Any, Callable[[str], int]] = {
     Size: read_size,
     Rate: read_rate,
 }
-_TEXTS = (Path, Here, Target, Place, Resource, Verbs)
+_TEXTS = (*TEXTS, Path, Here, Target)
 
 _TOLD = frozenset(
     {"note", "reason", "problem", "state", "source", "dropped", "troubles"}
@@ -184,6 +171,8 @@ async def _invoke(
 
 def _field(parameter: Parameter) -> tuple[str, Any, Any] | tuple[str, Any]:
     hint = str if parameter.type in _TEXTS else parameter.type
+    if parameter.many:
+        hint = list[str]
     if hint in _QUANTITIES:
         hint = float | str if hint is Duration else int | str
     if parameter.optional:

@@ -2,8 +2,7 @@
 
     eval "$(_COTERIE_COMPLETE=bash_source coterie)"        in ~/.bashrc; zsh_source and fish_source likewise
 
-A parameter is completed by its name: `peer`, `contact`, `place`, `share`, `circle`, `member`, `device`, `transfer` and
-`grant` mean the same in every command, also in those of third parties' apps.
+A parameter is completed by its type (`coterie.apps.parameter`), in commands of third parties' apps as in ours.
 """
 
 import os
@@ -14,24 +13,12 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
+from coterie.access.resource import Verb
+from coterie.apps.parameter import Parameter, Place, Ticket, Verbs
 from coterie.errors import CoterieError
 
 VARIABLE = "_COTERIE_COMPLETE"
 VALUES_MAX = 200  # nobody reads more
-PLACES = ("place", "ticket")
-
-_LISTS: Mapping[str, tuple[str, tuple[str, ...], str]] = {  # of parameter: app, command, field
-    "peer": ("node", ("ls",), "name"),
-    "contact": ("contacts", ("contacts",), "name"),
-    "share": ("files", ("shares",), "name"),
-    "circle": ("circles", ("circle",), "name"),
-    "member": ("circles", ("circle", "members"), "name"),  # of the circle that was named before
-    "device": ("circles", ("devices",), "name"),
-    "transfer": ("files", ("transfers",), "id"),
-    "grant": ("grants", ("grants",), "id"),
-    "version": ("files", ("trash",), "id"),
-    "versions": ("files", ("trash",), "id"),
-}
 
 
 def answer_shell(program: click.Command, name: str) -> None:
@@ -44,16 +31,18 @@ def answer_shell(program: click.Command, name: str) -> None:
         raise SystemExit(shell_complete(program, {}, name, VARIABLE, instruction))
 
 
-def completer(parameter: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]] | None:
-    """What completes the parameter of this name; None: click's own way."""
-    if parameter not in _LISTS and parameter not in PLACES:
+def completer(
+    parameter: Parameter, app: str
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]] | None:
+    """What completes a parameter of a command of `app`; None: click's own way."""
+    if parameter.values is None and parameter.type not in (Place, Ticket, Verbs):
         return None
 
     def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
         home = context.find_root().params.get("home")
-        asked = {"circle": context.params.get("circle")} if parameter == "member" else {}
         try:
-            found = [value for value in _values(parameter, begun, home, asked) if not value.startswith("-")]
+            values = _values(parameter, app, begun, home, context.params)
+            found = [value for value in values if value.startswith(begun) and not value.startswith("-")]
             return [CompletionItem(value) for value in found[:VALUES_MAX]]  # and a name is never an option
         except (CoterieError, OSError):
             return []
@@ -61,17 +50,20 @@ def completer(parameter: str) -> Callable[[click.Context, click.Parameter, str],
     return complete
 
 
-def _values(parameter: str, begun: str, home: Path | None, asked: Mapping[str, Any]) -> Iterator[str]:
-    if parameter in PLACES:
+def _values(
+    parameter: Parameter, app: str, begun: str, home: Path | None, given: Mapping[str, Any]
+) -> Iterator[str]:
+    if parameter.type in (Place, Ticket):
         parent, slash, _ = begun.rpartition("/")
         for line in _ask(home, "node", ("ls",), {"place": parent} if slash else {}):
-            value = parent + slash + line["name"] + ("/" if line["kind"] in ("computer", "folder") else "")
-            if value.startswith(begun):
-                yield value
-        return
-    app, path, field = _LISTS[parameter]
-    values = (line[field] for line in _ask(home, app, path, asked))
-    yield from (value for value in values if value and value.startswith(begun))
+            yield parent + slash + line["name"] + ("/" if line["kind"] in ("computer", "folder") else "")
+    elif parameter.type is Verbs:
+        before, comma, _ = begun.rpartition(",")
+        yield from (before + comma + verb.name.lower() for verb in Verb if verb.name)
+    elif listed := parameter.values:
+        asked = {name: given.get(name) for name in listed.given}
+        lines = _ask(home, listed.app or app, tuple(listed.command.split()), asked)
+        yield from (line[listed.field] for line in lines if line[listed.field])
 
 
 def _ask(home: Path | None, app: str, path: tuple[str, ...], parameters: Mapping[str, Any]) -> list[Any]:

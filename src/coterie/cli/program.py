@@ -15,18 +15,8 @@ from click.shell_completion import CompletionItem
 
 import coterie
 from coterie.access.resource import say_verbs
-from coterie.apps.command import (
-    Command,
-    Duration,
-    Here,
-    Parameter,
-    Place,
-    Rate,
-    Resource,
-    Size,
-    Target,
-    Verbs,
-)
+from coterie.apps.command import Command
+from coterie.apps.parameter import TEXTS, Duration, Here, Parameter, Peer, Rate, Resource, Size, Target
 from coterie.cli.catalog import Branch, Catalog, declared_kinds
 from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
@@ -226,9 +216,9 @@ def _leaf(word: str, command: Command, further: list[str]) -> click.Command:
     described = [
         _described(parameter, command) for parameter in command.parameters if parameter.type is not Here
     ]
-    own = [_click_parameter(parameter, command.prompts.get(parameter.name)) for parameter in described]
+    own = [_click_parameter(parameter, command) for parameter in described]
     taken = {parameter.name for parameter in command.parameters}
-    notes = [f"{_metavar(p.name)}: {translated(p.help)}" for p in described if p.positional and p.help]
+    notes = [f"{_word(p)}: {translated(p.help)}" for p in described if p.positional and p.help]
     further_text = (
         f"Further commands: {', '.join(f'{word} {name}' for name in further)}." if further else None
     )
@@ -291,8 +281,9 @@ def _caller(command: Command, names: set[str]) -> Callable[..., None]:
     return call
 
 
-def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.Parameter:
-    many = parameter.type == list[str]
+def _click_parameter(parameter: Parameter, command: Command) -> click.Parameter:
+    prompt = command.prompts.get(parameter.name)
+    many = parameter.many
     kind = _click_type(parameter.type)
     default = {} if parameter.required or many else {"default": parameter.default}
     if parameter.type is Duration and parameter.default is not None:
@@ -301,10 +292,10 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
         return click.Argument(
             [parameter.name],
             type=kind,
-            metavar=_metavar(parameter.name, parameter.required, many=many),
+            metavar=_metavar(parameter),
             required=parameter.required,
             nargs=-1 if many else 1,
-            shell_complete=completer(parameter.name),
+            shell_complete=completer(parameter, command.app),
             **default,
         )
     dashed = "--" + parameter.name.rstrip("_").replace("_", "-")
@@ -321,14 +312,20 @@ def _click_parameter(parameter: Parameter, prompt: str | None = None) -> click.P
         required=parameter.required,
         show_default=parameter.default not in (None, "", []),
         multiple=many,
+        shell_complete=completer(parameter, command.app),
         **default,
     )
 
 
-def _metavar(name: str, required: bool = True, *, many: bool = False) -> str:
+def _metavar(parameter: Parameter) -> str:
+    """How the value of a parameter stands in the line of usage."""
+    word = _word(parameter)
+    return (word if parameter.required else f"[{word}]") + "..." * parameter.many
+
+
+def _word(parameter: Parameter) -> str:
     """What people read for the value of a parameter: a computer is no peer to them (docs/words.md)."""
-    word = "COMPUTER" if name == "peer" else name.upper()
-    return (word if required else f"[{word}]") + "..." * many
+    return "COMPUTER" if parameter.type is Peer else parameter.name.upper()
 
 
 class _Quantity(click.ParamType[Any]):
@@ -365,14 +362,12 @@ class _Asked(click.Option):
 
 
 def _click_type(kind: Any) -> Any:
-    if kind == list[str]:
+    if kind in TEXTS:
         return str
     if kind in (Duration, Size, Rate):
         return _Quantity(kind.__name__.lower())
     if kind is Target:
         return _Target()
-    if kind in (Place, Resource, Verbs):
-        return str
     if kind is Path:
         return click.Path(path_type=Path)
     if typing.get_origin(kind) is Literal:

@@ -2,18 +2,21 @@
 
 import contextlib
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from coterie.apps.command import Place, Resource, Verbs, command
+from coterie.apps.command import Peer, Place, Resource, Values, Verbs, command
 from coterie.home import APP_SETTINGS, Config, Home
 
 if TYPE_CHECKING:
     from coterie.node import Node
 
 PURPOSE = "This computer"
-_EVERYBODY = Place("")
+JobId = Annotated[str, Values("jobs", "id")]
+PortName = Annotated[str, Values("services", "name")]
+Key = Annotated[str, Values("config", "key")]
+_EVERYBODY, _ANY = Place(""), Peer("")
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -33,7 +36,7 @@ class Identity(msgspec.Struct, frozen=True):
 class Setting(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of config.toml. `until_restart`: what the running node uses instead, until its next start."""
 
-    key: str
+    key: Key
     value: str | int | bool
     until_restart: str | int | bool | None = None
 
@@ -69,7 +72,7 @@ async def services(node: "Node") -> Any:
 
 
 @command("name", path="services on", needs="running", returns="coterie.services.local:PortLine")
-async def services_on(node: "Node", name: str) -> Any:
+async def services_on(node: "Node", name: PortName) -> Any:
     """Open a port again that was switched off.
 
     name: As `coterie services` shows it.
@@ -78,7 +81,7 @@ async def services_on(node: "Node", name: str) -> Any:
 
 
 @command("name", path="services off", needs="running", returns="coterie.services.local:PortLine")
-async def services_off(node: "Node", name: str) -> Any:
+async def services_off(node: "Node", name: PortName) -> Any:
     """Close a port and its connections until it is switched on again.
 
     name: As `coterie services` shows it.
@@ -93,7 +96,7 @@ async def peers(node: "Node") -> Any:
 
 
 @command("peer", returns="coterie.control.doctor:Healthy", purpose="The network")
-async def doctor(node: "Node", peer: str | None = None) -> Any:
+async def doctor(node: "Node", peer: Peer | None = None) -> Any:
     """Find out what stands in the way: of this node, or of connecting to one computer.
 
     Fails when something does, and says what to do about it.
@@ -135,6 +138,12 @@ async def resources(node: "Node") -> Any:
     return await _settled(resource_lines(node))
 
 
+@command(needs="store", returns="coterie.access.people:Named", purpose="People")
+async def people(node: "Node") -> Any:
+    """List whom something can be for (`--to`): people and their computers, circles, and words for many."""
+    return await _settled(node.people.subjects())
+
+
 @command(needs="store")
 async def id_(node: "Node") -> Identity:
     """Show this node's id, also as words to read aloud."""
@@ -149,7 +158,7 @@ async def id_(node: "Node") -> Identity:
     returns="coterie.control.permissions:Answer",
     purpose="Permissions",
 )
-async def may(node: "Node", peer: str, verb: Verbs, resource: Resource) -> Any:
+async def may(node: "Node", peer: Peer, verb: Verbs, resource: Resource) -> Any:
     """Say whether a computer may do something here, and why.
 
     peer: A name, or an id; a beginning will do.
@@ -168,7 +177,7 @@ async def may(node: "Node", peer: str, verb: Verbs, resource: Resource) -> Any:
     empty_text="Nothing was asked for yet.",
     purpose="Permissions",
 )
-async def audit(node: "Node", peer: str = "", *, refused: bool = False, limit: int = 50) -> Any:
+async def audit(node: "Node", peer: Peer = _ANY, *, refused: bool = False, limit: int = 50) -> Any:
     """Show what other computers used here and what they were refused, the newest last.
 
     peer: Only what this one did: a name, or an id.
@@ -190,7 +199,7 @@ async def jobs(node: "Node") -> Any:
 
 
 @command("job", path="jobs pause", needs="store", returns="coterie.services.jobs.service:JobLine")
-async def jobs_pause(node: "Node", job: str) -> Any:
+async def jobs_pause(node: "Node", job: JobId) -> Any:
     """Stop a job until `jobs resume`; it goes on from what it kept.
 
     job: Its id, from `coterie jobs`.
@@ -199,7 +208,7 @@ async def jobs_pause(node: "Node", job: str) -> Any:
 
 
 @command("job", path="jobs resume", needs="store", returns="coterie.services.jobs.service:JobLine")
-async def jobs_resume(node: "Node", job: str) -> Any:
+async def jobs_resume(node: "Node", job: JobId) -> Any:
     """Go on with a job that was paused, or try one again that failed and waits.
 
     job: Its id, from `coterie jobs`.
@@ -208,7 +217,7 @@ async def jobs_resume(node: "Node", job: str) -> Any:
 
 
 @command("job", path="jobs cancel", needs="store", returns="coterie.services.jobs.service:JobLine")
-async def jobs_cancel(node: "Node", job: str) -> Any:
+async def jobs_cancel(node: "Node", job: JobId) -> Any:
     """End a job for good.
 
     job: Its id, from `coterie jobs`.
@@ -217,7 +226,7 @@ async def jobs_cancel(node: "Node", job: str) -> Any:
 
 
 @command("job", path="jobs watch", needs="running", returns="coterie.services.jobs.service:JobLine")
-async def jobs_watch(node: "Node", job: str) -> Any:
+async def jobs_watch(node: "Node", job: JobId) -> Any:
     """Show how a job goes on, until it stops running.
 
     job: Its id, from `coterie jobs`.
@@ -228,7 +237,7 @@ async def jobs_watch(node: "Node", job: str) -> Any:
     yield node.jobs.line(job)
 
 
-def _wanted(node: "Node", job: str, verb: Any) -> Any:
+def _wanted(node: "Node", job: JobId, verb: Any) -> Any:
     from coterie.services.jobs.core import Wanted
 
     node.jobs.handle(Wanted(job, verb))
@@ -283,7 +292,7 @@ async def config(node: "Node") -> list[Setting]:
 
 
 @command("key", path="config get", needs="store")
-async def config_get(node: "Node", key: str) -> Setting:
+async def config_get(node: "Node", key: Key) -> Setting:
     """Show one setting.
 
     key: Its name.
@@ -294,7 +303,7 @@ async def config_get(node: "Node", key: str) -> Setting:
 
 
 @command("key", "value", path="config set", needs="store")
-async def config_set(node: "Node", key: str, value: str) -> Setting:
+async def config_set(node: "Node", key: Key, value: str) -> Setting:
     """Change one setting. A running node uses it from its next start, and says so.
 
     key: Its name.
@@ -318,7 +327,7 @@ async def gc(node: "Node") -> Any:
     return await _settled(node.collect_garbage())
 
 
-def _setting(node: "Node", key: str, written: Config) -> Setting:
+def _setting(node: "Node", key: Key, written: Config) -> Setting:
     value, used = getattr(written, key), getattr(node.config, key)
     return Setting(key, value, None if node.is_offline or used == value else used)
 

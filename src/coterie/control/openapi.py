@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 import coterie
-from coterie.apps.command import Command, Parameter
+from coterie.apps.command import Command
 from coterie.apps.invoke import parameters_type
+from coterie.apps.parameter import NAMES, Parameter
 
 API_ROOT = "/api/v1"
 _REFERENCES = "#/components/schemas/{name}"
@@ -31,7 +32,7 @@ def describe(commands: Iterable[Command]) -> dict[str, Any]:
         [*inputs, *outputs], schema_hook=_foreign, ref_template=_REFERENCES
     )
     for command, kind in zip(listed, inputs, strict=True):
-        _explain(components[kind.__name__], command.parameters)
+        _explain(components[kind.__name__], command.app, command.parameters)
     of_output = dict(zip(outputs, schemas[len(inputs) :], strict=True))
     components["Error"] = _ERROR
     return {
@@ -93,10 +94,16 @@ def _kinds(command: Command) -> list[Any]:
     return [] if hint is None else [hint]
 
 
-def _explain(schema: dict[str, Any], parameters: Iterable[Parameter]) -> None:
+def _explain(schema: dict[str, Any], app: str, parameters: Iterable[Parameter]) -> None:
     for parameter in parameters:
+        described = schema["properties"][parameter.name]
         if parameter.help:
-            schema["properties"][parameter.name]["description"] = parameter.help
+            described["description"] = parameter.help
+        if parameter.type in NAMES:
+            (described["items"] if parameter.many else described)["format"] = NAMES[parameter.type]
+        if listed := parameter.values:
+            path = f"{API_ROOT}/{listed.app or app}/{listed.command.replace(' ', '-')}"
+            described["x-values"] = {"path": path, "field": listed.field, "given": list(listed.given)}
 
 
 def _foreign(kind: type) -> dict[str, Any]:

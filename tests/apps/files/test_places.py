@@ -260,7 +260,7 @@ def test_what_was_granted_to_be_read_only_opens_for_who_knows_its_name(tmp_path:
     async def scene() -> None:
         async with three(tmp_path) as (anna, _ben, eve):
             await anna.files.share(photos(tmp_path), to=["ben"])
-            grant = anna.grants.give(str(eve.peer_id), "read", "files/photos/2024", Wanted("7d"))
+            grant = anna.grants.give(str(eve.peer_id), "read", "files/photos/2024", Wanted(604_800))
             await eve.grants.accept(grant.grant)
             assert await eve.directory.look("anna") == []
             with pytest.raises(NotFound):

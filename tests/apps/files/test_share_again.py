@@ -55,7 +55,7 @@ def test_a_share_keeps_its_id_its_tickets_its_place_and_its_grants(tmp_path: Pat
         async with friends(tmp_path) as (anna, ben):
             ben.contacts.rename(str(anna.peer_id), "anna")
             first = await anna.files.share(top, name="pictures")
-            anna.grants.give(str(ben.peer_id), "list,read", "files/pictures", Wanted("7d"))
+            anna.grants.give(str(ben.peer_id), "list,read", "files/pictures", Wanted(604_800))
             (top / "a.jpg").write_text("second")
             (top / "c.jpg").write_text("new")
             again = await anna.files.share(top)

@@ -12,7 +12,7 @@ from coterie.node import Node
 from tests.apps.circles.nodes import circles, let_in, let_in_device, people, until
 from tests.support import run
 
-WEEK = Wanted(lasting="7d")
+WEEK = Wanted(lasting_s=604_800)
 
 
 def grants(node: Node) -> GrantsService:
@@ -78,11 +78,11 @@ def test_members_carry_a_revocation_to_one_who_was_away(tmp_path: Path) -> None:
             await until(lambda: all(len(circles(n).members("home")) == 4 for n in (ben, carl, dora)))
             await share(anna, tmp_path)
             whole = grants(anna).give(
-                str(ben.peer_id), "list,read", "files/photos", Wanted(lasting="7d", pass_on=1)
+                str(ben.peer_id), "list,read", "files/photos", Wanted(lasting_s=604_800, pass_on=1)
             )
             await grants(ben).accept(whole.grant)
             (held,) = grants(ben).lines()
-            given = grants(ben).pass_on(held.id, str(carl.peer_id), Wanted(lasting="1d"))
+            given = grants(ben).pass_on(held.id, str(carl.peer_id), Wanted(lasting_s=86_400))
             await grants(carl).accept(given.grant)
         async with people(tmp_path, "ben", "dora") as (ben, dora):
             await dora.connect(ben.peer_id, ben.addresses)

@@ -21,7 +21,7 @@ from coterie.node import Node
 from tests.apps.files.nodes import memory_node
 from tests.support import run, watch_steps
 
-WEEK = Wanted(lasting="7d")
+WEEK = Wanted(lasting_s=604_800)
 
 
 class Scene:
@@ -112,7 +112,7 @@ def test_a_bearer_grant_is_for_whoever_has_the_text_and_a_stranger_too(tmp_path:
 def test_what_is_passed_on_is_less_and_falls_with_what_it_came_from(tmp_path: Path) -> None:
     async def main() -> None:
         async with scene(tmp_path) as s:
-            whole = s.give("ben", Wanted(lasting="7d", pass_on=1))
+            whole = s.give("ben", Wanted(lasting_s=604_800, pass_on=1))
             assert (
                 f"coterie grant accept {whole.grant}" in whole.text()
             )  # ben passes on what he has the text of
@@ -120,8 +120,8 @@ def test_what_is_passed_on_is_less_and_falls_with_what_it_came_from(tmp_path: Pa
             await ben.accept(whole.grant)
             held = next(line for line in ben.lines() if line.role == "held")
             with pytest.raises(UsageError, match="never more"):
-                ben.pass_on(held.id, "carl", Wanted(lasting="8d"))
-            part = ben.pass_on(held.id, "carl", Wanted(lasting="1d"), resource=f"files/{s.share}/2024")
+                ben.pass_on(held.id, "carl", Wanted(lasting_s=8 * 86_400))
+            part = ben.pass_on(held.id, "carl", Wanted(lasting_s=86_400), resource=f"files/{s.share}/2024")
             await s.grants(s.carl).accept(part.grant)
             assert await sees(s.carl, s.anna, "photos/2024") == ["a.jpg"]
             s.grants(s.anna).revoke(whole.id)
@@ -134,10 +134,10 @@ def test_what_is_passed_on_is_less_and_falls_with_what_it_came_from(tmp_path: Pa
 def test_who_passed_on_takes_back_and_the_issuer_hears_of_it(tmp_path: Path) -> None:
     async def main() -> None:
         async with scene(tmp_path) as s:
-            whole = s.give("ben", Wanted(lasting="7d", pass_on=1))
+            whole = s.give("ben", Wanted(lasting_s=604_800, pass_on=1))
             ben = s.grants(s.ben)
             await ben.accept(whole.grant)
-            part = ben.pass_on(ben.lines()[0].id, "carl", Wanted(lasting="1d"))
+            part = ben.pass_on(ben.lines()[0].id, "carl", Wanted(lasting_s=86_400))
             await s.grants(s.carl).accept(part.grant)
             assert await sees(s.carl, s.anna) == ["2024", "b.jpg"]
             ben.revoke(part.id)
@@ -154,10 +154,10 @@ def test_what_was_revoked_offline_is_told_at_meeting(tmp_path: Path) -> None:
 
     async def main() -> None:
         async with scene(tmp_path) as s:
-            whole = s.give("ben", Wanted(lasting="7d", pass_on=1))
+            whole = s.give("ben", Wanted(lasting_s=604_800, pass_on=1))
             ben = s.grants(s.ben)
             await ben.accept(whole.grant)
-            part = ben.pass_on(ben.lines()[0].id, "carl", Wanted(lasting="1d"))
+            part = ben.pass_on(ben.lines()[0].id, "carl", Wanted(lasting_s=86_400))
             await s.grants(s.carl).accept(part.grant)
             link = await s.ben.connect(s.anna.peer_id)
             link.close(CloseCode.NORMAL)
@@ -275,7 +275,7 @@ def test_messages_out_of_bounds_end_the_stream(tmp_path: Path, message: Present 
 def test_an_expired_grant_is_refused_in_words(tmp_path: Path) -> None:
     async def main() -> None:
         async with scene(tmp_path) as s:
-            given = s.give("bearer", Wanted(lasting="1s"))
+            given = s.give("bearer", Wanted(lasting_s=1))
             await asyncio.sleep(1.1)
             with pytest.raises(AccessDenied, match="expired"):
                 await s.grants(s.carl).accept(given.grant)
@@ -296,7 +296,7 @@ def test_what_cannot_be_given_says_why(tmp_path: Path) -> None:
                 with pytest.raises(CoterieError, match=said):
                     anna.give(peer, verbs, resource, WEEK)
             with pytest.raises(UsageError, match="days at most"):
-                s.give("ben", Wanted(lasting="999w"))
+                s.give("ben", Wanted(lasting_s=999 * 604_800))
             with pytest.raises(NotFound, match="gave no grant"):
                 anna.revoke("abcdef")
 
@@ -357,7 +357,7 @@ def test_a_holder_who_makes_many_of_one_grant_pushes_out_its_own(
     async def main() -> None:
         async with scene(tmp_path) as s:
             s.give("ben")
-            bearer = GrantText.parse(s.give("bearer", Wanted(lasting="7d", pass_on=1)).grant)
+            bearer = GrantText.parse(s.give("bearer", Wanted(lasting_s=604_800, pass_on=1)).grant)
             assert bearer.key is not None
             taken = []
             async with Endpoint(s.network.bind(SecretKey(bytes([7]) * 32).peer_id)) as endpoint:

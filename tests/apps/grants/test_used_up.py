@@ -64,7 +64,7 @@ def test_a_used_up_amount_is_said_to_its_holder_and_its_giver(tmp_path: Path) ->
                 await befriend(anna, ben)
                 await befriend(anna, carl)
                 shared = await anna.files.share(share_films(tmp_path))
-                anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted("7d", ["2MB"]))
+                anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted(604_800, ["2MB"]))
                 assert state(anna) == ("valid", "0 B of 2.0 MB")
                 said = f"the 2.0 MB that {anna.peer_id.short} granted are used up; ask for a new grant"
                 with pytest.raises(AccessDenied, match=said):  # while it runs
@@ -87,7 +87,7 @@ def test_a_used_up_amount_is_said_to_its_holder_and_its_giver(tmp_path: Path) ->
                 with pytest.raises(AccessDenied, match=said):
                     await get(ben, anna, tmp_path)
                 assert len(notices(anna)) == 1
-                anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted("7d"))
+                anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted(604_800))
                 await get(ben, anna, tmp_path)
                 assert (tmp_path / "got").read_bytes() == FILM
 
@@ -110,7 +110,7 @@ def test_an_older_asker_hears_what_it_understands(tmp_path: Path) -> None:
         async with node(network, tmp_path, "anna") as anna, node(network, tmp_path, "ben") as ben:
             await befriend(anna, ben)
             await anna.files.share(share_films(tmp_path))
-            anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted("7d", ["100kB"]))
+            anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted(604_800, ["100kB"]))
             ticket = await ben.files.locate(f"{anna.peer_id}/films/film")
             connection = await ben.connect(anna.peer_id, ticket.addresses)
             stream = await connection.open_stream(OLD_FILES)
@@ -145,7 +145,7 @@ def test_the_secret_of_a_place_is_no_proof_of_a_grant(tmp_path: Path) -> None:
             await befriend(anna, ben)
             await befriend(anna, carl)
             await anna.files.share(share_films(tmp_path))
-            given = anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted("7d", ["2MB"]))
+            given = anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted(604_800, ["2MB"]))
             ticket = await ben.files.locate(f"{anna.peer_id}/films/film")
             with pytest.raises(AccessDenied):
                 await get(ben, anna, tmp_path)
@@ -164,7 +164,7 @@ def test_sessions_beside_each_other_tell_the_giver_once(tmp_path: Path) -> None:
         async with node(network, tmp_path, "anna") as anna, node(network, tmp_path, "ben") as ben:
             await befriend(anna, ben)
             await anna.files.share(share_films(tmp_path))
-            anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted("7d", ["1MB"]))
+            anna.grants.give(str(ben.peer_id), "list,read", "files/films", Wanted(604_800, ["1MB"]))
             places = [f"{anna.peer_id}/films/film", f"{anna.peer_id}/films"]
             gets = [ben.files.get_place(place, tmp_path / str(n)) for n, place in enumerate(places)]
             ended = await asyncio.gather(*gets, return_exceptions=True)

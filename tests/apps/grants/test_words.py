@@ -1,22 +1,9 @@
-"""What people write for durations, amounts and times of day."""
+"""What people write for amounts and times of day."""
 
 import pytest
 
-from coterie.apps.grants.words import read_amount, read_duration, read_hours, read_limits
+from coterie.apps.grants.words import read_amount, read_hours, read_limits
 from coterie.errors import UsageError
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("15m", 900), (" 8H ", 28_800), ("7d", 604_800), ("2w", 1_209_600)]
-)
-def test_durations(text: str, seconds: int) -> None:
-    assert read_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "7", "d", "0d", "-1d", "1.5h", "7 days"])
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(UsageError, match="no duration"):
-        read_duration(text)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from coterie.apps.circles.results import (
     BlockedLine,
@@ -17,7 +17,7 @@ from coterie.apps.circles.results import (
     RecoveryLine,
     Restored,
 )
-from coterie.apps.command import Duration, Progress, command
+from coterie.apps.command import Duration, Progress, Secret, Values, command
 from coterie.apps.contacts.api import INVITATION_LASTS_S, Invited, Met, WrongCode, wait_for_joiner
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 PURPOSE = "People"
 
 RoleName = Literal["guest", "member", "owner"]
+Circle = Annotated[str, Values("circle", "name")]
+Member = Annotated[str, Values("circle members", "name", given=("circle",))]
+Device = Annotated[str, Values("devices", "name")]
+Blocked = Annotated[str, Values("blocked", "name")]
+_NONE = Secret("")
 PARTING_S = 2.0  # for the log to reach who has joined before a node of the command line may go
 
 
@@ -50,7 +55,7 @@ async def circle_new(circles: "CirclesService", name: str) -> CircleMade:
 @command("circle", path="circle invite", interrupt_text="Withdrawn: this invitation no longer works.")
 async def circle_invite(
     circles: "CirclesService",
-    circle: str,
+    circle: Circle,
     *,
     role: RoleName = "member",
     lasting: Duration = INVITATION_LASTS_S,
@@ -67,8 +72,10 @@ async def circle_invite(
     await asyncio.sleep(PARTING_S)
 
 
-@command("invitation", path="circle join", secrets=("invitation",))
-async def circle_join(circles: "CirclesService", invitation: str, *, name: str = "", at: str = "") -> Joined:
+@command("invitation", path="circle join")
+async def circle_join(
+    circles: "CirclesService", invitation: Secret, *, name: str = "", at: str = ""
+) -> Joined:
     """Join a circle by the code or ticket of an owner.
 
     invitation: The code, like 7-planet-velvet, or the long ticket.
@@ -79,7 +86,7 @@ async def circle_join(circles: "CirclesService", invitation: str, *, name: str =
 
 
 @command("circle", path="circle members", needs="store")
-async def circle_members(circles: "CirclesService", circle: str) -> list[MemberLine]:
+async def circle_members(circles: "CirclesService", circle: Circle) -> list[MemberLine]:
     """List the members of a circle.
 
     circle: Its name, or the beginning of its id.
@@ -88,7 +95,9 @@ async def circle_members(circles: "CirclesService", circle: str) -> list[MemberL
 
 
 @command("circle", "member", "role", path="circle role", needs="store")
-async def circle_role(circles: "CirclesService", circle: str, member: str, role: RoleName) -> CircleSaid:
+async def circle_role(
+    circles: "CirclesService", circle: Circle, member: Member, role: RoleName
+) -> CircleSaid:
     """Give a member another role. Owners only.
 
     circle: Its name, or the beginning of its id.
@@ -99,7 +108,7 @@ async def circle_role(circles: "CirclesService", circle: str, member: str, role:
 
 
 @command("circle", "member", path="circle remove", needs="store")
-async def circle_remove(circles: "CirclesService", circle: str, member: str) -> CircleSaid:
+async def circle_remove(circles: "CirclesService", circle: Circle, member: Member) -> CircleSaid:
     """Remove a member with all its computers. Owners only.
 
     circle: Its name, or the beginning of its id.
@@ -109,7 +118,7 @@ async def circle_remove(circles: "CirclesService", circle: str, member: str) -> 
 
 
 @command("circle", path="circle leave", needs="store")
-async def circle_leave(circles: "CirclesService", circle: str) -> CircleSaid:
+async def circle_leave(circles: "CirclesService", circle: Circle) -> CircleSaid:
     """Leave a circle.
 
     circle: Its name, or the beginning of its id.
@@ -118,7 +127,9 @@ async def circle_leave(circles: "CirclesService", circle: str) -> CircleSaid:
 
 
 @command("circle", "name", path="circle rename", needs="store")
-async def circle_rename(circles: "CirclesService", circle: str, name: str, *, member: str = "") -> CircleSaid:
+async def circle_rename(
+    circles: "CirclesService", circle: Circle, name: str, *, member: Member = ""
+) -> CircleSaid:
     """Rename a circle (owners), or with --member a member of it (yourself, or as an owner anybody).
 
     circle: Its name, or the beginning of its id.
@@ -135,7 +146,7 @@ async def blocked(circles: "CirclesService") -> list[BlockedLine]:
 
 
 @command("computer", needs="store")
-async def unblock(circles: "CirclesService", computer: str) -> DeviceSaid:
+async def unblock(circles: "CirclesService", computer: Blocked) -> DeviceSaid:
     """End a block on this computer only: the other one is what it would be without it.
 
     computer: Its name, or the beginning of its id, from `coterie blocked`.
@@ -163,8 +174,8 @@ async def devices_add(
     await asyncio.sleep(PARTING_S)
 
 
-@command("invitation", path="devices join", secrets=("invitation",))
-async def devices_join(circles: "CirclesService", invitation: str, *, at: str = "") -> DeviceSaid:
+@command("invitation", path="devices join")
+async def devices_join(circles: "CirclesService", invitation: Secret, *, at: str = "") -> DeviceSaid:
     """Make this computer one of yours, by the code that `coterie devices add` printed on another.
 
     invitation: The code or the long ticket.
@@ -174,7 +185,7 @@ async def devices_join(circles: "CirclesService", invitation: str, *, at: str = 
 
 
 @command("device", path="devices remove", needs="store")
-async def devices_remove(circles: "CirclesService", device: str) -> DeviceSaid:
+async def devices_remove(circles: "CirclesService", device: Device) -> DeviceSaid:
     """A computer of yours is lost or sold: nobody listens to it any more, in any circle.
 
     device: Its name or the beginning of its id, from `coterie devices`.
@@ -183,7 +194,7 @@ async def devices_remove(circles: "CirclesService", device: str) -> DeviceSaid:
 
 
 @command("device", "name", path="devices rename", needs="store")
-async def devices_rename(circles: "CirclesService", device: str, name: str) -> DeviceSaid:
+async def devices_rename(circles: "CirclesService", device: Device, name: str) -> DeviceSaid:
     """Call another computer of yours by another name; only here.
 
     device: Its name or the beginning of its id, from `coterie devices`.
@@ -205,7 +216,7 @@ async def recovery_new(circles: "CirclesService") -> Phrase:
 
 
 @command(path="recovery replace", needs="store", prompts={"phrase": "The old words"})
-async def recovery_replace(circles: "CirclesService", *, phrase: str) -> Phrase:
+async def recovery_replace(circles: "CirclesService", *, phrase: Secret) -> Phrase:
     """Replace the recovery phrase by a new one: the old words stop working.
 
     phrase: The old words; asked for when not given.
@@ -213,9 +224,9 @@ async def recovery_replace(circles: "CirclesService", *, phrase: str) -> Phrase:
     return circles.recovery.make(phrase)
 
 
-@command(path="recovery restore", prompts={"phrase": "The twelve words"}, secrets=("invitation",))
+@command(path="recovery restore", prompts={"phrase": "The twelve words"})
 async def recovery_restore(
-    circles: "CirclesService", *, phrase: str, invitation: str = "", at: str = "", lost: bool = False
+    circles: "CirclesService", *, phrase: Secret, invitation: Secret = _NONE, at: str = "", lost: bool = False
 ) -> Restored:
     """Come back on a fresh computer by the words on paper: identity, contacts, circles.
 

@@ -1,9 +1,9 @@
 """The commands of `contacts`: the command line and the HTTP API are rendered from these."""
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from coterie.apps.command import Duration, Progress, command
+from coterie.apps.command import Duration, Progress, Secret, Values, command
 from coterie.apps.contacts.results import (
     INVITATION_LASTS_S,
     ContactLine,
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PURPOSE = "People"
 
+ContactName = Annotated[str, Values("contacts", "name")]
+
 
 @command(interrupt_text="Withdrawn: this invitation no longer works.")
 async def invite(
@@ -35,8 +37,8 @@ async def invite(
             yield news
 
 
-@command("invitation", secrets=("invitation",))
-async def join(contacts: "ContactsService", invitation: str, *, name: str = "", at: str = "") -> Met:
+@command("invitation")
+async def join(contacts: "ContactsService", invitation: Secret, *, name: str = "", at: str = "") -> Met:
     """Join another computer by the code or ticket that it printed: then the two know each other.
 
     invitation: The code, like 7-planet-velvet, or the long ticket.
@@ -57,7 +59,7 @@ async def contacts_(contacts: "ContactsService") -> list[ContactLine]:
 
 
 @command("contact", "name", path="contacts rename", needs="store")
-async def contacts_rename(contacts: "ContactsService", contact: str, name: str) -> ContactLine:
+async def contacts_rename(contacts: "ContactsService", contact: ContactName, name: str) -> ContactLine:
     """Call a contact by another name; only here, the other side is not told.
 
     contact: Its name, or the beginning of its id.
@@ -67,7 +69,7 @@ async def contacts_rename(contacts: "ContactsService", contact: str, name: str) 
 
 
 @command("contact", path="contacts remove", needs="store")
-async def contacts_remove(contacts: "ContactsService", contact: str) -> ContactRemoved:
+async def contacts_remove(contacts: "ContactsService", contact: ContactName) -> ContactRemoved:
     """Forget a contact; the other side is not told.
 
     contact: Its name, or the beginning of its id.
@@ -86,7 +88,7 @@ async def contact_(contacts: "ContactsService") -> list[ContactLine]:
 
 
 @command("contact", path="contact show", needs="store")
-async def contact_show(contacts: "ContactsService", contact: str) -> ContactShown:
+async def contact_show(contacts: "ContactsService", contact: ContactName) -> ContactShown:
     """Show one contact, with its id as words to compare aloud.
 
     contact: Its name, or the beginning of its id.
@@ -95,7 +97,7 @@ async def contact_show(contacts: "ContactsService", contact: str) -> ContactShow
 
 
 @command("contact", "name", path="contact rename", needs="store")
-async def contact_rename(contacts: "ContactsService", contact: str, name: str) -> ContactLine:
+async def contact_rename(contacts: "ContactsService", contact: ContactName, name: str) -> ContactLine:
     """Call a contact by another name; only here, the other side is not told.
 
     contact: Its name, or the beginning of its id.
@@ -105,7 +107,7 @@ async def contact_rename(contacts: "ContactsService", contact: str, name: str) -
 
 
 @command("contact", path="contact remove", needs="store")
-async def contact_remove(contacts: "ContactsService", contact: str) -> ContactRemoved:
+async def contact_remove(contacts: "ContactsService", contact: ContactName) -> ContactRemoved:
     """Forget a contact: what it does here because it is one stops at once; the other side is not told.
 
     contact: Its name, or the beginning of its id.

@@ -1,14 +1,17 @@
 """The commands of `expose`: the command line and the HTTP API are rendered from these."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from coterie.apps.command import command
+from coterie.apps.command import Person, Place, Values, command
 from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
 
 if TYPE_CHECKING:
     from coterie.apps.expose.service import ExposeService
 
 PURPOSE = "Services"
+
+ExposedName = Annotated[str, Values("exposed", "name")]
+Connected = Annotated[str, Values("connected", "service")]
 
 
 @command(
@@ -22,7 +25,7 @@ async def expose(
     target: str,
     *,
     as_: str,
-    to: list[str],
+    to: list[Person],
     host_header: str = "",
 ) -> ExposedLine:
     """Let others use a TCP or UDP service of this computer, or one that it reaches.
@@ -36,7 +39,7 @@ async def expose(
 
 
 @command("name", needs="store")
-async def unexpose(expose: "ExposeService", name: str) -> ExposeSaid:
+async def unexpose(expose: "ExposeService", name: ExposedName) -> ExposeSaid:
     """End a service for others: their connections end at once, the program itself is untouched.
 
     name: Its name or id.
@@ -52,7 +55,7 @@ async def exposed(expose: "ExposeService") -> list[ExposedLine]:
 
 @command("service", stays=True, interrupt_text="Stopped. The port opens again whenever this node runs.")
 async def connect(
-    expose: "ExposeService", service: str, *, port: int = 0, lan: bool = False
+    expose: "ExposeService", service: Place, *, port: int = 0, lan: bool = False
 ) -> ConnectedLine:
     """Open a port on this computer that leads to a service of somebody else.
 
@@ -64,7 +67,7 @@ async def connect(
 
 
 @command("service", needs="store")
-async def disconnect(expose: "ExposeService", service: str) -> ExposeSaid:
+async def disconnect(expose: "ExposeService", service: Connected) -> ExposeSaid:
     """Close the port that leads to a service of somebody else.
 
     service: COMPUTER/NAME, as `coterie connected` shows it.

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from coterie.apps.command import Choice, Here, Progress, Rate, Target, command
+from coterie.apps.command import Choice, Here, Person, Place, Progress, Rate, Target, Ticket, Values, command
 from coterie.apps.files.results import (
     MagnetLink,
     Playing,
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 PURPOSE = "Share and get"
 
-_HERE = Target(".")
+Share = Annotated[str, Values("shares", "name")]
+TransferId = Annotated[str, Values("transfers", "id")]
+Version = Annotated[str, Values("trash", "id")]
+PriorityName = Literal["high", "normal", "low"]
+_HERE, _ALL = Target("."), Place("")
 ROOT = Path("/")  # where relative paths start for callers who stand nowhere
 
 ON_EXISTING = (
@@ -50,7 +54,7 @@ async def share(  # noqa: PLR0913 - all but one are named options
     reread: bool = False,
     everything: bool = False,
     name: str = "",
-    to: list[str] = [],  # noqa: B006  (never changed)
+    to: list[Person] = [],  # noqa: B006  (never changed)
     bittorrent: bool = False,
     public: bool = False,
     tracker: list[str] = [],  # noqa: B006  (never changed)
@@ -99,7 +103,7 @@ async def share(  # noqa: PLR0913 - all but one are named options
 
 
 @command("share", needs="store")
-async def unshare(files: "FilesService", share: str, *, here: Here | None = None) -> Removed:
+async def unshare(files: "FilesService", share: Share, *, here: Here | None = None) -> Removed:
     """Stop sharing: the ticket is void at once, the files are untouched.
 
     share: Its id, name or path.
@@ -120,7 +124,7 @@ async def shares(files: "FilesService") -> list[ShareLine]:
     needs="store",
     returns="coterie.apps.files.share_changes:ShareChanges",
 )
-async def shares_changes(files: "FilesService", share: str, *, here: Here | None = None) -> Any:
+async def shares_changes(files: "FilesService", share: Share, *, here: Here | None = None) -> Any:
     """Show what changed on disk since something was shared, by names.
 
     share: Its id, name or path.
@@ -130,7 +134,7 @@ async def shares_changes(files: "FilesService", share: str, *, here: Here | None
 
 
 @command("share", needs="network")
-async def ticket(files: "FilesService", share: str, *, here: Here | None = None) -> ShareTicket:
+async def ticket(files: "FilesService", share: Share, *, here: Here | None = None) -> ShareTicket:
     """Show the ticket of a share again.
 
     share: Its id, name or path.
@@ -140,7 +144,7 @@ async def ticket(files: "FilesService", share: str, *, here: Here | None = None)
 
 
 @command("share", needs="network")
-async def magnet(files: "FilesService", share: str, *, here: Here | None = None) -> MagnetLink:
+async def magnet(files: "FilesService", share: Share, *, here: Here | None = None) -> MagnetLink:
     """Show the magnet link of a share that has a torrent.
 
     share: Its id, name or path.
@@ -152,13 +156,12 @@ async def magnet(files: "FilesService", share: str, *, here: Here | None = None)
 @command(
     "ticket",
     "target",
-    secrets=("ticket",),
     asks={"exists": ON_EXISTING},
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
 )
 async def get(  # noqa: PLR0913 - all but two are named options
     files: "FilesService",
-    ticket: str,
+    ticket: Ticket,
     target: Target = _HERE,
     *,
     overwrite: bool = False,
@@ -220,7 +223,7 @@ async def get(  # noqa: PLR0913 - all but two are named options
     returns="coterie.apps.files.refresh:Refreshed",
 )
 async def refresh(
-    files: "FilesService", place: str = "", *, mirror: bool = False, here: Here | None = None
+    files: "FilesService", place: Place = _ALL, *, mirror: bool = False, here: Here | None = None
 ) -> AsyncIterator[Any]:
     """Bring up to date what was got: new and changed files come, what was changed here is kept beside.
 
@@ -228,7 +231,7 @@ async def refresh(
     mirror: Move what is gone at the giver to the trash here, instead of leaving it.
     here: The folder that relative paths start from.
     """
-    place = files.spelled_path(place, here)
+    place = Place(files.spelled_path(place, here))
     async for item in with_progress(lambda tell: files.refresh(place, mirror=mirror, progress=tell)):
         yield item
 
@@ -244,7 +247,7 @@ async def trash(files: "FilesService") -> Any:
 
 
 @command("version", path="trash restore", needs="store", returns="coterie.apps.files.trash:Restored")
-async def trash_restore(files: "FilesService", version: str, *, to: Path | None = None) -> Any:
+async def trash_restore(files: "FilesService", version: Version, *, to: Path | None = None) -> Any:
     """Put something back where it lay, beside what is there by now.
 
     version: Its id, as `coterie trash` shows it.
@@ -254,7 +257,7 @@ async def trash_restore(files: "FilesService", version: str, *, to: Path | None 
 
 
 @command("versions", path="trash empty", needs="store", returns="coterie.apps.files.trash:Emptied")
-async def trash_empty(files: "FilesService", versions: list[str] = []) -> Any:  # noqa: B006  (never changed)
+async def trash_empty(files: "FilesService", versions: list[Version] = []) -> Any:  # noqa: B006  (never changed)
     """Delete for good what is in the trash.
 
     versions: Their ids; everything when none is named.
@@ -265,13 +268,12 @@ async def trash_empty(files: "FilesService", versions: list[str] = []) -> Any:  
 @command(
     "ticket",
     "target",
-    secrets=("ticket",),
     stays=True,
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
 )
 async def play(
     files: "FilesService",
-    ticket: str,
+    ticket: Ticket,
     target: Target = _HERE,
     *,
     file: str = "",
@@ -294,7 +296,7 @@ async def transfers(files: "FilesService") -> list[TransferLine]:
 
 
 @command("transfer", path="transfers show", needs="store")
-async def transfers_show(files: "FilesService", transfer: str) -> TransferDetail:
+async def transfers_show(files: "FilesService", transfer: TransferId) -> TransferDetail:
     """Show all about one transfer: from whom and to whom, how each is reached, how fast, how long.
 
     transfer: Its id.
@@ -304,7 +306,7 @@ async def transfers_show(files: "FilesService", transfer: str) -> TransferDetail
 
 @command("transfer", path="transfers limit", needs="running")
 async def transfers_limit(
-    files: "FilesService", transfer: str, *, down: Rate | None = None, up: Rate | None = None
+    files: "FilesService", transfer: TransferId, *, down: Rate | None = None, up: Rate | None = None
 ) -> TransferDetail:
     """Limit one transfer.
 
@@ -316,7 +318,9 @@ async def transfers_limit(
 
 
 @command("transfer", "priority", path="transfers priority", needs="running")
-async def transfers_priority(files: "FilesService", transfer: str, priority: str) -> TransferDetail:
+async def transfers_priority(
+    files: "FilesService", transfer: TransferId, priority: PriorityName
+) -> TransferDetail:
     """Let one transfer come before others, or after them.
 
     transfer: Its id.
@@ -345,7 +349,7 @@ async def limits(
 
 
 @command("transfer", path="transfers pause", needs="store")
-async def transfers_pause(files: "FilesService", transfer: str) -> TransferChange:
+async def transfers_pause(files: "FilesService", transfer: TransferId) -> TransferChange:
     """Stop a transfer and keep what arrived.
 
     transfer: Its id.
@@ -354,7 +358,7 @@ async def transfers_pause(files: "FilesService", transfer: str) -> TransferChang
 
 
 @command("transfer", path="transfers resume", needs="running")
-async def transfers_resume(files: "FilesService", transfer: str) -> TransferChange:
+async def transfers_resume(files: "FilesService", transfer: TransferId) -> TransferChange:
     """Go on with a paused or failed transfer.
 
     transfer: Its id.
@@ -363,7 +367,7 @@ async def transfers_resume(files: "FilesService", transfer: str) -> TransferChan
 
 
 @command("transfer", path="transfers cancel", needs="store")
-async def transfers_cancel(files: "FilesService", transfer: str) -> TransferChange:
+async def transfers_cancel(files: "FilesService", transfer: TransferId) -> TransferChange:
     """End a transfer for good and remove what arrived of it; of a finished one, only the line.
 
     transfer: Its id.

@@ -1,8 +1,8 @@
 """The commands of `grants`: the command line and the HTTP API are rendered from these."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from coterie.apps.command import Resource, Verbs, command
+from coterie.apps.command import Duration, Peer, Resource, Secret, Values, Verbs, command
 from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid, Wanted
 
 if TYPE_CHECKING:
@@ -10,15 +10,18 @@ if TYPE_CHECKING:
 
 PURPOSE = "Permissions"
 
+GrantId = Annotated[str, Values("grants", "id")]
+_WEEK = Duration(7 * 86_400)
+
 
 @command("peer", "verbs", "resource", needs="store")
 async def grant(
     grants: "GrantsService",
-    peer: str,
+    peer: Peer,
     verbs: Verbs,
     resource: Resource,
     *,
-    lasting: str = "7d",
+    lasting: Duration = _WEEK,
     limit: list[str] = [],  # noqa: B006  (never changed)
     pass_on: int = 0,
 ) -> GrantGiven:
@@ -42,8 +45,8 @@ async def grants_(grants: "GrantsService") -> list[GrantLine]:
     return grants.lines()
 
 
-@command("text", path="grant accept", secrets=("text",))
-async def grant_accept(grants: "GrantsService", text: str) -> GrantSaid:
+@command("text", path="grant accept")
+async def grant_accept(grants: "GrantsService", text: Secret) -> GrantSaid:
     """Take a grant that somebody handed over, and tell its issuer.
 
     text: The grant, as the other side printed it.
@@ -54,12 +57,12 @@ async def grant_accept(grants: "GrantsService", text: str) -> GrantSaid:
 @command("grant", "peer", path="grant pass", needs="store")
 async def grant_pass(
     grants: "GrantsService",
-    grant: str,
-    peer: str,
+    grant: GrantId,
+    peer: Peer,
     *,
     verbs: Verbs | None = None,
     resource: Resource | None = None,
-    lasting: str = "",
+    lasting: Duration | None = None,
     limit: list[str] = [],  # noqa: B006  (never changed)
     pass_on: int = 0,
 ) -> GrantGiven:
@@ -79,7 +82,7 @@ async def grant_pass(
 
 
 @command("grant", needs="store")
-async def revoke(grants: "GrantsService", grant: str) -> GrantSaid:
+async def revoke(grants: "GrantsService", grant: GrantId) -> GrantSaid:
     """Take back a grant that this node gave or passed on; what is being used by it stops.
 
     grant: Its id, from `coterie grants`.

@@ -63,8 +63,8 @@ class GrantSaid(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """The terms of a grant as people write them (see `words.py`); empty where nothing is said."""
+    """The terms of a grant as people write them (limits: see `words.py`); empty where nothing is said."""
 
-    lasting: str = ""
+    lasting_s: float | None = None
     limits: Sequence[str] = ()
     pass_on: int = 0

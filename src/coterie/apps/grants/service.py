@@ -43,7 +43,7 @@ from coterie.apps.grants.records import (
 )
 from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid, Wanted
 from coterie.apps.grants.table import GrantTable
-from coterie.apps.grants.words import read_duration, read_limits
+from coterie.apps.grants.words import read_limits
 from coterie.errors import (
     AccessDenied,
     CoterieError,
@@ -319,7 +319,9 @@ class GrantsService:
     def _terms(self, wanted: Wanted, held: Terms) -> Terms:
         """What is said, and where nothing is, what is held."""
         now = int(self._context.access.now)
-        expires = now + read_duration(wanted.lasting) if wanted.lasting else held.expires
+        if wanted.lasting_s is not None and wanted.lasting_s < 1:
+            raise UsageError("a grant lasts a second at least")
+        expires = held.expires if wanted.lasting_s is None else now + int(wanted.lasting_s)
         if expires > now + LIFETIME_MAX_S:
             raise UsageError(f"a grant lasts {LIFETIME_MAX_S // 86_400} days at most")
         hours, rate, quota = read_limits(wanted.limits)

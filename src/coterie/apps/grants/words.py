@@ -1,4 +1,4 @@
-"""What people write for durations, amounts and times of day."""
+"""What people write for amounts and times of day."""
 
 import re
 from collections.abc import Sequence
@@ -8,15 +8,6 @@ from coterie.decoding import decoder
 from coterie.errors import UsageError
 
 _HOURS = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})\Z")
-
-
-@decoder(UsageError, "this duration")
-def read_duration(text: str) -> int:
-    """Seconds, as `quantity.read_duration`. Raises `UsageError`."""
-    try:
-        return quantity.read_duration(text)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 @decoder(UsageError, "this amount")

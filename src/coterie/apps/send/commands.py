@@ -3,9 +3,9 @@
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from coterie.apps.command import Choice, Duration, Here, Progress, command
+from coterie.apps.command import Choice, Duration, Here, Person, Progress, Secret, Values, command
 from coterie.apps.contacts.api import INVITATION_LASTS_S, Invited, WrongCode
 from coterie.apps.progress_events import with_progress
 from coterie.apps.send.results import (
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from coterie.apps.send.service import SendService
 
 PURPOSE = "Share and get"
+SentId = Annotated[str, Values("sent", "id")]
+InboxId = Annotated[str, Values("inbox", "id")]
+Sender = Annotated[Person, Values("ls", "name", app="node")]
+_NOBODY, _NO_CODE = Person(""), Secret("")
 ON_SWEEPING = (Choice("y", "send all of it", {"everything": True}),)
 
 
@@ -119,13 +123,12 @@ def addressee(
 
 @command(
     "code",
-    secrets=("code",),
     asks={"offered": ON_OFFERED},
     interrupt_text="Stopped. What was accepted goes on whenever this node runs: `coterie inbox`",
 )
 async def receive(
     send: "SendService",
-    code: str = "",
+    code: Secret = _NO_CODE,
     *,
     near: bool = False,
     at: str = "",
@@ -161,7 +164,7 @@ async def sent(send: "SendService") -> list[SentLine]:
 
 
 @command("offer", path="sent cancel", needs="store")
-async def sent_cancel(send: "SendService", offer: str) -> list[SentLine]:
+async def sent_cancel(send: "SendService", offer: SentId) -> list[SentLine]:
     """Offer something no longer; what is being fetched of it ends.
 
     offer: Its id, as `coterie sent` shows it.
@@ -178,7 +181,7 @@ async def inbox(send: "SendService") -> list[InboxLine]:
 @command(
     "offer", path="inbox accept", stays=True, interrupt_text="Stopped. It goes on whenever this node runs."
 )
-async def inbox_accept(send: "SendService", offer: str, *, to: Path | None = None) -> Got:
+async def inbox_accept(send: "SendService", offer: InboxId, *, to: Path | None = None) -> Got:
     """Take what was sent; again, where it failed.
 
     offer: Its id, the name of what was sent, or the sender.
@@ -188,7 +191,7 @@ async def inbox_accept(send: "SendService", offer: str, *, to: Path | None = Non
 
 
 @command("offer", path="inbox decline", needs="store")
-async def inbox_decline(send: "SendService", offer: str) -> Got:
+async def inbox_decline(send: "SendService", offer: InboxId) -> Got:
     """Do not take what was sent, or take no more of it; the sender is told.
 
     offer: Its id, the name of what was sent, or the sender.
@@ -200,7 +203,7 @@ async def inbox_decline(send: "SendService", offer: str) -> Got:
     "person", path="inbox always", needs="store", empty_text="Everything that is sent waits for an answer."
 )
 async def inbox_always(
-    send: "SendService", person: str = "", *, to: Path | None = None
+    send: "SendService", person: Sender = _NOBODY, *, to: Path | None = None
 ) -> InboxSaid | list[AlwaysLine]:
     """Take everything that a person sends, without a question; without a name, list from whom.
 
@@ -211,7 +214,7 @@ async def inbox_always(
 
 
 @command("person", path="inbox ask", needs="store")
-async def inbox_ask(send: "SendService", person: str) -> InboxSaid:
+async def inbox_ask(send: "SendService", person: Sender) -> InboxSaid:
     """Wait for an answer again before something of this person is taken.
 
     person: The name.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from coterie.apps.command import Choice, Here, Progress, command
+from coterie.apps.command import Choice, Here, Progress, Secret, command
 from coterie.errors import CoterieError, NotFound
 
 if TYPE_CHECKING:
@@ -80,13 +80,15 @@ def greet(fake: "FakeService", to: str) -> Greeting:
     return Greeting(to)
 
 
-@command("ticket", secrets=("ticket", "code"))
-def unlock(fake: "FakeService", ticket: str, *, code: str = "", here: Here | None = None) -> Greeting:
+@command("ticket")
+def unlock(
+    fake: "FakeService", ticket: Secret, *, code: Secret | None = None, here: Here | None = None
+) -> Greeting:
     """Open something.
 
     ticket: What opens it.
     """
-    return Greeting(f"{ticket} {code}".strip())
+    return Greeting(f"{ticket} {code or ''}".strip())
 
 
 @command("text", path="where")
