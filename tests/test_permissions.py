@@ -62,7 +62,7 @@ def test_a_contact_may_what_a_stranger_may_not(tmp_path: Path) -> None:
                 assert await stream.receive() == Note("hello")
             yes = answer(anna, "ben", "use", f"protocol/{CHAT.name}")
             assert yes.allowed
-            assert "known may use protocol/chat-of-test" in yes.text()
+            assert "all who are known here may use protocol/chat-of-test" in yes.text()
             anna.contacts.remove("ben")
             with pytest.raises(PeerError) as refused:
                 await link.open_stream(CHAT)
@@ -181,7 +181,8 @@ def test_what_is_said_about_permissions_has_names_and_no_ids(tmp_path: Path) -> 
                 "  ben may list, read files/diary"
             )
             assert answer(anna, "carl", "read", "files/diary").text() == (
-                "no: carl may not read files/diary\n  nothing allows it to anyone, known, home:guest, home, carl"
+                "no: carl may not read files/diary\n"
+                "  nothing allows it to anyone, all who are known here, home:guest, home, carl"
             )
             place = f"{anna.peer_id}/diary"
             assert await ben.directory.look(place)
@@ -189,7 +190,10 @@ def test_what_is_said_about_permissions_has_names_and_no_ids(tmp_path: Path) -> 
                 await carl.files.get_place(place, tmp_path / "stolen")
             (refused,) = audit_lines(anna, "carl", refused=True, limit=10)
             assert (refused.peer, refused.answer) == ("carl", "refused")
-            assert refused.reason == "nothing allows it to anyone, known, home:guest, home, carl"
+            assert (
+                refused.reason
+                == "nothing allows it to anyone, all who are known here, home:guest, home, carl"
+            )
             used = [line for line in audit_lines(anna, "ben", refused=False, limit=10) if line.verb == "list"]
             assert [(line.peer, line.resource) for line in used] == [("ben", "files/diary")]
             assert used[0].reason == "home:owner may list, read files/diary; ben may list, read files/diary"

@@ -392,6 +392,13 @@ def test_progress_ends_at_the_totals(store: Store, shared: Path, monkeypatch: py
     assert [one.bytes for one in seen] == sorted(one.bytes for one in seen)
 
 
+def test_progress_of_what_was_known_ends_at_the_totals_too(store: Store, shared: Path) -> None:
+    import_path(store, shared)
+    seen: list[ImportProgress] = []
+    done = import_path(store, shared, progress=seen.append)
+    assert (seen[-1].bytes, seen[-1].bytes_total) == (done.bytes, done.bytes)
+
+
 @pytest.mark.parametrize("many", [True, False])
 def test_cancelling_is_quick_and_what_was_read_is_kept(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: bool

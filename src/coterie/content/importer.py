@@ -197,6 +197,8 @@ class _Import:
             if waiting:
                 self._store.add_locations(waiting)
         self._check()
+        if files:
+            self._report(files[-1], is_last=True)
 
     def _unknown(self, top: str, files: list[FoundFile]) -> Iterator[FoundFile]:
         """Those that must be read; the others get the chunks they had."""
@@ -266,9 +268,9 @@ class _Import:
         if self._cancel.is_set():
             raise ImportCancelled("the import was cancelled; what was read so far will not be read again")
 
-    def _report(self, file: FoundFile) -> None:
+    def _report(self, file: FoundFile, *, is_last: bool = False) -> None:
         now = time.monotonic()
-        if self._progress is not None and now - self._reported_at >= PROGRESS_INTERVAL_S:
+        if self._progress is not None and (is_last or now - self._reported_at >= PROGRESS_INTERVAL_S):
             self._reported_at = now
             self._progress(
                 ImportProgress(

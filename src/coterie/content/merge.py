@@ -153,7 +153,6 @@ class Merge:
                 raise StorageError(
                     f"{self._target.joinpath(*parts)} came back while it was being replaced: try again"
                 )
-            self.new += 1
             return
         original = self._target.joinpath(*parts)
         self._versions.keep(target, self._why, source=self._source, replacement=staged, original=original)

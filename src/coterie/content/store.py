@@ -79,7 +79,7 @@ class Usage(msgspec.Struct, frozen=True):
         """For people."""
         twice = self.referenced_bytes - self.unique_bytes
         lines = [
-            f"shared                {count(self.files, 'file')}, {say_bytes(self.referenced_bytes)}, where they are"
+            f"known files           {count(self.files, 'file')}, {say_bytes(self.referenced_bytes)}, where they are"
             + (f" ({say_bytes(twice)} of it more than once)" if twice else ""),
             f"index                 {say_bytes(self.database_bytes)} for {count(self.chunks, 'chunk')}",
             f"unfinished downloads  {say_bytes(sum(self.unfinished.values()))}",

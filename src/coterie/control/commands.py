@@ -115,7 +115,7 @@ async def doctor(node: "Node", peer: Peer | None = None) -> Any:
 @command(
     "place",
     returns="coterie.services.directory.results:PlaceLine",
-    empty_text="Nothing there for this computer; `coterie invite` makes another one known.",
+    empty_text="Nothing is there for this computer. Where nobody is known: `coterie invite` makes another one known.",
     purpose="Share and get",
 )
 async def ls(node: "Node", place: Place = _EVERYBODY) -> Any:

@@ -209,7 +209,8 @@ async def connection(node: "Node", who: Peer) -> Check:
         live = await node.connect(who.peer)
     except CoterieError as error:
         who.outcome.set_result(error)
-        return Check(name="connection", ok=False, result=str(error), advice=_advice(error, who))
+        said = node.people.in_names(str(error))
+        return Check(name="connection", ok=False, result=said, advice=_advice(error, who))
     except asyncio.CancelledError:
         who.outcome.set_result(TransportError("not tried to the end"))
         raise

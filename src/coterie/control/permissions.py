@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from coterie.access.audit import Use
-from coterie.access.policy import Decision
+from coterie.access.policy import CONTACT, KNOWN, Decision
 from coterie.access.resource import PROTOCOL, say_verbs, with_parents
 from coterie.control.doctor_peer import find_peer
 from coterie.errors import UsageError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LINES_MAX = 1_000  # of the audit log at once
 _ID = f"[a-z2-7]{{{len(str(PeerId(bytes(KEY_BYTES))))}}}"
 SUBJECT = re.compile(rf"\b(?:peer:{_ID}|circle:{_ID}:[a-z]+)")
+WORDS = {KNOWN: "all who are known here", CONTACT: "contacts"}  # subjects that a rule calls by a word
+WORD = re.compile(rf"(?:^|(?<=, ))(?:{'|'.join(WORDS)})(?= may |, |$)")
 CUT = re.compile(r"\b(?:peer|circle):[a-z2-7:]*$")  # what was too long for the log
 
 
@@ -107,6 +109,7 @@ def audit_lines(node: "Node", peer: str, *, refused: bool, limit: int) -> list[A
 
 def _said(node: "Node", text: str, resource: str) -> str:
     """The text of a reason about `resource`, with the names that its subjects and its resource have here."""
+    text = WORD.sub(lambda found: WORDS[found[0]], text)
     text = CUT.sub("...", SUBJECT.sub(lambda found: node.people.say(found[0]), text))
     for part in sorted(with_parents(resource), key=len, reverse=True):
         if part in text:

@@ -87,13 +87,14 @@ class Received(msgspec.Struct, frozen=True):
 
     def _head(self) -> str:
         files = f"{count(self.files, 'file')}, {say_bytes(self.size)}"
-        changes = self.new + len(self.back) + self.replaced + self.removed
+        changed = self.replaced + len(self.beside)
+        changes = self.new + len(self.back) + changed + self.removed
         if self.is_update and not (changes or self.failed):
             return f"{self.path} is up to date: {files}"
         took = f"in {self.seconds:.1f} s{self._rate()}, verified"
         if not self.is_update:
             return f"Received {self.path}: {files} {took}"
-        news = [f"{self.new:,} new"] * bool(self.new) + [f"{self.replaced:,} changed"] * bool(self.replaced)
+        news = [f"{self.new:,} new"] * bool(self.new) + [f"{changed:,} changed"] * bool(changed)
         news += [f"{len(self.back):,} fetched again"] * bool(self.back)
         news += [f"{self.removed:,} removed"] * bool(self.removed)
         return f"Updated {self.path}: {', '.join(news) or 'nothing'} of {files} {took}"
@@ -247,11 +248,12 @@ class TransferChange(msgspec.Struct, frozen=True):
         so_far = _so_far(self.done, self.size)
         match self.did:
             case "waiting":
-                why = f" ({self.note})" if self.note else ""
-                return (
-                    f"Waiting for the other computer{why}: {self.path} is fetched as soon as it is there and a node "
-                    f"runs here (`coterie up`); `coterie transfers cancel {self.id}` ends that"
-                )
+                lines = [
+                    f"Waiting for the other computer: as soon as it is there and a node runs here (`coterie up`), it "
+                    f"is fetched into {self.path}",
+                    f"`coterie transfers cancel {self.id}` ends that",
+                ]
+                return "\n".join([*lines, f"Now: {self.note}"] if self.note else lines)
             case "paused":
                 return f"Paused at {so_far}: `coterie transfers resume {self.id}` goes on"
             case "cancelled":

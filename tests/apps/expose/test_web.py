@@ -77,6 +77,16 @@ def test_bodies_pass_and_many_requests_share_a_connection(tmp_path: Path) -> Non
     run(play())
 
 
+def test_a_page_that_says_what_is_wrong_calls_computers_by_name(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with pages(tmp_path, []) as (ben, address, host), call(address) as pair:
+            (name,) = ben.people.names()
+            said = await ask(pair, f"GET / HTTP/1.1\nHost: other{host.removeprefix('wiki')}")
+            assert f"{name} says: there is no such service".encode() in said
+
+    run(play())
+
+
 def test_a_websocket_passes_both_ways(tmp_path: Path) -> None:
     async def play() -> None:
         async with pages(tmp_path, []) as (_, address, host), call(address) as pair:

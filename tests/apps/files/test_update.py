@@ -128,6 +128,8 @@ def test_what_was_changed_here_is_kept_beside_and_what_is_gone_there_stays(tmp_p
                 assert sorted(again.changed_here) == ["b.jpg", "film.mov"]
                 assert (again.gone, again.gone_count) == (["2024/d.jpg"], 1)
                 assert len(again.beside) == (2 if turn == 0 else 0)
+                assert (again.new, again.back) == ((0, ["2024/c.jpg"]) if turn == 0 else (0, []))
+                assert turn > 0 or "2 changed, 1 fetched again of " in again.text()
                 assert "gone at the giver, kept here: 2024/d.jpg" in again.text()
             assert await ben.files.trash.lines() == []
             overwritten = await ben.files.get("anna/photos", copy, on_existing="overwrite")

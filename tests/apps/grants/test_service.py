@@ -96,6 +96,8 @@ def test_a_bearer_grant_is_for_whoever_has_the_text_and_a_stranger_too(tmp_path:
         async with scene(tmp_path) as s:
             given = s.give("bearer", resource="files/photos/2024")
             assert given.needs_handing_over
+            assert f"`coterie revoke {given.id}` takes it back" in given.text()
+            assert [line.peer for line in s.grants(s.anna).lines()] == ["bearer"]
             said = await s.grants(s.carl).accept(given.grant)
             assert "lets this computer list, read" in said.text()
             assert f"`coterie ls {s.anna.peer_id}`" in said.text()

@@ -180,7 +180,7 @@ class ExposeService:
             self._ports[record.id] = local.udp(label, flow, number=number, lan=record.lan, note=note)
             return
         if self._web is None:
-            web = Web(self._connecting, self._peer_of)
+            web = Web(self._connecting, self._peer_of, self._context.people.in_names)
             self._web = local.tcp("web", web.serve, note="http://NAME.COMPUTER.localhost")
         serve = partial(self._serve, record, peer)
         self._ports[record.id] = local.tcp(label, serve, number=number, lan=record.lan, note=note)

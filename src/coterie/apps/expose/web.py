@@ -37,9 +37,11 @@ FindPeer = Callable[[str], PeerId]
 class Web:
     """Answers the connections of the web port."""
 
-    def __init__(self, connecting: Connecting, find: FindPeer) -> None:
+    def __init__(self, connecting: Connecting, find: FindPeer, in_names: Callable[[str], str]) -> None:
+        """`in_names`: text with the names of computers for their ids, for pages that say what went wrong."""
         self._connecting = connecting
         self._find = find
+        self._in_names = in_names
 
     async def serve(self, program: socket.socket) -> None:
         """One connection of a browser or the like."""
@@ -53,7 +55,7 @@ class Web:
             if client.is_answered:
                 break_off(program)
             else:
-                await client.refuse(error)
+                await client.refuse(error, self._in_names(str(error)))
 
     async def _serve_host(self, client: "_Client", head: Head) -> Head | None:
         """Requests to one service; the head of the first that is for another."""
@@ -170,7 +172,7 @@ class _Client:
                 raise PeerError(f"the browser went away: {error.strerror}") from None
             data = await stream.read_bytes(READ_BYTES)
 
-    async def refuse(self, error: Exception) -> None:
+    async def refuse(self, error: Exception, said: str) -> None:
         """Say why there is no page."""
         status = {
             UsageError: "400 Bad Request",
@@ -179,7 +181,7 @@ class _Client:
             TimeoutError: "408 Request Timeout",
         }.get(type(error), "502 Bad Gateway")
         with contextlib.suppress(OSError):  # it has gone
-            await self._loop.sock_sendall(self._program, refusal(status, str(error)))
+            await self._loop.sock_sendall(self._program, refusal(status, said))
 
     async def _line(self) -> bytes:
         while b"\r\n" not in self._buffer:

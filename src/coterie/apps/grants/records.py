@@ -10,11 +10,15 @@ ID_CHARS = 16  # hexadecimal characters of a link's id: told apart by eye, and b
 
 
 class GivenRecord(msgspec.Struct):
-    """A link that this node made: of its own things, or of a grant it passed on. `grant`: the whole chain."""
+    """A link that this node made: of its own things, or of a grant it passed on. `grant`: the whole chain.
+
+    `bearer`: it is for whoever has its text. Version 0.1 did not note that.
+    """
 
     id: str
     created: float
     grant: bytes
+    bearer: bool = False
 
 
 class HeldRecord(msgspec.Struct):

@@ -23,14 +23,17 @@ class GrantGiven(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         until = f" until {exactly(self.expires)}" if self.expires else " for ever"
-        head = f"{self.holder} may {self.verbs} {self.resource}{until}  (grant {self.id})"
+        head = f"{self.holder} may {self.verbs} {self.resource}{until}"
+        back = f"`coterie revoke {self.id}` takes it back."
         if not self.needs_handing_over:
-            lines = [head, f"It holds from now on; `coterie revoke {self.id}` takes it back."]
+            lines = [head, f"It holds from now on; {back}"]
             if self.passes:
                 lines += ["", "Before it can be passed on, on the other computer:", ""]
                 lines.append(f"  coterie grant accept {self.grant}")
             return "\n".join(lines)
-        return "\n".join([head, "", "On the other computer:", "", f"  coterie grant accept {self.grant}"])
+        return "\n".join(
+            [head, back, "", "On the other computer:", "", f"  coterie grant accept {self.grant}"]
+        )
 
 
 class GrantLine(msgspec.Struct, frozen=True):

@@ -54,7 +54,7 @@ from coterie.errors import (
     UsageError,
 )
 from coterie.identity import PeerId, SecretKey
-from coterie.moments import iso
+from coterie.moments import exactly, iso
 from coterie.net import Stream
 from coterie.private_file import write_private
 from coterie.quantity import say_bytes
@@ -131,7 +131,7 @@ class GrantsService:
             nonce=os.urandom(NONCE_BYTES),
             passes=max(wanted.pass_on, 1 if key else 0),
         )
-        self._keep_given(grant)
+        self._keep_given(grant, bearer=key is not None)
         if key is None:
             self._honour(grant, audience)
         return self._describe(grant, key, access.say_resource(grant.last.resource), key is not None)
@@ -153,7 +153,7 @@ class GrantsService:
             terms=self._terms(wanted, held.last.terms),
             passes=max(wanted.pass_on, 1 if key else 0),
         )
-        self._keep_given(made)
+        self._keep_given(made, bearer=key is not None)
         return self._describe(made, key, made.last.resource, True)
 
     def revoke(self, grant: str) -> GrantSaid:
@@ -240,7 +240,7 @@ class GrantsService:
                     GrantLine(
                         id=record.id,
                         role=role,
-                        peer=self._context.people.name_of(other),
+                        peer=BEARER if _is_bearer(record) else self._context.people.name_of(other),
                         verbs=say_verbs(grant.last.verbs),
                         resource=self._context.access.say_resource(resource) if own else resource,
                         expires=iso(grant.last.terms.expires),
@@ -291,8 +291,8 @@ class GrantsService:
             return found[0]
         raise NotFound(f"this computer holds no grant '{text}', or several; `coterie grants` lists them")
 
-    def _keep_given(self, grant: Grant) -> None:
-        record = GivenRecord(record_id(grant), time.time(), grant.raw)
+    def _keep_given(self, grant: Grant, *, bearer: bool) -> None:
+        record = GivenRecord(record_id(grant), time.time(), grant.raw, bearer)
         self._given.save(record, grant, self._context.access.now)
         for peer in self._carried.kin():
             self._send_later(peer, [Gave([grant.raw])])
@@ -479,4 +479,8 @@ def _slices(raws: list[bytes], most: int) -> Iterator[list[bytes]]:
 
 
 def _until(unix_s: int) -> str:
-    return f"until {iso(unix_s)}" if iso(unix_s) else "for ever"
+    return f"until {exactly(iso(unix_s))}" if iso(unix_s) else "for ever"
+
+
+def _is_bearer(record: object) -> bool:
+    return isinstance(record, GivenRecord) and record.bearer
