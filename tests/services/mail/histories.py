@@ -133,7 +133,7 @@ class Station:
         if writes:
             if self._dies():
                 return [], []
-            handled = list(self.disk.store.commit(writes, self._take, now))
+            handled = list(self.disk.store.commit(writes, self._take))
             if self._dies():
                 return [], []
         return [o for o in outputs if isinstance(o, SPOKEN)], handled

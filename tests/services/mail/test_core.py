@@ -25,7 +25,6 @@ from coterie.services.mail.events import (
     Outgoing,
     Post,
     Posted,
-    StreamKey,
     Transmit,
 )
 from coterie.services.mail.messages import Letter, Outcome, Receipt
@@ -212,14 +211,88 @@ def test_after_a_second_attempt_away_frees_nothing() -> None:
 
 def test_what_was_on_disk_goes_on() -> None:
     machine = core()
-    letters = [Outgoing(b"%016d" % n, BEN, "", True, n, LATER, 1, digest(b"x")) for n in (4, 7)]
-    outputs = machine.load({StreamKey(BEN, "", True): (b"e" * 8, 9)}, letters, {}, NOW)
+    letters = [
+        Outgoing(b"%016d" % n, BEN, "", True, n, LATER, 1, digest(b"x"), epoch=b"e" * 8) for n in (7, 4)
+    ]
+    outputs = machine.load(letters, {}, NOW)
     assert of(Dial, outputs) == [Dial(BEN)]
     machine.handle(post(1), NOW)
-    sent = of(Transmit, machine.handle(PeerUp(BEN), NOW))
-    assert [(s.head.number, s.head.floor, s.head.epoch) for s in sent] == [
-        (n, 4, b"e" * 8) for n in (4, 7, 10)
+    machine.handle(post(2, stream="other"), NOW)
+    first, second, other = of(Transmit, machine.handle(PeerUp(BEN), NOW))
+    assert [(s.head.number, s.head.floor, s.head.epoch) for s in (first, second)] == [
+        (n, 4, b"e" * 8) for n in (7, 4)
     ]
+    assert (other.head.number, other.head.stream) == (1, "other")
+    assert not of(Transmit, machine.handle(Answered(BEN, receipt(first)), NOW))
+    (later,) = of(Transmit, machine.handle(Answered(BEN, receipt(second)), NOW))  # in order over the start
+    assert (later.head.number, later.head.floor) == (1, 1)
+    assert later.head.epoch not in (b"e" * 8, other.head.epoch)
+
+
+def test_letters_without_an_order_wait_for_none_of_an_earlier_start() -> None:
+    machine = core()
+    old = Outgoing(b"%016d" % 4, BEN, "", False, 4, LATER, 1, digest(b"x"), epoch=b"e" * 8)
+    machine.load([old], {}, NOW)
+    machine.handle(post(1, is_ordered=False), NOW)
+    assert [s.head.number for s in of(Transmit, machine.handle(PeerUp(BEN), NOW))] == [4, 1]
+
+
+def test_what_waits_for_an_earlier_start_goes_when_that_is_over_or_somebody_elses() -> None:
+    machine = core()
+    old = Outgoing(b"%016d" % 4, BEN, "", True, 4, int(NOW) + 5, 1, digest(b"x"), epoch=b"e" * 8)
+    machine.load([old], {}, NOW)
+    machine.handle(post(1), NOW)
+    machine.handle(PeerUp(BEN), NOW)
+    (sent,) = of(Transmit, machine.handle(TimerFired(("end",)), NOW + 6))
+    assert sent.head.number == 1
+
+    machine = core()
+    both = [
+        Outgoing(b"%016d" % 4, p, "", True, 4, LATER, 1, digest(b"x"), is_for_first=True, epoch=b"e" * 8)
+        for p in (BEN, BEN2)
+    ]
+    machine.load(both, {}, NOW)
+    machine.handle(post(1, BEN2), NOW)
+    machine.handle(PeerUp(BEN2), NOW)  # it gets the old one
+    machine = core()
+    machine.load(both, {}, NOW)
+    machine.handle(post(1, BEN2), NOW)
+    machine.handle(PeerUp(BEN), NOW)  # the old one is bound to the other
+    (sent,) = of(Transmit, machine.handle(PeerUp(BEN2), NOW))
+    assert sent.letter.id == post(1).id
+
+
+def test_a_home_from_a_backup_and_its_other_life_lose_no_letter() -> None:
+    """Both go on from the same disk, use the same numbers, and write to the same computer in turns."""
+    inbox, got = MailCore(Random(9)), list[bytes]()
+    waiting = [
+        Outgoing(b"%016d" % 4, BEN, "", True, 4, LATER, 1, digest(b"x"), epoch=b"e" * 8),
+    ]
+    lives = [MailCore(Random(seed)) for seed in (1, 2)]
+    for life in lives:
+        life.load(waiting, {}, NOW)
+        life.handle(PeerUp(BEN), NOW)
+
+    def give(life: MailCore, outputs: list[Any]) -> None:
+        for sent in of(Transmit, outputs):
+            letter = msgspec.structs.replace(sent.head, app="app", body=sent.letter.digest)
+            opened = Opened(sender=ANNA, id=sent.letter.id, expires=LATER, letter=letter)
+            answers = inbox.handle(Arrived(ANNA, opened), NOW)
+            for deliver in of(Deliver, answers):
+                got.extend(one.id for one in deliver.letters)
+                answers += take(inbox, deliver)
+            for answer in of(Answer, answers):
+                ends = life.handle(Answered(BEN, receipt(sent, answer.outcome)), NOW)
+                assert all(end.is_taken for end in ended(ends))
+                give(life, ends)
+
+    for life in lives:
+        give(life, of(Transmit, life.handle(TimerFired(("retry", BEN)), NOW + limits.RETRY_MIN_S)))
+    for number in range(20):
+        for turn, life in enumerate(lives):
+            give(life, life.handle(post(100 + 2 * number + turn), NOW))
+    assert got[0] == waiting[0].id
+    assert got[1:] == [b"%016d" % n for n in range(100, 140)]  # each once, each life in order
 
 
 # ---- incoming
@@ -316,13 +389,24 @@ def test_held_bytes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [opened.letter.number for opened in deliver.letters] == [1, 2, 3]
 
 
-def test_streams_of_a_sender_are_bounded_and_very_old_ones_give_way() -> None:
+def test_streams_of_a_sender_are_bounded_and_give_way_when_their_letters_have_expired() -> None:
     machine = core()
-    for number in range(limits.STREAMS_MAX):
-        take(machine, *of(Deliver, machine.handle(arrived(1, stream=str(number)), NOW)))
+    for number in range(limits.EPOCHS_MAX):
+        epoch = b"%08d" % number
+        take(machine, *of(Deliver, machine.handle(arrived(1, stream=str(number % 64), epoch=epoch), NOW)))
     assert machine.handle(arrived(1, stream="one more"), NOW) == []
     assert of(Deliver, machine.handle(arrived(1, sender=BEN2, stream="of another"), NOW))
-    much_later = NOW + limits.STREAM_IDLE_S + 1
-    outputs = machine.handle(arrived(1, stream="one more", expires=int(much_later) + 9), much_later)
-    assert of(ForgetStream, outputs)
+    outputs = machine.handle(arrived(1, stream="one more", expires=LATER + 9), LATER + 1)
+    assert len(of(ForgetStream, outputs)) == limits.EPOCHS_MAX
     assert of(Deliver, outputs)
+    late = machine.handle(arrived(1, stream="0", epoch=b"%08d" % 0), LATER + 1)
+    assert [answer.outcome for answer in of(Answer, late)] == [Outcome.LATE]  # forgotten, and not given twice
+
+
+def test_ids_remembered_of_a_sender_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coterie.services.mail.inbox.FINISHED_MAX", 5)
+    machine = core()
+    for number in range(1, 6):
+        take(machine, *of(Deliver, machine.handle(arrived(number), NOW)))
+    assert machine.handle(arrived(6), NOW) == []
+    assert of(Deliver, machine.handle(arrived(6, floor=3), NOW))  # the sender knows of some

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -307,5 +308,33 @@ def test_no_app_signs_letters_or_receipts(tmp_path: Path, context: bytes) -> Non
             assert "what the node signs" in state.reason
             with pytest.raises(AccessDenied):
                 anna.letters.context.sign(context + b"anything")
+
+    run(check())
+
+
+def test_letters_of_both_lives_of_a_home_arrive_once(tmp_path: Path) -> None:
+    """It was restored from a backup, and then runs again where it ran: numbers of letters are used once."""
+    network, backup = MemoryNetwork(), tmp_path / "backup"
+
+    async def live(home: Path, ben: Node, *texts: str) -> None:
+        async with node(network, home) as anna:
+            app: Letters = anna.service("letters")
+            for text in texts:
+                await app.send(ben.peer_id, text)
+            await ended(app, len(texts))
+            assert all(one.is_taken for one in app.ended), app.ended
+
+    async def check() -> None:
+        async with node(network, tmp_path / "ben") as ben:
+            async with node(network, tmp_path / "anna") as anna, anna.contacts.invite() as invitation:
+                await ben.contacts.join(invitation.invited.ticket)
+            await live(tmp_path / "anna", ben, "before")
+            shutil.copytree(tmp_path / "anna", backup)
+            await live(tmp_path / "anna", ben, "a1", "a2", "a3")
+            await live(backup, ben, "b1", "b2")
+            await live(tmp_path / "anna", ben, "a4")
+            await live(backup, ben, "b3", "b4", "b5")
+            got = await has(ben.service("letters"), 10)
+            assert got == ["before", "a1", "a2", "a3", "b1", "b2", "a4", "b3", "b4", "b5"]
 
     run(check())

@@ -231,8 +231,8 @@ class MailBox:
             if store.problem:
                 self._tell(store.problem)
             core = MailCore(random.SystemRandom())
-            counts, letters, finished = await asyncio.to_thread(store.load)
-            outputs = core.load(counts, letters, finished, self._carriage.now())
+            letters, finished = await asyncio.to_thread(store.load)
+            outputs = core.load(letters, finished, self._carriage.now())
             self._store, self._core, self._failure = store, core, ""
             self._ready.set()
             self._events.extendleft(PeerUp(peer) for peer in self._carriage.reachable())
@@ -276,9 +276,7 @@ class MailBox:
     async def _carry_out(self, store: MailStore, outputs: list[Any]) -> None:
         writes = [o for o in outputs if not isinstance(o, _SPOKEN)]
         if writes:
-            handled = await asyncio.to_thread(
-                store.commit, writes, self._given if self._take else None, self._carriage.now()
-            )
+            handled = await asyncio.to_thread(store.commit, writes, self._given if self._take else None)
             self._events.extend(handled)
         spoken = [o for o in outputs if isinstance(o, _SPOKEN)]
         for are_letters, group in itertools.groupby(spoken, lambda o: isinstance(o, Transmit)):

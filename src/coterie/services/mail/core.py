@@ -38,15 +38,9 @@ class MailCore:
         """Whether a letter waits for `peer`."""
         return self._out.waits_for(peer)
 
-    def load(
-        self,
-        counts: dict[StreamKey, tuple[bytes, int]],
-        letters: list[Outgoing],
-        finished: dict[StreamId, Finished],
-        now: float,
-    ) -> list[Any]:
+    def load(self, letters: list[Outgoing], finished: dict[StreamId, Finished], now: float) -> list[Any]:
         """Go on from what is on disk, before the first event; `letters` in the order of posting."""
-        self._out.load(counts, letters)
+        self._out.load(letters)
         self._in.load(finished)
         return self._out.begin(now)
 

@@ -26,6 +26,7 @@ class Outgoing(_Value, frozen=True):
         addressee: one computer; a letter to several is there once for each, with the same id.
         is_for_first: one of the addressees is enough.
         is_bound: sent at least once, and so no other addressee's any more.
+        epoch: of the start that gave it its number.
     """
 
     id: bytes
@@ -38,6 +39,7 @@ class Outgoing(_Value, frozen=True):
     digest: bytes
     is_for_first: bool = False
     is_bound: bool = False
+    epoch: bytes = b""
 
     @property
     def key(self) -> StreamKey:
@@ -93,16 +95,8 @@ class Keep(_Value, frozen=True):
     body: bytes
 
 
-class KeepCount(_Value, frozen=True):
-    """Write the last number that a stream has used."""
-
-    key: StreamKey
-    epoch: bytes
-    last: int
-
-
 class Bind(_Value, frozen=True):
-    """Write whether a letter is this addressee's only, and its number."""
+    """Write whether a letter is this addressee's only, and its epoch and number."""
 
     letter: Outgoing
 
@@ -115,12 +109,16 @@ class Forget(_Value, frozen=True):
 
 
 class KeepFinished(_Value, frozen=True):
-    """Write of an incoming stream that everything below `floor` is finished, and that `late` are let past."""
+    """Write of an incoming stream that everything below `floor` is finished, and that `late` are let past.
+
+    `until`: when its letters have expired, unix seconds.
+    """
 
     key: StreamKey
     epoch: bytes
     floor: int
     late: tuple[int, ...] = ()
+    until: float = 0.0
 
 
 class ForgetStream(_Value, frozen=True):

@@ -19,14 +19,14 @@ from coterie.services.mail.events import (
     StreamKey,
 )
 from coterie.services.mail.limits import (
+    EPOCHS_MAX,
+    FINISHED_MAX,
     HANDLER_RETRY_S,
     HELD_BYTES_MAX,
     HELD_MAX,
     RANGE_MAX,
     RETRY_MAX_S,
     RUN_MAX,
-    STREAM_IDLE_S,
-    STREAMS_MAX,
 )
 from coterie.services.mail.messages import Outcome
 
@@ -40,12 +40,12 @@ class Finished:
 
     Fields:
         floor: everything below is finished.
-        used_at: unix seconds, when something last became finished.
+        until: unix seconds; then every letter of it that was seen has expired.
         ids: of the rest, by number: the id of the letter that was taken; empty for one that was let past.
     """
 
     floor: int = 1
-    used_at: float = 0.0
+    until: float = 0.0
     ids: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -79,12 +79,12 @@ class Inbox:
         if stream is None:
             if opened.expires <= now:
                 return [Answer(event.bringer, opened, Outcome.LATE)]
-            made = self._make(id_, now)
+            made = self._make(id_, opened.expires, now)
             if made is None:
                 return []
             outputs += made
             stream = self._streams[id_]
-        outputs += self._raise_floor(id_, stream, letter.floor, now)
+        outputs += self._raise_floor(id_, stream, letter.floor)
         finished = stream.finished
         if letter.number < finished.floor:
             return [*outputs, Answer(event.bringer, opened, Outcome.LATE)]
@@ -94,8 +94,9 @@ class Inbox:
                 *outputs,
                 Answer(event.bringer, opened, Outcome.TAKEN if was_taken else Outcome.LATE),
             ]
-        if letter.number >= finished.floor + RANGE_MAX:
+        if letter.number >= finished.floor + RANGE_MAX or self._remembers_enough(opened.sender):
             return outputs
+        finished.until = max(finished.until, opened.expires)
         self._hold(stream, event)
         return [*outputs, *self._advance(id_, stream, now)]
 
@@ -117,7 +118,6 @@ class Inbox:
             if number >= stream.finished.floor:
                 stream.finished.ids[number] = arrived.opened.id
             outputs.append(Answer(arrived.bringer, arrived.opened, Outcome.TAKEN))
-        stream.finished.used_at = now
         stream.failures = stream.failures + 1 if has_failed else 0
         if has_failed:
             pause_s = min(RETRY_MAX_S, HANDLER_RETRY_S * 2.0 ** min(stream.failures - 1, 20))
@@ -132,29 +132,34 @@ class Inbox:
 
     # ---- parts
 
-    def _make(self, id_: StreamId, now: float) -> Outputs | None:
-        """A new stream; None where its sender has enough of them. One that is idle for very long gives way."""
-        outputs: Outputs = []
+    def _make(self, id_: StreamId, until: float, now: float) -> Outputs | None:
+        """A new stream; None where its sender has enough of them. Those of which nothing can come again give way."""
         theirs = [key for key in self._streams if key[0].peer == id_[0].peer]
-        if len(theirs) >= STREAMS_MAX:
-            oldest = min(theirs, key=lambda key: self._streams[key].finished.used_at)
-            if self._streams[oldest].finished.used_at > now - STREAM_IDLE_S or self._streams[oldest].held:
-                return None
-            del self._streams[oldest]
-            outputs.append(ForgetStream(*oldest))
-        self._streams[id_] = _Stream(Finished(used_at=now))
-        return [*outputs, KeepFinished(*id_, 1)]
+        over = [k for k in theirs if self._streams[k].finished.until <= now and not self._streams[k].held]
+        if len(theirs) - len(over) >= EPOCHS_MAX:
+            return None
+        for key in over:
+            del self._streams[key]
+        self._streams[id_] = _Stream(Finished(until=until))
+        return [*(ForgetStream(*key) for key in over), KeepFinished(*id_, 1, until=until)]
 
-    def _raise_floor(self, id_: StreamId, stream: _Stream, floor: int, now: float) -> Outputs:
+    def _remembers_enough(self, sender: PeerId) -> bool:
+        """Whether so many ids of `sender` are remembered that no more fit."""
+        if len(self._streams) < FINISHED_MAX // RANGE_MAX:
+            return False
+        theirs = (stream for key, stream in self._streams.items() if key[0].peer == sender)
+        return sum(len(stream.finished.ids) for stream in theirs) >= FINISHED_MAX
+
+    def _raise_floor(self, id_: StreamId, stream: _Stream, floor: int) -> Outputs:
         finished = stream.finished
         if floor <= finished.floor:
             return []
-        finished.floor, finished.used_at = floor, now
+        finished.floor = floor
         finished.ids = {n: taken for n, taken in finished.ids.items() if n >= floor}
         given = {arrived.opened.letter.number for arrived in stream.giving}
         for number in [n for n in stream.held if n < floor and n not in given]:
             self._drop(stream, number)
-        return [KeepFinished(*id_, floor)]
+        return [KeepFinished(*id_, floor, until=finished.until)]
 
     def _hold(self, stream: _Stream, event: Arrived) -> None:
         opened = event.opened
@@ -191,7 +196,7 @@ class Inbox:
                 self._drop(stream, number)
                 stream.finished.ids[number] = b""
                 outputs += [
-                    KeepFinished(*id_, stream.finished.floor, (number,)),
+                    KeepFinished(*id_, stream.finished.floor, (number,), stream.finished.until),
                     Answer(arrived.bringer, arrived.opened, Outcome.LATE),
                 ]
         if now < stream.again_at or not stream.held:
@@ -217,7 +222,9 @@ class Inbox:
                     outputs.append(SetTimer(("gap", *id_), float(gap_until)))
                     break
                 ids.update(dict.fromkeys(missing, b""))
-                outputs.append(KeepFinished(*id_, stream.finished.floor, tuple(missing)))
+                outputs.append(
+                    KeepFinished(*id_, stream.finished.floor, tuple(missing), stream.finished.until)
+                )
             run.append(stream.held[following])
             number = following + 1
         return run

@@ -12,8 +12,9 @@ PENDING_BYTES_MAX = 16 << 20  # their bodies; guess
 APP_LETTERS_MAX = 50_000  # of one app to all; about 20 MB of memory
 APP_BYTES_MAX = 256 << 20  # on disk; guess
 
-STREAMS_MAX = 64  # of an app, to or from one computer; guess
-STREAM_IDLE_S = 2 * LIFETIME_MAX_S  # then whatever could come again has expired
+STREAMS_MAX = 64  # of an app, to one computer; guess
+EPOCHS_MAX = 1_024  # streams of one sender, each with each of its starts, until their letters expire; guess
+FINISHED_MAX = 64 * 1_024  # ids remembered of one sender; guess: 6 MB
 IN_FLIGHT_MAX = 64  # letters of an app sent to one addressee and not yet acknowledged; guess: 4 MiB at most
 RANGE_MAX = 1_024  # numbers from the first unfinished letter of a stream to the last that is sent
 HELD_MAX = 128  # letters of one sender that wait for earlier ones, in memory; they come again

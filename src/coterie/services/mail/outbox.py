@@ -2,6 +2,9 @@
 
 One of several addressees (`is_for_first`): a letter is bound to the first to whom it is sent, before it is sent. Only
 the answer LATE, or AWAY to an only attempt, lets another have it: else two computers might.
+
+Numbers begin anew at each start, in an epoch of its own: a home that was restored from a backup, or copied, uses none
+twice. Letters of earlier starts keep theirs; in an ordered stream those of later starts wait until they are finished.
 """
 
 from dataclasses import dataclass, field
@@ -19,7 +22,6 @@ from coterie.services.mail.events import (
     Ended,
     Forget,
     Keep,
-    KeepCount,
     Outgoing,
     Post,
     Posted,
@@ -48,11 +50,10 @@ CLOCK_STEP_S = 0.001  # of timers; less is no difference
 
 @dataclass(slots=True)
 class _Count:
-    """One outgoing stream: the last number, and those unfinished, in order."""
+    """One outgoing stream since the start: its epoch, and the last number."""
 
     epoch: bytes
     last: int
-    unfinished: dict[int, Outgoing] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -69,6 +70,7 @@ class _Addressee:
     waiting: dict[bytes, Outgoing] = field(default_factory=dict)
     flying: dict[bytes, _Flight] = field(default_factory=dict)
     elsewhere: dict[bytes, Outgoing] = field(default_factory=dict)
+    behind: dict[bytes, Outgoing] = field(default_factory=dict)  # letters of an earlier start
     size: int = 0
     retry_s: float = RETRY_MIN_S
     dial_s: float = DIAL_MIN_S
@@ -76,11 +78,13 @@ class _Addressee:
     paused_until: float = 0.0
 
     def __len__(self) -> int:
-        return len(self.waiting) + len(self.flying) + len(self.elsewhere)
+        return len(self.waiting) + len(self.flying) + len(self.elsewhere) + len(self.behind)
 
     def find(self, id_: bytes) -> Outgoing | None:
         flight = self.flying.get(id_)
-        return flight.letter if flight else self.waiting.get(id_) or self.elsewhere.get(id_)
+        if flight is not None:
+            return flight.letter
+        return self.waiting.get(id_) or self.elsewhere.get(id_) or self.behind.get(id_)
 
 
 class Outbox:
@@ -90,17 +94,21 @@ class Outbox:
         self._random = random
         self._to: dict[PeerId, _Addressee] = {}
         self._counts: dict[StreamKey, _Count] = {}
+        self._unfinished: dict[StreamKey, dict[bytes, dict[int, Outgoing]]] = {}  # by epoch, number: in order
+        self._freed: dict[PeerId, None] = {}  # their letters wait for nothing of their stream any more
         self._copies: dict[bytes, dict[PeerId, None]] = {}  # of letters for the first of several
         self._ends: list[tuple[int, bytes, PeerId]] = []  # a heap
         self._up: dict[PeerId, None] = {}
         self.letters = 0
         self.size = 0
 
-    def load(self, counts: dict[StreamKey, tuple[bytes, int]], letters: list[Outgoing]) -> None:
+    def load(self, letters: list[Outgoing]) -> None:
         """Go on from what is on disk; `letters` in the order of posting."""
-        self._counts = {key: _Count(epoch, last) for key, (epoch, last) in counts.items()}
         for letter in letters:
             self._put(letter)
+        for epochs in self._unfinished.values():
+            for epoch, those in epochs.items():
+                epochs[epoch] = dict(sorted(those.items()))
         for letter in letters:
             if letter.is_bound:
                 self._bind(letter)
@@ -125,17 +133,13 @@ class Outbox:
             return [Emit(Posted(event.id, refused))]
         outputs: Outputs = []
         for peer in event.addressees:
-            key = StreamKey(peer, event.stream, event.is_ordered)
-            count = self._counts.get(key)
-            if count is None:
-                count = self._counts[key] = _Count(self._random.randbytes(EPOCH_BYTES), 0)
-            count.last += 1
+            count = self._count(StreamKey(peer, event.stream, event.is_ordered))
             letter = Outgoing(
                 event.id, peer, event.stream, event.is_ordered, count.last, event.expires, len(event.body),
-                event.digest, event.is_for_first and len(event.addressees) > 1,
+                event.digest, event.is_for_first and len(event.addressees) > 1, epoch=count.epoch,
             )  # fmt: skip
             self._put(letter)
-            outputs += [KeepCount(key, count.epoch, count.last), Keep(letter, event.body)]
+            outputs.append(Keep(letter, event.body))
         outputs.append(Emit(Posted(event.id)))
         outputs += self._watch_ends()
         for peer in event.addressees:
@@ -154,21 +158,58 @@ class Outbox:
                     "send again when some have arrived"
                 )
             key = StreamKey(peer, event.stream, event.is_ordered)
-            if key not in self._counts and sum(k.peer == peer for k in self._counts) >= STREAMS_MAX:
+            known = {k for k in (*self._counts, *self._unfinished) if k.peer == peer}
+            if key not in known and len(known) >= STREAMS_MAX:
                 return f"this app has {STREAMS_MAX} streams to {peer.short} already (STREAMS_MAX)"
         return ""
+
+    def _count(self, key: StreamKey) -> _Count:
+        """The next number of a stream."""
+        count = self._counts.get(key)
+        if count is None:
+            count = self._counts[key] = _Count(self._random.randbytes(EPOCH_BYTES), 0)
+        count.last += 1
+        return count
 
     def _put(self, letter: Outgoing) -> None:
         to = self._to.setdefault(letter.addressee, _Addressee())
         to.is_up = letter.addressee in self._up
-        to.waiting[letter.id] = letter
+        self._queue(letter)
         to.size += letter.size
         self.letters += 1
         self.size += letter.size
-        self._counts[letter.key].unfinished[letter.number] = letter
         heappush(self._ends, (letter.expires, letter.id, letter.addressee))
         if letter.is_for_first:
             self._copies.setdefault(letter.id, {})[letter.addressee] = None
+
+    def _queue(self, letter: Outgoing) -> None:
+        """Behind the others, and behind those of earlier starts of an ordered stream."""
+        self._note(letter)
+        to = self._to[letter.addressee]
+        is_behind = letter.is_ordered and next(iter(self._unfinished[letter.key])) != letter.epoch
+        (to.behind if is_behind else to.waiting)[letter.id] = letter
+
+    def _note(self, letter: Outgoing) -> None:
+        self._line(letter)[letter.number] = letter
+
+    def _line(self, letter: Outgoing) -> dict[int, Outgoing]:
+        return self._unfinished.setdefault(letter.key, {}).setdefault(letter.epoch, {})
+
+    def _leave(self, letter: Outgoing) -> None:
+        """A letter is no longer one of its stream: those of the next start may go when it was the last before them."""
+        line = self._line(letter)
+        line.pop(letter.number, None)
+        if line:
+            return
+        epochs = self._unfinished[letter.key]
+        del epochs[letter.epoch]
+        if not epochs:
+            del self._unfinished[letter.key]
+            return
+        to, first = self._to[letter.addressee], next(iter(epochs))
+        for later in [one for one in to.behind.values() if one.key == letter.key and one.epoch == first]:
+            to.waiting[later.id] = to.behind.pop(later.id)
+            self._freed[letter.addressee] = None
 
     # ---- meeting
 
@@ -213,7 +254,13 @@ class Outbox:
         return [Dial(peer), SetTimer(("dial", peer), now + to.dial_s)]
 
     def _pump(self, peer: PeerId, now: float) -> Outputs:
-        """Send what waits, as far as the bounds let."""
+        """Send what waits, as far as the bounds let, and what that lets others have."""
+        outputs = self._pump_one(peer, now)
+        while self._freed:
+            outputs += self._pump_one(self._freed.popitem()[0], now)
+        return outputs
+
+    def _pump_one(self, peer: PeerId, now: float) -> Outputs:
         to = self._to[peer]
         if not to.is_up:
             return self._dial(peer, to, now)
@@ -237,20 +284,19 @@ class Outbox:
     def _transmit(self, flight: _Flight, now: float) -> Transmit:
         letter = flight.letter
         flight.attempt, flight.sent_at = self._random.getrandbits(32), now
-        count = self._counts[letter.key]
         gap_until = 0
-        for number, earlier in count.unfinished.items():
+        for number, earlier in self._line(letter).items():
             if number >= letter.number:
                 break
             gap_until = max(gap_until, earlier.expires)
         floor = self._floor(letter)
         head = Letter(
-            "", letter.stream, letter.is_ordered, count.epoch, letter.number, floor, gap_until, flight.attempt, b""
+            "", letter.stream, letter.is_ordered, letter.epoch, letter.number, floor, gap_until, flight.attempt, b""
         )  # fmt: skip
         return Transmit(letter, head)
 
     def _floor(self, letter: Outgoing) -> int:
-        return next(iter(self._counts[letter.key].unfinished))
+        return next(iter(self._line(letter)))
 
     def retry(self, peer: PeerId, now: float) -> Outputs:
         """Send again what has no answer."""
@@ -304,7 +350,7 @@ class Outbox:
         del to.flying[letter.id]
         free = msgspec.structs.replace(letter, is_bound=False)
         to.waiting = {letter.id: free, **to.waiting}
-        self._counts[letter.key].unfinished[letter.number] = free
+        self._note(free)
         return [*outputs, Bind(free), *self._free(letter, now)]
 
     def _free(self, letter: Outgoing, now: float) -> Outputs:
@@ -315,24 +361,27 @@ class Outbox:
             copy = theirs.elsewhere.pop(letter.id, None)
             if copy is None:
                 continue
-            count = self._counts[copy.key]
-            count.last += 1
-            copy = msgspec.structs.replace(copy, number=count.last)
-            theirs.waiting[copy.id] = count.unfinished[copy.number] = copy
-            outputs += [KeepCount(copy.key, count.epoch, count.last), Bind(copy), *self._pump(other, now)]
+            count = self._count(copy.key)
+            copy = msgspec.structs.replace(copy, number=count.last, epoch=count.epoch)
+            self._queue(copy)
+            outputs += [Bind(copy), *self._pump(other, now)]
         return outputs
 
     def _bind(self, letter: Outgoing) -> Outgoing:
         """From now on a letter is this addressee's only; the copies of others stand aside, without a number."""
         bound = msgspec.structs.replace(letter, is_bound=True)
-        self._counts[letter.key].unfinished[letter.number] = bound
+        self._note(bound)
         to = self._to[letter.addressee]
         if letter.id in to.waiting:
             to.waiting[letter.id] = bound
         for other in self._copies.get(letter.id, {}):
-            if other != letter.addressee and (copy := self._to[other].waiting.pop(letter.id, None)):
-                self._to[other].elsewhere[letter.id] = copy
-                self._counts[copy.key].unfinished.pop(copy.number)
+            theirs = self._to[other]
+            copy = theirs.waiting.get(letter.id) or theirs.behind.get(letter.id)
+            if other != letter.addressee and copy is not None:
+                theirs.waiting.pop(letter.id, None)
+                theirs.behind.pop(letter.id, None)
+                theirs.elsewhere[letter.id] = copy
+                self._leave(copy)
         return bound
 
     def expire(self, now: float) -> Outputs:
@@ -348,12 +397,12 @@ class Outbox:
 
     def _finish(self, letter: Outgoing) -> Outputs:
         to = self._to[letter.addressee]
-        for where in (to.waiting, to.flying, to.elsewhere):
+        for where in (to.waiting, to.flying, to.elsewhere, to.behind):
             where.pop(letter.id, None)
         to.size -= letter.size
         self.letters -= 1
         self.size -= letter.size
-        self._counts[letter.key].unfinished.pop(letter.number, None)
+        self._leave(letter)
         if copies := self._copies.get(letter.id):
             copies.pop(letter.addressee, None)
             if not copies:

@@ -23,7 +23,6 @@ from coterie.services.mail.events import (
     ForgetStream,
     Handled,
     Keep,
-    KeepCount,
     KeepFinished,
     Outgoing,
     StreamKey,
@@ -34,7 +33,7 @@ from coterie.services.mail.sealing import Opened
 T = TypeVar("T")
 Take = Callable[[Opened, sqlite3.Connection], None]
 
-VERSION = 1
+VERSION = 2
 OWN_PREFIX = "mail_"
 _WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
 _TRANSACTIONS = {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT, sqlite3.SQLITE_ATTACH}
@@ -45,18 +44,24 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS mail_letters (
     place INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, addressee BLOB NOT NULL, stream TEXT NOT NULL,
     is_ordered INTEGER NOT NULL, number INTEGER NOT NULL, expires INTEGER NOT NULL, digest BLOB NOT NULL,
-    is_for_first INTEGER NOT NULL, is_bound INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (id, addressee));
-CREATE TABLE IF NOT EXISTS mail_counts (
-    addressee BLOB NOT NULL, stream TEXT NOT NULL, is_ordered INTEGER NOT NULL, epoch BLOB NOT NULL,
-    last INTEGER NOT NULL, PRIMARY KEY (addressee, stream, is_ordered)) WITHOUT ROWID;
+    is_for_first INTEGER NOT NULL, is_bound INTEGER NOT NULL, body BLOB NOT NULL, epoch BLOB NOT NULL DEFAULT x'',
+    UNIQUE (id, addressee));
 CREATE TABLE IF NOT EXISTS mail_streams (
     sender BLOB NOT NULL, stream TEXT NOT NULL, is_ordered INTEGER NOT NULL, epoch BLOB NOT NULL,
-    floor INTEGER NOT NULL, used_at REAL NOT NULL,
+    floor INTEGER NOT NULL, until REAL NOT NULL,
     PRIMARY KEY (sender, stream, is_ordered, epoch)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS mail_taken (
     sender BLOB NOT NULL, stream TEXT NOT NULL, is_ordered INTEGER NOT NULL, epoch BLOB NOT NULL,
     number INTEGER NOT NULL, id BLOB NOT NULL,
     PRIMARY KEY (sender, stream, is_ordered, epoch, number)) WITHOUT ROWID;
+"""
+_FROM_1 = """
+ALTER TABLE mail_letters ADD COLUMN epoch BLOB NOT NULL DEFAULT x'';
+UPDATE mail_letters AS of SET epoch = coalesce((SELECT epoch FROM mail_counts AS c WHERE c.addressee = of.addressee
+    AND c.stream = of.stream AND c.is_ordered = of.is_ordered), x'');
+DROP TABLE mail_counts;
+ALTER TABLE mail_streams RENAME COLUMN used_at TO until;
+UPDATE mail_streams SET until = until + 5184000;
 """
 
 
@@ -84,17 +89,9 @@ class MailStore:
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"the mail {path} cannot be used: {error}") from error
 
-    def load(
-        self,
-    ) -> tuple[dict[StreamKey, tuple[bytes, int]], list[Outgoing], dict[StreamId, Finished]]:
+    def load(self) -> tuple[list[Outgoing], dict[StreamId, Finished]]:
         """What `MailCore.load` takes."""
         with self._transaction() as db:
-            counts = {
-                _key(peer, stream, is_ordered): (epoch, last)
-                for peer, stream, is_ordered, epoch, last in db.execute(
-                    "SELECT addressee, stream, is_ordered, epoch, last FROM mail_counts"
-                )
-            }
             letters = [
                 Outgoing(
                     row[0],
@@ -107,25 +104,26 @@ class MailStore:
                     row[7],
                     bool(row[8]),
                     bool(row[9]),
+                    row[10],
                 )
                 for row in db.execute(
                     "SELECT id, addressee, stream, is_ordered, number, expires, length(body), digest, is_for_first, "
-                    "is_bound FROM mail_letters ORDER BY place"
+                    "is_bound, epoch FROM mail_letters ORDER BY place"
                 )
             ]
             finished: dict[StreamId, Finished] = {
-                (_key(peer, stream, is_ordered), epoch): Finished(floor, used_at)
-                for peer, stream, is_ordered, epoch, floor, used_at in db.execute(
-                    "SELECT sender, stream, is_ordered, epoch, floor, used_at FROM mail_streams"
+                (_key(peer, stream, is_ordered), epoch): Finished(floor, until)
+                for peer, stream, is_ordered, epoch, floor, until in db.execute(
+                    "SELECT sender, stream, is_ordered, epoch, floor, until FROM mail_streams"
                 )
             }
             for peer, stream, is_ordered, epoch, number, id_ in db.execute("SELECT * FROM mail_taken"):
                 known = finished.get((_key(peer, stream, is_ordered), epoch))
                 if known is not None and number >= known.floor:
                     known.ids[number] = id_
-        return counts, letters, finished
+        return letters, finished
 
-    def commit(self, outputs: Iterable[Any], take: Take | None, now: float) -> list[Handled]:
+    def commit(self, outputs: Iterable[Any], take: Take | None) -> list[Handled]:
         """Write what a turn of the core asks for, in order, and give the app its letters: one transaction.
 
         A letter at which `take` raises is undone by itself. Raises `StorageError`, and nothing of all is written.
@@ -136,7 +134,7 @@ class MailStore:
                 if isinstance(output, Deliver):
                     handled.append(self._deliver(db, output, take))
                 else:
-                    _write(db, output, now)
+                    _write(db, output)
         return handled
 
     def body(self, id_: bytes, addressee: PeerId) -> bytes | None:
@@ -171,6 +169,11 @@ class MailStore:
                     "INSERT INTO mail_taken VALUES (?, ?, ?, ?, ?, ?)",
                     (*_columns(output.key), letter.epoch, letter.number, opened.id),
                 )
+                db.execute(
+                    "UPDATE mail_streams SET until = max(until, ?) WHERE sender = ? AND stream = ? "
+                    "AND is_ordered = ? AND epoch = ?",
+                    (opened.expires, *_columns(output.key), letter.epoch),
+                )
                 db.execute("RELEASE letter")
                 done.append(True)
             except Exception as error:
@@ -200,31 +203,29 @@ class MailStore:
                 raise StorageError(f"the mail {self._path} cannot be used: {error}") from error
 
 
-def _write(db: sqlite3.Connection, output: Any, now: float) -> None:
+def _write(db: sqlite3.Connection, output: Any) -> None:
     match output:
         case Keep(letter, body):
             db.execute(
                 "INSERT INTO mail_letters (id, addressee, stream, is_ordered, number, expires, digest, is_for_first, "
-                "is_bound, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "is_bound, body, epoch) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(letter.id, *_columns(letter.key), letter.number, letter.expires, letter.digest),
-                    *(letter.is_for_first, letter.is_bound, body),
+                    *(letter.is_for_first, letter.is_bound, body, letter.epoch),
                 ),
-            )
-        case KeepCount(key, epoch, last):
-            db.execute(
-                "INSERT OR REPLACE INTO mail_counts VALUES (?, ?, ?, ?, ?)", (*_columns(key), epoch, last)
             )
         case Bind(letter):
             db.execute(
-                "UPDATE mail_letters SET is_bound = ?, number = ? WHERE id = ? AND addressee = ?",
-                (letter.is_bound, letter.number, letter.id, bytes(letter.addressee)),
+                "UPDATE mail_letters SET is_bound = ?, number = ?, epoch = ? WHERE id = ? AND addressee = ?",
+                (letter.is_bound, letter.number, letter.epoch, letter.id, bytes(letter.addressee)),
             )
         case Forget(id_, peer):
             db.execute("DELETE FROM mail_letters WHERE id = ? AND addressee = ?", (id_, bytes(peer)))
-        case KeepFinished(key, epoch, floor, late):
+        case KeepFinished(key, epoch, floor, late, until):
             where = (*_columns(key), epoch)
-            db.execute("INSERT OR REPLACE INTO mail_streams VALUES (?, ?, ?, ?, ?, ?)", (*where, floor, now))
+            db.execute(
+                "INSERT OR REPLACE INTO mail_streams VALUES (?, ?, ?, ?, ?, ?)", (*where, floor, until)
+            )
             db.executemany(
                 "INSERT OR IGNORE INTO mail_taken VALUES (?, ?, ?, ?, ?, x'')", [(*where, n) for n in late]
             )
@@ -277,9 +278,11 @@ def _opened(path: Path | None) -> sqlite3.Connection:
             )
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        if version == 1:
+            db.executescript(_FROM_1)
         db.executescript(_SCHEMA)
         db.execute(f"PRAGMA user_version = {VERSION}")
-        for table in ("mail_letters", "mail_counts", "mail_streams", "mail_taken"):
+        for table in ("mail_letters", "mail_streams", "mail_taken"):
             db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608  (reads what start-up needs)
     except BaseException:
         db.close()
