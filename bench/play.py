@@ -33,7 +33,7 @@ async def _play(home: Path, ticket: str, target: Path) -> list[float]:
     places = random.Random(1)
     async with open_node(home) as node:
         node.files.limits.change(up=None, down=RATE_BYTES_PER_S, up_hours=None, down_hours=None)
-        playing = await node.files.play(ticket, target)
+        playing = await node.play.play(ticket, target)
         url = playing.files[0].url
         waits = []
         for _ in range(SEEKS):

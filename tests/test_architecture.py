@@ -143,19 +143,28 @@ SHELLS = (
     "apps/*/state.py",
     "apps/*/topic.py",
     "apps/*/joining.py",
-    "apps/*/media.py",
-    "apps/*/playable.py",
+    "apps/play/media.py",
+    "apps/play/choice.py",
+    "apps/bittorrent/download.py",
+    "apps/bittorrent/downloads.py",
+    "apps/bittorrent/engine.py",
+    "apps/bittorrent/file_watch.py",
+    "apps/bittorrent/old_place.py",
+    "apps/bittorrent/playable.py",
+    "apps/bittorrent/seeds.py",
+    "apps/files/registry.py",
+    "transfer/downloads.py",
+    "transfer/playable.py",
+    "transfer/table.py",
+    "transfer/running.py",
     "transfer/receive.py",
     "apps/*/refresh.py",
     "transfer/serve.py",
     "apps/*/shares.py",
     "apps/*/sweeping.py",
     "transfer/target.py",
-    "apps/*/seed_watch.py",
     "apps/*/service.py",
-    "apps/*/torrent_transfer.py",
     "apps/*/trash.py",
-    "apps/*/torrents.py",
     "transfer/unfinished.py",
     "transfer/transfer.py",
     "apps/*/places_protocol.py",
@@ -178,7 +187,11 @@ PURE_PARTS = {
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval"}
 IMPURE_ATTRIBUTES = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 # Type annotations and declarations only: the narrow context that apps get, and how commands are declared.
-DECLARATIONS = {"apps/app.py": {"pathlib"}, "apps/parameter.py": {"pathlib"}}
+DECLARATIONS = {
+    "apps/app.py": {"pathlib"},
+    "apps/parameter.py": {"pathlib"},
+    "apps/files/api.py": {"pathlib"},
+}
 
 FORBIDDEN_NAMES = {"util", "utils", "helper", "helpers", "manager", "common", "base", "misc"}
 PACKAGE_INDEX = re.compile(r"pypi\.|index-url|/simple/|registry\.npm|deb\.debian", re.IGNORECASE)
@@ -214,7 +227,7 @@ STARTS_TASKS = {
     "net/connection.py": "the reader of one connection's datagrams",
     "net/pool.py": "waits for the end of a connection, and cancels that again",
     "transfer/giving_session.py": "a task group",
-    "apps/files/media.py": "the media server, awaited at its end",
+    "apps/play/media.py": "the media server, awaited at its end",
     "sim/clock.py": "the loop of virtual time",
     "sim/residents.py": "awaited by the simulation",
 }

@@ -94,8 +94,9 @@ SAFE = {
     ("content/manifest.py", "iter_unpack"): "of nodes that `decode` has checked, or within it",
     ("content/received.py", "iter_unpack"): "of lists that `decode` has checked",
     ("content/store.py", "iter_unpack"): "of lists that this program wrote into its own database",
-    ("apps/files/torrents.py", "fromhex"): "of records that this program wrote",
-    ("apps/files/torrent_transfer.py", "fromhex"): "of records that this program wrote",
+    ("apps/bittorrent/seeds.py", "fromhex"): "of records that this program wrote",
+    ("apps/bittorrent/download.py", "fromhex"): "of records that this program wrote",
+    ("apps/bittorrent/downloads.py", "fromhex"): "of records that this program wrote",
     ("cli/demo.py", "json.loads"): "of our own command's output",
     ("services/local/keeper.py", "json.loads"): "of the node that started it; it imports nothing of ours",
     (

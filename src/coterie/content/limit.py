@@ -77,6 +77,11 @@ class Portion:
         """How much of what could be under way should be, so that who is heavier has more of a link; 0 < share <= 1."""
         return self.weight / max(p.weight for p in self._shares.portions)
 
+    @property
+    def bytes_per_s(self) -> float:
+        """For who cannot wait for each turn: how much of the limit is its own while all want some; 0: no limit."""
+        return self._shares.bucket.bytes_per_s * self.weight / sum(p.weight for p in self._shares.portions)
+
     def ready_at(self, now: float) -> float:
         """When the next bytes may go (s)."""
         ready = self._shares.bucket.ready_at(now)

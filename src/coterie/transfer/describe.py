@@ -2,38 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
 
 from coterie.moments import iso
 from coterie.transfer.records import TransferRecord
-from coterie.transfer.results import AskerLine, TransferChange, TransferDetail, TransferLine
-from coterie.transfer.transfer import Transfer, TransferState
+from coterie.transfer.results import AskerLine, SourceLine, TransferDetail, TransferLine
+from coterie.transfer.states import bytes_done, state_of
+from coterie.transfer.table import Entry
+from coterie.transfer.transfer import Transfer
 from coterie.wire import Ticket
-
-
-class Stands(Protocol):
-    """What the record of every kind of transfer says of how far it is. `size` and `done` in bytes."""
-
-    state: str
-    missing: int
-    size: int
-    done: int
-
-
-def state_of(record: Stands) -> str:
-    """Where a transfer stands, for people: one that ended without everything is not done."""
-    return "incomplete" if record.state == TransferState.DONE and record.missing else record.state
-
-
-def bytes_done(record: Stands) -> int:
-    """How many bytes of a transfer are here."""
-    whole = record.state == TransferState.DONE and not record.missing
-    return record.size if whole else record.done
-
-
-def transfer_change(record: TransferRecord, did: str) -> TransferChange:
-    """What a command did to a transfer."""
-    return TransferChange(record.id, did, bytes_done(record), record.size, record.target)
 
 
 def transfer_line(record: TransferRecord, active: Transfer | None) -> TransferLine:
@@ -76,4 +52,32 @@ def transfer_detail(
         note=record.note,
         priority=record.priority,
         missing=record.failed,
+    )
+
+
+def plain_detail(
+    entry: Entry,
+    line: TransferLine,
+    *,
+    health: int = 0,
+    sources: Sequence[SourceLine] = (),
+    askers: Sequence[AskerLine] = (),
+) -> TransferDetail:
+    """All about one transfer whose record says no more than its `line`."""
+    return TransferDetail(
+        id=line.id,
+        state=line.state,
+        path=line.path,
+        size=line.size,
+        done=line.done,
+        rate=line.rate,
+        eta_s=line.eta_s,
+        health=health,
+        started=iso(entry.created),
+        finished="",
+        seconds=0.0,
+        sources=list(sources),
+        askers=list(askers),
+        note=line.note,
+        priority=entry.priority,
     )

@@ -231,7 +231,7 @@ class LimitsNow(msgspec.Struct, frozen=True):
 
 
 class TransferChange(msgspec.Struct, frozen=True):
-    """What a command did to a transfer: `did` is started, waiting, paused, resumed, cancelled or forgotten.
+    """What a command did to a transfer: `did` is started, waiting, paused, resumed, cancelled, ended or forgotten.
 
     `done` of `size` bytes are here.
     """
@@ -258,6 +258,8 @@ class TransferChange(msgspec.Struct, frozen=True):
                 return f"Paused at {so_far}: `coterie transfers resume {self.id}` goes on"
             case "cancelled":
                 return f"Cancelled; what had arrived of {self.path} is removed"
+            case "ended":
+                return f"Given by BitTorrent no more; {self.path} stays, and is shared as before"
             case "forgotten":
                 return f"Off the list; {self.path} stays"
             case "started" if not self.done:

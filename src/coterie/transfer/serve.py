@@ -63,6 +63,11 @@ class Server:
         """Chunk bytes handed to the transport since the start."""
         return self._sent_before + sum(session.sent_bytes for session, _, _ in self._sessions.values())
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are sessions."""
+        return bool(self._sessions)
+
     async def handle(self, stream: Stream) -> None:
         """One session: `Open`, then requests until the asker finishes."""
         opening = await stream.receive(OPEN_S)

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from enum import StrEnum
+from concurrent.futures import Executor
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, Literal
@@ -30,10 +30,12 @@ from coterie.transfer.got import Got, GotBook
 from coterie.transfer.meeting import Meeting, Table
 from coterie.transfer.messages import Opened
 from coterie.transfer.partial_content import Staged
+from coterie.transfer.playable import DownloadedFile, files_of
 from coterie.transfer.receive import Receiver
 from coterie.transfer.records import TransferRecord
-from coterie.transfer.results import Problem, Received, SourceLine
+from coterie.transfer.results import Problem, Received, SourceLine, TransferChange
 from coterie.transfer.sources import Session, Sources
+from coterie.transfer.states import WEIGHTS, TransferState, bytes_done
 from coterie.transfer.surroundings import Surroundings
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX
@@ -43,7 +45,6 @@ log = logging.getLogger(__name__)
 OnExisting = Literal["fail", "overwrite", "keep-both", "update"]
 """What is done where something is: "update" is for what was got before, and nobody asks for it by name."""
 
-WEIGHTS = {"high": 4.0, "normal": 2.0, "low": 1.0}  # of the download limit and of links; guess
 TICK_S = 0.2  # progress
 SAVE_EVERY_TICKS = 25
 FAILED_KEPT_MAX = 1_000  # of a finished transfer, in its record; guess
@@ -66,16 +67,6 @@ def is_same(record: "TransferRecord", ticket: Ticket) -> bool:
     known = Ticket.parse(record.ticket)
     same = known.content_id == ticket.content_id or (known.peer, known.secret) == (ticket.peer, ticket.secret)
     return same and known.kind == ticket.kind
-
-
-class TransferState(StrEnum):
-    """Where a transfer stands."""
-
-    RUNNING = "running"
-    WAITING = "waiting"  # for the other computer to come back
-    PAUSED = "paused"
-    FAILED = "failed"
-    DONE = "done"
 
 
 def suggested_name(opened: Opened, ticket: Ticket) -> str:
@@ -169,9 +160,32 @@ class Transfer:
             self._ticket, record, store=context.store, discretion=self._discretion, arrival=arrival
         )
 
+    @property
+    def id(self) -> str:
+        """That of its record."""
+        return self.record.id
+
+    @property
+    def target(self) -> str:
+        """The path that it is to have."""
+        return self.record.target
+
+    def change(self, did: str) -> TransferChange:
+        """What a command did to it."""
+        r = self.record
+        return TransferChange(r.id, did, bytes_done(r), r.size, r.target)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.record.name
+
+    async def readable(self, executor: Executor) -> list[DownloadedFile]:
+        """See `running.Running`."""
+        return await files_of(self, executor)
+
     def set_priority(self, priority: str) -> None:
         """Another one, from now on."""
-        self.record.priority = priority
         if self._portion is not None:
             self._portion.weight = WEIGHTS[priority]
 

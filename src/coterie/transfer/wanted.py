@@ -1,19 +1,22 @@
 """What is to be fetched once its giver is there: kept over restarts, and tried again as a running transfer is."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
+from coterie.content.writer import Partial
 from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError
+from coterie.transfer.describe import plain_detail
 from coterie.transfer.records import Kept
-from coterie.transfer.results import TransferChange, TransferLine
+from coterie.transfer.results import TransferChange, TransferDetail, TransferLine
 from coterie.transfer.sources import RETRY_S
+from coterie.transfer.states import TransferState
 from coterie.transfer.surroundings import Surroundings
+from coterie.transfer.table import Table
 
 WANTED_MAX = 100  # at once; guess: each dials every half minute
-WAITING, PAUSED, FAILED = "waiting", "paused", "failed"
 
 T = TypeVar("T")
 
@@ -26,12 +29,11 @@ class WantedRecord(msgspec.Struct):
     source: str
     target: str
     options: dict[str, Any]
-    state: str = WAITING
+    state: str = TransferState.WAITING
     note: str = ""
-
-    def change(self, did: str) -> TransferChange:
-        """What a command did to it."""
-        return TransferChange(self.id, did, 0, 0, self.target, self.note)
+    down: float = 0.0
+    up: float = 0.0
+    priority: str = "normal"
 
     def line(self) -> TransferLine:
         """In the list of transfers."""
@@ -58,28 +60,25 @@ async def patiently(begin: Callable[[], Awaitable[T]], say: Callable[[str], None
 
 
 class Wanted:
-    """All of them. Belongs to the event loop."""
+    """All of them: a kind of the table (`table.Kind`). Belongs to the event loop."""
 
-    def __init__(self, context: Surroundings, records: Kept[WantedRecord], begin: Begin) -> None:
+    begins_as = TransferState.WAITING
+
+    def __init__(
+        self, context: Surroundings, records: Kept[WantedRecord], table: Table, begin: Begin
+    ) -> None:
         """`begin` starts the transfer under the record's id; it raises `TransportError` while nobody is reached."""
         self._context = context
         self._begin = begin
         self._records = records
         self._waiting: dict[str, asyncio.Task[None] | None] = {}  # None: its task has not run yet
+        table.register(self)
 
     def start(self) -> None:
         """Go on waiting, after a restart."""
         for record in self._records:
-            if record.state == WAITING:
+            if record.state == TransferState.WAITING:
                 self._wait_for(record)
-
-    def has(self, transfer: str) -> bool:
-        """Whether it is one of these."""
-        return any(record.id == transfer for record in self._records)
-
-    def lines(self) -> list[tuple[float, TransferLine]]:
-        """Each, with when it was asked for."""
-        return [(record.created, record.line()) for record in self._records]
 
     def add(self, record: WantedRecord) -> TransferChange:
         """Keep it, and begin once its giver is there.
@@ -93,31 +92,51 @@ class Wanted:
             )
         self._records.save(record)
         self._wait_for(record)
-        return record.change("waiting")
+        return TransferChange(record.id, "waiting", 0, 0, record.target, record.note)
 
-    def pause(self, transfer: str) -> TransferChange:
-        """Do not try any more."""
-        return self._stop(transfer, PAUSED).change("paused")
+    # -- as a kind of the table --
 
-    def resume(self, transfer: str) -> TransferChange:
-        """Try again."""
-        record = self._records.get(transfer)
-        self._set(record, WAITING, "")
-        self._wait_for(record)
-        return record.change("waiting")
+    @property
+    def running(self) -> int:
+        """See `table.Kind`, as all of the following."""
+        return 0
 
-    def cancel(self, transfer: str) -> TransferChange:
-        """Forget it; nothing of it has arrived."""
-        record = self._stop(transfer, PAUSED)
-        self._records.remove(transfer)
-        return record.change("cancelled")
+    def under_way(self, transfer: str) -> None:
+        return None
 
-    def _stop(self, transfer: str, state: str) -> WantedRecord:
-        record = self._records.get(transfer)
+    def entries(self) -> Kept[WantedRecord]:
+        return self._records
+
+    def save(self, transfer: str) -> None:
+        self._records.save(self._records.get(transfer))
+
+    def line(self, transfer: str) -> TransferLine:
+        return self._records.get(transfer).line()
+
+    async def detail(self, transfer: str) -> TransferDetail:
+        return plain_detail(self._records.get(transfer), self.line(transfer))
+
+    async def halt(self, transfer: str, note: str) -> None:
         if (task := self._waiting.pop(transfer, None)) is not None:
             task.cancel()
-        self._set(record, state, "")
-        return record
+        record = self._records.get(transfer)
+        if record.state == TransferState.WAITING:
+            self._set(record, TransferState.PAUSED, "")
+
+    def go_on(self, transfer: str) -> None:
+        self._wait_for(self._records.get(transfer))
+
+    async def drop(self, transfer: str) -> str:
+        self._records.remove(transfer)
+        return "cancelled"
+
+    def adjust(self, transfer: str) -> None:
+        """What is set here is that of the transfer, once it begins."""
+
+    def partials(self) -> Sequence[Partial]:
+        return ()
+
+    # -- inside --
 
     def _wait_for(self, record: WantedRecord) -> None:
         if record.id in self._waiting:
@@ -129,9 +148,11 @@ class Wanted:
                 return
             self._waiting[record.id] = own = asyncio.current_task()
             try:
-                await patiently(lambda: self._begin(record), lambda note: self._set(record, WAITING, note))
+                await patiently(
+                    lambda: self._begin(record), lambda note: self._set(record, TransferState.WAITING, note)
+                )
             except CoterieError as error:
-                self._set(record, FAILED, str(error))
+                self._set(record, TransferState.FAILED, str(error))
             else:
                 self._records.remove(record.id)
             finally:

@@ -19,7 +19,8 @@ from coterie.content.writer import partials
 from coterie.errors import NotFound
 from coterie.node import Node
 from coterie.transfer import messages as f
-from coterie.transfer.transfer import Transfer, TransferState
+from coterie.transfer.states import TransferState
+from coterie.transfer.transfer import Transfer
 from coterie.wire import Ticket
 from tests.apps.files.nodes import friends, opening, pair, tree_of
 from tests.support import run

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.files import service
 from coterie.content.writer import TargetExists
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
 from coterie.net import MemoryNetwork
+from coterie.transfer import downloads
 from coterie.wire import Ticket
 from tests.apps.files.nodes import memory_node, pair, tree_of
 from tests.support import run
@@ -443,7 +443,7 @@ def test_the_ticket_of_a_share_again(tmp_path: Path) -> None:
 
 
 def test_the_list_of_finished_transfers_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "DONE_MAX", 2)
+    monkeypatch.setattr(downloads, "DONE_MAX", 2)
 
     async def main() -> None:
         (tmp_path / "note").write_text("hello")

@@ -23,7 +23,6 @@ from coterie.content.bittorrent.magnet import magnet_link
 from coterie.content.bittorrent.port import port_for
 from coterie.content.bittorrent.read import Source, read_torrent
 from coterie.content.bittorrent.session import (
-    RECONNECT_S,
     RENAMES_MAX,
     BitTorrentSession,
     Complete,
@@ -35,9 +34,9 @@ from coterie.content.bittorrent.session import (
     Listening,
     Moved,
     Removed,
-    SessionOptions,
     Task,
 )
+from coterie.content.bittorrent.settings import RECONNECT_S, SessionOptions
 from coterie.content.bittorrent.torrent_file import TorrentEntry, bencode, in_order, torrent_file
 from coterie.errors import LimitExceeded, PeerError, UsageError
 

@@ -1,8 +1,99 @@
-"""What other apps may use of `files`: its service and what it returns."""
+"""What other apps may use of `files`: what they may register, and what they may call."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 from coterie.apps.files.gifts import Content, Gifts
+from coterie.apps.files.records import ShareRecord
+from coterie.apps.files.registry import Fetcher, Link, Registry, Seeding
 from coterie.apps.files.results import SharedItem
-from coterie.apps.files.service import FilesService
+from coterie.apps.files.source import MagnetSource, Source, TorrentFileSource
+from coterie.transfer.limits import Limits
 from coterie.transfer.results import Received
+from coterie.transfer.running import Running
+from coterie.transfer.table import Table
+from coterie.transfer.transfer import OnExisting
 
-__all__ = ["Content", "FilesService", "Gifts", "Received", "SharedItem"]
+__all__ = [
+    "Content",
+    "Fetcher",
+    "FilesApi",
+    "Gifts",
+    "Link",
+    "MagnetSource",
+    "OnExisting",
+    "Received",
+    "Seeding",
+    "ShareRecord",
+    "SharedItem",
+    "Source",
+    "TorrentFileSource",
+]
+
+
+class FilesApi(Protocol):
+    """What `context.api("files")` gives."""
+
+    @property
+    def registry(self) -> Registry:
+        """Where an app says what it fetches, and how else it gives shares."""
+        ...
+
+    @property
+    def table(self) -> Table:
+        """All transfers: an app registers its kind of them."""
+        ...
+
+    @property
+    def limits(self) -> Limits:
+        """Those of all transfers together."""
+        ...
+
+    @property
+    def is_giving(self) -> bool:
+        """Whether somebody has something from here now."""
+        ...
+
+    @property
+    def gifts(self) -> Gifts:
+        """Content that is given to certain computers only."""
+        ...
+
+    def shared(self) -> list[ShareRecord]:
+        """Everything that is shared."""
+        ...
+
+    def find_share(self, share: str, here: Path = Path("/")) -> ShareRecord:
+        """The share with this id, name or path. Raises NotFound, and UsageError where it is several."""
+        ...
+
+    async def ticket_of(self, share: ShareRecord) -> str:
+        """Its ticket, with where this node may be reached."""
+        ...
+
+    async def share_received(self, path: Path) -> ShareRecord:
+        """Share what came in. Errors as `FilesService.share`."""
+        ...
+
+    async def look(self, source: Source | str, here: Path | None = Path()) -> Source:
+        """What `source` names, written in the folder `here`."""
+        ...
+
+    def under_way(self, transfer: str) -> Running | None:
+        """The transfer of any kind with this id, where it runs."""
+        ...
+
+    async def begin_any(
+        self,
+        source: Source | str,
+        target: Path | str,
+        *,
+        on_existing: OnExisting = "fail",
+        only: Sequence[str] = (),
+        share: bool = False,
+        mirror: bool = False,
+        transfer_id: str = "",
+    ) -> Running:
+        """Start fetching what `source` names, of whatever kind it is."""
+        ...

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from coterie.apps.command import Choice, Here, Person, Place, Progress, Rate, Target, Ticket, Values, command
 from coterie.apps.files.results import (
-    MagnetLink,
-    Playing,
     Removed,
     SharedItem,
     ShareLine,
@@ -143,16 +141,6 @@ async def ticket(files: "FilesService", share: Share, *, here: Here | None = Non
     return await files.ticket(share, here or ROOT)
 
 
-@command("share", needs="network")
-async def magnet(files: "FilesService", share: Share, *, here: Here | None = None) -> MagnetLink:
-    """Show the magnet link of a share that has a torrent.
-
-    share: Its id, name or path.
-    here: The folder that relative paths start from.
-    """
-    return await files.magnet(share, here or ROOT)
-
-
 @command(
     "ticket",
     "target",
@@ -263,30 +251,6 @@ async def trash_empty(files: "FilesService", versions: list[Version] = []) -> An
     versions: Their ids; everything when none is named.
     """
     return await files.trash.empty(versions)
-
-
-@command(
-    "ticket",
-    "target",
-    stays=True,
-    interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
-)
-async def play(
-    files: "FilesService",
-    ticket: Ticket,
-    target: Target = _HERE,
-    *,
-    file: str = "",
-    here: Here | None = None,
-) -> Playing:
-    """Watch or listen while it arrives: gives local URLs in which a media player can seek at once.
-
-    ticket: A ticket, a place like anna/films/one.mkv, or the id of a running transfer.
-    target: Where it is kept, as with `coterie get`.
-    file: Which files of a folder, e.g. "*.mkv"; otherwise all films and music in it.
-    here: The folder that relative paths start from.
-    """
-    return await files.play(ticket, target, file=file, here=here)
 
 
 @command(needs="store", empty_text="No transfers: coterie get TICKET")

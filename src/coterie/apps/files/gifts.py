@@ -5,7 +5,7 @@ Who offers it keeps it: `add` it anew before the apps start, `forget` it when it
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -26,8 +26,9 @@ from coterie.services.data.records import Records
 from coterie.transfer.proof import Shown
 from coterie.transfer.records import TransferRecord
 from coterie.transfer.results import Received
+from coterie.transfer.states import TransferState
 from coterie.transfer.stoppable import in_thread
-from coterie.transfer.transfer import Transfer, TransferState
+from coterie.transfer.transfer import Transfer
 from coterie.transfer.wanted import patiently
 from coterie.wire import Ticket
 from coterie.wire.ticket import SECRET_BYTES, TicketKind
@@ -65,14 +66,14 @@ class Gifts:
         shares: Iterable[ShareRecord],
         begin: Callable[..., Awaitable[Transfer]],
         transfers: Records[TransferRecord],
-        active: Mapping[str, Transfer],
+        under_way: Callable[[str], Transfer | None],
     ) -> None:
-        """`shares` keep content too. `begin` starts a download, `active` are those that run, by their ids."""
+        """`shares` keep content too. `begin` starts a download, `under_way` gives the one that runs under an id."""
         self._context = context
         self._shares = shares
         self._begin = begin
         self._transfers = transfers
-        self._active = active
+        self._under_way = under_way
         self._gifts: dict[str, _Gift] = {}
 
     def roots(self) -> set[bytes]:
@@ -170,8 +171,8 @@ class Gifts:
         ticket = Ticket(TicketKind(content.kind), giver, content.root, content.secret, tuple(addresses))
 
         async def begin() -> Transfer | Received:
-            if transfer_id in self._active:
-                return self._active[transfer_id]
+            if (running := self._under_way(transfer_id)) is not None:
+                return running
             record = next((record for record in self._transfers if record.id == transfer_id), None)
             if record is not None and record.state == TransferState.DONE and not record.missing:
                 return Received(record.id, record.target, record.files, record.size, 0, record.seconds)

@@ -121,19 +121,6 @@ class ShareTicket(msgspec.Struct, frozen=True):
         return self.ticket
 
 
-class MagnetLink(msgspec.Struct, frozen=True):
-    """The magnet link of a share, and the path of its torrent file."""
-
-    id: str
-    name: str
-    magnet: str
-    torrent: str
-
-    def text(self) -> str:
-        """The link alone, to copy or to pipe."""
-        return self.magnet
-
-
 class Removed(msgspec.Struct, frozen=True):
     """A share that ended. The files themselves are untouched."""
 
@@ -143,30 +130,3 @@ class Removed(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         return f"No longer shared: {self.path} (its ticket is void; the files are untouched)"
-
-
-class PlayedLine(msgspec.Struct, frozen=True):
-    """One file that can be played; `size` in bytes."""
-
-    path: str
-    size: int
-    url: str
-
-
-class Playing(msgspec.Struct, frozen=True):
-    """What is played of a transfer: URLs for a media player on this computer, which may seek while it arrives."""
-
-    id: str
-    target: str
-    files: list[PlayedLine]
-
-    def text(self) -> str:
-        """For people: each URL alone on a line, to copy or to pipe."""
-        many = len(self.files) > 1
-        lines = [
-            f"It is kept in {self.target} (transfer {self.id}). Open in a media player on this computer:",
-            "",
-        ]
-        for file in self.files:
-            lines += [f"  {file.path} ({say_bytes(file.size)})"] * many + [f"  {file.url}"]
-        return "\n".join(lines)

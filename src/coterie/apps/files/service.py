@@ -1,31 +1,24 @@
 """The files service of a node: what is shared, what is being fetched."""
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from msgspec.structs import replace
-
-from coterie.access.names import TICKET
-from coterie.access.policy import is_for_many
-from coterie.access.resource import Verb
 from coterie.apps.app import Context
 from coterie.apps.command import Progress
-from coterie.apps.files import playable as played
 from coterie.apps.files.gifts import Gifts
 from coterie.apps.files.places import KIND, Places
 from coterie.apps.files.places_messages import PLACES
 from coterie.apps.files.places_protocol import Visits, list_place, locate_place
 from coterie.apps.files.records import ShareRecord, SpotRecord
 from coterie.apps.files.refresh import Refreshed, refresh
-from coterie.apps.files.results import PlayedLine, Playing, place_line
+from coterie.apps.files.registry import Registry
+from coterie.apps.files.results import place_line
 from coterie.apps.files.shares import Shares
 from coterie.apps.files.source import (
     MagnetSource,
@@ -36,44 +29,28 @@ from coterie.apps.files.source import (
     read_place,
     spelled_path,
 )
-from coterie.apps.files.torrent_transfer import TorrentTransfer
-from coterie.apps.files.torrents import ticket_in
 from coterie.apps.files.trash import Trash
-from coterie.content.writer import Partial
-from coterie.errors import AccessDenied, CloseCode, NotFound, PeerError, TransportError, UsageError
+from coterie.errors import AccessDenied, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
-from coterie.services.data.records import Records
 from coterie.services.directory.results import PlaceLine
-from coterie.transfer.describe import transfer_change, transfer_detail, transfer_line
-from coterie.transfer.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver, resource_of_download
+from coterie.transfer.downloads import Downloads
+from coterie.transfer.giver import Giver
 from coterie.transfer.got import Got, GotBook
 from coterie.transfer.limits import Limits
-from coterie.transfer.messages import PROTOCOL, Opened
+from coterie.transfer.messages import PROTOCOL
 from coterie.transfer.proof import Shown
 from coterie.transfer.records import TransferRecord
-from coterie.transfer.results import AskerLine, Received, TransferChange, TransferDetail, TransferLine
+from coterie.transfer.results import Received, TransferChange, TransferLine
+from coterie.transfer.running import Running
 from coterie.transfer.serve import Server
-from coterie.transfer.sources import Session
-from coterie.transfer.target import place_at, possible_places, whole_target
-from coterie.transfer.transfer import (
-    WEIGHTS,
-    OnExisting,
-    Transfer,
-    TransferState,
-    is_same,
-    on_existing,
-    suggested_name,
-)
-from coterie.transfer.unfinished import forget_unfinished, partials_of
+from coterie.transfer.table import Table
+from coterie.transfer.target import whole_target
+from coterie.transfer.transfer import OnExisting, Transfer, on_existing
 from coterie.transfer.wanted import Wanted, WantedRecord, patiently
 from coterie.wire import Ticket
 
-if TYPE_CHECKING:
-    from coterie.apps.files.media import MediaServer
-
 log = logging.getLogger(__name__)
 
-DONE_MAX = 100  # finished transfers that stay in the list, the newest
 SERVING_THREADS = 4  # disk reads of sessions; each holds at most a few pieces of 256 KiB
 Report = Callable[[Progress], None]
 
@@ -83,14 +60,10 @@ class FilesService:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        shares: Records[ShareRecord] = context.data.records("shares", ShareRecord, "share")
-        self._transfers: Records[TransferRecord] = context.data.records(
-            "transfers", TransferRecord, "transfer"
-        )
-        self._active: dict[str, Transfer] = {}
-        self._settling: set[asyncio.Future[None]] = set()
-        self._media: MediaServer | None = None
-        self._executor = ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
+        shares = context.data.records("shares", ShareRecord, "share")
+        transfers = context.data.records("transfers", TransferRecord, "transfer")
+        wanted = context.data.records("wanted", WantedRecord, "transfer")
+        self._transfers, self._executor = transfers, ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
         self.places = Places(
             context.store,
             context.access,
@@ -99,48 +72,54 @@ class FilesService:
             clock=time.time,
         )
         self.trash = Trash(context.versions)
+        self.registry = Registry()
+        self.table = Table(context.people)
         self._book = GotBook(context.home / "got.db")
         self.limits = Limits(context.home / "limits.json")
         self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
-        self._finished: dict[str, Transfer] = {}  # that go on giving what they fetched
-        self._wanted = Wanted(
-            context, context.data.records("wanted", WantedRecord, "transfer"), self._begin_wanted
+        self.gifts = Gifts(context, shares, self.begin, transfers, self._downloading)
+        self._shares = Shares(
+            context, shares, self.places, self.registry, end=self.server.end, given=self.gifts.roots
         )
-        self.gifts = Gifts(context, shares, self.begin, self._transfers, self._active)
-        self._shares = Shares(context, shares, self.places, end=self.server.end, given=self.gifts.roots)
-        self._torrents = self._shares.torrents
+        self._downloads = Downloads(
+            context,
+            transfers,
+            self.table,
+            server=self.server,
+            limits=self.limits,
+            book=self._book,
+            shared=self._shares.roots,
+            meeting=context.api("overlay"),
+            locate=partial(locate_place, context),
+        )
+        self._wanted = Wanted(context, wanted, self.table, self._begin_wanted)
         self.share, self.unshare, self.shares = self._shares.share, self._shares.unshare, self._shares.lines
         self.update, self.changes = self._shares.update, self._shares.changes
-        self.ticket, self.magnet = self._shares.ticket, self._shares.magnet
+        self.ticket, self.ticket_of = self._shares.ticket, self._shares.ticket_of
+        self.shared, self.find_share = self._shares.all, self._shares.find
+        self.share_received = self._shares.share_received
+        self.transfer_detail, self.limit_transfer = self.table.detail, self.table.limit
+        self.set_priority, self.partials = self.table.set_priority, self.table.partials
+        self.pause, self.resume, self.cancel = self.table.pause, self.table.resume, self.table.cancel
 
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
         self._context.access.name_resources(KIND, self._shares.resolve_name, self._shares.say_name)
         self._context.offer(KIND, self.places.offered, self.list_inside)
         await self._shares.start()
-        self._context.access.policy.permit(DOWNLOAD_TICKET, Verb.READ, DOWNLOAD)
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
         self._context.register(PROTOCOL, self.server.handle, strangers=True)
         self._context.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
         self._context.keep(self.trash.expire, "expiry of the trash")
         self._context.keep(self.limits.follow_the_clock, "rate limits by time of day")
-        for record in self._transfers:
-            if record.up:
-                self.server.limit(Ticket.parse(record.ticket).content_id, record.up)
-        if self._context.addresses():
-            for record in self._transfers:
-                if record.state in (TransferState.RUNNING, TransferState.WAITING):
-                    self._run(record)
+        is_online = bool(self._context.addresses())
+        self._downloads.start(is_online=is_online)
+        if is_online:
             self._wanted.start()
-        await self._torrents.start()
 
     async def close(self) -> None:
         """Stop; running transfers go on at the next start."""
-        if self._media is not None:
-            await self._media.close()
-        running = [t.stop(keep_state=True) for t in list(self._active.values())]
-        await asyncio.gather(self._torrents.close(), *running)
-        await asyncio.gather(*self._settling)
+        await self._downloads.close()
         self.server.close()
         self._book.close()
         await asyncio.to_thread(self._executor.shutdown, True, cancel_futures=True)
@@ -149,7 +128,7 @@ class FilesService:
         """Counts for `coterie status`."""
         return {
             "shares": self._shares.count,
-            "transfers running": len(self._active) + self._torrents.running,
+            "transfers running": self.table.running,
             "bytes sent": self.server.sent_bytes,
         }
 
@@ -204,7 +183,7 @@ class FilesService:
 
         wanted = await self.look(source)
 
-        def begin() -> Awaitable[Transfer | TorrentTransfer]:
+        def begin() -> Awaitable[Running]:
             return self.begin_any(
                 wanted, target, on_existing=on_existing, only=only, share=share, mirror=mirror
             )
@@ -229,52 +208,16 @@ class FilesService:
         place: str = "",
         transfer_id: str = "",
     ) -> Transfer:
-        """Start fetching in the background and return as soon as the other side has said yes.
-
-        What is being fetched to that place already is joined. `only`: patterns of the files wanted of a folder.
-        `place`: the path at the giver that the ticket was got for. `transfer_id`: that of a new transfer.
-        """
-        await asyncio.gather(
-            *self._settling, return_exceptions=True
-        )  # what was got just now may be got again
-        parsed = ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket)
-        if parsed.peer == self._context.peer_id:
-            raise UsageError("this ticket is from this very computer: what it names is here already")
-        parsed, session = await Transfer.open(self._context, parsed)
-        _, stream, opened = session
-        try:
-            path, got = self._path_for(whole_target(target), opened, parsed, place)
-            if got is not None and on_existing == "fail":
-                on_existing, only = "update", only or got.only
-            running = next((t for t in self._active.values() if t.record.target == str(path)), None)
-            if running is not None:
-                if not running.is_of(parsed):
-                    raise UsageError(f"transfer {running.record.id} is fetching something else to {path}")
-                await stream.reset(CloseCode.CANCELLED)
-                return running
-            record = self._record_for(parsed, path, transfer_id)
-            record.on_existing, record.only = on_existing, list(only)
-            record.place, record.mirror = place, mirror
-            record.name, record.files, record.size = path.name, opened.files, opened.size
-            record.mtime_ns, record.executable = opened.mtime_ns, opened.executable
-            record.of = opened.of if opened.of == TICKET or is_for_many(opened.of) else ""
-            transfer = self._make(record)
-            transfer.check_target()
-            self._transfers.save(record)
-        except BaseException:
-            await stream.reset(CloseCode.CANCELLED)
-            raise
-        self._launch(transfer, session)
-        return transfer
-
-    def _path_for(self, target: str, opened: Opened, ticket: Ticket, place: str) -> tuple[Path, Got | None]:
-        """The final path, and what of the same was got there before."""
-        name = suggested_name(opened, ticket)
-        for path in possible_places(target, name):
-            got = self._book.at(path)
-            if got is not None and got.is_of(ticket, place) and os.path.lexists(path):
-                return path, got
-        return place_at(target, name), None
+        """As `Downloads.begin`, for a ticket that may be text."""
+        return await self._downloads.begin(
+            ticket if isinstance(ticket, Ticket) else Ticket.parse(ticket),
+            target,
+            on_existing=on_existing,
+            only=only,
+            mirror=mirror,
+            place=place,
+            transfer_id=transfer_id,
+        )
 
     async def get_detached(
         self,
@@ -297,19 +240,18 @@ class FilesService:
             if not wait or isinstance(wanted, MagnetSource | TorrentFileSource):
                 raise
             options = {"on_existing": on_existing, "only": list(only), "mirror": mirror}
-            new_id, path = self._transfers.new_id(), whole_target(target)
+            new_id, path = self.table.new_id(self._transfers.new_id), whole_target(target)
             return self._wanted.add(
                 WantedRecord(new_id, time.time(), str(wanted), path, options, note=str(error))
             )
-        return (
-            begun.change("started")
-            if isinstance(begun, TorrentTransfer)
-            else transfer_change(begun.record, "started")
-        )
+        return begun.change("started")
 
     async def _begin_wanted(self, wanted: WantedRecord) -> None:
         source = await self.look(wanted.source.strip("/"), None)
-        await self.begin_any(source, wanted.target, transfer_id=wanted.id, **wanted.options)
+        begun = await self.begin_any(source, wanted.target, transfer_id=wanted.id, **wanted.options)
+        if (wanted.down, wanted.up, wanted.priority) != (0.0, 0.0, "normal"):
+            await self.table.limit(begun.id, down=int(wanted.down), up=int(wanted.up))
+            await self.table.set_priority(begun.id, wanted.priority)
 
     async def begin_any(
         self,
@@ -321,7 +263,7 @@ class FilesService:
         share: bool = False,
         mirror: bool = False,
         transfer_id: str = "",
-    ) -> Transfer | TorrentTransfer:
+    ) -> Running:
         """As `begin`, also for places, magnet links and torrent files; a link with a ticket prefers the ticket."""
         source = await self.look(source)
         if isinstance(source, Ticket | Place):
@@ -338,45 +280,26 @@ class FilesService:
                 place=place,
                 transfer_id=transfer_id,
             )
-        ticket = ticket_in(source.link) if isinstance(source, MagnetSource) and not only and not share else ""
+        ticket = source.ticket if isinstance(source, MagnetSource) and not (only or share) else ""
         if ticket:
             try:
                 return await self.begin(ticket, target, on_existing=on_existing)
             except (AccessDenied, TransportError, PeerError, NotFound) as error:
                 log.info("the share that the link names was not reached (%s): by BitTorrent", error)
-        return await self._torrents.begin(source, target, on_existing=on_existing, only=only, share=share)
+        fetcher = self.registry.fetcher(source)
+        return await fetcher.begin(source, target, on_existing=on_existing, only=only, share=share)
 
-    async def play(
-        self,
-        source: Source | str,
-        target: Path | str = ".",
-        *,
-        file: str = "",
-        on_existing: OnExisting = "fail",
-        here: Path | None = Path(),
-    ) -> Playing:
-        """Fetch what `source` names, or take the running transfer of this id; give URLs that can be read meanwhile.
+    def _downloading(self, transfer: str) -> Transfer | None:
+        return self._downloads.under_way(transfer)
 
-        Which files: those that `file` names (a pattern), else all media, else the only one. The URLs are good
-        until this node stops.
-        """
-        transfer = self._active.get(source) if isinstance(source, str) else None
-        if transfer is None:
-            begun = await self.begin_any(await self.look(source, here), target, on_existing=on_existing)
-            if isinstance(begun, TorrentTransfer):
-                raise UsageError(
-                    f"a torrent cannot be played while it arrives; transfer {begun.record.id} gets it"
-                )
-            transfer = begun
-        files = await played.choose(transfer, file, self._executor)
-        if self._media is None:
-            from coterie.apps.files.media import MediaServer  # a web server: not for those who never play
+    @property
+    def is_giving(self) -> bool:
+        """Whether somebody has something from here now."""
+        return self.server.is_busy
 
-            self._media = MediaServer()
-            self._media.start()
-        self._context.start(played.keep_first(transfer, files), f"what is played of {transfer.record.id}")
-        lines = [PlayedLine(f.path, f.size, self._media.add(f)) for f in files]
-        return Playing(transfer.record.id, transfer.record.target, lines)
+    def under_way(self, transfer: str) -> Running | None:
+        """The transfer of any kind with this id, where it runs."""
+        return self.table.under_way(transfer)
 
     async def refresh(
         self, place: str = "", *, mirror: bool = False, progress: Report | None = None
@@ -399,7 +322,7 @@ class FilesService:
         return await locate_place(self._context, ticket.peer, got.place) if got.place else ticket
 
     @staticmethod
-    async def _result(transfer: Transfer | TorrentTransfer) -> Received:
+    async def _result(transfer: Running) -> Received:
         """What was received in the end; cancelling pauses."""
         try:
             return await asyncio.shield(transfer.result)
@@ -411,176 +334,10 @@ class FilesService:
 
     async def transfers(self) -> list[TransferLine]:
         """Every transfer that is not forgotten, oldest first."""
-        lines = [
-            (record.created, transfer_line(record, self._active.get(record.id))) for record in self._transfers
-        ]
-        lines += self._torrents.lines() + self._wanted.lines()
-        ordered = [line for _, line in sorted(lines, key=lambda both: both[0])]
-        names = self._context.people.by_short_id()
-        return [replace(line, peer=names.get(line.peer, line.peer)) for line in ordered]
-
-    async def transfer_detail(self, transfer: str) -> TransferDetail:
-        """All about one transfer: from whom, to whom, how fast, how long."""
-        record = self._transfers.get(transfer)
-        root = Ticket.parse(record.ticket).content_id
-        askers = [AskerLine(peer.short, size) for peer, size in self.server.askers(root)]
-        detail, names = transfer_detail(record, self._active.get(transfer), askers), self._context.people
-        return replace(
-            detail,
-            sources=[replace(source, peer=names.in_names(source.peer)) for source in detail.sources],
-            askers=[replace(asker, peer=names.in_names(asker.peer)) for asker in detail.askers],
-            dropped=[names.in_names(dropped) for dropped in detail.dropped],
-        )
-
-    async def limit_transfer(self, transfer: str, *, down: int | None, up: int | None) -> TransferDetail:
-        """Set the limits of one transfer, bytes a second; 0: no limit."""
-        record = self._transfers.get(transfer)
-        record.down = record.down if down is None else max(0, down)
-        record.up = record.up if up is None else max(0, up)
-        self._transfers.save(record)
-        if active := self._active.get(transfer):
-            active.down.bytes_per_s = record.down
-        self.server.limit(Ticket.parse(record.ticket).content_id, record.up)
-        return await self.transfer_detail(transfer)
-
-    async def set_priority(self, transfer: str, priority: str) -> TransferDetail:
-        """Let a transfer come before others, or after them: "high", "normal" or "low"."""
-        if priority not in WEIGHTS:
-            raise UsageError(f"a priority is {', '.join(WEIGHTS)}, not '{priority}'")
-        record = self._transfers.get(transfer)
-        record.priority = priority
-        self._transfers.save(record)
-        if active := self._active.get(transfer):
-            active.set_priority(priority)
-        return await self.transfer_detail(transfer)
-
-    async def pause(self, transfer: str) -> TransferChange:
-        """Stop a transfer and keep what arrived."""
-        if self._torrents.has(transfer):
-            return await self._torrents.pause(transfer)
-        if self._wanted.has(transfer):
-            return self._wanted.pause(transfer)
-        record = self._transfers.get(transfer)
-        if transfer in self._active:
-            await self._active[transfer].stop(note="paused")
-        elif record.state in (TransferState.RUNNING, TransferState.WAITING):
-            record.state = TransferState.PAUSED
-            self._transfers.save(record)
-        elif record.state == TransferState.DONE:
-            raise UsageError(f"transfer {transfer} is done: {record.target}")
-        return transfer_change(record, "paused")
-
-    async def resume(self, transfer: str) -> TransferChange:
-        """Go on with a paused or failed transfer."""
-        if self._torrents.has(transfer):
-            return await self._torrents.resume(transfer)
-        if self._wanted.has(transfer):
-            return self._wanted.resume(transfer)
-        record = self._transfers.get(transfer)
-        if record.state == TransferState.DONE:
-            raise UsageError(f"transfer {transfer} is done: {record.target}")
-        if transfer not in self._active:
-            self._run(record)
-        return transfer_change(record, "resumed")
-
-    async def cancel(self, transfer: str) -> TransferChange:
-        """End a transfer for good: what arrived of an unfinished one is removed, and it leaves the list."""
-        if self._torrents.has(transfer):
-            return await self._torrents.cancel(transfer)
-        if self._wanted.has(transfer):
-            return self._wanted.cancel(transfer)
-        record = self._transfers.get(transfer)
-        if transfer in self._active:
-            await self._active[transfer].stop(note="cancelled")
-        if record.state != TransferState.DONE:
-            await asyncio.to_thread(self._make(record).discard)
-            await forget_unfinished(self._context.store, record, self._transfers)
-        self._transfers.remove(transfer)
-        self._give_no_more(record)
-        return transfer_change(record, "forgotten" if record.state == TransferState.DONE else "cancelled")
-
-    def _give_no_more(self, record: TransferRecord) -> None:
-        """A transfer that left the list: nothing of it is given, nor its limit kept."""
-        if finished := self._finished.pop(record.id, None):
-            finished.stop_giving()
-        if is_for_many(record.of):
-            self._context.access.policy.withdraw(resource_of_download(record.id))
-            self._context.access.review()
-        if record.up:
-            self.server.limit(Ticket.parse(record.ticket).content_id, 0)
-
-    def partials(self) -> list[Partial]:
-        """What unfinished transfers have on disk so far."""
-        unfinished = [r for r in self._transfers if r.state != TransferState.DONE]
-        return self._torrents.partials() + partials_of(unfinished)
+        return self.table.lines()
 
     def _find_giver(self, peer: PeerId, root: bytes, proof: bytes) -> Giver | None:
         """Shares first: they have all of it."""
         shown = Shown(peer, self._context.peer_id, root, proof)
-        shared, given = self.places.offer(shown), self.gifts.ask(shown)
-        offer = shared or given
-        all_of_them = [*self._finished.values(), *self._active.values()]
-        running = [(t, t.giver()) for t in all_of_them if t.content_id == root and t.record.of]
-        found = next(((t, giver) for t, giver in running if shown.proves(giver.secret)), None)
-        if offer is not None or found is None:
-            return offer
-        with contextlib.suppress(AccessDenied):
-            found[0].meet(peer)
-            return found[1]
-        return None
-
-    def _record_for(self, ticket: Ticket, place: Path, new_id: str) -> TransferRecord:
-        """The record of an interrupted transfer of the same share or content to the same place, else a new one."""
-        for record in self._transfers:
-            if record.target == str(place) and record.state != TransferState.DONE and is_same(record, ticket):
-                known = Ticket.parse(record.ticket).content_id
-                if known != ticket.content_id:
-                    record.staging = record.staging or known
-                record.ticket = str(ticket)
-                return record
-        return TransferRecord(new_id or self._transfers.new_id(), str(ticket), str(place), time.time())
-
-    def _make(self, record: TransferRecord) -> Transfer:
-        if is_for_many(record.of):
-            self._context.access.policy.permit(record.of, Verb.READ, resource_of_download(record.id))
-        return Transfer(
-            self._context,
-            record,
-            self._transfers.save,
-            shared=self._shares.roots,
-            down=self.limits.down_shares,
-            gave=self.server.gave,
-            table=self._context.api("overlay"),
-            book=self._book,
-            locate=partial(locate_place, self._context),
-        )
-
-    def _run(self, record: TransferRecord) -> None:
-        self._launch(self._make(record), None)
-
-    def _launch(self, transfer: Transfer, opened: Session | None) -> None:
-        transfer.record.state, transfer.record.note = TransferState.RUNNING, ""
-        done = [r for r in self._transfers if r.state == TransferState.DONE]
-        for record in done[: max(0, len(done) - DONE_MAX)]:
-            self._transfers.remove(record.id)
-            self._give_no_more(record)
-        self._active[transfer.record.id] = transfer
-        transfer.result.add_done_callback(lambda _: self._ended(transfer))
-        self._context.start(transfer.run(opened), f"transfer {transfer.record.id}")
-
-    def _ended(self, transfer: Transfer) -> None:
-        """What was fetched whole is given on until it is forgotten."""
-        ended = transfer.record
-        self._active.pop(ended.id, None)
-        for older in self._transfers:
-            done = older.state == ended.state == TransferState.DONE
-            if (
-                done and older.target == ended.target and older.id != ended.id
-            ):  # what came then is there no more
-                self._transfers.remove(older.id)
-                self._give_no_more(older)
-        if transfer.is_given_on:
-            self._finished[transfer.record.id] = transfer
-        if transfer.settling is not None:
-            self._settling.add(transfer.settling)
-            transfer.settling.add_done_callback(self._settling.discard)
+        offer = self.places.offer(shown), self.gifts.ask(shown)
+        return self._downloads.giver(shown, rather=offer[0] or offer[1])

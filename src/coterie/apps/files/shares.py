@@ -17,10 +17,10 @@ from coterie.apps.command import Progress
 from coterie.apps.files.offer import Offer
 from coterie.apps.files.places import Places
 from coterie.apps.files.records import ShareRecord, Version
-from coterie.apps.files.results import MagnetLink, Removed, SharedItem, ShareLine, ShareTicket, Updated
+from coterie.apps.files.registry import Registry
+from coterie.apps.files.results import Removed, SharedItem, ShareLine, ShareTicket, Updated
 from coterie.apps.files.share_changes import ShareChanges
 from coterie.apps.files.sweeping import check_sweeping
-from coterie.apps.files.torrents import Torrents
 from coterie.content import Imported, ImportProgress, import_path
 from coterie.content import manifest as m
 from coterie.content.changes import Changes, changes_since
@@ -51,22 +51,30 @@ class Shares:
         context: Context,
         records: Records[ShareRecord],
         places: Places,
+        registry: Registry,
         *,
         end: Callable[[Callable[[Giver], bool]], None],
         given: Callable[[], Collection[bytes]],
     ) -> None:
-        """`end` ends the sessions about what is given no more (`Server.end`); `given`: roots to be kept for gifts."""
+        """`registry`: how else shares are given; `end` ends the sessions about what is given no more (`Server.end`).
+
+        `given`: roots to be kept for gifts.
+        """
         self._end = end
         self._given = given
         self._context = context
         self._records = records
         self._places = places
-        self.torrents = Torrents(context, records, self.share_received)
+        self._registry = registry
 
     @property
     def count(self) -> int:
         """How many there are."""
         return len(list(self._records))
+
+    def all(self) -> list[ShareRecord]:
+        """Every one of them."""
+        return list(self._records)
 
     async def start(self) -> None:
         """Forget what is gone from the disk, and let those fetch each share whom it is for."""
@@ -135,6 +143,8 @@ class Shares:
             raise UsageError(f"a share cannot be called {name!r}: the name {fault}")
         if (public or trackers or v1) and not bittorrent:
             raise UsageError("--public, --tracker and --v1 say how to share by BitTorrent: add --bittorrent")
+        if bittorrent:
+            self._registry.check_seeding()
         subjects = [self._context.people.subject(who) for who in to]
         place = Path(os.path.abspath(path))
         if not everything and self._at(place) is None:
@@ -146,17 +156,17 @@ class Shares:
         )
         record = await self._keep(imported, place, name, subjects)
         if not OPEN_TO_ALL.issuperset(record.to):
-            await self.torrents.withdraw(record.id)
+            await self._registry.seeding.withdraw(record.id)
             if bittorrent:
                 raise UsageError(
                     "shared, but not by BitTorrent: whoever has the link could fetch it; add --to ticket or anyone"
                 )
         if bittorrent:
-            await self.torrents.offer(
+            await self._registry.seeding.offer(
                 record, trackers=trackers, public=public, hybrid=not v1, progress=progress
             )
         else:
-            await self.torrents.follow(record, progress=progress)
+            await self._registry.seeding.follow(record, progress=progress)
         return await self._describe(record, imported)
 
     async def _keep(self, imported: Imported, place: Path, name: str, subjects: Sequence[str]) -> ShareRecord:
@@ -201,7 +211,7 @@ class Shares:
         return await in_thread(lambda stop: [v for v in candidates if is_whole(store, v.root, stop)])
 
     async def share_received(self, path: Path) -> ShareRecord:
-        """Share what came in by BitTorrent."""
+        """Share what came in."""
         return self._records.get((await self.share(path)).id)
 
     async def update(
@@ -212,7 +222,7 @@ class Shares:
         Raises:
             NotFound: nothing is shared from `path`.
         """
-        chosen = list(self._records) if path is None else [self._choose(str(path))]
+        chosen = list(self._records) if path is None else [self.find(str(path))]
         updated = []
         for record in chosen:
             changes = await self._look(record, LOOK_ONE_S)
@@ -227,7 +237,7 @@ class Shares:
 
     async def changes(self, share: str, here: Path = Path()) -> ShareChanges:
         """What changed on disk since the share with this id, name or path was taken in, by names."""
-        record = self._choose(share, here)
+        record = self.find(share, here)
         changes = await self._look(record, LOOK_ONE_S)
         if changes is None:
             raise LimitExceeded(
@@ -255,25 +265,24 @@ class Shares:
 
     async def unshare(self, share: str, here: Path = Path()) -> Removed:
         """End the share with this id, name or path; its ticket is void at once."""
-        record = self._choose(share, here)
+        record = self.find(share, here)
         self._records.remove(record.id)
-        await self.torrents.withdraw(record.id)
+        await self._registry.seeding.withdraw(record.id)
         self._places.withdraw(record)
         await self._forget(record.roots())
         return Removed(record.id, record.path)
 
     async def ticket(self, share: str, here: Path = Path()) -> ShareTicket:
         """The ticket of the share with this id, name or path."""
-        record = self._choose(share, here)
-        await self._context.settled()
-        return ShareTicket(record.id, record.name, str(self._ticket(record)))
+        record = self.find(share, here)
+        return ShareTicket(record.id, record.name, await self.ticket_of(record))
 
-    async def magnet(self, share: str, here: Path = Path()) -> MagnetLink:
-        """The magnet link of the share with this id, name or path, and where its torrent file is."""
-        record = self._choose(share, here)
+    async def ticket_of(self, record: ShareRecord) -> str:
+        """Its ticket, with where this node may be reached."""
         await self._context.settled()
-        link = await self.torrents.magnet(record, str(self._ticket(record)))
-        return MagnetLink(record.id, record.name, link, str(self.torrents.torrent_path(record.id)))
+        addresses = self._context.ticket_addresses()
+        kind = TicketKind(record.kind)
+        return str(Ticket(kind, self._context.peer_id, record.root, record.secret, addresses))
 
     async def lines(self) -> list[ShareLine]:
         """Everything shared, with what changed on disk since: nobody has to fetch it first."""
@@ -283,7 +292,7 @@ class Shares:
             state = "ready" if changes is not None else "ready (too large to look for changes)"
             if changes:
                 state = f"{changes.text()} since: `coterie share --update`"
-            state += self.torrents.state_of(r.id)
+            state += self._registry.seeding.state_of(r.id)
             to = list(map(self._context.people.say, r.to))
             lines.append(ShareLine(r.id, r.name, r.path, r.files, r.size, state, to))
         return lines
@@ -291,14 +300,15 @@ class Shares:
     def resolve_name(self, path: str) -> str:
         """The path of a resource as it is stored, from the name or path that somebody wrote."""
         name, slash, rest = path.partition("/")
-        return self._choose(name).id + slash + rest
+        return self.find(name).id + slash + rest
 
     def say_name(self, path: str) -> str:
         """The reverse of `resolve_name`."""
         share, slash, rest = path.partition("/")
         return next((r.name for r in self._records if r.id == share), share) + slash + rest
 
-    def _choose(self, share: str, here: Path = Path("/")) -> ShareRecord:
+    def find(self, share: str, here: Path = Path("/")) -> ShareRecord:
+        """The share with this id, name or path. Raises NotFound, and UsageError where it is several."""
         path = os.path.abspath(here / share)
         found = [r for r in self._records if share in (r.id, r.name) or r.path == path]
         if not found:
@@ -309,13 +319,9 @@ class Shares:
             )
         return found[0]
 
-    def _ticket(self, record: ShareRecord) -> Ticket:
-        addresses = self._context.ticket_addresses()
-        return Ticket(TicketKind(record.kind), self._context.peer_id, record.root, record.secret, addresses)
-
     async def _describe(self, record: ShareRecord, imported: Imported) -> SharedItem:
-        await self._context.settled()
-        ticket, seeded = str(self._ticket(record)), self.torrents.is_seeded(record.id)
+        ticket = await self.ticket_of(record)
+        link = await self._registry.seeding.link(record, ticket)
         outside = self._context.outside()
         return SharedItem(
             id=record.id,
@@ -330,8 +336,8 @@ class Shares:
             created=iso(record.created),
             skipped=[Problem(s.path, s.reason, s.is_lost) for s in imported.skipped],
             skipped_more=imported.skipped_more,
-            magnet=await self.torrents.magnet(record, ticket) if seeded else "",
-            torrent=str(self.torrents.torrent_path(record.id)) if seeded else "",
+            magnet=link.magnet,
+            torrent=link.torrent,
             to=[self._context.people.say(subject) for subject in record.to],
         )
 

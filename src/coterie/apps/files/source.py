@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote
 
-from coterie.content.bittorrent.magnet import link_in, link_of_hash
+from coterie.content.bittorrent.magnet import hint_of, link_in, link_of_hash
 from coterie.content.bittorrent.plain import plain_metainfo
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.wire import Ticket
@@ -45,6 +46,19 @@ class MagnetSource:
     """A magnet link, in the form that every program reads."""
 
     link: str
+    what: ClassVar[str] = "what a magnet link names"
+    app: ClassVar[str] = "bittorrent"
+
+    @property
+    def ticket(self) -> str:
+        """The ticket that the link carries, where it is a public share; empty when there is none."""
+        hint = hint_of(self.link)
+        if hint is None or not hint.ticket:
+            return ""
+        try:
+            return str(Ticket.parse(hint.ticket))
+        except UsageError:  # the link is good without it
+            return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,8 @@ class TorrentFileSource:
     """A torrent file on this computer."""
 
     path: Path
+    what: ClassVar[str] = "what a torrent file names"
+    app: ClassVar[str] = "bittorrent"
 
 
 Source = Ticket | Place | MagnetSource | TorrentFileSource

@@ -18,7 +18,10 @@ from coterie.errors import LimitExceeded, PeerError, TransportError, UsageError
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A torrent file that was read: what it holds, and its names. `metainfo` are its bytes."""
+    """A torrent file that was read: what it holds, and its names. `metainfo` are its bytes.
+
+    `files` lie one after the other, in pieces of `piece_bytes`.
+    """
 
     metainfo: bytes
     name: str
@@ -28,6 +31,7 @@ class Source(msgspec.Struct, frozen=True):
     v1: bytes
     v2: bytes
     trackers: tuple[str, ...]
+    piece_bytes: int = 0
 
 
 @decoder(PeerError, "this torrent file")
@@ -73,6 +77,7 @@ def read_torrent(metainfo: bytes) -> Source:
         v1=hashes.v1.to_bytes() if hashes.has_v1() else b"",
         v2=hashes.v2.to_bytes() if hashes.has_v2() else b"",
         trackers=tuple(made.trackers),
+        piece_bytes=int(info.piece_length()),
     )
 
 

@@ -14,30 +14,25 @@ from typing import Any
 
 import msgspec
 
-from coterie.content.bittorrent.port import port_for
 from coterie.content.bittorrent.read import Source, linked, load, reason, torrent_parameters
+from coterie.content.bittorrent.settings import (
+    CONNECTIONS_MAX,
+    UPLOAD_SLOTS,
+    SessionOptions,
+    local_only,
+    settings,
+)
 from coterie.errors import TransportError, UsageError
 from coterie.look_up import joined, look_up
 
-ALERTS_MAX = 10_000  # guess: what is over is dropped; a thousand torrents tell some three each at the start
-CONNECTIONS_MAX = 200  # libtorrent's default
-UPLOAD_SLOTS = 8  # libtorrent's default; of all torrents together
-DISK_QUEUE_BYTES_MAX = 32 << 20  # guess: received and not yet written; libtorrent's default is 100 MB
-OPEN_FILES_MAX = 40  # libtorrent's default
-RECONNECT_S = 10  # guess: libtorrent's 60 suit large swarms; in one of two they are a minute of nothing
-UTP_CONNECT_MS = (
-    1_000  # guess: libtorrent's 3,000 and 2 repeats keep a program without uTP waiting 15 s for TCP
-)
 DHT_NODES = (("dht.libtorrent.org", 25401),)  # libtorrent's default
-RENAMES_MAX = 1_000  # guess: each is an alert of `ALERTS_MAX`, beside those of all other torrents
+USUAL, FIRST = 4, 7  # libtorrent's priorities of files: the default, and the highest
+PEERS_SHOWN_MAX = CONNECTIONS_MAX
+WEIGHT_MAX = 4.0  # of a torrent that comes before others
+RENAMES_MAX = 1_000  # guess: each is an alert of `settings.ALERTS_MAX`, beside those of all other torrents
 RESUME_BYTES_MAX = 64 << 20  # guess: twice the largest torrent file that is taken
 WAKE_EVERY_MS = 1_000  # how long the thread sleeps when nothing happens
 CLOSE_S = 0.8  # guess: a node has 1.7 s to end; measured 0.1 s without trackers
-
-_PRIVATE = (
-    *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"),
-    *("fc00::/7", "fe80::/10", "::1/128"),
-)
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +46,10 @@ class Described(msgspec.Struct, frozen=True):
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """How a torrent stands. Rates in bytes a second; `done` and `size` of the files that are wanted."""
+    """How a torrent stands. Rates in bytes a second; `done` and `size` of the files that are wanted.
+
+    `sent` and `got` are bytes of content so far, `got` of this session.
+    """
 
     key: str
     phase: str
@@ -61,6 +59,20 @@ class Moved(msgspec.Struct, frozen=True):
     up: int
     peers: int
     sent: int
+    got: int = 0
+
+
+class PeerSeen(msgspec.Struct, frozen=True):
+    """A computer that a torrent is connected with. Bytes, bytes a second; `parts` are pieces that it has."""
+
+    address: str
+    way: str
+    has_all: bool
+    parts: int
+    received: int
+    sent: int
+    rate: int
+    rtt_ms: float
 
 
 class Complete(msgspec.Struct, frozen=True):
@@ -101,26 +113,16 @@ class Listening(msgspec.Struct, frozen=True):
     port: int
 
 
-Event = Described | Moved | Complete | Flushed | Kept | Removed | Failed | Listening
+class PieceRead(msgspec.Struct, frozen=True):
+    """The bytes of one piece, verified. An answer to `want`; empty: it cannot be read now."""
+
+    key: str
+    piece: int
+    data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
-    """How to take part.
-
-    Fields:
-        is_open: the whole internet: mainline DHT, trackers, peers from peers, web seeds, the router's port mapping.
-            Otherwise the local network only: who announces itself there, and private addresses that are named.
-        bind_ip, port: where to listen; unspecified means every interface and both families, 0 any port, one for all.
-        dht_nodes: first nodes of the DHT; empty means libtorrent's own.
-        dht_private: the DHT is one of your own on private addresses.
-    """
-
-    is_open: bool
-    bind_ip: str = "0.0.0.0"  # noqa: S104 - as peers are to reach us
-    port: int = 0
-    dht_nodes: Sequence[tuple[str, int]] = ()
-    dht_private: bool = False
+TorrentEvent = Described | Moved | Complete | Flushed | Kept | Removed | Failed | PieceRead
+Event = TorrentEvent | Listening
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,7 @@ class Task:
         wanted: numbers of the files to have; None for all.
         peers: "ip:port" to begin with.
         link: the magnet link that it was described by; its peers, trackers and web seeds are asked too.
+        first: numbers of the files that come before the others.
         resume: what `keep` gave; empty: what is on disk already is read and checked.
         is_complete: all files are there: each piece is checked when it is first asked for.
     """
@@ -142,6 +145,7 @@ class Task:
     wanted: Sequence[int] | None = None
     peers: Sequence[str] = ()
     link: str = ""
+    first: Sequence[int] = ()
     resume: bytes = b""
     is_complete: bool = False
 
@@ -165,9 +169,9 @@ class BitTorrentSession:
         self._guard = threading.Lock()
         self._is_closing = False
         try:
-            self._opened: Any = lt.session(_settings(lt, options))
+            self._opened: Any = lt.session(settings(lt, options))
             if not options.is_open:
-                self._opened.set_ip_filter(_local_only(lt))
+                self._opened.set_ip_filter(local_only(lt))
             for node in options.dht_nodes if options.is_open and options.dht_private else ():
                 self._opened.add_dht_node(node)
             if options.is_open and not options.dht_private:
@@ -294,6 +298,49 @@ class BitTorrentSession:
         """Ask how torrents stand; a `Moved` follows for each that changed since."""
         self._session.post_torrent_updates()
 
+    def limit(self, key: str, *, down: float, up: float, weight: float) -> None:
+        """Limit the torrent, bytes a second, 0: no limit; `weight`: of connections and uploads, WEIGHT_MAX or less."""
+        handle = self._handles.get(key)
+        if handle is not None:
+            handle.set_download_limit(int(down) or -1)
+            handle.set_upload_limit(int(up) or -1)
+            handle.set_max_connections(int(CONNECTIONS_MAX * weight / WEIGHT_MAX))
+            handle.set_max_uploads(int(UPLOAD_SLOTS * weight / WEIGHT_MAX))
+
+    def prefer(self, key: str, file: int, *, is_first: bool) -> None:
+        """Fetch a wanted file of the torrent before the others, or as them."""
+        handle = self._handles.get(key)
+        if handle is not None:
+            handle.file_priority(file, FIRST if is_first else USUAL)
+
+    def want(self, key: str, piece: int, in_s: float, *, tell: bool) -> None:
+        """Have this piece in so many seconds, before all that is wanted later; `tell`: then a `PieceRead` follows."""
+        handle = self._handles.get(key)
+        if handle is not None:
+            flags = int(self._lt.deadline_flags_t.alert_when_available) if tell else 0
+            handle.set_piece_deadline(piece, int(in_s * 1000), flags)
+
+    def want_no_more(self, key: str, piece: int) -> None:
+        """This piece is wanted no sooner than others."""
+        handle = self._handles.get(key)
+        if handle is not None:
+            handle.reset_piece_deadline(piece)
+
+    def limit_all(self, up: float) -> None:
+        """Limit what all torrents send together, bytes a second; 0: no limit."""
+        self._session.apply_settings({"upload_rate_limit": int(up)})
+
+    def seen(self, key: str) -> tuple[list[PeerSeen], int]:
+        """The computers that the torrent is connected with, and how often its rarest piece is there. Blocks for ms."""
+        handle = self._handles.get(key)
+        try:
+            peers = handle.get_peer_info() if handle is not None else []
+            status = handle.status(self._lt.torrent_handle.query_distributed_copies) if handle else None
+        except RuntimeError:  # removed meanwhile
+            return [], 0
+        seen = [_seen(self._lt, peer) for peer in peers[:PEERS_SHOWN_MAX]]
+        return seen, int(status.distributed_full_copies) if status is not None else 0
+
     def close(self) -> None:
         """End the session and its thread. No event follows.
 
@@ -394,11 +441,17 @@ class BitTorrentSession:
             case lt.save_resume_data_alert():
                 resume = bytes(lt.write_resume_data_buf(alert.params))
                 return Kept(key, resume if len(resume) <= RESUME_BYTES_MAX else b"")
+            case lt.read_piece_alert():
+                return PieceRead(key, int(alert.piece), bytes(alert.buffer) if not alert.error else b"")
             case lt.save_resume_data_failed_alert():
                 return Kept(key, b"")
-            case lt.torrent_error_alert() | lt.file_error_alert() | lt.metadata_failed_alert():
-                return Failed(key, alert.message())
-            case lt.file_rename_failed_alert() | lt.storage_moved_failed_alert():
+            case (
+                lt.torrent_error_alert()
+                | lt.file_error_alert()
+                | lt.metadata_failed_alert()
+                | lt.file_rename_failed_alert()
+                | lt.storage_moved_failed_alert()
+            ):
                 return Failed(key, alert.message())
         return None
 
@@ -435,13 +488,34 @@ class BitTorrentSession:
             int(status.upload_payload_rate),
             int(status.num_peers),
             int(status.all_time_upload),
+            int(status.total_payload_download),
         )
 
 
 def _priorities(source: Source, task: Task) -> list[int]:
-    """By file: 4, libtorrent's usual one, or 0 for what is not to be fetched."""
+    """By file: libtorrent's usual one, more for what comes first, or 0 for what is not to be fetched."""
     wanted = None if task.wanted is None else frozenset(task.wanted)
-    return [int((wanted is None or file.index in wanted) and not file.is_link) * 4 for file in source.files]
+    first = frozenset(task.first)
+    return [
+        (FIRST if file.index in first else USUAL)
+        if (wanted is None or file.index in wanted) and not file.is_link
+        else 0
+        for file in source.files
+    ]
+
+
+def _seen(lt: Any, peer: Any) -> PeerSeen:
+    host, port = peer.ip
+    return PeerSeen(
+        address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        way="uTP" if peer.flags & lt.peer_info.utp_socket else "TCP",
+        has_all=bool(peer.flags & lt.peer_info.seed),
+        parts=int(peer.num_pieces),
+        received=int(peer.total_download),
+        sent=int(peer.total_upload),
+        rate=int(peer.payload_down_speed),
+        rtt_ms=float(peer.rtt),
+    )
 
 
 def _merged(resumed: Any, parameters: Any) -> Any:
@@ -458,60 +532,3 @@ def _address(text: str) -> tuple[str, int] | None:
         return str(ipaddress.ip_address(host.strip("[]"))), int(port)
     except ValueError:
         return None
-
-
-def _settings(lt: Any, options: SessionOptions) -> dict[str, Any]:
-    kinds = lt.alert_category
-    return {
-        "listen_interfaces": _interfaces(options.bind_ip, port_for(options.bind_ip, options.port)),
-        "alert_mask": kinds.error | kinds.status | kinds.storage,
-        "alert_queue_size": ALERTS_MAX,
-        "connections_limit": CONNECTIONS_MAX,
-        "unchoke_slots_limit": UPLOAD_SLOTS,
-        "max_queued_disk_bytes": DISK_QUEUE_BYTES_MAX,
-        "stop_tracker_timeout": 1,
-        "min_reconnect_time": RECONNECT_S,
-        "enable_outgoing_utp": options.is_open,  # on a local network TCP is faster
-        "utp_connect_timeout": UTP_CONNECT_MS,
-        "utp_syn_resends": 1,
-        "file_pool_size": OPEN_FILES_MAX,
-        "enable_dht": options.is_open,
-        "enable_lsd": True,
-        "enable_upnp": options.is_open,
-        "enable_natpmp": options.is_open,
-        "webtorrent_stun_server": "",  # a third party that nobody asked
-        "user_agent": "coterie",
-        **_dht_settings(options),
-    }
-
-
-def _dht_settings(options: SessionOptions) -> dict[str, Any]:
-    settings: dict[str, Any] = {"dht_bootstrap_nodes": ""}  # see `look_up`
-    if options.dht_private:
-        for name in (
-            "restrict_routing_ips",
-            "restrict_search_ips",
-            "enforce_node_id",
-            "prefer_verified_node_ids",
-            "ignore_dark_internet",
-        ):
-            settings[f"dht_{name}"] = False
-    return settings
-
-
-def _local_only(lt: Any) -> Any:
-    """Everything is blocked but the addresses of private networks."""
-    rules = lt.ip_filter()
-    blocked = 1
-    everywhere = [(network, blocked) for network in ("0.0.0.0/0", "::/0")]
-    for text, what in (*everywhere, *((network, 0) for network in _PRIVATE)):
-        network = ipaddress.ip_network(text)
-        rules.add_rule(str(network[0]), str(network[-1]), what)
-    return rules
-
-
-def _interfaces(bind_ip: str, port: int) -> str:
-    ip = ipaddress.ip_address(bind_ip)
-    if ip.is_unspecified:
-        return f"0.0.0.0:{port},[::]:{port}"
-    return f"[{ip}]:{port}" if ip.version == 6 else f"{ip}:{port}"

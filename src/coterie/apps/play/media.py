@@ -1,7 +1,7 @@
 """Files as local HTTP URLs with ranges, also while they are still arriving: what media players seek in.
 
 Only programs of this computer reach it (127.0.0.1), and only with the secret in the URL. A read of bytes that are not
-there yet waits for them; where a player reads, and how fast, is told to the download (`Playable.reading`).
+there yet waits for them; where a player reads, and how fast, is told to the download (`Readable.reading`).
 """
 
 import asyncio
@@ -13,7 +13,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from itertools import count
-from typing import Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -25,6 +24,7 @@ from starlette.routing import Route
 from coterie.errors import CoterieError, NotFound
 from coterie.local_http import HOST, LocalServer, listen, welcome
 from coterie.plain_text import one_line
+from coterie.transfer.running import Readable
 
 TOKEN_BYTES = 16
 READ_BYTES = 256 << 10  # guess: small enough that a seek is not held up, large enough to be cheap
@@ -33,39 +33,6 @@ AHEAD_BYTES_MIN = 4 << 20  # before its rate is known: ten seconds at 3 Mbit/s
 AHEAD_BYTES_MAX = 256 << 20
 RATE_AFTER_S = 2.0  # a player fills its own buffer first, and only then reads at the rate of the medium
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
-
-
-class Playable(Protocol):
-    """A file of which some bytes may still have to come."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        ...
-
-    @property
-    def tag(self) -> str:
-        """Changes when the content does: letters and digits."""
-        ...
-
-    async def read(self, offset: int, size: int) -> bytes:
-        """At least one and at most `size` verified bytes from `offset` on, as soon as they are there.
-
-        Raises:
-            CoterieError: they will not come.
-        """
-        ...
-
-    def reading(self, reader: int, offset: int, ahead_bytes: int) -> None:
-        """`reader` is at `offset` now and wants the next `ahead_bytes` soon; replaces what it said before."""
-        ...
-
-    def left(self, reader: int) -> None:
-        """`reader` reads no more."""
-        ...
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -115,11 +82,11 @@ class Readahead:
 
 
 class MediaServer:
-    """Serves `Playable`s. `start` it before `add`; `close` ends what is being read."""
+    """Serves `Readable`s. `start` it before `add`; `close` ends what is being read."""
 
     def __init__(self) -> None:
         self._token = secrets.token_urlsafe(TOKEN_BYTES)
-        self._items: dict[str, Playable] = {}
+        self._items: dict[str, Readable] = {}
         self._numbers = count(1)
         self._readers = count(1)
         route = Route("/{token}/{item}/{name:path}", self._answer, methods=["GET", "HEAD"])
@@ -140,7 +107,7 @@ class MediaServer:
             self._server.stop()
             await self._task
 
-    def add(self, item: Playable) -> str:
+    def add(self, item: Readable) -> str:
         """Serve `item`; returns its URL."""
         number = str(next(self._numbers))
         self._items[number] = item
@@ -150,7 +117,7 @@ class MediaServer:
         """Serve it no longer; what is being read of it ends."""
         self._items.pop(url.rsplit("/", 2)[1], None)
 
-    def _find(self, request: Request) -> tuple[str, Playable]:
+    def _find(self, request: Request) -> tuple[str, Readable]:
         """The item of a URL, after the same work whatever is wrong with it. Its parts were decoded by the server."""
         right = hmac.compare_digest(request.path_params["token"].encode(), self._token.encode())
         number = request.path_params["item"]
@@ -190,7 +157,7 @@ class MediaServer:
         body = self._bytes(number, item, first, last)
         return StreamingResponse(body, status, headers=headers, media_type=media)
 
-    async def _bytes(self, number: str, item: Playable, first: int, last: int) -> AsyncIterator[bytes]:
+    async def _bytes(self, number: str, item: Readable, first: int, last: int) -> AsyncIterator[bytes]:
         """The bytes as they come. An error ends the connection: the player sees that it was not all."""
         reader = next(self._readers)
         readahead = Readahead(time.monotonic())

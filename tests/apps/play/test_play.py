@@ -12,7 +12,7 @@ from coterie.net import MemoryNetwork
 from coterie.transfer.messages import GetChunks, GetManifest
 from tests.apps.files.hostile import Content, file_entry, folder_entry, giver, id_of, page
 from tests.apps.files.nodes import memory_node, pair
-from tests.apps.files.test_media import ask
+from tests.apps.play.test_media import ask
 from tests.support import run
 
 
@@ -29,7 +29,7 @@ def test_the_end_can_be_read_before_the_middle_is_here(tmp_path: Path) -> None:
     async def main() -> None:
         async with pair(tmp_path) as (anna, ben):
             ticket = (await anna.files.share(tmp_path / "film.mkv")).ticket
-            playing = await ben.files.play(ticket, tmp_path / "copy.mkv")
+            playing = await ben.play.play(ticket, tmp_path / "copy.mkv")
             url = playing.files[0].url
             status, _, body = await ask(url, "Range: bytes=59000000-59999999")
             assert (status, body) == (206, data[59_000_000:])
@@ -52,15 +52,15 @@ def test_of_a_folder_the_media_are_played_or_what_is_named(tmp_path: Path) -> No
     async def main() -> None:
         async with pair(tmp_path) as (anna, ben):
             ticket = (await anna.files.share(folder)).ticket
-            playing = await ben.files.play(ticket, tmp_path / "copy")
+            playing = await ben.play.play(ticket, tmp_path / "copy")
             assert [line.path for line in playing.files] == list(songs)
             for line in playing.files:
                 assert (await ask(line.url))[2] == songs[line.path]
                 assert line.url in playing.text()
-            named = await ben.files.play(ticket, tmp_path / "second", file="inner/*")
+            named = await ben.play.play(ticket, tmp_path / "second", file="inner/*")
             assert (await ask(named.files[0].url))[2] == notes
             with pytest.raises(NotFound, match="called"):
-                await ben.files.play(ticket, tmp_path / "third", file="*.mkv")
+                await ben.play.play(ticket, tmp_path / "third", file="*.mkv")
 
     run(main())
 
@@ -74,7 +74,7 @@ def test_any_name_can_be_played_under_the_url_that_is_given(tmp_path: Path, name
     async def main() -> None:
         async with pair(tmp_path) as (anna, ben):
             ticket = (await anna.files.share(tmp_path / "songs")).ticket
-            playing = await ben.files.play(ticket, tmp_path / "copy", file=name)
+            playing = await ben.play.play(ticket, tmp_path / "copy", file=name)
             assert [line.path for line in playing.files] == [name]
             status, _, body = await ask(playing.files[0].url)
             assert (status, body) == (200, data)
@@ -95,7 +95,7 @@ def test_of_many_folders_nothing_comes_before_the_film(tmp_path: Path) -> None:
     async def main() -> None:
         network = MemoryNetwork()
         async with giver(network, content) as ticket, memory_node(network, tmp_path / "home-ben") as ben:
-            playing = await ben.files.play(ticket, tmp_path / "copy")
+            playing = await ben.play.play(ticket, tmp_path / "copy")
             assert [line.path for line in playing.files] == ["z/film.mkv"]
             assert (await ask(playing.files[0].url))[2] == b"".join(movie)
             while not (tmp_path / "copy").exists():
@@ -116,7 +116,7 @@ def test_a_folder_without_media_says_so(tmp_path: Path) -> None:
         async with pair(tmp_path) as (anna, ben):
             ticket = (await anna.files.share(tmp_path / "papers")).ticket
             with pytest.raises(NotFound, match="--file"):
-                await ben.files.play(ticket, tmp_path / "copy")
+                await ben.play.play(ticket, tmp_path / "copy")
 
     run(main())
 
@@ -127,7 +127,7 @@ def test_after_a_cancel_a_reader_is_told_at_once(tmp_path: Path) -> None:
     async def main() -> None:
         async with pair(tmp_path) as (anna, ben):
             ticket = (await anna.files.share(tmp_path / "film.mkv")).ticket
-            playing = await ben.files.play(ticket, tmp_path / "copy.mkv")
+            playing = await ben.play.play(ticket, tmp_path / "copy.mkv")
             answer = asyncio.ensure_future(ask(playing.files[0].url))
             while (await ben.files.transfers())[0].done < 10_000_000:
                 await asyncio.sleep(0.01)

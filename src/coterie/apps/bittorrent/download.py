@@ -7,11 +7,14 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TypeVar
 
+from coterie.apps.bittorrent.engine import BEAT_S, Engine
+from coterie.apps.bittorrent.playable import LOOK_EVERY_S, ArrivingFile, Pieces, files_of
+from coterie.apps.bittorrent.records import TorrentRecord
 from coterie.apps.command import Progress
-from coterie.apps.files.torrent_records import TorrentRecord
 from coterie.content import Kind
 from coterie.content.bittorrent.layout import Layout, lay_out
 from coterie.content.bittorrent.read import Source, read_torrent
@@ -19,15 +22,17 @@ from coterie.content.bittorrent.session import (
     BitTorrentSession,
     Complete,
     Described,
-    Event,
     Failed,
     Flushed,
     Kept,
     Moved,
+    PieceRead,
     Removed,
     Task,
+    TorrentEvent,
 )
 from coterie.content.file_steps import remove, set_executable
+from coterie.content.limit import Portion, Shares
 from coterie.content.merge import Merge, Old
 from coterie.content.names import name_fault
 from coterie.content.versions import Versions
@@ -42,10 +47,9 @@ from coterie.content.writer import (
 )
 from coterie.errors import CoterieError, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
-from coterie.transfer.describe import bytes_done
 from coterie.transfer.results import Problem, Received, TransferChange
+from coterie.transfer.states import WEIGHTS, TransferState, bytes_done
 from coterie.transfer.target import place_at
-from coterie.transfer.transfer import TransferState
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +57,9 @@ SILENT_S = 300.0  # guess: to find one peer that describes the torrent; the DHT 
 FLUSH_S = 600.0  # guess: for a slow disk to take what is in memory
 LEAVE_S = 10.0  # measured: 0.1 s
 ALONE_S = 5.0  # guess: without any peer, before that is said
-LOOK_EVERY_S = 0.5  # progress
-KEEP_EVERY_LOOKS = 20
+KEEP_EVERY_BEATS = 20
 
-E = TypeVar("E", bound=Event)
+E = TypeVar("E", bound=TorrentEvent)
 
 
 def local_name(source: Source) -> str:
@@ -70,12 +73,7 @@ def root_of(source: Source) -> str:
     return (source.v2 or source.v1).hex()
 
 
-def change_of(record: TorrentRecord, did: str) -> TransferChange:
-    """What a command did to a download."""
-    return TransferChange(record.id, did, bytes_done(record), record.size, record.target or record.wanted_at)
-
-
-class TorrentTransfer:
+class TorrentDownload:
     """Runs one `TorrentRecord`. `result` ends with what was received, or with the error.
 
     `received` is called with (final path, source, layout) before the result is told.
@@ -84,27 +82,32 @@ class TorrentTransfer:
     def __init__(
         self,
         record: TorrentRecord,
-        folder: Path,
-        session: Callable[[], Awaitable[BitTorrentSession]],
+        engine: Engine,
         save: Callable[[TorrentRecord], None],
         received: Callable[[Path, Source, Layout], Awaitable[None]],
         *,
         reach: str,
         versions: Versions,
+        down: Shares,
     ) -> None:
+        """`down` is the limit of all downloads together."""
         self._versions = versions
+        self._all_down = down
+        self._portion: Portion | None = None
+        self._got = 0
+        self._limits = (0.0, 0.0, 0.0)
         self.record = record
         self.rate = 0.0
         self.sent = self.peers = 0
         self.result: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         self.result.add_done_callback(lambda r: None if r.cancelled() else r.exception())
-        self._folder = folder
-        self._open_session = session
+        self._engine = engine
+        self._folder = engine.folder
         self._session: BitTorrentSession | None = None
         self._save_record = save
         self._received = received
         self._reach = reach
-        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._inbox: asyncio.Queue[TorrentEvent] = asyncio.Queue()
         self._listeners: list[Callable[[Progress], None]] = []
         self._phase = "looking"
         self._staging: Staging | None = None
@@ -112,11 +115,33 @@ class TorrentTransfer:
         self._stopped = False
         self._is_new = False  # nothing of it is on disk yet
         self._met = 0.0
+        self.delivered: Path | None = None  # the final path
+        self._pieces = Pieces(self.key)
+        self._first: set[int] = set()  # files that come before the others
+        self._known: tuple[Source, Layout] | None = None
+        self._may_fetch = asyncio.Event()
+        self._may_fetch.set()
 
     @property
     def key(self) -> str:
         """What the session knows it by."""
         return f"get {self.record.id}"
+
+    @property
+    def id(self) -> str:
+        """That of its record."""
+        return self.record.id
+
+    @property
+    def target(self) -> str:
+        """The path that it is to have, or the folder to put it into while its name is not known."""
+        return self.record.target or self.record.wanted_at
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to go at the present rate."""
+        left = max(self.record.size - self.record.done, 0)
+        return round(left / self.rate, 1) if self.rate > 1 else None
 
     def listen(self, listener: Callable[[Progress], None]) -> None:
         """Call `listener` with the progress, twice a second."""
@@ -124,18 +149,67 @@ class TorrentTransfer:
 
     def change(self, did: str) -> TransferChange:
         """What a command did to it."""
-        return change_of(self.record, did)
+        r = self.record
+        return TransferChange(r.id, did, bytes_done(r), r.size, self.target)
+
+    def adjust(self) -> None:
+        """Its limits, its priority or the limit of all may be others now."""
+        record, down = self.record, self.record.down
+        weight = WEIGHTS[record.priority]
+        if self._portion is not None:
+            self._portion.weight = weight
+            fair = self._portion.bytes_per_s
+            down = min(down or fair, fair or down)
+        if (down, record.up, weight) != self._limits:
+            self._limits = (down, record.up, weight)
+            self._engine.limit(self.key, down=down, up=record.up, weight=weight)
+
+    def hold(self, *, is_on: bool) -> None:
+        """Fetch the description only; what is fetched already goes on."""
+        if is_on:
+            self._may_fetch.clear()
+        else:
+            self._may_fetch.set()
+
+    def prefer(self, file: int, *, is_first: bool) -> None:
+        """Fetch a file, by its number, before the others, or as them."""
+        if is_first == (file in self._first):
+            return
+        if is_first:
+            self._first.add(file)
+        else:
+            self._first.discard(file)
+        if self._session is not None:
+            self._session.prefer(self.key, file, is_first=is_first)
+
+    async def changed(self, most_s: float) -> None:
+        """Until it ends, or `most_s` have passed."""
+        await asyncio.wait({self.result}, timeout=most_s)
+
+    async def readable(self, executor: Executor) -> list[ArrivingFile]:
+        """All its files, as soon as its description is here.
+
+        Raises:
+            TransportError: it ended before; or its own error.
+        """
+        while self._known is None:
+            if self.result.done():
+                raise self.result.exception() or TransportError(f"{self.target} is here already")
+            await asyncio.wait({self.result}, timeout=LOOK_EVERY_S)
+        return files_of(self, self._pieces, executor, *self._known, self.record.name)
 
     async def meet(self, peers: Sequence[str]) -> None:
         """Try these peers, "ip:port", too."""
-        session = await self._open_session()
+        session = await self._engine.opened()
         for peer in peers:
             session.connect(self.key, peer)
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: TorrentEvent) -> None:
         """An event of the session about this torrent."""
         if isinstance(event, Moved):
             self._moved(event)
+        elif isinstance(event, PieceRead):
+            self._pieces.take(event)
         else:
             self._inbox.put_nowait(event)
 
@@ -174,6 +248,7 @@ class TorrentTransfer:
         self._met = time.monotonic()
         outcome: Received | Exception
         ticker = asyncio.ensure_future(self._tick())
+        portion = self._portion = self._all_down.portion(WEIGHTS[self.record.priority])
         try:
             outcome = await self._through(ticker)
             self._set(TransferState.DONE, "")
@@ -190,6 +265,8 @@ class TorrentTransfer:
             self._set(TransferState.FAILED, f"an error of coterie itself: {error!r}; its log has the details")
         finally:
             ticker.cancel()
+            self._portion = None
+            portion.close()
             await self._leave()
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(remove, self._folder / f"{self.record.id}.looking")
@@ -205,9 +282,11 @@ class TorrentTransfer:
     async def _through(self, ticker: asyncio.Future[None]) -> Received:
         """All steps, from the session to the final name."""
         began = time.monotonic()
-        session = self._session = await self._open_session()
+        session = self._session = await self._engine.opened()
         source, peers = await self._describe(session)
         staging, layout = await asyncio.to_thread(self._prepare, source)
+        self._known = source, layout
+        await self._may_fetch.wait()
         await self._fetch(session, source, self._task_for(staging, layout, peers))
         ticker.cancel()
         await self._leave()
@@ -215,6 +294,7 @@ class TorrentTransfer:
         self._say("finishing")
         path = await asyncio.to_thread(self._finish, staging, layout)
         self.record.target, self.record.done = str(path), layout.size
+        self.delivered = path
         await self._received(path, source, layout)
         return self._summary(path, layout, time.monotonic() - began)
 
@@ -286,6 +366,7 @@ class TorrentTransfer:
             wanted=layout.wanted,
             peers=peers,
             link=self.record.source,
+            first=sorted(self._first),
             resume=resume,
         )
 
@@ -293,6 +374,9 @@ class TorrentTransfer:
         if not (self._is_new and session.go_on(self.key, source, task)):
             await self._leave()
             session.fetch(self.key, source, task)
+        self._limits = (0.0, 0.0, 0.0)
+        self.adjust()
+        self._pieces.begin(session)
         try:
             await self._expect(Complete)
             session.flush(self.key)
@@ -328,6 +412,7 @@ class TorrentTransfer:
 
     async def _leave(self) -> None:
         """Have the session let go of the files."""
+        self._pieces.end()
         if self._session is not None and self._session.has(self.key):
             self._session.remove(self.key)
             with contextlib.suppress(TimeoutError):
@@ -351,13 +436,11 @@ class TorrentTransfer:
     # -- telling --
 
     async def _tick(self) -> None:
-        looks = 0
+        beats = 0
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            looks += 1
-            if self._session is not None:
-                self._session.look()
-            if looks % KEEP_EVERY_LOOKS == 0:
+            await asyncio.sleep(BEAT_S)
+            beats += 1
+            if beats % KEEP_EVERY_BEATS == 0:
                 with contextlib.suppress(StorageError):  # a full disk is told by the transfer itself
                     self._save_record(self.record)
             self._note_whether_alone()
@@ -365,6 +448,10 @@ class TorrentTransfer:
 
     def _moved(self, event: Moved) -> None:
         self.rate, self.sent, self.peers = float(event.down), event.sent, event.peers
+        if self._portion is not None:
+            self._portion.take(max(event.got - self._got, 0), asyncio.get_running_loop().time())
+            self._got = event.got
+            self.adjust()
         self._phase = (
             "checking"
             if event.phase.startswith("checking")
@@ -381,14 +468,13 @@ class TorrentTransfer:
 
     def _say(self, phase: str) -> None:
         record = self.record
-        left = max(record.size - record.done, 0)
         step = Progress(
             phase=phase,
             done=record.done,
             total=record.size or None,
             unit="bytes",
             rate=round(self.rate) if self.rate else None,
-            eta_s=round(left / self.rate, 1) if self.rate > 1 else None,
+            eta_s=self.eta_s,
             note=record.note,
         )
         for listener in self._listeners:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from coterie.apps.bittorrent.downloads import REACH
 from coterie.apps.command import Progress
-from coterie.apps.files.torrents import REACH, ticket_in
+from coterie.apps.files.source import MagnetSource
 from coterie.content.bittorrent.read import load
 from coterie.content.bittorrent.torrent_file import bencode
 from coterie.errors import CoterieError, NotFound, PeerError, UsageError
@@ -105,7 +106,7 @@ def test_a_single_file_by_torrent_file_into_a_folder(tmp_path: Path) -> None:
 
 def test_the_share_is_seeded_from_where_it_is_and_again_after_a_restart(tmp_path: Path) -> None:
     async def story() -> None:
-        source = fill(tmp_path / "photos")
+        source = fill(tmp_path / "photos", large=1_000_000)
         network = MemoryNetwork()
         async with node(network, tmp_path / "home-anna") as anna:
             shared = await anna.files.share(source, name="album", bittorrent=True)
@@ -113,7 +114,7 @@ def test_the_share_is_seeded_from_where_it_is_and_again_after_a_restart(tmp_path
         sizes = sum(p.stat().st_size for p in (tmp_path / "home-anna").rglob("*") if p.is_file())
         assert sizes < shared.size  # no second copy
         async with node(network, tmp_path / "home-anna") as anna, node(network, tmp_path / "home-ben") as ben:
-            again = await anna.files.magnet("album")
+            again = await anna.bittorrent.magnet("album")
             assert again.magnet == shared.magnet  # the port too
             got = await ben.files.get(again.magnet, tmp_path)
             assert got.path == str(tmp_path / "album")
@@ -141,7 +142,7 @@ def test_unshare_ends_the_seeding(tmp_path: Path) -> None:
 
 def test_what_came_in_is_shared_both_ways_without_a_second_copy(tmp_path: Path) -> None:
     async def story() -> None:
-        source = fill(tmp_path / "photos")
+        source = fill(tmp_path / "photos", large=1_000_000)
         network = MemoryNetwork()
         async with (
             node(network, tmp_path / "home-anna") as anna,
@@ -151,7 +152,7 @@ def test_what_came_in_is_shared_both_ways_without_a_second_copy(tmp_path: Path) 
             shared = await anna.files.share(source, bittorrent=True)
             await ben.files.get(shared.magnet, tmp_path / "ben", share=True)
             await anna.files.unshare("photos")
-            link = (await ben.files.magnet("ben")).magnet
+            link = (await ben.bittorrent.magnet("ben")).magnet
             assert link.split("&")[:2] == shared.magnet.split("&")[:2]  # the same torrent
             await cleo.files.get(link, tmp_path / "by-torrent")
             ticket = (await ben.files.ticket("ben")).ticket
@@ -169,16 +170,16 @@ def test_a_public_link_is_fetched_by_coterie_where_that_works(tmp_path: Path) ->
         network = MemoryNetwork()
         async with node(network, tmp_path / "home-ben") as ben, node(network, tmp_path / "home-anna") as anna:
             hidden = await anna.files.share(source, bittorrent=True)
-            assert ticket_in(hidden.magnet) == ""
+            assert MagnetSource(hidden.magnet).ticket == ""
             assert hidden.ticket not in hidden.magnet
             public = await anna.files.share(source, bittorrent=True, public=True)
-            assert ticket_in(public.magnet) == public.ticket
+            assert MagnetSource(public.magnet).ticket == public.ticket
             await ben.files.get(public.magnet, tmp_path / "got")
             assert tree_of(tmp_path / "got") == tree_of(source)  # with times, which torrents do not keep
             assert (await ben.files.transfers())[0].peer == anna.peer_id.short
             await anna.files.share(source, bittorrent=True)
-            private = await anna.files.magnet("photos")
-            assert ticket_in(private.magnet) == ""
+            private = await anna.bittorrent.magnet("photos")
+            assert MagnetSource(private.magnet).ticket == ""
 
     run(story(), 60)
 
@@ -254,7 +255,7 @@ def test_pause_goes_on_and_cancel_leaves_nothing(tmp_path: Path) -> None:
             assert [partial.path.name for partial in ben.files.partials()]
             assert (await ben.files.cancel(gone.id)).did == "cancelled"
             assert not list(tmp_path.glob(".coterie-partial*"))
-            assert not list((tmp_path / "home-ben" / "apps" / "files" / "torrents").glob(f"{gone.id}*"))
+            assert not list((tmp_path / "home-ben" / "apps" / "bittorrent" / "torrents").glob(f"{gone.id}*"))
 
     run(story(), 60)
 
@@ -292,7 +293,7 @@ def test_everything_kept_is_for_the_owner_only(tmp_path: Path) -> None:
             await ben.files.get_detached(str(torrent), tmp_path / "got")
             await until(lambda: list(tmp_path.glob(".coterie-partial*")))
             for home in ("home-anna", "home-ben"):
-                kept = [p for p in (tmp_path / home / "apps" / "files").rglob("*") if p.is_file()]
+                kept = [p for p in (tmp_path / home / "apps").rglob("*") if p.is_file()]
                 assert kept
                 assert [p for p in kept if stat.S_IMODE(p.stat().st_mode) != 0o600] == []
 
@@ -346,7 +347,7 @@ def test_what_cannot_be_is_told(tmp_path: Path) -> None:
                 await ben.files.get("magnet:?xt=urn:btih:short", tmp_path / "got")
             shared = await ben.files.share(source)
             with pytest.raises(NotFound, match="--bittorrent"):
-                await ben.files.magnet("photos")
+                await ben.bittorrent.magnet("photos")
             with pytest.raises(UsageError, match="add --bittorrent"):
                 await ben.files.share(source, public=True)
             with pytest.raises(UsageError, match="--share"):

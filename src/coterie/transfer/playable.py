@@ -1,32 +1,50 @@
-"""A file of a download, or of what one became, that can be played: read anywhere, from the first second."""
+"""A file of a download, or of what one became, read anywhere from the first second: what is read comes first."""
 
 import asyncio
-import mimetypes
 from bisect import bisect_right
-from collections.abc import Sequence
 from concurrent.futures import Executor
+from typing import Protocol
 
-from coterie.content.chosen import Chosen
 from coterie.content.swarm import events as e
 from coterie.content.walk import FileIn, Stretch, files_in, nodes_at, stretches
 from coterie.errors import NotFound, TransportError
 from coterie.transfer.partial_content import Staged
-from coterie.transfer.transfer import Transfer
+from coterie.transfer.results import Received
+from coterie.transfer.running import ALL
 
-ALL = 0  # the reader that stands for all that will be read of a file
 NODES_AT_ONCE_MAX = (
     32  # asked for first while it is found out what there is; guess: a few round trips of them
 )
 LOOK_EVERY_S = 0.2  # for a node or a chunk that is still to come; news of chunks end the wait at once
-MEDIA = ("video", "audio")
-PLAYED_MAX = 1000  # files of one playing; guess: a long series, a large album
 
 
-class PlayedFile:
-    """See `media.Playable`. Reads through `executor`; asks the download for what it needs next."""
+class Download(Protocol):
+    """The side of a download that is needed here: `transfer.Transfer`."""
 
-    def __init__(self, transfer: Transfer, file: FileIn, executor: Executor) -> None:
-        self.name = file.parts[-1] if file.parts else transfer.record.name
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def content_id(self) -> bytes: ...
+
+    @property
+    def staged(self) -> Staged: ...
+
+    @property
+    def result(self) -> "asyncio.Future[Received]": ...
+
+    def prefer(self, wish: e.Prefer) -> None: ...
+
+    async def changed(self, most_s: float) -> None: ...
+
+
+class DownloadedFile:
+    """See `running.Readable`. Reads through `executor`; asks the download for what it needs next."""
+
+    def __init__(self, transfer: Download, file: FileIn, executor: Executor) -> None:
+        self.name = file.parts[-1] if file.parts else transfer.name
         self.size = file.size
         self.tag = f"{file.node.hex()[:32]}{file.first:x}"
         self.path = "/".join(file.parts) or self.name
@@ -39,7 +57,7 @@ class PlayedFile:
         self.last_read = 0.0  # on the event loop's clock
 
     async def read(self, offset: int, size: int) -> bytes:
-        """See `media.Playable`: as soon as the chunk with `offset` is here."""
+        """See `running.Readable`: as soon as the chunk with `offset` is here."""
         loop = asyncio.get_running_loop()
         while True:
             is_over = self._transfer.result.done()  # asked first: what came before the end is there
@@ -56,7 +74,7 @@ class PlayedFile:
             await self._transfer.changed(LOOK_EVERY_S)
 
     def reading(self, reader: int, offset: int, ahead_bytes: int) -> None:
-        """See `media.Playable`: what is ahead is preferred, and what was before no longer."""
+        """See `running.Readable`: what is ahead is preferred, and what was before no longer."""
         if self._transfer.result.done():
             return
         if reader != ALL:
@@ -84,7 +102,7 @@ class PlayedFile:
         return bool(self._file.chunks) or not nodes_at(self._staged.node, self._file, 0, self.size)
 
     def left(self, reader: int) -> None:
-        """See `media.Playable`."""
+        """See `running.Readable`."""
         self._stop_preferring(reader, self._preferred.pop(reader, set()))
 
     def _stop_preferring(self, reader: int, nodes: set[bytes]) -> None:
@@ -127,68 +145,27 @@ class PlayedFile:
         return NotFound(f"{self.path} is no longer where it was received")
 
 
-async def keep_first(transfer: Transfer, files: Sequence[PlayedFile]) -> None:
-    """While a download runs, what was read last of `files` comes before all else; before that, the first of them."""
-    first, is_settled = files[0], False
-    while not transfer.result.done():
-        latest = max(files, key=lambda file: file.last_read)
-        if latest is not first and latest.last_read:
-            first.left(ALL)
-            first, is_settled = latest, False
-        is_settled = is_settled or await first.prefer_all()
-        await asyncio.wait({transfer.result}, timeout=LOOK_EVERY_S)
-
-
-async def choose(transfer: Transfer, pattern: str, executor: Executor) -> list[PlayedFile]:
-    """What of a download is played: what `pattern` names; else all media; else the only file there is.
-
-    Waits until it is known what the download consists of.
+async def files_of(transfer: Download, executor: Executor) -> list[DownloadedFile]:
+    """All files of a download, as soon as it is known what it consists of.
 
     Raises:
-        NotFound: nothing of the kind is in it; TransportError: the download ended before that was known.
+        TransportError: the download ended before that was known, or with its own error.
     """
-    transfer.hold(is_on=True)
-    try:
-        files = await _files_of(transfer, executor)
-        played = _chosen([PlayedFile(transfer, file, executor) for file in files], pattern)[:PLAYED_MAX]
-        while not await played[0].prefer_all() and not transfer.result.done():
-            await transfer.changed(LOOK_EVERY_S)
-        return played
-    finally:
-        transfer.hold(is_on=False)
-
-
-async def _files_of(transfer: Transfer, executor: Executor) -> list[FileIn]:
-    """All files of a download, as soon as it is known what it consists of. Errors as `choose`."""
     loop = asyncio.get_running_loop()
     while True:
         is_over = transfer.result.done()
         files, missing = await loop.run_in_executor(executor, _look, transfer.staged, transfer.content_id)
         if not missing:
-            return files
+            return [DownloadedFile(transfer, file, executor) for file in files]
         if is_over and (error := transfer.result.exception()) is not None:
             raise error
         if is_over:
-            raise TransportError(f"part of the description of {transfer.record.name} is missing")
+            raise TransportError(f"part of the description of {transfer.name} is missing")
         for node in reversed(missing):
             transfer.prefer(e.Prefer(node, 0, 1))
         await transfer.changed(LOOK_EVERY_S)
         for node in missing:
             transfer.prefer(e.Prefer(node, 0, 0))
-
-
-def _chosen(files: Sequence[PlayedFile], pattern: str) -> list[PlayedFile]:
-    if pattern:
-        chosen = Chosen([pattern])
-        chosen.look(file.path for file in files)
-        named = [file for file in files if chosen.wants(file.path)]
-        if not named:
-            raise NotFound(f"no file in it is called '{pattern}'")
-        return named
-    media = [f for f in files if (mimetypes.guess_type(f.name)[0] or "").startswith(MEDIA)]
-    if media or len(files) == 1:
-        return media or list(files)
-    raise NotFound("there is nothing to play in it; name a file with --file PATTERN")
 
 
 def _look(staged: Staged, root: bytes) -> tuple[list[FileIn], list[bytes]]:

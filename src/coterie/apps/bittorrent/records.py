@@ -1,6 +1,8 @@
-"""What `files` keeps on disk about torrents: downloads, and what is seeded."""
+"""What is kept on disk of torrents: downloads, and what is seeded."""
 
 import msgspec
+
+from coterie.transfer.states import TransferState
 
 
 class TorrentRecord(msgspec.Struct):
@@ -14,6 +16,7 @@ class TorrentRecord(msgspec.Struct):
         share: share and seed it afterwards.
         missing: entries of a finished one that could not be delivered.
         staging: the id of its staging area; empty until v0.1, where that was `root`.
+        down, up: limits, bytes a second, 0: none; `priority` is high, normal or low.
     """
 
     id: str
@@ -33,10 +36,13 @@ class TorrentRecord(msgspec.Struct):
     note: str = ""
     missing: int = 0
     staging: bytes = b""
+    down: float = 0.0
+    up: float = 0.0
+    priority: str = "normal"
 
 
 class SeedRecord(msgspec.Struct):
-    """A share that is seeded too; its `id` is that of the share.
+    """A share that is seeded too; its `id` is that of the share. `state` is seeding, paused or failed.
 
     Fields:
         v1, v2: hashes that name the torrent, in hexadecimal.
@@ -52,3 +58,8 @@ class SeedRecord(msgspec.Struct):
     trackers: list[str] = []
     renamed: dict[int, str] = {}
     public: bool = False
+    state: str = TransferState.SEEDING
+    note: str = ""
+    down: float = 0.0
+    up: float = 0.0
+    priority: str = "normal"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from coterie.apps.files.media import (
+from coterie.apps.play.media import (
     AHEAD_BYTES_MAX,
     AHEAD_BYTES_MIN,
     AHEAD_S,

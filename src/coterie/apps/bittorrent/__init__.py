@@ -1,0 +1,1 @@
+"""BitTorrent: magnet links and torrent files fetched, shares given to its programs too."""
