@@ -74,7 +74,13 @@ def test_further_lines_begin_where_the_text_began(line: str, indent: int) -> Non
     assert {len(f) - len(f.lstrip()) for f in further} == {indent}
 
 
-@pytest.mark.parametrize("copied", [f"  coterie get {'a' * 30} to", "██ ▄▄▄▄▄ █▀ █▀▀█▄▀▀▄"])
+def test_no_line_ends_with_a_blank() -> None:
+    assert wrapped("a  \n  b \n", COLUMNS) == "a\n  b\n"
+
+
+@pytest.mark.parametrize(
+    "copied", [f"  coterie get {'a' * 30} to", "██ ▄▄▄▄▄ █▀ █▀▀█▄▀▀▄", "  magnet:?xt=urn:btih:01234"]
+)
 def test_what_is_copied_is_not_broken(copied: str) -> None:
     assert wrapped(copied, 20) == copied
 

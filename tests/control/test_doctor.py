@@ -417,7 +417,7 @@ def test_status_counts_one_and_many_in_words(tmp_path: Path) -> None:
     async def main() -> None:
         async with memory_node(MemoryNetwork(), tmp_path / "home") as node:
             assert "0 shares, 0 transfers running, 0 B sent" in node.status().text()
-            assert "0 circles, 1 device\n" in node.status().text()
+            assert "0 circles, 1 computer of yours\n" in node.status().text()
             (tmp_path / "song").write_bytes(b"la")
             await node.files.share(tmp_path / "song")
             assert "1 share, 0 transfers running" in node.status().text()

@@ -50,13 +50,15 @@ def wrapped(text: str, width: int) -> str:
     """`text` with its lines broken at blanks to fit `width`.
 
     What follows is indented as the last of the columns that its line begins with; as its line and two more without any.
-    A word that is longer than a line stays whole, and so does a line with a command or a picture: they are copied.
+    No line ends with a blank. A word that is longer than a line stays whole, and so does a line with a command or a
+    picture: they are copied.
     """
     return "\n".join(_wrapped(line, width) for line in text.split("\n"))
 
 
 def _wrapped(line: str, width: int) -> str:
-    if len(line) <= width or _COPIED.match(line):
+    line = line.rstrip(" ")
+    if len(line) <= width or _COPIED.match(line) or " " not in line.lstrip(" "):
         return line
     return textwrap.fill(
         line,

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import importlib
 import os
+import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from coterie.apps.parameter import TEXTS, Duration, Here, Parameter, Peer, Rate,
 from coterie.cli.catalog import Branch, Catalog, declared_kinds
 from coterie.cli.complete import answer_shell, completer
 from coterie.cli.options import Options, global_options, remember
-from coterie.cli.secret_input import FROM_INPUT, read_secrets
+from coterie.cli.secret_input import FROM_INPUT, INPUT_CHARS_MAX, read_secrets
 from coterie.cli.terminal import put, put_json, say_error
 from coterie.errors import UsageError
 from coterie.quantity import write_duration
@@ -351,11 +352,15 @@ class _Target(click.ParamType[Any]):
 
 
 class _Asked(click.Option):
-    """An option that is asked for, on stderr: what is printed on stdout is the result."""
+    """An option that is asked for, at a terminal on stderr: what is printed on stdout is the result."""
 
     def prompt_for_value(self, ctx: click.Context) -> Any:
-        """What the user answers."""
+        """What the user answers, or the next line of a pipe."""
         try:
+            if not sys.stdin.isatty():
+                return sys.stdin.readline(INPUT_CHARS_MAX).strip() or ctx.fail(
+                    f"nothing was entered for {self.opts[0]}"
+                )
             return click.prompt(self.prompt or "", type=self.type, err=True)
         except click.Abort:  # the input has ended, or Ctrl-C
             raise click.UsageError(f"nothing was entered for {self.opts[0]}", ctx) from None

@@ -309,10 +309,11 @@ class CirclesService:
 
     def blocked_lines(self) -> list[BlockedLine]:
         """The computers that get nothing here, for faces."""
+        known = {one.peer: name for name, one in self._context.people.names().items()}
         return [
             BlockedLine(
                 str(block.peer),
-                self._context.people.name_of(block.peer),
+                known.get(block.peer, ""),
                 block.by,
                 block.where,
                 iso(block.lost.at / 1000),

@@ -125,4 +125,6 @@ class OverlayStatus(msgspec.Struct, frozen=True, kw_only=True):
             yield "    " + ", ".join(f"{count} {name}" for name, count in topic.counters.items())
         for line in self.traffic:
             yield f"{line.protocol:<12} {count(line.sent, 'message')} sent, {line.received} received"
-        yield "counters     " + ", ".join(f"{count} {name}" for name, count in self.counters.items() if count)
+        counted = ", ".join(f"{count} {name}" for name, count in self.counters.items() if count)
+        if counted:
+            yield f"counters     {counted}"
