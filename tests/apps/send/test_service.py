@@ -1,12 +1,21 @@
 """Files sent between nodes that know each other, over the memory network."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from coterie.errors import NotFound, UsageError
+from coterie.net import MemoryNetwork
 from coterie.node import Node
-from tests.apps.files.nodes import friends
+from coterie.wire import Ticket
+from coterie.wire.ticket import TicketKind
+from tests.apps.circles.nodes import circles, let_in, let_in_device
+from tests.apps.files.nodes import befriend, friends, memory_node
 from tests.support import run
 
 
@@ -100,3 +109,175 @@ def test_declined_cancelled_and_names_beside_what_is_there(tmp_path: Path) -> No
             await until(lambda: not anna.files.gifts.roots())
 
     run(play())
+
+
+def test_an_offer_waits_for_who_is_away_and_outlives_restarts_of_both(tmp_path: Path) -> None:
+    async def play() -> None:
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"sunset" * 100_000)
+        network = MemoryNetwork()
+        home_a, home_b = tmp_path / "home-anna", tmp_path / "home-ben"
+        async with memory_node(network, home_a) as anna:
+            async with memory_node(network, home_b) as ben:
+                await befriend(anna, ben)
+            await offer(anna, ben, photo)
+            assert states(anna) == ["offered"]
+        async with memory_node(network, home_b) as ben:
+            async with memory_node(network, home_a) as anna:
+                await both(anna, ben, "delivered")
+            offers(ben).accept("photo.jpg", tmp_path / "got")
+            assert states(ben) == ["accepted"]
+        async with memory_node(network, home_a) as anna, memory_node(network, home_b) as ben:
+            await both(anna, ben, "received")
+        assert (tmp_path / "got" / "photo.jpg").read_bytes() == photo.read_bytes()
+
+    run(play())
+
+
+def test_to_a_person_with_two_computers_one_of_them_off(tmp_path: Path) -> None:
+    async def play() -> None:
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"sunset")
+        network = MemoryNetwork()
+        async with (
+            memory_node(network, tmp_path / "home-anna") as anna,
+            memory_node(network, tmp_path / "home-ben") as ben,
+        ):
+            circles(anna).create("home")
+            await let_in(anna, ben, "home")
+            async with memory_node(network, tmp_path / "home-phone") as phone:
+                await let_in_device(ben, phone)
+                await until(lambda: len(anna.people.computers_of(ben.peer_id)) == 2)
+            await offer(anna, ben, photo)
+            await both(anna, ben, "delivered")
+            offers(ben).accept("photo.jpg", tmp_path / "got")
+            await both(anna, ben, "received")
+            async with memory_node(network, tmp_path / "home-phone") as phone:
+                await until(lambda: states(phone) == ["taken elsewhere"])
+                assert phone.notices.all() == []
+                await offer(anna, ben, photo, each=True)
+                for one in (phone, ben):
+                    await until(lambda one=one: states(one)[-1] == "delivered")
+                    offers(one).accept("photo.jpg", tmp_path / str(one.peer_id))
+                await until(lambda: states(anna) == ["received"] * 3)
+                assert [path.name for path in (tmp_path / str(phone.peer_id)).iterdir()] == ["photo.jpg"]
+
+    run(play())
+
+
+def test_an_offer_that_nobody_answers_expires_on_both_sides(tmp_path: Path) -> None:
+    async def play() -> None:
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"sunset")
+        async with friends(tmp_path) as (anna, ben):
+            await offered(anna, ben, photo, lasts_s=1.0)
+            await both(anna, ben, "expired")
+            with pytest.raises(NotFound):
+                offers(ben).accept("photo.jpg")
+            for wrong_s in (0.0, 31 * 86_400.0):
+                with pytest.raises(UsageError, match="up to 30 days"):
+                    await offer(anna, ben, photo, lasts_s=wrong_s)
+
+    run(play())
+
+
+def test_what_some_people_send_is_taken_without_a_question_until_they_are_asked_again(tmp_path: Path) -> None:
+    async def play() -> None:
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"sunset")
+        async with friends(tmp_path) as (anna, ben):
+            offers(ben).always(str(anna.peer_id), tmp_path / "from-anna")
+            await offer(anna, ben, photo)
+            await both(anna, ben, "received")
+            assert (tmp_path / "from-anna" / "photo.jpg").read_bytes() == b"sunset"
+            assert len(offers(ben).always_lines()) == 1
+            offers(ben).ask(str(anna.peer_id))
+            await offer(anna, ben, photo)
+            await both(anna, ben, "received", "delivered")
+            with pytest.raises(NotFound):
+                offers(ben).ask(str(anna.peer_id))
+
+    run(play())
+
+
+def test_only_the_computer_that_accepted_gets_it_and_no_longer_than_it_needs_it(tmp_path: Path) -> None:
+    async def play() -> None:
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"sunset" * 100_000)
+        network = MemoryNetwork()
+        async with (
+            memory_node(network, tmp_path / "home-anna") as anna,
+            memory_node(network, tmp_path / "home-ben") as ben,
+            memory_node(network, tmp_path / "home-eve") as eve,
+        ):
+            for other in (ben, eve):
+                await befriend(anna, other)
+            await offered(anna, ben, photo)
+            item = offers(anna)._core.sent[offers(anna).sent()[0].id].items[0]  # what eve could steal at most
+            stolen = Ticket(
+                TicketKind(item.kind), anna.peer_id, item.root, item.secret, tuple(anna.addresses)
+            )
+            for thief in (eve, ben):  # ben has not accepted
+                with pytest.raises(NotFound):
+                    await thief.files.get(str(stolen), tmp_path / "stolen")
+            offers(ben).accept("photo.jpg", tmp_path / "got")
+            await both(anna, ben, "received")
+            for thief in (eve, ben):
+                with pytest.raises(NotFound):
+                    await thief.files.get(str(stolen), tmp_path / "stolen")
+
+    run(play())
+
+
+def test_more_or_other_than_was_offered_is_not_taken(tmp_path: Path) -> None:
+    async def play() -> None:
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"sunset" * 100_000)
+        async with friends(tmp_path) as (anna, ben):
+            record = await offers(anna).read([photo], lasts_s=60.0, note="")
+            record.items[0].size = 6
+            offers(anna).offer_to(record, str(ben.peer_id))
+            await both(anna, ben, "delivered")
+            assert offers(ben).inbox()[0].size == 6
+            offers(ben).accept("photo.jpg", tmp_path / "got")
+            await both(anna, ben, "failed")
+            assert offers(anna).sent()[0].note == "what came is not what was offered"
+            assert list((tmp_path / "got").glob("[!.]*")) == []
+
+    run(play())
+
+
+FULL = """
+import asyncio, sys
+from pathlib import Path
+from tests.apps.send.test_service import both, friends, offered, offers
+
+async def play(folder, small):
+    photo = folder / "photo.jpg"
+    photo.write_bytes(bytes(range(256)) * 80_000)
+    async with friends(folder) as (anna, ben):
+        await offered(anna, ben, photo)
+        (small / "filler").write_bytes(bytes(20_000_000))
+        offers(ben).accept("photo.jpg", small)
+        await both(anna, ben, "failed")
+        notes = [offers(anna).sent()[0].note, offers(ben).inbox()[0].note]
+        (small / "filler").unlink()
+        offers(ben).accept("photo.jpg")
+        await both(anna, ben, "received")
+        print(notes, (small / "photo.jpg").stat().st_size)
+
+asyncio.run(play(Path(sys.argv[1]), Path(sys.argv[2])))
+"""
+
+
+def test_both_sides_say_that_the_disk_is_full_and_it_goes_on_after_space_is_freed(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = f"mount -t tmpfs -o size=48m none '{disk}'"
+    if subprocess.run(["unshare", "--mount", "sh", "-c", mount], capture_output=True, check=False).returncode:
+        pytest.skip("no permission to mount a small disk")
+    command = f"{mount} && exec '{sys.executable}' -c \"$0\" '{tmp_path}' '{disk}'"
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", command, FULL], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"{['the disk of the receiver is full'] * 2} 20480000\n", done.stderr

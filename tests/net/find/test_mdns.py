@@ -265,6 +265,12 @@ def test_open_invitations_are_found_by_their_number_and_withdrawn() -> None:
                 while (await anext(inviters))[0] != c.peer:
                     pass
             await inviters.aclose()
+            await until(lambda: not a.resolver._inviting.get(b.peer))
+            b.resolver.announce_invitations([7, 12])  # the same text as before comes through caches, too
+            inviters = a.resolver.find_inviters(7)
+            async with asyncio.timeout(FOUND_S):
+                assert (await anext(inviters))[0] == b.peer
+            await inviters.aclose()
 
     run(scene())
 

@@ -78,8 +78,8 @@ class Joining:
         if failures:
             raise next((f for f in failures if isinstance(f, JoinRefused)), failures[0])
         raise NotFound(
-            f"nobody on this network invites under the number {self._number}: is `coterie invite` still running "
-            "there? Try --at with the address that it prints, or the long form of the invitation"
+            f"nobody on this network invites under the number {self._number}: is the command that printed "
+            "the code still running there? Try --at with the address that it prints, or the long form of the invitation"
         )
 
     async def _candidates(self, failures: list[CoterieError]) -> AsyncGenerator[Candidate, None]:

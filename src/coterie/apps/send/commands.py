@@ -95,7 +95,7 @@ def addressee(
 ) -> tuple[str, list[Path]]:
     """Who is meant by the last of `words` (nobody: ""), and the files that the others name, seen from `here`.
 
-    `near`: it is a computer of the network, whatever its name.
+    `near`: the last of several words is a computer of the network, whatever its name.
 
     Raises:
         UsageError: it may be a file as well.
@@ -107,7 +107,7 @@ def addressee(
     paths = [here / Path(word).expanduser() for word in words]
     is_file = os.path.lexists(paths[-1])
     if near:
-        return ("", paths) if is_file else (last, paths[:-1])
+        return (last, paths[:-1]) if others else ("", paths)
     if is_known(last):
         if is_file:
             raise UsageError(

@@ -130,7 +130,7 @@ class Strangers:
 
     async def near(self) -> AsyncIterator[NearOpen | NearOffer]:
         """Take offers from the local network for as long as somebody listens."""
-        told: dict[str, str] = {}
+        told = {line.id: line.state for line in self._service.inbox() if not line.expires}  # over long ago
         with self._contacts.near(), self._service.direct.open_to_near(), self._service.watching() as fresh:
             yield NearOpen(name=self._context.name, id=self._context.peer_id.short)
             while True:

@@ -71,6 +71,7 @@ class MdnsResolver:
         self._service: Any = None
         self._repeats: asyncio.Future[Any] | None = None
         self._numbers: tuple[int, ...] = ()
+        self._changes = 0
         self._inviting: dict[PeerId, tuple[int, ...]] = {}
         self._news = asyncio.Event()
         self._seen: OrderedDict[PeerId, bytes] = OrderedDict()
@@ -106,6 +107,7 @@ class MdnsResolver:
             raise LimitExceeded(f"{INVITATIONS_MAX} invitations are open already (INVITATIONS_MAX)")
         if tuple(numbers) != self._numbers:
             self._numbers = tuple(numbers)
+            self._changes += 1
             self._fresh.set()
 
     async def find_inviters(self, number: int) -> AsyncGenerator[tuple[PeerId, Sequence[str]], None]:
@@ -223,6 +225,8 @@ class MdnsResolver:
         properties: dict[str, bytes] = {f"r{number}": piece for number, piece in enumerate(pieces)}
         if self._numbers:
             properties["i"] = ",".join(map(str, self._numbers)).encode()
+        if self._changes:  # caches of others take an earlier text that comes again for the old one
+            properties["c"] = str(self._changes).encode()
         addresses, port = _announced(record)
         return AsyncServiceInfo(
             SERVICE_TYPE,
