@@ -50,7 +50,7 @@ class Scene:
         return App(
             name=name,
             summary="",
-            create=lambda context: service or Good(self.log, name),
+            create=lambda context, *required: service or Good(self.log, name),
             commands="",
             requires=requires,
         )
@@ -202,6 +202,23 @@ def test_a_handler_that_loops_is_interrupted_and_the_third_time_the_app_ends(ins
                 "kept the node busy and was interrupted, in tests.test_app_host.loop_for_ever, line" in reason
             )
         assert list(s.host.services()) == ["good"]
+        await s.host.close()
+
+    run(scene())
+
+
+def test_a_service_is_made_with_those_that_it_requires_in_their_order(installed: Any) -> None:
+    async def scene() -> None:
+        s = Scene()
+        got: list[Any] = []
+
+        def create(context: Any, *required: Any) -> Good:
+            got.extend(required)
+            return Good(s.log, "c")
+
+        c = App(name="c", summary="", create=create, commands="", requires=("b", "a"))
+        await s.host.start([c, s.app("a"), s.app("b", "a")])
+        assert got == [s.host.service("b"), s.host.service("a")]
         await s.host.close()
 
     run(scene())

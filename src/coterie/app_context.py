@@ -1,19 +1,20 @@
 """The `Context` of one app: what it may touch of its node, bound to its name, taken back when it ends."""
 
 import functools
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import People
-from coterie.apps.app import App, Handler, Neighbours, Network, PeerNetwork
+from coterie.apps.app import App
+from coterie.apps.context import ANSWER_S, Blobs, Handler, Neighbours, Network, PeerNetwork
 from coterie.content import Store
 from coterie.content.versions import Versions
-from coterie.errors import AccessDenied, UsageError
+from coterie.errors import AccessDenied, PeerError, TransportError, UsageError
 from coterie.home import Config
 from coterie.identity import PeerId
-from coterie.net import Connection, Endpoint
+from coterie.net import Connection, Endpoint, Stream
 from coterie.net.find.outside import Outside
 from coterie.services.data.service import Data
 from coterie.services.directory.core import Provider
@@ -23,6 +24,7 @@ from coterie.services.local import Local, Ports
 from coterie.services.tell.service import Notices, Tell
 from coterie.tasks import Tasks
 from coterie.wire import Protocol as WireProtocol
+from coterie.wire.frames import Message
 
 if TYPE_CHECKING:
     from coterie.services.mail.box import MailBox
@@ -65,39 +67,54 @@ class Grounds(Protocol):
         self, register: Callable[..., None], sign: Callable[[bytes], bytes]
     ) -> PeerNetwork | None: ...
 
-    def service(self, app: str) -> Any: ...
-
     def mail_room(self) -> "MailRoom": ...
 
 
-class AppContext:
-    """See `coterie.apps.app.Context`."""
+class AppMe:
+    """See `coterie.apps.context.Me`."""
 
-    def __init__(self, node: Grounds, app: App, *, home: Path, sign: Callable[[bytes], bytes]) -> None:
-        """`home`: the app's own folder. `sign`: by the node's key."""
+    def __init__(self, node: Grounds, app: App, sign: Callable[[bytes], bytes]) -> None:
+        """`sign`: by the node's key."""
         self._node = node
         self._app = app
-        self.peer_id: PeerId = node.peer_id
-        self.home: Path = home
-        self.store: Store = node.store
-        self.versions = node.versions
-        self.name: str = node.name
-        self.local = Local(node.ports, app.name, home)
-        self._tasks = node.tasks.part(app.name)
         self._sign = sign
-        for kind in app.kinds:
-            node.access.declare(kind)
+        self.peer_id: PeerId = node.peer_id
+        self.name: str = node.name
+
+    @property
+    def person(self) -> PeerId:
+        return next(iter(self._node.people.standing(self.peer_id).persons), self.peer_id)
+
+    def addresses(self) -> list[str]:
+        return self._node.addresses
+
+    def ticket_addresses(self) -> tuple[str, ...]:
+        return self._node.ticket_addresses()
+
+    async def settled(self) -> None:
+        await self._node.settled()
+
+    def outside(self) -> Outside:
+        return self._node.outside()
+
+    def sign(self, message: bytes) -> bytes:
+        if not message.startswith(self._app.signs):
+            raise AccessDenied(f"the app '{self._app.name}' signs what it has not declared")
+        return self._sign(message)
+
+
+class AppNet:
+    """See `coterie.apps.context.Net`."""
+
+    def __init__(self, node: Grounds, app: App, me: AppMe) -> None:
+        self._node = node
+        self._app = app
+        self._me = me
         self._protocols: list[str] = []
         self._is_withdrawn = False
-        self._mail: MailBox | None = None
-        self._data: Data | None = None
 
     @property
-    def neighbours(self) -> Neighbours | None:
-        return self._node.neighbours
-
-    @property
-    def network(self) -> Network | None:
+    def reach(self) -> Network | None:
         if self._node.endpoint is None:
             return None
         config = self._node.config
@@ -106,56 +123,12 @@ class AppContext:
         )
 
     @property
-    def peer_network(self) -> PeerNetwork | None:
-        return self._node.peer_network(self.register, self.sign)
+    def neighbours(self) -> Neighbours | None:
+        return self._node.neighbours
 
     @property
-    def access(self) -> Enforcer:
-        return self._node.access
-
-    @property
-    def people(self) -> People:
-        return self._node.people
-
-    @property
-    def data(self) -> Data:
-        if self._data is None:
-            name = self._app.name
-            settings = self._node.config.app.get(name, {})
-            self._data = Data(self.home, name, settings, functools.partial(self._node.notices.tell, name))
-            self._node.app_data[name] = self._data
-        return self._data
-
-    @property
-    def jobs(self) -> AppJobs:
-        return AppJobs(self._node.jobs, self._app.name)
-
-    @property
-    def tell(self) -> Tell:
-        return Tell(self._node.notices, self._app.name)
-
-    @property
-    def mail(self) -> "MailBox":
-        if self._mail is None:
-            if self._is_withdrawn:
-                raise UsageError(f"the app '{self._app.name}' has ended")
-            tasks = self._node.tasks.part(self._app.name)
-            self._mail = self._node.mail_room().box(
-                self._app.name, self.home, tasks, functools.partial(self.tell.say, key="mail")
-            )
-        return self._mail
-
-    def addresses(self) -> list[str]:
-        return self._node.addresses
-
-    def ticket_addresses(self) -> tuple[str, ...]:
-        return self._node.ticket_addresses()
-
-    def outside(self) -> Outside:
-        return self._node.outside()
-
-    async def settled(self) -> None:
-        await self._node.settled()
+    def overlay(self) -> PeerNetwork | None:
+        return self._node.peer_network(self.register, self._me.sign)
 
     def register(self, protocol: WireProtocol, handler: Handler, *, strangers: bool = False) -> None:
         if not strangers:
@@ -164,52 +137,44 @@ class AppContext:
             self._node.endpoint.register(protocol, handler, strangers=strangers)
             self._protocols.append(protocol.name)
 
-    async def connect(
-        self, peer: PeerId, addresses: Sequence[str] = (), *, own: Sequence[str] = ()
-    ) -> Connection:
-        return await self._node.connect(peer, addresses, own=own)
-
     def offer(self, kind: str, offers: Provider, inside: Inside | None = None) -> None:
         if all(kind != declared.name for declared in self._app.kinds):
             raise UsageError(f"the app '{self._app.name}' offers '{kind}', a kind that it has not declared")
         self._node.directory.add(kind, offers, inside)
 
+    async def connect(
+        self, peer: PeerId, addresses: Sequence[str] = (), *, own: Sequence[str] = ()
+    ) -> Connection:
+        return await self._node.connect(peer, addresses, own=own)
+
+    async def open(self, peer: PeerId, protocol: WireProtocol) -> Stream:
+        return await (await self.connect(peer)).open_stream(protocol)
+
+    async def ask(
+        self, peer: PeerId, protocol: WireProtocol, message: Message, *, timeout_s: float = ANSWER_S
+    ) -> Message:
+        try:
+            async with await self.open(peer, protocol) as stream:
+                await stream.send(message)
+                answer = await stream.receive(timeout_s)
+        except TimeoutError:
+            raise TransportError(f"{peer.short} is connected but does not answer") from None
+        if not isinstance(answer, Message):
+            raise PeerError(f"{peer.short} did not answer as coterie does")
+        return answer
+
     def watch(self, up: Callable[[PeerId], None], down: Callable[[PeerId], None]) -> None:
         if self._node.endpoint is not None:
             self._node.endpoint.watch(up=self._told(up), down=self._told(down))
 
-    def sign(self, message: bytes) -> bytes:
-        if not message.startswith(self._app.signs):
-            raise AccessDenied(f"the app '{self._app.name}' signs what it has not declared")
-        return self._sign(message)
-
-    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.start(work, name)
-
-    def keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-        self._tasks.keep(make, name)
-
-    def api(self, app: str) -> Any:
-        if app not in self._app.requires:
-            raise UsageError(f"the app '{self._app.name}' does not name '{app}' in its requires")
-        return self._node.service(app)
-
-    async def withdraw(self) -> None:
-        """Take everything back: no stream reaches the app any more, no work of it goes on."""
+    def withdraw(self) -> None:
+        """No stream reaches the app any more, and nothing of it is offered."""
         self._is_withdrawn = True
         for kind in self._app.kinds:
             self._node.directory.remove(kind.name)
-        await self._node.jobs.withdraw(self._app.name)
         if self._node.endpoint is not None:
             for name in self._protocols:
                 self._node.endpoint.unregister(name)
-        if self._mail is not None:
-            await self._node.mail_room().close_box(self._app.name)
-        await self.local.close()
-        await self._tasks.close()
-        if self._data is not None:
-            self._node.app_data.pop(self._app.name, None)
-            self._data.close()
 
     def _told(self, listener: Callable[[PeerId], None]) -> Callable[[Connection], None]:
         def tell(connection: Connection) -> None:
@@ -217,3 +182,58 @@ class AppContext:
                 listener(connection.peer)
 
         return tell
+
+
+class AppContext:
+    """See `coterie.apps.context.Context`."""
+
+    def __init__(self, node: Grounds, app: App, *, home: Path, sign: Callable[[bytes], bytes]) -> None:
+        """`home`: the app's own folder. `sign`: by the node's key."""
+        for kind in app.kinds:
+            node.access.declare(kind)
+        self._node = node
+        self._name = app.name
+        self._home = home
+        self._tasks = node.tasks.part(app.name)
+        self._is_withdrawn = False
+        self._mail: MailBox | None = None
+        self._data: Data | None = None
+        self.me = AppMe(node, app, sign)
+        self.people = node.people
+        self.net = AppNet(node, app, self.me)
+        self.access = node.access
+        self.blobs = Blobs(node.store, node.versions)
+        self.jobs = AppJobs(node.jobs, app.name, self._tasks)
+        self.local = Local(node.ports, app.name, home)
+        self.tell = Tell(node.notices, app.name)
+
+    @property
+    def data(self) -> Data:
+        if self._data is None:
+            settings = self._node.config.app.get(self._name, {})
+            tell = functools.partial(self._node.notices.tell, self._name)
+            self._data = Data(self._home, self._name, settings, tell)
+            self._node.app_data[self._name] = self._data
+        return self._data
+
+    @property
+    def mail(self) -> "MailBox":
+        if self._mail is None:
+            if self._is_withdrawn:
+                raise UsageError(f"the app '{self._name}' has ended")
+            tell = functools.partial(self.tell.say, key="mail")
+            self._mail = self._node.mail_room().box(self._name, self._home, self._tasks, tell)
+        return self._mail
+
+    async def withdraw(self) -> None:
+        """Take everything back: no stream reaches the app any more, no work of it goes on."""
+        self._is_withdrawn = True
+        self.net.withdraw()
+        await self._node.jobs.withdraw(self._name)
+        if self._mail is not None:
+            await self._node.mail_room().close_box(self._name)
+        await self.local.close()
+        await self._tasks.close()
+        if self._data is not None:
+            self._node.app_data.pop(self._name, None)
+            self._data.close()

@@ -15,7 +15,8 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from coterie.access.resource import PROTOCOL, kind_fault
-from coterie.apps.app import SIGNED_BYTES_MIN, App, Context, Service
+from coterie.apps.app import SIGNED_BYTES_MIN, App, Service
+from coterie.apps.context import Context
 from coterie.errors import NotFound
 from coterie.services.mail.signed import CONTEXTS as MAIL_CONTEXTS
 from coterie.tasks import Tasks
@@ -194,7 +195,7 @@ class AppHost:
         self._check_signs(app)
         self._check_kinds(app)
         self._contexts[app.name] = context = self._make_context(app)
-        self._services[app.name] = _created(app, context)
+        self._services[app.name] = _created(app, context, *(self._services[name] for name in app.requires))
         self._mark(app.name, "running", "")
 
     def _check_signs(self, app: App) -> None:
@@ -308,11 +309,11 @@ def _load_entry(entry: EntryPoint) -> App:
     return app
 
 
-def _created(app: App, context: Context) -> Service:
+def _created(app: App, context: Context, *required: Service) -> Service:
     if not isinstance(app.create, str):
-        return app.create(context)
+        return app.create(context, *required)
     module, _, name = app.create.partition(":")
-    service: Service = getattr(importlib.import_module(module), name)(context)
+    service: Service = getattr(importlib.import_module(module), name)(context, *required)
     return service
 
 

@@ -1,9 +1,9 @@
-"""What apps that form overlays get of a node: `apps.app.PeerNetwork` over its endpoint and its reach."""
+"""What apps that form overlays get of a node: `apps.context.PeerNetwork` over its endpoint and its reach."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from coterie.apps.app import Handler
+from coterie.apps.context import Handler
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint
 from coterie.net.find.reaching import places
@@ -17,7 +17,7 @@ KNOWN_MAX = 256  # of the address book; guess: far more than a first step into a
 
 
 class NodeNetwork:
-    """See `coterie.apps.app.PeerNetwork`."""
+    """See `coterie.apps.context.PeerNetwork`."""
 
     def __init__(
         self,

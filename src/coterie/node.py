@@ -20,7 +20,8 @@ from coterie.access.names import fit
 from coterie.access.people import People
 from coterie.app_context import AppContext
 from coterie.app_host import AppHost
-from coterie.apps.app import App, Neighbours
+from coterie.apps.app import App
+from coterie.apps.context import Neighbours
 from coterie.content import Collected, Store, Usage
 from coterie.content.versions import Versions
 from coterie.errors import NotFound, StorageError, TransportError, UsageError

@@ -19,7 +19,7 @@ _SERVICE = """
 import asyncio
 
 class Service:
-    def __init__(self, context):
+    def __init__(self, context, *required):
         self.context = context
 
     async def start(self):
@@ -44,7 +44,7 @@ async def spin(service) -> str:
 _STARTS = {
     "good": "pass",
     "raises": "raise OSError('its disk is gone')",
-    "dies": "self.context.start(self.die(), 'reading')",
+    "dies": "self.context.jobs.start(self.die(), 'reading')",
     "hangs": "await asyncio.Event().wait()",
     "loops": "pass",
     "alias": "pass",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.app import Context
+from coterie.apps.context import Context
 from coterie.control.doctor import CHECK_S, Check, Healthy, Unhealthy, diagnose
 from coterie.control.doctor_node import FREE_BYTES_MIN, clock, database, disk, node_checks
 from coterie.control.doctor_peer import find_peer, peer_checks
@@ -430,8 +430,8 @@ def test_work_that_dies_is_begun_again_and_told_by_status_and_doctor(tmp_path: P
         async with memory_node(MemoryNetwork(), tmp_path / "home") as node:
             assert (await told(node))["background"].ok
             context: Context = node.files._context
-            context.keep(broken, "counting sheep")
-            context.start(broken(), "waking a sheep")
+            context.jobs.keep(broken, "counting sheep")
+            context.jobs.start(broken(), "waking a sheep")
             while len(node.status().troubles) < 2:
                 await asyncio.sleep(0)
             assert "files: counting sheep" in node.status().text()

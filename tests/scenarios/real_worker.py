@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from coterie.apps.overlay.service import OverlayService
@@ -57,7 +58,9 @@ class Node:
         self.peer_id: PeerId = self.key.peer_id
         self.number = number
         self.home = home
-        self.peer_network: NodeNetwork | None = None
+        self.overlay: NodeNetwork | None = None
+        self.me, self.net, self.jobs = self, self, self
+        self.data = SimpleNamespace(folder=home)
         self.topic: Topic | None = None
         self.arrivals: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,7 +80,7 @@ class Node:
         await self.reach.start()
         self.endpoint.start()
         first = [peer for raw in known if (peer := self.reach.learn(raw, "given")) is not None]
-        self.peer_network = _Network(
+        self.overlay = _Network(
             self.endpoint,
             self.reach,
             self.key.sign,
@@ -128,8 +131,8 @@ class Worker:
             node = Node(number, self._home / str(number))
             others = random.sample(records, min(2, len(records)))
             await node.open(others)
-            assert node.peer_network is not None
-            records.append(node.peer_network.record())
+            assert node.overlay is not None
+            records.append(node.overlay.record())
             self._nodes.append(node)
             if others:
                 await node.has_neighbours(START_WAIT_S)

@@ -104,7 +104,7 @@ class Downloads:
         """
         # what was got just now may be got again
         await asyncio.gather(*self._settling, return_exceptions=True)
-        if ticket.peer == self._context.peer_id:
+        if ticket.peer == self._context.me.peer_id:
             raise UsageError("this ticket is from this very computer: what it names is here already")
         ticket, session = await Transfer.open(self._context, ticket)
         _, stream, opened = session
@@ -186,7 +186,7 @@ class Downloads:
         is_done = record.state == TransferState.DONE
         if not is_done:
             await asyncio.to_thread(self._make(record).discard)
-            await forget_unfinished(self._context.store, record, self._records)
+            await forget_unfinished(self._context.blobs.store, record, self._records)
         self._records.remove(transfer)
         self._give_no_more(record)
         return "forgotten" if is_done else "cancelled"
@@ -246,7 +246,7 @@ class Downloads:
             self._forget(record)
         self._active[transfer.record.id] = transfer
         transfer.result.add_done_callback(lambda _: self._ended(transfer))
-        self._context.start(transfer.run(opened), f"transfer {transfer.record.id}")
+        self._context.jobs.start(transfer.run(opened), f"transfer {transfer.record.id}")
 
     def _ended(self, transfer: Transfer) -> None:
         """What was fetched whole is given on until it is forgotten."""

@@ -20,20 +20,32 @@ class Acquaintances(Protocol):
     def is_known(self, peer: PeerId) -> bool: ...
 
 
-class Surroundings(Protocol):
-    """See `coterie.apps.app.Context`."""
+class Itself(Protocol):
+    """This computer."""
 
     @property
     def peer_id(self) -> PeerId: ...
 
-    @property
-    def peer_network(self) -> Acquaintances | None: ...
+    def addresses(self) -> list[str]: ...
+
+
+class Others(Protocol):
+    """Other computers."""
 
     @property
-    def access(self) -> Enforcer: ...
+    def overlay(self) -> Acquaintances | None: ...
 
-    @property
-    def people(self) -> People: ...
+    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection: ...
+
+
+class Background(Protocol):
+    """Work that nobody waits for."""
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None: ...
+
+
+class Contents(Protocol):
+    """Content on this computer."""
 
     @property
     def store(self) -> Store: ...
@@ -41,8 +53,24 @@ class Surroundings(Protocol):
     @property
     def versions(self) -> Versions: ...
 
-    def addresses(self) -> list[str]: ...
 
-    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection: ...
+class Surroundings(Protocol):
+    """See `coterie.apps.context.Context`."""
 
-    def start(self, work: Coroutine[Any, Any, None], name: str) -> None: ...
+    @property
+    def me(self) -> Itself: ...
+
+    @property
+    def people(self) -> People: ...
+
+    @property
+    def net(self) -> Others: ...
+
+    @property
+    def access(self) -> Enforcer: ...
+
+    @property
+    def blobs(self) -> Contents: ...
+
+    @property
+    def jobs(self) -> Background: ...

@@ -133,9 +133,9 @@ class Transfer:
         context, record, table = self._context, self.record, self._table
         self._ticket = Ticket.parse(record.ticket)
         network, table = (
-            (context.peer_network, table) if record.of else (None, None)
+            (context.net.overlay, table) if record.of else (None, None)
         )  # else nobody may have it
-        self._meeting = Meeting(self._ticket, us=context.peer_id, network=network, table=table)
+        self._meeting = Meeting(self._ticket, us=context.me.peer_id, network=network, table=table)
         if not (record.staging or record.done):  # v0.1 left nothing: what is there is not ours
             record.staging = secrets.token_bytes(STAGING_ID_BYTES)
         target = Path(record.target)
@@ -148,7 +148,7 @@ class Transfer:
         )
         arrival = Arrival(
             target,
-            context.versions,
+            context.blobs.versions,
             self._book,
             self._got_before,
             source=f"{record.name} from {self._ticket.peer.short}",
@@ -157,7 +157,7 @@ class Transfer:
             mirror=record.mirror,
         )
         self._receiver = Receiver(
-            self._ticket, record, store=context.store, discretion=self._discretion, arrival=arrival
+            self._ticket, record, store=context.blobs.store, discretion=self._discretion, arrival=arrival
         )
 
     @property
@@ -282,7 +282,7 @@ class Transfer:
 
     def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
         """Somebody has this content, or part of it."""
-        if self._sources is not None and peer != self._context.peer_id:
+        if self._sources is not None and peer != self._context.me.peer_id:
             self._sources.met(peer, addresses)
 
     def check_target(self) -> None:
@@ -353,7 +353,7 @@ class Transfer:
             self._has_all = self.is_given_on and not (self._discretion.has_reused or self._receiver.has_kept)
             if self._has_all and self._fetch is not None:
                 self._fetch.announce_all()
-                self._context.start(self._meeting.announce(), f"announcing transfer {self.record.id}")
+                self._context.jobs.start(self._meeting.announce(), f"announcing transfer {self.record.id}")
             self.record.done = self._receiver.done_bytes
             failed = [Problem(path, reason) for path, reason in finished.failed]
             self.record.missing = finished.failed_count
@@ -527,8 +527,8 @@ class Transfer:
 
 
 async def _open(context: Surroundings, ticket: Ticket, peer: PeerId, addresses: Sequence[str]) -> Session:
-    connection = await context.connect(peer, addresses)
+    connection = await context.net.connect(peer, addresses)
     stream, opened = await open_share(
-        connection, ticket, context.peer_id, context.addresses()[:ADDRESSES_MAX]
+        connection, ticket, context.me.peer_id, context.me.addresses()[:ADDRESSES_MAX]
     )
     return connection, stream, opened

@@ -159,7 +159,7 @@ class Wanted:
                 if self._waiting.get(record.id) is own:
                     del self._waiting[record.id]
 
-        self._context.start(wait(), f"waiting for the giver of {record.target}")
+        self._context.jobs.start(wait(), f"waiting for the giver of {record.target}")
 
     def _set(self, record: WantedRecord, state: str, note: str) -> None:
         record.state, record.note = state, note

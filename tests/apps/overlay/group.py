@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from coterie.apps.overlay.service import OverlayService
@@ -24,7 +25,9 @@ class Peer:
     """One node: the `Context` of its service, and the `PeerNetwork` too."""
 
     def __init__(self, group: "Group", endpoint: Endpoint, key: SecretKey, home: Path) -> None:
-        self.peer_id, self.home, self.peer_network = endpoint.peer_id, home, self
+        self.peer_id = endpoint.peer_id
+        self.me, self.jobs = self, self
+        self.net, self.data = SimpleNamespace(overlay=self), SimpleNamespace(folder=home)
         self.level = group.level
         self.friends: list[PeerId] = []
         self.endpoint = endpoint

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from coterie.access.resource import ResourceKind, Verb
-from coterie.apps.app import App, Context
+from coterie.apps.app import App
+from coterie.apps.context import Context
 from coterie.errors import CloseCode, CoterieError, NotFound, PeerError
 from coterie.identity import load_or_create_key
 from coterie.net import MemoryNetwork, Stream
@@ -28,7 +29,7 @@ class Postbox:
 
     async def start(self) -> None:
         self.context.access.policy.permit("known", Verb.LIST, "postbox/1")
-        self.context.offer(
+        self.context.net.offer(
             "postbox", lambda peer: [Offered(resource="postbox/1", name="letters", note="red")]
         )
 
@@ -134,7 +135,7 @@ def test_what_can_be_permitted_here_is_listed_of_every_kind(tmp_path: Path) -> N
 def test_an_app_that_ended_offers_nothing_and_one_offers_only_its_own_kinds(tmp_path: Path) -> None:
     class Greedy(Postbox):
         async def start(self) -> None:
-            self.context.offer("files", lambda peer: [])
+            self.context.net.offer("files", lambda peer: [])
 
     greedy = App(name="greedy", summary="", create=Greedy, commands="")
 

@@ -51,7 +51,7 @@ class Scene:
             lookout=self.around,
             clock=asyncio.get_running_loop().time,
         )
-        self.own = AppJobs(self.jobs, "guestbook")
+        self.own = AppJobs(self.jobs, "guestbook", Tasks())
 
     def states(self) -> list[str]:
         return [line.state for line in self.jobs.lines()]
@@ -206,7 +206,7 @@ def test_mains_power_comes_and_goes(tmp_path: Path) -> None:
 def test_an_app_has_no_hand_in_the_jobs_of_others(tmp_path: Path) -> None:
     async def scene() -> None:
         s = Scene(tmp_path)
-        job = AppJobs(s.jobs, "other").add("k")
+        job = AppJobs(s.jobs, "other", Tasks()).add("k")
         assert s.own.all() == []
         with pytest.raises(UsageError, match="the app 'guestbook' has no job"):
             s.own.cancel(job.id)

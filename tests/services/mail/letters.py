@@ -4,7 +4,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from coterie.apps.app import App, Context
+from coterie.apps.app import App
+from coterie.apps.context import Context
 from coterie.identity import PeerId
 from coterie.services.mail.box import Mail
 from coterie.services.mail.events import Ended

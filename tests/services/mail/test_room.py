@@ -307,7 +307,7 @@ def test_no_app_signs_letters_or_receipts(tmp_path: Path, context: bytes) -> Non
             assert state.state == "failed"
             assert "what the node signs" in state.reason
             with pytest.raises(AccessDenied):
-                anna.letters.context.sign(context + b"anything")
+                anna.letters.context.me.sign(context + b"anything")
 
     run(check())
 

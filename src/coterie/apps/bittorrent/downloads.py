@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from coterie.apps.app import Context
 from coterie.apps.bittorrent.download import TorrentDownload, root_of
 from coterie.apps.bittorrent.engine import Engine
 from coterie.apps.bittorrent.peers import askers_of, sources_of
 from coterie.apps.bittorrent.records import TorrentRecord
 from coterie.apps.bittorrent.seeds import Seeds
+from coterie.apps.context import Context
 from coterie.apps.files.api import FilesApi, MagnetSource, TorrentFileSource
 from coterie.content.bittorrent.layout import METAINFO_BYTES_MAX, Layout
 from coterie.content.bittorrent.plain import plain_metainfo
@@ -87,7 +87,7 @@ class Downloads:
             UsageError: the link or file is wrong, or the node is offline.
             NotFound: there is no such file.
         """
-        if self._context.network is None:
+        if self._context.net.reach is None:
             raise UsageError("this node is offline")
         metainfo, link = b"", ""
         peers: list[str] = []
@@ -219,7 +219,7 @@ class Downloads:
         return None
 
     def _make(self, record: TorrentRecord) -> TorrentDownload:
-        network = self._context.network
+        network = self._context.net.reach
 
         async def received(path: Path, source: Source, layout: Layout) -> None:
             await self._received(record, path, source, layout)
@@ -229,7 +229,7 @@ class Downloads:
             self._engine,
             self._records.save,
             received,
-            versions=self._context.versions,
+            versions=self._context.blobs.versions,
             down=self._files.limits.down_shares,
             reach=REACH[network.level if network is not None else "local"],
         )
@@ -242,7 +242,7 @@ class Downloads:
             self._records.remove(old.id)
         self._active[record.id] = transfer
         transfer.result.add_done_callback(lambda _: self._done_with(transfer))
-        self._context.start(transfer.run(), f"torrent {record.id}")
+        self._context.jobs.start(transfer.run(), f"torrent {record.id}")
         return transfer
 
     def _done_with(self, transfer: TorrentDownload) -> None:

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from coterie.apps.app import Context, Network
+from coterie.apps.context import Context, Network
 from coterie.content.bittorrent.session import (
     BitTorrentSession,
     Event,
@@ -31,7 +31,7 @@ class Engine:
 
     def __init__(self, context: Context, limits: Limits, is_giving: Callable[[], bool]) -> None:
         """`limits` of all transfers together; `is_giving`: whether shares are given in other ways now."""
-        self.folder = context.home / "torrents"
+        self.folder = context.data.folder / "torrents"
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self._context = context
         self._limits = limits
@@ -59,7 +59,7 @@ class Engine:
     @property
     def network(self) -> Network | None:
         """None while the node is offline."""
-        return self._context.network
+        return self._context.net.reach
 
     async def close(self) -> None:
         """End the session, and open none any more."""
@@ -76,7 +76,7 @@ class Engine:
             TransportError: the node is offline, or it cannot start.
         """
         async with self._opening:
-            network = self._context.network
+            network = self._context.net.reach
             if network is None or self._is_closed:
                 raise TransportError("this node is offline")
             if self._session is None:
@@ -94,7 +94,7 @@ class Engine:
                     dht_private=network.dht_private,
                 )
                 self._session = await asyncio.to_thread(BitTorrentSession, options, tell)
-                self._context.start(self._beat(self._session), "how torrents stand")
+                self._context.jobs.start(self._beat(self._session), "how torrents stand")
             return self._session
 
     async def remove(self, key: str) -> None:
@@ -122,8 +122,8 @@ class Engine:
 
     async def addresses(self) -> list[str]:
         """Where programs reach us, "host:port"; none while offline."""
-        port = (await self.opened()).port if self._context.network is not None else 0
-        hosts = _hosts(self._context.network, self._context.addresses())
+        port = (await self.opened()).port if self._context.net.reach is not None else 0
+        hosts = _hosts(self._context.net.reach, self._context.me.addresses())
         return [f"{host}:{port}" for host in hosts] if port else []
 
     async def _beat(self, session: BitTorrentSession) -> None:

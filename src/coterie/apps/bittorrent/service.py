@@ -2,27 +2,27 @@
 
 from pathlib import Path
 
-from coterie.apps.app import Context
 from coterie.apps.bittorrent.downloads import Downloads
 from coterie.apps.bittorrent.engine import Engine
 from coterie.apps.bittorrent.old_place import take_over
 from coterie.apps.bittorrent.records import SeedRecord, TorrentRecord
 from coterie.apps.bittorrent.results import MagnetLink
 from coterie.apps.bittorrent.seeds import Seeds, no_torrent
+from coterie.apps.context import Context
 from coterie.apps.files.api import FilesApi, MagnetSource, TorrentFileSource
 
 
 class BitTorrentService:
     """Registers with `files` what it fetches and gives. All methods belong to the event loop."""
 
-    def __init__(self, context: Context) -> None:
-        take_over(context.home, context.home.parent / "files")
-        self._files: FilesApi = context.api("files")
+    def __init__(self, context: Context, files: FilesApi) -> None:
+        take_over(context.data.folder, context.data.folder.parent / "files")
+        self._files = files
         self._context = context
         self._engine = Engine(context, self._files.limits, lambda: self._files.is_giving)
         seeds = context.data.records("seeds", SeedRecord, "transfer")
         downloads = context.data.records("downloads", TorrentRecord, "transfer")
-        self._seeds = Seeds(self._engine, seeds, self._files, context.store, context.start)
+        self._seeds = Seeds(self._engine, seeds, self._files, context.blobs.store, context.jobs.start)
         self._downloads = Downloads(context, self._engine, downloads, self._files, self._seeds)
         self._files.table.register(self._downloads)
         self._files.table.register(self._seeds)
@@ -32,7 +32,7 @@ class BitTorrentService:
 
     async def start(self) -> None:
         """Go on with what was under way when the node last stopped."""
-        if self._context.network is not None:
+        if self._context.net.reach is not None:
             self._downloads.start()
             self._seeds.start()
 

@@ -20,8 +20,8 @@ from coterie.access.circle_vouched import (
     vouched_computers,
 )
 from coterie.access.names import is_meant
-from coterie.apps.app import Context
 from coterie.apps.circles.disk import CircleDisk
+from coterie.apps.context import Context
 from coterie.decoding import FAULTS, decoder
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.identity import PeerId
@@ -69,10 +69,10 @@ class CircleBook:
     def __init__(self, context: Context) -> None:
         """Raises `StorageError` when something on disk is damaged."""
         self._context = context
-        self._disk = CircleDisk(context.home / "circles")
-        self._path = context.home / "identity"
+        self._disk = CircleDisk(context.data.folder / "circles")
+        self._path = context.data.folder / "identity"
         self.circles: dict[OpId, Circle] = self._disk.load()
-        self.identity = _load_identity(self._path) or Identity(person=bytes(context.peer_id))
+        self.identity = _load_identity(self._path) or Identity(person=bytes(context.me.peer_id))
         self.on_write: Callable[[OpId, tuple[SignedOp, ...]], None] = lambda circle, ops: None
         self._roles: dict[PeerId, tuple[tuple[str, str], ...]] = {}
         self._persons: dict[PeerId, tuple[PeerId, ...]] = {}
@@ -95,11 +95,11 @@ class CircleBook:
 
     def consent(self, person: bytes) -> bytes:
         """This node's signature that it belongs to `person`."""
-        return consent(person, self._context.peer_id, self._context.sign)
+        return consent(person, self._context.me.peer_id, self._context.me.sign)
 
     def author(self) -> Author:
         """This node, in the name of its person."""
-        return Author(self._context.peer_id, self.person, self._context.sign)
+        return Author(self._context.me.peer_id, self.person, self._context.me.sign)
 
     def own_circle(self) -> Circle | None:
         """The circle whose members are the computers of this person, if there is one."""
@@ -109,7 +109,7 @@ class CircleBook:
         """It, made when there is none."""
         known = self.own_circle()
         if known is None:
-            known = self.create(OWN_TITLE, self._context.name, is_own=True)
+            known = self.create(OWN_TITLE, self._context.me.name, is_own=True)
         return known
 
     # ---- the circles
@@ -141,7 +141,7 @@ class CircleBook:
 
     def joined(self) -> list[Circle]:
         """The circles that this node is in, but for that of its own devices; by name."""
-        own = self._context.peer_id
+        own = self._context.me.peer_id
         found = [c for c in self.circles.values() if c.id != self.identity.own_circle]
         return sorted((c for c in found if c.state.role(own) is not None), key=lambda c: (c.state.name, c.id))
 
@@ -157,7 +157,7 @@ class CircleBook:
 
     def me(self, circle: Circle) -> Member | None:
         """This node's person in `circle`."""
-        return circle.state.member_of(self._context.peer_id)
+        return circle.state.member_of(self._context.me.peer_id)
 
     # ---- quick questions
 
@@ -170,7 +170,7 @@ class CircleBook:
         self._fellows = self._read_own_logs(blocks)
         for circle in self.circles.values():
             state = circle.state
-            if state.role(self._context.peer_id) is None:
+            if state.role(self._context.me.peer_id) is None:
                 continue
             for peer, lost in state.lost.items():
                 blocks[peer] = Block(peer, _name_in(state, lost.person), state.name, lost)
@@ -180,7 +180,7 @@ class CircleBook:
                     names.setdefault(device, member.called)
             for device, person in _computers(circle):
                 persons.setdefault(device, {})[person] = None
-        names.pop(self._context.peer_id, None)
+        names.pop(self._context.me.peer_id, None)
         self._roles = {peer: tuple(those) for peer, those in roles.items()}
         self._persons = {peer: tuple(those) for peer, those in persons.items()}
         self._names.clear()
@@ -188,7 +188,7 @@ class CircleBook:
         self._blocks = {
             peer: block
             for peer, block in blocks.items()
-            if peer not in roles and not self._is_unblocked(block) and peer != self._context.peer_id
+            if peer not in roles and not self._is_unblocked(block) and peer != self._context.me.peer_id
         }
 
     def _read_own_logs(self, blocks: dict[PeerId, Block]) -> dict[PeerId, tuple[PeerId, ...]]:
@@ -212,7 +212,7 @@ class CircleBook:
 
     def _is_witnessed(self, circle: Circle) -> bool:
         is_ours = circle.id == self.identity.own_circle
-        return not is_ours and is_witnessed(circle.log, self._context.peer_id)
+        return not is_ours and is_witnessed(circle.log, self._context.me.peer_id)
 
     def roles_of(self, peer: PeerId) -> tuple[tuple[str, str], ...]:
         """The circles that this node and `peer` are both in: id as text, and the role of `peer` there."""

@@ -13,13 +13,13 @@ from coterie.access.circle_facts import ABOUT_DEVICES
 from coterie.access.circle_ops import Kind, Role, is_consent
 from coterie.access.circle_vouched import OWN_TITLE
 from coterie.access.names import checked, is_meant
-from coterie.apps.app import Context
 from coterie.apps.circles.admission import Purpose, To
 from coterie.apps.circles.book import CircleBook
 from coterie.apps.circles.messages import CARDS_MAX, Belong, Cards
 from coterie.apps.circles.recovery import Card, read_card
 from coterie.apps.circles.results import DeviceLine, DeviceSaid
 from coterie.apps.contacts.api import OpenInvitation
+from coterie.apps.context import Context
 from coterie.errors import AccessDenied, CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
@@ -66,19 +66,20 @@ class Devices:
 
     def lines(self) -> list[DeviceLine]:
         """The list for faces."""
-        return self.own() or [self._line(self._context.peer_id, "", None)]
+        return self.own() or [self._line(self._context.me.peer_id, "", None)]
 
     def _line(self, device: PeerId, name: str, here: Collection[PeerId] | None) -> DeviceLine:
-        if device == self._context.peer_id:
-            return DeviceLine(self._context.name, "computer", True, str(device), True)
+        if device == self._context.me.peer_id:
+            return DeviceLine(self._context.me.name, "computer", True, str(device), True)
         return DeviceLine(name, "computer", None if here is None else device in here, str(device))
 
     def _find(self, text: str) -> PeerId:
         """The computer of this person with this name here, or whose id begins so. Raises `NotFound`, `UsageError`."""
         me, people = self._me(), self._context.people
-        mine = [*(me.devices if me is not None else ()), self._context.peer_id]
+        mine = [*(me.devices if me is not None else ()), self._context.me.peer_id]
         called = {
-            one: self._context.name if one == self._context.peer_id else people.name_of(one) for one in mine
+            one: self._context.me.name if one == self._context.me.peer_id else people.name_of(one)
+            for one in mine
         }
         found = [one for one, name in called.items() if is_meant(text, name, str(one))]
         found = found or [one for one in called if one.matches(text)]
@@ -91,7 +92,7 @@ class Devices:
     def rename(self, device: str, name: str) -> DeviceSaid:
         """Call another computer of this person by another name, here. Raises `NotFound`, `UsageError`."""
         found = self._find(device)
-        if found == self._context.peer_id:
+        if found == self._context.me.peer_id:
             raise UsageError(
                 f"this is that computer: name it with `coterie config set name {shlex.quote(checked(name))}`"
             )
@@ -140,7 +141,7 @@ class Devices:
         finally:
             self._adopting = None
         return DeviceSaid(
-            str(self._context.peer_id), "This computer belongs to you now, with all your circles"
+            str(self._context.me.peer_id), "This computer belongs to you now, with all your circles"
         )
 
     def _adopt(self, peer: PeerId, purpose: Purpose) -> None:
@@ -156,7 +157,7 @@ class Devices:
         """Take a computer off the list, here and in every circle. Raises `NotFound`, `UsageError`."""
         lost = self._find(device)
         name = self._context.people.name_of(lost)
-        if lost == self._context.peer_id:
+        if lost == self._context.me.peer_id:
             raise UsageError("this is that computer: remove it from another one of yours")
         own = self._book.make_own_circle()
         self._book.write(own, Kind.REMOVE_DEVICE, subject=self._book.person, device=lost)
@@ -217,7 +218,7 @@ class Devices:
 
     def share_contacts(self) -> None:
         """Tell the other computers of this person who is connected what they may not know."""
-        kin = [peer for peer in self._service.up if self.is_kin(peer) and peer != self._context.peer_id]
+        kin = [peer for peer in self._service.up if self.is_kin(peer) and peer != self._context.me.peer_id]
         if not kin:
             return
         packed = [msgspec.msgpack.encode(card) for card in self.cards()]
@@ -260,11 +261,11 @@ class Devices:
         seen = dict.fromkeys(self._book.identity.cards_seen)
         taken = 0
         for card in cards:
-            if len(card.peer) != len(self._context.peer_id) or card.peer in seen or not is_key(card.peer):
+            if len(card.peer) != len(self._context.me.peer_id) or card.peer in seen or not is_key(card.peer):
                 continue
             seen[card.peer] = None
             peer = PeerId(card.peer)
-            if peer != self._context.peer_id and not self._service.contacts.is_contact(peer):
+            if peer != self._context.me.peer_id and not self._service.contacts.is_contact(peer):
                 self._service.contacts.learn(peer, card.name, card.addresses, card.record)
                 taken += 1
         self._note_seen(seen)

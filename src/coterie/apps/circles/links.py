@@ -2,8 +2,8 @@
 
 import asyncio
 
-from coterie.apps.app import Context
 from coterie.apps.circles.messages import PROTOCOL
+from coterie.apps.context import Context
 from coterie.errors import CoterieError
 from coterie.identity import PeerId
 from coterie.net import Stream
@@ -27,7 +27,7 @@ class Links:
         async with self._locks.setdefault(peer, asyncio.Lock()):
             stream = self._streams.get(peer)
             if stream is None:
-                connection = await self._context.connect(peer)
+                connection = await self._context.net.connect(peer)
                 stream = self._streams[peer] = await connection.open_stream(PROTOCOL)
             try:
                 await stream.send(message)

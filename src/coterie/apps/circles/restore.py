@@ -12,7 +12,6 @@ import msgspec
 
 from coterie.access.circle import Author, Circle
 from coterie.access.circle_ops import Kind, OpId, consent
-from coterie.apps.app import Context
 from coterie.apps.circles.book import CircleBook
 from coterie.apps.circles.core import Expect
 from coterie.apps.circles.deposits import PER_PAPER_MAX, Deposited, Deposits
@@ -34,6 +33,7 @@ from coterie.apps.circles.recovery import (
     seal,
 )
 from coterie.apps.circles.results import Phrase, RecoveryLine, Restored
+from coterie.apps.context import Context
 from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES, is_key
@@ -88,7 +88,7 @@ class RecoveryDesk:
         self._context = context
         self._book = book
         self._service = service
-        self._deposits = Deposits(context.home / "deposits", self._is_theirs)
+        self._deposits = Deposits(context.data.folder / "deposits", self._is_theirs)
         self._holders: dict[PeerId, int] = {}  # the version each got on this connection
         self._answers: dict[PeerId, _Answers] = {}
         self._is_due = False
@@ -146,7 +146,7 @@ class RecoveryDesk:
         """What would come back is not what it was: deposit it anew, soon."""
         if self._book.identity.paper and not self._is_due:
             self._is_due = True
-            self._context.start(self._deposit(), "depositing what a recovery phrase brings back")
+            self._context.jobs.start(self._deposit(), "depositing what a recovery phrase brings back")
 
     async def _deposit(self) -> None:
         await asyncio.sleep(DEPOSIT_AFTER_S)
@@ -186,7 +186,7 @@ class RecoveryDesk:
                 self._keep(peer, paper, version, sealed)
             case Recall(paper, proof):
                 knows = is_proof(
-                    paper, proof, self._context.peer_id, peer
+                    paper, proof, self._context.me.peer_id, peer
                 )  # first, and always: the same time
                 kept = self._deposits.of(paper) if knows else []
                 for left, one in zip(range(len(kept) - 1, -1, -1), kept, strict=True):
@@ -196,7 +196,7 @@ class RecoveryDesk:
             case Recalled() if (answers := self._answers.get(peer)) is not None:
                 answers.take(message)
             case Prove(circle, paper, proof):
-                knows = is_proof(paper, proof, self._context.peer_id, peer, circle)
+                knows = is_proof(paper, proof, self._context.me.peer_id, peer, circle)
                 known = self._book.circles.get(circle)
                 if knows and known is not None and any(paper in m.papers for m in known.state.members()):
                     self._service.trust(circle, peer)
@@ -261,7 +261,7 @@ class RecoveryDesk:
 
     async def _ask(self, peer: PeerId, keys: PhraseKeys) -> list[Recalled]:
         answers = self._answers[peer] = _Answers()
-        proof = keys.paper.sign(proof_text(peer, self._context.peer_id))
+        proof = keys.paper.sign(proof_text(peer, self._context.me.peer_id))
         try:
             if await self._service.say(peer, Recall(bytes(keys.paper.peer_id), proof)):
                 await answers.whole()
@@ -295,7 +295,7 @@ class RecoveryDesk:
     def _come_in(self, circle: Circle, keys: PhraseKeys, lost: bool) -> int:
         """By the paper key: this computer is a device; `lost`: no earlier one is. How many were removed."""
         author = _paper_author(keys, self._book.person)
-        here = self._context.peer_id
+        here = self._context.me.peer_id
         member = circle.state.member(self._book.person)
         earlier = [d for d in member.devices if d != here] if member is not None and lost else []
         for device in earlier:
@@ -316,7 +316,7 @@ class RecoveryDesk:
     async def _fetch_now(self, membership: Membership, keys: PhraseKeys, lost: bool) -> bool:
         contacts = {contact.peer: None for contact in self._service.contacts.contacts()}
         hosts = dict.fromkeys([PeerId(h) for h in membership.hosts if len(h) == KEY_BYTES and is_key(h)])
-        asked = [peer for peer in {**contacts, **hosts} if peer != self._context.peer_id]
+        asked = [peer for peer in {**contacts, **hosts} if peer != self._context.me.peer_id]
         await asyncio.gather(*(self._prove(membership.circle, peer, keys) for peer in asked))
         deadline = asyncio.get_running_loop().time() + LOG_S
         while asyncio.get_running_loop().time() < deadline:
@@ -328,7 +328,7 @@ class RecoveryDesk:
         return False
 
     async def _prove(self, circle: OpId, peer: PeerId, keys: PhraseKeys) -> None:
-        proof = keys.paper.sign(proof_text(peer, self._context.peer_id, circle))
+        proof = keys.paper.sign(proof_text(peer, self._context.me.peer_id, circle))
         if await self._service.say(peer, Prove(circle, bytes(keys.paper.peer_id), proof)):
             self._service.feed(Expect(circle, peer))
 

@@ -15,7 +15,6 @@ from coterie.access.circle_vouched import OWN_TITLE
 from coterie.access.names import checked, distinct, is_meant, key_of
 from coterie.access.people import KnownCircle, Source
 from coterie.access.policy import Standing
-from coterie.apps.app import Context
 from coterie.apps.circles.admission import Purpose, To, read_purpose
 from coterie.apps.circles.book import CircleBook, circle_text, role_of
 from coterie.apps.circles.core import Changed, Expect, Keep, SyncCore, Trust, Wrote
@@ -32,6 +31,7 @@ from coterie.apps.circles.results import (
     MemberLine,
 )
 from coterie.apps.contacts.api import ContactsService, OpenInvitation
+from coterie.apps.context import Context
 from coterie.driver import Driver
 from coterie.errors import (
     AccessDenied,
@@ -60,8 +60,9 @@ ChangeListener = Callable[[OpId], None]
 class CirclesService:
     """Made by the node. All methods belong to its event loop."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, contacts: ContactsService) -> None:
         self._context = context
+        self.contacts = contacts
         self._book = CircleBook(context)
         self._links = Links(context)
         self._up: dict[PeerId, None] = {}
@@ -92,7 +93,7 @@ class CirclesService:
         """Speak with members, and listen to everybody: who is no member hears nothing back."""
         self._book.forget_strangers(self._is_known)
         core = SyncCore(
-            self._context.peer_id,
+            self._context.me.peer_id,
             self._book.circles,
             random.SystemRandom(),
             is_kin=self.devices.is_kin,
@@ -106,10 +107,10 @@ class CirclesService:
         self._book.on_write = self._wrote
         self.contacts.on_met(self._met)
         self.contacts.on_removed(self._removed)
-        self._context.register(PROTOCOL, self._serve, strangers=True)
-        self._context.watch(self._peer_up, self._peer_down)
-        self._context.start(self._driver.wait_closed(), "agreeing with members")
-        self._context.keep(self._keep_meeting, "meeting members")
+        self._context.net.register(PROTOCOL, self._serve, strangers=True)
+        self._context.net.watch(self._peer_up, self._peer_down)
+        self._context.jobs.start(self._driver.wait_closed(), "agreeing with members")
+        self._context.jobs.keep(self._keep_meeting, "meeting members")
 
     async def close(self) -> None:
         """Stop speaking; everything is on disk already."""
@@ -117,12 +118,6 @@ class CirclesService:
             self._driver.close()
             await self._driver.wait_closed()
         await self._links.close()
-
-    @property
-    def contacts(self) -> ContactsService:
-        """The app that knows people."""
-        service: ContactsService = self._context.api("contacts")
-        return service
 
     def status(self) -> dict[str, int]:
         """Counts for `coterie status`."""
@@ -216,7 +211,7 @@ class CirclesService:
             raise UsageError(f"'{OWN_TITLE}' is the list of your own computers: choose another name")
         if any(key_of(circle.state.name) == key_of(wanted) for circle in self._book.joined()):
             raise UsageError(f"you are in a circle '{name}' already: choose another name")
-        circle = self._book.create(wanted, self._context.name)
+        circle = self._book.create(wanted, self._context.me.name)
         self._changed(circle.id)
         return self._line(circle, circle.state.name)
 
@@ -398,7 +393,7 @@ class CirclesService:
 
         def is_in() -> bool:
             known = self._book.circles.get(circle)
-            return known is not None and known.state.role(self._context.peer_id) is not None
+            return known is not None and known.state.role(self._context.me.peer_id) is not None
 
         try:
             async with asyncio.timeout(timeout_s), self._news:
@@ -468,7 +463,7 @@ class CirclesService:
         async def send() -> None:
             await self._links.try_send(peer, message)
 
-        self._context.start(send(), "telling a computer")
+        self._context.jobs.start(send(), "telling a computer")
 
     @property
     def up(self) -> list[PeerId]:
@@ -536,7 +531,7 @@ class CirclesService:
 
     async def _try_connect(self, peer: PeerId) -> None:
         with contextlib.suppress(CoterieError):
-            await self._context.connect(peer)
+            await self._context.net.connect(peer)
 
     # ---- what the core asks for
 
@@ -563,7 +558,7 @@ class CirclesService:
         self.recovery.contacts_changed()
         for listener in self._changes:
             listener(circle)
-        self._context.start(self._wake(), "telling of a change")
+        self._context.jobs.start(self._wake(), "telling of a change")
 
     async def _wake(self) -> None:
         async with self._news:
@@ -577,7 +572,7 @@ class CirclesService:
         return CircleLine(label, circle_text(circle.id), role, len(circle.state.members()))
 
     def _member_line(self, member: Member) -> MemberLine:
-        own = self._context.peer_id in member.devices
+        own = self._context.me.peer_id in member.devices
         devices = [str(device) for device in member.devices]
         blocked = [str(block.peer) for block in self._book.blocks() if block.lost.person == member.person]
         return MemberLine(member.name, member.role.name.lower(), str(member.person), devices, own, blocked)

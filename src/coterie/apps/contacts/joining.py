@@ -5,11 +5,11 @@ import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
-from coterie.apps.app import Context
 from coterie.apps.contacts.code import Code
 from coterie.apps.contacts.core import Card, InvitationOver, JoinCore, JoinRefused
 from coterie.apps.contacts.greeter import split_address, who_is_at
 from coterie.apps.contacts.messages import PROTOCOL, Done, Right
+from coterie.apps.context import Context
 from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.machine import Emit, Received, Send
@@ -51,7 +51,7 @@ class Joining:
             self._invitation = Invitation.parse(text)
             self._number, self._right = self._invitation.number, Right.SECRET
             self._secret = self._invitation.secret
-            if self._invitation.peer == context.peer_id:
+            if self._invitation.peer == context.me.peer_id:
                 raise UsageError("this invitation is from this very computer: use it on the other one")
         else:
             code = Code.parse(text)
@@ -89,16 +89,16 @@ class Joining:
             yield self._invitation.peer, (*at, *self._invitation.addresses)
         elif self._at:
             peer, address = await who_is_at(self._at)
-            if peer == self._context.peer_id:
+            if peer == self._context.me.peer_id:
                 raise UsageError(
                     f"{self._at} is this very computer: name the address of the one that invites"
                 )
             yield peer, (address,)
-        elif self._context.neighbours is not None:
-            seen = [self._context.peer_id]
+        elif self._context.net.neighbours is not None:
+            seen = [self._context.me.peer_id]
             loop = asyncio.get_running_loop()
             deadline = loop.time() + FIND_S
-            async with aclosing(self._context.neighbours.find_inviters(self._number)) as found:
+            async with aclosing(self._context.net.neighbours.find_inviters(self._number)) as found:
                 while True:
                     try:
                         async with asyncio.timeout_at(deadline):
@@ -114,11 +114,11 @@ class Joining:
     async def _attempt(self, peer: PeerId, addresses: Sequence[str]) -> Card:
         """Join with this one, who may be somebody else."""
         own = addresses[:1] if self._at else ()  # what was typed here, or who answered there
-        connection = await self._context.connect(peer, addresses, own=own)
+        connection = await self._context.net.connect(peer, addresses, own=own)
         async with await connection.open_stream(PROTOCOL) as stream:
             core = JoinCore(
                 peer,
-                self._context.peer_id,
+                self._context.me.peer_id,
                 self._number,
                 self._right,
                 secret=self._secret,

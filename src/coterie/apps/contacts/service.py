@@ -16,7 +16,6 @@ import msgspec
 from coterie.access.names import checked
 from coterie.access.people import Source
 from coterie.access.policy import Standing
-from coterie.apps.app import Context
 from coterie.apps.contacts.book import Contact, ContactBook, ContactRecord
 from coterie.apps.contacts.code import NUMBER_MAX, Code
 from coterie.apps.contacts.core import (
@@ -39,6 +38,7 @@ from coterie.apps.contacts.joining import Joining
 from coterie.apps.contacts.meetings import TRIES, check_word, meeting_data, meeting_word
 from coterie.apps.contacts.messages import ADDRESSES_MAX, PROTOCOL, Reason
 from coterie.apps.contacts.results import ContactLine, ContactRemoved, ContactShown, Invited, Met, WrongCode
+from coterie.apps.context import Context
 from coterie.driver import Driver
 from coterie.errors import (
     CloseCode,
@@ -112,12 +112,12 @@ class ContactsService:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._book = ContactBook(context.data.records("contacts", ContactRecord, "contact"))
-        self._core = InviteCore(context.peer_id, os.urandom)
+        self._core = InviteCore(context.me.peer_id, os.urandom)
         self._driver: Driver | None = None
         self._sessions: dict[int, tuple[Stream, asyncio.Future[int]]] = {}
         self._session_numbers = count(1)
         self._open: dict[int, OpenInvitation] = {}
-        self._greeter = Greeter(context.peer_id)
+        self._greeter = Greeter(context.me.peer_id)
         self._greeting = asyncio.Lock()
         self._near = 0  # how many want to be found by strangers here
         self._on_met: list[MetListener] = []
@@ -137,7 +137,7 @@ class ContactsService:
         """Let strangers try to join: the code is their right, and without an invitation nothing fits."""
         handlers: dict[type, Callable[[Any], None]] = {End: self._end, Keep: self._keep, Emit: self._emit}
         self._driver = Driver(self._core, send=self._send, on_output=handlers)
-        self._context.register(PROTOCOL, self._serve, strangers=True)
+        self._context.net.register(PROTOCOL, self._serve, strangers=True)
 
     async def close(self) -> None:
         """Withdraw every invitation."""
@@ -228,7 +228,7 @@ class ContactsService:
         """
         if not 0 < minutes <= MINUTES_MAX:
             raise UsageError(f"an invitation lasts up to {MINUTES_MAX:g} minutes, not {minutes:g}")
-        await self._context.settled()
+        await self._context.me.settled()
         own = msgspec.structs.replace(self._card(name), purpose=purpose)
         if self._driver is None or not own.addresses:
             raise TransportError("this computer is on no network: nobody could join it")
@@ -253,8 +253,8 @@ class ContactsService:
             await self._greet(opening=False)
 
     def _card(self, name: str) -> Card:
-        own_name = checked(name) if name else self._context.name
-        return Card(own_name, tuple(self._context.addresses()[:ADDRESSES_MAX]))
+        own_name = checked(name) if name else self._context.me.name
+        return Card(own_name, tuple(self._context.me.addresses()[:ADDRESSES_MAX]))
 
     def _free_number(self) -> int:
         """Drawn at random, so that two inviters on one network seldom have the same."""
@@ -264,11 +264,11 @@ class ContactsService:
 
     def _describe(self, code: Code, secret: bytes, own: Card, minutes: float, join_with: str) -> Invited:
         expires = datetime.now(UTC) + timedelta(minutes=minutes)
-        outside = self._context.outside()
+        outside = self._context.me.outside()
         return Invited(
             code=str(code),
             ticket=str(
-                Invitation(code.number, self._context.peer_id, secret, self._context.ticket_addresses())
+                Invitation(code.number, self._context.me.peer_id, secret, self._context.me.ticket_addresses())
             ),
             at=list(self._greeter.addresses),
             minutes=minutes,
@@ -282,14 +282,14 @@ class ContactsService:
         """Say who we are while anything is open."""
         async with self._greeting:
             if opening and not self._greeter.addresses:
-                await self._greeter.open(self._context.addresses())
+                await self._greeter.open(self._context.me.addresses())
             elif not opening and not self._open:
                 await self._greeter.close()
 
     def _announce(self) -> None:
-        if self._context.neighbours is not None:
+        if self._context.net.neighbours is not None:
             near = [NEAR_NUMBER] if self._near else []
-            self._context.neighbours.announce_invitations([*near, *self._core.open_numbers])
+            self._context.net.neighbours.announce_invitations([*near, *self._core.open_numbers])
 
     # ---- what the core asks for
 
@@ -425,15 +425,15 @@ class ContactsService:
     async def find_near(self, seconds: float) -> dict[PeerId, Sequence[str]]:
         """Who can be found so, as is found within `seconds`, with addresses: a hint that anybody can fake."""
         found: dict[PeerId, Sequence[str]] = {}
-        if self._context.neighbours is None:
+        if self._context.net.neighbours is None:
             return found
         with contextlib.suppress(TimeoutError):
             async with (
                 asyncio.timeout(seconds),
-                contextlib.aclosing(self._context.neighbours.find_inviters(NEAR_NUMBER)) as coming,
+                contextlib.aclosing(self._context.net.neighbours.find_inviters(NEAR_NUMBER)) as coming,
             ):
                 async for peer, addresses in coming:
-                    if len(found) < NEAR_MAX and peer != self._context.peer_id:
+                    if len(found) < NEAR_MAX and peer != self._context.me.peer_id:
                         found[peer] = addresses
         return found
 

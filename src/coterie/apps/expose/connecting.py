@@ -6,7 +6,7 @@ import itertools
 import socket
 from collections.abc import AsyncIterator, Callable
 
-from coterie.apps.app import Context
+from coterie.apps.context import Context
 from coterie.apps.expose.beats import Pulse
 from coterie.apps.expose.datagrams import carry_datagrams
 from coterie.apps.expose.messages import FLOW_MAX, PROTOCOL, Opened, Refused, Use, Watch
@@ -103,14 +103,14 @@ class Connecting:
     async def _open(self, peer: PeerId, link: _Link, use: Use) -> tuple[Stream, Opened, bytes]:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(link.rate.spend(loop.time()))
-        connection = await self._context.connect(peer)
+        connection = await self._context.net.connect(peer)
         if link.pulse is not None and link.pulse.connection is connection:
             return await self._ask(connection, use)
         async with link.turn:
             found = await self._ask(connection, use)
             if use.kind != "ask" and (link.pulse is None or link.pulse.connection is not connection):
                 link.pulse = Pulse(connection)
-                self._context.start(self._watch(link, link.pulse), "hearing whether a computer is there")
+                self._context.jobs.start(self._watch(link, link.pulse), "hearing whether a computer is there")
             return found
 
     async def _ask(self, connection: Connection, use: Use) -> tuple[Stream, Opened, bytes]:

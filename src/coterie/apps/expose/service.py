@@ -8,7 +8,7 @@ from functools import partial
 
 from coterie.access.names import TICKET
 from coterie.access.resource import Verb
-from coterie.apps.app import Context
+from coterie.apps.context import Context
 from coterie.apps.expose.connecting import Connecting
 from coterie.apps.expose.messages import PROTOCOL
 from coterie.apps.expose.packets import Packets
@@ -36,7 +36,7 @@ class ExposeService:
         self._context = context
         self._exposed: Records[ExposedRecord] = context.data.records("exposed", ExposedRecord, "service")
         self._connected: Records[ConnectedRecord] = context.data.records("connected", ConnectedRecord, "port")
-        packets = Packets(context.start)
+        packets = Packets(context.jobs.start)
         self._serving = Serving(context, self._find, packets)
         self._connecting = Connecting(context, packets)
         self._ports: dict[str, Port] = {}  # by the id of the record
@@ -46,11 +46,11 @@ class ExposeService:
     async def start(self) -> None:
         """Serve what was exposed before, open the ports that were open before."""
         self._context.access.name_resources(KIND, self._resolve, self._say)
-        self._context.offer(KIND, self._offered)
+        self._context.net.offer(KIND, self._offered)
         for record in self._exposed:
             self._permit(record)
-        self._context.register(PROTOCOL, self._serving.handle, strangers=True)
-        if self._context.network is None:
+        self._context.net.register(PROTOCOL, self._serving.handle, strangers=True)
+        if self._context.net.reach is None:
             return
         for connected in self._connected:
             try:
@@ -261,7 +261,7 @@ class ExposeService:
             kind=record.kind,
             to=[self._context.people.say(subject) for subject in record.to],
             connections=self._serving.open[record.id],
-            note=f"{self._context.name}/{record.name}",
+            note=f"{self._context.me.name}/{record.name}",
         )
 
     def _web_address(self, record: ConnectedRecord, peer: str) -> str:

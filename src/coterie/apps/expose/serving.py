@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 from coterie.access.resource import Verb
-from coterie.apps.app import Context
+from coterie.apps.context import Context
 from coterie.apps.expose.beats import Pulse
 from coterie.apps.expose.datagrams import UdpProgram, carry_datagrams
 from coterie.apps.expose.messages import FLOW_MAX, PROTOCOL, Opened, Opening, Refused, Use, Watch
@@ -115,7 +115,7 @@ class Serving:
         if pulse is None or pulse.connection is not link:
             pulse = self._pulses[peer] = Pulse(link)
             is_used = lambda: self._pulses.get(peer) is pulse  # noqa: E731
-            self._context.start(pulse.expect(is_used), "expecting the beats of a computer")
+            self._context.jobs.start(pulse.expect(is_used), "expecting the beats of a computer")
         self._used[peer] += 1
         self.open[record.id] += 1
         try:

@@ -33,7 +33,7 @@ __all__ = [
 
 
 class FilesApi(Protocol):
-    """What `context.api("files")` gives."""
+    """What apps get that require `files`."""
 
     @property
     def registry(self) -> Registry:

@@ -13,8 +13,8 @@ import msgspec
 from coterie.access.names import TICKET
 from coterie.access.policy import of_peer
 from coterie.access.resource import Verb
-from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.context import Context
 from coterie.apps.files.offer import Offer
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.shares import reading
@@ -93,7 +93,7 @@ class Gifts:
         place = Path(os.path.abspath(path))
         if not everything:
             await asyncio.to_thread(check_sweeping, place)
-        store = self._context.store
+        store = self._context.blobs.store
         imported = await in_thread(
             lambda stop: import_path(store, place, progress=reading(progress), cancel=stop)
         )
@@ -135,7 +135,7 @@ class Gifts:
         self._context.access.review()
         kept = self.roots().union(*(share.roots() for share in self._shares))
         for root in {content.root for content in held.contents} - kept:
-            await asyncio.to_thread(self._context.store.forget_root, root)
+            await asyncio.to_thread(self._context.blobs.store.forget_root, root)
 
     def ask(self, shown: Shown) -> Offer | None:
         """What a peer opens with what it showed; the policy is still to be asked."""
@@ -146,7 +146,7 @@ class Gifts:
                 if shown.proves(content.secret if is_meant else None):
                     also = (_secret_of(gift),) if held.to[shown.asker] else ()
                     record = _as_share(gift, content)
-                    found = Offer(self._context.store, record, f"{KIND}/{gift}", also=also)
+                    found = Offer(self._context.blobs.store, record, f"{KIND}/{gift}", also=also)
         return found
 
     # ---- fetching

@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 
 from coterie.access.policy import QuotaUsedUp
 from coterie.access.resource import Verb
-from coterie.apps.app import Context
+from coterie.apps.context import Context
 from coterie.apps.files.places import Places
 from coterie.apps.files.places_messages import (
     ENTRIES_MAX,
@@ -101,7 +101,7 @@ async def locate_place(context: Context, peer: PeerId, path: str) -> Ticket:
 
 
 async def _visit(context: Context, peer: PeerId) -> Stream:
-    connection = await context.connect(peer)
+    connection = await context.net.connect(peer)
     return await connection.open_stream(PLACES)
 
 

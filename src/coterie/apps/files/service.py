@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.context import Context
 from coterie.apps.files.gifts import Gifts
 from coterie.apps.files.places import KIND, Places
 from coterie.apps.files.places_messages import PLACES
@@ -30,6 +30,7 @@ from coterie.apps.files.source import (
     spelled_path,
 )
 from coterie.apps.files.trash import Trash
+from coterie.apps.overlay.api import OverlayService
 from coterie.errors import AccessDenied, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.services.directory.results import PlaceLine
@@ -58,24 +59,24 @@ Report = Callable[[Progress], None]
 class FilesService:
     """Made by the node. All methods belong to its event loop; the heavy parts run in threads."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, overlay: OverlayService) -> None:
         self._context = context
         shares = context.data.records("shares", ShareRecord, "share")
         transfers = context.data.records("transfers", TransferRecord, "transfer")
         wanted = context.data.records("wanted", WantedRecord, "transfer")
         self._transfers, self._executor = transfers, ThreadPoolExecutor(SERVING_THREADS, "coterie-serve")
         self.places = Places(
-            context.store,
+            context.blobs.store,
             context.access,
             shares=lambda: shares,
             spots=context.data.records("spots", SpotRecord, "spot"),
             clock=time.time,
         )
-        self.trash = Trash(context.versions)
+        self.trash = Trash(context.blobs.versions)
         self.registry = Registry()
         self.table = Table(context.people)
-        self._book = GotBook(context.home / "got.db")
-        self.limits = Limits(context.home / "limits.json")
+        self._book = GotBook(context.data.folder / "got.db")
+        self.limits = Limits(context.data.folder / "limits.json")
         self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
         self.gifts = Gifts(context, shares, self.begin, transfers, self._downloading)
         self._shares = Shares(
@@ -89,7 +90,7 @@ class FilesService:
             limits=self.limits,
             book=self._book,
             shared=self._shares.roots,
-            meeting=context.api("overlay"),
+            meeting=overlay,
             locate=partial(locate_place, context),
         )
         self._wanted = Wanted(context, wanted, self.table, self._begin_wanted)
@@ -105,14 +106,14 @@ class FilesService:
     async def start(self) -> None:
         """Serve, and go on with what was under way when the node last stopped."""
         self._context.access.name_resources(KIND, self._shares.resolve_name, self._shares.say_name)
-        self._context.offer(KIND, self.places.offered, self.list_inside)
+        self._context.net.offer(KIND, self.places.offered, self.list_inside)
         await self._shares.start()
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
-        self._context.register(PROTOCOL, self.server.handle, strangers=True)
-        self._context.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
-        self._context.keep(self.trash.expire, "expiry of the trash")
-        self._context.keep(self.limits.follow_the_clock, "rate limits by time of day")
-        is_online = bool(self._context.addresses())
+        self._context.net.register(PROTOCOL, self.server.handle, strangers=True)
+        self._context.net.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
+        self._context.jobs.keep(self.trash.expire, "expiry of the trash")
+        self._context.jobs.keep(self.limits.follow_the_clock, "rate limits by time of day")
+        is_online = bool(self._context.me.addresses())
         self._downloads.start(is_online=is_online)
         if is_online:
             self._wanted.start()
@@ -338,6 +339,6 @@ class FilesService:
 
     def _find_giver(self, peer: PeerId, root: bytes, proof: bytes) -> Giver | None:
         """Shares first: they have all of it."""
-        shown = Shown(peer, self._context.peer_id, root, proof)
+        shown = Shown(peer, self._context.me.peer_id, root, proof)
         offer = self.places.offer(shown), self.gifts.ask(shown)
         return self._downloads.giver(shown, rather=offer[0] or offer[1])

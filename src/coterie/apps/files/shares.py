@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from coterie.access.names import TICKET
 from coterie.access.policy import ANYONE
-from coterie.apps.app import Context
 from coterie.apps.command import Progress
+from coterie.apps.context import Context
 from coterie.apps.files.offer import Offer
 from coterie.apps.files.places import Places
 from coterie.apps.files.records import ShareRecord, Version
@@ -79,7 +79,7 @@ class Shares:
     async def start(self) -> None:
         """Forget what is gone from the disk, and let those fetch each share whom it is for."""
         await self._join_doubles()
-        await asyncio.to_thread(self._context.store.forget_gone, keep=self.roots() | set(self._given()))
+        await asyncio.to_thread(self._context.blobs.store.forget_gone, keep=self.roots() | set(self._given()))
         for share in self._records:
             self._places.permit(share)
 
@@ -101,7 +101,7 @@ class Shares:
     async def _forget(self, roots: Collection[bytes]) -> None:
         """Keep these contents no longer, but for those that are shared."""
         for root in set(roots) - self.roots() - set(self._given()):
-            await asyncio.to_thread(self._context.store.forget_root, root)
+            await asyncio.to_thread(self._context.blobs.store.forget_root, root)
 
     async def share(  # noqa: PLR0913 - all but one are named options
         self,
@@ -150,7 +150,7 @@ class Shares:
         if not everything and self._at(place) is None:
             await asyncio.to_thread(check_sweeping, place)
 
-        store = self._context.store
+        store = self._context.blobs.store
         imported = await in_thread(
             lambda stop: import_path(store, place, progress=reading(progress), cancel=stop, reread=reread)
         )
@@ -207,7 +207,7 @@ class Shares:
         candidates = [v for v in (*before.earlier, before.version()) if v.root != root][-EARLIER_MAX:]
         if before.root == root:
             return before.earlier
-        store = self._context.store
+        store = self._context.blobs.store
         return await in_thread(lambda stop: [v for v in candidates if is_whole(store, v.root, stop)])
 
     async def share_received(self, path: Path) -> ShareRecord:
@@ -257,7 +257,7 @@ class Shares:
                     raise TimeoutError
 
             try:
-                return changes_since(self._context.store, record.root, shared, record.path, check)
+                return changes_since(self._context.blobs.store, record.root, shared, record.path, check)
             except TimeoutError:
                 return None
 
@@ -279,10 +279,10 @@ class Shares:
 
     async def ticket_of(self, record: ShareRecord) -> str:
         """Its ticket, with where this node may be reached."""
-        await self._context.settled()
-        addresses = self._context.ticket_addresses()
+        await self._context.me.settled()
+        addresses = self._context.me.ticket_addresses()
         kind = TicketKind(record.kind)
-        return str(Ticket(kind, self._context.peer_id, record.root, record.secret, addresses))
+        return str(Ticket(kind, self._context.me.peer_id, record.root, record.secret, addresses))
 
     async def lines(self) -> list[ShareLine]:
         """Everything shared, with what changed on disk since: nobody has to fetch it first."""
@@ -322,7 +322,7 @@ class Shares:
     async def _describe(self, record: ShareRecord, imported: Imported) -> SharedItem:
         ticket = await self.ticket_of(record)
         link = await self._registry.seeding.link(record, ticket)
-        outside = self._context.outside()
+        outside = self._context.me.outside()
         return SharedItem(
             id=record.id,
             name=record.name,

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable
 
 from coterie.access.grant import Grant, GrantRefused, open_grant
-from coterie.apps.app import Context
 from coterie.apps.circles.api import CirclesService
+from coterie.apps.context import Context
 from coterie.apps.grants.records import NOUN, GivenRecord, record_id
 from coterie.apps.grants.table import GrantTable
 from coterie.errors import LimitExceeded
@@ -17,15 +17,10 @@ log = logging.getLogger(__name__)
 class Carried:
     """Part of the grants service. `theirs`: the grants that other computers of this person gave."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, circles: CirclesService) -> None:
         self._context = context
+        self.circles = circles
         self.theirs: GrantTable[GivenRecord] = GrantTable(context.data.records("theirs", GivenRecord, NOUN))
-
-    @property
-    def circles(self) -> CirclesService:
-        """The app that has the logs."""
-        service: CirclesService = self._context.api("circles")
-        return service
 
     def start(self, on_kin: Callable[[PeerId], None]) -> None:
         """Honour what circles carry, now and after each change; `on_kin` is told of own computers that are here."""
@@ -49,7 +44,7 @@ class Carried:
 
     def is_kin(self, peer: PeerId) -> bool:
         """Whether `peer` is another computer of this person."""
-        return peer != self._context.peer_id and self.circles.devices.is_kin(peer)
+        return peer != self._context.me.peer_id and self.circles.devices.is_kin(peer)
 
     def kin(self) -> list[PeerId]:
         """The other computers of this person that are connected."""

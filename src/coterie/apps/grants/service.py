@@ -21,7 +21,8 @@ from coterie.access.names import BEARER, key_of
 from coterie.access.resource import Verb, checked_resource, say_verbs
 from coterie.access.revocation import REVOCATION_BYTES, Revocation, open_revocation, revoke
 from coterie.access.terms import Terms
-from coterie.apps.app import Context
+from coterie.apps.circles.api import CirclesService
+from coterie.apps.context import Context
 from coterie.apps.grants.carried import Carried
 from coterie.apps.grants.messages import (
     GRANTS_PER_MESSAGE_MAX,
@@ -75,14 +76,14 @@ class _Node:
     """This node's key as a signer: it stays where it is."""
 
     def __init__(self, context: Context) -> None:
-        self.peer_id = context.peer_id
-        self.sign = context.sign
+        self.peer_id = context.me.peer_id
+        self.sign = context.me.sign
 
 
 class GrantsService:
     """Made by the node. All methods belong to its event loop."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, circles: CirclesService) -> None:
         self._context = context
         self._signer = _Node(context)
         self._given: GrantTable[GivenRecord] = GrantTable(context.data.records("given", GivenRecord, NOUN))
@@ -93,16 +94,16 @@ class GrantsService:
         self._taken: RateTable[bytes, Rate] = RateTable(
             ROOTS_TRACKED_MAX, lambda _: Rate(ACCEPTED_PER_S, ACCEPTED_BURST)
         )
-        self._revocations_file = context.home / "revocations"
+        self._revocations_file = context.data.folder / "revocations"
         self._up: dict[PeerId, None] = {}
-        self._carried = Carried(context)
+        self._carried = Carried(context, circles)
 
     async def start(self) -> None:
         """Honour what was given before; hear from anybody who presents a grant, for a bearer may be a stranger."""
         self._load()
         self._carried.start(self._tell_kin)
-        self._context.register(PROTOCOL, self._serve, strangers=True)
-        self._context.watch(self._peer_up, lambda peer: self._up.pop(peer, None))
+        self._context.net.register(PROTOCOL, self._serve, strangers=True)
+        self._context.net.watch(self._peer_up, lambda peer: self._up.pop(peer, None))
         self._context.access.watch_quotas(self._used_up)
 
     async def close(self) -> None:
@@ -116,7 +117,7 @@ class GrantsService:
 
     async def settled(self) -> None:
         """Wait, for a short time, until it is known which addresses a grant's text is to name."""
-        await self._context.settled()
+        await self._context.me.settled()
 
     def give(self, peer: str, verbs: str, resource: str, wanted: Wanted) -> GrantGiven:
         """A grant of this node's things. Errors: `UsageError` for what cannot be, `NotFound` for who is nobody."""
@@ -164,7 +165,7 @@ class GrantsService:
         record = self._find_given(grant)
         chain = open_grant(record.grant)
         told = self._carried.spread(chain)
-        if chain.last.signer != self._context.peer_id:
+        if chain.last.signer != self._context.me.peer_id:
             if not told:
                 raise AccessDenied("that computer is no longer yours: `coterie devices` lists those that are")
             return GrantSaid(
@@ -174,7 +175,7 @@ class GrantsService:
         revocation = revoke(self._signer, chain.id, chain.last.terms.expires)
         self._learn([revocation])
         self._spread([revocation], besides=None)
-        if chain.issuer != self._context.peer_id and chain.issuer not in self._up:
+        if chain.issuer != self._context.me.peer_id and chain.issuer not in self._up:
             self._tell_later(chain.issuer, [revocation])
         return GrantSaid(record.id, f"Revoked: {self._say_grant(chain)}")
 
@@ -192,11 +193,11 @@ class GrantsService:
         grant = parsed.grant
         if parsed.key is not None:
             grant = attenuate(
-                grant, parsed.key, self._context.peer_id, nonce=os.urandom(NONCE_BYTES), passes=2
+                grant, parsed.key, self._context.me.peer_id, nonce=os.urandom(NONCE_BYTES), passes=2
             )
-        if grant.issuer == self._context.peer_id:
+        if grant.issuer == self._context.me.peer_id:
             raise UsageError("this grant is of this very computer")
-        if grant.holder != self._context.peer_id:
+        if grant.holder != self._context.me.peer_id:
             raise UsageError(
                 f"this grant is for {self._context.people.name_of(grant.holder)}, not for this computer"
             )
@@ -215,7 +216,7 @@ class GrantsService:
 
     async def _present(self, record: HeldRecord) -> bool:
         grant = open_grant(record.grant)
-        connection = await self._context.connect(grant.issuer, record.addresses)
+        connection = await self._context.net.connect(grant.issuer, record.addresses)
         try:
             async with await connection.open_stream(PROTOCOL) as stream:
                 await stream.send(Present(grant.raw))
@@ -234,7 +235,7 @@ class GrantsService:
             for record in records:
                 grant = open_grant(record.grant)
                 other = grant.issuer if role == "held" else grant.holder
-                own = grant.issuer == self._context.peer_id
+                own = grant.issuer == self._context.me.peer_id
                 resource = grant.last.resource
                 lines.append(
                     GrantLine(
@@ -298,7 +299,7 @@ class GrantsService:
             self._send_later(peer, [Gave([grant.raw])])
 
     def _describe(self, grant: Grant, key: SecretKey | None, resource: str, hand_over: bool) -> GrantGiven:
-        addresses = self._context.ticket_addresses() if len(grant.links) == 1 else ()
+        addresses = self._context.me.ticket_addresses() if len(grant.links) == 1 else ()
         return GrantGiven(
             id=record_id(grant),
             holder="whoever has it" if key else self._context.people.name_of(grant.holder),
@@ -336,7 +337,7 @@ class GrantsService:
         )
 
     def _say_grant(self, grant: Grant) -> str:
-        own = grant.issuer == self._context.peer_id
+        own = grant.issuer == self._context.me.peer_id
         resource = self._context.access.say_resource(grant.last.resource) if own else grant.last.resource
         return f"{say_verbs(grant.last.verbs)} {resource} {_until(grant.last.terms.expires)}"
 
@@ -394,7 +395,7 @@ class GrantsService:
                 if known.add(revocation, now):
                     news.append(revocation)
             except LimitExceeded as error:
-                if revocation.signer == self._context.peer_id:
+                if revocation.signer == self._context.me.peer_id:
                     raise
                 log.warning("%s", error)
         if news:
@@ -420,7 +421,7 @@ class GrantsService:
 
     def _matters(self, peer: PeerId) -> bool:
         """Whether `peer` is known, or is in the chain of a grant of ours: nobody else fills the list."""
-        return peer == self._context.peer_id or self._is_known(peer) or self._accepted.concerns(peer)
+        return peer == self._context.me.peer_id or self._is_known(peer) or self._accepted.concerns(peer)
 
     # ---- telling
 
@@ -430,7 +431,7 @@ class GrantsService:
     def _peer_up(self, peer: PeerId) -> None:
         self._up[peer] = None
         for record in self._held.of_issuer(peer):
-            self._context.start(self._quietly(self._present(record)), "presenting a grant")
+            self._context.jobs.start(self._quietly(self._present(record)), "presenting a grant")
         revocations = self._context.access.policy.revocations.all()
         if revocations and (self._is_known(peer) or self._concerns(peer)):
             self._tell_later(peer, revocations)
@@ -458,10 +459,10 @@ class GrantsService:
         self._send_later(peer, [Revoked(some) for some in _slices(raws, REVOCATIONS_PER_MESSAGE_MAX)])
 
     def _send_later(self, peer: PeerId, messages: Sequence[Message]) -> None:
-        self._context.start(self._quietly(self._send(peer, messages)), "telling of grants")
+        self._context.jobs.start(self._quietly(self._send(peer, messages)), "telling of grants")
 
     async def _send(self, peer: PeerId, messages: Sequence[Message]) -> None:
-        connection = await self._context.connect(peer)
+        connection = await self._context.net.connect(peer)
         async with await connection.open_stream(PROTOCOL) as stream:
             for message in messages:
                 await stream.send(message)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from coterie.apps.app import PeerNetwork
+from coterie.apps.context import PeerNetwork
 from coterie.apps.overlay.topic import topic_id
 from coterie.driver import NetDriver
 from coterie.errors import LimitExceeded, TransportError, UsageError

@@ -9,12 +9,12 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import lru_cache
 from random import Random
 from typing import Any
 
-from coterie.apps.app import Context, PeerNetwork
+from coterie.apps.context import Context, PeerNetwork
 from coterie.apps.overlay.core import Discreet
 from coterie.apps.overlay.lookups import Lookups
 from coterie.apps.overlay.results import OverlayStatus, Provider, Stored, Value
@@ -86,7 +86,7 @@ class OverlayService:
         self._clock = clock
         self._random = Random(seed or os.urandom(16))  # noqa: S311 - chooses peers and numbers of requests, makes no secret
         self._network: PeerNetwork | None = None
-        self._table_file = TableFile(context.home / "table")
+        self._table_file = TableFile(context.data.folder / "table")
         self._topics: dict[bytes, Topic] = {}
         self._may_join: dict[bytes, MayJoin] = {}
         self._drivers: list[NetDriver] = []
@@ -111,19 +111,19 @@ class OverlayService:
 
     async def start(self) -> None:
         """Take part, when the node is on a network."""
-        self._network = network = self._context.peer_network
+        self._network = network = self._context.net.overlay
         if network is None:
             return
         self._start_table(network)
         self._start_topics(network)
-        self._searches = Searches(self._context.peer_id, network, self._random)
+        self._searches = Searches(self._context.me.peer_id, network, self._random)
         search = Counting(self._searches.core)
         self._cores["search"] = search
         driver = self._drive(search, SEARCH, self._searches.handlers)
         self._searches.start(driver)
         if self.is_public:
             self._wake()
-        self._context.keep(self._tend, "tending the overlays")
+        self._context.jobs.keep(self._tend, "tending the overlays")
 
     async def close(self) -> None:
         """Leave the topics and keep the table."""
@@ -141,7 +141,7 @@ class OverlayService:
     def _start_table(self, network: PeerNetwork) -> None:
         self._serves = network.is_reachable()
         self._kademlia = table = Kademlia(
-            self._context.peer_id,
+            self._context.me.peer_id,
             self._random,
             limits=self._limits,
             serves=self._serves,
@@ -159,7 +159,7 @@ class OverlayService:
 
     def _start_topics(self, network: PeerNetwork) -> None:
         self._broadcast = core = Broadcast(
-            self._context.peer_id,
+            self._context.me.peer_id,
             rng=self._random,
             sign=network.sign,
             is_record=self._is_record,
@@ -186,7 +186,7 @@ class OverlayService:
             **options,
         )
         self._drivers.append(driver)
-        self._context.start(driver.wait_closed(), f"overlay {protocol.name}")
+        self._context.jobs.start(driver.wait_closed(), f"overlay {protocol.name}")
         return driver
 
     def _wake(self) -> None:
@@ -194,7 +194,7 @@ class OverlayService:
         if not self._is_awake and self._network is not None:
             self._is_awake = True
             self._begin()
-            self._context.start(self._settle(), "joining the table")
+            self._context.jobs.start(self._settle(), "joining the table")
 
     async def _settle(self) -> None:
         """Join again some times: those who were asked first may have known nobody yet."""
@@ -286,14 +286,14 @@ class OverlayService:
         """Announce `key` no longer; what others keep of it expires within three hours."""
         self._feed_table(Withdraw(content_key(key)))
 
-    async def find_providers(self, key: bytes) -> AsyncIterator[Provider]:
+    async def find_providers(self, key: bytes) -> AsyncGenerator[Provider, None]:
         """Who provides `key`, each once, with addresses, as they are found. Anybody can say that they do.
 
         Raises:
             TransportError: offline, or there is nobody to ask.
         """
         async for peer in self._table.providers(content_key(key)):
-            if peer != self._context.peer_id:
+            if peer != self._context.me.peer_id:
                 yield Provider(str(peer), list(self._addresses(peer)))
 
     async def put(self, value: bytes, *, salt: bytes | None = None) -> Stored:
@@ -314,7 +314,7 @@ class OverlayService:
         else:
             now = self._clock()
             item = signed_item(
-                _Signer(self._context.peer_id, self._network),
+                _Signer(self._context.me.peer_id, self._network),
                 value,
                 sequence=int(1000 * now),
                 expires=int(now + LIFETIME_S),
@@ -488,14 +488,14 @@ class OverlayService:
 
     def _entries(self, peers: Sequence[PeerId]) -> tuple[Entry, ...]:
         network = self._network
-        chosen = [p for p in peers if p != self._context.peer_id][:CONTACTS_MAX]
+        chosen = [p for p in peers if p != self._context.me.peer_id][:CONTACTS_MAX]
         return tuple(Entry(peer, network.record_of(peer) if network else b"") for peer in chosen)
 
     def _record_to_pass_on(self, peer: PeerId) -> bytes:
         """Ours as others may have it; of others what they gave, which at the level `internet` has no private parts."""
         if self._network is None:
             return b""
-        if peer == self._context.peer_id:
+        if peer == self._context.me.peer_id:
             return self._network.record()
         record = self._network.record_of(peer)
         return record if not self.is_public or _is_public(record) else b""

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coterie.apps.app import Context
+from coterie.apps.context import Context
 from coterie.apps.files.api import FilesApi, OnExisting, Source
 from coterie.apps.play.choice import choose, keep_first
 from coterie.apps.play.results import PlayedLine, Playing
@@ -19,9 +19,9 @@ READING_THREADS = 4  # disk reads; each holds a chunk, or a piece of a torrent
 class PlayService:
     """Made by the node. All methods belong to its event loop."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, files: FilesApi) -> None:
         self._context = context
-        self._files: FilesApi = context.api("files")
+        self._files = files
         self._executor = ThreadPoolExecutor(READING_THREADS, "coterie-play")
         self._media: MediaServer | None = None
 
@@ -61,6 +61,6 @@ class PlayService:
 
             self._media = MediaServer()
             self._media.start()
-        self._context.start(keep_first(transfer, files), f"what is played of {transfer.id}")
+        self._context.jobs.start(keep_first(transfer, files), f"what is played of {transfer.id}")
         lines = [PlayedLine(f.path, f.size, self._media.add(f)) for f in files]
         return Playing(transfer.id, transfer.target, lines)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from coterie.apps.app import Context
+from coterie.apps.context import Context
 from coterie.apps.send import core as c
 from coterie.apps.send.messages import PROTOCOL, Gone, Hello, Here, Offer, Take, check
 from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, TransportError
@@ -60,13 +60,13 @@ class Direct:
         for key, call in wanted.items():
             if key not in self._calls:
                 self._calls[key] = None
-                self._context.start(self._call(call), f"an offer to or from {call.peer.short}")
+                self._context.jobs.start(self._call(call), f"an offer to or from {call.peer.short}")
         for key, (stream, _) in list(self._streams.items()):
             if key in self._calls and key not in wanted:
-                self._context.start(_finish(stream), "ending a stream about an offer")
+                self._context.jobs.start(_finish(stream), "ending a stream about an offer")
 
     def _wanted(self) -> list[c.Call]:
-        return list(self._core.calls(self._context.access.now)) if self._context.addresses() else []
+        return list(self._core.calls(self._context.access.now)) if self._context.me.addresses() else []
 
     # ---- their streams
 
@@ -88,7 +88,7 @@ class Direct:
                     stream.welcome()
                     await self._talk(stream, first.id)
             case Hello() if self.near and _is_near(stream):
-                await stream.send(Here(self._context.name))
+                await stream.send(Here(self._context.me.name))
             case Take(offer) | Offer(offer):
                 await stream.send(Gone(offer))
             case _:
@@ -125,7 +125,7 @@ class Direct:
         return answer.name
 
     async def _open(self, peer: PeerId, addresses: Sequence[str]) -> Stream:
-        connection = await self._context.connect(peer, addresses)
+        connection = await self._context.net.connect(peer, addresses)
         return await connection.open_stream(PROTOCOL)
 
     async def _call(self, call: c.Call) -> None:

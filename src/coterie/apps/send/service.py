@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from coterie.apps.app import Context
-from coterie.apps.files.api import Content, Gifts
+from coterie.apps.contacts.api import ContactsService
+from coterie.apps.context import Context
+from coterie.apps.files.api import Content, FilesApi, Gifts
 from coterie.apps.send import core as c
 from coterie.apps.send.direct import Direct
 from coterie.apps.send.fetching import fetch
@@ -66,14 +67,15 @@ class Settings(msgspec.Struct):
 class SendService:
     """Made by the node. All methods belong to its event loop."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, contacts: ContactsService, files: FilesApi) -> None:
         self._context = context
+        self._files = files
         self._sent: Records[SentRecord] = context.data.records("sent", SentRecord, "offer")
         self._inbox: Records[InboxRecord] = context.data.records("inbox", InboxRecord, "offer")
         self._always: Records[AlwaysRecord] = context.data.records("always", AlwaysRecord, "person")
         self._folder = Path(context.data.settings(Settings).folder).expanduser()
-        self._gifts: Gifts = context.api("files").gifts
-        self._core = c.SendCore(context.name)
+        self._gifts: Gifts = files.gifts
+        self._core = c.SendCore(context.me.name)
         self._mail: MailBox | None = None
         self._wake = asyncio.Event()
         self._kept: set[str] = set()  # gifts that are there
@@ -81,7 +83,7 @@ class SendService:
         self._timer: asyncio.TimerHandle | None = None
         self._watchers: dict[int, asyncio.Event] = {}
         self.direct = Direct(context, self._core, self.feed)
-        self.strangers = Strangers(context, self)
+        self.strangers = Strangers(context, self, contacts)
         for record in self._sent:  # before `files` starts, and forgets what nobody keeps
             if not record.ended:
                 self._gifts.add(record.id, _contents(record))
@@ -93,8 +95,8 @@ class SendService:
         self._mail = self._context.mail
         loop = asyncio.get_running_loop()
         self._mail.receive(lambda mail, db: self._take(loop, mail, db))
-        self._context.keep(self._post, "telling others about offers")
-        self._context.register(PROTOCOL, self.direct.serve, strangers=True)
+        self._context.jobs.keep(self._post, "telling others about offers")
+        self._context.net.register(PROTOCOL, self.direct.serve, strangers=True)
         self._follow()
         for got in list(self._core.inbox.values()):
             self._take_always(got)
@@ -137,7 +139,7 @@ class SendService:
                 raise UsageError(
                     f"{peer.short} is not known here: `coterie send PATH` prints a code for anybody"
                 )
-            computers = [p for p in self._context.people.computers_of(peer) if p != self._context.peer_id]
+            computers = [p for p in self._context.people.computers_of(peer) if p != self._context.me.peer_id]
             if not computers:
                 raise UsageError(f"{person} has no other computer than this one")
         except CoterieError:
@@ -199,7 +201,7 @@ class SendService:
 
     def forget(self, record: SentRecord) -> None:
         """An offer that was read and is not made after all."""
-        self._context.start(self._gifts.forget(record.id), "forgetting what was not offered")
+        self._context.jobs.start(self._gifts.forget(record.id), "forgetting what was not offered")
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[asyncio.Event]:
@@ -388,7 +390,7 @@ class SendService:
                 case c.Drop(InboxRecord() as got):
                     self._inbox.remove(got.id)
                 case c.Reply(peer, message):
-                    self._context.start(self._reply(peer, message), "answering an offer")
+                    self._context.jobs.start(self._reply(peer, message), "answering an offer")
                 case SetTimer(_, at):
                     self._arm(at)
                 case Emit(c.News() as told):
@@ -408,20 +410,20 @@ class SendService:
             self._gifts.give(id_, known, strangers)
         for id_ in [id_ for id_ in self._kept if id_ not in given]:
             self._kept.discard(id_)
-            self._context.start(self._gifts.forget(id_), "forgetting what was offered")
-        if not self._context.addresses():
+            self._context.jobs.start(self._gifts.forget(id_), "forgetting what was offered")
+        if not self._context.me.addresses():
             return
         wanted = {got.id: got for got in self._core.wanted()}
         for id_, got in wanted.items():
             if id_ not in self._fetches:
                 self._fetches[id_] = None
-                self._context.start(self._fetch(got), f"fetching what is sent as {id_}")
+                self._context.jobs.start(self._fetch(got), f"fetching what is sent as {id_}")
         for id_, task in list(self._fetches.items()):
             found = self._core.inbox.get(id_)
             if id_ in wanted or task is None or found is None:
                 continue
             if c.is_over(found) and c.word(found) != c.Answer.RECEIVED:
-                self._context.start(self._stop(found, task), "ending a fetch")
+                self._context.jobs.start(self._stop(found, task), "ending a fetch")
 
     def _given(self) -> Iterator[tuple[str, tuple[list[PeerId], list[PeerId]]]]:
         for record, parts in self._core.given():
@@ -442,11 +444,10 @@ class SendService:
         """End a fetch, and remove what came of the item that is not whole."""
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        files = self._context.api("files")
         for item in got.items:
             if item.transfer and not item.is_here:
                 with contextlib.suppress(CoterieError):
-                    await files.cancel(item.transfer)
+                    await self._files.table.cancel(item.transfer)
 
     def _taken(self) -> set[str]:
         """Where something is being fetched to."""

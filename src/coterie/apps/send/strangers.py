@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coterie.apps.app import Context
 from coterie.apps.contacts.api import (
     ContactsService,
     Invited,
@@ -15,6 +14,7 @@ from coterie.apps.contacts.api import (
     meeting_purpose,
     wait_for_joiner,
 )
+from coterie.apps.context import Context
 from coterie.apps.send import core as c
 from coterie.apps.send.messages import OFFER_ID_BYTES
 from coterie.apps.send.records import Part, SentRecord
@@ -60,10 +60,10 @@ class NotTaken(CoterieError):
 class Strangers:
     """Belongs to the event loop of its service."""
 
-    def __init__(self, context: Context, service: "SendService") -> None:
+    def __init__(self, context: Context, service: "SendService", contacts: ContactsService) -> None:
         self._context = context
         self._service = service
-        self._contacts: ContactsService = context.api("contacts")
+        self._contacts = contacts
         self._by_code: dict[str, str] = {}  # offers that were got by a code
 
     async def by_code(self, record: SentRecord, minutes: float) -> Events:
@@ -132,7 +132,7 @@ class Strangers:
         """Take offers from the local network for as long as somebody listens."""
         told = {line.id: line.state for line in self._service.inbox() if not line.expires}  # over long ago
         with self._contacts.near(), self._service.direct.open_to_near(), self._service.watching() as fresh:
-            yield NearOpen(name=self._context.name, id=self._context.peer_id.short)
+            yield NearOpen(name=self._context.me.name, id=self._context.me.peer_id.short)
             while True:
                 for line in self._service.inbox():
                     got = self._service.got(line.id)

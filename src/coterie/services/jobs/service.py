@@ -5,7 +5,7 @@ import contextlib
 import inspect
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -320,11 +320,23 @@ class Jobs:
 
 
 class AppJobs:
-    """What one app gets: jobs under its own name."""
+    """What one app gets: jobs under its own name, and work in the background while the node runs."""
 
-    def __init__(self, jobs: Jobs, app: str) -> None:
+    def __init__(self, jobs: Jobs, app: str, tasks: Tasks) -> None:
         self._jobs = jobs
         self._app = app
+        self._tasks = tasks
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` once in the background, until it ends or the node closes; `status` and `doctor` tell a failure."""
+        self._tasks.start(work, name)
+
+    def keep(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Run `make()` in the background until it returns or the node closes; when it fails, anew after a pause.
+
+        The pauses grow; `status` and `doctor` tell the failures.
+        """
+        self._tasks.keep(make, name)
 
     def offer(self, kind: str, work: Work) -> None:
         """Do jobs of `kind` by `work(running)` from now on: those that wait from earlier, too. Call it at each start.
