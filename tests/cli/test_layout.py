@@ -3,8 +3,10 @@
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
+import sys
 import termios
 from pathlib import Path
 
@@ -86,11 +88,11 @@ def test_what_is_copied_is_not_broken(copied: str) -> None:
 
 
 def on_a_terminal(home: Path, *words: str, wide: int = COLUMNS) -> tuple[int, list[str]]:
-    """The exit status of a command line, and what stands on its terminal of `wide` columns."""
+    """The exit status of a program, and what it printed to its terminal of `wide` columns."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, wide, 0, 0))
     with subprocess.Popen(
-        command_line(*words), env=environment(home), stdin=subprocess.DEVNULL, stdout=its, stderr=its
+        words, env=environment(home), stdin=subprocess.DEVNULL, stdout=its, stderr=its
     ) as process:
         os.close(its)
         said = b""
@@ -107,7 +109,7 @@ def on_a_terminal(home: Path, *words: str, wide: int = COLUMNS) -> tuple[int, li
 @pytest.mark.parametrize("wide", [60, 80])
 def test_an_error_is_broken_to_fit_the_terminal(tmp_path: Path, wide: int) -> None:
     words = ["config", "set", "reach", "a word or more " * 20]
-    status, lines = on_a_terminal(tmp_path, *words, wide=wide)
+    status, lines = on_a_terminal(tmp_path, *command_line(*words), wide=wide)
     assert status == 2
     assert len(lines) > 2
     assert max(map(len, lines)) <= wide
@@ -125,3 +127,25 @@ def test_an_error_is_one_line_in_a_pipe(tmp_path: Path) -> None:
 def test_the_width_of_what_is_no_terminal(tmp_path: Path) -> None:
     with (tmp_path / "x").open("w") as file:
         assert columns(file) == COLUMNS
+
+
+_WAITS = """
+from coterie.cli.options import Options
+from coterie.cli.show import Show
+show = Show(Options())
+for done in range(3):
+    line = {"event": "Progress", "phase": "waiting", "done": done, "total": None, "note": "it is not there " * 12}
+    show.line(line)
+    show.line(line | {"phase": "receiving", "total": 2, "rate": 9e6, "eta_s": 3599, "note": "a name.jpg"})
+show.close()
+"""
+
+
+def test_a_long_note_stands_above_the_bar_once_and_pushes_nothing_away(tmp_path: Path) -> None:
+    _, lines = on_a_terminal(tmp_path, sys.executable, "-c", _WAITS)
+    seen = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", part) for line in lines for part in line.split("\r")]
+    assert max(map(len, seen)) <= COLUMNS
+    assert sum("it is not there" in line for line in seen) == len(
+        wrapped("it is not there " * 12, COLUMNS).split("\n")
+    )
+    assert any(re.search(r"receiving .* 100% 2 B of 2 B, 9\.0 MB/s, 59 min 59 s left", line) for line in seen)

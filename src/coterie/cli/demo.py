@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 
+from coterie.cli.layout import columns, wrapped
 from coterie.cli.terminal import put, say
 from coterie.errors import CoterieError, StorageError
 from coterie.quantity import say_bytes
@@ -51,9 +52,8 @@ def run_demo(path: Path | None = None, *, large_bytes: int = LARGE_BYTES) -> int
     with tempfile.TemporaryDirectory(prefix="coterie-demo-") as made:
         room = Path(made)
         large = room / "large.bin"
-        put(
-            f"Two nodes on this computer. Anna shares {folder} and a file of {say_bytes(large_bytes)}; Ben gets them."
-        )
+        what = f"{folder} and a file of {say_bytes(large_bytes)}"
+        put(wrapped(f"Two nodes on this computer. Anna shares {what}; Ben gets them.", columns()))
         say(f"writing a file of {say_bytes(large_bytes)} ...")
         _fill(large, large_bytes)
         say("starting the node of Anna ...")

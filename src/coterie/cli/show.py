@@ -16,6 +16,11 @@ from coterie.quantity import duration, say_bytes
 
 LINE_EVERY_S = 1.0  # progress lines when standard error is no terminal: this often,
 LINE_EVERY_SHARE = 0.1  # and whenever this share more is done
+BAR_CHARS = 16
+SAID_CHARS_MIN = (
+    64  # guess: a note as long is a sentence; a shorter one is the name of a file, of which there are many
+)
+BESIDE_CHARS = 6  # blanks between columns, and what turns at the left
 
 
 class Show:
@@ -138,18 +143,22 @@ def progress_line(line: Mapping[str, Any]) -> str:
 
 
 class _Bar:
-    """A bar on the terminal; its first word is the phase."""
+    """A bar on the terminal; its first word is the phase. A note that has no room beside it is said above, once."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.table import Column
 
+        self._width = columns(sys.stderr)
+        self._noted = ""
+        whole = Column(no_wrap=True, min_width=0)
         self._bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.fields[phase]}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[figures]}", markup=False),
-            console=Console(stderr=True),
+            TextColumn("{task.fields[phase]}", markup=False, table_column=whole),
+            BarColumn(bar_width=BAR_CHARS),
+            TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True)),
+            console=Console(stderr=True, width=self._width),
             transient=True,
         )
         self._task = self._bars.add_task("", phase="", figures="", total=None)
@@ -157,8 +166,13 @@ class _Bar:
 
     def update(self, line: Mapping[str, Any]) -> None:
         """Move the bar."""
-        phase = one_line(line["phase"])
-        figures = progress_line(line).removeprefix(f"{phase} ")
+        phase, note = one_line(line["phase"]), one_line(line.get("note") or "")
+        if len(progress_line(line)) + BAR_CHARS + BESIDE_CHARS > self._width:
+            line = {**line, "note": ""}
+            if note != self._noted and len(note) >= SAID_CHARS_MIN:
+                self._bars.console.print(wrapped(note, self._width), markup=False, highlight=False)
+                self._noted = note
+        figures = progress_line(line).removeprefix(phase).lstrip(" ,")
         self._bars.update(
             self._task, completed=line["done"], total=line.get("total"), phase=phase, figures=figures
         )

@@ -23,14 +23,14 @@ def put_json(value: Any) -> None:
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Progress, questions and errors: a line, or lines of ours, to standard error."""
-    _write(sys.stderr, lines(text) + end)
+    """Progress, questions and errors: a line, or lines of ours, to standard error; broken to fit a terminal."""
+    text = lines(text)
+    _write(sys.stderr, (wrapped(text, columns(sys.stderr)) if sys.stderr.isatty() else text) + end)
 
 
 def say_error(text: str) -> None:
-    """What went wrong, behind our name, to standard error: one line for a program, broken to fit a terminal."""
-    line = f"coterie: {one_line(text)}"
-    say(wrapped(line, columns(sys.stderr)) if sys.stderr.isatty() else line)
+    """What went wrong, behind our name, to standard error; one line where that is no terminal."""
+    say(f"coterie: {one_line(text)}")
 
 
 class LogFormatter(logging.Formatter):
