@@ -75,7 +75,7 @@ def held(store: Store, path: Path) -> list[m.Chunk]:
 def test_every_chunk_of_a_received_tree_is_found_again(theirs: Store, ours: Store, tmp_path: Path) -> None:
     source, target = tree(tmp_path / "source"), tmp_path / "target"
     done = arrived(theirs, ours, source, target)
-    assert record_received(ours, done.root, target, lambda _: None, ()) == 4
+    assert record_received(ours, done.root, target, lambda _: None) == 4
     for path in (p for p in source.rglob("*") if p.is_file()):
         chunks = held(theirs, path)
         assert held(ours, target / path.relative_to(source)) == chunks
@@ -89,7 +89,7 @@ def test_a_single_file(theirs: Store, ours: Store, tmp_path: Path) -> None:
     source = tmp_path / "file"
     source.write_bytes(random.Random(2).randbytes(2_000_000))
     done = arrived(theirs, ours, source, tmp_path / "got")
-    assert record_received(ours, done.root, tmp_path / "got", lambda _: None, ()) == 1
+    assert record_received(ours, done.root, tmp_path / "got", lambda _: None) == 1
     assert held(ours, tmp_path / "got") == held(theirs, source)
 
 
@@ -99,14 +99,14 @@ def test_what_is_not_there_as_it_was_sent_is_left_out(theirs: Store, ours: Store
     (tmp_path / "target" / "a" / "small").write_bytes(b"other")
     (tmp_path / "target" / "a" / "empty").unlink()
     (tmp_path / "target" / "a" / "empty").symlink_to("small")
-    assert record_received(ours, done.root, tmp_path / "target", lambda _: None, ()) == 1
+    assert record_received(ours, done.root, tmp_path / "target", lambda _: None) == 1
 
 
 def test_names_that_are_others_here(theirs: Store, ours: Store, tmp_path: Path) -> None:
     done = arrived(theirs, ours, tree(tmp_path / "source"), tmp_path / "target")
     os.rename(tmp_path / "target" / "top", tmp_path / "target" / "top (2)")
     renamed = {done.root: ("a", "top (2)")}
-    assert record_received(ours, done.root, tmp_path / "target", renamed.get, ()) == 4
+    assert record_received(ours, done.root, tmp_path / "target", renamed.get) == 4
     assert held(ours, tmp_path / "target" / "top (2)")
 
 
@@ -119,9 +119,10 @@ def test_a_new_version_in_the_same_place_takes_the_old_ones_place(
         source.write_bytes(random.Random(version).randbytes(300_000))
         target.unlink(missing_ok=True)
         done = arrived(theirs, ours, source, target)
-        record_received(ours, done.root, target, lambda _: None, roots[:1])
+        record_received(ours, done.root, target, lambda _: None)
         roots.append(done.root)
-    assert [root.id for root in ours.roots()] == [roots[0], roots[2]]  # the first is shared, and so kept
+        ours.pin("an app", "the first", roots[:1])
+    assert [root.id for root in ours.roots()] == [roots[0], roots[2]]  # the first is pinned
     assert ours.collect_garbage().manifests > 0
 
 
@@ -131,10 +132,11 @@ def test_what_is_gone_is_forgotten_unless_it_is_kept(theirs: Store, ours: Store,
         source = tmp_path / name
         source.write_bytes(name.encode())
         roots.append(arrived(theirs, ours, source, tmp_path / f"got-{name}").root)
-        record_received(ours, roots[-1], tmp_path / f"got-{name}", lambda _: None, ())
+        record_received(ours, roots[-1], tmp_path / f"got-{name}", lambda _: None)
     on_its_way = import_path(theirs, tree(tmp_path / "source"))
     ours.add_root(on_its_way.root, on_its_way.kind, "no place yet", files=1, size=1)
     (tmp_path / "got-one").unlink()
     (tmp_path / "got-two").unlink()
-    assert ours.forget_gone(keep={roots[1]}) == 1
+    ours.pin("an app", "kept", [roots[1]])
+    assert ours.forget_gone() == 1
     assert {root.id for root in ours.roots()} == {roots[1], roots[2], on_its_way.root}

@@ -5,7 +5,8 @@ from coterie.content.large_file import LargeFile
 from coterie.content.manifest import Kind
 from coterie.content.reader import ChunkUnavailable
 from coterie.content.scan import Skipped
-from coterie.content.store import Collected, KnownFile, Root, Store, Usage
+from coterie.content.store import KnownFile, Root, Store
+from coterie.content.usage import Collected, Usage
 from coterie.content.writer import (
     Partial,
     Staging,

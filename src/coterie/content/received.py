@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Collection
 from pathlib import Path
 
 from coterie.content import manifest as m
@@ -15,14 +14,14 @@ COMMIT_FILES_MAX = 10_000  # of one transaction, as an import's
 COMMIT_CHUNKS_MAX = 20_000
 
 
-def record_received(store: Store, root: bytes, path: Path, names: Names, shared: Collection[bytes]) -> int:
+def record_received(store: Store, root: bytes, path: Path, names: Names) -> int:
     """Note where the chunks of `root` lie, which was received to `path` just now; returns how many files that are.
 
     Blocks; nothing is read but the files' sizes and times: each chunk is verified when it is used. What was
-    received to `path` before is forgotten, unless it is one of the `shared` roots.
+    received to `path` before is forgotten, unless it is pinned.
     """
     path = Path(os.path.realpath(path.parent), path.name)
-    store.settle(root, path, keep=shared)
+    store.settle(root, path)
     waiting: list[KnownFile] = []
     count = chunks = 0
     for file in files_in(store.manifest, root, names):

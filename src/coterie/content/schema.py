@@ -7,6 +7,8 @@ locations  Where a chunk lies: several places for one hash. No foreign key: meas
 manifests  Nodes by id.
 roots      What is shared or was received; `reach` says which manifests belong to it, `places` where it lies.
            A file belongs to every root that has a place at it or above it: so no table lists files of roots.
+pins       Who keeps which root, under which name: the one table of owners. A pinned root may still have to come.
+           Added after version 0.1, which does not ask it and works on.
 """
 
 import os
@@ -63,6 +65,18 @@ CREATE TABLE reach (
 ) WITHOUT ROWID;
 CREATE INDEX reach_by_manifest ON reach(manifest);
 """
+
+_ADDED = """
+CREATE TABLE IF NOT EXISTS pins (
+    owner TEXT NOT NULL,
+    name TEXT NOT NULL,
+    root BLOB NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (owner, name, root)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS pins_by_root ON pins(root);
+"""
+"""Tables that older programs do not know and do not miss: so they raise no version, and these can go back."""
 
 MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
 """From a version to the next one; each runs inside the transaction that raises `user_version`."""
@@ -152,7 +166,8 @@ def _make_ready(db: sqlite3.Connection, path: Path) -> None:
         version += 1
         db.execute(f"PRAGMA user_version = {version}")
         db.execute("COMMIT")
-    for table in ("files", "locations", "manifests", "roots", "places", "reach"):
+    db.executescript(f"BEGIN IMMEDIATE; {_ADDED} COMMIT;")
+    for table in ("files", "locations", "manifests", "roots", "places", "reach", "pins"):
         db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608  # fails here, not in mid-transfer
 
 

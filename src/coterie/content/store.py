@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,8 @@ from coterie.content import manifest as manifests
 from coterie.content import schema
 from coterie.content.manifest import Chunk, Kind
 from coterie.content.reader import READ_BYTES_MAX, READS_MIN, ChunkReader, ChunkUnavailable, Location, Room
+from coterie.content.usage import Collected, Usage
 from coterie.errors import NotFound
-from coterie.quantity import count, say_bytes
 
 LEAF_CACHE_CHUNKS_MAX = 65_536  # about 10 MB of decoded chunk lists
 READERS_IDLE_MAX = 8  # connections kept for the next reader
@@ -34,6 +34,8 @@ QUERY_ITEMS_MAX = 400  # of one IN (...): below SQLite's old bound of 999 variab
 OTHER_PLACES_LOOKED_AT = 64  # of which unchanged files come first
 OTHER_PLACES_MAX = 8  # tried for one chunk when the first place fails
 GARBAGE_ROWS_MAX = 20_000  # deleted in one transaction, so that a writer waits little
+_UNPINNED = "NOT EXISTS (SELECT 1 FROM pins WHERE pins.root = roots.id)"
+_UNPINNED_PLACE = "NOT EXISTS (SELECT 1 FROM pins WHERE pins.root = places.root)"
 
 
 @dataclass(slots=True)
@@ -58,53 +60,6 @@ class Root(msgspec.Struct, frozen=True):
     bytes: int
     created: float
     paths: tuple[Path, ...]
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """What the store holds. `referenced_bytes` lie in known files, `unique_bytes` of them are different.
-
-    `unfinished` are the folders where unfinished downloads lie, with the bytes that each takes; the apps know them.
-    """
-
-    database_bytes: int
-    roots: int
-    files: int
-    chunks: int
-    referenced_bytes: int
-    unique_bytes: int
-    manifests: int
-    unfinished: dict[str, int] = {}
-
-    def text(self) -> str:
-        """For people."""
-        twice = self.referenced_bytes - self.unique_bytes
-        lines = [
-            f"known files           {count(self.files, 'file')}, {say_bytes(self.referenced_bytes)}, where they are"
-            + (f" ({say_bytes(twice)} of it more than once)" if twice else ""),
-            f"index                 {say_bytes(self.database_bytes)} for {count(self.chunks, 'chunk')}",
-            f"unfinished downloads  {say_bytes(sum(self.unfinished.values()))}",
-        ]
-        lines += [f"  {say_bytes(size)} in {path}" for path, size in self.unfinished.items()]
-        if self.unfinished:
-            lines.append("`coterie transfers` lists them: resume one, or cancel it to have the room back")
-        return "\n".join(lines)
-
-
-class Collected(msgspec.Struct, frozen=True):
-    """What a garbage collection removed."""
-
-    manifests: int
-    files: int
-    locations: int
-
-    def text(self) -> str:
-        """For people."""
-        if not (self.manifests or self.files or self.locations):
-            return "Nothing to remove: all that is stored is needed"
-        return (
-            f"Removed from the index: {count(self.files, 'file')}, {count(self.locations, 'place')} of chunks, "
-            f"{count(self.manifests, 'manifest')}. Your files are untouched"
-        )
 
 
 class Store:
@@ -216,7 +171,8 @@ class Store:
     ) -> None:
         """Add a root with its place and manifests, all or none; adds to what is known of it already.
 
-        From here until `forget_root`, its manifests and every known file at or under `path` are kept.
+        From here until `forget_root`, its manifests and every known file at or under `path` are kept: `pin` says who
+        wants that.
         """
         with self._write() as db:
             db.execute(
@@ -248,37 +204,66 @@ class Store:
         return next((found for found in self.roots() if found.id == root), None)
 
     def forget_root(self, root: bytes) -> bool:
-        """No longer keep a root; False when it was not known. `collect_garbage` frees what only it needed."""
-        with self._write() as db:
-            return db.execute("DELETE FROM roots WHERE id = ?", (root,)).rowcount > 0
+        """Keep a root no longer, unless it is pinned; False when it stays, or was not known.
 
-    def settle(self, root: bytes, path: Path, *, keep: Collection[bytes]) -> None:
-        """`root` lies at `path` now; others that lay there, and nowhere else, are forgotten but for those to `keep`."""
+        `collect_garbage` frees what only it needed.
+        """
+        with self._write() as db:
+            return db.execute(f"DELETE FROM roots WHERE id = ? AND {_UNPINNED}", (root,)).rowcount > 0  # noqa: S608
+
+    def settle(self, root: bytes, path: Path) -> None:
+        """`root` lies at `path` now; others that lay there, and nowhere else, are forgotten, but for pinned ones."""
         place = os.fsencode(path)
         with self._write() as db:
             db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (root, place))
             others = db.execute(
-                "SELECT root FROM places WHERE path = ? AND root != ?", (place, root)
+                f"SELECT root FROM places WHERE path = ? AND root != ? AND {_UNPINNED_PLACE}",  # noqa: S608
+                (place, root),
             ).fetchall()
             for (other,) in others:
-                if other in keep:
-                    continue
                 db.execute("DELETE FROM places WHERE root = ? AND path = ?", (other, place))
                 db.execute(
                     "DELETE FROM roots WHERE id = ? AND NOT EXISTS (SELECT 1 FROM places WHERE root = ?)",
                     (other, other),
                 )
 
-    def forget_gone(self, *, keep: Collection[bytes]) -> int:
-        """Forget roots whose every place is gone from the disk, but for those to `keep`; returns how many."""
+    def forget_gone(self) -> int:
+        """Forget roots whose every place is gone from the disk, but for pinned ones; returns how many."""
         gone = [
             root.id
             for root in self.roots()
-            if root.id not in keep and root.paths and not any(os.path.lexists(path) for path in root.paths)
+            if root.paths and not any(os.path.lexists(path) for path in root.paths)
         ]
-        for root in gone:
-            self.forget_root(root)
-        return len(gone)
+        return sum(self.forget_root(root) for root in gone)
+
+    # -- who keeps what --
+
+    def pin(self, owner: str, name: str, roots: Collection[bytes], *, size: int = 0) -> None:
+        """`owner` keeps these roots under `name` from now on, and no longer what it kept under that name before.
+
+        They may still have to come. None: the name is free again. Nothing is forgotten yet: see `forget_root`. `size`:
+        the bytes that `owner` has of each of them.
+        """
+        with self._write() as db:
+            _pin(db, owner, name, roots, size)
+
+    def pin_only(self, owner: str, wanted: Mapping[str, Collection[bytes]], beginning: str = "") -> None:
+        """Of the names of `owner` with this `beginning` there are these from now on, and no others.
+
+        For each start: a crash may have come between the records of the owner and its pins.
+        """
+        with self._write() as db:
+            known = _pins(db, owner, beginning)
+            for name in known.keys() - wanted.keys():
+                _pin(db, owner, name, (), 0)
+            for name, roots in wanted.items():
+                if set(roots) != set(known.get(name, ())):
+                    _pin(db, owner, name, roots, 0)
+
+    def pins(self, owner: str, beginning: str = "") -> dict[str, list[bytes]]:
+        """What `owner` keeps, by name, of the names with this beginning."""
+        with self._read() as db:
+            return _pins(db, owner, beginning)
 
     # -- files and chunks --
 
@@ -513,6 +498,20 @@ class Store:
                         self._idle.append(db)
                 if not keep:
                     db.close()
+
+
+def _pin(db: sqlite3.Connection, owner: str, name: str, roots: Collection[bytes], size: int) -> None:
+    db.execute("DELETE FROM pins WHERE owner = ? AND name = ?", (owner, name))
+    rows = [(owner, name, root, size) for root in dict.fromkeys(roots)]
+    db.executemany("INSERT INTO pins VALUES (?, ?, ?, ?)", rows)
+
+
+def _pins(db: sqlite3.Connection, owner: str, beginning: str) -> dict[str, list[bytes]]:
+    query = "SELECT name, root FROM pins WHERE owner = ? AND substr(name, 1, ?) = ? ORDER BY name, root"
+    found: dict[str, list[bytes]] = {}
+    for name, root in db.execute(query, (owner, len(beginning), beginning)):
+        found.setdefault(name, []).append(root)
+    return found
 
 
 def _in_batches(db: sqlite3.Connection, query: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from coterie.access.names import TICKET
@@ -28,7 +28,7 @@ from coterie.transfer.surroundings import Surroundings
 from coterie.transfer.table import Table
 from coterie.transfer.target import place_at, possible_places, whole_target
 from coterie.transfer.transfer import Locate, OnExisting, Transfer, is_same, suggested_name
-from coterie.transfer.unfinished import forget_unfinished, partials_of
+from coterie.transfer.unfinished import forget_unfinished, partials_of, pin_unfinished
 from coterie.wire import Ticket
 
 DONE_MAX = 100  # finished transfers that stay in the list, the newest
@@ -39,7 +39,7 @@ class Downloads:
 
     begins_as = TransferState.RUNNING
 
-    def __init__(  # noqa: PLR0913 - all but three are named
+    def __init__(
         self,
         context: Surroundings,
         records: Kept[TransferRecord],
@@ -48,24 +48,27 @@ class Downloads:
         server: Server,
         limits: Limits,
         book: GotBook,
-        shared: Callable[[], Collection[bytes]],
         meeting: MeetingTable | None,
         locate: Locate,
     ) -> None:
-        """`shared` gives the roots of all shares; `meeting`: where who fetch the same meet; else as `Transfer`."""
+        """`meeting`: where who fetch the same meet; else as `Transfer`."""
         self._context = context
         self._records = records
         self._table = table
         self._server = server
         self._limits = limits
         self._book = book
-        self._shared = shared
         self._meeting = meeting
         self._locate = locate
         self._active: dict[str, Transfer] = {}
         self._finished: dict[str, Transfer] = {}  # that go on giving what they fetched
         self._settling: set[asyncio.Future[None]] = set()
         table.register(self)
+
+    async def pin(self) -> None:
+        """Before anything is forgotten: have the store keep what belongs to those that are not done."""
+        unfinished = [record for record in self._records if record.state != TransferState.DONE]
+        await asyncio.to_thread(pin_unfinished, self._context.blobs.store, unfinished)
 
     def start(self, *, is_online: bool) -> None:
         """Give what is here of them; where there is a network, go on with what was under way."""
@@ -186,7 +189,7 @@ class Downloads:
         is_done = record.state == TransferState.DONE
         if not is_done:
             await asyncio.to_thread(self._make(record).discard)
-            await forget_unfinished(self._context.blobs.store, record, self._records)
+            await asyncio.to_thread(forget_unfinished, self._context.blobs.store, record)
         self._records.remove(transfer)
         self._give_no_more(record)
         return "forgotten" if is_done else "cancelled"
@@ -231,7 +234,6 @@ class Downloads:
             self._context,
             record,
             self._records.save,
-            shared=self._shared,
             down=self._limits.down_shares,
             gave=self._server.gave,
             table=self._meeting,

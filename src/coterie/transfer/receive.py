@@ -1,7 +1,6 @@
 """The asking side's hands: checks what arrives and puts it on disk. Blocking; runs in one worker thread."""
 
 import os
-from collections.abc import Collection
 from pathlib import Path
 
 from blake3 import blake3
@@ -199,12 +198,12 @@ class Receiver:
                 self._staging.remove_file(tuple(folder), name)
                 self.files, self.done_bytes = self.files - 1, self.done_bytes - size
 
-    def record(self, path: Path, shared: Collection[bytes], got: Got) -> None:
-        """After `finish`: make what lies at `path` known to the store; `shared` roots stay known there too.
+    def record(self, path: Path, got: Got) -> None:
+        """After `finish`: make what lies at `path` known to the store.
 
         Each file is noted as it was written, for the next time that the same is `got`.
         """
-        record_received(self._store, self._root, path, self.staged.names, shared)
+        record_received(self._store, self._root, path, self.staged.names)
         if self._left_out.is_all_listed:  # else nobody knows of each whether it came
             failed = self._left_out.paths
             files = (f for f in self.staged.files(self._mtime_ns) if not f.parts or self._wants(f.parts))

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from random import SystemRandom
@@ -37,6 +37,7 @@ from coterie.transfer.results import Problem, Received, SourceLine, TransferChan
 from coterie.transfer.sources import Session, Sources
 from coterie.transfer.states import WEIGHTS, TransferState, bytes_done
 from coterie.transfer.surroundings import Surroundings
+from coterie.transfer.unfinished import OWNER
 from coterie.wire import Ticket
 from coterie.wire.ticket import ADDRESSES_MAX
 
@@ -81,20 +82,19 @@ def suggested_name(opened: Opened, ticket: Ticket) -> str:
 class Transfer:
     """Runs one `TransferRecord`. `result` ends with what was received, or with the error."""
 
-    def __init__(  # noqa: PLR0913 - all but three are named
+    def __init__(
         self,
         context: Surroundings,
         record: TransferRecord,
         save: Callable[[TransferRecord], None],
         *,
-        shared: Callable[[], Collection[bytes]],
         down: Shares,
         gave: Callable[[bytes, PeerId, int], None],
         table: Table | None,
         book: GotBook,
         locate: Locate,
     ) -> None:
-        """`shared` gives the roots of all shares; `down` is the limit of all downloads together; `book`: what was got.
+        """`down` is the limit of all downloads together; `book`: what was got.
 
         `gave(root, peer, size)` hears how much who gave; `table` is where those meet who fetch the same. `locate`
         finds the present content of the place that a download is of.
@@ -107,7 +107,6 @@ class Transfer:
         self._locate = locate
         self.record = record
         self.settling: asyncio.Future[None] | None = None  # after the result: work that is still to be done
-        self._shared = shared
         self.rate = 0.0
         self.result: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         self.result.add_done_callback(
@@ -385,7 +384,8 @@ class Transfer:
     async def _make_known(self, path: Path, got: Got) -> None:
         """What came need not be fetched twice. It is there whatever becomes of this."""
         try:
-            await asyncio.to_thread(self._receiver.record, path, self._shared(), got)
+            await asyncio.to_thread(self._receiver.record, path, got)
+            await asyncio.to_thread(self._context.blobs.store.pin, OWNER, self.record.id, ())
         except CoterieError as error:
             log.warning("%s was received, but could not be put into the index: %s", path, error)
 
@@ -438,6 +438,7 @@ class Transfer:
 
     async def _run_swarm(self) -> bool:
         """Fetch all of it; False: the share has other content now, and that is aimed at."""
+        await asyncio.to_thread(self._context.blobs.store.pin, OWNER, self.record.id, [self.content_id])
         was_moved: ShareMoved | None = None
         portion = self._portion = self._all_down.portion(WEIGHTS[self.record.priority])
         fetch = self._fetch = Fetch(

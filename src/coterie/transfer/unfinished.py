@@ -1,6 +1,5 @@
 """What transfers that did not end have left: on disk, and in the store."""
 
-import asyncio
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,8 @@ from coterie.content import Store
 from coterie.content.writer import Partial, partials, staging_path
 from coterie.transfer.records import TransferRecord
 from coterie.wire import Ticket
+
+OWNER = "transfer"  # of what the store keeps for transfers, each under its id
 
 
 def partials_of(records: Iterable[TransferRecord]) -> list[Partial]:
@@ -26,10 +27,15 @@ def partials_of(records: Iterable[TransferRecord]) -> list[Partial]:
     return found
 
 
-async def forget_unfinished(store: Store, record: TransferRecord, others: Iterable[TransferRecord]) -> None:
-    """The manifests of what was cancelled, unless the same content is here, or on its way, in another place."""
+def pin_unfinished(store: Store, records: Iterable[TransferRecord]) -> None:
+    """Have the store keep what belongs to these, which are all that are not done, and no other transfer. Blocks."""
+    store.pin_only(OWNER, {record.id: [Ticket.parse(record.ticket).content_id] for record in records})
+
+
+def forget_unfinished(store: Store, record: TransferRecord) -> None:
+    """Forget what was cancelled, unless the same content is here, or somebody else keeps it. Blocks."""
+    store.pin(OWNER, record.id, ())
     root = Ticket.parse(record.ticket).content_id
-    is_wanted = any(Ticket.parse(r.ticket).content_id == root for r in others if r.id != record.id)
-    known = await asyncio.to_thread(store.root, root)
-    if known is not None and not known.paths and not is_wanted:
-        await asyncio.to_thread(store.forget_root, root)
+    known = store.root(root)
+    if known is not None and not known.paths:
+        store.forget_root(root)

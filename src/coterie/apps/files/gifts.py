@@ -5,7 +5,7 @@ Who offers it keeps it: `add` it anew before the apps start, `forget` it when it
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ from coterie.apps.command import Progress
 from coterie.apps.context import Context
 from coterie.apps.files.offer import Offer
 from coterie.apps.files.records import ShareRecord
-from coterie.apps.files.shares import reading
+from coterie.apps.files.shares import OWNER, reading
 from coterie.apps.files.sweeping import check_sweeping
 from coterie.content import import_path
 from coterie.errors import PeerError
@@ -34,6 +34,7 @@ from coterie.wire import Ticket
 from coterie.wire.ticket import SECRET_BYTES, TicketKind
 
 KIND = "gift"
+PIN = "gift/"  # before the id, in the names under which the store keeps it
 Report = Callable[[Progress], None]
 
 
@@ -63,22 +64,32 @@ class Gifts:
     def __init__(
         self,
         context: Context,
-        shares: Iterable[ShareRecord],
         begin: Callable[..., Awaitable[Transfer]],
         transfers: Records[TransferRecord],
         under_way: Callable[[str], Transfer | None],
     ) -> None:
-        """`shares` keep content too. `begin` starts a download, `under_way` gives the one that runs under an id."""
+        """`begin` starts a download, `under_way` gives the one that runs under an id."""
         self._context = context
-        self._shares = shares
         self._begin = begin
         self._transfers = transfers
         self._under_way = under_way
         self._gifts: dict[str, _Gift] = {}
+        self._is_started = False
 
     def roots(self) -> set[bytes]:
-        """What the store has to keep."""
+        """The contents of all gifts."""
         return {content.root for gift in self._gifts.values() for content in gift.contents}
+
+    async def start(self) -> None:
+        """Have the store keep what was added before the apps started; what it kept before stays, until `forget`."""
+        self._is_started = True
+        for gift in list(self._gifts):
+            await self._pin(gift)
+
+    async def _pin(self, gift: str) -> None:
+        held = self._gifts.get(gift)
+        roots = [content.root for content in held.contents] if held is not None else []
+        await asyncio.to_thread(self._context.blobs.store.pin, OWNER, PIN + gift, roots)
 
     # ---- giving
 
@@ -112,6 +123,8 @@ class Gifts:
     def add(self, gift: str, contents: Collection[Content]) -> None:
         """Keep these contents as the gift of this id, and let nobody have them yet."""
         self._gifts[gift] = _Gift(contents)
+        if self._is_started:
+            self._context.jobs.start(self._pin(gift), "keeping what is given")
 
     def give(self, gift: str, to: Collection[PeerId], strangers: Collection[PeerId] = ()) -> None:
         """From now on those in `to` may have it, while they are known here, and `strangers`; nobody else."""
@@ -133,8 +146,8 @@ class Gifts:
             return
         self._context.access.policy.withdraw(f"{KIND}/{gift}")
         self._context.access.review()
-        kept = self.roots().union(*(share.roots() for share in self._shares))
-        for root in {content.root for content in held.contents} - kept:
+        await self._pin(gift)
+        for root in {content.root for content in held.contents}:
             await asyncio.to_thread(self._context.blobs.store.forget_root, root)
 
     def ask(self, shown: Shown) -> Offer | None:

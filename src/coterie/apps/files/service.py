@@ -78,10 +78,8 @@ class FilesService:
         self._book = GotBook(context.data.folder / "got.db")
         self.limits = Limits(context.data.folder / "limits.json")
         self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
-        self.gifts = Gifts(context, shares, self.begin, transfers, self._downloading)
-        self._shares = Shares(
-            context, shares, self.places, self.registry, end=self.server.end, given=self.gifts.roots
-        )
+        self.gifts = Gifts(context, self.begin, transfers, self._downloading)
+        self._shares = Shares(context, shares, self.places, self.registry, end=self.server.end)
         self._downloads = Downloads(
             context,
             transfers,
@@ -89,7 +87,6 @@ class FilesService:
             server=self.server,
             limits=self.limits,
             book=self._book,
-            shared=self._shares.roots,
             meeting=overlay,
             locate=partial(locate_place, context),
         )
@@ -107,6 +104,8 @@ class FilesService:
         """Serve, and go on with what was under way when the node last stopped."""
         self._context.access.name_resources(KIND, self._shares.resolve_name, self._shares.say_name)
         self._context.net.offer(KIND, self.places.offered, self.list_inside)
+        await self._downloads.pin()
+        await self.gifts.start()
         await self._shares.start()
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
         self._context.net.register(PROTOCOL, self.server.handle, strangers=True)

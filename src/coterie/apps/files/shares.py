@@ -40,6 +40,7 @@ LOOK_S = 5.0  # for what changed of one share in the list; guess: 100,000 files,
 LOOK_ONE_S = 60.0  # of one that was asked for
 SECRETS_MAX = 64  # of doubles that version 0.1 made of one share; guess
 OPEN_TO_ALL = frozenset({ANYONE, TICKET})  # whom a share is for that may have a torrent
+OWNER, PIN = "files", "share/"  # of what the store keeps for shares: the name ends with the id
 Report = Callable[[Progress], None]
 
 
@@ -54,14 +55,9 @@ class Shares:
         registry: Registry,
         *,
         end: Callable[[Callable[[Giver], bool]], None],
-        given: Callable[[], Collection[bytes]],
     ) -> None:
-        """`registry`: how else shares are given; `end` ends the sessions about what is given no more (`Server.end`).
-
-        `given`: roots to be kept for gifts.
-        """
+        """`registry`: how else shares are given; `end` ends the sessions about what is given no more (`Server.end`)."""
         self._end = end
-        self._given = given
         self._context = context
         self._records = records
         self._places = places
@@ -78,8 +74,10 @@ class Shares:
 
     async def start(self) -> None:
         """Forget what is gone from the disk, and let those fetch each share whom it is for."""
+        wanted = {PIN + share.id: share.roots() for share in self._records}
+        await asyncio.to_thread(self._context.blobs.store.pin_only, OWNER, wanted, PIN)
         await self._join_doubles()
-        await asyncio.to_thread(self._context.blobs.store.forget_gone, keep=self.roots() | set(self._given()))
+        await asyncio.to_thread(self._context.blobs.store.forget_gone)
         for share in self._records:
             self._places.permit(share)
 
@@ -96,11 +94,15 @@ class Shares:
             self._records.save(newest)
             for old in older:
                 self._records.remove(old.id)
+                await self._pin(old.id, ())
                 await self._forget(old.roots())
 
+    async def _pin(self, share: str, roots: Collection[bytes]) -> None:
+        await asyncio.to_thread(self._context.blobs.store.pin, OWNER, PIN + share, roots)
+
     async def _forget(self, roots: Collection[bytes]) -> None:
-        """Keep these contents no longer, but for those that are shared."""
-        for root in set(roots) - self.roots() - set(self._given()):
+        """Keep these contents no longer, but for what other shares, or other apps, have pinned."""
+        for root in dict.fromkeys(roots):
             await asyncio.to_thread(self._context.blobs.store.forget_root, root)
 
     async def share(  # noqa: PLR0913 - all but one are named options
@@ -190,6 +192,7 @@ class Shares:
             record.updated = before.updated if before.root == now.root else time.time()
         record.name = name or record.name
         record.to = list(dict.fromkeys(subjects)) or record.to
+        await self._pin(record.id, record.roots())  # before the record: what it names is kept
         self._records.save(record)
         self._places.permit(record)
         if before is not None and before.root != now.root:
@@ -269,6 +272,7 @@ class Shares:
         self._records.remove(record.id)
         await self._registry.seeding.withdraw(record.id)
         self._places.withdraw(record)
+        await self._pin(record.id, ())
         await self._forget(record.roots())
         return Removed(record.id, record.path)
 
@@ -340,10 +344,6 @@ class Shares:
             torrent=link.torrent,
             to=[self._context.people.say(subject) for subject in record.to],
         )
-
-    def roots(self) -> set[bytes]:
-        """The content ids of all that is shared, in all versions."""
-        return {root for share in self._records for root in share.roots()}
 
 
 def reading(progress: Report | None) -> Callable[[ImportProgress], None]:
