@@ -100,6 +100,7 @@ SHELLS = (
     "reach.py",
     "relays.py",
     "services/mail/box.py",
+    "services/mail/protocol_letters.py",
     "services/mail/room.py",
     "services/mail/store.py",
     "tasks.py",

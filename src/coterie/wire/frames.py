@@ -84,6 +84,16 @@ class Protocol:
         except FAULTS as error:
             raise PeerError(f"malformed {self.name} message of kind {kind}: {reason(error)}") from None
 
+    def letter_of(self, message: Message) -> bytes:
+        """A message as the body of a letter: a frame without its length."""
+        return self.encode(message)[HEADER.size - 1 :]
+
+    def message_in(self, body: bytes) -> Message | Bulk | None:
+        """What `letter_of` made; as `decode`. Raises `PeerError`."""
+        if not 1 < len(body) <= self.frame_bytes_max:
+            raise PeerError(f"a {self.name} message of {len(body)} bytes")
+        return self.decode(body[0], body[1:])
+
     def _header(self, kind: int, body_bytes: int) -> bytes:
         if body_bytes + 1 > self.frame_bytes_max:
             raise LimitExceeded(f"a {self.name} message of {body_bytes} bytes is over {self.frame_bytes_max}")

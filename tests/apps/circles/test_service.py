@@ -415,10 +415,10 @@ def test_an_invitation_to_a_circle_makes_nobody_a_device(tmp_path: Path) -> None
         async with people(tmp_path, "anna", "ben", "eve") as (anna, ben, eve):
             circles(anna).create("home")
             async with circles(anna).invite("home") as invitation:
-                with pytest.raises(NotFound, match="not to be a device"):
+                with pytest.raises(NotFound, match="not to be one of somebody's computers"):
                     await circles(ben).devices.join(invitation.invited.ticket)
             async with circles(eve).devices.invite() as invitation:  # eve wants ben's computer
-                with pytest.raises(NotFound, match="not to a circle"):
+                with pytest.raises(NotFound, match="not into a circle"):
                     await circles(ben).join(invitation.invited.ticket)
             assert circles(ben)._book.person == ben.peer_id
             assert len(circles(eve).devices.lines()) == 1

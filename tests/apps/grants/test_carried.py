@@ -9,6 +9,7 @@ from coterie.apps.grants.messages import PROTOCOL, Gave, Present, Taken
 from coterie.apps.grants.service import GrantsService, Wanted
 from coterie.errors import AccessDenied, CloseCode, NotFound
 from coterie.node import Node
+from coterie.services.mail.events import Ended
 from tests.apps.circles.nodes import circles, let_in, let_in_device, people, until
 from tests.support import run
 
@@ -162,5 +163,75 @@ def test_a_computer_that_was_taken_off_the_list_revokes_nothing_for_the_others(t
                 return
             await asyncio.sleep(0.3)
             assert states(anna, "given") == ["valid"]
+
+    run(main())
+
+
+# ---- what the other computers of a person are told
+
+
+def waiting(node: Node) -> str:
+    """How many letters of grants wait on a node."""
+    said = grants(node)._context.mail.status().get("mail", "0 letters (")
+    return str(said).split(" (")[0]
+
+
+async def with_a_phone(anna: Node, ben: Node, phone: Node, folder: Path) -> None:
+    circles(anna).create("home")
+    await let_in(anna, ben, "home")
+    await let_in_device(anna, phone)
+    await share(anna, folder)
+
+
+def test_an_own_computer_that_is_away_hears_of_each_grant_by_one_letter(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "phone") as (anna, ben, phone):
+            await with_a_phone(anna, ben, phone, tmp_path)
+        async with people(tmp_path, "anna", "ben") as (anna, ben):
+            for _ in range(2):
+                grants(anna).give(str(ben.peer_id), "list", "files/photos", WEEK)
+            await until(lambda: waiting(anna) == "2 letters")
+        for _ in range(2):  # the second time there is nothing to tell
+            async with people(tmp_path, "phone", "anna") as (phone, anna):
+                await until(lambda: len(states(phone, "given elsewhere")) == 2)
+                await until(lambda: waiting(anna) == "0 letters")
+                await anna.connect(phone.peer_id, phone.addresses)
+
+    run(main())
+
+
+def test_an_own_computer_without_mail_hears_of_everything_at_each_meeting(tmp_path: Path) -> None:
+    """As one of version 0.1: it has no such protocol."""
+
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "phone") as (anna, ben, phone):
+            await with_a_phone(anna, ben, phone, tmp_path)
+            await until(lambda: waiting(anna) == "0 letters")
+            assert phone.endpoint is not None
+            phone.endpoint.unregister("mail")
+            await part(anna, phone)
+            grants(anna).give(str(ben.peer_id), "list", "files/photos", WEEK)
+            await anna.connect(phone.peer_id, phone.addresses)
+            await until(lambda: len(states(phone, "given elsewhere")) == 1)
+            assert waiting(anna) == "1 letters"  # it may be upgraded
+
+    run(main())
+
+
+def test_after_a_letter_that_did_not_arrive_everything_is_told_anew(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "phone") as (anna, ben, phone):
+            await with_a_phone(anna, ben, phone, tmp_path)
+            grants(anna).give(str(ben.peer_id), "list", "files/photos", WEEK)
+            await until(lambda: len(states(phone, "given elsewhere")) == 1)
+            await until(lambda: waiting(anna) == "0 letters")
+            for record in list(grants(phone)._carried.theirs):
+                grants(phone)._carried.theirs.remove(record.id)
+            grants(anna)._ended(Ended(bytes(16), ben.peer_id, False, "it expired"))
+            grants(anna)._ended(Ended(bytes(16), phone.peer_id, True))
+            await asyncio.sleep(0.1)
+            assert states(phone, "given elsewhere") == []
+            grants(anna)._ended(Ended(bytes(16), phone.peer_id, False, "it expired"))
+            await until(lambda: len(states(phone, "given elsewhere")) == 1)
 
     run(main())

@@ -182,6 +182,33 @@ def test_what_was_revoked_offline_is_told_at_meeting(tmp_path: Path) -> None:
     run(main())
 
 
+def test_an_issuer_who_was_away_gets_a_letter_of_what_was_taken_back(tmp_path: Path) -> None:
+    """Nobody connects the two by hand, and ben was started anew since."""
+
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            whole = s.give("ben", Wanted(lasting_s=604_800, pass_on=1))
+            await s.grants(s.ben).accept(whole.grant)
+            part = s.grants(s.ben).pass_on(s.grants(s.ben).lines()[0].id, "carl", Wanted(lasting_s=86_400))
+            await s.grants(s.carl).accept(part.grant)
+            network = s.network
+        async with memory_node(network, tmp_path / "home-ben") as ben:
+            ben.service("grants").revoke(part.id)
+            await until(lambda: "1 letters" in _mail(ben), "a letter for anna")
+        async with (
+            memory_node(network, tmp_path / "home-anna") as anna,
+            memory_node(network, tmp_path / "home-ben") as ben,
+        ):
+            await until(lambda: len(anna.access.policy.revocations) == 1, "the revocation at anna's")
+            await until(lambda: "0 letters" in _mail(ben), "the receipt")
+
+    run(main())
+
+
+def _mail(node: Node) -> str:
+    return str(node.service("grants")._context.mail.status().get("mail", ""))
+
+
 async def _nobody(*_: object) -> None:
     raise PeerError("nobody is there")
 

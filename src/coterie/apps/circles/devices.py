@@ -106,6 +106,11 @@ class Devices:
         me = self._me()
         return peer == self._adopting if me is None else peer in me.devices
 
+    def kin(self) -> list[PeerId]:
+        """The other computers of this person, here or not."""
+        me = self._me()
+        return [peer for peer in me.devices if peer != self._context.me.peer_id] if me is not None else []
+
     # ---- adding one
 
     @contextlib.asynccontextmanager

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from coterie.access.circle import Circle, CircleState, Member
@@ -45,11 +44,12 @@ from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, PeerUp, Received
 from coterie.moments import iso
 from coterie.net import Stream
+from coterie.services.mail.protocol_letters import ProtocolLetters
 from coterie.wire.frames import Message
 
 MEET_EVERY_S = 20.0  # members that are not connected are tried; guess
 MEET_AT_ONCE_MAX = 4
-TELL_DAYS = 30  # contacts are sought for so long to hear that a computer was added or lost; guess
+OPS_PER_LETTER_MAX = 16  # 32 kB, the latest; what is before them is asked for at the meeting
 ADMIT_S = 60.0  # from meeting over an invitation to the answer of who was invited; guess
 JOINED_S = 20.0  # for the log of a circle to arrive after that; guess
 
@@ -66,8 +66,6 @@ class CirclesService:
         self._book = CircleBook(context)
         self._links = Links(context)
         self._up: dict[PeerId, None] = {}
-        self._told: dict[PeerId, None] = {}  # met since our own log has the heads below
-        self._told_heads: tuple[OpId, ...] = ()
         self._admitting: dict[PeerId, tuple[Purpose, float]] = {}
         self._wanted: dict[To, int] = {}
         self._changes: list[ChangeListener] = []
@@ -107,6 +105,7 @@ class CirclesService:
         self._book.on_write = self._wrote
         self.contacts.on_met(self._met)
         self.contacts.on_removed(self._removed)
+        self._letters = ProtocolLetters(self._context.mail, PROTOCOL, self._heard)
         self._context.net.register(PROTOCOL, self._serve, strangers=True)
         self._context.net.watch(self._peer_up, self._peer_down)
         self._context.jobs.start(self._driver.wait_closed(), "agreeing with members")
@@ -495,7 +494,6 @@ class CirclesService:
 
     def _peer_up(self, peer: PeerId) -> None:
         self._up[peer] = None
-        self._told[peer] = None
         self.feed(PeerUp(peer))
         self.recovery.peer_up(peer)
         self.devices.peer_up(peer)
@@ -511,23 +509,28 @@ class CirclesService:
         """Be connected to some members of each circle."""
         chance = random.SystemRandom()
         while True:
-            wanted = dict.fromkeys((*self._book.names(), *self._to_be_told()))
-            absent = [peer for peer in wanted if peer not in self._up]
+            absent = [peer for peer in self._book.names() if peer not in self._up]
             chosen = chance.sample(absent, min(MEET_AT_ONCE_MAX, len(absent)))
             await asyncio.gather(*(self._try_connect(peer) for peer in chosen))
             await asyncio.sleep(MEET_EVERY_S * chance.uniform(0.5, 1.5))
 
-    def _to_be_told(self) -> list[PeerId]:
-        """Contacts not met since the computers of this person changed, for TELL_DAYS: they trust the lost one still."""
+    def _start_writing(self, circle: OpId, ops: Sequence[SignedOp]) -> None:
+        self._context.jobs.start(self._write_to_contacts(circle, ops), "writing to contacts")
+
+    async def _write_to_contacts(self, circle: OpId, ops: Sequence[SignedOp]) -> None:
+        """Those who are away trust a computer that was lost until they hear of it: they get a letter."""
         own = self._book.own_circle()
-        if own is None or len(own.log) < 2:
-            return []
-        heads = own.log.heads()
-        if heads != self._told_heads:
-            self._told_heads, self._told = heads, dict.fromkeys(self._up)
-        if own.log.ops[-1].op.at / 1000 < time.time() - 86_400 * TELL_DAYS:
-            return []
-        return [contact.peer for contact in self.contacts.contacts() if contact.peer not in self._told]
+        if own is None or circle != own.id or len(own.log) < 2:
+            return
+        absent = [contact.peer for contact in self.contacts.contacts() if contact.peer not in self._up]
+        news = Ops(circle, [signed.raw for signed in ops[-OPS_PER_LETTER_MAX:]])
+        await self._letters.send(absent, news, stream="own computers")
+
+    def _heard(self, peer: PeerId, message: Message) -> None:
+        """A letter: operations of the own log of a contact. What is missing before them is asked for."""
+        check(message)
+        if isinstance(message, Ops):
+            self.feed(Received(peer, message))
 
     async def _try_connect(self, peer: PeerId) -> None:
         with contextlib.suppress(CoterieError):
@@ -538,6 +541,7 @@ class CirclesService:
     def _keep(self, output: Keep) -> None:
         self._book.keep(output.circle)
         self._book.refresh()
+        self._start_writing(output.circle.id, output.ops)
 
     def _emit(self, output: Emit) -> None:
         event: Changed = output.event
@@ -547,6 +551,7 @@ class CirclesService:
 
     def _wrote(self, circle: OpId, ops: tuple[SignedOp, ...]) -> None:
         self.feed(Wrote(circle, ops))
+        self._start_writing(circle, ops)
         self._changed(circle)
 
     def _changed(self, circle: OpId) -> None:

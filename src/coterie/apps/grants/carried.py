@@ -6,7 +6,7 @@ from collections.abc import Callable
 from coterie.access.grant import Grant, GrantRefused, open_grant
 from coterie.apps.circles.api import CirclesService
 from coterie.apps.context import Context
-from coterie.apps.grants.records import NOUN, GivenRecord, record_id
+from coterie.apps.grants.records import NOUN, GivenRecord, ToldRecord, record_id
 from coterie.apps.grants.table import GrantTable
 from coterie.errors import LimitExceeded
 from coterie.identity import PeerId
@@ -21,21 +21,17 @@ class Carried:
         self._context = context
         self.circles = circles
         self.theirs: GrantTable[GivenRecord] = GrantTable(context.data.records("theirs", GivenRecord, NOUN))
+        self._told = context.data.records("told", ToldRecord, "computer")
+        self._telling: dict[PeerId, None] = {}
 
-    def start(self, on_kin: Callable[[PeerId], None]) -> None:
-        """Honour what circles carry, now and after each change; `on_kin` is told of own computers that are here."""
-        self._honour()
-        known: dict[PeerId, None] = {}
+    def start(self, tell_all: Callable[[PeerId], None]) -> None:
+        """Honour what circles carry, now and after each change; `tell_all`: see `settle`."""
 
-        def changed(circle: bytes) -> None:
+        def changed(circle: bytes = b"") -> None:
             self._honour()
-            here = {peer: None for peer in self.circles.up if self.circles.devices.is_kin(peer)}
-            for peer in here:
-                if peer not in known:
-                    on_kin(peer)
-            known.clear()
-            known.update(here)
+            self.settle(tell_all)
 
+        changed()
         self.circles.on_change(changed)
 
     def _honour(self) -> None:
@@ -47,8 +43,33 @@ class Carried:
         return peer != self._context.me.peer_id and self.circles.devices.is_kin(peer)
 
     def kin(self) -> list[PeerId]:
-        """The other computers of this person that are connected."""
-        return [peer for peer in self.circles.up if self.is_kin(peer)]
+        """The other computers of this person, here or not."""
+        return self.circles.devices.kin()
+
+    # ---- which of them were told of everything
+
+    def settle(self, tell_all: Callable[[PeerId], None]) -> None:
+        """Call `tell_all` with each own computer to which nothing was written yet."""
+        kin = self.kin()
+        for record in list(self._told):
+            if record.id not in {bytes(peer).hex() for peer in kin}:
+                self._told.remove(record.id)
+        told = {record.id for record in self._told}
+        for peer in kin:
+            if bytes(peer).hex() not in told and peer not in self._telling:
+                self._telling[peer] = None
+                tell_all(peer)
+
+    def finish(self, peer: PeerId, *, is_told: bool) -> None:
+        """Letters about everything are written to an own computer, or could not be."""
+        self._telling.pop(peer, None)
+        if is_told:
+            self._told.save(ToldRecord(bytes(peer).hex(), self._context.access.now))
+
+    def miss(self, peer: PeerId) -> None:
+        """A letter did not arrive: an own computer is to be told everything anew."""
+        if any(record.id == bytes(peer).hex() for record in self._told):
+            self._told.remove(bytes(peer).hex())
 
     def spread(self, grant: Grant) -> list[str]:
         """Let circles carry the revocation of the last link of `grant`; the names of those that do."""

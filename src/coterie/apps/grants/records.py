@@ -38,6 +38,13 @@ class AcceptedRecord(msgspec.Struct):
     grant: bytes
 
 
+class ToldRecord(msgspec.Struct):
+    """A computer of this person (`id`: its id in hex) for which letters about all that this one gave were written."""
+
+    id: str
+    created: float
+
+
 def record_id(grant: Grant) -> str:
     """What people call it."""
     return grant.id.hex()[:ID_CHARS]

@@ -60,6 +60,9 @@ from coterie.net import Stream
 from coterie.private_file import write_private
 from coterie.quantity import say_bytes
 from coterie.rate import Rate, RateTable
+from coterie.services.mail.events import Ended
+from coterie.services.mail.limits import LIFETIME_MAX_S as LETTER_MAX_S
+from coterie.services.mail.protocol_letters import ProtocolLetters
 from coterie.wire.frames import Bulk, Message
 
 ANSWER_S = 10.0
@@ -101,7 +104,10 @@ class GrantsService:
     async def start(self) -> None:
         """Honour what was given before; hear from anybody who presents a grant, for a bearer may be a stranger."""
         self._load()
-        self._carried.start(self._tell_kin)
+        self._letters = ProtocolLetters(self._context.mail, PROTOCOL, self._heard)
+        self._context.mail.watch(self._ended)
+        self._context.mail.watch_refused(self._tell_kin_of_version_0_1)
+        self._carried.start(self._write_all_given)
         self._context.net.register(PROTOCOL, self._serve, strangers=True)
         self._context.net.watch(self._peer_up, lambda peer: self._up.pop(peer, None))
         self._context.access.watch_quotas(self._used_up)
@@ -176,7 +182,7 @@ class GrantsService:
         self._learn([revocation])
         self._spread([revocation], besides=None)
         if chain.issuer != self._context.me.peer_id and chain.issuer not in self._up:
-            self._tell_later(chain.issuer, [revocation])
+            self._context.jobs.start(self._write_to(chain.issuer, revocation), "writing of a revocation")
         return GrantSaid(record.id, f"Revoked: {self._say_grant(chain)}")
 
     # ---- holding
@@ -295,8 +301,7 @@ class GrantsService:
     def _keep_given(self, grant: Grant, *, bearer: bool) -> None:
         record = GivenRecord(record_id(grant), time.time(), grant.raw, bearer)
         self._given.save(record, grant, self._context.access.now)
-        for peer in self._carried.kin():
-            self._send_later(peer, [Gave([grant.raw])])
+        self._context.jobs.start(self._write_one(grant), "writing of a grant")
 
     def _describe(self, grant: Grant, key: SecretKey | None, resource: str, hand_over: bool) -> GrantGiven:
         addresses = self._context.me.ticket_addresses() if len(grant.links) == 1 else ()
@@ -435,15 +440,45 @@ class GrantsService:
         revocations = self._context.access.policy.revocations.all()
         if revocations and (self._is_known(peer) or self._concerns(peer)):
             self._tell_later(peer, revocations)
-        if self._carried.is_kin(peer):
-            self._tell_kin(peer)
 
-    def _tell_kin(self, peer: PeerId) -> None:
-        """Another computer of this person is here: it is to know what this one gave."""
-        now = self._context.access.now
-        valid = [record.grant for record in self._given.valid(now)]
-        if valid:
+    # ---- what other computers of this person are to know
+
+    def _write_all_given(self, peer: PeerId) -> None:
+        """An own computer that is new, or missed a letter."""
+
+        async def write() -> None:
+            self._carried.finish(peer, is_told=await self._write_given([peer], self._valid()))
+
+        self._context.jobs.start(write(), "writing of grants")
+
+    async def _write_one(self, grant: Grant) -> None:
+        await self._write_given(self._carried.kin(), [grant.raw])
+
+    async def _write_given(self, peers: list[PeerId], raws: list[bytes]) -> bool:
+        refused: list[PeerId] = []
+        for some in _slices(raws, GRANTS_PER_MESSAGE_MAX):
+            refused += await self._letters.send(peers, Gave(some), stream="given")
+        for peer in refused:
+            self._carried.miss(peer)
+        return not refused
+
+    def _ended(self, ended: Ended) -> None:
+        """When the last letter to an own computer has ended, and one did not arrive, it is told everything anew."""
+        if not ended.is_taken:
+            self._carried.miss(ended.addressee)
+        if not self._context.mail.is_writing_to(ended.addressee):
+            self._carried.settle(self._write_all_given)
+
+    def _tell_kin_of_version_0_1(self, peer: PeerId) -> None:
+        """It has no mail: it hears everything at each meeting."""
+        valid = self._valid()
+        if valid and self._carried.is_kin(peer):
             self._send_later(peer, [Gave(some) for some in _slices(valid, GRANTS_PER_MESSAGE_MAX)])
+
+    def _valid(self) -> list[bytes]:
+        return [record.grant for record in self._given.valid(self._context.access.now)]
+
+    # ---- revocations
 
     def _concerns(self, peer: PeerId) -> bool:
         """Whether `peer` issued something that this node passed on: it is to hear what was taken back of it."""
@@ -457,6 +492,21 @@ class GrantsService:
     def _tell_later(self, peer: PeerId, revocations: list[Revocation]) -> None:
         raws = [revocation.raw for revocation in revocations]
         self._send_later(peer, [Revoked(some) for some in _slices(raws, REVOCATIONS_PER_MESSAGE_MAX)])
+
+    async def _write_to(self, issuer: PeerId, revocation: Revocation) -> None:
+        """The issuer has to know, and is looked for: a letter, where it has mail and knows us, else at a meeting."""
+        lasts_s = min(LETTER_MAX_S, max(1.0, revocation.expires - self._context.access.now))
+        news = Revoked([revocation.raw])
+        await self._letters.send([issuer], news, stream="revocations", lasts_s=lasts_s)
+
+    def _heard(self, peer: PeerId, message: Message) -> None:
+        """A letter."""
+        check(message)
+        match message:
+            case Revoked(raws):
+                self._hear(raws, peer)
+            case Gave(raws):
+                self._carried.take(raws, peer)
 
     def _send_later(self, peer: PeerId, messages: Sequence[Message]) -> None:
         self._context.jobs.start(self._quietly(self._send(peer, messages)), "telling of grants")

@@ -97,6 +97,7 @@ class MailBox:
         self._tell = tell
         self._take: Take | None = None
         self._watchers: list[Callable[[Ended], None]] = []
+        self._refused: list[Callable[[PeerId], None]] = []
         self._events: deque[Any] = deque()
         self._others = 0  # of the events: those that others cause
         self._posting: dict[bytes, asyncio.Future[None]] = {}
@@ -175,6 +176,13 @@ class MailBox:
         """Call `ended` with each letter that was taken, or was not. Not kept over a restart."""
         self._watchers.append(ended)
 
+    def watch_refused(self, refused: Callable[[PeerId], None]) -> None:
+        """Call `refused` with each computer for which a letter waits, that is met and takes no mail from us.
+
+        It is of version 0.1, or does not know us. What waits for it goes on waiting.
+        """
+        self._refused.append(refused)
+
     async def records(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """`work(db)` on the app's tables, in a thread and a transaction. Raises `StorageError` and what it raises."""
         await self._ready.wait()
@@ -211,6 +219,12 @@ class MailBox:
     def is_writing_to(self, peer: PeerId) -> bool:
         """Whether a letter waits for `peer`."""
         return self._core is not None and self._core.waits_for(peer)
+
+    def tell_refused(self, peer: PeerId) -> None:
+        """`peer` is there and takes no mail from us."""
+        if self.is_writing_to(peer):
+            for watcher in self._refused:
+                watcher(peer)
 
     async def close(self) -> None:
         """Stop; everything is on disk already."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from coterie.access.people import People
 from coterie.driver import Driver
-from coterie.errors import CoterieError, PeerError
+from coterie.errors import CloseCode, CoterieError, PeerError
 from coterie.identity import PeerId, SecretKey
 from coterie.machine import Emit, PeerDown, PeerUp, Send
 from coterie.net import Connection, Endpoint, Stream
@@ -133,6 +133,9 @@ class MailRoom:
         except (CoterieError, TimeoutError) as error:
             log.debug("letters to %s wait: %s", peer.short, error)
             self._tell(PeerDown(peer, str(error)))
+            if isinstance(error, PeerError) and error.close_code == CloseCode.REFUSED:
+                for box in self._boxes.values():
+                    box.tell_refused(peer)
         else:
             self._tell(PeerUp(peer))
         finally:
