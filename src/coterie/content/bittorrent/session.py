@@ -28,6 +28,7 @@ from coterie.look_up import joined, look_up
 DHT_NODES = (("dht.libtorrent.org", 25401),)  # libtorrent's default
 USUAL, FIRST = 4, 7  # libtorrent's priorities of files: the default, and the highest
 PEERS_SHOWN_MAX = CONNECTIONS_MAX
+UTP_SOCKET = 1 << 17  # of a peer's flags; libtorrent's peer_info.hpp: its Python module does not name it
 WEIGHT_MAX = 4.0  # of a torrent that comes before others
 RENAMES_MAX = 1_000  # guess: each is an alert of `settings.ALERTS_MAX`, beside those of all other torrents
 RESUME_BYTES_MAX = 64 << 20  # guess: twice the largest torrent file that is taken
@@ -442,7 +443,7 @@ class BitTorrentSession:
                 resume = bytes(lt.write_resume_data_buf(alert.params))
                 return Kept(key, resume if len(resume) <= RESUME_BYTES_MAX else b"")
             case lt.read_piece_alert():
-                return PieceRead(key, int(alert.piece), bytes(alert.buffer) if not alert.error else b"")
+                return PieceRead(key, int(alert.piece), bytes(alert.buffer) if not alert.error.value() else b"")
             case lt.save_resume_data_failed_alert():
                 return Kept(key, b"")
             case (
@@ -508,7 +509,7 @@ def _seen(lt: Any, peer: Any) -> PeerSeen:
     host, port = peer.ip
     return PeerSeen(
         address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        way="uTP" if peer.flags & lt.peer_info.utp_socket else "TCP",
+        way="uTP" if peer.flags & UTP_SOCKET else "TCP",
         has_all=bool(peer.flags & lt.peer_info.seed),
         parts=int(peer.num_pieces),
         received=int(peer.total_download),
