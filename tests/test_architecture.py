@@ -528,6 +528,43 @@ def test_what_runs_apps_knows_none_by_name(module: str) -> None:
     assert not said + imported
 
 
+def apps_of_ours() -> dict[str, ast.Module]:
+    """Each app's name, and the module that declares it."""
+    folders = [folder for folder in (SOURCE / "apps").iterdir() if (folder / "app.py").exists()]
+    return {folder.name: tree_of(folder / "app.py") for folder in sorted(folders)}
+
+
+def required_by(declaration: ast.Module) -> set[str]:
+    """What an app names in `requires`."""
+    given = [
+        k.value
+        for n in ast.walk(declaration)
+        if isinstance(n, ast.Call)
+        for k in n.keywords
+        if k.arg == "requires"
+    ]
+    return {str(name) for value in given for name in ast.literal_eval(value)}
+
+
+def test_nothing_breaks_where_an_app_is_deleted() -> None:
+    """Whoever imports of an app is another that requires it, and imports its `api` only."""
+    apps = apps_of_ours()
+    wrong = []
+    for path in modules():
+        here = path.relative_to(SOURCE).parts
+        mine = here[1] if here[0] == "apps" and len(here) > 2 else ""
+        for node in ast.walk(tree_of(path)):
+            named = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            named += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for module in named:
+                top, *parts = [*module.split("."), "", "", ""][:4]
+                if (top, parts[0]) != ("coterie", "apps") or parts[1] not in apps or parts[1] == mine:
+                    continue
+                if parts[2] != "api" or mine not in apps or parts[1] not in required_by(apps[mine]):
+                    wrong.append(f"{room(path)}: {module}")
+    assert not wrong, "\n" + "\n".join(wrong)
+
+
 def test_nothing_is_left_over_at_the_root() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     at_the_root = {path.partition("/")[0] for path in listed.splitlines()}

@@ -389,6 +389,15 @@ def test_nothing_of_bittorrent_runs_where_nobody_asked_for_it(tmp_path: Path) ->
     run(story(), 60)
 
 
+def test_a_wrong_link_is_said(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with node(MemoryNetwork(), tmp_path / "home") as ben:
+            with pytest.raises(UsageError, match="magnet link cannot be read"):
+                await ben.files.get("magnet:?xt=1", tmp_path / "got")
+
+    run(story(), 60)
+
+
 def test_every_level_of_reach_is_explained() -> None:
     assert set(REACH) == {"local", "circle", "internet"}
 

@@ -240,7 +240,6 @@ def test_get_and_share_work_without_a_running_node(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ticket", "says"),
     [
-        ("magnet:?xt=1", "magnet link cannot be read"),
         ("coterieaeahg", "truncated"),
         ("coterieae!hg", "mistyped"),
         ("coterie!", "nothing that can be fetched"),

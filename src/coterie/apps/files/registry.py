@@ -120,6 +120,10 @@ class Registry:
         if isinstance(self.seeding, NoSeeding):
             raise _missing("sharing by BitTorrent", MagnetSource.app)
 
+    def fetches(self, source: MagnetSource | TorrentFileSource) -> bool:
+        """Whether an app fetches this."""
+        return type(source) in self._fetchers
+
     def fetcher(self, source: MagnetSource | TorrentFileSource) -> Fetcher:
         """Who fetches this. Raises `UsageError` where no app does."""
         found = self._fetchers.get(type(source))

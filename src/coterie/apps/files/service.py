@@ -285,6 +285,8 @@ class FilesService:
             try:
                 return await self.begin(ticket, target, on_existing=on_existing)
             except (AccessDenied, TransportError, PeerError, NotFound) as error:
+                if not self.registry.fetches(source):
+                    raise
                 log.info("the share that the link names was not reached (%s): by BitTorrent", error)
         fetcher = self.registry.fetcher(source)
         return await fetcher.begin(source, target, on_existing=on_existing, only=only, share=share)

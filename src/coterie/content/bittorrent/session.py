@@ -443,7 +443,9 @@ class BitTorrentSession:
                 resume = bytes(lt.write_resume_data_buf(alert.params))
                 return Kept(key, resume if len(resume) <= RESUME_BYTES_MAX else b"")
             case lt.read_piece_alert():
-                return PieceRead(key, int(alert.piece), bytes(alert.buffer) if not alert.error.value() else b"")
+                return PieceRead(
+                    key, int(alert.piece), bytes(alert.buffer) if not alert.error.value() else b""
+                )
             case lt.save_resume_data_failed_alert():
                 return Kept(key, b"")
             case (

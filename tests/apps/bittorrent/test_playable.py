@@ -1,0 +1,187 @@
+"""Pieces of a torrent for those who read them: what is asked of a session, which a list stands for here."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coterie.apps.bittorrent import playable
+from coterie.apps.bittorrent.playable import AHEAD_PIECES_MAX, ArrivingFile, Pieces, files_of
+from coterie.content.bittorrent.layout import Layout, TorrentFile
+from coterie.content.bittorrent.read import Source
+from coterie.content.bittorrent.session import PieceRead
+from coterie.errors import NotFound, TransportError
+from coterie.transfer.running import ALL
+
+PIECE = 10
+KEY = "get a"
+
+
+class Session:
+    """Remembers what it was asked; gives pieces when told to."""
+
+    def __init__(self) -> None:
+        self.wanted: list[tuple[int, bool]] = []
+        self.left: list[int] = []
+
+    def want(self, key: str, piece: int, in_s: float, *, tell: bool) -> None:
+        assert key == KEY
+        assert in_s >= 0
+        self.wanted.append((piece, tell))
+
+    def want_no_more(self, key: str, piece: int) -> None:
+        self.left.append(piece)
+
+
+class Download:
+    """A torrent of two files, 15 and 25 bytes."""
+
+    def __init__(self) -> None:
+        self.delivered: Path | None = None
+        self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.first: dict[int, bool] = {}
+
+    def prefer(self, file: int, *, is_first: bool) -> None:
+        self.first[file] = is_first
+
+
+def scene() -> tuple[Download, Pieces, Session, list[ArrivingFile]]:
+    files = (TorrentFile(0, ("a.mp3",), 15), TorrentFile(1, ("in", "b.mp3"), 25))
+    source = Source(b"", "album", files, True, 40, b"1" * 20, b"", (), PIECE)
+    layout = Layout(True, {0: ("a.mp3",), 1: ("in", "b (2).mp3")}, (0, 1), (), 40)
+    download, pieces, session = Download(), Pieces(KEY), Session()
+    pieces.begin(session)  # type: ignore[arg-type]
+    executor = ThreadPoolExecutor(1)
+    return download, pieces, session, files_of(download, pieces, executor, source, layout, "album")
+
+
+def test_a_read_waits_for_its_piece_and_begins_within_it() -> None:
+    async def main() -> None:
+        _, pieces, session, (_, second) = scene()
+        assert (second.name, second.path, second.size) == ("b (2).mp3", "in/b (2).mp3", 25)
+        reading = asyncio.ensure_future(second.read(3, 100))  # byte 18 of the torrent
+        await asyncio.sleep(0)
+        assert session.wanted == [(1, True)]
+        pieces.take(PieceRead(KEY, 1, b"0123456789"))
+        assert await reading == b"89"
+        assert await second.read(0, 3) == b"567"  # kept
+        assert session.wanted == [(1, True)]
+
+    asyncio.run(main())
+
+
+def test_nothing_behind_the_end_of_a_file_is_given() -> None:
+    async def main() -> None:
+        _, pieces, _, (first, _) = scene()
+        pieces.take(PieceRead(KEY, 1, b"0123456789"))
+        assert await first.read(12, 100) == b"234"
+
+    asyncio.run(main())
+
+
+def test_what_comes_wrong_or_not_at_all_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playable, "AGAIN_S", 0.01)
+
+    async def main() -> None:
+        _, pieces, session, (first, _) = scene()
+        reading = asyncio.ensure_future(first.read(0, 5))
+        while len(session.wanted) < 3:
+            await asyncio.sleep(0)
+            pieces.take(PieceRead(KEY, 0, b""))
+        pieces.take(PieceRead(KEY, 0, b"abcdefghij"))
+        assert await reading == b"abcde"
+
+    asyncio.run(main())
+
+
+def test_what_is_ahead_is_wanted_in_order_and_left_when_the_reader_is_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(playable, "AHEAD_PIECES_MAX", 2)
+
+    async def main() -> None:
+        _, _, session, (first, second) = scene()
+        first.reading(1, 0, 1_000)
+        assert session.wanted == [(0, False), (1, False)]
+        assert first.last_read > 0
+        second.reading(2, 10, 1_000)  # bytes 25 to 40: pieces 2 and 3
+        assert session.wanted[2:] == [(2, False), (3, False)]
+        first.left(1)
+        assert session.left == [0, 1]
+        second.reading(2, 0, 5)
+        assert session.left == [0, 1, 2, 3]
+
+    asyncio.run(main())
+
+
+def test_one_piece_past_the_bound_is_not_wanted_ahead() -> None:
+    async def main() -> None:
+        _, pieces, session, _ = scene()
+        pieces.want(1, range(AHEAD_PIECES_MAX + 1))
+        assert [piece for piece, _ in session.wanted] == list(range(AHEAD_PIECES_MAX))
+
+    asyncio.run(main())
+
+
+def test_pieces_that_were_read_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(playable, "KEPT_BYTES_MAX", 2 * PIECE)
+
+    async def main() -> None:
+        _, pieces, session, _ = scene()
+        for piece in range(3):
+            pieces.take(PieceRead(KEY, piece, bytes(PIECE)))
+        assert await pieces.read(1) == await pieces.read(2) == bytes(PIECE)
+        assert session.wanted == []
+        reading = asyncio.ensure_future(pieces.read(0))
+        await asyncio.sleep(0)
+        assert session.wanted == [(0, True)]
+        pieces.take(PieceRead(KEY, 0, bytes(5 * PIECE)))  # larger than all that is kept, and yet read
+        assert len(await reading) == 5 * PIECE
+
+    asyncio.run(main())
+
+
+def test_what_is_played_comes_first_until_another_is() -> None:
+    async def main() -> None:
+        download, _, _, (first, second) = scene()
+        assert await first.prefer_all()
+        first.left(ALL)
+        assert await second.prefer_all()
+        assert download.first == {0: False, 1: True}
+
+    asyncio.run(main())
+
+
+def test_when_a_download_ends_its_readers_are_told_or_read_what_was_delivered(tmp_path: Path) -> None:
+    async def main() -> None:
+        download, pieces, _, (first, second) = scene()
+        reading = asyncio.ensure_future(first.read(0, 5))
+        await asyncio.sleep(0)
+        (tmp_path / "got" / "in").mkdir(parents=True)
+        (tmp_path / "got" / "a.mp3").write_bytes(b"abcdefghijklmno")
+        (tmp_path / "got" / "in" / "b (2).mp3").write_bytes(b"too short")
+        download.delivered = tmp_path / "got"
+        pieces.end()
+        assert await reading == b"abcde"
+        (tmp_path / "got" / "a.mp3").write_bytes(b"ABCDEFGHIJKLMNO")
+        with pytest.raises(NotFound, match="changed"):
+            await first.read(0, 5)
+        with pytest.raises(NotFound, match="changed"):
+            await second.read(0, 5)
+        (tmp_path / "got" / "a.mp3").unlink()
+        with pytest.raises(NotFound, match="no longer"):
+            await first.read(0, 5)
+
+    asyncio.run(main())
+
+
+def test_an_error_of_the_download_is_that_of_its_readers() -> None:
+    async def main() -> None:
+        download, _, _, (first, _) = scene()
+        download.result.set_exception(TransportError("nobody was found"))
+        with pytest.raises(TransportError, match="nobody"):
+            await first.read(0, 1)
+
+    asyncio.run(main())
