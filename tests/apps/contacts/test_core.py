@@ -18,11 +18,13 @@ from coterie.apps.contacts.core import (
     Ended,
     Forget,
     InvitationOver,
+    Invite,
     JoinRefused,
     Keep,
     Withdraw,
     WrongTry,
 )
+from coterie.apps.contacts.meetings import check_word, meeting_purpose
 from coterie.apps.contacts.messages import (
     ADDRESSES_MAX,
     ELEMENT_BYTES,
@@ -39,9 +41,9 @@ from coterie.apps.contacts.messages import (
     Refused,
     Right,
 )
-from coterie.errors import CloseCode, PeerError
+from coterie.errors import CloseCode, PeerError, UsageError
 from coterie.machine import PeerDown, Received, Send
-from tests.apps.contacts.play import ANNA, BEN, EVE, LIFE_S, SECRET, Inviter, entropy, joiner, play
+from tests.apps.contacts.play import ANNA, BEN, CODE, EVE, LIFE_S, SECRET, Inviter, entropy, joiner, play
 
 
 def confirm_of(inviter: Inviter, session: int, core: Any) -> Confirm:
@@ -426,3 +428,43 @@ def test_the_same_entropy_gives_the_same_messages() -> None:
     assert joiner().knock() == joiner().knock()
     assert joiner().knock() != joiner(seed=b"other").knock()
     assert entropy(b"x")(4) == entropy(b"x")(4)
+
+
+def test_a_wrong_try_burns_the_code_of_a_meeting_and_nobody_becomes_a_contact() -> None:
+    inviter = Inviter(None)
+    card = Card("anna", purpose=meeting_purpose("receive", b"offer"))
+    inviter.feed(Invite(7, CODE.secret, SECRET, card, LIFE_S, tries=1, is_contact=False))
+    with pytest.raises(JoinRefused):
+        play(inviter, joiner(EVE, secret=b"wrong"), EVE)
+    assert inviter.emitted == [WrongTry(7, EVE, 0)]
+    with pytest.raises(JoinRefused):
+        play(inviter, joiner())
+    for _ in range(2):  # the second time it says that it missed the last word
+        session, core = inviter.open(BEN), joiner(secret=SECRET, right=Right.SECRET)
+        (answer,) = inviter.say(session, core.knock())
+        (confirm,) = core.handle(Received(ANNA, answer), inviter.now)
+        (accept,) = inviter.say(session, confirm.message)
+        _, introduce = core.handle(Received(ANNA, accept), inviter.now)
+        (keep,) = [o for o in inviter.feed(Received(session, introduce.message)) if isinstance(o, Keep)]
+        assert not keep.is_contact
+        inviter.feed(PeerDown(session))
+
+
+@pytest.mark.parametrize(
+    ("purpose", "word", "is_right"),
+    [
+        (b"", "", True),
+        (b"\x93circle", "", True),
+        (meeting_purpose("receive", b"x"), "receive", True),
+        (meeting_purpose("receive", b"x"), "", False),
+        (meeting_purpose("receive", b"x"), "play", False),
+        (b"", "receive", False),
+        (b"\0meet \xff\0", "", False),
+    ],
+)
+def test_a_code_is_for_one_command(purpose: bytes, word: str, is_right: bool) -> None:
+    if is_right:
+        check_word(purpose, word)
+    else:
+        with pytest.raises(UsageError, match="another command"):
+            check_word(purpose, word)

@@ -152,10 +152,10 @@ class SendService:
 
     async def read(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Path | str],
         *,
-        lasts_s: float,
-        note: str,
+        lasts_s: float = OFFER_LASTS_S,
+        note: str = "",
         everything: bool = False,
         progress: Report | None = None,
     ) -> SentRecord:
@@ -267,7 +267,7 @@ class SendService:
             UsageError: it may be several, or it is over.
         """
         got = self._choose(offer)
-        self.feed(c.Accept(got.id, str(folder or got.folder or self._folder)))
+        self.feed(c.Accept(got.id, _whole(folder) or got.folder or str(self._folder)))
         return got_now(self.inbox_line(got))
 
     def decline(self, offer: str) -> Got:
@@ -285,7 +285,7 @@ class SendService:
         if known is None and len(self._always) >= ALWAYS_MAX:
             raise LimitExceeded(f"everything is taken from {ALWAYS_MAX} people already")
         record = known or AlwaysRecord(self._always.new_id(), time.time(), str(peer))
-        record.folder = str(folder) if folder is not None else record.folder
+        record.folder = _whole(folder) or record.folder
         self._always.save(record)
         for got in list(self._core.inbox.values()):
             self._take_always(got)
@@ -558,6 +558,10 @@ _WEIGHTS = ("", "delivered", "failed", "accepted", "fetching", "declined", "rece
 def _weight(part: Part) -> tuple[bool, int]:
     """Which computer's answer counts for its person: one that may have it, then the furthest."""
     return part.stand not in (c.Stand.ELSEWHERE, c.Stand.DECLINED), _WEIGHTS.index(part.answer)
+
+
+def _whole(folder: Path | None) -> str:
+    return os.path.abspath(folder) if folder is not None else ""
 
 
 def _free_bytes(folder: Path) -> int:
