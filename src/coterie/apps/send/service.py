@@ -173,7 +173,9 @@ class SendService:
             )
         if len(note) > NOTE_CHARS_MAX:
             raise UsageError(f"a note has {NOTE_CHARS_MAX} characters at most, not {len(note)}")
-        contents = [await self._gifts.read(path, everything=everything, progress=progress) for path in paths]
+        contents = [
+            await self._gifts.read(Path(path), everything=everything, progress=progress) for path in paths
+        ]
         record = SentRecord(
             id=self._sent.new_id(),
             created=self._context.access.now,
