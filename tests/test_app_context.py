@@ -64,7 +64,7 @@ APP = App(name="door", summary="", create=Door, commands="", signs=(b"door sign 
 
 
 @contextlib.asynccontextmanager
-async def pair(folder: Path) -> AsyncIterator[tuple[Node, Node]]:
+async def pair(folder: Path, *apps: str) -> AsyncIterator[tuple[Node, Node]]:
     """Two nodes with the app, contacts of each other."""
     network = MemoryNetwork()
     async with contextlib.AsyncExitStack() as stack:
@@ -73,7 +73,7 @@ async def pair(folder: Path) -> AsyncIterator[tuple[Node, Node]]:
             home = folder / name
             home.mkdir(mode=0o700)
             transport = network.bind(load_or_create_key(home / "key").peer_id)
-            opened = Node.open(home, transport=transport, apps=["contacts", APP])
+            opened = Node.open(home, transport=transport, apps=["contacts", *apps, APP])
             nodes.append(await stack.enter_async_context(opened))
         await befriend(*nodes)
         yield nodes[0], nodes[1]
@@ -149,5 +149,17 @@ def test_it_signs_what_it_declared(tmp_path: Path) -> None:
             assert verify(me.peer_id, message, me.sign(message))
             with pytest.raises(AccessDenied, match="signs what it has not declared"):
                 me.sign(b"door sign 2\0hello")
+
+    run(scene())
+
+
+def test_a_computer_knows_whose_it_is(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with pair(tmp_path, "circles") as (anna, ben):
+            assert ben.door.context.me.person == ben.peer_id
+            async with anna.circles.devices.invite() as invitation:
+                await ben.circles.devices.join(invitation.invited.ticket)
+            assert ben.door.context.me.person == anna.peer_id
+            assert anna.door.context.me.person == anna.peer_id
 
     run(scene())

@@ -49,10 +49,10 @@ def test_help_says_the_verbs_of_each_kind_from_what_apps_declare(tmp_path: Path)
     for words in (["grant"], ["may"], ["grant", "pass"]):
         said = coterie(tmp_path, *words, "--help").stdout
         assert "postbox   a box for letters: list, write" in said  # of an app that the core does not know
-        assert "files     what is shared, and folders in it: list, read, write, administer" in said
-        assert "protocol  streams of the protocol of that name: use" in said
+        assert "files     shares and what is in them: list, read, write, administer" in said
+        assert "protocol  streams of that protocol: use" in said
     said = coterie(tmp_path, "share", "--help").stdout
-    assert "files  what is shared, and folders in it: list, read, write, administer" in said
+    assert "files  shares and what is in them: list, read, write, administer" in said
     assert "postbox" not in said
     assert "Kinds of resources" not in coterie(tmp_path, "get", "--help").stdout
 

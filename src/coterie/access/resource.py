@@ -39,7 +39,7 @@ class ResourceKind(msgspec.Struct, frozen=True):
     what: str
 
 
-PROTOCOL = ResourceKind("protocol", Verb.USE, "streams of the protocol of that name")
+PROTOCOL = ResourceKind("protocol", Verb.USE, "streams of that protocol")
 """The one kind of the core; every other one is declared by an app (`App.kinds`)."""
 
 

@@ -59,7 +59,7 @@ class AuditLine(msgspec.Struct, frozen=True):
 
 
 class ResourceLine(msgspec.Struct, frozen=True):
-    """Something of this computer that can be permitted: as `coterie grant` takes it, the verbs it has, what it is."""
+    """Something that can be permitted here, as `coterie grant` takes it; its verbs; what it is, if that says more."""
 
     resource: str
     verbs: str
@@ -71,13 +71,13 @@ def resource_lines(node: "Node") -> list[ResourceLine]:
     lines = []
     for name in sorted(node.access.kinds):
         kind = node.access.kinds[name]
-        lines.append(ResourceLine(name, say_verbs(kind.verbs), f"all of it: {kind.what}"))
+        lines.append(ResourceLine(name, say_verbs(kind.verbs), kind.what))
         known = [
             (node.access.say_resource(o.resource), o.form) for o in node.directory.offered(node.peer_id, name)
         ]
         if kind is PROTOCOL and node.endpoint is not None:
             known = [(f"{name}/{protocol}", "") for protocol in node.endpoint.protocols]
-        lines += [ResourceLine(path, say_verbs(kind.verbs), form or name) for path, form in sorted(known)]
+        lines += [ResourceLine(path, say_verbs(kind.verbs), form) for path, form in sorted(known)]
     return lines
 
 

@@ -91,6 +91,9 @@ def test_ls_get_and_completion(pair: tuple[RunningNode, RunningNode, Path]) -> N
         anna.call("circle", "members", "clan")[0]["name"]
     ]
     assert completed(anna.home, "circle", "role", "clan", "x", "g") == ["guest"]
+    assert coterie(anna.home, "expose", "80", "--as", "wiki", "--to", "ben").returncode == 0
+    assert completed(ben.home, "connect", "anna/w") == ["anna/wiki"]
+    assert completed(anna.home, "may", "ben", "use", "service/") == ["service/wiki"]
     assert completed(anna.home, "devices", "remove", "") == [anna.call("devices")[0]["name"]]
     assert (
         "ben may read files/photos/2024"

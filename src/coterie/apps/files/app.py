@@ -11,7 +11,7 @@ APP = App(
     commands="coterie.apps.files.commands",
     kinds=(
         ResourceKind(
-            "files", Verb.LIST | Verb.READ | Verb.WRITE | Verb.ADMINISTER, "what is shared, and folders in it"
+            "files", Verb.LIST | Verb.READ | Verb.WRITE | Verb.ADMINISTER, "shares and what is in them"
         ),
     ),
 )

@@ -1,7 +1,6 @@
 """The directory of a node: tells peers what the apps here offer them, and asks peers what they offer."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from coterie.access.enforcer import Enforcer
@@ -101,26 +100,35 @@ class Directory:
 
     async def _offers_of(self, peer: PeerId) -> Sequence[PlaceLine]:
         """All of it; a computer that knows no directory, or not us, is asked for each kind in the way of that kind."""
-        try:
-            return [PlaceLine.of(offer) for offer in await self._ask(peer)]
-        except PeerError as error:
-            if error.close_code != CloseCode.REFUSED or not self._inside:
-                raise
+        offers = await self._offers_if_known(peer)
+        if offers is not None:
+            return [PlaceLine.of(offer) for offer in offers]
         return [line for inside in list(self._inside.values()) for line in await inside(peer, "")]
 
     async def _look_inside(self, peer: PeerId, path: str) -> Sequence[PlaceLine]:
-        missing: NotFound | None = None
+        """By the app of what the path begins with; what is in no list is known by name to an app that looks inside."""
+        offers = await self._offers_if_known(peer) or ()
+        named = [offer for offer in offers if f"{path}/".startswith(f"{offer.name}/")]
+        if inside := next((self._inside[offer.kind] for offer in named if offer.kind in self._inside), None):
+            return await inside(peer, path)
+        if lines := [PlaceLine.of(offer) for offer in named if offer.name == path]:
+            return lines
+        missing = NotFound(f"there is no '{path[:NAME_CHARS_MAX]}' there, or it is not for this computer")
         for inside in list(self._inside.values()):
             try:
                 return await inside(peer, path)
             except NotFound as error:
-                missing = missing or error
-        with contextlib.suppress(PeerError):
-            if named := [PlaceLine.of(offer) for offer in await self._ask(peer) if offer.name == path]:
-                return named
-        raise missing or NotFound(
-            f"there is no '{path[:NAME_CHARS_MAX]}' there, or it is not for this computer"
-        )
+                missing = error
+        raise missing
+
+    async def _offers_if_known(self, peer: PeerId) -> Sequence[Offer] | None:
+        """All that it offers; None where it knows no directory, or not us, and somebody else is to be asked."""
+        try:
+            return await self._ask(peer)
+        except PeerError as error:
+            if error.close_code != CloseCode.REFUSED or not self._inside:
+                raise
+        return None
 
     async def _ask(self, peer: PeerId) -> Sequence[Offer]:
         found: list[Offer] = []
