@@ -107,7 +107,7 @@ class ContactShown(msgspec.Struct, frozen=True):
                 f"{self.name}  {self.peer}",
                 *(f"  {row}" for row in rows),
                 f"  {where}",
-                f"  a contact since {said(self.added)}",
+                f"  a contact: added {said(self.added)}",
             ]
         )
 

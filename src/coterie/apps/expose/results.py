@@ -45,12 +45,10 @@ class ConnectedLine(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people."""
-        at = (
-            f"{self.address}{' (UDP)' if self.kind == 'udp' else ''}"
-            if self.address
-            else "a port that is off"
-        )
-        lines = [f"{self.service} is at {at}"]
+        ip, _, port = self.address.rpartition(":")
+        is_everywhere = ip in ("0.0.0.0", "[::]")  # noqa: S104 - said, not bound
+        at = f"port {port} of every address of this computer" if is_everywhere else self.address
+        lines = [f"{self.service} is at {at or 'a port that is off'}{' (UDP)' if self.kind == 'udp' else ''}"]
         lines += [f"In a browser: {self.web}"] if self.web else []
         lines += [f"But now: {self.state}"] if self.state != "ready" else []
         return "\n".join(lines)
