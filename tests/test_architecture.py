@@ -98,6 +98,7 @@ SHELLS = (
     "app_context.py",
     "watchdog.py",
     "reach.py",
+    "knocking.py",
     "relays.py",
     "services/mail/box.py",
     "services/mail/protocol_letters.py",

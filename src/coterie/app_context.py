@@ -1,7 +1,7 @@
 """The `Context` of one app: what it may touch of its node, bound to its name, taken back when it ends."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +25,7 @@ from coterie.services.tell.service import Notices, Tell
 from coterie.tasks import Tasks
 from coterie.wire import Protocol as WireProtocol
 from coterie.wire.frames import Message
+from coterie.wire.knock import Right
 
 if TYPE_CHECKING:
     from coterie.services.mail.box import MailBox
@@ -49,6 +50,7 @@ class Grounds(Protocol):
     jobs: Jobs
     ports: Ports
     app_data: dict[str, Data]
+    knock_rights: list[Callable[[bytes], Iterable[bytes]]]
 
     @property
     def addresses(self) -> list[str]: ...
@@ -60,7 +62,12 @@ class Grounds(Protocol):
     async def settled(self) -> None: ...
 
     async def connect(
-        self, peer: PeerId, hints: Sequence[str] = (), *, own: Sequence[str] = ()
+        self,
+        peer: PeerId,
+        hints: Sequence[str] = (),
+        *,
+        own: Sequence[str] = (),
+        right: Right | None = None,
     ) -> Connection: ...
 
     def peer_network(
@@ -111,6 +118,7 @@ class AppNet:
         self._app = app
         self._me = me
         self._protocols: list[str] = []
+        self._knock_rights: list[Callable[[bytes], Iterable[bytes]]] = []
         self._is_withdrawn = False
 
     @property
@@ -143,9 +151,18 @@ class AppNet:
         self._node.directory.add(kind, offers, inside)
 
     async def connect(
-        self, peer: PeerId, addresses: Sequence[str] = (), *, own: Sequence[str] = ()
+        self,
+        peer: PeerId,
+        addresses: Sequence[str] = (),
+        *,
+        own: Sequence[str] = (),
+        right: Right | None = None,
     ) -> Connection:
-        return await self._node.connect(peer, addresses, own=own)
+        return await self._node.connect(peer, addresses, own=own, right=right)
+
+    def admit_knocks(self, secrets: Callable[[bytes], Iterable[bytes]]) -> None:
+        self._node.knock_rights.append(secrets)
+        self._knock_rights.append(secrets)
 
     async def open(self, peer: PeerId, protocol: WireProtocol) -> Stream:
         return await (await self.connect(peer)).open_stream(protocol)
@@ -172,6 +189,8 @@ class AppNet:
         self._is_withdrawn = True
         for kind in self._app.kinds:
             self._node.directory.remove(kind.name)
+        for secrets in self._knock_rights:
+            self._node.knock_rights.remove(secrets)
         if self._node.endpoint is not None:
             for name in self._protocols:
                 self._node.endpoint.unregister(name)

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from coterie.home import Config, Home, platform_name
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.incarnation import Incarnation
 from coterie.net import Connection, Endpoint, Guard
+from coterie.net.find.knocks import Surroundings
 from coterie.net.find.outside import Facts, Outside, judge
 from coterie.net.find.resolver import Resolver
 from coterie.net.home_networks import Zone, zone_of
@@ -47,6 +48,7 @@ from coterie.services.local import Ports
 from coterie.services.tell.desktop import Desktop
 from coterie.services.tell.service import Notices
 from coterie.tasks import Tasks
+from coterie.wire.knock import Right
 from coterie.wire.record import split_address
 from coterie.wire.ticket import fit_addresses
 
@@ -160,6 +162,7 @@ class Node:
         self.ports = Ports(home.ports_file, self.tasks.part("services"))
         self.jobs = Jobs(home.jobs, self.tasks.part("jobs"), tell=self.notices.tell)
         self.app_data: dict[str, Data] = {}
+        self.knock_rights: list[Callable[[bytes], Iterable[bytes]]] = []
         self.host = AppHost(
             lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign),
             self.tasks.part("apps"),
@@ -235,11 +238,16 @@ class Node:
         return self.endpoint.addresses if self.endpoint else []
 
     async def connect(
-        self, peer: PeerId, hints: Sequence[str] = (), *, own: Sequence[str] = ()
+        self,
+        peer: PeerId,
+        hints: Sequence[str] = (),
+        *,
+        own: Sequence[str] = (),
+        right: Right | None = None,
     ) -> Connection:
         """The connection to `peer`, wherever it is: known addresses, `hints` and what resolvers find, at once.
 
-        `hints` are the words of others, `own` those of this node's owner; `net.dialable` says what the difference is.
+        `hints`, `own` and `right` as for `Reach.connect`; `net.dialable` says how `own` differs from `hints`.
 
         Raises:
             TransportError: it was not reached; the text says what was tried.
@@ -247,7 +255,8 @@ class Node:
         """
         if self.reach is None:
             raise TransportError("this node is offline")
-        return await self.reach.connect(peer, [*hints, *self.people.addresses(peer)], own=own)
+        hints = [*hints, *self.people.addresses(peer)]
+        return await self.reach.connect(peer, hints, own=own, right=right)
 
     def peers(self) -> list[PeerLine]:
         """Everybody known of: connected first, then who was heard of last."""
@@ -309,6 +318,8 @@ class Node:
 
     def ticket_addresses(self) -> tuple[str, ...]:
         """What a ticket names: the first of `addresses`, and relays (URLs) where this node listens."""
+        if self.reach is not None:
+            self.reach.stir()  # whom it is given to may knock soon
         return fit_addresses(self.addresses, self.reach.relays if self.reach else ())
 
     def outside(self) -> Outside:
@@ -326,7 +337,7 @@ class Node:
                 nat=reach.observed.mapping(),
                 relays=reach.relays,
                 directory="; ".join(filter(None, (str(getattr(r, "problem", "")) for r in public))),
-                guessed=reach.guessed,
+                listens=reach.listens,
             )
         )
 
@@ -403,10 +414,23 @@ class Node:
         self.reach.set_contacts(self.people.known)
         self.reach.incarnation = Incarnation.begin(self._layout.incarnations)
         self.people.watch_presence(self.reach.present)
+        self._start_knocking(self.reach)
         await self.reach.start()
         if has_own_socket:
             self._start_mapping(key, transport)
         self.endpoint.start()
+
+    def _start_knocking(self, reach: Reach) -> None:
+        """At the level that has the DHT: others are asked to dial back by it, and are heard."""
+        around = Surroundings(
+            addresses=reach.where_we_dial_from,
+            is_known=self.people.is_known,
+            is_blocked=self.access.is_blocked,
+            secrets=lambda reference: [s for told in self.knock_rights for s in told(reference)],
+            contacts=self.people.contacts,
+            present=reach.present,
+        )
+        reach.start_knocking(around, self.tasks.part("knocking"))
 
     def _start_mapping(self, key: SecretKey, transport: Transport) -> None:
         """Ask the router for our UDP ports, and tell in our record what it maps.

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -20,12 +21,14 @@ from coterie.driver import Driver
 from coterie.errors import CoterieError, StorageError, TransportError
 from coterie.identity import PeerId, SecretKey
 from coterie.incarnation import Incarnation
+from coterie.knocking import LISTENS_S, BellTable, Knocker
 from coterie.machine import Emit, PeerDown
 from coterie.net import Connection, Endpoint
 from coterie.net.find.address_book import AddressBook
 from coterie.net.find.address_book_file import BookFile
 from coterie.net.find.contacts import CircleResolver
 from coterie.net.find.exchange import RecordExchange
+from coterie.net.find.knocks import Surroundings
 from coterie.net.find.observed import (
     AddExternal,
     ObservedAddresses,
@@ -38,6 +41,9 @@ from coterie.net.find.resolver import Found, Resolver
 from coterie.net.home_networks import is_home
 from coterie.net.interfaces import Transport
 from coterie.quantity import duration
+from coterie.tasks import Tasks
+from coterie.wire.knock import ADDRESSES_MAX as KNOCK_ADDRESSES_MAX
+from coterie.wire.knock import Right
 from coterie.wire.record import (
     NAME_CHARS_MAX,
     PeerRecord,
@@ -125,10 +131,12 @@ class Reach:
         self._full = self._public = b""
         self._mapped: tuple[str, ...] = ()
         self._told: dict[str, None] = {}  # outside addresses that the transport knows of
-        self._described: tuple[tuple[str, ...], str] = ((), "")
+        self._described: tuple[tuple[str, ...], str, bool] = ((), "", False)
         self._signed_at = float("-inf")
         self.skews: dict[PeerId, float] = {}
         """Of peers that told their record: seconds that their clock is ahead of ours at least (below 0: behind)."""
+        self.knocker: Knocker | None = None
+        """At the level `internet`: asks others to dial back, and hears who asks us."""
         self.incarnation = Incarnation()
         self.copy_seen = ""
         """For people: that another computer runs with this node's identity; empty while none was noticed."""
@@ -169,6 +177,7 @@ class Reach:
             self._tasks.close(),
             *(r.close() for r in self.resolvers),
             self._exchange.close(),
+            *([self.knocker.close()] if self.knocker is not None else []),
             return_exceptions=True,
         )
         if self._driver is not None:
@@ -223,6 +232,39 @@ class Reach:
                 return address
         return ""
 
+    def start_knocking(self, around: Surroundings, tasks: Tasks) -> None:
+        """Knock, and hear who knocks, by the resolver that can hold knocks, where there is one."""
+
+        async def dial(peer: PeerId, addresses: Sequence[str]) -> Connection:
+            return await self.connect(peer, addresses, knocks=False)
+
+        for table in [r for r in self.resolvers if hasattr(r, "is_ready")]:
+            bells = cast(BellTable, table)
+            self.knocker = Knocker(self._key, bells, around, dial=dial, tasks=tasks, clock=self._clock)
+
+    def stir(self) -> None:
+        """Somebody may knock soon."""
+        if self.knocker is not None:
+            self.knocker.stir()
+
+    @property
+    def listens(self) -> bool:
+        """Whether who knocks by the public directory is heard."""
+        return self.knocker is not None and self.knocker.is_listening
+
+    def where_we_dial_from(self) -> tuple[str, ...]:
+        """As others see it, for a knock: outside addresses, then this machine's own that are no home's."""
+        own = [a for a in self.own_addresses if not is_home(split_address(a)[0])]
+        outside = [a for a in dict.fromkeys([*self._outside(), *own]) if not is_relay(a)]
+        return tuple(outside[:KNOCK_ADDRESSES_MAX])
+
+    def _listen(self) -> None:
+        """Hear who knocks, unless everybody gets in without knocking."""
+        if self.knocker is not None:
+            own = [split_address(a)[0] for a in self.own_addresses]
+            is_open = bool(self._mapped) or any(ip.version == 4 and not is_home(ip) for ip in own)
+            self.knocker.listen(not (is_open or self._relays or self.is_on_loopback))
+
     @property
     def own_addresses(self) -> list[str]:
         """The "ip:port" of this machine itself: none that peers or a router tell us of."""
@@ -234,20 +276,35 @@ class Reach:
         return self._clock()
 
     async def connect(
-        self, peer: PeerId, hints: Sequence[str] = (), *, own: Sequence[str] = ()
+        self,
+        peer: PeerId,
+        hints: Sequence[str] = (),
+        *,
+        own: Sequence[str] = (),
+        right: Right | None = None,
+        knocks: bool = True,
     ) -> Connection:
         """The connection to `peer`: where it was reached before, its record's addresses and `hints` at once,
         while the resolvers look for more. `hints` are the words of others, `own` those of this node's owner.
 
+        At the level `internet` a peer that listens is asked to dial back, which takes a minute or two; `right` lets one
+        who is no contact of it ask. Without `knocks` it is not asked.
+
         Raises:
-            TransportError: not reached within 7 s; the text says what was tried.
+            TransportError: not reached within 7 s, or while it was asked; the text says what was tried.
             AccessDenied, PeerError, LimitExceeded, UsageError: as `Endpoint.connect`.
         """
         self._endpoint.require_unblocked(peer)  # before anybody is asked where it is
         if peer == self._endpoint.peer_id or any(c.peer == peer for c in self._endpoint.connections):
             return await self._endpoint.connect(peer)
         seek = Seek(
-            self._endpoint, self.book, resolvers=self.resolvers, found=self._found_by, clock=self._clock
+            self._endpoint,
+            self.book,
+            resolvers=self.resolvers,
+            found=self._found_by,
+            clock=self._clock,
+            knocks=self.knocker if knocks else None,
+            right=right,
         )
         return await seek.run(peer, hints, own)
 
@@ -285,6 +342,7 @@ class Reach:
         """The level in words, with what stands in the way, for `status`."""
         names = ", ".join(resolver.name for resolver in self.resolvers) or "no discovery"
         problems = [str(p) for r in self.resolvers if (p := getattr(r, "problem", ""))]
+        problems += [said] if self.knocker is not None and (said := self.knocker.describe()) else []
         return f"{self.level} ({names})" + "".join(f"; {problem}" for problem in problems)
 
     @property
@@ -336,7 +394,7 @@ class Reach:
         )
         log.error("%s", self.copy_seen)
         self.book.own_sequence = max(self.book.own_sequence, record.sequence)
-        self._described = ((), "")
+        self._described = ((), "", False)
         self._changed.set()
 
     def _note_skew(self, raw: bytes) -> None:
@@ -371,15 +429,15 @@ class Reach:
 
     def _sign(self) -> bool:
         """Sign records anew when something changed or the last one is half-way through; whether it was so."""
-        described = self._addresses(), self._serves
+        described = self._addresses(), self._serves, self.listens
         now = self._clock()
         if described == self._described and 0 <= now - self._signed_at < RENEW_S:
             return False
         self._described, self._signed_at = described, now
-        addresses, serves = described
+        addresses, serves, listens = described
         outside = tuple(a for a in addresses if is_relay(a) or split_address(a)[0].is_global)
         # The public record comes first, so that who gets both keeps the full one.
-        self._public = self._signed(outside, "", serves) if outside else b""
+        self._public = self._signed(outside, "", serves) if outside or listens else b""
         self._full = self._signed(addresses, self._name, serves)
         return True
 
@@ -394,6 +452,7 @@ class Reach:
             name=name,
             serves=serves,
             incarnation=self.incarnation.current,
+            listens_s=LISTENS_S if self.listens else 0,
         )
         return record.sign_fitting(self._key)
 
@@ -439,6 +498,7 @@ class Reach:
                 self._driver.feed(OwnAddresses(tuple(self.own_addresses)))
             if [*self._told] != [*dict.fromkeys(self._outside())]:
                 self._tell_outside()
+            self._listen()
             if self._sign():
                 await self._publish()
             self._exchange.refresh()
@@ -481,6 +541,8 @@ class Reach:
             log.debug("%s did not say what it has of us: %s", connection.peer.short, error)
 
     def _down(self, connection: Connection) -> None:
+        if connection.peer in self._contacts():
+            self.stir()  # it may want to come back
         if self._driver is not None:
             self._driver.feed(PeerDown(connection.peer))
 

@@ -365,7 +365,7 @@ class PeerRelays:
     async def _dial(self, peer: PeerId, retry_max_s: float) -> None:
         failures = 0
         try:
-            await self._reach.connect(peer)
+            await self._reach.connect(peer, knocks=False)  # on the beat: it dials too, if it is there
         except CoterieError as error:
             log.debug("not connected to %s: %s", peer.short, error)
             failures = self._failures.get(peer, 0) + 1

@@ -47,6 +47,8 @@ from coterie.transfer.got import Got
 from coterie.wire import relay
 from coterie.wire.frames import Protocol
 from coterie.wire.invitation import Invitation
+from coterie.wire.knock import CONTEXT as KNOCK_CONTEXT
+from coterie.wire.knock import Knock, KnockKeys, KnockKind, read_item, read_letter
 from coterie.wire.record import CONTEXT as RECORD_CONTEXT
 from coterie.wire.record import PeerRecord
 from coterie.wire.ticket import Ticket, TicketKind, pack_addresses
@@ -121,6 +123,7 @@ def samples() -> dict[str, list[Sample]]:
         **_router(),
         **_trust(),
         **_mail(),
+        **_knocks(),
         **_content(),
         **_texts(),
         **_files(),
@@ -291,6 +294,24 @@ def _mail() -> dict[str, list[Sample]]:
                 [CONTENT],
             )
         ]
+    }
+
+
+def _knocks() -> dict[str, list[Sample]]:
+    knock = Knock(
+        sender=PEER, kind=KnockKind.CALL, at=NOW, addresses=("192.0.2.1:4433", "[2001:db8::1]:4433")
+    )
+    keys = KnockKeys(OTHER)
+    sealed = KnockKeys(KEY).seal(knock, OTHER.peer_id, bytes(range(32)))
+
+    def signed(body: bytes) -> object:
+        text = bytes(KEY.peer_id) + KEY.sign(KNOCK_CONTEXT + bytes(OTHER.peer_id) + body) + body
+        return read_letter(text, OTHER.peer_id)
+
+    body = bytes([1, 1]) + NOW.to_bytes(8) + bytes(48) + bytes([1, 4]) + bytes(59)
+    return {
+        "coterie.wire.knock:read_item": [Sample(read_item, [sealed, sealed * 3])],
+        "coterie.wire.knock:read_letter": [Sample(signed, [body]), Sample(keys.open, [sealed])],
     }
 
 

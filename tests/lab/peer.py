@@ -4,17 +4,20 @@
 
 Settings: `number` (which key), `port`, `relays` (URLs to be reachable through), `serves` (the TCP port of a relay of
 its own), `alone` (it has neither, knows nobody, and binds by itself: then `maps` says whether its router may map its
-port; `directory`: first nodes of a DHT that it uses), `mdns` (whether to be found on the local network), `folder`
-(where its files and its key are, instead of a temporary one), `follows` (false: it says nothing of paths, for looking
-50 times a second at each of many connections takes a processor). Commands, with "peer" each: {"do": "connect",
-"addresses": [...]}, {"do": "fetch", "addresses": [...], "bytes": ...} (one stream; "bulk": the same in a thread, over
-lanes where they can be; "fetched" says how many bytes came which way), {"do": "close"}; and with the files app {"do":
-"share", "bytes": ...} (or "path"), {"do": "get", "ticket": ...}. It ends when its input ends.
+port; `directory`: first nodes of a DHT that it uses; `looks_s`: how often it looks there for knocks), `mdns` (whether
+to be found on the local network), `folder` (where its files and its key are, instead of a temporary one), `follows`
+(false: it says nothing of paths, for looking 50 times a second at each of many connections takes a processor).
+
+Commands, with "peer" each: {"do": "connect", "addresses": [...]} ("by_right": as one who may ask the peer to dial
+back), {"do": "fetch", "addresses": [...], "bytes": ...} (one stream; "bulk": the same in a thread, over lanes where
+they can be; "fetched" says how many bytes came which way), {"do": "close"}; with the files app {"do": "share",
+"bytes": ...} (or "path"), {"do": "get", "ticket": ...}; and {"do": "status"}. It ends when its input ends.
 
 Events: "ready" with the peer's id and addresses; "up" and "down" for connections; "path" whenever a connection's path
 changes; "observed" when it believes other addresses of itself; "found" for peers on the local network; "connected",
-"closed"; "first_byte", "progress" and "fetched" for a fetch or a get; "shared" with a ticket; "failed". Every event has
-`s`, seconds since the program began, and `at`, the machine's monotonic clock; those of a command have its `id`.
+"closed"; "status"; "first_byte", "progress" and "fetched" for a fetch or a get; "shared" with a ticket; "failed".
+Every event has `s`, seconds since the program began, and `at`, the machine's monotonic clock; those of a command have
+its `id`.
 """
 
 import asyncio
@@ -33,7 +36,8 @@ from coterie.apps.command import Progress
 from coterie.errors import CoterieError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import BulkStream, Connection, Endpoint
-from coterie.net.find.mainline import PUT_EVERY_S, MainlineResolver
+from coterie.net.find import knocks
+from coterie.net.find.mainline import MainlineResolver
 from coterie.net.find.mdns import MdnsResolver
 from coterie.net.quic.transport import QuicTransport
 from coterie.net.relay.home import HomeRelays
@@ -43,11 +47,15 @@ from coterie.node import Node
 from coterie.reach import WATCH_EVERY_S, Reach
 from coterie.wire import Protocol
 from coterie.wire.frames import Bulk, Message
+from coterie.wire.knock import REFERENCE_BYTES, Right
 
 PATH_POLL_S = 0.02
 SELDOM_S = 0.5  # how often one that does not follow paths looks around
 PROGRESS_S = 0.2
 DIRECTORY_S = 40.0
+RIGHT = Right(
+    bytes(REFERENCE_BYTES), b"laboratory, here"
+)  # of a ticket that every peer has given to every other
 PIECE_BYTES = 64 * 1024
 
 
@@ -91,6 +99,7 @@ class Peer:
         self._reach: Reach = node.reach
         self._since = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
+        node.knock_rights.append(lambda reference: [RIGHT.secret] if reference == RIGHT.reference else [])
         self._endpoint.register(BYTES, self._serve, strangers=True)
         self._endpoint.watch(up=self._on_up, down=lambda c: self.say("down", peer=str(c.peer)))
 
@@ -121,8 +130,11 @@ class Peer:
             match command.pop("do"):
                 case "connect":
                     peer = PeerId.parse(command["peer"])
-                    connection = await self._reach.connect(peer, command.get("addresses", ()))
+                    right = RIGHT if command.get("by_right") else None
+                    connection = await self._reach.connect(peer, command.get("addresses", ()), right=right)
                     self.say("connected", took_s=time.monotonic() - begun, **tag, **_path(connection))
+                case "status":
+                    self.say("status", text=self._node.status().text(), **tag)
                 case "fetch":
                     await self._fetch(command, begun)
                 case "bulk":
@@ -293,6 +305,8 @@ async def run(settings: dict[str, Any]) -> None:
         neighbours: MdnsResolver | None = None
         if settings.get("alone"):
             config += ["discovery = false", f"port_mapping = {str(bool(settings.get('maps'))).lower()}"]
+            if looks_s := settings.get("looks_s"):
+                knocks.BUSY_S, knocks.AGAIN_S = looks_s, 2 * looks_s
             if directory := settings.get("directory"):
                 config += ['reach = "internet"', "dht_private = true", f'dht_bootstrap = "{directory}"']
         else:
@@ -318,9 +332,11 @@ async def _known_to_directory(node: Node) -> None:
     (directory,) = (r for r in node.reach.resolvers if isinstance(r, MainlineResolver))
     with suppress(TimeoutError):
         async with asyncio.timeout(DIRECTORY_S):
-            while not (directory.stored_on and directory.seen_at):
+            while not directory.seen_at:
                 await asyncio.sleep(SELDOM_S)
-            await asyncio.sleep(WATCH_EVERY_S + PUT_EVERY_S)
+            await asyncio.sleep(WATCH_EVERY_S)
+            while not directory.is_current:
+                await asyncio.sleep(SELDOM_S)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from coterie.wire.record import (
     CLOCK_SKEW_S,
     CONTEXT,
     LIFETIME_MAX_S,
+    LISTENS_MAX_S,
     NAME_CHARS_MAX,
     RECORD_BYTES_MAX,
     SEQUENCE_MAX,
@@ -140,7 +141,7 @@ def test_versions() -> None:
 
 
 def test_fields_that_a_newer_version_appends_are_let_be() -> None:
-    started = changed(incarnation=b"12345678")
+    started = changed(incarnation=b"12345678", listens_s=72)
     body = msgspec.msgpack.encode([*msgspec.msgpack.decode(started.sign(KEY)[97:]), "later", 7])
     assert PeerRecord.open(signed_body(body), NOW) == started
 
@@ -152,7 +153,16 @@ def test_the_number_of_a_start_is_appended_to_what_version_0_1_reads() -> None:
     assert PeerRecord.open(started, NOW).incarnation == b"12345678"
 
 
+def test_that_it_listens_for_knocks_is_appended_behind_the_number_of_the_start() -> None:
+    listening = changed(incarnation=b"12345678", listens_s=72).sign(KEY)
+    assert listening[98:-1] == changed(incarnation=b"12345678").sign(KEY)[98:]
+    assert PeerRecord.open(listening, NOW).listens_s == 72
+    assert PeerRecord.open(changed(listens_s=72).sign(KEY), NOW) == changed(listens_s=72)
+
+
 BROKEN = [
+    ("less often", {"listens_s": LISTENS_MAX_S + 1}),
+    ("less often", {"listens_s": -1}),
     ("sequence", {"sequence": 0}),
     ("sequence", {"sequence": -1}),
     ("start", {"incarnation": b"1234567"}),

@@ -3,7 +3,7 @@
 Part of them are services (`coterie.services`), the others are described here.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +22,7 @@ from coterie.services.local import Local
 from coterie.services.tell.service import Tell
 from coterie.wire import Protocol as WireProtocol
 from coterie.wire.frames import Message
+from coterie.wire.knock import Right
 
 if TYPE_CHECKING:
     from coterie.services.mail.box import MailBox  # with SQLite: only where an app uses it
@@ -213,16 +214,26 @@ class Net(Protocol):
         ...
 
     async def connect(
-        self, peer: PeerId, addresses: Sequence[str] = (), *, own: Sequence[str] = ()
+        self,
+        peer: PeerId,
+        addresses: Sequence[str] = (),
+        *,
+        own: Sequence[str] = (),
+        right: Right | None = None,
     ) -> Connection:
         """The connection to `peer`, dialled if there is none yet.
 
         `addresses` are the words of others, `own` those of this node's owner: what others name is never this computer.
+        `right` shows a peer that does not know us why it should dial back (`admit_knocks` there).
 
         Raises:
             TransportError: it was not reached; says what was tried.
             PeerError: it refuses.
         """
+        ...
+
+    def admit_knocks(self, secrets: Callable[[bytes], Iterable[bytes]]) -> None:
+        """Who has one of `secrets(reference)` may ask this node to dial it, contact or not. It answers fast."""
         ...
 
     async def open(self, peer: PeerId, protocol: WireProtocol) -> Stream:

@@ -9,6 +9,7 @@ from coterie.content import Store
 from coterie.content.versions import Versions
 from coterie.identity import PeerId
 from coterie.net import Connection
+from coterie.wire.knock import Right
 
 
 class Acquaintances(Protocol):
@@ -35,7 +36,9 @@ class Others(Protocol):
     @property
     def overlay(self) -> Acquaintances | None: ...
 
-    async def connect(self, peer: PeerId, addresses: Sequence[str] = ()) -> Connection: ...
+    async def connect(
+        self, peer: PeerId, addresses: Sequence[str] = (), *, right: Right | None = None
+    ) -> Connection: ...
 
 
 class Background(Protocol):

@@ -39,6 +39,7 @@ from coterie.transfer.states import WEIGHTS, TransferState, bytes_done
 from coterie.transfer.surroundings import Surroundings
 from coterie.transfer.unfinished import OWNER
 from coterie.wire import Ticket
+from coterie.wire.knock import Right
 from coterie.wire.ticket import ADDRESSES_MAX
 
 log = logging.getLogger(__name__)
@@ -528,7 +529,8 @@ class Transfer:
 
 
 async def _open(context: Surroundings, ticket: Ticket, peer: PeerId, addresses: Sequence[str]) -> Session:
-    connection = await context.net.connect(peer, addresses)
+    right = Right(ticket.content_id, ticket.secret) if peer == ticket.peer else None
+    connection = await context.net.connect(peer, addresses, right=right)
     stream, opened = await open_share(
         connection, ticket, context.me.peer_id, context.me.addresses()[:ADDRESSES_MAX]
     )

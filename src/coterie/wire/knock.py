@@ -1,15 +1,15 @@
 """A knock: "I am dialling you now, and here I am", sealed to one computer, to be left in a public table.
 
-    bell      = Ed25519 key whose seed both sides can make; what hangs there is an item of BEP 44 under that key, without salt
+    bell      = Ed25519 key whose seed both sides can make; there hangs an item of BEP 44, without salt
     item      = one to three sealed knocks, the newest first
     sealed    = X25519 key made for this knock alone 32 | box (X25519, XSalsa20-Poly1305, nonce 0) of: letter
     letter    = sender 32 | signature 64 | version u8 | kind u8 | at u64 (unix s) | reference 32 | proof 16
                 | count u8 | addresses as in a ticket | zeros
     signature = Ed25519 of: "coterie knock" 0 | addressee 32 | what follows the signature
-    proof     = BLAKE3(sender | addressee, key = BLAKE3-derive-key("coterie knock right", secret of the ticket)), 16 bytes
+    proof     = BLAKE3(sender | addressee, key = BLAKE3-derive-key("coterie knock right", secret)), 16 bytes
 
-The door's bell is made of the addressee's id and the hour's quarter: who knows the id can ring there. A bell of a pair is
-made of a secret that only the two can compute, so nobody else can write there or take what hangs there away.
+The door's bell is made of the addressee's id and the quarter of the hour: who knows the id can ring there. A bell of
+a pair is made of a secret that only the two can compute: nobody else can write there or take what hangs there away.
 """
 
 import struct

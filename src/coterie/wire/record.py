@@ -1,7 +1,7 @@
 """PeerRecord: where a peer may be reached, signed by the peer itself, so anybody may carry it to anybody.
 
     record  = version u8 | peer 32 | signature 64 | body
-    body v1 = msgpack array: sequence, issued, expires, addresses, name, serves[, incarnation]
+    body v1 = msgpack array: sequence, issued, expires, addresses, name, serves[, incarnation[, listens_s]]
     signed  = "coterie peer record" | 0 | version | peer | body          (Ed25519)
 
 `sequence` grows with every record of a peer; a receiver keeps the newest. Times are unix seconds. Fields may be
@@ -10,7 +10,7 @@ appended to the body: what is signed is the body as it came, and it is passed on
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
@@ -30,6 +30,7 @@ ADDRESS_CHARS_MAX = 128  # guess: a relay's URL with a long host name
 NAME_CHARS_MAX = 64  # as a computer's name in the settings
 LIFETIME_MAX_S = 7 * 86_400  # guess: an address older than a week is a rumour
 CLOCK_SKEW_S = 600  # guess: a household's clocks; kept by hand they are minutes off
+LISTENS_MAX_S = 600  # guess: who waits longer than ten minutes has gone away
 INCARNATION_BYTES = 8  # random: two starts of one identity never have the same
 SEQUENCE_MAX = 2**63 - 1  # what BEP 44 and SQLite hold
 VERIFIED_MAX = (
@@ -71,6 +72,7 @@ class _Body(msgspec.Struct, frozen=True, array_like=True):
     name: str = ""
     serves: str = ""
     incarnation: bytes = b""
+    listens_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class PeerRecord:
         name: what its people call it; may be empty.
         serves: URL of the relay that this peer itself runs for others; empty when it runs none.
         incarnation: the number of the start that signed it (8 bytes); empty in records of version 0.1.
+        listens_s: it looks for knocks (`wire.knock`) at its door, every so many seconds at least; 0: it does not.
     """
 
     peer: PeerId
@@ -94,6 +97,7 @@ class PeerRecord:
     name: str = ""
     serves: str = ""
     incarnation: bytes = b""
+    listens_s: int = 0
 
     @property
     def direct(self) -> tuple[str, ...]:
@@ -116,7 +120,9 @@ class PeerRecord:
         if wrong := _what_is_wrong(self):
             raise UsageError(f"not a peer record: {wrong}")
         fields = [self.sequence, self.issued, self.expires, list(self.addresses), self.name, self.serves]
-        body = _ENCODER.encode([*fields, self.incarnation] if self.incarnation else fields)
+        if self.incarnation or self.listens_s:
+            fields.append(self.incarnation)
+        body = _ENCODER.encode([*fields, self.listens_s] if self.listens_s else fields)
         if _HEAD_BYTES + len(body) > RECORD_BYTES_MAX:
             raise UsageError(f"a peer record of {_HEAD_BYTES + len(body)} bytes is over {RECORD_BYTES_MAX}")
         version = bytes([VERSION])
@@ -130,7 +136,7 @@ class PeerRecord:
             size = (
                 sum(len(a) + 2 for a in (*fitting.addresses, fitting.serves))
                 + 4 * len(self.name)
-                + 42
+                + 45
                 + len(self.incarnation)
             )
             too_many = len(fitting.addresses) > ADDRESSES_MAX
@@ -227,6 +233,7 @@ def _verified(raw: bytes) -> PeerRecord:
         name=read.name,
         serves=read.serves,
         incarnation=read.incarnation,
+        listens_s=read.listens_s,
     )
     if wrong := _what_is_wrong(record):
         raise RecordRefused(RefusedFor.MALFORMED, wrong)
@@ -247,22 +254,15 @@ def _what_is_wrong(record: PeerRecord) -> str:
         return "its own relay is no URL"
     if len(record.incarnation) not in (0, INCARNATION_BYTES):
         return f"the number of its start has not {INCARNATION_BYTES} bytes"
+    if not 0 <= record.listens_s <= LISTENS_MAX_S:
+        return f"it looks for knocks less often than every {LISTENS_MAX_S} s"
     if len(record.name) > NAME_CHARS_MAX or not record.name.isprintable():
         return f"a name of more than {NAME_CHARS_MAX} characters, or with unprintable ones"
     return ""
 
 
 def _with_addresses(record: PeerRecord, addresses: tuple[str, ...]) -> PeerRecord:
-    return PeerRecord(
-        peer=record.peer,
-        sequence=record.sequence,
-        issued=record.issued,
-        expires=record.expires,
-        addresses=addresses,
-        name=record.name,
-        serves=record.serves,
-        incarnation=record.incarnation,
-    )
+    return replace(record, addresses=addresses)
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -137,7 +137,7 @@ class Home:
         match event:
             case Received(peer, Found() as message):
                 sends, reads = self._client.found(str(peer), message)
-            case TimerFired(("search", key)):
+            case TimerFired(("search", bytes(key))):
                 sends, reads = self._client.over(key)
             case _:
                 return self._translate(self.knocks.handle(event, now), now)
@@ -201,7 +201,7 @@ class Scene:
             addresses=lambda: [f"192.0.2.{len(name)}:4433"],
             is_known=lambda peer: peer in self._contacts(name),
             secrets=lambda reference: [s for r, s in self.secrets[name].items() if r == reference],
-            absent=lambda: self._contacts(name),
+            contacts=lambda: self._contacts(name),
         )
         host = Host(clock_offset_s=clock_offset_s)
         self.world.add(
@@ -241,10 +241,10 @@ class Scene:
         return [e.why for _, at, e in self.world.emitted if at == name and isinstance(e, NotKnocked)]
 
     def _when(self, name: str, kind: type, other: str) -> list[float]:
-        peer = self.id(other)
-        return [
-            t for t, at, event in self.world.emitted if at == name and type(event) is kind and event.peer == peer
+        mine: list[tuple[float, Any]] = [
+            (t, e) for t, at, e in self.world.emitted if at == name and type(e) is kind
         ]
+        return [t for t, event in mine if event.peer == self.id(other)]
 
 
 __all__ = ["Emit", "Home", "Jammer", "Liar", "Scene", "TableNode"]

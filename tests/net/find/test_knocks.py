@@ -218,7 +218,9 @@ def test_a_flood_at_the_door_costs_a_bounded_number_of_reads() -> None:
     before, looks = scene.world.sent_by_kind.copy(), scene.knocks("ben").counts.looks
     scene.world.run(BEGIN + 600 + 3_600)
     looks = scene.knocks("ben").counts.looks - looks
-    assert looks <= 3_600 / (bounds.QUIET_S * (1 - bounds.JITTER)) + 1, "a jam does not make ben look more often"
+    assert looks <= 3_600 / (bounds.QUIET_S * (1 - bounds.JITTER)) + 1, (
+        "a jam does not make ben look more often"
+    )
     from tests.net.find.knock_world import CLOSEST, Get
 
     jammer = 2 * CLOSEST * 3_600 / 5
@@ -258,7 +260,7 @@ def test_a_contact_who_knocks_without_end_is_dialled_at_a_bounded_rate() -> None
 
 def test_many_contacts_and_many_strangers_are_dialled_at_a_bounded_rate() -> None:
     for is_known, burst in ((True, bounds.HEARD_BURST), (False, bounds.STRANGERS_BURST)):
-        machine = listener(is_known=lambda peer, known=is_known: known, secrets=lambda reference: [b"s" * 16])  # type: ignore[misc]
+        machine = listener(is_known=lambda peer, known=is_known: known, secrets=lambda reference: [b"s" * 16])
         right = Right(bytes(32), b"s" * 16)
         times = 0
         for _ in range(burst + 5):
@@ -289,7 +291,10 @@ def test_one_more_than_may_be_knocked_for_is_told_so() -> None:
 
 
 def test_two_seekers_of_one_peer_are_one_and_it_ends_with_the_last() -> None:
-    machine, peer = Knocks(KnockKeys(new_key()), Surroundings(addresses=tuple, is_known=bool), Random(1)), new_key()
+    machine, peer = (
+        Knocks(KnockKeys(new_key()), Surroundings(addresses=tuple, is_known=bool), Random(1)),
+        new_key(),
+    )
     assert any(isinstance(o, ReadBell) for o in machine.handle(Knocking(peer.peer_id), BEGIN))
     assert not machine.handle(Knocking(peer.peer_id), BEGIN)
     assert not machine.handle(KnockingOver(peer.peer_id), BEGIN)
@@ -366,7 +371,6 @@ def test_an_address_that_is_none_is_the_callers_mistake() -> None:
     knock = Knock(sender=anna.peer_id, kind=KnockKind.CALL, at=1, addresses=("nowhere",))
     with pytest.raises(UsageError):
         anna.seal(knock, new_key().peer_id, bytes(32))
-
 
 
 # ---- what the tests above are made of

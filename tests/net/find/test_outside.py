@@ -24,7 +24,7 @@ RELAY = "http://198.51.100.2:4433"
         ({"own": [HOME], "nat": "varies"}, "no", "lets nobody in"),
         ({"own": [HOME], "nat": "same"}, "perhaps", "calls at the same time"),
         ({"own": [HOME, IPV6]}, "perhaps", "IPv6"),
-        ({"own": [HOME], "level": "internet", "guessed": PUBLIC}, "perhaps", "keeps ports"),
+        ({"own": [HOME], "level": "internet", "listens": True}, "perhaps", "keeps ports"),
         ({"own": [HOME], "level": "internet", "directory": "UDP is blocked"}, "no", "UDP is blocked"),
     ],
 )

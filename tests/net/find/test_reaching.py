@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -56,13 +56,14 @@ class Scene:
         self._resolvers = resolvers
         self._peer = lab.peer(2)
 
-    def seek(self) -> Seek:
+    def seek(self, knocks: "Knocker | None" = None) -> Seek:
         return Seek(
             self._endpoint,
             self.book,
             resolvers=self._resolvers,
             found=lambda resolver: self.take,
             clock=lambda: NOW,
+            knocks=knocks,
         )
 
     def take(self, raw: bytes) -> PeerId | None:
@@ -86,9 +87,37 @@ class Scene:
         return loop.time() - began, str(raised.value)
 
 
-def record(lab: Lab, number: int, *addresses: str, sequence: int = 1) -> bytes:
+class Knocker:
+    """Knocks for `wait_s`; then `rung` is called, or nobody answers."""
+
+    def __init__(self, wait_s: float, rung: Callable[[], Awaitable[None]] | None = None) -> None:
+        self._wait_s = wait_s
+        self._rung = rung
+        self.knocked = 0
+        self.ended = 0
+
+    def wait_s(self, listens_s: int) -> float:
+        return self._wait_s if listens_s else 0.0
+
+    async def knock(self, peer: PeerId, wait_s: float, right: object, told: Callable[..., None]) -> str:
+        self.knocked += 1
+        try:
+            if self._rung is not None:
+                await self._rung()
+            await asyncio.sleep(wait_s)
+            return "did not answer a knock"
+        finally:
+            self.ended += 1
+
+
+def record(lab: Lab, number: int, *addresses: str, sequence: int = 1, listens_s: int = 0) -> bytes:
     return PeerRecord(
-        peer=lab.peer(number), sequence=sequence, issued=int(NOW), expires=int(NOW) + 60, addresses=addresses
+        peer=lab.peer(number),
+        sequence=sequence,
+        issued=int(NOW),
+        expires=int(NOW) + 60,
+        addresses=addresses,
+        listens_s=listens_s,
     ).sign(lab.key(number))
 
 
@@ -186,6 +215,67 @@ def test_addresses_that_fail_again_and_again_are_forgotten(memory: Lab) -> None:
         for _ in range(3):
             assert "memory:8" in (await looking.fail())[1]
         assert looking.book.candidates(memory.peer(2), NOW) == []
+        await a.close()
+
+    memory.run(scene())
+
+
+# ---- knocking
+
+
+def test_who_listens_is_knocked_for_until_it_dials_back(memory: Lab) -> None:
+    async def scene() -> None:
+        async with memory.endpoints(2) as (a, b):
+
+            async def rung() -> None:
+                await asyncio.sleep(30)
+                await b.connect(a.peer_id, a.addresses)
+
+            knocker = Knocker(60.0, rung)
+            listed = Oracle("directory", (0.1, record(memory, 2, "203.0.113.9:9", listens_s=60)))
+            began = asyncio.get_running_loop().time()
+            connection = await Scene(memory, a, listed).seek(knocker).run(b.peer_id, [])
+            assert connection.peer == b.peer_id
+            assert 30 < asyncio.get_running_loop().time() - began < 35
+            assert (knocker.knocked, knocker.ended) == (1, 1)
+
+    memory.run(scene())
+
+
+def test_a_knock_that_nobody_answers_ends_in_its_time_and_the_error_says_so(memory: Lab) -> None:
+    async def scene() -> None:
+        a = await memory.endpoint(1)
+        knocker = Knocker(60.0)
+        old = record(memory, 2, "203.0.113.9:9")  # a directory may hold an older record first
+        new = record(memory, 2, "203.0.113.9:9", sequence=2, listens_s=60)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TransportError, match="It did not answer a knock") as raised:
+            await (
+                Scene(memory, a, Oracle("directory", (0.1, old), (2.5, new)))
+                .seek(knocker)
+                .run(memory.peer(2), [])
+            )
+        assert 60 < asyncio.get_running_loop().time() - began < 60 + 2 * SEEK_S
+        assert "directory (found)" in str(raised.value)
+        assert knocker.ended == 1
+        await a.close()
+
+    memory.run(scene())
+
+
+@pytest.mark.parametrize("listens_s", [0, 60])
+def test_who_does_not_listen_or_is_found_nowhere_now_is_not_knocked_for(memory: Lab, listens_s: int) -> None:
+    async def scene() -> None:
+        a = await memory.endpoint(1)
+        knocker, raw = Knocker(60.0), record(memory, 2, "203.0.113.9:9", listens_s=listens_s)
+        listed = Oracle("directory", *([] if listens_s else [(0.1, raw)]))
+        looking = Scene(memory, a, listed)
+        looking.take(raw)  # of a time before
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(TransportError):
+            await looking.seek(knocker).run(memory.peer(2), [])
+        assert asyncio.get_running_loop().time() - began <= SEEK_S
+        assert knocker.knocked == 0
         await a.close()
 
     memory.run(scene())

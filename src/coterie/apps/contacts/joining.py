@@ -15,6 +15,8 @@ from coterie.identity import PeerId
 from coterie.machine import Emit, Received, Send
 from coterie.net import Stream
 from coterie.wire import Invitation
+from coterie.wire.knock import REFERENCE_BYTES
+from coterie.wire.knock import Right as KnockRight
 from coterie.wire.ticket import holds_ticket
 
 ANSWER_S = 10.0  # for one message; as long as the inviter gives the whole attempt
@@ -25,6 +27,11 @@ CANDIDATES_MAX = (
 )
 
 Candidate = tuple[PeerId, Sequence[str]]
+
+
+def knock_right(invitation: Invitation) -> KnockRight:
+    """Why the inviter should dial back who holds this."""
+    return KnockRight(invitation.number.to_bytes(REFERENCE_BYTES), invitation.secret)
 
 
 class Joining:
@@ -114,7 +121,8 @@ class Joining:
     async def _attempt(self, peer: PeerId, addresses: Sequence[str]) -> Card:
         """Join with this one, who may be somebody else."""
         own = addresses[:1] if self._at else ()  # what was typed here, or who answered there
-        connection = await self._context.net.connect(peer, addresses, own=own)
+        right = knock_right(self._invitation) if self._invitation is not None else None
+        connection = await self._context.net.connect(peer, addresses, own=own, right=right)
         async with await connection.open_stream(PROTOCOL) as stream:
             core = JoinCore(
                 peer,

@@ -55,6 +55,7 @@ from coterie.moments import iso
 from coterie.net import Stream
 from coterie.wire import Invitation
 from coterie.wire.frames import Message
+from coterie.wire.knock import REFERENCE_BYTES
 from coterie.wire.ticket import SECRET_BYTES
 
 NEAR_NUMBER = 0  # announced like the numbers of codes, and never one of those
@@ -75,10 +76,13 @@ class OpenInvitation:
         self,
         invited: Invited,
         until: float,
+        *,
         purpose: bytes = b"",
         met: Callable[[Met], None] = lambda met: None,
+        secret: bytes = b"",
     ) -> None:
         self.invited = invited
+        self.secret = secret
         self.purpose = purpose
         self.on_met = met
         self.until = until  # of the event loop's clock
@@ -138,6 +142,7 @@ class ContactsService:
         handlers: dict[type, Callable[[Any], None]] = {End: self._end, Keep: self._keep, Emit: self._emit}
         self._driver = Driver(self._core, send=self._send, on_output=handlers)
         self._context.net.register(PROTOCOL, self._serve, strangers=True)
+        self._context.net.admit_knocks(self._secrets_of)
 
     async def close(self) -> None:
         """Withdraw every invitation."""
@@ -239,7 +244,7 @@ class ContactsService:
         await self._greet(opening=True)
         word = meeting_word(purpose)
         invited = self._describe(code, secret, own, minutes, word or join_with)
-        opened = OpenInvitation(invited, until, purpose, met)
+        opened = OpenInvitation(invited, until, purpose=purpose, met=met, secret=secret)
         self._open[code.number] = opened
         try:
             tries = TRIES if word else TRIES_MAX
@@ -251,6 +256,10 @@ class ContactsService:
             self._driver.feed(Withdraw(code.number))
             self._announce()
             await self._greet(opening=False)
+
+    def _secrets_of(self, reference: bytes) -> list[bytes]:
+        """What the ticket of the open invitation with this number shows."""
+        return [o.secret for number, o in self._open.items() if number.to_bytes(REFERENCE_BYTES) == reference]
 
     def _card(self, name: str) -> Card:
         own_name = checked(name) if name else self._context.me.name

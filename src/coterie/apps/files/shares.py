@@ -80,6 +80,12 @@ class Shares:
         await asyncio.to_thread(self._context.blobs.store.forget_gone)
         for share in self._records:
             self._places.permit(share)
+        self._context.net.admit_knocks(self._secrets_of)
+
+    def _secrets_of(self, root: bytes) -> list[bytes]:
+        """What tickets for the content `root` show."""
+        found = [share for share in self._records if root in share.roots()]
+        return [secret for share in found for secret in (share.secret, *share.more_secrets)]
 
     async def _join_doubles(self) -> None:
         """Make one share of those of one path, as version 0.1 made when it was shared again: all tickets are good."""

@@ -4,20 +4,20 @@ A router lets in only who was called before, so the one who is dialled has to di
 reach a peer that listens leaves a knock (`wire.knock`) at the peer's door, and one at the bell of the pair; who listens
 looks at its own door now and again.
 
-    seeker     reads the door, writes its knock before those that hang there; the same at the pair's bell, which is its own;
-               again every `AGAIN_S`, while it dials
-    listener   reads its door every `BUSY_S` or `QUIET_S`; a knock that is sound, fresh, new and permitted is answered at
-               the pair's bell, and dialled
-    jammed     anybody who knows an id can write at its door, and rubbish with the highest sequence number cannot be written
-               over. So a door where something hangs that is no fresh knock makes the listener look at the pairs' bells of
-               its contacts too, `PAIRS_PER_LOOK` at each look, in turn: those nobody else can write. One of them also
-               beside a fresh knock, for a contact may be the one who jams
+    seeker     reads the door, writes its knock before those that hang there; writes it at the pair's bell, too; again
+               every `AGAIN_S`, while it dials
+    listener   reads its door every `BUSY_S` or `QUIET_S`; a knock that is sound, fresh, new and permitted is answered
+               at the pair's bell, and dialled
+    jammed     anybody who knows an id can write at its door, and rubbish with the highest sequence number cannot be
+               written over. So a door where something hangs that is no fresh knock makes the listener look at the
+               pairs' bells of its contacts too, `PAIRS_PER_LOOK` at each look, in turn: nobody else can write those.
+               One of them also beside a fresh knock, for a contact may be the one who jams
 
 `now` is unix time (s): slots and the freshness of a knock go by it.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -96,9 +96,13 @@ class BellRead(msgspec.Struct, frozen=True):
 
 
 class ReadBell(msgspec.Struct, frozen=True):
-    """Read what hangs at `bell`. `BellRead` follows, at the end one with `is_last`, whatever happens."""
+    """Read what hangs at `bell`. `BellRead` follows, at the end one with `is_last`, whatever happens.
+
+    `is_brief`: what is there is wanted soon rather than surely.
+    """
 
     bell: Bell
+    is_brief: bool = False
 
 
 class WriteBell(msgspec.Struct, frozen=True):
@@ -163,17 +167,18 @@ class Surroundings:
 
     Fields:
         addresses: where we dial from, as others see it: "ip:port", best first.
-        is_known: whether this peer may knock without a right: a contact, a member of a circle; never one that is blocked.
+        is_known: whether this peer may knock without a right: a contact, a member of a circle.
         is_blocked: whether it may not knock whatever it shows.
         secrets: of the tickets with this reference.
-        absent: contacts that are not connected, in a lasting order.
+        contacts: whose own bells are looked at, in a lasting order, but for who is `present`.
     """
 
     addresses: Callable[[], Sequence[str]]
     is_known: Callable[[PeerId], bool]
     is_blocked: Callable[[PeerId], bool] = lambda peer: False
     secrets: Callable[[bytes], Iterable[bytes]] = lambda reference: ()
-    absent: Callable[[], Sequence[PeerId]] = tuple
+    contacts: Callable[[], Iterable[PeerId]] = tuple
+    present: Callable[[], Collection[PeerId]] = tuple
 
 
 @dataclass(slots=True)
@@ -257,7 +262,8 @@ class Knocks:
 
     def _look_at_pairs(self, most: int, now: float) -> list[object]:
         """What hangs at the door may have taken the place of a knock: contacts ring at bells of their own, too."""
-        absent = [peer for peer in self._around.absent() if peer not in self._seekers]
+        present = self._around.present()
+        absent = [p for p in self._around.contacts() if p not in present and p not in self._seekers]
         count = min(most, len(absent))
         chosen = [absent[(self._turn + at) % len(absent)] for at in range(count)]
         self._turn += count
@@ -274,7 +280,7 @@ class Knocks:
         if bell in self._reading or len(self._reading) >= READS_MAX:
             return []
         self._reading[bell] = reading
-        return [ReadBell(bell)]
+        return [ReadBell(bell, reading.why == "merge")]
 
     # ---- what hangs there
 

@@ -8,7 +8,7 @@ Nothing here trusts the DHT: it may hold back, repeat old items and lie; it cann
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -18,6 +18,7 @@ from coterie.identity import PeerId, SecretKey
 from coterie.net.find.mainline_session import (
     STATE_BYTES_MAX,
     Event,
+    Hung,
     Item,
     Listening,
     MainlineSession,
@@ -46,6 +47,8 @@ RESOLVE_S = (
 SETTLE_S = 2.0  # guess: after a first item, how long a newer one may take
 ASK_AGAIN_S = 2.0  # guess: after a search that found nothing, while time is left
 LOOKUPS_MAX = 16  # guess: searches at once; each asks some 30 nodes
+BELLS_MAX = 8  # guess: searches for knocks at once, beside those
+BELL_S = 8.0  # guess: most have ended by then; with dead nodes about the last word takes 15 s (FACTS)
 ITEMS_MAX = 16  # answers of one search waiting to be read; one is normal
 PUT_S = 40.0  # measured: milliseconds; a put searches first, 15 s with dead nodes about
 REPUBLISH_S = 45 * 60.0  # BEP 44: nodes forget an item after 2 h; so two failed attempts do no harm
@@ -76,6 +79,14 @@ class Session(Protocol):
 
     def put(self, record: bytes) -> None:
         """Store our record."""
+        ...
+
+    def read(self, key: bytes) -> None:
+        """Look for what hangs without salt under a public key."""
+        ...
+
+    def write(self, key: SecretKey, value: bytes) -> None:
+        """Hang `value` there."""
         ...
 
     def count(self) -> None:
@@ -150,6 +161,7 @@ class MainlineResolver:
         self._keep = keep
         self._open = open_session
         self._record: bytes | None = None
+        self._newest_stored = b""
         self._fresh = asyncio.Event()
         self._stored: asyncio.Future[int] | None = None
         self._ready = asyncio.Event()
@@ -157,6 +169,8 @@ class MainlineResolver:
         self._task: asyncio.Task[None] | None = None
         self.tasks = Tasks(self.name)
         self._waiting: dict[PeerId, list[asyncio.Queue[Item]]] = {}
+        self._reading: dict[bytes, list[asyncio.Queue[Hung]]] = {}
+        self._bells = asyncio.Semaphore(BELLS_MAX)
         self._lookups = asyncio.Semaphore(LOOKUPS_MAX)
         self._trouble = ""
         self._state = state
@@ -200,6 +214,49 @@ class MainlineResolver:
             self._waiting[peer].remove(queue)
             if not self._waiting[peer]:
                 del self._waiting[peer]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the record that is stored is the one we would store now."""
+        return self._record is not None and self._record == self._newest_stored
+
+    # ---- bells: items under other keys than a node's own
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether nodes of the DHT answer."""
+        return self._ready.is_set()
+
+    async def read(self, key: bytes) -> AsyncGenerator[bytes, None]:
+        """What hangs without salt under a public key, each different one, the newest last; `BELL_S` at most.
+
+        Nothing while the DHT cannot be reached.
+        """
+        end = asyncio.get_running_loop().time() + BELL_S
+        if not await _within(self._bells.acquire(), end):
+            return
+        queue: asyncio.Queue[Hung] = asyncio.Queue(ITEMS_MAX)
+        self._reading.setdefault(key, []).append(queue)
+        try:
+            if self._session is None or not self.is_ready:
+                return
+            self._session.read(key)
+            last, is_last = b"", False
+            while not is_last and (hung := await _within(queue.get(), end)) is not None:
+                is_last = hung.is_last
+                if hung.value and hung.value != last:
+                    last = hung.value
+                    yield last
+        finally:
+            self._bells.release()
+            self._reading[key].remove(queue)
+            if not self._reading[key]:
+                del self._reading[key]
+
+    def write(self, key: SecretKey, value: bytes) -> None:
+        """Hang `value` under `key`, where the DHT can be reached."""
+        if self._session is not None and self.is_ready:
+            self._session.write(key, value)
 
     async def close(self) -> None:
         """Stop. What was stored expires by itself: the DHT knows no withdrawal."""
@@ -335,6 +392,7 @@ class MainlineResolver:
             self._stored = loop.create_future()
             session.put(record)
             self.stored_on = await _within(self._stored, loop.time() + PUT_S) or 0
+            self._newest_stored = record if self.stored_on else b""
             if self.stored_on:
                 self.problem, again_s = "", PUT_AGAIN_FIRST_S
                 next_s = REPUBLISH_S
@@ -372,6 +430,10 @@ class MainlineResolver:
                 for queue in self._waiting.get(peer, ()):
                     if not queue.full():
                         queue.put_nowait(event)
+            case Hung(key, _, _):
+                for reader in self._reading.get(key, ()):
+                    if not reader.full():
+                        reader.put_nowait(event)
             case Stored(nodes):
                 if self._stored is not None and not self._stored.done():
                     self._stored.set_result(nodes)

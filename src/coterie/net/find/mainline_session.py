@@ -41,6 +41,14 @@ class Item(msgspec.Struct, frozen=True):
     is_last: bool
 
 
+class Hung(msgspec.Struct, frozen=True):
+    """An answer to `read`: what is stored without salt under `key`. `is_last`: the search has ended."""
+
+    key: bytes
+    value: bytes
+    is_last: bool
+
+
 class Stored(msgspec.Struct, frozen=True):
     """An answer to `put`: on how many nodes the record is now."""
 
@@ -71,7 +79,7 @@ class Trouble(msgspec.Struct, frozen=True):
     what: str
 
 
-Event = Item | Stored | Table | Listening | Seen | Trouble
+Event = Item | Hung | Stored | Table | Listening | Seen | Trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +135,14 @@ class MainlineSession:
         """Store our record; a `Stored` event follows."""
         self._session.dht_put_mutable_item(self._secret, self._public, record, SALT)
 
+    def read(self, key: bytes) -> None:
+        """Look for what is stored without salt under a public key; `Hung` events follow, the last with `is_last`."""
+        self._session.dht_get_mutable_item(key, b"")
+
+    def write(self, key: SecretKey, value: bytes) -> None:
+        """Store `value` under `key`, without salt. Nothing follows."""
+        self._session.dht_put_mutable_item(expanded(key.seed), bytes(key.peer_id), value, b"")
+
     def count(self) -> None:
         """Ask how many nodes we know; a `Table` event per routing table follows."""
         self._session.post_dht_stats()
@@ -168,7 +184,10 @@ class MainlineSession:
             case lt.dht_mutable_item_alert() if bytes(alert.salt) == SALT and len(alert.key) == KEY_BYTES:
                 value = alert.item if isinstance(alert.item, bytes) else b""  # another type is none of ours
                 return Item(PeerId(bytes(alert.key)), value, bool(alert.authoritative))
-            case lt.dht_put_alert():
+            case lt.dht_mutable_item_alert() if not bytes(alert.salt) and len(alert.key) == KEY_BYTES:
+                value = alert.item if isinstance(alert.item, bytes) else b""
+                return Hung(bytes(alert.key), value, bool(alert.authoritative))
+            case lt.dht_put_alert() if bytes(alert.salt) == SALT:
                 return Stored(int(alert.num_success))
             case lt.dht_stats_alert():
                 return Table(sum(bucket["num_nodes"] for bucket in alert.routing_table))

@@ -24,7 +24,7 @@ class Facts:
         nat: how peers elsewhere see us: "unknown", "none", "same" or "varies" (`net.find.observed`).
         relays: URLs of relays where this node listens.
         directory: what stands in the way of the public directory; empty when it works, or is not used.
-        guessed: where it is reached if its router keeps ports, by what the directory sees; may be empty.
+        listens: whether it hears who asks it, by the public directory, to dial back.
     """
 
     level: str
@@ -34,7 +34,7 @@ class Facts:
     nat: str = "unknown"
     relays: Sequence[str] = ()
     directory: str = ""
-    guessed: str = ""
+    listens: bool = False
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,9 +85,10 @@ def judge(facts: Facts) -> Outside:
         ways.append(
             "its firewall for IPv6 lets in who it calls at the same time, so contacts with IPv6 get in"
         )
-    if facts.guessed:
+    if facts.listens:
         ways.append(
-            "the public directory is used: who looks there gets in if the router on one side keeps ports"
+            "it dials back who knocks by the public directory: contacts, and who holds a ticket, get in within two "
+            "minutes if they use the directory too and the router on one side keeps ports"
         )
     if facts.nat == "same":
         ways.append(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from coterie.errors import CoterieError, PeerError, TransportError
 from coterie.identity import PeerId
@@ -12,8 +12,26 @@ from coterie.net.endpoint import Endpoint
 from coterie.net.find.address_book import AddressBook
 from coterie.net.find.outside import unreached
 from coterie.net.find.resolver import LINK_NAME, Found, Resolver
+from coterie.wire.knock import Right
 
 SEEK_S = 7.0  # an offline peer is reported within 10 s of a cold start; a dial alone takes at most 6 s
+KNOCK_AFTER_S = 2.0  # guess: who can be reached without a knock mostly has been by then
+KNOCK_LOOK_S = 0.25  # how often it is seen whether a resolver has brought a record
+DIAL_AGAIN_S = 1.0  # guess: while we knock; our router forgets who was called after 30 s
+
+
+class KnocksFor(Protocol):
+    """Who asks a peer to dial back (`coterie.knocking`)."""
+
+    def wait_s(self, listens_s: int) -> float:
+        """How long it takes at most with a peer that looks for knocks every `listens_s`; 0: it cannot be done."""
+        ...
+
+    async def knock(
+        self, peer: PeerId, wait_s: float, right: Right | None, told: Callable[[Sequence[str]], None]
+    ) -> str:
+        """Ask `peer` for `wait_s`; what came of it, for people. `told` gets addresses that it answers from."""
+        ...
 
 
 class Seek:
@@ -27,13 +45,23 @@ class Seek:
         resolvers: Sequence[Resolver],
         found: Callable[[Resolver], Found],
         clock: Callable[[], float],
+        knocks: KnocksFor | None = None,
+        right: Right | None = None,
     ) -> None:
-        """`found(resolver)` takes what that resolver brings; `clock` gives unix seconds."""
+        """`found(resolver)` takes what that resolver brings; `clock` gives unix seconds.
+
+        `knocks`: asks a peer that listens for it to dial back, who has `right` to be asked by us.
+        """
         self._endpoint = endpoint
         self._book = book
         self._resolvers = resolvers
         self._found = found
         self._clock = clock
+        self._knocks = knocks
+        self._right = right
+        self._knocked = ""
+        self._is_listed = False
+        self._limit: asyncio.Timeout | None = None
         self._own: Sequence[str] = ()
         self._refused: dict[str, str] = {}
         self._outcome: dict[str, str] = {}
@@ -44,20 +72,23 @@ class Seek:
         """The connection to `peer`. `hints` are the words of others, `own` those of this node's owner.
 
         Raises:
-            TransportError: it was not reached within `SEEK_S`.
+            TransportError: it was not reached within `SEEK_S`, or while it is knocked for.
             PeerError, LimitExceeded, UsageError: as `Endpoint.connect`.
         """
         self._own = own
         hints = [*own, *hints]
-        limit = asyncio.timeout(SEEK_S)
+        self._limit = limit = asyncio.timeout(SEEK_S)
         searches = [asyncio.ensure_future(self._search(resolver, peer)) for resolver in self._resolvers]
+        if self._knocks is not None:
+            searches.append(asyncio.ensure_future(self._knock(self._knocks, peer, hints, tuple(searches))))
         try:
             async with limit:
                 return await self._race(peer, hints, searches)
         except TimeoutError:
             if not limit.expired():
                 raise
-            text = f"{peer.short} did not answer within {SEEK_S:g} s (tried {', '.join(self._tried) or 'nothing'})"
+            waited = "while it was knocked for" if self._knocked else f"within {SEEK_S:g} s"
+            text = f"{peer.short} did not answer {waited} (tried {', '.join(self._tried) or 'nothing'})"
             raise self._failure(peer, hints, TransportError(text)) from None
         except TransportError as error:
             raise self._failure(peer, hints, error) from None
@@ -65,9 +96,12 @@ class Seek:
             await _cancel(searches)
 
     async def _race(
-        self, peer: PeerId, hints: Sequence[str], searches: "Sequence[asyncio.Future[None]]"
+        self, peer: PeerId, hints: list[str], searches: "Sequence[asyncio.Future[None]]"
     ) -> Connection:
-        """Dial what is known; dial again, or extend the dial under way, when a search brings more."""
+        """Dial what is known; dial again, or extend the dial under way, when a search brings more.
+
+        While we knock, dial again and again: the peer gets in only while our router remembers that we called it.
+        """
         dials: list[asyncio.Future[Connection]] = []
         error: CoterieError | None = None
         try:
@@ -75,6 +109,8 @@ class Seek:
                 if self._has_new_addresses(peer, hints):
                     dials.append(asyncio.ensure_future(self._dial(peer)))
                 running = [search for search in searches if not search.done()]
+                if running and not dials and self._knocked:
+                    dials.append(asyncio.ensure_future(self._dial_again(peer)))
                 if not dials and not running:
                     if error is not None:
                         raise error
@@ -92,6 +128,39 @@ class Seek:
     def _dial(self, peer: PeerId) -> Coroutine[Any, Any, Connection]:
         """What is in `_tried` has passed `places`, which knows where each address came from."""
         return self._endpoint.connect(peer, tuple(self._tried), source=Source.OWN)
+
+    async def _dial_again(self, peer: PeerId) -> Connection:
+        await asyncio.sleep(DIAL_AGAIN_S)
+        return await self._dial(peer)
+
+    async def _knock(
+        self,
+        knocks: KnocksFor,
+        peer: PeerId,
+        hints: list[str],
+        searches: "Sequence[asyncio.Future[None]]",
+    ) -> None:
+        """Ask `peer` to dial back, once a resolver has brought its record, and the record says that it listens."""
+        await asyncio.sleep(KNOCK_AFTER_S)
+        while not (wait_s := self._listed_wait_s(knocks, peer)):  # a first record may be an old one
+            if all(search.done() for search in searches):
+                return
+            await asyncio.sleep(KNOCK_LOOK_S)
+
+        def told(addresses: Sequence[str]) -> None:
+            hints.extend(a for a in addresses if a not in hints)
+            self._news.set()
+
+        self._knocked = "is being knocked for"
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + wait_s + SEEK_S)
+        self._news.set()
+        self._knocked = await knocks.knock(peer, wait_s, self._right, told)
+
+    def _listed_wait_s(self, knocks: KnocksFor, peer: PeerId) -> float:
+        """How long to knock for a peer whose record somebody holds now; 0: it does not listen, by all that is known."""
+        record = self._book.record(peer, self._clock()) if self._is_listed else None
+        return knocks.wait_s(record.listens_s) if record is not None else 0.0
 
     async def _wait(self, work: "Sequence[asyncio.Future[Connection] | asyncio.Future[None]]") -> None:
         """Until some of `work` is done or there is news."""
@@ -117,7 +186,9 @@ class Seek:
         said = "not found"
         try:
             async for raw in resolver.resolve(peer):
-                if take(raw) == peer and said != "found":
+                is_its = take(raw) == peer
+                self._is_listed |= is_its
+                if is_its and said != "found":
                     candidates = self._book.candidates(peer, self._clock())
                     said = "nothing new" if all(a in self._tried for a in candidates) else "found"
                 self._news.set()
@@ -131,7 +202,9 @@ class Seek:
         asked = ", ".join(f"{name} ({outcome})" for name, outcome in self._outcome.items())
         refused = ", ".join(f"{address} ({why})" for address, why in self._refused.items())
         told = f" Not dialled: {refused}." if refused else ""
-        parts = [f"{error}{told}", unreached(list(self._tried)), f"Also asked: {asked}" if asked else ""]
+        knocked = f"It {self._knocked}." if self._knocked else ""
+        told_so = knocked or unreached(list(self._tried))
+        parts = [f"{error}{told}", told_so, f"Also asked: {asked}" if asked else ""]
         return TransportError(" ".join(filter(None, parts)))
 
 
