@@ -308,7 +308,7 @@ def _knocks() -> dict[str, list[Sample]]:
         text = bytes(KEY.peer_id) + KEY.sign(KNOCK_CONTEXT + bytes(OTHER.peer_id) + body) + body
         return read_letter(text, OTHER.peer_id)
 
-    body = bytes([1, 1]) + NOW.to_bytes(8) + bytes(48) + bytes([1, 4]) + bytes(59)
+    body = bytes([1, 1]) + NOW.to_bytes(8) + bytes(48) + bytes([1, 4]) + bytes(60)
     return {
         "coterie.wire.knock:read_item": [Sample(read_item, [sealed, sealed * 3])],
         "coterie.wire.knock:read_letter": [Sample(signed, [body]), Sample(keys.open, [sealed])],

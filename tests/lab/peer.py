@@ -36,7 +36,7 @@ from coterie.apps.command import Progress
 from coterie.errors import CoterieError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import BulkStream, Connection, Endpoint
-from coterie.net.find import knocks
+from coterie.net.find import knocks, mainline
 from coterie.net.find.mainline import MainlineResolver
 from coterie.net.find.mdns import MdnsResolver
 from coterie.net.quic.transport import QuicTransport
@@ -52,7 +52,7 @@ from coterie.wire.knock import REFERENCE_BYTES, Right
 PATH_POLL_S = 0.02
 SELDOM_S = 0.5  # how often one that does not follow paths looks around
 PROGRESS_S = 0.2
-DIRECTORY_S = 40.0
+DIRECTORY_S = 80.0  # two records after each other, and each takes 15 s with dead nodes about
 RIGHT = Right(
     bytes(REFERENCE_BYTES), b"laboratory, here"
 )  # of a ticket that every peer has given to every other
@@ -306,7 +306,7 @@ async def run(settings: dict[str, Any]) -> None:
         if settings.get("alone"):
             config += ["discovery = false", f"port_mapping = {str(bool(settings.get('maps'))).lower()}"]
             if looks_s := settings.get("looks_s"):
-                knocks.BUSY_S, knocks.AGAIN_S = looks_s, 2 * looks_s
+                knocks.BUSY_S = mainline.PUT_EVERY_S = looks_s
             if directory := settings.get("directory"):
                 config += ['reach = "internet"', "dht_private = true", f'dht_bootstrap = "{directory}"']
         else:

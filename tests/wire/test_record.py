@@ -197,6 +197,7 @@ def test_bounds_hold_for_those_who_sign_and_for_those_who_read(said: str, fields
             record.name,
             record.serves,
             record.incarnation,
+            record.listens_s,
         ]
     )
     with pytest.raises(RecordRefused, match=said) as raised:

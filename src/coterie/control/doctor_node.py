@@ -319,7 +319,7 @@ async def dht(node: "Node") -> Check:
     """The public directory, at the level that uses it."""
     if node.reach is None or node.reach.level is not ReachLevel.INTERNET:
         return Check(name="dht", ok=True, result='not used: the setting `reach` is not "internet"')
-    public = [r for r in node.reach.resolvers if r.is_public]
+    public = [r for r in node.reach.resolvers if r.is_public or hasattr(r, "is_ready")]
     if not public:
         return Check(
             name="dht",
@@ -328,6 +328,7 @@ async def dht(node: "Node") -> Check:
             advice='install coterie with it, or set `reach` to "circle"',
         )
     said = [f"{r.name}: {_state(r)}" for r in public]
+    said += [heard] if node.reach.knocker is not None and (heard := node.reach.knocker.describe()) else []
     is_well = not any(getattr(r, "problem", "") for r in public)
     advice = "" if is_well else "it needs UDP to the internet; computers you know are still found"
     return Check(name="dht", ok=is_well, result="; ".join(said), advice=advice)
