@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 
 from coterie.identity import PeerId, SecretKey
+from coterie.knocking import Knocker
+from coterie.net.find.knocks import Surroundings
 from coterie.net.find.mainline import MainlineResolver
 from coterie.net.find.mainline_session import Event, Stored, expanded
 from coterie.node import Node
+from coterie.tasks import Tasks
 from coterie.wire.record import PeerRecord
 from tests.net.private_dht import PrivateDht, foreign, private_dht
 from tests.support import run
@@ -270,3 +273,42 @@ asyncio.run(scene())
     assert done.returncode == 0, done.stderr
     ways = {"local": "local network", "circle": "local network, contacts"}[level]
     assert done.stdout.splitlines() == [f"{level} ({ways})", "[]"]
+
+
+# ---- knocks
+
+
+def test_a_knock_gets_through_the_real_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real sessions: what one hangs at the other's door is read, dialled and answered."""
+    monkeypatch.setattr("coterie.net.find.knocks.BUSY_S", 0.2)
+    monkeypatch.setattr("coterie.net.find.knocks.AGAIN_S", 0.5)
+
+    async def scene() -> None:
+        dialled: list[tuple[PeerId, list[str]]] = []
+
+        async def dial(peer: PeerId, addresses: Sequence[str]) -> None:
+            dialled.append((peer, list(addresses)))
+
+        with private_dht(12) as dht:
+            async with resolvers(dht, 2) as ((anna, one), (ben, other)):
+                tasks = Tasks("test")
+                around = Surroundings(addresses=lambda: ["192.0.2.1:4433"], is_known=lambda peer: True)
+                knockers = [
+                    Knocker(
+                        key, table, around, dial=dial, tasks=tasks.part(key.peer_id.short), clock=time.time
+                    )
+                    for key, table in ((anna, one), (ben, other))
+                ]
+                knockers[1].listen(True)
+                told: list[str] = []
+                knocking = asyncio.ensure_future(knockers[0].knock(ben.peer_id, 20.0, None, told.extend))
+                await until(lambda: dialled and told)
+                assert dialled[0] == (anna.peer_id, ["192.0.2.1:4433"])
+                assert told == ["192.0.2.1:4433"]
+                knocking.cancel()
+                await asyncio.gather(knocking, return_exceptions=True)
+                for knocker in knockers:
+                    await knocker.close()
+                assert not tasks.troubles()
+
+    run(scene())
