@@ -273,7 +273,6 @@ class Downloads:
         if finished := self._finished.pop(record.id, None):
             finished.stop_giving()
         if is_for_many(record.of):
-            self._context.access.policy.withdraw(resource_of_download(record.id))
-            self._context.access.review()
+            self._context.access.withdraw(resource_of_download(record.id))
         if record.up:
             self._server.limit(Ticket.parse(record.ticket).content_id, 0)
