@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import access, content, expose, idle, lanes, play, start, swarm, transfer, versions
+from bench import access, content, expose, idle, lanes, play, send, start, swarm, transfer, versions
 from bench.figures import Figure
 
 
@@ -58,6 +58,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "file": transfer.one_file,
     "lanes": lanes.two_gigabytes,
     "expose": lambda: list(expose.measure()),
+    "send": send.measure,
     "tree": transfer.tree,
     "swarm": swarm.schedule,
     "memory": transfer.memory,
