@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from coterie.apps.send import core as c
+from coterie.apps.send import events as e
 from coterie.apps.send.messages import Gone, Item, Key, Offer, Said, Stands, check, pack, unpack
 from coterie.apps.send.records import InboxRecord, Part, SentItem, SentRecord
 from coterie.errors import LimitExceeded, NotFound, PeerError, UsageError
@@ -48,14 +49,14 @@ class Computer:
     def do(self, outputs: list[Any]) -> None:
         for output in outputs:
             match output:
-                case c.Keep(record):
+                case e.Keep(record):
                     self.disk[record.id] = type(record), msgspec.json.encode(record)
-                case c.Drop(record):
+                case e.Drop(record):
                     del self.disk[record.id]
-                case c.Reply(peer, message):
+                case e.Reply(peer, message):
                     self.replies.append(message)
                     self.mail.append((peer, pack(message)))
-                case c.Emit(c.News(_, _, word)):
+                case c.Emit(e.News(_, _, word)):
                     self.words.append(word)
 
     def feed(self, event: Any, now: float = 1_000.0) -> None:
@@ -66,7 +67,7 @@ class Computer:
         for unsent in list(self.core.unsent()):
             self.mail += [(unsent.peer, pack(message)) for message in unsent.messages]
             if is_kept:
-                self.feed(c.Told(unsent.id, unsent.peer, unsent.serial), now)
+                self.feed(e.Told(unsent.id, unsent.peer, unsent.serial), now)
 
     def word(self) -> str:
         """Of the only offer."""
@@ -97,10 +98,10 @@ class Pair:
             if not letters:
                 return
             for sender, to, body in letters:
-                self.at[to].feed(c.Heard(sender, unpack(body)), self.now)  # type: ignore[arg-type]
+                self.at[to].feed(e.Heard(sender, unpack(body)), self.now)  # type: ignore[arg-type]
 
     def offered(self, **options: Any) -> "Pair":
-        self.anna.feed(c.Make(offer(*[p for p in self.at if p != ANNA], **options)))
+        self.anna.feed(e.Make(offer(*[p for p in self.at if p != ANNA], **options)))
         self.carry()
         return self
 
@@ -111,18 +112,18 @@ class Pair:
 def fetch_some(computer: Computer, now: float, *, percent: int = 0) -> None:
     """The shell of a computer: go on with what is wanted, to the end unless `percent`."""
     for got in computer.core.wanted():
-        computer.feed(c.Fetching(got.id, percent or 50), now)
+        computer.feed(e.Fetching(got.id, percent or 50), now)
         if not percent:
-            computer.feed(c.ItemHere(got.id, 0, "/home/a.txt"), now)
+            computer.feed(e.ItemHere(got.id, 0, "/home/a.txt"), now)
 
 
 def test_the_way_of_an_offer_that_is_taken() -> None:
     pair = Pair()
-    pair.anna.feed(c.Make(offer(BEN)))
+    pair.anna.feed(e.Make(offer(BEN)))
     assert pair.anna.word() == "offered"
     pair.carry()
     assert pair.words() == ("delivered", "delivered")
-    pair.ben.feed(c.Accept(pair.ben.got().id, "/home"))
+    pair.ben.feed(e.Accept(pair.ben.got().id, "/home"))
     assert pair.ben.word() == "accepted"
     assert [parts for _, parts in pair.anna.core.given()] == [[]]
     pair.carry()
@@ -140,23 +141,23 @@ def test_the_way_of_an_offer_that_is_taken() -> None:
 
 def test_both_sides_say_declined_cancelled_failed_and_expired() -> None:
     pair = Pair().offered()
-    pair.ben.feed(c.Decline(pair.ben.got().id))
+    pair.ben.feed(e.Decline(pair.ben.got().id))
     pair.carry()
     assert pair.words() == ("declined", "declined")
 
     pair = Pair().offered()
-    pair.anna.feed(c.Cancel("s1"))
+    pair.anna.feed(e.Cancel("s1"))
     pair.carry()
     assert pair.words() == ("cancelled", "cancelled")
 
     pair = Pair().offered()
-    pair.ben.feed(c.Accept(pair.ben.got().id, "/home"))
+    pair.ben.feed(e.Accept(pair.ben.got().id, "/home"))
     pair.carry()
-    pair.ben.feed(c.Broke(pair.ben.got().id, "the disk of the receiver is full"))
+    pair.ben.feed(e.Broke(pair.ben.got().id, "the disk of the receiver is full"))
     pair.carry()
     assert pair.words() == ("failed", "failed")
     assert pair.anna.core.sent["s1"].parts[0].reason == "the disk of the receiver is full"
-    pair.ben.feed(c.Accept(pair.ben.got().id, ""))
+    pair.ben.feed(e.Accept(pair.ben.got().id, ""))
     pair.carry()
     assert pair.words() == ("fetching", "fetching")
     fetch_some(pair.ben, 1_000.0)
@@ -169,13 +170,13 @@ def test_both_sides_say_declined_cancelled_failed_and_expired() -> None:
     pair.ben.feed(TimerFired(c.DUE), pair.now)
     assert pair.words() == ("expired", "expired")
     with pytest.raises(UsageError, match="over already: expired"):
-        pair.ben.feed(c.Accept(pair.ben.got().id, "/home"), pair.now)
+        pair.ben.feed(e.Accept(pair.ben.got().id, "/home"), pair.now)
 
 
 def test_what_was_accepted_in_time_is_fetched_after_the_time_to_answer() -> None:
     pair = Pair().offered()
     pair.now += 6 * DAY_S
-    pair.ben.feed(c.Accept(pair.ben.got().id, "/home"), pair.now)
+    pair.ben.feed(e.Accept(pair.ben.got().id, "/home"), pair.now)
     pair.carry()
     pair.now += 3 * DAY_S
     for computer in (pair.anna, pair.ben):
@@ -188,21 +189,21 @@ def test_what_was_accepted_in_time_is_fetched_after_the_time_to_answer() -> None
 
 def test_an_answer_that_comes_after_the_end_changes_nothing() -> None:
     pair = Pair().offered()
-    pair.anna.feed(c.Cancel("s1"))
-    pair.ben.feed(c.Accept(pair.ben.got().id, "/home"))
+    pair.anna.feed(e.Cancel("s1"))
+    pair.ben.feed(e.Accept(pair.ben.got().id, "/home"))
     pair.carry()
     assert pair.words() == ("cancelled", "cancelled")
     assert pair.ben.core.wanted() == []
     with pytest.raises(UsageError, match="over already: cancelled"):
-        pair.anna.feed(c.Cancel("s1"))
+        pair.anna.feed(e.Cancel("s1"))
 
 
 def test_what_is_here_already_stays_received_when_the_sender_cancels() -> None:
     pair = Pair().offered()
-    pair.ben.feed(c.Accept(pair.ben.got().id, "/home"))
+    pair.ben.feed(e.Accept(pair.ben.got().id, "/home"))
     pair.carry()
     fetch_some(pair.ben, 1_000.0)
-    pair.anna.feed(c.Cancel("s1"))
+    pair.anna.feed(e.Cancel("s1"))
     pair.carry()
     assert pair.words() == ("received", "received")
 
@@ -210,8 +211,8 @@ def test_what_is_here_already_stays_received_when_the_sender_cancels() -> None:
 def test_the_first_computer_of_a_person_takes_it_and_the_other_is_told() -> None:
     pair = Pair(BEN2).offered()
     second = pair.at[BEN2]
-    second.feed(c.Accept(second.got().id, "/home"))
-    pair.ben.feed(c.Accept(pair.ben.got().id, "/home"))
+    second.feed(e.Accept(second.got().id, "/home"))
+    pair.ben.feed(e.Accept(pair.ben.got().id, "/home"))
     pair.carry()
     states = {part.peer: c.word(part) for part in pair.anna.core.sent["s1"].parts}
     assert sorted(states.values()) == ["fetching", "taken elsewhere"]
@@ -220,27 +221,27 @@ def test_the_first_computer_of_a_person_takes_it_and_the_other_is_told() -> None
 
 def test_one_computer_declines_for_its_person_and_each_for_itself() -> None:
     pair = Pair(BEN2).offered()
-    pair.ben.feed(c.Decline(pair.ben.got().id))
+    pair.ben.feed(e.Decline(pair.ben.got().id))
     pair.carry()
     assert pair.at[BEN2].word() == "declined"
 
     pair = Pair(BEN2).offered(first=False)
-    pair.ben.feed(c.Decline(pair.ben.got().id))
-    pair.at[BEN2].feed(c.Accept(pair.at[BEN2].got().id, "/home"))
+    pair.ben.feed(e.Decline(pair.ben.got().id))
+    pair.at[BEN2].feed(e.Accept(pair.at[BEN2].got().id, "/home"))
     pair.carry()
     assert (pair.ben.word(), pair.at[BEN2].word()) == ("declined", "fetching")
 
 
 def test_a_computer_that_was_off_finds_what_was_taken_elsewhere() -> None:
     pair = Pair(BEN2)
-    pair.anna.feed(c.Make(offer(BEN, BEN2)))
+    pair.anna.feed(e.Make(offer(BEN, BEN2)))
     away = pair.at.pop(BEN2)
     pair.at[BEN2] = Computer(BEN2)  # hears nothing that the one that is off does not hear later
     pair.anna.post()
     letters = [body for to, body in pair.anna.mail if to == BEN2]
     pair.anna.mail = [letter for letter in pair.anna.mail if letter[0] != BEN2]
     pair.carry()
-    pair.ben.feed(c.Accept(pair.ben.got().id, "/home"))
+    pair.ben.feed(e.Accept(pair.ben.got().id, "/home"))
     pair.anna.post()
     pair.carry()
     fetch_some(pair.ben, 1_000.0)
@@ -248,8 +249,8 @@ def test_a_computer_that_was_off_finds_what_was_taken_elsewhere() -> None:
         computer.post()
     letters += [body for to, body in pair.anna.mail if to == BEN2]
     for body in letters:
-        away.feed(c.Heard(ANNA, unpack(body)))  # type: ignore[arg-type]
-    away.feed(c.Heard(ANNA, pair_stands(pair, BEN2)))
+        away.feed(e.Heard(ANNA, unpack(body)))  # type: ignore[arg-type]
+    away.feed(e.Heard(ANNA, pair_stands(pair, BEN2)))
     assert away.word() == "taken elsewhere"
 
 
@@ -263,7 +264,7 @@ def test_an_inbox_has_room_for_so_many_offers_of_one_and_of_all_strangers() -> N
 
     def come(number: int, sender: PeerId, *, is_stranger: bool = False) -> None:
         record = offer(BEN, number=number)
-        ben.feed(c.Heard(sender, c.offer_of(record), is_stranger))
+        ben.feed(e.Heard(sender, c.offer_of(record), is_stranger))
 
     for number in range(c.INBOX_OF_ONE_MAX + 1):
         come(number + 1, ANNA)
@@ -281,35 +282,43 @@ def test_an_inbox_has_room_for_so_many_offers_of_one_and_of_all_strangers() -> N
 def test_so_many_offers_of_our_own_and_those_that_are_over_leave() -> None:
     anna = Computer(ANNA)
     for number in range(c.SENT_MAX):
-        anna.feed(c.Make(offer(BEN, number=number + 1)))
+        anna.feed(e.Make(offer(BEN, number=number + 1)))
     with pytest.raises(LimitExceeded):
-        anna.feed(c.Make(offer(BEN, number=9_999)))
+        anna.feed(e.Make(offer(BEN, number=9_999)))
     for number in range(c.SENT_MAX):
-        anna.feed(c.Cancel(f"s{number + 1}"))
+        anna.feed(e.Cancel(f"s{number + 1}"))
     assert len(anna.core.sent) == c.SENT_MAX  # ben is still to be told
     anna.post()
-    anna.feed(c.Make(offer(BEN, number=9_999)))
+    anna.feed(e.Make(offer(BEN, number=9_999)))
     assert len(anna.core.sent) == c.KEPT_MAX + 1
     assert len(anna.disk) == c.KEPT_MAX + 1
 
 
+def test_an_offer_of_somebody_else_ends_in_a_month_at_most() -> None:
+    ben = Computer(BEN)
+    ben.feed(e.Heard(ANNA, c.offer_of(offer(BEN, lasts_s=10**9))))
+    assert ben.got().until == 1_000 + c.UNTIL_MAX_S
+    ben.feed(e.Heard(ANNA, Stands((1).to_bytes(16, "big"), 2, "open", 2**40, [])), 2_000)
+    assert ben.got().until == 2_000 + c.UNTIL_MAX_S
+
+
 def test_offers_that_are_not_there() -> None:
     ben = Computer(BEN)
-    for event in (c.Accept("x", ""), c.Decline("x"), c.Cancel("x")):
+    for event in (e.Accept("x", ""), e.Decline("x"), e.Cancel("x")):
         with pytest.raises(NotFound):
             ben.feed(event)
-    ben.feed(c.Heard(ANNA, Said(bytes(16), 1, "accepted")))
+    ben.feed(e.Heard(ANNA, Said(bytes(16), 1, "accepted")))
     assert ben.replies == [Gone(bytes(16))]
-    ben.feed(c.Heard(ANNA, Stands(bytes(16), 1, "granted", 9_999, [])))
+    ben.feed(e.Heard(ANNA, Stands(bytes(16), 1, "granted", 9_999, [])))
     pair = Pair().offered()
-    pair.ben.feed(c.Heard(ANNA, Gone(pair.ben.got().offer)))
+    pair.ben.feed(e.Heard(ANNA, Gone(pair.ben.got().offer)))
     assert pair.ben.word() == "expired"
 
 
 def test_another_than_the_one_it_is_for_gets_nothing_by_an_answer() -> None:
     pair = Pair(BEN2)
-    pair.anna.feed(c.Make(offer(BEN)))
-    pair.anna.feed(c.Heard(BEN2, Said((1).to_bytes(16, "big"), 1, "accepted")))
+    pair.anna.feed(e.Make(offer(BEN)))
+    pair.anna.feed(e.Heard(BEN2, Said((1).to_bytes(16, "big"), 1, "accepted")))
     assert [parts for _, parts in pair.anna.core.given()] == [[]]
 
 
@@ -356,7 +365,7 @@ def history(random: Random) -> tuple[list[str], list[str]]:
     """The words of anna and of each computer of ben, after all letters have come."""
     pair = Pair(*([BEN2] if random.random() < 0.5 else []))
     others = [peer for peer in pair.at if peer != ANNA]
-    pair.anna.feed(c.Make(offer(*others, first=random.random() < 0.5)))
+    pair.anna.feed(e.Make(offer(*others, first=random.random() < 0.5)))
     air: list[tuple[PeerId, PeerId, bytes]] = []
     for _ in range(random.randrange(60)):
         pair.now += random.random() * DAY_S / 4
@@ -370,7 +379,7 @@ def history(random: Random) -> tuple[list[str], list[str]]:
             case 2 | 3 if air:
                 at = random.randrange(len(air)) if random.random() < 0.3 else 0
                 sender, to, body = air[at] if random.random() < 0.3 else air.pop(at)
-                pair.at[to].feed(c.Heard(sender, unpack(body)), pair.now)  # type: ignore[arg-type]
+                pair.at[to].feed(e.Heard(sender, unpack(body)), pair.now)  # type: ignore[arg-type]
             case 4:
                 one.start(pair.now)
             case 5 | 6:
@@ -378,7 +387,7 @@ def history(random: Random) -> tuple[list[str], list[str]]:
             case _:
                 one.feed(TimerFired(c.DUE), pair.now)
     for sender, to, body in air:  # nothing is lost for good: that is what mail promises
-        pair.at[to].feed(c.Heard(sender, unpack(body)), pair.now)  # type: ignore[arg-type]
+        pair.at[to].feed(e.Heard(sender, unpack(body)), pair.now)  # type: ignore[arg-type]
     for one in pair.at.values():
         one.feed(TimerFired(c.DUE), pair.now)
     pair.carry()
@@ -398,17 +407,17 @@ def act(one: Computer, random: Random, now: float) -> None:
         try:
             match random.randrange(6):
                 case 0 | 1:
-                    one.feed(c.Accept(got.id, "/home"), now)
+                    one.feed(e.Accept(got.id, "/home"), now)
                 case 2 if random.random() < 0.3:
-                    one.feed(c.Decline(got.id), now)
+                    one.feed(e.Decline(got.id), now)
                 case 3:
-                    one.feed(c.Broke(got.id, "the disk of the receiver is full"), now)
+                    one.feed(e.Broke(got.id, "the disk of the receiver is full"), now)
                 case _:
                     fetch_some(one, now, percent=random.randrange(100))
         except UsageError:
             continue
     if one.core.sent and random.random() < 0.1:
         try:
-            one.feed(c.Cancel("s1"), now)
+            one.feed(e.Cancel("s1"), now)
         except UsageError:
             return

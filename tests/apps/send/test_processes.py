@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from coterie.control.client import Client
+from coterie.home import Home
 from tests.apps.files.nodes import RunningNode, coterie, prepare_home, start
 
 WAIT_S = 60.0
+APP = {"limits": "files", "transfers": "files"}
 
 
 def until(done: Callable[[], Any]) -> Any:
@@ -36,8 +39,16 @@ def node_of(folder: Path, name: str) -> RunningNode:
     return node
 
 
+def ask(node: RunningNode, path: str, **parameters: Any) -> Any:
+    """The result of a command, without a command line."""
+    lines = Client.find(Home.locate(node.home).api_file).call(
+        APP.get(path, "send"), tuple(path.split()), parameters
+    )
+    return list(lines)[-1]["result"]
+
+
 def states(node: RunningNode, command: str) -> list[str]:
-    return [str(line["state"]) for line in node.call(command)]
+    return [str(line["state"]) for line in ask(node, command)]
 
 
 def line_with(lines: "IO[str] | None", pattern: str) -> str:
@@ -86,11 +97,11 @@ def test_a_code_a_look_around_and_a_person_from_the_command_line(tmp_path: Path)
         film.write_bytes(b"".join(number.to_bytes(4, "big") * (1 << 18) for number in range(16)))
         looking = start(ben.home, "receive", "--near")
         until(lambda: coterie(anna.home, "send", str(film), "ben", "--near").returncode == 0)
-        ben.call("limits", "--down", "6MB/s")
+        ask(ben, "limits", down=6_000_000)
         until(lambda: states(ben, "inbox")[-1] == "delivered")
-        ben.call("inbox", "accept", "film.bin")
+        ask(ben, "inbox accept", offer="film.bin")
         until(lambda: states(ben, "inbox")[-1].startswith("fetching"))
-        until(lambda: any(t["done"] > 2_000_000 for t in ben.call("transfers")))
+        until(lambda: any(t["done"] > 2_000_000 for t in ask(ben, "transfers")))
         for node in (ben, anna):
             node.kill()
         looking.communicate(timeout=WAIT_S)

@@ -14,8 +14,27 @@ records and nothing else, and a restart begins with the same questions.
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any
 
+from coterie.apps.send.events import (
+    Accept,
+    Broke,
+    Call,
+    Cancel,
+    Decline,
+    Drop,
+    Fetching,
+    Heard,
+    ItemHere,
+    Keep,
+    Make,
+    News,
+    Placed,
+    Reply,
+    StreamOpened,
+    Told,
+    Unsent,
+)
 from coterie.apps.send.messages import Gone, Item, Key, Offer, Said, Stands, Take
 from coterie.apps.send.records import InboxItem, InboxRecord, Part, SentRecord
 from coterie.errors import LimitExceeded, NotFound, UsageError
@@ -31,6 +50,7 @@ INBOX_OF_STRANGERS_MAX = 8  # of all strangers together; guess
 KEPT_MAX = 100  # of those that are over, in each list; the oldest leave
 ANSWERS_PER_S = 0.1  # to offers that are refused unseen, and questions about offers that are not there; guess
 ANSWERS_BURST = 32
+UNTIL_MAX_S = 31 * 86_400.0  # from now: what others say of the end of their offers is cut to it
 LINGER_S = 86_400.0  # strangers are called for so long after the end, to hear of it; guess
 FULL = "the inbox there is full"
 DUE = ("due",)  # the only timer: when the next offer expires
@@ -80,141 +100,6 @@ def word(half: Part | InboxRecord) -> str:
 def is_over(half: Part | InboxRecord) -> bool:
     """Whether nothing changes any more, but for what the other side has not heard."""
     return word(half) in OVER
-
-
-# ---- events
-
-
-class Make(NamedTuple):
-    """Command: offer this."""
-
-    record: SentRecord
-
-
-class Cancel(NamedTuple):
-    """Command: offer it no longer."""
-
-    id: str
-
-
-class Accept(NamedTuple):
-    """Command: take the offer `id` of the inbox, into `folder`."""
-
-    id: str
-    folder: str
-
-
-class Decline(NamedTuple):
-    """Command: do not take it, or no longer."""
-
-    id: str
-
-
-class Heard(NamedTuple):
-    """`message` came from `peer`, within its bounds (`messages.check`)."""
-
-    peer: PeerId
-    message: Message
-    is_stranger: bool = False
-    addresses: tuple[str, ...] = ()
-    dials: bool = False
-
-
-class StreamOpened(NamedTuple):
-    """A stream for this offer to or from the stranger `peer` is open: it hears our half again, whole."""
-
-    peer: PeerId
-    offer: bytes
-
-
-class Told(NamedTuple):
-    """Our half with this serial is on its way, and will arrive."""
-
-    id: str
-    peer: PeerId
-    serial: int
-
-
-class Fetching(NamedTuple):
-    """Of the offer `id`, so much is here."""
-
-    id: str
-    percent: int
-
-
-class Placed(NamedTuple):
-    """This item of the offer `id` goes to `path`, by the transfer of this id."""
-
-    id: str
-    item: int
-    path: str
-    transfer: str
-
-
-class ItemHere(NamedTuple):
-    """Of the offer `id`, this item is here, at `path`."""
-
-    id: str
-    item: int
-    path: str
-
-
-class Broke(NamedTuple):
-    """It could not be fetched."""
-
-    id: str
-    reason: str
-
-
-# ---- outputs
-
-
-class Keep(NamedTuple):
-    """Write this record to the disk before anything of the same turn is told."""
-
-    record: SentRecord | InboxRecord
-
-
-class Drop(NamedTuple):
-    """Forget this record."""
-
-    record: SentRecord | InboxRecord
-
-
-class Reply(NamedTuple):
-    """Send this once, whether or not it arrives."""
-
-    peer: PeerId
-    message: Message
-
-
-class News(NamedTuple):
-    """Emitted: the word about this record is another one now (`part`: about which computer of an offer of ours)."""
-
-    record: SentRecord | InboxRecord
-    part: Part | None
-    word: str
-
-
-class Unsent(NamedTuple):
-    """What is to be told to `peer`, in this order: our half of the record `id`; `Told` when it is on its way."""
-
-    id: str
-    offer: bytes
-    peer: PeerId
-    serial: int
-    is_stranger: bool
-    messages: tuple[Message, ...]
-    lasts_s: float
-
-
-class Call(NamedTuple):
-    """A stream that we are to open to `peer` about an offer, and what is said on it first."""
-
-    peer: PeerId
-    offer: bytes
-    first: Message
-    addresses: tuple[str, ...]
 
 
 class SendCore:
@@ -288,7 +173,7 @@ class SendCore:
             if not record.ended:
                 yield record, [p for p in record.parts if p.stand == Stand.GRANTED and not is_over(p)]
 
-    def calls(self, now: float) -> Iterator["Call"]:
+    def calls(self, now: float) -> Iterator[Call]:
         """The offers to and from strangers for which we open a stream, until both sides know how they ended."""
         for record in self.sent.values():
             for part in record.parts:
@@ -418,7 +303,7 @@ class SendCore:
             offer=offer.id,
             sender=str(peer),
             items=[InboxItem(item.name, item.kind, item.files, item.size) for item in offer.items],
-            until=float(offer.until),
+            until=min(float(offer.until), now + UNTIL_MAX_S),
             note=offer.note,
             is_stranger=event.is_stranger,
             dials=event.dials,
@@ -440,7 +325,8 @@ class SendCore:
             got.settled = max(got.settled, message.heard)
             if message.serial <= got.heard or message.stand not in set(Stand):
                 return [Keep(got)]
-            got.heard, got.stand, got.until = message.serial, Stand(message.stand), float(message.until)
+            got.heard, got.stand = message.serial, Stand(message.stand)
+            got.until = min(float(message.until), now + UNTIL_MAX_S)
             got.keys = list(message.keys)
         out: list[Any] = []
         got.ended = (got.ended or now) if is_over(got) else 0.0

@@ -13,6 +13,7 @@ from typing import Any
 
 from coterie.apps.context import Context
 from coterie.apps.send import core as c
+from coterie.apps.send import events as e
 from coterie.apps.send.messages import PROTOCOL, Gone, Hello, Here, Offer, Take, check
 from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, TransportError
 from coterie.identity import PeerId
@@ -65,7 +66,7 @@ class Direct:
             if key in self._calls and key not in wanted:
                 self._context.jobs.start(_finish(stream), "ending a stream about an offer")
 
-    def _wanted(self) -> list[c.Call]:
+    def _wanted(self) -> list[e.Call]:
         return list(self._core.calls(self._context.access.now)) if self._context.me.addresses() else []
 
     # ---- their streams
@@ -81,7 +82,7 @@ class Direct:
                 stream.welcome()
                 await self._talk(stream, offer)
             case Offer() if self._may_offer(stream, first) and len(self._streams) < STREAMS_MAX:
-                self._feed(c.Heard(peer, first, is_stranger=True))
+                self._feed(e.Heard(peer, first, is_stranger=True))
                 if self._core.find(peer, first.id) is None:
                     await stream.send(Gone(first.id))
                 else:
@@ -112,7 +113,7 @@ class Direct:
             answer = await _receive(stream)
         if not isinstance(answer, Offer) or answer.id != offer:
             raise NotFound("the other side does not offer it any more: ask for a new code")
-        heard = c.Heard(peer, answer, is_stranger=True, addresses=tuple(addresses), dials=True)
+        heard = e.Heard(peer, answer, is_stranger=True, addresses=tuple(addresses), dials=True)
         self._feed(heard)
 
     async def name_of(self, peer: PeerId, addresses: Sequence[str]) -> str:
@@ -128,7 +129,7 @@ class Direct:
         connection = await self._context.net.connect(peer, addresses)
         return await connection.open_stream(PROTOCOL)
 
-    async def _call(self, call: c.Call) -> None:
+    async def _call(self, call: e.Call) -> None:
         """Speak with a stranger, again and again, until the offer is over for both."""
         key, tries = (call.peer, call.offer), 0
         try:
@@ -157,7 +158,7 @@ class Direct:
         rate = Rate(MESSAGES_PER_S, MESSAGES_BURST)
         writer = asyncio.ensure_future(self._write(stream, offer, fresh))
         try:
-            self._feed(c.StreamOpened(stream.peer, offer))
+            self._feed(e.StreamOpened(stream.peer, offer))
             while (message := await stream.receive()) is not None:
                 if not isinstance(message, Message):
                     continue
@@ -177,7 +178,7 @@ class Direct:
 
     def _hear(self, peer: PeerId, offer: bytes, message: Message) -> None:
         if getattr(message, "id", offer) == offer and not isinstance(message, Take | Hello | Here):
-            self._feed(c.Heard(peer, message, is_stranger=True))
+            self._feed(e.Heard(peer, message, is_stranger=True))
 
     async def _write(self, stream: Stream, offer: bytes, fresh: asyncio.Event) -> None:
         """Send our half whenever it changed."""
@@ -188,7 +189,7 @@ class Direct:
                     async with asyncio.timeout(SEND_S):
                         for message in unsent.messages:
                             await stream.send(message)
-                    self._feed(c.Told(unsent.id, unsent.peer, unsent.serial))
+                    self._feed(e.Told(unsent.id, unsent.peer, unsent.serial))
             await fresh.wait()
 
 

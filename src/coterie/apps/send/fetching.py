@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coterie.apps.files.api import Content, Gifts
-from coterie.apps.send.core import Broke, Fetching, ItemHere, Placed, size_of
+from coterie.apps.send.core import size_of
+from coterie.apps.send.events import Broke, Fetching, ItemHere, Placed
 from coterie.apps.send.records import InboxRecord
 from coterie.content.disk_rules import name_at
 from coterie.content.names import NUMBER_MAX, numbered

@@ -16,6 +16,7 @@ from coterie.apps.contacts.api import ContactsService
 from coterie.apps.context import Context
 from coterie.apps.files.api import Content, FilesApi, Gifts
 from coterie.apps.send import core as c
+from coterie.apps.send import events as e
 from coterie.apps.send.direct import Direct
 from coterie.apps.send.fetching import fetch
 from coterie.apps.send.messages import ITEMS_MAX, NOTE_CHARS_MAX, OFFER_ID_BYTES, PROTOCOL, pack, unpack
@@ -196,7 +197,7 @@ class SendService:
         """Tell the computers in its parts of an offer. Raises `LimitExceeded`."""
         self._kept.add(record.id)
         try:
-            self.feed(c.Make(record))
+            self.feed(e.Make(record))
         except LimitExceeded:
             self._follow()
             raise
@@ -229,7 +230,7 @@ class SendService:
 
     def cancel(self, offer: str) -> list[SentLine]:
         """Offer it no longer; what is being fetched of it ends. Raises `NotFound`, `UsageError`."""
-        self.feed(c.Cancel(offer))
+        self.feed(e.Cancel(offer))
         return self.sent_lines(self._core.sent[offer])
 
     def sent(self) -> list[SentLine]:
@@ -269,13 +270,13 @@ class SendService:
             UsageError: it may be several, or it is over.
         """
         got = self._choose(offer)
-        self.feed(c.Accept(got.id, _whole(folder) or got.folder or str(self._folder)))
+        self.feed(e.Accept(got.id, _whole(folder) or got.folder or str(self._folder)))
         return got_now(self.inbox_line(got))
 
     def decline(self, offer: str) -> Got:
         """Do not take it, or take no more of it. Errors as `accept`."""
         got = self._choose(offer)
-        self.feed(c.Decline(got.id))
+        self.feed(e.Decline(got.id))
         return got_now(self.inbox_line(got))
 
     def always(self, person: str, folder: Path | None = None) -> InboxSaid:
@@ -327,7 +328,7 @@ class SendService:
             return
         folder = Path(always.folder) if always.folder else self._folder
         if _free_bytes(folder) - c.size_of(got.items) >= FREE_BYTES_MIN:
-            self.feed(c.Accept(got.id, str(folder)))
+            self.feed(e.Accept(got.id, str(folder)))
 
     def _choose(self, text: str) -> InboxRecord:
         if text in self._core.inbox:
@@ -383,19 +384,19 @@ class SendService:
         news = []
         for output in outputs:
             match output:
-                case c.Keep(SentRecord() as record):
+                case e.Keep(SentRecord() as record):
                     self._sent.save(record)
-                case c.Keep(InboxRecord() as got):
+                case e.Keep(InboxRecord() as got):
                     self._inbox.save(got)
-                case c.Drop(SentRecord() as record):
+                case e.Drop(SentRecord() as record):
                     self._sent.remove(record.id)
-                case c.Drop(InboxRecord() as got):
+                case e.Drop(InboxRecord() as got):
                     self._inbox.remove(got.id)
-                case c.Reply(peer, message):
+                case e.Reply(peer, message):
                     self._context.jobs.start(self._reply(peer, message), "answering an offer")
                 case SetTimer(_, at):
                     self._arm(at)
-                case Emit(c.News() as told):
+                case Emit(e.News() as told):
                     news.append(told)
         self._follow()
         for told in news:
@@ -467,7 +468,7 @@ class SendService:
         else:
             self.feed(TimerFired(c.DUE))
 
-    def _tell(self, news: c.News) -> None:
+    def _tell(self, news: e.News) -> None:
         """A notice to the owner, where there is something to do or to know."""
         record, key = news.record, f"offer {news.record.id}"
         names = said_names([item.name for item in record.items])
@@ -507,14 +508,14 @@ class SendService:
             return
         if message is None:
             return
-        heard = asyncio.run_coroutine_threadsafe(self._hear(c.Heard(mail.sender, message)), loop)
+        heard = asyncio.run_coroutine_threadsafe(self._hear(e.Heard(mail.sender, message)), loop)
         try:
             heard.result(TAKE_S)
         except TimeoutError:
             heard.cancel()
             raise
 
-    async def _hear(self, event: c.Heard) -> None:
+    async def _hear(self, event: e.Heard) -> None:
         self.feed(event)
 
     async def _post(self) -> None:
@@ -532,7 +533,7 @@ class SendService:
                     log.warning("what %s is to be told waits: %s", unsent.peer.short, error)
                     asyncio.get_running_loop().call_later(POST_AGAIN_S, self._wake.set)
                     continue
-                self.feed(c.Told(unsent.id, unsent.peer, unsent.serial))
+                self.feed(e.Told(unsent.id, unsent.peer, unsent.serial))
 
     async def _letter(self, peer: PeerId, message: Message, lasts_s: float) -> None:
         assert self._mail is not None  # noqa: S101  (set before anything is told)
