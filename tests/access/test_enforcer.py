@@ -303,33 +303,3 @@ def test_a_declared_kind_has_its_verbs_and_an_unknown_one_all() -> None:
         access.parse_verbs("read", "protocol/chat")
     words = "list, read, write, use, administer"
     assert access.parse_verbs(words, "of-an-app-that-is-not-here/x") == ALL_VERBS
-
-
-def test_a_rule_for_new_subjects_takes_the_place_of_the_old_one_and_ends_what_is_under_way() -> None:
-    async def scene() -> None:
-        at = Scene()
-        at.people[ANNA.peer_id] = Standing(contact=True)
-        at.access.permit(PHOTOS, [CONTACT], Verb.READ | Verb.LIST)
-        began = asyncio.Event()
-
-        async def read() -> int:
-            try:
-                async with at.access.hold(ANNA.peer_id, Verb.READ, PHOTOS):
-                    began.set()
-                    await asyncio.Event().wait()
-            except PeerError as error:
-                return error.close_code
-            return 0
-
-        reading = asyncio.ensure_future(read())
-        await began.wait()
-        at.access.permit(PHOTOS, [f"peer:{EVE.peer_id}"], Verb.READ)
-        assert await reading == CloseCode.REVOKED
-        assert not at.access.explain(ANNA.peer_id, Verb.LIST, PHOTOS).allowed
-        at.access.permit(PHOTOS, [ANYONE], Verb.LIST)
-        assert at.access.explain(ANNA.peer_id, Verb.LIST, PHOTOS).allowed
-        at.access.withdraw(PHOTOS)
-        assert not at.access.explain(ANNA.peer_id, Verb.LIST, PHOTOS).allowed
-        await at.access.close()
-
-    run_virtual(scene())

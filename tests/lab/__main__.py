@@ -6,7 +6,7 @@ import os
 import sys
 
 from coterie.sim.isolation import enter_namespace
-from tests.lab import alone, matrix, nat, swarm, swarm_page
+from tests.lab import alone, lines, matrix, nat, swarm, swarm_page
 from tests.lab.conftest import lacking
 from tests.lab.lab import Host, Lab
 from tests.lab.remote import ROOT
@@ -78,6 +78,10 @@ def main(arguments: list[str]) -> int:
             return 0
         case ["swarm", *rest]:
             measure_swarm(rest)
+            return 0
+        case ["line", *names] if names and set(names) <= set(lines.CASES):
+            for name in names:
+                print(lines.measure(name).told(), flush=True)
             return 0
         case ["shell", *kinds] if set(kinds) <= set(nat.KINDS):
             shell(kinds or [nat.PORT_RESTRICTED, nat.SYMMETRIC])

@@ -223,9 +223,10 @@ class Peer:
 
         received = await self._node.files.get(ticket, self._folder / "received", progress=tell)
         done_at = time.monotonic()
-        hasher = blake3.blake3().update_mmap(received.path)
-        size = Path(received.path).stat().st_size
-        facts = {"bytes": size, "digest": hasher.hexdigest(), "took_s": done_at - begun, "done_at": done_at}
+        path = Path(received.path)
+        digest = "" if path.is_dir() else blake3.blake3().update_mmap(path).hexdigest()
+        size = path.stat().st_size
+        facts = {"bytes": size, "digest": digest, "took_s": done_at - begun, "done_at": done_at}
         self.say("fetched", **facts, **tag)
 
     async def _serve(self, stream: Stream) -> None:

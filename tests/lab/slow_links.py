@@ -19,6 +19,7 @@ from tests.lab.namespace import LabError, Namespace
 from tests.lab.remote import ROOT
 
 QUEUE_MS = 50
+QUEUE_BYTES_MIN = 16_000  # ten packets: no modem has less
 BURST_BYTES = 16_000  # guess: ten packets; the kernel's clock has 250 ticks a second and finer timers besides
 HEADERS = 1514 / 1448  # what a rate counts of a full packet, to what TCP carries in it (IPv4, timestamps)
 LINKS_MAX = 120
@@ -33,6 +34,14 @@ table ip core {{
     {loss}
   }}
 }}
+"""
+_SILENT = """
+table ip silent {
+  chain output {
+    type filter hook output priority filter; policy accept;
+    icmp type destination-unreachable drop
+  }
+}
 """
 
 _SEND = """
@@ -67,10 +76,14 @@ with socket.create_server(("0.0.0.0", int(sys.argv[1]))) as server:
 
 @dataclass(frozen=True)
 class Line:
-    """What all share. `loss`: the part of packets that is lost, in each direction."""
+    """What all share. `loss`: the part of packets that is lost, in each direction.
+
+    `mtu`: larger packets vanish on the way, and nobody says so.
+    """
 
     rtt_s: float = 0.02
     loss: float = 0.0
+    mtu: int = 1500
 
 
 class SlowLinks:
@@ -78,11 +91,14 @@ class SlowLinks:
 
     def __init__(self, lab: Lab, line: Line) -> None:
         self._lab = lab
+        self._line = line
         self._hosts: dict[str, int] = {}
         self._core = _router(lab, "the core")
         permille = round(1000 * line.loss)
         loss = f"numgen random mod 1000 < {permille} drop" if permille else ""
         self._core.nft(_CORE.format(loss=loss))
+        if line.mtu < 1500:
+            self._core.nft(_SILENT)
         command = (sys.executable, "-m", "tests.lab.delay", str(line.rtt_s / 2), "core", "forward")
         self.delaying = self._core.popen(*command, cwd=ROOT, stdout=subprocess.PIPE)
         lab.processes.append(self.delaying)
@@ -113,6 +129,10 @@ class SlowLinks:
         host.run("ip", "route", "replace", "default", "via", f"{inside}.1", "congctl", congestion)
         _shape(router, "lan", down_mbit_per_s)
         _shape(router, "wan", up_mbit_per_s)
+        if self._line.mtu < 1500:
+            router.run("ip", "link", "set", "wan", "mtu", str(self._line.mtu))
+            self._core.run("ip", "link", "set", f"line{number}", "mtu", str(self._line.mtu))
+            router.nft(_SILENT)
         return host
 
     def sent(self) -> dict[str, int]:
@@ -161,5 +181,6 @@ def _cable(one: Namespace, device: str, other: Namespace, far: str) -> None:
 
 def _shape(router: Namespace, device: str, mbit_per_s: float) -> None:
     burst = max(BURST_BYTES, int(mbit_per_s * 1e6 / 8 / 250))
-    limits = ("rate", f"{mbit_per_s}mbit", "burst", str(burst), "latency", f"{QUEUE_MS}ms")
+    queue = max(QUEUE_BYTES_MIN, int(mbit_per_s * 1e6 / 8 * QUEUE_MS / 1000))
+    limits = ("rate", f"{round(mbit_per_s * 1e6)}bit", "burst", str(burst), "limit", str(burst + queue))
     router.run("tc", "qdisc", "replace", "dev", device, "root", "tbf", *limits)

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from coterie.access.audit import Audit
@@ -216,23 +216,6 @@ class Enforcer:
         return len(self._used) + len(self._paid) >= METERED_MAX
 
     # ---- changing
-
-    def permit(self, resource: str, subjects: Iterable[str], verbs: Verb) -> None:
-        """Make it the rule about `resource` that these subjects (`People.subject`) may do `verbs`, and nobody else.
-
-        What is under way and no longer allowed ends at once.
-
-        Raises:
-            LimitExceeded: there are too many rules.
-        """
-        self.policy.withdraw(resource)
-        for subject in subjects:
-            self.policy.permit(subject, verbs, resource)
-        self.review()
-
-    def withdraw(self, resource: str) -> None:
-        """There is no rule about `resource` any more; what is under way by it ends at once."""
-        self.permit(resource, (), Verb(0))
 
     def changed(self) -> None:
         """Contacts, circles, rules, grants or revocations are not as they were: ask again for all that is under way."""

@@ -95,7 +95,7 @@ class Connection:
         try:
             raw = await self._raw.open_stream()
             try:
-                version, rest = await greeting.ask(raw, protocol, self._limits, first)
+                version, rest = await greeting.ask(raw, protocol, self._limits, first, rtt_s=self.path.rtt_s)
             except BaseException as error:
                 await raw.reset(close_code_for(error))
                 raise

@@ -130,6 +130,10 @@ class Endpoint:
         """Raise `AccessDenied` when `peer` is to get nothing at all: nothing may dial it or look for it."""
         self._guard.require_unblocked(peer)
 
+    def has_reached(self, peer: PeerId) -> bool:
+        """Whether something answers a dial of `peer` that is under way."""
+        return self._pool.has_reached(peer)
+
     async def connect(
         self, peer: PeerId, addresses: Sequence[str] = (), *, source: Source = Source.OTHERS
     ) -> Connection:

@@ -52,7 +52,7 @@ async def greet(raw: RawConnection, boot: bytes, limits: NetLimits) -> bytes:
     Raises:
         PeerError: closed with DUPLICATE (the pair has another connection), or misbehaviour.
     """
-    with_time_limit = asyncio.timeout(limits.handshake_s)
+    with_time_limit = asyncio.timeout(limits.patient(limits.handshake_s, raw.path.rtt_s))
     try:
         async with with_time_limit:
             stream = await raw.open_stream()
@@ -70,7 +70,7 @@ async def greet(raw: RawConnection, boot: bytes, limits: NetLimits) -> bytes:
 
 async def hear(raw: RawConnection, limits: NetLimits) -> tuple[RawStream, bytes]:
     """The acceptor's side, first half: the greeting's stream, and the dialler's boot nonce from its Hello."""
-    with_time_limit = asyncio.timeout(limits.handshake_s)
+    with_time_limit = asyncio.timeout(limits.patient(limits.handshake_s, raw.path.rtt_s))
     try:
         async with with_time_limit:
             stream = await raw.accept_stream()
@@ -89,12 +89,14 @@ async def welcome(stream: RawStream, boot: bytes) -> None:
     await stream.finish()
 
 
-async def ask(raw: RawStream, protocol: Protocol, limits: NetLimits, first: bytes = b"") -> tuple[int, bytes]:
+async def ask(
+    raw: RawStream, protocol: Protocol, limits: NetLimits, first: bytes = b"", *, rtt_s: float | None = None
+) -> tuple[int, bytes]:
     """The opener's side of a stream: the version that the other side chose, and bytes that came with it.
 
-    `first` goes out with the header.
+    `first` goes out with the header; `rtt_s` is the path's.
     """
-    async with asyncio.timeout(limits.header_s):
+    async with asyncio.timeout(limits.patient(limits.header_s, rtt_s)):
         await raw.write(HANDSHAKE.encode(StreamHeader(protocol.name, list(protocol.versions))) + first)
         reply, rest = await read_first(raw, StreamReply)
     if reply.version not in protocol.versions:

@@ -31,6 +31,12 @@ class NetLimits:
     connections_per_s: float = 2.0  # guess: a peer that restarts in a loop
     connections_burst: int = 20  # guess: both sides dialling at once, several times over
 
+    # Long paths: what waits for one answer waits for four round trips at least, as far as this
+    patience_s: float = (
+        30.0  # QUIC's usual idle time-out; guess: six round trips of the longest path there is
+    )
+    patience_round_trips: int = 4  # guess: the answer, and a packet lost on the way
+
     # Streams
     streams_per_peer_max: int = 64  # guess; the QUIC wheel itself lets a peer have 100 open
     header_s: float = 5.0  # guess: as `handshake_s`
@@ -59,3 +65,7 @@ class NetLimits:
 
     # The guard's tables
     peers_tracked_max: int = 4_096  # guess: 4,096 buckets are below 1 MB
+
+    def patient(self, seconds: float, rtt_s: float | None) -> float:
+        """`seconds`, or more where the path's round trip is long."""
+        return max(seconds, min(self.patience_round_trips * (rtt_s or 0.0), self.patience_s))

@@ -177,6 +177,11 @@ class Pool:
 
     # Dialling
 
+    def has_reached(self, peer: PeerId) -> bool:
+        """Whether a dial of `peer` is under way that something answers."""
+        dial = self._dials.get(peer)
+        return dial is not None and dial.stage is not _Stage.REACHING
+
     def _start_dial(self, peer: PeerId, addresses: tuple[str, ...]) -> _Dial:
         if self._is_closed:
             raise TransportError("this node is stopping")
@@ -192,7 +197,7 @@ class Pool:
         try:
             async with limit:
                 while not dial.result.done():
-                    await self._try(dial)
+                    await self._try(dial, limit)
         except TimeoutError:
             self._fail(dial, TransportError(self._unreachable(dial)))
         except TransportError as error:
@@ -211,14 +216,19 @@ class Pool:
             if not dial.result.done():
                 dial.result.cancel()
 
-    async def _try(self, dial: _Dial) -> None:
-        """One attempt. After DUPLICATE the other connection of the pair is about to appear here."""
+    async def _try(self, dial: _Dial, limit: asyncio.Timeout) -> None:
+        """One attempt. Who was reached over a long path has longer than `limit`.
+
+        After DUPLICATE the other connection of the pair is about to appear here.
+        """
         dial.stage = _Stage.REACHING
         raw = await self._reach(dial)
         try:
             if raw.peer != dial.peer:
                 raise TransportError(f"somebody else than {dial.peer.short} answers there")
             dial.stage = _Stage.GREETING
+            until = asyncio.get_running_loop().time() + self._limits.patient(0.0, raw.path.rtt_s)
+            limit.reschedule(max(until, limit.when() or 0.0))
             boot = await greeting.greet(raw, self._boot, self._limits)
             self._establish(raw, boot, is_dialled=True)
         except BaseException as error:

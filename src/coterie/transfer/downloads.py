@@ -273,6 +273,7 @@ class Downloads:
         if finished := self._finished.pop(record.id, None):
             finished.stop_giving()
         if is_for_many(record.of):
-            self._context.access.withdraw(resource_of_download(record.id))
+            self._context.access.policy.withdraw(resource_of_download(record.id))
+            self._context.access.review()
         if record.up:
             self._server.limit(Ticket.parse(record.ticket).content_id, 0)

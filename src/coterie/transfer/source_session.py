@@ -42,6 +42,8 @@ REQUESTS_FEW = (
     3  # with more under way nothing is asked before one is answered, and the loop is woken for less
 )
 SETTLE_S = 0.05  # guess: when nothing comes for so long, what waits for the disk is written as it is
+LISTEN_S = 2.0  # how often it is looked whether anything comes at all
+HEARD_BYTES_MIN = 512  # in `LISTEN_S`: less is no slow line but somebody who drips; a modem brings 4,000
 TELL_S = 0.05  # guess: but at least so often; others wait for what we have
 
 News = Has | HasAll | Given | Peers | UsedUp
@@ -142,14 +144,26 @@ class Link:
         self._bulk = bulk = BulkStream(self.stream, takes_bulk=True)
         self._post()
         running = asyncio.ensure_future(bulk.drive(self._read))
+        listening = asyncio.ensure_future(self._listen(bulk))
         try:
             awaited: list[asyncio.Future[None]] = [self._dropped, running]
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
             (self._dropped if self._dropped.done() else running).result()
         finally:
             self._dropped.cancel()
+            listening.cancel()
             running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await asyncio.gather(running, listening, return_exceptions=True)
+
+    async def _listen(self, bulk: BulkStream) -> None:
+        """Tell the core of bytes that make nothing whole for long: on a slow line a chunk takes a minute."""
+        before = bulk.heard_bytes
+        while True:
+            await asyncio.sleep(LISTEN_S)
+            now = bulk.heard_bytes
+            if self._asked and now - before >= HEARD_BYTES_MIN:
+                self._feed(e.Heard(self.peer))
+            before = now
 
     def _post(self) -> None:
         """Send what is to be sent; what is asked for in one turn of the loop goes together."""

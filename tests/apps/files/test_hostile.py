@@ -19,7 +19,7 @@ from coterie.content.swarm import state as swarm_state
 from coterie.errors import CoterieError, PeerError, StorageError, TransportError
 from coterie.net import MemoryNetwork, Stream
 from coterie.node import Node
-from coterie.transfer import fetch, receive, tree_memory
+from coterie.transfer import fetch, receive, source_session, tree_memory
 from coterie.transfer.messages import (
     CHUNKS,
     CHUNKS_PER_REQUEST_MAX,
@@ -321,6 +321,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds of seconds become fractions of one."""
     monkeypatch.setattr(core, "STALL_S", 0.3)
     monkeypatch.setattr(fetch, "OPENED_S", 0.3)
+    monkeypatch.setattr(source_session, "LISTEN_S", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -361,6 +362,33 @@ async def _drip(stream: Stream, request: GetManifest | GetChunks) -> None:
 )
 def test_a_giver_that_stops_answering_counts_as_gone(tmp_path: Path, answer: Answerer, why: str) -> None:
     waits(tmp_path, Content.of(INNER), why, answer=answer)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_slow_line_is_not_taken_for_silence(tmp_path: Path) -> None:
+    """One chunk takes five times as long as silence may last."""
+    piece = bytes(30_000)
+    content = Content.of(page(file_entry("a", piece)), pieces=[piece])
+
+    async def slowly(stream: Stream, request: GetManifest | GetChunks) -> None:
+        if isinstance(request, GetManifest):
+            await content.answer(stream, request)
+            return
+        data = PROTOCOL.bulk_header(CHUNKS, len(piece)) + piece
+        for at in range(0, len(data), 1_000):
+            await asyncio.sleep(0.05)
+            await stream.write(data[at : at + 1_000])
+
+    async def main() -> None:
+        network = MemoryNetwork()
+        async with (
+            memory_node(network, tmp_path / "home-ben") as ben,
+            giver(network, content, answer=slowly) as ticket,
+        ):
+            await ben.files.get(ticket, tmp_path / "copy")
+            assert len(content.requests) == 2  # nothing was asked for again
+
+    run(main())
 
 
 @pytest.mark.usefixtures("impatient")

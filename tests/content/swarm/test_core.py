@@ -249,6 +249,19 @@ def test_a_silent_source_is_left_after_a_moment_and_dropped_in_the_end() -> None
     assert [(d.peer, d.close_code) for d in alone.drops] == [("slow", CloseCode.TIMEOUT)]
 
 
+def test_a_slow_source_is_not_silent() -> None:
+    """A chunk takes a minute on the slowest lines: bytes that are heard are enough."""
+    scene = Scene(LARGE).begin("slow")
+    for _ in range(20):
+        scene.now += c.STALL_S / 2
+        scene.fire_due()
+        scene.feed(e.Heard("slow"))
+    assert not scene.drops
+    while not scene.drops:
+        scene.fire_due()
+    assert scene.now == pytest.approx(11 * c.STALL_S)
+
+
 def test_a_late_answer_of_a_silent_source_is_taken() -> None:
     scene = Scene({ROOT: ((160_000,) * 8, ())}).begin("slow")
     scene.answer("slow")

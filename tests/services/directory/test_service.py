@@ -28,7 +28,7 @@ class Postbox:
         self.context = context
 
     async def start(self) -> None:
-        self.context.access.permit("postbox/1", ["known"], Verb.LIST)
+        self.context.access.policy.permit("known", Verb.LIST, "postbox/1")
         self.context.net.offer(
             "postbox", lambda peer: [Offered(resource="postbox/1", name="letters", note="red")]
         )

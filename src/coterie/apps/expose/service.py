@@ -117,7 +117,8 @@ class ExposeService:
         """End it: connections of others end at once. Raises `NotFound`."""
         record = self._choose(name)
         self._exposed.remove(record.id)
-        self._context.access.withdraw(resource_of(record))
+        self._context.access.policy.withdraw(resource_of(record))
+        self._context.access.review()
         return ExposeSaid(
             record.name, f"{record.name} is no longer exposed; {_as_said(record)} itself is untouched"
         )
@@ -229,7 +230,11 @@ class ExposeService:
         return [Offered(resource=resource_of(r), name=r.name, note=r.kind) for r in self._exposed]
 
     def _permit(self, record: ExposedRecord) -> None:
-        self._context.access.permit(resource_of(record), record.to, Verb.USE)
+        policy, resource = self._context.access.policy, resource_of(record)
+        policy.withdraw(resource)
+        for subject in record.to:
+            policy.permit(subject, Verb.USE, resource)
+        self._context.access.review()
 
     def _find(self, name: str) -> ExposedRecord | None:
         return next((record for record in self._exposed if record.name == name), None)

@@ -133,15 +133,19 @@ class Gifts:
         if wanted == held.to:
             return
         held.to = wanted
-        whom = (_secret_of(gift) if is_stranger else of_peer(peer) for peer, is_stranger in wanted.items())
-        self._context.access.permit(f"{KIND}/{gift}", whom, Verb.READ)
+        policy, resource = self._context.access.policy, f"{KIND}/{gift}"
+        policy.withdraw(resource)
+        for peer, is_stranger in wanted.items():
+            policy.permit(_secret_of(gift) if is_stranger else of_peer(peer), Verb.READ, resource)
+        self._context.access.review()
 
     async def forget(self, gift: str) -> None:
         """Give it to nobody any more, and keep its contents no longer, where nothing else needs them."""
         held = self._gifts.pop(gift, None)
         if held is None:
             return
-        self._context.access.withdraw(f"{KIND}/{gift}")
+        self._context.access.policy.withdraw(f"{KIND}/{gift}")
+        self._context.access.review()
         await self._pin(gift)
         for root in {content.root for content in held.contents}:
             await asyncio.to_thread(self._context.blobs.store.forget_root, root)

@@ -81,12 +81,17 @@ class Places:
 
     def permit(self, share: ShareRecord) -> None:
         """Make the policy's rules about a share those that it was shared by."""
-        whom = (ticket_subject(share.id) if subject == TICKET else subject for subject in share.to)
-        self._access.permit(resource_of(share.id, ()), whom, Verb.LIST | Verb.READ)
+        resource = resource_of(share.id, ())
+        self._access.policy.withdraw(resource)
+        for subject in share.to:
+            who = ticket_subject(share.id) if subject == TICKET else subject
+            self._access.policy.permit(who, Verb.LIST | Verb.READ, resource)
+        self._access.review()
 
     def withdraw(self, share: ShareRecord) -> None:
         """The share is over: whatever is being fetched of it ends."""
-        self._access.withdraw(resource_of(share.id, ()))
+        self._access.policy.withdraw(resource_of(share.id, ()))
+        self._access.review()
 
     # ---- what a peer sees
 

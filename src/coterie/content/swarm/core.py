@@ -31,6 +31,7 @@ from coterie.content.swarm.events import (
     Gained,
     Given,
     GiveUp,
+    Heard,
     Hold,
     Holds,
     HoldsAll,
@@ -56,7 +57,7 @@ PREPARED_CHUNKS_MAX = (
     16_384  # and while fewer chunks wait: two full nodes; each takes about 1 KB with its place
 )
 NODES_WAITING_MAX = 150_000  # honest: depth x page; measured: 0.6 KB each, 1.8 KB in the deepest lie: 270 MB
-STALL_S = 10.0  # without a byte for so long a source counts as gone
+STALL_S = 30.0  # as `NetLimits.frame_s`: without a byte for so long a source counts as gone; slow lines lose packets
 STALL_SOON_MIN_S = 1.0  # guess: no scheduling hiccup lasts so long
 STALL_SOON_FACTOR = 4  # guess: of the time in which what is under way should come: then others are asked
 HAVE_S = 0.05  # what was stored in so long is told at once: while a swarm is young, each hop's delay counts
@@ -150,6 +151,7 @@ class SwarmCore:
         }
         self._source_takers: dict[type, Callable[[Source, Any], None]] = {
             Arrived: self._take_arrived,
+            Heard: self._take_heard,
             Stored: self._take_stored,
             Holds: self._take_holds,
             HoldsAll: self._take_holds_all,
@@ -355,6 +357,12 @@ class SwarmCore:
         source.is_shallow = event.is_shallow
         source.note_arrived(event.size, self.now)
         self._pump(source)
+
+    def _take_heard(self, source: Source, _: Heard) -> None:
+        source.last_heard = self.now
+        if source.is_stalled:
+            source.is_stalled = False
+            self._pump(source)
 
     def _take_stored(self, source: Source, event: Stored) -> None:
         source.stored_chunks += event.count

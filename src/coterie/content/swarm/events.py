@@ -57,6 +57,12 @@ class Given(msgspec.Struct, frozen=True):
     pieces: int
 
 
+class Heard(msgspec.Struct, frozen=True):
+    """Bytes of `peer` came, as many as a slow line brings, though nothing whole yet: it is not silent."""
+
+    peer: Peer
+
+
 class NodeArrived(msgspec.Struct, frozen=True):
     """The answer to the oldest `AskNode` to `peer`; `node` is decoded and verified, None when the peer has it not."""
 

@@ -1,6 +1,7 @@
 """Reaching a peer: all its known addresses at once, while every resolver looks for further ones."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
@@ -72,7 +73,8 @@ class Seek:
         """The connection to `peer`. `hints` are the words of others, `own` those of this node's owner.
 
         Raises:
-            TransportError: it was not reached within `SEEK_S`, or while it is knocked for.
+            TransportError: it was not reached within `SEEK_S`, or while it is knocked for; who was has longer, if the
+                path is long.
             PeerError, LimitExceeded, UsageError: as `Endpoint.connect`.
         """
         self._own = own
@@ -81,19 +83,21 @@ class Seek:
         searches = [asyncio.ensure_future(self._search(resolver, peer)) for resolver in self._resolvers]
         if self._knocks is not None:
             searches.append(asyncio.ensure_future(self._knock(self._knocks, peer, hints, tuple(searches))))
+        racing = asyncio.ensure_future(self._race(peer, hints, searches))
         try:
-            async with limit:
-                return await self._race(peer, hints, searches)
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            with contextlib.suppress(TimeoutError):
+                async with limit:
+                    return await asyncio.shield(racing)
+            if self._endpoint.has_reached(peer):  # over a long path: the dial has a limit of its own
+                await _cancel(searches)
+                return await racing
             waited = "while it was knocked for" if self._knocked else f"within {SEEK_S:g} s"
-            text = f"{peer.short} did not answer {waited} (tried {', '.join(self._tried) or 'nothing'})"
-            raise self._failure(peer, hints, TransportError(text)) from None
+            tried = ", ".join(self._tried) or "nothing"
+            raise TransportError(f"{peer.short} did not answer {waited} (tried {tried})")
         except TransportError as error:
             raise self._failure(peer, hints, error) from None
         finally:
-            await _cancel(searches)
+            await _cancel([racing, *searches])
 
     async def _race(
         self, peer: PeerId, hints: list[str], searches: "Sequence[asyncio.Future[None]]"

@@ -32,6 +32,7 @@ class Inbox:
         self._bytes = len(first)
         self._has_ended = self._is_cut = self._is_woken = False
         self._error: BaseException | None = None
+        self.heard_bytes = 0  # that came, in all
 
     async def pump(self) -> None:
         """Fetch until the end."""
@@ -40,6 +41,7 @@ class Inbox:
                 with self._changed:
                     self._waiting.append(memoryview(data))
                     self._bytes += len(data)
+                    self.heard_bytes += len(data)
                     is_full = self._bytes >= INBOX_BYTES_MAX
                     if is_full:
                         self._room.clear()

@@ -70,6 +70,12 @@ class BulkStream:
         return (self._reading or self._writing) is not None
 
     @property
+    def heard_bytes(self) -> int:
+        """How much came so far, whole frames or not; less when it begins to come another way. From any thread."""
+        lane = self._reading
+        return self._inbox.heard_bytes + (lane.heard_bytes if lane is not None else 0)
+
+    @property
     def is_shallow(self) -> bool:
         """Whether what comes waits at the other side rather than on its way, where it would be lost with us."""
         lane = self._reading

@@ -43,6 +43,7 @@ LITTLE_UNTIL_BYTES = 192 << 20  # few of twenty kills in 2 GB come later, and a 
 _SO_BUF_LOCK = 72  # Linux 5.15, asm-generic/socket.h: 0 lets the system choose the sizes of buffers again
 
 RATE_BASED = b"bbr"  # Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016
+LISTEN_S = 1.0  # how often a reader that waits for much looks whether any of it has come
 LOOK_S = 0.005  # how often TCP is asked how it fares, at most; guess: at every write on a slow path
 # Linux, include/uapi/linux/tcp.h, struct tcp_info: tcpi_rtt, total_retrans, min_rtt, data_segs_out
 _INFO = struct.Struct("=68xI28xI44xI4xI")
@@ -58,6 +59,7 @@ class Lane:
         self.id = id_
         self.remote = remote
         self.sent_bytes = 0
+        self.heard_bytes = 0  # that came, in all, as the reader knows: within LISTEN_S of a read that waits
         self.is_shallow = False  # the system holds little of what comes, at first
         self._little_until = 0  # so many bytes more; 0: it holds what it likes
         self._socket = secured
@@ -187,6 +189,7 @@ class Lane:
                     self._timeout_s = timeout_s
                     self._socket.settimeout(SILENCE_S if timeout_s is None else timeout_s)
                 size = self._read_records(view, least)
+                self.heard_bytes += size
                 self._note_bytes(size)
                 return size
             except TimeoutError:
@@ -262,15 +265,19 @@ class Lane:
     def _sleep_for(self, size: int, silence_s: float) -> None:
         """Until so many bytes are here, or no more will come. TimeoutError: not one came for `silence_s`."""
         here = self._bytes_here()
+        silent_s = 0.0
         while here < size:
+            listen_s = min(silence_s - silent_s, LISTEN_S)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
             try:
-                if self._poll(silence_s):
+                if self._poll(listen_s):
                     return
             finally:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             before, here = here, self._bytes_here()
-            if here == before:
+            self.heard_bytes += here - before
+            silent_s = silent_s + listen_s if here == before else 0.0
+            if silent_s >= silence_s:
                 raise TimeoutError
 
     def _poll(self, timeout_s: float) -> bool:
