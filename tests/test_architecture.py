@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,8 @@ SHELLS = (
     "apps/circles/devices.py",
     "apps/circles/deposits.py",
     "apps/circles/disk.py",
-    "apps/circles/links.py",
+    "apps/circles/peers.py",
+    "apps/circles/entering.py",
     "apps/circles/restore.py",
     "transfer/fetch.py",
     "transfer/limits.py",
@@ -411,6 +413,63 @@ def test_modules_and_functions_stay_small() -> None:
                 if length > LINES_PER_FUNCTION_MAX:
                     wrong.append(f"{room(path)}: {node.name} has {length} lines")
     assert not wrong, "\n" + "\n".join(wrong)
+
+
+def module_name(path: Path) -> str:
+    parts = ("coterie", *path.relative_to(SOURCE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(tree: ast.AST, known: set[str]) -> set[str]:
+    """The modules of `known` that a module names in any import: in functions and for types only, too."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                found.update(name.name for name in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                whole = {f"{module}.{name.name}" for name in names}
+                found.update((whole & known) or {module})
+    return found & known
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """Modules each of which imports the one before it, the first the last; empty where there is no such circle."""
+    try:
+        TopologicalSorter({name: sorted(graph[name] - {name}) for name in sorted(graph)}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not for types only, and not later in a function either."""
+    trees = {module_name(path): tree_of(path) for path in modules()}
+    circle = circle_in({name: imported(tree, set(trees)) for name, tree in trees.items()})
+    assert not circle, " is imported by ".join(circle)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import coterie.b",
+        "from coterie.b import B",
+        "from coterie import b",
+        "if TYPE_CHECKING:\n    from coterie.b import B",
+        "def later():\n    from coterie.b import B",
+    ],
+)
+def test_the_rule_sees_circles(source: str) -> None:
+    known = {"coterie", "coterie.a", "coterie.b", "coterie.c"}
+    sources = {"coterie": "", "coterie.a": source, "coterie.b": "from coterie import c", "coterie.c": ""}
+    trees = {name: ast.parse(text) for name, text in sources.items()}
+    assert circle_in({name: imported(tree, known) for name, tree in trees.items()}) == []
+    trees["coterie.c"] = ast.parse("import coterie.a")
+    assert set(circle_in({name: imported(tree, known) for name, tree in trees.items()})) == {
+        "coterie.a",
+        "coterie.b",
+        "coterie.c",
+    }
 
 
 def test_names_say_what_things_are() -> None:

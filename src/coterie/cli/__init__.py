@@ -6,10 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INCOMPLETE = 3  # the result is there, and something is missing from it; docs/exit-status.md
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+from coterie.cli.exit_status import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+
 DEBUG_VARIABLE = "COTERIE_DEBUG"
 _OUTPUT_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)
 

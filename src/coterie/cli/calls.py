@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from coterie.apps.command import Choice, Command
-from coterie.cli import EXIT_INCOMPLETE
+from coterie.cli.exit_status import EXIT_INCOMPLETE
 from coterie.cli.offer import is_offered, offer_internet
 from coterie.cli.options import Options
 from coterie.cli.show import Show

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from coterie.apps.command import Command
 from coterie.apps.invoke import Event, Result, invoke
-from coterie.cli import EXIT_INTERRUPTED
+from coterie.cli.exit_status import EXIT_INTERRUPTED
 from coterie.cli.offer import is_offered, offer_internet
 from coterie.cli.options import Options
 from coterie.cli.show import Show

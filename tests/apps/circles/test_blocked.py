@@ -29,7 +29,7 @@ def publish(
     signed = sign_op(op, by._key.sign)
     home.add(signed)
     book.keep(home)
-    circles(node)._wrote(home.id, (signed,))
+    circles(node)._writer.spread(home.id, (signed,))
     return signed
 
 
@@ -161,9 +161,9 @@ def test_undone_blocks_are_bounded_and_a_later_removal_blocks_again(tmp_path: Pa
             circles(anna).devices.remove(str(laptop.peer_id))
             circles(anna).unblock(str(laptop.peer_id))
             assert circles(anna).blocked(laptop.peer_id) == ""
-            book = circles(anna)._book
+            book, writer = circles(anna)._book, circles(anna)._writer
             agreed = circles(laptop)._book.consent(anna.peer_id)
-            book.write(book.make_own_circle(), Kind.ADD_DEVICE, device=laptop.peer_id, consent=agreed)
+            writer.write(writer.own_circle("anna"), Kind.ADD_DEVICE, device=laptop.peer_id, consent=agreed)
             circles(anna).devices.remove(str(laptop.peer_id))
             assert "coterie unblock" in circles(anna).blocked(laptop.peer_id)
             for number in range(UNBLOCKED_MAX + 1):

@@ -143,16 +143,16 @@ def test_rubbish_of_a_contact_and_of_a_thief_does_not_end_recovery(tmp_path: Pat
             words = " ".join(circles(anna).recovery.make().words)
             keys = keys_of(words)
             paper = bytes(keys.paper.peer_id)
-            await circles(eve).say(ben.peer_id, Deposit(paper, HIGHEST, b"rubbish"))
+            await circles(eve)._peers.say(ben.peer_id, Deposit(paper, HIGHEST, b"rubbish"))
             await until(lambda: bool(circles(laptop)._book.identity.sealing_key))
-            mine = circles(eve)._book.make_own_circle()  # the thief sends her to somebody else's person
+            mine = circles(eve)._writer.own_circle("eve")  # the thief sends her to somebody else's person
             lie = Keepsake(bytes(eve.peer_id), mine.id, [one.raw for one in mine.log.ops], [], [])
             false = seal(lie, circles(laptop)._book.identity.sealing_key, bytes(NONCE_BYTES))
-            await circles(laptop).say(ben.peer_id, Deposit(paper, HIGHEST, false))
+            await circles(laptop)._peers.say(ben.peer_id, Deposit(paper, HIGHEST, false))
             kept = circles(ben).recovery._deposits
             await until(lambda: {eve.peer_id, laptop.peer_id} <= {d.by for d in kept.of(paper)})
             await until(lambda: anna.peer_id in {d.by for d in kept.of(paper)})
-            await circles(laptop).say(ben.peer_id, Deposit(paper, HIGHEST, false))
+            await circles(laptop)._peers.say(ben.peer_id, Deposit(paper, HIGHEST, false))
             stolen = anna.peer_id
         async with people(tmp_path, "ben", "fresh") as (ben, fresh):
             async with ben.contacts.invite() as invitation:
@@ -177,7 +177,7 @@ def test_a_thief_who_takes_the_person_out_of_its_own_log_does_not_end_recovery(t
             own = circles(laptop)._book.own_circle()
             assert own is not None
             await until(lambda: any(m.papers for m in own.state.members()))
-            circles(laptop)._book.write(own, Kind.LEAVE)
+            circles(laptop)._writer.write(own, Kind.LEAVE)
             kept = circles(ben).recovery._deposits
             await until(lambda: bool(kept.of(paper)))
             stolen = anna.peer_id

@@ -186,8 +186,8 @@ def test_a_computer_that_a_thief_added_is_nobodys(tmp_path: Path) -> None:
             add_device(thief, "laptop", "anna", "spy")
             remove_device(log, "anna", "anna", "laptop")
             log.add(thief.log.ops[-1])
-            circles(olga).feed(PeerUp(who("anna")))
-            circles(olga).feed(Received(who("anna"), Ops(log.id, [one.raw for one in log.log.ops])))
+            circles(olga)._peers.feed(PeerUp(who("anna")))
+            circles(olga)._peers.feed(Received(who("anna"), Ops(log.id, [one.raw for one in log.log.ops])))
             await until(lambda: bool(circles(olga).blocked(who("laptop"))))
             assert olga.people.standing(who("anna")).contact
             for other in ("spy", "laptop"):

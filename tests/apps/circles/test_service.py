@@ -154,7 +154,7 @@ def test_circles_and_members_get_no_name_that_means_something_else(tmp_path: Pat
             for member in ("", "anna"):
                 with pytest.raises(UsageError, match="cannot be a name"):
                     circles(anna).rename("home", "a/b", member)
-            circles(anna)._book.create("Anyone", "a/b")  # as version 0.1 did
+            circles(anna)._writer.create("Anyone", "a/b")  # as version 0.1 did
             assert [line.name for line in circles(anna).lines()] == ["Anyone_", "home"]
             assert list(roles(anna, "anyone_")) == ["a-b"]
             assert anna.people.subject("anyone") == ANYONE
@@ -221,7 +221,7 @@ def test_an_invitation_adds_one_member_once(tmp_path: Path) -> None:
                     await circles(eve).join(invitation.invited.ticket)
             # A replayed answer, from one who was invited and from one who was not:
             for node in (ben, eve):
-                await circles(node).say(
+                await circles(node)._peers.say(
                     anna.peer_id, Belong(bytes(node.peer_id), circles(node)._book.consent(node.peer_id))
                 )
             await asyncio.sleep(0.2)
@@ -237,7 +237,7 @@ def test_a_removed_member_does_not_come_in_again_with_what_it_used(tmp_path: Pat
             async with circles(anna).invite("home") as invitation:
                 await circles(ben).join(invitation.invited.ticket)
                 circles(anna).remove("home", "ben")
-                await circles(ben).meet(To.CIRCLE, invitation.invited.ticket)
+                await circles(ben)._entering.meet(To.CIRCLE, invitation.invited.ticket)
                 assert not circles(anna)._admitting
             assert list(roles(anna, "home")) == ["anna"]
 
@@ -382,7 +382,7 @@ def test_an_owner_makes_nobody_a_computer_of_another(tmp_path: Path) -> None:
             await ben.files.share(tmp_path / "letter", to=["dora"])
             assert [line.name for line in await dora.directory.look("ben")] == ["letter"]
             book = circles(anna)._book
-            book.write(
+            circles(anna)._writer.write(
                 book.find("home"),
                 Kind.ADD,
                 subject=dora.peer_id,
@@ -496,7 +496,7 @@ def test_a_member_whose_id_is_no_key_keeps_nobody_from_meeting(
         async with Node.open(home, offline=True) as anna:
             circles(anna).create("home")
             book = circles(anna)._book
-            book.write(
+            circles(anna)._writer.write(
                 book.find("home"), Kind.ADD, subject=nobody, device=nobody, role=Role.MEMBER, name="nobody"
             )
         async with Node.open(home) as anna:

@@ -85,7 +85,7 @@ def test_what_is_deposited_goes_only_to_who_has_the_words(tmp_path: Path) -> Non
                 heard.append(message)
                 return True
 
-            circles(ben).say = note  # type: ignore[method-assign,assignment]
+            circles(ben)._peers.say = note  # type: ignore[method-assign,assignment]
             forged = key("eve").sign(b"whatever")
             await circles(ben).recovery.take(anna.peer_id, Recall(paper, forged))
             assert heard == [Recalled(0, b"")]

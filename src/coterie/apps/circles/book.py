@@ -13,7 +13,6 @@ import msgspec
 from coterie.access.circle import Author, Circle, CircleState, Member, found_circle
 from coterie.access.circle_ops import NONCE_BYTES, Kind, OpId, Role, SignedOp, consent
 from coterie.access.circle_vouched import (
-    OWN_TITLE,
     LostComputer,
     is_witnessed,
     own_computers,
@@ -37,6 +36,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who this node's person is; a file of the node. Bytes are empty where there is nothing.
 
     `own_circle`: the log of the person's devices. `paper`, `sealing_key`: see recovery.py; `version` of the deposit.
+    `written`: the heads of that log of which contacts who were away got a letter.
     `unblocked`: computers that are not blocked here by these operations, whatever a circle says.
     """
 
@@ -46,6 +46,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     sealing_key: bytes = b""
     version: int = 0
     cards_seen: list[bytes] = msgspec.field(default_factory=list)
+    written: list[bytes] = msgspec.field(default_factory=list)
     unblocked: dict[bytes, list[bytes]] = msgspec.field(default_factory=dict)
 
 
@@ -64,7 +65,7 @@ class Block(msgspec.Struct, frozen=True):
 
 
 class CircleBook:
-    """See the module's text. `on_write(circle, ops)` is told of every operation made here."""
+    """See the module's text. `writer.py` makes operations, and lets others know."""
 
     def __init__(self, context: Context) -> None:
         """Raises `StorageError` when something on disk is damaged."""
@@ -73,7 +74,6 @@ class CircleBook:
         self._path = context.data.folder / "identity"
         self.circles: dict[OpId, Circle] = self._disk.load()
         self.identity = _load_identity(self._path) or Identity(person=bytes(context.me.peer_id))
-        self.on_write: Callable[[OpId, tuple[SignedOp, ...]], None] = lambda circle, ops: None
         self._roles: dict[PeerId, tuple[tuple[str, str], ...]] = {}
         self._persons: dict[PeerId, tuple[PeerId, ...]] = {}
         self._names: dict[PeerId, str] = {}
@@ -105,13 +105,6 @@ class CircleBook:
         """The circle whose members are the computers of this person, if there is one."""
         return self.circles.get(self.identity.own_circle)
 
-    def make_own_circle(self) -> Circle:
-        """It, made when there is none."""
-        known = self.own_circle()
-        if known is None:
-            known = self.create(OWN_TITLE, self._context.me.name, is_own=True)
-        return known
-
     # ---- the circles
 
     def create(self, title: str, name: str, *, is_own: bool = False) -> Circle:
@@ -123,15 +116,13 @@ class CircleBook:
         if is_own:
             self.save(msgspec.structs.replace(self.identity, own_circle=circle.id))
         self.refresh()
-        self.on_write(circle.id, (circle.log.first,))
         return circle
 
     def write(self, circle: Circle, kind: Kind, author: Author | None = None, **fields: Any) -> SignedOp:
-        """Make an operation; it is on disk when this returns, and on its way. Errors as `Circle.write`."""
+        """Make an operation; it is on disk when this returns. Errors as `Circle.write`."""
         signed = circle.write(author or self.author(), kind, _now_ms(), **fields)
         self._disk.keep(circle)
         self.refresh()
-        self.on_write(circle.id, (signed,))
         return signed
 
     def keep(self, circle: Circle) -> None:

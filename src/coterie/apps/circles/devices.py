@@ -4,29 +4,28 @@ import contextlib
 import logging
 import shlex
 from collections.abc import AsyncIterator, Collection, Iterable
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from coterie.access.circle import Circle, Member
 from coterie.access.circle_facts import ABOUT_DEVICES
-from coterie.access.circle_ops import Kind, Role, is_consent
+from coterie.access.circle_ops import Kind, OpId, Role, is_consent
 from coterie.access.circle_vouched import OWN_TITLE
 from coterie.access.names import checked, is_meant
 from coterie.apps.circles.admission import Purpose, To
 from coterie.apps.circles.book import CircleBook
+from coterie.apps.circles.entering import Entering
 from coterie.apps.circles.messages import CARDS_MAX, Belong, Cards
+from coterie.apps.circles.peers import Peers
 from coterie.apps.circles.recovery import Card, read_card
 from coterie.apps.circles.results import DeviceLine, DeviceSaid
-from coterie.apps.contacts.api import OpenInvitation
+from coterie.apps.circles.writer import Writer
+from coterie.apps.contacts.api import ContactsService, OpenInvitation
 from coterie.apps.context import Context
 from coterie.errors import AccessDenied, CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
 from coterie.wire.frames import Message
-
-if TYPE_CHECKING:
-    from coterie.apps.circles.service import CirclesService
 
 SEEN_MAX = 4_096  # contacts of other devices that were taken over once; a removed one does not come back
 
@@ -36,10 +35,22 @@ log = logging.getLogger(__name__)
 class Devices:
     """Part of the circles service."""
 
-    def __init__(self, context: Context, book: CircleBook, service: "CirclesService") -> None:
+    def __init__(
+        self,
+        context: Context,
+        book: CircleBook,
+        contacts: ContactsService,
+        peers: Peers,
+        *,
+        writer: Writer,
+        entering: Entering,
+    ) -> None:
         self._context = context
         self._book = book
-        self._service = service
+        self._contacts = contacts
+        self._peers = peers
+        self._writer = writer
+        self._entering = entering
         self._adopting: PeerId | None = None  # who lets us in as a device, until its log says so
         self._is_settling = False
         self._told: dict[PeerId, bytes] = {}
@@ -96,9 +107,9 @@ class Devices:
             raise UsageError(
                 f"this is that computer: name it with `coterie config set name {shlex.quote(checked(name))}`"
             )
-        if not self._service.contacts.is_contact(found):
-            self._service.contacts.learn(found, checked(name), ())
-        line = self._service.contacts.rename(str(found), name)
+        if not self._contacts.is_contact(found):
+            self._contacts.learn(found, checked(name), ())
+        line = self._contacts.rename(str(found), name)
         return DeviceSaid(str(found), f"That computer of yours is called {line.name} here now")
 
     def is_kin(self, peer: PeerId) -> bool:
@@ -116,20 +127,18 @@ class Devices:
     @contextlib.asynccontextmanager
     async def invite(self, *, minutes: float = 15.0) -> AsyncIterator[OpenInvitation]:
         """An invitation to be a computer of this person."""
-        own = self._book.make_own_circle()
+        own = self._writer.own_circle(self._context.me.name)
         purpose = Purpose(To.DEVICE, own.id, Role.OWNER, OWN_TITLE, bytes(self._book.person))
         packed = purpose.pack()
-        async with self._service.contacts.invite(
-            minutes=minutes, purpose=packed, join_with="devices join"
-        ) as opened:
+        async with self._contacts.invite(minutes=minutes, purpose=packed, join_with="devices join") as opened:
             yield opened
 
     def admit(self, peer: PeerId, message: Belong) -> None:
         """`peer` came over that invitation and agrees. Raises `AccessDenied` when it agrees to something else."""
-        own = self._book.make_own_circle()
+        own = self._writer.own_circle(self._context.me.name)
         if message.person != self._book.person or not is_consent(message.person, peer, message.consent):
             raise AccessDenied(f"{peer.short} did not agree to be a computer of this person")
-        self._book.write(own, Kind.ADD_DEVICE, device=peer, consent=message.consent)
+        self._writer.write(own, Kind.ADD_DEVICE, device=peer, consent=message.consent)
         self.share_contacts()
 
     async def join(self, invitation: str, *, at: str = "") -> DeviceSaid:
@@ -140,9 +149,9 @@ class Devices:
         """
         if self._book.joined() or len(self.own()) > 1:
             raise UsageError("this computer is in circles already: leave them first, or use a fresh home")
-        purpose = await self._service.meet(To.DEVICE, invitation, at=at, before=self._adopt)
+        purpose = await self._entering.meet(To.DEVICE, invitation, at=at, before=self._adopt)
         try:
-            await self._service.arrived(purpose.circle)
+            await self._entering.arrived(purpose.circle)
         finally:
             self._adopting = None
         return DeviceSaid(
@@ -164,15 +173,19 @@ class Devices:
         name = self._context.people.name_of(lost)
         if lost == self._context.me.peer_id:
             raise UsageError("this is that computer: remove it from another one of yours")
-        own = self._book.make_own_circle()
-        self._book.write(own, Kind.REMOVE_DEVICE, subject=self._book.person, device=lost)
+        own = self._writer.own_circle(self._context.me.name)
+        self._writer.write(own, Kind.REMOVE_DEVICE, subject=self._book.person, device=lost)
         self.settle()
-        if self._service.contacts.is_contact(lost):
-            self._service.contacts.remove(str(lost))
+        if self._contacts.is_contact(lost):
+            self._contacts.remove(str(lost))
         self._context.access.changed()
         return DeviceSaid(str(lost), f"{name} is no longer one of your computers, in any circle")
 
     # ---- the same everywhere
+
+    def changed(self, circle: OpId) -> None:
+        """A circle is not as it was."""
+        self.settle()
 
     def settle(self) -> None:
         """Every circle lists the same computers of this person as its own log does."""
@@ -194,12 +207,12 @@ class Devices:
             for key in (*me.devices, *me.papers):
                 if key not in there.devices and key not in there.papers:
                     agreed = _consent_in(own, key)
-                    self._book.write(
+                    self._writer.write(
                         circle, Kind.ADD_DEVICE, device=key, consent=agreed, is_paper=key in me.papers
                     )
             for key in there.devices:
                 if own.state.is_removed(key):
-                    self._book.write(circle, Kind.REMOVE_DEVICE, subject=me.person, device=key)
+                    self._writer.write(circle, Kind.REMOVE_DEVICE, subject=me.person, device=key)
         except CoterieError as error:
             log.warning("the computers in %s are not as they should be: %s", circle.state.name, error)
 
@@ -216,14 +229,11 @@ class Devices:
 
     def cards(self) -> list[Card]:
         """The contacts of this node, as they travel."""
-        return [
-            Card(bytes(c.peer), c.name, list(c.addresses), c.record)
-            for c in self._service.contacts.contacts()
-        ]
+        return [Card(bytes(c.peer), c.name, list(c.addresses), c.record) for c in self._contacts.contacts()]
 
     def share_contacts(self) -> None:
         """Tell the other computers of this person who is connected what they may not know."""
-        kin = [peer for peer in self._service.up if self.is_kin(peer) and peer != self._context.me.peer_id]
+        kin = [peer for peer in self._peers.up if self.is_kin(peer) and peer != self._context.me.peer_id]
         if not kin:
             return
         packed = [msgspec.msgpack.encode(card) for card in self.cards()]
@@ -234,7 +244,7 @@ class Devices:
             for peer in kin:
                 if self._told.get(peer) != digest:
                     self._told[peer] = digest
-                    self._service.later(peer, message)
+                    self._peers.later(peer, message)
 
     def take(self, peer: PeerId, message: Message) -> bool:
         """Contacts from another computer of this person; False for a message of another sort."""
@@ -270,8 +280,8 @@ class Devices:
                 continue
             seen[card.peer] = None
             peer = PeerId(card.peer)
-            if peer != self._context.me.peer_id and not self._service.contacts.is_contact(peer):
-                self._service.contacts.learn(peer, card.name, card.addresses, card.record)
+            if peer != self._context.me.peer_id and not self._contacts.is_contact(peer):
+                self._contacts.learn(peer, card.name, card.addresses, card.record)
                 taken += 1
         self._note_seen(seen)
         return taken

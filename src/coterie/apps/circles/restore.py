@@ -6,17 +6,18 @@ import logging
 import os
 import time
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from coterie.access.circle import Author, Circle
 from coterie.access.circle_ops import Kind, OpId, consent
 from coterie.apps.circles.book import CircleBook
-from coterie.apps.circles.core import Expect
+from coterie.apps.circles.core import Expect, Trust
 from coterie.apps.circles.deposits import PER_PAPER_MAX, Deposited, Deposits
+from coterie.apps.circles.devices import Devices
 from coterie.apps.circles.keepsakes import Recovered, add_up
 from coterie.apps.circles.messages import KEEPSAKE_BYTES_MAX, Deposit, Prove, Recall, Recalled
+from coterie.apps.circles.peers import Peers
 from coterie.apps.circles.recovery import (
     CARDS_MAX,
     CIRCLES_MAX,
@@ -33,14 +34,13 @@ from coterie.apps.circles.recovery import (
     seal,
 )
 from coterie.apps.circles.results import Phrase, RecoveryLine, Restored
+from coterie.apps.circles.writer import Writer
+from coterie.apps.contacts.api import ContactsService
 from coterie.apps.context import Context
 from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES, is_key
 from coterie.wire.frames import Message
-
-if TYPE_CHECKING:
-    from coterie.apps.circles.service import CirclesService
 
 DEPOSIT_AFTER_S = 1.0  # several changes make one deposit; guess
 ANSWER_S = 10.0  # for each deposit; guess: a slow connection and half a megabyte
@@ -84,10 +84,22 @@ class _Answers:
 class RecoveryDesk:
     """Part of the circles service."""
 
-    def __init__(self, context: Context, book: CircleBook, service: "CirclesService") -> None:
+    def __init__(
+        self,
+        context: Context,
+        book: CircleBook,
+        contacts: ContactsService,
+        peers: Peers,
+        *,
+        writer: Writer,
+        devices: Devices,
+    ) -> None:
         self._context = context
         self._book = book
-        self._service = service
+        self._contacts = contacts
+        self._peers = peers
+        self._writer = writer
+        self._devices = devices
         self._deposits = Deposits(context.data.folder / "deposits", self._is_theirs)
         self._holders: dict[PeerId, int] = {}  # the version each got on this connection
         self._answers: dict[PeerId, _Answers] = {}
@@ -105,7 +117,7 @@ class RecoveryDesk:
         Raises:
             UsageError: there is one already, or `replaces` is not it.
         """
-        own = self._book.make_own_circle()
+        own = self._writer.own_circle(self._context.me.name)
         person = self._book.person
         me = own.state.member(person)
         old = keys_of(replaces) if replaces else None
@@ -121,13 +133,15 @@ class RecoveryDesk:
         )
         agreed = consent(person, keys.paper.peer_id, keys.paper.sign)
         for circle in (own, *self._book.joined()) if old is not None else (own,):
-            self._book.write(
+            self._writer.write(
                 circle, Kind.ADD_DEVICE, author, device=keys.paper.peer_id, consent=agreed, is_paper=True
             )
             if old is not None:
-                self._book.write(circle, Kind.REMOVE_DEVICE, author, subject=person, device=old.paper.peer_id)
-        self._service.devices.settle()
-        self._service.devices.share_contacts()  # the other computers seal with the same key
+                self._writer.write(
+                    circle, Kind.REMOVE_DEVICE, author, subject=person, device=old.paper.peer_id
+                )
+        self._devices.settle()
+        self._devices.share_contacts()  # the other computers seal with the same key
         return Phrase(phrase.split())
 
     # ---- depositing
@@ -141,6 +155,10 @@ class RecoveryDesk:
         """It no longer is."""
         if (answers := self._answers.get(peer)) is not None:
             answers.end()
+
+    def changed(self, circle: OpId) -> None:
+        """A circle is not as it was."""
+        self.contacts_changed()
 
     def contacts_changed(self) -> None:
         """What would come back is not what it was: deposit it anew, soon."""
@@ -159,22 +177,20 @@ class RecoveryDesk:
         version = max(identity.version + 1, time.time_ns() // 1_000_000)  # later than other devices' too
         self._book.save(msgspec.structs.replace(identity, version=version))
         message = Deposit(identity.paper, version, sealed)
-        contacts = self._service.contacts
-        holders = [p for p in self._service.up if self._book.roles_of(p) or contacts.is_contact(p)][
-            :HOSTS_MAX
-        ]
+        contacts = self._contacts
+        holders = [p for p in self._peers.up if self._book.roles_of(p) or contacts.is_contact(p)][:HOSTS_MAX]
         for peer in holders:
-            if await self._service.say(peer, message):
+            if await self._peers.say(peer, message):
                 self._holders[peer] = version
 
     def _keepsake(self) -> Keepsake:
-        own = self._book.make_own_circle()
+        own = self._writer.own_circle(self._context.me.name)
         memberships = [
             Membership(circle.id, circle.state.name, [bytes(d) for d in circle.state.devices()[:HOSTS_MAX]])
             for circle in self._book.joined()[:CIRCLES_MAX]
         ]
         ops = [signed.raw for signed in own.log.ops]
-        cards = self._service.devices.cards()[:CARDS_MAX]
+        cards = self._devices.cards()[:CARDS_MAX]
         return Keepsake(bytes(self._book.person), own.id, ops, memberships, cards)
 
     # ---- keeping for others
@@ -190,20 +206,20 @@ class RecoveryDesk:
                 )  # first, and always: the same time
                 kept = self._deposits.of(paper) if knows else []
                 for left, one in zip(range(len(kept) - 1, -1, -1), kept, strict=True):
-                    await self._service.say(peer, Recalled(one.version, one.sealed, left > 0))
+                    await self._peers.say(peer, Recalled(one.version, one.sealed, left > 0))
                 if not kept:
-                    await self._service.say(peer, Recalled(0, b""))
+                    await self._peers.say(peer, Recalled(0, b""))
             case Recalled() if (answers := self._answers.get(peer)) is not None:
                 answers.take(message)
             case Prove(circle, paper, proof):
                 knows = is_proof(paper, proof, self._context.me.peer_id, peer, circle)
                 known = self._book.circles.get(circle)
                 if knows and known is not None and any(paper in m.papers for m in known.state.members()):
-                    self._service.trust(circle, peer)
+                    self._peers.feed(Trust(circle, peer))
 
     def _keep(self, peer: PeerId, paper: bytes, version: int, sealed: bytes) -> None:
         """From a computer of the person whose paper it is, and from contacts, who say so of any."""
-        if self._is_theirs(paper, peer) or self._service.contacts.is_contact(peer):
+        if self._is_theirs(paper, peer) or self._contacts.is_contact(peer):
             self._deposits.keep(paper, Deposited(bytes(peer), version, sealed))
 
     def _is_theirs(self, paper: bytes, by: bytes) -> bool:
@@ -233,11 +249,11 @@ class RecoveryDesk:
         if (self._book.joined() or self._book.own_circle()) and self._book.identity.paper != paper:
             raise UsageError("this computer belongs to somebody already: restore into a fresh home")
         if invitation:
-            await self._service.contacts.join(invitation, at=at)
+            await self._contacts.join(invitation, at=at)
         recovered = await self._recall(keys)
         own = self._take_own_circle(recovered, keys)
         removed = self._come_in(own, keys, lost)
-        count = self._service.devices.adopt_cards(recovered.cards)
+        count = self._devices.adopt_cards(recovered.cards)
         places = asyncio.Semaphore(FETCHES_MAX)
         came = await asyncio.gather(*(self._fetch(one, keys, lost, places) for one in recovered.memberships))
         missing = [one.title for one, done in zip(recovered.memberships, came, strict=True) if not done]
@@ -246,7 +262,7 @@ class RecoveryDesk:
 
     async def _recall(self, keys: PhraseKeys) -> Recovered:
         """What all deposits for these words bring back together."""
-        contacts = [contact.peer for contact in self._service.contacts.contacts()]
+        contacts = [contact.peer for contact in self._contacts.contacts()]
         answers = await asyncio.gather(*(self._ask(peer, keys) for peer in contacts))
         deposits = [(one.version, one.sealed) for said in answers for one in said if one.version]
         recovered = add_up(deposits, keys)
@@ -263,7 +279,7 @@ class RecoveryDesk:
         answers = self._answers[peer] = _Answers()
         proof = keys.paper.sign(proof_text(peer, self._context.me.peer_id))
         try:
-            if await self._service.say(peer, Recall(bytes(keys.paper.peer_id), proof)):
+            if await self._peers.say(peer, Recall(bytes(keys.paper.peer_id), proof)):
                 await answers.whole()
         except CoterieError:
             log.info("%s did not answer a recall to the end", peer.short)
@@ -279,10 +295,10 @@ class RecoveryDesk:
         )
         if not recovered.is_in(paper):
             self._book.save(identity)
-            own = self._book.make_own_circle()
+            own = self._writer.own_circle(self._context.me.name)
             agreed = consent(recovered.person, paper, keys.paper.sign)
             if not own.log.is_paper(recovered.person, paper):
-                self._book.write(own, Kind.ADD_DEVICE, device=paper, consent=agreed, is_paper=True)
+                self._writer.write(own, Kind.ADD_DEVICE, device=paper, consent=agreed, is_paper=True)
             return own
         own = self._book.circles.get(recovered.own.id) or Circle(recovered.own.log.first)
         for signed in islice(recovered.own.log.ops, 1, None):
@@ -299,9 +315,9 @@ class RecoveryDesk:
         member = circle.state.member(self._book.person)
         earlier = [d for d in member.devices if d != here] if member is not None and lost else []
         for device in earlier:
-            self._book.write(circle, Kind.REMOVE_DEVICE, author, subject=self._book.person, device=device)
+            self._writer.write(circle, Kind.REMOVE_DEVICE, author, subject=self._book.person, device=device)
         if circle.state.role(here) is None:
-            self._book.write(
+            self._writer.write(
                 circle, Kind.ADD_DEVICE, author, device=here, consent=self._book.consent(self._book.person)
             )
         return len(earlier)
@@ -314,7 +330,7 @@ class RecoveryDesk:
             return await self._fetch_now(membership, keys, lost)
 
     async def _fetch_now(self, membership: Membership, keys: PhraseKeys, lost: bool) -> bool:
-        contacts = {contact.peer: None for contact in self._service.contacts.contacts()}
+        contacts = {contact.peer: None for contact in self._contacts.contacts()}
         hosts = dict.fromkeys([PeerId(h) for h in membership.hosts if len(h) == KEY_BYTES and is_key(h)])
         asked = [peer for peer in {**contacts, **hosts} if peer != self._context.me.peer_id]
         await asyncio.gather(*(self._prove(membership.circle, peer, keys) for peer in asked))
@@ -329,8 +345,8 @@ class RecoveryDesk:
 
     async def _prove(self, circle: OpId, peer: PeerId, keys: PhraseKeys) -> None:
         proof = keys.paper.sign(proof_text(peer, self._context.me.peer_id, circle))
-        if await self._service.say(peer, Prove(circle, bytes(keys.paper.peer_id), proof)):
-            self._service.feed(Expect(circle, peer))
+        if await self._peers.say(peer, Prove(circle, bytes(keys.paper.peer_id), proof)):
+            self._peers.feed(Expect(circle, peer))
 
 
 def _paper_author(keys: PhraseKeys, person: PeerId) -> Author:

@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
+import msgspec
+
 from coterie.access.circle import Circle, CircleState, Member
-from coterie.access.circle_ops import Kind, OpId, Role, SignedOp, is_consent
+from coterie.access.circle_ops import Kind, OpId, Role, is_consent
 from coterie.access.circle_revoked import revoked_keys
 from coterie.access.circle_vouched import OWN_TITLE
 from coterie.access.names import checked, distinct, is_meant, key_of
@@ -16,10 +19,11 @@ from coterie.access.people import KnownCircle, Source
 from coterie.access.policy import Standing
 from coterie.apps.circles.admission import Purpose, To, read_purpose
 from coterie.apps.circles.book import CircleBook, circle_text, role_of
-from coterie.apps.circles.core import Changed, Expect, Keep, SyncCore, Trust, Wrote
+from coterie.apps.circles.core import Changed, Keep, SyncCore
 from coterie.apps.circles.devices import Devices
-from coterie.apps.circles.links import Links
+from coterie.apps.circles.entering import Entering
 from coterie.apps.circles.messages import PROTOCOL, Belong, Have, Ops, Want, check
+from coterie.apps.circles.peers import Peers
 from coterie.apps.circles.restore import RecoveryDesk
 from coterie.apps.circles.results import (
     BlockedLine,
@@ -29,21 +33,21 @@ from coterie.apps.circles.results import (
     Joined,
     MemberLine,
 )
+from coterie.apps.circles.writer import ChangeListener, Changes, Writer
 from coterie.apps.contacts.api import ContactsService, OpenInvitation
 from coterie.apps.context import Context
-from coterie.driver import Driver
 from coterie.errors import (
     AccessDenied,
     CoterieError,
     LimitExceeded,
     NotFound,
-    TransportError,
     UsageError,
 )
 from coterie.identity import PeerId
-from coterie.machine import Emit, PeerDown, PeerUp, Received
+from coterie.machine import Emit, Received
 from coterie.moments import iso
 from coterie.net import Stream
+from coterie.services.mail.limits import LIFETIME_MAX_S as LETTER_MAX_S
 from coterie.services.mail.protocol_letters import ProtocolLetters
 from coterie.wire.frames import Message
 
@@ -51,10 +55,8 @@ MEET_EVERY_S = 20.0  # members that are not connected are tried; guess
 MEET_AT_ONCE_MAX = 4
 OPS_PER_LETTER_MAX = 16  # 32 kB, the latest; what is before them is asked for at the meeting
 ADMIT_S = 60.0  # from meeting over an invitation to the answer of who was invited; guess
-JOINED_S = 20.0  # for the log of a circle to arrive after that; guess
 
 log = logging.getLogger(__name__)
-ChangeListener = Callable[[OpId], None]
 
 
 class CirclesService:
@@ -64,15 +66,25 @@ class CirclesService:
         self._context = context
         self.contacts = contacts
         self._book = CircleBook(context)
-        self._links = Links(context)
-        self._up: dict[PeerId, None] = {}
+        self._peers = Peers(context)
+        self._changes = Changes()
+        self._writer = Writer(self._book, self._peers, self._changes)
+        self._entering = Entering(context, self._book, contacts, self._peers)
         self._admitting: dict[PeerId, tuple[Purpose, float]] = {}
-        self._wanted: dict[To, int] = {}
-        self._changes: list[ChangeListener] = []
-        self._news = asyncio.Condition()
-        self._driver: Driver | None = None
-        self.devices = Devices(context, self._book, self)
-        self.recovery = RecoveryDesk(context, self._book, self)
+        self._is_writing = False
+        self.devices = Devices(
+            context, self._book, contacts, self._peers, writer=self._writer, entering=self._entering
+        )
+        self.recovery = RecoveryDesk(
+            context, self._book, contacts, self._peers, writer=self._writer, devices=self.devices
+        )
+        for part in (
+            self._rights_changed,
+            self.devices.changed,
+            self.recovery.changed,
+            self._entering.changed,
+        ):
+            self._changes.follow(part)
         context.people.register(
             Source(
                 of="circle",
@@ -101,22 +113,18 @@ class CirclesService:
             is_known=self._is_known,
         )
         handlers: dict[type, Callable[[Any], None]] = {Keep: self._keep, Emit: self._emit}
-        self._driver = Driver(core, send=self._links.send, on_output=handlers)  # type: ignore[arg-type]
-        self._book.on_write = self._wrote
+        self._peers.run(core, handlers)
         self.contacts.on_met(self._met)
         self.contacts.on_removed(self._removed)
         self._letters = ProtocolLetters(self._context.mail, PROTOCOL, self._heard)
         self._context.net.register(PROTOCOL, self._serve, strangers=True)
         self._context.net.watch(self._peer_up, self._peer_down)
-        self._context.jobs.start(self._driver.wait_closed(), "agreeing with members")
         self._context.jobs.keep(self._keep_meeting, "meeting members")
+        self._start_writing()
 
     async def close(self) -> None:
         """Stop speaking; everything is on disk already."""
-        if self._driver is not None:
-            self._driver.close()
-            await self._driver.wait_closed()
-        await self._links.close()
+        await self._peers.close()
 
     def status(self) -> dict[str, int]:
         """Counts for `coterie status`."""
@@ -167,7 +175,7 @@ class CirclesService:
 
     def on_change(self, listener: ChangeListener) -> None:
         """Call `listener(circle id)` after every change of a circle, by whomever."""
-        self._changes.append(listener)
+        self._changes.follow(listener)
 
     def revoke(self, revoked: bytes, concerned: Collection[PeerId] = ()) -> list[str]:
         """Let circles carry the revocation of a grant, an opaque id; the names of those that do.
@@ -181,7 +189,7 @@ class CirclesService:
             if not others and circle is not own:
                 continue
             try:
-                self._book.write(circle, Kind.REVOKE, revoked=(revoked,))
+                self._writer.write(circle, Kind.REVOKE, revoked=(revoked,))
                 told.append(circle.state.name)
             except (AccessDenied, LimitExceeded) as error:
                 log.warning("%s does not carry a revocation: %s", circle.state.name, error)
@@ -210,8 +218,7 @@ class CirclesService:
             raise UsageError(f"'{OWN_TITLE}' is the list of your own computers: choose another name")
         if any(key_of(circle.state.name) == key_of(wanted) for circle in self._book.joined()):
             raise UsageError(f"you are in a circle '{name}' already: choose another name")
-        circle = self._book.create(wanted, self._context.me.name)
-        self._changed(circle.id)
+        circle = self._writer.create(wanted, self._context.me.name)
         return self._line(circle, circle.state.name)
 
     def title(self, circle: str) -> str:
@@ -230,7 +237,7 @@ class CirclesService:
         if who.role == wanted:
             raise UsageError(f"{who.name} has the role {role} already")
         self._refuse_ownerless(found, who, wanted)
-        self._book.write(found, Kind.ROLE, subject=who.person, role=wanted)
+        self._writer.write(found, Kind.ROLE, subject=who.person, role=wanted)
         return CircleSaid(found.state.name, f"{who.name} is {role} of {found.state.name} now")
 
     def remove(self, circle: str, member: str) -> CircleSaid:
@@ -239,7 +246,7 @@ class CirclesService:
         who = self._member(found, member)
         if who == self._book.me(found):
             raise UsageError("to leave a circle yourself use `coterie circle leave`")
-        self._book.write(found, Kind.REMOVE, subject=who.person)
+        self._writer.write(found, Kind.REMOVE, subject=who.person)
         return CircleSaid(found.state.name, f"{who.name} is no longer in {found.state.name}")
 
     def leave(self, circle: str) -> CircleSaid:
@@ -249,7 +256,7 @@ class CirclesService:
         if me is not None:
             self._refuse_ownerless(found, me, None)
         name = found.state.name
-        self._book.write(found, Kind.LEAVE)
+        self._writer.write(found, Kind.LEAVE)
         return CircleSaid(name, f"You are no longer in {name}")
 
     def rename(self, circle: str, name: str, member: str = "") -> CircleSaid:
@@ -257,12 +264,12 @@ class CirclesService:
         found, name = self._book.find(circle), checked(name)
         if not member:
             self._owned(circle, "rename it")
-            self._book.write(found, Kind.TITLE, title=name)
+            self._writer.write(found, Kind.TITLE, title=name)
             return CircleSaid(name, f"The circle {circle} is called {name} now")
         who = self._member(found, member)
         if who != self._book.me(found):
             self._owned(circle, "rename others in it")
-        self._book.write(found, Kind.RENAME, subject=who.person, name=name)
+        self._writer.write(found, Kind.RENAME, subject=who.person, name=name)
         return CircleSaid(found.state.name, f"{who.name} is called {name} now")
 
     def _member(self, circle: Circle, text: str) -> Member:
@@ -351,57 +358,12 @@ class CirclesService:
 
     async def join(self, invitation: str, *, name: str = "", at: str = "") -> Joined:
         """Join a circle by an invitation. Errors as `ContactsService.join`; `NotFound` when it is to no circle."""
-        purpose = await self.meet(To.CIRCLE, invitation, name=name, at=at)
-        circle = await self.arrived(purpose.circle)
+        purpose = await self._entering.meet(To.CIRCLE, invitation, name=name, at=at)
+        circle = await self._entering.arrived(purpose.circle)
         member = self._book.me(circle)
         others = [m.name for m in circle.state.members() if m != member]
         role = member.role.name.lower() if member is not None else ""
         return Joined(circle.state.name, circle_text(circle.id), role, others)
-
-    async def meet(
-        self,
-        to: To,
-        invitation: str,
-        *,
-        name: str = "",
-        at: str = "",
-        before: Callable[[PeerId, Purpose], None] = lambda peer, purpose: None,
-    ) -> Purpose:
-        """Join over an invitation that is to a circle, or to be a device; answer it, after `before`."""
-        found: list[Purpose] = []
-
-        def note(peer: PeerId, raw: bytes, invited: bool) -> None:
-            purpose = None if invited else read_purpose(raw)
-            if purpose is not None and purpose.to == to:
-                found.append(purpose)
-
-        with self.contacts.listening(note):
-            met = await self.contacts.join(invitation, name=name, at=at)
-        if not found:
-            what = "into a circle" if to == To.CIRCLE else "to be one of somebody's computers"
-            raise NotFound(f"you and {met.name} know each other now, but the invitation was not {what}")
-        peer = PeerId.parse(met.peer)
-        person = found[0].person if to == To.DEVICE else self._book.person
-        before(peer, found[0])
-        self.feed(Expect(found[0].circle, peer))
-        await self._links.send(peer, Belong(bytes(person), self._book.consent(person)))
-        return found[0]
-
-    async def arrived(self, circle: OpId, timeout_s: float = JOINED_S) -> Circle:
-        """Wait until this node is in `circle`. Raises `TransportError` when it is not in time."""
-
-        def is_in() -> bool:
-            known = self._book.circles.get(circle)
-            return known is not None and known.state.role(self._context.me.peer_id) is not None
-
-        try:
-            async with asyncio.timeout(timeout_s), self._news:
-                await self._news.wait_for(is_in)
-        except TimeoutError:
-            raise TransportError(
-                "the invitation was right, but the circle has not arrived: is the inviter still there?"
-            ) from None
-        return self._book.circles[circle]
 
     def _met(self, peer: PeerId, raw: bytes, invited: bool) -> None:
         """Somebody met over our invitation: remember to what, until the answer comes."""
@@ -433,9 +395,9 @@ class CirclesService:
             raise AccessDenied(f"{peer.short} did not agree to be a computer of the person it names")
         for removed in circle.log.unconfirmed():
             if removed != message.person:
-                self._book.write(circle, Kind.REMOVE, subject=removed)
+                self._writer.write(circle, Kind.REMOVE, subject=removed)
         contact = self.contacts.get(peer)
-        self._book.write(
+        self._writer.write(
             circle,
             Kind.ADD,
             subject=message.person,
@@ -447,28 +409,6 @@ class CirclesService:
 
     # ---- streams
 
-    def feed(self, event: object) -> None:
-        """For the parts of this app: an event for the core."""
-        if self._driver is not None and not self._driver.is_closed:
-            self._driver.feed(event)
-
-    async def say(self, peer: PeerId, message: Message) -> bool:
-        """For the parts of this app: tell a peer; False when it is not reached."""
-        return await self._links.try_send(peer, message)
-
-    def later(self, peer: PeerId, message: Message) -> None:
-        """As `say`, in the background."""
-
-        async def send() -> None:
-            await self._links.try_send(peer, message)
-
-        self._context.jobs.start(send(), "telling a computer")
-
-    @property
-    def up(self) -> list[PeerId]:
-        """Who is connected."""
-        return list(self._up)
-
     async def _serve(self, stream: Stream) -> None:
         """All that one peer says, until it ends."""
         while (message := await stream.receive()) is not None:
@@ -476,7 +416,7 @@ class CirclesService:
             check(message)
             match message:
                 case Have() | Want() | Ops():
-                    self.feed(Received(stream.peer, message))
+                    self._peers.feed(Received(stream.peer, message))
                 case Belong():
                     self._belong_safely(stream.peer, message)
                 case _ if not self.devices.take(stream.peer, message):
@@ -488,20 +428,13 @@ class CirclesService:
         except CoterieError as error:
             log.warning("%s was invited and cannot be added: %s", peer.short, error)
 
-    def trust(self, circle: OpId, peer: PeerId) -> None:
-        """For recovery: `peer` has proven itself for a circle."""
-        self.feed(Trust(circle, peer))
-
     def _peer_up(self, peer: PeerId) -> None:
-        self._up[peer] = None
-        self.feed(PeerUp(peer))
+        self._peers.come(peer)
         self.recovery.peer_up(peer)
         self.devices.peer_up(peer)
 
     def _peer_down(self, peer: PeerId) -> None:
-        self._up.pop(peer, None)
-        self._links.down(peer)
-        self.feed(PeerDown(peer))
+        self._peers.go(peer)
         self.recovery.peer_down(peer)
         self.devices.peer_down(peer)
 
@@ -509,28 +442,41 @@ class CirclesService:
         """Be connected to some members of each circle."""
         chance = random.SystemRandom()
         while True:
-            absent = [peer for peer in self._book.names() if peer not in self._up]
+            up = dict.fromkeys(self._peers.up)
+            absent = [peer for peer in self._book.names() if peer not in up]
             chosen = chance.sample(absent, min(MEET_AT_ONCE_MAX, len(absent)))
             await asyncio.gather(*(self._try_connect(peer) for peer in chosen))
             await asyncio.sleep(MEET_EVERY_S * chance.uniform(0.5, 1.5))
 
-    def _start_writing(self, circle: OpId, ops: Sequence[SignedOp]) -> None:
-        self._context.jobs.start(self._write_to_contacts(circle, ops), "writing to contacts")
-
-    async def _write_to_contacts(self, circle: OpId, ops: Sequence[SignedOp]) -> None:
-        """Those who are away trust a computer that was lost until they hear of it: they get a letter."""
+    def _start_writing(self) -> None:
         own = self._book.own_circle()
-        if own is None or circle != own.id or len(own.log) < 2:
-            return
-        absent = [contact.peer for contact in self.contacts.contacts() if contact.peer not in self._up]
-        news = Ops(circle, [signed.raw for signed in ops[-OPS_PER_LETTER_MAX:]])
-        await self._letters.send(absent, news, stream="own computers")
+        if own is not None and not self._is_writing and self._heads_of(own) != self._book.identity.written:
+            self._is_writing = True
+            self._context.jobs.start(self._write_to_contacts(own), "writing to contacts")
+
+    async def _write_to_contacts(self, own: Circle) -> None:
+        """Those who are away trust a computer that was lost until they hear of it: they get a letter."""
+        try:
+            while (heads := self._heads_of(own)) != self._book.identity.written:
+                known = self._book.identity.written
+                ops = own.log.missing_at(known, heads, OPS_PER_LETTER_MAX, latest=True)
+                if len(own.log) > 1 and ops and ops[-1].op.at / 1000 > time.time() - LETTER_MAX_S:
+                    up = self._peers.up
+                    absent = [contact.peer for contact in self.contacts.contacts() if contact.peer not in up]
+                    news = Ops(own.id, [signed.raw for signed in ops])
+                    await self._letters.send(absent, news, stream="own computers")
+                self._book.save(msgspec.structs.replace(self._book.identity, written=heads))
+        finally:
+            self._is_writing = False
+
+    def _heads_of(self, own: Circle) -> list[OpId]:
+        return list(own.log.heads())
 
     def _heard(self, peer: PeerId, message: Message) -> None:
         """A letter: operations of the own log of a contact. What is missing before them is asked for."""
         check(message)
         if isinstance(message, Ops):
-            self.feed(Received(peer, message))
+            self._peers.feed(Received(peer, message))
 
     async def _try_connect(self, peer: PeerId) -> None:
         with contextlib.suppress(CoterieError):
@@ -541,33 +487,19 @@ class CirclesService:
     def _keep(self, output: Keep) -> None:
         self._book.keep(output.circle)
         self._book.refresh()
-        self._start_writing(output.circle.id, output.ops)
 
     def _emit(self, output: Emit) -> None:
         event: Changed = output.event
         if not event.ops:  # nothing was kept, but what is here counts otherwise
             self._book.refresh()
-        self._changed(event.circle)
+        self._changes.tell(event.circle)
 
-    def _wrote(self, circle: OpId, ops: tuple[SignedOp, ...]) -> None:
-        self.feed(Wrote(circle, ops))
-        self._start_writing(circle, ops)
-        self._changed(circle)
-
-    def _changed(self, circle: OpId) -> None:
-        """A circle is not as it was: rights end at once, then everybody else is told."""
+    def _rights_changed(self, circle: OpId) -> None:
+        """A circle is not as it was: rights end at once, before anybody else hears of it."""
         self._book.forget_strangers(self._is_known)
         self._context.access.changed()
         self._follow_contacts()
-        self.devices.settle()
-        self.recovery.contacts_changed()
-        for listener in self._changes:
-            listener(circle)
-        self._context.jobs.start(self._wake(), "telling of a change")
-
-    async def _wake(self) -> None:
-        async with self._news:
-            self._news.notify_all()
+        self._start_writing()
 
     # ---- lines
 

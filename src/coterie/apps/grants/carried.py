@@ -66,10 +66,12 @@ class Carried:
         if is_told:
             self._told.save(ToldRecord(bytes(peer).hex(), self._context.access.now))
 
-    def miss(self, peer: PeerId) -> None:
-        """A letter did not arrive: an own computer is to be told everything anew."""
-        if any(record.id == bytes(peer).hex() for record in self._told):
+    def miss(self, peer: PeerId) -> bool:
+        """An own computer is to be told everything anew, at the next occasion; whether it was told."""
+        was_told = any(record.id == bytes(peer).hex() for record in self._told)
+        if was_told:
             self._told.remove(bytes(peer).hex())
+        return was_told
 
     def spread(self, grant: Grant) -> list[str]:
         """Let circles carry the revocation of the last link of `grant`; the names of those that do."""

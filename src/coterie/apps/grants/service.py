@@ -301,7 +301,7 @@ class GrantsService:
     def _keep_given(self, grant: Grant, *, bearer: bool) -> None:
         record = GivenRecord(record_id(grant), time.time(), grant.raw, bearer)
         self._given.save(record, grant, self._context.access.now)
-        self._context.jobs.start(self._write_one(grant), "writing of a grant")
+        self._write_one(grant)
 
     def _describe(self, grant: Grant, key: SecretKey | None, resource: str, hand_over: bool) -> GrantGiven:
         addresses = self._context.me.ticket_addresses() if len(grant.links) == 1 else ()
@@ -451,8 +451,17 @@ class GrantsService:
 
         self._context.jobs.start(write(), "writing of grants")
 
-    async def _write_one(self, grant: Grant) -> None:
-        await self._write_given(self._carried.kin(), [grant.raw])
+    def _write_one(self, grant: Grant) -> None:
+        """Who hears of everything else has to hear of this, too: until the letter is kept, it was not told."""
+        kin = self._carried.kin()
+        told = [peer for peer in kin if self._carried.miss(peer)]
+
+        async def write() -> None:
+            if await self._write_given(kin, [grant.raw]):
+                for peer in told:
+                    self._carried.finish(peer, is_told=True)
+
+        self._context.jobs.start(write(), "writing of a grant")
 
     async def _write_given(self, peers: list[PeerId], raws: list[bytes]) -> bool:
         refused: list[PeerId] = []

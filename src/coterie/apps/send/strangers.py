@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from coterie.apps.contacts.api import (
     ContactsService,
@@ -16,14 +16,17 @@ from coterie.apps.contacts.api import (
 )
 from coterie.apps.context import Context
 from coterie.apps.send import core as c
+from coterie.apps.send.direct import Direct
 from coterie.apps.send.messages import OFFER_ID_BYTES
-from coterie.apps.send.records import Part, SentRecord
+from coterie.apps.send.records import InboxRecord, Part, SentRecord
 from coterie.apps.send.results import (
     Got,
+    InboxLine,
     NearLine,
     NearOffer,
     NearOpen,
     Sent,
+    SentLine,
     Taken,
     got_now,
     said_names,
@@ -33,9 +36,6 @@ from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.progress import Progress
 from coterie.quantity import count, say_bytes
-
-if TYPE_CHECKING:
-    from coterie.apps.send.service import SendService
 
 WORD = "receive"  # of the command that takes a code
 LASTS_S = 86_400.0  # an offer to a stranger, once it is met: to accept, then to fetch; guess
@@ -57,10 +57,37 @@ class NotTaken(CoterieError):
     code = "not taken"
 
 
+class Offers(Protocol):
+    """What this needs of the service: every offer, made and got."""
+
+    @property
+    def direct(self) -> Direct: ...
+
+    def make(self, record: SentRecord) -> None: ...
+
+    def forget(self, record: SentRecord) -> None: ...
+
+    def sent_lines(self, record: SentRecord) -> list[SentLine]: ...
+
+    def got(self, offer: str) -> InboxRecord | None: ...
+
+    def find(self, peer: PeerId, offer: bytes) -> InboxRecord | None: ...
+
+    def accept(self, offer: str, folder: Path | None = None) -> Got: ...
+
+    def inbox(self) -> list[InboxLine]: ...
+
+    def inbox_line(self, got: InboxRecord) -> InboxLine: ...
+
+    def watching(self) -> contextlib.AbstractContextManager[asyncio.Event]: ...
+
+    def follow(self, half: Callable[[], Part | InboxRecord], size: int) -> AsyncIterator[Progress]: ...
+
+
 class Strangers:
     """Belongs to the event loop of its service."""
 
-    def __init__(self, context: Context, service: "SendService", contacts: ContactsService) -> None:
+    def __init__(self, context: Context, service: Offers, contacts: ContactsService) -> None:
         self._context = context
         self._service = service
         self._contacts = contacts

@@ -13,7 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from coterie.errors import CoterieError, LimitExceeded, PeerError, TransportError, UsageError
 from coterie.net.interfaces import PathInfo
@@ -22,6 +23,7 @@ from coterie.net.lanes.lane import Lane
 from coterie.net.lanes.listener import INVITED_S, LaneListener, local_ip_towards, place
 from coterie.net.lanes.tls import HANDSHAKE_S, LaneIdentity
 from coterie.tasks import Tasks
+from coterie.wire.frames import Bulk, Message
 from coterie.wire.frames import Protocol as WireProtocol
 from coterie.wire.lanes import (
     LANE_ID_BYTES,
@@ -37,9 +39,6 @@ from coterie.wire.lanes import (
 )
 from coterie.wire.record import split_address
 
-if TYPE_CHECKING:
-    from coterie.net.stream import Stream
-
 DIAL_S = 2.0  # guess: a firewall that drops is told from one that refuses by nothing but time
 ANSWER_S = DIAL_S + INVITED_S + 2 * HANDSHAKE_S  # for the other side's next word, whatever it tries meanwhile
 LANES_PER_PEER_MAX = 4  # guess: one for each session with a peer, in each direction
@@ -50,13 +49,37 @@ _log = logging.getLogger(__name__)
 MayUse = Callable[[PathInfo], bool]
 
 
+class Carrier(Protocol):
+    """The connection of a stream."""
+
+    @property
+    def lanes(self) -> object | None: ...
+
+
+class Talk(Protocol):
+    """What lanes need of a stream."""
+
+    @property
+    def link(self) -> Carrier | None: ...
+
+    async def send(self, message: Message) -> None: ...
+
+    async def receive(self, timeout_s: float | None = None) -> Message | Bulk | None: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
 class Link(Protocol):
     """What lanes need of a connection."""
 
     @property
     def path(self) -> PathInfo: ...
 
-    async def open_stream(self, protocol: WireProtocol) -> "Stream": ...
+    async def open_stream(self, protocol: WireProtocol) -> Talk: ...
 
 
 class Lanes:
@@ -100,7 +123,7 @@ class Lanes:
         local = local_ip_towards(there, self.bind_ip)
         return (there, local) if local else None
 
-    async def handle(self, stream: "Stream") -> None:
+    async def handle(self, stream: Talk) -> None:
         """The reader's side of a negotiation."""
         lanes = stream.link.lanes if stream.link is not None else None
         if isinstance(lanes, PeerLanes):
@@ -272,7 +295,7 @@ class PeerLanes:
             return lane
 
     async def _dial_or_listen(
-        self, stream: "Stream", identity: LaneIdentity, listening: Listening, ips: tuple[str, str]
+        self, stream: Talk, identity: LaneIdentity, listening: Listening, ips: tuple[str, str]
     ) -> ssl.SSLSocket:
         if listening.port:
             with suppress(TransportError):
@@ -288,7 +311,7 @@ class PeerLanes:
         finally:
             _dispose(came)
 
-    async def answer(self, stream: "Stream") -> None:
+    async def answer(self, stream: Talk) -> None:
         """The reader's side: listen, else dial; then name the lane."""
         offer = await stream.receive(ANSWER_S)
         if not isinstance(offer, Offer):
@@ -322,7 +345,7 @@ class PeerLanes:
 
     async def _reached(
         self,
-        stream: "Stream",
+        stream: Talk,
         identity: LaneIdentity,
         offer: Offer,
         came: "asyncio.Future[socket.socket]",
