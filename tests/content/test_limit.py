@@ -124,3 +124,15 @@ def test_hours_of_the_day(minute: int, rate: float) -> None:
 def test_what_is_no_time_is_said(text: str) -> None:
     with pytest.raises(UsageError, match="is not like 08:00-18:00"):
         parse_hours(text)
+
+
+def test_who_cannot_wait_for_turns_has_its_part_by_weight_of_all_that_take_part() -> None:
+    shares = Shares(ByteLimit(700_000))
+    high, low = shares.portion(4.0), shares.portion(1.0)
+    normal = shares.portion(2.0)
+    assert (high.bytes_per_s, normal.bytes_per_s, low.bytes_per_s) == (400_000, 200_000, 100_000)
+    high.close()
+    low.weight = 2.0
+    assert normal.bytes_per_s == low.bytes_per_s == 350_000
+    shares.bucket.bytes_per_s = 0
+    assert normal.bytes_per_s == 0  # no limit

@@ -151,6 +151,31 @@ def test_a_node_of_version_0_1_shares_gets_and_meets_in_a_circle_with_one_of_now
         until(lambda: [line["name"] for line in nodes["ben"].call("circle")] == ["castle"])
 
 
+@pytest.mark.slow
+def test_torrents_of_version_0_1_go_on(tmp_path: Path) -> None:
+    source = tmp_path / "large.bin"
+    source.write_bytes(os.urandom(300_000))
+    sources = old_version(tmp_path)
+    with contextlib.ExitStack() as stack:
+        shared = Home(tmp_path / "anna", sources, stack).call("share", str(source), "--bittorrent")
+        torrent = tmp_path / "large.torrent"
+        torrent.write_bytes(Path(shared["torrent"]).read_bytes())
+    with contextlib.ExitStack() as stack:
+        ben = Home(tmp_path / "ben", sources, stack)
+        begun = ben.call("get", str(torrent), str(tmp_path / "got"), "--detach")  # it names no peer
+        until(lambda: list(tmp_path.glob(".coterie-partial*")))
+    with contextlib.ExitStack() as stack:
+        anna, ben = (Home(tmp_path / name, None, stack) for name in ("anna", "ben"))
+        assert [line["state"] for line in anna.call("shares")] == ["ready, BitTorrent"]
+        again = anna.call("magnet", "large.bin")
+        assert again["magnet"].split("&")[:2] == shared["magnet"].split("&")[:2]
+        assert [line["id"] for line in ben.call("transfers")] == [begun["id"]]
+        until(lambda: ben.call("transfers")[0]["state"] == "done")  # each hears of the other on the network
+        assert (tmp_path / "got").read_bytes() == source.read_bytes()
+        assert ben.call("transfers", "cancel", begun["id"])["did"] == "forgotten"
+        assert anna.call("transfers", "cancel", shared["id"])["did"] == "ended"
+
+
 def test_the_old_version_is_really_that(tmp_path: Path) -> None:
     with in_path(old_version(tmp_path)):
         done = subprocess.run(

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from coterie.apps.bittorrent import playable
-from coterie.apps.bittorrent.playable import AHEAD_PIECES_MAX, ArrivingFile, Pieces, files_of
+from coterie.apps.bittorrent.playable import AHEAD_PIECES_MAX, PIECE_BYTES_MAX, ArrivingFile, Pieces, files_of
 from coterie.content.bittorrent.layout import Layout, TorrentFile
 from coterie.content.bittorrent.read import Source
 from coterie.content.bittorrent.session import PieceRead
-from coterie.errors import NotFound, TransportError
+from coterie.errors import LimitExceeded, NotFound, TransportError
 from coterie.transfer.running import ALL
 
 PIECE = 10
@@ -173,6 +173,21 @@ def test_when_a_download_ends_its_readers_are_told_or_read_what_was_delivered(tm
         (tmp_path / "got" / "a.mp3").unlink()
         with pytest.raises(NotFound, match="no longer"):
             await first.read(0, 5)
+
+    asyncio.run(main())
+
+
+def test_a_piece_too_large_to_be_held_is_not_played() -> None:
+    async def main() -> None:
+        download, pieces, _, _ = scene()
+        files = (TorrentFile(0, (), 1),)
+        layout = Layout(False, {0: ()}, (0,), (), 1)
+        executor = ThreadPoolExecutor(1)
+        source = Source(b"", "film", files, False, 1, b"1" * 20, b"", (), PIECE_BYTES_MAX)
+        assert len(files_of(download, pieces, executor, source, layout, "film")) == 1
+        source = Source(b"", "film", files, False, 1, b"1" * 20, b"", (), PIECE_BYTES_MAX + 1)
+        with pytest.raises(LimitExceeded, match="it goes on arriving"):
+            files_of(download, pieces, executor, source, layout, "film")
 
     asyncio.run(main())
 

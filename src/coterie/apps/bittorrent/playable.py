@@ -12,13 +12,15 @@ from coterie.content import no_links
 from coterie.content.bittorrent.layout import Layout
 from coterie.content.bittorrent.read import Source
 from coterie.content.bittorrent.session import BitTorrentSession, PieceRead
-from coterie.errors import NotFound, TransportError
+from coterie.errors import LimitExceeded, NotFound, TransportError
+from coterie.quantity import say_bytes
 from coterie.transfer.results import Received
 from coterie.transfer.running import ALL
 
 KEPT_BYTES_MAX = (
     32 << 20
 )  # of pieces that were read, for the next reads; the last one is kept whatever it has
+PIECE_BYTES_MAX = 32 << 20  # a read holds a whole one; guess: twice the largest in use
 AHEAD_PIECES_MAX = 256  # asked for first, for one reader; guess: 4 MB of the smallest
 AHEAD_STEP_S = 0.1  # between the times at which pieces ahead are wanted: tells their order, no more
 AGAIN_S = 2.0  # until a piece is asked for again; guess: it may have come wrong
@@ -206,7 +208,16 @@ class ArrivingFile:
 def files_of(
     download: Download, pieces: Pieces, executor: Executor, source: Source, layout: Layout, name: str
 ) -> list[ArrivingFile]:
-    """Every file of a torrent that is fetched; `name`: what the torrent is called here."""
+    """Every file of a torrent that is fetched; `name`: what the torrent is called here.
+
+    Raises:
+        LimitExceeded: its pieces are larger than PIECE_BYTES_MAX.
+    """
+    if source.piece_bytes > PIECE_BYTES_MAX:
+        raise LimitExceeded(
+            f"'{name}' cannot be played while it arrives: its pieces have {say_bytes(source.piece_bytes)} each, "
+            f"over {say_bytes(PIECE_BYTES_MAX)}; it goes on arriving, play it then"
+        )
     return [
         ArrivingFile(
             download, pieces, executor, source=source, index=index, place=layout.places[index], name=name

@@ -255,7 +255,7 @@ async def trash_empty(files: "FilesService", versions: list[Version] = []) -> An
 
 @command(needs="store", empty_text="No transfers: coterie get TICKET")
 async def transfers(files: "FilesService") -> list[TransferLine]:
-    """List transfers: running, waiting, paused, failed and done."""
+    """List transfers: running, waiting, seeding, paused, failed and done."""
     return await files.transfers()
 
 
