@@ -105,7 +105,7 @@ PAGES = (
         f"docs/{name}.md"
         for name in ("tutorial", "install", "getting-again", "exit-status", "circles", "reach")
     ),
-    *(f"docs/{name}.md" for name in ("permissions", "bittorrent", "doctor", "expose")),
+    *(f"docs/{name}.md" for name in ("permissions", "bittorrent", "doctor", "expose", "send")),
 )
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from coterie.apps.send.commands import addressee
 from coterie.errors import NotFound, UsageError
+from coterie.identity import load_or_create_key
 from coterie.net import MemoryNetwork
 from coterie.node import Node
 from coterie.wire import Ticket
@@ -153,6 +155,7 @@ def test_to_a_person_with_two_computers_one_of_them_off(tmp_path: Path) -> None:
             offers(ben).accept("photo.jpg", tmp_path / "got")
             await both(anna, ben, "received")
             async with memory_node(network, tmp_path / "home-phone") as phone:
+                await phone.connect(anna.peer_id, anna.addresses)  # else anna looks for it now and again
                 await until(lambda: states(phone) == ["taken elsewhere"])
                 assert phone.notices.all() == []
                 await offer(anna, ben, photo, each=True)
@@ -281,3 +284,60 @@ def test_both_sides_say_that_the_disk_is_full_and_it_goes_on_after_space_is_free
         ["unshare", "--mount", "sh", "-c", command, FULL], capture_output=True, text=True, check=False
     )
     assert done.stdout == f"{['the disk of the receiver is full'] * 2} 20480000\n", done.stderr
+
+
+def test_who_cannot_be_sent_to_is_said_with_what_to_do(tmp_path: Path) -> None:
+    async def play() -> None:
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"sunset")
+        network = MemoryNetwork()
+        home = tmp_path / "home-old"
+        home.mkdir(mode=0o700)
+        key = load_or_create_key(home / "key")
+        old = Node.open(
+            home, transport=network.bind(key.peer_id), apps=["contacts", "files"]
+        )  # as version 0.1
+        async with memory_node(network, tmp_path / "home-anna") as anna, old as ben:
+            await befriend(anna, ben)
+            await offer(anna, ben, photo)
+            await until(lambda: "is to be upgraded" in offers(anna).sent()[0].note)
+            assert states(anna) == ["offered"]
+        async with memory_node(network, tmp_path / "home-anna") as anna, memory_node(network, home) as ben:
+            await both(anna, ben, "delivered")
+            assert offers(anna).sent()[0].note == ""
+
+    run(play())
+
+
+@pytest.mark.parametrize(
+    ("words", "person", "files"),
+    [
+        (["a.txt", "ben"], "ben", ["a.txt"]),
+        (["a.txt", "b.txt", "ben"], "ben", ["a.txt", "b.txt"]),
+        (["a.txt"], "", ["a.txt"]),
+        (["a.txt", "b.txt"], "", ["a.txt", "b.txt"]),
+        (["./anna"], "", ["anna"]),
+    ],
+)
+def test_who_is_meant_and_what(tmp_path: Path, words: list[str], person: str, files: list[str]) -> None:
+    for name in ("a.txt", "b.txt", "anna"):
+        (tmp_path / name).write_text(name)
+    meant, paths = addressee(words, tmp_path, {"ben", "anna"}.__contains__)
+    assert (meant, paths) == (person, [tmp_path / name for name in files])
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ([], UsageError),
+        (["ben"], UsageError),
+        (["a.txt", "anna"], UsageError),
+        (["a.txt", "nobody"], NotFound),
+    ],
+)
+def test_who_or_what_is_not_clear(tmp_path: Path, words: list[str], error: type[Exception]) -> None:
+    for name in ("a.txt", "anna"):
+        (tmp_path / name).write_text(name)
+    with pytest.raises(error):
+        addressee(words, tmp_path, {"ben", "anna"}.__contains__)
+    assert addressee(["a.txt", "nobody"], tmp_path, {"ben"}.__contains__, near=True)[0] == "nobody"

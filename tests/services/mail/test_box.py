@@ -44,6 +44,9 @@ class Carriage:
     def reachable(self) -> Sequence[PeerId]:
         return self._reachable
 
+    def is_refused(self, peer: PeerId) -> bool:
+        return False
+
     def devices_of(self, peer: PeerId) -> Sequence[PeerId]:
         return [peer]
 

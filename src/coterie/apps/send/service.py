@@ -53,6 +53,7 @@ POST_AGAIN_S = 30.0  # after a letter could not be posted
 TAKE_S = 10.0  # for one letter to be written; else it comes again
 TIMER_MAX_S = 3_600.0  # then the clock is looked at again: it may have been set
 ALWAYS_MAX = 256
+UNTAKEN = "that computer was reached and takes no letters: it does not know this one, or its coterie is to be upgraded"
 FREE_BYTES_MIN = 1 << 30  # left on the disk by what is taken without a question; guess
 
 log = logging.getLogger(__name__)
@@ -253,8 +254,15 @@ class SendService:
             size=c.size_of(record.items),
             percent=part.percent if c.word(part) == c.Answer.FETCHING else None,
             expires="" if c.is_over(part) else iso(part.until),
-            note=part.reason if c.word(part) in (c.Answer.FAILED, c.Answer.DECLINED) else "",
+            note=self._note_of(part),
         )
+
+    def _note_of(self, part: Part) -> str:
+        """Why it was not taken, or does not arrive."""
+        word = c.word(part)
+        if word == c.OFFERED and not part.is_stranger and self._mail is not None:
+            return UNTAKEN if self._mail.is_refused(PeerId.parse(part.peer)) else ""
+        return part.reason if word in (c.Answer.FAILED, c.Answer.DECLINED) else ""
 
     # ---- what others offer
 

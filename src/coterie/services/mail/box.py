@@ -82,6 +82,8 @@ class Carriage(Protocol):
 
     def devices_of(self, peer: PeerId) -> Sequence[PeerId]: ...
 
+    def is_refused(self, peer: PeerId) -> bool: ...
+
 
 class MailBox:
     """The mail of one app. All methods belong to the node's event loop."""
@@ -189,6 +191,10 @@ class MailBox:
         if self._store is None:
             raise StorageError(self._failure or "the mail of this app is closed")
         return await asyncio.to_thread(self._store.run, work)
+
+    def is_refused(self, peer: PeerId) -> bool:
+        """Whether `peer` was reached lately and takes no letters: it is older, or does not know this computer."""
+        return self._carriage.is_refused(peer)
 
     def status(self) -> dict[str, Any]:
         """For `coterie status`."""

@@ -25,6 +25,7 @@ from coterie.wire.frames import Message
 
 FILE = "mail.db"
 WAITING_MAX = 1_024  # messages for one slow peer; every app has IN_FLIGHT_MAX of them at most
+REFUSED_MAX = 1_024  # computers that take no letters, remembered to say so; guess
 IDLE_S = 60.0  # guess: then our stream is finished, so that the connection can become idle
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class MailRoom:
             PeerId, tuple[Stream, float]
         ] = {}  # and when it was last used, by the loop's clock
         self._dialling: dict[PeerId, None] = {}
+        self._refused: dict[PeerId, None] = {}  # who was reached and took no letters, in order
         self._loop = asyncio.get_running_loop()
         self._sweeping: asyncio.TimerHandle | None = None
         self._sender = Driver(_Passing(), send=self._write, on_output=self._heard, send_queue_max=WAITING_MAX)
@@ -102,6 +104,10 @@ class MailRoom:
             self._dialling[peer] = None
             self._tasks.start(self._reach(peer), "reaching a computer for which letters wait")
 
+    def is_refused(self, peer: PeerId) -> bool:
+        """Whether `peer` was reached lately and takes no letters of this computer."""
+        return peer in self._refused
+
     def reachable(self) -> Sequence[PeerId]:
         """To whom our stream is open."""
         return list(self._streams)
@@ -132,11 +138,16 @@ class MailRoom:
             await self._stream_to(peer)
         except (CoterieError, TimeoutError) as error:
             log.debug("letters to %s wait: %s", peer.short, error)
+            if isinstance(error, PeerError) and error.close_code == CloseCode.REFUSED:
+                self._refused[peer] = None
+                while len(self._refused) > REFUSED_MAX:
+                    del self._refused[next(iter(self._refused))]
             self._tell(PeerDown(peer, str(error)))
             if isinstance(error, PeerError) and error.close_code == CloseCode.REFUSED:
                 for box in self._boxes.values():
                     box.tell_refused(peer)
         else:
+            self._refused.pop(peer, None)
             self._tell(PeerUp(peer))
         finally:
             self._dialling.pop(peer, None)
