@@ -215,6 +215,28 @@ def test_contacts_who_were_away_at_a_change_get_a_letter(tmp_path: Path) -> None
     run(main())
 
 
+def test_a_loss_that_was_noted_without_the_network_is_written_of_at_the_next_start(tmp_path: Path) -> None:
+    """As by a command without a running node: it ends before any letter is written."""
+
+    async def main() -> None:
+        async with people(tmp_path, "anna", "olga", "laptop") as (anna, olga, laptop):
+            async with anna.contacts.invite() as invitation:
+                await olga.contacts.join(invitation.invited.ticket)
+            await let_in_device(anna, laptop)
+            await until(lambda: olga.people.standing(laptop.peer_id).contact)
+            lost = laptop.peer_id
+        async with Node.open(tmp_path / "anna", offline=True) as anna:
+            circles(anna).devices.remove(str(lost))
+        async with people(tmp_path, "olga", "anna") as (olga, anna):
+            await until(lambda: bool(circles(olga).blocked(lost)))
+            await until(lambda: waiting(anna) == "0 letters")
+            own = circles(anna)._book.own_circle()
+            assert own is not None
+            assert circles(anna)._book.identity.written == list(own.log.heads())
+
+    run(main())
+
+
 def waiting(node: Node) -> str:
     """How many letters of the circles wait on a node."""
     said = node.service("circles")._context.mail.status().get("mail", "0 letters (")

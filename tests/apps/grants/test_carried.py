@@ -235,3 +235,16 @@ def test_after_a_letter_that_did_not_arrive_everything_is_told_anew(tmp_path: Pa
             await until(lambda: len(states(phone, "given elsewhere")) == 1)
 
     run(main())
+
+
+def test_a_grant_that_was_given_without_the_network_is_told_at_the_next_start(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with people(tmp_path, "anna", "ben", "phone") as (anna, ben, phone):
+            await with_a_phone(anna, ben, phone, tmp_path)
+            friend = str(ben.peer_id)
+        async with Node.open(tmp_path / "anna", offline=True) as anna:
+            grants(anna).give(friend, "list", "files/photos", WEEK)
+        async with people(tmp_path, "phone", "anna") as (phone, anna):
+            await until(lambda: len(states(phone, "given elsewhere")) == 1)
+
+    run(main())
