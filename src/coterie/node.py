@@ -115,7 +115,7 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
             *(("app trouble", trouble) for trouble in self.app_troubles),
         ]
         for name, facts in (*self.apps.items(), *self.services.items()):
-            rows.append((name, ", ".join(_fact(key, value) for key, value in facts.items())))
+            rows += [(name, ", ".join(_fact(key, value) for key, value in facts.items()))] * bool(facts)
         width = max(len(name) for name, _ in rows)
         return "\n".join([f"{self.name}  {self.short}", *(f"{name:<{width}}  {said}" for name, said in rows)])
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -418,6 +419,7 @@ def test_status_counts_one_and_many_in_words(tmp_path: Path) -> None:
         async with memory_node(MemoryNetwork(), tmp_path / "home") as node:
             assert "0 shares, 0 transfers running, 0 B sent" in node.status().text()
             assert "0 circles, 1 computer of yours\n" in node.status().text()
+            assert all(re.search(r"\S  +\S", line) for line in node.status().text().splitlines())
             (tmp_path / "song").write_bytes(b"la")
             await node.files.share(tmp_path / "song")
             assert "1 share, 0 transfers running" in node.status().text()
