@@ -21,6 +21,18 @@ def test_one_more_of_a_network_pushes_out_its_own_oldest() -> None:
     assert len(places) == 3
 
 
+def test_one_more_of_a_network_gets_no_place_while_none_of_its_own_may_go() -> None:
+    done: set[str] = set()
+    places: Admission[str] = Admission(places_max=3, strangers_max=3, network_max=2, may_go=done.__contains__)
+    assert [places.enter(who, "net", is_known=False) for who in "abc"] == [(), (), None]
+    done.add("a")
+    assert places.enter("c", "net", is_known=False) == ("a",)
+    assert places.enter("d", "other", is_known=False) == ()
+    assert places.enter("e", "third", is_known=False) == ("b",), (
+        "a newcomer of another network is not kept out by it"
+    )
+
+
 def test_one_stranger_more_pushes_out_the_oldest_of_the_network_that_has_most() -> None:
     places = table()
     for who, network in (("lone", "1"), ("b1", "2"), ("b2", "2"), ("c", "3")):

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from coterie.errors import CloseCode, CoterieError
+from coterie.errors import CloseCode, CoterieError, TransportError
 from coterie.net import Endpoint, Guard, NetLimits
 from coterie.net.quic import transport as quic
 from coterie.net.quic.transport import QuicTransport
@@ -118,13 +118,51 @@ def test_who_has_to_prove_its_address_gets_in_and_who_comes_too_often_is_refused
     run(scene())
 
 
+def test_who_is_refused_unheard_comes_again_and_gets_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_BURST", 1)
+    monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_PER_S", 2.0)
+
+    async def scene() -> None:
+        async with Endpoint(await bound(1)) as host:
+            host.register(NOTES, echo, strangers=True)
+            others = [Endpoint(await bound(number)) for number in (10, 11)]
+            for other in others:
+                other.start()
+            assert [await gets_in(other, host) < IN_S for other in others] == [True, True]
+            for other in others:
+                await other.close()
+
+    run(scene())
+
+
+def test_who_is_refused_for_good_hears_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_BURST", 0)
+    monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_PER_S", 0.0)
+    monkeypatch.setattr(quic, "REFUSED_AGAIN_S", (0.001, 0.002))
+
+    async def scene() -> None:
+        host, other = await bound(1), await bound(10)
+        with pytest.raises(TransportError, match="refused to accept a new connection"):
+            await other.connect(host.peer_id, host.addresses)
+        await host.close()
+        await other.close()
+
+    run(scene())
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
-    "per_s", [66]
-)  # far above the rate of one address, who shares it is kept out: threat-model.md
-def test_under_a_storm_a_contact_gets_in(per_s: int) -> None:
+    ("per_s", "allowed_per_s"),
+    [(66, quic.NETWORK_HANDSHAKES_PER_S), (40, 20.0)],
+    ids=["below the rate of one address", "at twice that rate"],
+)
+def test_under_a_storm_a_contact_gets_in(
+    per_s: int, allowed_per_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A hundred tries of ten contacts from the very address of the storm."""
+    monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_PER_S", allowed_per_s)
+    monkeypatch.setattr(quic, "NETWORK_HANDSHAKES_BURST", int(2 * allowed_per_s))
     contacts = {Lab.key(number).peer_id: number for number in range(2, 12)}
 
     async def scene() -> None:

@@ -26,6 +26,7 @@ class Admission(Generic[T]):
         strangers_max: of them for strangers.
         network_max: of these for strangers of one network.
         is_known: asked before a stranger has to go: it may have become known meanwhile.
+        may_go: whether a stranger's place may be given to another one of its own network; else the newcomer gets none.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class Admission(Generic[T]):
         strangers_max: int,
         network_max: int,
         is_known: Callable[[T], bool] = lambda who: False,
+        may_go: Callable[[T], bool] = lambda who: True,
     ) -> None:
         self._places_max = places_max
         self._strangers_max = min(strangers_max, places_max)
         self._network_max = network_max
         self._is_known = is_known
+        self._may_go = may_go
         self._known: dict[T, None] = {}
         self._strangers: Crowd[T, str] = Crowd()
 
@@ -87,7 +90,7 @@ class Admission(Generic[T]):
                 return None
             first = strangers.oldest_of(network) if is_crowded else strangers.next_to_go()
             if not self._is_known(first):
-                return (first,)
+                return None if is_crowded and not self._may_go(first) else (first,)
             self._strangers.remove(first)
             self._known[first] = None
 

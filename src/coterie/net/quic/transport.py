@@ -16,6 +16,7 @@ What the wheel (1.2.0) does that its signatures do not say, all measured:
 """
 
 import asyncio
+import random
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ from coterie.wire.handshake import ALPN
 
 T = TypeVar("T")
 
+_REFUSED = "aborted by peer: the server refused to accept a new connection"
+
+ACCEPTORS = 16  # guess: answered at once; each word of the wheel costs a turn of the loop, and waiting is a lost packet
 HANDSHAKES_MAX = 256  # guess: QUIC handshakes under way at once; of more, the oldest is given up
 NETWORK_HANDSHAKES_MAX = 64  # guess: of them from one IPv4 address or IPv6 /64
 NETWORK_HANDSHAKES_PER_S = 100.0  # measured: one costs 3 ms of the processor
@@ -62,12 +66,17 @@ PROVE_ADDRESS_FROM = (
 ACCEPT_QUEUE_MAX = HANDSHAKES_MAX  # done with their handshake, and nobody accepted them yet
 RELAY_STAGGER_S = 0.4  # guess: how long a dial by one relay may take before the next is tried as well
 RELAYS_PER_DIAL_MAX = 4  # guess: a node has two or three home relays
+REFUSED_AGAIN_S = (0.03, 0.15)  # guess: first and longest pause before who was refused unheard comes again
+REFUSED_TRIES_MAX = 30  # within about 4 s; measured: docs/threat-model.md, the storm
 REST_S = (
     1.0  # guess: for the wheel to clear the dead path; a longer rest (2.5 s) was measured to help no more
 )
 LOST_RELAY_S = 30.0  # guess: a relay that was seen dead is not dialled for so long, if there are others
 SEEK_S = 2.0  # guess: an answer on a direct path takes one round trip
 SEEK_AGAIN_S = (2.0, 60.0)  # guess: first and longest wait between attempts to have a direct path back
+HANDSHAKE_TURN_S = (
+    1.0  # guess: three round trips of a bad link; younger ones do not give way to their own network
+)
 HANDSHAKE_S = 10.0  # guess: a QUIC handshake takes two round trips
 END_S = 0.05  # guess: one more turn for what is ending by itself
 CLOSE_S = 1.0  # guess: for close messages to be sent; the user waits for this at Ctrl-C
@@ -85,9 +94,12 @@ class QuicTransport:
         self._tasks = tasks or Tasks("quic")
         self._accepted: asyncio.Queue[QuicConnection | None] = asyncio.Queue(ACCEPT_QUEUE_MAX)
         self._handshakes: Admission[int] = Admission(
-            places_max=HANDSHAKES_MAX, strangers_max=HANDSHAKES_MAX, network_max=NETWORK_HANDSHAKES_MAX
+            places_max=HANDSHAKES_MAX,
+            strangers_max=HANDSHAKES_MAX,
+            network_max=NETWORK_HANDSHAKES_MAX,
+            may_go=lambda number: self._now() - self._shaking[number][0] >= HANDSHAKE_TURN_S,
         )
-        self._shaking: dict[int, asyncio.Task[None]] = {}
+        self._shaking: dict[int, tuple[float, asyncio.Task[None]]] = {}  # since when
         self._numbers = count()
         self._rates: RateTable[str, Rate] = RateTable(
             NETWORKS_TRACKED_MAX, lambda _: Rate(NETWORK_HANDSHAKES_PER_S, NETWORK_HANDSHAKES_BURST)
@@ -107,7 +119,8 @@ class QuicTransport:
         if at_cables:
             self._cables = Cables(self._bind_at, in_use=lambda: [c.scope for c in self._live])
             self._tasks.keep(self._cables.run, "watching cables")
-        self._tasks.keep(lambda: self._accept_all(endpoint), "accepting")
+        for _ in range(ACCEPTORS):
+            self._tasks.keep(lambda: self._accept_all(endpoint), "accepting")
         self._tasks.keep(self._watcher.run, "watching paths")
 
     @classmethod
@@ -385,13 +398,19 @@ class QuicTransport:
         if len(self._handshakes) >= PROVE_ADDRESS_FROM and not await incoming.remote_addr_validated():
             await incoming.retry()  # before it is counted: anybody may write another's address on a packet
             return
-        if not self._rates.of(network).take(asyncio.get_running_loop().time()):
-            await incoming.refuse()
-            return
         number = next(self._numbers)
-        for other in self._handshakes.enter(number, network, is_known=False) or ():
-            self._shaking[other].cancel()
-        self._shaking[number] = self._tasks.start(self._handshake(incoming, number, scope), "greeting")
+        is_due = self._rates.of(network).take(self._now())
+        going = self._handshakes.enter(number, network, is_known=False) if is_due else None
+        if going is None:
+            await incoming.refuse()  # it may come again at once: `_Target.dial`
+            return
+        for other in going:
+            self._shaking[other][1].cancel()
+        handshake = self._tasks.start(self._handshake(incoming, number, scope), "greeting")
+        self._shaking[number] = self._now(), handshake
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def _handshake(self, incoming: Any, number: int, scope: int) -> None:
         try:
@@ -436,6 +455,21 @@ class _Target:
     scope: int = 0
 
     async def dial(self) -> tuple[Any, int]:
+        """The connection, and its scope.
+
+        A node under a storm refuses whoever comes from an address that comes too often, before anybody could say who it
+        is. That costs both sides next to nothing, so who is refused comes again: one of a few times is a turn.
+        """
+        pause_s, longest_s = REFUSED_AGAIN_S
+        for _ in range(REFUSED_TRIES_MAX - 1):
+            try:
+                return await self.endpoint.connect(self.aim, ALPN), self.scope
+            except WHEEL_ERRORS as error:
+                if last_line(text_of(error)) != _REFUSED:
+                    raise
+            # At random, so that those who were refused together do not come again together.
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311
+            pause_s = min(longest_s, 1.5 * pause_s)
         return await self.endpoint.connect(self.aim, ALPN), self.scope
 
 
