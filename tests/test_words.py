@@ -74,6 +74,9 @@ def said_in(path: Path) -> Iterator[tuple[int, str]]:
     notes = {
         id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)
     }  # docstrings, and those of attributes
+    notes |= {
+        id(n.value) for n in ast.walk(tree) if isinstance(n, ast.keyword) and n.arg == "path"
+    }  # of commands
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in COUNTED:
             yield from ((node.lineno, a.value) for a in node.args if _is_text(a))  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ import msgspec
 
 from coterie.access.names import fit
 from coterie.driver import Driver
-from coterie.errors import CoterieError, StorageError, TransportError
+from coterie.errors import CoterieError, StorageError, TransportError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.incarnation import Incarnation
 from coterie.knocking import LISTENS_S, BellTable, Knocker
@@ -159,6 +159,7 @@ class Reach:
             StorageError: the book cannot be read.
         """
         self._file.load(self.book, self._clock())
+        self.book.expire(self._clock())
         self._driver = Driver(self.observed, send=lambda peer, message: None, on_output={Emit: self._emitted})
         self._tasks.start(self._driver.wait_closed(), "learning where others see us")
         self._sign()
@@ -332,6 +333,21 @@ class Reach:
         return sorted(
             lines, key=lambda p: (not p.path, p.seen if p.seen is not None else float("inf"), p.peer)
         )
+
+    def forget(self, peer: PeerId) -> bool:
+        """Remove all that is kept of where `peer` was; whether there was anything.
+
+        Raises:
+            UsageError: it is connected.
+        """
+        if any(c.peer == peer for c in self._endpoint.connections):
+            raise UsageError(f"{peer.short} is connected now, and would be in the list again at once")
+        if peer not in self.book:
+            return False
+        self.book.forget(peer)
+        self.skews.pop(peer, None)
+        self._save()
+        return True
 
     def present(self) -> frozenset[PeerId]:
         """Who is connected, or seen on the local network, now."""

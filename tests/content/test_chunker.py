@@ -115,3 +115,50 @@ def test_an_insertion_changes_few_chunks() -> None:
     before = {one.hash for one in cut(RANDOM)}
     after = {one.hash for one in cut(RANDOM[:5_000_000] + b"inserted" + RANDOM[5_000_000:])}
     assert len(after - before) <= 3
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_holes_are_cut_as_the_zeros_that_they_are_and_not_read(seed: int) -> None:
+    """Data and holes in turns, of sizes around those that matter; some zeros are on the disk."""
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    data, holes = b"", []
+    for _ in range(8):
+        size = rng.choice(
+            [1, 4096, CHUNK_BYTES_MAX - 1, CHUNK_BYTES_MAX, CHUNK_BYTES_MAX + 1, rng.randrange(6 << 20)]
+        )
+        if rng.random() < 0.5:
+            holes.append((len(data), len(data) + size))
+            data += bytes(size)
+        else:
+            data += bytes(size) if rng.random() < 0.2 else rng.randbytes(size)
+    read: list[int] = []
+
+    def read_at(offset: int, size: int) -> memoryview:
+        read.append(size)
+        return memoryview(data)[offset : offset + size]
+
+    def hole_end(offset: int) -> int:
+        return next((end for start, end in holes if start <= offset < end), offset)
+
+    def cut_with_holes(start: int, stop: int) -> list[chunker.Cut]:
+        return chunker.cut_range(read_at, start, stop, lambda: False, hole_end=hole_end)
+
+    assert cut_with_holes(0, len(data)) == reference(data)
+    segments = [
+        cut_with_holes(start, min(start + 3_333_333, len(data))) for start in range(0, len(data), 3_333_333)
+    ]
+    assert chunker.join(segments, cut_with_holes) == reference(data)
+
+
+def test_of_a_hole_next_to_nothing_is_read() -> None:
+    size, read = 10 << 30, []
+
+    def read_at(offset: int, asked: int) -> memoryview:
+        read.append(min(asked, size - offset))
+        return memoryview(bytes(read[-1]))
+
+    cuts = chunker.cut_range(read_at, 0, size - 1, lambda: False, hole_end=lambda offset: size - 1)
+    assert sum(cut.size for cut in cuts) == size
+    assert len({cut.hash for cut in cuts}) == 1
+    assert sum(read) <= 2 * CHUNK_BYTES_MAX

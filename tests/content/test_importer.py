@@ -489,3 +489,32 @@ def test_killed_at_any_moment_the_store_is_usable(tmp_path: Path) -> None:
     done = import_path(store, top)
     assert read_back(store, done.root, done.kind) == expected(top)
     store.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="this system does not tell what was read")
+def test_a_sparse_file_is_shared_without_reading_its_holes(store: Store, tmp_path: Path) -> None:
+    size, data = 10_000_000_000, random.Random(3).randbytes(1 << 20)
+    disk = tmp_path / "disk.img"
+    with disk.open("wb") as file:
+        os.truncate(file.fileno(), size)
+        file.seek(6_000_000_001)
+        file.write(data)
+    if disk.stat().st_blocks * 512 > 100 << 20:
+        pytest.skip("this file system has no holes")
+
+    def read_so_far() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    before = read_so_far()
+    imported = import_path(store, disk)
+    assert read_so_far() - before < 200 << 20
+    assert imported.bytes == size
+    full = tmp_path / "full.img"  # the same where there is no hole: one content
+    with full.open("wb") as file:
+        file.write(bytes(40 << 20) + data + bytes((20 << 20) + 1))
+    hollow = tmp_path / "hollow.img"
+    with hollow.open("wb") as file:
+        os.truncate(file.fileno(), full.stat().st_size)
+        file.seek(40 << 20)
+        file.write(data)
+    assert import_path(store, hollow).root == import_path(store, full).root

@@ -19,7 +19,7 @@ UNDER_WAY_MAX = 128  # strikes at once
 
 
 async def strike(victim: PeerId, address: str, number: int, old: Any) -> Any:
-    """One stranger; what keeps its connection open. `old` of an earlier one is given up, and its endpoint used again."""
+    """One stranger; what keeps its connection open. `old`: that of an earlier one, whose endpoint is used again."""
     transport, raw = old or (await QuicTransport.bind(SecretKey(os.urandom(32)), bind_ip="127.0.0.1"), None)
     if raw is not None:
         raw.close(0, "")

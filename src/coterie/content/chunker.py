@@ -6,6 +6,7 @@ boundaries, and `join` keeps its cuts from there on. The result is the same as c
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -38,6 +39,10 @@ ReadAt = Callable[[int, int], memoryview]
 """`read_at(offset, size)`: the bytes there, fewer only at the end of the file."""
 
 
+HoleEnd = Callable[[int], int]
+"""`hole_end(offset)`: where the hole ends that lies at `offset`, all zeros; `offset` where there is none."""
+
+
 def average_for(size: int) -> int:
     """The average chunk, in bytes, of a file of `size` bytes."""
     wanted = 1 << max(0, (size // CHUNKS_OF_SMALL).bit_length() - 1)
@@ -65,15 +70,20 @@ def cut_range(
     stop: int,
     stopped: Callable[[], bool],
     average: int = CHUNK_BYTES_AVERAGE,
+    hole_end: HoleEnd = lambda offset: offset,
 ) -> list[Cut]:
     """Cut from `start`; the last chunk is the one that reaches or passes `stop`, or the end of the file.
 
-    Returns what is done so far as soon as `stopped()` says so.
+    Holes are not read: the chunks in them are known. Returns what is done so far as soon as `stopped()` says so.
     """
     cutter = _cutter(average)
     cuts: list[Cut] = []
     at = start
     while at < stop and not stopped():
+        if empty := _cut_hole(at, stop, hole_end(at), average):
+            cuts += empty
+            at = empty[-1].offset + empty[-1].size
+            continue
         asked = min(READ_AHEAD_BYTES, stop - at + CHUNK_BYTES_MAX)
         window = read_at(at, asked)
         # A chunk that begins closer to the window's end than the largest chunk may be cut short by it, unless
@@ -97,6 +107,24 @@ def cut_range(
             begin += size
         at += end
     return cuts
+
+
+def _cut_hole(at: int, stop: int, end: int, average: int) -> list[Cut]:
+    """The chunks from `at` that lie in a hole up to `end`: all but those that what follows may cut shorter."""
+    size, digest = _of_zeros(average)
+    sure = (
+        end - at - average * AVERAGE_TO_MAX
+    ) // size + 1  # beyond the largest chunk nothing decides where it is cut
+    wanted = -(-(stop - at) // size)
+    return [Cut(digest, size, at + number * size) for number in range(min(sure, wanted))]
+
+
+@lru_cache
+def _of_zeros(average: int) -> tuple[int, bytes]:
+    """Size and hash of every chunk amid zeros: the largest there is."""
+    zeros = memoryview(bytes(average * AVERAGE_TO_MAX))
+    size = next(iter(_cutter(average).cut_buf(zeros))).length
+    return size, blake3(zeros[:size]).digest()
 
 
 def join(segments: Sequence[list[Cut]], recut: Callable[[int, int], list[Cut]]) -> list[Cut]:

@@ -59,6 +59,19 @@ def is_hole(fd: int, offset: int, size: int) -> bool:
         return error.errno == errno.ENXIO  # nothing from there on
 
 
+def hole_end(fd: int, offset: int, size: int) -> int:
+    """Where the hole ends that lies at `offset` of a file of `size` bytes; `offset` where data lies.
+
+    Where this system or file system does not tell, all is data. Source: lseek(2).
+    """
+    if not hasattr(os, "SEEK_DATA"):  # Windows
+        return offset
+    try:
+        return max(offset, os.lseek(fd, offset, os.SEEK_DATA))
+    except OSError as error:
+        return max(offset, size) if error.errno == errno.ENXIO else offset
+
+
 def clone_range(source: int, source_offset: int, target: int, offset: int, size: int) -> bool:
     """Let two open files share `size` bytes on the disk (a reflink), where the file system can; False: it cannot.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from coterie.content import no_links
 from coterie.content.chunker import READ_AHEAD_BYTES, Cut, average_for, cut_range, join, pack_small
+from coterie.content.file_steps import hole_end
 from coterie.content.manifest import pack_chunks
 from coterie.content.scan import FoundFile, Skipped, unreadable
 
@@ -195,7 +196,10 @@ class _Reader:
                 begin, end = offset, offset + filled
                 return buffer[:filled]
 
-            return cut_range(read_at, start, stop, self._stopped, average_for(file.size))
+            def empty_to(offset: int) -> int:
+                return hole_end(source.fileno(), offset, file.size)
+
+            return cut_range(read_at, start, stop, self._stopped, average_for(file.size), empty_to)
 
     def _buffer(self) -> memoryview:
         buffer: memoryview | None = getattr(self._own, "buffer", None)

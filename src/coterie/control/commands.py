@@ -95,6 +95,25 @@ async def peers(node: "Node") -> Any:
     return await _settled(node.peers())
 
 
+@command(
+    "peer",
+    path="peers forget",
+    needs="running",
+    returns="coterie.control.forgetting:Forgotten",
+    purpose="The network",
+)
+async def peers_forget(node: "Node", peer: Peer) -> Any:
+    """Forget a computer that was seen: its name, where it was, when.
+
+    What is not heard of for 30 days leaves the list by itself. Who comes back is in it again.
+
+    peer: Its name, or an id; a beginning will do.
+    """
+    from coterie.control.forgetting import forget
+
+    return forget(node, peer)
+
+
 @command("peer", returns="coterie.control.doctor:Healthy", purpose="The network")
 async def doctor(node: "Node", peer: Peer | None = None) -> Any:
     """Find out what stands in the way: of this node, or of connecting to one computer.
