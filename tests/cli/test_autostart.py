@@ -78,13 +78,18 @@ def test_the_node_starts_with_its_user_and_again_after_it_was_killed(tmp_path: P
 
 
 def test_without_systemd_it_says_what_to_do_instead(tmp_path: Path) -> None:
-    for change in ("on", "off"):
-        refused = coterie(tmp_path, "autostart", change, env={"PATH": str(tmp_path)})
-        assert refused.returncode == 2
-        assert refused.stderr == (
-            "coterie: autostart is offered where systemd runs; here, let your system run `coterie up` when you log in\n"
-        )
-    assert coterie(tmp_path, "autostart", env={"PATH": str(tmp_path)}).returncode == 0
+    nowhere = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    refused = coterie(tmp_path, "autostart", "on", env=nowhere)
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "coterie: autostart is offered where systemd runs; here, let your system run `coterie up` when you log in\n"
+    )
+    assert coterie(tmp_path, "autostart", env=nowhere).returncode == 0
+    done = coterie(
+        tmp_path, "autostart", "off", env=nowhere
+    )  # as the page on removing says, whatever was set
+    assert done.returncode == 0
+    assert "Autostart is off: " in done.stdout
 
 
 def test_without_a_user_instance_it_says_so(tmp_path: Path) -> None:

@@ -81,10 +81,10 @@ def turn_on(home: Home) -> Autostart:
 
 
 def turn_off(home: Home) -> Autostart:
-    """Disable and remove the unit; a node that runs goes on. Raises as `turn_on`."""
-    _require_systemd()
+    """Disable and remove the unit, if there is one; a node that runs goes on. Raises as `turn_on`."""
     unit = _unit_path(home)
     if unit.exists():
+        _require_systemd()
         _systemctl("disable", unit.name)
         unit.unlink(missing_ok=True)
         _systemctl("daemon-reload")
