@@ -36,9 +36,10 @@ from coterie.net.home_networks import Zone, zone_of
 from coterie.net.interfaces import Transport
 from coterie.net.lanes.lanes import Lanes, is_local_path
 from coterie.net.relay.check import RELAY_CHECK
+from coterie.peer_line import PeerLine
 from coterie.private_file import write_private
 from coterie.quantity import count, duration, say_bytes
-from coterie.reach import PeerLine, Reach, ReachLevel
+from coterie.reach import Reach, ReachLevel
 from coterie.relay_status import HomeRelay, RelayStatus
 from coterie.services.data.service import Data
 from coterie.services.directory.messages import DIRECTORY

@@ -14,8 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import cast
 
-import msgspec
-
 from coterie.access.names import fit
 from coterie.driver import Driver
 from coterie.errors import CoterieError, StorageError, TransportError, UsageError
@@ -40,7 +38,7 @@ from coterie.net.find.reaching import Seek
 from coterie.net.find.resolver import Found, Resolver
 from coterie.net.home_networks import is_home
 from coterie.net.interfaces import Transport
-from coterie.quantity import duration
+from coterie.peer_line import PeerLine
 from coterie.tasks import Tasks
 from coterie.wire.knock import ADDRESSES_MAX as KNOCK_ADDRESSES_MAX
 from coterie.wire.knock import Right
@@ -72,30 +70,6 @@ class ReachLevel(StrEnum):
     LOCAL = "local"
     CIRCLE = "circle"
     INTERNET = "internet"
-
-
-class PeerLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One peer of `coterie peers`. `rtt_ms` and `seen` (seconds ago) are None when not known."""
-
-    name: str
-    short: str
-    known: list[str]
-    path: str
-    rtt_ms: float | None
-    seen: float | None
-    addresses: list[str]
-    peer: str
-
-    def text(self) -> str:
-        """For people: one line."""
-        rtt = f"  {self.rtt_ms:g} ms" if self.rtt_ms is not None else ""
-        if self.path:
-            where = f"{self.path}{rtt}"
-        elif self.seen is None:
-            where = "never seen"
-        else:
-            where = f"seen {duration(self.seen)} ago, at {self.addresses[0] if self.addresses else 'no known address'}"
-        return f"{self.name or '(no name)':<20}  {self.short}  {', '.join(self.known)}  {where}"
 
 
 class Reach:

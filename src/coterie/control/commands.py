@@ -89,7 +89,7 @@ async def services_off(node: "Node", name: PortName) -> Any:
     return await node.ports.switch(name, is_on=False)
 
 
-@command(needs="running", returns="coterie.reach:PeerLine", purpose="The network")
+@command(needs="running", returns="coterie.peer_line:PeerLine", purpose="The network")
 async def peers(node: "Node") -> Any:
     """Show who is there: connected computers, those on the local network, and others known."""
     return await _settled(node.peers())
