@@ -32,7 +32,6 @@ from coterie.net import Connection, Endpoint, Guard
 from coterie.net.find.knocks import Surroundings
 from coterie.net.find.outside import Facts, Outside, judge
 from coterie.net.find.resolver import Resolver
-from coterie.net.home_networks import Zone, zone_of
 from coterie.net.interfaces import Transport
 from coterie.net.lanes.lanes import Lanes, is_local_path
 from coterie.net.relay.check import RELAY_CHECK
@@ -453,8 +452,7 @@ class Node:
             found: list[str] = getattr(transport, "mapped_by_wheel", [])
             return [split_address(a)[1] for a in found]
 
-        own = [split_address(a) for a in reach.own_addresses]
-        ports: dict[int, int] = {ip.version: port for ip, port in own if zone_of(ip) > Zone.LINK}
+        ports = reach.ports
         mapper = PortMapper(
             key.seed,
             self.config.bind,

@@ -36,7 +36,7 @@ from coterie.net.find.observed import (
 )
 from coterie.net.find.reaching import Seek
 from coterie.net.find.resolver import Found, Resolver
-from coterie.net.home_networks import is_home
+from coterie.net.home_networks import Zone, is_home, zone_of
 from coterie.net.interfaces import Transport
 from coterie.peer_line import PeerLine
 from coterie.tasks import Tasks
@@ -244,6 +244,12 @@ class Reach:
     def own_addresses(self) -> list[str]:
         """The "ip:port" of this machine itself: none that peers or a router tell us of."""
         return [a for a in self._transport.addresses if is_address(a) and a not in self._told]
+
+    @property
+    def ports(self) -> dict[int, int]:
+        """Our UDP port by IP version, of addresses that lead further than a cable."""
+        own = [split_address(a) for a in self.own_addresses]
+        return {ip.version: port for ip, port in own if zone_of(ip) > Zone.LINK}
 
     @property
     def now(self) -> float:
