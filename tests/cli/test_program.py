@@ -57,6 +57,17 @@ def test_help_says_the_verbs_of_each_kind_from_what_apps_declare(tmp_path: Path)
     assert "Kinds of resources" not in coterie(tmp_path, "get", "--help").stdout
 
 
+@pytest.mark.parametrize(
+    "words", [["get", "./fi"], ["play", "/tmp/fi"], ["send", "pho"], ["send", "photos", "mu"]]
+)
+def test_where_a_file_may_stand_and_no_name_fits_the_shell_completes_files(
+    tmp_path: Path, words: list[str]
+) -> None:
+    asked = {"_COTERIE_COMPLETE": "bash_complete", "COMP_WORDS": "\n".join(["coterie", *words])}
+    said = coterie(tmp_path, env={**asked, "COMP_CWORD": str(len(words))})
+    assert said.stdout.splitlines() == [f"file,{words[-1]}"]
+
+
 def test_kinds_are_read_without_services_and_stores() -> None:
     load = "import sys; from coterie.cli.catalog import declared_kinds; declared_kinds(); print(*sys.modules)"
     loaded = subprocess.run(

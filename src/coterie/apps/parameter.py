@@ -23,6 +23,7 @@ Person = NewType("Person", str)  # whom something is for: a person, a circle, CI
 Place = NewType("Place", str)  # what somebody offers, and what is in it: anna, anna/photos/2024
 Secret = NewType("Secret", str)  # what opens something: a code, an invitation, a grant, words on paper
 Ticket = NewType("Ticket", str)  # a ticket, which opens something, or a place
+PathOrPerson = NewType("PathOrPerson", str)  # a file or folder, or a name, in a list of both
 Resource = NewType("Resource", str)  # what is permitted: its kind and what people call it, like files/photos
 Verbs = NewType("Verbs", str)  # what is permitted to do with it, like read,list
 
@@ -38,12 +39,13 @@ NAMES: Mapping[Any, str] = {
     Place: "place",
     Secret: "secret",
     Ticket: "ticket",
+    PathOrPerson: "path-or-person",
     Resource: "resource",
     Verbs: "verbs",
 }
 """The types that say more than text, number or switch, by the names that the API calls them."""
 
-TEXTS = (str, Peer, Person, Place, Secret, Ticket, Resource, Verbs)
+TEXTS = (str, Peer, Person, Place, Secret, Ticket, PathOrPerson, Resource, Verbs)
 SECRETS = (Secret, Ticket)
 """Command lines read these from standard input where they are given as "-": no list of processes shows them."""
 
@@ -69,6 +71,7 @@ class Values(msgspec.Struct, frozen=True):
 LISTED: Mapping[Any, Values] = {
     Peer: Values("ls", "name", app="node"),
     Person: Values("people", "name", app="node"),
+    PathOrPerson: Values("ls", "name", app="node"),
     Resource: Values("resources", "resource", app="node"),
 }
 

@@ -5,6 +5,7 @@
 A parameter is completed by its type (`coterie.apps.parameter`), in commands of third parties' apps as in ours.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem, shell_complete
 
 from coterie.access.resource import Verb
-from coterie.apps.parameter import Parameter, Place, Ticket, Verbs
+from coterie.apps.parameter import Parameter, PathOrPerson, Place, Ticket, Verbs
 from coterie.errors import CoterieError
 
 VARIABLE = "_COTERIE_COMPLETE"
@@ -39,13 +40,13 @@ def completer(
         return None
 
     def complete(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
-        home = context.find_root().params.get("home")
-        try:
+        home, found = context.find_root().params.get("home"), list[str]()
+        with contextlib.suppress(CoterieError, OSError):
             values = _values(parameter, app, begun, home, context.params)
             found = [value for value in values if value.startswith(begun) and not value.startswith("-")]
-            return [CompletionItem(value) for value in found[:VALUES_MAX]]  # and a name is never an option
-        except (CoterieError, OSError):
-            return []
+        if not found and parameter.type in (Ticket, PathOrPerson):
+            return [CompletionItem(begun, type="file")]  # the shell knows its files
+        return [CompletionItem(value) for value in found[:VALUES_MAX]]  # and a name is never an option
 
     return complete
 

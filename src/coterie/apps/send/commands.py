@@ -1,11 +1,21 @@
 """The commands of `send`: the command line and the HTTP API are rendered from these."""
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from coterie.apps.command import Choice, Duration, Here, Person, Progress, Secret, Values, command
+from coterie.apps.command import (
+    Choice,
+    Duration,
+    Here,
+    PathOrPerson,
+    Person,
+    Progress,
+    Secret,
+    Values,
+    command,
+)
 from coterie.apps.contacts.api import INVITATION_LASTS_S, Invited, WrongCode
 from coterie.apps.progress_events import with_progress
 from coterie.apps.send.results import (
@@ -45,7 +55,7 @@ ON_OFFERED = (Choice("y", "take it", {"yes": True}),)
 )
 async def send(
     send: "SendService",
-    paths: list[str],
+    paths: list[PathOrPerson],
     *,
     near: bool = False,
     each: bool = False,
@@ -91,7 +101,7 @@ async def send(
 
 
 def addressee(
-    words: list[str], here: Path, is_known: Callable[[str], bool], *, near: bool = False
+    words: Sequence[str], here: Path, is_known: Callable[[str], bool], *, near: bool = False
 ) -> tuple[str, list[Path]]:
     """Who is meant by the last of `words` (nobody: ""), and the files that the others name, seen from `here`.
 
