@@ -18,3 +18,12 @@ def test_a_line_as_slow_as_a_modem_is_not_given_up(monkeypatch: pytest.MonkeyPat
 def test_a_round_trip_of_five_seconds_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(lines.CASES, "very-far", replace(lines.CASES["very-far"], file_bytes=10_000))
     assert lines.measure("very-far").took_s < 60
+
+
+@pytest.mark.parametrize("name", ["small-packets", "middle-packets"])
+def test_a_router_that_swallows_large_packets_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """No ICMP says so: what is sent is repeated and never acknowledged."""
+    monkeypatch.setitem(lines.CASES, name, replace(lines.CASES[name], file_bytes=20_000_000))
+    assert lines.measure(name).took_s < 20

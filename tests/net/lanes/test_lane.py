@@ -13,7 +13,15 @@ import pytest
 
 from coterie.errors import TransportError
 from coterie.net.lanes.choice import LOSSY_IN_ROW
-from coterie.net.lanes.lane import AWAITED_BYTES_MAX, HELD_BYTES, LITTLE_UNTIL_BYTES, UNSENT_BYTES, Lane
+from coterie.net.lanes.lane import (
+    AWAITED_BYTES_MAX,
+    HELD_BYTES,
+    LITTLE_UNTIL_BYTES,
+    NARROW_PATHS_MAX,
+    UNSENT_BYTES,
+    Lane,
+    NarrowPaths,
+)
 from coterie.net.lanes.tls import LaneIdentity
 
 RECORD = 1 << 14
@@ -238,3 +246,11 @@ def test_records_of_any_length_are_read_many_at_once(seed: int) -> None:
             got += view[:size]
         thread.join()
     assert got == sent
+
+
+def test_narrow_paths_are_remembered_up_to_a_bound() -> None:
+    narrow = NarrowPaths()
+    for number in range(NARROW_PATHS_MAX + 1):
+        narrow.add(str(number))
+    assert "0" not in narrow
+    assert all(str(number) in narrow for number in range(1, NARROW_PATHS_MAX + 1))

@@ -20,7 +20,7 @@ from coterie.net.lanes.choice import LossWatch, PathSeen
 
 try:
     from fcntl import ioctl
-    from termios import FIONREAD
+    from termios import FIONREAD, TIOCOUTQ
 except ImportError:  # Windows: one record at a time
     ioctl = None  # type: ignore[assignment]
 
@@ -49,13 +49,79 @@ LOOK_S = 0.005  # how often TCP is asked how it fares, at most; guess: at every 
 _INFO = struct.Struct("=68xI28xI44xI4xI")
 
 
+SWALLOWED_S = 0.5  # guess; whoever is taken for one by mistake loses nothing
+PROGRESS_S = 0.25  # how often a writer that waits looks whether any of it was taken
+REPEATS = 2  # of one packet in a row, none acknowledged; a reader that takes nothing is not repeated to
+REPEATS_AT = 2  # Linux, include/uapi/linux/tcp.h, struct tcp_info: tcpi_retransmits
+SWALLOWED_ROUND_TRIPS = 4
+SEGMENT_BYTES = 1220  # fits the least that IPv6 demands of a path, 1280, with both headers (RFC 8200, 5)
+NARROW_PATHS_MAX = 256
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0  # Linux, include/uapi/linux/in.h
+
+
+class NarrowPaths:
+    """Where large packets vanish and no router says so, as lanes found out: the latest `NARROW_PATHS_MAX` addresses."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, None] = {}
+
+    def __contains__(self, remote: str) -> bool:
+        return remote in self._found
+
+    def add(self, remote: str) -> None:
+        """One more; the oldest makes room. From any thread."""
+        self._found[remote] = None
+        if len(self._found) > NARROW_PATHS_MAX:
+            self._found.pop(next(iter(self._found)), None)
+
+
+def let_fragment(sock: socket.socket) -> bool:
+    """Let routers cut packets that are too large for what follows (IPv4 on Linux); False where they may not."""
+    if sys.platform != "linux" or sock.family != socket.AF_INET:
+        return False
+    sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
+    return True
+
+
+def _waiting_bytes(sock: socket.socket) -> int:
+    """Written and not acknowledged; 0 where the system does not say."""
+    if ioctl is None:
+        return 0
+    return int.from_bytes(ioctl(sock, TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+class _Waiting:
+    """How long a socket has waited for the other side to take anything."""
+
+    __slots__ = ("_at", "_socket", "_unsent")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._unsent = -1
+        self._at = 0.0
+
+    def silent_s(self) -> float:
+        """Call it after each time-out."""
+        now = time.monotonic()
+        unsent = _waiting_bytes(self._socket)
+        if unsent != self._unsent or not self._at:
+            self._unsent, self._at = unsent, now if self._at else now - PROGRESS_S
+        return now - self._at
+
+
 class Lane:
     """One end of a lane with the name `id`. `close` may be called from any thread and wakes the others."""
 
     def __init__(
-        self, secured: ssl.SSLSocket, id_: bytes, remote: str, rate_based: "set[Lane] | None" = None
+        self,
+        secured: ssl.SSLSocket,
+        id_: bytes,
+        remote: str,
+        rate_based: "set[Lane] | None" = None,
+        narrow: NarrowPaths | None = None,
     ) -> None:
-        """`rate_based`: those of the lanes of this computer that go by the rate and not by losses; kept up to date."""
+        """`rate_based`: those of the lanes of this computer that go by the rate and not by losses; `narrow`: paths that
+        swallow large packets. Both are kept up to date."""
         self.id = id_
         self.remote = remote
         self.sent_bytes = 0
@@ -72,6 +138,7 @@ class Lane:
         self._watch: LossWatch | None = LossWatch() if hasattr(socket, "TCP_CONGESTION") else None
         self._look_at = 0.0
         self._rate_based = rate_based if rate_based is not None else set()
+        self._narrow = narrow or NarrowPaths()
         self._is_inside = False  # a record: what comes next does not begin with a header
         secured.settimeout(SILENCE_S)
         secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -91,6 +158,9 @@ class Lane:
 
     def queue_little(self) -> None:
         """For the end that writes: what the path does not take yet waits in the process, not in the system."""
+        self._socket.settimeout(PROGRESS_S)
+        if self.remote in self._narrow:
+            let_fragment(self._socket)
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             with self._using(), suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
@@ -143,7 +213,7 @@ class Lane:
             try:
                 self._cork(True)
                 for part in parts:
-                    self._socket.sendall(part)
+                    self._send(memoryview(part).cast("B"))
                 self._cork(False)
                 self._note_bytes(size)
             except (OSError, ValueError) as error:
@@ -152,6 +222,31 @@ class Lane:
         if self._watch is not None and (now := time.monotonic()) >= self._look_at:
             self._look_at = now + LOOK_S
             self._look(self._watch)
+
+    def _send(self, data: memoryview) -> None:
+        """All of it. TimeoutError: the other side has taken nothing for too long."""
+        waiting = _Waiting(self._socket)
+        at = 0
+        while at < len(data):
+            try:
+                at += self._socket.send(data[at:])
+            except TimeoutError:
+                silent_s = waiting.silent_s()
+                if silent_s >= SILENCE_S:
+                    raise
+                if self.remote not in self._narrow and self._is_swallowed(silent_s):
+                    self._narrow.add(self.remote)  # the next lane there begins so
+                    if not let_fragment(self._socket):
+                        raise
+
+    def _is_swallowed(self, silent_s: float) -> bool:
+        """Whether what was sent is repeated and never acknowledged: so it is where large packets vanish."""
+        try:
+            rtt_us = self._info()[0]
+            repeats = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, REPEATS_AT + 1)[REPEATS_AT]
+        except (OSError, IndexError):
+            return False
+        return repeats >= REPEATS and silent_s >= max(SWALLOWED_S, SWALLOWED_ROUND_TRIPS * rtt_us / 1e6)
 
     def _cork(self, is_on: bool) -> None:
         """While it is on, TCP sends full packets only: each record would be one of its own otherwise."""

@@ -19,7 +19,7 @@ from typing import Any, Protocol, Self
 from coterie.errors import CoterieError, LimitExceeded, PeerError, TransportError, UsageError
 from coterie.net.interfaces import PathInfo
 from coterie.net.lanes.choice import AFTER_BYTES, LaneChoice
-from coterie.net.lanes.lane import Lane
+from coterie.net.lanes.lane import SEGMENT_BYTES, Lane, NarrowPaths
 from coterie.net.lanes.listener import INVITED_S, LaneListener, local_ip_towards, place
 from coterie.net.lanes.tls import HANDSHAKE_S, LaneIdentity
 from coterie.tasks import Tasks
@@ -98,6 +98,7 @@ class Lanes:
         self.bind_ip = bind_ip
         self.after_bytes = after_bytes
         self.rate_based: set[Lane] = set()  # of all peers' lanes: they share our uplink
+        self.narrow = NarrowPaths()
         self.tasks = tasks or Tasks("lanes")
         self.listener = LaneListener(self.tasks)
         self._may_use = may_use
@@ -290,7 +291,7 @@ class PeerLanes:
             except BaseException:
                 secured.close()
                 raise
-            lane = Lane(secured, ready.lane, ips[0], self._lanes.rate_based)
+            lane = Lane(secured, ready.lane, ips[0], self._lanes.rate_based, self._lanes.narrow)
             lane.queue_little()
             return lane
 
@@ -299,7 +300,9 @@ class PeerLanes:
     ) -> ssl.SSLSocket:
         if listening.port:
             with suppress(TransportError):
-                return await _dialled(identity, listening.certificate, ips, listening.token, listening.port)
+                return await self._dialled(
+                    identity, listening.certificate, ips, listening.token, listening.port
+                )
         try:
             token, port, came = self._lanes.listener.invite(ips[1])
         except CoterieError:
@@ -369,7 +372,24 @@ class PeerLanes:
         if not isinstance(said, DialMe):
             raise TransportError("the writer gave up")
         check_listening(said.token, said.port, may_be_none=False)
-        return await _dialled(identity, offer.certificate, ips, said.token, said.port)
+        return await self._dialled(identity, offer.certificate, ips, said.token, said.port)
+
+    async def _dialled(
+        self, identity: LaneIdentity, certificate: bytes, ips: tuple[str, str], token: bytes, port: int
+    ) -> ssl.SSLSocket:
+        """The lane as its TCP client. In a thread: all of it blocks."""
+
+        def dial() -> ssl.SSLSocket:
+            remote, local = ips
+            segment = SEGMENT_BYTES if remote in self._lanes.narrow else 0
+            try:
+                sock = _connected(place(remote, port), place(local, 0), segment)
+                sock.sendall(token)
+            except OSError as error:
+                raise TransportError(f"a lane to {remote} cannot be dialled: {error}") from None
+            return identity.wrap(sock, certificate, is_server=False)
+
+        return await _in_thread(dial)
 
     def _admit(self, lane: Lane) -> None:
         with self._lock:
@@ -400,21 +420,19 @@ def is_local_path(path: PathInfo) -> bool:
         return False
 
 
-async def _dialled(
-    identity: LaneIdentity, certificate: bytes, ips: tuple[str, str], token: bytes, port: int
-) -> ssl.SSLSocket:
-    """The lane as its TCP client. In a thread: all of it blocks."""
-
-    def dial() -> ssl.SSLSocket:
-        remote, local = ips
-        try:
-            sock = socket.create_connection((remote, port), timeout=DIAL_S, source_address=place(local, 0))
-            sock.sendall(token)
-        except OSError as error:
-            raise TransportError(f"a lane to {remote} cannot be dialled: {error}") from None
-        return identity.wrap(sock, certificate, is_server=False)
-
-    return await _in_thread(dial)
+def _connected(remote: Any, local: Any, segment: int) -> socket.socket:
+    """A TCP connection; `segment`: how large packets may be at most, both ways, 0: as the system has it."""
+    sock = socket.socket(socket.AF_INET6 if len(remote) > 2 else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(DIAL_S)
+        if segment and hasattr(socket, "TCP_MAXSEG"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
+        sock.bind(local)
+        sock.connect(remote)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _answered(
