@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Protocol
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import People
 from coterie.apps.app import App
-from coterie.apps.context import ANSWER_S, Blobs, Handler, Neighbours, Network, PeerNetwork
-from coterie.content import Store
+from coterie.apps.context import ANSWER_S, Handler, Neighbours, Network, PeerNetwork
 from coterie.content.versions import Versions
 from coterie.errors import AccessDenied, PeerError, TransportError, UsageError
 from coterie.home import Config
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint, Stream
 from coterie.net.find.outside import Outside
+from coterie.services.blobs import BlobFolder, Blobs
 from coterie.services.data.service import Data
 from coterie.services.directory.core import Provider
 from coterie.services.directory.service import Directory, Inside
@@ -38,7 +38,7 @@ class Grounds(Protocol):
     peer_id: PeerId
     name: str
     config: Config
-    store: Store
+    blobs: BlobFolder
     versions: Versions
     endpoint: Endpoint | None
     neighbours: Neighbours | None
@@ -51,6 +51,7 @@ class Grounds(Protocol):
     ports: Ports
     app_data: dict[str, Data]
     knock_rights: list[Callable[[bytes], Iterable[bytes]]]
+    app_blobs: dict[str, Blobs]
 
     @property
     def addresses(self) -> list[str]: ...
@@ -221,7 +222,8 @@ class AppContext:
         self.people = node.people
         self.net = AppNet(node, app, self.me)
         self.access = node.access
-        self.blobs = Blobs(node.store, node.versions)
+        settings = node.config.app.get(app.name, {})
+        self.blobs = node.app_blobs[app.name] = Blobs(node.blobs, node.versions, app.name, settings)
         self.jobs = AppJobs(node.jobs, app.name, self._tasks)
         self.local = Local(node.ports, app.name, home)
         self.tell = Tell(node.notices, app.name)
@@ -253,6 +255,7 @@ class AppContext:
             await self._node.mail_room().close_box(self._name)
         await self.local.close()
         await self._tasks.close()
+        self._node.app_blobs.pop(self._name, None)
         if self._data is not None:
             self._node.app_data.pop(self._name, None)
             self._data.close()

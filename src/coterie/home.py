@@ -9,6 +9,7 @@ audit.db       who did what here and was refused what, 0600
 notices.jsonl  what apps told the owner, 0600
 jobs/          work of apps that lasts, one file per job
 apps/<name>/   one folder per app
+blobs/         content that apps keep, one file each
 """
 
 import contextlib
@@ -212,6 +213,11 @@ class Home(msgspec.Struct, frozen=True):
     def config_file(self) -> Path:
         """The settings."""
         return self.root / "config.toml"
+
+    @property
+    def blobs(self) -> Path:
+        """Content that apps keep."""
+        return self.root / "blobs"
 
     @property
     def database(self) -> Path:

@@ -40,6 +40,7 @@ from coterie.private_file import write_private
 from coterie.quantity import count, duration, say_bytes
 from coterie.reach import Reach, ReachLevel
 from coterie.relay_status import HomeRelay, RelayStatus
+from coterie.services.blobs import BlobFolder, Blobs
 from coterie.services.data.service import Data
 from coterie.services.directory.messages import DIRECTORY
 from coterie.services.directory.service import Directory
@@ -163,6 +164,8 @@ class Node:
         self.jobs = Jobs(home.jobs, self.tasks.part("jobs"), tell=self.notices.tell)
         self.app_data: dict[str, Data] = {}
         self.knock_rights: list[Callable[[bytes], Iterable[bytes]]] = []
+        self.blobs = BlobFolder(home.blobs, store)
+        self.app_blobs: dict[str, Blobs] = {}
         self.host = AppHost(
             lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign),
             self.tasks.part("apps"),
@@ -304,6 +307,7 @@ class Node:
     def _services_status(self) -> dict[str, dict[str, Any]]:
         """A line for each service that is in use, of each app where it has its own."""
         lines = {f"data {app}": data.status() for app, data in self.app_data.items()}
+        lines |= {f"blobs {app}": blobs.status() for app, blobs in self.app_blobs.items()}
         lines["jobs"] = self.jobs.status()
         lines["notices"] = self.notices.status()
         return {name: facts for name, facts in lines.items() if facts}
@@ -371,7 +375,8 @@ class Node:
 
     async def collect_garbage(self) -> Collected:
         """Remove from the index whatever no share and no transfer needs."""
-        return await asyncio.to_thread(self.store.collect_garbage)
+        left = await asyncio.to_thread(self.blobs.sweep)
+        return msgspec.structs.replace(await asyncio.to_thread(self.store.collect_garbage), blobs=left)
 
     async def _connect_network(self, key: SecretKey, transport: Transport | None) -> None:
         resolvers: list[Resolver] = []

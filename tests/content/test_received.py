@@ -121,7 +121,7 @@ def test_a_new_version_in_the_same_place_takes_the_old_ones_place(
         done = arrived(theirs, ours, source, target)
         record_received(ours, done.root, target, lambda _: None)
         roots.append(done.root)
-        ours.pin("an app", "the first", roots[:1])
+        ours.pins.set("an app", "the first", roots[:1])
     assert [root.id for root in ours.roots()] == [roots[0], roots[2]]  # the first is pinned
     assert ours.collect_garbage().manifests > 0
 
@@ -137,6 +137,6 @@ def test_what_is_gone_is_forgotten_unless_it_is_kept(theirs: Store, ours: Store,
     ours.add_root(on_its_way.root, on_its_way.kind, "no place yet", files=1, size=1)
     (tmp_path / "got-one").unlink()
     (tmp_path / "got-two").unlink()
-    ours.pin("an app", "kept", [roots[1]])
+    ours.pins.set("an app", "kept", [roots[1]])
     assert ours.forget_gone() == 1
     assert {root.id for root in ours.roots()} == {roots[1], roots[2], on_its_way.root}

@@ -282,47 +282,47 @@ def test_garbage_is_what_no_root_reaches(store: Store, tmp_path: Path) -> None:
 def test_what_one_app_keeps_no_other_has_forgotten(store: Store, tmp_path: Path) -> None:
     kept = node(b"kept")
     store.add_locations([put(tmp_path / "a", b"kept")])
-    store.pin("one", "early", [ROOT])  # before it comes
+    store.pins.set("one", "early", [ROOT])  # before it comes
     store.add_root(ROOT, m.Kind.BLOB, "a", files=1, size=1, path=tmp_path / "a", nodes=[kept])
-    store.pin("one", "late", [ROOT])
-    store.pin("two", "late", [ROOT, b"o" * 32])
+    store.pins.set("one", "late", [ROOT])
+    store.pins.set("two", "late", [ROOT, b"o" * 32])
     for owner, name in (("one", "early"), ("one", "late")):
-        store.pin(owner, name, ())
+        store.pins.set(owner, name, ())
         assert not store.forget_root(ROOT)
         assert store.collect_garbage().manifests == 0
-    assert store.pins("one") == {}
-    assert store.pins("two") == {"late": [b"o" * 32, ROOT]}
+    assert store.pins.of("one") == {}
+    assert store.pins.of("two") == {"late": [b"o" * 32, ROOT]}
     (tmp_path / "a").unlink()
     assert store.forget_gone() == 0
-    store.pin("two", "late", ())
+    store.pins.set("two", "late", ())
     assert store.forget_gone() == 1
     assert store.collect_garbage().manifests == 1
 
 
 def test_pins_are_what_their_owner_says_at_its_start(store: Store, tmp_path: Path) -> None:
     one, two, three = (bytes([n]) * 32 for n in range(3))
-    store.pin("app", "share/1", [one])
-    store.pin("app", "share/2", [two])
-    store.pin("app", "gift/1", [one])
-    store.pin("other", "share/1", [one])
-    store.pin_only("app", {"share/2": [two, three], "share/3": [three]}, "share/")
-    assert store.pins("app", "share/") == {"share/2": [two, three], "share/3": [three]}
-    assert store.pins("app", "gift/") == {"gift/1": [one]}
-    assert store.pins("other") == {"share/1": [one]}
+    store.pins.set("app", "share/1", [one])
+    store.pins.set("app", "share/2", [two])
+    store.pins.set("app", "gift/1", [one])
+    store.pins.set("other", "share/1", [one])
+    store.pins.replace("app", {"share/2": [two, three], "share/3": [three]}, "share/")
+    assert store.pins.of("app", "share/") == {"share/2": [two, three], "share/3": [three]}
+    assert store.pins.of("app", "gift/") == {"gift/1": [one]}
+    assert store.pins.of("other") == {"share/1": [one]}
     store.close()
     with Store.open(store.path) as again:
-        assert again.pins("other") == {"share/1": [one]}
+        assert again.pins.of("other") == {"share/1": [one]}
 
 
 def test_a_store_of_before_has_no_pins_and_version_0_1_reads_a_new_one(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store.db") as store:
-        store.pin("app", "name", [ROOT])
+        store.pins.set("app", "name", [ROOT])
     db = sqlite3.connect(tmp_path / "store.db")
     assert db.execute("PRAGMA user_version").fetchone() == (1,)
     db.executescript("DROP TABLE pins")
     db.close()
     with Store.open(tmp_path / "store.db") as store:
-        assert store.pins("app") == {}
+        assert store.pins.of("app") == {}
 
 
 def test_what_is_held_is_no_garbage(store: Store, tmp_path: Path) -> None:

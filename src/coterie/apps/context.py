@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import People
-from coterie.content import Store
-from coterie.content.versions import Versions
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
 from coterie.net.find.outside import Outside
+from coterie.services.blobs import Blobs
 from coterie.services.data.service import Data
 from coterie.services.directory.core import Provider
 from coterie.services.directory.service import Inside
@@ -125,19 +124,6 @@ class Network:
     bind: str
     dht_nodes: Sequence[tuple[str, int]] = ()
     dht_private: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Blobs:
-    """Content, as all apps of the node share it.
-
-    Fields:
-        store: the content that is known here, and where it lies.
-        versions: what was replaced or taken away, recoverable for a while.
-    """
-
-    store: Store
-    versions: Versions
 
 
 class Me(Protocol):

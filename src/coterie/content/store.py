@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ import msgspec
 from coterie.content import manifest as manifests
 from coterie.content import schema
 from coterie.content.manifest import Chunk, Kind
+from coterie.content.pins import UNPINNED, Pins
 from coterie.content.reader import READ_BYTES_MAX, READS_MIN, ChunkReader, ChunkUnavailable, Location, Room
 from coterie.content.usage import Collected, Usage
 from coterie.errors import NotFound
@@ -34,8 +35,7 @@ QUERY_ITEMS_MAX = 400  # of one IN (...): below SQLite's old bound of 999 variab
 OTHER_PLACES_LOOKED_AT = 64  # of which unchanged files come first
 OTHER_PLACES_MAX = 8  # tried for one chunk when the first place fails
 GARBAGE_ROWS_MAX = 20_000  # deleted in one transaction, so that a writer waits little
-_UNPINNED = "NOT EXISTS (SELECT 1 FROM pins WHERE pins.root = roots.id)"
-_UNPINNED_PLACE = "NOT EXISTS (SELECT 1 FROM pins WHERE pins.root = places.root)"
+_UNPINNED = UNPINNED.format(root="roots.id")
 
 
 @dataclass(slots=True)
@@ -75,6 +75,7 @@ class Store:
         self._leaves: OrderedDict[bytes, list[Chunk]] = OrderedDict()
         self._leaf_chunks = 0
         self._closed = False
+        self.pins = Pins(self._read, self._write_to_disk)
 
     @classmethod
     def open(cls, path: Path) -> "Store":
@@ -171,8 +172,8 @@ class Store:
     ) -> None:
         """Add a root with its place and manifests, all or none; adds to what is known of it already.
 
-        From here until `forget_root`, its manifests and every known file at or under `path` are kept: `pin` says who
-        wants that.
+        From here until `forget_root`, its manifests and every known file at or under `path` are kept. `pins`
+        says who wants that.
         """
         with self._write() as db:
             db.execute(
@@ -217,7 +218,7 @@ class Store:
         with self._write() as db:
             db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (root, place))
             others = db.execute(
-                f"SELECT root FROM places WHERE path = ? AND root != ? AND {_UNPINNED_PLACE}",  # noqa: S608
+                f"SELECT root FROM places WHERE path = ? AND root != ? AND {UNPINNED.format(root='places.root')}",  # noqa: S608
                 (place, root),
             ).fetchall()
             for (other,) in others:
@@ -236,34 +237,15 @@ class Store:
         ]
         return sum(self.forget_root(root) for root in gone)
 
-    # -- who keeps what --
-
-    def pin(self, owner: str, name: str, roots: Collection[bytes], *, size: int = 0) -> None:
-        """`owner` keeps these roots under `name` from now on, and no longer what it kept under that name before.
-
-        They may still have to come. None: the name is free again. Nothing is forgotten yet: see `forget_root`. `size`:
-        the bytes that `owner` has of each of them.
-        """
+    def leave(self, root: bytes, path: Path) -> None:
+        """`root` lies at `path` no longer; it is forgotten where it lies nowhere else and is not pinned."""
         with self._write() as db:
-            _pin(db, owner, name, roots, size)
-
-    def pin_only(self, owner: str, wanted: Mapping[str, Collection[bytes]], beginning: str = "") -> None:
-        """Of the names of `owner` with this `beginning` there are these from now on, and no others.
-
-        For each start: a crash may have come between the records of the owner and its pins.
-        """
-        with self._write() as db:
-            known = _pins(db, owner, beginning)
-            for name in known.keys() - wanted.keys():
-                _pin(db, owner, name, (), 0)
-            for name, roots in wanted.items():
-                if set(roots) != set(known.get(name, ())):
-                    _pin(db, owner, name, roots, 0)
-
-    def pins(self, owner: str, beginning: str = "") -> dict[str, list[bytes]]:
-        """What `owner` keeps, by name, of the names with this beginning."""
-        with self._read() as db:
-            return _pins(db, owner, beginning)
+            db.execute("DELETE FROM places WHERE root = ? AND path = ?", (root, os.fsencode(path)))
+            db.execute(
+                f"DELETE FROM roots WHERE id = ? AND {_UNPINNED} "  # noqa: S608
+                "AND NOT EXISTS (SELECT 1 FROM places WHERE root = roots.id)",
+                (root,),
+            )
 
     # -- files and chunks --
 
@@ -481,6 +463,17 @@ class Store:
                 raise
 
     @contextmanager
+    def _write_to_disk(self) -> Iterator[sqlite3.Connection]:
+        """As `_write`, and a loss of power right after it takes nothing back."""
+        with self._writing, self._translated():
+            self._db.execute("PRAGMA synchronous = FULL")
+            try:
+                with self._write() as db:
+                    yield db
+            finally:
+                self._db.execute("PRAGMA synchronous = NORMAL")
+
+    @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
         with self._translated():
             with self._guard:
@@ -498,20 +491,6 @@ class Store:
                         self._idle.append(db)
                 if not keep:
                     db.close()
-
-
-def _pin(db: sqlite3.Connection, owner: str, name: str, roots: Collection[bytes], size: int) -> None:
-    db.execute("DELETE FROM pins WHERE owner = ? AND name = ?", (owner, name))
-    rows = [(owner, name, root, size) for root in dict.fromkeys(roots)]
-    db.executemany("INSERT INTO pins VALUES (?, ?, ?, ?)", rows)
-
-
-def _pins(db: sqlite3.Connection, owner: str, beginning: str) -> dict[str, list[bytes]]:
-    query = "SELECT name, root FROM pins WHERE owner = ? AND substr(name, 1, ?) = ? ORDER BY name, root"
-    found: dict[str, list[bytes]] = {}
-    for name, root in db.execute(query, (owner, len(beginning), beginning)):
-        found.setdefault(name, []).append(root)
-    return found
 
 
 def _in_batches(db: sqlite3.Connection, query: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:

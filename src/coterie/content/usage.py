@@ -36,17 +36,19 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Collected(msgspec.Struct, frozen=True):
-    """What a garbage collection removed."""
+    """What a garbage collection removed. `blobs`: files of content that apps had kept."""
 
     manifests: int
     files: int
     locations: int
+    blobs: int = 0
 
     def text(self) -> str:
         """For people."""
-        if not (self.manifests or self.files or self.locations):
+        if not (self.manifests or self.files or self.locations or self.blobs):
             return "Nothing to remove: all that is stored is needed"
-        return (
+        left = f"Removed {count(self.blobs, 'content')} that no app keeps. " if self.blobs else ""
+        return left + (
             f"Removed from the index: {count(self.files, 'file')}, {count(self.locations, 'place')} of chunks, "
             f"{count(self.manifests, 'manifest')}. Your files are untouched"
         )

@@ -386,7 +386,7 @@ class Transfer:
         """What came need not be fetched twice. It is there whatever becomes of this."""
         try:
             await asyncio.to_thread(self._receiver.record, path, got)
-            await asyncio.to_thread(self._context.blobs.store.pin, OWNER, self.record.id, ())
+            await asyncio.to_thread(self._context.blobs.store.pins.set, OWNER, self.record.id, ())
         except CoterieError as error:
             log.warning("%s was received, but could not be put into the index: %s", path, error)
 
@@ -439,7 +439,7 @@ class Transfer:
 
     async def _run_swarm(self) -> bool:
         """Fetch all of it; False: the share has other content now, and that is aimed at."""
-        await asyncio.to_thread(self._context.blobs.store.pin, OWNER, self.record.id, [self.content_id])
+        await asyncio.to_thread(self._context.blobs.store.pins.set, OWNER, self.record.id, [self.content_id])
         was_moved: ShareMoved | None = None
         portion = self._portion = self._all_down.portion(WEIGHTS[self.record.priority])
         fetch = self._fetch = Fetch(

@@ -29,12 +29,12 @@ def partials_of(records: Iterable[TransferRecord]) -> list[Partial]:
 
 def pin_unfinished(store: Store, records: Iterable[TransferRecord]) -> None:
     """Have the store keep what belongs to these, which are all that are not done, and no other transfer. Blocks."""
-    store.pin_only(OWNER, {record.id: [Ticket.parse(record.ticket).content_id] for record in records})
+    store.pins.replace(OWNER, {record.id: [Ticket.parse(record.ticket).content_id] for record in records})
 
 
 def forget_unfinished(store: Store, record: TransferRecord) -> None:
     """Forget what was cancelled, unless the same content is here, or somebody else keeps it. Blocks."""
-    store.pin(OWNER, record.id, ())
+    store.pins.set(OWNER, record.id, ())
     root = Ticket.parse(record.ticket).content_id
     known = store.root(root)
     if known is not None and not known.paths:

@@ -41,7 +41,7 @@ def test_a_share_that_ends_leaves_a_download_of_the_same_content_what_it_needs(t
             assert ben.store.root(root_of(ticket)) is not None
             await ben.files.resume(transfer)
             await ben.files.get(ticket, tmp_path / "copy")
-            while ben.store.pins("transfer"):  # it is known where it lies only after it has come
+            while ben.store.pins.of("transfer"):  # it is known where it lies only after it has come
                 await asyncio.sleep(0.01)
             assert (tmp_path / "copy").read_bytes() == source.read_bytes()
 
@@ -49,7 +49,7 @@ def test_a_share_that_ends_leaves_a_download_of_the_same_content_what_it_needs(t
             ticket = (await anna.files.share(source)).ticket
             cancelled = await begun(anna, ben, ticket, tmp_path / "cancelled")
             await ben.files.cancel(cancelled)
-            assert ben.store.pins("transfer") == {}
+            assert ben.store.pins.of("transfer") == {}
             assert ben.store.root(root_of(ticket)) is None
 
     run(main())
@@ -63,7 +63,7 @@ def test_what_another_app_keeps_stays_when_its_share_ends_or_its_file_is_gone(tm
             for name in ("kept", "ended"):
                 (tmp_path / name).write_text(name)
                 roots.append(root_of((await anna.files.share(tmp_path / name)).ticket))
-            anna.store.pin("another", "kept", roots[:1])
+            anna.store.pins.set("another", "kept", roots[:1])
             for name in ("kept", "ended"):
                 await anna.files.unshare(name)
                 (tmp_path / name).unlink()
@@ -90,14 +90,14 @@ def test_pins_of_shares_and_downloads_are_made_anew_from_their_records(tmp_path:
                 transfer = await begun(anna, ben, ticket, tmp_path / "copy")
                 shared = await ben.files.share(other)
             with Store.open(tmp_path / "ben" / "store.db") as store:
-                before = {owner: store.pins(owner) for owner in ("files", "transfer")}
+                before = {owner: store.pins.of(owner) for owner in ("files", "transfer")}
                 assert before == {
                     "files": {f"share/{shared.id}": [root_of(shared.ticket)]},
                     "transfer": {transfer: [root_of(ticket)]},
                 }
-                store.pin_only("files", {"share/of-nobody": [bytes(32)]})
-                store.pin_only("transfer", {})
+                store.pins.replace("files", {"share/of-nobody": [bytes(32)]})
+                store.pins.replace("transfer", {})
             async with memory_node(network, tmp_path / "ben") as ben:
-                assert {owner: ben.store.pins(owner) for owner in ("files", "transfer")} == before
+                assert {owner: ben.store.pins.of(owner) for owner in ("files", "transfer")} == before
 
     run(main())

@@ -89,7 +89,7 @@ class Gifts:
     async def _pin(self, gift: str) -> None:
         held = self._gifts.get(gift)
         roots = [content.root for content in held.contents] if held is not None else []
-        await asyncio.to_thread(self._context.blobs.store.pin, OWNER, PIN + gift, roots)
+        await asyncio.to_thread(self._context.blobs.store.pins.set, OWNER, PIN + gift, roots)
 
     # ---- giving
 

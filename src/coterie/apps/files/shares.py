@@ -75,7 +75,7 @@ class Shares:
     async def start(self) -> None:
         """Forget what is gone from the disk, and let those fetch each share whom it is for."""
         wanted = {PIN + share.id: share.roots() for share in self._records}
-        await asyncio.to_thread(self._context.blobs.store.pin_only, OWNER, wanted, PIN)
+        await asyncio.to_thread(self._context.blobs.store.pins.replace, OWNER, wanted, PIN)
         await self._join_doubles()
         await asyncio.to_thread(self._context.blobs.store.forget_gone)
         for share in self._records:
@@ -104,7 +104,7 @@ class Shares:
                 await self._forget(old.roots())
 
     async def _pin(self, share: str, roots: Collection[bytes]) -> None:
-        await asyncio.to_thread(self._context.blobs.store.pin, OWNER, PIN + share, roots)
+        await asyncio.to_thread(self._context.blobs.store.pins.set, OWNER, PIN + share, roots)
 
     async def _forget(self, roots: Collection[bytes]) -> None:
         """Keep these contents no longer, but for what other shares, or other apps, have pinned."""

@@ -1,18 +1,26 @@
 """How much of the disk one app may fill with what it keeps through its services. Pure."""
 
-from coterie.errors import LimitExceeded
-from coterie.quantity import say_bytes
+import contextlib
+from collections.abc import Mapping
+from typing import Any
 
+from coterie.errors import LimitExceeded, UsageError
+from coterie.quantity import read_size, say_bytes
+
+QUOTA, BLOB_QUOTA = "quota", "blob_quota"  # the settings of every app that are not its own
+BLOBS_BYTES_MAX = 10_000_000_000  # as below, of content that it keeps; guess
 DATA_BYTES_MAX = 1_000_000_000  # of each app, unless `[app.NAME] quota` says otherwise; guess
 
 
 class Quota:
     """Bytes of one app. What is there already is counted and never refused; only growth is."""
 
-    def __init__(self, app: str, bytes_max: int = DATA_BYTES_MAX) -> None:
+    def __init__(self, app: str, bytes_max: int = DATA_BYTES_MAX, setting: str = QUOTA) -> None:
+        """`setting`: what the owner sets to change it."""
         self.used = 0
         self.bytes_max = bytes_max
         self._app = app
+        self._setting = setting
 
     @property
     def left(self) -> int:
@@ -28,5 +36,17 @@ class Quota:
         if more > 0 and more > self.left:
             raise LimitExceeded(
                 f"the app '{self._app}' has filled its quota of {say_bytes(self.bytes_max)}: remove something of "
-                f"it, or set `quota` in the section [app.{self._app}] of config.toml"
+                f"it, or set `{self._setting}` in the section [app.{self._app}] of config.toml"
             )
+
+
+def read_quota(settings: Mapping[str, Any], key: str, otherwise: int, app: str) -> int:
+    """Bytes that the section `[app.NAME]` allows under `key`. Raises `UsageError`."""
+    said = settings.get(key, otherwise)
+    size = said if type(said) is int else -1
+    if isinstance(said, str):
+        with contextlib.suppress(ValueError):
+            size = read_size(said)
+    if size < 0:
+        raise UsageError(f'config.toml, [app.{app}]: {key} must be a size like "2GB", not {said!r}')
+    return size

@@ -1,6 +1,5 @@
 """What one app gets to keep its data: see `docs/services.md`."""
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,17 +8,15 @@ import msgspec
 
 from coterie.decoding import decoder
 from coterie.errors import UsageError
-from coterie.quantity import read_size
 from coterie.services.data.database import Database, RecordRows, Step
 from coterie.services.data.form import Migration
-from coterie.services.data.quota import DATA_BYTES_MAX, Quota
+from coterie.services.data.quota import BLOB_QUOTA, DATA_BYTES_MAX, QUOTA, Quota, read_quota
 from coterie.services.data.records import Record, Records
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=msgspec.Struct)
 
 DATABASE = "data.db"
-QUOTA = "quota"  # the one setting of every app that is not its own
 LISTS_MAX = 64  # of records, for one app; guess
 
 
@@ -84,10 +81,10 @@ class Data:
         Raises:
             UsageError: an unknown key or a bad value; names it.
         """
-        own = {key: value for key, value in self._settings.items() if key != QUOTA}
+        own = {key: value for key, value in self._settings.items() if key not in (QUOTA, BLOB_QUOTA)}
         for key in own:
             if key not in kind.__struct_fields__:
-                known = ", ".join((*kind.__struct_fields__, QUOTA))
+                known = ", ".join((*kind.__struct_fields__, QUOTA, BLOB_QUOTA))
                 raise UsageError(f"config.toml, [app.{self._app}]: unknown key {key!r}; known: {known}")
         try:
             return msgspec.convert(own, kind)
@@ -116,15 +113,5 @@ class Data:
     @property
     def _quota(self) -> Quota:
         if self._quota_ is None:
-            self._quota_ = Quota(self._app, self._bytes_max())
+            self._quota_ = Quota(self._app, read_quota(self._settings, QUOTA, DATA_BYTES_MAX, self._app))
         return self._quota_
-
-    def _bytes_max(self) -> int:
-        said = self._settings.get(QUOTA, DATA_BYTES_MAX)
-        size = said if type(said) is int else -1
-        if isinstance(said, str):
-            with contextlib.suppress(ValueError):
-                size = read_size(said)
-        if size < 0:
-            raise UsageError(f'config.toml, [app.{self._app}]: quota must be a size like "2GB", not {said!r}')
-        return size

@@ -1,0 +1,166 @@
+"""What one app gets as `Context.blobs`: content that it keeps, under names of its own, within its quota."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from coterie.content import Store
+from coterie.content.versions import Versions
+from coterie.errors import LimitExceeded, NotFound, UsageError
+from coterie.services.blobs.folder import BlobFolder, Incoming
+from coterie.services.data.quota import BLOB_QUOTA, BLOBS_BYTES_MAX, Quota, read_quota
+
+PINS_MAX = 100_000  # of one app; guess: each is a row, and the quota is counted over them
+NAME_CHARS_MAX = 200
+WRITE_BYTES = 4 << 20  # read of a file at once, and written in one step
+WHOLE_BYTES_MAX = 64 << 20  # of what `get` holds in memory at once
+
+Source = bytes | Path | AsyncIterable[bytes]
+
+
+class Blobs:
+    """The content of one app. Nothing is on disk before something is put."""
+
+    def __init__(self, folder: BlobFolder, versions: Versions, app: str, settings: Mapping[str, Any]) -> None:
+        """`settings`: the section `[app.NAME]`. Raises `UsageError`: its quota is none."""
+        self.store: Store = folder.store
+        """All content that is known on this node, and where it lies."""
+        self.versions = versions
+        """What was replaced or taken away, recoverable for a while: one for all apps."""
+        self._folder = folder
+        self._app = app
+        self._owner = f"blobs/{app}"
+        self._quota = Quota(app, read_quota(settings, BLOB_QUOTA, BLOBS_BYTES_MAX, app), BLOB_QUOTA)
+        self._coming: dict[Incoming, None] = {}
+
+    async def put(self, source: Source, name: str) -> bytes:
+        """Keep content under `name`, instead of what was kept so before. Its content id, once it is on disk.
+
+        `source`: bytes, a file that is copied, or parts as they come.
+
+        Raises:
+            UsageError: no such name can be.
+            LimitExceeded: the quota of the app is full, or PINS_MAX names are in use.
+            NotFound, StorageError: the file cannot be read, the disk refuses.
+        """
+        await asyncio.to_thread(self._check_name, name)
+        incoming = await asyncio.to_thread(self._folder.open)
+        self._coming[incoming] = None
+        try:
+            async for part in _parts(source):
+                self._quota.check(sum(other.size for other in self._coming) + len(part))
+                await asyncio.to_thread(incoming.write, part)
+        except BaseException:
+            del self._coming[incoming]
+            await asyncio.to_thread(self._folder.drop, incoming)
+            raise
+        try:
+            return await asyncio.to_thread(self._keep, incoming, name)  # goes on to its end, cancelled or not
+        finally:
+            del self._coming[incoming]
+
+    async def pin(self, root: bytes, name: str) -> None:
+        """Keep content under one more name, which some app keeps already. Raises as `put`, NotFound: none does."""
+        await asyncio.to_thread(self._pin, root, name)
+
+    async def unpin(self, name: str) -> bool:
+        """Keep what is under `name` no longer: it is removed, unless it is kept otherwise. False: there was nothing."""
+        return await asyncio.to_thread(self._unpin, name)
+
+    async def names(self, beginning: str = "") -> dict[str, bytes]:
+        """The content ids of what is kept, by name, of the names with this beginning."""
+        found = await asyncio.to_thread(self.store.pins.of, self._owner, beginning)
+        return {name: roots[0] for name, roots in found.items()}
+
+    async def size(self, name: str) -> int:
+        """Bytes of what is kept under `name`. Raises `NotFound`."""
+        known = await asyncio.to_thread(self.store.root, await self._root_of(name))
+        if known is None:
+            raise NotFound(f"the app '{self._app}' keeps nothing as '{name}'")
+        return known.bytes
+
+    async def read(self, name: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Bytes of what is kept under `name`, in parts of 1 MiB and a chunk at most; each was checked.
+
+        Raises:
+            NotFound: nothing is.
+            StorageError: it is damaged on disk.
+        """
+        if offset < 0 or (size is not None and size < 0):
+            raise UsageError("content is read from an offset and size of 0 or more")
+        parts = self._folder.read(await self._root_of(name), offset, size)
+        while (part := await asyncio.to_thread(next, parts, None)) is not None:
+            yield part
+
+    async def get(self, name: str) -> bytes:
+        """All of what is kept under `name`. Raises as `read`; LimitExceeded: it is over WHOLE_BYTES_MAX."""
+        if (size := await self.size(name)) > WHOLE_BYTES_MAX:
+            raise LimitExceeded(f"'{name}' has {size} bytes: too many at once, read it in parts")
+        return b"".join([part async for part in self.read(name)])
+
+    def status(self) -> dict[str, Any]:
+        """For `coterie status`; nothing while there is nothing."""
+        names, size = self.store.pins.totals(self._owner)
+        return (
+            {"contents": names, "bytes kept": size, "bytes at most": self._quota.bytes_max} if names else {}
+        )
+
+    # ---- in threads
+
+    def _keep(self, incoming: Incoming, name: str) -> bytes:
+        try:
+            return self._folder.keep(incoming, self._owner, name)
+        finally:
+            self._folder.drop(incoming)
+            self._count()
+
+    def _pin(self, root: bytes, name: str) -> None:
+        self._check_name(name)
+        known = self.store.root(root)
+        if known is not None and [root] not in self.store.pins.of(self._owner).values():
+            self._quota.check(known.bytes)
+        self._folder.pin(root, self._owner, name)
+        self._count()
+
+    def _unpin(self, name: str) -> bool:
+        was_kept = self._folder.unpin(self._owner, name)
+        self._count()
+        return was_kept
+
+    def _check_name(self, name: str) -> None:
+        if not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
+            raise UsageError(f"{name[:50]!r} cannot be the name of content: 1 to {NAME_CHARS_MAX} characters")
+        if self._count() >= PINS_MAX and not self.store.pins.at(self._owner, name):
+            raise LimitExceeded(
+                f"the app '{self._app}' keeps content under {PINS_MAX} names: unpin some first"
+            )
+
+    def _count(self) -> int:
+        """How many names there are; the bytes go to the quota."""
+        names, self._quota.used = self.store.pins.totals(self._owner)
+        return names
+
+    async def _root_of(self, name: str) -> bytes:
+        found = await asyncio.to_thread(self.store.pins.at, self._owner, name)
+        if not found:
+            raise NotFound(f"the app '{self._app}' keeps nothing as '{name}'")
+        return found[0]
+
+
+async def _parts(source: Source) -> AsyncIterator[bytes]:
+    """In parts of WRITE_BYTES at most, where it is bytes or a file."""
+    if isinstance(source, bytes):
+        for at in range(0, len(source), WRITE_BYTES):
+            yield source[at : at + WRITE_BYTES]
+    elif isinstance(source, Path):
+        try:
+            file = await asyncio.to_thread(source.open, "rb")
+        except OSError as error:
+            raise NotFound(f"{source} cannot be read: {error.strerror}") from None
+        with file:
+            while part := await asyncio.to_thread(file.read, WRITE_BYTES):
+                yield part
+    else:
+        async for part in source:
+            yield part
