@@ -98,6 +98,7 @@ SAFE = {
     ("apps/bittorrent/download.py", "fromhex"): "of records that this program wrote",
     ("apps/bittorrent/downloads.py", "fromhex"): "of records that this program wrote",
     ("cli/demo.py", "json.loads"): "of our own command's output",
+    ("services/blobs/folder.py", "fromhex"): "of names of files that `_is_id` has checked",
     ("services/local/keeper.py", "json.loads"): "of the node that started it; it imports nothing of ours",
     (
         "net/lanes/frames.py",

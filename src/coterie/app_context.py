@@ -49,9 +49,8 @@ class Grounds(Protocol):
     notices: Notices
     jobs: Jobs
     ports: Ports
-    app_data: dict[str, Data]
+    kept: dict[str, Data | Blobs]
     knock_rights: list[Callable[[bytes], Iterable[bytes]]]
-    app_blobs: dict[str, Blobs]
 
     @property
     def addresses(self) -> list[str]: ...
@@ -223,7 +222,8 @@ class AppContext:
         self.net = AppNet(node, app, self.me)
         self.access = node.access
         settings = node.config.app.get(app.name, {})
-        self.blobs = node.app_blobs[app.name] = Blobs(node.blobs, node.versions, app.name, settings)
+        self.blobs = Blobs(node.blobs, node.versions, app.name, settings)
+        node.kept[f"blobs {app.name}"] = self.blobs
         self.jobs = AppJobs(node.jobs, app.name, self._tasks)
         self.local = Local(node.ports, app.name, home)
         self.tell = Tell(node.notices, app.name)
@@ -234,7 +234,7 @@ class AppContext:
             settings = self._node.config.app.get(self._name, {})
             tell = functools.partial(self._node.notices.tell, self._name)
             self._data = Data(self._home, self._name, settings, tell)
-            self._node.app_data[self._name] = self._data
+            self._node.kept[f"data {self._name}"] = self._data
         return self._data
 
     @property
@@ -255,7 +255,7 @@ class AppContext:
             await self._node.mail_room().close_box(self._name)
         await self.local.close()
         await self._tasks.close()
-        self._node.app_blobs.pop(self._name, None)
+        self._node.kept.pop(f"blobs {self._name}", None)
         if self._data is not None:
-            self._node.app_data.pop(self._name, None)
+            self._node.kept.pop(f"data {self._name}", None)
             self._data.close()

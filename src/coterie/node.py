@@ -141,9 +141,7 @@ class Node:
         self.home = home.root
         self.config = config
         self.peer_id = key.peer_id
-        self.name = (
-            fit(config.name) or platform_name()
-        )  # the file may say what is no name, and did before 0.2
+        self.name = fit(config.name) or platform_name()  # the file may say what is no name
         self.store = store
         self.versions = Versions(home.versions)
         self.endpoint: Endpoint | None = None
@@ -162,10 +160,9 @@ class Node:
         )
         self.ports = Ports(home.ports_file, self.tasks.part("services"))
         self.jobs = Jobs(home.jobs, self.tasks.part("jobs"), tell=self.notices.tell)
-        self.app_data: dict[str, Data] = {}
+        self.kept: dict[str, Data | Blobs] = {}  # by "data APP" and "blobs APP"
         self.knock_rights: list[Callable[[bytes], Iterable[bytes]]] = []
         self.blobs = BlobFolder(home.blobs, store)
-        self.app_blobs: dict[str, Blobs] = {}
         self.host = AppHost(
             lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign),
             self.tasks.part("apps"),
@@ -306,8 +303,7 @@ class Node:
 
     def _services_status(self) -> dict[str, dict[str, Any]]:
         """A line for each service that is in use, of each app where it has its own."""
-        lines = {f"data {app}": data.status() for app, data in self.app_data.items()}
-        lines |= {f"blobs {app}": blobs.status() for app, blobs in self.app_blobs.items()}
+        lines = {name: kept.status() for name, kept in self.kept.items()}
         lines["jobs"] = self.jobs.status()
         lines["notices"] = self.notices.status()
         return {name: facts for name, facts in lines.items() if facts}

@@ -11,6 +11,7 @@ from coterie.content import Store, import_path
 from coterie.content.versions import Versions
 from coterie.errors import LimitExceeded, NotFound, StorageError, UsageError
 from coterie.net import MemoryNetwork
+from coterie.node import Node
 from coterie.services.blobs import BlobFolder, Blobs
 from coterie.services.blobs import service as room
 from tests.apps.files.nodes import memory_node
@@ -209,12 +210,18 @@ def test_damage_is_told_and_never_given_out(home: Home) -> None:
     run(play())
 
 
+def kept_by_files(node: Node) -> Blobs:
+    found = node.kept["blobs files"]
+    assert isinstance(found, Blobs)
+    return found
+
+
 def test_a_node_gives_each_app_its_own_and_lists_it(tmp_path: Path) -> None:
     async def play() -> None:
         network = MemoryNetwork()
         async with memory_node(network, tmp_path / "home") as node:
             assert not (tmp_path / "home" / "blobs").exists()
-            await node.app_blobs["files"].put(b"kept", "a")
+            await kept_by_files(node).put(b"kept", "a")
             assert node.status().services["blobs files"]["bytes kept"] == 4
             (left,) = (tmp_path / "home" / "blobs").glob("*/*")
             (left.parent / ("0" * 64)).write_bytes(b"left over")
@@ -223,6 +230,6 @@ def test_a_node_gives_each_app_its_own_and_lists_it(tmp_path: Path) -> None:
             assert left.exists()
         async with memory_node(network, tmp_path / "home") as node:
             assert node.status().services["blobs files"]["contents"] == 1
-            assert await node.app_blobs["files"].get("a") == b"kept"
+            assert await kept_by_files(node).get("a") == b"kept"
 
     run(play())
