@@ -304,8 +304,7 @@ class Node:
     def _services_status(self) -> dict[str, dict[str, Any]]:
         """A line for each service that is in use, of each app where it has its own."""
         lines = {name: kept.status() for name, kept in self.kept.items()}
-        lines["jobs"] = self.jobs.status()
-        lines["notices"] = self.notices.status()
+        lines |= {"jobs": self.jobs.status(), "notices": self.notices.status()}
         return {name: facts for name, facts in lines.items() if facts}
 
     def describe_mapping(self) -> str:
@@ -370,9 +369,8 @@ class Node:
         return msgspec.structs.replace(usage, unfinished=unfinished)
 
     async def collect_garbage(self) -> Collected:
-        """Remove from the index whatever no share and no transfer needs."""
-        left = await asyncio.to_thread(self.blobs.sweep)
-        return msgspec.structs.replace(await asyncio.to_thread(self.store.collect_garbage), blobs=left)
+        """Remove whatever nobody keeps: see `BlobFolder.collect_garbage`."""
+        return await asyncio.to_thread(self.blobs.collect_garbage)
 
     async def _connect_network(self, key: SecretKey, transport: Transport | None) -> None:
         resolvers: list[Resolver] = []

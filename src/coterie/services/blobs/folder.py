@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from coterie.content import Kind, KnownFile, Store, no_links
+import msgspec
+
+from coterie.content import Collected, Kind, KnownFile, Store, no_links
 from coterie.content import manifest as m
 from coterie.content.builder import build_blob
 from coterie.content.hashing import read_files
@@ -163,6 +165,11 @@ class BlobFolder:
                     wanted, waiting = [], 0
         if wanted:
             yield self._checked(wanted, offset, end)
+
+    def collect_garbage(self) -> Collected:
+        """Remove content that nobody keeps, and from the index of the store what no share and no transfer needs."""
+        blobs = self.sweep()
+        return msgspec.structs.replace(self.store.collect_garbage(), blobs=blobs)
 
     def sweep(self) -> int:
         """Remove what nobody keeps: left over from a crash between two steps. How many files that were."""
