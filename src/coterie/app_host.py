@@ -68,6 +68,7 @@ class AppHost:
         """`on_failure` gets the name of each app that fails, and why."""
         self.apps: Mapping[str, App] = MappingProxyType({})
         """Those that can be loaded, in the order of starting, by name."""
+        self.started = asyncio.Event()  # whether every app has been asked to start
         self._make_context = make_context
         self._on_failure = on_failure
         self._services: dict[str, Service] = {}
@@ -93,6 +94,7 @@ class AppHost:
             if app.name in self._services and self._may_run(app):
                 await self._guarded(app, self._services[app.name].start())
         self._watchdog.stuck_s = self._stuck_s
+        self.started.set()
 
     async def close(self) -> None:
         """End all apps, those first that require others. Their services can still be looked at."""

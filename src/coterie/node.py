@@ -565,10 +565,9 @@ class Node:
     def mail_room(self) -> "MailRoom":
         """The mail of all apps; made when the first asks for it."""
         if self._mail is None:
-            from coterie.services.mail.messages import PROTOCOL
             from coterie.services.mail.room import MailRoom
 
-            self.access.open_protocol(PROTOCOL.name, strangers=False)
+            self.access.open_protocol(MailRoom.protocol.name, strangers=False)
             self._mail = MailRoom(
                 self._key,
                 self.people,
@@ -576,6 +575,7 @@ class Node:
                 connect=self.connect,
                 clock=lambda: self.access.now,
                 tasks=self.tasks.part("mail"),
+                opened=self.host.started,
             )
         return self._mail
 

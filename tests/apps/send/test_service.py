@@ -302,7 +302,7 @@ def test_who_cannot_be_sent_to_is_said_with_what_to_do(tmp_path: Path) -> None:
             await offer(anna, ben, photo)
             await until(lambda: "is to be upgraded" in offers(anna).sent()[0].note)
             assert states(anna) == ["offered"]
-        async with memory_node(network, tmp_path / "home-anna") as anna, memory_node(network, home) as ben:
+        async with memory_node(network, home) as ben, memory_node(network, tmp_path / "home-anna") as anna:
             await both(anna, ben, "delivered")
             assert offers(anna).sent()[0].note == ""
 

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 class MailRoom:
     """Made when the first app asks for mail. All methods belong to the node's event loop."""
 
+    protocol = PROTOCOL  # to be opened to those who are known
+
     def __init__(
         self,
         key: SecretKey,
@@ -43,8 +45,14 @@ class MailRoom:
         connect: Callable[[PeerId], Awaitable[Connection]],
         clock: Callable[[], float],
         tasks: Tasks,
+        opened: asyncio.Event | None = None,
     ) -> None:
-        """`endpoint` None: offline; letters are kept and not sent. `clock`: unix seconds that never go back."""
+        """`endpoint` None: offline; letters are kept and not sent. `clock`: unix seconds that never go back.
+
+        `opened`: set when all apps have started; until then letters wait at the door, for those to an app that takes
+        none yet would come again much later.
+        """
+        self._opened = opened
         self.seals = Seals(key)
         self.now = clock
         self._people = people
@@ -195,6 +203,8 @@ class MailRoom:
             box.feed_peer(event)
 
     async def _serve(self, stream: Stream) -> None:
+        if self._opened is not None:
+            await self._opened.wait()
         while (message := await stream.receive()) is not None:
             match message:
                 case Envelope():
