@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,20 @@ import pytest
 from coterie.errors import TransportError, UsageError
 from coterie.home import Home
 from coterie.identity import PeerId, SecretKey
+from coterie.knocking import LISTENS_S
 from coterie.net import Endpoint, MemoryNetwork
+from coterie.net.find.knocks import Surroundings
 from coterie.net.find.observed import Reported
 from coterie.net.find.resolver import Found
 from coterie.node import Node
 from coterie.reach import RENEW_S, Reach, ReachLevel
+from coterie.tasks import Tasks
 from coterie.wire.record import ADDRESSES_MAX, PeerRecord
 from tests.apps.files.nodes import coterie, result, running_node
 from tests.support import run, run_virtual
 
 SEEN = "203.0.113.5:4433"
+OWN = "8.8.4.4:4433"
 FOUND_S = 3.0
 SETTLED_S = 15.0  # a few of the node's own looks at the world (WATCH_EVERY_S)
 
@@ -140,6 +144,42 @@ def test_who_knows_nothing_better_tells_what_the_directory_sees_with_its_own_por
             assert s.machine.external == ["8.8.4.9:1234"]
             s.public.seen_at = "192.168.7.7"  # type: ignore[attr-defined]
             assert s.reach.guessed == ""
+
+    run_virtual(work())
+
+
+def test_a_node_hears_who_knocks_while_not_everybody_gets_in_and_its_record_says_so(tmp_path: Path) -> None:
+    async def nothing(key: bytes) -> AsyncGenerator[bytes, None]:
+        for item in ():
+            yield item
+
+    async def work() -> None:
+        async with Scene(tmp_path, ReachLevel.INTERNET) as s:
+            s.machine.addresses = ["192.168.1.7:4433"]
+            table: Any = s.public
+            table.is_ready, table.read = False, nothing
+            around = Surroundings(addresses=s.reach.where_we_dial_from, is_known=lambda peer: True)
+            s.reach.start_knocking(around, Tasks("knocking"))
+            await s.pass_s(6)
+            assert not s.reach.listens, "the table cannot be reached"
+            table.is_ready = True
+            await s.pass_s(6)
+            assert s.reach.listens
+            assert s.public.published[-1].listens_s == LISTENS_S
+            assert s.public.published[-1].addresses == ()
+            assert "hears who knocks" in s.reach.describe()
+            for opens, closes in (
+                (lambda: s.reach.set_mapped(["8.8.4.9:4433"]), lambda: s.reach.set_mapped([])),
+                (lambda: s.reach.set_relays(["http://198.51.100.2:4433"]), lambda: s.reach.set_relays([])),
+                (lambda: s.machine.addresses.append(OWN), lambda: s.machine.addresses.remove(OWN)),
+            ):
+                opens()
+                await s.pass_s(6)
+                assert not s.reach.listens, "everybody gets in"
+                assert s.public.published[-1].listens_s == 0
+                closes()
+                await s.pass_s(6)
+                assert s.reach.listens
 
     run_virtual(work())
 

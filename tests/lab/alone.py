@@ -58,6 +58,9 @@ class Column:
     way: Way
     found: dict[tuple[str, str], tuple[float, str] | None] = field(default_factory=dict)
     said: dict[tuple[str, str], str] = field(default_factory=dict)  # why not
+    observed: dict[tuple[str, str], list[str]] = field(
+        default_factory=dict
+    )  # by kind and side: where others saw it
 
     def cell(self, pair: tuple[str, str]) -> str:
         """For people."""
@@ -80,13 +83,13 @@ def measure(way: Way, wanted: Iterable[tuple[str, str]], **settings: Any) -> Col
     with tempfile.TemporaryDirectory() as folder, Lab(network, ipv6=way.has_ipv6) as lab:
         kinds = dict.fromkeys(kind for pair in wanted for kind in pair)
         peers: dict[tuple[str, str], RemotePeer] = {}
-        told = _settings(way) | settings
+        options = _settings(way) | settings
         if way.has_directory:
-            told["directory"] = Directory(lab).bootstrap
+            options["directory"] = Directory(lab).bootstrap
         for kind in kinds:
             for side in "ab":
                 host = _home(lab, way, kind, f"{kind} {side}", Path(folder))
-                peer = peers[kind, side] = RemotePeer(host, **told)
+                peer = peers[kind, side] = RemotePeer(host, **options)
                 # One after the other: a dozen that start together are slow to ask their routers.
                 assert way.has_directory or peer.addresses
         assert all(peer.wait("ready", READY_S) for peer in peers.values())
@@ -97,7 +100,9 @@ def measure(way: Way, wanted: Iterable[tuple[str, str]], **settings: Any) -> Col
             dials = {pair: dial(peers[pair[0], "a"], peers[pair[1], "b"]) for pair in batch}
             for pair, both in dials.items():
                 column.found[pair], column.said[pair] = _first(both, KNOCK_S if way.has_directory else DIAL_S)
-        for peer in peers.values():
+        for name, peer in peers.items():
+            told = [e["addresses"] for e in peer.drain() if e["event"] == "observed"]
+            column.observed[name] = told[-1] if told else []
             peer.stop()
     return column
 

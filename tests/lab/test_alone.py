@@ -22,6 +22,9 @@ def test_two_homes_that_know_each_others_ids_meet_by_the_dht_where_one_router_ke
     column = alone.measure(alone.WAYS["dht"], [*meet, never], looks_s=LOOKS_S)
     for pair in meet:
         assert column.found[pair] is not None, (pair, column.said[pair])
+    assert any(address.startswith("198.51.100.") for address in column.observed[nat.SYMMETRIC, "a"]), (
+        "who was met by the DHT did not tell where it sees us"
+    )
     assert column.found[never] is None
     assert "dialled back, and neither got through" in column.said[never]
     assert "keeps ports on one side" in column.said[never]
