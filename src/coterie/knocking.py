@@ -35,6 +35,7 @@ LISTENS_S = int(QUIET_S * (1 + JITTER))  # what our record says: the longest pau
 SEARCHES_S = 30.0  # measured: with dead nodes about it takes 15 s until a knock hangs; and to find it
 BRIEF_S = 3.0  # guess: what hangs at a bell is found in 1 to 3 s; that nothing does, after 15
 WAIT_MAX_S = 120.0  # whatever a record says
+ANSWERS_MAX = 8  # of one peer, waiting to be told: one is normal
 ANSWERED_S = 15.0  # guess: who answered dials for 7 s, perhaps twice
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ class Knocker:
             loop.time() + wait_s,
             f"did not answer a knock in the DHT within {wait_s:g} s: most likely it is off",
         )
-        queue: asyncio.Queue[Answered | NotKnocked] = asyncio.Queue()
+        queue: asyncio.Queue[Answered | NotKnocked] = asyncio.Queue(ANSWERS_MAX)
         self._waiting.setdefault(peer, []).append(queue)
         self._driver.feed(Knocking(peer, right))
         try:
@@ -181,7 +182,8 @@ class Knocker:
                 self._tasks.start(self._dial_back(peer, addresses), "dialling who knocked")
             case Answered(peer, _) | NotKnocked(peer, _) as event:
                 for queue in self._waiting.get(peer, ()):
-                    queue.put_nowait(event)
+                    if not queue.full():  # one is enough
+                        queue.put_nowait(event)
 
     async def _dial_back(self, peer: PeerId, addresses: Sequence[str]) -> None:
         try:

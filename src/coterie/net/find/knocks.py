@@ -43,7 +43,9 @@ from coterie.wire.knock import (
     write_item,
 )
 
-BUSY_S = 20.0  # guess: between looks while people are about; measured: a look takes 27 packets each way, 13 kB
+BUSY_S = (
+    20.0  # guess: between looks while people are about; measured: a look takes 27 packets each way, 13 kB
+)
 QUIET_S = 60.0  # 0.8 MB an hour, as a link that is kept takes; the longest that who knocks waits
 BUSY_FOR_S = 300.0  # guess: after a start, an answered knock, a ticket that was made
 JITTER = 0.2  # of a pause, either way: nodes that start together do not look together
