@@ -16,9 +16,10 @@ from coterie.access.circle_statements import Statements
 SLICE_STEPS = 10_000  # one is about 1 us: a slice takes 10 to 20 ms of a core; measured
 NEW_STEPS = 40  # for a question asked for the first time; measured: 30 to 60 us
 VIEWS_MAX = 16  # with other statements than are here, answers at hand for each; guess
-PASTS_BYTES_MAX = 2_000_000  # of those who take, as bytes
+PASTS_BYTES_MAX = 2_000_000  # of those who take, as bytes, while asking
+ANSWERS_MAX = 1_024  # kept of a view after asking, for what comes later; guess
 
-_NO_RIGHT = ((-1, b""),)
+_NO_RIGHT = (-1,)
 
 
 class Weighing:
@@ -29,7 +30,7 @@ class Weighing:
         self._pasts = pasts
         self._statements = statements
         self._view = view & statements.all  # nothing else takes or gives
-        self._answers: dict[tuple[int, ...], tuple[tuple[int, bytes], ...]] = {}
+        self._answers: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._seen: dict[int, bytes] = {}
         self._seen_bytes = 0
         self._asked = 0
@@ -52,6 +53,10 @@ class Weighing:
                     self.done |= self._asked & ((2 << i) - 1)
                     return False
         self.done |= self._asked
+        self._seen.clear()
+        self._seen_bytes = 0
+        if len(self._answers) > ANSWERS_MAX:
+            self._answers.clear()
         return True
 
     def _ask(self, i: int) -> int:
@@ -65,14 +70,14 @@ class Weighing:
         if takers is None:
             takers = self._answers[key] = self._takers(i, subject)
             cost = NEW_STEPS * (1 + len(takers))
-        for t, seen in takers:
-            if t != i and (t < i or not seen[i >> 3] >> (i & 7) & 1):
+        for t in takers:
+            if t != i and (t < i or not self._past_bytes(t)[i >> 3] >> (i & 7) & 1):
                 self.unsupported |= 1 << i
                 break
         return cost
 
-    def _takers(self, i: int, subject: int) -> tuple[tuple[int, bytes], ...]:
-        """Who takes support from the operations of this sort, with its past; or that they never had a right."""
+    def _takers(self, i: int, subject: int) -> tuple[int, ...]:
+        """Who takes support from the operations of this sort; or that they never had a right."""
         facts, past = self._facts, self._pasts[i]
         if self.unsupported & past:
             role, _ = self._statements.role(facts.persons[i], past, self.unsupported)
@@ -81,8 +86,7 @@ class Weighing:
                 return _NO_RIGHT
             if subject and not self._statements.role(subject, past, self.unsupported)[0]:
                 return _NO_RIGHT
-        found = self._statements.unanswered(i, self._view & ~past, self.unsupported)
-        return tuple((t, self._past_bytes(t)) for t in found)
+        return tuple(self._statements.unanswered(i, self._view & ~past, self.unsupported))
 
     def _past_bytes(self, t: int) -> bytes:
         seen = self._seen.get(t)
