@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from coterie.access.resource import PROTOCOL
+from coterie.cli.catalog import declared_kinds
+
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "coterie"
 
@@ -571,14 +574,23 @@ def test_who_is_known_is_asked_of_the_directory_of_people_and_of_no_app(module: 
     assert not named, f"{module} asks {named}: ask node.people"
 
 
-@pytest.mark.parametrize("module", ["node.py", "app_host.py", "app_context.py", "watchdog.py"])
-def test_what_runs_apps_knows_none_by_name(module: str) -> None:
+KNOW_NO_APP = (
+    "node.py", "app_host.py", "app_context.py", "watchdog.py", "access/resource.py", "access/enforcer.py",
+    "services/directory/core.py", "services/directory/service.py", "control/permissions.py",
+    "cli/catalog.py", "cli/complete.py", "cli/program.py",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("module", KNOW_NO_APP)
+def test_what_serves_all_apps_names_none_and_no_kind_of_resources(module: str) -> None:
     names = {folder.name for folder in (SOURCE / "apps").iterdir() if (folder / "app.py").exists()}
+    kinds = {kind.name for kind in declared_kinds()} - {PROTOCOL.name}
+    assert {"files", "service"} <= kinds
     tree = ast.parse((SOURCE / module).read_text(encoding="utf-8"))
     said = [
         f"line {node.lineno}: {node.value}"
         for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and node.value in names
+        if isinstance(node, ast.Constant) and node.value in names | kinds
     ]
     imported = [
         node.module

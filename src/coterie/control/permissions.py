@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from coterie.access.audit import Use
+from coterie.access.names import CONTACTS_WORD
 from coterie.access.policy import CONTACT, KNOWN, Decision
 from coterie.access.resource import PROTOCOL, say_verbs, with_parents
 from coterie.control.doctor_peer import find_peer
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 LINES_MAX = 1_000  # of the audit log at once
 _ID = f"[a-z2-7]{{{len(str(PeerId(bytes(KEY_BYTES))))}}}"
 SUBJECT = re.compile(rf"\b(?:peer:{_ID}|circle:{_ID}:[a-z]+)")
-WORDS = {KNOWN: "all who are known here", CONTACT: "contacts"}  # subjects that a rule calls by a word
+WORDS = {KNOWN: "all who are known here", CONTACT: CONTACTS_WORD}  # subjects that a rule calls by a word
 WORD = re.compile(rf"(?:^|(?<=, ))(?:{'|'.join(WORDS)})(?= may |, |$)")
 CUT = re.compile(r"\b(?:peer|circle):[a-z2-7:]*$")  # what was too long for the log
 
