@@ -338,3 +338,30 @@ def test_letters_of_both_lives_of_a_home_arrive_once(tmp_path: Path) -> None:
             assert got == ["before", "a1", "a2", "a3", "b1", "b2", "a4", "b3", "b4", "b5"]
 
     run(check())
+
+
+def test_who_appears_on_the_network_is_dialled_at_once_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        network = MemoryNetwork()
+        ben, eve = (SecretKey(bytes([number]) * 32).peer_id for number in (1, 2))
+        async with node(network, tmp_path / "anna") as anna:
+            room, present, dialled = anna.mail_room(), set[PeerId](), list[PeerId]()
+            monkeypatch.setattr(room, "dial", dialled.append)
+            anna.people.watch_presence(lambda: present)
+            await anna.service("letters").send(ben, "while you were away")
+            dialled.clear()  # at once, because of the letter
+            room.look()
+            assert dialled == []
+            present |= {ben, eve}  # for eve there is no letter
+            room.look()
+            room.look()
+            assert dialled == [ben]
+            present.clear()
+            room.look()
+            present.add(ben)
+            room.look()
+            assert dialled == [ben, ben]
+
+    run(play())

@@ -26,6 +26,7 @@ from coterie.wire.frames import Message
 FILE = "mail.db"
 WAITING_MAX = 1_024  # messages for one slow peer; every app has IN_FLIGHT_MAX of them at most
 REFUSED_MAX = 1_024  # computers that take no letters, remembered to say so; guess
+LOOK_S = 5.0  # guess: who has come home expects what waited within seconds
 IDLE_S = 60.0  # guess: then our stream is finished, so that the connection can become idle
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,10 @@ class MailRoom:
         self._loop = asyncio.get_running_loop()
         self._sweeping: asyncio.TimerHandle | None = None
         self._sender = Driver(_Passing(), send=self._write, on_output=self._heard, send_queue_max=WAITING_MAX)
+        self._were_here: set[PeerId] = set()
+        self._looking: asyncio.TimerHandle | None = None
         if endpoint is not None:
+            self._looking = self._loop.call_later(LOOK_S, self._look_again)
             endpoint.register(PROTOCOL, self._serve)
             endpoint.watch(up=self._up, down=self._down)
 
@@ -91,8 +95,9 @@ class MailRoom:
         """Stop everything; letters are on disk."""
         for app in list(self._boxes):
             await self.close_box(app)
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        for timer in (self._sweeping, self._looking):
+            if timer is not None:
+                timer.cancel()
         self._sender.close()
         await self._tasks.close()
         streams, self._streams = list(self._streams.values()), {}
@@ -125,6 +130,18 @@ class MailRoom:
         return [p for p in self._people.computers_of(peer) if p != self.seals.peer_id]
 
     # ---- the network
+
+    def look(self) -> None:
+        """Dial whom letters wait for, and who has appeared on the local network since the last look."""
+        here = set(self._people.here() or ()) - set(self._dialling)  # those again the next time
+        for peer in here - self._were_here:
+            if peer not in self._streams and any(box.is_writing_to(peer) for box in self._boxes.values()):
+                self.dial(peer)
+        self._were_here = here
+
+    def _look_again(self) -> None:
+        self._looking = self._loop.call_later(LOOK_S, self._look_again)
+        self.look()
 
     def _up(self, connection: Connection) -> None:
         known = self._streams.get(connection.peer)
