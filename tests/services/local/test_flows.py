@@ -156,10 +156,13 @@ def test_of_one_datagram_too_many_the_oldest_is_lost() -> None:
     async def play() -> None:
         inbox = flows.Inbox()
         for number in range(flows.WAITING_MAX + 1):
-            inbox.arrive(bytes([number]))
+            inbox.arrive(number.to_bytes(2, "big"))
         assert [await inbox.receive() for _ in range(flows.WAITING_MAX)] == [
-            bytes([number]) for number in range(1, flows.WAITING_MAX + 1)
+            number.to_bytes(2, "big") for number in range(1, flows.WAITING_MAX + 1)
         ]
+        for size in (1, flows.WAITING_BYTES_MAX - 1, 1):
+            inbox.arrive(bytes(size))
+        assert [len(await inbox.receive()) for _ in range(2)] == [flows.WAITING_BYTES_MAX - 1, 1]
 
     run(play())
 

@@ -17,7 +17,10 @@ from coterie.services.local.listeners import address_of, bound
 from coterie.tasks import Tasks
 
 FLOWS_MAX = 1_000  # of one port; then the one that was quiet longest ends. Each may be a stream to a peer
-WAITING_MAX = 64  # datagrams of one flow that nobody took yet; the oldest goes, as in the kernel's own queue
+WAITING_MAX = (
+    256  # datagrams of one flow that nobody took yet; then the oldest is lost. As `NetLimits` has it
+)
+WAITING_BYTES_MAX = 256 << 10  # of them; about what Linux keeps for a socket. With all flows 256 MB
 DATAGRAM_BYTES_MAX = 65_507  # of UDP over IPv4
 IN_ROW_MAX = 64  # datagrams read before others have their turn
 BUFFER_BYTES = 1 << 20  # of the kernel, each way: 15 of the largest
@@ -30,10 +33,11 @@ log = logging.getLogger(__name__)
 
 
 class Inbox:
-    """Datagrams that nobody took yet: WAITING_MAX, then the oldest is lost."""
+    """Datagrams that nobody took yet: WAITING_MAX, WAITING_BYTES_MAX; of more the oldest are lost."""
 
     def __init__(self) -> None:
-        self._waiting: deque[bytes] = deque(maxlen=WAITING_MAX)
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
         self._came = asyncio.Event()
 
     async def receive(self) -> bytes:
@@ -41,12 +45,20 @@ class Inbox:
         while not self._waiting:
             self._came.clear()
             await self._came.wait()
-        return self._waiting.popleft()
+        return self._taken()
 
     def arrive(self, data: bytes) -> None:
         """One came."""
         self._waiting.append(data)
+        self._bytes += len(data)
+        while len(self._waiting) > WAITING_MAX or self._bytes > WAITING_BYTES_MAX:
+            self._taken()
         self._came.set()
+
+    def _taken(self) -> bytes:
+        data = self._waiting.popleft()
+        self._bytes -= len(data)
+        return data
 
 
 class Flow:
