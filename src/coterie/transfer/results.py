@@ -143,7 +143,8 @@ class TransferLine(msgspec.Struct, frozen=True):
         left = f", {duration(self.eta_s)} left" if self.eta_s is not None else ""
         whence = f", from {self.peer}" if self.peer else ""
         ways = ", ".join(f"{number} {way}" for way, number in self.ways.items())
-        asked = f" ({ways}; health {self.health})" if ways else ""
+        health = f"; health {self.health}" if self.health is not None else ""
+        asked = f" ({ways}{health})" if ways else ""
         head = f"{self.id}  {self.state:<10}  {_so_far(self.done, self.size, self.state)}"
         lines = [head + rate + left + whence + asked, f"    {self.path}"]
         return "\n".join([*lines, f"    {self.note}"] if self.note else lines)

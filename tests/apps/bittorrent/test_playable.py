@@ -11,7 +11,7 @@ from coterie.apps.bittorrent import playable
 from coterie.apps.bittorrent.playable import AHEAD_PIECES_MAX, PIECE_BYTES_MAX, ArrivingFile, Pieces, files_of
 from coterie.content.bittorrent.layout import Layout, TorrentFile
 from coterie.content.bittorrent.read import Source
-from coterie.content.bittorrent.session import PieceRead
+from coterie.content.bittorrent.session import FAR, FIRST, NEAR, PieceRead
 from coterie.errors import LimitExceeded, NotFound, TransportError
 from coterie.transfer.running import ALL
 
@@ -23,16 +23,16 @@ class Session:
     """Remembers what it was asked; gives pieces when told to."""
 
     def __init__(self) -> None:
-        self.wanted: list[tuple[int, bool]] = []
-        self.left: list[int] = []
+        self.asked: list[int] = []
+        self.ranks: dict[int, int] = {}
 
-    def want(self, key: str, piece: int, in_s: float, *, tell: bool) -> None:
+    def rank(self, key: str, piece: int, priority: int) -> None:
         assert key == KEY
-        assert in_s >= 0
-        self.wanted.append((piece, tell))
+        self.ranks[piece] = priority
 
-    def want_no_more(self, key: str, piece: int) -> None:
-        self.left.append(piece)
+    def read(self, key: str, piece: int) -> None:
+        assert key == KEY
+        self.asked.append(piece)
 
 
 class Download:
@@ -52,7 +52,7 @@ def scene() -> tuple[Download, Pieces, Session, list[ArrivingFile]]:
     source = Source(b"", "album", files, True, 40, b"1" * 20, b"", (), PIECE)
     layout = Layout(True, {0: ("a.mp3",), 1: ("in", "b (2).mp3")}, (0, 1), (), 40)
     download, pieces, session = Download(), Pieces(KEY), Session()
-    pieces.begin(session)  # type: ignore[arg-type]
+    pieces.begin(session, PIECE)  # type: ignore[arg-type]
     executor = ThreadPoolExecutor(1)
     return download, pieces, session, files_of(download, pieces, executor, source, layout, "album")
 
@@ -63,11 +63,11 @@ def test_a_read_waits_for_its_piece_and_begins_within_it() -> None:
         assert (second.name, second.path, second.size) == ("b (2).mp3", "in/b (2).mp3", 25)
         reading = asyncio.ensure_future(second.read(3, 100))  # byte 18 of the torrent
         await asyncio.sleep(0)
-        assert session.wanted == [(1, True)]
+        assert session.asked == [1]
         pieces.take(PieceRead(KEY, 1, b"0123456789"))
         assert await reading == b"89"
         assert await second.read(0, 3) == b"567"  # kept
-        assert session.wanted == [(1, True)]
+        assert session.asked == [1]
 
     asyncio.run(main())
 
@@ -87,7 +87,7 @@ def test_what_comes_wrong_or_not_at_all_is_asked_for_again(monkeypatch: pytest.M
     async def main() -> None:
         _, pieces, session, (first, _) = scene()
         reading = asyncio.ensure_future(first.read(0, 5))
-        while len(session.wanted) < 3:
+        while len(session.asked) < 3:
             await asyncio.sleep(0)
             pieces.take(PieceRead(KEY, 0, b""))
         pieces.take(PieceRead(KEY, 0, b"abcdefghij"))
@@ -96,22 +96,33 @@ def test_what_comes_wrong_or_not_at_all_is_asked_for_again(monkeypatch: pytest.M
     asyncio.run(main())
 
 
-def test_what_is_ahead_is_wanted_in_order_and_left_when_the_reader_is_elsewhere(
+def test_what_is_ahead_comes_first_and_no_more_when_the_reader_is_elsewhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(playable, "AHEAD_PIECES_MAX", 2)
+    monkeypatch.setattr(playable, "NEAR_BYTES", 2 * PIECE)
 
     async def main() -> None:
         _, _, session, (first, second) = scene()
-        first.reading(1, 0, 1_000)
-        assert session.wanted == [(0, False), (1, False)]
+        second.reading(2, 0, 1_000)  # bytes 15 to 40: pieces 1 to 3
+        assert session.ranks == {1: NEAR, 2: NEAR, 3: FAR}
+        first.reading(1, 0, 10)
         assert first.last_read > 0
-        second.reading(2, 10, 1_000)  # bytes 25 to 40: pieces 2 and 3
-        assert session.wanted[2:] == [(2, False), (3, False)]
-        first.left(1)
-        assert session.left == [0, 1]
-        second.reading(2, 0, 5)
-        assert session.left == [0, 1, 2, 3]
+        assert session.ranks == {0: NEAR, 1: NEAR, 2: NEAR, 3: FAR}
+        second.left(2)
+        assert session.ranks == {0: NEAR, 1: FIRST, 2: FIRST, 3: FIRST}
+        first.reading(1, 10, 5)
+        assert session.ranks == {0: FIRST, 1: NEAR, 2: FIRST, 3: FIRST}
+
+    asyncio.run(main())
+
+
+def test_what_was_wanted_before_anything_is_fetched_is_wanted_then() -> None:
+    async def main() -> None:
+        pieces, session = Pieces(KEY), Session()
+        pieces.want(1, range(1))
+        assert await pieces.read(0) == b""
+        pieces.begin(session, PIECE)  # type: ignore[arg-type]
+        assert session.ranks == {0: NEAR}
 
     asyncio.run(main())
 
@@ -120,7 +131,7 @@ def test_one_piece_past_the_bound_is_not_wanted_ahead() -> None:
     async def main() -> None:
         _, pieces, session, _ = scene()
         pieces.want(1, range(AHEAD_PIECES_MAX + 1))
-        assert [piece for piece, _ in session.wanted] == list(range(AHEAD_PIECES_MAX))
+        assert list(session.ranks) == list(range(AHEAD_PIECES_MAX))
 
     asyncio.run(main())
 
@@ -133,10 +144,10 @@ def test_pieces_that_were_read_are_kept_up_to_a_bound(monkeypatch: pytest.Monkey
         for piece in range(3):
             pieces.take(PieceRead(KEY, piece, bytes(PIECE)))
         assert await pieces.read(1) == await pieces.read(2) == bytes(PIECE)
-        assert session.wanted == []
+        assert session.asked == []
         reading = asyncio.ensure_future(pieces.read(0))
         await asyncio.sleep(0)
-        assert session.wanted == [(0, True)]
+        assert session.asked == [0]
         pieces.take(PieceRead(KEY, 0, bytes(5 * PIECE)))  # larger than all that is kept, and yet read
         assert len(await reading) == 5 * PIECE
 

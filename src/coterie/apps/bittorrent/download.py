@@ -179,6 +179,7 @@ class TorrentDownload:
             self._first.add(file)
         else:
             self._first.discard(file)
+        self._engine.hasten(self.key, is_on=bool(self._first) and not self.result.done())
         if self._session is not None:
             self._session.prefer(self.key, file, is_first=is_first)
 
@@ -267,6 +268,7 @@ class TorrentDownload:
             ticker.cancel()
             self._portion = None
             portion.close()
+            self._engine.hasten(self.key, is_on=False)
             await self._leave()
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(remove, self._folder / f"{self.record.id}.looking")
@@ -376,7 +378,7 @@ class TorrentDownload:
             session.fetch(self.key, source, task)
         self._limits = (0.0, 0.0, 0.0)
         self.adjust()
-        self._pieces.begin(session)
+        self._pieces.begin(session, source.piece_bytes)
         try:
             await self._expect(Complete)
             session.flush(self.key)

@@ -45,6 +45,7 @@ class Engine:
         self._sent: dict[str, int] = {}  # bytes so far, by key
         self.peers: dict[str, int] = {}
         """How many computers each torrent is connected with, by its key."""
+        self._hastened: set[str] = set()  # keys of torrents that are played
         self._is_closed = False
 
     def own(self, prefix: str, take: Callable[[TorrentEvent], None]) -> None:
@@ -113,6 +114,16 @@ class Engine:
         """Limit a torrent, bytes a second (0: no limit), and give it its part of connections."""
         if self._session is not None:
             self._session.limit(key, down=down, up=up, weight=weight)
+
+    def hasten(self, key: str, *, is_on: bool) -> None:
+        """Whether somebody reads of a torrent while it arrives: then what is wanted now is to come soon."""
+        was_on = bool(self._hastened)
+        if is_on:
+            self._hastened.add(key)
+        else:
+            self._hastened.discard(key)
+        if self._session is not None and was_on != bool(self._hastened):
+            self._session.hasten(is_on=not was_on)
 
     async def seen(self, key: str) -> tuple[list[PeerSeen], int]:
         """The computers that a torrent is connected with, and how often its rarest part is there."""

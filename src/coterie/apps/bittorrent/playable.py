@@ -11,7 +11,7 @@ from typing import Protocol
 from coterie.content import no_links
 from coterie.content.bittorrent.layout import Layout
 from coterie.content.bittorrent.read import Source
-from coterie.content.bittorrent.session import BitTorrentSession, PieceRead
+from coterie.content.bittorrent.session import FAR, FIRST, NEAR, BitTorrentSession, PieceRead
 from coterie.errors import LimitExceeded, NotFound, TransportError
 from coterie.quantity import say_bytes
 from coterie.transfer.results import Received
@@ -22,7 +22,9 @@ KEPT_BYTES_MAX = (
 )  # of pieces that were read, for the next reads; the last one is kept whatever it has
 PIECE_BYTES_MAX = 32 << 20  # a read holds a whole one; guess: twice the largest in use
 AHEAD_PIECES_MAX = 256  # asked for first, for one reader; guess: 4 MB of the smallest
-AHEAD_STEP_S = 0.1  # between the times at which pieces ahead are wanted: tells their order, no more
+NEAR_BYTES = (
+    1 << 20
+)  # of what is ahead, that come before the rest of it; guess: a quarter of a second at 4 MB/s
 AGAIN_S = 2.0  # until a piece is asked for again; guess: it may have come wrong
 LOOK_EVERY_S = 0.2  # while nothing is fetched yet
 
@@ -50,17 +52,21 @@ class Pieces:
         """`key`: what the session knows the torrent by."""
         self._key = key
         self._session: BitTorrentSession | None = None
+        self._near = 1  # pieces
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._awaited: dict[int, list[asyncio.Future[bytes]]] = {}
         self._ahead: dict[int, range] = {}  # by reader
+        self._ranks: dict[int, int] = {}
 
-    def begin(self, session: BitTorrentSession) -> None:
+    def begin(self, session: BitTorrentSession, piece_bytes: int) -> None:
         """From now on the session fetches them."""
-        self._session = session
+        self._session, self._near = session, max(1, NEAR_BYTES // piece_bytes)
+        self._rank()
 
     def end(self) -> None:
         """The session has them no more."""
         self._session = None
+        self._ranks = {}
         for waiting in self._awaited.values():
             for future in waiting:
                 if not future.done():
@@ -86,7 +92,8 @@ class Pieces:
             return b""
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._awaited.setdefault(piece, []).append(future)
-        self._session.want(self._key, piece, 0.0, tell=True)
+        self._rank()
+        self._session.read(self._key, piece)
         try:
             async with asyncio.timeout(AGAIN_S):
                 return await future
@@ -99,27 +106,28 @@ class Pieces:
 
     def want(self, reader: int, pieces: range) -> None:
         """What `reader` reads next, the first AHEAD_PIECES_MAX of it; replaces what it wanted before."""
-        before, self._ahead[reader] = self._all_ahead(), pieces[:AHEAD_PIECES_MAX]
-        if self._session is None:
-            return
-        for step, piece in enumerate(self._ahead[reader]):
-            if piece not in before:
-                self._session.want(self._key, piece, step * AHEAD_STEP_S, tell=False)
-        self._forget(before)
+        self._ahead[reader] = pieces[:AHEAD_PIECES_MAX]
+        self._rank()
 
     def left(self, reader: int) -> None:
         """`reader` reads no more."""
-        before = self._all_ahead()
         self._ahead.pop(reader, None)
-        self._forget(before)
+        self._rank()
 
-    def _all_ahead(self) -> set[int]:
-        return {piece for ahead in self._ahead.values() for piece in ahead}
-
-    def _forget(self, before: set[int]) -> None:
-        if self._session is not None:
-            for piece in sorted(before - self._all_ahead() - self._awaited.keys()):
-                self._session.want_no_more(self._key, piece)
+    def _rank(self) -> None:
+        """Have the session fetch first what is awaited, and what comes next for each reader."""
+        if self._session is None:
+            return
+        ranks = dict.fromkeys(self._awaited, NEAR)
+        for ahead in self._ahead.values():
+            for step, piece in enumerate(ahead):
+                ranks[piece] = max(ranks.get(piece, 0), NEAR if step < self._near else FAR)
+        for piece in self._ranks.keys() - ranks.keys():
+            self._session.rank(self._key, piece, FIRST)
+        for piece, rank in ranks.items():
+            if self._ranks.get(piece) != rank:
+                self._session.rank(self._key, piece, rank)
+        self._ranks = ranks
 
 
 class ArrivingFile:

@@ -19,6 +19,7 @@ from coterie.content.bittorrent.settings import (
     CONNECTIONS_MAX,
     UPLOAD_SLOTS,
     SessionOptions,
+    alerts_of,
     local_only,
     settings,
 )
@@ -26,7 +27,14 @@ from coterie.errors import TransportError, UsageError
 from coterie.look_up import joined, look_up
 
 DHT_NODES = (("dht.libtorrent.org", 25401),)  # libtorrent's default
-USUAL, FIRST = 4, 7  # libtorrent's priorities of files: the default, and the highest
+REQUESTS = 500  # of 16 KiB under way with one peer: libtorrent's default
+HASTE_REQUESTS = 64  # 1 MiB: what is wanted now waits for no more; 10 MB/s from one peer that is 100 ms away
+USUAL, FIRST, FAR, NEAR = (
+    4,
+    5,
+    6,
+    7,
+)  # libtorrent's priorities of files and pieces: the default, up to the highest
 PEERS_SHOWN_MAX = CONNECTIONS_MAX
 UTP_SOCKET = 1 << 17  # of a peer's flags; libtorrent's peer_info.hpp: its Python module does not name it
 WEIGHT_MAX = 4.0  # of a torrent that comes before others
@@ -115,7 +123,7 @@ class Listening(msgspec.Struct, frozen=True):
 
 
 class PieceRead(msgspec.Struct, frozen=True):
-    """The bytes of one piece, verified. An answer to `want`; empty: it cannot be read now."""
+    """The bytes of one piece, verified. An answer to `read`; empty: it is not here now."""
 
     key: str
     piece: int
@@ -167,6 +175,7 @@ class BitTorrentSession:
         self._keys: dict[Any, str] = {}
         self._named: dict[str, list[str]] = {}  # peers in magnet links
         self._awaited: dict[str, int] = {}  # bytes wanted of what was described; 0: nothing yet
+        self._to_read: set[tuple[str, int]] = set()  # pieces to be told when they come
         self._guard = threading.Lock()
         self._is_closing = False
         try:
@@ -269,6 +278,7 @@ class BitTorrentSession:
         with self._guard:
             handle = self._handles.pop(key, None)
             self._awaited.pop(key, None)
+            self._to_read = {(of, piece) for of, piece in self._to_read if of != key}
         if handle is not None:
             self._session.remove_torrent(handle)
             self._stay_in_touch()
@@ -314,18 +324,29 @@ class BitTorrentSession:
         if handle is not None:
             handle.file_priority(file, FIRST if is_first else USUAL)
 
-    def want(self, key: str, piece: int, in_s: float, *, tell: bool) -> None:
-        """Have this piece in so many seconds, before all that is wanted later; `tell`: then a `PieceRead` follows."""
+    def rank(self, key: str, piece: int, priority: int) -> None:
+        """Fetch a piece of a wanted file before those of lower priorities: USUAL up to NEAR."""
         handle = self._handles.get(key)
         if handle is not None:
-            flags = int(self._lt.deadline_flags_t.alert_when_available) if tell else 0
-            handle.set_piece_deadline(piece, int(in_s * 1000), flags)
+            handle.piece_priority(piece, priority)
 
-    def want_no_more(self, key: str, piece: int) -> None:
-        """This piece is wanted no sooner than others."""
+    def read(self, key: str, piece: int) -> None:
+        """Tell the bytes of a piece by a `PieceRead`, at once or when it is here; before `hasten` at once only."""
         handle = self._handles.get(key)
         if handle is not None:
-            handle.reset_piece_deadline(piece)
+            with self._guard:
+                self._to_read.add((key, piece))
+            handle.read_piece(piece)  # what is not here is told as an error, and read when it comes
+
+    def hasten(self, *, is_on: bool) -> None:
+        """Ask all for less ahead, so that what is wanted now comes soon, and notice each piece that came."""
+        kinds = self._lt.alert_category
+        self._session.apply_settings(
+            {
+                "max_out_request_queue": HASTE_REQUESTS if is_on else REQUESTS,
+                "alert_mask": alerts_of(self._lt) | (kinds.piece_progress if is_on else 0),
+            }
+        )
 
     def limit_all(self, up: float) -> None:
         """Limit what all torrents send together, bytes a second; 0: no limit."""
@@ -442,10 +463,8 @@ class BitTorrentSession:
             case lt.save_resume_data_alert():
                 resume = bytes(lt.write_resume_data_buf(alert.params))
                 return Kept(key, resume if len(resume) <= RESUME_BYTES_MAX else b"")
-            case lt.read_piece_alert():
-                return PieceRead(
-                    key, int(alert.piece), bytes(alert.buffer) if not alert.error.value() else b""
-                )
+            case lt.piece_finished_alert() | lt.read_piece_alert():
+                return self._piece(key, alert)
             case lt.save_resume_data_failed_alert():
                 return Kept(key, b"")
             case (
@@ -456,6 +475,19 @@ class BitTorrentSession:
                 | lt.storage_moved_failed_alert()
             ):
                 return Failed(key, alert.message())
+        return None
+
+    def _piece(self, key: str, alert: Any) -> Event | None:
+        """A piece that came, or was read."""
+        if isinstance(alert, self._lt.read_piece_alert):
+            data = bytes(alert.buffer) if not alert.error.value() else b""
+            with self._guard:
+                self._to_read -= {(key, int(alert.piece))} if data else set()
+            return PieceRead(key, int(alert.piece), data)
+        with self._guard:
+            is_wanted = (key, int(alert.piece_index)) in self._to_read
+        if is_wanted:
+            alert.handle.read_piece(alert.piece_index)
         return None
 
     def _is_complete(self, key: str, handle: Any) -> bool:

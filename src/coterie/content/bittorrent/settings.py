@@ -42,11 +42,16 @@ class SessionOptions:
     dht_private: bool = False
 
 
-def settings(lt: Any, options: SessionOptions) -> dict[str, Any]:
+def alerts_of(lt: Any) -> Any:
+    """What a session tells of, as libtorrent's mask."""
     kinds = lt.alert_category
+    return kinds.error | kinds.status | kinds.storage
+
+
+def settings(lt: Any, options: SessionOptions) -> dict[str, Any]:
     return {
         "listen_interfaces": _interfaces(options.bind_ip, port_for(options.bind_ip, options.port)),
-        "alert_mask": kinds.error | kinds.status | kinds.storage,
+        "alert_mask": alerts_of(lt),
         "alert_queue_size": ALERTS_MAX,
         "connections_limit": CONNECTIONS_MAX,
         "unchoke_slots_limit": UPLOAD_SLOTS,
