@@ -27,6 +27,6 @@ def test_paths_that_are_no_utf8_are_shared_and_got(tmp_path: Path) -> None:
             assert [share.path for share in await anna.files.shares()] == [str(source)]
             (target / os.listdir(target)[0]).unlink()
             again = await ben.files.get(ticket, target)
-            assert (again.is_update, again.new, again.replaced) == (True, 1, 0)
+            assert (again.is_update, again.back, again.replaced) == (True, os.listdir(target), 0)
 
     run(main())

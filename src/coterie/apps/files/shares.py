@@ -62,6 +62,7 @@ class Shares:
         self._records = records
         self._places = places
         self._registry = registry
+        self._keeping = asyncio.Lock()
 
     @property
     def count(self) -> int:
@@ -162,7 +163,8 @@ class Shares:
         imported = await in_thread(
             lambda stop: import_path(store, place, progress=reading(progress), cancel=stop, reread=reread)
         )
-        record = await self._keep(imported, place, name, subjects)
+        async with self._keeping:  # a path is one share, whoever shares it at the same time
+            record = await self._keep(imported, place, name, subjects)
         if not OPEN_TO_ALL.issuperset(record.to):
             await self._registry.seeding.withdraw(record.id)
             if bittorrent:
