@@ -1,6 +1,7 @@
 """Files sent between nodes that know each other, over the memory network."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from coterie.apps.send import core as c
 from coterie.apps.send.commands import addressee
+from coterie.apps.send.messages import PROTOCOL, Gone, pack
+from coterie.apps.send.records import Part
 from coterie.errors import NotFound, UsageError
 from coterie.identity import load_or_create_key
 from coterie.net import MemoryNetwork
@@ -341,3 +345,88 @@ def test_who_or_what_is_not_clear(tmp_path: Path, words: list[str], error: type[
     with pytest.raises(error):
         addressee(words, tmp_path, {"ben", "anna"}.__contains__)
     assert addressee(["a.txt", "nobody"], tmp_path, {"ben"}.__contains__, near=True)[0] == "nobody"
+
+
+def test_a_removed_contact_is_not_taken_from_without_a_question_again(tmp_path: Path) -> None:
+    async def play() -> None:
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"sunset")
+        async with friends(tmp_path) as (anna, ben):
+            offers(ben).always(str(anna.peer_id), tmp_path / "got")
+            ben.contacts.remove(str(anna.peer_id))
+            assert offers(ben).always_lines() == []
+            async with ben.contacts.invite() as invitation:
+                await anna.contacts.join(invitation.invited.ticket)
+            await offer(anna, ben, photo)
+            await both(anna, ben, "delivered")
+            assert not (tmp_path / "got").exists()
+
+    run(play())
+
+
+def test_what_was_accepted_of_a_contact_does_not_begin_after_its_removal(tmp_path: Path) -> None:
+    async def play() -> None:
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"sunset")
+        async with friends(tmp_path) as (anna, ben):
+            id_ = await offered(anna, ben, photo)
+            got = offers(ben).got(id_)
+            offers(ben).accept(id_, tmp_path / "got")
+            ben.contacts.remove(str(anna.peer_id))
+            record = next(
+                iter(offers(anna)._core.sent.values())
+            )  # anna's client lies: it says so by a stream, too
+            part = record.parts[0]
+            part.stand, part.serial, part.told = c.Stand.GRANTED, part.serial + 1, 0
+            async with await (await anna.connect(ben.peer_id, ben.addresses)).open_stream(PROTOCOL) as stream:
+                await stream.send(c.offer_of(record))
+                await stream.send(c.stands_of(record, part))
+                assert await stream.receive(5.0) == Gone(record.offer)
+            await asyncio.sleep(0)
+            assert got.answer == c.Answer.ACCEPTED
+            assert not (tmp_path / "got").exists()
+
+    run(play())
+
+
+def test_what_is_taken_without_a_question_leaves_room_for_all_that_is_coming(
+    tmp_path: Path,
+) -> None:
+    async def play() -> None:
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"sunset")
+        async with friends(tmp_path) as (anna, ben):
+            offers(ben).always(str(anna.peer_id), tmp_path / "got")
+            half = shutil.disk_usage(tmp_path).free // 2 + (1 << 20)
+            for _ in range(3):
+                record = await offers(anna).read([photo], lasts_s=3_600.0)
+                record.items[0].size = half  # a lie
+                record.parts = [Part(str(ben.peer_id), record.created + 3_600)]
+                await offers(anna)._context.mail.send(
+                    ben.peer_id, pack(c.offer_of(record))
+                )  # nobody gives it
+            await until(lambda: len(offers(ben).inbox()) == 3)
+            assert states(ben) == ["accepted", "delivered", "delivered"]
+
+    run(play())
+
+
+def test_a_file_called_as_a_person_is_not_accepted_in_its_place(tmp_path: Path) -> None:
+    async def play() -> None:
+        network = MemoryNetwork()
+        async with (
+            memory_node(network, tmp_path / "home-anna") as anna,
+            memory_node(network, tmp_path / "home-ben") as ben,
+            memory_node(network, tmp_path / "home-eve") as eve,
+        ):
+            for other in (anna, eve):
+                await befriend(other, ben)
+            photo, trap = tmp_path / "photo.jpg", tmp_path / ben.people.name_of(anna.peer_id)
+            for path in (photo, trap):
+                path.write_bytes(b"sunset")
+            await offered(anna, ben, photo)
+            await offered(eve, ben, trap)
+            with pytest.raises(UsageError, match="2 times"):
+                offers(ben).accept(trap.name, tmp_path / "got")
+
+    run(play())

@@ -30,6 +30,7 @@ class Carriage:
         self.sent: list[Message] = []
         self.look: Callable[[Message], None] = lambda message: None
         self._reachable = reachable
+        self.removed: set[PeerId] = set()
 
     def now(self) -> float:
         return 1_000.0
@@ -43,6 +44,9 @@ class Carriage:
 
     def reachable(self) -> Sequence[PeerId]:
         return self._reachable
+
+    def is_known(self, peer: PeerId) -> bool:
+        return peer not in self.removed
 
     def is_refused(self, peer: PeerId) -> bool:
         return False
@@ -148,3 +152,44 @@ def test_letters_that_wait_for_their_turn_are_bounded(tmp_path: Path) -> None:
             assert b"%016d" % (WAITING_MAX + 1) not in ids
 
     run(check())
+
+
+def test_a_letter_that_waited_is_not_given_when_its_sender_was_removed_meanwhile(tmp_path: Path) -> None:
+    async def play() -> None:
+        carriage = Carriage(BEN)
+        async with running(tmp_path, carriage) as box:
+            box.receive(take)
+            box.feed_other(letter(1))
+            carriage.removed.add(ANNA.peer_id)  # between the door and the app
+            for _ in range(100):
+                await asyncio.sleep(0)
+            await box.records(lambda db: None)
+            assert carriage.sent == []
+            with pytest.raises(sqlite3.OperationalError, match="no such table"):
+                on_disk(tmp_path, "SELECT body FROM got")
+            carriage.removed.clear()
+            box.feed_other(letter(1))
+            async with asyncio.timeout(10):
+                while not carriage.sent:
+                    await asyncio.sleep(0)
+            assert on_disk(tmp_path, "SELECT body FROM got") == [(b"1",)]
+
+    run(play())
+
+
+def test_one_who_floods_keeps_no_letter_of_another_out(tmp_path: Path) -> None:
+    async def play() -> None:
+        carriage = Carriage(BEN)
+        async with running(tmp_path, carriage) as box:
+            box.receive(take)
+            for number in range(1, 4 * WAITING_MAX):
+                box.feed_other(letter(number))
+            cleo = SecretKey(b"c" * 32)
+            made = Letter("app", "", False, b"e" * 8, 1, 1, 0, 0, b"of cleo")
+            opened = Seals(BEN).open(Seals(cleo).seal(made, BEN.peer_id, b"c" * 16, EXPIRES))
+            box.feed_other(Arrived(cleo.peer_id, opened))
+            async with asyncio.timeout(20):
+                while not any(isinstance(m, Receipt) and m.sender == cleo.peer_id for m in carriage.sent):
+                    await asyncio.sleep(0)
+
+    run(play())

@@ -46,8 +46,10 @@ from coterie.wire.frames import Message
 SENT_MAX = 256  # offers of ours that are open; guess
 INBOX_MAX = 256  # offers of others that are open; guess
 INBOX_OF_ONE_MAX = 16  # of one computer; guess: nobody looks through more
-INBOX_OF_STRANGERS_MAX = 8  # of all strangers together; guess
+INBOX_OF_STRANGERS_MAX = 8  # of all strangers together whom nobody here asked; guess
+INBOX_OF_ONE_STRANGER_MAX = 2  # guess: who has more to send has a folder
 KEPT_MAX = 100  # of those that are over, in each list; the oldest leave
+UNHEARD_MAX = 256  # of those that are over and whose other side has not heard it yet, in each list; guess
 ANSWERS_PER_S = 0.1  # to offers that are refused unseen, and questions about offers that are not there; guess
 ANSWERS_BURST = 32
 UNTIL_MAX_S = 31 * 86_400.0  # from now: what others say of the end of their offers is cut to it
@@ -290,11 +292,12 @@ class SendCore:
             return []
         is_open = [got for got in self.inbox.values() if not is_over(got)]
         of_one = sum(got.sender == str(peer) for got in is_open)
-        strangers = sum(got.is_stranger for got in is_open)
+        is_unasked = event.is_stranger and not event.dials
+        unasked = sum(got.is_stranger and not got.dials for got in is_open)
         if (
             len(is_open) >= INBOX_MAX
-            or of_one >= INBOX_OF_ONE_MAX
-            or (event.is_stranger and strangers >= INBOX_OF_STRANGERS_MAX)
+            or of_one >= (INBOX_OF_ONE_STRANGER_MAX if is_unasked else INBOX_OF_ONE_MAX)
+            or (is_unasked and unasked >= INBOX_OF_STRANGERS_MAX)
         ):
             return self._reply(peer, Said(offer.id, 1, Answer.DECLINED, reason=FULL), now)
         got = InboxRecord(
@@ -319,20 +322,28 @@ class SendCore:
             return []
         before = word(got)
         if isinstance(message, Gone):
-            got.stand = Stand.EXPIRED
             got.settled = got.serial
+            if not got.is_closed:
+                got.stand, got.is_closed = Stand.EXPIRED, True
         else:
             got.settled = max(got.settled, message.heard)
+            is_granted = message.stand == Stand.GRANTED
             if message.serial <= got.heard or message.stand not in set(Stand):
                 return [Keep(got)]
-            got.heard, got.stand = message.serial, Stand(message.stand)
+            if is_granted and len(message.keys) != len(got.items):
+                return [Keep(got)]  # they cannot be those of this offer
+            got.heard = message.serial
+            if got.is_closed:
+                return [Keep(got)]
+            got.stand, got.is_closed = Stand(message.stand), message.stand in _STAND_WORDS
             got.until = min(float(message.until), now + UNTIL_MAX_S)
-            got.keys = list(message.keys)
+            if is_granted and not got.keys:  # what was granted first is what is fetched, to the end
+                got.keys = list(message.keys)
         out: list[Any] = []
         got.ended = (got.ended or now) if is_over(got) else 0.0
         if word(got) != before:
             out.append(Emit(News(got, None, word(got))))
-        if got.stand == Stand.GRANTED and got.answer == Answer.ACCEPTED and len(got.keys) == len(got.items):
+        if got.stand == Stand.GRANTED and got.answer == Answer.ACCEPTED:
             return out + self._answer(got, Answer.FETCHING, now)
         return [*out, Keep(got)]
 
@@ -419,9 +430,11 @@ class SendCore:
 
     @staticmethod
     def _prune(records: "dict[str, Any]") -> list[Any]:
-        """The oldest of those that are over, and whose end the other side will hear, leave."""
-        over = [r for r in records.values() if r.ended and not _has_news(r)]
-        gone = sorted(over, key=lambda r: r.ended)[: max(0, len(over) - KEPT_MAX)]
+        """The oldest of those that are over leave; while the other side is to hear of it, only beyond a bound."""
+        over = [r for r in records.values() if r.ended]
+        heard = sorted((r for r in over if not _has_news(r)), key=lambda r: r.ended)
+        unheard = sorted((r for r in over if _has_news(r)), key=lambda r: (_is_answered(r), r.ended))
+        gone = heard[: max(0, len(heard) - KEPT_MAX)] + unheard[: max(0, len(unheard) - UNHEARD_MAX)]
         for record in gone:
             del records[record.id]
         return [Drop(record) for record in gone]
@@ -458,6 +471,11 @@ def _has_news(record: SentRecord | InboxRecord) -> bool:
     if isinstance(record, InboxRecord):
         return record.told < record.serial
     return any(part.told < part.serial for part in record.parts)
+
+
+def _is_answered(record: SentRecord | InboxRecord) -> bool:
+    """Whether more is to be told than that an offer came."""
+    return not isinstance(record, InboxRecord) or record.answer != Answer.DELIVERED
 
 
 def offer_of(record: SentRecord, name: str = "") -> Offer:

@@ -28,6 +28,7 @@ RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # guess: at once for a restart, then
 MESSAGES_PER_S = 2.0  # of one stranger about one offer; guess: each is written to the disk
 MESSAGES_BURST = 64
 STREAMS_MAX = 64  # of strangers who are served; guess
+STREAMS_OF_ONE_MAX = 8  # guess
 Key = tuple[PeerId, bytes]
 
 log = logging.getLogger(__name__)
@@ -78,10 +79,12 @@ class Direct:
             check(first)
         peer = stream.peer
         match first:
-            case Take(offer) if self._core.is_for(peer, offer) and len(self._streams) < STREAMS_MAX:
+            case Take(offer) if self._core.is_for(peer, offer):
+                self._check_room(peer)
                 stream.welcome()
                 await self._talk(stream, offer)
-            case Offer() if self._may_offer(stream, first) and len(self._streams) < STREAMS_MAX:
+            case Offer() if self._may_offer(stream, first):
+                self._check_room(peer)
                 self._feed(e.Heard(peer, first, is_stranger=True))
                 if self._core.find(peer, first.id) is None:
                     await stream.send(Gone(first.id))
@@ -96,8 +99,19 @@ class Direct:
                 await stream.send(Gone(bytes(16)))
         await stream.finish()
 
+    def _check_room(self, peer: PeerId) -> None:
+        """Raise `PeerError` when too much is served: the other side comes again, and does not hear that it is over."""
+        of_one = sum(known == peer for known, _ in self._streams)
+        if len(self._streams) >= STREAMS_MAX or of_one >= STREAMS_OF_ONE_MAX:
+            raise PeerError(
+                f"too many streams about offers are open, {of_one} of {peer.short}", CloseCode.LIMIT
+            )
+
     def _may_offer(self, stream: Stream, offer: Offer) -> bool:
-        return self._core.find(stream.peer, offer.id) is not None or (self.near > 0 and _is_near(stream))
+        got = self._core.find(stream.peer, offer.id)
+        if got is not None:
+            return got.is_stranger  # of others the mail brings what is new, while they are known
+        return self.near > 0 and _is_near(stream)
 
     # ---- our streams
 

@@ -71,7 +71,7 @@ class InboxItem(msgspec.Struct):
 class InboxRecord(msgspec.Struct):
     """One offer got: both halves, as in `Part` with the sides changed. `keys` open the items once they are granted.
 
-    `settled`: the serial of our half that the sender is known to know.
+    `settled`: the serial of our half that the sender is known to know. `is_closed`: the sender said that it is over.
     """
 
     id: str
@@ -96,6 +96,7 @@ class InboxRecord(msgspec.Struct):
     addresses: list[str] = []
     name: str = ""
     ended: float = 0.0
+    is_closed: bool = False
 
 
 class AlwaysRecord(msgspec.Struct):

@@ -86,6 +86,7 @@ class SendService:
         self._watchers: dict[int, asyncio.Event] = {}
         self.direct = Direct(context, self._core, self.feed)
         self.strangers = Strangers(context, self, contacts)
+        contacts.on_removed(self._forget_always)
         for record in self._sent:  # before `files` starts, and forgets what nobody keeps
             if not record.ended:
                 self._gifts.add(record.id, _contents(record))
@@ -314,6 +315,10 @@ class SendService:
         self._always.remove(known.id)
         return InboxSaid(person, f"What {self._context.people.name_of(peer)} sends waits for an answer again")
 
+    def _forget_always(self, removed: PeerId) -> None:
+        for record in [one for one in self._always if one.person == str(removed)]:
+            self._always.remove(record.id)
+
     def always_lines(self) -> list[AlwaysLine]:
         """From whom everything is taken."""
         name_of = self._context.people.name_of
@@ -335,15 +340,17 @@ class SendService:
         if always is None or not self._context.people.is_known(peer):
             return
         folder = Path(always.folder) if always.folder else self._folder
-        if _free_bytes(folder) - c.size_of(got.items) >= FREE_BYTES_MIN:
+        coming = sum(c.size_of(one.items) for one in self._core.inbox.values() if _is_coming(one))
+        if _free_bytes(folder) - coming - c.size_of(got.items) >= FREE_BYTES_MIN:
             self.feed(e.Accept(got.id, str(folder)))
 
     def _choose(self, text: str) -> InboxRecord:
         if text in self._core.inbox:
             return self._core.inbox[text]
         is_open = [got for got in self._core.inbox.values() if not c.is_over(got)]
-        found = [got for got in is_open if text in {item.name for item in got.items}]
-        found = found or [got for got in is_open if text == self._sender(got)]
+        found = [
+            got for got in is_open if text in {item.name for item in got.items} or text == self._sender(got)
+        ]
         if not found:
             raise NotFound(f"nothing is offered as '{text}'; `coterie inbox` lists what is")
         if len(found) > 1:
@@ -524,7 +531,8 @@ class SendService:
             raise
 
     async def _hear(self, event: e.Heard) -> None:
-        self.feed(event)
+        if self._context.people.is_known(event.peer):
+            self.feed(event)
 
     async def _post(self) -> None:
         """Put into the mail what others are to be told."""
@@ -569,6 +577,11 @@ _WEIGHTS = ("", "delivered", "failed", "accepted", "fetching", "declined", "rece
 def _weight(part: Part) -> tuple[bool, int]:
     """Which computer's answer counts for its person: one that may have it, then the furthest."""
     return part.stand not in (c.Stand.ELSEWHERE, c.Stand.DECLINED), _WEIGHTS.index(part.answer)
+
+
+def _is_coming(got: InboxRecord) -> bool:
+    """Whether it was accepted and is not all here: the disk still has room for it, which it will take."""
+    return not c.is_over(got) and got.answer in (c.Answer.ACCEPTED, c.Answer.FETCHING)
 
 
 def _whole(folder: Path | None) -> str:

@@ -5,7 +5,7 @@ import itertools
 import os
 import random
 import sqlite3
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,10 @@ from coterie.services.mail.events import (
     Answer,
     Answered,
     Arrived,
+    Deliver,
     Dial,
     Ended,
+    Handled,
     Post,
     Posted,
     Transmit,
@@ -84,6 +86,8 @@ class Carriage(Protocol):
 
     def is_refused(self, peer: PeerId) -> bool: ...
 
+    def is_known(self, peer: PeerId) -> bool: ...
+
 
 class MailBox:
     """The mail of one app. All methods belong to the node's event loop."""
@@ -101,7 +105,7 @@ class MailBox:
         self._watchers: list[Callable[[Ended], None]] = []
         self._refused: list[Callable[[PeerId], None]] = []
         self._events: deque[Any] = deque()
-        self._others = 0  # of the events: those that others cause
+        self._others: Counter[PeerId] = Counter()  # of the events: how many each of the others brought
         self._posting: dict[bytes, asyncio.Future[None]] = {}
         self._timers: dict[Any, asyncio.Handle] = {}
         self._wake = asyncio.Event()
@@ -217,10 +221,28 @@ class MailBox:
         self._feed(event)
 
     def feed_other(self, event: Arrived | Answered) -> None:
-        """What somebody brought; dropped when much waits, for it comes again."""
-        if self._others < WAITING_MAX:
-            self._others += 1
-            self._feed(event)
+        """What somebody brought. When much waits, who brought most loses the last of it, which comes again."""
+        if self._others.total() >= WAITING_MAX:
+            heaviest, count = max(self._others.items(), key=lambda one: one[1])
+            if count <= self._others[event.bringer] + 1:
+                return
+            del self._events[self._last_of(heaviest)]
+            self._done_with(heaviest)
+        self._others[event.bringer] += 1
+        self._feed(event)
+
+    def _last_of(self, bringer: PeerId) -> int:
+        """Where in the events the last one that `bringer` caused is."""
+        return next(
+            at
+            for at in reversed(range(len(self._events)))
+            if isinstance(self._events[at], Arrived | Answered) and self._events[at].bringer == bringer
+        )
+
+    def _done_with(self, bringer: PeerId) -> None:
+        self._others[bringer] -= 1
+        if not self._others[bringer]:
+            del self._others[bringer]
 
     def is_writing_to(self, peer: PeerId) -> bool:
         """Whether a letter waits for `peer`."""
@@ -264,7 +286,8 @@ class MailBox:
                 outputs = []
                 for _ in range(min(TURN_MAX, len(self._events))):
                     event = self._events.popleft()
-                    self._others -= isinstance(event, Arrived | Answered)
+                    if isinstance(event, Arrived | Answered):
+                        self._done_with(event.bringer)
                     outputs += core.handle(event, self._carriage.now())
                 await self._carry_out(store, outputs)
         except CoterieError as error:
@@ -278,7 +301,7 @@ class MailBox:
         """What is in memory may differ from the disk now: begin with the disk the next time."""
         self._store = self._core = None
         self._events.clear()
-        self._others = 0
+        self._others.clear()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -295,6 +318,10 @@ class MailBox:
 
     async def _carry_out(self, store: MailStore, outputs: list[Any]) -> None:
         writes = [o for o in outputs if not isinstance(o, _SPOKEN)]
+        strange = [o for o in writes if isinstance(o, Deliver) and not self._carriage.is_known(o.key.peer)]
+        if strange:  # they waited here, and their sender is not known any more
+            writes = [o for o in writes if o not in strange]
+            self._events.extend(_not_given(o) for o in strange)
         if writes:
             handled = await asyncio.to_thread(store.commit, writes, self._given if self._take else None)
             self._events.extend(handled)
@@ -363,3 +390,7 @@ class MailBox:
     def _cancel(self, key: Any) -> None:
         if timer := self._timers.pop(key, None):
             timer.cancel()
+
+
+def _not_given(output: Deliver) -> Handled:
+    return Handled(output.key, output.letters[0].letter.epoch, (False,) * len(output.letters))

@@ -121,6 +121,10 @@ class MailRoom:
         """Whether `peer` was reached lately and takes no letters of this computer."""
         return peer in self._refused
 
+    def is_known(self, peer: PeerId) -> bool:
+        """Whether letters of `peer` are taken."""
+        return self._people.is_known(peer)
+
     def reachable(self) -> Sequence[PeerId]:
         """To whom our stream is open."""
         return list(self._streams)
