@@ -1,7 +1,6 @@
 """What every test may use: run a coroutine, in real or in virtual time."""
 
 import asyncio
-import gc
 import selectors
 import time
 from collections.abc import Coroutine, Iterator
@@ -9,17 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from coterie.testing.checks import run
+
+__all__ = ["Steps", "run", "run_virtual", "watch_steps"]
+
 T = TypeVar("T")
-
-
-def run(work: Coroutine[Any, Any, T], timeout_s: float = 30.0) -> T:
-    """Run `work` on a fresh event loop; fail on time-out and on every error that nobody took."""
-    return _run(work, timeout_s, asyncio.new_event_loop)
 
 
 def run_virtual(work: Coroutine[Any, Any, T], timeout_s: float = 100_000.0) -> T:
     """As `run`, but time passes only when nothing else is left to do: an hour takes no time. No sockets."""
-    return _run(work, timeout_s, _VirtualLoop)
+    return run(work, timeout_s, make_loop=_VirtualLoop)
 
 
 @dataclass
@@ -66,24 +64,3 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._clock.now
-
-
-def _run(work: Coroutine[Any, Any, T], timeout_s: float, loop_factory: Any) -> T:
-    unexpected: list[str] = []
-
-    async def bounded() -> T:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: unexpected.append(repr(context)))
-        before = asyncio.all_tasks()
-        async with asyncio.timeout(timeout_s):
-            result = await work
-        await asyncio.sleep(0)
-        left = [t for t in asyncio.all_tasks() - before if not t.done()]
-        assert not left, f"tasks left behind: {left}"
-        return result
-
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        result = runner.run(bounded())
-    gc.collect()
-    assert not unexpected, unexpected
-    return result

@@ -114,6 +114,7 @@ SHELLS = (
     "control/*.py",
     "cli/*.py",
     "sim/*.py",
+    "testing/*.py",
     "moments.py",
     "apps/invoke.py",
     "services/data/database.py",
@@ -239,6 +240,8 @@ STARTS_TASKS = {
     "apps/play/media.py": "the media server, awaited at its end",
     "sim/clock.py": "the loop of virtual time",
     "sim/residents.py": "awaited by the simulation",
+    "testing/bulk_suite.py": "one scene of one test",
+    "testing/transport_suite.py": "one scene of one test",
 }
 
 
