@@ -1,0 +1,1 @@
+"""`coterie.testing`, and what docs/apps.md makes with it."""
