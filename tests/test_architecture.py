@@ -94,6 +94,7 @@ SHELLS = (
     "apps/expose/datagrams.py",
     "apps/expose/packets.py",
     "home.py",
+    "settings.py",
     "incarnation.py",
     "local_http.py",
     "look_up.py",

@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coterie.access.names import NAME_CHARS_MAX
 from coterie.errors import StorageError, UsageError
-from coterie.home import CONFIG_BYTES_MAX, NAME_CHARS_MAX, Config, Home, platform_name
+from coterie.home import Home
 from coterie.private_file import write_private
+from coterie.settings import Config, platform_name
+from coterie.settings_file import CONFIG_BYTES_MAX
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=NAME_CHARS_MAX).filter(
     str.strip

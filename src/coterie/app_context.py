@@ -11,7 +11,6 @@ from coterie.apps.app import App
 from coterie.apps.context import ANSWER_S, Handler, Neighbours, Network, PeerNetwork
 from coterie.content.versions import Versions
 from coterie.errors import AccessDenied, PeerError, TransportError, UsageError
-from coterie.home import Config
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint, Stream
 from coterie.net.find.outside import Outside
@@ -22,6 +21,7 @@ from coterie.services.directory.service import Directory, Inside
 from coterie.services.jobs.service import AppJobs, Jobs
 from coterie.services.local import Local, Ports
 from coterie.services.tell.service import Notices, Tell
+from coterie.settings import Config
 from coterie.tasks import Tasks
 from coterie.wire import Protocol as WireProtocol
 from coterie.wire.frames import Message

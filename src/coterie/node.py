@@ -25,7 +25,7 @@ from coterie.apps.context import Neighbours
 from coterie.content import Collected, Store, Usage
 from coterie.content.versions import Versions
 from coterie.errors import NotFound, StorageError, TransportError, UsageError
-from coterie.home import Config, Home, platform_name
+from coterie.home import Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.incarnation import Incarnation
 from coterie.net import Connection, Endpoint, Guard
@@ -48,6 +48,7 @@ from coterie.services.jobs.service import Jobs
 from coterie.services.local import Ports
 from coterie.services.tell.desktop import Desktop
 from coterie.services.tell.service import Notices
+from coterie.settings import Config, platform_name
 from coterie.tasks import Tasks
 from coterie.wire.knock import Right
 from coterie.wire.record import split_address

@@ -17,7 +17,6 @@ from coterie.control.doctor import CHECK_S, Check, Healthy, Unhealthy, diagnose
 from coterie.control.doctor_node import FREE_BYTES_MIN, clock, database, disk, node_checks
 from coterie.control.doctor_peer import find_peer, peer_checks
 from coterie.errors import NotFound, TransportError, UsageError
-from coterie.home import Config
 from coterie.identity import PeerId, SecretKey
 from coterie.net import Endpoint, MemoryNetwork
 from coterie.net.find.observed import Reported
@@ -25,6 +24,7 @@ from coterie.net.find.resolver import Found
 from coterie.net.home_networks import is_home
 from coterie.net.quic.transport import QuicTransport
 from coterie.node import Node
+from coterie.settings import Config
 from coterie.wire.record import PeerRecord, split_address
 from tests.apps.files.nodes import coterie, memory_node, pair, running_node
 from tests.support import run, run_virtual

@@ -36,13 +36,13 @@ from coterie.content.bittorrent.plain import plain_metainfo
 from coterie.content.bittorrent.torrent_file import PieceHashes, TorrentEntry, torrent_file
 from coterie.content.versions import Version
 from coterie.decoding import DECODERS
-from coterie.home import Config
 from coterie.identity import PeerId, SecretKey
 from coterie.net.find.address_book import AddressBook
 from coterie.net.port_mapping import nat_pmp
 from coterie.overlay.kademlia.keys import open_item, plain_item, signed_item
 from coterie.services.data.form import Form
 from coterie.services.data.service import Data
+from coterie.settings import Config
 from coterie.transfer.got import Got
 from coterie.wire import relay
 from coterie.wire.frames import Protocol
@@ -461,8 +461,8 @@ def _files() -> dict[str, list[Sample]]:
                 b'{"id":1,"app":"a","said":"full","key":"disk","first_at":5.0,"at":6.0,"times":2}',
             )
         ],
-        "coterie.home:Config.parse": [Sample(Config.parse, [settings])],
-        "coterie.home:Config.changed": [
+        "coterie.settings:Config.parse": [Sample(Config.parse, [settings])],
+        "coterie.settings:Config.changed": [
             Sample(lambda text, key=key: changed(key, text), [str(getattr(Config(), key)).lower() or "a:1"])  # type: ignore[misc]
             for key in Config.__struct_fields__
             if key != "app"

@@ -14,8 +14,8 @@ from coterie.content.bittorrent.read import read_torrent
 from coterie.content.bittorrent.torrent_file import PieceHashes, TorrentEntry, torrent_file
 from coterie.content.limit import parse_hours
 from coterie.errors import CoterieError, PeerError, UsageError
-from coterie.home import Config
 from coterie.identity import PeerId
+from coterie.settings import Config
 
 DEEP = b"\x91" * 100_000 + b"\xc0"  # lists in lists: MessagePack that no decoder can follow
 pack = msgspec.msgpack.encode

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from coterie.apps.command import Peer, Place, Resource, Values, Verbs, command
-from coterie.home import APP_SETTINGS, Config, Home
+from coterie.home import Home
+from coterie.settings import APP_SETTINGS, Config
 
 if TYPE_CHECKING:
     from coterie.node import Node

@@ -12,8 +12,9 @@ import msgspec
 
 from coterie.access.people import People
 from coterie.errors import NotFound, StorageError
-from coterie.home import Config, Home
+from coterie.home import Home
 from coterie.identity import PeerId, load_or_create_key
+from coterie.settings import Config
 from coterie.tasks import Tasks
 from coterie_fake.service import FakeService
 
