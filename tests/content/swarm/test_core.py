@@ -101,6 +101,17 @@ class Scene:
                 self.fire_due()
         raise AssertionError("no end")
 
+    def run_for(self, rounds: int, *peers: str) -> None:
+        """So many answers of each, a second after the one before."""
+        for _ in range(rounds):
+            for _ in range(100):
+                if all(self.asked.get(peer) for peer in peers):
+                    break
+                self.fire_due()
+            self.now += 1.0
+            for peer in peers:
+                self.answer(peer)
+
     def chunks(self) -> set[tuple[bytes, int]]:
         return {(name, i) for name, (sizes, _) in self.nodes.items() for i in range(len(sizes))}
 
@@ -260,6 +271,79 @@ def test_a_slow_source_is_not_silent() -> None:
     while not scene.drops:
         scene.fire_due()
     assert scene.now == pytest.approx(11 * c.STALL_S)
+
+
+def drip(scene: Scene, *, until: float, pause_s: float = 0.02) -> None:
+    """Time passes: "good" answers soon, whoever is called "drip" is heard every two seconds and answers nothing."""
+    hear_at = scene.now + 2.0
+    while not scene.complete and scene.now < until:
+        if scene.asked.get("good"):
+            scene.now += pause_s
+            scene.answer("good")
+        if scene.now < hear_at and scene.asked.get("good"):
+            continue
+        if min(scene.timers.values(), default=hear_at) < hear_at:
+            scene.fire_due()
+        else:
+            scene.now, hear_at = hear_at, hear_at + 2.0
+            for peer in [source.peer for source in scene.core.sources if "drip" in str(source.peer)]:
+                scene.feed(e.Heard(peer))
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_sources_that_drip_keep_nobody_from_completing(count: int) -> None:
+    """Each answers well at first, slowly, so that some seconds of silence count as usual; then it drips."""
+    kids = tuple(b"kid%d" % n for n in range(12))
+    sizes = (160_000,) * 200
+    nodes: Nodes = {ROOT: (sizes, kids), **{kid: (sizes[:20], ()) for kid in kids}}
+    drips = [f"drip {n}" for n in range(count)]
+    scene = Scene(nodes).begin(*drips, "good")
+    scene.run_for(6, *drips, "good")
+    begun = scene.now
+    drip(scene, until=begun + 3)
+    owed = {type(r) for peer in drips for r in scene.asked.get(peer, [])}
+    assert e.AskNode in owed, "they hold what nobody else is asked for"
+    drip(scene, until=begun + 3_600)
+    assert scene.complete
+    assert scene.now - begun < 2 * swarm_state.NODE_LATE_S + 15, scene.now - begun
+
+
+def test_a_piece_that_a_source_drips_is_asked_of_others_while_more_is_to_come() -> None:
+    """Somebody who plays it waits for that piece."""
+    nodes: Nodes = {ROOT: ((160_000,) * 1_000, ())}
+    scene = Scene(nodes).begin("drip", "good")
+    scene.run_for(2, "drip", "good")
+    held, begun = scene.asked["drip"][0], scene.now
+    assert isinstance(held, e.AskChunks)
+    drip(scene, until=begun + swarm_state.LATE_S - 5, pause_s=0.5)
+    assert (ROOT, held.first) not in scene.stored
+    scene.feed(e.Prefer(ROOT, held.first, held.first + 1, 1))
+    drip(scene, until=begun + swarm_state.LATE_S + swarm_state.STALL_SOON_MAX_S + 5, pause_s=0.5)
+    assert (ROOT, held.first) in scene.stored
+    assert not scene.complete, "long before the endgame"
+
+
+def test_who_drips_and_answers_nothing_is_left_where_there_are_others() -> None:
+    alone = Scene(LARGE).begin("drip")
+    drip(alone, until=3 * c.GONE_S)
+    assert not alone.drops, "one slow source is better than none"
+    scene = Scene(LARGE).begin("drip")
+    drip(scene, until=10.0)
+    scene.feed(e.SourceUp("drip too", whole=False))
+    drip(scene, until=c.GONE_S - 1)
+    assert not scene.drops
+    drip(scene, until=c.GONE_S + c.STALL_S + 1)
+    assert [(d.peer, d.ban) for d in scene.drops] == [("drip", False)]
+
+
+def test_who_comes_is_asked_for_what_a_stalled_source_owes() -> None:
+    scene = Scene({ROOT: ((160_000,) * 8, ())}).begin("silent")
+    scene.now = 10.0
+    scene.fire_due()
+    scene.feed(e.SourceUp("good"))
+    assert scene.asked["good"]
+    scene.run("good")
+    assert scene.now < 15
 
 
 def test_a_late_answer_of_a_silent_source_is_taken() -> None:

@@ -58,8 +58,7 @@ PREPARED_CHUNKS_MAX = (
 )
 NODES_WAITING_MAX = 150_000  # honest: depth x page; measured: 0.6 KB each, 1.8 KB in the deepest lie: 270 MB
 STALL_S = 30.0  # as `NetLimits.frame_s`: without a byte for so long a source counts as gone; slow lines lose packets
-STALL_SOON_MIN_S = 1.0  # guess: no scheduling hiccup lasts so long
-STALL_SOON_FACTOR = 4  # guess: of the time in which what is under way should come: then others are asked
+GONE_S = 300.0  # guess: who answers nothing for so long is left where there are others, heard or not
 HAVE_S = 0.05  # what was stored in so long is told at once: while a swarm is young, each hop's delay counts
 HAVE_PART = (
     0.01  # of the time that a download has taken so far: later it is told more seldom, for messages cost
@@ -180,6 +179,9 @@ class SwarmCore:
         self._pump_all()
 
     def _add_source(self, event: SourceUp) -> None:
+        for other in self._sources.values():
+            if other.is_stalled:
+                self._release(other)
         self._sources[event.peer] = Source(event.peer, event.whole, self.now, rate_since=self.now)
         self._chooser.others = max(self._chooser.others, event.others)
         self._pump_all()
@@ -246,6 +248,9 @@ class SwarmCore:
         """What it owes may be asked of others now."""
         for request in source.requests:
             self._release_request(source, request)
+        self._release_nodes(source)
+
+    def _release_nodes(self, source: Source) -> None:
         back = [asked for n, asked in enumerate(source.asked_nodes) if n >= source.released_nodes]
         source.released_nodes = len(source.asked_nodes)
         self._asked_nodes -= len(back)
@@ -270,32 +275,27 @@ class SwarmCore:
             self._open[id(node)] = node
 
     def _watch(self, source: Source) -> None:
-        """Its timer is due: is it silent?"""
+        """Its timer is due: is it silent, or does it drip and answer nothing?"""
         source.has_timer = False
         if not source.waits:
             return
-        silent = self.now - source.last_heard
-        soon = self._stall_soon(source)
-        if silent >= STALL_S:
-            self._out.append(Drop(source.peer, f"no answer for {STALL_S:.0f} s"))
+        silent, has_others = self.now - source.last_heard, len(self._sources) > 1
+        if silent >= STALL_S or (has_others and source.late_s(self.now) >= GONE_S):
+            after_s = STALL_S if silent >= STALL_S else GONE_S
+            self._out.append(Drop(source.peer, f"no answer for {after_s:.0f} s"))
             return
-        if silent >= soon and not source.is_stalled:
+        if silent >= source.stall_soon_s or source.is_late(self.now):
             source.is_stalled = True
-            if len(self._sources) > 1:
-                self._release(source)
-                self._pump_all()
+        if has_others and (source.is_stalled or source.owes_late_node(self.now)):
+            (self._release if source.is_stalled else self._release_nodes)(source)
+            self._pump_all()
         self._set_stall_timer(source)
-
-    def _stall_soon(self, source: Source) -> float:
-        expected = source.coming_bytes / source.rate if source.rate else 0.0
-        soon = STALL_SOON_FACTOR * (source.rtt_s + min(expected, 1.0))
-        return min(max(STALL_SOON_MIN_S, soon), STALL_S / 2)
 
     def _set_stall_timer(self, source: Source) -> None:
         if source.has_timer or not source.waits:
             return
         source.has_timer = True
-        after = STALL_S if source.is_stalled else self._stall_soon(source)
+        after = STALL_S if source.is_stalled else source.stall_soon_s
         self._out.append(SetTimer(("stall", source.peer), max(source.last_heard + after, self.now + 0.01)))
 
     # ---- manifest nodes
@@ -305,6 +305,7 @@ class SwarmCore:
         if not source.asked_nodes or source.asked_nodes[0] != asked:
             return
         source.asked_nodes.popleft()
+        source.nodes_asked_at.popleft()
         source.last_heard = self.now
         source.is_stalled = False
         if source.released_nodes:
@@ -360,7 +361,7 @@ class SwarmCore:
 
     def _take_heard(self, source: Source, _: Heard) -> None:
         source.last_heard = self.now
-        if source.is_stalled:
+        if source.is_stalled and not source.is_late(self.now):
             source.is_stalled = False
             self._pump(source)
 
@@ -551,13 +552,14 @@ class SwarmCore:
         """Ask for nodes, each of the least busy source that has it."""
         while self._to_ask and self._may_look_ahead():
             manifest, place = self._to_ask[-1]
-            having = [s for s in self._sources.values() if not s.is_stalled and s.has_node(manifest)]
+            having = [s for s in self._sources.values() if s.may_be_asked_nodes and s.has_node(manifest)]
             if not having:
                 return
             source = min(having, key=lambda s: (s.is_demoted, s.coming_bytes + len(s.asked_nodes)))
             self._to_ask.pop()
             self._asked_nodes += 1
             source.asked_nodes.append((manifest, place))
+            source.nodes_asked_at.append(self.now)
             if len(source.asked_nodes) + len(source.requests) == 1:
                 source.last_heard = self.now
             self._out.append(AskNode(source.peer, manifest, place))

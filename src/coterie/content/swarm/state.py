@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from coterie.content.swarm import pieces as p
 from coterie.content.swarm.events import Peer, Place, cost
@@ -19,6 +20,11 @@ QUEUE_S = (
 RATE_WINDOW_S = 0.5
 REFUSALS_MAX = 8  # answers without what was claimed, and over an eighth of all; guess
 MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known
+STALL_SOON_MIN_S = 1.0  # guess: no scheduling hiccup lasts so long
+STALL_SOON_MAX_S = 15.0  # half of `core.STALL_S`
+STALL_SOON_FACTOR = 4  # guess: of the time in which what is under way should come: then others are asked
+NODE_LATE_S = 15.0  # as `STALL_SOON_MAX_S`: for a node, however much else comes of its source
+LATE_S = 90.0  # the same for chunks: two pieces, as a new source is asked for, at 3 kB/s
 HOLDS_BYTES_MAX = 4 << 20  # remembered of what one peer says it has: 32,000 nodes
 HOLDS_COST_BYTES = 100  # of each node in it, beside the set
 
@@ -153,6 +159,7 @@ class Source:
     holds_bytes: int = 0
     requests: deque[Request] = field(default_factory=deque)
     asked_nodes: deque[tuple[bytes, Place]] = field(default_factory=deque)
+    nodes_asked_at: deque[float] = field(default_factory=deque)  # of each of `asked_nodes`
     released_nodes: int = 0  # the first so many of `asked_nodes` were asked of others meanwhile
     coming_bytes: int = 0  # asked for and not arrived: what the window bounds
     arrived_bytes: int = 0
@@ -187,6 +194,32 @@ class Source:
     def waits(self) -> bool:
         """Whether it owes us anything."""
         return bool(self.requests or self.asked_nodes)
+
+    @property
+    def stall_soon_s(self) -> float:
+        """After so long a silence others are asked for what it owes."""
+        expected = self.coming_bytes / self.rate if self.rate else 0.0
+        soon = STALL_SOON_FACTOR * (self.rtt_s + min(expected, 1.0))
+        return min(max(STALL_SOON_MIN_S, soon), STALL_SOON_MAX_S)
+
+    def late_s(self, now: float) -> float:
+        """How long it has owed the oldest answer: bytes that are heard do not make it younger."""
+        asked_at = [*(r.asked_at for r in islice(self.requests, 1)), *islice(self.nodes_asked_at, 1)]
+        return now - min(asked_at, default=now)
+
+    def is_late(self, now: float) -> bool:
+        """Whether it owes something for so long that it is asked for nothing more before it answers."""
+        return self.late_s(now) >= LATE_S
+
+    def owes_late_node(self, now: float) -> bool:
+        """Whether it owes a node that others should be asked for."""
+        kept = islice(self.nodes_asked_at, self.released_nodes, self.released_nodes + 1)
+        return any(now - asked_at >= NODE_LATE_S for asked_at in kept)
+
+    @property
+    def may_be_asked_nodes(self) -> bool:
+        """Not who owes one that others are asked for now."""
+        return not (self.is_stalled or self.released_nodes)
 
     def has(self, node: Node) -> int:
         """The pieces of `node` that it has, as far as we know."""
