@@ -235,6 +235,16 @@ def test_a_knock_shown_again_is_not_heard_again() -> None:
     assert not heard(machine, sealed, now=BEGIN + 30)
 
 
+def test_a_knock_shown_again_with_its_key_written_in_another_way_is_not_heard_again() -> None:
+    """X25519 ignores the highest bit of a public key: the box opens as before."""
+    anna, machine = KnockKeys(new_key()), listener(is_known=lambda peer: True)
+    sealed = sealed_for(machine, anna)
+    other = sealed[:31] + bytes([sealed[31] ^ 0x80]) + sealed[32:]
+    assert _KEYS[id(machine)].open(other) == _KEYS[id(machine)].open(sealed)
+    assert heard(machine, sealed)
+    assert not heard(machine, other, now=BEGIN + 30)
+
+
 @pytest.mark.parametrize("age_s", [bounds.FRESH_S + 1, -bounds.SKEW_S - 1])
 def test_a_knock_of_another_time_is_not_heard(age_s: float) -> None:
     anna, machine = KnockKeys(new_key()), listener(is_known=lambda peer: True)

@@ -202,7 +202,7 @@ class Knocks:
         self._next_look = float("inf")
         self._seekers: dict[PeerId, _Seeker] = {}
         self._reading: dict[Bell, _Reading] = {}
-        self._seen: OrderedDict[bytes, float] = OrderedDict()  # keys of knocks, until when each is fresh
+        self._seen: OrderedDict[bytes, float] = OrderedDict()  # boxes of knocks, until when each is fresh
         self._turn = 0
         self._rates = _Rates()
         self._heard: RateTable[PeerId, Rate] = RateTable(SEEN_MAX, lambda peer: Rate(1 / HEARD_EVERY_S, 1))
@@ -314,7 +314,7 @@ class Knocks:
             self.counts.refused += 1
             return []
         for sealed in pieces:
-            name = sealed[:KEY_BYTES]  # a knock that was written down and is shown again has the same
+            name = sealed[KEY_BYTES:]  # shown again it is the same; its key can be written in another way
             if name in self._seen:
                 reading.has_fresh |= self._seen[name] > now
                 continue
