@@ -210,6 +210,37 @@ def test_damage_is_told_and_never_given_out(home: Home) -> None:
     run(play())
 
 
+def test_content_that_is_put_again_is_whole_again(home: Home) -> None:
+    async def play() -> None:
+        one, two = home.app("one"), home.app("two")
+        root = await one.put(b"good", "a")
+        path = home.path / "blobs" / root.hex()[:2] / root.hex()
+        path.write_bytes(b"evil")
+        assert await two.put(b"good", "b") == root
+        assert await two.get("b") == await one.get("a") == b"good"
+        assert home.files == 1
+
+    run(play())
+
+
+def test_what_is_pinned_counts_beside_what_is_coming(home: Home) -> None:
+    async def play() -> None:
+        big = await home.app("other", "2MB").put(bytes(700_000), "big")
+        one, pinned = home.app("one"), asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield os.urandom(600_000)
+            with pytest.raises(LimitExceeded):
+                await one.pin(big, "pinned")
+            pinned.set()
+
+        await one.put(slowly(), "coming")
+        assert pinned.is_set()
+        assert await one.names() == {"coming": (await one.names())["coming"]}
+
+    run(play())
+
+
 def kept_by_files(node: Node) -> Blobs:
     found = node.kept["blobs files"]
     assert isinstance(found, Blobs)

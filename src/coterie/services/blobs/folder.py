@@ -99,10 +99,11 @@ class BlobFolder:
         nodes: list[tuple[bytes, bytes]] = []
         built = build_blob(m.unpack_chunks(chunks), lambda node, data: nodes.append((node, data)))
         path = self._place(built.id)
+        is_sound = self._is_sound(path, built.size, chunks)
         with self._lock:
             before = self.store.pins.at(owner, name)
             try:
-                if not _is_whole(path, built.size):
+                if not (is_sound and _is_whole(path, built.size)):
                     path.parent.mkdir(mode=0o700, exist_ok=True)
                     os.replace(incoming.path, path)
                     _sync_folder(path.parent)
@@ -212,6 +213,13 @@ class BlobFolder:
             for skipped in done.skipped:
                 raise StorageError(f"{skipped.path} cannot be read again: {skipped.reason}")
         return found.chunks or b""
+
+    def _is_sound(self, path: Path, size: int, chunks: bytes) -> bool:
+        """Whether content lies at its place already, and was not damaged there."""
+        try:
+            return _is_whole(path, size) and self._cut(path) == chunks
+        except (OSError, StorageError):  # it cannot be read, or has just been removed
+            return False
 
     def _checked(self, wanted: list[tuple[int, m.Chunk]], offset: int, end: int) -> bytes:
         parts = []

@@ -119,7 +119,7 @@ class Blobs:
         self._check_name(name)
         known = self.store.root(root)
         if known is not None and [root] not in self.store.pins.of(self._owner).values():
-            self._quota.check(known.bytes)
+            self._quota.check(sum(other.size for other in list(self._coming)) + known.bytes)
         self._folder.pin(root, self._owner, name)
         self._count()
 
