@@ -241,3 +241,27 @@ def waiting(node: Node) -> str:
     """How many letters of the circles wait on a node."""
     said = node.service("circles")._context.mail.status().get("mail", "0 letters (")
     return str(said).split(" (")[0]
+
+
+def test_a_removed_person_does_not_come_back_by_another_of_its_computers(tmp_path: Path) -> None:
+    """Olga knows two computers of anna by themselves, and removes one: else the other would vouch for it."""
+
+    async def main() -> None:
+        async with people(tmp_path, "anna", "olga", "laptop") as (anna, olga, laptop):
+            for one in (anna, laptop):
+                async with one.contacts.invite() as invitation:
+                    await olga.contacts.join(invitation.invited.ticket)
+            await let_in_device(anna, laptop)
+            await until(lambda: bool(circles(olga)._book.fellows(laptop.peer_id)))
+            left = olga.people.name_of(laptop.peer_id)
+            removed = olga.contacts.remove(str(anna.peer_id))
+            assert removed.also == [left]
+            assert left in removed.text()
+            circles(laptop).devices.remove(str(anna.peer_id))  # and says that it is the heir
+            for one in (anna, laptop):
+                await one.connect(olga.peer_id, olga.addresses)
+                assert await one.directory.look(str(olga.peer_id)) == []
+                assert not olga.people.standing(one.peer_id).contact
+            assert circles(anna).contacts.remove(str(olga.peer_id)).also == []
+
+    run(main())

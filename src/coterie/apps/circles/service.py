@@ -376,9 +376,15 @@ class CirclesService:
         self.devices.share_contacts()
 
     def _removed(self, peer: PeerId) -> None:
-        """A contact was removed: it is not let in by what it was invited to before, nor by a card of our computers."""
+        """A contact was removed, with all computers of its person: none is let in by what it was invited to before."""
         self._admitting.pop(peer, None)
         self.devices.forget(peer)
+        fellows = self._book.fellows(peer)
+        if self._context.me.peer_id in fellows:
+            return
+        for fellow in fellows:  # what one of them is, all are: left here, one would bring the others back
+            if self.contacts.is_contact(fellow):
+                self.contacts.remove(str(fellow))
 
     def _belongs(self, peer: PeerId, message: Belong) -> None:
         """The answer of who came over our invitation: it becomes a member, or a device. Once."""

@@ -70,7 +70,7 @@ async def contacts_rename(contacts: "ContactsService", contact: ContactName, nam
 
 @command("contact", path="contacts remove", needs="store")
 async def contacts_remove(contacts: "ContactsService", contact: ContactName) -> ContactRemoved:
-    """Forget a contact; the other side is not told.
+    """Forget a contact, with all computers of its person; the other side is not told.
 
     contact: Its name, or the beginning of its id.
     """

@@ -113,14 +113,17 @@ class ContactShown(msgspec.Struct, frozen=True):
 
 
 class ContactRemoved(msgspec.Struct, frozen=True):
-    """A contact that was one."""
+    """A contact that was one; `also`: the names of further computers of the same person, which went with it."""
 
     name: str
     peer: str
+    also: list[str] = []
 
     def text(self) -> str:
         """For people."""
-        return f"{self.name} is no longer a contact here ({self.peer[:10]}); this computer may still be one there"
+        gone = f"{self.name} is no longer a contact here ({self.peer[:10]}); this computer may still be one there"
+        others = f". Nor are other computers of the same person: {', '.join(self.also)}" if self.also else ""
+        return gone + others
 
 
 def qr_lines(text: str) -> Iterator[str]:

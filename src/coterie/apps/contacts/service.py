@@ -196,13 +196,18 @@ class ContactsService:
         return _line(self._book.rename(contact, name), self._context.people.here())
 
     def remove(self, contact: str) -> ContactRemoved:
-        """Forget a contact, and that it may come back by what it used. The other side is not told."""
+        """Forget a contact, and that it may come back by what it used. The other side is not told.
+
+        Other apps may take further contacts away with it: other computers of the same person.
+        """
+        before = self._book.all()
         removed = self._book.remove(contact)
         self._feed(Forget(removed.peer))
         for listener in self._on_removed:
             listener(removed.peer)
         self._context.access.changed()
-        return ContactRemoved(removed.name, str(removed.peer))
+        also = [one.name for one in before if one.peer != removed.peer and not self.is_contact(one.peer)]
+        return ContactRemoved(removed.name, str(removed.peer), also)
 
     # ---- inviting
 
