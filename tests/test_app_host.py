@@ -1,6 +1,7 @@
 """One app that fails harms no other: at import, at start, later; each time it is said which and why."""
 
 import asyncio
+import sys
 import time
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -295,5 +296,73 @@ def test_a_signature_for_one_purpose_is_never_good_for_another(installed: Any) -
         assert "fewer than 8 bytes" in said["d"][1]
         assert "it wants to sign what the node signs" in said["e"][1]
         await s.host.close()
+
+    run_virtual(scene())
+
+
+def test_one_that_wants_to_end_the_program_ends_only_itself(
+    installed: list[EntryPoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At import, at start, in work of its own, when it is closed."""
+    real = EntryPoint.load
+    monkeypatch.setattr(
+        EntryPoint, "load", lambda point: sys.exit(3) if point.name == "script" else real(point)
+    )
+    installed.append(EntryPoint("script", "no_such_module_at_all:APP", app_host.APPS_GROUP))
+
+    async def leave() -> None:
+        sys.exit(4)
+
+    class Leaves(Good):
+        async def start(self) -> None:
+            await leave()
+
+    class LeavesLate(Good):
+        async def close(self) -> None:
+            await leave()
+
+    async def scene() -> None:
+        s, tasks = Scene(), Tasks()
+        leaves = s.app("leaves", service=Leaves(s.log, "leaves"))
+        late = s.app("late", service=LeavesLate(s.log, "late"))
+        await s.host.start([s.app("good"), late, leaves, "script"])
+        assert s.says()["script"] == ("failed", "it cannot be loaded: SystemExit: 3")
+        assert s.says()["leaves"][0] == "failed"
+        assert "sys.exit(4)" in s.says()["leaves"][1]
+        once, lasting = tasks.start(leave(), "once"), tasks.keep(leave, "lasting")
+        await asyncio.sleep(0.1)
+        assert sorted(trouble.name for trouble in tasks.troubles()) == ["lasting", "once"]
+        assert once.done()
+        assert not lasting.done()
+        await tasks.close()
+        await s.host.close()
+        assert s.log[-1] == "close good"
+
+    run_virtual(scene())
+
+
+def test_one_that_awaits_what_it_has_cancelled_keeps_no_other_from_being_closed(installed: Any) -> None:
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(asyncio.sleep(10))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    class Careless(Good):
+        async def close(self) -> None:
+            await cancelled()
+
+    class NeverUp(Good):
+        async def start(self) -> None:
+            await cancelled()
+
+    async def scene() -> None:
+        s = Scene()
+        careless = s.app("careless", service=Careless(s.log, "careless"))
+        await s.host.start([s.app("good"), careless, s.app("never", service=NeverUp(s.log, "never"))])
+        assert s.says()["never"] == ("failed", "it cancelled its own start")
+        await s.host.close()
+        assert s.log[-1] == "close good"
+        assert sorted(s.withdrawn) == ["careless", "good", "never"]
 
     run_virtual(scene())

@@ -20,7 +20,7 @@ from coterie.apps.context import Context
 from coterie.errors import NotFound
 from coterie.services.mail.signed import CONTEXTS as MAIL_CONTEXTS
 from coterie.tasks import Tasks
-from coterie.watchdog import STUCK_S, Watchdog
+from coterie.watchdog import STUCK_S, Stuck, Watchdog
 from coterie.wire.record import CONTEXT as RECORD_CONTEXT
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ class AppHost:
         for entry in sorted(entry_points(group=APPS_GROUP), key=lambda entry: entry.name):
             try:
                 app = _load_entry(entry)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 log.error("the app '%s' cannot be loaded", entry.name, exc_info=error)
                 self._mark(entry.name, "failed", f"it cannot be loaded: {_in_words(error)}")
                 continue
@@ -242,7 +242,9 @@ class AppHost:
         if not done:
             task.cancel()  # if it does not listen, it goes on in the background
             self._mark(app.name, "failed", f"it did not start within {START_MAX_S:g} s")
-        elif task.cancelled() or (error := task.exception()) is None:
+        elif task.cancelled():
+            self._mark(app.name, "failed", "it cancelled its own start")
+        elif (error := task.exception()) is None:
             return
         else:
             log.error("the app '%s' failed while starting", app.name, exc_info=error)
@@ -266,7 +268,11 @@ class AppHost:
             try:
                 async with asyncio.timeout(CLOSE_MAX_S):
                     await what
-            except Exception as error:
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
+                log.error("closing the app '%s' failed: it awaited what it had cancelled", app)
+            except (Exception, SystemExit, Stuck) as error:
                 log.error("closing the app '%s' failed", app, exc_info=error)
 
     def _owner_of(self, module: str) -> str | None:

@@ -82,7 +82,8 @@ class Tasks:
             name: for people: what is done.
             is_awaited: somebody awaits the task and gets its error, which is then no trouble.
         """
-        task = asyncio.get_running_loop().create_task(work, name=self._full(name))
+        task = asyncio.get_running_loop().create_task(_contained(work), name=self._full(name))
+        task.add_done_callback(lambda _: work.close())  # where it was cancelled before its first step
         self._running[task] = None
         task.add_done_callback(self._awaited if is_awaited else self._ended)
         if self._is_closed:
@@ -140,7 +141,7 @@ class Tasks:
                 failure: BaseException = (
                     error  # something that it awaited was cancelled: nobody ends this work
                 )
-            except Exception as error:  # noqa: BLE001  (work may fail in any way: it is told, and begins anew)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it is: it is told, and begins anew)
                 failure = error
             else:
                 return
@@ -170,3 +171,11 @@ class Tasks:
         self._failed[name] = _Failed(reason[:REASON_CHARS_MAX], failures, now, again_at)
         while len(self._failed) > TROUBLES_MAX:
             del self._failed[next(iter(self._failed))]
+
+
+async def _contained(work: Coroutine[Any, Any, T]) -> T:
+    """`work`, whose `sys.exit` is a failure of its own and not the end of the loop that all share."""
+    try:
+        return await work
+    except SystemExit as error:
+        raise RuntimeError(f"it wanted to end the program: sys.exit({error.code!r})") from error

@@ -142,7 +142,7 @@ class Router:
         except asyncio.CancelledError:
             await raw.reset(CloseCode.REVOKED if task in self._revoked else CloseCode.SHUTDOWN)
             raise
-        except Exception as error:  # noqa: BLE001  (a handler may fail in any way; its stream alone ends)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (a handler may fail in any way; its stream alone ends)
             _log.exception("the handler of %s failed for %s", name, connection.peer.short)
             await raw.reset(close_code_for(error))
         finally:
