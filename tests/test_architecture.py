@@ -606,6 +606,18 @@ def test_what_serves_all_apps_names_none_and_no_kind_of_resources(module: str) -
     assert not said + imported
 
 
+def test_no_service_names_an_app() -> None:
+    names = set(apps_of_ours())
+    said = [
+        f"{room(path)}:{node.lineno}: {node.value}"
+        for path in modules()
+        if room(path).startswith("services/")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert not said
+
+
 def apps_of_ours() -> dict[str, ast.Module]:
     """Each app's name, and the module that declares it."""
     folders = [folder for folder in (SOURCE / "apps").iterdir() if (folder / "app.py").exists()]

@@ -1,6 +1,7 @@
 """The files that docs/apps.md tells its reader to write."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,14 @@ def write_files(folder: Path) -> list[str]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
     return [name for name, _ in found]
+
+
+def commands() -> list[list[str]]:
+    """The words of each `coterie` command that the page says to type, in their order."""
+    parts = re.split(r"^[ ]*```(\w*)\n", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    blocks = [inside for language, inside in zip(parts[1::4], parts[2::4], strict=True) if not language]
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("coterie ")]
 
 
 def install(project: Path, site: Path) -> None:

@@ -1,6 +1,6 @@
 """docs/apps.md, followed word by word: its files, its tests, its package, its commands between two nodes."""
 
-import json
+import contextlib
 import os
 import re
 import subprocess
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.apps.files.nodes import RunningNode, coterie, running_node, start
-from tests.testing.page import PAGE, install, write_files
+from tests.apps.contacts.test_processes import Lines
+from tests.apps.files.nodes import coterie, prepare_home, start
+from tests.testing.page import PAGE, commands, install, write_files
 
 
 def test_the_page_has_every_file_that_its_table_names(tmp_path: Path) -> None:
@@ -33,29 +34,34 @@ def test_its_tests_pass(tmp_path: Path) -> None:
     assert "2 passed" in done.stdout
 
 
-def test_installed_it_works_between_two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_its_commands_do_what_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "project").mkdir()
     write_files(tmp_path / "project")
     install(tmp_path / "project", tmp_path / "site")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    with running_node(tmp_path / "one") as anna, running_node(tmp_path / "two") as ben:
-        _meet(anna, ben)
-        refused = coterie(ben.home, "guestbook", "sign", "anna", "Lovely photos.")
-        assert refused.returncode != 0
-        assert "anna" in refused.stderr
-        assert ben.call("ls", "anna") == []
-        anna.call("grant", "ben", "list,write", "guestbook/book")
-        assert [place["name"] for place in ben.call("ls", "anna")] == ["guestbook"]
-        assert ben.call("guestbook", "sign", "anna", "Lovely photos.") == {"lines": 1}
-        assert anna.call("guestbook") == [{"who": "ben", "text": "Lovely photos."}]
-        assert "ben wrote in your guestbook: Lovely photos." in coterie(anna.home, "notices").stdout
-        assert "yes" in coterie(anna.home, "may", "ben", "write", "guestbook/book").stdout.lower()
-
-
-def _meet(anna: RunningNode, ben: RunningNode) -> None:
-    inviting = start(anna.home, "--json", "invite")
-    assert inviting.stdout is not None
-    met = ben.call("join", json.loads(inviting.stdout.readline())["ticket"])
-    ben.call("contact", "rename", met["peer"], "anna")
-    inviting.communicate(timeout=20)
-    anna.call("contact", "rename", ben.call("id")["id"], "ben")
+    for name in ("one", "two"):
+        prepare_home(tmp_path / name)  # on loopback
+    said: list[subprocess.CompletedProcess[str]] = []
+    join: list[str] = []
+    with contextlib.ExitStack() as stack:
+        for name in ("one", "two"):
+            stack.callback(coterie, tmp_path / name, "down")
+        for home, *words in (command[1:] for command in commands()):
+            if words == ["invite"]:
+                inviting = stack.enter_context(start(tmp_path / home, *words))
+                join = Lines(inviting.stderr).find(r"coterie (join \S+ --at \S+)").split()
+                stack.callback(inviting.kill)
+            else:
+                said.append(coterie(tmp_path / home, *(join if words[0] == "join" else words)))
+        assert inviting.wait(20) == 0
+    assert [done.returncode == 0 for done in said] == [*[True] * 5, False, *[True] * 6], said
+    refused, granted, listed, written, notices, book, may = said[5:]
+    assert refused.stderr == "coterie: anna ended the stream: refused\n"
+    assert "ben may list, write guestbook/book" in granted.stdout
+    assert "lines: 0" in listed.stdout
+    assert written.stdout == "Written. Lines in the book now: 1\n"
+    assert "ben wrote in your guestbook: Lovely photos." in notices.stdout
+    assert book.stdout.split() == ["WHO", "TEXT", "ben", "Lovely", "photos."]
+    assert may.stdout.startswith("yes: ben may write guestbook/book")
