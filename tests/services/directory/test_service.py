@@ -214,6 +214,41 @@ def test_who_asks_without_end_is_turned_away(tmp_path: Path, monkeypatch: pytest
     run(scene())
 
 
+def test_who_may_list_nothing_of_much_does_not_hold_up_the_node_and_pays_for_the_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "ANSWER_S", 0.0)
+
+    async def scene() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            await befriend(anna, ben)
+            anna.access.declare(ResourceKind("box", Verb.LIST, "boxes"))
+            many = [Offered(resource=f"box/{n}", name=f"{n}") for n in range(20 * OFFERS_MAX)]
+            anna.directory.add("box", lambda peer: many)
+            link = await ben.connect(anna.peer_id)
+            stream = await link.open_stream(DIRECTORY)
+            turns = 0
+
+            async def others() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            beside = asyncio.ensure_future(others())
+            with pytest.raises(CoterieError) as caught:
+                for _ in range(4):  # each costs 21 questions: the burst has two of them
+                    await stream.send(Ask())
+                    before = turns
+                    assert await stream.receive() == Offers([])
+                    assert turns - before >= len(many) / service.WEIGHED_IN_ROW_MAX
+            beside.cancel()
+            assert isinstance(caught.value, PeerError)
+            assert caught.value.close_code == CloseCode.LIMIT
+
+    run(scene())
+
+
 def test_thousands_come_whole(tmp_path: Path) -> None:
     async def scene() -> None:
         async with pair(tmp_path) as (anna, ben):

@@ -57,24 +57,33 @@ class Catalogue:
 
     def offered(self, peer: PeerId, kind: str, after: str = "") -> Iterator[Offered]:
         """What of `kind` the peer may list, behind the name `after`; without that verb: what it may do anything to."""
+        return (one for one in self._weighed(peer, kind, after) if one is not None)
+
+    def _weighed(self, peer: PeerId, kind: str, after: str) -> Iterator[Offered | None]:
+        """As `offered`; None for each that the peer may not list."""
         provider, verbs = self._providers.get(kind), self._access.kinds[kind].verbs
         asked = [verb for verb in Verb if verb & (Verb.LIST if verbs & Verb.LIST else verbs & ALL_VERBS)]
         for one in sorted(islice(provider(peer) if provider else (), OFFERED_MAX), key=_name):
-            if _name(one) > after and any(
-                self._access.explain(peer, verb, one.resource).allowed for verb in asked
-            ):
-                yield one
+            if _name(one) > after:
+                explain = self._access.explain
+                yield one if any(explain(peer, verb, one.resource).allowed for verb in asked) else None
+
+    def weigh(self, peer: PeerId, ask: Ask) -> Iterator[Offers | None]:
+        """The next OFFERS_MAX of what the peer may list, after a None for each thing that had to be looked at."""
+        found: list[Offer] = []
+        for kind in [kind for kind in sorted(self._providers) if kind >= ask.kind]:
+            for one in self._weighed(peer, kind, ask.name if kind == ask.kind else ""):
+                yield None
+                if one is not None:
+                    found.append(_on_the_wire(kind, one))
+                if len(found) > OFFERS_MAX:
+                    yield Offers(found[:OFFERS_MAX], True)
+                    return
+        yield Offers(found)
 
     def answer(self, peer: PeerId, ask: Ask) -> Offers:
-        """The next OFFERS_MAX of what the peer may list."""
-        kinds = [kind for kind in sorted(self._providers) if kind >= ask.kind]
-        offers = (
-            _on_the_wire(kind, one)
-            for kind in kinds
-            for one in self.offered(peer, kind, ask.name if kind == ask.kind else "")
-        )
-        found = list(islice(offers, OFFERS_MAX + 1))
-        return Offers(found[:OFFERS_MAX], len(found) > OFFERS_MAX)
+        """The last of `weigh`."""
+        return next(answer for answer in self.weigh(peer, ask) if answer is not None)
 
 
 def _name(one: Offered) -> str:
