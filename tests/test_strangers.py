@@ -13,6 +13,8 @@ from coterie.apps.circles.messages import PROTOCOL as CIRCLES
 from coterie.apps.circles.messages import Have, Want
 from coterie.apps.contacts.messages import PROTOCOL as INVITE
 from coterie.apps.contacts.messages import Knock
+from coterie.apps.expose.messages import PROTOCOL as EXPOSE
+from coterie.apps.expose.messages import Use
 from coterie.apps.files.places_messages import PLACES, List
 from coterie.apps.grants.messages import PROTOCOL as GRANTS
 from coterie.apps.grants.messages import Present, Revoked
@@ -27,6 +29,7 @@ from coterie.net.quic.transport import QuicTransport
 from coterie.node import Node
 from coterie.transfer.messages import PROTOCOL as FILES
 from coterie.transfer.messages import Open
+from coterie.wire import lanes
 from coterie.wire.frames import Message, Protocol
 from tests.apps.files.nodes import befriend
 from tests.net.relay.test_server import resident_mb
@@ -44,6 +47,8 @@ FLOODS: Sequence[tuple[Protocol, Sequence[Message]]] = (
     (CIRCLES, [Have(bytes(32), []), Want(bytes(32), [], [])] * 500),
     (FILES, [Open(bytes(32), bytes(32))]),
     (INVITE, [Knock(0, 1, b"")]),
+    (EXPOSE, [Use("wiki")]),
+    (lanes.PROTOCOL, [lanes.Offer(b"")] * 300),
     (SEND, [Offer(bytes(16), [Item("a", 1, 1, 1)], 2**31), Hello(), Take(bytes(16))] * 300),
 )
 """What is sent on one stream after the other."""

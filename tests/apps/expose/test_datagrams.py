@@ -45,6 +45,44 @@ class _Asking(asyncio.DatagramProtocol):
         self.came.put_nowait(data)
 
 
+class _Flood:
+    """A stream that brings datagrams of no bytes, as many as are read at once."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    async def read_bytes(self, size: int) -> bytes:
+        self.reads += 1
+        return bytes(size if self.reads == 1 else 0)
+
+
+class _Silent:
+    """A program that counts what it gets."""
+
+    def __init__(self) -> None:
+        self.got = 0
+
+    async def receive(self) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    def send(self, data: bytes) -> None:
+        self.got += 1
+
+
+def test_a_flood_of_datagrams_of_no_bytes_does_not_hold_up_the_node() -> None:
+    async def scene() -> None:
+        program, most, before = _Silent(), 0, 0
+        flood = asyncio.ensure_future(datagrams.carry_datagrams(_Flood(), program))  # type: ignore[arg-type]
+        while not flood.done():
+            await asyncio.sleep(0)
+            most, before = max(most, program.got - before), program.got
+        assert program.got == datagrams.READ_BYTES // 2
+        assert most <= datagrams.IN_ROW_MAX
+
+    run(scene())
+
+
 @contextlib.asynccontextmanager
 async def echo() -> AsyncIterator[tuple[int, _Echo]]:
     """A program that says what it hears, at which port."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.apps.expose import connecting
 from coterie.errors import NotFound, UsageError
 from tests.apps.expose.programs import call, echo_server, echoed
 from tests.apps.files.nodes import friends
@@ -67,6 +68,40 @@ def test_a_right_taken_back_resets_both_ends(tmp_path: Path) -> None:
                     await gone.wait()
 
     run(play())
+
+
+def test_connections_begun_and_given_up_by_thousands_leave_a_bounded_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "OPENED_PER_S", 10.0)
+    monkeypatch.setattr(connecting, "OPENED_BURST", 5)
+    monkeypatch.setattr(connecting, "ANSWER_S", 1.0)
+
+    async def play() -> None:
+        async with friends(tmp_path) as (anna, ben), echo_server() as port:
+            anna.expose.expose(str(port), "echo", ["contacts"])
+            line = await ben.expose.connect(f"{anna.peer_id}/echo")
+            async with call(line.address) as (reader, writer):
+                writer.write(b"here")
+                await reader.readexactly(4)
+                for _ in range(200):
+                    async with call(line.address):
+                        await asyncio.sleep(0)
+                async with asyncio.timeout(3):
+                    refused = await asyncio.gather(*(reached(line.address) for _ in range(5)))
+                assert not all(refused), "who comes while too much was begun is refused"
+
+    run(play())
+
+
+async def reached(address: str) -> bool:
+    """Whether a connection to a port is served."""
+    try:
+        async with call(address) as (reader, writer):
+            writer.write(b"here")
+            return await reader.readexactly(4) == b"here"
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return False
 
 
 def test_a_program_that_is_not_there_is_told_from_a_refusal(tmp_path: Path) -> None:

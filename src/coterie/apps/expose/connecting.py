@@ -58,7 +58,7 @@ class Connecting:
             NotFound: no such service, or not for this node.
             TransportError: the peer, or the program there, was not reached.
             PeerError: it broke the protocol, or took the right back.
-            LimitExceeded: CONNECTIONS_MAX are open.
+            LimitExceeded: CONNECTIONS_MAX are open, or more than OPENED_PER_S were begun for long.
         """
         link = self._links.setdefault(peer, _Link())
         if link.used >= CONNECTIONS_MAX:
@@ -102,6 +102,8 @@ class Connecting:
 
     async def _open(self, peer: PeerId, link: _Link, use: Use) -> tuple[Stream, Opened, bytes]:
         loop = asyncio.get_running_loop()
+        if link.rate.ready_at(loop.time()) - loop.time() > ANSWER_S:  # who has gone meanwhile has paid, too
+            raise LimitExceeded(f"too many connections to {peer.short} are begun: try again in a minute")
         await asyncio.sleep(link.rate.spend(loop.time()))
         connection = await self._context.net.connect(peer)
         if link.pulse is not None and link.pulse.connection is connection:
