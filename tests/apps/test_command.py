@@ -276,6 +276,19 @@ def test_closing_a_call_cancels_the_command() -> None:
     assert ended == [True]
 
 
+def test_a_command_that_wants_to_end_the_program_fails_and_ends_nothing_else() -> None:
+    @command()
+    async def leave(service: Any) -> str:
+        """A."""
+        raise SystemExit(2)
+
+    async def check() -> None:
+        with pytest.raises(RuntimeError, match=r"sys\.exit\(2\)"):
+            await asyncio.ensure_future(anext(invoke(declared(leave)[0], None, {})))
+
+    asyncio.run(check())
+
+
 FIFTEEN_MINUTES, NOTHING = Duration(900), Size(0)
 
 

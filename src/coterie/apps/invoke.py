@@ -143,6 +143,8 @@ async def invoke(
     except CoterieError as error:
         error.args = (in_names(str(error)), *error.args[1:])
         raise
+    except SystemExit as error:  # it would end the node, and not the call
+        raise RuntimeError(f"the command wanted to end the program: sys.exit({error.code!r})") from error
 
 
 async def _invoke(

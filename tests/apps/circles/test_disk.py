@@ -5,10 +5,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from blake3 import blake3
 
 from coterie.access.circle import Circle
 from coterie.access.circle_ops import Kind, SignedOp, read_op
-from coterie.apps.circles.disk import SUMMARY_EVERY_OPS, CircleDisk
+from coterie.apps.circles.disk import MAGIC, SUMMARY_EVERY_OPS, CircleDisk
 from coterie.errors import StorageError
 from tests.access.circles import add, author, found, picture, unsigned, who
 
@@ -220,3 +221,18 @@ def test_an_operation_that_was_damaged_since_the_start_says_so(tmp_path: Path) -
     path.unlink()
     with pytest.raises(StorageError, match="cannot be read"):
         circle.log.ops[0]
+
+
+def test_a_summary_whose_check_is_right_and_whose_content_is_not_is_made_anew(tmp_path: Path) -> None:
+    """As a version with a fault could have left it: the circles start all the same."""
+    circle = long_circle(SUMMARY_EVERY_OPS)
+    CircleDisk(tmp_path).keep(circle)
+    _, summary = files(tmp_path)
+    body = summary.read_bytes()[:-32]
+    begin = len(MAGIC) + 48 + 8 * SUMMARY_EVERY_OPS  # behind where each operation ends
+    for place in range(begin, begin + 160, 4):
+        lied = bytearray(body)
+        lied[place] ^= 1
+        summary.write_bytes(bytes(lied) + blake3(bytes(lied)).digest())
+        (again,) = CircleDisk(tmp_path).load().values()
+        assert len(again.log) == SUMMARY_EVERY_OPS

@@ -28,7 +28,7 @@ from blake3 import blake3
 from coterie.access.circle import Circle
 from coterie.access.circle_log import CircleLog
 from coterie.access.circle_ops import OP_BYTES_MAX, OpId, OpRefused, SignedOp, read_op
-from coterie.decoding import decoder
+from coterie.decoding import FAULTS, decoder, reason
 from coterie.errors import CoterieError, StorageError
 from coterie.private_file import write_private
 
@@ -203,8 +203,8 @@ class CircleDisk:
             return Circle(restored), ops, hasher
         except FileNotFoundError:
             pass
-        except (OSError, StorageError) as error:
-            log.warning("the summary of %s is made anew: %s", path, error)
+        except (OSError, CoterieError, *FAULTS) as error:  # whatever is wrong with it, the log says the same
+            log.warning("the summary of %s is made anew: %s", path, reason(error))
         return None, OpFile(path), blake3()
 
     # ---- summaries
