@@ -1,6 +1,7 @@
 """Files for somebody who is no contact: over a one-time code, and to a computer of the local network."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 import pytest
 
 from coterie.apps.contacts.results import Invited
-from coterie.apps.send.messages import PROTOCOL, Gone, Hello, Item, Offer, Take
+from coterie.apps.send.direct import STREAMS_OF_ONE_MAX
+from coterie.apps.send.events import Heard
+from coterie.apps.send.messages import PROTOCOL, Gone, Hello, Item, Offer, Said, Take
 from coterie.apps.send.records import Part
 from coterie.apps.send.results import Sent
 from coterie.apps.send.strangers import NotTaken, Offered
-from coterie.errors import CoterieError, NotFound, UsageError
+from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, UsageError
 from coterie.net import MemoryNetwork
 from coterie.node import Node
 from tests.apps.files.nodes import memory_node, pair
@@ -169,5 +172,30 @@ def test_a_stranger_goes_on_after_a_restart_of_either(tmp_path: Path) -> None:
         async with memory_node(network, home_b) as ben, memory_node(network, home_a) as anna:
             await until(lambda: states(anna) == states(ben) == ["received"])
         assert (tmp_path / "got" / "photo.jpg").read_bytes() == photo.read_bytes()
+
+    run(play())
+
+
+def test_one_stranger_has_so_many_streams_and_does_not_hear_that_what_it_offers_is_over(
+    tmp_path: Path,
+) -> None:
+    async def play() -> None:
+        async with pair(tmp_path) as (anna, ben), contextlib.AsyncExitStack() as streams:
+            told = [
+                Offer(bytes([number]) * 16, [Item("a", 1, 1, 1)], 2**31)
+                for number in range(STREAMS_OF_ONE_MAX + 1)
+            ]
+            for one in told:  # each by a code
+                offers(ben).feed(Heard(anna.peer_id, one, is_stranger=True, dials=True))
+            connection = await anna.connect(ben.peer_id, ben.addresses)
+            for one in told[:-1]:
+                stream = await streams.enter_async_context(await connection.open_stream(PROTOCOL))
+                await stream.send(one)
+                assert isinstance(await stream.receive(5.0), Said)
+            stream = await streams.enter_async_context(await connection.open_stream(PROTOCOL))
+            await stream.send(told[-1])
+            with pytest.raises(PeerError) as refused:
+                await stream.receive(5.0)
+            assert refused.value.close_code == CloseCode.LIMIT
 
     run(play())
