@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie.apps.expose import serving
 from coterie.apps.expose.http_head import (
     HEAD_BYTES_MAX,
     read_chunk_length,
@@ -14,6 +15,7 @@ from coterie.apps.expose.http_head import (
     service_of,
     with_host,
 )
+from coterie.apps.expose.messages import HOST_HEADER_CHARS_MAX, Opened
 from coterie.errors import UsageError
 from coterie.node import Node
 from coterie.services.local.web_pages import is_own_page
@@ -59,6 +61,21 @@ async def ask(pair: Pair, head: str, body: bytes = b"") -> bytes:
     reader, writer = pair
     writer.write(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
     return await reader.read(1_000)
+
+
+@pytest.mark.parametrize("said", ["wiki\r\nX: y", "w\xefki", "w" * (HOST_HEADER_CHARS_MAX + 1)])
+def test_a_host_that_no_header_can_have_is_the_other_sides_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    async def play() -> None:
+        told: Told = []
+        async with pages(tmp_path, told) as (_, address, host):
+            monkeypatch.setattr(serving, "Opened", lambda header="", *rest: Opened(said, *rest))
+            async with call(address) as pair:
+                assert b"502" in await ask(pair, f"GET / HTTP/1.1\nHost: {host}")
+        assert not told
+
+    run(play())
 
 
 def test_bodies_pass_and_many_requests_share_a_connection(tmp_path: Path) -> None:

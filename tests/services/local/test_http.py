@@ -89,6 +89,8 @@ def test_a_browser_is_let_in_once_by_its_url_and_then_by_a_cookie(tmp_path: Path
         assert served.port.url == f"http://127.0.0.1:{served.port.number}/?secret={served.port.secret}"
         status, _, headers = await served.ask({}, f"//evil.example/a?x=1&secret={quote(served.port.secret)}")
         assert (status, headers["location"]) == (303, "/evil.example/a?x=1")
+        _, _, turned = await served.ask({}, f"/\\evil.example/a?secret={quote(served.port.secret)}")
+        assert turned["location"] == "/evil.example/a", "to browsers both slashes are the same"
         cookie = headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie

@@ -9,6 +9,9 @@ A stream that begins with `Watch` carries `Beat`s instead: both sides learn soon
 """
 
 import struct
+from typing import Annotated
+
+import msgspec
 
 from coterie.decoding import decoder
 from coterie.errors import CloseCode, PeerError
@@ -16,6 +19,7 @@ from coterie.wire.frames import LENGTH_BYTES, Message, Protocol
 
 NAME_CHARS_MAX = 63  # a label of a host name (RFC 1035, 2.3.4)
 FRAME_BYTES_MAX = 4_096
+HOST_HEADER_CHARS_MAX = 255  # of a name in the DNS (RFC 1035, 2.3.4)
 DATAGRAM_BYTES_MAX = 65_507  # of UDP over IPv4
 FLOW_BYTES = 4
 FLOW_MAX = (1 << 31) - 1
@@ -40,7 +44,7 @@ class Opened(Message, frozen=True):
     `kind`: what the service is, "tcp" or "udp". `flow`: the number in `Use` where this side takes packets, else 0.
     """
 
-    host_header: str = ""
+    host_header: Annotated[str, msgspec.Meta(max_length=HOST_HEADER_CHARS_MAX, pattern=r"\A[ -~]*\Z")] = ""
     kind: str = "tcp"
     flow: int = 0
 

@@ -10,7 +10,7 @@ from coterie.access.names import TICKET
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.expose.connecting import Connecting
-from coterie.apps.expose.messages import PROTOCOL
+from coterie.apps.expose.messages import HOST_HEADER_CHARS_MAX, PROTOCOL
 from coterie.apps.expose.packets import Packets
 from coterie.apps.expose.records import ConnectedRecord, ExposedRecord
 from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
@@ -24,7 +24,6 @@ from coterie.services.directory.core import Offered
 from coterie.services.local import Flow, Port
 
 EXPOSED_MAX = 256  # guess: more than anybody looks through
-HOST_HEADER_CHARS_MAX = 255
 
 log = logging.getLogger(__name__)
 

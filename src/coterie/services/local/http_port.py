@@ -157,7 +157,9 @@ class Gate:
     async def _give_cookie(self, scope: Scope, send: Send) -> None:
         """Send the browser to the same page without the secret, which would stand in its history and in `Referer`."""
         kept = [p for p in parse_qsl(scope["query_string"].decode("latin-1")) if p[0] != PARAMETER]
-        path = "/" + scope["raw_path"].decode("latin-1").lstrip("/")  # "//host" would be another site
+        path = "/" + scope["raw_path"].decode("latin-1").lstrip(
+            "/\\"
+        )  # "//host" would be another site, and to browsers "/\host" is the same
         cookie = f"{self._cookie}={self._pass}; Path=/; HttpOnly; SameSite=Strict"
         headers = {"Location": path + ("?" + urlencode(kept) if kept else ""), "Set-Cookie": cookie}
         await _answer(
