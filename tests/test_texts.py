@@ -1,18 +1,24 @@
 """Texts in the reader's language: templates, catalogues, who asks for which language."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from string import Formatter
 
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 from hypothesis import given
 from hypothesis import strategies as some
 
 from coterie import texts
+from coterie.errors import CoterieError, PeerError
 from coterie.texts import LANGUAGES_MAX, TAG_CHARS_MAX, accept_language, speaking, tr, tr_count, translated
 
 ROOT = Path(__file__).parent.parent
@@ -169,3 +175,99 @@ def test_a_damaged_catalogue_of_an_app_leaves_the_english(
     with speaking(LANGUAGE):
         assert tr("x") == "x"
     texts._catalogue.cache_clear()
+
+
+def catalogues() -> list[Path]:
+    return sorted((ROOT / "src" / "coterie" / "locale").glob("*/LC_MESSAGES/coterie.po"))
+
+
+def fields(template: str) -> set[tuple[str, str, str]]:
+    return {
+        (name, spec or "", how or "")
+        for _, name, spec, how in Formatter().parse(template)
+        if name is not None
+    }
+
+
+@pytest.mark.parametrize("po", catalogues(), ids=lambda po: po.parent.parent.name)
+def test_our_translations_fit_their_templates_and_are_compiled(po: Path) -> None:
+    said = read_po(BytesIO(po.read_bytes()), locale=po.parent.parent.name)
+    out = BytesIO()
+    write_mo(out, said)
+    assert po.with_suffix(".mo").read_bytes() == out.getvalue(), "run `make texts`"
+    wrong = [
+        (template, string)
+        for message in said
+        if message.id
+        for template, string in zip(as_tuple(message.id), as_tuple(message.string), strict=True)
+        if string and "{" in template and fields(string) != fields(template)
+    ]
+    assert not wrong
+
+
+def as_tuple(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    return text if isinstance(text, tuple) else (text,)
+
+
+def test_the_command_line_speaks_german(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "coterie", "--home", str(tmp_path / "home"), "get", "nothing-of-the-kind"],
+        env={**os.environ, "LANGUAGE": "", "LC_ALL": "de_DE.UTF-8", "PYTHONUTF8": "1"},
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+    )
+    assert found.returncode == 2
+    assert "ist" in found.stderr.split(), found.stderr
+
+
+def of_people(name: str) -> bool:
+    """Whether errors of this class are texts for people; what a peer did wrong is for logs."""
+    known = {kind.__name__: kind for kind in every(CoterieError)}
+    return name in known and not issubclass(known[name], PeerError)
+
+
+def every(kind: type[CoterieError]) -> Iterator[type[CoterieError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from every(child)
+
+
+def has_words(text: ast.expr) -> bool:
+    """Whether a text of the code says something, beside the values in it."""
+    parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+    said = [str(part.value) for part in parts if isinstance(part, ast.Constant)]
+    return any(re.search("[a-z]{2}.* |.* [a-z]{2}", part) for part in said)
+
+
+def untranslated(tree: ast.Module) -> list[int]:
+    """Lines where an error for people is made of a text that no catalogue can have."""
+    return [
+        call.lineno
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.args
+        and of_people(call.func.id)
+        if has_words(call.args[0])
+    ]
+
+
+def test_errors_for_people_are_templates() -> None:
+    import coterie.node  # noqa: F401 - brings every class of errors
+
+    package = ROOT / "src" / "coterie"
+    found = [
+        f"{path.relative_to(package)}:{line}"
+        for path in package.rglob("*.py")
+        if "sim" not in path.relative_to(package).parts
+        for line in untranslated(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not found, "tr(...) makes a template of each: " + ", ".join(found)
+
+
+def test_a_text_that_is_no_template_is_noticed() -> None:
+    assert untranslated(ast.parse('raise UsageError(f"no {x} here")')) == [1]
+    assert untranslated(ast.parse('raise NotFound("nothing here")')) == [1]
+    for fine in ('PeerError("a bad frame")', 'UsageError(tr("not so"))', 'ValueError("of the code")'):
+        assert not untranslated(ast.parse(fine))

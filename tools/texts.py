@@ -8,29 +8,42 @@ what is said when there is nothing). Translators edit the .po file with any gett
 """
 
 import argparse
+import ast
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
 from babel.messages.catalog import Catalog as Texts
-from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 from coterie.apps.command import Command
 from coterie.cli.catalog import Branch, Catalog
 from coterie.cli.program import FIRST
+from coterie.quantity import counted
 
+OF_CLICK = ("Usage:", "Options", "Arguments", "Show this message and exit.", "required", "default: {default}")
 PACKAGE = Path(__file__).parent.parent / "src" / "coterie"
-KEYWORDS: dict[str, tuple[int, ...] | None] = {"tr": None, "tr_count": (1, 2)}
 
 
 def in_the_code() -> Texts:
     """Every text that people read, untranslated."""
     texts = Texts(project="coterie", fuzzy=False)
-    for _file, _line, said, _comments, _context in extract_from_dir(PACKAGE, keywords=KEYWORDS):
-        texts.add(said)
+    for module in sorted(PACKAGE.rglob("*.py")):
+        for call in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+                said = [
+                    a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
+                ]
+                match call.func.id, said:
+                    case ("tr", [text]) | ("translated", [text]):
+                        texts.add(text)
+                    case "tr_count", [one, many]:
+                        texts.add((one, many))
+                    case "count", [noun]:
+                        texts.add(counted(noun))
     catalog = Catalog()
     for word in catalog.words():
         for command in _commands(catalog.find(word)):
@@ -44,7 +57,7 @@ def in_the_code() -> Texts:
             for said in (*texts_of, *(parameter.help for parameter in command.parameters)):
                 if said:
                     texts.add(said)
-    for _usage, said in FIRST:
+    for said in (*OF_CLICK, *(what for _usage, what in FIRST)):
         texts.add(said)
     return texts
 
@@ -61,9 +74,16 @@ def _commands(branch: Branch | None) -> Iterator[Command]:
 def brought_up_to_date(po: bytes, language: str, code: Texts) -> tuple[bytes, bytes]:
     """`po` with exactly the texts of `code`, and it compiled: what was translated stays, what is gone goes."""
     texts = read_po(BytesIO(po), locale=language, domain="coterie")
+    texts.project, texts.version = "coterie", ""
+    texts.header_comment = (
+        f"# coterie in the language {language}; `make texts` keeps it up to date with the code."
+    )
+    texts.last_translator = texts.language_team = texts.msgid_bugs_address = "coterie"
     texts.update(code, no_fuzzy_matching=True)
     texts.fuzzy = False
-    texts.revision_date = texts.creation_date = code.creation_date = ""  # the same texts give the same file
+    texts.revision_date = texts.creation_date = datetime.fromtimestamp(
+        0, UTC
+    )  # the same texts give the same file
     out, compiled = BytesIO(), BytesIO()
     write_po(out, texts, width=100, sort_output=True, ignore_obsolete=True)
     write_mo(compiled, texts)

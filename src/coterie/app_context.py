@@ -23,6 +23,7 @@ from coterie.services.local import Local, Ports
 from coterie.services.tell.service import Notices, Tell
 from coterie.settings import Config
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire import Protocol as WireProtocol
 from coterie.wire.frames import Message
 from coterie.wire.knock import Right
@@ -106,7 +107,7 @@ class AppMe:
 
     def sign(self, message: bytes) -> bytes:
         if not message.startswith(self._app.signs):
-            raise AccessDenied(f"the app '{self._app.name}' signs what it has not declared")
+            raise AccessDenied(tr("the app '{name}' signs what it has not declared", name=self._app.name))
         return self._sign(message)
 
 
@@ -147,7 +148,13 @@ class AppNet:
 
     def offer(self, kind: str, offers: Provider, inside: Inside | None = None) -> None:
         if all(kind != declared.name for declared in self._app.kinds):
-            raise UsageError(f"the app '{self._app.name}' offers '{kind}', a kind that it has not declared")
+            raise UsageError(
+                tr(
+                    "the app '{name}' offers '{kind}', a kind that it has not declared",
+                    name=self._app.name,
+                    kind=kind,
+                )
+            )
         self._node.directory.add(kind, offers, inside)
 
     async def connect(
@@ -175,7 +182,7 @@ class AppNet:
                 await stream.send(message)
                 answer = await stream.receive(timeout_s)
         except TimeoutError:
-            raise TransportError(f"{peer.short} is connected but does not answer") from None
+            raise TransportError(tr("{short} is connected but does not answer", short=peer.short)) from None
         if not isinstance(answer, Message):
             raise PeerError(f"{peer.short} did not answer as coterie does")
         return answer
@@ -241,7 +248,7 @@ class AppContext:
     def mail(self) -> "MailBox":
         if self._mail is None:
             if self._is_withdrawn:
-                raise UsageError(f"the app '{self._name}' has ended")
+                raise UsageError(tr("the app '{name}' has ended", name=self._name))
             tell = functools.partial(self.tell.say, key="mail")
             self._mail = self._node.mail_room().box(self._name, self._home, self._tasks, tell)
         return self._mail

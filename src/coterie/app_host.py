@@ -20,6 +20,7 @@ from coterie.apps.context import Context
 from coterie.errors import NotFound
 from coterie.services.mail.signed import CONTEXTS as MAIL_CONTEXTS
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.watchdog import STUCK_S, Stuck, Watchdog
 from coterie.wire.record import CONTEXT as RECORD_CONTEXT
 
@@ -128,8 +129,14 @@ class AppHost:
         state = self._states.get(app)
         if state is not None:
             why = state.reason or "this node is closing"
-            raise NotFound(f"the app '{app}' does not run: {why}")
-        raise NotFound(f"there is no app '{app}' on this node; it has {', '.join(self._services) or 'none'}")
+            raise NotFound(tr("the app '{app}' does not run: {why}", app=app, why=why))
+        raise NotFound(
+            tr(
+                "there is no app '{app}' on this node; it has {services}",
+                app=app,
+                services=", ".join(self._services) or "none",
+            )
+        )
 
     def trouble(self, app: str, reason: str) -> None:
         """Mark an app that goes on although something of it failed."""
@@ -170,7 +177,13 @@ class AppHost:
         wanted = [app.name if isinstance(app, App) else app for app in chosen]
         for name in wanted:
             if name not in apps and name not in self._states:
-                raise NotFound(f"the app '{name}' is not installed; installed: {', '.join(apps) or 'none'}")
+                raise NotFound(
+                    tr(
+                        "the app '{name}' is not installed; installed: {apps}",
+                        name=name,
+                        apps=", ".join(apps) or "none",
+                    )
+                )
         kept = _with_required(wanted, apps)
         self._states = {name: state for name, state in self._states.items() if name in kept}
         return {name: app for name, app in apps.items() if name in kept}

@@ -18,6 +18,7 @@ from coterie.identity import PeerId
 from coterie.machine import CancelTimer, Machine, PeerDown, PeerUp, Received, Send, SetTimer, TimerFired
 from coterie.net import Connection, Endpoint, Stream
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire import Protocol
 
 EVENTS_MAX = 10_000  # waiting events; guess: far above what one turn of any core feeds back
@@ -104,7 +105,13 @@ class Driver:
         if self._closed.done():
             return
         if len(self._events) >= self._events_max:
-            raise LimitExceeded(f"{self._name} does not keep up: {self._events_max} events wait (events_max)")
+            raise LimitExceeded(
+                tr(
+                    "{name} does not keep up: {events_max} events wait (events_max)",
+                    name=self._name,
+                    events_max=self._events_max,
+                )
+            )
         self._events.append(event)
         if not self._is_running:
             self._run()
@@ -175,7 +182,11 @@ class Driver:
             return self._on_output[type(output)]
         except KeyError:
             raise UsageError(
-                f"{self._name} asks for {type(output).__name__}, which nobody here handles"
+                tr(
+                    "{name} asks for {name2}, which nobody here handles",
+                    name=self._name,
+                    name2=type(output).__name__,
+                )
             ) from None
 
     # ---- timers
@@ -184,7 +195,13 @@ class Driver:
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if len(self._timers) >= self._timers_max:
-            raise LimitExceeded(f"{self._name} has {self._timers_max} timers pending (timers_max)")
+            raise LimitExceeded(
+                tr(
+                    "{name} has {timers_max} timers pending (timers_max)",
+                    name=self._name,
+                    timers_max=self._timers_max,
+                )
+            )
         due = self._loop.time() + (at - self._clock())
         self._timers[key] = self._loop.call_at(due, self._fire, key, at)
 
@@ -333,7 +350,12 @@ class NetDriver:
         **driver_options: Any,
     ) -> None:
         if protocol.bulk_kinds:
-            raise UsageError(f"{protocol.name} has bulk kinds, and bulk bytes do not pass through cores")
+            raise UsageError(
+                tr(
+                    "{protocol} has bulk kinds, and bulk bytes do not pass through cores",
+                    protocol=protocol.name,
+                )
+            )
         self._endpoint = endpoint
         self._protocol = protocol
         self._addresses = addresses
@@ -379,7 +401,7 @@ class NetDriver:
 
     async def _send(self, peer: Hashable, message: Any) -> None:
         if not isinstance(peer, PeerId):
-            raise UsageError(f"a core over a network sends to PeerIds, not to {peer!r}")
+            raise UsageError(tr("a core over a network sends to PeerIds, not to {peer!r}", peer=peer))
         stream = self._streams.get(peer)
         if stream is None:
             connection = await self._endpoint.connect(peer, self._addresses(peer))

@@ -22,6 +22,7 @@ import msgspec
 
 from coterie.errors import StorageError, UsageError
 from coterie.settings import Config
+from coterie.texts import tr
 
 HOME_VARIABLE = "COTERIE_HOME"
 _IS_LOCKED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)  # Windows says the last two
@@ -49,12 +50,19 @@ class Home(msgspec.Struct, frozen=True):
             return cls(Path(os.path.abspath(Path(chosen).expanduser())))
         except RuntimeError:  # from `expanduser`, or platformdirs for the same reason
             raise UsageError(
-                f"this user has no home folder (HOME is not set, and the system does not know the user): set HOME, or "
-                f"say where coterie keeps its data with --home or ${HOME_VARIABLE}"
+                tr(
+                    "this user has no home folder (HOME is not set, and the system does not know the user): "
+                    "set HOME, or say where coterie keeps its data with --home or ${home_variable}",
+                    home_variable=HOME_VARIABLE,
+                )
             ) from None
         except FileNotFoundError:  # from `abspath`
             raise UsageError(
-                f"'{chosen}' is relative to a folder that was deleted meanwhile: change to another folder (`cd`)"
+                tr(
+                    "'{chosen}' is relative to a folder that was deleted meanwhile: change to another folder "
+                    "(`cd`)",
+                    chosen=chosen,
+                )
             ) from None
 
     @property
@@ -173,8 +181,12 @@ class Home(msgspec.Struct, frozen=True):
         try:
             if not _try_lock(descriptor, self.root):
                 raise StorageError(
-                    f"another coterie (pid {self.lock_holder() or 'unknown'}) already runs in {self.root}; "
-                    "use `coterie down` or another --home"
+                    tr(
+                        "another coterie (pid {lock_holder}) already runs in {root}; use `coterie down` or "
+                        "another --home",
+                        lock_holder=self.lock_holder() or "unknown",
+                        root=self.root,
+                    )
                 )
             os.ftruncate(descriptor, 0)
             os.write(descriptor, str(os.getpid()).encode())
@@ -221,7 +233,12 @@ def _try_lock(descriptor: int, root: Path) -> bool:
         if error.errno in _IS_LOCKED:
             return False
         raise StorageError(
-            f"the home {root} is on a file system without locks ({error.strerror}), so two nodes could damage it: "
-            f"choose another with --home or ${HOME_VARIABLE}, on a disk of this computer"
+            tr(
+                "the home {root} is on a file system without locks ({strerror}), so two nodes could "
+                "damage it: choose another with --home or ${home_variable}, on a disk of this computer",
+                root=root,
+                strerror=error.strerror,
+                home_variable=HOME_VARIABLE,
+            )
         ) from error
     return True

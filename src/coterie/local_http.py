@@ -17,6 +17,7 @@ from uvicorn import Server as UvicornServer
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from coterie.errors import TransportError
+from coterie.texts import tr
 
 HOST = "127.0.0.1"
 CONNECTIONS_MAX = 64  # of those who showed the secret
@@ -43,7 +44,15 @@ def listen(port: int, advice: str) -> socket.socket:
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise TransportError(f"port {port} on {HOST} cannot be used: {error.strerror}; {advice}") from error
+        raise TransportError(
+            tr(
+                "port {port} on {host} cannot be used: {strerror}; {advice}",
+                port=port,
+                host=HOST,
+                strerror=error.strerror,
+                advice=advice,
+            )
+        ) from error
     return listener
 
 

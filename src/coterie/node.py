@@ -50,6 +50,7 @@ from coterie.services.tell.desktop import Desktop
 from coterie.services.tell.service import Notices
 from coterie.settings import Config, platform_name
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire.knock import Right
 from coterie.wire.record import split_address
 from coterie.wire.ticket import fit_addresses
@@ -103,18 +104,18 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
         """For people."""
         rows = [
             ("home", self.home),
-            ("running for", duration(self.uptime_s)),
+            (tr("running for"), duration(self.uptime_s)),
             ("reach", self.reach),
-            ("addresses", ", ".join(self.addresses) or "none (offline)"),
-            ("here", ", ".join(self.here) or "nobody known"),
+            ("addresses", ", ".join(self.addresses) or tr("none (offline)")),
+            ("here", ", ".join(self.here) or tr("nobody known")),
             ("connections", ", ".join(line.text() for line in self.connections) or "none"),
-            ("port mapping", self.port_mapping),
+            (tr("port mapping"), self.port_mapping),
             ("outside", self.outside),
-            ("home relays", ", ".join(relay.text() for relay in self.home_relays) or "none"),
-            ("own relay", self.relay.serving_text() if self.relay else "no"),
+            (tr("home relays"), ", ".join(relay.text() for relay in self.home_relays) or "none"),
+            (tr("own relay"), self.relay.serving_text() if self.relay else "no"),
             *(("port", port) for port in self.ports),
             *(("trouble", trouble) for trouble in self.troubles),
-            *(("app trouble", trouble) for trouble in self.app_troubles),
+            *((tr("app trouble"), trouble) for trouble in self.app_troubles),
         ]
         for name, facts in (*self.apps.items(), *self.services.items()):
             rows += [(name, ", ".join(_fact(key, value) for key, value in facts.items()))] * bool(facts)
@@ -255,7 +256,7 @@ class Node:
             PeerError: it refuses.
         """
         if self.reach is None:
-            raise TransportError("this node is offline")
+            raise TransportError(tr("this node is offline"))
         hints = [*hints, *self.people.addresses(peer)]
         return await self.reach.connect(peer, hints, own=own, right=right)
 
@@ -380,7 +381,7 @@ class Node:
             transport = await self._bind_quic(key)
             resolvers = self._resolvers(key)
         elif transport.peer_id != key.peer_id:
-            raise UsageError("the transport was bound with another key than the home's")
+            raise UsageError(tr("the transport was bound with another key than the home's"))
         guard = Guard(
             self.access.may_open,
             is_blocked=self.access.is_blocked,
@@ -486,7 +487,7 @@ class Node:
 
         first = self.config.dht_nodes()
         if self.config.dht_private and not first:
-            raise UsageError("dht_private needs dht_bootstrap as well: the first nodes of that DHT")
+            raise UsageError(tr("dht_private needs dht_bootstrap as well: the first nodes of that DHT"))
         state = b""
         with contextlib.suppress(OSError):  # the first time, there is none
             state = self._layout.mainline.read_bytes()

@@ -3,6 +3,7 @@
 import msgspec
 
 from coterie.quantity import duration
+from coterie.texts import tr
 
 
 class PeerLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,11 +20,15 @@ class PeerLine(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people: one line."""
-        rtt = f"  {self.rtt_ms:g} ms" if self.rtt_ms is not None else ""
+        rtt = tr("  {rtt_ms:g} ms", rtt_ms=self.rtt_ms) if self.rtt_ms is not None else ""
         if self.path:
             where = f"{self.path}{rtt}"
         elif self.seen is None:
-            where = "never seen"
+            where = tr("never seen")
         else:
-            where = f"seen {duration(self.seen)} ago, at {self.addresses[0] if self.addresses else 'no known address'}"
+            where = tr(
+                "seen {seen} ago, at {addresses}",
+                seen=duration(self.seen),
+                addresses=self.addresses[0] if self.addresses else "no known address",
+            )
         return f"{self.name or '(no name)':<20}  {self.short}  {', '.join(self.known)}  {where}"

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from coterie.errors import StorageError
+from coterie.texts import tr
 
 
 def write_private(path: Path, content: bytes, *, noun: str = "") -> None:
@@ -24,7 +25,9 @@ def write_private(path: Path, content: bytes, *, noun: str = "") -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         what = f"{noun} {path}" if noun else str(path)
-        raise StorageError(f"{what} cannot be written: {error.strerror}") from error
+        raise StorageError(
+            tr("{what} cannot be written: {strerror}", what=what, strerror=error.strerror)
+        ) from error
 
 
 def move_database(path: Path, to: Path) -> None:

@@ -2,6 +2,8 @@
 
 import re
 
+from coterie.texts import tr_count
+
 _DURATION = re.compile(r"(\d+)\s*([smhdw])\Z", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?\Z", re.IGNORECASE | re.ASCII)
 _DIGITS_MAX = 15  # more is a slip of the hand, and Python refuses to convert very long ones
@@ -14,7 +16,12 @@ _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 def count(number: int, noun: str) -> str:
     """ "1 file", "3,000 files"."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    return tr_count(*counted(noun), number)
+
+
+def counted(noun: str) -> tuple[str, str]:
+    """The templates of one and of many."""
+    return f"{{number:,}} {noun}", f"{{number:,}} {noun}s"
 
 
 def say_bytes(size: float) -> str:

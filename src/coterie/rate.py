@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -65,7 +66,7 @@ class RateTable(Generic[K, R]):
 
     def __init__(self, keys_max: int, make: Callable[[K], R]) -> None:
         if keys_max < 1:
-            raise UsageError("a table of rates needs room for one key at least")
+            raise UsageError(tr("a table of rates needs room for one key at least"))
         self._keys_max = keys_max
         self._make = make
         self._rates: OrderedDict[K, R] = OrderedDict()

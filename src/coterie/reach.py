@@ -40,6 +40,7 @@ from coterie.net.home_networks import Zone, is_home, zone_of
 from coterie.net.interfaces import Transport
 from coterie.peer_line import PeerLine
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire.knock import ADDRESSES_MAX as KNOCK_ADDRESSES_MAX
 from coterie.wire.knock import Right
 from coterie.wire.record import (
@@ -321,7 +322,9 @@ class Reach:
             UsageError: it is connected.
         """
         if any(c.peer == peer for c in self._endpoint.connections):
-            raise UsageError(f"{peer.short} is connected now, and would be in the list again at once")
+            raise UsageError(
+                tr("{short} is connected now, and would be in the list again at once", short=peer.short)
+            )
         if peer not in self.book:
             return False
         self.book.forget(peer)

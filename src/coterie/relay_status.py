@@ -3,6 +3,7 @@
 import msgspec
 
 from coterie.quantity import count, say_bytes
+from coterie.texts import tr
 
 
 class HomeRelay(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,8 +16,14 @@ class HomeRelay(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people: one line."""
-        rtt = f"  {self.rtt_ms:g} ms" if self.rtt_ms is not None else ""
-        return f"{self.url} of {self.owner}{rtt}{'  in use' if self.in_use else ''}"
+        rtt = tr("  {rtt_ms:g} ms", rtt_ms=self.rtt_ms) if self.rtt_ms is not None else ""
+        return tr(
+            "{url} of {owner}{rtt}{in_use}",
+            url=self.url,
+            owner=self.owner,
+            rtt=rtt,
+            in_use="  in use" if self.in_use else "",
+        )
 
 
 class RelayStatus(msgspec.Struct, frozen=True, kw_only=True):

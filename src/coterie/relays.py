@@ -27,6 +27,7 @@ from coterie.net.relay.server import RelayServer
 from coterie.net.relay.server_core import RelayLimits
 from coterie.reach import Reach, ReachLevel
 from coterie.relay_status import HomeRelay, RelayStatus
+from coterie.texts import tr
 from coterie.wire.record import is_address, split_address
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -214,7 +215,7 @@ class PeerRelays:
                 if is_whole or port == ports[-1]:
                     return server
                 await server.close()  # an open invitation may have the port of one IPv6 address
-        raise UsageError("no port for the relay")
+        raise UsageError(tr("no port for the relay"))
 
     def may_use(self, peer: PeerId) -> bool:
         """Whether our relay serves `peer` as more than a guest: contacts, and this node itself."""

@@ -10,6 +10,7 @@ from coterie.decoding import FAULTS, decoder
 from coterie.errors import StorageError, UsageError
 from coterie.private_file import write_private
 from coterie.settings_file import CONFIG_BYTES_MAX, line_of, text_of, values_of, with_value
+from coterie.texts import tr
 
 APP_SETTINGS = "app"  # the one setting that is a section for each app
 VALUE_CHARS_SHOWN = 100  # of a value that is refused
@@ -107,14 +108,28 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         for key in raw:
             if key not in known:
                 raise UsageError(
-                    f"{origin}, line {line_of(key, text)}: unknown key {key!r}; known: {', '.join(known)}"
+                    tr(
+                        "{origin}, line {line_of}: unknown key {key!r}; known: {known}",
+                        origin=origin,
+                        line_of=line_of(key, text),
+                        key=key,
+                        known=", ".join(known),
+                    )
                 )
         for key, value in raw.items():
             try:
                 msgspec.convert({key: value}, cls)
             except msgspec.ValidationError as error:
                 reason = _in_words(str(error), key)
-                raise UsageError(f"{origin}, line {line_of(key, text)}: {key}: {reason}") from None
+                raise UsageError(
+                    tr(
+                        "{origin}, line {line_of}: {key}: {reason}",
+                        origin=origin,
+                        line_of=line_of(key, text),
+                        key=key,
+                        reason=reason,
+                    )
+                ) from None
         return msgspec.convert(raw, cls)
 
     def save(self, path: Path) -> None:
@@ -142,9 +157,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             UsageError: no such key, or not a value for it.
         """
         if key.partition(".")[0] == APP_SETTINGS:
-            raise UsageError("the settings of an app are set in config.toml, in its section [app.NAME]")
+            raise UsageError(tr("the settings of an app are set in config.toml, in its section [app.NAME]"))
         if key not in self.__struct_fields__:
-            raise UsageError(f"unknown setting {key!r}; known: {', '.join(self.__struct_fields__)}")
+            raise UsageError(
+                tr(
+                    "unknown setting {key!r}; known: {struct_fields}",
+                    key=key,
+                    struct_fields=", ".join(self.__struct_fields__),
+                )
+            )
         if key == "name":
             text = checked(text)
         plain = msgspec.to_builtins(self) | {key: text}
@@ -153,7 +174,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             return msgspec.convert(plain, Config, strict=False)
         except FAULTS as error:
             said = "it is no text" if isinstance(error, UnicodeError) else _in_words(str(error), key)
-            raise UsageError(f"{key} cannot be {text[:VALUE_CHARS_SHOWN]!r}: {said}") from None
+            raise UsageError(
+                tr("{key} cannot be {text!r}: {said}", key=key, text=text[:VALUE_CHARS_SHOWN], said=said)
+            ) from None
 
 
 def _in_words(error: str, key: str) -> str:
@@ -172,4 +195,6 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+        raise StorageError(
+            tr("{path} cannot be read: {strerror}", path=path, strerror=error.strerror)
+        ) from error

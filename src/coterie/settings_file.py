@@ -9,6 +9,7 @@ import msgspec
 
 from coterie.decoding import decoder, reason
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 Value = str | int | bool
 CONFIG_BYTES_MAX = 64 * 1024
@@ -23,7 +24,13 @@ def text_of(content: bytes, origin: str) -> str:
         UsageError: it is too large, or no such text; names `origin` and the line.
     """
     if len(content) > CONFIG_BYTES_MAX:
-        raise UsageError(f"{origin} is larger than {CONFIG_BYTES_MAX} bytes")
+        raise UsageError(
+            tr(
+                "{origin} is larger than {config_bytes_max} bytes",
+                origin=origin,
+                config_bytes_max=CONFIG_BYTES_MAX,
+            )
+        )
     encoding = "utf-8-sig"
     if content.startswith(_UTF16):
         encoding = "utf-16"
@@ -34,8 +41,12 @@ def text_of(content: bytes, origin: str) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(
-            f"{origin}, line {line}: this is no UTF-8 text (byte 0x{content[error.start]:02x}); "
-            "save the file as UTF-8"
+            tr(
+                "{origin}, line {line}: this is no UTF-8 text (byte 0x{content:02x}); save the file as UTF-8",
+                origin=origin,
+                line=line,
+                content=content[error.start],
+            )
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -46,11 +57,18 @@ def values_of(text: str, origin: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{origin} is not TOML: {error}") from None
+        raise UsageError(tr("{origin} is not TOML: {error}", origin=origin, error=error)) from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets in thousands
         lines = text.split("\n")
         longest = max(range(len(lines)), key=lambda at: len(lines[at]))
-        raise UsageError(f"{origin}, line {longest + 1} or near it: {reason(error)}") from None
+        raise UsageError(
+            tr(
+                "{origin}, line {longest} or near it: {reason}",
+                origin=origin,
+                longest=longest + 1,
+                reason=reason(error),
+            )
+        ) from None
 
 
 def line_of(key: str, text: str) -> int:
@@ -77,9 +95,18 @@ def with_value(text: str, key: str, value: Value, origin: str) -> str:
         except UsageError:
             continue
         if len(candidate.encode()) > CONFIG_BYTES_MAX:
-            raise UsageError(f"with this {key}, {origin} would be larger than {CONFIG_BYTES_MAX} bytes")
+            raise UsageError(
+                tr(
+                    "with this {key}, {origin} would be larger than {config_bytes_max} bytes",
+                    key=key,
+                    origin=origin,
+                    config_bytes_max=CONFIG_BYTES_MAX,
+                )
+            )
         return candidate
-    raise UsageError(f"{origin} cannot be changed as it stands: set {key} there with an editor")
+    raise UsageError(
+        tr("{origin} cannot be changed as it stands: set {key} there with an editor", origin=origin, key=key)
+    )
 
 
 def _candidates(text: str, key: str, line: str) -> Iterator[str]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from coterie.texts import tr
+
 T = TypeVar("T")
 
 RESTART_MIN_S = 1.0  # guess; doubles after each failure
@@ -37,12 +39,22 @@ class Trouble:
 
     def text(self) -> str:
         """For people: one line."""
-        times = f" {self.failures} times" if self.failures > 1 else ""
+        times = tr(" {failures} times", failures=self.failures) if self.failures > 1 else ""
         if self.again_in_s is None:
             after = ""
         else:
-            after = f"; starts again in {self.again_in_s:.0f} s" if self.again_in_s else "; runs again"
-        return f"'{self.name}' failed{times}: {self.reason}{after}"
+            after = (
+                tr("; starts again in {again_in_s:.0f} s", again_in_s=self.again_in_s)
+                if self.again_in_s
+                else tr("; runs again")
+            )
+        return tr(
+            "'{name}' failed{times}: {reason}{after}",
+            name=self.name,
+            times=times,
+            reason=self.reason,
+            after=after,
+        )
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ LOCALES = {
     "C": {"LANG": "C"},
     "POSIX": {"LC_ALL": "POSIX"},
     "no UTF-8 mode": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "8859-1": {"LC_ALL": "de_DE.ISO-8859-1", "PYTHONUTF8": "0"},
+    "8859-1": {"LC_ALL": "de_DE.ISO-8859-1", "LANGUAGE": "en", "PYTHONUTF8": "0"},
 }
 
 

@@ -19,6 +19,7 @@ from coterie.access.policy import Decision
 from coterie.access.resource import say_verbs
 from coterie.errors import StorageError
 from coterie.private_file import move_database
+from coterie.texts import tr
 
 ROWS_MAX = 20_000  # guess: weeks of a household, about 3 MB
 PENDING_MAX = 1_024  # different lines between two writes; what is beyond is counted in one line of its own
@@ -85,7 +86,9 @@ class Audit:
                 log.warning("%s", self.problem)
                 self._db = _opened(path)
         except (sqlite3.Error, OSError) as error:
-            raise StorageError(f"the audit log {path} cannot be used: {error}") from error
+            raise StorageError(
+                tr("the audit log {path} cannot be used: {error}", path=path, error=error)
+            ) from error
 
     def note(self, decision: Decision, now: float) -> None:
         """Count one use or refusal."""
@@ -211,7 +214,7 @@ class Audit:
             except sqlite3.Error as error:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
-                raise StorageError(f"the audit log cannot be used: {error}") from error
+                raise StorageError(tr("the audit log cannot be used: {error}", error=error)) from error
 
 
 def _opened(path: Path | None) -> sqlite3.Connection:

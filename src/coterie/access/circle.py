@@ -22,6 +22,7 @@ from coterie.access.names import distinct, fit, is_meant, key_of
 from coterie.errors import AccessDenied, NotFound
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
+from coterie.texts import tr
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -107,7 +108,7 @@ class CircleState:
         if len(found) == 1:
             return found[0]
         reason = "is no member of" if not found else f"fits {len(found)} members of"
-        raise NotFound(f"'{text}' {reason} the circle '{self.name}'")
+        raise NotFound(tr("'{text}' {reason} the circle '{name}'", text=text, reason=reason, name=self.name))
 
 
 class Circle:
@@ -171,7 +172,13 @@ class Circle:
         try:
             self.log.check(signed.op)
         except OpRefused as refused:
-            raise AccessDenied(f"the circle '{self.state.name}' does not permit this: {refused}") from None
+            raise AccessDenied(
+                tr(
+                    "the circle '{name}' does not permit this: {refused}",
+                    name=self.state.name,
+                    refused=refused,
+                )
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from coterie.access.circle_statements import Statements
 from coterie.access.circle_weighing import Weighed, Weighing
 from coterie.decoding import FAULTS, decoder, reason
 from coterie.errors import LimitExceeded, NotFound, StorageError
+from coterie.texts import tr
 
 # Guess: 50 people, 5 changes a day, a year, and as much again. Measured: see docs/protocol/circle.md.
 OPS_MAX = 100_000
@@ -164,14 +165,14 @@ class CircleLog:
         if is_busy and (past & self._by[person]).bit_count() >= OPS_PER_PERSON_MAX:
             raise OpRefused(f"more than {OPS_PER_PERSON_MAX} operations of one person")
         if not self.settle(steps):
-            raise Unsettled("the log of a circle is still being judged")
+            raise Unsettled(tr("the log of a circle is still being judged"))
         unsupported = self._unsupported_in(past, steps)
         return past, unsupported, self._check_right(op, past, unsupported)
 
     def _check_room(self, op: Op) -> None:
         room = OPS_MAX if role_needed(op) == Role.OWNER else OPS_MAX - OPS_FOR_OWNERS
         if len(self) >= room:
-            raise LimitExceeded(f"the circle's log is full: {room} operations (ops_max)")
+            raise LimitExceeded(tr("the circle's log is full: {room} operations (ops_max)", room=room))
 
     def _places(self, ids: Sequence[OpId]) -> list[int]:
         return [place for one in ids if (place := self._facts.place(one)) is not None]
@@ -299,7 +300,7 @@ class CircleLog:
         weighing = self._weighed.begin(view, suspects)
         if not weighing.go_on(steps):
             self._open, self._open_is_all = weighing, False
-            raise Unsettled("an operation beside many others is still being judged")
+            raise Unsettled(tr("an operation beside many others is still being judged"))
         return weighing.unsupported & view
 
     # ---- names
@@ -525,14 +526,16 @@ class CircleLog:
         """The log of which this is the summary, and whose operations are `ops`. Raises `StorageError`."""
         byteorder, first, rows, keys, grounds, past, unsupported, at_hand = _read_summary(summary)
         if byteorder != sys.byteorder:
-            raise StorageError("the summary of a circle is of another kind of computer")
+            raise StorageError(tr("the summary of a circle is of another kind of computer"))
         log = cls.__new__(cls)
         log.ops = ops
         try:
             facts, pasts = Facts.restored(rows, keys, grounds), Pasts.restored(*past)
             log._begin(read_op(first, is_verified=True), facts, pasts)
         except FAULTS as error:
-            raise StorageError(f"the summary of a circle does not fit together: {reason(error)}") from None
+            raise StorageError(
+                tr("the summary of a circle does not fit together: {reason}", reason=reason(error))
+            ) from None
         log.unsupported = int.from_bytes(unsupported, "little")
         log._names, log._title, log._revoked, log._removed_at = at_hand
         return log

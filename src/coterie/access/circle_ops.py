@@ -20,6 +20,7 @@ from coterie.errors import PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.texts import tr
 
 VERSION = 1
 CONTEXT = b"coterie circle operation 1\x00"
@@ -101,7 +102,7 @@ def sign_op(op: Op, sign: Sign) -> SignedOp:
     op = _DECODER.decode(body)
     raw = bytes([VERSION]) + sign(CONTEXT + body) + body
     if wrong := ("it is too large" if len(raw) > OP_BYTES_MAX else what_is_wrong(op)):
-        raise UsageError(f"this cannot be written into a circle: {wrong}")
+        raise UsageError(tr("this cannot be written into a circle: {wrong}", wrong=wrong))
     return SignedOp(_id_of(body), op, raw)
 
 

@@ -32,6 +32,7 @@ from coterie.errors import CloseCode, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.texts import tr
 
 VERSION = 1
 CONTEXT = b"coterie grant\x00"  # no other signature of ours begins so: domain separation
@@ -178,9 +179,9 @@ def attenuate(
     """
     held = grant.last
     if key.peer_id != grant.holder:
-        raise UsageError("only the holder of a grant can pass it on")
+        raise UsageError(tr("only the holder of a grant can pass it on"))
     if not held.passes:
-        raise UsageError("this grant is not to be passed on: it was made without")
+        raise UsageError(tr("this grant is not to be passed on: it was made without"))
     body = Body(
         bytes(audience),
         checked_resource(held.resource if resource is None else resource),
@@ -191,7 +192,7 @@ def attenuate(
     )
     _refuse_own_fault(body)
     if fault := _widening(body, held):
-        raise UsageError(f"one can pass on less, never more: {fault}")
+        raise UsageError(tr("one can pass on less, never more: {fault}", fault=fault))
     return _signed(key, grant.raw, held.signature, body)
 
 
@@ -282,9 +283,9 @@ def _fault(body: Body) -> str | None:
 
 def _refuse_own_fault(body: Body) -> None:
     if fault := _fault(body):
-        raise UsageError(f"no such grant can be: {fault}")
+        raise UsageError(tr("no such grant can be: {fault}", fault=fault))
     if not body.terms.expires:
-        raise UsageError("a grant needs an end; for what has none, use a share or a circle")
+        raise UsageError(tr("a grant needs an end; for what has none, use a share or a circle"))
 
 
 def _widening(body: Body, held: Link) -> str | None:

@@ -13,6 +13,7 @@ from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.identity import SecretKey
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.texts import tr
 from coterie.wire.ticket import (
     ADDRESSES_MAX,
     count_addresses,
@@ -51,21 +52,21 @@ class GrantText:
         body = read_text(text, GRANT_CHARS_MAX)
         if body[:1] != bytes([GRANT_KIND]):
             raise UsageError(
-                "this is a ticket of another kind, not a grant: use it with `coterie get` or `join`"
+                tr("this is a ticket of another kind, not a grant: use it with `coterie get` or `join`")
             )
         at = 4 + (body[3] if len(body) > 3 else 0)
         if len(body) <= at or body[1] > 1:
-            raise UsageError("the grant is damaged: its parts do not add up")
+            raise UsageError(tr("the grant is damaged: its parts do not add up"))
         addresses = unpack_addresses(body[4:at], body[2])
         key = None
         if body[1]:
             if len(body) < at + KEY_BYTES:
-                raise UsageError("the grant is damaged: its parts do not add up")
+                raise UsageError(tr("the grant is damaged: its parts do not add up"))
             key, at = SecretKey(body[at : at + KEY_BYTES]), at + KEY_BYTES
         try:
             grant = open_grant(body[at:])
         except GrantRefused as error:
-            raise UsageError(f"this cannot be used: {error}") from None
+            raise UsageError(tr("this cannot be used: {error}", error=error)) from None
         if key is not None and key.peer_id != grant.holder:
-            raise UsageError("the grant is damaged: its key is another one's")
+            raise UsageError(tr("the grant is damaged: its key is another one's"))
         return cls(grant, addresses, key)

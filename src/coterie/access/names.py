@@ -13,6 +13,7 @@ from functools import lru_cache
 from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import SHORT_CHARS
+from coterie.texts import tr
 
 NAME_CHARS_MAX = 64  # guess; as long on the wire (wire/record.py, apps/contacts/messages.py)
 MARK = "~"
@@ -54,16 +55,39 @@ def checked(text: str) -> str:
     if wanted and fit(wanted) == wanted:
         return wanted
     if key_of(wanted) in WORDS:
-        raise UsageError(f"'{wanted}' cannot be a name: it means {WORDS[key_of(wanted)]}; choose another")
+        raise UsageError(
+            tr(
+                "'{wanted}' cannot be a name: it means {words}; choose another",
+                wanted=wanted,
+                words=WORDS[key_of(wanted)],
+            )
+        )
     for char in wanted:
         meaning = next((MEANINGS[c] for c in unicodedata.normalize("NFKC", char) if c in MEANINGS), None)
         if meaning is not None:
-            raise UsageError(f"'{wanted}' cannot be a name: '{char}' {meaning}; choose another")
+            raise UsageError(
+                tr(
+                    "'{wanted}' cannot be a name: '{char}' {meaning}; choose another",
+                    wanted=wanted,
+                    char=char,
+                    meaning=meaning,
+                )
+            )
     if _is_id(wanted):
-        raise UsageError("an id cannot be a name: choose another")
+        raise UsageError(tr("an id cannot be a name: choose another"))
     if wanted.startswith(tuple(_LEADING)):
-        raise UsageError(f"'{wanted}' cannot be a name: it begins like an option or a path; choose another")
-    raise UsageError(f"a name has 1 to {NAME_CHARS_MAX} printable characters, single blanks between them")
+        raise UsageError(
+            tr(
+                "'{wanted}' cannot be a name: it begins like an option or a path; choose another",
+                wanted=wanted,
+            )
+        )
+    raise UsageError(
+        tr(
+            "a name has 1 to {name_chars_max} printable characters, single blanks between them",
+            name_chars_max=NAME_CHARS_MAX,
+        )
+    )
 
 
 def key_of(name: str) -> str:

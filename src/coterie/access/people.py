@@ -30,6 +30,7 @@ from coterie.access.policy import ANYONE, CONTACT, ROLES, Standing, of_circle, o
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import SHORT_CHARS
+from coterie.texts import tr
 from coterie.wire.pasted import plain
 
 SOURCES_MAX = 16  # apps that know people; guess
@@ -111,7 +112,7 @@ class People:
     def register(self, source: Source) -> None:
         """Ask `source` from now on; at most SOURCES_MAX, which is a mistake of the program. Raises `LimitExceeded`."""
         if len(self._sources) >= SOURCES_MAX:
-            raise LimitExceeded(f"{SOURCES_MAX} apps register people already")
+            raise LimitExceeded(tr("{sources_max} apps register people already", sources_max=SOURCES_MAX))
         self._sources = sorted([*self._sources, source], key=lambda s: not s.is_chosen)
 
     # ---- quick questions: one look into a table for each source
@@ -210,11 +211,15 @@ class People:
         if len(alike) == 1:
             return names[alike[0]].peer
         if alike:
-            raise UsageError(f"'{text}' may be any of {', '.join(sorted(alike)[:5])}; say which")
+            raise UsageError(
+                tr("'{text}' may be any of {alike}; say which", text=text, alike=", ".join(sorted(alike)[:5]))
+            )
         try:
             return PeerId.parse(plain(text))
         except UsageError:
-            raise NotFound(f"there is nobody called '{text}' here; `coterie ls` shows who is") from None
+            raise NotFound(
+                tr("there is nobody called '{text}' here; `coterie ls` shows who is", text=text)
+            ) from None
 
     def is_called(self, text: str) -> bool:
         """Whether `find` knows anybody by `text`, or several."""
@@ -232,7 +237,11 @@ class People:
         other = next((n for n, k in names.items() if k.peer != meant and is_short_id(text, k.peer)), None)
         if other is not None:
             raise UsageError(
-                f"'{text}' is the name of one and the id of another ({other}); give more of the id"
+                tr(
+                    "'{text}' is the name of one and the id of another ({other}); give more of the id",
+                    text=text,
+                    other=other,
+                )
             )
         return meant
 
@@ -249,17 +258,35 @@ class People:
             return WORDS[key_of(text)]
         name, colon, role = text.rpartition(":")
         if colon and role not in ROLES and self._circles_called(name):
-            raise UsageError(f"'{role}' is no role: say {name}:{f', {name}:'.join(ROLES)}")
+            raise UsageError(
+                tr(
+                    "'{role}' is no role: say {name}:{roles}",
+                    role=role,
+                    name=name,
+                    roles=f", {name}:".join(ROLES),
+                )
+            )
         if not colon or role not in ROLES:
             name, role = text, "member"
         circles = self._circles_called(name)
         if len(circles) > 1:
             shown = " or ".join(distinct([(c.id, c.name, False) for c in circles]))
-            raise UsageError(f"there are {len(circles)} circles called '{name}': say {shown}, or rename one")
+            raise UsageError(
+                tr(
+                    "there are {circles} circles called '{name}': say {shown}, or rename one",
+                    circles=len(circles),
+                    name=name,
+                    shown=shown,
+                )
+            )
         if circles:
             if not colon and any(_is_meant(name, k) for k in self._known()):
                 raise UsageError(
-                    f"'{text}' is a circle and a person: say {text}:member for the circle, or the id of the computer"
+                    tr(
+                        "'{text}' is a circle and a person: say {text}:member for the circle, or the id of the "
+                        "computer",
+                        text=text,
+                    )
                 )
             return of_circle(circles[0].id, role)
         alike = {k.person or k.peer for k in self._known() if key_of(k.name) == key_of(text)}
@@ -270,11 +297,17 @@ class People:
             peer = self.find(text)
         except NotFound:
             raise NotFound(
-                f"'{text}' is no circle and nobody known here; there are also {', '.join(WORDS)}"
+                tr(
+                    "'{text}' is no circle and nobody known here; there are also {words}",
+                    text=text,
+                    words=", ".join(WORDS),
+                )
             ) from None
         found = next((known for known in self._known() if known.peer == peer), None)
         if found is None:
-            raise UsageError(f"{peer.short} is not known here: meet it first, or give it a grant")
+            raise UsageError(
+                tr("{short} is not known here: meet it first, or give it a grant", short=peer.short)
+            )
         return of_peer(found.person or peer)
 
     def _circles_called(self, text: str) -> list[KnownCircle]:

@@ -28,6 +28,7 @@ from coterie.access.revocation import Revocations
 from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.quantity import say_bytes
+from coterie.texts import tr
 
 CACHE_MAX = 4_096  # guess: decisions kept, about 1 kB each with their keys
 GRANTS_PER_PEER_MAX = 16  # guess: presented by one peer; the oldest gives way
@@ -48,7 +49,7 @@ def of_peer(peer: PeerId) -> str:
 def of_circle(circle: str, role: str = "member") -> str:
     """The subject that is everybody in `circle` (its id as text) with at least `role`."""
     if role not in ROLES:
-        raise UsageError(f"'{role}' is no role; there are {', '.join(ROLES)}")
+        raise UsageError(tr("'{role}' is no role; there are {roles}", role=role, roles=", ".join(ROLES)))
     return f"circle:{circle}:{role}"
 
 
@@ -106,7 +107,14 @@ class Decision(msgspec.Struct, frozen=True):
     def require(self) -> "Decision":
         """This decision if it is a yes. Raises `AccessDenied` otherwise, without saying why: the peer may read it."""
         if not self.allowed:
-            raise AccessDenied(f"{self.peer.short} may not {say_verbs(self.verb)} {self.resource}")
+            raise AccessDenied(
+                tr(
+                    "{short} may not {verbs} {resource}",
+                    short=self.peer.short,
+                    verbs=say_verbs(self.verb),
+                    resource=self.resource,
+                )
+            )
         return self
 
 
@@ -170,7 +178,9 @@ class Policy:
         of_subject = self._rules.setdefault(subject, {})
         if checked_resource(resource) not in of_subject:
             if self._count >= RULES_MAX:
-                raise LimitExceeded(f"there are {RULES_MAX} rules already; end some shares first")
+                raise LimitExceeded(
+                    tr("there are {rules_max} rules already; end some shares first", rules_max=RULES_MAX)
+                )
             self._count += 1
         of_subject[resource] = of_subject.get(resource, Verb(0)) | verbs
         self.changed()
@@ -197,15 +207,15 @@ class Policy:
             AccessDenied: it is another peer's, of somebody else's things, expired, revoked or endless.
         """
         if grant.holder != presenter:
-            raise AccessDenied("a grant is used by the computer it was made for, and by nobody else")
+            raise AccessDenied(tr("a grant is used by the computer it was made for, and by nobody else"))
         if grant.issuer != self._own:
-            raise AccessDenied("this grant is for things of another computer")
+            raise AccessDenied(tr("this grant is for things of another computer"))
         if grant.last.terms.expires <= now:
-            raise AccessDenied("this grant has expired")
+            raise AccessDenied(tr("this grant has expired"))
         if grant.last.terms.expires > now + LIFETIME_MAX_S:
-            raise AccessDenied("this grant ends too far in the future")
+            raise AccessDenied(tr("this grant ends too far in the future"))
         if self.revocations.of(grant):
-            raise AccessDenied("this grant was revoked")
+            raise AccessDenied(tr("this grant was revoked"))
 
     def accept(self, grant: Grant, presenter: PeerId, now: float) -> None:
         """Keep a grant that `presenter` presents, to be used by it. Errors as `check`."""

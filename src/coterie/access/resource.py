@@ -12,6 +12,7 @@ from enum import IntFlag
 import msgspec
 
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 RESOURCE_BYTES_MAX = 255  # guess: a share and six folders; four links of a grant with such stay below 2 kB
 PARTS_MAX = 24  # guess: twice as deep as people nest folders; bounds the work of a decision
@@ -59,10 +60,17 @@ def parse_verbs(text: str, kind: str = "", possible: Verb = ALL_VERBS) -> Verb:
         verb = Verb.__members__.get(word.upper())
         if verb is None or not verb & possible:
             known = ", ".join(v.name.lower() for v in Verb if v & possible and v.name)
-            raise UsageError(f"'{word}' is nothing one can do to {kind or 'a resource'}; there are {known}")
+            raise UsageError(
+                tr(
+                    "'{word}' is nothing one can do to {kind}; there are {known}",
+                    word=word,
+                    kind=kind or "a resource",
+                    known=known,
+                )
+            )
         verbs |= verb
     if not verbs:
-        raise UsageError("say what may be done: one or more verbs, like read,list")
+        raise UsageError(tr("say what may be done: one or more verbs, like read,list"))
     return verbs
 
 
@@ -94,7 +102,7 @@ def checked_resource(text: str) -> str:
     """`text` if it is a resource. Raises `UsageError` that says what is wrong with it."""
     fault = resource_fault(text)
     if fault:
-        raise UsageError(f"{text[:100]!r} is no resource: it {fault}")
+        raise UsageError(tr("{text!r} is no resource: it {fault}", text=text[:100], fault=fault))
     return text
 
 

@@ -18,6 +18,7 @@ from coterie.errors import LimitExceeded, PeerError
 from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.texts import tr
 
 VERSION = 1
 CONTEXT = b"coterie revocation\x00"
@@ -88,10 +89,16 @@ class Revocations:
             count = self._counts.get(revocation.signer, 0)
         if revocation.signer != self._own and count >= REVOCATIONS_PER_SIGNER_MAX:
             raise LimitExceeded(
-                f"{revocation.signer.short} has {REVOCATIONS_PER_SIGNER_MAX} revocations here already"
+                tr(
+                    "{short} has {revocations_per_signer_max} revocations here already",
+                    short=revocation.signer.short,
+                    revocations_per_signer_max=REVOCATIONS_PER_SIGNER_MAX,
+                )
             )
         if len(self._known) >= REVOCATIONS_MAX:
-            raise LimitExceeded(f"there are {REVOCATIONS_MAX} revocations here already")
+            raise LimitExceeded(
+                tr("there are {revocations_max} revocations here already", revocations_max=REVOCATIONS_MAX)
+            )
         self._known[place] = revocation
         self._counts[revocation.signer] = count + 1
         return True

@@ -18,6 +18,7 @@ from coterie.decoding import decoder
 from coterie.errors import CoterieError, UsageError
 from coterie.plain_text import in_utf8, lines, with_one_line_fields
 from coterie.quantity import read_duration, read_rate, read_size
+from coterie.texts import tr
 
 _QUANTITIES: Mapping[Any, Callable[[str], int]] = {
     Duration: read_duration,
@@ -110,12 +111,19 @@ def read_parameters(command: Command, raw: Any) -> dict[str, Any]:
     """
     words = " ".join(command.path)
     if not isinstance(raw, Mapping):
-        raise UsageError(f"{words}: the parameters must be one JSON object")
+        raise UsageError(tr("{words}: the parameters must be one JSON object", words=words))
     known = {parameter.name for parameter in command.parameters}
     for name in raw:
         if name not in known:
             listed = ", ".join(p.name for p in command.parameters) or "none"
-            raise UsageError(f"{words}: unknown parameter {str(name)[:100]!r}; known: {listed}")
+            raise UsageError(
+                tr(
+                    "{words}: unknown parameter {name!r}; known: {listed}",
+                    words=words,
+                    name=str(name)[:100],
+                    listed=listed,
+                )
+            )
     try:
         checked = msgspec.convert(raw, parameters_type(command))
     except msgspec.ValidationError as error:
@@ -203,12 +211,25 @@ def _argument(words: str, parameter: Parameter, value: Any) -> Any:
 def _path(words: str, parameter: Parameter, value: str) -> Path:
     path = Path(value)
     if not path.is_absolute():
-        raise UsageError(f"{words}: {parameter.name} must be an absolute path, not {value!r}")
+        raise UsageError(
+            tr(
+                "{words}: {parameter} must be an absolute path, not {value!r}",
+                words=words,
+                parameter=parameter.name,
+                value=value,
+            )
+        )
     try:
         if b"\0" in os.fsencode(path):
             raise ValueError
     except ValueError:
-        raise UsageError(f"{words}: {parameter.name} is no path that this system can have") from None
+        raise UsageError(
+            tr(
+                "{words}: {parameter} is no path that this system can have",
+                words=words,
+                parameter=parameter.name,
+            )
+        ) from None
     return path
 
 

@@ -19,6 +19,7 @@ from coterie.cli.options import Options, global_options, remember
 from coterie.errors import StorageError, UsageError
 from coterie.home import Home
 from coterie.private_file import write_private
+from coterie.texts import tr
 
 SYSTEMCTL_TIMEOUT_S = 20.0
 _UNIT = """\
@@ -50,12 +51,12 @@ class Autostart(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         if not self.on:
-            return "Autostart is off: `coterie autostart on` starts the node whenever you log in."
-        said = f"Autostart is on, by {self.unit}."
+            return tr("Autostart is off: `coterie autostart on` starts the node whenever you log in.")
+        said = tr("Autostart is on, by {unit}.", unit=self.unit)
         if self.running:
-            said += "\nIt runs now."
+            said += tr("\nIt runs now.")
         if not self.lingers:
-            said += "\nIt starts when you log in; to start it with the computer: loginctl enable-linger"
+            said += tr("\nIt starts when you log in; to start it with the computer: loginctl enable-linger")
         return said
 
 
@@ -116,7 +117,7 @@ def _unit_text(home: Home) -> str:
 def _quoted(word: str) -> str:
     """`word` as one argument of ExecStart: quotes and backslashes escaped, no specifier, no variable."""
     if any(character < " " for character in word):
-        raise UsageError(f"systemd cannot start a program in a folder with this name: {word!r}")
+        raise UsageError(tr("systemd cannot start a program in a folder with this name: {word!r}", word=word))
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'
 
@@ -124,7 +125,10 @@ def _quoted(word: str) -> str:
 def _require_systemd() -> None:
     if not sys.platform.startswith("linux") or shutil.which("systemctl") is None:
         raise UsageError(
-            "autostart is offered where systemd runs; here, let your system run `coterie up` when you log in"
+            tr(
+                "autostart is offered where systemd runs; here, let your system run `coterie up` when "
+                "you log in"
+            )
         )
     _systemctl("show", "--property=Version")
 
@@ -136,14 +140,20 @@ def _systemctl(*words: str) -> str:
             command, capture_output=True, text=True, timeout=SYSTEMCTL_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise StorageError(f"`{' '.join(command)}` did not work: {error}") from error
+        raise StorageError(
+            tr("`{command}` did not work: {error}", command=" ".join(command), error=error)
+        ) from error
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
         if words[0] == "show":
             raise UsageError(
-                f"systemd does not run for this user ({said}); log in on the computer itself, or by ssh, and try again"
+                tr(
+                    "systemd does not run for this user ({said}); log in on the computer itself, or by ssh, "
+                    "and try again",
+                    said=said,
+                )
             )
-        raise StorageError(f"`{' '.join(command)}` failed: {said}")
+        raise StorageError(tr("`{command}` failed: {said}", command=" ".join(command), said=said))
     return done.stdout
 
 
@@ -152,7 +162,10 @@ def _user_home() -> Path:
         return Path.home()
     except RuntimeError:
         raise UsageError(
-            "this user has no home folder (HOME is not set, and the system does not know the user): set HOME"
+            tr(
+                "this user has no home folder (HOME is not set, and the system does not know the user): "
+                "set HOME"
+            )
         ) from None
 
 

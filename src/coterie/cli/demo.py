@@ -25,6 +25,7 @@ from coterie.cli.layout import columns, wrapped
 from coterie.cli.terminal import put, say
 from coterie.errors import CoterieError, StorageError
 from coterie.quantity import say_bytes
+from coterie.texts import tr
 
 LARGE_BYTES = 512 << 20
 WRITE_BYTES = 1 << 20
@@ -85,7 +86,12 @@ def _fill(path: Path, size: int) -> None:
                 file.write(secrets.token_bytes(min(WRITE_BYTES, size - at)))
     except OSError as error:
         raise StorageError(
-            f"the demo needs {say_bytes(3 * size)} in {path.parent}: {error.strerror}"
+            tr(
+                "the demo needs {value} in {parent}: {strerror}",
+                value=say_bytes(3 * size),
+                parent=path.parent,
+                strerror=error.strerror,
+            )
         ) from error
 
 
@@ -125,7 +131,9 @@ def _wait_until_up(home: Path, process: "subprocess.Popen[bytes]", log: Path) ->
     deadline = time.monotonic() + STOP_S
     while not (home / "run" / "api.json").exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise StorageError(f"the first node did not start: {log.read_text('utf-8').strip()}")
+            raise StorageError(
+                tr("the first node did not start: {read_text}", read_text=log.read_text("utf-8").strip())
+            )
         time.sleep(0.05)
 
 
@@ -159,7 +167,13 @@ def _call(home: Path, *words: str, given: str = "") -> Any:
         check=False,
     )
     if done.returncode:
-        raise CoterieError(f"`coterie {words[0]}` failed: {done.stderr.decode(errors='replace').strip()}")
+        raise CoterieError(
+            tr(
+                "`coterie {words}` failed: {decode}",
+                words=words[0],
+                decode=done.stderr.decode(errors="replace").strip(),
+            )
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 

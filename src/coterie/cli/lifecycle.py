@@ -14,6 +14,7 @@ from coterie.cli.terminal import say
 from coterie.control.client import Client, NoRunningNode, is_alive
 from coterie.errors import CoterieError, StorageError, TransportError
 from coterie.home import Home
+from coterie.texts import tr
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -37,8 +38,11 @@ def _up(home: Home, options: Options, background: bool) -> None:
         return
     if running is not None:
         raise StorageError(
-            f"another coterie (pid {running.pid}) already runs in {home.root}; "
-            "use `coterie down` or another --home"
+            tr(
+                "another coterie (pid {pid}) already runs in {root}; use `coterie down` or another --home",
+                pid=running.pid,
+                root=home.root,
+            )
         )
     from coterie.apps.invoke import to_plain
     from coterie.cli.session import run_node
@@ -84,8 +88,12 @@ def _start_in_background(home: Home) -> None:
         )
     if not wait_for(START_TIMEOUT_S, lambda: child.poll() is not None or _answers(home, child.pid)):
         raise TransportError(
-            f"the node (pid {child.pid}) did not answer within {START_TIMEOUT_S:g} s; "
-            f"its log is {home.log_file}"
+            tr(
+                "the node (pid {pid}) did not answer within {start_timeout_s:g} s; its log is {log_file}",
+                pid=child.pid,
+                start_timeout_s=START_TIMEOUT_S,
+                log_file=home.log_file,
+            )
         )
     if child.poll() is not None:
         raise StorageError(_last_words(home, start) or f"the node ended at once; its log is {home.log_file}")
@@ -126,7 +134,7 @@ def _down(home: Home, options: Options) -> None:
             raise
         Show(options).line({"result": {"pid": None}, "text": "no coterie runs here: nothing to stop"})
         return
-    stuck = TransportError(f"the node (pid {client.pid}) does not stop; end it with: kill {client.pid}")
+    stuck = TransportError(tr("the node (pid {pid}) does not stop; end it with: kill {pid}", pid=client.pid))
     try:
         client.shutdown()
     except NoRunningNode:

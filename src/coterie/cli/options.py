@@ -7,6 +7,8 @@ from typing import Any
 import click
 import msgspec
 
+from coterie.texts import translated
+
 
 class Options(msgspec.Struct, frozen=True):
     """Which node, and how to print."""
@@ -31,16 +33,19 @@ def global_options() -> list[click.Option]:
         click.Option(
             ["home", "--home"],
             type=click.Path(path_type=Path),
-            help="Folder of the node.",
+            help=translated("Folder of the node."),
         ),
         click.Option(
             ["json", "--json"],
             is_flag=True,
             default=None,
-            help="Print JSON: events as lines, the result last.",
+            help=translated("Print JSON: events as lines, the result last."),
         ),
         click.Option(
-            ["quiet", "--quiet", "-q"], is_flag=True, default=None, help="No progress, only results."
+            ["quiet", "--quiet", "-q"],
+            is_flag=True,
+            default=None,
+            help=translated("No progress, only results."),
         ),
     ]
 

@@ -25,7 +25,7 @@ from coterie.cli.secret_input import FROM_INPUT, INPUT_CHARS_MAX, read_secrets
 from coterie.cli.terminal import put, put_json, say_error
 from coterie.errors import UsageError
 from coterie.quantity import write_duration
-from coterie.texts import translated
+from coterie.texts import tr, translated
 
 BUILT_IN = {
     "up": "coterie.cli.lifecycle:UP",
@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> None:
     """Run the program; raises what the command raised, SystemExit for usage errors."""
     program = Program(
         name=_PROGRAM,
-        help="Share files and folders directly between computers: no server, no account.",
+        help=translated("Share files and folders directly between computers: no server, no account."),
         params=[*global_options(), _version_option()],
         callback=_begin,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -123,7 +123,7 @@ class Program(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """What people do first, then every command under its purpose."""
-        with formatter.section("First"):
+        with formatter.section(translated("First")):
             formatter.write_dl([(usage, translated(what)) for usage, what in FIRST])
         sections: dict[str, list[tuple[str, str]]] = {purpose: [] for purpose in _PURPOSES}
         for word in self.list_commands(ctx):
@@ -159,7 +159,9 @@ class Program(click.Group):
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 2) if args else []
             if near:
                 meant = " or ".join(f"`{_PROGRAM} {word}`" for word in near)
-                raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {meant}?", ctx) from None
+                raise click.UsageError(
+                    tr("{rstrip}. Did you mean {meant}?", rstrip=error.message.rstrip("."), meant=meant), ctx
+                ) from None
             if broken:
                 raise click.UsageError(f"{error.message} ({broken})", ctx) from None
             raise
@@ -363,7 +365,7 @@ class _Asked(click.Option):
                 )
             return click.prompt(self.prompt or "", type=self.type, err=True)
         except click.Abort:  # the input has ended, or Ctrl-C
-            raise click.UsageError(f"nothing was entered for {self.opts[0]}", ctx) from None
+            raise click.UsageError(tr("nothing was entered for {opts}", opts=self.opts[0]), ctx) from None
 
 
 def _click_type(kind: Any) -> Any:
@@ -402,7 +404,7 @@ def _version_option() -> click.Option:
         expose_value=False,
         is_eager=True,
         callback=show,
-        help="Show the version.",
+        help=translated("Show the version."),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from coterie.cli.terminal import say
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 FROM_INPUT = "-"
 INPUT_CHARS_MAX = 64 * 1024  # more than any ticket, grant or magnet link has
@@ -30,19 +31,27 @@ def _ask(name: str) -> str:
 
 def _read(name: str, *, all_of_it: bool) -> str:
     if sys.stdin is None:
-        raise UsageError(f"{_shown(name)} is to be read from standard input, and that is closed")
+        raise UsageError(
+            tr("{shown} is to be read from standard input, and that is closed", shown=_shown(name))
+        )
     try:
         read = sys.stdin.read if all_of_it else sys.stdin.readline
         return _checked(name, read(INPUT_CHARS_MAX + 1))
     except UnicodeDecodeError:
-        raise UsageError(f"what standard input says for {_shown(name)} is no text") from None
+        raise UsageError(tr("what standard input says for {shown} is no text", shown=_shown(name))) from None
 
 
 def _checked(name: str, text: str) -> str:
     if len(text) > INPUT_CHARS_MAX:
-        raise UsageError(f"standard input says more for {_shown(name)} than {INPUT_CHARS_MAX} characters")
+        raise UsageError(
+            tr(
+                "standard input says more for {shown} than {input_chars_max} characters",
+                shown=_shown(name),
+                input_chars_max=INPUT_CHARS_MAX,
+            )
+        )
     if not text.strip():
-        raise UsageError(f"standard input says nothing for {_shown(name)}")
+        raise UsageError(tr("standard input says nothing for {shown}", shown=_shown(name)))
     return text.strip()
 
 

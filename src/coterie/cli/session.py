@@ -19,6 +19,7 @@ from coterie.cli.show import Show
 from coterie.cli.terminal import LogFormatter, say, say_error
 from coterie.errors import CoterieError, TransportError
 from coterie.home import Home
+from coterie.texts import tr
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -62,7 +63,7 @@ async def _alone(
         try:
             await asyncio.wait((call, stopped), return_when=asyncio.FIRST_COMPLETED)
             if not call.done():
-                raise TransportError("the node was stopped before the command was done")
+                raise TransportError(tr("the node was stopped before the command was done"))
             call.result()
             if command.stays and not show.is_over:
                 say(

@@ -8,6 +8,7 @@ import msgspec
 from coterie.content import manifest
 from coterie.content.manifest import Chunk, Entry, Page
 from coterie.errors import LimitExceeded
+from coterie.texts import tr
 
 T = TypeVar("T")
 Item = TypeVar("Item", Entry, Page)
@@ -34,7 +35,7 @@ def build_blob(chunks: Sequence[Chunk], put: Put) -> Built:
     """
     width = manifest.BLOB_CHILDREN_MAX
     if len(chunks) > width ** (manifest.BLOB_LEVEL_MAX + 1):
-        raise LimitExceeded(f"a file of {len(chunks)} chunks does not fit a manifest")
+        raise LimitExceeded(tr("a file of {chunks} chunks does not fit a manifest", chunks=len(chunks)))
     nodes: list[tuple[bytes, int]] = []
     for at in range(0, max(len(chunks), 1), width):
         part = list(chunks[at : at + width])
@@ -66,7 +67,9 @@ def build_tree(entries: Iterable[Entry], put: Put) -> Built:
     while len(pages) > 1:
         level += 1
         if level > manifest.TREE_LEVEL_MAX:
-            raise LimitExceeded(f"a folder of {len(ordered)} entries does not fit a manifest")
+            raise LimitExceeded(
+                tr("a folder of {ordered} entries does not fit a manifest", ordered=len(ordered))
+            )
         above = []
         for group in _no_lone_last(list(_by_bytes(pages))):
             index = manifest.TreeIndex(level, tuple(group))

@@ -10,6 +10,7 @@ from coterie.content import manifest as m
 from coterie.content.scan import FoundFile, FoundFolder, date_of, found_file, scan
 from coterie.content.store import Store
 from coterie.errors import NotFound
+from coterie.texts import tr
 
 NAMES_MAX = 100  # of each kind; more are counted only
 
@@ -148,7 +149,7 @@ def _entries(store: Store, tree: bytes) -> Iterator[m.Entry]:
     while waiting:
         data = store.manifest(waiting.pop())
         if data is None:
-            raise NotFound("its description is no longer here: share it again")
+            raise NotFound(tr("its description is no longer here: share it again"))
         node = m.decode(data)
         if isinstance(node, m.TreeLeaf):
             yield from node.entries

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from coterie.content.names import NUMBER_MAX, numbered
 from coterie.errors import StorageError
+from coterie.texts import tr
 
 try:
     import fcntl
@@ -121,7 +122,13 @@ def move_beside(source: Path, target: Path) -> Path:
         beside = target.with_name(numbered(target.name, number))
         if move_new(source, beside):
             return beside
-    raise StorageError(f"{target} exists already, and so do {NUMBER_MAX} numbered copies: remove some")
+    raise StorageError(
+        tr(
+            "{target} exists already, and so do {number_max} numbered copies: remove some",
+            target=target,
+            number_max=NUMBER_MAX,
+        )
+    )
 
 
 def flush_tree(fd: int | None, path: Path) -> None:
@@ -172,7 +179,7 @@ class Lock:
             self.release()
             if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
                 raise StorageError(
-                    f"another transfer is writing to {path}: wait for it, or cancel it"
+                    tr("another transfer is writing to {path}: wait for it, or cancel it", path=path)
                 ) from None
             if error.errno not in _UNSUPPORTED | {errno.ENOLCK}:
                 raise

@@ -18,6 +18,7 @@ from coterie.content.names import name_fault
 from coterie.content.scan import FoundFile, FoundFolder, Skipped, date_of, found_file, scan
 from coterie.content.store import KnownFile, Store
 from coterie.errors import CoterieError, NotFound, StorageError, UsageError
+from coterie.texts import tr
 
 WORKERS_MAX = 16  # guess: beyond it the disk is the limit; each has a buffer of 4 MiB
 PROGRESS_INTERVAL_S = 0.1
@@ -90,7 +91,7 @@ def import_path(
     own = frozenset(os.path.realpath(folder) for folder in (store.path.parent, *exclude))
     real = os.path.realpath(path)
     if any(real == folder or real.startswith(folder + os.sep) for folder in own):
-        raise UsageError(f"{path} is coterie's own data: it cannot be shared")
+        raise UsageError(tr("{path} is coterie's own data: it cannot be shared", path=path))
     status = _status(real, path)
     work = _Import(store, progress, cancel or threading.Event(), workers or _cores(), reread=reread)
     with store.holding(Path(real)):
@@ -98,19 +99,23 @@ def import_path(
             return work.folder(real, status, own)
         if stat.S_ISREG(status.st_mode):
             return work.file(real, status)
-    raise UsageError(f"{path} is neither a file nor a folder")
+    raise UsageError(tr("{path} is neither a file nor a folder", path=path))
 
 
 def _status(real: str, path: str | os.PathLike[str]) -> os.stat_result:
     fault = name_fault(os.path.basename(real) or "root")
     if fault:
-        raise UsageError(f"{os.fspath(path)!r} cannot be shared: its name {fault}")
+        raise UsageError(
+            tr("{fspath!r} cannot be shared: its name {fault}", fspath=os.fspath(path), fault=fault)
+        )
     try:
         return os.stat(real)
     except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"there is no {path}") from None
+        raise NotFound(tr("there is no {path}", path=path)) from None
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise StorageError(
+            tr("cannot read {path}: {strerror}", path=path, strerror=error.strerror)
+        ) from error
 
 
 def _cores() -> int:
@@ -147,7 +152,7 @@ class _Import:
         found = found_file(path, status)
         self._read(path, [found])
         if found.chunks is None:
-            raise StorageError(f"cannot share {path}: {self._skipped[0].reason}")
+            raise StorageError(tr("cannot share {path}: {reason}", path=path, reason=self._skipped[0].reason))
         built = build_blob(manifests.unpack_chunks(found.chunks), self._put)
         return self._finish(
             Kind.BLOB, path, built.id, (1, built.size), found.mtime_ns, executable=found.executable
@@ -266,7 +271,7 @@ class _Import:
 
     def _check(self) -> None:
         if self._cancel.is_set():
-            raise ImportCancelled("the import was cancelled; what was read so far will not be read again")
+            raise ImportCancelled(tr("the import was cancelled; what was read so far will not be read again"))
 
     def _report(self, file: FoundFile, *, is_last: bool = False) -> None:
         now = time.monotonic()

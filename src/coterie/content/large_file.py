@@ -13,6 +13,7 @@ from coterie.content import file_steps as place
 from coterie.content.manifest import Chunk
 from coterie.content.no_links import open_file
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 HOLE_BYTES = 64 << 10  # zeros are left out in such blocks of the file; guess: no file system has larger ones
 _ZEROS = bytes(HOLE_BYTES)
@@ -49,7 +50,14 @@ class LargeFile:
         """
         view = memoryview(data)
         if offset + len(view) > self._size:
-            raise UsageError(f"bytes {offset} to {offset + len(view)} of a file of {self._size}")
+            raise UsageError(
+                tr(
+                    "bytes {offset} to {offset2} of a file of {size}",
+                    offset=offset,
+                    offset2=offset + len(view),
+                    size=self._size,
+                )
+            )
         for start, end, is_zero in _stretches(view, offset):
             if not (is_zero and self._leave_hole(offset + start, end - start)):
                 self._write(offset + start, view[start:end])

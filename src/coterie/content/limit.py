@@ -8,6 +8,7 @@ from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.quantity import read_rate
 from coterie.rate import Rate
+from coterie.texts import tr
 
 BURST_S = 0.25  # what may be saved up while nothing goes; guess: a piece or two at usual limits
 DAY_MINUTES = 1440
@@ -147,7 +148,7 @@ def parse_hours(text: str) -> tuple[Hours, ...]:
             found.append(Hours(_minute(begin), _minute(end), read_rate(rate)))
         except ValueError:
             raise UsageError(
-                f"'{part}' is not like 08:00-18:00=500kB/s (a rate, or 0 for no limit)"
+                tr("'{part}' is not like 08:00-18:00=500kB/s (a rate, or 0 for no limit)", part=part)
             ) from None
     return tuple(found)
 

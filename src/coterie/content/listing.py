@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from coterie.content import manifest as m
 from coterie.errors import NotFound
+from coterie.texts import tr
 
 Parts = tuple[str, ...]
 
@@ -19,7 +20,7 @@ def list_files(root: bytes, read: Callable[[bytes], bytes | None]) -> Iterator[t
         above, node_id = waiting.pop()
         data = read(node_id)
         if data is None:
-            raise NotFound(f"no manifest {node_id.hex()[:16]} here")
+            raise NotFound(tr("no manifest {node_id} here", node_id=node_id.hex()[:16]))
         node = m.decode(data)
         if isinstance(node, m.TreeIndex):
             waiting += [(above, child.id) for child in reversed(m.children(node))]

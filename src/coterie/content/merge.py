@@ -24,6 +24,7 @@ from coterie.content.names import NAME_BYTES_MAX, NUMBER_MAX, PARTIAL_PREFIX, li
 from coterie.content.versions import Versions, disk_bytes
 from coterie.errors import StorageError
 from coterie.quantity import count
+from coterie.texts import tr
 
 COMPARE_BYTES = 1 << 20
 CARRIED_BYTES_MAX = 200  # of a name within that of its copy
@@ -136,8 +137,12 @@ class Merge:
             except OSError as error:
                 where = self._target.joinpath(*parts)
                 raise StorageError(
-                    f"{where} became something else while files arrived in it ({error.strerror}): look at it, "
-                    "then try again"
+                    tr(
+                        "{where} became something else while files arrived in it ({strerror}): look at it, then "
+                        "try again",
+                        where=where,
+                        strerror=error.strerror,
+                    )
                 ) from error
             yield folder
 
@@ -151,7 +156,10 @@ class Merge:
             _note(self.beside, "/".join((*parts[:-1], moved.name)), f"{target.name} was changed here too")
             if not place.move_new(staged, target):
                 raise StorageError(
-                    f"{self._target.joinpath(*parts)} came back while it was being replaced: try again"
+                    tr(
+                        "{joinpath} came back while it was being replaced: try again",
+                        joinpath=self._target.joinpath(*parts),
+                    )
                 )
             return
         original = self._target.joinpath(*parts)
@@ -229,7 +237,9 @@ def _move_marked(path: Path, mark: str) -> Path:
         moved = path.with_name(limit_bytes(stem, NAME_BYTES_MAX - len(os.fsencode(tail))) + tail)
         if place.move_new(path, moved):
             return moved
-    raise StorageError(f"{path} has {count(NUMBER_MAX, 'copy')} beside it: remove some")
+    raise StorageError(
+        tr("{path} has {copys} beside it: remove some", path=path, copys=count(NUMBER_MAX, "copy"))
+    )
 
 
 def _files_in(folder: Path) -> int:

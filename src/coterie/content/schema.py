@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from coterie.errors import StorageError
+from coterie.texts import tr
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x636F7465  # "cote": tells our database from any other
@@ -117,27 +118,39 @@ def translate(error: OSError | sqlite3.Error, path: Path) -> StorageError:
     """What an error of the database means for the user."""
     if isinstance(error, OSError):
         return StorageError(
-            f"cannot open the content database {path}: {error.strerror}; check its folder's permissions"
+            tr(
+                "cannot open the content database {path}: {strerror}; check its folder's permissions",
+                path=path,
+                strerror=error.strerror,
+            )
         )
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith("SQLITE_FULL"):
         return StorageError(
-            f"disk full: the content database {path} cannot grow; free some space and try again"
+            tr("disk full: the content database {path} cannot grow; free some space and try again", path=path)
         )
     if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return StorageError(
-            f"the content database {path} is damaged ({error}). Your files are not affected. "
-            "Move it aside (and the -wal and -shm files next to it), then share your folders again"
+            tr(
+                "the content database {path} is damaged ({error}). Your files are not affected. Move it "
+                "aside (and the -wal and -shm files next to it), then share your folders again",
+                path=path,
+                error=error,
+            )
         )
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return StorageError(
-            f"cannot write the content database {path}: {error}; check its folder's permissions"
+            tr(
+                "cannot write the content database {path}: {error}; check its folder's permissions",
+                path=path,
+                error=error,
+            )
         )
     if code.startswith("SQLITE_BUSY"):
         return StorageError(
-            f"the content database {path} is in use by another program; stop it and try again"
+            tr("the content database {path} is in use by another program; stop it and try again", path=path)
         )
-    return StorageError(f"the content database {path} failed: {error}")
+    return StorageError(tr("the content database {path} failed: {error}", path=path, error=error))
 
 
 def _make_ready(db: sqlite3.Connection, path: Path) -> None:
@@ -148,11 +161,18 @@ def _make_ready(db: sqlite3.Connection, path: Path) -> None:
     if fresh:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     elif application != APPLICATION_ID:
-        raise StorageError(f"{path} is a database of another program; move it aside or choose another home")
+        raise StorageError(
+            tr("{path} is a database of another program; move it aside or choose another home", path=path)
+        )
     if version > SCHEMA_VERSION:
         raise StorageError(
-            f"the content database {path} was written by a newer coterie (format {version}, this one reads "
-            f"{SCHEMA_VERSION}); update coterie, or choose another home"
+            tr(
+                "the content database {path} was written by a newer coterie (format {version}, this one "
+                "reads {schema_version}); update coterie, or choose another home",
+                path=path,
+                version=version,
+                schema_version=SCHEMA_VERSION,
+            )
         )
     db.execute("PRAGMA journal_mode = WAL")
     if fresh:

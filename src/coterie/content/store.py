@@ -27,6 +27,7 @@ from coterie.content.pins import UNPINNED, Pins
 from coterie.content.reader import READ_BYTES_MAX, READS_MIN, ChunkReader, ChunkUnavailable, Location, Room
 from coterie.content.usage import Collected, Usage
 from coterie.errors import NotFound
+from coterie.texts import tr
 
 LEAF_CACHE_CHUNKS_MAX = 65_536  # about 10 MB of decoded chunk lists
 READERS_IDLE_MAX = 8  # connections kept for the next reader
@@ -121,7 +122,7 @@ class Store:
                 return known
         data = self.manifest(node_id)
         if data is None:
-            raise NotFound(f"no manifest {node_id.hex()[:16]} here")
+            raise NotFound(tr("no manifest {node_id} here", node_id=node_id.hex()[:16]))
         chunks = manifests.leaf_chunks(manifests.decode(data))
         with self._guard:
             if node_id not in self._leaves:
@@ -152,7 +153,7 @@ class Store:
         self, db: sqlite3.Connection, root: bytes, nodes: Iterable[tuple[bytes, bytes]]
     ) -> None:
         if db.execute("SELECT 1 FROM roots WHERE id = ?", (root,)).fetchone() is None:
-            raise NotFound(f"nothing known under the content id {root.hex()[:16]}")
+            raise NotFound(tr("nothing known under the content id {root}", root=root.hex()[:16]))
         for node_id, data in nodes:
             db.execute("INSERT OR IGNORE INTO manifests VALUES (?, ?)", (node_id, data))
             db.execute("INSERT OR IGNORE INTO reach VALUES (?, ?)", (root, node_id))

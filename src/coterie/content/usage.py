@@ -3,6 +3,7 @@
 import msgspec
 
 from coterie.quantity import count, say_bytes
+from coterie.texts import tr
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -24,14 +25,25 @@ class Usage(msgspec.Struct, frozen=True):
         """For people."""
         twice = self.referenced_bytes - self.unique_bytes
         lines = [
-            f"known files           {count(self.files, 'file')}, {say_bytes(self.referenced_bytes)}, where they are"
-            + (f" ({say_bytes(twice)} of it more than once)" if twice else ""),
-            f"index                 {say_bytes(self.database_bytes)} for {count(self.chunks, 'chunk')}",
-            f"unfinished downloads  {say_bytes(sum(self.unfinished.values()))}",
+            tr(
+                "known files           {files}, {referenced_bytes}, where they are",
+                files=count(self.files, "file"),
+                referenced_bytes=say_bytes(self.referenced_bytes),
+            )
+            + (tr(" ({twice} of it more than once)", twice=say_bytes(twice)) if twice else ""),
+            tr(
+                "index                 {database_bytes} for {chunks}",
+                database_bytes=say_bytes(self.database_bytes),
+                chunks=count(self.chunks, "chunk"),
+            ),
+            tr("unfinished downloads  {sum}", sum=say_bytes(sum(self.unfinished.values()))),
         ]
-        lines += [f"  {say_bytes(size)} in {path}" for path, size in self.unfinished.items()]
+        lines += [
+            tr("  {size} in {path}", size=say_bytes(size), path=path)
+            for path, size in self.unfinished.items()
+        ]
         if self.unfinished:
-            lines.append("`coterie transfers` lists them: resume one, or cancel it to have the room back")
+            lines.append(tr("`coterie transfers` lists them: resume one, or cancel it to have the room back"))
         return "\n".join(lines)
 
 
@@ -46,9 +58,17 @@ class Collected(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         if not (self.manifests or self.files or self.locations or self.blobs):
-            return "Nothing to remove: all that is stored is needed"
-        left = f"Removed {count(self.blobs, 'content')} that no app keeps. " if self.blobs else ""
+            return tr("Nothing to remove: all that is stored is needed")
+        left = (
+            tr("Removed {contents} that no app keeps. ", contents=count(self.blobs, "content"))
+            if self.blobs
+            else ""
+        )
         return left + (
-            f"Removed from the index: {count(self.files, 'file')}, {count(self.locations, 'place')} of chunks, "
-            f"{count(self.manifests, 'manifest')}. Your files are untouched"
+            tr(
+                "Removed from the index: {files}, {places} of chunks, {manifests}. Your files are untouched",
+                files=count(self.files, "file"),
+                places=count(self.locations, "place"),
+                manifests=count(self.manifests, "manifest"),
+            )
         )

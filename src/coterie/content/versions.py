@@ -32,6 +32,7 @@ from coterie.decoding import decoder
 from coterie.errors import NotFound, StorageError
 from coterie.private_file import write_private
 from coterie.quantity import count, say_bytes
+from coterie.texts import tr
 
 ID_CHARS = 10
 NAME_BYTES_MAX = 200  # of the original name within that of a version
@@ -141,7 +142,13 @@ class Versions:
                     shelf.take(version, f"{version.id}-{name}", path, replacement)
                 except OSError as error:
                     if error.errno not in _ELSEWHERE or len(tried) >= FOLDERS_MAX:
-                        raise StorageError(f"cannot put {original} aside: {error.strerror}") from error
+                        raise StorageError(
+                            tr(
+                                "cannot put {original} aside: {strerror}",
+                                original=original,
+                                strerror=error.strerror,
+                            )
+                        ) from error
                     tried.append(shelf)  # the same device, and yet not to be reached by a rename
                     continue
                 self._by_device[os.stat(path.parent).st_dev] = shelf
@@ -166,13 +173,22 @@ class Versions:
             shelf, version = self._find(version_id)
             target = to or version.original
             if not version.path and to is None:
-                raise StorageError(f"nobody knows where {version_id} lay: say where to put it")
+                raise StorageError(
+                    tr("nobody knows where {version_id} lay: say where to put it", version_id=version_id)
+                )
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 restored = place.move_beside(shelf.path_of(version_id), target)
             except OSError as error:
                 hint = f"; copy it yourself from {shelf.path_of(version_id)}"
-                raise StorageError(f"cannot put it at {target}: {error.strerror}{hint}") from error
+                raise StorageError(
+                    tr(
+                        "cannot put it at {target}: {strerror}{hint}",
+                        target=target,
+                        strerror=error.strerror,
+                        hint=hint,
+                    )
+                ) from error
             shelf.note_over([version_id])
             return restored
 
@@ -205,7 +221,12 @@ class Versions:
         for shelf in self._all():
             if version_id in shelf.versions:
                 return shelf, shelf.versions[version_id]
-        raise NotFound(f"there is no '{version_id}' in the trash; `coterie trash` lists what is")
+        raise NotFound(
+            tr(
+                "there is no '{version_id}' in the trash; `coterie trash` lists what is",
+                version_id=version_id,
+            )
+        )
 
     def _room_on(self, shelf: "_Shelf", needed_bytes: int, versions: int) -> None:
         room = int(shutil.disk_usage(shelf.folder).total * SHARE_OF_DISK)
@@ -216,10 +237,19 @@ class Versions:
         shelf.drop(plan.drop)
         if plan.short_bytes or plan.short_versions:
             raise VersionsFull(
-                f"the trash on the disk of {shelf.folder} has no room for what is to be replaced "
-                f"({count(versions, 'file')}, {say_bytes(needed_bytes)}): it holds {say_bytes(shelf.bytes)} of "
-                f"{say_bytes(room)} and {len(held):,} of {VERSIONS_MAX:,} versions, and drops none that is younger "
-                "than 7 days; `coterie trash` lists them, `coterie trash empty` makes room"
+                tr(
+                    "the trash on the disk of {folder} has no room for what is to be replaced ({files}, "
+                    "{needed_bytes}): it holds {bytes} of {room} and {held:,} of {versions_max:,} versions, "
+                    "and drops none that is younger than 7 days; `coterie trash` lists them, `coterie trash "
+                    "empty` makes room",
+                    folder=shelf.folder,
+                    files=count(versions, "file"),
+                    needed_bytes=say_bytes(needed_bytes),
+                    bytes=say_bytes(shelf.bytes),
+                    room=say_bytes(room),
+                    held=len(held),
+                    versions_max=VERSIONS_MAX,
+                )
             )
 
     def _all(self) -> "list[_Shelf]":
@@ -243,7 +273,10 @@ class Versions:
                 self._remember(folder)
                 return self._shelves.setdefault(folder, _Shelf(folder))
         raise StorageError(
-            f"no folder on the disk of {parent} takes what is to be replaced: nothing was touched"
+            tr(
+                "no folder on the disk of {parent} takes what is to be replaced: nothing was touched",
+                parent=parent,
+            )
         )
 
     def _candidates(self, parent: Path, device: int) -> Iterator[Path]:
@@ -275,7 +308,9 @@ class Versions:
         if folder == self._folder or folder in known:
             return
         if len(known) >= FOLDERS_MAX:
-            raise StorageError(f"{FOLDERS_MAX} disks have a trash already: empty some")
+            raise StorageError(
+                tr("{folders_max} disks have a trash already: empty some", folders_max=FOLDERS_MAX)
+            )
         names = [os.fsencode(one) for one in (*known, folder)]
         write_private(self._folder / "folders", msgspec.json.encode(names))
 
@@ -321,7 +356,11 @@ class _Shelf:
                 place.remove(self.path_of(version.id))
             except OSError as error:
                 raise StorageError(
-                    f"cannot delete {self.path_of(version.id)}: {error.strerror}; remove it yourself"
+                    tr(
+                        "cannot delete {path_of}: {strerror}; remove it yourself",
+                        path_of=self.path_of(version.id),
+                        strerror=error.strerror,
+                    )
                 ) from error
         self.note_over([version.id for version in chosen])
         return len(chosen), sum(version.content_bytes for version in chosen)

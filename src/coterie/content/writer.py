@@ -38,6 +38,7 @@ from coterie.content.names import PARTIAL_PREFIX, WINDOWS, NameRules, limit_byte
 from coterie.content.refusals import REFUSALS, EntryRefused
 from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.quantity import say_bytes
+from coterie.texts import tr
 
 STAGED = "data"
 LEFT = "left"  # what an earlier run staged, until this one wants a file of it
@@ -128,7 +129,7 @@ class Staging:
                 os.mkdir(path, 0o700)
             except FileExistsError:
                 if not stat.S_ISDIR(os.lstat(path).st_mode):
-                    raise StorageError(f"{path} is in the way: move it aside") from None
+                    raise StorageError(tr("{path} is in the way: move it aside", path=path)) from None
             staging = cls(parent, name, kind, size, path)
         except OSError as error:
             raise _storage_error(error, parent, size) from error
@@ -140,7 +141,13 @@ class Staging:
             with staging.translated():
                 staging.rules = rules_of(path)
             if local_names([name], staging.rules) != [name]:
-                raise UsageError(f"the disk of {parent} cannot hold the name '{name}': choose another one")
+                raise UsageError(
+                    tr(
+                        "the disk of {parent} cannot hold the name '{name}': choose another one",
+                        parent=parent,
+                        name=name,
+                    )
+                )
             if kind is Kind.TREE:
                 with staging.translated():
                     staging._has_left = not in_place and _set_aside(path)
@@ -316,7 +323,7 @@ class Staging:
             StorageError: the disk is full, or fails.
         """
         if self._closed:
-            raise UsageError("this staging area is closed")
+            raise UsageError(tr("this staging area is closed"))
         with self.translated():
             if self.kind is Kind.TREE:
                 self._make_links()
@@ -328,7 +335,9 @@ class Staging:
                 target = place.move_beside(staged, target)
             elif not place.move_new(staged, target):
                 if into is None:
-                    raise TargetExists(f"{target} exists already: choose to overwrite it or to keep both")
+                    raise TargetExists(
+                        tr("{target} exists already: choose to overwrite it or to keep both", target=target)
+                    )
                 target = into(staged, target)
             place.flush_folder(self.parent)
         self.discard()
@@ -359,7 +368,7 @@ class Staging:
     def _target(self, folder: Parts) -> _Folder:
         """Where a file goes. The one file of a blob is `STAGED` itself, in the staging area."""
         if self._closed:
-            raise UsageError("this staging area is closed")
+            raise UsageError(tr("this staging area is closed"))
         return self._folder(folder) if self.kind is Kind.TREE else self._base
 
     def _folder(self, parts: Parts) -> _Folder:
@@ -427,11 +436,13 @@ def discard_partial(path: Path) -> None:
         StorageError: it cannot be removed.
     """
     if not path.name.startswith(PARTIAL_PREFIX):
-        raise UsageError(f"{path} is not an unfinished transfer")
+        raise UsageError(tr("{path} is not an unfinished transfer", path=path))
     try:
         place.remove(path)
     except OSError as error:
-        raise StorageError(f"cannot remove {path}: {error.strerror}; remove it yourself") from error
+        raise StorageError(
+            tr("cannot remove {path}: {strerror}; remove it yourself", path=path, strerror=error.strerror)
+        ) from error
 
 
 def check_space(parent: Path, needed_bytes: int, files: int = 0) -> None:
@@ -449,13 +460,21 @@ def check_space(parent: Path, needed_bytes: int, files: int = 0) -> None:
     room = os.statvfs(existing) if hasattr(os, "statvfs") else None
     if room is not None and room.f_blocks == 0:
         raise StorageError(
-            f"{parent} is no place for files: the system shows itself there; choose another folder"
+            tr(
+                "{parent} is no place for files: the system shows itself there; choose another folder",
+                parent=parent,
+            )
         )
     if free < needed_bytes + SPACE_RESERVE_BYTES:
         raise StorageError(_disk_full(parent, needed_bytes, free, SPACE_RESERVE_BYTES))
     if room is not None and room.f_files and room.f_favail < files:
         raise StorageError(
-            f"{parent} has room for {room.f_favail:,} more files, and this is {files:,} of them"
+            tr(
+                "{parent} has room for {f_favail:,} more files, and this is {files:,} of them",
+                parent=parent,
+                f_favail=room.f_favail,
+                files=files,
+            )
         )
 
 

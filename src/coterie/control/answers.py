@@ -25,6 +25,7 @@ from coterie.errors import (
     UsageError,
 )
 from coterie.plain_text import one_line
+from coterie.texts import tr
 
 HEARTBEAT_S = 3.0  # an empty line this often: a client that is gone is noticed
 LINES_TYPE = "application/x-ndjson"
@@ -172,7 +173,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 def _stopping() -> CoterieError:
-    return TransportError("the node is stopping")
+    return TransportError(tr("the node is stopping"))
 
 
 @decoder(UsageError, "the request body")
@@ -180,11 +181,11 @@ def _parameters(body: bytes, content_type: str) -> Any:
     if not body:
         return {}
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise UsageError("send the parameters as application/json")
+        raise UsageError(tr("send the parameters as application/json"))
     try:
         return json_text.decode(body, object)
     except UsageError as error:
-        raise UsageError(f"the request body is not JSON: {error}") from None
+        raise UsageError(tr("the request body is not JSON: {error}", error=error)) from None
 
 
 def _line(item: Event | Result | None) -> dict[str, Any] | None:

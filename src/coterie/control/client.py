@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from coterie.decoding import decoder
 from coterie.errors import CoterieError, NotFound, TransportError
-from coterie.texts import accept_language
+from coterie.texts import accept_language, tr
 
 SILENCE_S = 30.0  # ten heartbeats missed: the node is stuck
 API_FILE_BYTES_MAX = 4096
@@ -45,7 +45,9 @@ class Client:
         Raises:
             NoRunningNode: there is no such file, or its process is gone or another user's.
         """
-        absent = NoRunningNode(f"no coterie runs in {api_file.parent.parent}; start one with `coterie up`")
+        absent = NoRunningNode(
+            tr("no coterie runs in {parent}; start one with `coterie up`", parent=api_file.parent.parent)
+        )
         try:
             with api_file.open("rb") as file:
                 client = _noted(file.read(API_FILE_BYTES_MAX))
@@ -88,7 +90,9 @@ class Client:
             response = self._send(connection, method, path, None, {})
             return _json(response.read())
         except OSError as error:
-            raise TransportError(f"the node (pid {self.pid}) does not answer: {error}") from error
+            raise TransportError(
+                tr("the node (pid {pid}) does not answer: {error}", pid=self.pid, error=error)
+            ) from error
         finally:
             connection.close()
 
@@ -97,9 +101,13 @@ class Client:
         try:
             connection.connect()
         except TimeoutError as error:
-            raise TransportError(f"the node (pid {self.pid}) does not answer: timed out") from error
+            raise TransportError(
+                tr("the node (pid {pid}) does not answer: timed out", pid=self.pid)
+            ) from error
         except OSError as error:
-            raise NoRunningNode(f"no coterie answers at {self.url}; start one with `coterie up`") from error
+            raise NoRunningNode(
+                tr("no coterie answers at {url}; start one with `coterie up`", url=self.url)
+            ) from error
         connection.auto_open = 0  # what was proved holds for this connection only
         try:
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -120,11 +128,18 @@ class Client:
             response = connection.getresponse()
             said = response.read(API_FILE_BYTES_MAX)
         except (OSError, HTTPException) as error:
-            raise TransportError(f"the node (pid {self.pid}) does not answer: {_said(error)}") from error
+            raise TransportError(
+                tr("the node (pid {pid}) does not answer: {said}", pid=self.pid, said=_said(error))
+            ) from error
         if response.status != 200 or not hmac.compare_digest(said, proof(self._token, challenge)):
             raise NoRunningNode(
-                f"what answers at {self.url} does not show that it is the node of this home: start that with "
-                f"`coterie up`. If a coterie of an older version (pid {self.pid}) runs there, end that process first"
+                tr(
+                    "what answers at {url} does not show that it is the node of this home: start that with "
+                    "`coterie up`. If a coterie of an older version (pid {pid}) runs there, end that process "
+                    "first",
+                    url=self.url,
+                    pid=self.pid,
+                )
             )
 
     def _send(
@@ -151,7 +166,9 @@ class Client:
             )
             response = connection.getresponse()
         except (OSError, HTTPException) as error:
-            raise TransportError(f"the node (pid {self.pid}) ended the call: {_said(error)}") from error
+            raise TransportError(
+                tr("the node (pid {pid}) ended the call: {said}", pid=self.pid, said=_said(error))
+            ) from error
         if response.status != 200:
             raise _error_in(response.read(), response.status)
         return response
@@ -168,8 +185,10 @@ class Client:
                 if "result" in line and "event" not in line:
                     return
         except (OSError, HTTPException, ValueError) as error:
-            raise TransportError(f"the node (pid {self.pid}) ended the call: {_said(error)}") from error
-        raise TransportError(f"the node (pid {self.pid}) stopped before the command was done")
+            raise TransportError(
+                tr("the node (pid {pid}) ended the call: {said}", pid=self.pid, said=_said(error))
+            ) from error
+        raise TransportError(tr("the node (pid {pid}) stopped before the command was done", pid=self.pid))
 
 
 def proof(token: str, challenge: str) -> bytes:
@@ -232,7 +251,7 @@ def _error_in(body: bytes, status: int) -> CoterieError:
     try:
         return error_from(_json(body)["error"])
     except (TransportError, LookupError, TypeError, AttributeError):
-        return TransportError(f"the node answered with HTTP status {status}")
+        return TransportError(tr("the node answered with HTTP status {status}", status=status))
 
 
 def _said(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from coterie.apps.command import Peer, Place, Resource, Values, Verbs, command
 from coterie.home import Home
 from coterie.settings import APP_SETTINGS, Config
+from coterie.texts import tr, tr_count
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -46,9 +47,10 @@ class Setting(msgspec.Struct, frozen=True, omit_defaults=True):
         said = f"{self.key} = {_in_words(self.value)}"
         if self.until_restart is None:
             return said
-        return (
-            f"{said}\n  acts from the next start (coterie down, then coterie up); "
-            f"until then: {_in_words(self.until_restart) or 'empty'}"
+        return tr(
+            "{said}\n  acts from the next start (coterie down, then coterie up); until then: {in_words}",
+            said=said,
+            in_words=_in_words(self.until_restart) or "empty",
         )
 
 
@@ -271,7 +273,7 @@ class Cleared(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return f"{self.count} notice{'' if self.count == 1 else 's'} cleared"
+        return tr_count("{number} notice cleared", "{number} notices cleared", self.count)
 
 
 @command(needs="store", returns="coterie.services.tell.core:NoticeLine", empty_text="No notices.")

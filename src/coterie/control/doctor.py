@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import msgspec
 
 from coterie.errors import CoterieError
+from coterie.texts import tr
 
 POLL_S = 0.05
 CHECK_S = 9.0  # no check takes longer; a whole diagnosis takes this and no more
@@ -35,7 +36,7 @@ class Healthy(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return f"nothing stands in the way ({self.checks} checks)"
+        return tr("nothing stands in the way ({checks} checks)", checks=self.checks)
 
 
 class Unhealthy(CoterieError):
@@ -63,7 +64,7 @@ async def diagnose(checks: Sequence[tuple[str, Probe]]) -> AsyncIterator[Check |
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     if failed:
-        raise Unhealthy(f"this stands in the way: {', '.join(dict.fromkeys(failed))}")
+        raise Unhealthy(tr("this stands in the way: {fromkeys}", fromkeys=", ".join(dict.fromkeys(failed))))
     yield Healthy(len(tasks))
 
 

@@ -13,6 +13,7 @@ from coterie.net.find.reaching import places
 from coterie.net.find.resolver import Resolver
 from coterie.net.relay.probe import probe_relay
 from coterie.quantity import duration
+from coterie.texts import tr
 from coterie.wire.record import is_relay
 
 if TYPE_CHECKING:
@@ -53,11 +54,20 @@ def find_peer(node: "Node", text: str) -> Peer:
         return Peer(peer, node.people.name_of(peer), node.people.standing(peer).contact)
     lines = [p for p in node.peers() if p.name == text or PeerId.parse(p.peer).matches(text)]
     if len(lines) > 1:
-        raise UsageError(f"'{text}' may be any of {', '.join(p.peer for p in lines[:4])}; use the whole id")
+        raise UsageError(
+            tr(
+                "'{text}' may be any of {lines}; use the whole id",
+                text=text,
+                lines=", ".join(p.peer for p in lines[:4]),
+            )
+        )
     if not lines:
         raise NotFound(
-            f"'{text}' is nobody known here: `coterie peers` lists who is; `coterie invite` makes two computers know "
-            "each other; an unknown computer needs its whole id"
+            tr(
+                "'{text}' is nobody known here: `coterie peers` lists who is; `coterie invite` makes two "
+                "computers know each other; an unknown computer needs its whole id",
+                text=text,
+            )
         )
     return Peer(PeerId.parse(lines[0].peer), lines[0].name or lines[0].short, False)
 
@@ -212,7 +222,7 @@ async def connection(node: "Node", who: Peer) -> Check:
         said = node.people.in_names(str(error))
         return Check(name="connection", ok=False, result=said, advice=_advice(error, who))
     except asyncio.CancelledError:
-        who.outcome.set_result(TransportError("not tried to the end"))
+        who.outcome.set_result(TransportError(tr("not tried to the end")))
         raise
     who.outcome.set_result(live)
     said = "was there already" if was_there else f"made in {(loop.time() - begun) * 1000:.0f} ms"

@@ -6,6 +6,7 @@ import msgspec
 
 from coterie.control.doctor_peer import find_peer
 from coterie.errors import NotFound, UsageError
+from coterie.texts import tr
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -19,7 +20,7 @@ class Forgotten(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return f"Forgot {self.name or self.peer}."
+        return tr("Forgot {name}.", name=self.name or self.peer)
 
 
 def forget(node: "Node", text: str) -> Forgotten:
@@ -32,11 +33,11 @@ def forget(node: "Node", text: str) -> Forgotten:
     who = find_peer(node, text)
     standing = node.people.standing(who.peer)
     if standing.contact:
-        raise UsageError(f"{who.name} is a contact: `coterie contacts remove {who.name}` ends that")
+        raise UsageError(tr("{who} is a contact: `coterie contacts remove {who}` ends that", who=who.name))
     if node.people.is_known(who.peer):
         raise UsageError(
-            f"{who.name} is in a circle with this computer: it stays in the list as long as it is"
+            tr("{who} is in a circle with this computer: it stays in the list as long as it is", who=who.name)
         )
     if node.reach is None or not node.reach.forget(who.peer):
-        raise NotFound(f"nothing is kept of {who.name}: `coterie peers` lists who was seen")
+        raise NotFound(tr("nothing is kept of {who}: `coterie peers` lists who was seen", who=who.name))
     return Forgotten(who.name if who.name != who.peer.short else "", str(who.peer))

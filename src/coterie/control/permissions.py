@@ -15,6 +15,7 @@ from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES
 from coterie.moments import exactly, iso
+from coterie.texts import tr
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -40,11 +41,17 @@ class Answer(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        head = (
-            f"{'yes' if self.allowed else 'no'}: {self.name} may {'' if self.allowed else 'not '}{self.verb}"
+        head = tr(
+            "{allowed}: {name} may {allowed2}{verb}",
+            allowed="yes" if self.allowed else "no",
+            name=self.name,
+            allowed2="" if self.allowed else "not ",
+            verb=self.verb,
         )
         lines = [f"{head} {self.resource}", *(f"  {reason}" for reason in self.reasons)]
-        return "\n".join([*lines, *([f"  at most until {exactly(self.until)}"] if self.until else [])])
+        return "\n".join(
+            [*lines, *([tr("  at most until {exactly}", exactly=exactly(self.until))] if self.until else [])]
+        )
 
 
 class AuditLine(msgspec.Struct, frozen=True):
@@ -92,7 +99,7 @@ def answer(node: "Node", peer: str, verb: str, resource: str) -> Answer:
     asked = find_peer(node, peer)
     verbs = node.access.parse_verbs(verb, resource)
     if verbs.bit_count() != 1:
-        raise UsageError("ask for one verb at a time")
+        raise UsageError(tr("ask for one verb at a time"))
     decision = node.access.explain(asked.peer, verbs, node.access.resource_of(resource))
     reasons = [_said(node, reason.text, decision.resource) for reason in decision.reasons]
     return _answer(decision, asked.name, verb, node.access.say_resource(decision.resource), reasons)
@@ -101,7 +108,13 @@ def answer(node: "Node", peer: str, verb: str, resource: str) -> Answer:
 def audit_lines(node: "Node", peer: str, *, refused: bool, limit: int) -> list[AuditLine]:
     """The newest lines of the audit log. Errors as `answer`."""
     if not 0 < limit <= LINES_MAX:
-        raise UsageError(f"the audit log is shown in 1 to {LINES_MAX} lines, not {limit}")
+        raise UsageError(
+            tr(
+                "the audit log is shown in 1 to {lines_max} lines, not {limit}",
+                lines_max=LINES_MAX,
+                limit=limit,
+            )
+        )
     wanted = bytes(find_peer(node, peer).peer) if peer else b""
     names = {known.peer: name for name, known in node.people.names().items()}
     uses = node.access.audit.lines(limit=limit, peer=wanted, refused=refused)

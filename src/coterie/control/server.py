@@ -27,7 +27,7 @@ from coterie.errors import NotFound
 from coterie.home import Home
 from coterie.local_http import HOST, LocalServer, listen
 from coterie.private_file import write_private
-from coterie.texts import speaking
+from coterie.texts import speaking, tr
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -127,7 +127,15 @@ def _route(command: Command, node: "Node", answers: Answers) -> Route:
 
 async def _refuse(request: Request, error: HTTPException) -> Response:
     if error.status_code == 404:
-        return error_response(NotFound(f"no such route: {request.url.path}; see {API_ROOT}/openapi.json"))
+        return error_response(
+            NotFound(
+                tr(
+                    "no such route: {path}; see {api_root}/openapi.json",
+                    path=request.url.path,
+                    api_root=API_ROOT,
+                )
+            )
+        )
     text = f"{request.method} is not for {request.url.path}"
     return JSONResponse(
         {"error": {"code": "usage", "message": text}}, error.status_code, headers=error.headers

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from coterie.errors import UsageError
 from coterie.identity.peer_id import KEY_BYTES, PeerId
+from coterie.texts import tr
 
 SIGNATURE_BYTES = 64
 
@@ -28,7 +29,9 @@ class SecretKey:
         from nacl.signing import SigningKey  # 15 ms: only where keys are really used
 
         if len(seed) != KEY_BYTES:
-            raise UsageError(f"a secret key is {KEY_BYTES} bytes, not {len(seed)}")
+            raise UsageError(
+                tr("a secret key is {key_bytes} bytes, not {seed}", key_bytes=KEY_BYTES, seed=len(seed))
+            )
         self._seed = seed
         self._signing = SigningKey(seed)
         self.peer_id = PeerId(bytes(self._signing.verify_key))
@@ -46,7 +49,7 @@ class SecretKey:
         return f"SecretKey(of {self.peer_id.short})"
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise UsageError("a secret key is not to be pickled")
+        raise UsageError(tr("a secret key is not to be pickled"))
 
 
 def verify(peer: PeerId, message: bytes, signature: bytes) -> bool:

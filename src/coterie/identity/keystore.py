@@ -8,6 +8,7 @@ from pathlib import Path
 from coterie.errors import StorageError
 from coterie.identity.keys import SecretKey
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.texts import tr
 
 
 def load_or_create_key(path: Path) -> SecretKey:
@@ -30,13 +31,19 @@ def _read_key(path: Path) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StorageError(f"the key file {path} cannot be read: {error.strerror}") from error
+        raise StorageError(
+            tr("the key file {path} cannot be read: {strerror}", path=path, strerror=error.strerror)
+        ) from error
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        raise StorageError(f"the key file {path} is open to other users; run: chmod 600 {path}")
+        raise StorageError(tr("the key file {path} is open to other users; run: chmod 600 {path}", path=path))
     if len(seed) != KEY_BYTES:
         raise StorageError(
-            f"the key file {path} is damaged (not {KEY_BYTES} bytes); restore it from a backup, "
-            "or move it away to start with a new identity"
+            tr(
+                "the key file {path} is damaged (not {key_bytes} bytes); restore it from a backup, or "
+                "move it away to start with a new identity",
+                path=path,
+                key_bytes=KEY_BYTES,
+            )
         )
     return seed
 
@@ -59,5 +66,7 @@ def _create_key(path: Path) -> bytes:
     except FileExistsError:
         return _read_key(path)
     except OSError as error:
-        raise StorageError(f"the key file {path} cannot be written: {error.strerror}") from error
+        raise StorageError(
+            tr("the key file {path} cannot be written: {strerror}", path=path, strerror=error.strerror)
+        ) from error
     return seed

@@ -7,6 +7,7 @@ from typing import Any
 
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 KEY_BYTES = 32
 TEXT_CHARS = 52  # 256 bits at 5 bits a character, rounded up
@@ -49,7 +50,9 @@ class PeerId(bytes):
 
     def __new__(cls, key: bytes) -> "PeerId":
         if len(key) != KEY_BYTES:
-            raise UsageError(f"an id of a computer is {KEY_BYTES} bytes, not {len(key)}")
+            raise UsageError(
+                tr("an id of a computer is {key_bytes} bytes, not {key}", key_bytes=KEY_BYTES, key=len(key))
+            )
         return super().__new__(cls, key)
 
     @classmethod
@@ -57,7 +60,9 @@ class PeerId(bytes):
         """The id in `raw`, which came from outside. Raises `UsageError` when it is no public key."""
         peer = cls(raw)
         if not is_key(bytes(peer)):
-            raise UsageError(f"{peer.short}... is the id of no computer: no key belongs to it")
+            raise UsageError(
+                tr("{short}... is the id of no computer: no key belongs to it", short=peer.short)
+            )
         return peer
 
     @classmethod
@@ -69,28 +74,42 @@ class PeerId(bytes):
             return cls._from_words(parts)
         compact = "".join(parts)
         if len(compact) != TEXT_CHARS:
-            raise UsageError(f"an id of a computer has {TEXT_CHARS} characters, this has {len(compact)}")
+            raise UsageError(
+                tr(
+                    "an id of a computer has {text_chars} characters, this has {compact}",
+                    text_chars=TEXT_CHARS,
+                    compact=len(compact),
+                )
+            )
         try:
             key = base64.b32decode(compact.upper() + "====")
         except binascii.Error:
-            raise UsageError("an id of a computer has only the letters a-z and the digits 2-7") from None
+            raise UsageError(tr("an id of a computer has only the letters a-z and the digits 2-7")) from None
         if str(cls(key)) != compact:
-            raise UsageError("the last character of this id of a computer is mistyped")
+            raise UsageError(tr("the last character of this id of a computer is mistyped"))
         return cls.read(key)
 
     @classmethod
     def _from_words(cls, words: list[str]) -> "PeerId":
         if len(words) != WORDS:
-            raise UsageError(f"a spoken id of a computer has {WORDS} words, this has {len(words)}")
+            raise UsageError(
+                tr(
+                    "a spoken id of a computer has {words} words, this has {words2}",
+                    words=WORDS,
+                    words2=len(words),
+                )
+            )
         known = _word_list()
         for word in words:
             if word not in known.wordlist:
-                raise UsageError(f"'{word}' is not one of the words of a spoken id of a computer")
+                raise UsageError(
+                    tr("'{word}' is not one of the words of a spoken id of a computer", word=word)
+                )
         try:
             key = bytes(known.to_entropy(words))
         except ValueError:
             raise UsageError(
-                "a word of this id of a computer is wrong or out of order: the checksum does not fit"
+                tr("a word of this id of a computer is wrong or out of order: the checksum does not fit")
             ) from None
         return cls.read(key)
 

@@ -10,6 +10,7 @@ from coterie.net import greeting
 from coterie.net.interfaces import PathInfo, RawConnection
 from coterie.net.limits import NetLimits
 from coterie.net.stream import Stream, close_code_for
+from coterie.texts import tr
 from coterie.wire.frames import Protocol
 
 Successor = Callable[["Connection"], Awaitable["Connection"]]
@@ -129,9 +130,14 @@ class Connection:
         The iteration ends with the connection. Ask once per protocol.
         """
         if protocol.name in self._queues:
-            raise UsageError(f"the datagrams of {protocol.name} are being read already")
+            raise UsageError(tr("the datagrams of {protocol} are being read already", protocol=protocol.name))
         if len(self._queues) >= self._limits.datagram_protocols_max:
-            raise LimitExceeded(f"datagrams of more than {self._limits.datagram_protocols_max} protocols")
+            raise LimitExceeded(
+                tr(
+                    "datagrams of more than {datagram_protocols_max} protocols",
+                    datagram_protocols_max=self._limits.datagram_protocols_max,
+                )
+            )
         queue = self._queues[protocol.name] = _DatagramQueue(self._limits.datagram_queue_max)
         if self._datagram_reader is None:
             self._datagram_reader = self._loop.create_task(self._read_datagrams())
@@ -250,6 +256,12 @@ def _named(error: BaseException, protocol: Protocol, peer: PeerId) -> BaseExcept
             text = f"{peer.short} speaks no version of {protocol.name} that we know; update the older"
             return PeerError(text, error.close_code)
         case TimeoutError():
-            return TransportError(f"{peer.short} did not answer when {protocol.name} was opened")
+            return TransportError(
+                tr(
+                    "{short} did not answer when {protocol} was opened",
+                    short=peer.short,
+                    protocol=protocol.name,
+                )
+            )
         case _:
             return error

@@ -16,6 +16,7 @@ from coterie.net.limits import NetLimits
 from coterie.net.pool import Pool
 from coterie.net.router import Handler, Router
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire.frames import Protocol
 from coterie.wire.handshake import BOOT_BYTES
 from coterie.wire.lanes import PROTOCOL as LANES_PROTOCOL
@@ -118,7 +119,7 @@ class Endpoint:
     def start(self) -> None:
         """Begin to accept connections."""
         if self._accepting is not None or self._is_closed:
-            raise UsageError("this endpoint was started already")
+            raise UsageError(tr("this endpoint was started already"))
         self._accepting = self.tasks.keep(self._accept, "accepting connections")
 
     def review(self) -> None:
@@ -147,7 +148,7 @@ class Endpoint:
             UsageError: `peer` is this node.
         """
         if peer == self.peer_id:
-            raise UsageError("a node cannot connect to itself")
+            raise UsageError(tr("a node cannot connect to itself"))
         return await self._pool.get(peer, self.dialling.usable(addresses, source))
 
     async def close(self) -> None:

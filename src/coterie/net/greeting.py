@@ -6,6 +6,7 @@ from typing import TypeVar
 from coterie.errors import CloseCode, PeerError, TransportError
 from coterie.net.interfaces import RawConnection, RawStream
 from coterie.net.limits import NetLimits
+from coterie.texts import tr
 from coterie.wire.frames import LENGTH_BYTES, Message, Protocol
 from coterie.wire.handshake import (
     HANDSHAKE,
@@ -63,7 +64,9 @@ async def greet(raw: RawConnection, boot: bytes, limits: NetLimits) -> bytes:
     except TimeoutError:
         if not with_time_limit.expired():
             raise
-        raise TransportError(f"{raw.peer.short} was reached but did not answer the greeting") from None
+        raise TransportError(
+            tr("{short} was reached but did not answer the greeting", short=raw.peer.short)
+        ) from None
     check_greeting(welcome)
     return welcome.boot
 

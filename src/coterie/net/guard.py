@@ -7,6 +7,7 @@ from coterie.errors import AccessDenied
 from coterie.identity import PeerId
 from coterie.net.limits import NetLimits
 from coterie.rate import Rate, RateTable
+from coterie.texts import tr
 
 MayOpen = Callable[[PeerId, str], bool]
 IsBlocked = Callable[[PeerId], bool]
@@ -85,7 +86,10 @@ class Guard:
     def refusal(self, peer: PeerId) -> AccessDenied:
         """The error for whoever here wants to reach a blocked peer."""
         return AccessDenied(
-            f"{peer.short} is blocked on this computer: `coterie blocked` says why, `coterie unblock` ends it"
+            tr(
+                "{short} is blocked on this computer: `coterie blocked` says why, `coterie unblock` ends it",
+                short=peer.short,
+            )
         )
 
     def require_unblocked(self, peer: PeerId) -> None:

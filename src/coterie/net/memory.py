@@ -13,6 +13,7 @@ from typing import Protocol
 from coterie.errors import CloseCode, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net.interfaces import PathInfo, RawConnection, RawStream
+from coterie.texts import tr
 
 WINDOW_BYTES = 1_250_000  # per stream and direction, as the QUIC wheel grants (measured)
 STREAMS_MAX = 100  # open at once per direction, as the QUIC wheel grants (measured)
@@ -136,15 +137,20 @@ class MemoryTransport:
     async def connect(self, peer: PeerId, addresses: Sequence[str]) -> RawConnection:
         """As `Transport.connect`; across a blocked link, or past a router that lets nothing in, it goes on trying."""
         if self._is_closed:
-            raise TransportError("this node's network is closed")
+            raise TransportError(tr("this node's network is closed"))
         if peer == self._peer_id:
-            raise UsageError("a node cannot connect to itself")
+            raise UsageError(tr("a node cannot connect to itself"))
         listening = [t for a in addresses if (t := self._network._at(a)) is not None]
         answering = [t for t in listening if t.peer_id == peer]
         if not answering:
             said = "another peer answers there" if listening else "nobody answers"
             raise TransportError(
-                f"{peer.short} is not at {', '.join(addresses) or 'any known address'}: {said}"
+                tr(
+                    "{short} is not at {addresses}: {said}",
+                    short=peer.short,
+                    addresses=", ".join(addresses) or "any known address",
+                    said=said,
+                )
             )
         there = answering[0]
         wait_s = REDIAL_S
@@ -168,7 +174,7 @@ class MemoryTransport:
         connection = None if self._is_closed else await self._incoming.get()
         if connection is None:
             self._incoming.put_nowait(None)
-            raise TransportError("this node's network is closed")
+            raise TransportError(tr("this node's network is closed"))
         return connection
 
     async def close(self) -> None:
@@ -190,7 +196,7 @@ class MemoryTransport:
 
     def _arrive(self, connection: "MemoryConnection", connected: "asyncio.Future[None]") -> None:
         if self._is_closed or self._incoming.qsize() >= ACCEPT_QUEUE_MAX:
-            answer = TransportError(f"{self._peer_id.short} does not answer")
+            answer = TransportError(tr("{short} does not answer", short=self._peer_id.short))
         else:
             self._connections[connection] = None
             self._incoming.put_nowait(connection)
@@ -318,7 +324,13 @@ class MemoryConnection:
     async def send_datagram(self, data: bytes) -> None:
         self._check()
         if len(data) > DATAGRAM_BYTES_MAX:
-            raise UsageError(f"a datagram of {len(data)} bytes is over {DATAGRAM_BYTES_MAX}")
+            raise UsageError(
+                tr(
+                    "a datagram of {data} bytes is over {datagram_bytes_max}",
+                    data=len(data),
+                    datagram_bytes_max=DATAGRAM_BYTES_MAX,
+                )
+            )
         us = self._transport.peer_id
         if self._network.is_blocked(us, self._peer):
             return
@@ -337,7 +349,10 @@ class MemoryConnection:
     def close(self, code: int, reason: str) -> None:
         if self._end is not None:
             return
-        self._finish((code, reason), TransportError(f"the connection to {self._peer.short} was closed here"))
+        self._finish(
+            (code, reason),
+            TransportError(tr("the connection to {short} was closed here", short=self._peer.short)),
+        )
         text = f"{self._transport.peer_id.short} closed the connection: {reason or f'code {code}'}"
         other = self._other
         self._wire.send(lambda: other._finish((code, reason), PeerError(text, code)))
@@ -396,11 +411,14 @@ class MemoryConnection:
 
     def _vanish(self) -> None:
         """Our side is gone without a word; what has left it before arrives."""
-        self._finish((None, "vanished"), TransportError("this node is gone"))
+        self._finish((None, "vanished"), TransportError(tr("this node is gone")))
         self._other._blocked()
 
     def _lose(self) -> None:
-        self._finish((None, "timed out"), TransportError(f"the connection to {self._peer.short} timed out"))
+        self._finish(
+            (None, "timed out"),
+            TransportError(tr("the connection to {short} timed out", short=self._peer.short)),
+        )
 
 
 class MemoryStream:
@@ -424,7 +442,7 @@ class MemoryStream:
 
     async def read(self, size_max: int) -> bytes:
         if size_max < 1:
-            raise UsageError("a read of less than one byte")
+            raise UsageError(tr("a read of less than one byte"))
         while True:
             self._connection._check()
             if self._read_error is not None:
@@ -468,7 +486,7 @@ class MemoryStream:
         if self._read_over or self._connection.is_closed:
             return
         self._read_over = True
-        self._read_error = TransportError("reading was stopped here")
+        self._read_error = TransportError(tr("reading was stopped here"))
         self._arrived.clear()
         other, text = self._other, f"{self._connection._other.peer.short} stopped reading"
         self._connection._wire.send(lambda: other._stop_arrives(PeerError(text, code)))
@@ -481,7 +499,7 @@ class MemoryStream:
             return
         self._write_over = True
         text = f"{self._connection._other.peer.short} reset the stream"
-        self._write_error = TransportError("this stream was reset here")
+        self._write_error = TransportError(tr("this stream was reset here"))
         other = self._other
         self._connection._wire.send(lambda: other._reset_arrives(PeerError(text, code)))
         self._changed.fire()
@@ -501,7 +519,7 @@ class MemoryStream:
         if self._write_error is not None:
             raise _fresh(self._write_error)
         if self._write_over:
-            raise UsageError("a write after the stream was finished")
+            raise UsageError(tr("a write after the stream was finished"))
 
     def _data_arrives(self, data: bytes) -> None:
         if not self._read_over and self._read_error is None:

@@ -30,6 +30,7 @@ from coterie.net.interfaces import RawConnection, Transport
 from coterie.net.limits import NetLimits
 from coterie.net.stream import close_code_for
 from coterie.tasks import Tasks
+from coterie.texts import tr
 
 _log = logging.getLogger(__name__)
 
@@ -184,9 +185,14 @@ class Pool:
 
     def _start_dial(self, peer: PeerId, addresses: tuple[str, ...]) -> _Dial:
         if self._is_closed:
-            raise TransportError("this node is stopping")
+            raise TransportError(tr("this node is stopping"))
         if not self._take_place(peer, "", is_known=True):
-            raise LimitExceeded(f"{self._limits.connections_max} connections are open (connections_max)")
+            raise LimitExceeded(
+                tr(
+                    "{connections_max} connections are open (connections_max)",
+                    connections_max=self._limits.connections_max,
+                )
+            )
         dial = self._dials[peer] = _Dial(peer, addresses or self._known_at.get(peer, ()))
         dial.result.add_done_callback(_retrieve)
         dial.task = self._tasks.start(self._run_dial(dial), "dialling")
@@ -206,7 +212,7 @@ class Pool:
             self._fail(dial, error)
         except asyncio.CancelledError:
             blocked = self._guard.refusal(dial.peer) if dial.is_revoked else None
-            self._fail(dial, blocked or TransportError("this node is stopping"))
+            self._fail(dial, blocked or TransportError(tr("this node is stopping")))
             raise
         finally:
             if self._dials.get(dial.peer) is dial:
@@ -225,7 +231,7 @@ class Pool:
         raw = await self._reach(dial)
         try:
             if raw.peer != dial.peer:
-                raise TransportError(f"somebody else than {dial.peer.short} answers there")
+                raise TransportError(tr("somebody else than {short} answers there", short=dial.peer.short))
             dial.stage = _Stage.GREETING
             until = asyncio.get_running_loop().time() + self._limits.patient(0.0, raw.path.rtt_s)
             limit.reschedule(max(until, limit.when() or 0.0))
@@ -301,7 +307,7 @@ class Pool:
         finally:
             ended.cancel()
         if raw.is_closed:
-            raise TransportError(f"{raw.peer.short} gave up")
+            raise TransportError(tr("{short} gave up", short=raw.peer.short))
         return dial.stage is _Stage.GREETING or dial.result.done()
 
     def _is_wanted(self, raw: RawConnection, boot: bytes) -> bool:

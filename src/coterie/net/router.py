@@ -16,6 +16,7 @@ from coterie.net.interfaces import RawConnection, RawStream
 from coterie.net.limits import NetLimits
 from coterie.net.stream import Stream, close_code_for
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire.frames import Protocol
 from coterie.wire.handshake import PROTOCOL_NAME_CHARS_MAX, common_version
 
@@ -44,9 +45,14 @@ class Router:
     def register(self, protocol: Protocol, handler: Handler, *, strangers: bool) -> None:
         """Give streams of `protocol` to `handler`."""
         if not 0 < len(protocol.name) <= PROTOCOL_NAME_CHARS_MAX:
-            raise UsageError(f"a protocol's name has 1 to {PROTOCOL_NAME_CHARS_MAX} characters")
+            raise UsageError(
+                tr(
+                    "a protocol's name has 1 to {protocol_name_chars_max} characters",
+                    protocol_name_chars_max=PROTOCOL_NAME_CHARS_MAX,
+                )
+            )
         if protocol.name in self._routes:
-            raise UsageError(f"the protocol {protocol.name} is registered already")
+            raise UsageError(tr("the protocol {protocol} is registered already", protocol=protocol.name))
         self._routes[protocol.name] = _Route(protocol, handler)
         if strangers:
             self._guard.open_to_strangers(protocol.name)

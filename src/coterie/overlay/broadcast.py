@@ -24,6 +24,7 @@ from coterie.overlay.hyparview import (
     NeighbourUp,
 )
 from coterie.overlay.plumtree import Delivered, Misbehaved, Plumtree, PlumtreeLimits
+from coterie.texts import tr
 from coterie.wire.broadcast import Entry, Gossip, Graft, Holds, Ihave, Prune, Summary, Want
 
 TOPICS_MAX = 256  # guess; a topic takes some 100 KB when quiet
@@ -199,7 +200,12 @@ class Broadcast:
     def _open(self, command: OpenTopic, now: float) -> list[Any]:
         if command.topic not in self._topics:
             if len(self._topics) >= self._topics_max:
-                raise LimitExceeded(f"this node takes part in {self._topics_max} topics already (topics_max)")
+                raise LimitExceeded(
+                    tr(
+                        "this node takes part in {topics_max} topics already (topics_max)",
+                        topics_max=self._topics_max,
+                    )
+                )
             self._topics[command.topic] = self._make(command)
         return self._of_membership(command.topic, Enter(command.contacts, command.record), now)
 
@@ -233,4 +239,4 @@ class Broadcast:
         try:
             return self._topics[name]
         except KeyError:
-            raise NotFound("this node takes no part in that topic") from None
+            raise NotFound(tr("this node takes no part in that topic")) from None

@@ -21,6 +21,7 @@ from coterie.machine import CancelTimer, Received, Send, SetTimer, TimerFired
 from coterie.overlay.history import History, total_of
 from coterie.overlay.hyparview import NeighbourDown, NeighbourUp
 from coterie.rate import Rate
+from coterie.texts import tr
 from coterie.wire.broadcast import (
     HOPS_MAX,
     IDS_MAX,
@@ -255,7 +256,13 @@ class Plumtree:
 
     def _publish(self, payload: bytes, now: float) -> list[Any]:
         if len(payload) > PAYLOAD_BYTES_MAX:
-            raise UsageError(f"a message has at most {PAYLOAD_BYTES_MAX} bytes, not {len(payload)}")
+            raise UsageError(
+                tr(
+                    "a message has at most {payload_bytes_max} bytes, not {payload}",
+                    payload_bytes_max=PAYLOAD_BYTES_MAX,
+                    payload=len(payload),
+                )
+            )
         self._published_at = at = max(int(1000 * now), self._published_at + 1)
         signed = signed_part(self._topic, self._me, at, payload)
         message = Gossip(self._topic, self._me, at, payload, self._sign(signed))

@@ -17,6 +17,7 @@ from coterie.services.mail.box import Copies, Mail, Take
 from coterie.services.mail.events import Ended
 from coterie.services.mail.limits import LIFETIME_S
 from coterie.services.mail.messages import ID_BYTES
+from coterie.texts import tr
 from coterie.wire import Protocol
 from coterie.wire.frames import Bulk, FrameDecoder, Message
 
@@ -87,14 +88,14 @@ class FakeNet:
     ) -> Message:
         self.asked.append((peer, message))
         if protocol.name not in self.answers:
-            raise TransportError(f"{ALONE}: put what it answers into `answers`")
+            raise TransportError(tr("{alone}: put what it answers into `answers`", alone=ALONE))
         return self.answers[protocol.name](peer, message)
 
     async def connect(self, peer: PeerId, addresses: Sequence[str] = (), **_: Any) -> Connection:
         raise TransportError(ALONE)
 
     async def open(self, peer: PeerId, protocol: Protocol) -> Stream:
-        raise TransportError(f"{ALONE}: use `ask`, or whole nodes")
+        raise TransportError(tr("{alone}: use `ask`, or whole nodes", alone=ALONE))
 
     # ---- for the test
 
@@ -219,4 +220,4 @@ class FakeLocal:
     async def run(self, name: str, words: Sequence[str], **_: Any) -> Any:
         """Nothing runs: raises TransportError."""
         self.runs.append((name, words))
-        raise TransportError("a fake context runs no programs")
+        raise TransportError(tr("a fake context runs no programs"))

@@ -12,6 +12,7 @@ from coterie.access.policy import is_for_many
 from coterie.access.resource import Verb
 from coterie.content.writer import Partial
 from coterie.errors import AccessDenied, CloseCode, UsageError
+from coterie.texts import tr
 from coterie.transfer.describe import transfer_detail, transfer_line
 from coterie.transfer.giver import DOWNLOAD, DOWNLOAD_TICKET, Giver, resource_of_download
 from coterie.transfer.got import Got, GotBook
@@ -108,7 +109,7 @@ class Downloads:
         # what was got just now may be got again
         await asyncio.gather(*self._settling, return_exceptions=True)
         if ticket.peer == self._context.me.peer_id:
-            raise UsageError("this ticket is from this very computer: what it names is here already")
+            raise UsageError(tr("this ticket is from this very computer: what it names is here already"))
         ticket, session = await Transfer.open(self._context, ticket)
         _, stream, opened = session
         try:
@@ -118,7 +119,13 @@ class Downloads:
             running = next((t for t in self._active.values() if t.record.target == str(path)), None)
             if running is not None:
                 if not running.is_of(ticket):
-                    raise UsageError(f"transfer {running.record.id} is fetching something else to {path}")
+                    raise UsageError(
+                        tr(
+                            "transfer {id} is fetching something else to {path}",
+                            id=running.record.id,
+                            path=path,
+                        )
+                    )
                 await stream.reset(CloseCode.CANCELLED)
                 return running
             record = self._record_for(ticket, path, transfer_id)

@@ -23,6 +23,7 @@ from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, Transpo
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown
 from coterie.net import Connection, Stream
+from coterie.texts import tr
 from coterie.transfer.arriving import Answer
 from coterie.transfer.giver import Tell
 from coterie.transfer.messages import (
@@ -80,7 +81,9 @@ async def open_share(
         reply = await stream.receive(OPENED_S)
     except TimeoutError:
         await _give_up(stream)
-        raise TransportError(f"{connection.peer.short} is connected but does not answer") from None
+        raise TransportError(
+            tr("{short} is connected but does not answer", short=connection.peer.short)
+        ) from None
     except BaseException:
         await _give_up(stream)
         raise
@@ -103,7 +106,10 @@ async def open_share(
         raise denial(connection.peer, reply)
     if isinstance(reply, Refused):
         raise NotFound(
-            "the other computer does not share this (any more), or the ticket is not right; ask for a new ticket"
+            tr(
+                "the other computer does not share this (any more), or the ticket is not right; ask for "
+                "a new ticket"
+            )
         )
     raise PeerError("the other computer did not answer as coterie does")
 
@@ -170,7 +176,7 @@ class Fetch:
             PeerError, TransportError: the link broke, or its peer was dropped.
         """
         if stream.peer in self.links:
-            raise UsageError(f"there is a session with {stream.peer.short} already")
+            raise UsageError(tr("there is a session with {short} already", short=stream.peer.short))
         link = Link(
             connection,
             stream,
@@ -278,7 +284,7 @@ class Fetch:
                 return list(self._receiver.store(peer, batch))
             except Exception as error:
                 self._loop.call_soon_threadsafe(self._fail, error)
-                raise TransportError("this download cannot go on") from error
+                raise TransportError(tr("this download cannot go on")) from error
             finally:
                 self._is_storing = False
 
@@ -316,7 +322,7 @@ class Fetch:
     # -- what the core wants
 
     def _send(self, peer: Hashable, message: Any) -> None:
-        raise UsageError("the swarm core asks by requests of its own")
+        raise UsageError(tr("the swarm core asks by requests of its own"))
 
     def _on_output(self, output: Any) -> None:
         match output:

@@ -17,6 +17,7 @@ import msgspec
 from coterie import json_text
 from coterie.decoding import decoder
 from coterie.errors import StorageError
+from coterie.texts import tr
 from coterie.wire import Ticket
 
 GOT_MAX = 1_000  # things that were got and can be refreshed; the one longest untouched gives way; guess
@@ -172,7 +173,11 @@ class GotBook:
 
     def _fault(self, error: Exception) -> StorageError:
         return StorageError(
-            f"the list of what was got, {self._path}, cannot be used ({error}); move it away to go on"
+            tr(
+                "the list of what was got, {path}, cannot be used ({error}); move it away to go on",
+                path=self._path,
+                error=error,
+            )
         )
 
 

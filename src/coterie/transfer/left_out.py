@@ -2,6 +2,7 @@
 
 from coterie.errors import NotFound
 from coterie.quantity import count
+from coterie.texts import tr
 
 FAILED_MAX = 10_000  # reported one by one
 
@@ -35,4 +36,4 @@ class LeftOut:
         """That no file arrived of `name`."""
         first, reason = min(self.listed)
         where = f" (none of {count(self.files, 'file')}; {first})" if is_tree else ""
-        return NotFound(f"{name} cannot be had{where}: {reason}")
+        return NotFound(tr("{name} cannot be had{where}: {reason}", name=name, where=where, reason=reason))

@@ -10,6 +10,7 @@ from coterie.content.limit import ByteLimit, Shares, limit_at, parse_hours
 from coterie.decoding import decoder
 from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.private_file import write_private
+from coterie.texts import tr
 from coterie.transfer.results import LimitsNow
 
 CHECK_S = 30.0  # how late a limit by time of day may begin
@@ -43,7 +44,9 @@ class Limits:
                 self._kept = _read(path.read_bytes())
                 self._apply()
             except (OSError, CoterieError) as error:
-                raise StorageError(f"{path} is damaged ({error}); remove it to have no limits") from error
+                raise StorageError(
+                    tr("{path} is damaged ({error}); remove it to have no limits", path=path, error=error)
+                ) from error
 
     def change(
         self, *, up: int | None, down: int | None, up_hours: str | None, down_hours: str | None
@@ -55,7 +58,7 @@ class Limits:
         """
         old = self._kept
         if min(up or 0, down or 0) < 0:
-            raise UsageError("a limit is a number of bytes a second, or 0 for none")
+            raise UsageError(tr("a limit is a number of bytes a second, or 0 for none"))
         self._kept = _Kept(
             old.up if up is None else up,
             old.down if down is None else down,

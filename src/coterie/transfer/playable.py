@@ -8,6 +8,7 @@ from typing import Protocol
 from coterie.content.swarm import events as e
 from coterie.content.walk import FileIn, Stretch, files_in, nodes_at, stretches
 from coterie.errors import NotFound, TransportError
+from coterie.texts import tr
 from coterie.transfer.partial_content import Staged
 from coterie.transfer.results import Received
 from coterie.transfer.running import ALL
@@ -142,7 +143,7 @@ class DownloadedFile:
         error = None if result.cancelled() else result.exception()
         if isinstance(error, Exception):
             return error
-        return NotFound(f"{self.path} is no longer where it was received")
+        return NotFound(tr("{path} is no longer where it was received", path=self.path))
 
 
 async def files_of(transfer: Download, executor: Executor) -> list[DownloadedFile]:
@@ -160,7 +161,9 @@ async def files_of(transfer: Download, executor: Executor) -> list[DownloadedFil
         if is_over and (error := transfer.result.exception()) is not None:
             raise error
         if is_over:
-            raise TransportError(f"part of the description of {transfer.name} is missing")
+            raise TransportError(
+                tr("part of the description of {transfer} is missing", transfer=transfer.name)
+            )
         for node in reversed(missing):
             transfer.prefer(e.Prefer(node, 0, 1))
         await transfer.changed(LOOK_EVERY_S)

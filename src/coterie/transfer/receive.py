@@ -18,6 +18,7 @@ from coterie.content.walk import FileIn
 from coterie.content.writer import STAGED, Staging, check_space, discard_partial, staging_path
 from coterie.errors import CloseCode, NotFound, PeerError
 from coterie.identity import PeerId
+from coterie.texts import tr
 from coterie.transfer import messages
 from coterie.transfer.arrival import Arrival
 from coterie.transfer.arriving import REASONS, Answer, File, Finished, NodePlace, Parts, bytes_of, prepared
@@ -170,7 +171,7 @@ class Receiver:
         self._drop_mistaken()
         if self._only and not self.files:
             self.discard()
-            raise NotFound(f"no file in it is like {' or '.join(self._only)}")
+            raise NotFound(tr("no file in it is like {only}", only=" or ".join(self._only)))
         if self._left_out.files and not self.files:
             self.discard()
             raise self._left_out.error(self._target.name, is_tree=self._kind is Kind.TREE)

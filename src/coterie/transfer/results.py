@@ -7,6 +7,7 @@ import msgspec
 
 from coterie.moments import said
 from coterie.quantity import count, duration, say_bytes
+from coterie.texts import tr
 
 SHOWN_MAX = 20  # lines of one kind for people; --json has them all
 RATE_SECONDS_MIN, RATE_BYTES_MIN = 1.0, 1_000_000  # what is below either has no rate
@@ -62,21 +63,28 @@ class Received(msgspec.Struct, frozen=True):
         lines = [self._head()]
         if self.replaced or self.removed:
             lines.append(
-                f"  {count(self.replaced + self.removed, 'old file')} can be had back for 30 days: `coterie trash`"
+                tr(
+                    "  {old_files} can be had back for 30 days: `coterie trash`",
+                    old_files=count(self.replaced + self.removed, "old file"),
+                )
             )
-        lines += _some(self.back, lambda path: f"  was deleted here, fetched again: {path}")
-        lines += _some(self.beside, lambda p: f"  changed here and there, yours is {p.path}")
-        lines += _some(self.changed_here, lambda path: f"  changed here, left as it is: {path}")
-        lines += _some(self.gone, lambda path: f"  gone at the giver, kept here: {path}", self.gone_count)
+        lines += _some(self.back, lambda path: tr("  was deleted here, fetched again: {path}", path=path))
+        lines += _some(self.beside, lambda p: tr("  changed here and there, yours is {path}", path=p.path))
+        lines += _some(self.changed_here, lambda path: tr("  changed here, left as it is: {path}", path=path))
+        lines += _some(
+            self.gone, lambda path: tr("  gone at the giver, kept here: {path}", path=path), self.gone_count
+        )
         if self.reused:
-            lines.append(f"  {say_bytes(self.reused)} of it were on this computer already")
+            lines.append(tr("  {reused} of it were on this computer already", reused=say_bytes(self.reused)))
         if self.sources > 1:
-            lines.append(f"  from {self.sources} computers")
-        lines += [f"  {p.path} is asked no more: {p.reason}" for p in self.dropped]
-        lines += [f"  renamed {p.path}: {p.reason}" for p in self.changed_names]
-        lines += [f"  NOT received {p.path}: {p.reason}" for p in self.failed]
+            lines.append(tr("  from {sources} computers", sources=self.sources))
+        lines += [
+            tr("  {path} is asked no more: {reason}", path=p.path, reason=p.reason) for p in self.dropped
+        ]
+        lines += [tr("  renamed {path}: {reason}", path=p.path, reason=p.reason) for p in self.changed_names]
+        lines += [tr("  NOT received {path}: {reason}", path=p.path, reason=p.reason) for p in self.failed]
         if self.missing > len(self.failed):
-            lines.append(f"  NOT received {self.missing - len(self.failed):,} more")
+            lines.append(tr("  NOT received {missing:,} more", missing=self.missing - len(self.failed)))
         return "\n".join(lines)
 
     def _rate(self) -> str:
@@ -140,10 +148,10 @@ class TransferLine(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people: how far it is, and below it where."""
         rate = f", {say_bytes(self.rate)}/s" if self.rate else ""
-        left = f", {duration(self.eta_s)} left" if self.eta_s is not None else ""
-        whence = f", from {self.peer}" if self.peer else ""
+        left = tr(", {eta_s} left", eta_s=duration(self.eta_s)) if self.eta_s is not None else ""
+        whence = tr(", from {peer}", peer=self.peer) if self.peer else ""
         ways = ", ".join(f"{number} {way}" for way, number in self.ways.items())
-        health = f"; health {self.health}" if self.health is not None else ""
+        health = tr("; health {health}", health=self.health) if self.health is not None else ""
         asked = f" ({ways}{health})" if ways else ""
         head = f"{self.id}  {self.state:<10}  {_so_far(self.done, self.size, self.state)}"
         lines = [head + rate + left + whence + asked, f"    {self.path}"]
@@ -195,20 +203,44 @@ class TransferDetail(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        eta = f", {duration(self.eta_s)} left" if self.eta_s is not None else ""
+        eta = tr(", {eta_s} left", eta_s=duration(self.eta_s)) if self.eta_s is not None else ""
         lines = [
             f"{self.path}  ({self.state})",
-            f"{say_bytes(self.done)} of {say_bytes(self.size)}, {say_bytes(self.rate)}/s{eta}",
-            f"started {said(self.started)}" + (f", finished {said(self.finished)}" if self.finished else ""),
+            tr(
+                "{done} of {size}, {rate}/s{eta}",
+                done=say_bytes(self.done),
+                size=say_bytes(self.size),
+                rate=say_bytes(self.rate),
+                eta=eta,
+            ),
+            tr("started {started}", started=said(self.started))
+            + (tr(", finished {finished}", finished=said(self.finished)) if self.finished else ""),
         ]
-        lines += [f"health {self.health}: the rarest missing part is there so often"] if self.sources else []
+        lines += (
+            [tr("health {health}: the rarest missing part is there so often", health=self.health)]
+            if self.sources
+            else []
+        )
         for s in self.sources:
             has = "all" if s.has_all else count(s.parts, "part")
-            rate = f"{say_bytes(s.rate)}/s, {say_bytes(s.received)} so far"
-            lines.append(f"  from {s.peer}  {s.way}, {s.rtt_ms:.0f} ms, has {has}, {rate} {s.state}".rstrip())
-        lines += [f"  to {asker.peer}, {say_bytes(asker.sent)} so far" for asker in self.askers]
-        lines += [f"  asked no more: {dropped}" for dropped in self.dropped]
-        lines += [f"  NOT received {missing}" for missing in self.missing]
+            rate = tr("{rate}/s, {received} so far", rate=say_bytes(s.rate), received=say_bytes(s.received))
+            lines.append(
+                tr(
+                    "  from {peer}  {way}, {rtt_ms:.0f} ms, has {has}, {rate} {state}",
+                    peer=s.peer,
+                    way=s.way,
+                    rtt_ms=s.rtt_ms,
+                    has=has,
+                    rate=rate,
+                    state=s.state,
+                ).rstrip()
+            )
+        lines += [
+            tr("  to {peer}, {sent} so far", peer=asker.peer, sent=say_bytes(asker.sent))
+            for asker in self.askers
+        ]
+        lines += [tr("  asked no more: {dropped}", dropped=dropped) for dropped in self.dropped]
+        lines += [tr("  NOT received {missing}", missing=missing) for missing in self.missing]
         return "\n".join([*lines, self.note] if self.note else lines)
 
 
@@ -226,8 +258,8 @@ class LimitsNow(msgspec.Struct, frozen=True):
         """For people."""
         lines = []
         for word, now, hours in (("up", self.up, self.up_hours), ("down", self.down, self.down_hours)):
-            rate = f"{say_bytes(now)}/s" if now else "no limit"
-            lines.append(f"{word:<5} {rate}" + (f"  (hours: {hours})" if hours else ""))
+            rate = f"{say_bytes(now)}/s" if now else tr("no limit")
+            lines.append(f"{word:<5} {rate}" + (tr("  (hours: {hours})", hours=hours) if hours else ""))
         return "\n".join(lines)
 
 
@@ -250,24 +282,34 @@ class TransferChange(msgspec.Struct, frozen=True):
         match self.did:
             case "waiting":
                 lines = [
-                    f"Waiting for the other computer: as soon as it is there and a node runs here (`coterie up`), it "
-                    f"is fetched into {self.path}",
-                    f"`coterie transfers cancel {self.id}` ends that",
+                    tr(
+                        "Waiting for the other computer: as soon as it is there and a node runs here (`coterie "
+                        "up`), it is fetched into {path}",
+                        path=self.path,
+                    ),
+                    tr("`coterie transfers cancel {id}` ends that", id=self.id),
                 ]
-                return "\n".join([*lines, f"Now: {self.note}"] if self.note else lines)
+                return "\n".join([*lines, tr("Now: {note}", note=self.note)] if self.note else lines)
             case "paused":
-                return f"Paused at {so_far}: `coterie transfers resume {self.id}` goes on"
+                return tr(
+                    "Paused at {so_far}: `coterie transfers resume {id}` goes on", so_far=so_far, id=self.id
+                )
             case "cancelled":
-                return f"Cancelled; what had arrived of {self.path} is removed"
+                return tr("Cancelled; what had arrived of {path} is removed", path=self.path)
             case "ended":
-                return f"Given by BitTorrent no more; {self.path} stays, and is shared as before"
+                return tr(
+                    "Given by BitTorrent no more; {path} stays, and is shared as before", path=self.path
+                )
             case "forgotten":
-                return f"Off the list; {self.path} stays"
+                return tr("Off the list; {path} stays", path=self.path)
             case "started" if not self.done:
                 size = f", {say_bytes(self.size)}" if self.size else ""
-                return (
-                    f"Begun{size}: it goes on while a node runs here, into {self.path}\n"
-                    f"`coterie transfers` shows how far it is (transfer {self.id})"
+                return tr(
+                    "Begun{size}: it goes on while a node runs here, into {path}\n`coterie transfers` shows "
+                    "how far it is (transfer {id})",
+                    size=size,
+                    path=self.path,
+                    id=self.id,
                 )
             case _:
-                return f"Goes on from {so_far}: {self.path}"
+                return tr("Goes on from {so_far}: {path}", so_far=so_far, path=self.path)

@@ -18,6 +18,7 @@ from coterie.driver import Driver
 from coterie.errors import AccessDenied, CloseCode, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Stream
+from coterie.texts import tr
 from coterie.transfer.giver import Giver
 from coterie.transfer.giving_session import Buffers, Session
 from coterie.transfer.messages import (
@@ -77,7 +78,7 @@ class Server:
         try:
             if giver is None:
                 self._access.decide(stream.peer, Verb.READ, "files").require()
-                raise AccessDenied("nothing is given under this content id and proof")
+                raise AccessDenied(tr("nothing is given under this content id and proof"))
             async with self._access.hold(stream.peer, Verb.READ, giver.resource, giver.also) as decision:
                 stream.welcome()
                 if giver.moved is not None and stream.version >= MOVED_SINCE:
@@ -85,7 +86,9 @@ class Server:
                     await stream.finish()
                     return
                 if giver.is_gone:
-                    raise AccessDenied("this version of the share is gone, and the asker knows of no other")
+                    raise AccessDenied(
+                        tr("this version of the share is gone, and the asker knows of no other")
+                    )
                 await self._give(stream, opening, giver, decision)
         except AccessDenied:
             await self._refuse(stream, self._used_up(stream.peer, giver))
@@ -218,7 +221,7 @@ class Server:
 
     @staticmethod
     def _send(peer: Any, message: Any) -> None:
-        raise UsageError("the upload core sends nothing itself")
+        raise UsageError(tr("the upload core sends nothing itself"))
 
     def _on_output(self, output: Any) -> None:
         found = self._sessions.get(output.asker)

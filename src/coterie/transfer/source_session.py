@@ -13,6 +13,7 @@ from coterie.errors import AccessDenied, CloseCode, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
 from coterie.net import BulkStream, Connection, PathInfo, Stream
+from coterie.texts import tr
 from coterie.transfer.arriving import Answer
 from coterie.transfer.messages import (
     ADDRESSES_MAX,
@@ -195,7 +196,7 @@ class Link:
                 with self._lock:
                     self._untold.add(0, [], stored)
                 self._wake_loop()
-        raise TransportError("the other computer ended the session before everything was there")
+        raise TransportError(tr("the other computer ended the session before everything was there"))
 
     def _receive(self, bulk: BulkStream) -> list[Message | Bulk] | None:
         """What comes next, [] at the end; None: nothing does for a while, and chunks wait for the disk."""

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 WEIGHTS = {"high": 4.0, "normal": 2.0, "low": 1.0}  # of the download limit and of links; guess
 
@@ -55,7 +56,7 @@ def after(order: Order, state: str, begins_as: TransferState) -> TransferState:
     """
     row = _NEXT[order]
     if state not in row:
-        raise UsageError(f"there is nothing to {order}: it is {state}")
+        raise UsageError(tr("there is nothing to {order}: it is {state}", order=order, state=state))
     return row[S(state)] or begins_as
 
 

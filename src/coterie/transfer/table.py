@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from coterie.access.people import People
 from coterie.content.writer import Partial
 from coterie.errors import LimitExceeded, NotFound, UsageError
+from coterie.texts import tr
 from coterie.transfer.results import TransferChange, TransferDetail, TransferLine
 from coterie.transfer.running import Running
 from coterie.transfer.states import WEIGHTS, Order, TransferState, after
@@ -99,7 +100,7 @@ class Table:
     def register(self, kind: Kind) -> None:
         """From now on the transfers of this kind are among all. Raises `LimitExceeded` over KINDS_MAX."""
         if len(self._kinds) >= KINDS_MAX:
-            raise LimitExceeded(f"{KINDS_MAX} kinds of transfers are there already")
+            raise LimitExceeded(tr("{kinds_max} kinds of transfers are there already", kinds_max=KINDS_MAX))
         self._kinds.append(kind)
 
     def withdraw(self, kind: Kind) -> None:
@@ -178,7 +179,9 @@ class Table:
     async def set_priority(self, transfer: str, priority: str) -> TransferDetail:
         """Let a transfer come before others, or after them: "high", "normal" or "low"."""
         if priority not in WEIGHTS:
-            raise UsageError(f"a priority is {', '.join(WEIGHTS)}, not '{priority}'")
+            raise UsageError(
+                tr("a priority is {weights}, not '{priority}'", weights=", ".join(WEIGHTS), priority=priority)
+            )
         kind, entry = self._find(transfer)
         entry.priority = priority
         return await self._adjusted(kind, transfer)
@@ -197,12 +200,16 @@ class Table:
             for entry in kind.entries():
                 if entry.id == transfer:
                     return kind, entry
-        raise NotFound(f"there is no transfer '{transfer}'; `coterie transfers` lists them")
+        raise NotFound(
+            tr("there is no transfer '{transfer}'; `coterie transfers` lists them", transfer=transfer)
+        )
 
     @staticmethod
     def _after(order: Order, kind: Kind, entry: Entry) -> TransferState:
         if entry.state == TransferState.DONE:
-            raise UsageError(f"transfer {entry.id} is done: {kind.line(entry.id).path}")
+            raise UsageError(
+                tr("transfer {entry_id} is done: {path}", entry_id=entry.id, path=kind.line(entry.id).path)
+            )
         return after(order, entry.state, kind.begins_as)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from coterie.content.disk_rules import name_at
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 
 def whole_target(target: Path | str) -> str:
@@ -32,9 +33,13 @@ def place_at(target: str, name: str) -> Path:
     if path.is_dir():
         return path / name_at(path, name)
     if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent} to put '{path.name}' into")
+        raise UsageError(
+            tr("there is no folder {parent} to put '{path}' into", parent=path.parent, path=path.name)
+        )
     if not target.endswith(os.sep):
         return path
     if os.path.lexists(path):
-        raise UsageError(f"{path} is there already and is no folder: choose another name for the folder")
+        raise UsageError(
+            tr("{path} is there already and is no folder: choose another name for the folder", path=path)
+        )
     return path / name_at(path.parent, name)

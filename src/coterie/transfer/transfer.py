@@ -21,6 +21,7 @@ from coterie.content.writer import STAGING_ID_BYTES, TargetExists, staging_path
 from coterie.errors import CoterieError, NotFound, PeerError, StorageError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.progress import Progress
+from coterie.texts import tr
 from coterie.transfer.arrival import Arrival
 from coterie.transfer.arriving import Finished
 from coterie.transfer.discretion import Discretion
@@ -60,7 +61,7 @@ Locate = Callable[[PeerId, str], Awaitable[Ticket]]
 def on_existing(*, overwrite: bool, keep_both: bool) -> OnExisting:
     """The two options of the command line as one answer."""
     if overwrite and keep_both:
-        raise UsageError("choose one of --overwrite and --keep-both")
+        raise UsageError(tr("choose one of --overwrite and --keep-both"))
     return "overwrite" if overwrite else "keep-both" if keep_both else "fail"
 
 
@@ -234,7 +235,7 @@ class Transfer:
                 return ticket, await _open(context, ticket, ticket.peer, ticket.addresses)
             except ShareMoved as moved:
                 ticket = moved.ticket
-        raise TransportError("the share changes faster than it can be opened: try again later")
+        raise TransportError(tr("the share changes faster than it can be opened: try again later"))
 
     def is_of(self, ticket: Ticket) -> bool:
         """Whether it fetches what `ticket` names: the same share, or the same content."""
@@ -289,8 +290,11 @@ class Transfer:
         """Raise `TargetExists` when something is there and nothing was said about it."""
         if self.record.on_existing == "fail" and os.path.lexists(self.record.target):
             raise TargetExists(
-                f"{self.record.target} exists already; --overwrite replaces files of the same name and keeps the old "
-                "ones in the trash, --keep-both makes a second one"
+                tr(
+                    "{target} exists already; --overwrite replaces files of the same name and keeps the old "
+                    "ones in the trash, --keep-both makes a second one",
+                    target=self.record.target,
+                )
             )
 
     def listen(self, listener: Callable[[Progress], None]) -> None:
@@ -310,7 +314,9 @@ class Transfer:
         if not keep_state and self.record.state in (TransferState.RUNNING, TransferState.WAITING):
             self._set(TransferState.PAUSED, note)
         if not self.result.done():
-            self.result.set_exception(UsageError(f"transfer {self.record.id} was stopped: {note}"))
+            self.result.set_exception(
+                UsageError(tr("transfer {id} was stopped: {note}", id=self.record.id, note=note))
+            )
 
     async def run(self, opened: Session | None) -> None:
         """Fetch, through any number of broken links, then give the result its final name."""

@@ -7,6 +7,7 @@ from coterie.errors import AccessDenied, PeerError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
 from coterie.quantity import say_bytes
+from coterie.texts import tr
 from coterie.transfer.messages import UsedUp
 
 
@@ -20,4 +21,6 @@ def denial(peer: PeerId, said: UsedUp) -> AccessDenied | PeerError:
     if not (0 < said.granted <= AMOUNT_MAX and len(said.by) == ID_BYTES and is_key(said.by)):
         return PeerError(f"{peer.short} says that a grant is used up which cannot be")
     amount, giver = say_bytes(said.granted), PeerId(said.by).short
-    return AccessDenied(f"the {amount} that {giver} granted are used up; ask for a new grant")
+    return AccessDenied(
+        tr("the {amount} that {giver} granted are used up; ask for a new grant", amount=amount, giver=giver)
+    )

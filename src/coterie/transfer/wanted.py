@@ -8,6 +8,7 @@ import msgspec
 
 from coterie.content.writer import Partial
 from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError
+from coterie.texts import tr
 from coterie.transfer.describe import plain_detail
 from coterie.transfer.records import Kept
 from coterie.transfer.results import TransferChange, TransferDetail, TransferLine
@@ -88,7 +89,10 @@ class Wanted:
         """
         if len(list(self._records)) >= WANTED_MAX:
             raise LimitExceeded(
-                f"{WANTED_MAX} transfers wait for others already: cancel one (`coterie transfers`)"
+                tr(
+                    "{wanted_max} transfers wait for others already: cancel one (`coterie transfers`)",
+                    wanted_max=WANTED_MAX,
+                )
             )
         self._records.save(record)
         self._wait_for(record)

@@ -15,6 +15,7 @@ import msgspec
 
 from coterie.decoding import FAULTS, decoder, reason
 from coterie.errors import CloseCode, LimitExceeded, PeerError, UsageError
+from coterie.texts import tr
 
 HEADER = struct.Struct(">IB")
 LENGTH_BYTES = 4
@@ -52,7 +53,7 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.bulk_kinds & set(self.kinds):
-            raise UsageError(f"protocol {self.name}: a kind is both typed and bulk")
+            raise UsageError(tr("protocol {name}: a kind is both typed and bulk", name=self.name))
         object.__setattr__(self, "_decoders", {k: msgspec.msgpack.Decoder(t) for k, t in self.kinds.items()})
         object.__setattr__(self, "_numbers", {t: k for k, t in self.kinds.items()})
 
@@ -64,7 +65,7 @@ class Protocol:
     def bulk_header(self, kind: int, body_bytes: int) -> bytes:
         """The five bytes that go before `body_bytes` raw bytes of a bulk frame."""
         if kind not in self.bulk_kinds:
-            raise UsageError(f"protocol {self.name} has no bulk kind {kind}")
+            raise UsageError(tr("protocol {name} has no bulk kind {kind}", name=self.name, kind=kind))
         return self._header(kind, body_bytes)
 
     @decoder(PeerError, "a message")
@@ -96,7 +97,14 @@ class Protocol:
 
     def _header(self, kind: int, body_bytes: int) -> bytes:
         if body_bytes + 1 > self.frame_bytes_max:
-            raise LimitExceeded(f"a {self.name} message of {body_bytes} bytes is over {self.frame_bytes_max}")
+            raise LimitExceeded(
+                tr(
+                    "a {name} message of {body_bytes} bytes is over {frame_bytes_max}",
+                    name=self.name,
+                    body_bytes=body_bytes,
+                    frame_bytes_max=self.frame_bytes_max,
+                )
+            )
         return HEADER.pack(body_bytes + 1, kind)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.identity import PeerId
+from coterie.texts import tr
 from coterie.wire.ticket import (
     ADDRESSES_MAX,
     INVITATION_KIND,
@@ -42,9 +43,11 @@ class Invitation:
 
     def __post_init__(self) -> None:
         if len(self.secret) != SECRET_BYTES or not 0 <= self.number <= NUMBER_MAX:
-            raise UsageError("an invitation needs a 16-byte secret and a number of 16 bits")
+            raise UsageError(tr("an invitation needs a 16-byte secret and a number of 16 bits"))
         if count_addresses(self.addresses) > ADDRESSES_MAX:
-            raise UsageError(f"an invitation holds at most {ADDRESSES_MAX} addresses")
+            raise UsageError(
+                tr("an invitation holds at most {addresses_max} addresses", addresses_max=ADDRESSES_MAX)
+            )
 
     def __str__(self) -> str:
         count = count_addresses(self.addresses)
@@ -64,12 +67,17 @@ class Invitation:
         """
         body = read_text(text)
         if body and body[0] in set(TicketKind):
-            raise UsageError("this ticket is for files, it is not an invitation: use it with `coterie get`")
+            raise UsageError(
+                tr("this ticket is for files, it is not an invitation: use it with `coterie get`")
+            )
         if body and body[0] != INVITATION_KIND:
             raise UsageError(
-                f"the ticket is for something this coterie does not know (kind {body[0]}); update it"
+                tr(
+                    "the ticket is for something this coterie does not know (kind {body}); update it",
+                    body=body[0],
+                )
             )
         if len(body) < _FIXED.size:
-            raise UsageError("the invitation is damaged: its parts do not add up")
+            raise UsageError(tr("the invitation is damaged: its parts do not add up"))
         _, number, peer, secret, count = _FIXED.unpack_from(body)
         return cls(number, PeerId.read(peer), secret, unpack_addresses(body[_FIXED.size :], count))

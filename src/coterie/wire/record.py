@@ -21,6 +21,7 @@ from coterie.errors import CloseCode, PeerError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.texts import tr
 
 VERSION = 1
 CONTEXT = b"coterie peer record\x00"  # no other signature of ours begins so: domain separation
@@ -116,15 +117,21 @@ class PeerRecord:
             UsageError: it breaks a bound, or `key` is another peer's.
         """
         if key.peer_id != self.peer:
-            raise UsageError("a peer record is signed by its own peer only")
+            raise UsageError(tr("a peer record is signed by its own peer only"))
         if wrong := _what_is_wrong(self):
-            raise UsageError(f"not a peer record: {wrong}")
+            raise UsageError(tr("not a peer record: {wrong}", wrong=wrong))
         fields = [self.sequence, self.issued, self.expires, list(self.addresses), self.name, self.serves]
         if self.incarnation or self.listens_s:
             fields.append(self.incarnation)
         body = _ENCODER.encode([*fields, self.listens_s] if self.listens_s else fields)
         if _HEAD_BYTES + len(body) > RECORD_BYTES_MAX:
-            raise UsageError(f"a peer record of {_HEAD_BYTES + len(body)} bytes is over {RECORD_BYTES_MAX}")
+            raise UsageError(
+                tr(
+                    "a peer record of {head_bytes} bytes is over {record_bytes_max}",
+                    head_bytes=_HEAD_BYTES + len(body),
+                    record_bytes_max=RECORD_BYTES_MAX,
+                )
+            )
         version = bytes([VERSION])
         signature = key.sign(CONTEXT + version + bytes(self.peer) + body)
         return version + bytes(self.peer) + signature + body
@@ -143,7 +150,7 @@ class PeerRecord:
             if not too_many and _HEAD_BYTES + size <= RECORD_BYTES_MAX:
                 return fitting.sign(key)
             if not fitting.addresses:
-                raise UsageError("a peer record does not fit even without addresses")
+                raise UsageError(tr("a peer record does not fit even without addresses"))
             leaving = (fitting.direct or fitting.addresses)[-1]
             kept = tuple(a for a in fitting.addresses if a != leaving)
             fitting = _with_addresses(fitting, kept)
@@ -197,11 +204,11 @@ def split_address(text: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Addr
     try:
         ip = ipaddress.ip_address(host[1:-1] if host.startswith("[") else host)
     except ValueError:
-        raise UsageError(f"'{text}' is not an IP address with a port") from None
+        raise UsageError(tr("'{text}' is not an IP address with a port", text=text)) from None
     if (ip.version == 6) != host.startswith("[") or not (digits.isascii() and digits.isdigit()):
-        raise UsageError(f"'{text}' is not an IP address with a port")
+        raise UsageError(tr("'{text}' is not an IP address with a port", text=text))
     if len(digits) > 5 or not 0 < int(digits) < 65536 or (ip.version == 6 and ip.scope_id):
-        raise UsageError(f"'{text}' is not an IP address with a port")
+        raise UsageError(tr("'{text}' is not an IP address with a port", text=text))
     return ip, int(digits)
 
 

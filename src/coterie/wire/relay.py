@@ -15,6 +15,7 @@ from coterie.errors import CloseCode, LimitExceeded, PeerError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.texts import tr
 
 SUBPROTOCOLS = ("iroh-relay-v2", "iroh-relay-v1")  # best first
 CHALLENGE_BYTES = 16
@@ -242,13 +243,19 @@ def _body(kind: FrameType, body: bytes) -> bytes:
 
 def _sized(data: bytes, size: int) -> bytes:
     if len(data) != size:
-        raise UsageError(f"{size} bytes belong here, not {len(data)}")
+        raise UsageError(tr("{size} bytes belong here, not {data}", size=size, data=len(data)))
     return data
 
 
 def _encode_datagram(single: FrameType, frame: Outbound | Inbound) -> bytes:
     if len(frame.contents) > CONTENTS_BYTES_MAX:
-        raise LimitExceeded(f"a datagram of {len(frame.contents)} bytes is over {CONTENTS_BYTES_MAX}")
+        raise LimitExceeded(
+            tr(
+                "a datagram of {contents} bytes is over {contents_bytes_max}",
+                contents=len(frame.contents),
+                contents_bytes_max=CONTENTS_BYTES_MAX,
+            )
+        )
     if frame.segment_bytes is None:
         return b"".join((bytes([single]), frame.peer, bytes([frame.ecn]), frame.contents))
     head = bytes([frame.ecn]) + _SEGMENT.pack(frame.segment_bytes)

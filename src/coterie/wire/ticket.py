@@ -25,6 +25,7 @@ from blake3 import blake3
 from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.identity import PeerId
+from coterie.texts import tr
 from coterie.wire.pasted import words
 
 PREFIX = "coterie"
@@ -72,9 +73,11 @@ class Ticket:
 
     def __post_init__(self) -> None:
         if len(self.content_id) != CONTENT_ID_BYTES or len(self.secret) != SECRET_BYTES:
-            raise UsageError("a ticket needs a 32-byte content id and a 16-byte secret")
+            raise UsageError(tr("a ticket needs a 32-byte content id and a 16-byte secret"))
         if count_addresses(self.addresses) > ADDRESSES_MAX:
-            raise UsageError(f"a ticket holds at most {ADDRESSES_MAX} addresses")
+            raise UsageError(
+                tr("a ticket holds at most {addresses_max} addresses", addresses_max=ADDRESSES_MAX)
+            )
 
     def __str__(self) -> str:
         count = count_addresses(self.addresses)
@@ -116,7 +119,7 @@ def read_text(text: str, chars_max: int = TEXT_CHARS_MAX) -> bytes:
         UsageError: not a ticket, truncated, mistyped, or of a newer version.
     """
     parts = [part.lower() for part in words(text)]
-    wrong = UsageError(f"this is not a coterie ticket: one begins with '{PREFIX}'")
+    wrong = UsageError(tr("this is not a coterie ticket: one begins with '{prefix}'", prefix=PREFIX))
     for begin, part in enumerate(parts):
         if not part.startswith(PREFIX):
             continue
@@ -154,28 +157,40 @@ def _digits_of(length: int) -> int:
 @decoder(UsageError, "this ticket")
 def _read_digits(digits: str, chars_max: int) -> bytes:
     if len(PREFIX) + len(digits) > chars_max:
-        raise UsageError(f"this is not a coterie ticket: it has over {chars_max} characters")
+        raise UsageError(
+            tr("this is not a coterie ticket: it has over {chars_max} characters", chars_max=chars_max)
+        )
     for at, char in enumerate(digits):
         if char not in _ALPHABET:
             raise UsageError(
-                f"the ticket is mistyped: '{char}' at character {len(PREFIX) + at + 1} cannot be in one"
+                tr(
+                    "the ticket is mistyped: '{char}' at character {prefix} cannot be in one",
+                    char=char,
+                    prefix=len(PREFIX) + at + 1,
+                )
             )
     raw = _decode(digits)
     if len(raw) < _HEAD.size:
-        raise UsageError("the ticket is truncated: only its beginning is here")
+        raise UsageError(tr("the ticket is truncated: only its beginning is here"))
     version, length = _HEAD.unpack_from(raw)
     whole = _digits_of(length)
     if len(digits) < whole:
         have, want = len(PREFIX) + len(digits), len(PREFIX) + whole
-        raise UsageError(f"the ticket is truncated: {have} of {want} characters are here")
+        raise UsageError(
+            tr("the ticket is truncated: {have} of {want} characters are here", have=have, want=want)
+        )
     if len(digits) > whole:
-        raise UsageError("the ticket is mistyped: it is longer than it says")
+        raise UsageError(tr("the ticket is mistyped: it is longer than it says"))
     payload, checksum = raw[:-CHECKSUM_BYTES], raw[-CHECKSUM_BYTES:]
     if checksum != _checksum(payload) or _encode(raw) != digits:
-        raise UsageError("the ticket is mistyped: its checksum does not fit; copy it again")
+        raise UsageError(tr("the ticket is mistyped: its checksum does not fit; copy it again"))
     if version != VERSION:
         raise UsageError(
-            f"the ticket is of version {version}, this coterie reads version {VERSION}; update coterie"
+            tr(
+                "the ticket is of version {version}, this coterie reads version {version2}; update coterie",
+                version=version,
+                version2=VERSION,
+            )
         )
     return payload[_HEAD.size :]
 
@@ -191,20 +206,23 @@ def _decode(digits: str) -> bytes:
     try:
         return base64.b32decode(digits[:usable].upper() + "=" * (-usable % 8))
     except binascii.Error:
-        raise UsageError("the ticket is mistyped: it is not base32") from None
+        raise UsageError(tr("the ticket is mistyped: it is not base32")) from None
 
 
 @decoder(UsageError, "this ticket")
 def _parse_body(body: bytes) -> Ticket:
     if body[:1] == bytes([INVITATION_KIND]):
-        raise UsageError("this is an invitation, not a ticket for files: use it with `coterie join`")
+        raise UsageError(tr("this is an invitation, not a ticket for files: use it with `coterie join`"))
     if len(body) < _FIXED.size:
-        raise UsageError("the ticket is damaged: its parts do not add up")
+        raise UsageError(tr("the ticket is damaged: its parts do not add up"))
     try:
         named = TicketKind(body[0])
     except ValueError:
         raise UsageError(
-            f"the ticket is for something this coterie does not know (kind {body[0]}); update it"
+            tr(
+                "the ticket is for something this coterie does not know (kind {body}); update it",
+                body=body[0],
+            )
         ) from None
     _, peer, content_id, secret, count = _FIXED.unpack_from(body)
     return Ticket(named, PeerId.read(peer), content_id, secret, unpack_addresses(body[_FIXED.size :], count))
@@ -236,12 +254,12 @@ def unpack_addresses(body: bytes, count: int) -> tuple[str, ...]:
     for _ in range(min(count, ADDRESSES_MAX)):
         size = {4: 4, 6: 16}.get(body[at]) if at < len(body) else None
         if size is None or at + 1 + size + 2 > len(body):
-            raise UsageError("the ticket is damaged: its parts do not add up")
+            raise UsageError(tr("the ticket is damaged: its parts do not add up"))
         ip = ipaddress.ip_address(body[at + 1 : at + 1 + size])
         addresses.append((ip, int.from_bytes(body[at + 1 + size : at + 3 + size], "big")))
         at += 3 + size
     if at != len(body) or count > ADDRESSES_MAX:
-        raise UsageError("the ticket is damaged: its parts do not add up")
+        raise UsageError(tr("the ticket is damaged: its parts do not add up"))
     return tuple(_as_told(addresses))
 
 
@@ -257,12 +275,12 @@ def _as_plain(address: str) -> list[tuple[Ip, int]]:
         ip, number = ipaddress.ip_address(host.strip("[]")), int(port)
         number.to_bytes(2, "big")
     except (ValueError, OverflowError):
-        raise UsageError(f"'{address}' is not an IP address with a port") from None
+        raise UsageError(tr("'{address}' is not an IP address with a port", address=address)) from None
     if not relay:
         return [(ip, number)]
     halves = [int(ip)] if ip.version == 4 else [int(ip) >> 64, int(ip) & _HALF]
     if ip.version == 6 and halves[0] <= _IPV4_MAX:
-        raise UsageError(f"'{address}' is no relay that others can reach")
+        raise UsageError(tr("'{address}' is no relay that others can reach", address=address))
     return [(RELAY_NETWORK[half], number) for half in halves]
 
 
@@ -279,7 +297,7 @@ def _as_told(addresses: Sequence[tuple[Ip, int]]) -> Iterator[str]:
             continue
         low, low_port = next(rest, (ip, -1))
         if low not in RELAY_NETWORK or low_port != port:
-            raise UsageError("the ticket is damaged: half of a relay's address is missing")
+            raise UsageError(tr("the ticket is damaged: half of a relay's address is missing"))
         yield f"http://[{ipaddress.IPv6Address(half << 64 | int(low) & _HALF)}]:{port}"
 
 

@@ -47,6 +47,7 @@ from coterie.content.writer import (
 )
 from coterie.errors import CoterieError, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
+from coterie.texts import tr
 from coterie.transfer.results import Problem, Received, TransferChange
 from coterie.transfer.states import WEIGHTS, TransferState, bytes_done
 from coterie.transfer.target import place_at
@@ -195,7 +196,9 @@ class TorrentDownload:
         """
         while self._known is None:
             if self.result.done():
-                raise self.result.exception() or TransportError(f"{self.target} is here already")
+                raise self.result.exception() or TransportError(
+                    tr("{target} is here already", target=self.target)
+                )
             await asyncio.wait({self.result}, timeout=LOOK_EVERY_S)
         return files_of(self, self._pieces, executor, *self._known, self.record.name)
 
@@ -238,7 +241,9 @@ class TorrentDownload:
         if not keep_state and self.record.state in (TransferState.RUNNING, TransferState.WAITING):
             self._set(TransferState.PAUSED, note)
         if not self.result.done():
-            self.result.set_exception(UsageError(f"transfer {self.record.id} was stopped: {note}"))
+            self.result.set_exception(
+                UsageError(tr("transfer {id} was stopped: {note}", id=self.record.id, note=note))
+            )
 
     async def run(self) -> None:
         """Fetch until everything that is wanted is here, then give the result its final name."""
@@ -312,7 +317,9 @@ class TorrentDownload:
             async with asyncio.timeout(SILENT_S):
                 found = await self._expect(Described)
         except TimeoutError:
-            raise TransportError(f"nobody was found who has this torrent. {self._reach}") from None
+            raise TransportError(
+                tr("nobody was found who has this torrent. {reach}", reach=self._reach)
+            ) from None
         source = await asyncio.to_thread(read_torrent, found.metainfo)
         write_private(self._metainfo, found.metainfo)
         return source, found.peers
@@ -327,8 +334,11 @@ class TorrentDownload:
         if record.on_existing == "fail" and os.path.lexists(target):
             record.target = ""
             raise TargetExists(
-                f"{target} exists already; --overwrite replaces files of the same name and keeps the old ones in "
-                "the trash, --keep-both makes a second one"
+                tr(
+                    "{target} exists already; --overwrite replaces files of the same name and keeps the old "
+                    "ones in the trash, --keep-both makes a second one",
+                    target=target,
+                )
             )
         if not (record.staging or record.done):  # v0.1 left nothing: what is there is not ours
             record.staging = secrets.token_bytes(STAGING_ID_BYTES)
@@ -385,7 +395,9 @@ class TorrentDownload:
             async with asyncio.timeout(FLUSH_S):
                 await self._expect(Flushed)
         except TimeoutError:
-            raise StorageError(f"the disk does not take what arrived within {FLUSH_S:.0f} s") from None
+            raise StorageError(
+                tr("the disk does not take what arrived within {flush_s:.0f} s", flush_s=FLUSH_S)
+            ) from None
         except asyncio.CancelledError:
             await self._keep(session)
             raise
@@ -433,7 +445,7 @@ class TorrentDownload:
             if isinstance(event, kind):
                 return event
             if isinstance(event, Failed):
-                raise StorageError(f"BitTorrent stopped: {event.what}")
+                raise StorageError(tr("BitTorrent stopped: {what}", what=event.what))
 
     # -- telling --
 

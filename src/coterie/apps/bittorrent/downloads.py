@@ -21,6 +21,7 @@ from coterie.content.bittorrent.session import TorrentEvent
 from coterie.content.writer import Partial, partials, staging_path
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.private_file import write_private
+from coterie.texts import tr
 from coterie.transfer.describe import plain_detail
 from coterie.transfer.records import Kept
 from coterie.transfer.results import TransferDetail, TransferLine
@@ -88,7 +89,7 @@ class Downloads:
             NotFound: there is no such file.
         """
         if self._context.net.reach is None:
-            raise UsageError("this node is offline")
+            raise UsageError(tr("this node is offline"))
         metainfo, link = b"", ""
         peers: list[str] = []
         if isinstance(source, MagnetSource):
@@ -106,9 +107,16 @@ class Downloads:
         for other in self._active.values():
             if other.record.root in roots:
                 where = other.record.target or other.record.wanted_at
-                raise UsageError(f"transfer {other.record.id} is fetching this torrent to {where}")
+                raise UsageError(
+                    tr("transfer {id} is fetching this torrent to {where}", id=other.record.id, where=where)
+                )
         if len(self._active) >= RUNNING_MAX:
-            raise UsageError(f"{RUNNING_MAX} torrents are being fetched already: wait for one, or pause it")
+            raise UsageError(
+                tr(
+                    "{running_max} torrents are being fetched already: wait for one, or pause it",
+                    running_max=RUNNING_MAX,
+                )
+            )
         if record is None:
             record = TorrentRecord(
                 self._files.table.new_id(self._records.new_id), link, wanted_at, time.time()
@@ -255,6 +263,8 @@ def _read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return plain_metainfo(file.read(METAINFO_BYTES_MAX + 1), METAINFO_BYTES_MAX + 1)
     except FileNotFoundError:
-        raise NotFound(f"there is no file {path}") from None
+        raise NotFound(tr("there is no file {path}", path=path)) from None
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise StorageError(
+            tr("cannot read {path}: {strerror}", path=path, strerror=error.strerror)
+        ) from error

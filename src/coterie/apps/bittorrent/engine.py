@@ -19,6 +19,7 @@ from coterie.content.bittorrent.session import (
 from coterie.content.bittorrent.settings import SessionOptions
 from coterie.errors import StorageError, TransportError
 from coterie.private_file import write_private
+from coterie.texts import tr
 from coterie.transfer.limits import Limits
 
 REMOVED_S = 10.0  # measured: 0.1 s
@@ -79,7 +80,7 @@ class Engine:
         async with self._opening:
             network = self._context.net.reach
             if network is None or self._is_closed:
-                raise TransportError("this node is offline")
+                raise TransportError(tr("this node is offline"))
             if self._session is None:
                 loop = asyncio.get_running_loop()
 

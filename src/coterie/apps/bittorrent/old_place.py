@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from coterie.errors import StorageError
+from coterie.texts import tr
 
 FOLDERS = ("torrents", "downloads", "seeds")
 
@@ -20,7 +21,12 @@ def take_over(home: Path, files_home: Path) -> None:
             _move(files_home / name, home / name)
         except OSError as error:
             raise StorageError(
-                f"{files_home / name} cannot be moved to {home / name}: {error.strerror}"
+                tr(
+                    "{files_home} cannot be moved to {home}: {strerror}",
+                    files_home=files_home / name,
+                    home=home / name,
+                    strerror=error.strerror,
+                )
             ) from error
 
 

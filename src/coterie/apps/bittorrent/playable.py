@@ -14,6 +14,7 @@ from coterie.content.bittorrent.read import Source
 from coterie.content.bittorrent.session import FAR, FIRST, NEAR, BitTorrentSession, PieceRead
 from coterie.errors import LimitExceeded, NotFound, TransportError
 from coterie.quantity import say_bytes
+from coterie.texts import tr
 from coterie.transfer.results import Received
 from coterie.transfer.running import ALL
 
@@ -168,7 +169,7 @@ class ArrivingFile:
             result = self._download.result
             if result.done():
                 error = None if result.cancelled() else result.exception()
-                raise error or TransportError(f"{self.name} does not arrive any more")
+                raise error or TransportError(tr("{name} does not arrive any more", name=self.name))
             piece, within = divmod(self._start + offset, self._piece_bytes)
             data = await self._pieces.read(piece)
             if len(data) > within:
@@ -198,18 +199,26 @@ class ArrivingFile:
         try:
             fd = no_links.open_file(Path(os.path.realpath(top.parent), top.name, *self._place))
         except OSError as error:
-            raise NotFound(f"{path} is no longer where it was received ({error.strerror})") from error
+            raise NotFound(
+                tr(
+                    "{path} is no longer where it was received ({strerror})",
+                    path=path,
+                    strerror=error.strerror,
+                )
+            ) from error
         try:
             status = os.fstat(fd)
             seen = (status.st_size, status.st_mtime_ns, status.st_ino)
             self._seen = self._seen or seen
             data = os.pread(fd, min(size, self.size - offset), offset)
         except OSError as error:
-            raise NotFound(f"{path} cannot be read: {error.strerror}") from error
+            raise NotFound(
+                tr("{path} cannot be read: {strerror}", path=path, strerror=error.strerror)
+            ) from error
         finally:
             os.close(fd)
         if self._seen != seen or status.st_size != self.size or not data:
-            raise NotFound(f"{path} was changed after it was received")
+            raise NotFound(tr("{path} was changed after it was received", path=path))
         return data
 
 
@@ -223,8 +232,13 @@ def files_of(
     """
     if source.piece_bytes > PIECE_BYTES_MAX:
         raise LimitExceeded(
-            f"'{name}' cannot be played while it arrives: its pieces have {say_bytes(source.piece_bytes)} each, "
-            f"over {say_bytes(PIECE_BYTES_MAX)}; it goes on arriving, play it then"
+            tr(
+                "'{name}' cannot be played while it arrives: its pieces have {piece_bytes} each, over "
+                "{piece_bytes_max}; it goes on arriving, play it then",
+                name=name,
+                piece_bytes=say_bytes(source.piece_bytes),
+                piece_bytes_max=say_bytes(PIECE_BYTES_MAX),
+            )
         )
     return [
         ArrivingFile(

@@ -24,6 +24,7 @@ from coterie.content.listing import list_files
 from coterie.content.writer import Partial
 from coterie.errors import CoterieError, NotFound, StorageError, UsageError
 from coterie.private_file import write_private
+from coterie.texts import tr
 from coterie.transfer.describe import plain_detail
 from coterie.transfer.records import Kept
 from coterie.transfer.results import TransferDetail, TransferLine
@@ -156,7 +157,9 @@ class Seeds:
     ) -> SeedRecord:
         """Seed a share by the torrent `source` from now on. Errors as `offer`."""
         if len(self._records) >= SEEDS_MAX:
-            raise UsageError(f"{SEEDS_MAX} shares are seeded already: unshare one first")
+            raise UsageError(
+                tr("{seeds_max} shares are seeded already: unshare one first", seeds_max=SEEDS_MAX)
+            )
         await self.withdraw(share.id)
         seed = SeedRecord(
             id=share.id,
@@ -177,7 +180,7 @@ class Seeds:
         """Raise `UsageError` where a torrent with one of these hashes is seeded."""
         seed = next((s for s in self._records if s.v1 in roots or s.v2 in roots), None)
         if seed is not None:
-            raise UsageError(f"this torrent is here already, shared from {seed.path}")
+            raise UsageError(tr("this torrent is here already, shared from {path}", path=seed.path))
 
     # -- as a kind of the table --
 
@@ -289,7 +292,7 @@ class Seeds:
         paths = [top.parent / place for place in places.values()]
         files = await asyncio.to_thread(as_shared, self._store, paths)
         if (changed := await asyncio.to_thread(first_changed, files)) is not None:
-            raise StorageError(f"{changed} changed after it was shared: share it again")
+            raise StorageError(tr("{changed} changed after it was shared: share it again", changed=changed))
         is_wanted = self._find(seed.id) is seed and seed.state != TransferState.PAUSED
         if root in self._seeding or not is_wanted:
             return
@@ -349,4 +352,6 @@ class Seeds:
 
 def no_torrent(share: ShareRecord) -> NotFound:
     """What to say where a share has no torrent."""
-    return NotFound(f"'{share.name}' has no torrent: coterie share --bittorrent {share.path}")
+    return NotFound(
+        tr("'{share}' has no torrent: coterie share --bittorrent {path}", share=share.name, path=share.path)
+    )

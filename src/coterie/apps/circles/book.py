@@ -25,6 +25,7 @@ from coterie.decoding import FAULTS, decoder
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.identity import PeerId
 from coterie.private_file import write_private
+from coterie.texts import tr
 
 NO_ROLE: tuple[tuple[str, str], ...] = ()
 NO_PERSON: tuple[PeerId, ...] = ()
@@ -60,8 +61,13 @@ class Block(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        end = f"`coterie unblock {self.peer.short}` ends that here"
-        return f"{self.by} took it off the list of computers as lost, in {self.where}; {end}"
+        end = tr("`coterie unblock {short}` ends that here", short=self.peer.short)
+        return tr(
+            "{by} took it off the list of computers as lost, in {where}; {end}",
+            by=self.by,
+            where=self.where,
+            end=end,
+        )
 
 
 class CircleBook:
@@ -141,9 +147,11 @@ class CircleBook:
         named = [c for c in self.joined() if is_meant(text.strip(), c.state.name, circle_text(c.id))]
         found = named or [c for c in self.joined() if PeerId(c.id).matches(text)]
         if not found:
-            raise NotFound(f"you are in no circle '{text}'; `coterie circle` lists them")
+            raise NotFound(tr("you are in no circle '{text}'; `coterie circle` lists them", text=text))
         if len(found) > 1:
-            raise UsageError(f"several circles are called '{text}': `coterie circle` shows them apart")
+            raise UsageError(
+                tr("several circles are called '{text}': `coterie circle` shows them apart", text=text)
+            )
         return found[0]
 
     def me(self, circle: Circle) -> Member | None:
@@ -286,7 +294,7 @@ def role_of(text: str) -> Role:
     try:
         return Role[text.strip().upper()]
     except KeyError:
-        raise UsageError(f"'{text}' is no role: guest, member or owner") from None
+        raise UsageError(tr("'{text}' is no role: guest, member or owner", text=text)) from None
 
 
 @decoder(StorageError, "the identity")
@@ -296,7 +304,9 @@ def _load_identity(path: Path) -> Identity | None:
     except FileNotFoundError:
         return None
     except (OSError, *FAULTS) as error:
-        raise StorageError(f"{path} is damaged ({error}); restore it from a backup") from error
+        raise StorageError(
+            tr("{path} is damaged ({error}); restore it from a backup", path=path, error=error)
+        ) from error
 
 
 def _now_ms() -> int:

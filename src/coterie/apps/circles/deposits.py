@@ -13,6 +13,7 @@ from coterie.decoding import decoder
 from coterie.errors import StorageError
 from coterie.identity.peer_id import KEY_BYTES
 from coterie.private_file import write_private
+from coterie.texts import tr
 
 DEPOSITS_MAX = 1_024  # kept for others: a quarter of a gigabyte at most; guess
 PER_PAPER_MAX = 32  # computers of a person at their bound, and as many others who say so
@@ -102,7 +103,11 @@ class Deposits:
                 paper, deposited = read_deposit(path.name, path.read_bytes())
             except (OSError, StorageError) as error:
                 raise StorageError(
-                    f"{path} is damaged ({error}); move it away to go on without it"
+                    tr(
+                        "{path} is damaged ({error}); move it away to go on without it",
+                        path=path,
+                        error=error,
+                    )
                 ) from error
             place = paper, deposited.by
             if path != self._path(place):

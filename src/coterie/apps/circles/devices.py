@@ -25,6 +25,7 @@ from coterie.apps.context import Context
 from coterie.errors import AccessDenied, CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
+from coterie.texts import tr
 from coterie.wire.frames import Message
 
 SEEN_MAX = 4_096  # contacts of other devices that were taken over once; a removed one does not come back
@@ -95,9 +96,15 @@ class Devices:
         found = [one for one, name in called.items() if is_meant(text, name, str(one))]
         found = found or [one for one in called if one.matches(text)]
         if not found:
-            raise NotFound(f"you have no computer '{text}'; `coterie devices` lists them")
+            raise NotFound(tr("you have no computer '{text}'; `coterie devices` lists them", text=text))
         if len(found) > 1:
-            raise UsageError(f"'{text}' fits {len(found)} of your computers: give more of its id")
+            raise UsageError(
+                tr(
+                    "'{text}' fits {found} of your computers: give more of its id",
+                    text=text,
+                    found=len(found),
+                )
+            )
         return found[0]
 
     def rename(self, device: str, name: str) -> DeviceSaid:
@@ -105,7 +112,10 @@ class Devices:
         found = self._find(device)
         if found == self._context.me.peer_id:
             raise UsageError(
-                f"this is that computer: name it with `coterie config set name {shlex.quote(checked(name))}`"
+                tr(
+                    "this is that computer: name it with `coterie config set name {checked}`",
+                    checked=shlex.quote(checked(name)),
+                )
             )
         if not self._contacts.is_contact(found):
             self._contacts.learn(found, checked(name), ())
@@ -137,7 +147,7 @@ class Devices:
         """`peer` came over that invitation and agrees. Raises `AccessDenied` when it agrees to something else."""
         own = self._writer.own_circle(self._context.me.name)
         if message.person != self._book.person or not is_consent(message.person, peer, message.consent):
-            raise AccessDenied(f"{peer.short} did not agree to be a computer of this person")
+            raise AccessDenied(tr("{short} did not agree to be a computer of this person", short=peer.short))
         self._writer.write(own, Kind.ADD_DEVICE, device=peer, consent=message.consent)
         self.share_contacts()
 
@@ -148,7 +158,7 @@ class Devices:
             UsageError: it belongs to somebody with circles already.
         """
         if self._book.joined() or len(self.own()) > 1:
-            raise UsageError("this computer is in circles already: leave them first, or use a fresh home")
+            raise UsageError(tr("this computer is in circles already: leave them first, or use a fresh home"))
         purpose = await self._entering.meet(To.DEVICE, invitation, at=at, before=self._adopt)
         try:
             await self._entering.arrived(purpose.circle)
@@ -172,7 +182,7 @@ class Devices:
         lost = self._find(device)
         name = self._context.people.name_of(lost)
         if lost == self._context.me.peer_id:
-            raise UsageError("this is that computer: remove it from another one of yours")
+            raise UsageError(tr("this is that computer: remove it from another one of yours"))
         own = self._writer.own_circle(self._context.me.name)
         self._writer.write(own, Kind.REMOVE_DEVICE, subject=self._book.person, device=lost)
         self.settle()
@@ -292,4 +302,4 @@ def _consent_in(own: Circle, key: PeerId) -> bytes:
     for signed in own.log.ops:
         if signed.op.kind in ABOUT_DEVICES and signed.op.device == key and signed.op.consent:
             return signed.op.consent
-    raise NotFound(f"{key.short} has not said that it is one of your computers")
+    raise NotFound(tr("{short} has not said that it is one of your computers", short=key.short))

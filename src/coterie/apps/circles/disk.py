@@ -31,6 +31,7 @@ from coterie.access.circle_ops import OP_BYTES_MAX, OpId, OpRefused, SignedOp, r
 from coterie.decoding import FAULTS, decoder, reason
 from coterie.errors import CoterieError, StorageError
 from coterie.private_file import write_private
+from coterie.texts import tr
 
 LENGTH = struct.Struct(">I")
 CHECK_BYTES = 8
@@ -72,10 +73,14 @@ class OpFile:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise StorageError(f"the circle {self._path} cannot be read: {error.strerror}") from error
+            raise StorageError(
+                tr("the circle {path} cannot be read: {strerror}", path=self._path, strerror=error.strerror)
+            ) from error
         for raw, _ in _records(content):
             return read_op(raw, is_verified=True)
-        raise StorageError(f"the circle {self._path} was damaged: start coterie again to mend it")
+        raise StorageError(
+            tr("the circle {path} was damaged: start coterie again to mend it", path=self._path)
+        )
 
     @property
     def size(self) -> int:
@@ -116,7 +121,13 @@ class OpFile:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise StorageError(f"the circle {self._path} cannot be written: {error.strerror}") from error
+            raise StorageError(
+                tr(
+                    "the circle {path} cannot be written: {strerror}",
+                    path=self._path,
+                    strerror=error.strerror,
+                )
+            ) from error
         self._ends.extend(accumulate(map(len, records[1:]), initial=begin + len(records[0])))
         self._held.clear()
         return content
@@ -138,7 +149,9 @@ class CircleDisk:
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"the folder {folder} cannot be made: {error.strerror}") from error
+            raise StorageError(
+                tr("the folder {folder} cannot be made: {strerror}", folder=folder, strerror=error.strerror)
+            ) from error
 
     def load(self) -> dict[OpId, Circle]:
         """Every circle. Raises `StorageError` for a file that is no circle's."""
@@ -179,7 +192,9 @@ class CircleDisk:
                 file.seek(covered)
                 content = file.read()
         except OSError as error:
-            raise StorageError(f"the circle {path} cannot be read: {error.strerror}") from error
+            raise StorageError(
+                tr("the circle {path} cannot be read: {strerror}", path=path, strerror=error.strerror)
+            ) from error
         circle, sound = _add_all(circle, ops, path, content)
         if sound < len(content):
             os.truncate(path, covered + sound)
@@ -196,10 +211,10 @@ class CircleDisk:
             size, digest, ends, summary = _read_summary(content)
             hasher, ops = _hash_of(path, size), OpFile(path, ends)
             if hasher.digest() != digest:
-                raise StorageError("it is of another log")
+                raise StorageError(tr("it is of another log"))
             restored = CircleLog.restored(summary, ops)
             if len(restored) != len(ops) or ops.size != size:
-                raise StorageError("it is of another length")
+                raise StorageError(tr("it is of another length"))
             return Circle(restored), ops, hasher
         except FileNotFoundError:
             pass
@@ -247,9 +262,9 @@ def _read_summary(content: memoryview) -> tuple[int, bytes, "array[int]", memory
     """Bytes of the log, their hash, where each operation ends, and the rest. Raises `StorageError`."""
     body, check = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if body[: len(MAGIC)] != MAGIC:
-        raise StorageError("it is of another version")
+        raise StorageError(tr("it is of another version"))
     if blake3(body).digest() != check:
-        raise StorageError("it is damaged")
+        raise StorageError(tr("it is damaged"))
     size, digest, count = _HEAD.unpack_from(body, len(MAGIC))
     begin = len(MAGIC) + _HEAD.size
     ends = array("Q")
@@ -271,7 +286,11 @@ def _add_all(circle: Circle | None, ops: OpFile, path: Path, content: bytes) -> 
                 circle.add(signed)
         except OpRefused as error:
             raise StorageError(
-                f"{path} is damaged ({error}); move it away and join the circle again"
+                tr(
+                    "{path} is damaged ({error}); move it away and join the circle again",
+                    path=path,
+                    error=error,
+                )
             ) from error
         except CoterieError:
             break  # its past was in a part that was cut off

@@ -14,6 +14,7 @@ from coterie.apps.contacts.api import ContactsService
 from coterie.apps.context import Context
 from coterie.errors import NotFound, TransportError
 from coterie.identity import PeerId
+from coterie.texts import tr
 
 JOINED_S = 20.0  # for the log of a circle to arrive after the answer; guess
 
@@ -49,7 +50,13 @@ class Entering:
             met = await self._contacts.join(invitation, name=name, at=at)
         if not found:
             what = "into a circle" if to == To.CIRCLE else "to be one of somebody's computers"
-            raise NotFound(f"you and {met.name} know each other now, but the invitation was not {what}")
+            raise NotFound(
+                tr(
+                    "you and {met} know each other now, but the invitation was not {what}",
+                    met=met.name,
+                    what=what,
+                )
+            )
         peer = PeerId.parse(met.peer)
         person = found[0].person if to == To.DEVICE else self._book.person
         before(peer, found[0])
@@ -69,7 +76,7 @@ class Entering:
                 await self._news.wait_for(is_in)
         except TimeoutError:
             raise TransportError(
-                "the invitation was right, but the circle has not arrived: is the inviter still there?"
+                tr("the invitation was right, but the circle has not arrived: is the inviter still there?")
             ) from None
         return self._book.circles[circle]
 

@@ -15,6 +15,7 @@ from coterie.decoding import FAULTS, decoder
 from coterie.errors import PeerError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.keys import verify
+from coterie.texts import tr
 from coterie.wire import pasted
 
 ENTROPY_BYTES = 16  # 128 bits, 12 words: BIP-39's least, out of anybody's reach
@@ -80,14 +81,20 @@ def keys_of(phrase: str) -> PhraseKeys:
         word for word in pasted.words(phrase.lower()) if not word.isdigit()
     ]  # it is printed with numbers
     if len(words) != WORDS:
-        raise UsageError(f"a recovery phrase has {WORDS} words, this has {len(words)}")
+        raise UsageError(
+            tr("a recovery phrase has {words} words, this has {words2}", words=WORDS, words2=len(words))
+        )
     known = _words()
     for place, word in enumerate(words, 1):
         if word not in known.wordlist:
-            raise UsageError(f"word {place} of the recovery phrase is not in the list: is it misspelt?")
+            raise UsageError(
+                tr("word {place} of the recovery phrase is not in the list: is it misspelt?", place=place)
+            )
     clean = " ".join(words)
     if not known.check(clean):
-        raise UsageError("a word of the recovery phrase is wrong or out of order: the checksum does not fit")
+        raise UsageError(
+            tr("a word of the recovery phrase is wrong or out of order: the checksum does not fit")
+        )
     seed = known.to_seed(clean)
     paper = blake3(seed, derive_key_context=PAPER_CONTEXT).digest()
     return PhraseKeys(SecretKey(paper), blake3(seed, derive_key_context=SEALING_CONTEXT).digest())

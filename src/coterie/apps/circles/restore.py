@@ -40,6 +40,7 @@ from coterie.apps.context import Context
 from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES, is_key
+from coterie.texts import tr
 from coterie.wire.frames import Message
 
 DEPOSIT_AFTER_S = 1.0  # several changes make one deposit; guess
@@ -122,7 +123,7 @@ class RecoveryDesk:
         me = own.state.member(person)
         old = keys_of(replaces) if replaces else None
         if me is not None and me.papers and (old is None or old.paper.peer_id not in me.papers):
-            raise UsageError("there is a recovery phrase already: to replace it, give its words")
+            raise UsageError(tr("there is a recovery phrase already: to replace it, give its words"))
         phrase = phrase_of(os.urandom(ENTROPY_BYTES))
         keys = keys_of(phrase)
         author = _paper_author(old, person) if old is not None else None
@@ -247,7 +248,7 @@ class RecoveryDesk:
         keys = keys_of(phrase)
         paper = keys.paper.peer_id
         if (self._book.joined() or self._book.own_circle()) and self._book.identity.paper != paper:
-            raise UsageError("this computer belongs to somebody already: restore into a fresh home")
+            raise UsageError(tr("this computer belongs to somebody already: restore into a fresh home"))
         if invitation:
             await self._contacts.join(invitation, at=at)
         recovered = await self._recall(keys)
@@ -268,11 +269,13 @@ class RecoveryDesk:
         recovered = add_up(deposits, keys)
         if recovered is None:
             raise NotFound(
-                "nobody reachable holds anything for this phrase: are the words right? Join somebody who was in a "
-                "circle with you (`coterie join`, or --invitation), then try again"
+                tr(
+                    "nobody reachable holds anything for this phrase: are the words right? Join somebody who "
+                    "was in a circle with you (`coterie join`, or --invitation), then try again"
+                )
             )
         if recovered.is_replaced(keys.paper.peer_id):
-            raise UsageError("these words were replaced by newer ones: only the newest bring you back")
+            raise UsageError(tr("these words were replaced by newer ones: only the newest bring you back"))
         return recovered
 
     async def _ask(self, peer: PeerId, keys: PhraseKeys) -> list[Recalled]:

@@ -5,6 +5,7 @@ import shlex
 import msgspec
 
 from coterie.quantity import count
+from coterie.texts import tr
 
 
 class CircleLine(msgspec.Struct, frozen=True):
@@ -26,10 +27,11 @@ class CircleMade(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return (
-            f"You own the circle {self.name} now.\n"
-            f"To let somebody in: coterie circle invite {shlex.quote(self.name)}\n"
-            f"To share with all of it: coterie share PATH --to {shlex.quote(self.name)}"
+        return tr(
+            "You own the circle {name} now.\nTo let somebody in: coterie circle invite {name2}\nTo "
+            "share with all of it: coterie share PATH --to {name2}",
+            name=self.name,
+            name2=shlex.quote(self.name),
         )
 
 
@@ -65,7 +67,12 @@ class Joined(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return f"You are in the circle {self.circle} now, as {self.role}, with {', '.join(self.members)}"
+        return tr(
+            "You are in the circle {circle} now, as {role}, with {members}",
+            circle=self.circle,
+            role=self.role,
+            members=", ".join(self.members),
+        )
 
 
 class BlockedLine(msgspec.Struct, frozen=True):
@@ -113,12 +120,12 @@ class Phrase(msgspec.Struct, frozen=True):
         rows = [numbered[at : at + 4] for at in range(0, len(numbered), 4)]
         return "\n".join(
             [
-                "Write these words on paper. They are shown once, and nothing else brings you back:",
+                tr("Write these words on paper. They are shown once, and nothing else brings you back:"),
                 "",
                 *(f"  {'  '.join(row)}".rstrip() for row in rows),
                 "",
-                "Whoever has them can be you. This computer does not keep them.",
-                "On a fresh computer: coterie recovery restore",
+                tr("Whoever has them can be you. This computer does not keep them."),
+                tr("On a fresh computer: coterie recovery restore"),
             ]
         )
 
@@ -137,13 +144,25 @@ class Restored(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         lines = [
-            f"You are back: {count(self.contacts, 'contact')}, circles: {', '.join(self.circles) or 'none'}."
+            tr(
+                "You are back: {contacts}, circles: {circles}.",
+                contacts=count(self.contacts, "contact"),
+                circles=", ".join(self.circles) or "none",
+            )
         ]
         if self.devices_removed:
-            lines.append(f"Earlier computers that were removed: {self.devices_removed}.")
+            lines.append(
+                tr(
+                    "Earlier computers that were removed: {devices_removed}.",
+                    devices_removed=self.devices_removed,
+                )
+            )
         if self.missing:
             lines.append(
-                f"Nobody reachable had: {', '.join(self.missing)}. Run this again when members are there."
+                tr(
+                    "Nobody reachable had: {missing}. Run this again when members are there.",
+                    missing=", ".join(self.missing),
+                )
             )
         return "\n".join(lines)
 
@@ -157,8 +176,9 @@ class RecoveryLine(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         if not self.has_phrase:
-            return "There is no recovery phrase yet: `coterie recovery new` makes one."
-        return (
+            return tr("There is no recovery phrase yet: `coterie recovery new` makes one.")
+        return tr(
             "There is a recovery phrase. Computers that got your sealed list since this node runs: "
-            f"{self.holders}."
+            "{holders}.",
+            holders=self.holders,
         )

@@ -49,6 +49,7 @@ from coterie.moments import iso
 from coterie.net import Stream
 from coterie.services.mail.limits import LIFETIME_MAX_S as LETTER_MAX_S
 from coterie.services.mail.protocol_letters import ProtocolLetters
+from coterie.texts import tr
 from coterie.wire.frames import Message
 
 MEET_EVERY_S = 20.0  # members that are not connected are tried; guess
@@ -215,9 +216,14 @@ class CirclesService:
         """A new circle called `name`, owned by this node's person."""
         wanted = checked(name)
         if key_of(wanted) == key_of(OWN_TITLE):
-            raise UsageError(f"'{OWN_TITLE}' is the list of your own computers: choose another name")
+            raise UsageError(
+                tr(
+                    "'{own_title}' is the list of your own computers: choose another name",
+                    own_title=OWN_TITLE,
+                )
+            )
         if any(key_of(circle.state.name) == key_of(wanted) for circle in self._book.joined()):
-            raise UsageError(f"you are in a circle '{name}' already: choose another name")
+            raise UsageError(tr("you are in a circle '{name}' already: choose another name", name=name))
         circle = self._writer.create(wanted, self._context.me.name)
         return self._line(circle, circle.state.name)
 
@@ -235,7 +241,7 @@ class CirclesService:
         found, wanted = self._owned(circle, "change roles in it"), role_of(role)
         who = self._member(found, member)
         if who.role == wanted:
-            raise UsageError(f"{who.name} has the role {role} already")
+            raise UsageError(tr("{who} has the role {role} already", who=who.name, role=role))
         self._refuse_ownerless(found, who, wanted)
         self._writer.write(found, Kind.ROLE, subject=who.person, role=wanted)
         return CircleSaid(found.state.name, f"{who.name} is {role} of {found.state.name} now")
@@ -245,7 +251,7 @@ class CirclesService:
         found = self._owned(circle, "remove anybody from it")
         who = self._member(found, member)
         if who == self._book.me(found):
-            raise UsageError("to leave a circle yourself use `coterie circle leave`")
+            raise UsageError(tr("to leave a circle yourself use `coterie circle leave`"))
         self._writer.write(found, Kind.REMOVE, subject=who.person)
         return CircleSaid(found.state.name, f"{who.name} is no longer in {found.state.name}")
 
@@ -282,7 +288,11 @@ class CirclesService:
                 member = circle.state.member_of(self._context.people.find(text.strip()))
             if member is None:
                 raise NotFound(
-                    f"{error}; `coterie circle members {circle.state.name}` shows who is"
+                    tr(
+                        "{error}; `coterie circle members {name}` shows who is",
+                        error=error,
+                        name=circle.state.name,
+                    )
                 ) from None
             return member
 
@@ -292,7 +302,11 @@ class CirclesService:
         me = self._book.me(found)
         if me is None or me.role != Role.OWNER:
             raise AccessDenied(
-                f"only owners of {found.state.name} {deed}; `coterie circle members` shows who they are"
+                tr(
+                    "only owners of {name} {deed}; `coterie circle members` shows who they are",
+                    name=found.state.name,
+                    deed=deed,
+                )
             )
         return found
 
@@ -302,8 +316,12 @@ class CirclesService:
         if Role.OWNER in (role, *(m.role for m in others)) or who.role != Role.OWNER or not others:
             return
         raise UsageError(
-            f"{who.name} is the only owner of {circle.state.name}: make another member owner first "
-            "(`coterie circle role`), for nobody could add anybody after that"
+            tr(
+                "{who} is the only owner of {name}: make another member owner first (`coterie circle "
+                "role`), for nobody could add anybody after that",
+                who=who.name,
+                name=circle.state.name,
+            )
         )
 
     # ---- who is blocked
@@ -331,9 +349,17 @@ class CirclesService:
             if block.peer.matches(text) or is_meant(text.strip(), names.name_of(block.peer), str(block.peer))
         ]
         if not found:
-            raise NotFound(f"no computer '{text}' is blocked here; `coterie blocked` lists those that are")
+            raise NotFound(
+                tr("no computer '{text}' is blocked here; `coterie blocked` lists those that are", text=text)
+            )
         if len(found) > 1:
-            raise UsageError(f"'{text}' fits {len(found)} blocked computers: give more of its id")
+            raise UsageError(
+                tr(
+                    "'{text}' fits {found} blocked computers: give more of its id",
+                    text=text,
+                    found=len(found),
+                )
+            )
         (block,) = found
         self._book.unblock(block)
         self._context.access.changed()
@@ -398,7 +424,9 @@ class CirclesService:
             self.devices.admit(peer, message)
             return
         if not is_consent(message.person, peer, message.consent):
-            raise AccessDenied(f"{peer.short} did not agree to be a computer of the person it names")
+            raise AccessDenied(
+                tr("{short} did not agree to be a computer of the person it names", short=peer.short)
+            )
         for removed in circle.log.unconfirmed():
             if removed != message.person:
                 self._writer.write(circle, Kind.REMOVE, subject=removed)

@@ -11,6 +11,7 @@ from coterie.apps.contacts.messages import ADDRESSES_MAX
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
+from coterie.texts import tr
 from coterie.wire.record import is_relay
 from coterie.wire.ticket import pack_addresses
 
@@ -88,11 +89,16 @@ class ContactBook:
         else:
             found = [named, *(c for c in self._contacts.values() if c != named and is_short_id(text, c.peer))]
         if not found:
-            raise NotFound(f"there is no contact '{text}'; `coterie contacts` lists them")
+            raise NotFound(tr("there is no contact '{text}'; `coterie contacts` lists them", text=text))
         if len(found) > 1:
             names = ", ".join(c.name for c in found)
             raise UsageError(
-                f"'{text}' may be any of {len(found)} contacts ({names}); give a name, or more of the id"
+                tr(
+                    "'{text}' may be any of {found} contacts ({names}); give a name, or more of the id",
+                    text=text,
+                    found=len(found),
+                    names=names,
+                )
             )
         return found[0]
 
@@ -107,7 +113,9 @@ class ContactBook:
         """
         known = self._contacts.get(peer)
         if known is None and len(self._contacts) >= CONTACTS_MAX:
-            raise LimitExceeded(f"there are {CONTACTS_MAX} contacts already; remove one first")
+            raise LimitExceeded(
+                tr("there are {contacts_max} contacts already; remove one first", contacts_max=CONTACTS_MAX)
+            )
         own_name = known.name if known else self._free_name(_fit(name, peer))
         added = known.added if known else now
         usable = tuple(address for address in addresses if _is_address(address))[:ADDRESSES_MAX]
@@ -125,7 +133,13 @@ class ContactBook:
         wanted = checked(name)
         taken = self.by_name(wanted)
         if taken is not None and taken.peer != contact.peer:
-            raise UsageError(f"'{taken.name}' is another contact: {taken.peer.short}; choose another name")
+            raise UsageError(
+                tr(
+                    "'{taken}' is another contact: {short}; choose another name",
+                    taken=taken.name,
+                    short=taken.peer.short,
+                )
+            )
         return self._save(Contact(wanted, contact.peer, contact.addresses, contact.added, contact.record))
 
     def remove(self, text: str) -> Contact:

@@ -11,6 +11,7 @@ from functools import cache
 
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+from coterie.texts import tr
 from coterie.wire.pasted import words
 
 WORDS = 2
@@ -71,9 +72,15 @@ class Code:
             or len(parts) != 1 + WORDS
             or not (number.isascii() and number.isdigit())
         ):
-            raise UsageError("a code is a number and two words, like 7-planet-velvet")
+            raise UsageError(tr("a code is a number and two words, like 7-planet-velvet"))
         if not 1 <= int(number) <= NUMBER_MAX:
-            raise UsageError(f"the number of a code is 1 to {NUMBER_MAX}, not {number}")
+            raise UsageError(
+                tr(
+                    "the number of a code is 1 to {number_max}, not {number}",
+                    number_max=NUMBER_MAX,
+                    number=number,
+                )
+            )
         return cls(int(number), tuple(map(_word, parts[1:])))
 
 
@@ -86,4 +93,4 @@ def _word(text: str) -> str:
         return begun[0]
     close = difflib.get_close_matches(text, known, n=3)
     advice = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise UsageError(f"'{text}' is not one of the words of a code{advice}")
+    raise UsageError(tr("'{text}' is not one of the words of a code{advice}", text=text, advice=advice))

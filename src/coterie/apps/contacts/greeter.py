@@ -18,6 +18,7 @@ from coterie.decoding import decoder
 from coterie.errors import NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.tasks import Tasks
+from coterie.texts import tr
 
 CALLERS_MAX = 8  # at once, on one address; guess
 CALLER_S = 2.0  # to take one line; guess
@@ -108,11 +109,17 @@ async def who_is_at(address: str) -> tuple[PeerId, str]:
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
     except ConnectionRefusedError:
-        raise NotFound(f"nobody invites at {address}: is `coterie invite` still running there?") from None
+        raise NotFound(
+            tr("nobody invites at {address}: is `coterie invite` still running there?", address=address)
+        ) from None
     except (OSError, TimeoutError) as error:
         said = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
         raise TransportError(
-            f"{address} cannot be reached ({said}): check the address, and firewalls"
+            tr(
+                "{address} cannot be reached ({said}): check the address, and firewalls",
+                address=address,
+                said=said,
+            )
         ) from None
     match line.decode("ascii", errors="replace").split():
         case [head, peer, dial] if head == _HEAD and dial.isdigit() and int(dial) <= 0xFFFF:
@@ -128,9 +135,11 @@ def split_address(address: str) -> tuple[str, int]:
     try:
         ip = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        raise UsageError(f"'{address}' is not an address: one is like 192.168.1.5:40123") from None
+        raise UsageError(
+            tr("'{address}' is not an address: one is like 192.168.1.5:40123", address=address)
+        ) from None
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) <= 0xFFFF):
-        raise UsageError(f"'{address}' has no port: an address is like 192.168.1.5:40123")
+        raise UsageError(tr("'{address}' has no port: an address is like 192.168.1.5:40123", address=address))
     return str(ip), int(port)
 
 

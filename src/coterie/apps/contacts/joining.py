@@ -14,6 +14,7 @@ from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, Transpo
 from coterie.identity import PeerId
 from coterie.machine import Emit, Received, Send
 from coterie.net import Stream
+from coterie.texts import tr
 from coterie.wire import Invitation
 from coterie.wire.knock import REFERENCE_BYTES
 from coterie.wire.knock import Right as KnockRight
@@ -59,7 +60,7 @@ class Joining:
             self._number, self._right = self._invitation.number, Right.SECRET
             self._secret = self._invitation.secret
             if self._invitation.peer == context.me.peer_id:
-                raise UsageError("this invitation is from this very computer: use it on the other one")
+                raise UsageError(tr("this invitation is from this very computer: use it on the other one"))
         else:
             code = Code.parse(text)
             self._number, self._right, self._secret = code.number, Right.CODE, code.secret
@@ -85,8 +86,12 @@ class Joining:
         if failures:
             raise next((f for f in failures if isinstance(f, JoinRefused)), failures[0])
         raise NotFound(
-            f"nobody on this network invites under the number {self._number}: is the command that printed "
-            "the code still running there? Try --at with the address that it prints, or the long form of the invitation"
+            tr(
+                "nobody on this network invites under the number {number}: is the command that printed "
+                "the code still running there? Try --at with the address that it prints, or the long "
+                "form of the invitation",
+                number=self._number,
+            )
         )
 
     async def _candidates(self, failures: list[CoterieError]) -> AsyncGenerator[Candidate, None]:
@@ -98,7 +103,7 @@ class Joining:
             peer, address = await who_is_at(self._at)
             if peer == self._context.me.peer_id:
                 raise UsageError(
-                    f"{self._at} is this very computer: name the address of the one that invites"
+                    tr("{at} is this very computer: name the address of the one that invites", at=self._at)
                 )
             yield peer, (address,)
         elif self._context.net.neighbours is not None:
@@ -148,10 +153,12 @@ class Joining:
                 message = await stream.receive(ANSWER_S)
             except TimeoutError:
                 raise TransportError(
-                    f"{stream.peer.short} was reached and then said nothing: try again"
+                    tr("{short} was reached and then said nothing: try again", short=stream.peer.short)
                 ) from None
             if message is None:
-                raise TransportError(f"{stream.peer.short} ended before both were done: try again")
+                raise TransportError(
+                    tr("{short} ended before both were done: try again", short=stream.peer.short)
+                )
             for output in core.handle(Received(stream.peer, message), now()):
                 match output:
                     case Send(_, answer):
@@ -166,13 +173,19 @@ def _said(error: PeerError, peer: PeerId) -> CoterieError:
     """Why the inviter closed on us, in words for the user."""
     match error.close_code:
         case CloseCode.LIMIT:
-            return TransportError(f"{peer.short} has too many at its door: try again in some seconds")
+            return TransportError(
+                tr("{short} has too many at its door: try again in some seconds", short=peer.short)
+            )
         case CloseCode.INTERNAL:
             return PeerError(
                 f"{peer.short} could not store this computer as a contact: look there", error.close_code
             )
         case CloseCode.CANCELLED | CloseCode.SHUTDOWN:
-            return NotFound(f"{peer.short} has just withdrawn its invitation; ask for a new one")
+            return NotFound(
+                tr("{short} has just withdrawn its invitation; ask for a new one", short=peer.short)
+            )
         case CloseCode.TIMEOUT:
-            return TransportError(f"{peer.short} gave up waiting: the network is slow, try again")
+            return TransportError(
+                tr("{short} gave up waiting: the network is slow, try again", short=peer.short)
+            )
     return error

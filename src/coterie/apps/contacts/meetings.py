@@ -7,6 +7,7 @@ the other does not.
 """
 
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 _MARK = b"\0meet "
 TRIES = 1  # of a code: one wrong guess burns it, as those of magic-wormhole
@@ -34,4 +35,4 @@ def check_word(purpose: bytes, word: str) -> None:
     """Raise `UsageError` unless an invitation with this purpose is for `coterie WORD`; "": to make contacts."""
     meant = meeting_word(purpose)
     if meant != word:
-        raise UsageError(f"this code is for another command: coterie {meant or 'join'} CODE")
+        raise UsageError(tr("this code is for another command: coterie {meant} CODE", meant=meant or "join"))

@@ -6,6 +6,7 @@ import msgspec
 
 from coterie.apps.command import Duration
 from coterie.moments import said
+from coterie.texts import tr
 
 INVITATION_LASTS_S = Duration(15 * 60.0)  # guess: time to walk to the other computer; both are there anyway
 _QR_BORDER = 2  # modules of quiet zone; the standard wants 4, phones read 2
@@ -34,19 +35,38 @@ class Invited(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people: the code first, then what to do where it is not enough."""
-        lines = ["On the other computer, on the same network:", "", f"  coterie {self.join_with} {self.code}"]
+        lines = [
+            tr("On the other computer, on the same network:"),
+            "",
+            tr("  coterie {join_with} {code}", join_with=self.join_with, code=self.code),
+        ]
         if self.at:
             lines += [
                 "",
-                "If it does not find this one:",
+                tr("If it does not find this one:"),
                 "",
-                f"  coterie {self.join_with} {self.code} --at {self.at[0]}",
+                tr(
+                    "  coterie {join_with} {code} --at {at}",
+                    join_with=self.join_with,
+                    code=self.code,
+                    at=self.at[0],
+                ),
             ]
         if self.outside:
-            lines += ["", f"Note: {self.outside}."]
-        lines += ["", "From elsewhere (keep it to yourselves, like the code):", ""]
-        lines += [f"  coterie {self.join_with} {self.ticket}", "", *qr_lines(self.ticket.upper()), ""]
-        lines += [f"It works once, for {self.minutes:g} min, while this runs. Ctrl-C withdraws it."]
+            lines += ["", tr("Note: {outside}.", outside=self.outside)]
+        lines += ["", tr("From elsewhere (keep it to yourselves, like the code):"), ""]
+        lines += [
+            tr("  coterie {join_with} {ticket}", join_with=self.join_with, ticket=self.ticket),
+            "",
+            *qr_lines(self.ticket.upper()),
+            "",
+        ]
+        lines += [
+            tr(
+                "It works once, for {minutes:g} min, while this runs. Ctrl-C withdraws it.",
+                minutes=self.minutes,
+            )
+        ]
         return "\n".join(lines)
 
 
@@ -59,8 +79,12 @@ class WrongCode(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         if self.tries_left:
-            return f"{self.peer} tried a wrong code: {self.tries_left} more and the code is burnt"
-        return f"{self.peer} tried a wrong code: the code is burnt, only the ticket works now"
+            return tr(
+                "{peer} tried a wrong code: {tries_left} more and the code is burnt",
+                peer=self.peer,
+                tries_left=self.tries_left,
+            )
+        return tr("{peer} tried a wrong code: the code is burnt, only the ticket works now", peer=self.peer)
 
 
 class Met(msgspec.Struct, frozen=True):
@@ -74,8 +98,8 @@ class Met(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         if self.into:
-            return f"{self.name} is in {self.into} now ({self.peer[:10]})"
-        return f"You and {self.name} know each other now ({self.peer[:10]})"
+            return tr("{name} is in {into} now ({peer})", name=self.name, into=self.into, peer=self.peer[:10])
+        return tr("You and {name} know each other now ({peer})", name=self.name, peer=self.peer[:10])
 
 
 class ContactLine(msgspec.Struct, frozen=True):
@@ -101,13 +125,13 @@ class ContactShown(msgspec.Struct, frozen=True):
         """For people."""
         words = self.words.split()
         rows = [" ".join(words[at : at + 6]) for at in range(0, len(words), 6)]
-        where = ", ".join(self.addresses) or "no address known"
+        where = ", ".join(self.addresses) or tr("no address known")
         return "\n".join(
             [
                 f"{self.name}  {self.peer}",
                 *(f"  {row}" for row in rows),
                 f"  {where}",
-                f"  a contact: added {said(self.added)}",
+                tr("  a contact: added {added}", added=said(self.added)),
             ]
         )
 
@@ -121,8 +145,16 @@ class ContactRemoved(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        gone = f"{self.name} is no longer a contact here ({self.peer[:10]}); this computer may still be one there"
-        others = f". Nor are other computers of the same person: {', '.join(self.also)}" if self.also else ""
+        gone = tr(
+            "{name} is no longer a contact here ({peer}); this computer may still be one there",
+            name=self.name,
+            peer=self.peer[:10],
+        )
+        others = (
+            tr(". Nor are other computers of the same person: {also}", also=", ".join(self.also))
+            if self.also
+            else ""
+        )
         return gone + others
 
 

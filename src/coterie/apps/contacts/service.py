@@ -53,6 +53,7 @@ from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown, Received
 from coterie.moments import iso
 from coterie.net import Stream
+from coterie.texts import tr
 from coterie.wire import Invitation
 from coterie.wire.frames import Message
 from coterie.wire.knock import REFERENCE_BYTES
@@ -237,13 +238,24 @@ class ContactsService:
             LimitExceeded: INVITATIONS_MAX are open.
         """
         if not 0 < minutes <= MINUTES_MAX:
-            raise UsageError(f"an invitation lasts up to {MINUTES_MAX:g} minutes, not {minutes:g}")
+            raise UsageError(
+                tr(
+                    "an invitation lasts up to {minutes_max:g} minutes, not {minutes:g}",
+                    minutes_max=MINUTES_MAX,
+                    minutes=minutes,
+                )
+            )
         await self._context.me.settled()
         own = msgspec.structs.replace(self._card(name), purpose=purpose)
         if self._driver is None or not own.addresses:
-            raise TransportError("this computer is on no network: nobody could join it")
+            raise TransportError(tr("this computer is on no network: nobody could join it"))
         if len(self._core.open_numbers) >= INVITATIONS_MAX:
-            raise LimitExceeded(f"{INVITATIONS_MAX} invitations are open already; let one of them end first")
+            raise LimitExceeded(
+                tr(
+                    "{invitations_max} invitations are open already; let one of them end first",
+                    invitations_max=INVITATIONS_MAX,
+                )
+            )
         code, secret = Code.make(self._free_number(), os.urandom), os.urandom(SECRET_BYTES)
         until = asyncio.get_running_loop().time() + 60 * minutes
         await self._greet(opening=True)
@@ -323,7 +335,7 @@ class ContactsService:
             if not output.is_contact:
                 met = Met(output.card.name, str(output.peer), list(output.card.addresses))
                 if opened is None:
-                    raise NotFound("the meeting is over")
+                    raise NotFound(tr("the meeting is over"))
                 opened.on_met(met)
                 opened.tell(met)
             else:
@@ -349,7 +361,7 @@ class ContactsService:
             case Ended(_, Reason.USED, PeerId() as peer) if (contact := self._book.get(peer)) is not None:
                 opened.tell(_met(contact))
             case Ended():
-                opened.tell(NotFound("nobody joined in time: the invitation has expired; make a new one"))
+                opened.tell(NotFound(tr("nobody joined in time: the invitation has expired; make a new one")))
 
     def _feed(self, event: object) -> None:
         if self._driver is not None:

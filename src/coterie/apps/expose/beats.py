@@ -11,6 +11,7 @@ from collections.abc import Callable
 from coterie.apps.expose.messages import BEAT
 from coterie.errors import CloseCode, TransportError
 from coterie.net import Connection, Stream
+from coterie.texts import tr
 
 BEAT_S = 0.5
 WAIT_S = 1.0
@@ -56,7 +57,13 @@ class Pulse:
             except TimeoutError:
                 silent = silent + 1 if self._heard == before else 0
         self.lost(waits_max * WAIT_S)
-        raise TransportError(f"{stream.peer.short} has been silent for {waits_max * WAIT_S:g} s")
+        raise TransportError(
+            tr(
+                "{short} has been silent for {waits_max:g} s",
+                short=stream.peer.short,
+                waits_max=waits_max * WAIT_S,
+            )
+        )
 
     def lost(self, silent_s: float) -> None:
         """The peer is gone: everything with it ends."""

@@ -19,6 +19,7 @@ from coterie.net import Connection, Stream
 from coterie.net.stream import close_code_for
 from coterie.rate import Rate
 from coterie.services.local import Flow
+from coterie.texts import tr
 
 ANSWER_S = 15.0  # to `Use`: the other side looks for its program for some seconds
 BEGIN_S = 3.0  # for the first beat; as `beats` waits for each
@@ -62,7 +63,13 @@ class Connecting:
         """
         link = self._links.setdefault(peer, _Link())
         if link.used >= CONNECTIONS_MAX:
-            raise LimitExceeded(f"{CONNECTIONS_MAX} connections to {peer.short} are open already")
+            raise LimitExceeded(
+                tr(
+                    "{connections_max} connections to {short} are open already",
+                    connections_max=CONNECTIONS_MAX,
+                    short=peer.short,
+                )
+            )
         link.used += 1
         try:
             stream, opened, rest = await self._open(peer, link, use)
@@ -103,7 +110,9 @@ class Connecting:
     async def _open(self, peer: PeerId, link: _Link, use: Use) -> tuple[Stream, Opened, bytes]:
         loop = asyncio.get_running_loop()
         if link.rate.ready_at(loop.time()) - loop.time() > ANSWER_S:  # who has gone meanwhile has paid, too
-            raise LimitExceeded(f"too many connections to {peer.short} are begun: try again in a minute")
+            raise LimitExceeded(
+                tr("too many connections to {short} are begun: try again in a minute", short=peer.short)
+            )
         await asyncio.sleep(link.rate.spend(loop.time()))
         connection = await self._context.net.connect(peer)
         if link.pulse is not None and link.pulse.connection is connection:
@@ -129,7 +138,9 @@ class Connecting:
             raise PeerError(f"{connection.peer.short} did not answer as coterie does")
         except TimeoutError:
             await stream.reset(CloseCode.TIMEOUT)
-            raise TransportError(f"{connection.peer.short} is connected but does not answer") from None
+            raise TransportError(
+                tr("{short} is connected but does not answer", short=connection.peer.short)
+            ) from None
         except BaseException as error:
             await stream.reset(close_code_for(error))
             raise
@@ -156,7 +167,9 @@ async def _opened(connection: Connection, first: bytes) -> Stream:
         async with asyncio.timeout(ANSWER_S):
             return await connection.open_stream(PROTOCOL, first)
     except TimeoutError:
-        raise TransportError(f"{connection.peer.short} lets no more streams be opened now") from None
+        raise TransportError(
+            tr("{short} lets no more streams be opened now", short=connection.peer.short)
+        ) from None
     except PeerError as error:
         if error.close_code != CloseCode.REFUSED:
             raise

@@ -10,6 +10,7 @@ import msgspec
 
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 HEAD_BYTES_MAX = 64 << 10  # as common servers allow; cookies are long
 CHUNK_LINE_BYTES_MAX = 1_024
@@ -46,15 +47,15 @@ def read_head(raw: bytes) -> Head:
     first, *lines = raw.removesuffix(b"\r\n\r\n").split(b"\r\n")
     asked = _REQUEST.match(first)
     if asked is None:
-        raise UsageError("this is no request for a page of a service")
+        raise UsageError(tr("this is no request for a page of a service"))
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(b":")
         if not colon or not _TOKEN.match(name) or b"\n" in value or b"\r" in value or b"\0" in value:
-            raise UsageError("a header of this request is malformed")
+            raise UsageError(tr("a header of this request is malformed"))
         key = name.decode("ascii").lower()
         if key in headers and key in ("host", "content-length", "transfer-encoding", "origin"):
-            raise UsageError(f"this request has {key} twice")
+            raise UsageError(tr("this request has {key} twice", key=key))
         headers[key] = value.decode("latin-1").strip(" \t")
     framing, length = _framing(headers)
     return Head(
@@ -72,12 +73,12 @@ def _framing(headers: dict[str, str]) -> tuple[Framing, int]:
     coding, length = headers.get("transfer-encoding"), headers.get("content-length")
     if coding is not None:
         if length is not None or coding.lower() != "chunked":
-            raise UsageError("the length of this request can be understood in two ways")
+            raise UsageError(tr("the length of this request can be understood in two ways"))
         return "chunked", 0
     if length is None:
         return "none", 0
     if not (length.isascii() and length.isdigit() and len(length) < 19):
-        raise UsageError("the length of this request is no number")
+        raise UsageError(tr("the length of this request is no number"))
     return "length", int(length)
 
 
@@ -87,7 +88,7 @@ def service_of(host: str) -> tuple[str, str]:
     parts = name.removesuffix(SUFFIX).split(".")
     if not name.endswith(SUFFIX) or len(parts) != 2 or not all(parts):
         raise UsageError(
-            "only http://NAME.COMPUTER.localhost is served here, like http://wiki.anna.localhost"
+            tr("only http://NAME.COMPUTER.localhost is served here, like http://wiki.anna.localhost")
         )
     return parts[0], parts[1]
 
@@ -106,7 +107,7 @@ def read_chunk_length(line: bytes) -> int:
     """Of "1a2b;extension". Raises `UsageError`."""
     digits = line.partition(b";")[0].strip(b" \t")
     if not re.fullmatch(rb"[0-9A-Fa-f]{1,15}", digits):
-        raise UsageError("the length of a chunk of this request is no number")
+        raise UsageError(tr("the length of a chunk of this request is no number"))
     return int(digits, 16)
 
 

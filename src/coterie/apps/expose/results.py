@@ -2,6 +2,8 @@
 
 import msgspec
 
+from coterie.texts import tr
+
 
 class ExposedLine(msgspec.Struct, frozen=True, kw_only=True):
     """A service of this computer: `target` is where it is here, `to` whom it is for; `connections` are open now."""
@@ -16,8 +18,15 @@ class ExposedLine(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people."""
-        lines = [f"Exposed {self.target} as {self.name} to {', '.join(self.to)}"]
-        lines += [f"There: coterie connect {self.note}"] if self.note else []
+        lines = [
+            tr(
+                "Exposed {target} as {name} to {to}",
+                target=self.target,
+                name=self.name,
+                to=", ".join(self.to),
+            )
+        ]
+        lines += [tr("There: coterie connect {note}", note=self.note)] if self.note else []
         return "\n".join(lines)
 
 
@@ -47,8 +56,15 @@ class ConnectedLine(msgspec.Struct, frozen=True, kw_only=True):
         """For people."""
         ip, _, port = self.address.rpartition(":")
         is_everywhere = ip in ("0.0.0.0", "[::]")  # noqa: S104 - said, not bound
-        at = f"port {port} of every address of this computer" if is_everywhere else self.address
-        lines = [f"{self.service} is at {at or 'a port that is off'}{' (UDP)' if self.kind == 'udp' else ''}"]
-        lines += [f"In a browser: {self.web}"] if self.web else []
-        lines += [f"But now: {self.state}"] if self.state != "ready" else []
+        at = tr("port {port} of every address of this computer", port=port) if is_everywhere else self.address
+        lines = [
+            tr(
+                "{service} is at {at}{kind}",
+                service=self.service,
+                at=at or "a port that is off",
+                kind=" (UDP)" if self.kind == "udp" else "",
+            )
+        ]
+        lines += [tr("In a browser: {web}", web=self.web)] if self.web else []
+        lines += [tr("But now: {state}", state=self.state)] if self.state != "ready" else []
         return "\n".join(lines)

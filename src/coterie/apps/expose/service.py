@@ -22,6 +22,7 @@ from coterie.identity import PeerId
 from coterie.services.data.records import Records
 from coterie.services.directory.core import Offered
 from coterie.services.local import Flow, Port
+from coterie.texts import tr
 
 EXPOSED_MAX = 256  # guess: more than anybody looks through
 
@@ -82,22 +83,27 @@ class ExposeService:
         kind, target = read_kind(target)
         place = read_target(target)
         if kind == "udp" and place.path:
-            raise UsageError("a UDP service is at a port or HOST:PORT, not at a Unix socket")
+            raise UsageError(tr("a UDP service is at a port or HOST:PORT, not at a Unix socket"))
         if kind == "udp" and host_header:
-            raise UsageError("--host-header is for web servers, and those are at TCP ports")
+            raise UsageError(tr("--host-header is for web servers, and those are at TCP ports"))
         if (
             len(host_header) > HOST_HEADER_CHARS_MAX
             or not host_header.isascii()
             or not host_header.isprintable()
         ):
-            raise UsageError(f"'{host_header[:50]}' cannot stand in a Host header")
+            raise UsageError(
+                tr("'{host_header}' cannot stand in a Host header", host_header=host_header[:50])
+            )
         subjects = list(dict.fromkeys(self._context.people.subject(who) for who in to))
         if not subjects or TICKET in subjects:
-            raise UsageError("say for whom: --to with a person, a circle, contacts or anyone")
+            raise UsageError(tr("say for whom: --to with a person, a circle, contacts or anyone"))
         known = self._find(checked_name(name))
         if known is None and len(list(self._exposed)) >= EXPOSED_MAX:
             raise LimitExceeded(
-                f"{EXPOSED_MAX} services are exposed already; end some with `coterie unexpose`"
+                tr(
+                    "{exposed_max} services are exposed already; end some with `coterie unexpose`",
+                    exposed_max=EXPOSED_MAX,
+                )
             )
         record = ExposedRecord(
             id=known.id if known else self._exposed.new_id(),
@@ -164,7 +170,12 @@ class ExposeService:
             if (record.peer, record.name) == (peer, name):
                 await self._forget(record)
                 return ExposeSaid(service, f"The port for {service} is closed")
-        raise NotFound(f"no port here leads to {service}; `coterie connected` lists those that are open")
+        raise NotFound(
+            tr(
+                "no port here leads to {service}; `coterie connected` lists those that are open",
+                service=service,
+            )
+        )
 
     def connected(self) -> list[ConnectedLine]:
         """All ports that lead to services of others."""
@@ -219,7 +230,11 @@ class ExposeService:
         if len(known) != 1:
             many = "several people" if known else "nobody"
             raise NotFound(
-                f"'{label}' means {many} here; `coterie connected` shows the addresses of services"
+                tr(
+                    "'{label}' means {many} here; `coterie connected` shows the addresses of services",
+                    label=label,
+                    many=many,
+                )
             )
         return known.pop()
 
@@ -241,7 +256,7 @@ class ExposeService:
     def _choose(self, text: str) -> ExposedRecord:
         found = next((record for record in self._exposed if text in (record.name, record.id)), None)
         if found is None:
-            raise NotFound(f"nothing is exposed as '{text}'; `coterie exposed` lists what is")
+            raise NotFound(tr("nothing is exposed as '{text}'; `coterie exposed` lists what is", text=text))
         return found
 
     def _resolve(self, path: str) -> str:

@@ -20,6 +20,7 @@ from coterie.apps.expose.targets import Target
 from coterie.errors import AccessDenied, LimitExceeded, NotFound, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
+from coterie.texts import tr
 from coterie.wire.frames import Message
 
 KIND = "service"  # of resources
@@ -74,7 +75,7 @@ class Serving:
                     await stream.send(Opened(record.host_header, record.kind))
                     return
                 if use.kind != record.kind:
-                    raise NotFound(f"{use.name} is a {record.kind} service")
+                    raise NotFound(tr("{use} is a {kind} service", use=use.name, kind=record.kind))
                 charge = partial(access.charge, decision) if decision.meters else None
                 with contextlib.closing(await self._dial(record.target, record.kind)) as program:
                     async with self._counted(stream, record):
@@ -107,7 +108,9 @@ class Serving:
     @contextlib.asynccontextmanager
     async def _counted(self, stream: Stream, record: ExposedRecord) -> AsyncIterator[None]:
         if self.open.total() >= CONNECTIONS_MAX:
-            raise LimitExceeded(f"{CONNECTIONS_MAX} connections are open there already")
+            raise LimitExceeded(
+                tr("{connections_max} connections are open there already", connections_max=CONNECTIONS_MAX)
+            )
         peer, link = stream.peer, stream.link
         assert isinstance(link, Connection)  # noqa: S101  (the router gives every stream its connection)
         link.widen(STREAMS_MAX)
@@ -141,12 +144,14 @@ class Serving:
                         return await _connect(family, sort, address)
                 return await _connect(found[-1][0], sort, found[-1][4])
         except TimeoutError:
-            raise _NotThere("the program of this service does not answer there") from None
+            raise _NotThere(tr("the program of this service does not answer there")) from None
         except OSError as error:
             is_named = error.errno is None or isinstance(error, socket.gaierror)
             # else the text is asyncio's own, and no sentence
             reason = error.strerror if is_named else os.strerror(error.errno or 0)
-            raise _NotThere(f"the program of this service is not there ({reason})") from None
+            raise _NotThere(
+                tr("the program of this service is not there ({reason})", reason=reason)
+            ) from None
 
 
 class _NotThere(TransportError):

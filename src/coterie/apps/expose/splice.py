@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from coterie.errors import TransportError
 from coterie.net import Stream
+from coterie.texts import tr
 
 READ_BYTES = 256 << 10  # measured: as the best write of the QUIC wheel
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 s
@@ -63,7 +64,9 @@ async def outward(stream: Stream, program: socket.socket, charge: Charge | None 
         try:
             data = await loop.sock_recv(program, READ_BYTES)
         except OSError as error:
-            raise TransportError(f"the program here broke off: {error.strerror}") from None
+            raise TransportError(
+                tr("the program here broke off: {strerror}", strerror=error.strerror)
+            ) from None
         if not data:
             await stream.finish()
             return
@@ -90,7 +93,9 @@ async def inward(
         try:
             await loop.sock_sendall(program, data)
         except OSError as error:
-            raise TransportError(f"the program here takes no more: {error.strerror}") from None
+            raise TransportError(
+                tr("the program here takes no more: {strerror}", strerror=error.strerror)
+            ) from None
         data = await stream.read_bytes(READ_BYTES)
     with suppress(OSError):  # it has closed already
         program.shutdown(socket.SHUT_WR)

@@ -7,6 +7,7 @@ import msgspec
 from coterie.apps.expose.messages import NAME_CHARS_MAX
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 _NAME = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{NAME_CHARS_MAX - 2}}}[a-z0-9])?\Z")
 _UNIX, _UDP = "unix:", "udp:"
@@ -32,12 +33,14 @@ def read_target(text: str) -> Target:
     if text.startswith(_UNIX):
         path = text.removeprefix(_UNIX)
         if not path.startswith("/") or len(path.encode()) > UNIX_PATH_BYTES_MAX or "\0" in path:
-            raise UsageError(f"'{text}' is no Unix socket: write unix:/the/whole/path")
+            raise UsageError(tr("'{text}' is no Unix socket: write unix:/the/whole/path", text=text))
         return Target(path=path)
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536) or any(c.isspace() for c in host):
-        raise UsageError(f"'{text}' names no service: write a port, HOST:PORT, udp:PORT or unix:/PATH")
+        raise UsageError(
+            tr("'{text}' names no service: write a port, HOST:PORT, udp:PORT or unix:/PATH", text=text)
+        )
     return Target(host, int(port))
 
 
@@ -50,8 +53,12 @@ def checked_name(text: str) -> str:
     """`text` if it can be the name of a service. Raises `UsageError`."""
     if not _NAME.match(text):
         raise UsageError(
-            f"'{text}' cannot be the name of a service: it stands in web addresses, so write small letters, "
-            f"digits and hyphens, {NAME_CHARS_MAX} at most"
+            tr(
+                "'{text}' cannot be the name of a service: it stands in web addresses, so write small "
+                "letters, digits and hyphens, {name_chars_max} at most",
+                text=text,
+                name_chars_max=NAME_CHARS_MAX,
+            )
         )
     return text
 
@@ -60,7 +67,9 @@ def read_service(text: str) -> tuple[str, str]:
     """Peer and name in "COMPUTER/NAME". Raises `UsageError`."""
     peer, slash, name = text.rpartition("/")
     if not (slash and peer):
-        raise UsageError(f"'{text}' names no service of anybody: write COMPUTER/NAME, like anna/wiki")
+        raise UsageError(
+            tr("'{text}' names no service of anybody: write COMPUTER/NAME, like anna/wiki", text=text)
+        )
     return peer, checked_name(name)
 
 

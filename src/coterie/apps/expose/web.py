@@ -26,6 +26,7 @@ from coterie.errors import AccessDenied, CoterieError, NotFound, PeerError, Usag
 from coterie.identity import PeerId
 from coterie.net import Stream
 from coterie.services.local.web_pages import is_own_page
+from coterie.texts import tr
 
 HEAD_S = 120.0  # between requests, and for a head; as common servers keep connections
 _SWITCHED = b" 101 "
@@ -101,7 +102,7 @@ class Web:
 
 def _check(head: Head) -> None:
     if not is_own_page(head.method, head.host, head.headers):
-        raise AccessDenied("a page of another site may not use services here")
+        raise AccessDenied(tr("a page of another site may not use services here"))
 
 
 class _Client:
@@ -132,10 +133,12 @@ class _Client:
         while (end := self._buffer.find(b"\r\n\r\n")) < 0 and len(self._buffer) <= HEAD_BYTES_MAX:
             if not await self._more():
                 if self._buffer.strip():
-                    raise UsageError("the connection ended inside a request")
+                    raise UsageError(tr("the connection ended inside a request"))
                 return None
         if not 0 <= end <= HEAD_BYTES_MAX:
-            raise UsageError(f"the head of this request is over {HEAD_BYTES_MAX} bytes")
+            raise UsageError(
+                tr("the head of this request is over {head_bytes_max} bytes", head_bytes_max=HEAD_BYTES_MAX)
+            )
         raw, self._buffer = self._buffer[: end + 4], self._buffer[end + 4 :]
         return read_head(raw)
 
@@ -186,14 +189,14 @@ class _Client:
     async def _line(self) -> bytes:
         while b"\r\n" not in self._buffer:
             if len(self._buffer) > CHUNK_LINE_BYTES_MAX or not await self._more():
-                raise UsageError("a chunk of this request is malformed")
+                raise UsageError(tr("a chunk of this request is malformed"))
         line, _, self._buffer = self._buffer.partition(b"\r\n")
         return line
 
     async def _pass(self, size: int, stream: Stream) -> None:
         while size:
             if not self._buffer and not await self._more():
-                raise UsageError("the connection ended inside a request")
+                raise UsageError(tr("the connection ended inside a request"))
             part, self._buffer = self._buffer[:size], self._buffer[size:]
             await stream.write(part)
             size -= len(part)

@@ -14,6 +14,7 @@ from coterie.apps.files.results import (
 )
 from coterie.apps.progress_events import with_progress
 from coterie.errors import UsageError
+from coterie.texts import tr
 from coterie.transfer.results import LimitsNow, Received, TransferChange, TransferDetail, TransferLine
 
 if TYPE_CHECKING:
@@ -76,14 +77,14 @@ async def share(  # noqa: PLR0913 - all but one are named options
     if update:
         if name or to or bittorrent or public or tracker or v1:
             raise UsageError(
-                "--update only takes in what has changed: leave it out to change how it is shared"
+                tr("--update only takes in what has changed: leave it out to change how it is shared")
             )
         updating = lambda tell: files.update(path, reread=reread, progress=tell)  # noqa: E731
         async for item in with_progress(updating):
             yield item
         return
     if path is None:
-        raise UsageError("say what to share: coterie share PATH")
+        raise UsageError(tr("say what to share: coterie share PATH"))
     work = lambda tell: files.share(  # noqa: E731
         path,
         name=name,

@@ -29,6 +29,7 @@ from coterie.errors import NotFound
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
 from coterie.services.directory.core import Offered
+from coterie.texts import tr
 from coterie.transfer.messages import Moved
 from coterie.transfer.proof import Shown
 from coterie.wire.ticket import SECRET_BYTES
@@ -158,7 +159,7 @@ class Places:
         if decision.used_up is not None:
             raise QuotaUsedUp(decision.used_up)
         if not decision.allowed or share is None or not is_path:
-            raise NotFound(f"there is no {path[:200]}")
+            raise NotFound(tr("there is no {path}", path=path[:200]))
         return Spot(share, tuple(parts))
 
     def entries(self, spot: Spot, after: str) -> Listed:
@@ -187,7 +188,7 @@ class Places:
                 share.executable,
             )
         if share.kind != m.Kind.TREE:
-            raise NotFound("there is nothing below a file")
+            raise NotFound(tr("there is nothing below a file"))
         return entry_at(self._store.manifest, share.root, spot.parts)
 
     # ---- what a peer fetches

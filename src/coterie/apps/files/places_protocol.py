@@ -23,6 +23,7 @@ from coterie.content.manifest import ID_BYTES
 from coterie.errors import NotFound, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.net import Stream
+from coterie.texts import tr
 from coterie.transfer.messages import UsedUp
 from coterie.transfer.used_up import denial, used_up
 from coterie.wire import Ticket
@@ -107,15 +108,21 @@ async def _visit(context: Context, peer: PeerId) -> Stream:
 
 async def _ask(stream: Stream, question: List | Locate, path: str) -> Message:
     if len(path.encode(errors="replace")) > PATH_BYTES_MAX:
-        raise NotFound("a path so long is none")
+        raise NotFound(tr("a path so long is none"))
     try:
         await stream.send(question)
         answer = await stream.receive(ANSWER_S)
     except TimeoutError:
-        raise TransportError(f"{stream.peer.short} is connected but does not answer") from None
+        raise TransportError(
+            tr("{short} is connected but does not answer", short=stream.peer.short)
+        ) from None
     if isinstance(answer, NotThere):
         raise NotFound(
-            f"there is no '{path}' there, or it is not shared with this computer; `coterie ls` shows what is"
+            tr(
+                "there is no '{path}' there, or it is not shared with this computer; `coterie ls` shows "
+                "what is",
+                path=path,
+            )
         )
     if isinstance(answer, UsedUp):
         raise denial(stream.peer, answer)

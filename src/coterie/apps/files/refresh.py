@@ -9,6 +9,7 @@ import msgspec
 
 from coterie.apps.command import Progress
 from coterie.errors import CoterieError, NotFound
+from coterie.texts import tr
 from coterie.transfer.got import Got, GotBook
 from coterie.transfer.results import Received
 
@@ -42,7 +43,12 @@ async def refresh(book: GotBook, place: str, fetch: Fetch) -> list[Refreshed]:
     """
     chosen = [got for got in await asyncio.to_thread(book.all) if is_named(got, place)]
     if place and not chosen:
-        raise NotFound(f"nothing was got as '{place}': `coterie refresh` brings up to date all that was got")
+        raise NotFound(
+            tr(
+                "nothing was got as '{place}': `coterie refresh` brings up to date all that was got",
+                place=place,
+            )
+        )
     return [await _one(book, got, fetch) for got in chosen]
 
 

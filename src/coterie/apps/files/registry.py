@@ -10,6 +10,7 @@ from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.source import MagnetSource, TorrentFileSource
 from coterie.errors import UsageError
 from coterie.progress import Progress
+from coterie.texts import tr
 from coterie.transfer.running import Running
 from coterie.transfer.transfer import OnExisting
 
@@ -134,5 +135,9 @@ class Registry:
 
 def _missing(what: str, app: str) -> UsageError:
     return UsageError(
-        f"{what} needs the app '{app}', which does not run on this node; `coterie status` shows its apps"
+        tr(
+            "{what} needs the app '{app}', which does not run on this node; `coterie status` shows its apps",
+            what=what,
+            app=app,
+        )
     )

@@ -6,6 +6,7 @@ from coterie.apps.files.places_messages import FILE, FOLDER, FORMS, Entry
 from coterie.moments import iso
 from coterie.quantity import count, say_bytes
 from coterie.services.directory.results import PlaceLine
+from coterie.texts import tr
 from coterie.transfer.results import Problem
 
 
@@ -40,25 +41,42 @@ class SharedItem(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people: what is shared and with whom, what was left out, and the ticket alone on the last line."""
         lines = [
-            f"Shared {self.path}: {count(self.files, 'file')}, {say_bytes(self.size)}  (share {self.id})"
+            tr(
+                "Shared {path}: {files}, {size}  (share {id})",
+                path=self.path,
+                files=count(self.files, "file"),
+                size=say_bytes(self.size),
+                id=self.id,
+            )
         ]
-        lines += [f"  left out {p.path}: {p.reason}" for p in self.skipped]
-        lines += [f"  left out {self.skipped_more:,} more"] if self.skipped_more else []
+        lines += [tr("  left out {path}: {reason}", path=p.path, reason=p.reason) for p in self.skipped]
+        lines += (
+            [tr("  left out {skipped_more:,} more", skipped_more=self.skipped_more)]
+            if self.skipped_more
+            else []
+        )
         if self.magnet:
             lines += [
-                f"  torrent file: {self.torrent}",
+                tr("  torrent file: {torrent}", torrent=self.torrent),
                 "",
-                "With any BitTorrent program:",
+                tr("With any BitTorrent program:"),
                 "",
                 f"  {self.magnet}",
             ]
         named = [who for who in self.to if who != "ticket"]
         if named:
-            lines += ["", f"For {', '.join(named)}: `coterie ls` there shows it as {self.name}."]
+            lines += [
+                "",
+                tr(
+                    "For {named}: `coterie ls` there shows it as {name}.",
+                    named=", ".join(named),
+                    name=self.name,
+                ),
+            ]
         if self.outside:
-            lines += ["", f"Note: {self.outside}."]
+            lines += ["", tr("Note: {outside}.", outside=self.outside)]
         if "ticket" in self.to:
-            lines += ["", "On the other computer:", "", f"  coterie get {self.ticket}"]
+            lines += ["", tr("On the other computer:"), "", tr("  coterie get {ticket}", ticket=self.ticket)]
         return "\n".join(lines)
 
 
@@ -101,11 +119,15 @@ class Updated(msgspec.Struct, frozen=True):
         if self.shared is None:
             return f"{self.path}: {self.problem}"
         lines = [
-            f"Updated {self.path}: {self.changes or 'nothing changed'}; tickets, places and grants stay good",
-            *(f"  left out {p.path}: {p.reason}" for p in self.shared.skipped),
+            tr(
+                "Updated {path}: {changes}; tickets, places and grants stay good",
+                path=self.path,
+                changes=self.changes or "nothing changed",
+            ),
+            *(tr("  left out {path}: {reason}", path=p.path, reason=p.reason) for p in self.shared.skipped),
         ]
         if self.shared.magnet:
-            lines += ["  a magnet link names bytes, so it is a new one:", f"  {self.shared.magnet}"]
+            lines += [tr("  a magnet link names bytes, so it is a new one:"), f"  {self.shared.magnet}"]
         return "\n".join(lines)
 
 
@@ -129,4 +151,4 @@ class Removed(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return f"No longer shared: {self.path} (its ticket is void; the files are untouched)"
+        return tr("No longer shared: {path} (its ticket is void; the files are untouched)", path=self.path)

@@ -34,6 +34,7 @@ from coterie.apps.overlay.api import OverlayService
 from coterie.errors import AccessDenied, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.services.directory.results import PlaceLine
+from coterie.texts import tr
 from coterie.transfer.downloads import Downloads
 from coterie.transfer.giver import Giver
 from coterie.transfer.got import Got, GotBook
@@ -145,7 +146,7 @@ class FilesService:
         at = read_place(place) if isinstance(place, str) else place
         if not at.path:
             raise UsageError(
-                f"'{at.name}' is nothing to get: say what of it, as `coterie ls {at.name}` shows it"
+                tr("'{at}' is nothing to get: say what of it, as `coterie ls {at}` shows it", at=at.name)
             )
         return await locate_place(self._context, self._context.people.find(at.name), at.path)
 
@@ -268,7 +269,7 @@ class FilesService:
         source = await self.look(source)
         if isinstance(source, Ticket | Place):
             if share:
-                raise UsageError("--share is for magnet links and torrent files")
+                raise UsageError(tr("--share is for magnet links and torrent files"))
             place = source.path if isinstance(source, Place) else ""
             source = await self.locate(source) if isinstance(source, Place) else source
             return await self.begin(

@@ -3,6 +3,7 @@
 import msgspec
 
 from coterie.content.changes import Changes
+from coterie.texts import tr
 from coterie.transfer.results import SHOWN_MAX
 
 
@@ -18,8 +19,14 @@ class ShareChanges(msgspec.Struct, frozen=True):
         """For people."""
         c = self.changes
         if not c:
-            return f"{self.path} is as it was shared"
-        lines = [f"{self.path}: {c.text()} since it was shared; `coterie share --update` takes that in"]
+            return tr("{path} is as it was shared", path=self.path)
+        lines = [
+            tr(
+                "{path}: {text} since it was shared; `coterie share --update` takes that in",
+                path=self.path,
+                text=c.text(),
+            )
+        ]
         for what, number, names in (
             ("new", c.added, c.added_names),
             ("changed", c.changed, c.changed_names),
@@ -27,5 +34,5 @@ class ShareChanges(msgspec.Struct, frozen=True):
         ):
             lines += [f"  {what}: {name}" for name in names[:SHOWN_MAX]]
             if number > len(names[:SHOWN_MAX]) and names:
-                lines.append(f"  {what}: {number:,} in all")
+                lines.append(tr("  {what}: {number:,} in all", what=what, number=number))
         return "\n".join(lines)

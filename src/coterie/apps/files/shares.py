@@ -29,6 +29,7 @@ from coterie.content.whole import is_whole
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.moments import iso
 from coterie.services.data.records import Records
+from coterie.texts import tr
 from coterie.transfer.giver import Giver
 from coterie.transfer.results import Problem
 from coterie.transfer.stoppable import in_thread
@@ -147,11 +148,7 @@ class Shares:
             Sweeping: it is a home folder, or has home folders in it, and `everything` was not said.
             StorageError: it cannot be read.
         """
-        fault = name_fault(name) if name else None
-        if fault:
-            raise UsageError(f"a share cannot be called {name!r}: the name {fault}")
-        if (public or trackers or v1) and not bittorrent:
-            raise UsageError("--public, --tracker and --v1 say how to share by BitTorrent: add --bittorrent")
+        _check_wanted(name, bittorrent=bittorrent, is_said_how=bool(public or trackers or v1))
         if bittorrent:
             self._registry.check_seeding()
         subjects = [self._context.people.subject(who) for who in to]
@@ -169,7 +166,10 @@ class Shares:
             await self._registry.seeding.withdraw(record.id)
             if bittorrent:
                 raise UsageError(
-                    "shared, but not by BitTorrent: whoever has the link could fetch it; add --to ticket or anyone"
+                    tr(
+                        "shared, but not by BitTorrent: whoever has the link could fetch it; add --to ticket or "
+                        "anyone"
+                    )
                 )
         if bittorrent:
             await self._registry.seeding.offer(
@@ -252,7 +252,11 @@ class Shares:
         changes = await self._look(record, LOOK_ONE_S)
         if changes is None:
             raise LimitExceeded(
-                f"{record.path} has more in it than can be looked through in {LOOK_ONE_S:.0f} s"
+                tr(
+                    "{path} has more in it than can be looked through in {look_one_s:.0f} s",
+                    path=record.path,
+                    look_one_s=LOOK_ONE_S,
+                )
             )
         return ShareChanges(record.id, record.name, record.path, changes)
 
@@ -324,10 +328,15 @@ class Shares:
         path = os.path.abspath(here / share)
         found = [r for r in self._records if share in (r.id, r.name) or r.path == path]
         if not found:
-            raise NotFound(f"nothing is shared as '{share}'; `coterie shares` lists what is")
+            raise NotFound(tr("nothing is shared as '{share}'; `coterie shares` lists what is", share=share))
         if len(found) > 1:
             raise UsageError(
-                f"'{share}' is {len(found)} shares; name one by its id: {', '.join(r.id for r in found)}"
+                tr(
+                    "'{share}' is {found} shares; name one by its id: {found2}",
+                    share=share,
+                    found=len(found),
+                    found2=", ".join(r.id for r in found),
+                )
             )
         return found[0]
 
@@ -352,6 +361,15 @@ class Shares:
             torrent=link.torrent,
             to=[self._context.people.say(subject) for subject in record.to],
         )
+
+
+def _check_wanted(name: str, *, bittorrent: bool, is_said_how: bool) -> None:
+    """Raise `UsageError` for a name that cannot be, or a way to share by BitTorrent without that."""
+    fault = name_fault(name) if name else None
+    if fault:
+        raise UsageError(tr("a share cannot be called {name!r}: the name {fault}", name=name, fault=fault))
+    if is_said_how and not bittorrent:
+        raise UsageError(tr("--public, --tracker and --v1 say how to share by BitTorrent: add --bittorrent"))
 
 
 def reading(progress: Report | None) -> Callable[[ImportProgress], None]:

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from coterie.content.bittorrent.magnet import hint_of, link_in, link_of_hash
 from coterie.content.bittorrent.plain import plain_metainfo
 from coterie.errors import NotFound, StorageError, UsageError
+from coterie.texts import tr
 from coterie.wire import Ticket
 from coterie.wire.pasted import bare
 from coterie.wire.ticket import PREFIX, holds_ticket
@@ -127,7 +128,10 @@ def read_source(
     raw = bare(text)
     if _WEB.match(raw):
         raise UsageError(
-            f"'{_shown(raw)}' is on the web: fetch it with a browser, then name the torrent file"
+            tr(
+                "'{shown}' is on the web: fetch it with a browser, then name the torrent file",
+                shown=_shown(raw),
+            )
         )
     if raw.startswith("//"):
         return read_place(raw)
@@ -137,8 +141,12 @@ def read_source(
     if path is not None and begin is not None and _TORRENT.match(begin):
         if isinstance(other, Place):
             raise UsageError(
-                f"'{_shown(raw)}' is a torrent file here, and a place at {other.name}: write ./{_shown(raw)} for the "
-                f"file, //{_shown(raw)} for the place"
+                tr(
+                    "'{shown}' is a torrent file here, and a place at {other}: write ./{shown} for the file, "
+                    "//{shown} for the place",
+                    shown=_shown(raw),
+                    other=other.name,
+                )
             )
         return TorrentFileSource(path)
     if other is not None:
@@ -151,13 +159,20 @@ def read_source(
         return read_place(raw)
     if is_known(raw):
         raise UsageError(
-            f"'{_shown(raw)}' is nothing to get: say what of it, as `coterie ls {_shown(raw)}` shows it"
+            tr(
+                "'{shown}' is nothing to get: say what of it, as `coterie ls {shown}` shows it",
+                shown=_shown(raw),
+            )
         )
     if path is not None and raw.lower().endswith(".torrent"):
         return _file(raw, path, begin)
     raise UsageError(
-        f"'{_shown(raw)}' is nothing that can be fetched: a ticket begins with '{PREFIX}', a place is like "
-        "anna/photos, a link begins with 'magnet:?', a torrent file is named by its path"
+        tr(
+            "'{shown}' is nothing that can be fetched: a ticket begins with '{prefix}', a place is "
+            "like anna/photos, a link begins with 'magnet:?', a torrent file is named by its path",
+            shown=_shown(raw),
+            prefix=PREFIX,
+        )
     )
 
 
@@ -170,7 +185,9 @@ def _begin_of(path: Path) -> bytes | None:
     except (OSError, ValueError) as error:
         if not isinstance(error, PermissionError):
             return None  # a name too long for a file, or with a zero byte, is none
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise StorageError(
+            tr("cannot read {path}: {strerror}", path=path, strerror=error.strerror)
+        ) from error
 
 
 def _other_than_file(raw: str, is_known: Callable[[str], bool]) -> Place | MagnetSource | None:
@@ -186,17 +203,19 @@ def read_place(text: str) -> Place:
     raw = bare(text)
     name, _, path = raw.strip("/").partition("/")
     if not name:
-        raise UsageError("a place is a name and what it shares, like anna/photos")
+        raise UsageError(tr("a place is a name and what it shares, like anna/photos"))
     return Place(name, path.strip("/"))
 
 
 def _file(raw: str, path: Path | None, begin: bytes | None) -> TorrentFileSource:
     if path is None:
-        raise UsageError(f"'{_shown(raw)}' is a path, and nobody said from which folder: give a whole path")
+        raise UsageError(
+            tr("'{shown}' is a path, and nobody said from which folder: give a whole path", shown=_shown(raw))
+        )
     if begin is None:
-        raise NotFound(f"there is no file {path}")
+        raise NotFound(tr("there is no file {path}", path=path))
     if not _TORRENT.match(begin):
-        raise UsageError(f"{path} is a file, but no torrent file")
+        raise UsageError(tr("{path} is a file, but no torrent file", path=path))
     return TorrentFileSource(path)
 
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 try:
     import pwd
@@ -31,7 +32,9 @@ def check_sweeping(path: Path) -> None:
         what = "a folder with home folders in it: passwords, keys and letters lie in such"
     else:
         return
-    raise Sweeping(f"{path} is {what}. Nothing is shared yet; --everything shares all of it")
+    raise Sweeping(
+        tr("{path} is {what}. Nothing is shared yet; --everything shares all of it", path=path, what=what)
+    )
 
 
 def _homes() -> set[str]:

@@ -10,6 +10,7 @@ from coterie.content.retention import KEPT_S
 from coterie.content.versions import Version, Versions
 from coterie.moments import iso, said
 from coterie.quantity import count, say_bytes
+from coterie.texts import tr
 
 EXPIRE_EVERY_S = 6 * 3600.0  # guess: nothing is kept much longer than its time
 
@@ -38,7 +39,12 @@ class TrashLine(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         whence = f" ({self.source})" if self.source else ""
-        when = f"{say_bytes(self.size)}, {said(self.since)}, deleted {said(self.until)}"
+        when = tr(
+            "{size}, {since}, deleted {until}",
+            size=say_bytes(self.size),
+            since=said(self.since),
+            until=said(self.until),
+        )
         return f"{self.id}  {self.path}\n    {when}: {self.why}{whence}"
 
 
@@ -50,7 +56,7 @@ class Restored(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return f"Restored: {self.path}"
+        return tr("Restored: {path}", path=self.path)
 
 
 class Emptied(msgspec.Struct, frozen=True):
@@ -61,7 +67,11 @@ class Emptied(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return f"Deleted for good: {count(self.versions, 'version')}, {say_bytes(self.size)}"
+        return tr(
+            "Deleted for good: {versions}, {size}",
+            versions=count(self.versions, "version"),
+            size=say_bytes(self.size),
+        )
 
 
 class Trash:

@@ -6,6 +6,7 @@ import msgspec
 
 from coterie.content import manifest as m
 from coterie.errors import LimitExceeded, NotFound
+from coterie.texts import tr
 
 Read = Callable[[bytes], bytes | None]
 """The bytes of a manifest node, by id."""
@@ -38,7 +39,7 @@ def entry_at(read: Read, tree: bytes, parts: Sequence[str]) -> Found:
     for part in parts[:-1]:
         entry = _entry(read, tree, part)
         if not isinstance(entry, m.DirectoryEntry):
-            raise NotFound(f"there is no folder {part}")
+            raise NotFound(tr("there is no folder {part}", part=part))
         tree = entry.tree
     entry = _entry(read, tree, parts[-1])
     match entry:
@@ -50,7 +51,7 @@ def entry_at(read: Read, tree: bytes, parts: Sequence[str]) -> Found:
             return Found(
                 m.Kind.BLOB, identity, entry.name, 1, entry.size, entry.mtime_ns, entry.executable, leaf
             )
-    raise NotFound(f"there is no {parts[-1]}")
+    raise NotFound(tr("there is no {parts}", parts=parts[-1]))
 
 
 def entries_after(read: Read, tree: bytes, after: str, count: int) -> list[m.Entry]:
@@ -72,7 +73,9 @@ def everything_under(read: Read, top: bytes) -> frozenset[bytes]:
                 known.add(child.id)
                 waiting.append(child.id)
         if len(known) > NODES_MAX:
-            raise LimitExceeded(f"over {NODES_MAX} folders and large files: share it by itself")
+            raise LimitExceeded(
+                tr("over {nodes_max} folders and large files: share it by itself", nodes_max=NODES_MAX)
+            )
     return frozenset(known)
 
 
@@ -103,5 +106,5 @@ def _leaves(read: Read, tree: bytes, after: str) -> Iterator[m.TreeLeaf]:
 def _node(read: Read, identity: bytes) -> m.Node:
     data = read(identity)
     if data is None:
-        raise NotFound("its description is no longer here")
+        raise NotFound(tr("its description is no longer here"))
     return m.decode(data)

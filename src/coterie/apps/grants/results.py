@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from coterie.moments import exactly
+from coterie.texts import tr
 
 
 class GrantGiven(msgspec.Struct, frozen=True):
@@ -22,17 +23,30 @@ class GrantGiven(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        until = f" until {exactly(self.expires)}" if self.expires else " for ever"
-        head = f"{self.holder} may {self.verbs} {self.resource}{until}"
-        back = f"`coterie revoke {self.id}` takes it back."
+        until = tr(" until {exactly}", exactly=exactly(self.expires)) if self.expires else tr(" for ever")
+        head = tr(
+            "{holder} may {verbs} {resource}{until}",
+            holder=self.holder,
+            verbs=self.verbs,
+            resource=self.resource,
+            until=until,
+        )
+        back = tr("`coterie revoke {id}` takes it back.", id=self.id)
         if not self.needs_handing_over:
-            lines = [head, f"It holds from now on; {back}"]
+            lines = [head, tr("It holds from now on; {back}", back=back)]
             if self.passes:
-                lines += ["", "Before it can be passed on, on the other computer:", ""]
-                lines.append(f"  coterie grant accept {self.grant}")
+                lines += ["", tr("Before it can be passed on, on the other computer:"), ""]
+                lines.append(tr("  coterie grant accept {grant}", grant=self.grant))
             return "\n".join(lines)
         return "\n".join(
-            [head, back, "", "On the other computer:", "", f"  coterie grant accept {self.grant}"]
+            [
+                head,
+                back,
+                "",
+                tr("On the other computer:"),
+                "",
+                tr("  coterie grant accept {grant}", grant=self.grant),
+            ]
         )
 
 

@@ -63,6 +63,7 @@ from coterie.rate import Rate, RateTable
 from coterie.services.mail.events import Ended
 from coterie.services.mail.limits import LIFETIME_MAX_S as LETTER_MAX_S
 from coterie.services.mail.protocol_letters import ProtocolLetters
+from coterie.texts import tr
 from coterie.wire.frames import Bulk, Message
 
 ANSWER_S = 10.0
@@ -173,7 +174,9 @@ class GrantsService:
         told = self._carried.spread(chain)
         if chain.last.signer != self._context.me.peer_id:
             if not told:
-                raise AccessDenied("that computer is no longer yours: `coterie devices` lists those that are")
+                raise AccessDenied(
+                    tr("that computer is no longer yours: `coterie devices` lists those that are")
+                )
             return GrantSaid(
                 record.id,
                 f"Revoked: {self._say_grant(chain)}. Your other computer learns of it when it meets one that knows",
@@ -202,15 +205,18 @@ class GrantsService:
                 grant, parsed.key, self._context.me.peer_id, nonce=os.urandom(NONCE_BYTES), passes=2
             )
         if grant.issuer == self._context.me.peer_id:
-            raise UsageError("this grant is of this very computer")
+            raise UsageError(tr("this grant is of this very computer"))
         if grant.holder != self._context.me.peer_id:
             raise UsageError(
-                f"this grant is for {self._context.people.name_of(grant.holder)}, not for this computer"
+                tr(
+                    "this grant is for {name_of}, not for this computer",
+                    name_of=self._context.people.name_of(grant.holder),
+                )
             )
         record = HeldRecord(record_id(grant), time.time(), grant.raw, list(parsed.addresses))
         self._held.save(record, grant, self._context.access.now)
         if not await self._present(record):
-            raise AccessDenied("the issuer does not honour this grant: it expired, or was revoked")
+            raise AccessDenied(tr("the issuer does not honour this grant: it expired, or was revoked"))
         issuer = self._context.people.name_of(grant.issuer)
         said = f"{issuer} lets this computer {self._say_grant(grant)}"
         if not grant.last.verbs & Verb.LIST:
@@ -228,7 +234,9 @@ class GrantsService:
                 await stream.send(Present(grant.raw))
                 answer = await stream.receive(ANSWER_S)
         except TimeoutError:
-            raise TransportError(f"{grant.issuer.short} is connected but does not answer") from None
+            raise TransportError(
+                tr("{short} is connected but does not answer", short=grant.issuer.short)
+            ) from None
         return isinstance(answer, Taken) and answer.accepted
 
     # ---- the lists
@@ -278,8 +286,14 @@ class GrantsService:
         what = f"{say_verbs(link.verbs)} {self._context.access.say_resource(link.resource)}"
         grant = link.id.hex()[:ID_CHARS]
         self._context.tell.say(
-            f"{who} used up the {say_bytes(link.terms.quota_bytes)} granted to {what} (grant {grant}): "
-            "`coterie grant` gives more",
+            tr(
+                "{who} used up the {quota_bytes} granted to {what} (grant {grant}): `coterie grant` "
+                "gives more",
+                who=who,
+                quota_bytes=say_bytes(link.terms.quota_bytes),
+                what=what,
+                grant=grant,
+            ),
             key=grant,
         )
 
@@ -289,14 +303,18 @@ class GrantsService:
         if len(found) == 1:
             return found[0]
         if found:
-            raise UsageError(f"'{text}' begins {len(found)} grants: give more of the id")
-        raise NotFound(f"this computer gave no grant '{text}'; `coterie grants` lists them")
+            raise UsageError(
+                tr("'{text}' begins {found} grants: give more of the id", text=text, found=len(found))
+            )
+        raise NotFound(tr("this computer gave no grant '{text}'; `coterie grants` lists them", text=text))
 
     def _find_held(self, text: str) -> HeldRecord:
         found = [r for r in self._held if r.id.startswith(text.lower())]
         if len(found) == 1:
             return found[0]
-        raise NotFound(f"this computer holds no grant '{text}', or several; `coterie grants` lists them")
+        raise NotFound(
+            tr("this computer holds no grant '{text}', or several; `coterie grants` lists them", text=text)
+        )
 
     def _keep_given(self, grant: Grant, *, bearer: bool) -> None:
         record = GivenRecord(record_id(grant), time.time(), grant.raw, bearer)
@@ -326,10 +344,12 @@ class GrantsService:
         """What is said, and where nothing is, what is held."""
         now = int(self._context.access.now)
         if wanted.lasting_s is not None and wanted.lasting_s < 1:
-            raise UsageError("a grant lasts a second at least")
+            raise UsageError(tr("a grant lasts a second at least"))
         expires = held.expires if wanted.lasting_s is None else now + int(wanted.lasting_s)
         if expires > now + LIFETIME_MAX_S:
-            raise UsageError(f"a grant lasts {LIFETIME_MAX_S // 86_400} days at most")
+            raise UsageError(
+                tr("a grant lasts {lifetime_max_s} days at most", lifetime_max_s=LIFETIME_MAX_S // 86400)
+            )
         hours, rate, quota = read_limits(wanted.limits)
         begin, end = hours or (held.from_minute, held.to_minute)
         return Terms(
@@ -375,7 +395,9 @@ class GrantsService:
         if not self._accepted.has(record_id(grant), grant.raw):
             root = grant.links[0].id
             if len(grant.links) > 1 and not self._taken.of(root).take(now):
-                raise LimitExceeded("too many have presented what was made from this grant: try again later")
+                raise LimitExceeded(
+                    tr("too many have presented what was made from this grant: try again later")
+                )
             self._accepted.save(AcceptedRecord(record_id(grant), time.time(), grant.raw), grant, now)
         before = access.policy.generation
         access.policy.accept(grant, peer, now)

@@ -10,6 +10,7 @@ from coterie.crowd import Crowd
 from coterie.errors import LimitExceeded
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
+from coterie.texts import tr
 
 R = TypeVar("R", GivenRecord, HeldRecord, AcceptedRecord)
 
@@ -83,7 +84,12 @@ class GrantTable(Generic[R]):
         if ended:
             return
         if not self._makes_room:
-            raise LimitExceeded(f"there are {RECORDS_MAX} grants already; they make room when they end")
+            raise LimitExceeded(
+                tr(
+                    "there are {records_max} grants already; they make room when they end",
+                    records_max=RECORDS_MAX,
+                )
+            )
         self.remove(self._roots.next_to_go())
 
     def _note(self, record: str, grant: Grant) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from coterie import quantity
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 _HOURS = re.compile(r"(\d{1,2}):(\d{2})-(\d{1,2}):(\d{2})\Z")
 
@@ -18,7 +19,7 @@ def read_amount(text: str) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     if size < 1:
-        raise UsageError(f"'{text}' is no amount of bytes: write 500, 20kB, 10MB or 1.5GB")
+        raise UsageError(tr("'{text}' is no amount of bytes: write 500, 20kB, 10MB or 1.5GB", text=text))
     return size
 
 
@@ -30,7 +31,7 @@ def read_hours(text: str) -> tuple[int, int]:
         begin, end = (60 * int(match[at]) + int(match[at + 1]) for at in (1, 3))
         if max(int(match[2]), int(match[4])) < 60 and begin < 1440 and end <= 1440 and begin != end % 1440:
             return begin, end % 1440
-    raise UsageError(f"'{text}' is no time of day: write 08:00-20:00")
+    raise UsageError(tr("'{text}' is no time of day: write 08:00-20:00", text=text))
 
 
 def read_limits(texts: Sequence[str]) -> tuple[tuple[int, int] | None, int, int]:

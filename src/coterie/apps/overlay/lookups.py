@@ -19,6 +19,7 @@ from coterie.overlay.kademlia.events import (
     SeekValue,
 )
 from coterie.overlay.kademlia.keys import Item
+from coterie.texts import tr
 
 _Events = asyncio.Queue[Found | Finished]
 
@@ -52,7 +53,7 @@ class Lookups:
         """What stands under `key`, the newest. Raises NotFound, and as `_finished`."""
         finished = await self._finished(lambda name: SeekValue(lookup=name, key=key))
         if finished.item is None:
-            raise NotFound("nobody who was asked keeps anything under that key")
+            raise NotFound(tr("nobody who was asked keeps anything under that key"))
         return finished.item
 
     async def providers(self, key: bytes) -> AsyncIterator[PeerId]:
@@ -77,7 +78,7 @@ class Lookups:
             if isinstance(event, Finished):
                 _raise_unless_done(event)
                 return event
-        raise TransportError("the table was stopped")
+        raise TransportError(tr("the table was stopped"))
 
     async def _run(self, command: Callable[[int], LookUp]) -> AsyncIterator[Found | Finished]:
         name = next(self._names)
@@ -98,6 +99,6 @@ class Lookups:
 def _raise_unless_done(finished: Finished) -> None:
     match finished.outcome:
         case Outcome.ALONE:
-            raise TransportError("there is no other node to ask: connect to one first")
+            raise TransportError(tr("there is no other node to ask: connect to one first"))
         case Outcome.BUSY:
-            raise LimitExceeded("too many lookups at once (lookups_max)")
+            raise LimitExceeded(tr("too many lookups at once (lookups_max)"))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from coterie.quantity import count
+from coterie.texts import tr_count
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -26,7 +27,12 @@ class Stored(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return f"{count(self.holders, 'node')} keep{'s' * (self.holders == 1)} it, under {self.key}"
+        return tr_count(
+            "{number} node keeps it, under {key}",
+            "{number} nodes keep it, under {key}",
+            self.holders,
+            key=self.key,
+        )
 
 
 class Value(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from coterie.machine import Emit
 from coterie.overlay.search.asker import Ask, Cancel, Ended, Found
 from coterie.overlay.search.machine import Neighbours, Search
 from coterie.overlay.search.messages import ITEM_BYTES_MAX, ITEMS_MAX, TOPIC_CHARS_MAX
+from coterie.texts import tr
 
 ANSWERING_MAX = 64  # kinds of questions that apps answer; guess
 
@@ -69,9 +70,13 @@ class Searches:
             self._functions.pop(kind, None)
             return
         if not 0 < len(kind) <= TOPIC_CHARS_MAX:
-            raise UsageError(f"a kind of search has 1 to {TOPIC_CHARS_MAX} characters")
+            raise UsageError(
+                tr("a kind of search has 1 to {topic_chars_max} characters", topic_chars_max=TOPIC_CHARS_MAX)
+            )
         if kind not in self._functions and len(self._functions) >= ANSWERING_MAX:
-            raise LimitExceeded(f"{ANSWERING_MAX} kinds of searches are answered here already")
+            raise LimitExceeded(
+                tr("{answering_max} kinds of searches are answered here already", answering_max=ANSWERING_MAX)
+            )
         self._functions[kind] = function
 
     async def search(
@@ -113,6 +118,6 @@ class Searches:
 
 def _raise_if_not_begun(ended: Ended) -> None:
     if ended.reason == "alone":
-        raise TransportError("there are no neighbours to ask: connect to other nodes first")
+        raise TransportError(tr("there are no neighbours to ask: connect to other nodes first"))
     if ended.reason == "busy":
-        raise LimitExceeded("too many searches at once (searches_max)")
+        raise LimitExceeded(tr("too many searches at once (searches_max)"))

@@ -43,6 +43,7 @@ from coterie.overlay.kademlia.limits import KademliaLimits
 from coterie.overlay.kademlia.machine import Kademlia
 from coterie.overlay.kademlia.messages import KADEMLIA
 from coterie.overlay.search.messages import SEARCH
+from coterie.texts import tr
 from coterie.wire.broadcast import PROTOCOL as BROADCAST
 from coterie.wire.broadcast import Entry
 from coterie.wire.record import PeerRecord, RecordRefused, is_address, is_relay, split_address
@@ -322,7 +323,7 @@ class OverlayService:
             )
         finished = await table.put(item)
         if not finished.stored:
-            raise TransportError("nobody took it: connect to other nodes first")
+            raise TransportError(tr("nobody took it: connect to other nodes first"))
         return Stored(item.key.hex(), finished.stored)
 
     async def get(self, key: bytes) -> Value:
@@ -356,12 +357,14 @@ class OverlayService:
             LimitExceeded: too many topics.
         """
         if self._network is None or self._broadcast is None:
-            raise TransportError("this node is offline")
+            raise TransportError(tr("this node is offline"))
         id_ = topic_id(name)
         if id_ in self._topics:
-            raise UsageError(f"this node takes part in the topic {name} already")
+            raise UsageError(tr("this node takes part in the topic {name} already", name=name))
         if len(self._broadcast.topics) >= self._broadcast.topics_max:
-            raise LimitExceeded(f"{self._broadcast.topics_max} topics are open (topics_max)")
+            raise LimitExceeded(
+                tr("{topics_max} topics are open (topics_max)", topics_max=self._broadcast.topics_max)
+            )
         calls = TopicCalls(self._publish, self._join, self._leave, self._neighbours_in)
         self._topics[id_] = topic = Topic(name, id_, calls)
         self._may_join[id_] = self._who_may(may_join)
@@ -418,7 +421,7 @@ class OverlayService:
             LimitExceeded: too many searches at once.
         """
         if self._searches is None:
-            raise TransportError("this node is offline")
+            raise TransportError(tr("this node is offline"))
         self._wake()
         return self._searches.search(kind, query, wanted=wanted, deadline_s=deadline_s)
 
@@ -442,7 +445,7 @@ class OverlayService:
     def describe(self) -> OverlayStatus:
         """Everything, for `coterie overlay`. Raises TransportError while offline."""
         if self._kademlia is None or self._broadcast is None or self._network is None:
-            raise TransportError("this node is offline: it has no overlays")
+            raise TransportError(tr("this node is offline: it has no overlays"))
         names = {id_: topic.name for id_, topic in self._topics.items()}
         if self._searches is not None:
             names[self._searches.topic] = "(search)"
@@ -462,7 +465,7 @@ class OverlayService:
     @property
     def _table(self) -> Lookups:
         if self._dht is None:
-            raise TransportError("this node is offline")
+            raise TransportError(tr("this node is offline"))
         self._wake()
         return self._lookups
 

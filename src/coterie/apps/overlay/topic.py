@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from coterie.errors import UsageError
 from coterie.identity import PeerId
+from coterie.texts import tr
 from coterie.wire.broadcast import PAYLOAD_BYTES_MAX
 
 WAITING_MAX = 1_000  # messages that an app has not taken yet: the oldest goes; guess
@@ -20,7 +21,13 @@ def topic_id(name: str | bytes) -> bytes:
     """The 32 bytes of a topic's name, which is no secret: a closed group needs a predicate."""
     raw = name.encode() if isinstance(name, str) else name
     if not 0 < len(raw) <= NAME_BYTES_MAX:
-        raise UsageError(f"the name of a topic has 1 to {NAME_BYTES_MAX} bytes, not {len(raw)}")
+        raise UsageError(
+            tr(
+                "the name of a topic has 1 to {name_bytes_max} bytes, not {raw}",
+                name_bytes_max=NAME_BYTES_MAX,
+                raw=len(raw),
+            )
+        )
     return blake3(raw, derive_key_context=_CONTEXT).digest()
 
 
@@ -58,7 +65,13 @@ class Topic:
         """Tell all members; returns at once. Raises UsageError when it is too long, or the topic is closed."""
         self._check_open()
         if len(payload) > PAYLOAD_BYTES_MAX:
-            raise UsageError(f"a message has at most {PAYLOAD_BYTES_MAX} bytes, not {len(payload)}")
+            raise UsageError(
+                tr(
+                    "a message has at most {payload_bytes_max} bytes, not {payload}",
+                    payload_bytes_max=PAYLOAD_BYTES_MAX,
+                    payload=len(payload),
+                )
+            )
         self._calls.publish(self.id, payload)
 
     def join(self, peers: Sequence[PeerId]) -> None:
@@ -100,4 +113,4 @@ class Topic:
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise UsageError(f"the topic {self.name} was closed")
+            raise UsageError(tr("the topic {name} was closed", name=self.name))

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 
 from coterie.content.chosen import Chosen
 from coterie.errors import NotFound
+from coterie.texts import tr
 from coterie.transfer.running import ALL, Readable, Running
 
 LOOK_EVERY_S = 0.2  # for what is still to come; news of chunks end the wait at once
@@ -50,9 +51,9 @@ def _chosen(files: Sequence[Readable], pattern: str) -> list[Readable]:
         chosen.look(file.path for file in files)
         named = [file for file in files if chosen.wants(file.path)]
         if not named:
-            raise NotFound(f"no file in it is called '{pattern}'")
+            raise NotFound(tr("no file in it is called '{pattern}'", pattern=pattern))
         return named
     media = [f for f in files if (mimetypes.guess_type(f.name)[0] or "").startswith(MEDIA)]
     if media or len(files) == 1:
         return media or list(files)
-    raise NotFound("there is nothing to play in it; name a file with --file PATTERN")
+    raise NotFound(tr("there is nothing to play in it; name a file with --file PATTERN"))

@@ -24,6 +24,7 @@ from starlette.routing import Route
 from coterie.errors import CoterieError, NotFound
 from coterie.local_http import HOST, LocalServer, listen, welcome
 from coterie.plain_text import one_line
+from coterie.texts import tr
 from coterie.transfer.running import Readable
 
 TOKEN_BYTES = 16
@@ -123,7 +124,7 @@ class MediaServer:
         number = request.path_params["item"]
         item = self._items.get(number)
         if not right or item is None or request.path_params["name"] != item.name:
-            raise NotFound("nothing is played under this URL")
+            raise NotFound(tr("nothing is played under this URL"))
         welcome(request.scope)
         return number, item
 
@@ -165,7 +166,7 @@ class MediaServer:
         try:
             while at <= last:
                 if self._items.get(number) is not item:
-                    raise NotFound(f"{item.name} is played no longer")
+                    raise NotFound(tr("{item} is played no longer", item=item.name))
                 item.reading(reader, at, ahead)
                 data = await item.read(at, min(READ_BYTES, last + 1 - at))
                 yield data

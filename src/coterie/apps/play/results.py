@@ -3,6 +3,7 @@
 import msgspec
 
 from coterie.quantity import say_bytes
+from coterie.texts import tr
 
 
 class PlayedLine(msgspec.Struct, frozen=True):
@@ -24,7 +25,11 @@ class Playing(msgspec.Struct, frozen=True):
         """For people: each URL alone on a line, to copy or to pipe."""
         many = len(self.files) > 1
         lines = [
-            f"It is kept in {self.target} (transfer {self.id}). Open in a media player on this computer:",
+            tr(
+                "It is kept in {target} (transfer {id}). Open in a media player on this computer:",
+                target=self.target,
+                id=self.id,
+            ),
             "",
         ]
         for file in self.files:

@@ -32,6 +32,7 @@ from coterie.apps.send.results import (
     Taken,
 )
 from coterie.errors import NotFound, UsageError
+from coterie.texts import tr
 
 if TYPE_CHECKING:
     from coterie.apps.send.service import SendService
@@ -112,7 +113,7 @@ def addressee(
         NotFound: it is nobody, or there is no such file.
     """
     if not words:
-        raise UsageError("say what to send, and to whom: coterie send PATH... PERSON")
+        raise UsageError(tr("say what to send, and to whom: coterie send PATH... PERSON"))
     *others, last = words
     paths = [here / Path(word).expanduser() for word in words]
     is_file = os.path.lexists(paths[-1])
@@ -121,13 +122,19 @@ def addressee(
     if is_known(last):
         if is_file:
             raise UsageError(
-                f"'{last}' is a person and a file here: write ./{last} for the file, and the person behind it"
+                tr(
+                    "'{last}' is a person and a file here: write ./{last} for the file, and the person "
+                    "behind it",
+                    last=last,
+                )
             )
         if not others:
-            raise UsageError(f"say what to send to {last}: coterie send PATH... {last}")
+            raise UsageError(tr("say what to send to {last}: coterie send PATH... {last}", last=last))
         return last, paths[:-1]
     if not is_file:
-        raise NotFound(f"'{last}' is nobody known here, and no file: `coterie ls` shows who is known")
+        raise NotFound(
+            tr("'{last}' is nobody known here, and no file: `coterie ls` shows who is known", last=last)
+        )
     return "", paths
 
 
@@ -157,12 +164,12 @@ async def receive(
     """
     if near:
         if code or at or yes:
-            raise UsageError("with --near nobody has a code: leave out CODE, --at and --yes")
+            raise UsageError(tr("with --near nobody has a code: leave out CODE, --at and --yes"))
         async for event in send.strangers.near():
             yield event
         return
     if not code:
-        raise UsageError("say the code that the other computer printed: coterie receive CODE")
+        raise UsageError(tr("say the code that the other computer printed: coterie receive CODE"))
     async for step in send.strangers.receive(code, at=at, folder=to, yes=yes):
         yield step
 

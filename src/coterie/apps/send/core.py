@@ -41,6 +41,7 @@ from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.machine import Emit, SetTimer, TimerFired
 from coterie.rate import Rate
+from coterie.texts import tr
 from coterie.wire.frames import Message
 
 SENT_MAX = 256  # offers of ours that are open; guess
@@ -102,6 +103,25 @@ def word(half: Part | InboxRecord) -> str:
 def is_over(half: Part | InboxRecord) -> bool:
     """Whether nothing changes any more, but for what the other side has not heard."""
     return word(half) in OVER
+
+
+def state(half: Part | InboxRecord) -> str:
+    """The word, and how far it is."""
+    said = word(half)
+    return f"{said} {half.percent} %" if said == Answer.FETCHING else said
+
+
+_WEIGHTS = ("", "delivered", "failed", "accepted", "fetching", "declined", "received")
+
+
+def weight(part: Part) -> tuple[bool, int]:
+    """Which computer's answer counts for its person: one that may have it, then the furthest."""
+    return part.stand not in (Stand.ELSEWHERE, Stand.DECLINED), _WEIGHTS.index(part.answer)
+
+
+def is_coming(got: InboxRecord) -> bool:
+    """Whether it was accepted and is not all here: the disk still has room for it, which it will take."""
+    return not is_over(got) and got.answer in (Answer.ACCEPTED, Answer.FETCHING)
 
 
 class SendCore:
@@ -207,14 +227,23 @@ class SendCore:
         match event:
             case Make(record):
                 if sum(not old.ended for old in self.sent.values()) >= SENT_MAX:
-                    raise LimitExceeded(f"{SENT_MAX} offers are open already: cancel some (`coterie sent`)")
+                    raise LimitExceeded(
+                        tr(
+                            "{sent_max} offers are open already: cancel some (`coterie sent`)",
+                            sent_max=SENT_MAX,
+                        )
+                    )
                 self.sent[record.id] = record
                 return [Keep(record), *self._prune(self.sent)]
             case Cancel(id_):
                 offer = self._sent(id_)
                 if offer.ended:
                     raise UsageError(
-                        f"{id_} is over already: {', '.join(sorted({word(p) for p in offer.parts}))}"
+                        tr(
+                            "{id} is over already: {value}",
+                            id=id_,
+                            value=", ".join(sorted({word(p) for p in offer.parts})),
+                        )
                     )
                 out: list[Any] = []
                 for part in offer.parts:
@@ -225,15 +254,15 @@ class SendCore:
             case Decline(id_):
                 got = self._got(id_)
                 if is_over(got):
-                    raise UsageError(f"{id_} is over already: {word(got)}")
+                    raise UsageError(tr("{id} is over already: {word}", id=id_, word=word(got)))
                 return self._answer(got, Answer.DECLINED, now)
         return []
 
     def _accept(self, got: InboxRecord, folder: str) -> list[Any]:
         if is_over(got):
-            raise UsageError(f"{got.id} is over already: {word(got)}")
+            raise UsageError(tr("{got_id} is over already: {word}", got_id=got.id, word=word(got)))
         if got.answer not in (Answer.DELIVERED, Answer.FAILED):
-            raise UsageError(f"{got.id} is accepted already")
+            raise UsageError(tr("{got_id} is accepted already", got_id=got.id))
         got.folder = folder or got.folder
         is_granted = got.stand == Stand.GRANTED and bool(got.keys)
         return self._answer(got, Answer.FETCHING if is_granted else Answer.ACCEPTED, 0.0)
@@ -444,12 +473,14 @@ class SendCore:
 
     def _sent(self, text: str) -> SentRecord:
         if text not in self.sent:
-            raise NotFound(f"there is no offer '{text}'; `coterie sent` lists them")
+            raise NotFound(tr("there is no offer '{text}'; `coterie sent` lists them", text=text))
         return self.sent[text]
 
     def _got(self, text: str) -> InboxRecord:
         if text not in self.inbox:
-            raise NotFound(f"there is no offer '{text}' in the inbox; `coterie inbox` lists them")
+            raise NotFound(
+                tr("there is no offer '{text}' in the inbox; `coterie inbox` lists them", text=text)
+            )
         return self.inbox[text]
 
     def _new_id(self, offer: bytes) -> str:

@@ -20,6 +20,7 @@ from coterie.identity import PeerId
 from coterie.net import Stream
 from coterie.net.home_networks import is_home
 from coterie.rate import Rate
+from coterie.texts import tr
 from coterie.wire.frames import Message
 
 FIRST_S = 10.0  # for the first message of a stream
@@ -126,7 +127,7 @@ class Direct:
             await stream.send(Take(offer))
             answer = await _receive(stream)
         if not isinstance(answer, Offer) or answer.id != offer:
-            raise NotFound("the other side does not offer it any more: ask for a new code")
+            raise NotFound(tr("the other side does not offer it any more: ask for a new code"))
         heard = e.Heard(peer, answer, is_stranger=True, addresses=tuple(addresses), dials=True)
         self._feed(heard)
 
@@ -136,7 +137,7 @@ class Direct:
             await stream.send(Hello())
             answer = await _receive(stream)
         if not isinstance(answer, Here):
-            raise NotFound(f"{peer.short} takes nothing from strangers now")
+            raise NotFound(tr("{short} takes nothing from strangers now", short=peer.short))
         return answer.name
 
     async def _open(self, peer: PeerId, addresses: Sequence[str]) -> Stream:
@@ -211,7 +212,9 @@ async def _receive(stream: Stream) -> Message:
     try:
         answer = await stream.receive(FIRST_S)
     except TimeoutError:
-        raise TransportError(f"{stream.peer.short} is connected but does not answer") from None
+        raise TransportError(
+            tr("{short} is connected but does not answer", short=stream.peer.short)
+        ) from None
     if not isinstance(answer, Message):
         raise PeerError(f"{stream.peer.short} did not answer")
     check(answer)

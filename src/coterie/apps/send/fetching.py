@@ -1,7 +1,9 @@
 """Fetching what was offered and accepted: one item after the other, each under a name that is free in its folder."""
 
 import asyncio
+import contextlib
 import os
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +17,7 @@ from coterie.content.names import NUMBER_MAX, numbered
 from coterie.errors import AccessDenied, CoterieError, LimitExceeded, NotFound, PeerError, StorageError
 from coterie.identity import PeerId
 from coterie.progress import Progress
+from coterie.texts import tr
 
 TELL_EVERY_S = 2.0  # how far it is, to the sender; guess
 FULL_WORDS = ("no space", "disk full", "is full", "quota")  # in what a `StorageError` says
@@ -51,7 +54,12 @@ async def fetch(
                     progress=progress.hear,
                 )
                 if received.missing:
-                    raise NotFound(f"{received.missing} of its files are changed or gone at the sender")
+                    raise NotFound(
+                        tr(
+                            "{missing} of its files are changed or gone at the sender",
+                            missing=received.missing,
+                        )
+                    )
                 feed(ItemHere(got.id, number, received.path))
             done += item.size
     except (CoterieError, OSError) as error:
@@ -86,13 +94,15 @@ def free_place(folder: Path, name: str, offer: bytes, taken: Collection[str]) ->
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"the folder {folder} cannot be made: {error.strerror}") from error
+        raise StorageError(
+            tr("the folder {folder} cannot be made: {strerror}", folder=folder, strerror=error.strerror)
+        ) from error
     called = name_at(folder, name.lstrip(".") or f"coterie-{offer.hex()[:12]}")
     for number in range(1, NUMBER_MAX):
         path = folder / (called if number == 1 else numbered(called, number))
         if not os.path.lexists(path) and str(path) not in taken:
             return path
-    raise StorageError(f"{folder} has too many files called {called}")
+    raise StorageError(tr("{folder} has too many files called {called}", folder=folder, called=called))
 
 
 def reason_of(error: Exception) -> str:
@@ -111,3 +121,11 @@ def reason_of(error: Exception) -> str:
         case PeerError():
             return "what came is not what was offered"
     return "the receiver stopped it"
+
+
+def free_bytes(folder: Path) -> int:
+    """Of the disk that `folder` is on, or will be."""
+    for place in (folder, *folder.parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(place).free
+    return 0

@@ -4,6 +4,7 @@ import msgspec
 
 from coterie.apps.command import Duration, Live
 from coterie.quantity import count, say_bytes
+from coterie.texts import tr
 
 OFFER_LASTS_S = Duration(7 * 86_400.0)
 
@@ -36,8 +37,16 @@ class Sent(SentLine, frozen=True, kw_only=True):
         """For people."""
         what = f"{said_names(self.names)} ({count(self.files, 'file')}, {say_bytes(self.size)})"
         if self.state in ("offered", "delivered"):
-            return f"{what}: offered to {self.to}. `coterie sent` shows what becomes of it"
-        return f"{what}: {self.state} by {self.to}{f' ({self.note})' if self.note else ''}"
+            return tr(
+                "{what}: offered to {to}. `coterie sent` shows what becomes of it", what=what, to=self.to
+            )
+        return tr(
+            "{what}: {state} by {to}{value}",
+            what=what,
+            state=self.state,
+            to=self.to,
+            value=f" ({self.note})" if self.note else "",
+        )
 
     def is_over(self) -> bool:
         """Whether nothing more comes of it."""
@@ -67,11 +76,21 @@ class Got(InboxLine, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people."""
-        what = f"{said_names(self.names)} ({count(self.files, 'file')}, {say_bytes(self.size)}) from {self.sender}"
+        what = tr(
+            "{said_names} ({files}, {size}) from {sender}",
+            said_names=said_names(self.names),
+            files=count(self.files, "file"),
+            size=say_bytes(self.size),
+            sender=self.sender,
+        )
         if self.state == "received":
-            return f"Received {what}: {self.path}"
+            return tr("Received {what}: {path}", what=what, path=self.path)
         why = f" ({self.note})" if self.note else ""
-        where = f"; it goes to {self.path}" if self.state in ("accepted", "fetching") and self.path else ""
+        where = (
+            tr("; it goes to {path}", path=self.path)
+            if self.state in ("accepted", "fetching") and self.path
+            else ""
+        )
         return f"{what}: {self.state}{why}{where}"
 
     def is_over(self) -> bool:
@@ -109,7 +128,7 @@ class Taken(msgspec.Struct, frozen=True):
 
     def text(self) -> str:
         """For people."""
-        return f"{self.name} has the code, and is asked whether to take it"
+        return tr("{name} has the code, and is asked whether to take it", name=self.name)
 
 
 class NearLine(msgspec.Struct, frozen=True):
@@ -127,9 +146,12 @@ class NearOpen(Live, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people."""
-        return (
-            f"Whoever is on this network can offer you files while this runs: coterie send PATH {self.name} --near\n"
-            f"You are {self.name}, {self.id}. Nothing is taken before you accept it. Ctrl-C ends it."
+        return tr(
+            "Whoever is on this network can offer you files while this runs: coterie send PATH "
+            "{name} --near\nYou are {name}, {id}. Nothing is taken before you accept it. Ctrl-C ends "
+            "it.",
+            name=self.name,
+            id=self.id,
         )
 
 
@@ -144,8 +166,18 @@ class NearOffer(Live, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people."""
-        what = f"{said_names(self.names)} ({say_bytes(self.size)}) from {self.sender}: {self.state}"
-        return f"{what}; take it: coterie inbox accept {self.id}" if self.state == "delivered" else what
+        what = tr(
+            "{said_names} ({size}) from {sender}: {state}",
+            said_names=said_names(self.names),
+            size=say_bytes(self.size),
+            sender=self.sender,
+            state=self.state,
+        )
+        return (
+            tr("{what}; take it: coterie inbox accept {id}", what=what, id=self.id)
+            if self.state == "delivered"
+            else what
+        )
 
 
 def sent_now(line: SentLine) -> Sent:

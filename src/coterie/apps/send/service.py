@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from coterie.apps.files.api import Content, FilesApi, Gifts
 from coterie.apps.send import core as c
 from coterie.apps.send import events as e
 from coterie.apps.send.direct import Direct
-from coterie.apps.send.fetching import fetch
+from coterie.apps.send.fetching import fetch, free_bytes
 from coterie.apps.send.messages import ITEMS_MAX, NOTE_CHARS_MAX, OFFER_ID_BYTES, PROTOCOL, pack, unpack
 from coterie.apps.send.records import AlwaysRecord, InboxRecord, Part, SentItem, SentRecord
 from coterie.apps.send.results import (
@@ -41,6 +40,7 @@ from coterie.moments import iso
 from coterie.progress import Progress
 from coterie.quantity import count, say_bytes
 from coterie.services.data.records import Records
+from coterie.texts import tr
 from coterie.wire.frames import Message
 
 if TYPE_CHECKING:
@@ -140,11 +140,14 @@ class SendService:
             peer = self._context.people.find(person)
             if not self._context.people.is_known(peer):
                 raise UsageError(
-                    f"{peer.short} is not known here: `coterie send PATH` prints a code for anybody"
+                    tr(
+                        "{short} is not known here: `coterie send PATH` prints a code for anybody",
+                        short=peer.short,
+                    )
                 )
             computers = [p for p in self._context.people.computers_of(peer) if p != self._context.me.peer_id]
             if not computers:
-                raise UsageError(f"{person} has no other computer than this one")
+                raise UsageError(tr("{person} has no other computer than this one", person=person))
         except CoterieError:
             self.forget(record)
             raise
@@ -169,13 +172,25 @@ class SendService:
             UsageError: it cannot be offered; says why.
         """
         if not 0 < lasts_s <= LASTS_MAX_S:
-            raise UsageError(f"an offer lasts up to {LASTS_MAX_S / 86_400:.0f} days")
+            raise UsageError(
+                tr("an offer lasts up to {lasts_max_s:.0f} days", lasts_max_s=LASTS_MAX_S / 86400)
+            )
         if not 0 < len(paths) <= ITEMS_MAX:
             raise UsageError(
-                f"{len(paths)} files and folders in one offer: {ITEMS_MAX} at most; put them into a folder"
+                tr(
+                    "{paths} files and folders in one offer: {items_max} at most; put them into a folder",
+                    paths=len(paths),
+                    items_max=ITEMS_MAX,
+                )
             )
         if len(note) > NOTE_CHARS_MAX:
-            raise UsageError(f"a note has {NOTE_CHARS_MAX} characters at most, not {len(note)}")
+            raise UsageError(
+                tr(
+                    "a note has {note_chars_max} characters at most, not {note}",
+                    note_chars_max=NOTE_CHARS_MAX,
+                    note=len(note),
+                )
+            )
         contents = [
             await self._gifts.read(Path(path), everything=everything, progress=progress) for path in paths
         ]
@@ -242,13 +257,13 @@ class SendService:
     def sent_lines(self, record: SentRecord) -> list[SentLine]:
         """An offer: one line for the first that takes it, else a line for each computer."""
         if record.is_for_first and record.parts:
-            return [self._sent_line(record, max(record.parts, key=_weight), record.to)]
+            return [self._sent_line(record, max(record.parts, key=c.weight), record.to)]
         return [self._sent_line(record, part, part.peer) for part in record.parts]
 
     def _sent_line(self, record: SentRecord, part: Part, to: str) -> SentLine:
         return SentLine(
             id=record.id,
-            state=_state(part),
+            state=c.state(part),
             to=part.name or self._context.people.name_of(PeerId.parse(to or part.peer)),
             names=[item.name for item in record.items],
             files=sum(item.files for item in record.items),
@@ -292,10 +307,14 @@ class SendService:
         """Take everything from this person from now on, without a question. Raises `NotFound`, `UsageError`."""
         peer = self._context.people.find(person)
         if not self._context.people.is_known(peer):
-            raise UsageError(f"{peer.short} is not known here: only what people you know send is taken so")
+            raise UsageError(
+                tr("{short} is not known here: only what people you know send is taken so", short=peer.short)
+            )
         known = self._always_of(peer)
         if known is None and len(self._always) >= ALWAYS_MAX:
-            raise LimitExceeded(f"everything is taken from {ALWAYS_MAX} people already")
+            raise LimitExceeded(
+                tr("everything is taken from {always_max} people already", always_max=ALWAYS_MAX)
+            )
         record = known or AlwaysRecord(self._always.new_id(), time.time(), str(peer))
         record.folder = _whole(folder) or record.folder
         self._always.save(record)
@@ -311,7 +330,7 @@ class SendService:
         peer = self._context.people.find(person)
         known = self._always_of(peer)
         if known is None:
-            raise NotFound(f"what {person} sends waits for an answer already")
+            raise NotFound(tr("what {person} sends waits for an answer already", person=person))
         self._always.remove(known.id)
         return InboxSaid(person, f"What {self._context.people.name_of(peer)} sends waits for an answer again")
 
@@ -340,8 +359,8 @@ class SendService:
         if always is None or not self._context.people.is_known(peer):
             return
         folder = Path(always.folder) if always.folder else self._folder
-        coming = sum(c.size_of(one.items) for one in self._core.inbox.values() if _is_coming(one))
-        if _free_bytes(folder) - coming - c.size_of(got.items) >= FREE_BYTES_MIN:
+        coming = sum(c.size_of(one.items) for one in self._core.inbox.values() if c.is_coming(one))
+        if free_bytes(folder) - coming - c.size_of(got.items) >= FREE_BYTES_MIN:
             self.feed(e.Accept(got.id, str(folder)))
 
     def _choose(self, text: str) -> InboxRecord:
@@ -352,10 +371,15 @@ class SendService:
             got for got in is_open if text in {item.name for item in got.items} or text == self._sender(got)
         ]
         if not found:
-            raise NotFound(f"nothing is offered as '{text}'; `coterie inbox` lists what is")
+            raise NotFound(tr("nothing is offered as '{text}'; `coterie inbox` lists what is", text=text))
         if len(found) > 1:
             raise UsageError(
-                f"'{text}' is offered {len(found)} times; say {' or '.join(g.id for g in found)}"
+                tr(
+                    "'{text}' is offered {found} times; say {found2}",
+                    text=text,
+                    found=len(found),
+                    found2=" or ".join(g.id for g in found),
+                )
             )
         return found[0]
 
@@ -378,7 +402,7 @@ class SendService:
         paths = [item.path for item in got.items if item.path]
         return InboxLine(
             id=got.id,
-            state=_state(got),
+            state=c.state(got),
             sender=self._sender(got),
             names=[item.name for item in got.items],
             files=sum(item.files for item in got.items),
@@ -566,31 +590,5 @@ def _contents(record: SentRecord) -> list[Content]:
     ]
 
 
-def _state(half: Part | InboxRecord) -> str:
-    state = c.word(half)
-    return f"{state} {half.percent} %" if state == c.Answer.FETCHING else state
-
-
-_WEIGHTS = ("", "delivered", "failed", "accepted", "fetching", "declined", "received")
-
-
-def _weight(part: Part) -> tuple[bool, int]:
-    """Which computer's answer counts for its person: one that may have it, then the furthest."""
-    return part.stand not in (c.Stand.ELSEWHERE, c.Stand.DECLINED), _WEIGHTS.index(part.answer)
-
-
-def _is_coming(got: InboxRecord) -> bool:
-    """Whether it was accepted and is not all here: the disk still has room for it, which it will take."""
-    return not c.is_over(got) and got.answer in (c.Answer.ACCEPTED, c.Answer.FETCHING)
-
-
 def _whole(folder: Path | None) -> str:
     return os.path.abspath(folder) if folder is not None else ""
-
-
-def _free_bytes(folder: Path) -> int:
-    """Of the disk that `folder` is on, or will be."""
-    for place in (folder, *folder.parents):
-        with contextlib.suppress(OSError):
-            return shutil.disk_usage(place).free
-    return 0

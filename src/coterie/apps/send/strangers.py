@@ -36,6 +36,7 @@ from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.progress import Progress
 from coterie.quantity import count, say_bytes
+from coterie.texts import tr
 
 WORD = "receive"  # of the command that takes a code
 LASTS_S = 86_400.0  # an offer to a stranger, once it is met: to accept, then to fetch; guess
@@ -135,12 +136,12 @@ class Strangers:
         if got is None:
             met, offer = await self._contacts.meet(code, WORD, at=at)
             if len(offer) != OFFER_ID_BYTES:
-                raise UsageError("this code names no offer: ask for a new one, and upgrade this computer")
+                raise UsageError(tr("this code names no offer: ask for a new one, and upgrade this computer"))
             peer = PeerId.parse(met.peer)
             await self._service.direct.ask(peer, offer, met.addresses)
             got = self._service.find(peer, offer)
             if got is None:
-                raise UsageError("too many offers wait in the inbox: answer some (`coterie inbox`)")
+                raise UsageError(tr("too many offers wait in the inbox: answer some (`coterie inbox`)"))
             self._by_code[words] = got.id
             while len(self._by_code) > CODES_MAX:
                 del self._by_code[next(iter(self._by_code))]
@@ -148,7 +149,12 @@ class Strangers:
         if not yes:
             what = f"{said_names(line.names)} ({count(line.files, 'file')}, {say_bytes(line.size)})"
             raise Offered(
-                f"{line.sender} offers {what}; take it: coterie inbox accept {line.id}, or --yes here"
+                tr(
+                    "{sender} offers {what}; take it: coterie inbox accept {line_id}, or --yes here",
+                    sender=line.sender,
+                    what=what,
+                    line_id=line.id,
+                )
             )
         self._service.accept(got.id, folder)
         async for step in self._service.follow(lambda: got, c.size_of(got.items)):
@@ -223,10 +229,23 @@ class Strangers:
         if not meant:
             others = ", ".join(called for called, _ in found.values())
             there = f"; there are {others}" if others else ": is `coterie receive --near` running there?"
-            raise NotFound(f"nobody called '{name}' takes files from strangers here now{there}")
+            raise NotFound(
+                tr(
+                    "nobody called '{name}' takes files from strangers here now{there}",
+                    name=name,
+                    there=there,
+                )
+            )
         if len(meant) > 1:
             ids = " or ".join(peer.short for peer in meant)
-            raise UsageError(f"{len(meant)} computers here call themselves '{name}': say {ids}")
+            raise UsageError(
+                tr(
+                    "{meant} computers here call themselves '{name}': say {ids}",
+                    meant=len(meant),
+                    name=name,
+                    ids=ids,
+                )
+            )
         return meant[0], *found[meant[0]]
 
     async def _name_of(self, peer: PeerId, addresses: Sequence[str]) -> str | None:

@@ -19,6 +19,7 @@ from coterie.content.bittorrent.torrent_file import (
 )
 from coterie.content.no_links import open_file
 from coterie.errors import CoterieError, StorageError
+from coterie.texts import tr
 
 WORKERS_MAX = 8  # guess: hashing at 0.7 GB/s each, the disk is the limit before that
 AHEAD_BYTES_MAX = 64 << 20  # of pieces in memory, beside two for each worker
@@ -70,7 +71,7 @@ def hash_files(
         with closing(_pieces(top, entries, piece, is_folder=is_folder)) as pieces:
             for place, data in pieces:
                 if cancel is not None and cancel.is_set():
-                    raise HashingCancelled("stopped before the torrent was made")
+                    raise HashingCancelled(tr("stopped before the torrent was made"))
                 at, _, size, padded = place
                 width = block_width(entries[at].size, piece)
                 work = pool.submit(_hash, data, piece - size if padded else 0, width)
@@ -96,15 +97,17 @@ def _pieces(
                 with suppress(AttributeError, OSError):
                     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 if os.fstat(file.fileno()).st_size != entry.size:
-                    raise StorageError(f"{path} changed after it was shared: share it again")
+                    raise StorageError(tr("{path} changed after it was shared: share it again", path=path))
                 for offset in range(0, entry.size, piece):
                     size = min(piece, entry.size - offset)
                     data = _read(file, size)
                     if len(data) != size:
-                        raise StorageError(f"{path} changed while it was read: share it again")
+                        raise StorageError(tr("{path} changed while it was read: share it again", path=path))
                     yield (at, offset, size, at < last), data
         except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}") from error
+            raise StorageError(
+                tr("cannot read {path}: {strerror}", path=path, strerror=error.strerror)
+            ) from error
 
 
 def _read(file: FileIO, size: int) -> bytes:

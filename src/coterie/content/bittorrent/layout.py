@@ -11,6 +11,7 @@ import msgspec
 from coterie.content.chosen import Chosen
 from coterie.content.names import ANY_NAME, RESERVED, NameRules, check_name, is_reserved, local_names
 from coterie.errors import LimitExceeded, NotFound, PeerError
+from coterie.texts import tr
 
 FILES_MAX = 200_000  # guess: as many as a folder shared by torrent has had; each takes about 1 kB of memory
 DEPTH_MAX = 128  # folders within each other, as in manifests
@@ -73,7 +74,13 @@ def lay_out(
         NotFound: nothing matches `only`.
     """
     if len(files) > FILES_MAX:
-        raise LimitExceeded(f"this torrent has {len(files):,} files; coterie takes at most {FILES_MAX:,}")
+        raise LimitExceeded(
+            tr(
+                "this torrent has {files:,} files; coterie takes at most {files_max:,}",
+                files=len(files),
+                files_max=FILES_MAX,
+            )
+        )
     real = [f for f in files if not f.hidden and not f.is_link and not any(map(is_reserved, f.path))]
     for file in real:
         _check(file, is_folder=is_folder)
@@ -85,7 +92,9 @@ def lay_out(
     wanted = [file for file in real if not only or chosen.wants("/".join(file.path))]
     if not wanted:
         raise NotFound(
-            f"no file of this torrent matches {', '.join(only)}" if only else "this torrent is empty"
+            tr("no file of this torrent matches {only}", only=", ".join(only))
+            if only
+            else tr("this torrent is empty")
         )
     return Layout(
         is_folder=is_folder,
@@ -112,7 +121,9 @@ def _check(file: TorrentFile, *, is_folder: bool) -> None:
     if is_folder and not file.path:
         raise PeerError("a file without a name")
     if len(file.path) > DEPTH_MAX:
-        raise LimitExceeded(f"this torrent has over {DEPTH_MAX} folders within each other")
+        raise LimitExceeded(
+            tr("this torrent has over {depth_max} folders within each other", depth_max=DEPTH_MAX)
+        )
     for part in file.path:
         check_name(part)
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, quote, unquote
 
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+from coterie.texts import tr
 from coterie.wire.pasted import PASTED_CHARS_MAX, bare, plain
 
 MAGNET_CHARS_MAX = 16_384  # guess: a hundred trackers
@@ -100,9 +101,14 @@ def hint_of(link: str) -> Hint | None:
         UsageError: not a magnet link, or beyond all measure.
     """
     if not is_magnet(link):
-        raise UsageError("a magnet link begins with 'magnet:?'")
+        raise UsageError(tr("a magnet link begins with 'magnet:?'"))
     if len(link) > MAGNET_CHARS_MAX:
-        raise UsageError(f"this magnet link is longer than {MAGNET_CHARS_MAX:,} characters")
+        raise UsageError(
+            tr(
+                "this magnet link is longer than {magnet_chars_max:,} characters",
+                magnet_chars_max=MAGNET_CHARS_MAX,
+            )
+        )
     said = parse_qs(link[len(_SCHEME) :], max_num_fields=MAGNET_CHARS_MAX).get("x.coterie", [""])[0]
     if not said:
         return None

@@ -15,6 +15,7 @@ from coterie.content.bittorrent.layout import (
 from coterie.content.bittorrent.magnet import MAGNET_CHARS_MAX
 from coterie.decoding import decoder
 from coterie.errors import LimitExceeded, PeerError, TransportError, UsageError
+from coterie.texts import tr
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -45,7 +46,12 @@ def read_torrent(metainfo: bytes) -> Source:
     """
     lt = load()
     if len(metainfo) > METAINFO_BYTES_MAX:
-        raise LimitExceeded(f"this torrent file is larger than {METAINFO_BYTES_MAX:,} bytes")
+        raise LimitExceeded(
+            tr(
+                "this torrent file is larger than {metainfo_bytes_max:,} bytes",
+                metainfo_bytes_max=METAINFO_BYTES_MAX,
+            )
+        )
     made = torrent_parameters(lt, metainfo)
     info = made.ti
     if (
@@ -98,11 +104,16 @@ def named_in(link: str) -> tuple[list[str], list[str]]:
 def linked(lt: Any, link: str) -> Any:
     """What libtorrent makes of a magnet link. Errors as `named_in`."""
     if len(link) > MAGNET_CHARS_MAX:
-        raise UsageError(f"this magnet link is longer than {MAGNET_CHARS_MAX:,} characters")
+        raise UsageError(
+            tr(
+                "this magnet link is longer than {magnet_chars_max:,} characters",
+                magnet_chars_max=MAGNET_CHARS_MAX,
+            )
+        )
     try:
         return lt.parse_magnet_uri(link)
     except RuntimeError as error:
-        raise UsageError(f"this magnet link cannot be read: {reason(error)}") from None
+        raise UsageError(tr("this magnet link cannot be read: {reason}", reason=reason(error))) from None
 
 
 @decoder(PeerError, "this torrent file")
@@ -135,6 +146,9 @@ def load() -> Any:
         import libtorrent
     except ImportError as error:
         raise TransportError(
-            f"BitTorrent needs the package libtorrent, which is not usable here ({error}); install it"
+            tr(
+                "BitTorrent needs the package libtorrent, which is not usable here ({error}); install it",
+                error=error,
+            )
         ) from None
     return libtorrent

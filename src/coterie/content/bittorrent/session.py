@@ -25,6 +25,7 @@ from coterie.content.bittorrent.settings import (
 )
 from coterie.errors import TransportError, UsageError
 from coterie.look_up import joined, look_up
+from coterie.texts import tr
 
 DHT_NODES = (("dht.libtorrent.org", 25401),)  # libtorrent's default
 REQUESTS = 500  # of 16 KiB under way with one peer: libtorrent's default
@@ -187,14 +188,14 @@ class BitTorrentSession:
             if options.is_open and not options.dht_private:
                 look_up(options.dht_nodes or DHT_NODES, self._looked_up)
         except RuntimeError as error:
-            raise TransportError(f"BitTorrent cannot start: {error}") from error
+            raise TransportError(tr("BitTorrent cannot start: {error}", error=error)) from error
         self._thread = threading.Thread(target=self._dispatch, name="bittorrent", daemon=True)
         self._thread.start()
 
     @property
     def _session(self) -> Any:
         if self._opened is None:
-            raise TransportError("BitTorrent is stopping")
+            raise TransportError(tr("BitTorrent is stopping"))
         return self._opened
 
     @property
@@ -399,11 +400,11 @@ class BitTorrentSession:
             parameters.trackers, parameters.url_seeds, parameters.dht_nodes = [], [], []
         with self._guard:
             if key in self._handles:
-                raise UsageError(f"torrent {key} is running already")
+                raise UsageError(tr("torrent {key} is running already", key=key))
             try:
                 handle = self._session.add_torrent(parameters)
             except RuntimeError as error:
-                raise UsageError(f"this torrent cannot be added: {reason(error)}") from None
+                raise UsageError(tr("this torrent cannot be added: {reason}", reason=reason(error))) from None
             self._handles[key] = handle
             self._keys[handle] = key
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from coterie.errors import LimitExceeded, UsageError
+from coterie.texts import tr
 
 BLOCK_BYTES = 16 << 10  # BEP 52: a leaf of the hash tree; BEP 3: what is asked for at once
 PIECE_BYTES_MIN = 16 << 10  # BEP 52
@@ -67,7 +68,7 @@ def in_order(entries: Sequence[TorrentEntry]) -> list[TorrentEntry]:
         UsageError: nothing is left to share.
     """
     if not entries:
-        raise UsageError("a torrent needs at least one file, and there is none")
+        raise UsageError(tr("a torrent needs at least one file, and there is none"))
     return sorted(entries, key=lambda entry: [part.encode() for part in entry.path])
 
 
@@ -124,8 +125,13 @@ def torrent_file(
     packed = bencode(info)
     if len(packed) > INFO_BYTES_MAX:
         raise LimitExceeded(
-            f"{len(entries):,} files make a torrent of {len(packed):,} bytes, and other programs take at most "
-            f"{INFO_BYTES_MAX:,}: share the folder in parts"
+            tr(
+                "{entries:,} files make a torrent of {packed:,} bytes, and other programs take at most "
+                "{info_bytes_max:,}: share the folder in parts",
+                entries=len(entries),
+                packed=len(packed),
+                info_bytes_max=INFO_BYTES_MAX,
+            )
         )
     if trackers:
         outside |= {"announce": trackers[0], "announce-list": [[tracker] for tracker in trackers]}

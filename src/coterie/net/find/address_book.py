@@ -13,6 +13,7 @@ from coterie.decoding import FAULTS, decoder, reason
 from coterie.errors import StorageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import KEY_BYTES, is_key
+from coterie.texts import tr
 from coterie.wire.record import PeerRecord, RecordRefused
 
 FORMAT = 1
@@ -243,7 +244,7 @@ class AddressBook:
             if saved.format != FORMAT or any(len(e.peer) != KEY_BYTES for e in saved.entries):
                 raise ValueError(f"format {saved.format}")
         except FAULTS as error:
-            raise StorageError(f"the address book is damaged: {reason(error)}") from None
+            raise StorageError(tr("the address book is damaged: {reason}", reason=reason(error))) from None
         self.own_sequence = max(self.own_sequence, saved.own_sequence)
         for old in saved.entries:
             self._restore(old, now)

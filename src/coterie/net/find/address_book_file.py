@@ -8,6 +8,7 @@ from pathlib import Path
 from coterie.errors import StorageError
 from coterie.net.find.address_book import AddressBook
 from coterie.private_file import write_private
+from coterie.texts import tr
 
 BOOK_BYTES_MAX = 32 << 20  # above a full book: 4,096 peers of a record and 32 addresses each
 
@@ -33,10 +34,21 @@ class BookFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StorageError(f"the address book {self._path} cannot be read: {error.strerror}") from error
+            raise StorageError(
+                tr(
+                    "the address book {path} cannot be read: {strerror}",
+                    path=self._path,
+                    strerror=error.strerror,
+                )
+            ) from error
         try:
             if len(data) > BOOK_BYTES_MAX:
-                raise StorageError(f"the address book is damaged: over {BOOK_BYTES_MAX} bytes")
+                raise StorageError(
+                    tr(
+                        "the address book is damaged: over {book_bytes_max} bytes",
+                        book_bytes_max=BOOK_BYTES_MAX,
+                    )
+                )
             book.load(data, now)
         except StorageError as error:
             aside = self._path.with_name(f"{self._path.name}.damaged")

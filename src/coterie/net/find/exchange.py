@@ -17,6 +17,7 @@ from coterie.net.find.observed import Reported
 from coterie.net.stream import Stream
 from coterie.rate import Rate, RateTable
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire import Protocol as WireProtocol
 from coterie.wire.frames import Message
 from coterie.wire.record import ADDRESS_CHARS_MAX, RECORD_BYTES_MAX
@@ -118,7 +119,7 @@ class RecordExchange:
                 await stream.send(Ask(bytes(about)))
                 reply = await stream.receive(ANSWER_S)
         except TimeoutError:
-            raise TransportError(f"{connection.peer.short} does not answer") from None
+            raise TransportError(tr("{short} does not answer", short=connection.peer.short)) from None
         if not isinstance(reply, Answer):
             raise PeerError(f"{connection.peer.short} did not answer what it was asked")
         return reply.record
@@ -155,17 +156,17 @@ class RecordExchange:
     async def _serve(self, stream: Stream) -> None:
         connection = next((c for c in self._endpoint.connections if c.peer == stream.peer), None)
         if connection is None:
-            raise TransportError("the connection has ended")
+            raise TransportError(tr("the connection has ended"))
         tells, asks = self._rates.of(stream.peer)
         now = asyncio.get_running_loop().time()
         message = await stream.receive(ANSWER_S)
         if isinstance(message, Ask):
             if not asks.take(now):
-                raise LimitExceeded(f"{stream.peer.short} asks for too many records")
+                raise LimitExceeded(tr("{short} asks for too many records", short=stream.peer.short))
             await stream.send(Answer(self._answer(stream.peer, message)))
         elif isinstance(message, Tell):
             if not tells.take(now):
-                raise LimitExceeded(f"{stream.peer.short} tells its record too often")
+                raise LimitExceeded(tr("{short} tells its record too often", short=stream.peer.short))
             self._hear(message, connection)
             news = self._told[stream.peer] = self._news(connection)
             await stream.send(Tell(*news))

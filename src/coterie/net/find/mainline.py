@@ -31,6 +31,7 @@ from coterie.net.find.mainline_session import (
 )
 from coterie.net.find.resolver import Found
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire.record import PeerRecord, RecordRefused
 
 # The public DHT's well-known first nodes, for the first time only: later the nodes of the last session are asked.
@@ -182,7 +183,7 @@ class MainlineResolver:
     async def start(self, found: Found) -> None:
         """Begin in the background; `problem` says what stands in the way. The DHT tells nothing unasked."""
         if self._task is not None:
-            raise UsageError("the mainline DHT is in use already")
+            raise UsageError(tr("the mainline DHT is in use already"))
         self._task = self.tasks.keep(self._run, "mainline DHT")
 
     async def publish(self, record: bytes) -> None:

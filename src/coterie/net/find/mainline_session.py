@@ -17,6 +17,7 @@ from coterie.errors import TransportError
 from coterie.identity import PeerId, SecretKey
 from coterie.identity.peer_id import KEY_BYTES
 from coterie.look_up import joined, look_up
+from coterie.texts import tr
 
 SALT = b"coterie"  # BEP 44: several items under one key; this one holds the peer's record
 REMEMBERED_MAX = 100  # guess: nodes of each family to begin with; half of them are gone after some days
@@ -120,7 +121,7 @@ class MainlineSession:
             for node in known:
                 self._session.add_dht_node(node)
         except RuntimeError as error:
-            raise TransportError(f"the mainline DHT cannot start: {error}") from error
+            raise TransportError(tr("the mainline DHT cannot start: {error}", error=error)) from error
         self._is_closing = False
         if names := [node for node in options.bootstrap if not is_ip(node[0])]:
             look_up(names, self._looked_up)
@@ -218,8 +219,11 @@ def _load() -> Any:
         import libtorrent
     except ImportError as error:
         raise TransportError(
-            f"the mainline DHT needs the package libtorrent, which is not usable here ({error}); "
-            "install it, or choose the reach level 'circle'"
+            tr(
+                "the mainline DHT needs the package libtorrent, which is not usable here ({error}); "
+                "install it, or choose the reach level 'circle'",
+                error=error,
+            )
         ) from None
     return libtorrent
 

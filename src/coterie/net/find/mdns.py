@@ -19,6 +19,7 @@ from coterie.identity import PeerId
 from coterie.net.find.resolver import LINK_NAME, Found
 from coterie.rate import Rate
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire.record import PeerRecord, RecordRefused, split_address
 
 SERVICE_TYPE = "_coterie._udp.local."
@@ -87,7 +88,7 @@ class MdnsResolver:
     async def start(self, found: Found) -> None:
         """Begin in the background; `problem` says what stands in the way, if anything does."""
         if self._task is not None:
-            raise UsageError("the local network is being watched already")
+            raise UsageError(tr("the local network is being watched already"))
         self._found = found
         self._task = self._tasks.keep(self._run, "multicast DNS")
 
@@ -104,7 +105,12 @@ class MdnsResolver:
             LimitExceeded: more than `INVITATIONS_MAX`.
         """
         if len(numbers) > INVITATIONS_MAX:
-            raise LimitExceeded(f"{INVITATIONS_MAX} invitations are open already (INVITATIONS_MAX)")
+            raise LimitExceeded(
+                tr(
+                    "{invitations_max} invitations are open already (INVITATIONS_MAX)",
+                    invitations_max=INVITATIONS_MAX,
+                )
+            )
         if tuple(numbers) != self._numbers:
             self._numbers = tuple(numbers)
             self._changes += 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from coterie.errors import TransportError
 from coterie.net.find.mdns import SERVICE_TYPE
+from coterie.texts import tr
 
 GROUP, PORT = "224.0.0.251", 5353  # RFC 6762, section 3
 ANSWERS_MAX = 64  # computers that are counted
@@ -43,7 +44,9 @@ async def probe_multicast(ip: str, own: Collection[str] = (), timeout_s: float =
             except TimeoutError:
                 pass
     except OSError as error:
-        raise TransportError(f"multicast from {ip}: {error.strerror or error}") from None
+        raise TransportError(
+            tr("multicast from {ip}: {strerror}", ip=ip, strerror=error.strerror or error)
+        ) from None
     return heard
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from coterie.net.home_networks import Zone, is_home, zone_of
+from coterie.texts import tr
 from coterie.wire.record import is_address, is_relay, split_address
 
 
@@ -59,8 +60,8 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
             "perhaps": "from outside not everybody reaches this computer",
             "no": "from outside nobody reaches this computer",
         }[self.reached]
-        return f"{begins}, because {self.because}" + (
-            f"; what would change that: {self.change}" if self.change else ""
+        return tr("{begins}, because {because}", begins=begins, because=self.because) + (
+            tr("; what would change that: {change}", change=self.change) if self.change else ""
         )
 
 

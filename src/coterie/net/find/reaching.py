@@ -13,6 +13,7 @@ from coterie.net.endpoint import Endpoint
 from coterie.net.find.address_book import AddressBook
 from coterie.net.find.outside import unreached
 from coterie.net.find.resolver import LINK_NAME, Found, Resolver
+from coterie.texts import tr
 from coterie.wire.knock import Right
 
 SEEK_S = 7.0  # an offline peer is reported within 10 s of a cold start; a dial alone takes at most 6 s
@@ -93,7 +94,14 @@ class Seek:
                 return await racing
             waited = "while it was knocked for" if self._knocked else f"within {SEEK_S:g} s"
             tried = ", ".join(self._tried) or "nothing"
-            raise TransportError(f"{peer.short} did not answer {waited} (tried {tried})")
+            raise TransportError(
+                tr(
+                    "{short} did not answer {waited} (tried {tried})",
+                    short=peer.short,
+                    waited=waited,
+                    tried=tried,
+                )
+            )
         except TransportError as error:
             raise self._failure(peer, hints, error) from None
         finally:

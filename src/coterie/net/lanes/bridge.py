@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from coterie.errors import CoterieError, TransportError
 from coterie.net.stream import READ_BYTES, Stream
+from coterie.texts import tr
 
 INBOX_BYTES_MAX = 2 << 20  # guess: what a thread has to work on while the loop fetches more
 OUTBOX_BYTES_MAX = 2 << 20  # guess: two pieces of usual size
@@ -157,7 +158,7 @@ class Outbox:
             if self._error is not None:
                 raise self._error
             if self._has_ended:
-                raise TransportError("a write after the end")
+                raise TransportError(tr("a write after the end"))
             self._waiting.append(data)
             self._bytes += len(data)
             is_first, self._is_awake = not self._is_awake, True

@@ -21,6 +21,7 @@ from coterie.net.lanes.frames import FrameBuffer, Place
 from coterie.net.lanes.lane import Lane
 from coterie.net.lanes.lanes import PeerLanes
 from coterie.net.stream import Frame, Stream, close_code_for
+from coterie.texts import tr
 from coterie.wire.frames import Message
 from coterie.wire.lanes import SIGNAL_KIND, Op, Signal, decode_signal, encode_signal
 
@@ -102,7 +103,7 @@ class BulkStream:
             if self._error is not None:
                 raise self._error
         except BaseException as error:
-            self._fail(error if isinstance(error, CoterieError) else TransportError("given up here"))
+            self._fail(error if isinstance(error, CoterieError) else TransportError(tr("given up here")))
             if not done.done():
                 await asyncio.wait([done])
             done.exception()

@@ -17,6 +17,7 @@ from typing import Any
 
 from coterie.errors import TransportError
 from coterie.net.lanes.choice import LossWatch, PathSeen
+from coterie.texts import tr
 
 try:
     from fcntl import ioctl
@@ -217,7 +218,9 @@ class Lane:
                 self._cork(False)
                 self._note_bytes(size)
             except (OSError, ValueError) as error:
-                raise TransportError(f"the lane to {self.remote} broke: {_reason(error)}") from None
+                raise TransportError(
+                    tr("the lane to {remote} broke: {reason}", remote=self.remote, reason=_reason(error))
+                ) from None
         self.sent_bytes += size
         if self._watch is not None and (now := time.monotonic()) >= self._look_at:
             self._look_at = now + LOOK_S
@@ -290,7 +293,9 @@ class Lane:
             except TimeoutError:
                 raise
             except (OSError, ValueError) as error:
-                raise TransportError(f"the lane to {self.remote} broke: {_reason(error)}") from None
+                raise TransportError(
+                    tr("the lane to {remote} broke: {reason}", remote=self.remote, reason=_reason(error))
+                ) from None
 
     def _read_records(self, view: memoryview, least: int) -> int:
         """As `read_into`. Every call of the TLS library brings one record: this loop is where the time goes."""
@@ -314,7 +319,7 @@ class Lane:
                     return at  # the next call meets it again
                 raise
             if not size:
-                raise TransportError(f"the lane to {self.remote} was cut")
+                raise TransportError(tr("the lane to {remote} was cut", remote=self.remote))
             at += size
             records = records - 1 if records > 1 else self._records_here()
         return at
@@ -340,7 +345,7 @@ class Lane:
                 view[end : end + size] = bytes(view[start : start + size])
             end += size
         if not end:
-            raise TransportError(f"the lane to {self.remote} was cut")
+            raise TransportError(tr("the lane to {remote} was cut", remote=self.remote))
         return end
 
     def _await(self, least: int) -> None:
@@ -435,7 +440,7 @@ class _Use:
         lane = self._lane
         with lane._lock:
             if lane._closing:
-                raise TransportError(f"the lane to {lane.remote} was closed")
+                raise TransportError(tr("the lane to {remote} was closed", remote=lane.remote))
             lane._in_use = True
 
     def __exit__(self, *_: object) -> None:

@@ -23,6 +23,7 @@ from coterie.net.lanes.lane import SEGMENT_BYTES, Lane, NarrowPaths
 from coterie.net.lanes.listener import INVITED_S, LaneListener, local_ip_towards, place
 from coterie.net.lanes.tls import HANDSHAKE_S, LaneIdentity
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire.frames import Bulk, Message
 from coterie.wire.frames import Protocol as WireProtocol
 from coterie.wire.lanes import (
@@ -215,7 +216,7 @@ class PeerLanes:
         with self._lock:
             lane = self._to_read.pop(id_, None)
             if lane is None or self._is_closed:
-                raise TransportError("bulk was sent over a lane that is not here")
+                raise TransportError(tr("bulk was sent over a lane that is not here"))
             self._in_use.add(lane)
             return lane
 
@@ -274,20 +275,20 @@ class PeerLanes:
     async def _offer(self) -> Lane:
         ips = self._lanes.direct_ips(self._link)
         if ips is None:
-            raise TransportError("the peer is not reached directly")
+            raise TransportError(tr("the peer is not reached directly"))
         identity = await asyncio.to_thread(LaneIdentity)
         async with await self._link.open_stream(PROTOCOL) as stream:
             await stream.send(Offer(identity.certificate))
             listening = await stream.receive(ANSWER_S)
             if not isinstance(listening, Listening):
-                raise TransportError("the peer wants no lane")
+                raise TransportError(tr("the peer wants no lane"))
             check_certificate(listening.certificate)
             check_listening(listening.token, listening.port, may_be_none=True)
             secured = await self._dial_or_listen(stream, identity, listening, ips)
             try:
                 ready = await stream.receive(ANSWER_S)
                 if not isinstance(ready, Ready) or len(ready.lane) != LANE_ID_BYTES:
-                    raise TransportError("the peer did not get the lane up")
+                    raise TransportError(tr("the peer did not get the lane up"))
             except BaseException:
                 secured.close()
                 raise
@@ -362,15 +363,15 @@ class PeerLanes:
             if came in done:
                 return await _answered(identity, offer.certificate, came)
             if not word.done():
-                raise TransportError("the writer did not come")
+                raise TransportError(tr("the writer did not come"))
             said = word.result()
         except TimeoutError:
-            raise TransportError("the writer did not come") from None
+            raise TransportError(tr("the writer did not come")) from None
         finally:
             word.cancel()
             await asyncio.gather(word, return_exceptions=True)
         if not isinstance(said, DialMe):
-            raise TransportError("the writer gave up")
+            raise TransportError(tr("the writer gave up"))
         check_listening(said.token, said.port, may_be_none=False)
         return await self._dialled(identity, offer.certificate, ips, said.token, said.port)
 
@@ -386,7 +387,9 @@ class PeerLanes:
                 sock = _connected(place(remote, port), place(local, 0), segment)
                 sock.sendall(token)
             except OSError as error:
-                raise TransportError(f"a lane to {remote} cannot be dialled: {error}") from None
+                raise TransportError(
+                    tr("a lane to {remote} cannot be dialled: {error}", remote=remote, error=error)
+                ) from None
             return identity.wrap(sock, certificate, is_server=False)
 
         return await _in_thread(dial)
@@ -443,7 +446,7 @@ async def _answered(
         async with asyncio.timeout(INVITED_S):
             sock = await came
     except TimeoutError:
-        raise TransportError("nobody came over TCP") from None
+        raise TransportError(tr("nobody came over TCP")) from None
     return await _in_thread(lambda: identity.wrap(sock, certificate, is_server=True))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from coterie.errors import LimitExceeded, TransportError
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire.lanes import PORT_MIN, TOKEN_BYTES
 
 TOKEN_S = 2.0  # guess: a round trip of a bad link and the first packet behind it
@@ -62,7 +63,9 @@ class LaneListener:
             TransportError: the system does not let us listen there.
         """
         if sum(len(port.invitations) for port in self._ports.values()) >= INVITED_MAX:
-            raise LimitExceeded(f"{INVITED_MAX} lanes are being made (INVITED_MAX)")
+            raise LimitExceeded(
+                tr("{invited_max} lanes are being made (INVITED_MAX)", invited_max=INVITED_MAX)
+            )
         port = self._ports.get(ip)
         if port is None:
             port = self._ports[ip] = _Port(_listen(ip))
@@ -169,5 +172,5 @@ def _listen(ip: str) -> socket.socket:
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise TransportError(f"cannot listen for lanes on {ip}: {error}") from None
+        raise TransportError(tr("cannot listen for lanes on {ip}: {error}", ip=ip, error=error)) from None
     return listener

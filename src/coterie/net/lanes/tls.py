@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from coterie.errors import PeerError, TransportError
 from coterie.identity import SecretKey
+from coterie.texts import tr
 
 HANDSHAKE_S = 5.0  # guess: as the handshake of a stream
 _SERIAL_BYTES = 16
@@ -56,14 +57,14 @@ class LaneIdentity:
         except (OSError, ValueError) as error:
             sock.close()
             if isinstance(error, ssl.SSLError) or not isinstance(error, ssl.CertificateError):
-                raise TransportError(f"a lane could not be secured: {error}") from None
+                raise TransportError(tr("a lane could not be secured: {error}", error=error)) from None
             raise
         except PeerError:
             sock.close()
             raise
         if secured.getpeercert(binary_form=True) != peer_certificate:
             secured.close()
-            raise TransportError("somebody else than the peer answered on a lane")
+            raise TransportError(tr("somebody else than the peer answered on a lane"))
         return secured
 
     def _context(self, peer_certificate: bytes, *, is_server: bool) -> ssl.SSLContext:

@@ -12,6 +12,7 @@ from coterie.errors import CoterieError, TransportError
 from coterie.net.interfaces import RawStream
 from coterie.net.lanes.lane import Lane
 from coterie.net.lanes.lanes import PeerLanes
+from coterie.texts import tr
 from coterie.wire.lanes import Op, Signal, encode_signal
 
 IDLE_S = (
@@ -120,7 +121,7 @@ class Outlet:
     async def _do(self, work: Callable[[], None]) -> None:
         """Run `work`, which writes to the lane, in its thread."""
         if self._thread is None:
-            raise TransportError("this stream is over")
+            raise TransportError(tr("this stream is over"))
         self._under_way = asyncio.ensure_future(self._loop.run_in_executor(self._thread, work))
         await self._settle()
 

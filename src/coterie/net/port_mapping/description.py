@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from coterie.decoding import decoder
 from coterie.errors import PeerError, TransportError
+from coterie.texts import tr
 
 BYTES_MAX = 64 << 10  # guess: real ones have 2 to 10 kB
 FETCH_S = 3.0  # guess: as the library gives each of its requests
@@ -34,10 +35,12 @@ def fetch(url: str) -> bytes:
         response = connection.getresponse()
         raw = response.read(BYTES_MAX + 1)
         if response.status != 200 or len(raw) > BYTES_MAX:
-            raise TransportError(f"it does not describe itself (HTTP status {response.status})")
+            raise TransportError(
+                tr("it does not describe itself (HTTP status {status})", status=response.status)
+            )
         return raw
     except (OSError, HTTPException) as error:
-        raise TransportError(f"it does not describe itself ({error})") from None
+        raise TransportError(tr("it does not describe itself ({error})", error=error)) from None
     finally:
         connection.close()
 

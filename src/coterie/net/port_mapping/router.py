@@ -16,6 +16,7 @@ from coterie.net.home_networks import is_home
 from coterie.net.port_mapping import nat_pmp, pcp
 from coterie.net.port_mapping.core import Ask, Link, Release
 from coterie.net.port_mapping.routes import router_of_proc4, router_of_proc6, routers_of_netstat
+from coterie.texts import tr
 
 T = TypeVar("T")
 
@@ -120,10 +121,10 @@ async def _exchange(link: Link, port: int, request: bytes, read: Callable[[bytes
                 except TimeoutError:
                     pass
     except ConnectionRefusedError:
-        raise TransportError("not there") from None
+        raise TransportError(tr("not there")) from None
     except OSError as error:
-        raise TransportError(f"cannot be asked ({error.strerror or error})") from None
-    raise TransportError("no answer")
+        raise TransportError(tr("cannot be asked ({strerror})", strerror=error.strerror or error)) from None
+    raise TransportError(tr("no answer"))
 
 
 def _connected(link: Link, port: int) -> socket.socket:

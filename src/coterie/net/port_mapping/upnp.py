@@ -12,6 +12,7 @@ from typing import Any
 from coterie.errors import PeerError, TransportError
 from coterie.net.port_mapping import description, ssdp
 from coterie.net.port_mapping.core import Ask, Link, Release
+from coterie.texts import tr
 
 SEARCH_S = 1.2  # the question lets routers wait for up to 1 s (MX)
 CALL_S = 8.0  # guess: the library gives each of its requests 3 s to connect
@@ -80,8 +81,8 @@ async def find_description(link: Link) -> str:
     except TimeoutError:
         pass
     except OSError as error:
-        raise TransportError(f"cannot be asked ({error.strerror or error})") from None
-    raise TransportError("no answer")
+        raise TransportError(tr("cannot be asked ({strerror})", strerror=error.strerror or error)) from None
+    raise TransportError(tr("no answer"))
 
 
 async def _in_thread(work: Any, *arguments: Any) -> Any:
@@ -93,7 +94,7 @@ async def _in_thread(work: Any, *arguments: Any) -> Any:
         async with asyncio.timeout(CALL_S):
             return await asyncio.to_thread(work, *arguments)
     except TimeoutError:
-        raise TransportError("no answer") from None
+        raise TransportError(tr("no answer")) from None
 
 
 def _router(url: str) -> Any:
@@ -105,7 +106,7 @@ def _router(url: str) -> Any:
         with description.served(safe) as here:
             found.selectigd(here)
     except Exception as error:  # noqa: BLE001  (the library raises plain Exception)
-        raise TransportError(f"its description cannot be used ({error})") from None
+        raise TransportError(tr("its description cannot be used ({error})", error=error)) from None
     return found
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.net.home_networks import is_home
+from coterie.texts import tr
 
 ANY_IP = "0.0.0.0"  # noqa: S104  (to be reached by others is the purpose)
 RELAY_URL_CHARS_MAX = 200  # guess: a host name has 253 at most, an address 39
@@ -32,10 +33,12 @@ def relay_url(text: str) -> str:
         usual = {"http": 80, "https": 443}[parts.scheme]
         port = usual if parts.port is None else parts.port
     except (KeyError, ValueError):
-        raise UsageError(f"{text[:RELAY_URL_CHARS_MAX]!r} is not a relay: http://host:port is") from None
+        raise UsageError(
+            tr("{text!r} is not a relay: http://host:port is", text=text[:RELAY_URL_CHARS_MAX])
+        ) from None
     extra = parts.path.strip("/") or parts.query or parts.fragment or parts.username
     if not parts.hostname or extra or len(text) > RELAY_URL_CHARS_MAX:
-        raise UsageError(f"{text[:RELAY_URL_CHARS_MAX]!r} is not a relay: http://host:port is")
+        raise UsageError(tr("{text!r} is not a relay: http://host:port is", text=text[:RELAY_URL_CHARS_MAX]))
     return f"{parts.scheme}://{join(parts.hostname, port)}"
 
 
@@ -82,7 +85,9 @@ def check_port(ip: str, port: int) -> None:
             if error.errno == errno.EADDRINUSE:
                 text = f"UDP port {port} is taken by another program: stop it, or choose another port"
                 raise UsageError(text) from None
-            raise UsageError(f"cannot listen on {join(place, port)}: {error.strerror}") from None
+            raise UsageError(
+                tr("cannot listen on {place}: {strerror}", place=join(place, port), strerror=error.strerror)
+            ) from None
 
 
 def has_ipv6() -> bool:

@@ -14,6 +14,7 @@ from coterie.net.quic.cables import without_scope
 from coterie.net.quic.calls import Outliving, is_cancelling
 from coterie.net.quic.errors import WHEEL_ERRORS, is_closed_error, last_line, text_of
 from coterie.tasks import Tasks
+from coterie.texts import tr
 
 WRITE_BYTES = 256 * 1024  # measured: larger pieces are slower
 
@@ -111,7 +112,13 @@ class QuicConnection:
 
     async def send_datagram(self, data: bytes) -> None:
         if len(data) > self.datagram_bytes_max and not self.is_closed:
-            raise UsageError(f"a datagram of {len(data)} bytes is over {self.datagram_bytes_max}")
+            raise UsageError(
+                tr(
+                    "a datagram of {data} bytes is over {datagram_bytes_max}",
+                    data=len(data),
+                    datagram_bytes_max=self.datagram_bytes_max,
+                )
+            )
         try:
             self._live().send_datagram(data)
         except WHEEL_ERRORS as error:
@@ -169,10 +176,12 @@ class QuicConnection:
         """Why nothing works any more, once the connection has ended."""
         code, reason = self._ended.result() if self._ended.done() else (None, "closing")
         if self._closed_here is not None:
-            return TransportError(f"the connection to {self._peer.short} was closed here")
+            return TransportError(tr("the connection to {short} was closed here", short=self._peer.short))
         if code is not None:
             return PeerError(f"{self._peer.short} closed the connection: {_code_name(code)}", code)
-        return TransportError(f"the connection to {self._peer.short} failed: {reason}")
+        return TransportError(
+            tr("the connection to {short} failed: {reason}", short=self._peer.short, reason=reason)
+        )
 
     def keep(self, halves: "_Halves") -> None:
         """Hold a stream's halves for as long as it is in use."""
@@ -211,15 +220,27 @@ class QuicConnection:
             code = int(match[1])
             return PeerError(f"{self._peer.short} ended the stream: {_code_name(code)}", code)
         if self._given_up is not None:
-            return TransportError(f"the connection to {self._peer.short} failed: {self._given_up}")
+            return TransportError(
+                tr(
+                    "the connection to {short} failed: {given_up}",
+                    short=self._peer.short,
+                    given_up=self._given_up,
+                )
+            )
         if self._closed_here is not None:
-            return TransportError(f"the connection to {self._peer.short} was closed here")
+            return TransportError(tr("the connection to {short} was closed here", short=self._peer.short))
         if match := _APPLICATION_CLOSED.search(text):
             code = int(match[1])
             return PeerError(f"{self._peer.short} closed the connection: {_code_name(code)}", code)
         if is_closed_error(error) or text == "ClosedStream":
-            return TransportError(f"this stream to {self._peer.short} was ended here")
-        return TransportError(f"the connection to {self._peer.short} failed: {last_line(text)}")
+            return TransportError(tr("this stream to {short} was ended here", short=self._peer.short))
+        return TransportError(
+            tr(
+                "the connection to {short} failed: {last_line}",
+                short=self._peer.short,
+                last_line=last_line(text),
+            )
+        )
 
 
 class _Halves:
@@ -253,9 +274,9 @@ class QuicStream:
 
     async def read(self, size_max: int) -> bytes:
         if size_max < 1:
-            raise UsageError("a read of less than one byte")
+            raise UsageError(tr("a read of less than one byte"))
         if self._has_stopped:
-            raise TransportError("reading was stopped here")
+            raise TransportError(tr("reading was stopped here"))
         if self._read_error is not None:
             raise self._connection.translate(self._read_error)
         if self._halves.receiver is None:
@@ -269,7 +290,7 @@ class QuicStream:
                 raise self._connection.translate(error) from None
             except asyncio.CancelledError:
                 if self._has_stopped and not is_cancelling():
-                    raise TransportError("reading was stopped here") from None
+                    raise TransportError(tr("reading was stopped here")) from None
                 raise
         if len(self._unread) <= size_max:
             data, self._unread = self._unread, b""
@@ -281,7 +302,7 @@ class QuicStream:
         await self._turn.acquire()
         if self._write_over:
             self._turn.release()
-            raise UsageError("a write after the stream was finished")
+            raise UsageError(tr("a write after the stream was finished"))
         if self._halves.sender is None:
             self._turn.release()
             raise self._connection.end_error()
@@ -291,7 +312,7 @@ class QuicStream:
             await asyncio.shield(self._writing)
         except asyncio.CancelledError:
             if self._write_over and not is_cancelling():
-                raise TransportError("this stream was reset here") from None
+                raise TransportError(tr("this stream was reset here")) from None
             raise
 
     async def finish(self) -> None:

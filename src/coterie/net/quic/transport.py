@@ -48,6 +48,7 @@ from coterie.net.quic.watch import AddressListener, PathListener, QuicWatch, Rel
 from coterie.net.relay.probe import probe_relay
 from coterie.rate import Rate, RateTable
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire.handshake import ALPN
 
 T = TypeVar("T")
@@ -220,7 +221,9 @@ class QuicTransport:
                 if url not in wanted:
                     await endpoint.remove_relay(url)
         except WHEEL_ERRORS as error:
-            raise UsageError(f"the relays cannot be used: {last_line(text_of(error))}") from None
+            raise UsageError(
+                tr("the relays cannot be used: {last_line}", last_line=last_line(text_of(error)))
+            ) from None
         self._relays = wanted
 
     async def add_external_address(self, address: str) -> None:
@@ -228,7 +231,13 @@ class QuicTransport:
         try:
             await self._bound().add_external_addr(address)
         except WHEEL_ERRORS as error:
-            raise UsageError(f"{address!r} is not an address: {last_line(text_of(error))}") from None
+            raise UsageError(
+                tr(
+                    "{address!r} is not an address: {last_line}",
+                    address=address,
+                    last_line=last_line(text_of(error)),
+                )
+            ) from None
         self._external[address] = None
 
     async def remove_external_address(self, address: str) -> bool:
@@ -236,7 +245,13 @@ class QuicTransport:
         try:
             await self._bound().remove_external_addr(address)
         except WHEEL_ERRORS as error:
-            raise UsageError(f"{address!r} is not an address: {last_line(text_of(error))}") from None
+            raise UsageError(
+                tr(
+                    "{address!r} is not an address: {last_line}",
+                    address=address,
+                    last_line=last_line(text_of(error)),
+                )
+            ) from None
         return self._external.pop(address, address) is None
 
     def watch(
@@ -263,7 +278,7 @@ class QuicTransport:
         key is checked.
         """
         if peer == self._peer_id:
-            raise UsageError("a node cannot connect to itself")
+            raise UsageError(tr("a node cannot connect to itself"))
         endpoint = self._bound()
         await self._rest(peer)
         relays = list(dict.fromkeys(relay_url(a) for a in addresses if is_relay_url(a)))
@@ -273,7 +288,7 @@ class QuicTransport:
         try:
             identity = iroh.EndpointId.from_bytes(bytes(peer))
             if not addresses and await endpoint.remote_addr(identity) is None:
-                raise TransportError(f"no address of {peer.short} is known")
+                raise TransportError(tr("no address of {short} is known", short=peer.short))
             targets = await self._at_cables(identity, [a for a in addresses if is_on_cable(a)])
             if direct or relays or not targets:
                 aim = iroh.EndpointAddr(identity, next(iter(relays), None), direct)
@@ -360,7 +375,7 @@ class QuicTransport:
         connection = None if self._is_closed else await self._accepted.get()
         if connection is None:
             self._accepted.put_nowait(None)
-            raise TransportError("this node's network is closed")
+            raise TransportError(tr("this node's network is closed"))
         return connection
 
     async def close(self) -> None:
@@ -384,7 +399,7 @@ class QuicTransport:
 
     def _bound(self) -> Any:
         if self._endpoint is None:
-            raise TransportError("this node's network is closed")
+            raise TransportError(tr("this node's network is closed"))
         return self._endpoint
 
     async def _accept_all(self, endpoint: Any, scope: int = 0) -> None:
@@ -489,7 +504,13 @@ async def _bound_at(places: Sequence[str], secret_key: SecretKey) -> Any:
             builder.bind_addr(place)
         return await builder.bind()
     except WHEEL_ERRORS as error:
-        raise TransportError(f"cannot listen on {places[0]}: {last_line(text_of(error))}") from None
+        raise TransportError(
+            tr(
+                "cannot listen on {places}: {last_line}",
+                places=places[0],
+                last_line=last_line(text_of(error)),
+            )
+        ) from None
 
 
 async def _network_of(incoming: Any) -> str:

@@ -17,6 +17,7 @@ from coterie.net.home_networks import Ip, Zone, zone_of
 from coterie.net.relay.probe import PROBE_S, probe_relay
 from coterie.net.stream import Stream
 from coterie.rate import Rate, RateTable
+from coterie.texts import tr
 from coterie.wire import Protocol
 from coterie.wire.frames import Message
 from coterie.wire.record import is_address, is_relay, join_address, split_address
@@ -82,7 +83,9 @@ class RelayChecks:
         if not isinstance(asked, Check):
             return
         if not self._rates.of(stream.peer).take(asyncio.get_running_loop().time()):
-            raise LimitExceeded(f"{stream.peer.short} asks too often whether its relay is reached")
+            raise LimitExceeded(
+                tr("{short} asks too often whether its relay is reached", short=stream.peer.short)
+            )
         await stream.send(Checked(await self._reached(stream.peer, asked.port)))
 
     async def _reached(self, peer: PeerId, port: int) -> str:

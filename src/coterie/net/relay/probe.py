@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from coterie.decoding import decoder
 from coterie.errors import TransportError
+from coterie.texts import tr
 
 PROBE_S = 2.0  # guess: connect and answer; a relay slower than this is no use as one
 ANSWER_BYTES_MAX = 4096
@@ -60,15 +61,19 @@ async def _ask(url: str, timeout_s: float) -> tuple[float, dict[str, str]]:
             rtt_s = loop.time() - began
             headers = await _headers(reader)
     except TimeoutError:
-        raise TransportError(f"the relay {url} does not answer within {timeout_s:g} s") from None
+        raise TransportError(
+            tr("the relay {url} does not answer within {timeout_s:g} s", url=url, timeout_s=timeout_s)
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise TransportError(f"the relay {url} cannot be reached: {reason}") from None
+        raise TransportError(
+            tr("the relay {url} cannot be reached: {reason}", url=url, reason=reason)
+        ) from None
     finally:
         if writer is not None:
             writer.transport.abort()
     if not status.startswith(b"HTTP/1.1 200"):
-        raise TransportError(f"what answers at {url} is not a relay")
+        raise TransportError(tr("what answers at {url} is not a relay", url=url))
     return rtt_s, headers
 
 

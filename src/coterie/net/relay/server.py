@@ -27,6 +27,7 @@ from coterie.net.admission import network_of
 from coterie.net.quic.addresses import join
 from coterie.net.relay import server_core as core
 from coterie.net.relay.server_core import RelayCore, RelayLimits, RelayMetrics
+from coterie.texts import tr
 from coterie.wire import relay as wire
 
 RELAY_PATH = "/relay"
@@ -102,7 +103,7 @@ class RelayServer:
             UsageError: the port is taken, or the address is not this machine's.
         """
         if self._server is not None:
-            raise UsageError("this relay was started already")
+            raise UsageError(tr("this relay was started already"))
         loop = self._loop = asyncio.get_running_loop()
         self._core = RelayCore(
             may_use=self._may_use,
@@ -117,7 +118,9 @@ class RelayServer:
             )
         except OSError as error:
             where = f"{self._host}:{self._wanted_port}"
-            raise UsageError(f"the relay cannot listen on TCP {where}: {error.strerror}") from None
+            raise UsageError(
+                tr("the relay cannot listen on TCP {where}: {strerror}", where=where, strerror=error.strerror)
+            ) from None
         if self._host == ANY_IP:
             with suppress(OSError):  # no IPv6 here, or its port is taken: IPv4 alone
                 self._server6 = await loop.create_server(

@@ -23,6 +23,7 @@ from coterie.errors import CloseCode, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, Signer, verify
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.texts import tr
 
 ID_BITS = 256
 ID_BYTES = 32
@@ -103,7 +104,13 @@ class Item(msgspec.Struct, frozen=True):
 def plain_item(value: bytes) -> Item:
     """An immutable item. Raises UsageError when it is empty or over `VALUE_BYTES_MAX`."""
     if not 0 < len(value) <= VALUE_BYTES_MAX:
-        raise UsageError(f"a value has 1 to {VALUE_BYTES_MAX} bytes, not {len(value)}")
+        raise UsageError(
+            tr(
+                "a value has 1 to {value_bytes_max} bytes, not {value}",
+                value_bytes_max=VALUE_BYTES_MAX,
+                value=len(value),
+            )
+        )
     return Item(value_key(value), value, bytes([PLAIN]) + value)
 
 
@@ -114,9 +121,20 @@ def signed_item(key: Signer, value: bytes, *, sequence: int, expires: int, salt:
         UsageError: it breaks a bound.
     """
     if not 0 < len(value) <= VALUE_BYTES_MAX:
-        raise UsageError(f"a value has 1 to {VALUE_BYTES_MAX} bytes, not {len(value)}")
+        raise UsageError(
+            tr(
+                "a value has 1 to {value_bytes_max} bytes, not {value}",
+                value_bytes_max=VALUE_BYTES_MAX,
+                value=len(value),
+            )
+        )
     if len(salt) > SALT_BYTES_MAX or not 0 <= sequence <= SEQUENCE_MAX or not 0 < expires <= SEQUENCE_MAX:
-        raise UsageError(f"a salt has up to {SALT_BYTES_MAX} bytes, numbers are not negative")
+        raise UsageError(
+            tr(
+                "a salt has up to {salt_bytes_max} bytes, numbers are not negative",
+                salt_bytes_max=SALT_BYTES_MAX,
+            )
+        )
     body = _ENCODER.encode(_Body(sequence, expires, salt, value))
     publisher = key.peer_id
     signature = key.sign(CONTEXT + bytes([SIGNED]) + publisher + body)

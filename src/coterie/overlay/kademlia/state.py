@@ -13,6 +13,7 @@ from coterie.overlay.kademlia.events import BucketView, LookupView
 from coterie.overlay.kademlia.keys import ID_BITS
 from coterie.overlay.kademlia.table import Table
 from coterie.overlay.kademlia.task import Task
+from coterie.texts import tr
 from coterie.wire.record import RECORD_BYTES_MAX
 
 FORMAT = 1
@@ -50,7 +51,13 @@ def read_state(raw: bytes, count: int) -> list[tuple[PeerId, bytes]]:
     """
     saved = msgspec.msgpack.decode(raw, type=_Saved)
     if saved.format != FORMAT:
-        raise UsageError(f"the state of a routing table in format {saved.format}, not {FORMAT}")
+        raise UsageError(
+            tr(
+                "the state of a routing table in format {format}, not {format2}",
+                format=saved.format,
+                format2=FORMAT,
+            )
+        )
     sound = [
         c for c in saved.contacts[:count] if len(c.peer) == KEY_BYTES and len(c.record) <= RECORD_BYTES_MAX
     ]

@@ -24,6 +24,7 @@ from coterie.overlay.search.messages import (
     Question,
     Walking,
 )
+from coterie.texts import tr
 
 DEADLINE_S = 30.0  # guess: longer than people wait
 
@@ -53,10 +54,21 @@ class Ask(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if len(self.topic) > TOPIC_CHARS_MAX or len(self.body) > BODY_BYTES_MAX:
             raise UsageError(
-                f"a question has a topic of {TOPIC_CHARS_MAX} characters and {BODY_BYTES_MAX} bytes at most"
+                tr(
+                    "a question has a topic of {topic_chars_max} characters and {body_bytes_max} bytes at "
+                    "most",
+                    topic_chars_max=TOPIC_CHARS_MAX,
+                    body_bytes_max=BODY_BYTES_MAX,
+                )
             )
         if not 1 <= self.wanted <= WANTED_MAX:
-            raise UsageError(f"a search wants 1 to {WANTED_MAX} answers, not {self.wanted}")
+            raise UsageError(
+                tr(
+                    "a search wants 1 to {wanted_max} answers, not {wanted}",
+                    wanted_max=WANTED_MAX,
+                    wanted=self.wanted,
+                )
+            )
         _check_strategy(self.strategy)
 
 
@@ -276,9 +288,28 @@ def _hops_after(strategy: Strategy, hops: int) -> int | None:
 def _check_strategy(strategy: Strategy) -> None:
     match strategy:
         case Flood(hops) if not 1 <= hops <= FLOOD_HOPS_MAX:
-            raise UsageError(f"a flood goes 1 to {FLOOD_HOPS_MAX} hops, not {hops}")
+            raise UsageError(
+                tr(
+                    "a flood goes 1 to {flood_hops_max} hops, not {hops}",
+                    flood_hops_max=FLOOD_HOPS_MAX,
+                    hops=hops,
+                )
+            )
         case ExpandingRing(first, step, last):
             if not 1 <= first <= last <= FLOOD_HOPS_MAX or step < 1 or (last - first) // step >= RINGS_MAX:
-                raise UsageError(f"rings grow by 1 or more up to {FLOOD_HOPS_MAX} hops, not {strategy}")
+                raise UsageError(
+                    tr(
+                        "rings grow by 1 or more up to {flood_hops_max} hops, not {strategy}",
+                        flood_hops_max=FLOOD_HOPS_MAX,
+                        strategy=strategy,
+                    )
+                )
         case Walks(walkers, hops) if not (1 <= walkers <= WALKERS_MAX and 1 <= hops <= WALK_HOPS_MAX):
-            raise UsageError(f"1 to {WALKERS_MAX} walkers take 1 to {WALK_HOPS_MAX} hops, not {strategy}")
+            raise UsageError(
+                tr(
+                    "1 to {walkers_max} walkers take 1 to {walk_hops_max} hops, not {strategy}",
+                    walkers_max=WALKERS_MAX,
+                    walk_hops_max=WALK_HOPS_MAX,
+                    strategy=strategy,
+                )
+            )

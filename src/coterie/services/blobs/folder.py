@@ -21,6 +21,7 @@ from coterie.content.reader import ChunkUnavailable
 from coterie.content.scan import found_file
 from coterie.content.walk import FileIn, stretches
 from coterie.errors import CoterieError, NotFound, StorageError
+from coterie.texts import tr
 
 WORKERS = 2  # threads that cut and hash one content; guess: the node goes on beside it
 READ_BYTES = 1 << 20  # of chunks that are checked at once
@@ -125,7 +126,7 @@ class BlobFolder:
         with self._lock:
             known = self.store.root(root)
             if known is None or not _is_whole(self._place(root), known.bytes):
-                raise NotFound(f"no app keeps content {root.hex()[:16]} here")
+                raise NotFound(tr("no app keeps content {root} here", root=root.hex()[:16]))
             before = self.store.pins.at(owner, name)
             self.store.pins.set(owner, name, [root], size=known.bytes)
             for other in before:
@@ -149,7 +150,7 @@ class BlobFolder:
         """
         known = self.store.root(root)
         if known is None:
-            raise NotFound(f"no content {root.hex()[:16]} here")
+            raise NotFound(tr("no content {root} here", root=root.hex()[:16]))
         end = known.bytes if size is None else min(known.bytes, offset + size)
         at = 0
         wanted: list[tuple[int, m.Chunk]] = []
@@ -211,7 +212,9 @@ class BlobFolder:
         found = found_file(real, os.stat(real))
         for done in read_files([found], WORKERS, threading.Event()):
             for skipped in done.skipped:
-                raise StorageError(f"{skipped.path} cannot be read again: {skipped.reason}")
+                raise StorageError(
+                    tr("{path} cannot be read again: {reason}", path=skipped.path, reason=skipped.reason)
+                )
         return found.chunks or b""
 
     def _is_sound(self, path: Path, size: int, chunks: bytes) -> bool:
@@ -226,7 +229,13 @@ class BlobFolder:
         read = self.store.read_chunks([chunk for _, chunk in wanted])
         for (at, (_, size)), data in zip(wanted, read, strict=True):
             if isinstance(data, ChunkUnavailable):
-                raise StorageError(f"content kept in {data.path or self._path} cannot be read: {data.reason}")
+                raise StorageError(
+                    tr(
+                        "content kept in {path} cannot be read: {reason}",
+                        path=data.path or self._path,
+                        reason=data.reason,
+                    )
+                )
             parts.append(bytes(data[max(0, offset - at) : min(size, end - at)]))
         return b"".join(parts)
 
@@ -252,4 +261,10 @@ def _sync_folder(path: Path) -> None:
 
 
 def _refused(path: Path, error: OSError) -> CoterieError:
-    return StorageError(f"{path} cannot be written: {error.strerror}; free some space, or look at its rights")
+    return StorageError(
+        tr(
+            "{path} cannot be written: {strerror}; free some space, or look at its rights",
+            path=path,
+            strerror=error.strerror,
+        )
+    )

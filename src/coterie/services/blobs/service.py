@@ -10,6 +10,7 @@ from coterie.content.versions import Versions
 from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.services.blobs.folder import BlobFolder, Incoming
 from coterie.services.data.quota import BLOB_QUOTA, BLOBS_BYTES_MAX, Quota, read_quota
+from coterie.texts import tr
 
 PINS_MAX = 100_000  # of one app; guess: each is a row, and the quota is counted over them
 NAME_CHARS_MAX = 200
@@ -77,7 +78,7 @@ class Blobs:
         """Bytes of what is kept under `name`. Raises `NotFound`."""
         known = await asyncio.to_thread(self.store.root, await self._root_of(name))
         if known is None:
-            raise NotFound(f"the app '{self._app}' keeps nothing as '{name}'")
+            raise NotFound(tr("the app '{app}' keeps nothing as '{name}'", app=self._app, name=name))
         return known.bytes
 
     async def read(self, name: str, offset: int = 0, size: int | None = None) -> AsyncGenerator[bytes, None]:
@@ -88,7 +89,7 @@ class Blobs:
             StorageError: it is damaged on disk.
         """
         if offset < 0 or (size is not None and size < 0):
-            raise UsageError("content is read from an offset and size of 0 or more")
+            raise UsageError(tr("content is read from an offset and size of 0 or more"))
         parts = self._folder.read(await self._root_of(name), offset, size)
         while (part := await asyncio.to_thread(next, parts, None)) is not None:
             yield part
@@ -96,7 +97,9 @@ class Blobs:
     async def get(self, name: str) -> bytes:
         """All of what is kept under `name`. Raises as `read`; LimitExceeded: it is over WHOLE_BYTES_MAX."""
         if (size := await self.size(name)) > WHOLE_BYTES_MAX:
-            raise LimitExceeded(f"'{name}' has {size} bytes: too many at once, read it in parts")
+            raise LimitExceeded(
+                tr("'{name}' has {size} bytes: too many at once, read it in parts", name=name, size=size)
+            )
         return b"".join([part async for part in self.read(name)])
 
     def status(self) -> dict[str, Any]:
@@ -130,10 +133,20 @@ class Blobs:
 
     def _check_name(self, name: str) -> None:
         if not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
-            raise UsageError(f"{name[:50]!r} cannot be the name of content: 1 to {NAME_CHARS_MAX} characters")
+            raise UsageError(
+                tr(
+                    "{name!r} cannot be the name of content: 1 to {name_chars_max} characters",
+                    name=name[:50],
+                    name_chars_max=NAME_CHARS_MAX,
+                )
+            )
         if self._count() >= PINS_MAX and not self.store.pins.at(self._owner, name):
             raise LimitExceeded(
-                f"the app '{self._app}' keeps content under {PINS_MAX} names: unpin some first"
+                tr(
+                    "the app '{app}' keeps content under {pins_max} names: unpin some first",
+                    app=self._app,
+                    pins_max=PINS_MAX,
+                )
             )
 
     def _count(self) -> int:
@@ -144,7 +157,7 @@ class Blobs:
     async def _root_of(self, name: str) -> bytes:
         found = await asyncio.to_thread(self.store.pins.at, self._owner, name)
         if not found:
-            raise NotFound(f"the app '{self._app}' keeps nothing as '{name}'")
+            raise NotFound(tr("the app '{app}' keeps nothing as '{name}'", app=self._app, name=name))
         return found[0]
 
 
@@ -157,7 +170,9 @@ async def _parts(source: Source) -> AsyncIterator[bytes]:
         try:
             file = await asyncio.to_thread(source.open, "rb")
         except OSError as error:
-            raise NotFound(f"{source} cannot be read: {error.strerror}") from None
+            raise NotFound(
+                tr("{source} cannot be read: {strerror}", source=source, strerror=error.strerror)
+            ) from None
         with file:
             while part := await asyncio.to_thread(file.read, WRITE_BYTES):
                 yield part

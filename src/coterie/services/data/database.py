@@ -13,6 +13,7 @@ from coterie.errors import StorageError
 from coterie.private_file import move_database
 from coterie.services.data.quota import Quota
 from coterie.services.data.records import DAMAGED_MAX as ROWS_DAMAGED_MAX
+from coterie.texts import tr
 
 Step = str | Callable[[sqlite3.Connection], None]
 
@@ -57,7 +58,9 @@ class Database:
             self._page_bytes = int(self._db.execute("PRAGMA page_size").fetchone()[0])
             self._count()
         except (sqlite3.Error, OSError) as error:
-            raise StorageError(f"the database {path} cannot be used: {error}") from error
+            raise StorageError(
+                tr("the database {path} cannot be used: {error}", path=path, error=error)
+            ) from error
 
     def migrate(self, steps: Sequence[Step]) -> None:
         """Do those of `steps` that were never done here, each whole or not at all.
@@ -72,8 +75,13 @@ class Database:
         done = int(self.execute("PRAGMA user_version")[0][0])
         if done > len(steps):
             raise StorageError(
-                f"the database {self.path} is from a newer version ({done} steps; this one knows {len(steps)}): "
-                "install that version"
+                tr(
+                    "the database {path} is from a newer version ({done} steps; this one knows {steps}): "
+                    "install that version",
+                    path=self.path,
+                    done=done,
+                    steps=len(steps),
+                )
             )
         for number, step in enumerate(steps[done:], done + 1):
             with self.transaction() as db:
@@ -159,7 +167,11 @@ class Database:
                 with contextlib.suppress(OSError):
                     _marker(self.path).touch()
                 raise StorageError(
-                    f"the database {self.path} is damaged ({error}): restart coterie"
+                    tr(
+                        "the database {path} is damaged ({error}): restart coterie",
+                        path=self.path,
+                        error=error,
+                    )
                 ) from error
             if code in (
                 sqlite3.SQLITE_IOERR,
@@ -167,7 +179,9 @@ class Database:
                 sqlite3.SQLITE_READONLY,
                 sqlite3.SQLITE_BUSY,
             ):
-                raise StorageError(f"the database {self.path} cannot be written: {error}") from error
+                raise StorageError(
+                    tr("the database {path} cannot be written: {error}", path=self.path, error=error)
+                ) from error
             raise
 
 
@@ -202,8 +216,13 @@ class RecordRows:
             (there,) = db.execute(f"SELECT count(*) FROM {aside}").fetchone()  # noqa: S608
             if there >= ROWS_DAMAGED_MAX:
                 raise StorageError(
-                    f"the table {aside} of {self._db.path} has {there} damaged records already: look at the disk, and "
-                    "empty it"
+                    tr(
+                        "the table {aside} of {path} has {there} damaged records already: look at the disk, and "
+                        "empty it",
+                        aside=aside,
+                        path=self._db.path,
+                        there=there,
+                    )
                 )
             kept = f"SELECT * FROM {self._table} WHERE id = ?"  # noqa: S608
             db.execute(f"INSERT OR REPLACE INTO {aside} {kept}", (record_id,))
@@ -254,8 +273,13 @@ def _set_aside(path: Path) -> Path:
     aside = next((a for name in names if not (a := path.with_name(name)).exists()), None)
     if aside is None:
         raise StorageError(
-            f"the database {path} is damaged, and so were {DAMAGED_MAX} before it, {names[0]} and so on: look at the "
-            "disk, and move them away"
+            tr(
+                "the database {path} is damaged, and so were {damaged_max} before it, {names} and so on: "
+                "look at the disk, and move them away",
+                path=path,
+                damaged_max=DAMAGED_MAX,
+                names=names[0],
+            )
         )
     move_database(path, aside)
     return aside

@@ -12,6 +12,7 @@ import msgspec
 from coterie import json_text
 from coterie.decoding import decoder
 from coterie.errors import LimitExceeded, StorageError, UsageError
+from coterie.texts import tr
 
 R = TypeVar("R")
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
@@ -44,7 +45,13 @@ class Form(Generic[R]):
             number = b'{"%s":%d' % (_NUMBER, len(self._migrations) + 1)
             raw = number + (b"," if len(raw) > 2 else b"") + raw[1:]
         if len(raw) > RECORD_BYTES_MAX:
-            raise LimitExceeded(f"a record of {len(raw)} bytes is larger than {RECORD_BYTES_MAX}")
+            raise LimitExceeded(
+                tr(
+                    "a record of {raw} bytes is larger than {record_bytes_max}",
+                    raw=len(raw),
+                    record_bytes_max=RECORD_BYTES_MAX,
+                )
+            )
         return raw
 
     def read(self, raw: bytes) -> R:
@@ -58,7 +65,13 @@ class Form(Generic[R]):
         if number == len(self._migrations) + 1:
             return self._whole(raw)
         if number > len(self._migrations) + 1:
-            raise NewerForm(f"it has form {number}, this version knows up to {len(self._migrations) + 1}")
+            raise NewerForm(
+                tr(
+                    "it has form {number}, this version knows up to {migrations}",
+                    number=number,
+                    migrations=len(self._migrations) + 1,
+                )
+            )
         plain = self._plain(raw)
         for migration in self._migrations[number - 1 :]:
             plain = migration(plain)
@@ -89,4 +102,4 @@ def _decoded(raw: bytes, kind: type[R]) -> R:
     try:
         return json_text.decode(raw, kind)
     except UsageError as error:
-        raise StorageError(f"a record cannot be read: {error}") from None
+        raise StorageError(tr("a record cannot be read: {error}", error=error)) from None

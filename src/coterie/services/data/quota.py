@@ -6,6 +6,7 @@ from typing import Any
 
 from coterie.errors import LimitExceeded, UsageError
 from coterie.quantity import read_size, say_bytes
+from coterie.texts import tr
 
 QUOTA, BLOB_QUOTA = "quota", "blob_quota"  # the settings of every app that are not its own
 BLOBS_BYTES_MAX = 10_000_000_000  # as below, of content that it keeps; guess
@@ -35,8 +36,13 @@ class Quota:
         """Raises `LimitExceeded` where `more` bytes would be too much."""
         if more > 0 and more > self.left:
             raise LimitExceeded(
-                f"the app '{self._app}' has filled its quota of {say_bytes(self.bytes_max)}: remove something of "
-                f"it, or set `{self._setting}` in the section [app.{self._app}] of config.toml"
+                tr(
+                    "the app '{app}' has filled its quota of {bytes_max}: remove something of it, or set "
+                    "`{setting}` in the section [app.{app}] of config.toml",
+                    app=self._app,
+                    bytes_max=say_bytes(self.bytes_max),
+                    setting=self._setting,
+                )
             )
 
 
@@ -48,5 +54,12 @@ def read_quota(settings: Mapping[str, Any], key: str, otherwise: int, app: str) 
         with contextlib.suppress(ValueError):
             size = read_size(said)
     if size < 0:
-        raise UsageError(f'config.toml, [app.{app}]: {key} must be a size like "2GB", not {said!r}')
+        raise UsageError(
+            tr(
+                'config.toml, [app.{app}]: {key} must be a size like "2GB", not {said!r}',
+                app=app,
+                key=key,
+                said=said,
+            )
+        )
     return size

@@ -16,6 +16,7 @@ from coterie.errors import NotFound, StorageError, UsageError
 from coterie.private_file import write_private
 from coterie.services.data.form import Form, Migration, NewerForm
 from coterie.services.data.quota import Quota
+from coterie.texts import tr
 
 ID_CHARS = 6  # base 32: shown to people, told apart by eye
 DAMAGED_MAX = 100  # set aside of one list: more is no accident, and nothing is deleted. Guess
@@ -104,7 +105,13 @@ class Records(Generic[R]):
     def get(self, record_id: str) -> R:
         """The record `record_id`. Raises `NotFound`."""
         if record_id not in self._records:
-            raise NotFound(f"there is no {self._noun} '{record_id}'; `coterie {self._noun}s` lists them")
+            raise NotFound(
+                tr(
+                    "there is no {noun} '{record_id}'; `coterie {noun}s` lists them",
+                    noun=self._noun,
+                    record_id=record_id,
+                )
+            )
         return self._records[record_id]
 
     def new_id(self) -> str:
@@ -148,7 +155,7 @@ class Records(Generic[R]):
         try:
             record = self._form.read(raw)
             if record.id != record_id:
-                raise StorageError(f"it says that it is '{record.id[:100]}'")
+                raise StorageError(tr("it says that it is '{record_id}'", record_id=record.id[:100]))
             return record
         except NewerForm as error:
             self._tell(
@@ -178,7 +185,9 @@ class RecordFiles:
         try:
             names = sorted(os.listdir(self._folder))
         except OSError as error:
-            raise StorageError(f"{self._folder} cannot be read: {error.strerror}") from error
+            raise StorageError(
+                tr("{folder} cannot be read: {strerror}", folder=self._folder, strerror=error.strerror)
+            ) from error
         for name in names:
             record_id = name.removesuffix(".json")
             if _UNFINISHED.fullmatch(name):
@@ -212,13 +221,21 @@ class RecordFiles:
             aside.mkdir(mode=0o700, exist_ok=True)
             if len(os.listdir(aside)) >= DAMAGED_MAX:
                 raise StorageError(
-                    f"{aside} has {DAMAGED_MAX} damaged records already: look at the disk, and move them"
+                    tr(
+                        "{aside} has {damaged_max} damaged records already: look at the disk, and move them",
+                        aside=aside,
+                        damaged_max=DAMAGED_MAX,
+                    )
                 )
             os.replace(self._path(record_id), aside / f"{record_id}.json")
             self._count(record_id, 0)
         except OSError as error:
             raise StorageError(
-                f"{self._path(record_id)} is damaged and cannot be moved: {error.strerror}"
+                tr(
+                    "{path} is damaged and cannot be moved: {strerror}",
+                    path=self._path(record_id),
+                    strerror=error.strerror,
+                )
             ) from error
         return str(aside / f"{record_id}.json")
 
@@ -236,4 +253,4 @@ class RecordFiles:
 
 def _check_id(record_id: str) -> None:
     if not record_id.isalnum():
-        raise UsageError(f"'{record_id}' is not an id")
+        raise UsageError(tr("'{record_id}' is not an id", record_id=record_id))

@@ -12,6 +12,7 @@ from coterie.services.data.database import Database, RecordRows, Step
 from coterie.services.data.form import Migration
 from coterie.services.data.quota import BLOB_QUOTA, DATA_BYTES_MAX, QUOTA, Quota, read_quota
 from coterie.services.data.records import Record, Records
+from coterie.texts import tr
 
 R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -57,10 +58,14 @@ class Data:
             StorageError: the disk refuses.
         """
         if not name.replace("_", "").isalnum() or not name.isascii():
-            raise UsageError(f"'{name}' is no name for a list of records: letters, digits and _")
+            raise UsageError(
+                tr("'{name}' is no name for a list of records: letters, digits and _", name=name)
+            )
         if name in self._records or len(self._records) >= LISTS_MAX:
             why = "is open already" if name in self._records else f"would be one more than {LISTS_MAX}"
-            raise UsageError(f"the list '{name}' of the app '{self._app}' {why}")
+            raise UsageError(
+                tr("the list '{name}' of the app '{app}' {why}", name=name, app=self._app, why=why)
+            )
         place = RecordRows(self._opened(), name) if many else self.folder / name
         found = Records(place, kind, noun, migrations=migrations, quota=self._quota, tell=self._tell)
         self._records[name] = found
@@ -85,13 +90,20 @@ class Data:
         for key in own:
             if key not in kind.__struct_fields__:
                 known = ", ".join((*kind.__struct_fields__, QUOTA, BLOB_QUOTA))
-                raise UsageError(f"config.toml, [app.{self._app}]: unknown key {key!r}; known: {known}")
+                raise UsageError(
+                    tr(
+                        "config.toml, [app.{app}]: unknown key {key!r}; known: {known}",
+                        app=self._app,
+                        key=key,
+                        known=known,
+                    )
+                )
         try:
             return msgspec.convert(own, kind)
         except msgspec.ValidationError as error:
             reason, _, place = str(error).partition(" - at `$.")
             said = f"{place.rstrip('`')}: {reason}" if place else reason
-            raise UsageError(f"config.toml, [app.{self._app}]: {said}") from None
+            raise UsageError(tr("config.toml, [app.{app}]: {said}", app=self._app, said=said)) from None
 
     def status(self) -> dict[str, Any]:
         """For `coterie status`; nothing while there is nothing."""

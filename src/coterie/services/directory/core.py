@@ -18,6 +18,7 @@ from coterie.services.directory.messages import (
     Offer,
     Offers,
 )
+from coterie.texts import tr
 
 OFFERED_MAX = 10_000  # of one kind to one peer: as many as rules let be shared (policy.RULES_MAX); 20 answers
 
@@ -48,7 +49,7 @@ class Catalogue:
     def add(self, kind: str, provider: Provider) -> None:
         """List what `provider` gives. Raises `UsageError` for a kind that was not declared, or is offered already."""
         if kind not in self._access.kinds or kind in self._providers:
-            raise UsageError(f"'{kind}' is no kind of resources that this app may offer")
+            raise UsageError(tr("'{kind}' is no kind of resources that this app may offer", kind=kind))
         self._providers[kind] = provider
 
     def remove(self, kind: str) -> None:

@@ -12,6 +12,7 @@ from coterie.rate import Rate, RateTable
 from coterie.services.directory.core import Catalogue, Offered, Provider
 from coterie.services.directory.messages import DIRECTORY, NAME_CHARS_MAX, OFFERS_MAX, Ask, Offer, Offers
 from coterie.services.directory.results import PlaceLine
+from coterie.texts import tr
 from coterie.wire.pasted import bare
 
 ANSWER_S = 10.0  # guess: a computer with thousands of shares that is busy
@@ -74,7 +75,7 @@ class Directory:
                 raise PeerError("a directory is asked, nothing else")
             wait_s = self._rates.of(stream.peer).spend(asyncio.get_running_loop().time())
             if wait_s > ANSWER_S:
-                raise LimitExceeded("this computer asks too often what is offered")
+                raise LimitExceeded(tr("this computer asks too often what is offered"))
             await asyncio.sleep(wait_s)
             await stream.send(await self._answer(stream.peer, question))
 
@@ -128,7 +129,9 @@ class Directory:
             return await inside(peer, path)
         if lines := [PlaceLine.of(offer) for offer in named if offer.name == path]:
             return lines
-        missing = NotFound(f"there is no '{path[:NAME_CHARS_MAX]}' there, or it is not for this computer")
+        missing = NotFound(
+            tr("there is no '{path}' there, or it is not for this computer", path=path[:NAME_CHARS_MAX])
+        )
         for inside in list(self._inside.values()):
             try:
                 return await inside(peer, path)
@@ -160,5 +163,5 @@ class Directory:
                     if not answer.more or not answer.offers:
                         break
         except TimeoutError:
-            raise TransportError(f"{peer.short} is connected but does not answer") from None
+            raise TransportError(tr("{short} is connected but does not answer", short=peer.short)) from None
         return found

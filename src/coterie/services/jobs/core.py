@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from coterie.errors import LimitExceeded, NotFound, UsageError
+from coterie.texts import tr
 
 JOBS_PER_APP_MAX = 200  # that have not ended; guess
 FINISHED_PER_APP_MAX = 20  # ended ones that are still listed; the oldest leaves
@@ -217,7 +218,7 @@ class Board:
     def get(self, job_id: str) -> Job:
         """Raises `NotFound`."""
         if job_id not in self._jobs:
-            raise NotFound(f"there is no job '{job_id}'; `coterie jobs` lists them")
+            raise NotFound(tr("there is no job '{job_id}'; `coterie jobs` lists them", job_id=job_id))
         return self._jobs[job_id]
 
     def begin(self, now: float) -> list[Output]:
@@ -275,7 +276,12 @@ class Board:
     def _add(self, job: Job, now: float) -> list[Output]:
         for words in (job.kind, job.key, job.title):
             if len(words) > WORDS_CHARS_MAX:
-                raise LimitExceeded(f"a job's kind, key and title have {WORDS_CHARS_MAX} characters at most")
+                raise LimitExceeded(
+                    tr(
+                        "a job's kind, key and title have {words_chars_max} characters at most",
+                        words_chars_max=WORDS_CHARS_MAX,
+                    )
+                )
         _check_values(job.values)
         own = [j for j in self if j.app == job.app]
         same = next((j for j in own if job.key and j.key == job.key), None)
@@ -286,14 +292,25 @@ class Board:
             ]
         if sum(not j.has_ended for j in own) >= JOBS_PER_APP_MAX:
             raise LimitExceeded(
-                f"the app '{job.app}' has {JOBS_PER_APP_MAX} jobs already: cancel some of them"
+                tr(
+                    "the app '{app}' has {jobs_per_app_max} jobs already: cancel some of them",
+                    app=job.app,
+                    jobs_per_app_max=JOBS_PER_APP_MAX,
+                )
             )
         outputs: list[Output] = [self._drop(same)] if same is not None else []
         return [*outputs, self._put(job, due=job.when.first(now))]
 
     def _want(self, job: Job, verb: str, now: float) -> list[Output]:
         if job.has_ended:
-            raise UsageError(f"the job '{job.id}' is {job.state}: nothing is left to {verb}")
+            raise UsageError(
+                tr(
+                    "the job '{job_id}' is {state}: nothing is left to {verb}",
+                    job_id=job.id,
+                    state=job.state,
+                    verb=verb,
+                )
+            )
         stop: list[Output] = [Stop(job.id)] if job.state == "running" and verb != "resume" else []
         if verb == "pause":
             return [*stop, self._put(job, state="paused", reason="")]
@@ -363,9 +380,17 @@ def _check_values(values: dict[str, Any]) -> None:
     try:
         size = len(msgspec.json.encode(values))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"what a job is given or keeps must be plain values: {error}") from None
+        raise UsageError(
+            tr("what a job is given or keeps must be plain values: {error}", error=error)
+        ) from None
     if size > VALUES_BYTES_MAX:
-        raise LimitExceeded(f"what a job is given or keeps has {VALUES_BYTES_MAX} bytes at most, not {size}")
+        raise LimitExceeded(
+            tr(
+                "what a job is given or keeps has {values_bytes_max} bytes at most, not {size}",
+                values_bytes_max=VALUES_BYTES_MAX,
+                size=size,
+            )
+        )
 
 
 def _time_of_day(text: str) -> tuple[int, int]:

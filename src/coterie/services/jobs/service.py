@@ -39,6 +39,7 @@ from coterie.services.jobs.core import (
 )
 from coterie.services.jobs.surroundings import Lookout
 from coterie.tasks import Tasks
+from coterie.texts import tr
 
 FOLLOWERS_MAX = 64
 FOLLOWED_MAX = 100  # events that wait for one who follows; the oldest leaves
@@ -60,7 +61,7 @@ class JobLine(msgspec.Struct, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people: one line."""
-        due = f"in {duration(self.due_in_s)}" if self.due_in_s else ""
+        due = tr("in {due_in_s}", due_in_s=duration(self.due_in_s)) if self.due_in_s else ""
         how_far = _in_words(self.progress)
         parts = [self.id, f"{self.state:<9}", f"{self.app}: {self.title}", how_far, due, self.reason]
         return "  ".join(filter(None, parts))
@@ -184,7 +185,12 @@ class Jobs:
         """
         job = self._opened()[1].get(job_id)
         if len(self._queues) >= FOLLOWERS_MAX:
-            raise LimitExceeded(f"{FOLLOWERS_MAX} programs follow jobs already: end one of them")
+            raise LimitExceeded(
+                tr(
+                    "{followers_max} programs follow jobs already: end one of them",
+                    followers_max=FOLLOWERS_MAX,
+                )
+            )
         if job.state != "running":
             return
         self._serial += 1
@@ -402,7 +408,7 @@ class AppJobs:
 
     def _want(self, job_id: str, verb: Any) -> None:
         if job_id not in [job.id for job in self.all()]:
-            raise UsageError(f"the app '{self._app}' has no job '{job_id}'")
+            raise UsageError(tr("the app '{app}' has no job '{job_id}'", app=self._app, job_id=job_id))
         self._jobs.handle(Wanted(job_id, verb))
 
 

@@ -21,6 +21,7 @@ from coterie.services.local.callers import caller_of, can_ask, is_trusted
 from coterie.services.local.listeners import BACKLOG, LOOPBACK, address_of, bound
 from coterie.services.local.web_pages import is_own_host, is_own_page
 from coterie.tasks import Tasks
+from coterie.texts import tr
 
 PARAMETER = "secret"  # of the URL that a browser is opened at
 COOKIE_CHARS_MAX = 4_096  # of the header; browsers keep so much for one cookie (RFC 6265, 6.1)
@@ -182,7 +183,7 @@ def _read_headers(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     for name, value in raw:
         key = name.decode("latin-1").lower()
         if key in found and key in ("host", "origin", "authorization"):
-            raise UsageError(f"this request has {key} twice")
+            raise UsageError(tr("this request has {key} twice", key=key))
         both = "; ".join((found[key], value.decode("latin-1"))) if key in found else value.decode("latin-1")
         found[key] = both
     return found

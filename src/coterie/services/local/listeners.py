@@ -14,6 +14,7 @@ from typing import Protocol
 from coterie.errors import UsageError
 from coterie.services.local.callers import caller_of, is_trusted
 from coterie.tasks import Tasks
+from coterie.texts import tr
 
 CONNECTIONS_MAX = 2_500  # of one port; 2,000 and some room. Who comes later waits in the kernel's queue
 BACKLOG = 1_024  # connections that the kernel holds before they are accepted
@@ -180,7 +181,11 @@ def bound(number: int, *, is_lan: bool, sort: int = socket.SOCK_STREAM) -> socke
     except OSError as error:
         made.close()
         raise UsageError(
-            f"port {number} cannot be opened: {error.strerror}; choose another with --port"
+            tr(
+                "port {number} cannot be opened: {strerror}; choose another with --port",
+                number=number,
+                strerror=error.strerror,
+            )
         ) from None
     return made
 
@@ -192,7 +197,13 @@ def bound_path(path: Path) -> socket.socket:
         UsageError: `path` is too long, is something else, or another program listens there.
     """
     if len(os.fsencode(path)) > UNIX_PATH_BYTES_MAX:
-        raise UsageError(f"{path} is too long for a Unix socket: {UNIX_PATH_BYTES_MAX} bytes at most")
+        raise UsageError(
+            tr(
+                "{path} is too long for a Unix socket: {unix_path_bytes_max} bytes at most",
+                path=path,
+                unix_path_bytes_max=UNIX_PATH_BYTES_MAX,
+            )
+        )
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         made.setblocking(False)
@@ -202,7 +213,9 @@ def bound_path(path: Path) -> socket.socket:
         path.chmod(0o600)  # nobody gets in before `listen`
     except OSError as error:
         made.close()
-        raise UsageError(f"the socket {path} cannot be made: {error.strerror}") from None
+        raise UsageError(
+            tr("the socket {path} cannot be made: {strerror}", path=path, strerror=error.strerror)
+        ) from None
     except UsageError:
         made.close()
         raise
@@ -213,11 +226,11 @@ def _clear(path: Path) -> None:
     """Remove a socket that a program left behind."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise UsageError(f"{path} is there already and is no socket; move it away")
+            raise UsageError(tr("{path} is there already and is no socket; move it away", path=path))
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trying:
             try:
                 trying.connect(str(path))
             except ConnectionRefusedError:
                 path.unlink()
             else:
-                raise UsageError(f"another program listens at {path}")
+                raise UsageError(tr("another program listens at {path}", path=path))

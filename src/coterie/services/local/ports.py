@@ -14,6 +14,7 @@ from coterie.private_file import write_private
 from coterie.services.local.descriptors import raise_limit
 from coterie.services.local.listeners import LOOPBACK, Listener
 from coterie.tasks import Tasks
+from coterie.texts import tr
 
 PORTS_MAX = 256  # of one node; guess: more than anybody looks through
 SECRET_BYTES = 32
@@ -141,7 +142,9 @@ class Ports:
         """Turn a port on or off; that is kept over restarts. Raises `NotFound`, and `UsageError` as `open`."""
         port = self._ports.get(name)
         if port is None:
-            raise NotFound(f"no app serves '{name}' here; `coterie services` lists what is served")
+            raise NotFound(
+                tr("no app serves '{name}' here; `coterie services` lists what is served", name=name)
+            )
         saved = self._saved.setdefault(name, _Saved())
         if is_on and not port.address:
             port.start(saved.port)
@@ -162,9 +165,11 @@ class Ports:
             LimitExceeded: PORTS_MAX are open.
         """
         if port.name in self._ports:
-            raise UsageError(f"'{port.name}' is served already; `coterie services` shows where")
+            raise UsageError(tr("'{port}' is served already; `coterie services` shows where", port=port.name))
         if len(self._ports) >= PORTS_MAX:
-            raise LimitExceeded(f"{PORTS_MAX} ports are open already; close some first")
+            raise LimitExceeded(
+                tr("{ports_max} ports are open already; close some first", ports_max=PORTS_MAX)
+            )
         raise_limit()
         saved = self._saved.get(port.name) or _Saved()
         if not saved.is_off:

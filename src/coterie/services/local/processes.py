@@ -19,6 +19,7 @@ from coterie.errors import LimitExceeded, StorageError, UsageError
 from coterie.quantity import say_bytes
 from coterie.rate import Rate
 from coterie.tasks import Tasks
+from coterie.texts import tr
 
 PROCESSES_MAX = 16  # of one app at once; guess
 OUTPUT_BYTES_MAX = 16 << 10  # kept of the end of what a program said
@@ -172,16 +173,22 @@ class Processes:
             LimitExceeded: PROCESSES_MAX run.
         """
         if not hasattr(os, "fork"):
-            raise UsageError("programs of apps run on Linux and macOS only")
+            raise UsageError(tr("programs of apps run on Linux and macOS only"))
         self._running = {process: None for process in self._running if process.is_running}
         if len(self._running) >= PROCESSES_MAX:
-            raise LimitExceeded(f"the app '{self._app}' runs {PROCESSES_MAX} programs already")
+            raise LimitExceeded(
+                tr(
+                    "the app '{app}' runs {processes_max} programs already",
+                    app=self._app,
+                    processes_max=PROCESSES_MAX,
+                )
+            )
         given = {key: os.environ[key] for key in INHERITED if key in os.environ} | dict(environment or {})
         bounds = msgspec.to_builtins(limits or Limits())
         order = {"words": list(words), "environment": given, "folder": str(folder or self._folder)}
         order |= bounds | {"node": os.getpid()}
         if not words or any("\0" in word for word in (*words, *given, *given.values())):
-            raise UsageError(f"the program {name} cannot be started with these words")
+            raise UsageError(tr("the program {name} cannot be started with these words", name=name))
         keeper = Path(__file__).with_name("keeper.py")
         pipe = asyncio.subprocess.PIPE
         made = await asyncio.create_subprocess_exec(

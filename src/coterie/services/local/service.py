@@ -9,6 +9,7 @@ from coterie.services.local.callers import can_ask
 from coterie.services.local.flows import ServeFlow, UdpListener
 from coterie.services.local.listeners import Listener, Serve, StreamListener
 from coterie.services.local.ports import Port, Ports
+from coterie.texts import tr
 
 if TYPE_CHECKING:
     from coterie.services.local.http_port import Asgi, Handler
@@ -89,8 +90,10 @@ class Local:
     def _name(self, name: str, *, is_open: bool) -> str:
         if not (is_open or can_ask()):
             raise UsageError(
-                "this system does not tell whose programs connect, so the port would be open to all its users; "
-                "--lan opens it to them and to the local network"
+                tr(
+                    "this system does not tell whose programs connect, so the port would be open to all its "
+                    "users; --lan opens it to them and to the local network"
+                )
             )
         return f"{self._app}/{name}"
 

@@ -41,6 +41,7 @@ from coterie.services.mail.messages import ID_BYTES, Envelope
 from coterie.services.mail.sealing import Opened, Seals, digest
 from coterie.services.mail.store import MailStore
 from coterie.tasks import Tasks
+from coterie.texts import tr
 from coterie.wire.frames import Message
 
 T = TypeVar("T")
@@ -143,21 +144,36 @@ class MailBox:
         """
         if len(body) > BODY_BYTES_MAX:
             raise UsageError(
-                f"a letter of {len(body)} bytes is over {BODY_BYTES_MAX}: send the name of content"
+                tr(
+                    "a letter of {body} bytes is over {body_bytes_max}: send the name of content",
+                    body=len(body),
+                    body_bytes_max=BODY_BYTES_MAX,
+                )
             )
         if len(stream) > NAME_CHARS_MAX:
-            raise UsageError(f"the name of a stream has {NAME_CHARS_MAX} characters at most")
+            raise UsageError(
+                tr(
+                    "the name of a stream has {name_chars_max} characters at most",
+                    name_chars_max=NAME_CHARS_MAX,
+                )
+            )
         if not 0 < lasts_s <= LIFETIME_MAX_S:
-            raise UsageError(f"a letter lasts up to {LIFETIME_MAX_S // 86_400} days")
+            raise UsageError(
+                tr("a letter lasts up to {lifetime_max_s} days", lifetime_max_s=LIFETIME_MAX_S // 86400)
+            )
         if to == self._carriage.seals.peer_id and copies == "this":
-            raise UsageError("a letter to this very computer")
+            raise UsageError(tr("a letter to this very computer"))
         addressees = (to,) if copies == "this" else tuple(self._carriage.devices_of(to))
         if not addressees:
-            raise UsageError("that person has no other computer")
+            raise UsageError(tr("that person has no other computer"))
         if len(addressees) > DEVICES_MAX:
-            raise LimitExceeded(f"that person has more than {DEVICES_MAX} computers (DEVICES_MAX)")
+            raise LimitExceeded(
+                tr("that person has more than {devices_max} computers (DEVICES_MAX)", devices_max=DEVICES_MAX)
+            )
         if len(self._posting) >= POSTS_MAX:
-            raise LimitExceeded(f"{POSTS_MAX} letters wait for the disk already (POSTS_MAX)")
+            raise LimitExceeded(
+                tr("{posts_max} letters wait for the disk already (POSTS_MAX)", posts_max=POSTS_MAX)
+            )
         if self._failure:
             raise StorageError(self._failure)
         id_ = os.urandom(ID_BYTES)

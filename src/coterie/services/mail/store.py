@@ -29,6 +29,7 @@ from coterie.services.mail.events import (
 )
 from coterie.services.mail.inbox import Finished, StreamId
 from coterie.services.mail.sealing import Opened
+from coterie.texts import tr
 
 T = TypeVar("T")
 Take = Callable[[Opened, sqlite3.Connection], None]
@@ -87,7 +88,9 @@ class MailStore:
                 log.warning("%s", self.problem)
                 self._db = _opened(path)
         except (sqlite3.Error, OSError) as error:
-            raise StorageError(f"the mail {path} cannot be used: {error}") from error
+            raise StorageError(
+                tr("the mail {path} cannot be used: {error}", path=path, error=error)
+            ) from error
 
     def load(self) -> tuple[list[Outgoing], dict[StreamId, Finished]]:
         """What `MailCore.load` takes."""
@@ -162,7 +165,7 @@ class MailStore:
             db.execute("SAVEPOINT letter")
             try:
                 if take is None:
-                    raise StorageError("the app takes no letters now")
+                    raise StorageError(tr("the app takes no letters now"))
                 with _guarded(db):
                     take(opened, db)
                 db.execute(
@@ -200,7 +203,9 @@ class MailStore:
                         self._db.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
-                raise StorageError(f"the mail {self._path} cannot be used: {error}") from error
+                raise StorageError(
+                    tr("the mail {path} cannot be used: {error}", path=self._path, error=error)
+                ) from error
 
 
 def _write(db: sqlite3.Connection, output: Any) -> None:

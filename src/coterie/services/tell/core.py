@@ -8,6 +8,7 @@ from coterie.moments import iso
 from coterie.moments import said as when_said
 from coterie.progress import Live
 from coterie.rate import Rate, RateTable
+from coterie.texts import tr
 
 NOTICES_MAX = 500  # of all apps; guess: more than anybody reads
 NOTICES_PER_APP_MAX = 100  # an app that tells too much pushes out its own
@@ -57,7 +58,7 @@ class NoticeLine(Live, frozen=True, kw_only=True):
 
     def text(self) -> str:
         """For people: one line."""
-        times = f"  ({self.times} times)" if self.times > 1 else ""
+        times = tr("  ({times} times)", times=self.times) if self.times > 1 else ""
         return f"{self.app}  {when_said(self.last)}: {self.said}{times}"
 
 

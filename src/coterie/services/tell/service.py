@@ -17,6 +17,7 @@ from coterie.private_file import write_private
 from coterie.services.tell.core import NOTICES_MAX, Board, Notice
 from coterie.services.tell.desktop import Desktop
 from coterie.tasks import Tasks
+from coterie.texts import tr
 
 LINES_MAX = 4 * NOTICES_MAX  # of the file; then it is written anew with what is kept
 FILE_BYTES_MAX = 8 * 1024 * 1024  # of notices as long as they may be, far more than LINES_MAX
@@ -80,7 +81,12 @@ class Notices:
             LimitExceeded: FOLLOWERS_MAX follow already.
         """
         if len(self._queues) >= FOLLOWERS_MAX:
-            raise LimitExceeded(f"{FOLLOWERS_MAX} programs follow the notices already: end one of them")
+            raise LimitExceeded(
+                tr(
+                    "{followers_max} programs follow the notices already: end one of them",
+                    followers_max=FOLLOWERS_MAX,
+                )
+            )
         self._serial += 1
         mine, queue = self._serial, asyncio.Queue[Notice](FOLLOWED_MAX)
         self._queues[mine] = queue
