@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from coterie.quantity import read_duration, read_rate, read_size, say_bytes, write_duration
+from coterie.quantity import (
+    LEFT_S_MAX,
+    read_duration,
+    read_rate,
+    read_size,
+    say_bytes,
+    seconds_left,
+    write_duration,
+)
 
 
 @given(some.integers(1, 10**8))
@@ -14,6 +22,15 @@ def test_a_duration_is_read_as_it_was_written(seconds: int) -> None:
 
 def test_durations_in_their_largest_unit() -> None:
     assert [write_duration(s) for s in (1, 90, 900, 3_600, 604_800)] == ["1s", "90s", "15m", "1h", "1w"]
+
+
+def test_a_time_to_go_is_told_only_where_somebody_can_plan_by_it() -> None:
+    """A line that went dead left "105721 h 40 min left" behind."""
+    assert seconds_left(440_000_000, 36_200_000.0) == 12.2
+    assert seconds_left(0, 1.0) == 0.0
+    assert seconds_left(LEFT_S_MAX, 1.0) == LEFT_S_MAX
+    assert seconds_left(LEFT_S_MAX + 1, 1.0) is None
+    assert seconds_left(440_000_000, 0.0) is None
 
 
 def test_rates() -> None:

@@ -9,6 +9,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?\Z", re.IGNORECASE | re.ASCII)
 _DIGITS_MAX = 15  # more is a slip of the hand, and Python refuses to convert very long ones
 DURATION_S_MAX = 100 * 366 * 86_400  # a hundred years: beyond that somebody mistyped
 SIZE_BYTES_MAX = 2**53 - 1  # what every JSON parser reads exactly
+LEFT_S_MAX = 7 * 86_400  # guess: a longer time to go is no estimate; what comes has stopped, or nearly so
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000, "t": 1_000_000_000_000}
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -40,6 +41,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def seconds_left(bytes_left: int, bytes_per_s: float) -> float | None:
+    """Seconds to go at that rate; None where nobody could plan by the figure."""
+    left_s = bytes_left / bytes_per_s if bytes_per_s > 0 else LEFT_S_MAX + 1
+    return round(left_s, 1) if left_s <= LEFT_S_MAX else None
 
 
 def read_duration(text: str) -> int:

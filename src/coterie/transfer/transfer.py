@@ -21,6 +21,7 @@ from coterie.content.writer import STAGING_ID_BYTES, TargetExists, staging_path
 from coterie.errors import CoterieError, NotFound, PeerError, StorageError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.progress import Progress
+from coterie.quantity import seconds_left
 from coterie.texts import tr
 from coterie.transfer.arrival import Arrival
 from coterie.transfer.arriving import Finished
@@ -279,7 +280,7 @@ class Transfer:
     def eta_s(self) -> float | None:
         """Seconds to go at the present rate."""
         left = max(self.record.size - self._receiver.skipped_bytes - self.record.done, 0)
-        return round(left / self.rate, 1) if self.rate > 1 else None
+        return seconds_left(left, self.rate)
 
     def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
         """Somebody has this content, or part of it."""

@@ -83,7 +83,8 @@ def test_a_code_a_look_around_and_a_person_from_the_command_line(tmp_path: Path)
         assert "is the command that printed the code still running there?" in again.stderr
 
         looking = start(ben.home, "receive", "--near")
-        until(lambda: anna.call("send", str(tmp_path / "note.txt"), "--near"))
+        listed = until(lambda: anna.call("send", str(tmp_path / "note.txt"), "--near"))
+        assert [line["name"] for line in listed] == ["ben (stranger)"]
         offered = anna.call("send", str(tmp_path / "note.txt"), "ben", "--near")
         assert offered["to"] == "ben (stranger)"
         assert line_with(looking.stdout, r"from anna \(stranger\): (\w+)") == "delivered"

@@ -47,6 +47,7 @@ from coterie.content.writer import (
 )
 from coterie.errors import CoterieError, StorageError, TransportError, UsageError
 from coterie.private_file import write_private
+from coterie.quantity import seconds_left
 from coterie.texts import tr
 from coterie.transfer.results import Problem, Received, TransferChange
 from coterie.transfer.states import WEIGHTS, TransferState, bytes_done
@@ -142,7 +143,7 @@ class TorrentDownload:
     def eta_s(self) -> float | None:
         """Seconds to go at the present rate."""
         left = max(self.record.size - self.record.done, 0)
-        return round(left / self.rate, 1) if self.rate > 1 else None
+        return seconds_left(left, self.rate)
 
     def listen(self, listener: Callable[[Progress], None]) -> None:
         """Call `listener` with the progress, twice a second."""

@@ -132,7 +132,10 @@ class Taken(msgspec.Struct, frozen=True):
 
 
 class NearLine(msgspec.Struct, frozen=True):
-    """A computer on the local network that takes files from strangers now: what it calls itself, and its id."""
+    """A computer on the local network that takes files from strangers now, as it is called here, and its id.
+
+    Who is not known is called as it calls itself, with "(stranger)".
+    """
 
     name: str
     id: str

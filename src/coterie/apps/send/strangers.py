@@ -42,6 +42,7 @@ WORD = "receive"  # of the command that takes a code
 LASTS_S = 86_400.0  # an offer to a stranger, once it is met: to accept, then to fetch; guess
 NEAR_S = 3.0  # mDNS finds what is there within so long (measured: 0.1 to 1.2 s)
 NEAR_ASKED_MAX = 16  # computers that are asked for their names; guess
+_MARK = " (stranger)"  # behind the name that somebody unknown gives itself
 CODES_MAX = 64  # that may be typed again; guess
 Events = AsyncIterator[Invited | Progress | WrongCode | Taken | Sent]
 
@@ -179,12 +180,15 @@ class Strangers:
                 await fresh.wait()
 
     async def find_near(self) -> dict[PeerId, tuple[str, Sequence[str]]]:
-        """The computers here that take offers from strangers now: what they call themselves, and where they are."""
+        """The computers here that take offers from strangers now: how they are called here, and where they are.
+
+        Who is known has the name that it has here; everybody else the one that it gives itself, with "(stranger)".
+        """
         found = await self._contacts.find_near(NEAR_S)
         asked = list(found.items())[:NEAR_ASKED_MAX]
         names = await asyncio.gather(*(self._name_of(peer, addresses) for peer, addresses in asked))
         return {
-            peer: (name, addresses)
+            peer: (self._called(peer, name), addresses)
             for (peer, addresses), name in zip(asked, names, strict=True)
             if name is not None
         }
@@ -213,7 +217,7 @@ class Strangers:
                 is_stranger=True,
                 dials=True,
                 addresses=list(addresses),
-                name=_as_stranger(called),
+                name=called,
             )
         ]
         self._service.make(record)
@@ -224,7 +228,7 @@ class Strangers:
         meant = [
             peer
             for peer, (called, _) in found.items()
-            if called.lower() == name.lower() or peer.matches(name)
+            if name.lower() in {called.lower(), _without_mark(called).lower()} or peer.matches(name)
         ]
         if not meant:
             others = ", ".join(called for called, _ in found.values())
@@ -248,6 +252,10 @@ class Strangers:
             )
         return meant[0], *found[meant[0]]
 
+    def _called(self, peer: PeerId, name: str) -> str:
+        people = self._context.people
+        return people.name_of(peer) if people.is_known(peer) else _as_stranger(name)
+
     async def _name_of(self, peer: PeerId, addresses: Sequence[str]) -> str | None:
         with contextlib.suppress(CoterieError, TimeoutError):
             return await self._service.direct.name_of(peer, addresses)
@@ -255,7 +263,11 @@ class Strangers:
 
 
 def _as_stranger(name: str) -> str:
-    return f"{name} (stranger)"
+    return name + _MARK
+
+
+def _without_mark(called: str) -> str:
+    return called.removesuffix(_MARK)
 
 
 def _arrived(line: Any) -> Any:
