@@ -15,7 +15,11 @@ from tests.services.mail.letters import letters
 
 def last_sent(db: sqlite3.Connection) -> int:
     """What mail itself has on disk: the truth, wherever the process was killed."""
-    return int(db.execute("SELECT coalesce(max(last), 0) FROM mail_counts").fetchone()[0])
+    return int(
+        db.execute(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'mail_letters'"
+        ).fetchone()[0]
+    )
 
 
 async def work(home: Path, peer: PeerId, address: str, count: int) -> None:

@@ -81,10 +81,13 @@ class Seek:
         self._own = own
         hints = [*own, *hints]
         self._limit = limit = asyncio.timeout(SEEK_S)
-        searches = [asyncio.ensure_future(self._search(resolver, peer)) for resolver in self._resolvers]
+        searches: list[asyncio.Future[None]] = []
+        racing = asyncio.ensure_future(
+            self._race(peer, hints, searches)
+        )  # first: what is known is dialled at once
+        searches += [asyncio.ensure_future(self._search(resolver, peer)) for resolver in self._resolvers]
         if self._knocks is not None:
             searches.append(asyncio.ensure_future(self._knock(self._knocks, peer, hints, tuple(searches))))
-        racing = asyncio.ensure_future(self._race(peer, hints, searches))
         try:
             with contextlib.suppress(TimeoutError):
                 async with limit:
