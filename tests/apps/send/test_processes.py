@@ -110,6 +110,17 @@ def test_a_code_a_look_around_and_a_person_from_the_command_line(tmp_path: Path)
             node.up()
         until(lambda: states(anna, "sent")[-1] == states(ben, "inbox")[-1] == "received")
         assert (tmp_path / "ben" / "film.bin").read_bytes() == film.read_bytes()
+        inviting = start(anna.home, "invite")  # who is known is called as it is here, and is no stranger
+        code = line_with(inviting.stderr, r"coterie join (\d+-\w+-\w+)")
+        assert coterie(ben.home, "join", code).returncode == 0
+        inviting.communicate(timeout=WAIT_S)
+        assert coterie(anna.home, "contacts", "rename", "ben", "benno").returncode == 0
+        looking = start(ben.home, "receive", "--near")
+        listed = until(lambda: anna.call("send", str(tmp_path / "note.txt"), "--near"))
+        assert [line["name"] for line in listed] == ["benno"]
+        assert anna.call("send", str(tmp_path / "note.txt"), "benno", "--near")["to"] == "benno"
+        looking.terminate()
+        looking.communicate(timeout=WAIT_S)
     finally:
         anna.stop()
         ben.stop()
