@@ -218,7 +218,11 @@ class People:
             return PeerId.parse(plain(text))
         except UsageError:
             raise NotFound(
-                tr("there is nobody called '{text}' here; `coterie ls` shows who is", text=text)
+                tr(
+                    "there is nobody called '{text}' here: `coterie contacts` shows who is, `coterie invite` makes a "
+                    "contact of a computer",
+                    text=text,
+                )
             ) from None
 
     def is_called(self, text: str) -> bool:

@@ -158,7 +158,7 @@ def test_nobody_there_is_said(tmp_path: Path) -> None:
         async with memory_node(network, tmp_path / "ben") as ben:
             for _ in range(2):
                 with pytest.raises(
-                    NotFound, match=r"nobody on this network invites under the number 7.*--at"
+                    NotFound, match=r"nobody on this network has a code with the number 7.*--at"
                 ):
                     await ben.contacts.join("7-planet-velvet")
                 street.move_in(ben)

@@ -87,9 +87,9 @@ class Joining:
             raise next((f for f in failures if isinstance(f, JoinRefused)), failures[0])
         raise NotFound(
             tr(
-                "nobody on this network invites under the number {number}: is the command that printed "
-                "the code still running there? Try --at with the address that it prints, or the long "
-                "form of the invitation",
+                "nobody on this network has a code with the number {number}: is it typed as it stands there, and "
+                "does the command that printed it still run? From elsewhere: --at with the address that it "
+                "prints, or the long form of the code",
                 number=self._number,
             )
         )

@@ -25,6 +25,8 @@ async def play(
     target: Target = _HERE,
     *,
     file: str = "",
+    overwrite: bool = False,
+    keep_both: bool = False,
     here: Here | None = None,
 ) -> Playing:
     """Watch or listen while it arrives: gives local URLs in which a media player can seek at once.
@@ -33,6 +35,11 @@ async def play(
         id of a transfer under way.
     target: Where it is kept, as with `coterie get`.
     file: Which files of a folder, e.g. "*.mkv"; otherwise all films and music in it.
+    overwrite: Replace files of the same name at the target; the old ones are kept for 30 days (`coterie trash`).
+    keep_both: Keep what is at the target and name this one differently.
     here: The folder that relative paths start from.
     """
-    return await play.play(ticket, target, file=file, here=here)
+    from coterie.transfer.transfer import on_existing
+
+    existing = on_existing(overwrite=overwrite, keep_both=keep_both)
+    return await play.play(ticket, target, file=file, on_existing=existing, here=here)

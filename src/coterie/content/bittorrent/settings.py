@@ -64,6 +64,7 @@ def settings(lt: Any, options: SessionOptions) -> dict[str, Any]:
         "file_pool_size": OPEN_FILES_MAX,
         "enable_dht": options.is_open,
         "enable_lsd": True,
+        "local_service_announce_interval": 60,  # of each torrent; BEP 14: not more often. 300 made people wait
         "enable_upnp": options.is_open,
         "enable_natpmp": options.is_open,
         "webtorrent_stun_server": "",  # a third party that nobody asked

@@ -218,6 +218,9 @@ class QuicConnection:
         text = text_of(error)
         if match := _RESET.match(text):
             code = int(match[1])
+            if code == CloseCode.REFUSED:
+                what = "this computer may not do that there; whoever owns that one can permit it (`coterie grant`)"
+                return PeerError(f"{self._peer.short} refused: {what}", code)
             return PeerError(f"{self._peer.short} ended the stream: {_code_name(code)}", code)
         if self._given_up is not None:
             return TransportError(
