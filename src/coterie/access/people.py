@@ -302,7 +302,8 @@ class People:
         except NotFound:
             raise NotFound(
                 tr(
-                    "'{text}' is no circle and nobody known here; there are also {words}",
+                    "'{text}' is no circle and nobody known here: `coterie people` lists who is; "
+                    "there are also {words}",
                     text=text,
                     words=", ".join(WORDS),
                 )

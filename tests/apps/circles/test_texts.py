@@ -60,4 +60,5 @@ def test_the_inviter_reads_who_came_in(tmp_path: Path, invite: str, join: str, s
 def test_the_words_for_paper_have_no_blanks_at_the_end_and_say_what_they_are_for() -> None:
     lines = Phrase(["cloud"] * 12).text().split("\n")
     assert lines == [line.rstrip() for line in lines]
-    assert lines[-1] == "On a fresh computer: coterie recovery restore"
+    assert lines[-2] == "On a fresh computer: coterie recovery restore --invitation TICKET"
+    assert "coterie invite" in lines[-1]

@@ -125,7 +125,8 @@ class Phrase(msgspec.Struct, frozen=True):
                 *(f"  {'  '.join(row)}".rstrip() for row in rows),
                 "",
                 tr("Whoever has them can be you. This computer does not keep them."),
-                tr("On a fresh computer: coterie recovery restore"),
+                tr("On a fresh computer: coterie recovery restore --invitation TICKET"),
+                tr("The ticket is what `coterie invite` prints for somebody who was in a circle with you."),
             ]
         )
 
