@@ -418,7 +418,7 @@ def test_status_counts_one_and_many_in_words(tmp_path: Path) -> None:
     async def main() -> None:
         async with memory_node(MemoryNetwork(), tmp_path / "home") as node:
             assert "0 shares, 0 transfers running, 0 B sent" in node.status().text()
-            assert "0 circles, 1 computer of yours\n" in node.status().text()
+            assert "0 circles, 1 computer of yours" in node.status().text()
             assert all(re.search(r"\S  +\S", line) for line in node.status().text().splitlines())
             (tmp_path / "song").write_bytes(b"la")
             await node.files.share(tmp_path / "song")
