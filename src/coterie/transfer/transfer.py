@@ -345,6 +345,7 @@ class Transfer:
             self._set(TransferState.PAUSED, why)
             self.result.set_exception(StorageError(why))
         except CoterieError as error:
+            self.record.done = max(self.record.done, self._receiver.done_bytes)  # since the last tick
             self._set(TransferState.FAILED, str(error))
             self.result.set_exception(error)
         except Exception as error:
