@@ -117,7 +117,7 @@ def test_what_people_do_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     ben = home_of(tmp_path, "ben")
     for words, status, says in (
         (["join", "7-planit-velvet"], 2, "did you mean planet"),
-        (["join", "7-planet-velvet"], 1, "nobody on this network invites"),
+        (["join", "7-planet-velvet"], 1, "nobody on this network has a code with the number 7"),
         (["join", "7-planet-velvet", "--at", "127.0.0.1:9"], 1, "nobody invites at 127.0.0.1:9"),
         (["join", "coterieaaaa"], 2, "truncated"),
         (["contacts", "remove", "nobody"], 1, "there is no contact 'nobody'"),

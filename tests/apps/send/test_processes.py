@@ -80,7 +80,7 @@ def test_a_code_a_look_around_and_a_person_from_the_command_line(tmp_path: Path)
         assert "received by ben (stranger)" in sending.communicate()[0]
         assert sorted(p.name for p in (tmp_path / "ben").iterdir()) == ["note.txt", "photos"]
         again = coterie(ben.home, "receive", "1-abandon-ability")
-        assert "is the command that printed the code still running there?" in again.stderr
+        assert "does the command that printed it still run?" in again.stderr
 
         looking = start(ben.home, "receive", "--near")
         listed = until(lambda: anna.call("send", str(tmp_path / "note.txt"), "--near"))
