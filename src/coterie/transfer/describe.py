@@ -52,6 +52,8 @@ def transfer_detail(
         note=record.note,
         priority=record.priority,
         missing=record.failed,
+        pieces=active.pieces() if active else [],
+        rates=active.rates.per_second() if active else [],
     )
 
 
@@ -62,6 +64,8 @@ def plain_detail(
     health: int = 0,
     sources: Sequence[SourceLine] = (),
     askers: Sequence[AskerLine] = (),
+    pieces: Sequence[int] = (),
+    rates: Sequence[int] = (),
 ) -> TransferDetail:
     """All about one transfer whose record says no more than its `line`."""
     return TransferDetail(
@@ -80,4 +84,6 @@ def plain_detail(
         askers=list(askers),
         note=line.note,
         priority=entry.priority,
+        pieces=list(pieces),
+        rates=list(rates),
     )

@@ -181,7 +181,11 @@ class AskerLine(msgspec.Struct, frozen=True):
 
 
 class TransferDetail(msgspec.Struct, frozen=True):
-    """All about one transfer. `health`: how often the rarest missing part is there; below 1 it cannot complete now."""
+    """All about one transfer. `health`: how often the rarest missing part is there; below 1 it cannot complete now.
+
+    `pieces`: percent that is here of each of at most 200 equal stretches of it, empty while that is not known.
+    `rates`: bytes a second of the last seconds, one number each, the newest last.
+    """
 
     id: str
     state: str
@@ -200,6 +204,8 @@ class TransferDetail(msgspec.Struct, frozen=True):
     note: str = ""
     priority: str = "normal"
     missing: list[str] = []
+    pieces: list[int] = []
+    rates: list[int] = []
 
     def text(self) -> str:
         """For people."""

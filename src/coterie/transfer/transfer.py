@@ -17,6 +17,7 @@ from coterie.content.limit import ByteLimit, Portion, Shares
 from coterie.content.names import name_fault
 from coterie.content.reuse import has_mark
 from coterie.content.swarm.events import Hold, Prefer
+from coterie.content.swarm.piece_map import piece_map, unknown_pieces
 from coterie.content.writer import STAGING_ID_BYTES, TargetExists, staging_path
 from coterie.errors import CoterieError, NotFound, PeerError, StorageError, TransportError, UsageError
 from coterie.identity import PeerId
@@ -33,6 +34,7 @@ from coterie.transfer.meeting import Meeting, Table
 from coterie.transfer.messages import Opened
 from coterie.transfer.partial_content import Staged
 from coterie.transfer.playable import DownloadedFile, files_of
+from coterie.transfer.rate_history import RateHistory
 from coterie.transfer.receive import Receiver
 from coterie.transfer.records import TransferRecord
 from coterie.transfer.results import Problem, Received, SourceLine, TransferChange
@@ -111,6 +113,7 @@ class Transfer:
         self.record = record
         self.settling: asyncio.Future[None] | None = None  # after the result: work that is still to be done
         self.rate = 0.0
+        self.rates = RateHistory()
         self.result: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         self.result.add_done_callback(
             lambda r: None if r.cancelled() else r.exception()
@@ -271,6 +274,11 @@ class Transfer:
     def sources(self) -> list[SourceLine]:
         """Every computer that is asked now."""
         return self._fetch.source_lines() if self._fetch else []
+
+    def pieces(self) -> list[int]:
+        """See `TransferDetail.pieces`."""
+        parts = self._fetch.core.parts() if self._fetch else []
+        return piece_map(parts, unknown=unknown_pieces(parts, self.record.done, self.record.size))
 
     def health(self) -> int:
         """How often the rarest missing part is there."""
@@ -511,6 +519,7 @@ class Transfer:
             seen = max(now - last, 0) / TICK_S  # what moved to other content counts anew
             self.rate = RATE_MEMORY * self.rate + (1 - RATE_MEMORY) * seen if self.rate else seen
             last = now
+            self.rates.note(asyncio.get_running_loop().time(), self.rate)
             self.record.done = self._receiver.done_bytes
             self.record.fetched = now
             if ticks % SAVE_EVERY_TICKS == 0:

@@ -46,6 +46,9 @@ def test_every_order_works_for_a_torrent(tmp_path: Path) -> None:
             assert all(source["has_all"] for source in shown["sources"])
             assert sum(source["received"] for source in shown["sources"]) > 0
             assert shown["health"] >= 1
+            assert 0 in shown["pieces"]
+            assert 0 < sum(shown["pieces"]) < 100 * len(shown["pieces"])
+            assert shown["rates"]
             shown = await order(ben, "transfers priority", transfer=begun, priority="high")
             assert shown["priority"] == "high"
             await order(ben, "transfers limit", transfer=begun, down="100kB/s", up="50kB/s")

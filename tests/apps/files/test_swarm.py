@@ -354,6 +354,10 @@ def test_a_priority_shares_a_limit_and_is_kept(tmp_path: Path) -> None:
                 await ben.files.set_priority(low.record.id, "urgent")
             await high.result
             there = low.record.done
+            shown = await ben.files.transfer_detail(low.record.id)
+            here = sum(shown.pieces) / len(shown.pieces) / 100
+            assert abs(here - shown.done / shown.size) < 0.15, "the map says what the number says"
+            assert max(shown.rates) > 100_000
             await ben.files.pause(low.record.id)
             await ben.files.limit_transfer(low.record.id, down=None, up=1_000_000)
             assert there < 0.45 * 12_000_000, f"the low one had {there:,} bytes by then"

@@ -49,6 +49,7 @@ from coterie.errors import CoterieError, StorageError, TransportError, UsageErro
 from coterie.private_file import write_private
 from coterie.quantity import seconds_left
 from coterie.texts import tr
+from coterie.transfer.rate_history import RateHistory
 from coterie.transfer.results import Problem, Received, TransferChange
 from coterie.transfer.states import WEIGHTS, TransferState, bytes_done
 from coterie.transfer.target import place_at
@@ -100,6 +101,7 @@ class TorrentDownload:
         self._limits = (0.0, 0.0, 0.0)
         self.record = record
         self.rate = 0.0
+        self.rates = RateHistory()
         self.sent = self.peers = 0
         self.result: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         self.result.add_done_callback(lambda r: None if r.cancelled() else r.exception())
@@ -463,6 +465,7 @@ class TorrentDownload:
 
     def _moved(self, event: Moved) -> None:
         self.rate, self.sent, self.peers = float(event.down), event.sent, event.peers
+        self.rates.note(asyncio.get_running_loop().time(), self.rate)
         if self._portion is not None:
             self._portion.take(max(event.got - self._got, 0), asyncio.get_running_loop().time())
             self._got = event.got

@@ -18,6 +18,7 @@ from coterie.content.bittorrent.layout import METAINFO_BYTES_MAX, Layout
 from coterie.content.bittorrent.plain import plain_metainfo
 from coterie.content.bittorrent.read import Source, named_in, read_torrent
 from coterie.content.bittorrent.session import TorrentEvent
+from coterie.content.swarm.piece_map import piece_map
 from coterie.content.writer import Partial, partials, staging_path
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.private_file import write_private
@@ -161,10 +162,17 @@ class Downloads:
         )
 
     async def detail(self, transfer: str) -> TransferDetail:
-        seen, health = await self._engine.seen(PREFIX + transfer)
-        line = self.line(transfer)
-        record = self._records.get(transfer)
-        return plain_detail(record, line, health=health, sources=sources_of(seen), askers=askers_of(seen))
+        seen, health, here = await self._engine.seen(PREFIX + transfer)
+        line, active = self.line(transfer), self._active.get(transfer)
+        return plain_detail(
+            self._records.get(transfer),
+            line,
+            health=health,
+            sources=sources_of(seen),
+            askers=askers_of(seen),
+            pieces=piece_map([here]),
+            rates=active.rates.per_second() if active else (),
+        )
 
     async def halt(self, transfer: str, note: str) -> None:
         if (active := self._active.get(transfer)) is not None:

@@ -126,10 +126,10 @@ class Engine:
         if self._session is not None and was_on != bool(self._hastened):
             self._session.hasten(is_on=not was_on)
 
-    async def seen(self, key: str) -> tuple[list[PeerSeen], int]:
-        """The computers that a torrent is connected with, and how often its rarest part is there."""
+    async def seen(self, key: str) -> tuple[list[PeerSeen], int, tuple[int, int]]:
+        """See `BitTorrentSession.seen`."""
         if self._session is None:
-            return [], 0
+            return [], 0, (0, 0)
         return await asyncio.to_thread(self._session.seen, key)
 
     async def addresses(self) -> list[str]:

@@ -204,7 +204,7 @@ class Seeds:
         )
 
     async def detail(self, transfer: str) -> TransferDetail:
-        seen, _ = await self._engine.seen(PREFIX + transfer)
+        seen, _, _ = await self._engine.seen(PREFIX + transfer)
         return plain_detail(self._records.get(transfer), self.line(transfer), askers=askers_of(seen))
 
     async def halt(self, transfer: str, note: str) -> None:

@@ -353,16 +353,23 @@ class BitTorrentSession:
         """Limit what all torrents send together, bytes a second; 0: no limit."""
         self._session.apply_settings({"upload_rate_limit": int(up)})
 
-    def seen(self, key: str) -> tuple[list[PeerSeen], int]:
-        """The computers that the torrent is connected with, and how often its rarest piece is there. Blocks for ms."""
+    def seen(self, key: str) -> tuple[list[PeerSeen], int, tuple[int, int]]:
+        """The computers that the torrent is connected with, how often its rarest piece is there, and its pieces.
+
+        Pieces: (bits of those that are here, the first lowest; how many there are). Blocks for ms.
+        """
         handle = self._handles.get(key)
+        flags = self._lt.torrent_handle
         try:
             peers = handle.get_peer_info() if handle is not None else []
-            status = handle.status(self._lt.torrent_handle.query_distributed_copies) if handle else None
+            status = handle.status(flags.query_distributed_copies | flags.query_pieces) if handle else None
         except RuntimeError:  # removed meanwhile
-            return [], 0
+            return [], 0, (0, 0)
         seen = [_seen(self._lt, peer) for peer in peers[:PEERS_SHOWN_MAX]]
-        return seen, int(status.distributed_full_copies) if status is not None else 0
+        if status is None:
+            return seen, 0, (0, 0)
+        bits = "".join("1" if is_here else "0" for is_here in reversed(status.pieces))
+        return seen, int(status.distributed_full_copies), (int(bits or "0", 2), len(bits))
 
     def close(self) -> None:
         """End the session and its thread. No event follows.

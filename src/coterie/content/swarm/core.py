@@ -53,16 +53,12 @@ from coterie.machine import Emit, PeerDown, SetTimer, TimerFired
 
 MANIFESTS_AHEAD_MAX = 8  # nodes asked for or being prepared at once
 PREPARED_BYTES_MIN = 32 << 20  # while less than this waits to be asked for, look for more nodes
-PREPARED_CHUNKS_MAX = (
-    16_384  # and while fewer chunks wait: two full nodes; each takes about 1 KB with its place
-)
+PREPARED_CHUNKS_MAX = 16_384  # and while fewer chunks wait: two full nodes; each takes about 1 KB
 NODES_WAITING_MAX = 150_000  # honest: depth x page; measured: 0.6 KB each, 1.8 KB in the deepest lie: 270 MB
 STALL_S = 30.0  # as `NetLimits.frame_s`: without a byte for so long a source counts as gone; slow lines lose packets
 GONE_S = 300.0  # guess: who answers nothing for so long is left where there are others, heard or not
 HAVE_S = 0.05  # what was stored in so long is told at once: while a swarm is young, each hop's delay counts
-HAVE_PART = (
-    0.01  # of the time that a download has taken so far: later it is told more seldom, for messages cost
-)
+HAVE_PART = 0.01  # of the time that a download has taken so far: later it is told more seldom
 HAVE_MAX_S = 0.1  # simulated, from the beginning on: 0.2 s costs 2 % of the time to complete
 ENDGAME_S = 0.1  # how often late answers are looked for once nothing else is left to ask
 SOURCES_FEW = 4  # below so many more are looked for
@@ -79,9 +75,7 @@ class SwarmCore:
         self._asked_nodes = 0
         self._preparing = 0
         self._nodes: dict[bytes, list[Node]] = {}  # with pieces missing
-        self._open: dict[
-            int, Node
-        ] = {}  # those with pieces that nobody was asked for, in the order they came
+        self._open: dict[int, Node] = {}  # with pieces that nobody was asked for, as they came
         self._chooser = Chooser(random, self._sources, self._open)
         self._waiting_bytes = 0
         self._waiting_chunks = 0
@@ -109,6 +103,12 @@ class SwarmCore:
     def holdings(self) -> dict[bytes, int]:
         """What is here already: pieces by node. Do not change it."""
         return self._holdings
+
+    def parts(self) -> list[tuple[int, int]]:
+        """(bits of the pieces that are here, how many pieces there are) of each node known, as they became known."""
+        counts = {manifest: bits.bit_length() for manifest, bits in self._holdings.items()}
+        counts |= {manifest: len(nodes[0]) for manifest, nodes in self._nodes.items()}
+        return [(self._holdings.get(manifest, 0), count) for manifest, count in counts.items()]
 
     def source(self, peer: Peer) -> Source | None:
         """What is known of a source, to show it."""
