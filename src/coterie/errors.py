@@ -76,6 +76,10 @@ class StorageError(CoterieError):
     code = "storage"
 
 
+class DiskFull(StorageError):
+    """A disk, or a quota on it, has no room."""
+
+
 _OUR_FAULT = frozenset(
     {errno.EBADF, errno.EINVAL, errno.EFAULT, errno.ENOTSOCK}
 )  # a call that was wrong in itself

@@ -36,7 +36,7 @@ from coterie.content.large_file import LargeFile, closing_fd
 from coterie.content.manifest import Chunk, Kind
 from coterie.content.names import PARTIAL_PREFIX, WINDOWS, NameRules, limit_bytes, local_names, numbered
 from coterie.content.refusals import REFUSALS, EntryRefused
-from coterie.errors import CoterieError, StorageError, UsageError
+from coterie.errors import CoterieError, DiskFull, StorageError, UsageError
 from coterie.quantity import say_bytes
 from coterie.texts import tr
 
@@ -466,9 +466,9 @@ def check_space(parent: Path, needed_bytes: int, files: int = 0) -> None:
             )
         )
     if free < needed_bytes + SPACE_RESERVE_BYTES:
-        raise StorageError(_disk_full(parent, needed_bytes, free, SPACE_RESERVE_BYTES))
+        raise DiskFull(_disk_full(parent, needed_bytes, free, SPACE_RESERVE_BYTES))
     if room is not None and room.f_files and room.f_favail < files:
-        raise StorageError(
+        raise DiskFull(
             tr(
                 "{parent} has room for {f_favail:,} more files, and this is {files:,} of them",
                 parent=parent,
@@ -484,7 +484,7 @@ def _storage_error(error: OSError, parent: Path, needed_bytes: int) -> CoterieEr
             free = shutil.disk_usage(parent).free
         except OSError:
             free = 0
-        return StorageError(_disk_full(parent, needed_bytes, free))
+        return DiskFull(_disk_full(parent, needed_bytes, free))
     where = f" ({_text(error.filename)})" if error.filename else ""
     message = f"cannot write in {parent}: {error.strerror}{where}"
     reason = REFUSALS.get(error.errno or 0)
@@ -530,11 +530,14 @@ def _set_aside(path: Path) -> bool:
 
 
 def _disk_full(parent: Path, needed_bytes: int, free_bytes: int, reserve_bytes: int = 0) -> str:
-    reserve = f", and {say_bytes(reserve_bytes)} are to stay free" if reserve_bytes else ""
-    return (
-        f"disk full: {parent} has {say_bytes(free_bytes)} free, "
-        f"the whole transfer takes {say_bytes(needed_bytes)}{reserve}; "
-        "free some space and start it again: it goes on from what is there"
+    reserve = tr(", and {size} are to stay free", size=say_bytes(reserve_bytes)) if reserve_bytes else ""
+    return tr(
+        "disk full: {parent} has {free} free, the whole transfer takes {needed}{reserve}; "
+        "free some space and start it again: it goes on from what is there",
+        parent=parent,
+        free=say_bytes(free_bytes),
+        needed=say_bytes(needed_bytes),
+        reserve=reserve,
     )
 
 

@@ -15,12 +15,16 @@ Probe = Callable[[], Awaitable["Check"]]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One layer that was looked at. With `ok` false it stands in the way; `advice` may come with either."""
+    """One layer that was looked at. With `ok` false it stands in the way; `advice` may come with either.
+
+    `mend`: the command of coterie that would change it, without `coterie`; empty where none does.
+    """
 
     name: str
     ok: bool
     result: str
     advice: str = ""
+    mend: str = ""
 
     def text(self) -> str:
         """For people: one line, and what to do on further ones."""
@@ -68,11 +72,6 @@ async def diagnose(checks: Sequence[tuple[str, Probe]]) -> AsyncIterator[Check |
     yield Healthy(len(tasks))
 
 
-def counted(count: int, what: str, plural: str = "s") -> str:
-    """ "1 peer", "2 peers"."""
-    return f"{count} {what}{'' if count == 1 else plural}"
-
-
 async def holds(condition: Callable[[], bool], limit_s: float) -> bool:
     """Wait until `condition()`, at most `limit_s`; whether it holds."""
     until = asyncio.get_running_loop().time() + limit_s
@@ -89,8 +88,10 @@ async def _bounded(name: str, probe: Probe) -> Check:
         return Check(
             name=name,
             ok=False,
-            result=f"no result within {CHECK_S:g} s",
-            advice="something there hangs; if it stays so, restart the node: `coterie down`, `coterie up`",
+            result=tr("no result within {seconds:g} s", seconds=CHECK_S),
+            advice=tr(
+                "something there hangs; if it stays so, restart the node: `coterie down`, `coterie up`"
+            ),
         )
     except (CoterieError, OSError) as error:
         return Check(name=name, ok=False, result=str(error))

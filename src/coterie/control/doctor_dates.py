@@ -8,23 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coterie.control.doctor import Check
+from coterie.texts import tr
 
 if TYPE_CHECKING:
     from coterie.node import Node
 
 MOUNTS = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5); other systems do not say
-COARSE: Mapping[str, str] = {  # kinds of file systems, as Linux names them, and why a date may stay as it was
-    "vfat": "keeps dates to 2 s",
-    "msdos": "keeps dates to 2 s",
-    "hfs": "keeps dates to 1 s",
-    "hfsplus": "keeps dates to 1 s",
-    "ext3": "keeps dates to 1 s",
-    "nfs": "takes dates from another computer",
-    "nfs4": "takes dates from another computer",
-    "cifs": "takes dates from another computer",
-    "smb3": "takes dates from another computer",
-    "9p": "takes dates from another computer",
-    "fuse.sshfs": "takes dates from another computer",
+COARSE: Mapping[
+    str, int
+] = {  # kinds of file systems, as Linux names them, and how many seconds a date is kept to
+    "vfat": 2,
+    "msdos": 2,
+    "hfs": 1,
+    "hfsplus": 1,
+    "ext3": 1,
+    "nfs": 0,  # 0: dates are those of another computer
+    "nfs4": 0,
+    "cifs": 0,
+    "smb3": 0,
+    "9p": 0,
+    "fuse.sshfs": 0,
 }
 
 
@@ -33,14 +36,21 @@ async def dates(node: "Node") -> Check:
     try:
         mounts = await asyncio.to_thread(MOUNTS.read_text, "utf-8", "surrogateescape")
     except OSError:
-        return Check(name="dates", ok=True, result="this system does not say what disks it has")
+        return Check(name="dates", ok=True, result=tr("this system does not say what disks it has"))
     roots = await asyncio.to_thread(node.store.roots)
     paths = dict.fromkeys(os.path.realpath(path) for root in roots for path in root.paths)
     doubtful = {path: COARSE[kind] for path in paths if (kind := filesystem_at(path, mounts)) in COARSE}
     if not doubtful:
-        return Check(name="dates", ok=True, result="a change of a shared file shows in its date")
-    told = "; ".join(f"the disk of {path} {why}" for path, why in doubtful.items())
-    advice = "a change that keeps size and date is not seen: `coterie share --reread PATH` reads all of it"
+        return Check(name="dates", ok=True, result=tr("a change of a shared file shows in its date"))
+    told = "; ".join(
+        tr("the disk of {path} keeps dates to {seconds} s", path=path, seconds=seconds)
+        if seconds
+        else tr("the disk of {path} takes dates from another computer", path=path)
+        for path, seconds in doubtful.items()
+    )
+    advice = tr(
+        "a change that keeps size and date is not seen: `coterie share --reread PATH` reads all of it"
+    )
     return Check(name="dates", ok=True, result=told, advice=advice)
 
 

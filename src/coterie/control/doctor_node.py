@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from coterie.control.doctor import Check, Probe, counted, holds
+from coterie.control.doctor import Check, Probe, holds
 from coterie.control.doctor_dates import dates
 from coterie.errors import TransportError
 from coterie.net.find.multicast_probe import Heard, probe_multicast
 from coterie.net.find.resolver import Resolver
 from coterie.net.home_networks import is_home
 from coterie.net.relay.probe import clock_at_relay, probe_relay
-from coterie.quantity import duration, say_bytes
+from coterie.quantity import count, duration, say_bytes
 from coterie.reach import ReachLevel
+from coterie.texts import tr
 from coterie.wire.record import CLOCK_SKEW_S, split_address
 
 if TYPE_CHECKING:
@@ -71,12 +72,12 @@ async def background(node: "Node") -> Check:
     """Work of the node that failed, and whether it goes on."""
     troubles = node.tasks.troubles()
     if not troubles:
-        return Check(name="background", ok=True, result="all work goes on")
+        return Check(name="background", ok=True, result=tr("all work goes on"))
     return Check(
         name="background",
         ok=all(trouble.again_in_s == 0 for trouble in troubles),
         result="; ".join(trouble.text() for trouble in troubles),
-        advice="this is a fault of coterie: what stands here and in the log helps to mend it",
+        advice=tr("this is a fault of coterie: what stands here and in the log helps to mend it"),
     )
 
 
@@ -84,19 +85,19 @@ async def apps(node: "Node") -> Check:
     """Apps that are troubled, failed or left out."""
     states = [state for state in node.host.states() if state.state != "running"]
     if not states:
-        return Check(name="apps", ok=True, result=f"all {len(node.host.states())} run")
+        return Check(name="apps", ok=True, result=tr("all {number} run", number=len(node.host.states())))
     return Check(
         name="apps",
         ok=False,
         result="; ".join(state.text() for state in states),
-        advice="the rest runs; update or remove what fails, and see the log for more",
+        advice=tr("the rest runs; update or remove what fails, and see the log for more"),
     )
 
 
 async def identity(node: "Node") -> Check:
     """Whether another computer runs with a copy of this home."""
     seen = node.reach.copy_seen if node.reach is not None else ""
-    return Check(name="identity", ok=not seen, result=seen or "no other computer was seen with it")
+    return Check(name="identity", ok=not seen, result=seen or tr("no other computer was seen with it"))
 
 
 # ---- the network
@@ -105,13 +106,15 @@ async def identity(node: "Node") -> Check:
 async def reach(node: "Node") -> Check:
     """The level, and resolvers that cannot work."""
     if node.reach is None:
-        return Check(name="reach", ok=False, result="this node is offline", advice="start it: `coterie up`")
+        return Check(
+            name="reach", ok=False, result=tr("this node is offline"), advice=tr("start it: `coterie up`")
+        )
     problems = [str(p) for r in node.reach.resolvers if (p := getattr(r, "problem", ""))]
     return Check(
         name="reach",
         ok=not problems,
         result=node.reach.describe(),
-        advice="other ways to find computers still work; the checks below say more" if problems else "",
+        advice=tr("other ways to find computers still work; the checks below say more") if problems else "",
     )
 
 
@@ -124,16 +127,21 @@ async def addresses(node: "Node") -> Check:
         return Check(
             name="addresses",
             ok=False,
-            result=f"only this computer itself ({', '.join(own) or 'none'})",
-            advice="connect it to a network, or set `bind` to an address of one (`coterie config`)",
+            result=tr("only this computer itself ({own})", own=", ".join(own) or tr("none")),
+            advice=tr("connect it to a network, or set `bind` to an address of one (`coterie config`)"),
         )
     private = [a for a in away if is_home(split_address(a)[0])]
     public = [a for a in away if a not in private]
-    parts = [f"private {', '.join(private)}"] if private else []
-    parts += [f"public {', '.join(public)}"] if public else []
+    parts = [tr("private {private}", private=", ".join(private))] if private else []
+    parts += [tr("public {public}", public=", ".join(public))] if public else []
     mapped = node.reach.mapped if node.reach else ()
-    parts += [f"let in by the router at {', '.join(mapped)}"] if mapped else []
-    parts += [f"seen by others as {a}{'' if sure else ' (unconfirmed)'}" for a, sure in observed.items()]
+    parts += [tr("let in by the router at {mapped}", mapped=", ".join(mapped))] if mapped else []
+    parts += [
+        tr("seen by others as {address}", address=a)
+        if sure
+        else tr("seen by others as {address} (unconfirmed)", address=a)
+        for a, sure in observed.items()
+    ]
     return Check(name="addresses", ok=True, result="; ".join(parts))
 
 
@@ -144,18 +152,22 @@ async def udp(node: "Node") -> Check:
     failed = {ip: why for ip in ips if (why := await _echo(ip))}
     if failed:
         told = "; ".join(f"{ip}: {why}" for ip, why in failed.items())
-        advice = "a firewall on this computer drops UDP; let coterie send and receive it"
+        advice = tr("a firewall on this computer drops UDP; let coterie send and receive it")
         return Check(name="udp", ok=False, result=told, advice=advice)
     through = await _through_relays_only(node)
     if through:
         return Check(
             name="udp",
             ok=False,
-            result=f"{through} answers over TCP and not over UDP: the network seems to block UDP",
-            advice="let UDP out in the router or firewall; until then everything goes through a relay, slower",
+            result=tr(
+                "{through} answers over TCP and not over UDP: the network seems to block UDP", through=through
+            ),
+            advice=tr(
+                "let UDP out in the router or firewall; until then everything goes through a relay, slower"
+            ),
         )
     ports = ", ".join(dict.fromkeys(a.rpartition(":")[2] for a in own))
-    return Check(name="udp", ok=True, result=f"listening on port {ports or 'none'}")
+    return Check(name="udp", ok=True, result=tr("listening on port {ports}", ports=ports or tr("none")))
 
 
 async def _through_relays_only(node: "Node") -> str:
@@ -190,30 +202,30 @@ async def _echo(ip: str) -> str:
                 while await loop.sock_recv(sock, 64) != said:
                     pass
     except TimeoutError:
-        return "a datagram to ourselves did not arrive"
+        return tr("a datagram to ourselves did not arrive")
     except OSError as error:
-        return f"cannot send ({error.strerror or error})"
+        return tr("cannot send ({reason})", reason=error.strerror or error)
     return ""
 
 
 async def multicast(node: "Node") -> Check:
     """Whether multicast DNS can be sent and heard on each IPv4 network."""
     if not node.config.discovery:
-        return Check(name="multicast", ok=True, result="not used: the setting `discovery` is off")
+        return Check(name="multicast", ok=True, result=tr("not used: the setting `discovery` is off"))
     own = [split_address(a)[0] for a in _own(node)]
     ips = list(dict.fromkeys(str(ip) for ip in own if ip.version == 4 and not ip.is_loopback))
     if not ips:
-        return Check(name="multicast", ok=True, result="no IPv4 network to use it on")
+        return Check(name="multicast", ok=True, result=tr("no IPv4 network to use it on"))
     results = await asyncio.gather(*(_multicast_on(ip, ips) for ip in ips))
     told = "; ".join(f"{ip}: {_heard_text(heard)}" for ip, heard in zip(ips, results, strict=True))
     resolvers = node.reach.resolvers if node.reach is not None else []
     seen = len({peer for resolver in resolvers for peer in getattr(resolver, "seen", ())})
-    told += f"; {counted(seen, 'node')} found" if seen else ""
+    told += "; " + tr("{nodes} found", nodes=count(seen, "node")) if seen else ""
     if any(isinstance(heard, Heard) and (heard.own or heard.others) for heard in results):
         return Check(name="multicast", ok=True, result=told)
-    advice = (
-        "nodes of this network do not find each other by themselves: let UDP port 5353 and 224.0.0.251 through "
-        "the firewall; or use `coterie join CODE --at IP:PORT` and tickets, which need no multicast"
+    advice = tr(
+        "nodes of this network do not find each other by themselves: let UDP port 5353 and 224.0.0.251 "
+        "through the firewall; or use `coterie join CODE --at IP:PORT` and tickets, which need no multicast"
     )
     return Check(name="multicast", ok=False, result=told, advice=advice)
 
@@ -229,8 +241,8 @@ def _heard_text(heard: "Heard | str") -> str:
     if isinstance(heard, str):
         return heard
     if heard.others:
-        return f"{counted(len(heard.others), 'other computer')} heard"
-    return "works here, nobody else heard" if heard.own else "what is sent does not come back"
+        return tr("{others} heard", others=count(len(heard.others), "other computer"))
+    return tr("works here, nobody else heard") if heard.own else tr("what is sent does not come back")
 
 
 async def mapping(node: "Node") -> Check:
@@ -240,7 +252,9 @@ async def mapping(node: "Node") -> Check:
     own = [a for a in _own(node) if is_home(split_address(a)[0]) and not split_address(a)[0].is_loopback]
     advice = ""
     if said.startswith("none") and own:
-        advice = f"turn UPnP, NAT-PMP or PCP on in the router; or forward UDP to {own[0]} there"
+        advice = tr(
+            "turn UPnP, NAT-PMP or PCP on in the router; or forward UDP to {address} there", address=own[0]
+        )
     return Check(name="mapping", ok=True, result=said, advice=advice)
 
 
@@ -253,31 +267,43 @@ async def nat(node: "Node") -> Check:
     public = [a for a in own if not is_home(split_address(a)[0])]
     seen = sorted({*outside.values()})
     if not outside and any(split_address(a)[0].version == 4 for a in public):
-        return Check(name="nat", ok=True, result="none: this computer has an address of the internet")
+        return Check(name="nat", ok=True, result=tr("none: this computer has an address of the internet"))
     if not outside:
-        count = len(reports)
+        told_by = count(len(reports), "computer")
         said = (
-            f"unknown: {counted(count, 'computer')} on the local network told, none elsewhere"
-            if count
-            else "unknown: no computer has told"
+            tr("unknown: {computers} on the local network told, none elsewhere", computers=told_by)
+            if reports
+            else tr("unknown: no computer has told")
         )
-        advice = "it takes a contact elsewhere: `coterie invite`"
-        return Check(name="nat", ok=True, result=said, advice=advice)
+        advice = tr("it takes a contact elsewhere: `coterie invite`")
+        return Check(name="nat", ok=True, result=said, advice=advice, mend="invite")
     if len(outside) == 1:
-        said = f"behind a router, seen as {seen[0]} by one computer; it takes two to know the kind"
+        said = tr(
+            "behind a router, seen as {address} by one computer; it takes two to know the kind",
+            address=seen[0],
+        )
         return Check(name="nat", ok=True, result=said)
     if len(seen) == 1:
-        said = (
-            f"endpoint-independent: {len(outside)} computers see {seen[0]}; direct connections work with most"
+        said = tr(
+            "endpoint-independent: {number} computers see {address}; direct connections work with most",
+            number=len(outside),
+            address=seen[0],
         )
         return Check(name="nat", ok=True, result=said)
-    told = f"symmetric: {len(outside)} computers see {len(seen)} addresses ({', '.join(seen[:4])})"
+    told = tr(
+        "symmetric: {number} computers see {seen} addresses ({addresses})",
+        number=len(outside),
+        seen=len(seen),
+        addresses=", ".join(seen[:4]),
+    )
     has_relay = node.relays is not None and bool(node.relays.status().homes)
     advice = (
-        "computers behind such routers are reached through a relay"
+        tr("computers behind such routers are reached through a relay")
         if has_relay
-        else "direct connections need a port that the router forwards: set `port` and forward it; or invite a "
-        "contact with a public address, who will relay"
+        else tr(
+            "direct connections need a port that the router forwards: set `port` and forward it; or invite a "
+            "contact with a public address, who will relay"
+        )
     )
     return Check(name="nat", ok=has_relay, result=told, advice=advice)
 
@@ -285,7 +311,7 @@ async def nat(node: "Node") -> Check:
 async def relays(node: "Node") -> Check:
     """Round trips of the relays that may be used, and how our own does."""
     if node.relays is None or node.reach is None or node.reach.level is ReachLevel.LOCAL:
-        return Check(name="relays", ok=True, result="not used at this reach level")
+        return Check(name="relays", ok=True, result=tr("not used at this reach level"))
     await _settled(node)
     status = node.relays.status()
     # Our own is for those outside: few routers lead to it from inside.
@@ -293,51 +319,58 @@ async def relays(node: "Node") -> Check:
     rounds = await asyncio.gather(*(_round_trip(url) for url in candidates))
     homes = [home.url for home in status.homes]
     told = [
-        f"{url} of {_who(node, candidates[url])} {said}{' (in use)' if homes[:1] == [url] else ''}"
+        tr("{url} of {owner}: {said}", url=url, owner=_who(node, candidates[url]), said=said)
+        + (" " + tr("(in use)") if homes[:1] == [url] else "")
         for url, said in zip(candidates, rounds, strict=True)
     ]
     if status.problem:
-        return Check(name="relays", ok=False, result=status.problem, advice="choose another `relay_port`")
-    told += [f"ours serves {status.serving_text()}"] if status.serves else []
+        return Check(name="relays", ok=False, result=status.problem, advice=tr("choose another `relay_port`"))
+    told += [tr("ours serves {whom}", whom=status.serving_text())] if status.serves else []
     if homes:
         return Check(name="relays", ok=True, result="; ".join(told))
     if candidates:
-        advice = "who runs them may be away; or a firewall blocks TCP to them from here"
-        return Check(name="relays", ok=False, result="none answers: " + "; ".join(told), advice=advice)
-    advice = "a contact with a public address would relay for you when there is no direct path"
-    return Check(name="relays", ok=True, result="none: no contact runs one", advice=advice)
+        advice = tr("who runs them may be away; or a firewall blocks TCP to them from here")
+        return Check(
+            name="relays",
+            ok=False,
+            result=tr("none answers: {relays}", relays="; ".join(told)),
+            advice=advice,
+        )
+    advice = tr("a contact with a public address would relay for you when there is no direct path")
+    return Check(name="relays", ok=True, result=tr("none: no contact runs one"), advice=advice)
 
 
 async def _round_trip(url: str) -> str:
     try:
         return f"{await probe_relay(url) * 1000:.1f} ms"
     except TransportError:
-        return "does not answer"
+        return tr("does not answer")
 
 
 async def dht(node: "Node") -> Check:
     """The public directory, at the level that uses it."""
     if node.reach is None or node.reach.level is not ReachLevel.INTERNET:
-        return Check(name="dht", ok=True, result='not used: the setting `reach` is not "internet"')
+        return Check(name="dht", ok=True, result=tr('not used: the setting `reach` is not "internet"'))
     public = [r for r in node.reach.resolvers if r.is_public or hasattr(r, "is_ready")]
     if not public:
         return Check(
             name="dht",
             ok=False,
-            result="no public directory in this installation",
-            advice='install coterie with it, or set `reach` to "circle"',
+            result=tr("no public directory in this installation"),
+            advice=tr('install coterie with it, or set `reach` to "circle"'),
+            mend="config reach circle",
         )
     said = [f"{r.name}: {_state(r)}" for r in public]
     said += [heard] if node.reach.knocker is not None and (heard := node.reach.knocker.describe()) else []
     is_well = not any(getattr(r, "problem", "") for r in public)
-    advice = "" if is_well else "it needs UDP to the internet; computers you know are still found"
+    advice = "" if is_well else tr("it needs UDP to the internet; computers you know are still found")
     return Check(name="dht", ok=is_well, result="; ".join(said), advice=advice)
 
 
 def _state(resolver: Resolver) -> str:
     """What a resolver says of itself; those that say nothing work."""
     describe = getattr(resolver, "describe", None)
-    return str(describe()) if describe is not None else getattr(resolver, "problem", "") or "works"
+    return str(describe()) if describe is not None else getattr(resolver, "problem", "") or tr("works")
 
 
 async def outside(node: "Node") -> Check:
@@ -346,7 +379,7 @@ async def outside(node: "Node") -> Check:
     await _settled(node)
     found = node.outside()
     result = msgspec.structs.replace(found, change="").text()
-    advice = f"what would change that: {found.change}" if found.change else ""
+    advice = tr("what would change that: {change}", change=found.change) if found.change else ""
     return Check(name="outside", ok=True, result=result, advice=advice)
 
 
@@ -361,15 +394,21 @@ async def clock(node: "Node") -> Check:
         if theirs is not None and node.relays is not None:
             skews[node.relays.candidates.get(url, node.peer_id)] = theirs
     if not skews:
-        said = f"{time.strftime('%Y-%m-%d %H:%M:%S %Z')}; no computer to compare it with"
+        said = tr("{now}; no computer to compare it with", now=time.strftime("%Y-%m-%d %H:%M:%S %Z"))
         return Check(name="clock", ok=True, result=said)
     ordered = sorted(skews.values())
     middle = ordered[len(ordered) // 2]
     if abs(middle) < CLOCK_GOOD_S:
-        return Check(name="clock", ok=True, result=f"agrees with {counted(len(skews), 'computer')}")
-    way = "behind" if middle > 0 else "ahead of"
-    told = f"{duration(abs(middle))} {way} {counted(len(skews), 'computer')}"
-    advice = "set this computer's clock (or theirs, if it is the one that is wrong)"
+        return Check(
+            name="clock",
+            ok=True,
+            result=tr("agrees with {computers}", computers=count(len(skews), "computer")),
+        )
+    skew = {"skew": duration(abs(middle)), "computers": count(len(skews), "computer")}
+    told = (
+        tr("{skew} behind {computers}", **skew) if middle > 0 else tr("{skew} ahead of {computers}", **skew)
+    )
+    advice = tr("set this computer's clock (or theirs, if it is the one that is wrong)")
     return Check(name="clock", ok=abs(middle) < CLOCK_SKEW_S, result=told, advice=advice)
 
 
@@ -390,10 +429,18 @@ async def disk(node: "Node", free: Free) -> Check:
     unfinished = (await node.usage()).unfinished
     folders = dict.fromkeys([node.home, *(Path(path).parent for path in unfinished)])
     room = {folder: await asyncio.to_thread(free, folder) for folder in folders if folder.is_dir()}
-    told = "; ".join(f"{say_bytes(size)} free for {folder}" for folder, size in room.items())
+    told = "; ".join(
+        tr("{size} free for {folder}", size=say_bytes(size), folder=folder) for folder, size in room.items()
+    )
     tightest = min(room.values())
-    advice = "make room: `coterie usage`, `coterie gc`" if tightest < FREE_BYTES_LOW else ""
-    return Check(name="disk", ok=tightest >= FREE_BYTES_MIN, result=told, advice=advice)
+    advice = tr("make room: `coterie usage`, `coterie gc`") if tightest < FREE_BYTES_LOW else ""
+    return Check(
+        name="disk",
+        ok=tightest >= FREE_BYTES_MIN,
+        result=told,
+        advice=advice,
+        mend="gc" if advice else "",
+    )
 
 
 async def database(node: "Node") -> Check:
@@ -404,12 +451,20 @@ async def database(node: "Node") -> Check:
     except sqlite3.Error as error:
         said = str(error)
     if said == "ok":
-        return Check(name="database", ok=True, result=f"sound, {say_bytes(path.stat().st_size)}")
+        return Check(
+            name="database", ok=True, result=tr("sound, {size}", size=say_bytes(path.stat().st_size))
+        )
     if said == "interrupted":
-        result = f"no fault found in the first {DATABASE_S:g} s; {say_bytes(path.stat().st_size)}"
+        result = tr(
+            "no fault found in the first {seconds:g} s; {size}",
+            seconds=DATABASE_S,
+            size=say_bytes(path.stat().st_size),
+        )
         return Check(name="database", ok=True, result=result)
-    advice = f"stop the node, move {path} away and share again; what was downloaded stays where it is"
-    return Check(name="database", ok=False, result=f"damaged: {said}", advice=advice)
+    advice = tr(
+        "stop the node, move {path} away and share again; what was downloaded stays where it is", path=path
+    )
+    return Check(name="database", ok=False, result=tr("damaged: {fault}", fault=said), advice=advice)
 
 
 def _quick_check(path: Path) -> str:
@@ -448,5 +503,5 @@ def _own(node: "Node") -> list[str]:
 
 def _who(node: "Node", peer: object) -> str:
     if peer == node.peer_id:
-        return "this node"
-    return next((name for known, name in node.people.contacts().items() if known == peer), "a computer")
+        return tr("this node")
+    return next((name for known, name in node.people.contacts().items() if known == peer), tr("a computer"))

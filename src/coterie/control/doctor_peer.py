@@ -6,14 +6,14 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from coterie.control.doctor import Check, Probe, counted, holds
+from coterie.control.doctor import Check, Probe, holds
 from coterie.errors import CoterieError, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.net.find.reaching import places
 from coterie.net.find.resolver import Resolver
 from coterie.net.relay.probe import probe_relay
-from coterie.quantity import duration
-from coterie.texts import tr
+from coterie.quantity import count, duration
+from coterie.texts import tr, tr_count
 from coterie.wire.record import is_relay
 
 if TYPE_CHECKING:
@@ -94,13 +94,21 @@ def peer_checks(node: "Node", who: Peer) -> list[tuple[str, Probe]]:
 
 
 async def _offline() -> Check:
-    return Check(name="network", ok=False, result="this node is offline", advice="start it: `coterie up`")
+    return Check(
+        name="network", ok=False, result=tr("this node is offline"), advice=tr("start it: `coterie up`")
+    )
 
 
 async def blocked(node: "Node", who: Peer) -> Check:
     """Why nothing here speaks with it, nor looks where it is."""
-    advice = f"if that is wrong: `coterie unblock {who.peer.short}`"
-    return Check(name="blocked", ok=False, result=node.people.standing(who.peer).blocked, advice=advice)
+    advice = tr("if that is wrong: `coterie unblock {short}`", short=who.peer.short)
+    return Check(
+        name="blocked",
+        ok=False,
+        result=node.people.standing(who.peer).blocked,
+        advice=advice,
+        mend=f"unblock {who.peer.short}",
+    )
 
 
 async def known(node: "Node", who: Peer) -> Check:
@@ -108,19 +116,27 @@ async def known(node: "Node", who: Peer) -> Check:
     said = f"{who.name} ({who.peer.short})"
     if who.peer == node.peer_id:
         return Check(
-            name="known", ok=False, result=f"{said} is this node itself", advice="name another computer"
+            name="known",
+            ok=False,
+            result=tr("{said} is this node itself", said=said),
+            advice=tr("name another computer"),
         )
     if who.is_contact:
-        return Check(name="known", ok=True, result=f"{said} is a contact")
+        return Check(name="known", ok=True, result=tr("{said} is a contact", said=said))
     entry = node.reach.book.entry(who.peer) if node.reach else None
     if entry is not None and node.reach is not None:
         ago = duration(max(0.0, node.reach.now - entry.heard_at))
-        advice = "no contact: relays do not serve you both, and its contacts are not asked; `coterie invite`"
-        return Check(
-            name="known", ok=True, result=f"{said}, heard of {ago} ago ({entry.source})", advice=advice
+        advice = tr(
+            "no contact: relays do not serve you both, and its contacts are not asked; `coterie invite`"
         )
-    advice = "get a ticket from it, or let it join: `coterie invite`"
-    return Check(name="known", ok=True, result=f"{said} was never heard of", advice=advice)
+        return Check(
+            name="known",
+            ok=True,
+            result=tr("{said}, heard of {ago} ago ({source})", said=said, ago=ago, source=entry.source),
+            advice=advice,
+        )
+    advice = tr("get a ticket from it, or let it join: `coterie invite`")
+    return Check(name="known", ok=True, result=tr("{said} was never heard of", said=said), advice=advice)
 
 
 async def record(node: "Node", who: Peer) -> Check:
@@ -132,16 +148,19 @@ async def record(node: "Node", who: Peer) -> Check:
         advice = (
             ""
             if _places(node, who)
-            else "nothing says where it is: get a ticket from it, or `coterie join` it"
+            else tr("nothing says where it is: get a ticket from it, or `coterie join` it")
         )
-        return Check(name="record", ok=bool(_places(node, who)), result="none", advice=advice)
+        return Check(name="record", ok=bool(_places(node, who)), result=tr("none"), advice=advice)
     current = node.reach.book.record(who.peer, now)
     if current is None:
-        advice = "it was off, or on another network, for a day or longer; it tells a new one when it is back"
-        return Check(name="record", ok=False, result="expired", advice=advice)
+        advice = tr(
+            "it was off, or on another network, for a day or longer; it tells a new one when it is back"
+        )
+        return Check(name="record", ok=False, result=tr("expired"), advice=advice)
     age = duration(max(0.0, now - current.issued))
-    places = f"{counted(len(current.direct), 'address', 'es')}, {counted(len(current.relays), 'relay')}"
-    return Check(name="record", ok=True, result=f"signed {age} ago: {places}")
+    direct = tr_count("{number} address", "{number} addresses", len(current.direct))
+    places = f"{direct}, {count(len(current.relays), 'relay')}"
+    return Check(name="record", ok=True, result=tr("signed {age} ago: {places}", age=age, places=places))
 
 
 async def resolver(node: "Node", who: Peer, asked: Resolver) -> Check:
@@ -158,7 +177,7 @@ async def resolver(node: "Node", who: Peer, asked: Resolver) -> Check:
     except (TransportError, PeerError, OSError) as error:
         return Check(name="resolver", ok=True, result=f"{asked.name}: {error}")
     problem = getattr(asked, "problem", "")
-    said = "has its record" if found else problem or "does not know it"
+    said = tr("has its record") if found else problem or tr("does not know it")
     return Check(name="resolver", ok=True, result=f"{asked.name}: {said}")
 
 
@@ -179,12 +198,12 @@ async def address(node: "Node", who: Peer, at: str) -> Check:
         raw.close(0, "")
     except (TimeoutError, TransportError, PeerError) as error:
         is_silent = isinstance(error, TimeoutError) or "did not answer" in str(error)
-        said = f"no answer within {ADDRESS_S:g} s" if is_silent else str(error)
+        said = tr("no answer within {seconds:g} s", seconds=ADDRESS_S) if is_silent else str(error)
         return await _silent_address(node, who, at, said)
     finally:
         await transport.close()
     who.answered[at] = took_s
-    return Check(name="address", ok=True, result=f"{at} answers in {took_s * 1000:.0f} ms")
+    return Check(name="address", ok=True, result=tr("{at} answers in {ms:.0f} ms", at=at, ms=took_s * 1000))
 
 
 async def _silent_address(node: "Node", who: Peer, at: str, said: str) -> Check:
@@ -192,9 +211,9 @@ async def _silent_address(node: "Node", who: Peer, at: str, said: str) -> Check:
     outcome = await asyncio.shield(who.outcome)
     reached = not isinstance(outcome, CoterieError)
     if "somebody else" in said:
-        advice = "" if reached else "another computer has this address now: the one asked for moved"
+        advice = "" if reached else tr("another computer has this address now: the one asked for moved")
     else:
-        advice = "" if reached else "it is off, moved, or behind a firewall that lets nobody in"
+        advice = "" if reached else tr("it is off, moved, or behind a firewall that lets nobody in")
     return Check(name="address", ok=reached, result=f"{at}: {said}", advice=advice)
 
 
@@ -204,9 +223,9 @@ async def relay(node: "Node", who: Peer, url: str) -> Check:
         rtt_s = await probe_relay(url)
     except TransportError as error:
         outcome = await asyncio.shield(who.outcome)
-        advice = "who runs it may be away; that computer chooses another one when it notices"
+        advice = tr("who runs it may be away; that computer chooses another one when it notices")
         return Check(name="relay", ok=not isinstance(outcome, CoterieError), result=str(error), advice=advice)
-    return Check(name="relay", ok=True, result=f"{url} answers in {rtt_s * 1000:.1f} ms")
+    return Check(name="relay", ok=True, result=tr("{url} answers in {ms:.1f} ms", url=url, ms=rtt_s * 1000))
 
 
 async def connection(node: "Node", who: Peer) -> Check:
@@ -225,19 +244,22 @@ async def connection(node: "Node", who: Peer) -> Check:
         who.outcome.set_result(TransportError(tr("not tried to the end")))
         raise
     who.outcome.set_result(live)
-    said = "was there already" if was_there else f"made in {(loop.time() - begun) * 1000:.0f} ms"
-    return Check(name="connection", ok=True, result=f"{said}; the handshake is right")
+    said = (
+        tr("was there already") if was_there else tr("made in {ms:.0f} ms", ms=(loop.time() - begun) * 1000)
+    )
+    return Check(name="connection", ok=True, result=tr("{said}; the handshake is right", said=said))
 
 
 def _advice(error: CoterieError, who: Peer) -> str:
     if isinstance(error, PeerError):
-        return "it is there and refuses: compare the versions of coterie, and whether it knows you"
+        return tr("it is there and refuses: compare the versions of coterie, and whether it knows you")
     if isinstance(error, UsageError):
         return ""
     if who.answered:
-        return "an address answers and the node does not: is another program of that key running there?"
-    return (
-        f"is {who.name} on and in the network? `coterie doctor` there says more; here it may be `udp` above"
+        return tr("an address answers and the node does not: is another program of that key running there?")
+    return tr(
+        "is {name} on and in the network? `coterie doctor` there says more; here it may be `udp` above",
+        name=who.name,
     )
 
 
@@ -245,19 +267,25 @@ async def path(node: "Node", who: Peer) -> Check:
     """Direct, or through a relay and why."""
     live = await asyncio.shield(who.outcome)
     if isinstance(live, CoterieError):
-        return Check(name="path", ok=False, result="none")
+        return Check(name="path", ok=False, result=tr("none"))
     was_relayed = live.path.kind == "relay"
     await holds(lambda: live.path.kind != "relay", DIRECT_S)
     now = live.path
     rtt = f", {now.rtt_s * 1000:.1f} ms" if now.rtt_s is not None else ""
     if now.kind != "relay":
-        punched = "; hole punching worked" if was_relayed else ""
-        return Check(name="path", ok=True, result=f"{now.kind} to {now.remote}{rtt}{punched}")
-    advice = (
+        told = tr("{kind} to {remote}{rtt}", kind=now.kind, remote=now.remote, rtt=rtt)
+        punched = "; " + tr("hole punching worked") if was_relayed else ""
+        return Check(name="path", ok=True, result=f"{told}{punched}")
+    advice = tr(
         "slower than direct; hole punching has not worked: `coterie doctor` on both sides names the kind of NAT; "
         "forwarding a UDP port in one router is enough"
     )
-    return Check(name="path", ok=True, result=f"through the relay {now.remote}{rtt}", advice=advice)
+    return Check(
+        name="path",
+        ok=True,
+        result=tr("through the relay {remote}{rtt}", remote=now.remote, rtt=rtt),
+        advice=advice,
+    )
 
 
 def _places(node: "Node", who: Peer) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Callable, Collection
@@ -14,13 +15,20 @@ from coterie.apps.send.events import Broke, Fetching, ItemHere, Placed
 from coterie.apps.send.records import InboxRecord
 from coterie.content.disk_rules import name_at
 from coterie.content.names import NUMBER_MAX, numbered
-from coterie.errors import AccessDenied, CoterieError, LimitExceeded, NotFound, PeerError, StorageError
+from coterie.errors import (
+    AccessDenied,
+    CoterieError,
+    DiskFull,
+    LimitExceeded,
+    NotFound,
+    PeerError,
+    StorageError,
+)
 from coterie.identity import PeerId
 from coterie.progress import Progress
 from coterie.texts import tr
 
 TELL_EVERY_S = 2.0  # how far it is, to the sender; guess
-FULL_WORDS = ("no space", "disk full", "is full", "quota")  # in what a `StorageError` says
 
 
 class Fetcher(Protocol):
@@ -54,16 +62,19 @@ async def fetch(
                     progress=progress.hear,
                 )
                 if received.missing:
-                    raise NotFound(
-                        tr(
-                            "{missing} of its files are changed or gone at the sender",
-                            missing=received.missing,
-                        )
-                    )
+                    raise _Incomplete(received.missing)
                 feed(ItemHere(got.id, number, received.path))
             done += item.size
     except (CoterieError, OSError) as error:
         feed(Broke(got.id, reason_of(error)))
+
+
+class _Incomplete(NotFound):
+    """The sender has changed, or has no more, `missing` of the files that it offered."""
+
+    def __init__(self, missing: int) -> None:
+        super().__init__(tr("{missing} of its files are changed or gone at the sender", missing=missing))
+        self.missing = missing
 
 
 class _Progress:
@@ -108,12 +119,12 @@ def free_place(folder: Path, name: str, offer: bytes, taken: Collection[str]) ->
 def reason_of(error: Exception) -> str:
     """Why it failed, in words for both sides: no path of this computer is in them."""
     match error:
-        case StorageError() if any(word in str(error).lower() for word in FULL_WORDS):
+        case DiskFull() | OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return "the disk of the receiver is full"
         case OSError() | StorageError():
             return "the receiver could not write it"
-        case NotFound() if "at the sender" in str(error):
-            return str(error)
+        case _Incomplete():
+            return f"{error.missing} of its files are changed or gone at the sender"
         case NotFound() | AccessDenied():
             return "the sender does not give it any more"
         case LimitExceeded():
