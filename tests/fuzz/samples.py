@@ -128,7 +128,28 @@ def samples() -> dict[str, list[Sample]]:
         **_texts(),
         **_files(),
         **_services(),
+        **_page(),
         **_messages(),
+    }
+
+
+def _page() -> dict[str, list[Sample]]:
+    """What browsers and phones send, and what is kept of it."""
+    upload = b'{"id": "a", "owner": "b", "batch": "c", "path": ["d"], "size": 1, "created": 1.5, "media": ""}'
+    order = (
+        b'{"owner": "b", "batch": "c", "target": "/t", "then": "", "uploads": [%b], "places": [["d"]]}'
+        % upload
+    )
+    rules = "web.uploads.rules"
+    return {
+        f"coterie.{rules}:read_metadata": [
+            _of(f"{rules}:read_metadata", "filename YS50eHQ=,batch YmF0Y2g=,x")
+        ],
+        f"coterie.{rules}:read_checksum": [
+            _of(f"{rules}:read_checksum", "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=")
+        ],
+        "coterie.web.uploads.folder:read_upload": [_of("web.uploads.folder:read_upload", upload)],
+        "coterie.web.uploads.landing:read_order": [_of("web.uploads.landing:read_order", order)],
     }
 
 
