@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from coterie.apps.context import Context
+from coterie.cli.catalog import Catalog
+from coterie.control import doctor_node, doctor_peer
 from coterie.control.doctor import CHECK_S, Check, Healthy, Unhealthy, diagnose
 from coterie.control.doctor_node import FREE_BYTES_MIN, clock, database, disk, node_checks
 from coterie.control.doctor_peer import find_peer, peer_checks
@@ -446,3 +448,18 @@ def test_work_that_dies_is_begun_again_and_told_by_status_and_doctor(tmp_path: P
         raise ValueError("no sheep")
 
     run(main())
+
+
+def test_each_command_that_mends_is_one() -> None:
+    """What `mend` names in the checks is declared, so that a page can offer it."""
+    sources = [Path(module.__file__ or "").read_text() for module in (doctor_node, doctor_peer)]
+    mends = [found for source in sources for found in re.findall(r'mend=f?"([a-z ]+)', source)]
+    assert len(mends) >= 4
+    catalog = Catalog()
+    for mend in mends:
+        first, *rest = mend.split()
+        branch = catalog.find(first)
+        for word in rest:
+            branch = branch and branch.children.get(word, branch)
+        assert branch is not None, mend
+        assert branch.command is not None, mend

@@ -358,7 +358,7 @@ async def dht(node: "Node") -> Check:
             ok=False,
             result=tr("no public directory in this installation"),
             advice=tr('install coterie with it, or set `reach` to "circle"'),
-            mend="config reach circle",
+            mend="config set reach circle",
         )
     said = [f"{r.name}: {_state(r)}" for r in public]
     said += [heard] if node.reach.knocker is not None and (heard := node.reach.knocker.describe()) else []

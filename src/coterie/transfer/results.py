@@ -98,20 +98,26 @@ class Received(msgspec.Struct, frozen=True):
         changed = self.replaced + len(self.beside)
         changes = self.new + len(self.back) + changed + self.removed
         if self.is_update and not (changes or self.failed):
-            return f"{self.path} is up to date: {files}"
-        took = f"in {self.seconds:.1f} s{self._rate()}, verified"
+            return tr("{path} is up to date: {files}", path=self.path, files=files)
+        took = tr("in {seconds:.1f} s{rate}, verified", seconds=self.seconds, rate=self._rate())
         if not self.is_update:
-            return f"Received {self.path}: {files} {took}"
-        news = [f"{self.new:,} new"] * bool(self.new) + [f"{changed:,} changed"] * bool(changed)
-        news += [f"{len(self.back):,} fetched again"] * bool(self.back)
-        news += [f"{self.removed:,} removed"] * bool(self.removed)
-        return f"Updated {self.path}: {', '.join(news) or 'nothing'} of {files} {took}"
+            return tr("Received {path}: {files} {took}", path=self.path, files=files, took=took)
+        news = [tr("{number:,} new", number=self.new)] * bool(self.new)
+        news += [tr("{number:,} changed", number=changed)] * bool(changed)
+        news += [tr("{number:,} fetched again", number=len(self.back))] * bool(self.back)
+        news += [tr("{number:,} removed", number=self.removed)] * bool(self.removed)
+        what = ", ".join(news) or tr("nothing")
+        return tr(
+            "Updated {path}: {what} of {files} {took}", path=self.path, what=what, files=files, took=took
+        )
 
 
 def _some(items: Sequence[T], say: Callable[[T], str], number: int = 0) -> list[str]:
     """A line for each of the first `SHOWN_MAX`, and how many more there are."""
     more = max(number, len(items)) - SHOWN_MAX
-    return [say(item) for item in items[:SHOWN_MAX]] + [f"  and {more:,} more like that"] * (more > 0)
+    return [say(item) for item in items[:SHOWN_MAX]] + [tr("  and {more:,} more like that", more=more)] * (
+        more > 0
+    )
 
 
 def percent(done: int, size: int, state: str = "") -> str:
@@ -122,8 +128,8 @@ def percent(done: int, size: int, state: str = "") -> str:
 def _so_far(done: int, size: int, state: str = "") -> str:
     """How much of how much is here; the size is not known before the giver has said it."""
     if not size and state != "done":
-        return "size not known yet"
-    return f"{percent(done, size, state)} of {say_bytes(size)}"
+        return tr("size not known yet")
+    return tr("{percent} of {size}", percent=percent(done, size, state), size=say_bytes(size))
 
 
 class TransferLine(msgspec.Struct, frozen=True):

@@ -56,9 +56,9 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """For people: one sentence, or two."""
         begins = {
-            "yes": "others reach this computer from outside",
-            "perhaps": "from outside not everybody reaches this computer",
-            "no": "from outside nobody reaches this computer",
+            "yes": tr("others reach this computer from outside"),
+            "perhaps": tr("from outside not everybody reaches this computer"),
+            "no": tr("from outside nobody reaches this computer"),
         }[self.reached]
         return tr("{begins}, because {because}", begins=begins, because=self.because) + (
             tr("; what would change that: {change}", change=self.change) if self.change else ""
@@ -69,38 +69,43 @@ def judge(facts: Facts) -> Outside:
     """Who reaches the node of `facts` from elsewhere."""
     own = [split_address(a)[0] for a in facts.own if is_address(a) and not is_relay(a)]
     if not own or all(ip.is_loopback for ip in own):
-        change = "connect it to a network, or set `bind` to an address of one"
-        return Outside(reached="no", because="it is on no network", change=change)
+        change = tr("connect it to a network, or set `bind` to an address of one")
+        return Outside(reached="no", because=tr("it is on no network"), change=change)
     if all(zone_of(ip) <= Zone.LINK for ip in own):
-        change = "connect it to a network whose router gives it an address"
-        because = "it has addresses only that its neighbours on the same cable or radio reach"
+        change = tr("connect it to a network whose router gives it an address")
+        because = tr("it has addresses only that its neighbours on the same cable or radio reach")
         return Outside(reached="no", because=because, change=change)
     if facts.level == "local":
-        change = "`coterie config set reach circle`"
-        return Outside(reached="no", because="the setting `reach` is local", change=change)
+        change = tr("`coterie config set reach circle`")
+        return Outside(reached="no", because=tr("the setting `reach` is local"), change=change)
     if why := _open_door(facts, any(ip.version == 4 and not is_home(ip) for ip in own)):
         return Outside(reached="yes", because=why)
     has_ipv6 = any(ip.version == 6 and not is_home(ip) for ip in own)
     ways = []
     if has_ipv6:
         ways.append(
-            "its firewall for IPv6 lets in who it calls at the same time, so contacts with IPv6 get in"
+            tr("its firewall for IPv6 lets in who it calls at the same time, so contacts with IPv6 get in")
         )
     if facts.listens:
         ways.append(
-            "it dials back who knocks by the public directory: contacts, and who holds a ticket, get in within two "
-            "minutes if they use the directory too and the router on one side keeps ports"
+            tr(
+                "it dials back who knocks by the public directory: contacts, and who holds a ticket, get in "
+                "within two minutes if they use the directory too and the router on one side keeps ports"
+            )
         )
     if facts.nat == "same":
         ways.append(
-            "its router shows everybody the same address: contacts that it calls at the same time get in"
+            tr("its router shows everybody the same address: contacts that it calls at the same time get in")
         )
     if ways:
         because = "; ".join(ways)
     elif facts.directory:
-        because = f"its router lets nobody in, and the public directory cannot be used: {facts.directory}"
+        because = tr(
+            "its router lets nobody in, and the public directory cannot be used: {directory}",
+            directory=facts.directory,
+        )
     else:
-        because = "its router lets nobody in that it did not call first"
+        because = tr("its router lets nobody in that it did not call first")
     return Outside(
         reached="perhaps" if ways else "no",
         because=because,
@@ -112,20 +117,28 @@ def judge(facts: Facts) -> Outside:
 def _open_door(facts: Facts, has_ipv4: bool) -> str:
     """Why everybody gets in; empty when not everybody does."""
     if has_ipv4:
-        return "it has an address of the internet"
+        return tr("it has an address of the internet")
     if facts.mapped:
-        return f"its router lets others in at {', '.join(facts.mapped)}"
-    return f"it listens at a contact's relay, {facts.relays[0]}" if facts.relays else ""
+        return tr("its router lets others in at {addresses}", addresses=", ".join(facts.mapped))
+    return tr("it listens at a contact's relay, {relay}", relay=facts.relays[0]) if facts.relays else ""
 
 
 def _change(facts: Facts, *, has_ipv6: bool) -> str:
     own = [a for a in facts.own if is_address(a) and zone_of(split_address(a)[0]) is Zone.HOME]
     said = f" ({facts.mapping})" if facts.mapping else ""
-    ways = [f"UPnP, NAT-PMP or PCP in the router{said}, or UDP forwarded there to {own[0]}" if own else ""]
-    ways.append("a contact with an address of the internet, who then relays (`coterie invite`)")
-    ways.append("" if has_ipv6 else "IPv6 on both sides")
+    ways = [
+        tr(
+            "UPnP, NAT-PMP or PCP in the router{said}, or UDP forwarded there to {address}",
+            said=said,
+            address=own[0],
+        )
+        if own
+        else ""
+    ]
+    ways.append(tr("a contact with an address of the internet, who then relays (`coterie invite`)"))
+    ways.append("" if has_ipv6 else tr("IPv6 on both sides"))
     ways.append("`coterie config set reach internet`" if facts.level == "circle" else "")
-    return "; or ".join(filter(None, ways))
+    return tr("; or ").join(filter(None, ways))
 
 
 def unreached(tried: Sequence[str]) -> str:
@@ -133,21 +146,24 @@ def unreached(tried: Sequence[str]) -> str:
     relays = [a for a in tried if is_relay(a)]
     ips = [split_address(a)[0] for a in tried if not is_relay(a) and is_address(a)]
     if relays:
-        return "It was not at its relay either: most likely it is off, or not connected."
-    help_there = (
-        "`coterie doctor` on that computer says what keeps others out and what would let them in; a ticket or an "
-        "invitation made after that names the way"
+        return tr("It was not at its relay either: most likely it is off, or not connected.")
+    help_there = tr(
+        "`coterie doctor` on that computer says what keeps others out and what would let them in; a "
+        "ticket or an invitation made after that names the way"
     )
     if not tried:
-        return f"No address of it is known: {help_there}."
+        return tr("No address of it is known: {help_there}.", help_there=help_there)
     if not ips:  # of a transport without IP
         return ""
     if all(is_home(ip) for ip in ips):
-        return (
-            "These are addresses inside a home, which lead nowhere from another network. "
-            f"{help_there}. On this side a contact whom both know and who has an address of the internet would help."
+        return tr(
+            "These are addresses inside a home, which lead nowhere from another network. {help_there}. On "
+            "this side a contact whom both know and who has an address of the internet would help.",
+            help_there=help_there,
         )
-    return (
-        f"If it is on, a router in between lets nobody in: {help_there}. On this side a router that maps ports, "
-        "IPv6, or a contact whom both know and who has an address of the internet would help (`coterie doctor` here)."
+    return tr(
+        "If it is on, a router in between lets nobody in: {help_there}. On this side a router that maps "
+        "ports, IPv6, or a contact whom both know and who has an address of the internet would help "
+        "(`coterie doctor` here).",
+        help_there=help_there,
     )
