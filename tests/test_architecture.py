@@ -74,6 +74,7 @@ SHELLS = (
     "content/reuse.py",
     "content/scan.py",
     "content/schema.py",
+    "content/seen.py",
     "content/store.py",
     "content/versions.py",
     "content/whole.py",

@@ -31,6 +31,7 @@ from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.send import messages as send
+from coterie.content import seen
 from coterie.content.bittorrent import magnet
 from coterie.content.bittorrent.plain import plain_metainfo
 from coterie.content.bittorrent.torrent_file import PieceHashes, TorrentEntry, torrent_file
@@ -409,6 +410,8 @@ def _content() -> dict[str, list[Sample]]:
     return {
         "coterie.content.manifest:decode": [_of("content.manifest:decode", *nodes)],
         "coterie.content.manifest:unpack_chunks": [_of("content.manifest:unpack_chunks", chunks)],
+        "coterie.content.seen:split": [_of("content.seen:split", (b"name\0" + seen.NO_STAMP) * 2)],
+        "coterie.content.seen:numbers": [_of("content.seen:numbers", seen.NO_STAMP)],
         "coterie.content.bittorrent.magnet:hint_of": [Sample(magnet.hint_of, [link])],
         "coterie.content.bittorrent.plain:plain_metainfo": [
             Sample(lambda raw: plain_metainfo(raw, 1_000), [gzip.compress(torrent.metainfo, mtime=0)])

@@ -2,15 +2,14 @@
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from coterie.content import manifest as m
+from coterie.content.listing import entries_of
 from coterie.content.scan import FoundFile, FoundFolder, date_of, found_file, scan
 from coterie.content.store import Store
-from coterie.errors import NotFound
-from coterie.texts import tr
 
 NAMES_MAX = 100  # of each kind; more are counted only
 
@@ -93,7 +92,7 @@ class _Walk:
         while waiting:
             folder, tree, above = waiting.pop()
             self._check()
-            known = {entry.name: entry for entry in _entries(self._store, tree)}
+            known = {entry.name: entry for entry in entries_of(tree, self._store.manifest)}
             for file in folder.files:
                 self._file(file, known, above + file.name)
             for link in folder.links:
@@ -142,19 +141,6 @@ class _Walk:
 def _differs(file: FoundFile, before: m.Entry) -> bool:
     now = (file.size, file.mtime_ns, file.executable)
     return not isinstance(before, m.FileEntry) or now != (before.size, before.mtime_ns, before.executable)
-
-
-def _entries(store: Store, tree: bytes) -> Iterator[m.Entry]:
-    waiting = [tree]
-    while waiting:
-        data = store.manifest(waiting.pop())
-        if data is None:
-            raise NotFound(tr("its description is no longer here: share it again"))
-        node = m.decode(data)
-        if isinstance(node, m.TreeLeaf):
-            yield from node.entries
-        else:
-            waiting += [child.id for child in m.children(node)]
 
 
 def _files_in(store: Store, root: bytes) -> int:

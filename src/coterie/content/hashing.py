@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from coterie.content import no_links
 from coterie.content.chunker import READ_AHEAD_BYTES, Cut, average_for, cut_range, join, pack_small
 from coterie.content.file_steps import hole_end
-from coterie.content.manifest import pack_chunks
+from coterie.content.manifest import TOTAL_MAX, pack_chunks
 from coterie.content.scan import FoundFile, Skipped, unreadable
+from coterie.content.seen import clamped
 
 SEGMENT_BYTES = 32 << 20  # measured: falling in step costs about 0.5 MiB of it
 BATCH_BYTES = 4 << 20  # of small files read in one task
@@ -211,6 +212,10 @@ class _Reader:
     def _check(file: FoundFile, status: os.stat_result) -> None:
         if not file.same(status):
             raise _Changed
+        if (
+            clamped(status.st_ctime_ns) != file.ctime_ns
+        ):  # something of it was changed: its stamp says nothing
+            file.ctime_ns = TOTAL_MAX
 
     @staticmethod
     def _accept(file: FoundFile, cuts: list[Cut]) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 import msgspec
 
 from coterie.content import manifest as manifests
-from coterie.content.builder import build_blob, build_tree
 from coterie.content.hashing import read_files
-from coterie.content.manifest import DirectoryEntry, FileEntry, Kind
+from coterie.content.importer_trees import Trees
+from coterie.content.manifest import Kind
 from coterie.content.names import name_fault
-from coterie.content.scan import FoundFile, FoundFolder, Skipped, date_of, found_file, scan
+from coterie.content.scan import FoundFile, Skipped, date_of, found_file, scan
+from coterie.content.seen import Forgotten, Look
 from coterie.content.store import KnownFile, Store
 from coterie.errors import CoterieError, NotFound, StorageError, UsageError
 from coterie.texts import tr
@@ -74,13 +75,14 @@ def import_path(
     workers: int | None = None,
     exclude: Sequence[Path] = (),
     reread: bool = False,
+    clock: Callable[[], int] = time.time_ns,
 ) -> Imported:
     """Take the file or folder at `path` into `store` and return its content id. Blocks: call it in a thread.
 
-    Files that are known and have not changed (path, size, modification time, inode) are not read again, but for
-    `reread`. What
-    cannot be shared is left out and listed in `skipped`; it never stops the rest. The folder of the store's
-    database, and every path in `exclude`, are left out.
+    Files that are known and have not changed (inode, size, modification and change time, see `seen`) are not read
+    again, but for `reread`. `clock`: ns since 1970, as the system dates files. What cannot be shared is left out and
+    listed in `skipped`; it never stops the rest. The folder of the store's database, and every path in `exclude`,
+    are left out.
 
     Raises:
         NotFound: there is nothing at `path`.
@@ -93,13 +95,21 @@ def import_path(
     if any(real == folder or real.startswith(folder + os.sep) for folder in own):
         raise UsageError(tr("{path} is coterie's own data: it cannot be shared", path=path))
     status = _status(real, path)
-    work = _Import(store, progress, cancel or threading.Event(), workers or _cores(), reread=reread)
-    with store.holding(Path(real)):
+    if not (stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)):
+        raise UsageError(tr("{path} is neither a file nor a folder", path=path))
+
+    def work(look: Look | None) -> Imported:
+        trees = Trees(store.manifest, real, look, clock())
+        started = _Import(store, progress, cancel or threading.Event(), workers or _cores(), reread=reread)
         if stat.S_ISDIR(status.st_mode):
-            return work.folder(real, status, own)
-        if stat.S_ISREG(status.st_mode):
-            return work.file(real, status)
-    raise UsageError(tr("{path} is neither a file nor a folder", path=path))
+            return started.folder(real, status, own, trees)
+        return started.file(real, status, trees)
+
+    with store.holding(Path(real)):
+        try:
+            return work(None if reread else store.seen.at(os.fsencode(real)))
+        except Forgotten:  # the share was ended meanwhile, or its database is not as it was
+            return work(None)
 
 
 def _status(real: str, path: str | os.PathLike[str]) -> os.stat_result:
@@ -145,35 +155,34 @@ class _Import:
         self._files = self._bytes = self._files_total = self._bytes_total = self._bytes_read = 0
         self._scanned = False
         self._reported_at = 0.0
-        self._nodes: list[tuple[bytes, bytes]] = []
 
-    def file(self, path: str, status: os.stat_result) -> Imported:
+    def file(self, path: str, status: os.stat_result, trees: Trees) -> Imported:
         """A single file: its root is a blob."""
         found = found_file(path, status)
+        trees.compare(found)
+        self._files_total, self._bytes_total = 1, found.size
         self._read(path, [found])
-        if found.chunks is None:
+        if found.chunks is None and not found.is_same:
             raise StorageError(tr("cannot share {path}: {reason}", path=path, reason=self._skipped[0].reason))
-        built = build_blob(manifests.unpack_chunks(found.chunks), self._put)
-        return self._finish(
-            Kind.BLOB, path, built.id, (1, built.size), found.mtime_ns, executable=found.executable
-        )
+        root = trees.file(found)
+        executable = found.executable
+        return self._finish(Kind.BLOB, path, root, (1, found.size), found.mtime_ns, executable, trees)
 
-    def folder(self, path: str, status: os.stat_result, excluded: frozenset[str]) -> Imported:
+    def folder(self, path: str, status: os.stat_result, excluded: frozenset[str], trees: Trees) -> Imported:
         """A folder: its root is a tree."""
-        folders = scan(path, date_of(status), excluded, self._skip, self._check)
-        self._read(path, [file for folder in folders for file in folder.files])
-        trees: dict[str, DirectoryEntry] = {}
-        for folder in reversed(folders):
-            self._check()
-            trees[folder.path] = self._tree(folder, [trees.pop(inner.path) for inner in folder.folders])
-        top = trees[path]
-        return self._finish(
-            Kind.TREE, path, top.tree, (top.files, top.size), date_of(status), executable=False
-        )
+        folders = scan(path, date_of(status), excluded, self._skip, self._check, trees.before)
+        files = [file for folder in folders for file in folder.files]
+        same = [folder.seen for folder in folders if folder.is_same and folder.seen]
+        self._files, self._bytes = sum(seen.own_files for seen in same), sum(seen.own_bytes for seen in same)
+        self._files_total = self._files + len(files)
+        self._bytes_total = self._bytes + sum(file.size for file in files)
+        self._read(path, files)
+        top = trees.folder(folders, self._check)
+        counts = (top.files, top.size)
+        return self._finish(Kind.TREE, path, top.tree, counts, date_of(status), False, trees)
 
     def _read(self, top: str, files: list[FoundFile]) -> None:
-        """Fill in the chunks of all `files`, from the store where they are known."""
-        self._files_total, self._bytes_total = len(files), sum(file.size for file in files)
+        """Fill in the chunks of those of `files` that are not the same, from the store where they are known."""
         self._scanned = True
         waiting: list[KnownFile] = []
         chunks = 0
@@ -196,26 +205,31 @@ class _Import:
                     self._store.add_locations(waiting)
                     waiting, chunks = [], 0
                 if done.files:
-                    self._report(done.files[-1])
+                    self._report(done.files[-1].path)
         finally:
             reading.close()
             if waiting:
                 self._store.add_locations(waiting)
         self._check()
-        if files:
-            self._report(files[-1], is_last=True)
+        self._report(files[-1].path if files else top, is_last=True)
 
     def _unknown(self, top: str, files: list[FoundFile]) -> Iterator[FoundFile]:
-        """Those that must be read; the others get the chunks they had."""
-        rest = iter(files)
+        """Those that must be read; the others are the same, or get the chunks that they had."""
+        others: list[FoundFile] = []
+        for file in files:
+            if file.is_same:
+                self._files += 1
+                self._bytes += file.size
+            else:
+                others.append(file)
         if self._reread or not self._store.knows_under(Path(top)):
-            yield from files
+            yield from others
             return
+        rest = iter(others)
         while group := list(islice(rest, LOOKUP_FILES)):
-            paths = [file.path for file in group]
-            known = self._store.known_files(paths)
-            for file, path in zip(group, paths, strict=True):
-                before = known.get(path)
+            known = self._store.known_files([file.path for file in group if not file.must_read])
+            for file in group:
+                before = known.get(file.path)
                 if before is None or (before.size, before.mtime_ns, before.inode) != (
                     file.size,
                     file.mtime_ns,
@@ -226,27 +240,24 @@ class _Import:
                 file.chunks = before.chunks
                 self._files += 1
                 self._bytes += file.size
-            self._report(group[-1])
-
-    def _tree(self, folder: FoundFolder, folders: list[DirectoryEntry]) -> DirectoryEntry:
-        entries: list[manifests.Entry] = [*folders, *folder.links]
-        for file in folder.files:
-            if file.chunks is None:
-                continue
-            packed, blob = file.chunks, b""
-            if len(packed) > manifests.INLINE_CHUNKS_MAX * manifests.CHUNK.size:
-                packed, blob = b"", build_blob(manifests.unpack_chunks(packed), self._put).id
-            entries.append(FileEntry(file.name, file.executable, file.mtime_ns, file.size, packed, blob))
-            file.chunks = None
-        built = build_tree(entries, self._put)
-        return DirectoryEntry(folder.name, folder.mtime_ns, built.id, built.files, built.size)
+            self._report(group[-1].path)
 
     def _finish(
-        self, kind: Kind, path: str, root: bytes, counts: tuple[int, int], mtime_ns: int, *, executable: bool
+        self,
+        kind: Kind,
+        path: str,
+        root: bytes,
+        counts: tuple[int, int],
+        mtime_ns: int,
+        executable: bool,
+        trees: Trees,
     ) -> Imported:
         name = os.path.basename(path) or "root"
         files, size = counts
-        self._store.add_root(root, kind, name, files=files, size=size, path=Path(path), nodes=self._nodes)
+        sight, place = trees.sight(root), Path(path)
+        self._store.add_root(
+            root, kind, name, files=files, size=size, path=place, nodes=trees.nodes, sight=sight
+        )
         return Imported(
             root,
             kind,
@@ -260,9 +271,6 @@ class _Import:
             executable,
         )
 
-    def _put(self, node_id: bytes, data: bytes) -> None:
-        self._nodes.append((node_id, data))
-
     def _skip(self, skipped: Skipped) -> None:
         if len(self._skipped) < SKIPPED_MAX:
             self._skipped.append(skipped)
@@ -273,12 +281,12 @@ class _Import:
         if self._cancel.is_set():
             raise ImportCancelled(tr("the import was cancelled; what was read so far will not be read again"))
 
-    def _report(self, file: FoundFile, *, is_last: bool = False) -> None:
+    def _report(self, path: str, *, is_last: bool = False) -> None:
         now = time.monotonic()
         if self._progress is not None and (is_last or now - self._reported_at >= PROGRESS_INTERVAL_S):
             self._reported_at = now
             self._progress(
                 ImportProgress(
-                    self._scanned, self._files, self._bytes, self._files_total, self._bytes_total, file.path
+                    self._scanned, self._files, self._bytes, self._files_total, self._bytes_total, path
                 )
             )

@@ -30,3 +30,21 @@ def list_files(root: bytes, read: Callable[[bytes], bytes | None]) -> Iterator[t
                     yield (*above, entry.name), entry
                 elif isinstance(entry, m.DirectoryEntry):
                     waiting.append(((*above, entry.name), entry.tree))
+
+
+def entries_of(tree: bytes, read: Callable[[bytes], bytes | None]) -> Iterator[m.Entry]:
+    """Every entry of one folder. `read` gives a node by its id.
+
+    Raises:
+        NotFound: a manifest is missing.
+    """
+    waiting = [tree]
+    while waiting:
+        data = read(waiting.pop())
+        if data is None:
+            raise NotFound(tr("its description is no longer here: share it again"))
+        node = m.decode(data)
+        if isinstance(node, m.TreeLeaf):
+            yield from node.entries
+        else:
+            waiting += [child.id for child in m.children(node)]

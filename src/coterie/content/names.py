@@ -117,7 +117,7 @@ def symlink_allowed(target: str, depth: int, *, windows: bool = False) -> bool:
 
 def is_reserved(name: str) -> bool:
     """Whether `name` is, or some file system could take it for, one of coterie's own: it is neither given nor taken."""
-    visible = "".join(char for char in name if unicodedata.category(char) != "Cf")
+    visible = name if name.isascii() else "".join(c for c in name if unicodedata.category(c) != "Cf")
     return visible.casefold().startswith((PARTIAL_PREFIX, VERSIONS_PREFIX))
 
 

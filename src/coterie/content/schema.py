@@ -7,6 +7,7 @@ locations  Where a chunk lies: several places for one hash. No foreign key: meas
 manifests  Nodes by id.
 roots      What is shared or was received; `reach` says which manifests belong to it, `places` where it lies.
            A file belongs to every root that has a place at it or above it: so no table lists files of roots.
+looks      How folders were when they were taken in last, with `looked`: see `seen`. Added after version 0.1, too.
 pins       Who keeps which root, under which name: the one table of owners. A pinned root may still have to come.
            Added after version 0.1, which does not ask it and works on.
 """
@@ -16,6 +17,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from coterie.content import seen
 from coterie.errors import StorageError
 from coterie.texts import tr
 
@@ -67,7 +69,7 @@ CREATE TABLE reach (
 CREATE INDEX reach_by_manifest ON reach(manifest);
 """
 
-_ADDED = """
+_ADDED = f"""{seen.TABLES}
 CREATE TABLE IF NOT EXISTS pins (
     owner TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -187,7 +189,7 @@ def _make_ready(db: sqlite3.Connection, path: Path) -> None:
         db.execute(f"PRAGMA user_version = {version}")
         db.execute("COMMIT")
     db.executescript(f"BEGIN IMMEDIATE; {_ADDED} COMMIT;")
-    for table in ("files", "locations", "manifests", "roots", "places", "reach", "pins"):
+    for table in ("files", "locations", "manifests", "roots", "places", "reach", "pins", "looks", "looked"):
         db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608  # fails here, not in mid-transfer
 
 

@@ -21,7 +21,7 @@ from typing import Any, Self
 import msgspec
 
 from coterie.content import manifest as manifests
-from coterie.content import schema
+from coterie.content import schema, seen
 from coterie.content.manifest import Chunk, Kind
 from coterie.content.pins import UNPINNED, Pins
 from coterie.content.reader import READ_BYTES_MAX, READS_MIN, ChunkReader, ChunkUnavailable, Location, Room
@@ -77,6 +77,7 @@ class Store:
         self._leaf_chunks = 0
         self._closed = False
         self.pins = Pins(self._read, self._write_to_disk)
+        self.seen = seen.SeenFolders(self._read)
 
     @classmethod
     def open(cls, path: Path) -> "Store":
@@ -149,6 +150,11 @@ class Store:
             ).fetchone()
         return row is not None
 
+    def nodes_of(self, root: bytes) -> set[bytes]:
+        """The ids of all manifests of a root."""
+        with self._read() as db:
+            return {node for (node,) in db.execute("SELECT manifest FROM reach WHERE root = ?", (root,))}
+
     def _put_manifests(
         self, db: sqlite3.Connection, root: bytes, nodes: Iterable[tuple[bytes, bytes]]
     ) -> None:
@@ -170,11 +176,15 @@ class Store:
         size: int,
         path: Path | None = None,
         nodes: Iterable[tuple[bytes, bytes]] = (),
+        sight: seen.Sight | None = None,
     ) -> None:
         """Add a root with its place and manifests, all or none; adds to what is known of it already.
 
         From here until `forget_root`, its manifests and every known file at or under `path` are kept. `pins`
-        says who wants that.
+        says who wants that. `sight`: how the folders at `path` look with this root.
+
+        Raises:
+            Forgotten: manifests that `sight` names are gone. Nothing was added.
         """
         with self._write() as db:
             db.execute(
@@ -186,6 +196,8 @@ class Store:
             if path is not None:
                 db.execute("INSERT OR IGNORE INTO places VALUES (?, ?)", (root, os.fsencode(path)))
             self._put_manifests(db, root, nodes)
+            if path is not None and sight is not None:
+                seen.record(db, root, os.fsencode(path), sight)
 
     def roots(self) -> list[Root]:
         """Every root, oldest first."""
@@ -356,7 +368,10 @@ class Store:
 
     def _mark_changed(self, file: int) -> None:
         with self._write() as db:
-            db.execute("UPDATE files SET changed = 1 WHERE id = ? AND NOT changed", (file,))
+            row = db.execute("SELECT path FROM files WHERE id = ? AND NOT changed", (file,)).fetchone()
+            if row is not None:
+                db.execute("UPDATE files SET changed = 1 WHERE id = ?", (file,))
+                seen.forget_file(db, row[0])
 
     # -- keeping house --
 

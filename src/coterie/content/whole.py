@@ -9,9 +9,12 @@ from coterie.content.store import Store
 CHUNKS_AT_ONCE = 400  # as many as one query of the store asks for
 
 
-def is_whole(store: Store, root: bytes, stop: threading.Event) -> bool:
-    """Look for every chunk below `root`, by the sizes of files only; False also when `stop` was set. Blocking."""
-    seen, waiting = {root}, [root]
+def is_whole(store: Store, root: bytes, stop: threading.Event, *, beside: bytes = b"") -> bool:
+    """Look for every chunk below `root`, by the sizes of files only; False also when `stop` was set. Blocking.
+
+    What is also in `beside`, a root that was taken in just now, is here.
+    """
+    seen, waiting = {root} | (store.nodes_of(beside) if beside else set()), [root]
     sizes: dict[bytes, int] = {}  # of files, by path
     while waiting:
         data = None if stop.is_set() else store.manifest(waiting.pop())

@@ -219,7 +219,9 @@ class Shares:
         if before.root == root:
             return before.earlier
         store = self._context.blobs.store
-        return await in_thread(lambda stop: [v for v in candidates if is_whole(store, v.root, stop)])
+        return await in_thread(
+            lambda stop: [v for v in candidates if is_whole(store, v.root, stop, beside=root)]
+        )
 
     async def share_received(self, path: Path) -> ShareRecord:
         """Share what came in."""
