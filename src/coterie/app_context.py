@@ -14,6 +14,7 @@ from coterie.errors import AccessDenied, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint, Stream
 from coterie.net.find.outside import Outside
+from coterie.reach_note import ReachNote
 from coterie.services.blobs import BlobFolder, Blobs
 from coterie.services.data.service import Data
 from coterie.services.directory.core import Provider
@@ -51,6 +52,7 @@ class Grounds(Protocol):
     jobs: Jobs
     ports: Ports
     kept: dict[str, Data | Blobs]
+    reach_note: ReachNote
     knock_rights: list[Callable[[bytes], Iterable[bytes]]]
 
     @property
@@ -104,6 +106,9 @@ class AppMe:
 
     def outside(self) -> Outside:
         return self._node.outside()
+
+    def outside_note(self) -> str:
+        return self._node.reach_note.say(self._node.outside())
 
     def sign(self, message: bytes) -> bytes:
         if not message.startswith(self._app.signs):

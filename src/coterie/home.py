@@ -101,6 +101,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "incarnations"
 
     @property
+    def reach_note(self) -> Path:
+        """Who reached this computer when its owner was told of that last."""
+        return self.root / "reach-note"
+
+    @property
     def mainline(self) -> Path:
         """The mainline DHT's nodes that were known last."""
         return self.root / "mainline"

@@ -35,11 +35,13 @@ from coterie.net.find.resolver import Resolver
 from coterie.net.interfaces import Transport
 from coterie.net.lanes.lanes import Lanes, is_local_path
 from coterie.net.relay.check import RELAY_CHECK
+from coterie.node_status import ConnectionLine, NodeStatus
+from coterie.own_ports import ports_of
 from coterie.peer_line import PeerLine
 from coterie.private_file import write_private
-from coterie.quantity import count, duration, say_bytes
 from coterie.reach import Reach, ReachLevel
-from coterie.relay_status import HomeRelay, RelayStatus
+from coterie.reach_note import ReachNote
+from coterie.relay_status import RelayStatus
 from coterie.services.blobs import BlobFolder, Blobs
 from coterie.services.data.service import Data
 from coterie.services.directory.messages import DIRECTORY
@@ -66,75 +68,6 @@ log = logging.getLogger(__name__)
 SETTLE_S = 4.0  # guess: a router that speaks UPnP only has answered by then
 
 
-class ConnectionLine(msgspec.Struct, frozen=True):
-    """One connection: to whom, and by which way."""
-
-    name: str
-    way: str
-    address: str
-
-    def text(self) -> str:
-        """For people: one line."""
-        return f"{self.name} {self.way} {self.address}"
-
-
-class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node says of itself. `uptime_s` in seconds."""
-
-    peer_id: str
-    short: str
-    name: str
-    home: str
-    reach: str
-    addresses: list[str]
-    here: list[str]
-    connections: list[ConnectionLine]
-    port_mapping: str
-    outside: str
-    home_relays: list[HomeRelay]
-    relay: RelayStatus | None
-    apps: dict[str, dict[str, Any]]
-    uptime_s: float
-    ports: list[str] = []
-    troubles: list[str] = []
-    app_troubles: list[str] = []
-    services: dict[str, dict[str, Any]] = {}
-
-    def text(self) -> str:
-        """For people."""
-        rows = [
-            ("home", self.home),
-            (tr("running for"), duration(self.uptime_s)),
-            ("reach", self.reach),
-            ("addresses", ", ".join(self.addresses) or tr("none (offline)")),
-            ("here", ", ".join(self.here) or tr("nobody known")),
-            ("connections", ", ".join(line.text() for line in self.connections) or "none"),
-            (tr("port mapping"), self.port_mapping),
-            ("outside", self.outside),
-            (tr("home relays"), ", ".join(relay.text() for relay in self.home_relays) or "none"),
-            (tr("own relay"), self.relay.serving_text() if self.relay else "no"),
-            *(("port", port) for port in self.ports),
-            *(("trouble", trouble) for trouble in self.troubles),
-            *((tr("app trouble"), trouble) for trouble in self.app_troubles),
-        ]
-        for name, facts in (*self.apps.items(), *self.services.items()):
-            rows += [(name, ", ".join(_fact(key, value) for key, value in facts.items()))] * bool(facts)
-        width = max(len(name) for name, _ in rows)
-        return "\n".join([f"{self.name}  {self.short}", *(f"{name:<{width}}  {said}" for name, said in rows)])
-
-
-def _fact(key: str, value: Any) -> str:
-    """One figure of an app in words: "bytes sent" 1234567 is "1.2 MB sent", "shares" 1 is "1 share"."""
-    if not isinstance(value, int):
-        return f"{value} {key}"
-    if key.startswith("bytes "):
-        return f"{say_bytes(value)} {key.removeprefix('bytes ')}"
-    noun, blank, rest = key.partition(" ")
-    return (
-        f"{count(value, noun.removesuffix('s')) if noun.endswith('s') else f'{value:,} {noun}'}{blank}{rest}"
-    )
-
-
 class Node:
     """One running node. Made by `Node.open`; usable inside its `async with` only."""
 
@@ -151,7 +84,7 @@ class Node:
         self.relays: PeerRelays | None = None
         self.mapper: PortMapper | None = None
         self.neighbours: Neighbours | None = None
-        self.people = People()
+        self.people = People(self.peer_id, self.name)
         self.tasks = Tasks()
         self.access = Enforcer(key.peer_id, self.people.standing, log_path=home.audit_log, tasks=self.tasks)
         self.directory = Directory(self.access, self.people, connect=self.connect)
@@ -161,6 +94,8 @@ class Node:
             desktop=Desktop() if config.desktop_notices else None,
         )
         self.ports = Ports(home.ports_file, self.tasks.part("services"))
+        self.ports.claim(self._own_ports)
+        self.reach_note = ReachNote(home.reach_note)
         self.jobs = Jobs(home.jobs, self.tasks.part("jobs"), tell=self.notices.tell)
         self.kept: dict[str, Data | Blobs] = {}  # by "data APP" and "blobs APP"
         self.knock_rights: list[Callable[[bytes], Iterable[bytes]]] = []
@@ -309,6 +244,16 @@ class Node:
         lines |= {"jobs": self.jobs.status(), "notices": self.notices.status()}
         return {name: facts for name, facts in lines.items() if facts}
 
+    def _own_ports(self) -> Mapping[tuple[str, int], str]:
+        if self.reach is None:
+            return {}
+        return ports_of(
+            finds_neighbours=self.neighbours is not None,
+            directory=[at for r in self.reach.resolvers for at in getattr(r, "listens", ())],
+            own=self.reach.own_addresses,
+            relay=self.relays.port if self.relays is not None else 0,
+        )
+
     def describe_mapping(self) -> str:
         """What the home router lets in to this node, or why nothing, in words."""
         if not self.config.port_mapping:
@@ -415,6 +360,8 @@ class Node:
         self.reach.set_contacts(self.people.known)
         self.reach.incarnation = Incarnation.begin(self._layout.incarnations)
         self.people.watch_presence(self.reach.present)
+        reach = self.reach
+        self.people.hear_names(lambda: reach.book.names(reach.now))
         self._start_knocking(self.reach)
         await self.reach.start()
         if has_own_socket:

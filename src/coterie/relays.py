@@ -124,6 +124,11 @@ class PeerRelays:
         if self._server is not None:
             await self._server.close()
 
+    @property
+    def port(self) -> int:
+        """Where our relay listens, TCP; 0 where there is none."""
+        return self._server.port if self._server is not None else 0
+
     def status(self) -> RelayStatus:
         """A picture of now."""
         homes = self._homes.homes if self._homes is not None else ()

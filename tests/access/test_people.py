@@ -263,3 +263,34 @@ def test_a_person_is_called_by_her_other_computers_where_the_first_has_no_name_h
 def test_a_role_that_no_circle_has_names_those_that_there_are() -> None:
     with pytest.raises(UsageError, match="'king' is no role: say family:guest, family:member, family:owner"):
         people().subject("family:king")
+
+
+def test_who_names_this_computer_itself_is_told_so() -> None:
+    here = People(ONE, "laptop")
+    here.register(
+        Source(
+            of="circle",
+            names=lambda: {TWO: "desk"},
+            standing=lambda peer: Standing(circles=(("c", "owner"),), persons=(THREE,)),
+        )
+    )
+    for text in ("Laptop", str(ONE), ONE.short):
+        with pytest.raises(NotFound, match="this computer itself; your other computers are desk"):
+            here.subject(text)
+    with pytest.raises(NotFound, match="this computer itself"):
+        here.find("laptop")
+    assert here.find(str(ONE)) == ONE
+    alone = People(ONE, "laptop")
+    with pytest.raises(NotFound, match="yours already"):
+        alone.subject("laptop")
+    alone.register(Source(of="contact", is_chosen=True, names=lambda: {TWO: "laptop"}))
+    assert alone.subject("laptop") == of_peer(TWO)
+
+
+def test_who_is_not_known_is_called_by_its_own_word_with_a_mark() -> None:
+    here = people(Known(ONE, "anna"))
+    here.hear_names(lambda: {ONE: "queen", TWO: "anna", THREE: ""})
+    assert here.called(ONE) == "anna"
+    assert here.called(TWO) == f"anna~{str(TWO)[:3]}"
+    assert here.called(THREE) == ""
+    assert here.in_names(f"from {TWO.short}") == f"from anna~{str(TWO)[:3]}"

@@ -10,6 +10,7 @@ import pytest
 from coterie.access.people import People
 from coterie.content.writer import Partial
 from coterie.errors import LimitExceeded, NotFound, UsageError
+from coterie.identity import SecretKey
 from coterie.transfer import table as table_module
 from coterie.transfer.describe import plain_detail
 from coterie.transfer.results import TransferDetail, TransferLine
@@ -144,3 +145,20 @@ def test_kinds_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     table = table_of(Kind(), Kind())
     with pytest.raises(LimitExceeded, match="2 kinds"):
         table.register(Kind())
+
+
+def test_a_giver_is_called_as_in_the_list_of_peers() -> None:
+    stranger, people = SecretKey(bytes(32)).peer_id, People()
+    people.hear_names(lambda: {stranger: "dora"})
+    kind = Kind(Record("a", 1.0))
+    kind.line = lambda transfer: TransferLine(transfer, "running", 1, 2, "/a", stranger.short)  # type: ignore[method-assign]
+    table = Table(people)
+    table.register(kind)
+    assert [line.peer for line in table.lines()] == [f"dora~{str(stranger)[:3]}"]
+
+
+def test_the_ways_of_a_transfer_are_said_in_words() -> None:
+    line = TransferLine("a", "running", 1, 2, "/a", "BitTorrent", ways={"BitTorrent": 1})
+    assert ", from BitTorrent (1 computer)" in line.text()
+    line = TransferLine("a", "running", 1, 2, "/a", "anna", ways={"direct": 2, "relay": 1}, health=3)
+    assert "(2 computers direct, 1 computer relay; health 3)" in line.text()

@@ -19,10 +19,11 @@ from coterie.access.circle_ops import (
 )
 from coterie.access.circle_vouched import LostComputer, lost_computers
 from coterie.access.names import distinct, fit, is_meant, key_of
-from coterie.errors import AccessDenied, NotFound
+from coterie.errors import AccessDenied
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
 from coterie.texts import tr
+from coterie.which_one import the_one
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -105,10 +106,8 @@ class CircleState:
         found = found or [
             m for m in self._members.values() if any(d.matches(wanted) for d in (m.person, *m.devices))
         ]
-        if len(found) == 1:
-            return found[0]
-        reason = "is no member of" if not found else f"fits {len(found)} members of"
-        raise NotFound(tr("'{text}' {reason} the circle '{name}'", text=text, reason=reason, name=self.name))
+        nothing = tr("'{text}' is no member of the circle '{name}'", text=text, name=self.name)
+        return the_one(text, [(f"{m.name} ({m.person.short})", m) for m in found], nothing)
 
 
 class Circle:

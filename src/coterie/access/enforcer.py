@@ -12,9 +12,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import msgspec
+
 from coterie.access.audit import Audit
 from coterie.access.grant import Link
-from coterie.access.policy import ANYONE, KNOWN, Decision, Policy, QuotaUsedUp, Standing
+from coterie.access.policy import ANYONE, KNOWN, Decision, Policy, QuotaUsedUp, Standing, spent
 from coterie.access.resource import (
     ALL_VERBS,
     PROTOCOL,
@@ -89,13 +91,21 @@ class Enforcer:
 
     # ---- asking
 
-    def decide(self, peer: PeerId, verb: Verb, resource: str, also: tuple[str, ...] = ()) -> Decision:
-        """Whether `peer` (who proved to be `also`) may do `verb` to `resource` now; the answer goes into the log."""
+    def decide(
+        self, peer: PeerId, verb: Verb, resource: str, also: tuple[str, ...] = (), *, logged_as: str = ""
+    ) -> Decision:
+        """Whether `peer` (who proved to be `also`) may do `verb` to `resource` now; the answer goes into the log.
+
+        `logged_as`: under which resource, where what was asked for is not to fill the log.
+        """
         decision = self.explain(peer, verb, resource, also)
+        self._note(msgspec.structs.replace(decision, resource=logged_as) if logged_as else decision)
+        return decision
+
+    def _note(self, decision: Decision) -> None:
         self.audit.note(decision, self._latest)
         if not self._tasks:
             self._flush_later()
-        return decision
 
     def explain(self, peer: PeerId, verb: Verb, resource: str, also: tuple[str, ...] = ()) -> Decision:
         """As `decide`, for somebody who only wants to know."""
@@ -193,6 +203,7 @@ class Enforcer:
                         self.policy.changed()
                         for told in self._quota_watchers:
                             told(link, decision.peer)
+                    self._note(spent(decision, link))
                     raise QuotaUsedUp(link)
             if rate := link.terms.rate_bytes_s:
                 paid = self._paid.setdefault(link.id, Rate(1.0, RATE_BURST_S))

@@ -109,6 +109,11 @@ def is_short_id(text: str, peer: PeerId) -> bool:
     return len(text.strip()) >= SHORT_CHARS and peer.matches(text)
 
 
+def marked(name: str, peer: PeerId) -> str:
+    """`name` with the mark of the computer that has it: for one that chose it itself, or has none of its own."""
+    return f"{name}{MARK}{str(peer)[:MARK_CHARS_MIN]}"
+
+
 def distinct(items: Sequence[tuple[str, str, bool]]) -> list[str]:
     """A label for each (id, name, whether it keeps a bare name before the others), no two alike but for case.
 

@@ -24,6 +24,7 @@ from coterie.access.names import (
     is_meant,
     is_short_id,
     key_of,
+    marked,
 )
 from coterie.access.names import WORDS as MEANT
 from coterie.access.policy import ANYONE, CONTACT, ROLES, Standing, of_circle, of_peer
@@ -31,6 +32,7 @@ from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.identity.peer_id import SHORT_CHARS
 from coterie.texts import tr
+from coterie.which_one import the_one
 from coterie.wire.pasted import plain
 
 SOURCES_MAX = 16  # apps that know people; guess
@@ -92,13 +94,21 @@ class Source:
 class People:
     """The directory of people. Apps register what they know; the rest of the node asks here and names no app."""
 
-    def __init__(self) -> None:
+    def __init__(self, own: PeerId | None = None, own_name: str = "") -> None:
+        """`own`: the id of this computer, `own_name` what it calls itself."""
+        self._own = own
+        self._own_name = own_name
         self._sources: list[Source] = []
         self._present: Callable[[], Collection[PeerId]] | None = None
+        self._heard: Callable[[], Mapping[PeerId, str]] = dict
 
     def watch_presence(self, present: Callable[[], Collection[PeerId]]) -> None:
         """`present()` gives everybody who is here now; without it, as on a node that is offline, nobody can say."""
         self._present = present
+
+    def hear_names(self, heard: Callable[[], Mapping[PeerId, str]]) -> None:
+        """`heard()` gives what computers call themselves, known here or not."""
+        self._heard = heard
 
     def here(self) -> Collection[PeerId] | None:
         """Who is connected, or seen on the local network, now; None: nobody can say, the node is offline."""
@@ -171,6 +181,10 @@ class People:
         """The name of `peer`, or the short form of its id."""
         return next((name for name, known in self.names().items() if known.peer == peer), peer.short)
 
+    def called(self, peer: PeerId) -> str:
+        """The name of `peer`; of one that is not known what it calls itself, with a mark; empty where nobody knows."""
+        return self.by_short_id().get(peer.short, "")
+
     def _name_of_person(self, person: PeerId) -> str:
         """Whom a rule about `person` means: by the name of that computer, or by those of others of the person."""
         names = self.names()
@@ -179,11 +193,17 @@ class People:
         return ", ".join(own or further) or person.short
 
     def by_short_id(self) -> Mapping[str, str]:
-        """The name of everybody known, by the short form of the id."""
-        return {known.peer.short: name for name, known in self.names().items()}
+        """The name of everybody, by the short form of the id: of those not known what they call themselves, marked.
+
+        The mark is the beginning of the id: nobody takes the name of a contact by calling itself so.
+        """
+        heard = {
+            peer.short: marked(name, peer) for peer, said in self._heard().items() if (name := fit(said))
+        }
+        return heard | {known.peer.short: name for name, known in self.names().items()}
 
     def in_names(self, text: str) -> str:
-        """`text` with the name of everybody known in the place of the short form of the id."""
+        """`text` with names in the place of the short forms of ids, as `by_short_id` has them."""
         if not _SHORT_ID.search(text):
             return text
         names = self.by_short_id()
@@ -208,15 +228,13 @@ class People:
             alike = [labels[peer] for peer in called_so]
         if not alike:
             alike = [name for name, known in names.items() if known.peer.matches(text)]
-        if len(alike) == 1:
-            return names[alike[0]].peer
         if alike:
-            raise UsageError(
-                tr("'{text}' may be any of {alike}; say which", text=text, alike=", ".join(sorted(alike)[:5]))
-            )
+            return the_one(text, [(name, names[name].peer) for name in alike])
         try:
             return PeerId.parse(plain(text))
         except UsageError:
+            if self._is_own(text):
+                raise self._own_only(text) from None
             raise NotFound(
                 tr(
                     "there is nobody called '{text}' here: `coterie contacts` shows who is, `coterie invite` makes a "
@@ -297,6 +315,8 @@ class People:
         alike = alike or {k.person or k.peer for k in self._known() if _is_meant(text, k)}
         if len(alike) == 1:
             return of_peer(alike.pop())
+        if self._is_own(text):
+            raise self._own_only(text)
         try:
             peer = self.find(text)
         except NotFound:
@@ -314,6 +334,31 @@ class People:
                 tr("{short} is not known here: meet it first, or give it a grant", short=peer.short)
             )
         return of_peer(found.person or peer)
+
+    def _is_own(self, text: str) -> bool:
+        """Whether `text` means this computer itself, where nobody else is called so."""
+        own = self._own
+        return own is not None and (is_meant(text, self._own_name, str(own)) or is_short_id(text, own))
+
+    def _own_only(self, text: str) -> NotFound:
+        """What to say to somebody who names this computer where another one is meant."""
+        assert self._own is not None  # noqa: S101  (`_is_own` asked before)
+        further = ", ".join(self.name_of(peer) for peer in self.computers_of(self._own)[1:])
+        if further:
+            return NotFound(
+                tr(
+                    "'{text}' is this computer itself; your other computers are {further}",
+                    text=text,
+                    further=further,
+                )
+            )
+        return NotFound(
+            tr(
+                "'{text}' is this computer itself: what is here is yours already. `coterie people` lists whom else "
+                "it can be for; `coterie devices add` makes another computer yours",
+                text=text,
+            )
+        )
 
     def _circles_called(self, text: str) -> list[KnownCircle]:
         return [c for c in self._circles() if is_meant(text, c.name, c.id) or c.id == text]

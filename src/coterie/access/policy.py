@@ -118,6 +118,14 @@ class Decision(msgspec.Struct, frozen=True):
         return self
 
 
+def spent(decision: Decision, link: Link) -> Decision:
+    """The no that follows a yes, once the quota of `link`, on which it rested, is used up."""
+    text = f"grant {link.id.hex()[:8]} allowed it, but {_used_up_text(link)}"
+    return Decision(
+        False, decision.peer, decision.verb, decision.resource, (Reason("grant_void", text),), used_up=link
+    )
+
+
 class QuotaUsedUp(PeerError):
     """The quota of `link` is used up. Its peer may read that: it presented the grant."""
 
@@ -316,9 +324,9 @@ class Policy:
                 continue
             name = f"grant {link.id.hex()[:8]}"
             wrong = self._why_void(grant, now, utc_offset_s)
-            if wrong is None and (spent := self.used_up(grant)):
-                used_up = spent
-                wrong = f"its quota is used up: {say_bytes(spent.terms.quota_bytes)}"
+            if wrong is None and (empty := self.used_up(grant)):
+                used_up = empty
+                wrong = _used_up_text(empty)
             until = min(until, *(step.terms.until(now, utc_offset_s) for step in grant.links))
             if wrong is None:
                 text = f"{name}: {say_verbs(link.verbs)} {link.resource}"
@@ -354,6 +362,10 @@ def _of_circles(circles: Iterable[tuple[str, str]]) -> Iterable[str]:
     for circle, role in circles:
         if role in ROLES:  # a role of a later version gives nothing here
             yield from (of_circle(circle, lower) for lower in ROLES[: ROLES.index(role) + 1])
+
+
+def _used_up_text(link: Link) -> str:
+    return f"its quota is used up: {say_bytes(link.terms.quota_bytes)}"
 
 
 def _metered(links: Iterable[Link]) -> tuple[Link, ...]:

@@ -158,6 +158,10 @@ class Me(Protocol):
         """Whether somebody elsewhere reaches this computer, and what would change that."""
         ...
 
+    def outside_note(self) -> str:
+        """One line of `outside` for people; empty where there is none to say, or it was said already."""
+        ...
+
     def sign(self, message: bytes) -> bytes:
         """The signature of this node's key, 64 bytes.
 

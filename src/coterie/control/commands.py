@@ -58,7 +58,7 @@ def _in_words(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-@command(needs="running", returns="coterie.node:NodeStatus")
+@command(needs="running", returns="coterie.node_status:NodeStatus")
 async def status(node: "Node") -> Any:
     """Show how the running node is."""
     return await _settled(node.status())

@@ -14,6 +14,7 @@ from coterie.net.find.resolver import Resolver
 from coterie.net.relay.probe import probe_relay
 from coterie.quantity import count, duration
 from coterie.texts import tr, tr_count
+from coterie.which_one import the_one
 from coterie.wire.record import is_relay
 
 if TYPE_CHECKING:
@@ -53,23 +54,13 @@ def find_peer(node: "Node", text: str) -> Peer:
     else:
         return Peer(peer, node.people.name_of(peer), node.people.standing(peer).contact)
     lines = [p for p in node.peers() if p.name == text or PeerId.parse(p.peer).matches(text)]
-    if len(lines) > 1:
-        raise UsageError(
-            tr(
-                "'{text}' may be any of {lines}; use the whole id",
-                text=text,
-                lines=", ".join(p.peer for p in lines[:4]),
-            )
-        )
-    if not lines:
-        raise NotFound(
-            tr(
-                "'{text}' is nobody known here: `coterie peers` lists who is; `coterie invite` makes two "
-                "computers know each other; an unknown computer needs its whole id",
-                text=text,
-            )
-        )
-    return Peer(PeerId.parse(lines[0].peer), lines[0].name or lines[0].short, False)
+    nothing = tr(
+        "'{text}' is nobody known here: `coterie peers` lists who is; `coterie invite` makes two "
+        "computers know each other; an unknown computer needs its whole id",
+        text=text,
+    )
+    line = the_one(text, [(line.peer, line) for line in lines], nothing)
+    return Peer(PeerId.parse(line.peer), line.name or line.short, False)
 
 
 def peer_checks(node: "Node", who: Peer) -> list[tuple[str, Probe]]:

@@ -63,6 +63,8 @@ async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
     )
     port = listener.getsockname()[1]
     api = Api(f"http://{HOST}:{port}", secrets.token_urlsafe(TOKEN_BYTES))
+    open_ports = {("tcp", port): tr("the local API and the page")}
+    node.ports.claim(lambda: open_ports)
     answers = Answers(node.people.in_names)
     server = LocalServer(Gate(_in_their_language(_routes(node, answers, stop)), port, api.token))
     task = node.tasks.start(server.serve([listener]), "local API")
@@ -71,6 +73,7 @@ async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
         write_private(home.api_file, msgspec.json.encode(note))
         yield api
     finally:
+        open_ports.clear()
         home.api_file.unlink(missing_ok=True)
         answers.close()
         server.stop()

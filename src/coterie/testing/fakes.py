@@ -217,6 +217,13 @@ class FakeLocal:
 
     udp = http = unix = tcp
 
+    def claim(self, own: Any) -> None:
+        """As `Local.claim`."""
+
+    def owner_of(self, kind: str, where: int | str) -> str:
+        """Nothing listens."""
+        return ""
+
     async def run(self, name: str, words: Sequence[str], **_: Any) -> Any:
         """Nothing runs: raises TransportError."""
         self.runs.append((name, words))

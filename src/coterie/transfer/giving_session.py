@@ -1,6 +1,7 @@
 """One session on the giving side: reads requests, and writes answers in their order once they are to be served."""
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
@@ -40,6 +41,7 @@ from coterie.transfer.messages import (
     Skipped,
     Unavailable,
 )
+from coterie.transfer.motion import Motion
 from coterie.wire.frames import HEADER
 
 SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused
@@ -147,6 +149,7 @@ class Session:
         self.number = number
         self._size = size
         self.sent_bytes = 0
+        self._motion = Motion(time.monotonic())
         self._buffers = buffers
         self._stream = stream
         self._giver = giver
@@ -187,7 +190,7 @@ class Session:
                     if charge is not None:
                         await charge(part.chunk_bytes)
                     await self._stream.write(part.frames)
-                    self.sent_bytes += part.chunk_bytes
+                    self._count(part.chunk_bytes)
                     if part.is_last:
                         self._answered(is_served=part.is_served)
             finally:
@@ -223,6 +226,15 @@ class Session:
         else:
             _gather(self._has, message.manifest, p.from_bytes(message.pieces))
         self._has_news.set()
+
+    def _count(self, size: int) -> None:
+        """So many bytes of chunks went to the transport."""
+        self.sent_bytes += size
+        self._motion.at(self.sent_bytes, time.monotonic())
+
+    def is_still(self) -> bool:
+        """Whether none goes there: the asker asks for nothing now, or the line is cut."""
+        return self._motion.is_still(time.monotonic())
 
     def tell_given(self, manifest: bytes, pieces: int) -> None:
         """Say soon what others were given."""
@@ -359,7 +371,7 @@ class Session:
             self._parts.popleft()
             for part in await self._loop.run_in_executor(self._executor, list, self._answer(request)):
                 await self._stream.write(part.frames)
-                self.sent_bytes += part.chunk_bytes
+                self._count(part.chunk_bytes)
             self._answered(request)
 
     def _write_answers(self, write: Write) -> None:
@@ -386,7 +398,7 @@ class Session:
 
         def send(*data: bytes | memoryview) -> None:
             write(*data)
-            self.sent_bytes += piece.chunk_bytes
+            self._count(piece.chunk_bytes)
 
         buffer = self._buffers.take()
         piece = _Piece(buffer, send)

@@ -156,12 +156,17 @@ class TransferLine(msgspec.Struct, frozen=True):
         rate = f", {say_bytes(self.rate)}/s" if self.rate else ""
         left = tr(", {eta_s} left", eta_s=duration(self.eta_s)) if self.eta_s is not None else ""
         whence = tr(", from {peer}", peer=self.peer) if self.peer else ""
-        ways = ", ".join(f"{number} {way}" for way, number in self.ways.items())
+        ways = ", ".join(self._said_way(way, number) for way, number in self.ways.items())
         health = tr("; health {health}", health=self.health) if self.health is not None else ""
         asked = f" ({ways}{health})" if ways else ""
         head = f"{self.id}  {self.state:<10}  {_so_far(self.done, self.size, self.state)}"
         lines = [head + rate + left + whence + asked, f"    {self.path}"]
         return "\n".join([*lines, f"    {self.note}"] if self.note else lines)
+
+    def _said_way(self, way: str, number: int) -> str:
+        """How many computers are asked by this way, in words; what they are named by is not said twice."""
+        computers = count(number, "computer")
+        return computers if way == self.peer else f"{computers} {way}"
 
 
 class SourceLine(msgspec.Struct, frozen=True):

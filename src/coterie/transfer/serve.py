@@ -134,6 +134,11 @@ class Server:
         """Who has a session about this content, and how many bytes went there."""
         return [(peer, s.sent_bytes) for s, peer, about in self._sessions.values() if about == root]
 
+    def is_moving(self, root: bytes, peer: PeerId) -> bool:
+        """Whether bytes of this content go to `peer` now."""
+        own = [s for s, asker, about in self._sessions.values() if (asker, about) == (peer, root)]
+        return any(not session.is_still() for session in own)
+
     def end(self, is_outdated: Callable[[Giver], bool]) -> None:
         """End the sessions about what is to be given no more as it is; their askers may come again."""
         for number, (giver, task) in self._running.items():

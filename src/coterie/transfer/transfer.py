@@ -32,6 +32,7 @@ from coterie.transfer.giver import DownloadGiver, Tell, resource_of_download
 from coterie.transfer.got import Got, GotBook
 from coterie.transfer.meeting import Meeting, Table
 from coterie.transfer.messages import Opened
+from coterie.transfer.motion import Motion
 from coterie.transfer.partial_content import Staged
 from coterie.transfer.playable import DownloadedFile, files_of
 from coterie.transfer.rate_history import RateHistory
@@ -114,6 +115,7 @@ class Transfer:
         self.settling: asyncio.Future[None] | None = None  # after the result: work that is still to be done
         self.rate = 0.0
         self.rates = RateHistory()
+        self._motion = Motion(time.monotonic())
         self.result: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         self.result.add_done_callback(
             lambda r: None if r.cancelled() else r.exception()
@@ -289,6 +291,10 @@ class Transfer:
         """Seconds to go at the present rate."""
         left = max(self.record.size - self._receiver.skipped_bytes - self.record.done, 0)
         return seconds_left(left, self.rate)
+
+    def is_still(self) -> bool:
+        """Whether nothing comes: nobody gives it now, or the line is cut."""
+        return self.record.state == TransferState.WAITING or self._motion.is_still(time.monotonic())
 
     def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
         """Somebody has this content, or part of it."""
@@ -522,6 +528,7 @@ class Transfer:
             self.rates.note(asyncio.get_running_loop().time(), self.rate)
             self.record.done = self._receiver.done_bytes
             self.record.fetched = now
+            self._motion.at(self.record.done, time.monotonic())
             if ticks % SAVE_EVERY_TICKS == 0:
                 with contextlib.suppress(StorageError):  # a full disk is told by the transfer itself
                     self._save_record(self.record)

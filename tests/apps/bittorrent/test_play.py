@@ -100,3 +100,28 @@ def test_a_torrent_without_media_says_so_and_goes_on(tmp_path: Path) -> None:
                 await ben.play.play("nobody-has-it", tmp_path / "copy")
 
     run(main(), 60)
+
+
+def test_what_came_before_is_played_as_it_lies_there(tmp_path: Path) -> None:
+    folder = tmp_path / "album"
+    song = film(folder / "song.mp3", 300_000)
+    film(folder / "cover.jpg", 1_000)
+
+    async def main() -> None:
+        async with pair(tmp_path) as (anna, ben):
+            shared = await anna.files.share(folder, bittorrent=True)
+            got = await ben.files.get(shared.magnet, tmp_path / "copy")
+            sources = (shared.magnet, shared.torrent, got.id)
+            for playing in [await ben.play.play(source, tmp_path / "copy") for source in sources]:
+                assert (playing.id, playing.target) == (got.id, str(tmp_path / "copy"))
+                assert [line.path for line in playing.files] == ["song.mp3"]
+                assert (await ask(playing.files[0].url))[2] == song
+                assert (await ask(playing.files[0].url, "Range: bytes=1000-1999"))[2] == song[1_000:2_000]
+            assert (await anna.play.play(shared.magnet)).target == str(folder)  # what is seeded is here too
+            (tmp_path / "copy" / "song.mp3").unlink()
+            with pytest.raises(NotFound, match=r"no file in it is called"):
+                await ben.play.play(shared.magnet, tmp_path / "copy", file="*.mp3")
+            again = await ben.play.play(shared.magnet, tmp_path / "copy", on_existing="keep-both")
+            assert again.id != got.id
+
+    run(main(), 60)

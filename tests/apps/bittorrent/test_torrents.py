@@ -180,7 +180,7 @@ def test_a_public_link_is_fetched_by_coterie_where_that_works(tmp_path: Path) ->
             assert MagnetSource(public.magnet).ticket == public.ticket
             await ben.files.get(public.magnet, tmp_path / "got")
             assert tree_of(tmp_path / "got") == tree_of(source)  # with times, which torrents do not keep
-            assert (await ben.files.transfers())[0].peer == anna.peer_id.short
+            assert (await ben.files.transfers())[0].peer == f"{anna.name}~{str(anna.peer_id)[:3]}"
             await anna.files.share(source, bittorrent=True)
             private = await anna.bittorrent.magnet("photos")
             assert MagnetSource(private.magnet).ticket == ""
@@ -370,9 +370,14 @@ def test_what_is_for_some_people_is_never_seeded(tmp_path: Path) -> None:
     async def story() -> None:
         source = fill(tmp_path / "photos")
         async with node(MemoryNetwork(), tmp_path / "home") as ben:
-            with pytest.raises(UsageError, match="--to ticket"):
+            with pytest.raises(UsageError, match=r"is for contacts, .* --to ticket"):
                 await ben.files.share(source, bittorrent=True, to=["contacts"])
-            assert (await ben.files.shares())[0].state == "ready"
+            assert await ben.files.shares() == []  # said before anything is shared
+            await ben.files.share(source, to=["contacts"])
+            with pytest.raises(UsageError, match="--to ticket"):
+                await ben.files.share(source, bittorrent=True)
+            with pytest.raises(NotFound, match=r"share --bittorrent --to ticket"):
+                await ben.service("bittorrent").magnet(str(source))
             assert (await ben.files.share(source, bittorrent=True, to=["anyone"])).magnet
             assert (await ben.files.share(source, to=["contacts"])).magnet == ""  # not any more
             assert (await ben.files.shares())[0].state == "ready"

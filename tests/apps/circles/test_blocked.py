@@ -88,6 +88,7 @@ def test_a_lost_computer_is_listed_explained_never_dialled_and_unblocked(tmp_pat
 
             (line,) = circles(ben).blocked_lines()
             assert (line.computer, line.by, line.where) == (str(laptop.peer_id), "anna", "home")
+            assert line.name == "laptop"  # a contact of old
             (member,) = [m for m in circles(ben).members("home") if m.name == "anna"]
             assert member.blocked == [str(laptop.peer_id)]
             why = answer(ben, str(laptop.peer_id), "list", "files").text()
@@ -146,6 +147,8 @@ def test_a_block_ends_with_leaving_the_circle_that_carried_it(tmp_path: Path) ->
             await until(lambda: bool(circles(ben).roles_of(laptop.peer_id)))
             circles(anna).devices.remove(str(laptop.peer_id))
             await until(lambda: bool(circles(ben).blocked(laptop.peer_id)))
+            (line,) = circles(ben).blocked_lines()
+            assert line.name.partition("~")[2] == str(laptop.peer_id)[:3]  # by its own word, or whose it was
             ben.contacts.remove(str(anna.peer_id))
             assert circles(ben).blocked(laptop.peer_id) != ""
             circles(ben).leave("home")

@@ -81,7 +81,7 @@ def test_a_name_that_is_the_short_id_of_another_finds_neither(tmp_path: Path) ->
     book = open_book(tmp_path)
     book.add(ANNA, "anna", [], b"", 1.0)
     book.add(BEN, ANNA.short, [], b"", 2.0)
-    with pytest.raises(UsageError, match="any of 2 contacts"):
+    with pytest.raises(UsageError, match="may be any of"):
         book.find(ANNA.short)
     assert book.find(str(ANNA)).peer == ANNA
 

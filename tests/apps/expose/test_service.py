@@ -157,3 +157,26 @@ def test_many_connections_at_once_and_a_slow_reader_slows_its_sender_only(tmp_pa
                 assert sent == before < 32_000_000
 
     run(play())
+
+
+@pytest.mark.parametrize("write", ["{}", "localhost:{}", "0.0.0.0:{}", "[::1]:{}"])
+def test_a_port_of_the_node_itself_is_not_exposed(tmp_path: Path, write: str) -> None:
+    async def play() -> None:
+        async with friends(tmp_path) as (anna, ben), echo_server() as port:
+            anna.expose.expose(str(port), "echo", ["contacts"])
+            line = await ben.expose.connect(f"{anna.peer_id}/echo")
+            own = line.address.rpartition(":")[2]
+            with pytest.raises(
+                UsageError, match=r"belongs to this node itself: the service expose/.*another program"
+            ):
+                ben.expose.expose(write.format(own), "again", ["contacts"])
+            ben.ports.claim(lambda: {("udp", 5353): "mDNS"})
+            with pytest.raises(UsageError, match=r"udp:.*5353 belongs to this node itself: mDNS"):
+                ben.expose.expose("udp:" + write.format(5353), "names", ["contacts"])
+            assert ben.expose.exposed() == []
+            ben.expose.expose(write.format(5353), "tcp", ["contacts"])  # another port, of TCP
+            ben.expose.expose(f"192.0.2.7:{own}", "elsewhere", ["contacts"])
+            await ben.expose.disconnect(f"{anna.peer_id}/echo")
+            ben.expose.expose(write.format(own), "free", ["contacts"])
+
+    run(play())

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -51,6 +52,12 @@ def notices(node: Node) -> list[str]:
     return [notice.said for notice in node.notices.all() if notice.app == "grants"]
 
 
+def refusals(host: Node, guest: Node) -> Counter[str]:
+    """How often `host` noted that it refused something to `guest`, by resource."""
+    uses = host.access.audit.lines(peer=bytes(guest.peer_id), refused=True)
+    return sum((Counter({use.resource: use.count}) for use in uses), Counter[str]())
+
+
 def state(node: Node) -> tuple[str, str]:
     (line,) = node.grants.lines()
     return line.state, line.used
@@ -69,6 +76,9 @@ def test_a_used_up_amount_is_said_to_its_holder_and_its_giver(tmp_path: Path) ->
                 said = f"the 2.0 MB that {anna.peer_id.short} granted are used up; ask for a new grant"
                 with pytest.raises(AccessDenied, match=said):  # while it runs
                     await get(ben, anna, tmp_path)
+                refused = anna.access.audit.lines(peer=bytes(ben.peer_id), refused=True)
+                assert [(use.resource, use.verb) for use in refused] == [(f"files/{shared.id}", "read")]
+                assert "its quota is used up: 2.0 MB" in refused[0].reason
                 (stopped,) = [t for t in await ben.files.transfers() if t.state == "failed"]
                 assert said in stopped.note
                 assert state(anna) == ("used up", "2.0 MB of 2.0 MB")
@@ -152,8 +162,16 @@ def test_the_secret_of_a_place_is_no_proof_of_a_grant(tmp_path: Path) -> None:
             assert await first_answer(carl, anna, ticket, f.PROTOCOL) == f.Refused()
             assert isinstance(await first_answer(ben, anna, ticket, f.PROTOCOL), f.UsedUp)
             anna.grants.revoke(given.id)
+            (shared,) = anna.files.shared()
+            before = refusals(anna, ben)
             assert await first_answer(ben, anna, ticket, f.PROTOCOL) == f.Refused()
             assert state(anna)[0] == "revoked"
+            with pytest.raises(NotFound):
+                await get(ben, anna, tmp_path / "again", "note")
+            with pytest.raises(NotFound):
+                await ben.files.get_place(f"{anna.peer_id}/no such share", tmp_path / "again")
+            news = refusals(anna, ben) - before
+            assert set(news) == {f"files/{shared.id}/film", f"files/{shared.id}/note", "files"}
 
     run(main())
 

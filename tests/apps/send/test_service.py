@@ -1,6 +1,7 @@
 """Files sent between nodes that know each other, over the memory network."""
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -426,7 +427,30 @@ def test_a_file_called_as_a_person_is_not_accepted_in_its_place(tmp_path: Path) 
                 path.write_bytes(b"sunset")
             await offered(anna, ben, photo)
             await offered(eve, ben, trap)
-            with pytest.raises(UsageError, match="2 times"):
+            with pytest.raises(UsageError, match="may be any of"):
                 offers(ben).accept(trap.name, tmp_path / "got")
+
+    run(play())
+
+
+def test_a_cut_in_the_middle_is_said_on_both_sides(tmp_path: Path) -> None:
+    async def play() -> None:
+        network, film = MemoryNetwork(), tmp_path / "film"
+        film.write_bytes(os.urandom(3_000_000))
+        async with (
+            memory_node(network, tmp_path / "home-anna") as anna,
+            memory_node(network, tmp_path / "home-ben") as ben,
+        ):
+            await befriend(anna, ben)
+            ben.files.limits.change(up=None, down=500_000, up_hours=None, down_hours=None)
+            offers(ben).accept(await offered(anna, ben, film), tmp_path / "got")
+            await until(lambda: all(word.startswith("fetching") for word in states(anna) + states(ben)))
+            network.block(anna.peer_id, ben.peer_id)
+            names = ben.people.name_of(anna.peer_id), anna.people.name_of(ben.peer_id)
+            await until(lambda: states(ben) == [f"waiting for {names[0]}"])
+            await until(lambda: states(anna) == [f"waiting for {names[1]}"])
+            ben.files.limits.change(up=None, down=0, up_hours=None, down_hours=None)
+            network.unblock(anna.peer_id, ben.peer_id)
+            await both(anna, ben, "received")
 
     run(play())

@@ -91,14 +91,8 @@ class Downloads:
         """
         if self._context.net.reach is None:
             raise UsageError(tr("this node is offline"))
-        metainfo, link = b"", ""
-        peers: list[str] = []
-        if isinstance(source, MagnetSource):
-            link = source.link
-            roots, peers = await asyncio.to_thread(named_in, link)
-        else:
-            metainfo = await asyncio.to_thread(_read_file, source.path)
-            roots = [root_of(await asyncio.to_thread(read_torrent, metainfo))]
+        metainfo, roots, peers = await _named_by(source)
+        link = source.link if isinstance(source, MagnetSource) else ""
         self._seeds.refuse_own(roots)
         wanted_at = whole_target(target)
         record = self._known(roots, link, wanted_at)
@@ -128,6 +122,20 @@ class Downloads:
             await asyncio.to_thread(write_private, self._engine.folder / f"{record.id}.torrent", metainfo)
         self._records.save(record)
         return self._launch(record)
+
+    async def finished(
+        self, source: MagnetSource | TorrentFileSource, target: Path | str
+    ) -> TransferLine | None:
+        """See `registry.Fetcher`; what is seeded from here counts wherever it lies. Errors as `begin`."""
+        _, roots, _ = await _named_by(source)
+        wanted_at = whole_target(target)
+        link = source.link if isinstance(source, MagnetSource) else ""
+        for record in reversed(list(self._records)):
+            is_of_it = self._is_of(record, roots, link) and record.wanted_at == wanted_at
+            if is_of_it and record.state == TransferState.DONE and os.path.lexists(record.target):
+                return self.line(record.id)
+        seed = self._seeds.of(roots)
+        return self._seeds.line(seed.id) if seed is not None and os.path.lexists(seed.path) else None
 
     # -- as a kind of the table --
 
@@ -229,10 +237,15 @@ class Downloads:
     def _known(self, roots: Sequence[str], link: str, wanted_at: str) -> TorrentRecord | None:
         """The record of an unfinished download of the same torrent to the same place."""
         for record in self._records:
-            same = record.root in roots or (link and record.source == link)
+            same = self._is_of(record, roots, link)
             if same and record.wanted_at == wanted_at and record.state != TransferState.DONE:
                 return record
         return None
+
+    @staticmethod
+    def _is_of(record: TorrentRecord, roots: Sequence[str], link: str) -> bool:
+        """Whether a download is of the torrent with one of these hashes, or of this link."""
+        return record.root in roots or bool(link and record.source == link)
 
     def _make(self, record: TorrentRecord) -> TorrentDownload:
         network = self._context.net.reach
@@ -264,6 +277,15 @@ class Downloads:
     def _done_with(self, transfer: TorrentDownload) -> None:
         if self._active.get(transfer.record.id) is transfer:
             del self._active[transfer.record.id]
+
+
+async def _named_by(source: MagnetSource | TorrentFileSource) -> tuple[bytes, list[str], list[str]]:
+    """The torrent file's bytes (of a link none), the hashes that name the torrent, and computers that a link names."""
+    if isinstance(source, MagnetSource):
+        roots, peers = await asyncio.to_thread(named_in, source.link)
+        return b"", list(roots), list(peers)
+    metainfo = await asyncio.to_thread(_read_file, source.path)
+    return metainfo, [root_of(await asyncio.to_thread(read_torrent, metainfo))], []
 
 
 def _read_file(path: Path) -> bytes:

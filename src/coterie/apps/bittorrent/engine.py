@@ -48,6 +48,13 @@ class Engine:
         """How many computers each torrent is connected with, by its key."""
         self._hastened: set[str] = set()  # keys of torrents that are played
         self._is_closed = False
+        context.local.claim(self._ports)
+
+    def _ports(self) -> dict[tuple[str, int], str]:
+        with contextlib.suppress(TransportError):  # it is stopping
+            number = self._session.port if self._session is not None else 0
+            return dict.fromkeys((("tcp", number), ("udp", number)), "BitTorrent") if number else {}
+        return {}
 
     def own(self, prefix: str, take: Callable[[TorrentEvent], None]) -> None:
         """`take` gets what is told of torrents whose keys begin with `prefix`."""

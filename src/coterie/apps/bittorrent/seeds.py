@@ -13,7 +13,7 @@ from coterie.apps.bittorrent.file_watch import WATCH_PART, WATCH_S, Seen, as_sha
 from coterie.apps.bittorrent.peers import askers_of
 from coterie.apps.bittorrent.records import SeedRecord
 from coterie.apps.command import Progress
-from coterie.apps.files.api import FilesApi, Link, ShareRecord
+from coterie.apps.files.api import FilesApi, Link, ShareRecord, is_open_to_all
 from coterie.content import Store
 from coterie.content.bittorrent.hashing import hash_files
 from coterie.content.bittorrent.magnet import Hint, magnet_link
@@ -176,9 +176,13 @@ class Seeds:
         await self._seed(seed)
         return seed
 
+    def of(self, roots: Sequence[str]) -> SeedRecord | None:
+        """What is seeded by a torrent with one of these hashes."""
+        return next((s for s in self._records if s.v1 in roots or s.v2 in roots), None)
+
     def refuse_own(self, roots: Sequence[str]) -> None:
         """Raise `UsageError` where a torrent with one of these hashes is seeded."""
-        seed = next((s for s in self._records if s.v1 in roots or s.v2 in roots), None)
+        seed = self.of(roots)
         if seed is not None:
             raise UsageError(tr("this torrent is here already, shared from {path}", path=seed.path))
 
@@ -352,6 +356,15 @@ class Seeds:
 
 def no_torrent(share: ShareRecord) -> NotFound:
     """What to say where a share has no torrent."""
+    if not is_open_to_all(share):
+        return NotFound(
+            tr(
+                "'{share}' has no torrent, for it is for some people only: `coterie share --bittorrent --to ticket "
+                "{path}` opens it to everybody who has the link",
+                share=share.name,
+                path=share.path,
+            )
+        )
     return NotFound(
         tr("'{share}' has no torrent: coterie share --bittorrent {path}", share=share.name, path=share.path)
     )

@@ -18,14 +18,15 @@ from coterie.access.circle_vouched import (
     own_computers,
     vouched_computers,
 )
-from coterie.access.names import is_meant
+from coterie.access.names import distinct, is_meant
 from coterie.apps.circles.disk import CircleDisk
 from coterie.apps.context import Context
 from coterie.decoding import FAULTS, decoder
-from coterie.errors import NotFound, StorageError, UsageError
+from coterie.errors import StorageError, UsageError
 from coterie.identity import PeerId
 from coterie.private_file import write_private
 from coterie.texts import tr
+from coterie.which_one import the_one
 
 NO_ROLE: tuple[tuple[str, str], ...] = ()
 NO_PERSON: tuple[PeerId, ...] = ()
@@ -146,13 +147,9 @@ class CircleBook:
         """The circle of this name, or whose id begins so. Raises `NotFound`, `UsageError`."""
         named = [c for c in self.joined() if is_meant(text.strip(), c.state.name, circle_text(c.id))]
         found = named or [c for c in self.joined() if PeerId(c.id).matches(text)]
-        if not found:
-            raise NotFound(tr("you are in no circle '{text}'; `coterie circle` lists them", text=text))
-        if len(found) > 1:
-            raise UsageError(
-                tr("several circles are called '{text}': `coterie circle` shows them apart", text=text)
-            )
-        return found[0]
+        labels = distinct([(circle_text(c.id), c.state.name, False) for c in found])
+        nothing = tr("you are in no circle '{text}'; `coterie circle` lists them", text=text)
+        return the_one(text, list(zip(labels, found, strict=True)), nothing)
 
     def me(self, circle: Circle) -> Member | None:
         """This node's person in `circle`."""

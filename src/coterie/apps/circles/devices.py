@@ -26,6 +26,7 @@ from coterie.errors import AccessDenied, CoterieError, NotFound, PeerError, Usag
 from coterie.identity import PeerId
 from coterie.identity.peer_id import is_key
 from coterie.texts import tr
+from coterie.which_one import the_one
 from coterie.wire.frames import Message
 
 SEEN_MAX = 4_096  # contacts of other devices that were taken over once; a removed one does not come back
@@ -95,17 +96,8 @@ class Devices:
         }
         found = [one for one, name in called.items() if is_meant(text, name, str(one))]
         found = found or [one for one in called if one.matches(text)]
-        if not found:
-            raise NotFound(tr("you have no computer '{text}'; `coterie devices` lists them", text=text))
-        if len(found) > 1:
-            raise UsageError(
-                tr(
-                    "'{text}' fits {found} of your computers: give more of its id",
-                    text=text,
-                    found=len(found),
-                )
-            )
-        return found[0]
+        nothing = tr("you have no computer '{text}'; `coterie devices` lists them", text=text)
+        return the_one(text, [(one.short, one) for one in found], nothing)
 
     def rename(self, device: str, name: str) -> DeviceSaid:
         """Call another computer of this person by another name, here. Raises `NotFound`, `UsageError`."""

@@ -14,11 +14,11 @@ from coterie.access.circle import Circle, CircleState, Member
 from coterie.access.circle_ops import Kind, OpId, Role, is_consent
 from coterie.access.circle_revoked import revoked_keys
 from coterie.access.circle_vouched import OWN_TITLE
-from coterie.access.names import checked, distinct, is_meant, key_of
+from coterie.access.names import checked, distinct, is_meant, key_of, marked
 from coterie.access.people import KnownCircle, Source
 from coterie.access.policy import Standing
 from coterie.apps.circles.admission import Purpose, To, read_purpose
-from coterie.apps.circles.book import CircleBook, circle_text, role_of
+from coterie.apps.circles.book import Block, CircleBook, circle_text, role_of
 from coterie.apps.circles.core import Changed, Keep, SyncCore
 from coterie.apps.circles.devices import Devices
 from coterie.apps.circles.entering import Entering
@@ -50,6 +50,7 @@ from coterie.net import Stream
 from coterie.services.mail.limits import LIFETIME_MAX_S as LETTER_MAX_S
 from coterie.services.mail.protocol_letters import ProtocolLetters
 from coterie.texts import tr
+from coterie.which_one import the_one
 from coterie.wire.frames import Message
 
 MEET_EVERY_S = 20.0  # members that are not connected are tried; guess
@@ -328,11 +329,10 @@ class CirclesService:
 
     def blocked_lines(self) -> list[BlockedLine]:
         """The computers that get nothing here, for faces."""
-        known = {one.peer: name for name, one in self._context.people.names().items()}
         return [
             BlockedLine(
                 str(block.peer),
-                known.get(block.peer, ""),
+                self._called(block),
                 block.by,
                 block.where,
                 iso(block.lost.at / 1000),
@@ -340,27 +340,21 @@ class CirclesService:
             for block in self._book.blocks()
         ]
 
+    def _called(self, block: Block) -> str:
+        """What a blocked computer is called here; else the name of its person, with its mark."""
+        return self._context.people.called(block.peer) or marked(block.by, block.peer)
+
     def unblock(self, text: str) -> DeviceSaid:
         """End the block of the computer with this name or id (a beginning will do). Raises `NotFound`, `UsageError`."""
-        names = self._context.people
         found = [
             block
             for block in self._book.blocks()
-            if block.peer.matches(text) or is_meant(text.strip(), names.name_of(block.peer), str(block.peer))
+            if block.peer.matches(text) or is_meant(text.strip(), self._called(block), str(block.peer))
         ]
-        if not found:
-            raise NotFound(
-                tr("no computer '{text}' is blocked here; `coterie blocked` lists those that are", text=text)
-            )
-        if len(found) > 1:
-            raise UsageError(
-                tr(
-                    "'{text}' fits {found} blocked computers: give more of its id",
-                    text=text,
-                    found=len(found),
-                )
-            )
-        (block,) = found
+        nothing = tr(
+            "no computer '{text}' is blocked here; `coterie blocked` lists those that are", text=text
+        )
+        block = the_one(text, [(block.peer.short, block) for block in found], nothing)
         self._book.unblock(block)
         self._context.access.changed()
         return DeviceSaid(

@@ -6,12 +6,13 @@ from types import MappingProxyType
 
 import msgspec
 
-from coterie.access.names import NAME_CHARS_MAX, checked, fit, is_meant, is_short_id, key_of
+from coterie.access.names import NAME_CHARS_MAX, checked, distinct, fit, is_meant, is_short_id, key_of
 from coterie.apps.contacts.messages import ADDRESSES_MAX
-from coterie.errors import LimitExceeded, NotFound, UsageError
+from coterie.errors import LimitExceeded, UsageError
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
 from coterie.texts import tr
+from coterie.which_one import the_one
 from coterie.wire.record import is_relay
 from coterie.wire.ticket import pack_addresses
 
@@ -88,19 +89,9 @@ class ContactBook:
             found = found or [c for c in self._contacts.values() if c.peer.matches(text)]
         else:
             found = [named, *(c for c in self._contacts.values() if c != named and is_short_id(text, c.peer))]
-        if not found:
-            raise NotFound(tr("there is no contact '{text}'; `coterie contacts` lists them", text=text))
-        if len(found) > 1:
-            names = ", ".join(c.name for c in found)
-            raise UsageError(
-                tr(
-                    "'{text}' may be any of {found} contacts ({names}); give a name, or more of the id",
-                    text=text,
-                    found=len(found),
-                    names=names,
-                )
-            )
-        return found[0]
+        nothing = tr("there is no contact '{text}'; `coterie contacts` lists them", text=text)
+        labels = distinct([(str(c.peer), c.name, True) for c in found])
+        return the_one(text, list(zip(labels, found, strict=True)), nothing)
 
     def add(self, peer: PeerId, name: str, addresses: Sequence[str], record: bytes, now: float) -> Contact:
         """Store a contact as it calls itself; one that is known keeps the name it has here.

@@ -21,6 +21,7 @@ class Invited(msgspec.Struct, frozen=True, kw_only=True):
         expires: the same as a time, ISO 8601.
         join_with: the words of the command that takes it.
         outside: why not everybody elsewhere reaches this computer; empty when everybody does.
+        note: that in a line, where it was not said before.
         offers_internet: whether the level `internet` would add a way.
     """
 
@@ -32,6 +33,7 @@ class Invited(msgspec.Struct, frozen=True, kw_only=True):
     join_with: str = "join"
     outside: str = ""
     offers_internet: bool = False
+    note: str = ""
 
     def text(self) -> str:
         """For people: the code first, then what to do where it is not enough."""
@@ -52,8 +54,8 @@ class Invited(msgspec.Struct, frozen=True, kw_only=True):
                     at=self.at[0],
                 ),
             ]
-        if self.outside:
-            lines += ["", tr("Note: {outside}.", outside=self.outside)]
+        if self.note:
+            lines += ["", tr("Note: {note}.", note=self.note)]
         lines += ["", tr("From elsewhere (keep it to yourselves, like the code):"), ""]
         lines += [
             tr("  coterie {join_with} {ticket}", join_with=self.join_with, ticket=self.ticket),

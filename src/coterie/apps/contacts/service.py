@@ -302,6 +302,7 @@ class ContactsService:
             join_with=join_with,
             outside="" if outside.reached == "yes" else outside.text(),
             offers_internet=outside.offers,
+            note=self._context.me.outside_note(),
         )
 
     async def _greet(self, *, opening: bool) -> None:

@@ -15,7 +15,15 @@ from coterie.apps.expose.packets import Packets
 from coterie.apps.expose.records import ConnectedRecord, ExposedRecord
 from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
 from coterie.apps.expose.serving import KIND, Serving, resource_of
-from coterie.apps.expose.targets import as_label, checked_name, read_kind, read_service, read_target
+from coterie.apps.expose.targets import (
+    Target,
+    as_label,
+    checked_name,
+    is_this_machine,
+    read_kind,
+    read_service,
+    read_target,
+)
 from coterie.apps.expose.web import Web
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
@@ -76,7 +84,7 @@ class ExposeService:
         """Let those named in `to` use what is at `target`; the same name again changes it.
 
         Raises:
-            UsageError: no such target, name or addressee can be.
+            UsageError: no such target, name or addressee can be, or the node itself listens there.
             NotFound: nobody is called so.
             LimitExceeded: EXPOSED_MAX are exposed.
         """
@@ -94,6 +102,7 @@ class ExposeService:
             raise UsageError(
                 tr("'{host_header}' cannot stand in a Host header", host_header=host_header[:50])
             )
+        self._check_foreign(place, kind)
         subjects = list(dict.fromkeys(self._context.people.subject(who) for who in to))
         if not subjects or TICKET in subjects:
             raise UsageError(tr("say for whom: --to with a person, a circle, contacts or anyone"))
@@ -117,6 +126,22 @@ class ExposeService:
         self._exposed.save(record)
         self._permit(record)
         return self._exposed_line(record)
+
+    def _check_foreign(self, place: Target, kind: str) -> None:
+        """Raise `UsageError` where this node itself listens: others would act as this node, or stand in its way."""
+        if place.path:
+            owner = self._context.local.owner_of("unix", place.path)
+        else:
+            owner = self._context.local.owner_of(kind, place.port) if is_this_machine(place.host) else ""
+        if owner:
+            raise UsageError(
+                tr(
+                    "{target} belongs to this node itself: {owner}. What coterie offers is given by `--to` where it is "
+                    "made; expose the port of another program, or of another HOST:PORT",
+                    target=("udp:" if kind == "udp" else "") + str(place),
+                    owner=owner,
+                )
+            )
 
     def unexpose(self, name: str) -> ExposeSaid:
         """End it: connections of others end at once. Raises `NotFound`."""

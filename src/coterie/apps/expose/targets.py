@@ -1,5 +1,6 @@
 """What people write: what is exposed (PORT, HOST:PORT, udp:PORT, unix:PATH), its name, and which service is meant."""
 
+import ipaddress
 import re
 
 import msgspec
@@ -7,6 +8,7 @@ import msgspec
 from coterie.apps.expose.messages import NAME_CHARS_MAX
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+from coterie.net.quic.addresses import is_own_ip
 from coterie.texts import tr
 
 _NAME = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{NAME_CHARS_MAX - 2}}}[a-z0-9])?\Z")
@@ -42,6 +44,17 @@ def read_target(text: str) -> Target:
             tr("'{text}' names no service: write a port, HOST:PORT, udp:PORT or unix:/PATH", text=text)
         )
     return Target(host, int(port))
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether `host` is an address of this machine, or the usual name of it. No name is looked up."""
+    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return ip.is_unspecified or is_own_ip(ip)
 
 
 def read_kind(text: str) -> tuple[str, str]:

@@ -8,9 +8,10 @@ from coterie.apps.files.gifts import Content, Gifts
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.registry import Fetcher, Link, Registry, Seeding
 from coterie.apps.files.results import SharedItem
+from coterie.apps.files.shares import is_open_to_all
 from coterie.apps.files.source import MagnetSource, Source, TorrentFileSource
 from coterie.transfer.limits import Limits
-from coterie.transfer.results import Received
+from coterie.transfer.results import Received, TransferLine
 from coterie.transfer.running import Running
 from coterie.transfer.table import Table
 from coterie.transfer.transfer import OnExisting
@@ -29,6 +30,7 @@ __all__ = [
     "SharedItem",
     "Source",
     "TorrentFileSource",
+    "is_open_to_all",
 ]
 
 
@@ -82,6 +84,10 @@ class FilesApi(Protocol):
 
     def under_way(self, transfer: str) -> Running | None:
         """The transfer of any kind with this id, where it runs."""
+        ...
+
+    async def finished(self, source: Source | str, target: Path | str) -> TransferLine | None:
+        """The transfer with this id, or that got `source` to `target` by BitTorrent, if what came is still there."""
         ...
 
     async def begin_any(

@@ -67,8 +67,14 @@ class Gifts:
         begin: Callable[..., Awaitable[Transfer]],
         transfers: Records[TransferRecord],
         under_way: Callable[[str], Transfer | None],
+        *,
+        is_moving: Callable[[bytes, PeerId], bool],
     ) -> None:
-        """`begin` starts a download, `under_way` gives the one that runs under an id."""
+        """`begin` starts a download, `under_way` gives the one that runs under an id.
+
+        `is_moving`: whether bytes of a content go to a peer now.
+        """
+        self._is_moving = is_moving
         self._context = context
         self._begin = begin
         self._transfers = transfers
@@ -162,7 +168,17 @@ class Gifts:
                     found = Offer(self._context.blobs.store, record, f"{KIND}/{gift}", also=also)
         return found
 
+    def is_given_now(self, gift: str, to: PeerId) -> bool:
+        """Whether bytes of it go there now."""
+        held = self._gifts.get(gift)
+        return held is not None and any(self._is_moving(content.root, to) for content in held.contents)
+
     # ---- fetching
+
+    def is_coming(self, transfer_id: str) -> bool:
+        """Whether bytes of what is fetched under this id come now."""
+        running = self._under_way(transfer_id)
+        return running is not None and not running.is_still()
 
     async def fetch(
         self,

@@ -36,6 +36,7 @@ from coterie.wire.ticket import SECRET_BYTES
 
 KIND = "files"
 SPOTS_MAX = 1_000  # guess: parts of shares that somebody may still be fetching; the oldest gives way
+NO_SHARE = "-"  # no id of a share: what is not here takes as long to refuse as what is
 _CONTEXT = b"coterie place\x00"
 
 
@@ -154,8 +155,10 @@ class Places:
         label, *parts = path.split("/")
         share = next((share for known, share in self.shares_of(peer) if known == label), None)
         is_path = len(path.encode(errors="replace")) <= PATH_BYTES_MAX and not any(map(name_fault, parts))
-        resource = resource_of(share.id, parts) if share is not None and is_path else KIND
-        decision = self._access.decide(peer, verb, resource)
+        named = share or next((share for share in self._shares() if share.name == label), None)
+        resource = resource_of(named.id if named else NO_SHARE, parts if is_path else ())
+        is_known = named is not None and is_path  # the log does not fill with whatever somebody asks for
+        decision = self._access.decide(peer, verb, resource, logged_as="" if is_known else KIND)
         if decision.used_up is not None:
             raise QuotaUsedUp(decision.used_up)
         if not decision.allowed or share is None or not is_path:
@@ -246,23 +249,23 @@ class Places:
     def _offer_of(self, peer: PeerId, root: bytes, spots: Sequence[tuple[Spot, str]]) -> Offer | None:
         """The first of these places that the peer may read now; its whole share where it may read that.
 
-        Without such: one that it might read, were the amount of its grant not used up; the policy says so.
+        Without such: one that the policy will refuse, by preference for a used-up amount: the log says of what.
         """
-        used_up: Offer | None = None
+        refused: Offer | None = None
         for spot, of in spots:
             whole = resource_of(spot.share.id, ())
             is_whole = self._access.explain(peer, Verb.READ, whole).allowed
             resource = whole if is_whole else resource_of(spot.share.id, spot.parts)
             decision = self._access.explain(peer, Verb.READ, resource)
-            if decision.used_up is not None:
-                used_up = Offer(self._store, spot.share, resource, is_narrow=True)
             if not decision.allowed:
+                if refused is None or decision.used_up is not None:
+                    refused = Offer(self._store, spot.share, resource, is_narrow=True)
                 continue
             found = self.found(spot) if spot.parts else None
             if found is None or found.id == root:
                 many = of if of in self._access.policy.subjects(peer) else ""
                 return Offer(self._store, spot.share, resource, found=found, is_narrow=not is_whole, of=many)
-        return used_up
+        return refused
 
     def _granted(self, peer: PeerId) -> list[str]:
         """The resources within shares that `peer` has grants for."""

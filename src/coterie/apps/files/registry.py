@@ -11,6 +11,7 @@ from coterie.apps.files.source import MagnetSource, TorrentFileSource
 from coterie.errors import UsageError
 from coterie.progress import Progress
 from coterie.texts import tr
+from coterie.transfer.results import TransferLine
 from coterie.transfer.running import Running
 from coterie.transfer.transfer import OnExisting
 
@@ -34,6 +35,10 @@ class Fetcher(Protocol):
         Raises:
             CoterieError: it cannot begin; says why.
         """
+        ...
+
+    async def finished(self, source: Any, target: Path | str) -> TransferLine | None:
+        """The transfer that fetched the same to the same target, where that is over and what came is still there."""
         ...
 
 

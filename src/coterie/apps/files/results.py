@@ -14,8 +14,8 @@ class SharedItem(msgspec.Struct, frozen=True):
     """A share: `ticket` is all that another computer needs. `size` in bytes.
 
     `magnet` is the link for BitTorrent programs, `torrent` where the torrent file is; empty when it has none.
-    `outside` says why not everybody elsewhere reaches this computer; empty when everybody does. `offers_internet`: the
-    level `internet` would add a way.
+    `outside` says why not everybody elsewhere reaches this computer; empty when everybody does. `note` is that in a
+    line, where it was not said before. `offers_internet`: the level `internet` would add a way.
     """
 
     id: str
@@ -33,6 +33,7 @@ class SharedItem(msgspec.Struct, frozen=True):
     skipped_more: int = 0
     outside: str = ""
     offers_internet: bool = False
+    note: str = ""
 
     def is_incomplete(self) -> bool:
         """Whether something could not be read that should have been shared."""
@@ -73,8 +74,8 @@ class SharedItem(msgspec.Struct, frozen=True):
                     name=self.name,
                 ),
             ]
-        if self.outside:
-            lines += ["", tr("Note: {outside}.", outside=self.outside)]
+        if self.note:
+            lines += ["", tr("Note: {note}.", note=self.note)]
         if "ticket" in self.to:
             lines += ["", tr("On the other computer:"), "", tr("  coterie get {ticket}", ticket=self.ticket)]
         return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ from coterie.transfer.records import TransferRecord
 from coterie.transfer.results import Received, TransferChange, TransferLine
 from coterie.transfer.running import Running
 from coterie.transfer.serve import Server
+from coterie.transfer.states import TransferState
 from coterie.transfer.table import Table
 from coterie.transfer.target import whole_target
 from coterie.transfer.transfer import OnExisting, Transfer, on_existing
@@ -79,7 +81,7 @@ class FilesService:
         self._book = GotBook(context.data.folder / "got.db")
         self.limits = Limits(context.data.folder / "limits.json")
         self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
-        self.gifts = Gifts(context, self.begin, transfers, self._downloading)
+        self.gifts = Gifts(context, self.begin, transfers, self._downloading, is_moving=self.server.is_moving)
         self._shares = Shares(context, shares, self.places, self.registry, end=self.server.end)
         self._downloads = Downloads(
             context,
@@ -303,6 +305,14 @@ class FilesService:
     def under_way(self, transfer: str) -> Running | None:
         """The transfer of any kind with this id, where it runs."""
         return self.table.under_way(transfer)
+
+    async def finished(self, source: Source | str, target: Path | str) -> TransferLine | None:
+        """See `FilesApi.finished`."""
+        if isinstance(source, MagnetSource | TorrentFileSource):
+            is_fetched = self.registry.fetches(source)
+            return await self.registry.fetcher(source).finished(source, target) if is_fetched else None
+        done = [line for line in self.table.lines() if line.id == source and line.state == TransferState.DONE]
+        return done[0] if done and os.path.lexists(done[0].path) else None
 
     async def refresh(
         self, place: str = "", *, mirror: bool = False, progress: Report | None = None

@@ -26,13 +26,14 @@ from coterie.content import manifest as m
 from coterie.content.changes import Changes, changes_since
 from coterie.content.names import name_fault
 from coterie.content.whole import is_whole
-from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
+from coterie.errors import CoterieError, LimitExceeded, UsageError
 from coterie.moments import iso
 from coterie.services.data.records import Records
 from coterie.texts import tr
 from coterie.transfer.giver import Giver
 from coterie.transfer.results import Problem
 from coterie.transfer.stoppable import in_thread
+from coterie.which_one import the_one
 from coterie.wire import Ticket
 from coterie.wire.ticket import SECRET_BYTES, TicketKind
 
@@ -144,7 +145,7 @@ class Shares:
 
         Raises:
             NotFound: there is nothing at `path`.
-            UsageError: it cannot be shared (a device, a socket).
+            UsageError: it cannot be shared (a device, a socket), or not by BitTorrent, for it is for some people only.
             Sweeping: it is a home folder, or has home folders in it, and `everything` was not said.
             StorageError: it cannot be read.
         """
@@ -153,6 +154,9 @@ class Shares:
             self._registry.check_seeding()
         subjects = [self._context.people.subject(who) for who in to]
         place = Path(os.path.abspath(path))
+        before = self._at(place)
+        if bittorrent:
+            self._check_open(place, subjects or (before.to if before else ()))
         if not everything and self._at(place) is None:
             await asyncio.to_thread(check_sweeping, place)
 
@@ -162,16 +166,10 @@ class Shares:
         )
         async with self._keeping:  # a path is one share, whoever shares it at the same time
             record = await self._keep(imported, place, name, subjects)
-        if not OPEN_TO_ALL.issuperset(record.to):
+        if not is_open_to_all(record):
             await self._registry.seeding.withdraw(record.id)
-            if bittorrent:
-                raise UsageError(
-                    tr(
-                        "shared, but not by BitTorrent: whoever has the link could fetch it; add --to ticket or "
-                        "anyone"
-                    )
-                )
         if bittorrent:
+            self._check_open(place, record.to)  # another order may have said for whom meanwhile
             await self._registry.seeding.offer(
                 record, trackers=trackers, public=public, hybrid=not v1, progress=progress
             )
@@ -208,6 +206,20 @@ class Shares:
             self._end(lambda g: isinstance(g, Offer) and g.share_id == record.id and g.share_root not in kept)
             await self._forget(before.roots())
         return record
+
+    def _check_open(self, place: Path, to: Collection[str]) -> None:
+        """Raise `UsageError` where a share for these subjects cannot have a torrent."""
+        if OPEN_TO_ALL.issuperset(to):
+            return
+        who = ", ".join(self._context.people.say(one) for one in to if one not in OPEN_TO_ALL)
+        raise UsageError(
+            tr(
+                "not by BitTorrent: {path} is for {who}, and whoever has the link of a torrent can fetch it. Leave "
+                "out --bittorrent, or share it with everybody: --to ticket",
+                path=place,
+                who=who,
+            )
+        )
 
     def _at(self, place: Path) -> ShareRecord | None:
         """The share of this path."""
@@ -329,18 +341,8 @@ class Shares:
         """The share with this id, name or path. Raises NotFound, and UsageError where it is several."""
         path = os.path.abspath(here / share)
         found = [r for r in self._records if share in (r.id, r.name) or r.path == path]
-        if not found:
-            raise NotFound(tr("nothing is shared as '{share}'; `coterie shares` lists what is", share=share))
-        if len(found) > 1:
-            raise UsageError(
-                tr(
-                    "'{share}' is {found} shares; name one by its id: {found2}",
-                    share=share,
-                    found=len(found),
-                    found2=", ".join(r.id for r in found),
-                )
-            )
-        return found[0]
+        nothing = tr("nothing is shared as '{share}'; `coterie shares` lists what is", share=share)
+        return the_one(share, [(r.id, r) for r in found], nothing)
 
     async def _describe(self, record: ShareRecord, imported: Imported) -> SharedItem:
         ticket = await self.ticket_of(record)
@@ -356,6 +358,7 @@ class Shares:
             ticket=ticket,
             outside="" if outside.reached == "yes" else outside.text(),
             offers_internet=outside.offers,
+            note=self._context.me.outside_note(),
             created=iso(record.created),
             skipped=[Problem(s.path, s.reason, s.is_lost) for s in imported.skipped],
             skipped_more=imported.skipped_more,
@@ -363,6 +366,11 @@ class Shares:
             torrent=link.torrent,
             to=[self._context.people.say(subject) for subject in record.to],
         )
+
+
+def is_open_to_all(share: ShareRecord) -> bool:
+    """Whether a share may have a torrent: it is for nobody in particular."""
+    return OPEN_TO_ALL.issuperset(share.to)
 
 
 def _check_wanted(name: str, *, bittorrent: bool, is_said_how: bool) -> None:

@@ -49,7 +49,6 @@ from coterie.errors import (
     AccessDenied,
     CoterieError,
     LimitExceeded,
-    NotFound,
     PeerError,
     TransportError,
     UsageError,
@@ -64,6 +63,7 @@ from coterie.services.mail.events import Ended
 from coterie.services.mail.limits import LIFETIME_MAX_S as LETTER_MAX_S
 from coterie.services.mail.protocol_letters import ProtocolLetters
 from coterie.texts import tr
+from coterie.which_one import the_one
 from coterie.wire.frames import Bulk, Message
 
 ANSWER_S = 10.0
@@ -300,21 +300,13 @@ class GrantsService:
     def _find_given(self, text: str) -> GivenRecord:
         known: list[GivenRecord] = [*self._given, *self._carried.theirs]
         found = [r for r in known if r.id.startswith(text.lower())]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UsageError(
-                tr("'{text}' begins {found} grants: give more of the id", text=text, found=len(found))
-            )
-        raise NotFound(tr("this computer gave no grant '{text}'; `coterie grants` lists them", text=text))
+        nothing = tr("this computer gave no grant '{text}'; `coterie grants` lists them", text=text)
+        return the_one(text, [(r.id, r) for r in found], nothing)
 
     def _find_held(self, text: str) -> HeldRecord:
         found = [r for r in self._held if r.id.startswith(text.lower())]
-        if len(found) == 1:
-            return found[0]
-        raise NotFound(
-            tr("this computer holds no grant '{text}', or several; `coterie grants` lists them", text=text)
-        )
+        nothing = tr("this computer holds no grant '{text}'; `coterie grants` lists them", text=text)
+        return the_one(text, [(r.id, r) for r in found], nothing)
 
     def _keep_given(self, grant: Grant, *, bearer: bool) -> None:
         record = GivenRecord(record_id(grant), time.time(), grant.raw, bearer)

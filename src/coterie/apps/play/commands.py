@@ -32,7 +32,7 @@ async def play(
     """Watch or listen while it arrives: gives local URLs in which a media player can seek at once.
 
     ticket: What `coterie get` takes (a ticket, a place like anna/films/one.mkv, a magnet link, a torrent file), or the
-        id of a transfer under way.
+        id of a transfer, under way or done.
     target: Where it is kept, as with `coterie get`.
     file: Which files of a folder, e.g. "*.mkv"; otherwise all films and music in it.
     overwrite: Replace files of the same name at the target; the old ones are kept for 30 days (`coterie trash`).

@@ -108,6 +108,11 @@ class MediaServer:
             self._server.stop()
             await self._task
 
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 before `start`."""
+        return self._port
+
     def add(self, item: Readable) -> str:
         """Serve `item`; returns its URL."""
         number = str(next(self._numbers))

@@ -14,6 +14,7 @@ class SentLine(msgspec.Struct, frozen=True, kw_only=True):
 
     Fields:
         names: of what is offered, `files` in all, `size` in bytes.
+        state: a word; "waiting for NAME" while it is being fetched and nothing comes.
         percent: of what is fetched so far; None before and after.
         expires: ISO 8601; empty when it is over.
         note: why it failed, or was not taken.
@@ -114,6 +115,11 @@ class InboxSaid(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         return self.said
+
+
+def waiting_for(name: str) -> str:
+    """The state of an offer that is being fetched, while the line to `name` is cut."""
+    return tr("waiting for {name}", name=name)
 
 
 def said_names(names: list[str]) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,24 +15,24 @@ from coterie.apps.context import Context
 from coterie.apps.files.api import Content, FilesApi, Gifts
 from coterie.apps.send import core as c
 from coterie.apps.send import events as e
+from coterie.apps.send.always import Always
 from coterie.apps.send.direct import Direct
-from coterie.apps.send.fetching import fetch, free_bytes
+from coterie.apps.send.fetching import fetch
 from coterie.apps.send.messages import ITEMS_MAX, NOTE_CHARS_MAX, OFFER_ID_BYTES, PROTOCOL, pack, unpack
 from coterie.apps.send.records import AlwaysRecord, InboxRecord, Part, SentItem, SentRecord
 from coterie.apps.send.results import (
     OFFER_LASTS_S,
-    AlwaysLine,
     Got,
     InboxLine,
-    InboxSaid,
     Sent,
     SentLine,
     got_now,
     said_names,
     sent_now,
+    waiting_for,
 )
 from coterie.apps.send.strangers import Strangers
-from coterie.errors import CoterieError, LimitExceeded, NotFound, PeerError, UsageError
+from coterie.errors import CoterieError, LimitExceeded, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.machine import Emit, SetTimer, TimerFired
 from coterie.moments import iso
@@ -41,6 +40,7 @@ from coterie.progress import Progress
 from coterie.quantity import count, say_bytes
 from coterie.services.data.records import Records
 from coterie.texts import tr
+from coterie.which_one import the_one
 from coterie.wire.frames import Message
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ LASTS_MAX_S = 30 * 86_400.0  # as a letter
 POST_AGAIN_S = 30.0  # after a letter could not be posted
 TAKE_S = 10.0  # for one letter to be written; else it comes again
 TIMER_MAX_S = 3_600.0  # then the clock is looked at again: it may have been set
-ALWAYS_MAX = 256
 UNTAKEN = "that computer was reached and takes no letters: it does not know this one, or its coterie is to be upgraded"
-FREE_BYTES_MIN = 1 << 30  # left on the disk by what is taken without a question; guess
 
 log = logging.getLogger(__name__)
 Report = Callable[[Progress], None]
@@ -74,7 +72,6 @@ class SendService:
         self._files = files
         self._sent: Records[SentRecord] = context.data.records("sent", SentRecord, "offer")
         self._inbox: Records[InboxRecord] = context.data.records("inbox", InboxRecord, "offer")
-        self._always: Records[AlwaysRecord] = context.data.records("always", AlwaysRecord, "person")
         self._folder = Path(context.data.settings(Settings).folder).expanduser()
         self._gifts: Gifts = files.gifts
         self._core = c.SendCore(context.me.name)
@@ -84,9 +81,17 @@ class SendService:
         self._fetches: dict[str, asyncio.Task[Any] | None] = {}  # None: it has not begun yet
         self._timer: asyncio.TimerHandle | None = None
         self._watchers: dict[int, asyncio.Event] = {}
+        self._always = Always(
+            context,
+            context.data.records("always", AlwaysRecord, "person"),
+            self._folder,
+            self._core,
+            self.feed,
+        )
+        self.always, self.ask, self.always_lines = self._always.take_all, self._always.ask, self._always.lines
         self.direct = Direct(context, self._core, self.feed)
         self.strangers = Strangers(context, self, contacts)
-        contacts.on_removed(self._forget_always)
+        contacts.on_removed(self._always.forget)
         for record in self._sent:  # before `files` starts, and forgets what nobody keeps
             if not record.ended:
                 self._gifts.add(record.id, _contents(record))
@@ -102,7 +107,7 @@ class SendService:
         self._context.net.register(PROTOCOL, self.direct.serve, strangers=True)
         self._follow()
         for got in list(self._core.inbox.values()):
-            self._take_always(got)
+            self._always.consider(got)
 
     async def close(self) -> None:
         """Everything is on disk; what is being fetched goes on at the next start."""
@@ -261,10 +266,14 @@ class SendService:
         return [self._sent_line(record, part, part.peer) for part in record.parts]
 
     def _sent_line(self, record: SentRecord, part: Part, to: str) -> SentLine:
+        name = part.name or self._context.people.name_of(PeerId.parse(to or part.peer))
+        is_cut = c.word(part) == c.Answer.FETCHING and not self._gifts.is_given_now(
+            record.id, PeerId.parse(part.peer)
+        )
         return SentLine(
             id=record.id,
-            state=c.state(part),
-            to=part.name or self._context.people.name_of(PeerId.parse(to or part.peer)),
+            state=waiting_for(name) if is_cut else c.state(part),
+            to=name,
             names=[item.name for item in record.items],
             files=sum(item.files for item in record.items),
             size=c.size_of(record.items),
@@ -303,66 +312,6 @@ class SendService:
         self.feed(e.Decline(got.id))
         return got_now(self.inbox_line(got))
 
-    def always(self, person: str, folder: Path | None = None) -> InboxSaid:
-        """Take everything from this person from now on, without a question. Raises `NotFound`, `UsageError`."""
-        peer = self._context.people.find(person)
-        if not self._context.people.is_known(peer):
-            raise UsageError(
-                tr("{short} is not known here: only what people you know send is taken so", short=peer.short)
-            )
-        known = self._always_of(peer)
-        if known is None and len(self._always) >= ALWAYS_MAX:
-            raise LimitExceeded(
-                tr("everything is taken from {always_max} people already", always_max=ALWAYS_MAX)
-            )
-        record = known or AlwaysRecord(self._always.new_id(), time.time(), str(peer))
-        record.folder = _whole(folder) or record.folder
-        self._always.save(record)
-        for got in list(self._core.inbox.values()):
-            self._take_always(got)
-        where = record.folder or str(self._folder)
-        return InboxSaid(
-            person, f"What {self._context.people.name_of(peer)} sends goes to {where}, without a question"
-        )
-
-    def ask(self, person: str) -> InboxSaid:
-        """Ask again before something of this person is taken. Raises `NotFound`."""
-        peer = self._context.people.find(person)
-        known = self._always_of(peer)
-        if known is None:
-            raise NotFound(tr("what {person} sends waits for an answer already", person=person))
-        self._always.remove(known.id)
-        return InboxSaid(person, f"What {self._context.people.name_of(peer)} sends waits for an answer again")
-
-    def _forget_always(self, removed: PeerId) -> None:
-        for record in [one for one in self._always if one.person == str(removed)]:
-            self._always.remove(record.id)
-
-    def always_lines(self) -> list[AlwaysLine]:
-        """From whom everything is taken."""
-        name_of = self._context.people.name_of
-        return [
-            AlwaysLine(person=name_of(PeerId.parse(one.person)), path=one.folder or str(self._folder))
-            for one in self._always
-        ]
-
-    def _always_of(self, peer: PeerId) -> AlwaysRecord | None:
-        computers = {str(one) for one in self._context.people.computers_of(peer)}
-        return next((one for one in self._always if one.person in computers), None)
-
-    def _take_always(self, got: InboxRecord) -> None:
-        """Take it, where its sender is one from whom everything is taken, and the disk has room."""
-        if got.answer != c.Answer.DELIVERED or c.is_over(got) or got.is_stranger:
-            return
-        peer = PeerId.parse(got.sender)
-        always = self._always_of(peer)
-        if always is None or not self._context.people.is_known(peer):
-            return
-        folder = Path(always.folder) if always.folder else self._folder
-        coming = sum(c.size_of(one.items) for one in self._core.inbox.values() if c.is_coming(one))
-        if free_bytes(folder) - coming - c.size_of(got.items) >= FREE_BYTES_MIN:
-            self.feed(e.Accept(got.id, str(folder)))
-
     def _choose(self, text: str) -> InboxRecord:
         if text in self._core.inbox:
             return self._core.inbox[text]
@@ -370,18 +319,8 @@ class SendService:
         found = [
             got for got in is_open if text in {item.name for item in got.items} or text == self._sender(got)
         ]
-        if not found:
-            raise NotFound(tr("nothing is offered as '{text}'; `coterie inbox` lists what is", text=text))
-        if len(found) > 1:
-            raise UsageError(
-                tr(
-                    "'{text}' is offered {found} times; say {found2}",
-                    text=text,
-                    found=len(found),
-                    found2=" or ".join(g.id for g in found),
-                )
-            )
-        return found[0]
+        nothing = tr("nothing is offered as '{text}'; `coterie inbox` lists what is", text=text)
+        return the_one(text, [(got.id, got) for got in found], nothing)
 
     def _sender(self, got: InboxRecord) -> str:
         peer = PeerId.parse(got.sender)
@@ -400,10 +339,13 @@ class SendService:
     def inbox_line(self, got: InboxRecord) -> InboxLine:
         state = c.word(got)
         paths = [item.path for item in got.items if item.path]
+        fetched = next((item.transfer for item in got.items if item.transfer and not item.is_here), "")
+        is_cut = state == c.Answer.FETCHING and bool(fetched) and not self._gifts.is_coming(fetched)
+        sender = self._sender(got)
         return InboxLine(
             id=got.id,
-            state=c.state(got),
-            sender=self._sender(got),
+            state=waiting_for(sender) if is_cut else c.state(got),
+            sender=sender,
             names=[item.name for item in got.items],
             files=sum(item.files for item in got.items),
             size=c.size_of(got.items),
@@ -534,7 +476,7 @@ class SendService:
             with contextlib.suppress(CoterieError):
                 self._context.tell.withdraw(key)
         if isinstance(record, InboxRecord) and news.word == c.Answer.DELIVERED:
-            self._take_always(record)
+            self._always.consider(record)
 
     # ---- letters
 

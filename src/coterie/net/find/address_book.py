@@ -126,6 +126,11 @@ class AddressBook:
             return None
         return entry.record
 
+    def names(self, now: float) -> dict[PeerId, str]:
+        """What those call themselves whose records have not expired; whoever gives no name is not among them."""
+        records = {peer: record for peer in self._entries if (record := self.record(peer, now)) is not None}
+        return {peer: record.name for peer, record in records.items() if record.name}
+
     def next_sequence(self, now: float) -> int:
         """For this node's own next record: grows even when the clock went back."""
         self.own_sequence = max(self.own_sequence + 1, int(now * 1000))

@@ -64,6 +64,16 @@ class Outside(msgspec.Struct, frozen=True, kw_only=True):
             tr("; what would change that: {change}", change=self.change) if self.change else ""
         )
 
+    def note(self) -> str:
+        """For people: one line, where not everybody gets in; empty where everybody does."""
+        if self.reached == "yes":
+            return ""
+        if self.reached == "perhaps":
+            return tr(
+                "from outside not everybody reaches this computer: `coterie doctor` says why, and what helps"
+            )
+        return tr("from outside nobody reaches this computer: `coterie doctor` says why, and what helps")
+
 
 def judge(facts: Facts) -> Outside:
     """Who reaches the node of `facts` from elsewhere."""

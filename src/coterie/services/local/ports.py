@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -124,7 +125,21 @@ class Ports:
         self.tasks = tasks
         self._path = path
         self._ports: dict[str, Port] = {}
+        self._claims: list[Callable[[], Mapping[tuple[str, int], str]]] = []
         self._saved = self._load()
+
+    def claim(self, own: Callable[[], Mapping[tuple[str, int], str]]) -> None:
+        """`own()` says what of the node itself listens at each port ("tcp" or "udp", number), besides this table's."""
+        self._claims.append(own)
+
+    def owner_of(self, kind: str, where: int | str) -> str:
+        """What of this node listens at a port of this machine, or at the path of a Unix socket; empty: nothing."""
+        for port in self._ports.values():
+            if where in (port.number, port.address) and port.line().kind.replace("http", "tcp") == kind:
+                return tr("the service {name} (`coterie services`)", name=port.name)
+        if isinstance(where, str):
+            return ""
+        return next((said for own in self._claims if (said := own().get((kind, where), ""))), "")
 
     def lines(self) -> list[PortLine]:
         """Every port, by name."""

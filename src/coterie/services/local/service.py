@@ -1,6 +1,6 @@
 """What one app gets as `Context.local`: servers for other programs on this machine, and programs that it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,14 @@ class Local:
         full = self._name(name, is_open=True)
         where = path or self._folder / f"{name.replace('/', '-')}.sock"
         return self._open(full, StreamListener(full, serve, self._table.tasks, path=where), 0, note)
+
+    def claim(self, own: Callable[[], Mapping[tuple[str, int], str]]) -> None:
+        """`own()` says what of the app listens by itself at which port ("tcp" or "udp", number); see `owner_of`."""
+        self._table.claim(own)
+
+    def owner_of(self, kind: str, where: int | str) -> str:
+        """What of this node, of whatever app, listens there: see `Ports.owner_of`."""
+        return self._table.owner_of(kind, where)
 
     async def run(
         self,

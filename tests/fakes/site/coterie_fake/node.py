@@ -14,6 +14,7 @@ from coterie.access.people import People
 from coterie.errors import NotFound, StorageError
 from coterie.home import Home
 from coterie.identity import PeerId, load_or_create_key
+from coterie.services.local import Ports
 from coterie.settings import Config
 from coterie.tasks import Tasks
 from coterie_fake.service import FakeService
@@ -43,6 +44,7 @@ class Node:
         self.fake = FakeService()
         self.tasks = Tasks()
         self.people = People()
+        self.ports = Ports(home / "ports.json", self.tasks)
         self.apps = {"fake": SimpleNamespace(name="fake", commands="coterie_fake.commands")}
 
     @classmethod
