@@ -160,6 +160,7 @@ SHELLS = (
     "apps/*/state.py",
     "apps/*/topic.py",
     "apps/*/joining.py",
+    "apps/play/here.py",
     "apps/play/media.py",
     "apps/play/choice.py",
     "apps/bittorrent/download.py",
