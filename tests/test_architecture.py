@@ -119,6 +119,15 @@ SHELLS = (
     "cli/*.py",
     "sim/*.py",
     "testing/*.py",
+    "web/calls.py",
+    "web/folders.py",
+    "web/home.py",
+    "web/live.py",
+    "web/page.py",
+    "web/panels.py",
+    "web/reader.py",
+    "web/search.py",
+    "web/templates.py",
     "moments.py",
     "apps/invoke.py",
     "services/data/database.py",
@@ -200,7 +209,7 @@ IMPURE_MODULES = frozenset([
 PURE_PARTS = {
     "random": {"Random"},
     "pathlib": {"PurePosixPath", "PurePath"},
-    "urllib.parse": {"parse_qs", "quote"},
+    "urllib.parse": {"parse_qs", "parse_qsl", "quote"},
 }  # an injected generator; path arithmetic; text
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval"}
 IMPURE_ATTRIBUTES = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}

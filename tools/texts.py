@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
+import jinja2
 from babel.messages.catalog import Catalog as Texts
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
@@ -25,6 +26,7 @@ from coterie.cli.program import FIRST
 from coterie.quantity import counted
 
 OF_CLICK = ("Usage:", "Options", "Arguments", "Show this message and exit.", "required", "default: {default}")
+SHOWN = ("View", "Card", "Answer")  # of panels, whose titles and labels people read
 PACKAGE = Path(__file__).parent.parent / "src" / "coterie"
 
 
@@ -44,6 +46,8 @@ def in_the_code() -> Texts:
                         texts.add((one, many))
                     case "count", [noun]:
                         texts.add(counted(noun))
+    for text in _of_templates():
+        texts.add(text)
     catalog = Catalog()
     for word in catalog.words():
         for command in _commands(catalog.find(word)):
@@ -60,6 +64,29 @@ def in_the_code() -> Texts:
     for said in (*OF_CLICK, *(what for _usage, what in FIRST)):
         texts.add(said)
     return texts
+
+
+def _of_templates() -> Iterator[str | tuple[str, str]]:
+    """What stands in `tr(...)` and `tr_count(...)` of templates, and the titles of what panels show."""
+    environment = jinja2.Environment(extensions=["jinja2.ext.do"])
+    for file in sorted(PACKAGE.rglob("templates/**/*.html")):
+        for call in environment.parse(file.read_text(encoding="utf-8")).find_all(jinja2.nodes.Call):
+            said = [
+                a.value for a in call.args if isinstance(a, jinja2.nodes.Const) and isinstance(a.value, str)
+            ]
+            match getattr(call.node, "name", ""), said:
+                case ("tr", [text]) | ("translated", [text]):
+                    yield text
+                case "tr_count", [one, many]:
+                    yield one, many
+    for module in (*PACKAGE.glob("apps/*/panel.py"), *PACKAGE.glob("web/*.py")):
+        for call in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in SHOWN:
+                yield from (
+                    k.value.value
+                    for k in call.keywords
+                    if k.arg in ("title", "label") and isinstance(k.value, ast.Constant)
+                )
 
 
 def _commands(branch: Branch | None) -> Iterator[Command]:

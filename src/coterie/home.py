@@ -116,6 +116,16 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "ports.json"
 
     @property
+    def browsers_file(self) -> Path:
+        """Which browsers may use the page."""
+        return self.root / "browsers.json"
+
+    @property
+    def api_port_file(self) -> Path:
+        """The TCP port that the local API had last."""
+        return self.root / "api_port"
+
+    @property
     def audit_log(self) -> Path:
         """What peers used and were refused."""
         return self.root / "audit.db"

@@ -20,12 +20,14 @@ from coterie.errors import TransportError
 from coterie.texts import tr
 
 HOST = "127.0.0.1"
+HOSTS = (HOST, "localhost", "[::1]")  # what a client may call this computer
 CONNECTIONS_MAX = 64  # of those who showed the secret
 STRANGERS_MAX = 128  # guess: connections that have not; four rounds of `BACKLOG`, so that the newest is heard
 BACKLOG = 32  # accepted in one turn of the event loop
 HEADER_BYTES_MAX = 16 * 1024
 HEADER_TIMEOUT_S = 10.0
 KEEP_ALIVE_S = 5
+MESSAGE_BYTES_MAX = 64 * 1024  # that a page sends at once
 GRACE_S = 1  # calls under way have this long to say good-bye
 
 
@@ -59,18 +61,26 @@ def listen(port: int, advice: str) -> socket.socket:
 class LocalServer(UvicornServer):
     """uvicorn without its signal handlers, and without its ten wake-ups a second; `serve([socket])` until `stop`."""
 
-    def __init__(self, app: Any, may_connect: Callable[[Any], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        app: Any,
+        may_connect: Callable[[Any], bool] = lambda _: True,
+        may_upgrade: Callable[[Any], bool] | None = None,
+    ) -> None:
         """Serve the ASGI application `app`, which calls `welcome` for a request that shows the secret.
 
-        `may_connect` judges the socket of each connection before a byte of it is read.
+        `may_connect` judges the socket of each connection before a byte of it is read; `may_upgrade` the ASGI scope of
+        a request that asks for a WebSocket (None: there are none).
         """
         strangers: dict[BoundedProtocol, None] = {}
         super().__init__(
             UvicornConfig(
                 app,
-                http=partial(BoundedProtocol, strangers, may_connect),  # type: ignore[arg-type]
+                http=partial(BoundedProtocol, strangers, may_connect, may_upgrade),  # type: ignore[arg-type]
                 backlog=BACKLOG,
-                ws="none",
+                ws=_web_socket if may_upgrade else "none",  # type: ignore[arg-type]
+                ws_max_size=MESSAGE_BYTES_MAX,
+                ws_per_message_deflate=False,  # it never leaves the computer, or is a few kilobytes
                 lifespan="off",
                 access_log=False,
                 log_config=None,
@@ -99,6 +109,14 @@ class LocalServer(UvicornServer):
         self._stop.set()
 
 
+def _web_socket(**given: Any) -> asyncio.Protocol:
+    """uvicorn's protocol for WebSockets, imported where the first one comes."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    return WebSocketsSansIOProtocol(**given)
+
+
+_REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _WELCOME = "coterie.welcome"
 
 
@@ -114,11 +132,16 @@ class BoundedProtocol(H11Protocol):
     """
 
     def __init__(
-        self, strangers: "dict[BoundedProtocol, None]", may_connect: Callable[[Any], bool], **given: Any
+        self,
+        strangers: "dict[BoundedProtocol, None]",
+        may_connect: Callable[[Any], bool],
+        may_upgrade: Callable[[Any], bool] | None,
+        **given: Any,
     ) -> None:
         super().__init__(**given)
         self._strangers = strangers
         self._may_connect = may_connect
+        self._may_upgrade = may_upgrade
         inner: Any = self.app
 
         async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
@@ -139,6 +162,16 @@ class BoundedProtocol(H11Protocol):
             oldest = next(iter(self._strangers))
             del self._strangers[oldest]
             oldest.transport.abort()  # at once, also when it does not read what it was answered
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        """Hand the connection over to the protocol of WebSockets, or refuse; it is no stranger's any more."""
+        if self._may_upgrade is None or not self._may_upgrade(self.scope):
+            self.transport.write(_REFUSED)
+            self.transport.close()
+            return
+        self._header_timer.cancel()
+        self._strangers.pop(self, None)
+        super().handle_websocket_upgrade(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from coterie import local_http
-from coterie.control import gate
+from coterie.control import request_body
 from coterie.control.client import CHALLENGE_CHARS_MAX, CHALLENGE_HEADER, PROOF_PATH, Client, proof
-from coterie.control.gate import BODY_BYTES_MAX, DRAIN_BYTES_MAX
+from coterie.control.request_body import BODY_BYTES_MAX, DRAIN_BYTES_MAX
 from coterie.local_http import CONNECTIONS_MAX, HEADER_BYTES_MAX, STRANGERS_MAX
 from tests.control.conftest import Served
 from tests.fakes.faces import ask
@@ -153,7 +153,7 @@ def test_silence_is_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_body_that_stops_is_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(request_body, "BODY_TIMEOUT_S", 0.05)
     port = urlsplit(served.api.url).port
     answer = raw(
         served,

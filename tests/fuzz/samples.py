@@ -479,6 +479,18 @@ def _files() -> dict[str, list[Sample]]:
         "coterie.content.versions:_read_line": [
             _of("content.versions:_read_line", msgspec.json.encode(version))
         ],
+        "coterie.control.browsers:read_browsers": [
+            _of(
+                "control.browsers:read_browsers",
+                b'[{"id":"a1","name":"x","rights":["everything"],"created":1.0,"seen":2.0,"digest":"00"}]',
+            )
+        ],
+        "coterie.web.forms:read_pairs": [_of("web.forms:read_pairs", b"path=%2Fa&to=anna&yes=on")],
+        "coterie.web.live:read_message": [
+            _of("web.live:read_message", '{"do":"watch","id":1,"live":"node.people","args":{"a":"b"}}'),
+            _of("web.live:read_message", '{"do":"window","id":1,"start":50,"count":50}'),
+            _of("web.live:read_message", '{"do":"pause","is_paused":true}'),
+        ],
         "coterie.services.tell.service:read_notice": [
             _of(
                 "services.tell.service:read_notice",

@@ -42,6 +42,7 @@ class App:
         signs: how what it signs begins, for each purpose, SIGNED_BYTES_MIN bytes at least: no other app and nothing
             of the node itself may begin so.
         kinds: the kinds of resources it has, with their verbs; no other app may declare the same.
+        panel: "module:NAME" of its `Panel`, what it shows on the page; empty: only the forms of its commands.
     """
 
     name: str
@@ -51,6 +52,7 @@ class App:
     requires: tuple[str, ...] = ()
     signs: tuple[bytes, ...] = ()
     kinds: tuple[ResourceKind, ...] = ()
+    panel: str = ""
 
     @property
     def module(self) -> str:

@@ -29,12 +29,16 @@ def _up(home: Home, options: Options, background: bool) -> None:
     running = answering(home)
     if background:
         if running is None:
-            _start_in_background(home)
+            start_in_background(home)
         elif not options.quiet:
             say("already running")
         client = running or Client.find(home.api_file)
         said = client.get("/api/v1/status")
-        _announce(options, said | {"pid": client.pid, "api": client.url, "log": str(home.log_file)})
+        _announce(
+            options,
+            said
+            | {"pid": client.pid, "page": f"{client.url}/", "api": client.url, "log": str(home.log_file)},
+        )
         return
     if running is not None:
         raise StorageError(
@@ -49,7 +53,10 @@ def _up(home: Home, options: Options, background: bool) -> None:
 
     def ready(node: "Node", url: str) -> None:
         status: dict[str, Any] = to_plain(node.status())
-        _announce(options, {"peer_id": str(node.peer_id)} | status | {"pid": os.getpid(), "api": url})
+        _announce(
+            options,
+            {"peer_id": str(node.peer_id)} | status | {"pid": os.getpid(), "page": f"{url}/", "api": url},
+        )
         if not options.quiet:
             say("Ctrl-C stops")
 
@@ -59,7 +66,7 @@ def _up(home: Home, options: Options, background: bool) -> None:
 def _announce(options: Options, said: dict[str, Any]) -> None:
     from coterie.cli.show import Show
 
-    keys = ("peer_id", "addresses", "api", "pid", "log")
+    keys = ("peer_id", "addresses", "page", "api", "pid", "log")
     Show(options).line({"result": {key: said[key] for key in keys if key in said}})
 
 
@@ -73,7 +80,12 @@ def answering(home: Home) -> Client | None:
     return client
 
 
-def _start_in_background(home: Home) -> None:
+def start_in_background(home: Home) -> None:
+    """Start the node of `home` in a process of its own.
+
+    Raises:
+        TransportError, StorageError: it does not start; says why.
+    """
     home.prepare()
     descriptor = os.open(home.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as log:

@@ -30,6 +30,7 @@ from coterie.texts import tr, translated
 BUILT_IN = {
     "up": "coterie.cli.lifecycle:UP",
     "down": "coterie.cli.lifecycle:DOWN",
+    "open": "coterie.cli.open:OPEN",
     "autostart": "coterie.cli.autostart:AUTOSTART",
     "demo": "coterie.cli.demo:DEMO",
 }

@@ -97,6 +97,13 @@ async def _until_stopped(home: Home, ready: Callable[["Node", str], None]) -> No
     timer.cancel()
 
 
+def _page(surroundings: Any) -> Any:
+    """What browsers see; imported when the first one asks."""
+    from coterie.web.page import make_page
+
+    return make_page(surroundings)
+
+
 @contextlib.asynccontextmanager
 async def _opened(home: Home, stop: asyncio.Event, *, offline: bool) -> AsyncIterator["Node"]:
     """The node of `home`; unless offline, with its local API, and SIGTERM sets `stop`."""
@@ -110,7 +117,7 @@ async def _opened(home: Home, stop: asyncio.Event, *, offline: bool) -> AsyncIte
         if not offline:
             from coterie.control.server import serve
 
-            await stack.enter_async_context(serve(node, stop))
+            await stack.enter_async_context(serve(node, stop, _page))
         yield node
 
 

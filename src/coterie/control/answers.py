@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from coterie import json_text
 from coterie.apps.command import Command
 from coterie.apps.invoke import Event, Result, invoke, read_parameters
-from coterie.control.gate import Receive, Send
+from coterie.control.request_body import Receive, Send
 from coterie.decoding import decoder
 from coterie.errors import (
     AccessDenied,

@@ -84,6 +84,10 @@ class Client:
         """Ask the node to stop; returns when it has heard."""
         self._once("POST", "/api/v1/shutdown", timeout_s)
 
+    def open_page(self) -> Any:
+        """An address that opens the page in a browser, once and soon: `url`, `page` and `lasts_s`."""
+        return self._once("POST", "/api/v1/page", SILENCE_S)
+
     def _once(self, method: str, path: str, timeout_s: float) -> Any:
         connection = self._connect(timeout_s)
         try:

@@ -337,6 +337,46 @@ async def config_set(node: "Node", key: Key, value: str) -> Setting:
     return _setting(node, key, changed)
 
 
+class BrowserLine(msgspec.Struct, frozen=True):
+    """A browser that may use the page; what it may do; since when, and when it was seen last, ISO 8601."""
+
+    id: str
+    name: str
+    may: list[str]
+    since: str
+    last: str
+
+
+BrowserName = Annotated[str, Values("browsers", "id")]
+
+
+@command(needs="store", empty_text="No browser may use the page yet: coterie open")
+async def browsers(node: "Node") -> list[BrowserLine]:
+    """List the browsers that may use the page of this computer."""
+    return [_browser_line(browser) for browser in _browsers(node).all()]
+
+
+@command("browser", path="browsers remove", needs="store")
+async def browsers_remove(node: "Node", browser: BrowserName) -> BrowserLine:
+    """Take away the page from a browser, at once.
+
+    browser: Its id or its name, from `coterie browsers`.
+    """
+    return _browser_line(_browsers(node).remove(browser))
+
+
+def _browsers(node: "Node") -> Any:
+    from coterie.control.browsers import Browsers
+
+    return Browsers(Home.locate(node.home).browsers_file)
+
+
+def _browser_line(browser: Any) -> BrowserLine:
+    from coterie.moments import iso
+
+    return BrowserLine(browser.id, browser.name, [*browser.rights], iso(browser.created), iso(browser.seen))
+
+
 @command(needs="store", returns="coterie.content:Usage")
 async def usage(node: "Node") -> Any:
     """Show how much room coterie takes on this disk."""

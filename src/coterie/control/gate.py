@@ -1,25 +1,21 @@
-"""What every request must pass: the right Host, no foreign Origin, the token, a bounded body, in time."""
+"""What every request must pass: the right Host, no foreign Origin, the token, a bounded body, in time.
 
-import asyncio
+Programs show the token and reach /api/. Browsers show a cookie and reach the page, which is everything else: see
+`coterie.control.page_gate`.
+"""
+
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from coterie.control.client import CHALLENGE_CHARS_MAX, CHALLENGE_HEADER, PROOF_PATH, proof
-from coterie.local_http import welcome
+from coterie.control.page_gate import PageGate
+from coterie.control.request_body import Asgi, Receive, Send, read_body, replay
+from coterie.local_http import HOSTS, welcome
 
-BODY_BYTES_MAX = 1024 * 1024  # parameters only: files go by path
-DRAIN_BYTES_MAX = (
-    8 * BODY_BYTES_MAX
-)  # read and dropped so that a client which only sends first gets the answer
-BODY_TIMEOUT_S = 10.0
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+API = "/api/"
 
 
 class Gate:
@@ -30,15 +26,22 @@ class Gate:
     machine have no token. Without it there is one answer: the proof that we know it, for who must not give it away.
     """
 
-    def __init__(self, inner: Asgi, port: int, token: str) -> None:
+    def __init__(self, inner: Asgi, port: int, token: str, page: PageGate | None = None) -> None:
+        """`page` gets all that is not for programs; None: there is no page."""
         self._inner = inner
+        self._page = page
         self._secret = token
         self._token = token.encode()
-        self._hosts = {f"{name}:{port}".encode() for name in ("127.0.0.1", "localhost", "[::1]")}
+        self._hosts = {f"{name}:{port}".encode() for name in HOSTS}
         self._origins = {b"http://" + host for host in self._hosts}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer 401, 403, 408, 411 or 413, or pass the request on with its whole body read."""
+        if scope["type"] not in ("http", "websocket"):
+            return
+        if self._page is not None and not scope["path"].startswith(API):
+            await self._page(scope, receive, send)
+            return
         if scope["type"] != "http":
             return
         refusal = self._refusal(scope["headers"])
@@ -52,9 +55,9 @@ class Gate:
             return
         if refusal is None:
             welcome(scope)
-            body = await _read_body(scope["headers"], receive)
+            body = await read_body(scope["headers"], receive)
             if isinstance(body, bytes):
-                await self._inner(scope, _replay(body, receive), send)
+                await self._inner(scope, replay(body, receive), send)
                 return
             refusal = body
         status, code, message = refusal
@@ -84,41 +87,3 @@ def _challenge(headers: list[tuple[bytes, bytes]]) -> str:
     name = CHALLENGE_HEADER.lower().encode()
     given = next((value for key, value in headers if key == name), b"")
     return given.decode("latin-1") if len(given) <= CHALLENGE_CHARS_MAX else ""
-
-
-async def _read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> bytes | tuple[int, str, str]:
-    """The request's body, or why it is refused."""
-    too_large = (413, "limit", f"a request body has at most {BODY_BYTES_MAX} bytes")
-    declared = next((value for name, value in headers if name == b"content-length"), b"0")
-    if int(declared) > DRAIN_BYTES_MAX:
-        return too_large
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return 400, "usage", "the connection ended within the request"
-                part = message.get("body", b"")
-                size += len(part)
-                if size <= BODY_BYTES_MAX:
-                    parts.append(part)
-                if size > DRAIN_BYTES_MAX:
-                    return too_large
-                if not message.get("more_body", False):
-                    return b"".join(parts) if size <= BODY_BYTES_MAX else too_large
-    except TimeoutError:
-        return 408, "limit", f"the request body did not arrive within {BODY_TIMEOUT_S:g} s"
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that hands out `body` once and then waits for the disconnect."""
-    unread = [body]
-
-    async def replayed() -> Message:
-        if unread:
-            return {"type": "http.request", "body": unread.pop(), "more_body": False}
-        return await receive()
-
-    return replayed

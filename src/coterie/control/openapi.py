@@ -141,6 +141,16 @@ _FIXED_PATHS: Mapping[str, Any] = {
             "responses": {"200": {"description": "As the command status"}, "default": _FAILED},
         }
     },
+    f"{API_ROOT}/page": {
+        "post": {
+            "operationId": "page",
+            "summary": "Make an address that opens the page in a browser, once and soon",
+            "responses": {
+                "200": {"description": "url to open, page without a key, lasts_s"},
+                "default": _FAILED,
+            },
+        }
+    },
     f"{API_ROOT}/shutdown": {
         "post": {
             "operationId": "shutdown",

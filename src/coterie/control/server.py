@@ -5,7 +5,8 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,12 +22,16 @@ from coterie import json_text
 from coterie.apps.command import Command
 from coterie.apps.invoke import load_commands, to_plain
 from coterie.control.answers import Answers, error_response
+from coterie.control.browsers import KEY_LASTS_S, Browsers
 from coterie.control.gate import Gate
 from coterie.control.openapi import API_ROOT, describe, path_of
-from coterie.errors import NotFound
+from coterie.control.page_gate import OPEN_PATH, PageGate
+from coterie.control.request_body import Asgi
+from coterie.errors import NotFound, TransportError
 from coterie.home import Home
-from coterie.local_http import HOST, LocalServer, listen
+from coterie.local_http import HOST, HOSTS, LocalServer, listen
 from coterie.private_file import write_private
+from coterie.services.local.callers import caller_of, can_ask, is_trusted
 from coterie.texts import speaking, tr
 
 if TYPE_CHECKING:
@@ -49,24 +54,47 @@ class Api(msgspec.Struct, frozen=True):
         return f"Api({self.url})"
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the page gets. `closing` is set when the node stops."""
+
+    node: "Node"
+    commands: Sequence[Command]
+    browsers: Browsers
+    closing: asyncio.Event
+
+
+MakePage = Callable[[Surroundings], Asgi]
+
+
 @contextlib.asynccontextmanager
-async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
+async def serve(node: "Node", stop: asyncio.Event, make_page: MakePage | None = None) -> AsyncIterator[Api]:
     """Answer the local API for `node` while the block runs; a call of `shutdown` sets `stop`.
+
+    `make_page` makes what browsers see, when the first one asks.
 
     Raises:
         TransportError: the port in the settings is taken.
     """
     home = Home.locate(node.home)
-    listener = listen(
-        node.config.api_port,
-        "choose another with `coterie config set api_port PORT` (0 takes any free one)",
-    )
+    listener = _listen(home, node.config.api_port)
     port = listener.getsockname()[1]
     api = Api(f"http://{HOST}:{port}", secrets.token_urlsafe(TOKEN_BYTES))
     open_ports = {("tcp", port): tr("the local API and the page")}
     node.ports.claim(lambda: open_ports)
     answers = Answers(node.people.in_names)
-    server = LocalServer(Gate(_in_their_language(_routes(node, answers, stop)), port, api.token))
+    commands, browsers, closing = _commands(node), Browsers(home.browsers_file), asyncio.Event()
+    page = None
+    if make_page is not None:
+        made = Surroundings(node, commands, browsers, closing)
+        hosts = {f"{name}:{port}" for name in HOSTS}
+        page = PageGate(_Lazy(make_page, made), browsers, hosts.__contains__, cookie=f"coterie-{port}")
+    routes = _routes(node, answers, stop, commands, _Opening(api.url, browsers) if page else None)
+    server = LocalServer(
+        Gate(_in_their_language(routes), port, api.token, page),
+        _is_ours,
+        page.may_upgrade if page is not None else None,
+    )
     task = node.tasks.start(server.serve([listener]), "local API")
     try:
         note = {"url": api.url, "token": api.token, "pid": os.getpid()}
@@ -75,9 +103,60 @@ async def serve(node: "Node", stop: asyncio.Event) -> AsyncIterator[Api]:
     finally:
         open_ports.clear()
         home.api_file.unlink(missing_ok=True)
+        closing.set()
         answers.close()
         server.stop()
         await task
+
+
+def _is_ours(accepted: Any) -> bool:
+    """Whether the program at the other end is the owner's; true where the system does not say whose it is.
+
+    A browser sends its cookie to every port of this computer, also to one of another user.
+    """
+    return not can_ask() or is_trusted(caller_of(accepted))
+
+
+def _listen(home: Home, wanted: int) -> Any:
+    """The port of the settings, or the one used last, so that a page that is open finds the node again; or any."""
+    advice = "choose another with `coterie config set api_port PORT` (0 takes any free one)"
+    if wanted:
+        return listen(wanted, advice)
+    try:
+        listener = listen(int(home.api_port_file.read_text(encoding="ascii")[:5]), advice)
+    except (OSError, ValueError, OverflowError, TransportError):
+        listener = listen(0, advice)
+        write_private(home.api_port_file, str(listener.getsockname()[1]).encode())
+    return listener
+
+
+class _Lazy:
+    """The page, made at the first request: who never opens it pays nothing for it."""
+
+    def __init__(self, make_page: MakePage, surroundings: Surroundings) -> None:
+        self._make_page = make_page
+        self._surroundings = surroundings
+        self._page: Asgi | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._page is None:
+            self._page = self._make_page(self._surroundings)
+        await self._page(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """Makes addresses that open the page once."""
+
+    url: str
+    browsers: Browsers
+
+    def __call__(self) -> dict[str, Any]:
+        return {
+            "url": f"{self.url}{OPEN_PATH}{self.browsers.new_key()}",
+            "page": f"{self.url}/",
+            "lasts_s": KEY_LASTS_S,
+        }
 
 
 def _in_their_language(app: ASGIApp) -> ASGIApp:
@@ -88,13 +167,23 @@ def _in_their_language(app: ASGIApp) -> ASGIApp:
     return speak
 
 
-def _routes(node: "Node", answers: Answers, stop: asyncio.Event) -> Starlette:
+def _commands(node: "Node") -> list[Command]:
     commands = load_commands(NODE_APP, NODE_COMMANDS)
     for name, app in node.apps.items():
         try:
             commands += load_commands(name, app.commands)
         except Exception as error:
             log.error("the commands of the app '%s' cannot be loaded", name, exc_info=error)
+    return commands
+
+
+def _routes(
+    node: "Node",
+    answers: Answers,
+    stop: asyncio.Event,
+    commands: Sequence[Command],
+    opening: Callable[[], dict[str, Any]] | None,
+) -> Starlette:
     document = describe(commands)
 
     async def openapi(request: Request) -> Response:
@@ -107,10 +196,16 @@ def _routes(node: "Node", answers: Answers, stop: asyncio.Event) -> Starlette:
         stop.set()
         return JSONResponse({"pid": os.getpid()})
 
+    async def page(request: Request) -> Response:
+        if opening is None:
+            return error_response(NotFound(tr("this node has no page")))
+        return JSONResponse(opening())
+
     routes = [
         Route(f"{API_ROOT}/openapi.json", openapi, methods=["GET"]),
         Route(f"{API_ROOT}/status", status, methods=["GET"]),
         Route(f"{API_ROOT}/shutdown", shutdown, methods=["POST"]),
+        Route(f"{API_ROOT}/page", page, methods=["POST"]),
         *(_route(command, node, answers) for command in commands),
     ]
     handlers: Any = {HTTPException: _refuse, Exception: _fail}

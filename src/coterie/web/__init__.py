@@ -1,1 +1,1 @@
-"""The page: what a browser shows of a running node."""
+"""The page: what a browser of the owner sees of a running node. Imported when the first one asks."""

@@ -1,0 +1,83 @@
+"""What apps show on the page, beside what the page itself does."""
+
+import importlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coterie.apps.command import Command
+from coterie.apps.panel import Card, Panel, View
+from coterie.control.browsers import Browser
+from coterie.control.server import NODE_APP
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Something of the panel of `app`."""
+
+    app: str
+    of: Any
+
+
+class Panels:
+    """Every panel by the app's name; what is broken of one is left out, and said in the log."""
+
+    def __init__(self, node: Any, own: Iterable[tuple[str, Panel]]) -> None:
+        """`own`: the panels of the page itself."""
+        self.panels: dict[str, Panel] = dict(own)
+        self.folders: dict[str, Path] = {}
+        for name, app in node.apps.items():
+            if not getattr(app, "panel", ""):
+                continue
+            try:
+                module, _, attribute = app.panel.partition(":")
+                found = importlib.import_module(module)
+                panel = getattr(found, attribute)
+                if not isinstance(panel, Panel):
+                    raise TypeError(f"{app.panel} is no Panel")
+            except Exception as error:
+                log.error("the panel of the app '%s' cannot be loaded", name, exc_info=error)
+                continue
+            self.panels[name] = panel
+            self.folders[name] = Path(str(found.__file__)).parent / "templates"
+        self._views = {view.name: Shown(app, view) for app, view in self._each("views")}
+        self._lives = {f"{app}.{live.name}": Shown(app, live) for app, live in self._each("lives")}
+
+    def _each(self, what: str) -> Iterator[tuple[str, Any]]:
+        return ((app, one) for app, panel in self.panels.items() for one in getattr(panel, what))
+
+    def view(self, name: str) -> Shown | None:
+        """The view called so."""
+        return self._views.get(name)
+
+    def live(self, name: str) -> Shown | None:
+        """The rows called "APP.NAME"."""
+        return self._lives.get(name)
+
+    def navigation(self, browser: Browser) -> list[View]:
+        """The views that stand in the navigation of `browser`, in order."""
+        views = [shown.of for shown in self._views.values()]
+        return sorted((v for v in views if v.place and browser.may(v.right)), key=lambda v: (v.place, v.name))
+
+    def cards(self, browser: Browser) -> list[tuple[str, Card]]:
+        """The cards of the first page with their apps, in order."""
+        cards = [(app, card) for app, card in self._each("cards")]
+        may = {name for name, shown in self._lives.items() if browser.may(shown.of.right)}
+        return sorted(((a, c) for a, c in cards if c.live in may), key=lambda both: both[1].place)
+
+    def may_call(self, browser: Browser, command: Command) -> bool:
+        """Whether `browser` has a right that opens `command`; default: only who may do everything."""
+        opened: Mapping[str, tuple[str, ...]] = (
+            self.panels[command.app].rights if command.app in self.panels else {}
+        )
+        words = " ".join(command.path)
+        return browser.may("") or any(browser.may(right) and words in its for right, its in opened.items())
+
+
+def service_of(node: Any, app: str) -> Any:
+    """The running service of `app`, the node itself for its own. Raises `NotFound`."""
+    return node if app == NODE_APP else node.service(app)

@@ -1,0 +1,44 @@
+"""One field that finds people, places, files, and what can be done."""
+
+import inspect
+import logging
+
+from coterie.apps.panel import Found
+from coterie.errors import CoterieError
+from coterie.texts import translated
+from coterie.web.reader import Asked
+
+PER_KIND_MAX = 6  # of what each app, and the commands, find
+
+log = logging.getLogger(__name__)
+
+
+async def found_by(asked: Asked, text: str) -> list[Found]:
+    """What has all words of `text` in it."""
+    words = text.casefold().split()
+    if not words:
+        return []
+    found: list[Found] = []
+    for app, panel in asked.panels.panels.items():
+        if panel.search is None:
+            continue
+        try:
+            given = panel.search(asked.of(app), text)
+            found += [*(await given if inspect.isawaitable(given) else given)][:PER_KIND_MAX]
+        except CoterieError:
+            continue
+        except Exception:
+            log.exception("the search of the app '%s' failed", app)
+    return found + _commands(asked, words)
+
+
+def _commands(asked: Asked, words: list[str]) -> list[Found]:
+    matching = []
+    for command in asked.commands.all:
+        name, summary = " ".join(command.path), translated(command.summary)
+        if all(word in f"{name} {summary}".casefold() for word in words) and asked.panels.may_call(
+            asked.browser, command
+        ):
+            link = f"/do/{command.app}/{'-'.join(command.path)}"
+            matching.append((not name.startswith(words[0]), name, Found(summary, link, "zap", name)))
+    return [found for _, _, found in sorted(matching, key=lambda m: m[:2])][:PER_KIND_MAX]

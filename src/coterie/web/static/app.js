@@ -1,0 +1,217 @@
+// The page's own script: rows that stay true, times in words, and small things that HTML alone cannot do.
+// Views may use `window.coterie`: { live, onRows(name, callback), refreshTimes(root), toast(text, isBad) }.
+"use strict";
+(() => {
+  const RECONNECT_MIN_MS = 250, RECONNECT_MAX_MS = 3000, TOAST_MS = 6000, OVERSCAN_ROWS = 20;
+  const language = document.documentElement.lang || "en";
+
+  // ---- times: <time datetime="ISO" data-time="ago|exact">
+  const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+  const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+  const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60]];
+  function inWords(then) {
+    const ahead = (then - Date.now()) / 1000;
+    for (const [unit, seconds] of STEPS)
+      if (Math.abs(ahead) >= seconds) return relative.format(Math.trunc(ahead / seconds), unit);
+    return relative.format(0, "second");
+  }
+  function refreshTimes(root = document) {
+    for (const time of root.querySelectorAll("time[data-time]")) {
+      const then = Date.parse(time.dateTime);
+      if (Number.isNaN(then)) continue;
+      const text = time.dataset.time === "exact" || Date.now() - then > 60 * 86400e3 ? exact.format(then) : inWords(then);
+      if (time.textContent !== text) time.textContent = text;
+      if (!time.title) time.title = exact.format(then);
+    }
+  }
+
+  // ---- rows that stay true: one socket for the page
+  const lists = new Map();  // number -> what is watched
+  const watchers = new Map();  // name of rows -> callbacks
+  let socket = null, wait = RECONNECT_MIN_MS, next = 1, version = null;
+
+  function send(message) {
+    if (socket && socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+  }
+  function watch(element) {
+    const list = { id: next++, element, name: element.dataset.live, args: JSON.parse(element.dataset.args || "{}"),
+                   start: 0, count: 50, total: Number(element.dataset.total || 0), order: null };
+    element.liveNumber = list.id;
+    lists.set(list.id, list);
+    if ("window" in element.dataset) scrolls(list);
+    ask(list);
+  }
+  function ask(list) {
+    send({ do: "watch", id: list.id, live: list.name, args: list.args, start: list.start, count: list.count });
+  }
+  function scan() {
+    for (const [id, list] of lists)
+      if (!list.element.isConnected) { lists.delete(id); send({ do: "unwatch", id }); }
+    for (const element of document.querySelectorAll("[data-live]"))
+      if (!element.liveNumber) watch(element);
+    if (!socket) connect();
+  }
+  function connect() {
+    socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/live`);
+    socket.onopen = () => {
+      wait = RECONNECT_MIN_MS;
+      document.getElementById("stopped").hidden = true;
+      for (const list of lists.values()) ask(list);
+      send({ do: "pause", is_paused: document.hidden });
+    };
+    socket.onmessage = (event) => take(JSON.parse(event.data));
+    socket.onclose = () => {
+      socket = null;
+      if (wait >= 4 * RECONNECT_MIN_MS) document.getElementById("stopped").hidden = false;
+      setTimeout(() => { if (!socket) connect(); }, wait);
+      wait = Math.min(2 * wait, RECONNECT_MAX_MS);
+    };
+  }
+  function take(message) {
+    if ("hello" in message) {
+      if (version && version !== message.version) location.reload();
+      version = message.version;
+      return;
+    }
+    const list = lists.get(message.id);
+    if (!list || !list.element.isConnected) return;
+    apply(list, message);
+    for (const callback of watchers.get(list.name) || []) callback(list.element, message);
+  }
+  function apply(list, message) {
+    const { element } = list, present = new Map();
+    for (const row of element.children) if (row.dataset.key !== undefined) present.set(row.dataset.key, row);
+    for (const [key, html] of Object.entries(message.rows || {})) {
+      const made = parsed(html), old = present.get(key);
+      if (old) Idiomorph.morph(old, made, { morphStyle: "outerHTML", ignoreActiveValue: true });
+      else present.set(key, made);
+      const row = present.get(key);
+      if (!old && window.htmx) htmx.process(row);
+    }
+    if (message.order) {
+      const wanted = new Set(message.order);
+      for (const [key, row] of present) if (!wanted.has(key)) row.remove();
+      let before = element.firstElementChild;
+      while (before && before.classList.contains("spacer")) before = before.nextElementSibling;
+      for (const key of message.order) {
+        const row = present.get(key);
+        if (!row) continue;
+        if (row === before) before = before.nextElementSibling;
+        else element.insertBefore(row, before && !before.classList.contains("spacer-end") ? before : element.querySelector(":scope > .spacer-end"));
+      }
+      list.order = message.order;
+    }
+    list.total = message.total;
+    element.dataset.total = message.total;
+    if (list.space) list.space(message.start);
+    refreshTimes(element);
+    if (window.htmx && message.rows) htmx.process(element);
+  }
+  function parsed(html) {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    return template.content.firstElementChild;
+  }
+  // A long list: data-window="ROW HEIGHT IN PIXELS". Only the rows near the screen are there.
+  function scrolls(list) {
+    const { element } = list, height = Number(element.dataset.window) || 56;
+    const spacer = (css) => {
+      const one = document.createElement(element.tagName === "TBODY" ? "tr" : element.tagName === "UL" ? "li" : "div");
+      one.className = css; one.setAttribute("aria-hidden", "true");
+      return one;
+    };
+    const above = spacer("spacer"), below = spacer("spacer spacer-end");
+    element.prepend(above); element.append(below);
+    list.space = (start) => {
+      const shown = element.querySelectorAll(":scope > [data-key]").length;
+      above.style.height = `${start * height}px`;
+      below.style.height = `${Math.max(0, list.total - start - shown) * height}px`;
+    };
+    list.space(0);
+    let timer = null;
+    const look = () => {
+      timer = null;
+      const top = Math.max(0, -element.getBoundingClientRect().top);
+      const start = Math.max(0, Math.floor(top / height) - OVERSCAN_ROWS);
+      const count = Math.min(200, Math.ceil(innerHeight / height) + 2 * OVERSCAN_ROWS);
+      if (Math.abs(start - list.start) >= OVERSCAN_ROWS / 2 || count !== list.count || (start === 0 && list.start)) {
+        list.start = start; list.count = count;
+        send({ do: "window", id: list.id, start, count });
+      }
+    };
+    addEventListener("scroll", () => { timer = timer || setTimeout(look, 60); }, { passive: true });
+    addEventListener("resize", () => { timer = timer || setTimeout(look, 60); }, { passive: true });
+    list.count = Math.min(200, Math.ceil(innerHeight / height) + 2 * OVERSCAN_ROWS);
+  }
+
+  // ---- small things
+  function toast(text, isBad = false) {
+    const one = document.createElement("div");
+    one.className = isBad ? "toast bad" : "toast";
+    one.append(Object.assign(document.createElement("p"), { textContent: text }));
+    document.getElementById("toast").append(one);
+  }
+  document.addEventListener("click", async (event) => {
+    const at = (selector) => event.target.closest(selector);
+    let found;
+    if ((found = at("[data-close]"))) found.closest(".toast").remove();
+    else if ((found = at("[data-set-theme]"))) setTheme(found.dataset.setTheme);
+    else if ((found = at("[data-dialog]"))) {
+      await htmx.ajax("GET", found.dataset.dialog, { target: "#dialog-body", swap: "innerHTML" });
+      document.getElementById("dialog").showModal();
+    } else if (at("[data-close-dialog]")) document.getElementById("dialog").close();
+    else if ((found = at("[data-pick]"))) {
+      const input = document.getElementById(found.dataset.to);
+      input.value = input.tagName === "TEXTAREA" && input.value.trim() ? `${input.value.trimEnd()}\n${found.dataset.pick}` : found.dataset.pick;
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+      document.getElementById("dialog").close();
+    } else if ((found = at("[data-reveal]"))) {
+      const input = document.getElementById(found.dataset.reveal), show = input.type === "password";
+      input.type = show ? "text" : "password";
+      found.setAttribute("aria-pressed", String(show));
+    } else if ((found = at("[data-copy]"))) {
+      await navigator.clipboard.writeText(found.dataset.copy);
+      toast(document.body.dataset.copied);
+    }
+    const box = document.getElementById("found");
+    if (box && !event.target.closest(".find")) box.replaceChildren();
+  });
+  function setTheme(theme) {
+    document.documentElement.dataset.theme = theme;
+    for (const button of document.querySelectorAll("[data-set-theme]"))
+      button.setAttribute("aria-pressed", String(button.dataset.setTheme === theme));
+    fetch("/theme", { method: "POST", body: new URLSearchParams({ theme }) });
+  }
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "");
+    if (event.key === "/" && !typing) { event.preventDefault(); document.getElementById("find").focus(); }
+    const box = document.getElementById("found");
+    if (!box || !event.target.closest?.(".find")) return;
+    const links = [...box.querySelectorAll("a")], here = links.indexOf(document.activeElement);
+    if (event.key === "ArrowDown" && links.length) { event.preventDefault(); links[Math.min(here + 1, links.length - 1)].focus(); }
+    else if (event.key === "ArrowUp" && here >= 0) { event.preventDefault(); (links[here - 1] || document.getElementById("find")).focus(); }
+    else if (event.key === "Escape") { box.replaceChildren(); document.getElementById("find").focus(); }
+  });
+  document.addEventListener("visibilitychange", () => send({ do: "pause", is_paused: document.hidden }));
+  document.addEventListener("htmx:afterSwap", () => { scan(); refreshTimes(); });
+  document.addEventListener("htmx:sendError", () => { document.getElementById("stopped").hidden = false; if (!socket) connect(); });
+  new MutationObserver((changes) => {
+    for (const change of changes)
+      for (const node of change.addedNodes)
+        if (node.nodeType === 1) setTimeout(() => node.remove(), TOAST_MS);
+  }).observe(document.getElementById("toast"), { childList: true });
+
+  window.coterie = {
+    refreshTimes, toast, scan,
+    onRows(name, callback) { watchers.set(name, [...(watchers.get(name) || []), callback]); },
+    rewatch(element, args) {
+      const list = lists.get(element.liveNumber);
+      if (!list) return;
+      list.args = args; list.start = 0;
+      ask(list);
+    },
+  };
+  refreshTimes();
+  setInterval(() => { if (!document.hidden) refreshTimes(); }, 20000);
+  scan();
+})();

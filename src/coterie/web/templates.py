@@ -1,0 +1,130 @@
+"""The templates of the page and of panels, and what they may call."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import msgspec
+from markupsafe import Markup
+
+from coterie.apps.panel import Live, Row
+from coterie.moments import is_iso, said
+from coterie.plain_text import lines
+from coterie.quantity import duration, say_bytes
+from coterie.texts import accept_language, tr, tr_count, translated
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+
+
+class Templates:
+    """Renders templates; those of an app are "APP/FILE.html", those of the page have no folder before them."""
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        """`folders`: where the templates of each app stand."""
+        self.version = _version()
+        loaders: dict[str, jinja2.BaseLoader] = {
+            app: jinja2.FileSystemLoader(folder) for app, folder in folders.items()
+        }
+        self._environment = jinja2.Environment(
+            loader=jinja2.ChoiceLoader(
+                [jinja2.FileSystemLoader(HERE / "templates"), jinja2.PrefixLoader(loaders)]
+            ),
+            autoescape=True,
+            enable_async=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.do"],
+        )
+        self._environment.globals |= {
+            "tr": tr,
+            "tr_count": tr_count,
+            "translated": translated,
+            "icon": self._icon,
+            "time": _time,
+            "size": _size,
+            "rate": _rate,
+            "duration": _duration,
+            "static": self.static,
+        }
+        self._environment.filters |= {"plain": lines}
+
+    async def render(self, name: str, **given: Any) -> str:
+        """The template `name` with what is given."""
+        return await self._environment.get_template(name).render_async(language=language(), **given)
+
+    async def row(self, app: str, live: Live, row: Row) -> str:
+        """One row with its element."""
+        inside = Markup(await self.render(live.template, row=row.value, key=row.key))  # noqa: S704 - escaped there
+        return str(
+            Markup('<{tag} class="{css}" data-key="{key}">{inside}</{tag}>').format(
+                tag=live.tag, css=live.css, key=row.key, inside=inside
+            )
+        )
+
+    async def rows(
+        self, name: str, app: str, live: Live, rows: Sequence[Row], args: Mapping[str, str], total: int
+    ) -> Markup:
+        """The first rows of a list, in an element that the page keeps true."""
+        inside = Markup("").join([Markup(await self.row(app, live, row)) for row in rows])  # noqa: S704
+        around = {"li": "ul", "tr": "tbody"}.get(live.tag, "div")
+        return Markup(
+            '<{around} class="rows" data-live="{name}" data-args="{args}" data-total="{total}">{inside}</{around}>'
+        ).format(
+            around=around, name=name, args=msgspec.json.encode(args).decode(), total=total, inside=inside
+        )
+
+    def static(self, name: str) -> str:
+        """The address of a file of /static/: another one after a change."""
+        return f"/static/{name}?v={self.version}"
+
+    def _icon(self, name: str, css: str = "") -> Markup:
+        """A symbol. It says nothing: words stand beside it, or in `aria-label`."""
+        return Markup(
+            '<svg class="icon {}" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>'
+        ).format(css, self.static("vendor/icons.svg"), name)
+
+
+def language() -> str:
+    """The first language of the reader that there are texts in: "de", "en"."""
+    return accept_language().partition(",")[0].partition("-")[0]
+
+
+def _version() -> str:
+    """Of all files of /static/: another one where any of them changed."""
+    digest = hashlib.sha256()
+    for file in sorted(STATIC.rglob("*")):
+        if file.is_file():
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _number(text: str) -> str:
+    """A number as the reader's language writes it."""
+    return text.replace(".", ",") if language() in _COMMA else text
+
+
+_COMMA = {"de", "fr", "es", "it", "nl", "pt", "pl", "ru", "sv", "da", "nb", "fi", "cs"}
+
+
+def _time(text: str | None, *, is_exact: bool = False) -> Markup:
+    """A time in ISO 8601: in words, which the page keeps true; the exact time when it is pointed at."""
+    if not text or not is_iso(text):
+        return Markup("{}").format(text or "")
+    css = "exact" if is_exact else "ago"
+    return Markup('<time datetime="{}" data-time="{}">{}</time>').format(text, css, said(text))
+
+
+def _size(count: float | None) -> str:
+    return "" if count is None else _number(say_bytes(count))
+
+
+def _rate(count: float | None) -> str:
+    return "" if not count else f"{_number(say_bytes(count))}/s"
+
+
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else duration(seconds)
