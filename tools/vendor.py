@@ -30,6 +30,7 @@ PACKAGES = {  # name: version, licence, its files and what they are called here
             "LICENSE": "uplot.LICENSE",
         },
     ),
+    "tus-js-client": ("4.3.1", "MIT", {"dist/tus.min.js": "tus.min.js", "LICENSE": "tus.LICENSE"}),
     "lucide-static": ("1.62.0", "ISC and MIT", {"LICENSE": "lucide.LICENSE"}),
 }
 ICONS = [
