@@ -60,12 +60,18 @@ def licence_of(package: Distribution) -> str:
         c.rpartition("::")[2] for c in said.get_all("Classifier", []) if c.startswith("License :: OSI")
     ]
     files = " or ".join(
-        said.get_all("License-File", [])
+        f"{name} {_title(package, name)}".strip() for name in said.get_all("License-File", [])
     )  # dual licences often come as LICENSE-APACHE, LICENSE-MIT
     for text in (said.get("License-Expression"), *classified, said.get("License"), files):
         if text and text.strip() and text.strip() != "OSI Approved":
             return str(text).strip().splitlines()[0].lower()
     return ""
+
+
+def _title(package: Distribution, name: str) -> str:
+    """The first line of a licence that comes with the package."""
+    text = package.read_text(f"licenses/{name}") or package.read_text(name) or ""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def is_allowed(licence: str, *, dev_only: bool) -> bool:
