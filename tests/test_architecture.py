@@ -142,6 +142,7 @@ SHELLS = (
     "transfer/arriving.py",
     "transfer/giving_session.py",
     "transfer/discretion.py",
+    "transfer/untold.py",
     "web/uploads/folder.py",
     "web/uploads/landing.py",
     "web/uploads/server.py",

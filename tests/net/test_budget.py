@@ -39,6 +39,30 @@ def test_for_those_who_are_known_nothing_is_counted() -> None:
     assert Budget(LIMITS, lambda peer: peer == ANN).meter(ANN) is None
 
 
+def test_of_a_meter_that_is_lifted_the_clock_is_not_asked() -> None:
+    async def scene() -> None:
+        asked = [0]
+
+        def clock() -> float:
+            asked[0] += 1
+            return 0.0
+
+        meter = Budget(LIMITS, lambda peer: False, processor_s=clock).meter(ANN)
+        assert meter is not None
+        meter.lift()
+        before = asked[0]
+
+        async def work() -> None:
+            for _ in range(10):
+                await asyncio.sleep(0)
+                await meter.turn()
+
+        await meter.run(work())
+        assert asked[0] == before
+
+    run_virtual(scene())
+
+
 def test_each_step_of_a_handler_is_timed_and_what_waits_is_not() -> None:
     async def scene() -> None:
         clock, paid = [0.0], []

@@ -159,7 +159,7 @@ class SwarmNode:
         self._free_at = 0.0
         self._answers: dict[Any, deque[deque[Chunk | NoMore]]] = {}  # in the order of the requests
         self._turns: deque[Any] = deque()
-        self._askers: dict[Any, None] = {}
+        self._askers: dict[Any, dict[bytes, int]] = {}  # and what each has not heard of yet
         self._stops_after = stops_after
         self._starts = {name: p.cut(sizes) for name, (sizes, _) in content.nodes.items()}
         self._begun = False
@@ -200,7 +200,7 @@ class SwarmNode:
         match message:
             case Open():
                 out.append(Send(peer, Opened(self.whole, len(self._askers))))
-                self._askers[peer] = None
+                self._askers[peer] = {}
                 self._serve(u.AskerUp(peer, ROOT, whole=self.whole, size=self.content.size), out)
                 if self.core is not None:
                     out += [Send(peer, Has(m, h)) for m, h in self.core.holdings().items()]
@@ -271,12 +271,25 @@ class SwarmNode:
                 answers.popleft()
             if answers:
                 self._turns.append(peer)
+            self._tell(peer, out)
             if isinstance(chunk, Chunk):
                 self.disk.sent += chunk.size
                 self._is_sending = True
                 out.append(SetTimer("uplink", self._now + chunk.size / self._up))
             if is_last and not (isinstance(chunk, NoMore) and chunk.elsewhere):
                 self._serve(u.Served(peer), out)
+
+    def _gain(self, manifest: bytes, pieces: int, out: list[Any]) -> None:
+        """News go behind the next chunk; at once to whoever waits for none."""
+        for asker, untold in self._askers.items():
+            untold[manifest] = untold.get(manifest, 0) | pieces
+            if asker not in self._turns:
+                self._tell(asker, out)
+
+    def _tell(self, asker: Any, out: list[Any]) -> None:
+        untold = self._askers.get(asker, {})
+        out += [Send(asker, Has(manifest, pieces)) for manifest, pieces in untold.items()]
+        untold.clear()
 
     def _lose(self, peer: Any, out: list[Any]) -> None:
         self._forget(peer, out)
@@ -335,7 +348,7 @@ class SwarmNode:
                     below = tuple((child, child) for child in children)
                     self._feed(e.Prepared(manifest, place, sizes, missing, below), out)
                 case e.Gained(manifest, pieces):
-                    out += [Send(asker, Has(manifest, pieces)) for asker in self._askers]
+                    self._gain(manifest, pieces, out)
                 case e.Drop(peer):
                     out += [Send(peer, Bye()), Send(peer, Open())]
                     self._feed(PeerDown(peer), out)

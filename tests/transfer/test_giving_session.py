@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,14 @@ from coterie.content import ChunkUnavailable as Missing
 from coterie.content.reader import GONE, READ_BYTES_MAX
 from coterie.content.swarm import upload as u
 from coterie.transfer import messages
-from coterie.transfer.giving_session import BUFFERS_KEPT_MAX, FRAME_BYTES, Buffers, Session
+from coterie.transfer.giving_session import (
+    APART_BYTES,
+    BUFFERS_KEPT_MAX,
+    FRAME_BYTES,
+    NEWS_S,
+    Buffers,
+    Session,
+)
 from coterie.transfer.messages import (
     MANIFEST,
     PROTOCOL,
@@ -20,12 +27,15 @@ from coterie.transfer.messages import (
     ChunkUnavailable,
     GetChunks,
     GetManifest,
+    Given,
+    Has,
+    HasAll,
     Skip,
     Skipped,
     Unavailable,
 )
 from coterie.wire.frames import HEADER, Bulk, FrameDecoder, Message
-from tests.support import run
+from tests.support import run, run_virtual
 
 NODE = b"n" * 32
 CHUNKS = [bytes([n]) * (100_000 + n) for n in range(20)]
@@ -289,3 +299,110 @@ def test_buffers_are_used_again_and_few_are_kept() -> None:
         buffers.give_back(buffer)
     again = [buffers.take() for _ in range(BUFFERS_KEPT_MAX + 1)]
     assert sum(any(one is other for other in made) for one in again) == BUFFERS_KEPT_MAX
+
+
+class InPlace(Executor):
+    """Runs work where it is handed in: virtual time knows no threads."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+class Talk(LaneStream):
+    """An asker that says what the test puts into `says`, and notes each write with its time and its frames."""
+
+    def __init__(self, *, is_on_lane: bool = True) -> None:
+        super().__init__([], is_on_lane=is_on_lane)
+        self.says: asyncio.Queue[Message | None] = asyncio.Queue()
+        self.writes: list[tuple[float, list[Any]]] = []
+
+    async def receive(self, timeout_s: float | None = None) -> Message | None:
+        return await self.says.get()
+
+    async def write(self, data: bytes) -> None:
+        self._note(data)
+
+    async def pour(self, produce: Callable[[Callable[..., None]], None]) -> bool:
+        produce(lambda *parts: self._note(b"".join(parts)))
+        return True
+
+    def _note(self, data: bytes) -> None:
+        frames = [PROTOCOL.decode(kind, bytes(body)) for kind, body in FrameDecoder().feed(data)]
+        self.writes.append((asyncio.get_running_loop().time(), frames))
+
+
+def talk(story: Callable[[Session, Talk], Any], *, is_on_lane: bool = True, chunk_bytes: int = 1_000) -> Talk:
+    """Let `story(session, stream)` happen in virtual time, then let the asker finish."""
+    chunks = [bytes([n]) * chunk_bytes for n in range(20)]
+
+    async def scene() -> Talk:
+        stream = Talk(is_on_lane=is_on_lane)
+
+        def feed(event: Any) -> None:
+            if isinstance(event, u.Asked):
+                session.serve(event.tag, elsewhere=False)
+
+        giver: Any = Chunks({}, lambda index: None, chunks)
+        any_stream: Any = stream
+        session = Session(any_stream, giver, 7, feed=feed, executor=InPlace(), buffers=Buffers())
+        running = asyncio.ensure_future(session.run(None))
+        await story(session, stream)
+        stream.says.put_nowait(None)
+        await running
+        return stream
+
+    return run_virtual(scene())
+
+
+HAS_1, HAS_2, HAS_BOTH = Has(NODE, b"\x01"), Has(NODE, b"\x02"), Has(NODE, b"\x03")
+
+
+@pytest.mark.parametrize("chunk_bytes", [1_000, APART_BYTES])
+def test_news_go_in_one_write_with_the_chunks_that_go_out_next(chunk_bytes: int) -> None:
+    async def story(session: Session, stream: Talk) -> None:
+        stream.says.put_nowait(GetChunks(NODE, 0, 1))
+        await asyncio.sleep(0.1)
+        session.tell(HAS_1)
+        session.tell(HAS_2)
+        session.tell_given(NODE, 4)
+        await asyncio.sleep(0.1)
+        stream.says.put_nowait(GetChunks(NODE, 1, 1))
+        await asyncio.sleep(10)
+
+    stream = talk(story, chunk_bytes=chunk_bytes)
+    assert [len(frames) for _, frames in stream.writes] == [1, 3]
+    assert bodies(stream.writes[1][1]) == [b"\x01" * chunk_bytes]
+    assert stream.writes[1][1][1:] == [Given(NODE, b"\x04"), HAS_BOTH]
+
+
+def test_news_wait_for_chunks_no_longer_than_their_time() -> None:
+    async def story(session: Session, stream: Talk) -> None:
+        stream.says.put_nowait(GetChunks(NODE, 0, 1))
+        await asyncio.sleep(NEWS_S / 2)
+        session.tell(HAS_1)
+        await asyncio.sleep(NEWS_S / 4)
+        session.tell(HAS_2)
+        await asyncio.sleep(10)
+
+    (_, _), (at, frames) = talk(story).writes
+    assert at == pytest.approx(1.5 * NEWS_S)
+    assert frames == [HAS_BOTH]
+
+
+@pytest.mark.parametrize("is_on_lane", [True, False])
+def test_news_go_at_once_to_whoever_was_given_nothing_lately(is_on_lane: bool) -> None:
+    async def story(session: Session, stream: Talk) -> None:
+        stream.says.put_nowait(GetChunks(NODE, 0, 1))
+        await asyncio.sleep(NEWS_S)
+        session.tell(HAS_1)
+        await asyncio.sleep(1)
+        session.tell(HasAll())
+        session.tell(HAS_2)  # more than all is none
+        session.tell(HasAll())
+        await asyncio.sleep(10)
+
+    first, *rest = talk(story, is_on_lane=is_on_lane).writes
+    assert bodies(first[1]) == [bytes(1_000)]
+    assert rest == [(NEWS_S, [HAS_1]), (NEWS_S + 1, [HasAll()])]

@@ -100,12 +100,13 @@ class Meter:
 
     def begin(self) -> None:
         """A step begins."""
-        self._mark = self._processor_s()
+        if not self._is_lifted:  # asking for the time is a call of the system
+            self._mark = self._processor_s()
 
     def _charge(self, frames: float) -> float:
-        used, self._mark = self._mark, self._processor_s()
         if self._is_lifted:
             return 0.0
+        used, self._mark = self._mark, self._processor_s()
         return self._budget.pay(
             self._peer, self._loop.time(), processor_s=max(0.0, self._mark - used), frames=frames
         )

@@ -33,7 +33,6 @@ from coterie.transfer.messages import (
     ChunkUnavailable,
     GetChunks,
     GetManifest,
-    Given,
     Has,
     HasAll,
     NoManifest,
@@ -42,6 +41,7 @@ from coterie.transfer.messages import (
     Unavailable,
 )
 from coterie.transfer.motion import Motion
+from coterie.transfer.untold import Untold
 from coterie.wire.frames import HEADER
 
 SILENCE_S = 300.0  # an asker with nothing to ask for so long is gone or paused
@@ -52,8 +52,8 @@ FRAME_BYTES = 64 << 10  # of chunks that were read one by one; measured: each fr
 APART_BYTES = 512 << 10  # in a frame: its header has a record of TLS for itself, and the chunks fill theirs
 POUR_BYTES = 32 << 20  # written to a lane in one go; as `lanes/choice.TRIAL_BYTES`: then it is judged
 BUFFERS_KEPT_MAX = 4  # of `Buffers`; guess: as many as are used at once on a busy day
-NEWS_MAX = (
-    10_000  # nodes of which one asker has not heard yet what is here; guess: then it is too slow for us
+NEWS_S = (
+    0.3  # for so long news wait for chunks to go with; simulated: with 0.5 a swarm takes as long as with 0
 )
 CUTS_MAX = 8  # nodes whose pieces are remembered of one session; a full one takes 400 KB
 
@@ -104,15 +104,19 @@ class _Piece:
         self.flush()
         self._write(frame)
 
-    def flush(self) -> None:
-        """Write what waits."""
+    def flush(self, news: bytes = b"") -> None:
+        """Write what waits, and `news` (whole frames) behind: in one record with its end, who reads wakes once."""
         size = self.chunk_bytes
+        end = HEADER.size + size
         if size:
             self._frame[: HEADER.size] = PROTOCOL.bulk_header(CHUNKS, size)
-            if size < APART_BYTES:
-                self._write(self._frame[: HEADER.size + size])
-            else:
-                self._write(self._frame[: HEADER.size], self._view[:size])
+        if size and size + len(news) < APART_BYTES:
+            self._frame[end : end + len(news)] = news
+            self._write(self._frame[: end + len(news)])
+        else:
+            parts = (self._frame[: HEADER.size], self._view[:size]) if size else ()
+            if parts or news:
+                self._write(*parts, *([news] if news else ()))
         self.chunk_bytes = 0
 
 
@@ -168,10 +172,10 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
         self._has_ended = False
-        self._has: dict[bytes, int] = {}
-        self._given: dict[bytes, int] = {}
-        self._has_all = False
-        self._has_news = asyncio.Event()
+        self._untold = Untold()
+        self._has_news = asyncio.Event()  # that are to go alone
+        self._telling: asyncio.TimerHandle | None = None
+        self._gave_at = -NEWS_S  # when chunks went out last
 
     async def run(self, charge: Charge | None) -> None:
         """Until the asker finishes; `charge` returns when so many bytes of chunks may go out (None: any number)."""
@@ -195,6 +199,8 @@ class Session:
                         self._answered(is_served=part.is_served)
             finally:
                 self._parts.clear()  # the lane's thread stops soon
+                if self._telling is not None:
+                    self._telling.cancel()
             news.cancel()
 
     def _answered(self, request: GetChunks | None = None, *, is_served: bool = True) -> None:
@@ -204,6 +210,7 @@ class Session:
         self._room.release()
         if is_served:
             self._feed(u.Served(self.number))
+        self._gave_at = self._loop.time()
 
     # ---- what the upload core decides
 
@@ -221,11 +228,8 @@ class Session:
 
     def tell(self, message: Has | HasAll) -> None:
         """Say soon what is here; what waits is put together."""
-        if isinstance(message, HasAll):
-            self._has_all = True
-        else:
-            _gather(self._has, message.manifest, p.from_bytes(message.pieces))
-        self._has_news.set()
+        self._untold.add(message)
+        self._tell_soon()
 
     def _count(self, size: int) -> None:
         """So many bytes of chunks went to the transport."""
@@ -238,27 +242,30 @@ class Session:
 
     def tell_given(self, manifest: bytes, pieces: int) -> None:
         """Say soon what others were given."""
-        _gather(self._given, manifest, pieces)
-        self._has_news.set()
+        self._untold.add_given(manifest, pieces)
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        """News go with the chunks that go out next, if these are soon: alone they cost both sides as much as chunks."""
+        is_giving = self._asked or self._loop.time() < self._gave_at + NEWS_S
+        if not (is_giving and self._stream.is_on_lane):
+            self._has_news.set()
+        elif self._telling is None:
+            self._telling = self._loop.call_later(NEWS_S, self._tell_alone)
+
+    def _tell_alone(self) -> None:
+        """Nothing that could take them went out."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        if self._untold:
+            self._has_news.set()
 
     async def _send_news(self) -> None:
-        told_all = False
         while await self._has_news.wait():
             self._has_news.clear()
-            has, self._has = self._has, {}
-            given, self._given = self._given, {}
-            frames = [
-                PROTOCOL.encode(Given(manifest, p.to_bytes(pieces))) for manifest, pieces in given.items()
-            ]
-            if self._has_all and not told_all:
-                told_all = True
-                frames.append(PROTOCOL.encode(HasAll()))
-            elif not told_all:
-                frames += [
-                    PROTOCOL.encode(Has(manifest, p.to_bytes(pieces))) for manifest, pieces in has.items()
-                ]
-            if frames:
-                await self._stream.write(b"".join(frames))
+            if frames := self._untold.take():
+                await self._stream.write(frames)
 
     # ---- requests
 
@@ -414,7 +421,7 @@ class Session:
         if left:
             reason = Skip.CANCELLED if self._is_cancelled(request) else Skip.NOT_HERE
             piece.add(PROTOCOL.encode(Skipped(reason)))
-        piece.flush()
+        piece.flush(self._untold.take())
         self._buffers.give_back(buffer)
 
     def _answer(self, request: Request) -> Iterator[_Part]:
@@ -446,11 +453,6 @@ class Session:
                 if left == 0:
                     return
         yield _Part(b"".join((*parts, PROTOCOL.encode(Skipped(Skip.NOT_HERE)))), size, True)
-
-
-def _gather(news: dict[bytes, int], manifest: bytes, pieces: int) -> None:
-    if len(news) < NEWS_MAX or manifest in news:
-        news[manifest] = news.get(manifest, 0) | pieces
 
 
 def _reason(missing: Missing) -> Unavailable:

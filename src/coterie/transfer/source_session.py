@@ -38,13 +38,14 @@ from coterie.transfer.used_up import denial
 from coterie.wire.frames import Bulk, Message
 from coterie.wire.record import is_address
 
-RTT_EVERY_S = 2.0  # guess; asking the wheel more often shows in profiles of a swarm
+RTT_FIRST_S, RTT_MAX_S = 2.0, 16.0  # guess: asked again after so long, then twice as long each time
 REQUESTS_FEW = (
     3  # with more under way nothing is asked before one is answered, and the loop is woken for less
 )
 SETTLE_S = 0.05  # guess: when nothing comes for so long, what waits for the disk is written as it is
 LISTEN_S = 2.0  # how often it is looked whether anything comes at all
 HEARD_BYTES_MIN = 512  # in `LISTEN_S`: less is no slow line but somebody who drips; a modem brings 4,000
+GAVE_S = 1.0  # how often it is told who gave how much: slots go by it, and are chosen every 10 s
 TELL_S = 0.05  # guess: but at least so often; others wait for what we have
 
 News = Has | HasAll | Given | Peers | UsedUp
@@ -100,6 +101,7 @@ class Link:
         self._hint = hint
         self._gave = gave
         self._told_bytes = 0  # of `received_bytes`
+        self._gave_at = 0.0
         self._unsettled = (
             0  # chunks that came and are not known to be in their files: they wait for their block
         )
@@ -109,7 +111,7 @@ class Link:
         self._bulk: BulkStream | None = None
         self._outgoing: list[bytes] = []
         self._is_posting = False
-        self._rtt_s, self._rtt_until = 0.0, 0.0
+        self._rtt_s, self._rtt_until, self._rtt_for_s = 0.0, 0.0, RTT_FIRST_S
         self._asked: deque[list[Any]] = deque()  # [place, request, answers still to come]
         self._answered = 0  # requests
         self._dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -232,9 +234,11 @@ class Link:
         if untold.arrived:
             is_shallow = self._bulk is not None and self._bulk.is_shallow
             self._feed(e.Arrived(self.peer, untold.arrived, self._round_trip(), is_shallow))
-        came, self._told_bytes = self.received_bytes - self._told_bytes, self.received_bytes
-        if came:
-            self._gave(self.peer, came)
+        if (now := self._loop.time()) >= self._gave_at + GAVE_S:
+            self._gave_at = now
+            came, self._told_bytes = self.received_bytes - self._told_bytes, self.received_bytes
+            if came:
+                self._gave(self.peer, came)
         for event in untold.stored:
             self._feed(event)
         try:
@@ -244,10 +248,11 @@ class Link:
             self.drop(error)
 
     def _round_trip(self) -> float:
-        """Seconds, at most `RTT_EVERY_S` old; 0: not known."""
+        """Seconds, at most `RTT_MAX_S` old; 0: not known. Asking the wheel takes half a millisecond."""
         now = self._loop.time()
         if now >= self._rtt_until:
-            self._rtt_s, self._rtt_until = self.connection.path.rtt_s or 0.0, now + RTT_EVERY_S
+            self._rtt_s, self._rtt_until = self.connection.path.rtt_s or 0.0, now + self._rtt_for_s
+            self._rtt_for_s = min(2 * self._rtt_for_s, RTT_MAX_S)
         return self._rtt_s
 
     def _take(self, frames: list[Message | Bulk], batch: list[Answer]) -> tuple[int, list[News]]:

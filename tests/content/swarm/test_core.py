@@ -492,6 +492,20 @@ def test_where_little_is_lost_with_us_the_window_goes_by_the_rate_alone() -> Non
     assert source.window_bytes < 2 * swarm_state.WINDOW_BYTES_MIN
 
 
+def test_where_several_give_less_waits_at_each() -> None:
+    core = c.SwarmCore(random.Random(1))
+    core.handle(e.Begin(ROOT, None), 0.0)
+    windows = []
+    for n in range(c.SOURCES_FEW):
+        core.handle(e.SourceUp(n, True), 0.0)
+        core.handle(e.Arrived(0, 1_000_000, 0.01), 1.0 + n)
+        source = core.source(0)
+        assert source is not None
+        windows.append(source.window_bytes / source.rate)
+    assert windows[:-1] == pytest.approx([0.02 + swarm_state.QUEUE_S] * (c.SOURCES_FEW - 1))
+    assert windows[-1] == pytest.approx(0.02 + swarm_state.QUEUE_SWARM_S)
+
+
 def test_others_are_looked_for_at_first_and_when_few_are_left() -> None:
     core = c.SwarmCore(random.Random(1))
     assert e.FindProviders() in core.handle(e.Begin(ROOT, None), 0.0)

@@ -47,7 +47,7 @@ from coterie.content.swarm.events import (
     Wrong,
     cost,
 )
-from coterie.content.swarm.state import MANIFEST_COST_BYTES, Node, Request, Source
+from coterie.content.swarm.state import MANIFEST_COST_BYTES, QUEUE_S, QUEUE_SWARM_S, Node, Request, Source
 from coterie.errors import CloseCode
 from coterie.machine import Emit, PeerDown, SetTimer, TimerFired
 
@@ -545,6 +545,7 @@ class SwarmCore:
         waiting = source.coming_bytes + MANIFEST_COST_BYTES * len(source.asked_nodes)
         if source.is_demoted:
             return waiting == 0
+        source.queue_s = QUEUE_S if len(self._sources) < SOURCES_FEW else QUEUE_SWARM_S
         window = min((b.window_share for b in self._buckets), default=1.0) * source.window_bytes
         return waiting == 0 or waiting < window
 

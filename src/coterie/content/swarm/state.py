@@ -17,6 +17,9 @@ WINDOW_BYTES_MAX = 64 << 20  # 1 Gbit/s at 500 ms
 QUEUE_S = (
     0.25  # what may wait at a source beyond its round trip; guess: more makes each hop later, less starves
 )
+QUEUE_SWARM_S = (
+    0.1  # the same where several give: who starves one feeds others; simulated: 0.1 to 0.25 differ by 1 %
+)
 RATE_WINDOW_S = 0.5
 REFUSALS_MAX = 8  # answers without what was claimed, and over an eighth of all; guess
 MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known
@@ -170,6 +173,7 @@ class Source:
     rate_bytes: int = 0
     rate_since: float = 0.0
     insist_at: float = 0.0  # from when on it is asked for what it gave to others; 0: not needed now
+    queue_s: float = QUEUE_S  # what may wait at it beyond its round trip
     is_shallow: bool = False  # what is asked for waits at the source: little is lost with us
     is_stalled: bool = False
     has_timer: bool = False
@@ -180,7 +184,7 @@ class Source:
         if not self.rate:
             return WINDOW_BYTES_SHALLOW if self.is_shallow else WINDOW_BYTES_START
         path = int(2 * self.rate * self.rtt_s)
-        queue = int(self.rate * (2 * self.rtt_s + QUEUE_S))
+        queue = int(self.rate * (2 * self.rtt_s + self.queue_s))
         if not self.is_shallow:
             queue = min(queue, WINDOW_BYTES_MIN + int(self.arrived_bytes * WINDOW_GROWTH))
         return min(max(path, queue), WINDOW_BYTES_MAX)

@@ -356,6 +356,9 @@ class Lane:
         if ioctl is None or self._is_inside or self._socket.pending():
             return
         silence_s = SILENCE_S if self._timeout_s is None else self._timeout_s
+        if least >= RECORD_BYTES_MAX:  # the first record is among them, whatever its size
+            self._sleep_for(min(least, AWAITED_BYTES_MAX), silence_s)
+            return
         self._sleep_for(RECORD_HEADER_BYTES, silence_s)
         header = socket.socket.recv(self._socket, RECORD_HEADER_BYTES, socket.MSG_PEEK)
         record = RECORD_HEADER_BYTES + int.from_bytes(header[3:], "big")
