@@ -130,6 +130,8 @@ SHELLS = (
     "web/templates.py",
     "moments.py",
     "apps/invoke.py",
+    "services/blobs/exchange.py",
+    "services/blobs/fetching.py",
     "services/data/database.py",
     "services/data/records.py",
     "services/data/service.py",

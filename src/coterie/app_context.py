@@ -15,7 +15,7 @@ from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint, Stream
 from coterie.net.find.outside import Outside
 from coterie.reach_note import ReachNote
-from coterie.services.blobs import BlobFolder, Blobs
+from coterie.services.blobs import BlobExchange, BlobFolder, Blobs
 from coterie.services.data.service import Data
 from coterie.services.directory.core import Provider
 from coterie.services.directory.service import Directory, Inside
@@ -41,6 +41,7 @@ class Grounds(Protocol):
     name: str
     config: Config
     blobs: BlobFolder
+    blob_exchange: BlobExchange
     versions: Versions
     endpoint: Endpoint | None
     neighbours: Neighbours | None
@@ -234,7 +235,15 @@ class AppContext:
         self.net = AppNet(node, app, self.me)
         self.access = node.access
         settings = node.config.app.get(app.name, {})
-        self.blobs = Blobs(node.blobs, node.versions, app.name, settings)
+        self.blobs = Blobs(
+            node.blobs,
+            node.versions,
+            app.name,
+            settings,
+            exchange=node.blob_exchange,
+            around=self,
+            kinds=[kind.name for kind in app.kinds],
+        )
         node.kept[f"blobs {app.name}"] = self.blobs
         self.jobs = AppJobs(node.jobs, app.name, self._tasks)
         self.local = Local(node.ports, app.name, home)
@@ -262,6 +271,7 @@ class AppContext:
         """Take everything back: no stream reaches the app any more, no work of it goes on."""
         self._is_withdrawn = True
         self.net.withdraw()
+        self.blobs.give_no_more()
         await self._node.jobs.withdraw(self._name)
         if self._mail is not None:
             await self._node.mail_room().close_box(self._name)

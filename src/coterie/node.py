@@ -42,7 +42,8 @@ from coterie.private_file import write_private
 from coterie.reach import Reach, ReachLevel
 from coterie.reach_note import ReachNote
 from coterie.relay_status import RelayStatus
-from coterie.services.blobs import BlobFolder, Blobs
+from coterie.services.blobs import BlobExchange, BlobFolder, Blobs
+from coterie.services.blobs.exchange import BLOBS
 from coterie.services.data.service import Data
 from coterie.services.directory.messages import DIRECTORY
 from coterie.services.directory.service import Directory
@@ -100,6 +101,7 @@ class Node:
         self.kept: dict[str, Data | Blobs] = {}  # by "data APP" and "blobs APP"
         self.knock_rights: list[Callable[[bytes], Iterable[bytes]]] = []
         self.blobs = BlobFolder(home.blobs, store)
+        self.blob_exchange = BlobExchange(key.peer_id, store, self.access)
         self.host = AppHost(
             lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign),
             self.tasks.part("apps"),
@@ -347,6 +349,9 @@ class Node:
         self._transport = transport
         self.access.open_protocol(DIRECTORY.name, strangers=False)
         self.endpoint.register(DIRECTORY, self.directory.handle)
+        self.endpoint.register(
+            BLOBS, self.blob_exchange.handle, strangers=True
+        )  # the right is judged by content
         self.access.watch(self.endpoint.review)
         self.reach = Reach(
             self.endpoint,
@@ -536,6 +541,7 @@ class Node:
         unmapping = asyncio.ensure_future(self.mapper.close()) if self.mapper else None
         await self.host.close()
         await self.jobs.close()
+        self.blob_exchange.close()
         if self._mail is not None:
             await self._mail.close()
         if withdrawal is not None:

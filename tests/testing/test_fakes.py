@@ -9,7 +9,7 @@ import pytest
 from coterie.access.resource import ResourceKind, Verb
 from coterie.apps.app import App
 from coterie.apps.context import Context
-from coterie.errors import PeerError, TransportError, UsageError
+from coterie.errors import NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.net import MemoryNetwork, Stream, Transport
 from coterie.services.directory.core import Offered
@@ -84,6 +84,15 @@ def test_all_ten_members_without_a_network(tmp_path: Path) -> None:
             assert list(context.local.ports) == ["echo"]
             await context.blobs.put(b"content", "one")
             assert await context.blobs.get("one") == b"content"
+            root = await context.blobs.at(ben, b"from ben")
+            await context.blobs.fetch(root, [ben], "got")
+            assert await context.blobs.get("got") == b"from ben"
+            with raised(NotFound, "gives"):
+                await context.blobs.fetch(bytes(32), [ben], "more")
+            context.blobs.give("got", "echo/one")
+            assert context.blobs.given == {"got": "echo/one"}
+            with raised(UsageError, "not declared"):
+                context.blobs.give("got", "files/one")
             context.tell.say("something happened")
             assert context.notices() == ["something happened"]
 

@@ -51,6 +51,14 @@ class Pins:
             rows = db.execute("SELECT root FROM pins WHERE owner = ? AND name = ?", (owner, name))
             return [root for (root,) in rows]
 
+    def names(self, owner: str, root: bytes) -> dict[str, int]:
+        """The names under which `owner` keeps this root, each with the bytes that it has of it."""
+        with self._read() as db:
+            rows = db.execute(
+                "SELECT name, bytes FROM pins WHERE root = ? AND owner = ? ORDER BY name", (root, owner)
+            )
+            return dict(rows.fetchall())
+
     def has(self, root: bytes) -> bool:
         """Whether anybody keeps it."""
         with self._read() as db:

@@ -15,11 +15,11 @@ from coterie.node import Node
 from coterie.private_file import write_private
 from coterie.services.data.service import Data
 from coterie.services.directory.core import Offered
-from coterie.testing.fakes import FakeLocal, FakeMail, FakeNet
+from coterie.testing.fakes import FakeBlobs, FakeLocal, FakeMail, FakeNet
 
 
 class FakeContext:
-    """The ten members. `net`, `mail` and `local` are fakes; the others are the real ones, in a folder of the test."""
+    """The ten members. `net`, `mail`, `local` and what `blobs` fetches are fakes; the rest is real, in the folder."""
 
     def __init__(self, node: Node, real: AppContext, mail: Path) -> None:
         self._node = node
@@ -28,7 +28,7 @@ class FakeContext:
         self.me = real.me
         self.people: People = real.people
         self.access = real.access
-        self.blobs = real.blobs
+        self.blobs = FakeBlobs(real.blobs)
         self.jobs = real.jobs
         self.tell = real.tell
         self.net = FakeNet(real.net)

@@ -1,5 +1,6 @@
 """What a fake `Context` has in the place of the network: it keeps what the app says, and the test says the rest."""
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
@@ -8,9 +9,11 @@ from typing import Any, TypeVar
 
 from coterie.app_context import AppNet
 from coterie.apps.context import ANSWER_S, Handler, Network
-from coterie.errors import CloseCode, PeerError, TransportError
+from coterie.errors import CloseCode, NotFound, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
+from coterie.progress import Progress
+from coterie.services.blobs import Blobs
 from coterie.services.directory.core import Provider
 from coterie.services.directory.service import Inside
 from coterie.services.mail.box import Copies, Mail, Take
@@ -228,3 +231,54 @@ class FakeLocal:
         """Nothing runs: raises TransportError."""
         self.runs.append((name, words))
         raise TransportError(tr("a fake context runs no programs"))
+
+
+class FakeBlobs:
+    """Stands for `context.blobs`: the real one, but that `fetch` gets what the test put `at` other computers."""
+
+    def __init__(self, real: Blobs) -> None:
+        self._real = real
+        self._at: dict[tuple[PeerId, bytes], bytes] = {}
+        self.given: dict[str, str] = {}
+        """What the app gives: the resource, by name."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def at(self, peer: PeerId, data: bytes) -> bytes:
+        """From now on `peer` gives this; its content id."""
+        root = await self._real.put(data, _ELSEWHERE)
+        await self._real.unpin(_ELSEWHERE)
+        self._at[peer, root] = data
+        return root
+
+    def give(self, name: str, resource: str) -> None:
+        """As `Blobs.give`."""
+        self._real.give(name, resource)
+        self.given[name] = resource
+
+    def give_no_more(self, name: str | None = None) -> None:
+        """As `Blobs.give_no_more`."""
+        self._real.give_no_more(name)
+        self.given = {one: self.given[one] for one in self.given if name not in (None, one)}
+
+    async def fetch(
+        self,
+        root: bytes,
+        peers: Sequence[PeerId],
+        name: str,
+        *,
+        progress: Callable[[Progress], None] = lambda step: None,
+    ) -> None:
+        """As `Blobs.fetch`. Raises `NotFound` where the test put nothing."""
+        with contextlib.suppress(NotFound):
+            await self._real.pin(root, name)
+            return
+        found = next((self._at[peer, root] for peer in peers if (peer, root) in self._at), None)
+        if found is None:
+            raise NotFound(tr("nobody of them gives this"))
+        progress(Progress(phase="receiving", done=len(found), total=len(found)))
+        await self._real.put(found, name)
+
+
+_ELSEWHERE = "(elsewhere)"

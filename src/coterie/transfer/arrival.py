@@ -51,7 +51,7 @@ class Arrival:
         self,
         target: Path,
         versions: Versions,
-        book: GotBook,
+        book: GotBook | None,
         got: Got | None,
         *,
         source: str,
@@ -61,12 +61,14 @@ class Arrival:
     ) -> None:
         """`source`: what it is and from whom, for people. `overwrite`: also what the user changed.
 
+        `book` None: nothing is remembered of it; then `got` is None, too.
+
         `update`: bring up to date what was got before. `mirror`: what is gone at the giver goes to the trash.
         """
         self.news = News(is_update=update)
         self._target = target
         self._versions = versions
-        self._book = book
+        self._remembers = book
         self._got = got
         self._source = source
         self._overwrite = overwrite
@@ -74,6 +76,11 @@ class Arrival:
         self._mirror = mirror
         self._within: Parts = ()
         self._touch: list[tuple[Parts, int, bool]] = []
+
+    @property
+    def _book(self) -> GotBook:
+        assert self._remembers is not None  # noqa: S101  (asked only about what is in one)
+        return self._remembers
 
     @property
     def may_merge(self) -> bool:

@@ -43,7 +43,7 @@ from coterie.transfer.receive import Receiver
 from coterie.transfer.results import SourceLine
 from coterie.transfer.source_session import Link
 from coterie.transfer.used_up import denial
-from coterie.wire import Ticket
+from coterie.wire import Protocol, Ticket
 from coterie.wire.ticket import TicketKind
 
 OPENED_S = 10.0  # for the other side to say yes or no
@@ -64,16 +64,23 @@ Gave = Callable[[PeerId, int], None]
 
 
 async def open_share(
-    connection: Connection, ticket: Ticket, asker: PeerId, addresses: list[str] | None = None
+    connection: Connection,
+    ticket: Ticket,
+    asker: PeerId,
+    addresses: list[str] | None = None,
+    *,
+    protocol: Protocol = PROTOCOL,
 ) -> tuple[Stream, Opened]:
     """A session about the ticket's share; `asker` are we. With `addresses`, we say that we give there what we have.
+
+    `protocol`: `files`, or one with the same messages.
 
     Raises:
         NotFound: the other side has no such share, or not for this secret; it does not say which.
         ShareMoved: it has other content by now.
         AccessDenied: the amount of our grant is used up.
     """
-    stream = await connection.open_stream(PROTOCOL)
+    stream = await connection.open_stream(protocol)
     try:
         proof = prove(ticket.secret, bytes(asker), bytes(connection.peer), ticket.content_id)
         opening = Open(ticket.content_id, proof, addresses is not None, tuple(addresses or ()))

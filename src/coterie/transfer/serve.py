@@ -43,8 +43,11 @@ FindGiver = Callable[[PeerId, bytes, bytes], Giver | None]
 class Server:
     """Serves what `find` gives and `access` allows, for as long as it does."""
 
-    def __init__(self, access: Enforcer, find: FindGiver, executor: Executor, bucket: ByteLimit) -> None:
-        """`bucket`: the limit of all uploads together."""
+    def __init__(
+        self, access: Enforcer, find: FindGiver, executor: Executor, bucket: ByteLimit, *, kind: str = "files"
+    ) -> None:
+        """`bucket`: the limit of all uploads together. `kind`: what the log says of what there is not."""
+        self._kind = kind
         self._bucket = bucket
         self._access = access
         self._find = find
@@ -77,7 +80,7 @@ class Server:
         giver = self._find(stream.peer, opening.root, opening.proof)
         try:
             if giver is None:
-                self._access.decide(stream.peer, Verb.READ, "files").require()
+                self._access.decide(stream.peer, Verb.READ, self._kind).require()
                 raise AccessDenied(tr("nothing is given under this content id and proof"))
             async with self._access.hold(stream.peer, Verb.READ, giver.resource, giver.also) as decision:
                 stream.welcome()

@@ -6,6 +6,7 @@ All methods block; any thread may call them.
 """
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,21 +21,22 @@ from coterie.content.hashing import read_files
 from coterie.content.reader import ChunkUnavailable
 from coterie.content.scan import found_file
 from coterie.content.walk import FileIn, stretches
-from coterie.errors import CoterieError, NotFound, StorageError
+from coterie.errors import CoterieError, NotFound, PeerError, StorageError
 from coterie.texts import tr
 
 WORKERS = 2  # threads that cut and hash one content; guess: the node goes on beside it
 READ_BYTES = 1 << 20  # of chunks that are checked at once
 COMMIT_CHUNKS_MAX = 20_000  # of manifests in one transaction, as an import's
-INCOMING = "incoming"  # the folder of what is not whole
+FETCHING = "blobs fetching"  # who keeps, in the store, what is being fetched
+INCOMING, FETCHED = "incoming", "fetched"  # the folders of what is not whole
 
 
 class Incoming:
     """Content that is being written: a file of its own until it is kept or dropped."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: BinaryIO, size: int = 0) -> None:
         self.path = path
-        self.size = 0
+        self.size = size
         self._file = file
 
     def write(self, data: bytes) -> None:
@@ -84,21 +86,53 @@ class BlobFolder:
             raise _refused(path, error) from None
         return Incoming(path, file)
 
+    def room(self, root: bytes) -> Path:
+        """A folder for the content `root` while it is fetched. Who fetches makes it; `leave_room` removes it."""
+        self._sweep_once()
+        path = self._path / FETCHED / os.urandom(16).hex()
+        with self._lock:
+            self._incoming.add(path)
+            self.store.pins.set(FETCHING, path.name, [root])
+        return path
+
+    def leave_room(self, room: Path, root: bytes) -> None:
+        """What is in it was kept, or did not come."""
+        shutil.rmtree(room, ignore_errors=True)
+        with self._lock:
+            self._incoming.discard(room)
+            self.store.pins.set(FETCHING, room.name, ())
+            self.store.forget_root(root)
+
+    def adopt(self, path: Path, root: bytes, owner: str, name: str) -> None:
+        """As `keep`, for a file that was fetched, which has to be the content `root`.
+
+        Raises:
+            PeerError: its chunks were cut by other rules than coterie's.
+        """
+        try:
+            file = path.open("r+b")
+        except OSError as error:
+            raise _refused(path, error) from None
+        self.keep(Incoming(path, file, path.stat().st_size), owner, name, expected=root)
+
     def drop(self, incoming: Incoming) -> None:
         """Forget content that came, or did not; what is kept of it stays."""
         incoming.drop()
         self._incoming.discard(incoming.path)
 
-    def keep(self, incoming: Incoming, owner: str, name: str) -> bytes:
+    def keep(self, incoming: Incoming, owner: str, name: str, *, expected: bytes = b"") -> bytes:
         """Have `owner` keep what came under `name`, instead of what it kept so before; its content id.
 
         Raises:
+            PeerError: it is not the content `expected`.
             StorageError: the disk refuses. Nothing has changed then.
         """
         incoming.finish()
         chunks = self._cut(incoming.path)
         nodes: list[tuple[bytes, bytes]] = []
         built = build_blob(m.unpack_chunks(chunks), lambda node, data: nodes.append((node, data)))
+        if expected not in (b"", built.id):
+            raise PeerError("the content was not cut as coterie cuts: it cannot be kept under its id")
         path = self._place(built.id)
         is_sound = self._is_sound(path, built.size, chunks)
         with self._lock:
@@ -181,6 +215,10 @@ class BlobFolder:
                 if path not in self._incoming:
                     path.unlink(missing_ok=True)
                     removed += 1
+        for path in list(self._path.glob(f"{FETCHED}/*")):
+            if path not in self._incoming:
+                shutil.rmtree(path, ignore_errors=True)
+                removed += 1
         for path in list(self._path.glob("[0-9a-f][0-9a-f]/*")):
             root = bytes.fromhex(path.name) if _is_id(path.name) else b""
             with self._lock:
@@ -191,6 +229,7 @@ class BlobFolder:
         """What the last run left, before anything new comes."""
         if not self._is_swept:
             self._is_swept = True
+            self.store.pins.replace(FETCHING, {})
             self.sweep()
 
     def _let_go(self, root: bytes) -> bool:

@@ -1,19 +1,28 @@
 """What one app gets as `Context.blobs`: content that it keeps, under names of its own, within its quota."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from coterie.access.resource import checked_resource, kind_of
 from coterie.content import Store
+from coterie.content.manifest import ID_BYTES
 from coterie.content.versions import Versions
 from coterie.errors import LimitExceeded, NotFound, UsageError
+from coterie.identity import PeerId
+from coterie.progress import Progress
+from coterie.services.blobs.exchange import BlobExchange, owner_of, secret_of
+from coterie.services.blobs.fetching import BlobFetch
 from coterie.services.blobs.folder import BlobFolder, Incoming
 from coterie.services.data.quota import BLOB_QUOTA, BLOBS_BYTES_MAX, Quota, read_quota
 from coterie.texts import tr
+from coterie.transfer.surroundings import Surroundings
 
 PINS_MAX = 100_000  # of one app; guess: each is a row, and the quota is counted over them
 NAME_CHARS_MAX = 200
+GIVERS_MAX = 64  # of one content; guess: as `sources.LINKS_MAX`, and some that are away
 WRITE_BYTES = 4 << 20  # read of a file at once, and written in one step
 WHOLE_BYTES_MAX = 64 << 20  # of what `get` holds in memory at once
 
@@ -23,17 +32,36 @@ Source = bytes | Path | AsyncIterable[bytes]
 class Blobs:
     """The content of one app. Nothing is on disk before something is put."""
 
-    def __init__(self, folder: BlobFolder, versions: Versions, app: str, settings: Mapping[str, Any]) -> None:
-        """`settings`: the section `[app.NAME]`. Raises `UsageError`: its quota is none."""
+    def __init__(
+        self,
+        folder: BlobFolder,
+        versions: Versions,
+        app: str,
+        settings: Mapping[str, Any],
+        *,
+        exchange: BlobExchange | None = None,
+        around: Surroundings | None = None,
+        kinds: Sequence[str] = (),
+    ) -> None:
+        """`settings`: the section `[app.NAME]`. `exchange` gives content to others, `around` leads to them.
+
+        `kinds`: of resources, that the app declared.
+
+        Raises:
+            UsageError: its quota is none.
+        """
+        self._exchange = exchange
+        self._around = around
+        self._kinds = kinds
         self.store: Store = folder.store
         """All content that is known on this node, and where it lies."""
         self.versions = versions
         """What was replaced or taken away, recoverable for a while: one for all apps."""
         self._folder = folder
         self._app = app
-        self._owner = f"blobs/{app}"
+        self._owner = owner_of(app)
         self._quota = Quota(app, read_quota(settings, BLOB_QUOTA, BLOBS_BYTES_MAX, app), BLOB_QUOTA)
-        self._coming: dict[Incoming, None] = {}
+        self._coming: dict[Incoming | BlobFetch, None] = {}
 
     async def put(self, source: Source, name: str) -> bytes:
         """Keep content under `name`, instead of what was kept so before. Its content id, once it is on disk.
@@ -64,6 +92,76 @@ class Blobs:
     async def pin(self, root: bytes, name: str) -> None:
         """Keep content under one more name, which some app keeps already. Raises as `put`, NotFound: none does."""
         await asyncio.to_thread(self._pin, root, name)
+
+    def give(self, name: str, resource: str) -> None:
+        """Whoever may `read` this resource may fetch what is kept under `name`, now or later, until the app ends.
+
+        Raises:
+            UsageError: the resource is of no kind that the app declared.
+            LimitExceeded: too much is given.
+        """
+        if kind_of(checked_resource(resource)) not in self._kinds:
+            raise UsageError(
+                tr(
+                    "the app '{app}' gives '{resource}', of a kind that it has not declared",
+                    app=self._app,
+                    resource=resource,
+                )
+            )
+        if self._exchange is not None:
+            self._exchange.give(self._app, name, resource)
+
+    def give_no_more(self, name: str | None = None) -> None:
+        """End what `give` began; None: all of it. What is being fetched of it ends at once."""
+        if self._exchange is not None:
+            self._exchange.withdraw(self._app, name)
+
+    async def fetch(
+        self,
+        root: bytes,
+        peers: Sequence[PeerId],
+        name: str,
+        *,
+        progress: Callable[[Progress], None] = lambda step: None,
+    ) -> None:
+        """Keep the content with this id under `name`: from this computer where it is kept, else from `peers`.
+
+        Each gives it where its app of the same name does (`give`). It goes on through broken links and waits for
+        computers that went away, until it is cancelled; then nothing of it is left. `progress` hears five times a
+        second how far it is.
+
+        Raises:
+            UsageError, LimitExceeded: as `put`; the node is offline.
+            NotFound, AccessDenied: nobody of them gives it to us.
+            TransportError, PeerError: nobody of them was reached, or gives what it should.
+            StorageError: the disk refuses.
+        """
+        if len(root) != ID_BYTES or not 0 < len(peers) <= GIVERS_MAX:
+            raise UsageError(
+                tr(
+                    "a content id of {id_bytes} bytes and 1 to {givers_max} computers",
+                    id_bytes=ID_BYTES,
+                    givers_max=GIVERS_MAX,
+                )
+            )
+        with contextlib.suppress(NotFound):
+            await self.pin(root, name)
+            return
+        await asyncio.to_thread(self._check_name, name)
+        if self._around is None or not self._around.me.addresses():
+            raise UsageError(tr("this node is offline"))
+        room = await asyncio.to_thread(self._folder.room, root)
+        fetch = BlobFetch(self._around, root, secret_of(self._app), list(dict.fromkeys(peers)), room)
+        try:
+            await fetch.open()
+            self._quota.check(sum(other.size for other in self._coming) + fetch.size)
+            self._coming[fetch] = None
+            path = await fetch.run(progress)
+            await asyncio.to_thread(self._adopt, path, root, name)
+        finally:
+            self._coming.pop(fetch, None)
+            await fetch.close()
+            await asyncio.to_thread(self._folder.leave_room, room, root)
 
     async def unpin(self, name: str) -> bool:
         """Keep what is under `name` no longer: it is removed, unless it is kept otherwise. False: there was nothing."""
@@ -117,6 +215,10 @@ class Blobs:
         finally:
             self._folder.drop(incoming)
             self._count()
+
+    def _adopt(self, path: Path, root: bytes, name: str) -> None:
+        self._folder.adopt(path, root, self._owner, name)
+        self._count()
 
     def _pin(self, root: bytes, name: str) -> None:
         self._check_name(name)
