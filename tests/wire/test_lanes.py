@@ -36,9 +36,10 @@ GOLDEN: list[tuple[Message, str]] = [
     (Offer(b"cert"), "000000080191c40463657274"),
     (
         Listening(b"cert", TOKEN, 40000),
-        "0000002d0293c40463657274c420" + TOKEN.hex() + "cd9c40",
+        "0000002f0294c40463657274c420" + TOKEN.hex() + "cd9c40c400",
     ),
-    (Listening(b"c", b"", 0), "000000080293c40163c40000"),
+    (Listening(b"c", b"", 0), "0000000a0294c40163c40000c400"),
+    (Listening(b"c", TOKEN, 1024, LANE), "0000003e0294c40163c420" + TOKEN.hex() + "cd0400c410" + LANE.hex()),
     (Declined(), "000000020390"),
     (DialMe(TOKEN, 1024), "000000270492c420" + TOKEN.hex() + "cd0400"),
     (Ready(LANE), "000000140591c410" + LANE.hex()),
@@ -51,6 +52,11 @@ def test_golden_bytes(message: Message, golden: str) -> None:
     assert PROTOCOL.encode(message).hex() == golden
     ((kind, body),) = FrameDecoder(FRAME_BYTES_MAX).feed(bytes.fromhex(golden))
     assert PROTOCOL.decode(kind, body) == message
+
+
+def test_a_reader_of_version_0_1_names_no_lane_beforehand() -> None:
+    ((kind, body),) = FrameDecoder(FRAME_BYTES_MAX).feed(bytes.fromhex("000000080293c40163c40000"))
+    assert PROTOCOL.decode(kind, body) == Listening(b"c", b"", 0)
 
 
 @pytest.mark.parametrize(

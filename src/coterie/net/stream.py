@@ -109,8 +109,8 @@ class Stream:
     def expect(self, size: int) -> None:
         """Say that about so many bytes will be written, so that a lane for them is made now and not after the first."""
         self._expected_bytes = size
-        if self._outlet is not None:
-            self._outlet.expect(size)
+        if self.link is not None and isinstance(self.link.lanes, PeerLanes):
+            self.link.lanes.expect(size)
 
     @property
     def is_on_lane(self) -> bool:

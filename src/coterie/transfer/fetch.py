@@ -70,21 +70,24 @@ async def open_share(
     addresses: list[str] | None = None,
     *,
     protocol: Protocol = PROTOCOL,
+    asks_root: bool = False,
 ) -> tuple[Stream, Opened]:
     """A session about the ticket's share; `asker` are we. With `addresses`, we say that we give there what we have.
 
-    `protocol`: `files`, or one with the same messages.
+    `protocol`: `files`, or one with the same messages. `asks_root`: the root node is asked for at once, which spares a
+    round trip; tell the session so.
 
     Raises:
         NotFound: the other side has no such share, or not for this secret; it does not say which.
         ShareMoved: it has other content by now.
         AccessDenied: the amount of our grant is used up.
     """
-    stream = await connection.open_stream(protocol)
+    proof = prove(ticket.secret, bytes(asker), bytes(connection.peer), ticket.content_id)
+    first = protocol.encode(Open(ticket.content_id, proof, addresses is not None, tuple(addresses or ())))
+    if asks_root:
+        first += protocol.encode(GetManifest(ticket.content_id))
+    stream = await connection.open_stream(protocol, first)
     try:
-        proof = prove(ticket.secret, bytes(asker), bytes(connection.peer), ticket.content_id)
-        opening = Open(ticket.content_id, proof, addresses is not None, tuple(addresses or ()))
-        await stream.send(opening)
         reply = await stream.receive(OPENED_S)
     except TimeoutError:
         await _give_up(stream)
@@ -151,6 +154,7 @@ class Fetch:
         buckets: Sequence[ByteLimit | Portion],
     ) -> None:
         """`hint` hears of others that may have it, `gave` who gave how many bytes; `buckets` limit the rate."""
+        self._root = ticket.content_id
         self._receiver = receiver
         self._hint = hint
         self._gave = gave
@@ -176,8 +180,10 @@ class Fetch:
             task.add_done_callback(self._worker_ended)
         self._driver.feed(e.Begin(ticket.content_id, receiver.root_place()))
 
-    async def session(self, connection: Connection, stream: Stream, opened: Opened) -> None:
-        """Use this session with a source until the download is complete.
+    async def session(
+        self, connection: Connection, stream: Stream, opened: Opened, *, asked_root: bool = False
+    ) -> None:
+        """Use this session with a source until the download is complete. `asked_root`: as `open_share`.
 
         Raises:
             PeerError, TransportError: the link broke, or its peer was dropped.
@@ -192,11 +198,13 @@ class Fetch:
             room=self._room,
             hint=self._hint,
             gave=self._gave,
+            early=GetManifest(self._root) if asked_root else None,
         )
         self.links[link.peer] = link
         running = asyncio.ensure_future(link.run())
         try:
-            self._driver.feed(e.SourceUp(link.peer, opened.whole, opened.askers))
+            rtt_s = connection.path.rtt_s or 0.0
+            self._driver.feed(e.SourceUp(link.peer, opened.whole, opened.askers, rtt_s))
             await asyncio.wait({running, self.complete}, return_when=asyncio.FIRST_COMPLETED)
             if running.done() and not self.complete.done():
                 running.result()

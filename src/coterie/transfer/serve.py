@@ -35,6 +35,7 @@ from coterie.transfer.used_up import used_up
 from coterie.wire.record import is_address
 
 OPEN_S = 10.0  # to say which share
+FAR_S = 0.05  # round trip; guess: from here on a lane is made while the asker still hears what there is
 
 FindGiver = Callable[[PeerId, bytes, bytes], Giver | None]
 """What a peer opens with a content id and a proof."""
@@ -174,6 +175,8 @@ class Server:
             told = b""
             if giver.is_for_many:
                 told = self._introduce(stream.peer, opening, giver)
+            if stream.link is not None and (stream.link.path.rtt_s or 0.0) >= FAR_S:
+                stream.expect(opened.size)
             await stream.write(PROTOCOL.encode(opened) + told)
             swarm = root if giver.is_for_many else (root, number)
             is_contact = self._access.policy.is_contact(stream.peer)

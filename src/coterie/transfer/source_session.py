@@ -90,7 +90,10 @@ class Link:
         room: Callable[[PeerId, int], memoryview | None],
         hint: Callable[[PeerId, list[str]], None],
         gave: Callable[[PeerId, int], None],
+        early: GetManifest | None = None,
     ) -> None:
+        """`early`: a request that went out when the session was opened."""
+        self._early = early
         self.peer = stream.peer
         self.connection = connection
         self.stream = stream
@@ -118,8 +121,19 @@ class Link:
 
     def ask(self, place: Any, request: GetManifest | GetChunks) -> None:
         """Send a request: in the order of the calls; those made at once go together."""
+        if self._early is not None and request == self._early:
+            self._asked.append([place, request, 1])
+            self._early = None
+            return
+        self._await_early()
         self._asked.append([place, request, 1 if isinstance(request, GetManifest) else request.count])
         self.send(request)
+
+    def _await_early(self) -> None:
+        """Nobody here wants the answer of the early request: it is the first to come, and thrown away."""
+        if self._early is not None:
+            self._asked.append([None, self._early, 1])
+            self._early = None
 
     def send(self, message: Message) -> None:
         """Send what needs no answer."""
@@ -144,6 +158,7 @@ class Link:
 
     async def run(self) -> None:
         """The session until it breaks, or is cancelled. Raises why."""
+        self._await_early()
         self._bulk = bulk = BulkStream(self.stream, takes_bulk=True)
         self._post()
         running = asyncio.ensure_future(bulk.drive(self._read))
@@ -266,7 +281,8 @@ class Link:
             arrived += weight
             if isinstance(frame, Bulk):
                 self.received_bytes += len(frame.data)
-            batch.append(answer)
+            if answer.place is not None:
+                batch.append(answer)
         return arrived, news
 
     def _match(self, frame: Message | Bulk) -> tuple[Answer, int]:

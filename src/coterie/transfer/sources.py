@@ -65,7 +65,7 @@ class Sources:
         self._changed.set()
 
     async def run(self, first: Session | None) -> None:
-        """Until the download is complete; `first` is a session that is open already.
+        """Until the download is complete; `first` is a session that is open already, and has asked for the root.
 
         Raises:
             PeerError, NotFound, AccessDenied: everybody who may have it was refused for good.
@@ -133,7 +133,7 @@ class Sources:
         try:
             connection, stream, opened = session or await self._open(candidate.peer, candidate.addresses)
             self._say("")
-            await self._fetch.session(connection, stream, opened)
+            await self._fetch.session(connection, stream, opened, asked_root=session is not None)
             await stream.finish()
         except (TransportError, PeerError, NotFound, AccessDenied) as error:
             if connection is not None:

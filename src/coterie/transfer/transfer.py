@@ -238,7 +238,7 @@ class Transfer:
         """Connect to the ticket's peer and open its share; with a ticket for the content that it has now."""
         for _ in range(MOVES_MAX):
             try:
-                return ticket, await _open(context, ticket, ticket.peer, ticket.addresses)
+                return ticket, await _open(context, ticket, ticket.peer, ticket.addresses, asks_root=True)
             except ShareMoved as moved:
                 ticket = moved.ticket
         raise TransportError(tr("the share changes faster than it can be opened: try again later"))
@@ -552,10 +552,17 @@ class Transfer:
         self._save_record(self.record)
 
 
-async def _open(context: Surroundings, ticket: Ticket, peer: PeerId, addresses: Sequence[str]) -> Session:
+async def _open(
+    context: Surroundings,
+    ticket: Ticket,
+    peer: PeerId,
+    addresses: Sequence[str],
+    *,
+    asks_root: bool = False,
+) -> Session:
     right = Right(ticket.content_id, ticket.secret) if peer == ticket.peer else None
     connection = await context.net.connect(peer, addresses, right=right)
     stream, opened = await open_share(
-        connection, ticket, context.me.peer_id, context.me.addresses()[:ADDRESSES_MAX]
+        connection, ticket, context.me.peer_id, context.me.addresses()[:ADDRESSES_MAX], asks_root=asks_root
     )
     return connection, stream, opened

@@ -30,11 +30,15 @@ class Offer(Message, frozen=True):
 
 
 class Listening(Message, frozen=True):
-    """From the reader: its certificate, and where the writer may dial; `port` 0: nowhere, listen yourself."""
+    """From the reader: its certificate, and where the writer may dial; `port` 0: nowhere, listen yourself.
+
+    `lane`: its name, if the writer dials: who may use it as soon as TLS is content. Empty: wait for `Ready`.
+    """
 
     certificate: bytes
     token: bytes
     port: int
+    lane: bytes = b""
 
 
 class Declined(Message, frozen=True):

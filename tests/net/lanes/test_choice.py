@@ -4,11 +4,16 @@ from coterie.net.lanes.choice import (
     AFTER_BYTES,
     AFTER_S,
     EXPECTED_TIMES,
+    FAR_US,
     LOOK_SEGMENTS,
+    LOOK_SEGMENTS_FAR,
     LOSSY_IN_ROW,
+    LOST_FAR,
     MEASURE_BYTES,
+    QUEUE_US_MAX,
     RETRY_FIRST_S,
     RETRY_MAX_S,
+    STEADY_US,
     TRIAL_BYTES,
     WORSE,
     LaneChoice,
@@ -193,3 +198,40 @@ def test_old_loss_is_forgotten() -> None:
     """That of the start: TCP has to fill the queue once to find how wide the path is."""
     path = [seen(LOOK_SEGMENTS, 50, 60, 20)] + [seen(n * LOOK_SEGMENTS, 50, 21, 20) for n in range(2, 9)]
     assert not any(judged(*path))
+
+
+def far(sent: int, repeated: int, rtt_ms: float) -> PathSeen:
+    return seen(sent, repeated, rtt_ms, FAR_US / 1000)
+
+
+FAR_MS = FAR_US / 1000
+QUEUED_MS = FAR_MS + QUEUE_US_MAX / 1000 + 1
+UNSTEADY_MS = FAR_MS + STEADY_US / 1000 + 1
+
+
+def test_on_a_far_path_that_never_had_a_queue_one_loss_is_enough() -> None:
+    steady = [far(n, 0, FAR_MS + 1) for n in range(0, 200, LOOK_SEGMENTS_FAR)]
+    assert judged(*steady, far(200, 1, FAR_MS + 1))[-1]
+
+
+def test_on_a_far_path_whose_round_trip_changed_two_looks_have_to_see_loss() -> None:
+    path = [far(100, 0, UNSTEADY_MS), far(200, 1, FAR_MS), far(300, 1, FAR_MS), far(400, 2, FAR_MS)]
+    assert judged(*path) == [False, False, False, True]
+
+
+def test_on_a_far_path_a_queue_makes_what_was_lost_before_forgotten() -> None:
+    path = [far(100, 0, UNSTEADY_MS), far(200, 1, FAR_MS), far(300, 20, QUEUED_MS), far(400, 21, FAR_MS)]
+    assert not any(judged(*path))
+    assert judged(*path, far(500, 22, FAR_MS))[-1]
+
+
+def test_on_a_far_path_loss_now_and_then_is_chance() -> None:
+    assert not any(judged(*(far(n * 1000, n, FAR_MS) for n in range(1, 50))))
+    assert LOST_FAR > 1 / 1000
+
+
+def test_a_queue_of_fifty_milliseconds_is_seen_however_long_the_path() -> None:
+    assert far(1, 0, QUEUED_MS).has_queue
+    assert seen(1, 0, 640, 600).has_queue
+    assert not seen(1, 0, 620, 600).has_queue
+    assert not seen(1, 0, 24, 20).has_queue

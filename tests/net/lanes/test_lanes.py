@@ -14,7 +14,7 @@ import pytest
 from coterie.errors import CloseCode, LimitExceeded, PeerError, TransportError
 from coterie.net import BulkStream, Lanes
 from coterie.net.interfaces import PathInfo
-from coterie.net.lanes.lanes import LANES_PER_PEER_MAX, is_local_path
+from coterie.net.lanes.lanes import LANES_PER_PEER_MAX, READER_S, PeerLanes, is_local_path
 from coterie.net.lanes.listener import (
     INVITED_MAX,
     STRANGERS_MAX,
@@ -338,6 +338,81 @@ def test_nobody_offers_a_lane_to_a_node_that_takes_no_bulk(lab: BulkLab) -> None
             async with await connection.open_stream(PROTOCOL) as stream:
                 await stream.send(Offer(LaneIdentity().certificate))
                 assert await stream.receive(5.0) == Declined()
+
+    lab.run(scene())
+
+
+def test_an_offer_that_is_heard_before_what_makes_us_read_bulk_is_taken_all_the_same(lab: BulkLab) -> None:
+    async def scene() -> None:
+        async with lab.pair() as (connection, taker, giver):
+            offer = PROTOCOL.encode(Offer(LaneIdentity().certificate))
+            stream = await (await giver.connect(taker.peer_id)).open_stream(PROTOCOL, offer)
+            heard = asyncio.create_task(stream.receive(5.0))
+            await asyncio.sleep(READER_S / 10)
+            task = await taking(lab, connection, giver)
+            assert isinstance(await heard, Listening)
+            await stream.reset()
+            await end(task)
+
+    lab.run(scene())
+
+
+def test_an_offer_that_an_old_reader_declines_too_early_is_made_again_once(lab: BulkLab) -> None:
+    async def scene() -> None:
+        async with lab.pair() as (_, taker, giver):
+            lanes = lanes_of(await giver.connect(taker.peer_id))
+            for is_tried_again in (True, False):
+                lanes._begin()
+                assert lanes._making is not None
+                await lanes._making
+                assert lanes.problem == "the peer wants no lane"
+                assert lanes.choice.wants_lane(time.monotonic()) is is_tried_again
+
+    lab.run(scene())
+
+
+def test_the_writer_begins_before_the_reader_says_that_the_lane_stands(
+    lab: BulkLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the reader waits for the lane that it is told of."""
+
+    def admit(self: PeerLanes, lane: Any, real: Any = PeerLanes._admit) -> None:
+        time.sleep(0.2)  # the word that the stream goes on over the lane is here before the lane is
+        real(self, lane)
+
+    async def scene() -> None:
+        async with lab.pair() as (connection, taker, giver):
+            monkeypatch.setattr(PeerLanes, "_admit", admit)
+            task = await taking(lab, connection, giver)
+            lanes = lanes_of(await giver.connect(taker.peer_id))
+            making = asyncio.create_task(lanes._offer())
+            await lanes._stands.wait()
+            assert not making.done()
+            with lanes._lock:
+                (lane,) = lanes._to_write
+            here = lanes_of(connection)
+            assert lane.id in here._coming
+            taken = await asyncio.to_thread(here.take_to_read, lane.id)
+            assert taken.id == lane.id
+            assert await making is lane
+            taken.close()
+            lane.close()
+            await end(task)
+
+    lab.run(scene())
+
+
+def test_a_switch_to_a_lane_that_does_not_come_about_ends_at_once(lab: BulkLab) -> None:
+    async def scene() -> None:
+        async with lab.pair() as (connection, _, _giver):
+            lanes = lanes_of(connection)
+            lanes._coming.add(b"l" * 16)
+            taking = asyncio.create_task(asyncio.to_thread(lanes.take_to_read, b"l" * 16))
+            await asyncio.sleep(0.05)
+            assert not taking.done()
+            await lanes.close()
+            with pytest.raises(TransportError, match="not here"):
+                await taking
 
     lab.run(scene())
 

@@ -119,7 +119,10 @@ class Chooser:
             return piece, last
         most = min(REQUEST_BYTES, source.rate * REQUEST_S)
         if self.is_alone:
-            most = max(REQUEST_BYTES, min(REQUEST_BYTES_MAX, source.window_bytes // REQUESTS_IN_WINDOW))
+            most = max(
+                REQUEST_BYTES,
+                min(REQUEST_BYTES_MAX, source.window_bytes(is_alone=True) // REQUESTS_IN_WINDOW),
+            )
         free = node.open & source.has(node) & ~source.given.get(node.manifest, 0)
         size = sum(node.sizes[first:last])
         while piece + 1 < len(node) and free >> (piece + 1) & 1 and (piece + 1) not in node.left:

@@ -182,7 +182,7 @@ class SwarmCore:
         for other in self._sources.values():
             if other.is_stalled:
                 self._release(other)
-        self._sources[event.peer] = Source(event.peer, event.whole, self.now, rate_since=self.now)
+        self._sources[event.peer] = Source(event.peer, event.whole, self.now, rtt_s=event.rtt_s)
         self._chooser.others = max(self._chooser.others, event.others)
         self._pump_all()
 
@@ -546,7 +546,8 @@ class SwarmCore:
         if source.is_demoted:
             return waiting == 0
         source.queue_s = QUEUE_S if len(self._sources) < SOURCES_FEW else QUEUE_SWARM_S
-        window = min((b.window_share for b in self._buckets), default=1.0) * source.window_bytes
+        share = min((b.window_share for b in self._buckets), default=1.0)
+        window = share * source.window_bytes(is_alone=self._chooser.is_alone)
         return waiting == 0 or waiting < window
 
     def _ask_nodes(self) -> None:

@@ -28,11 +28,15 @@ class Begin(msgspec.Struct, frozen=True):
 
 
 class SourceUp(msgspec.Struct, frozen=True):
-    """A session with `peer` is open. `whole`: it says it has everything; `others`: how many besides us ask it."""
+    """A session with `peer` is open. `whole`: it says it has everything; `others`: how many besides us ask it.
+
+    `rtt_s` of its path, 0: unknown.
+    """
 
     peer: Peer
     whole: bool = True
     others: int = 0
+    rtt_s: float = 0.0
 
 
 class Holds(msgspec.Struct, frozen=True):

@@ -11,8 +11,7 @@ from coterie.content.swarm.events import Peer, Place, cost
 
 WINDOW_BYTES_START = 256 << 10  # under way before a source's rate is known: two pieces
 WINDOW_BYTES_SHALLOW = 4 << 20  # the same, where the path holds little; guess: 10 ms at 400 MB/s
-WINDOW_BYTES_MIN = 512 << 10  # measured: twenty kills (-9) in 2 GB then cost less than 1 % again
-WINDOW_GROWTH = 1 / 256  # of what the session brought: it bounds what a kill costs, and soon fills any path
+START_BYTES_PER_S = 12_500_000  # of a source that is alone, until its rate is known; guess: 100 Mbit/s
 WINDOW_BYTES_MAX = 64 << 20  # 1 Gbit/s at 500 ms
 QUEUE_S = (
     0.25  # what may wait at a source beyond its round trip; guess: more makes each hop later, less starves
@@ -20,6 +19,10 @@ QUEUE_S = (
 QUEUE_SWARM_S = (
     0.1  # the same where several give: who starves one feeds others; simulated: 0.1 to 0.25 differ by 1 %
 )
+PEAK_MEMORY = (
+    0.9  # of the highest rate, for each sample since; guess: a lost packet of a far path holds back the rest
+)
+QUEUE_ALONE_S = 0.5  # the same where nobody else is asked, or asks; guess: the path itself speeds up so fast
 RATE_WINDOW_S = 0.5
 REFUSALS_MAX = 8  # answers without what was claimed, and over an eighth of all; guess
 MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known
@@ -170,6 +173,7 @@ class Source:
     refusals: int = 0
     rtt_s: float = 0.0
     rate: float = 0.0  # bytes a second
+    peak: float = 0.0  # the highest of late
     rate_bytes: int = 0
     rate_since: float = 0.0
     insist_at: float = 0.0  # from when on it is asked for what it gave to others; 0: not needed now
@@ -178,16 +182,23 @@ class Source:
     is_stalled: bool = False
     has_timer: bool = False
 
-    @property
-    def window_bytes(self) -> int:
-        """How much may be under way from it: what the path holds and a little queue, within what a kill may cost."""
-        if not self.rate:
-            return WINDOW_BYTES_SHALLOW if self.is_shallow else WINDOW_BYTES_START
-        path = int(2 * self.rate * self.rtt_s)
-        queue = int(self.rate * (2 * self.rtt_s + self.queue_s))
-        if not self.is_shallow:
-            queue = min(queue, WINDOW_BYTES_MIN + int(self.arrived_bytes * WINDOW_GROWTH))
-        return min(max(path, queue), WINDOW_BYTES_MAX)
+    def __post_init__(self) -> None:
+        self.rate_since = self.last_heard
+
+    def window_bytes(self, *, is_alone: bool = False) -> int:
+        """How much may be under way from it: what the path holds, as much again for the path to grow, and a queue.
+
+        What the path does not take yet waits at the source, and is not lost with us. `is_alone`: nobody else is asked,
+        nor asks it, so that nobody else waits for it either.
+        """
+        if self.rate:
+            rate = max(self.rate, self.peak) if is_alone else self.rate
+            queue_s = QUEUE_ALONE_S if is_alone else self.queue_s
+            return min(int(rate * (2 * self.rtt_s + queue_s)), WINDOW_BYTES_MAX)
+        if self.is_shallow:
+            return WINDOW_BYTES_SHALLOW
+        path = int(2 * START_BYTES_PER_S * self.rtt_s) if is_alone else 0
+        return min(max(path, WINDOW_BYTES_START), WINDOW_BYTES_SHALLOW)
 
     @property
     def is_demoted(self) -> bool:
@@ -245,6 +256,7 @@ class Source:
         elapsed = now - self.rate_since
         if elapsed >= RATE_WINDOW_S:
             self.rate = self.rate_bytes / elapsed
+            self.peak = max(self.rate, PEAK_MEMORY * self.peak)
             self.rate_bytes, self.rate_since = 0, now
 
     def note_holds(self, manifest: bytes, pieces: int) -> int:

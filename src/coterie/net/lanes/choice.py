@@ -104,6 +104,15 @@ LOST = 0.005  # guess: TCP that fills a queue itself loses less, except when it 
 LOSSY_IN_ROW = 2  # judgements; measured, eight lanes on one uplink: one alone errs in 1 of 200 by chance
 QUEUE_RTT = 1.3  # guess: with a round trip so many times the least one seen, a queue has grown on the way
 QUEUE_US = 5_000  # and beyond that: on short paths the machines themselves make such differences
+QUEUE_US_MAX = (
+    25_000  # however long the path: routers keep queues of 50 ms before they lose; guess: half of that
+)
+FAR_US = 120_000  # round trip; guess: from here on each one that is spent on a loss costs more than an error
+LOOK_SEGMENTS_FAR = 20
+LOST_FAR = 0.0025  # measured, 0.5 % lost: over a few hundred segments it is often half of that
+STEADY_US = (
+    10_000  # guess: a path whose round trip never grew by so much has had no queue, and one loss is enough
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,12 @@ class PathSeen:
     rtt_us: int
     least_rtt_us: int
 
+    @property
+    def has_queue(self) -> bool:
+        """Whether a queue has grown on the way."""
+        beyond = min((QUEUE_RTT - 1) * self.least_rtt_us + QUEUE_US, QUEUE_US_MAX)
+        return self.rtt_us > self.least_rtt_us + beyond
+
 
 class LossWatch:
     """For one lane: whether packets vanish although no queue grows."""
@@ -123,7 +138,11 @@ class LossWatch:
         self._segments = 0
         self._repeated = 0
         self._saw_queue = False
-        self._in_row = 0  # judgements: so many said that it is lossy
+        self._is_steady = True
+        self._lossy = (
+            0  # judgements: so many said that it is lossy; in a row, or on a far path since a queue was seen
+        )
+        self._segments_since = self._repeated_since = 0  # that queue
 
     def is_lossy(self, seen: PathSeen, *, beside_rate_based: bool = False) -> bool:
         """Judge what was sent since the last judgement; False while that is too little to tell.
@@ -131,12 +150,22 @@ class LossWatch:
         Call it often: where others fill the same queue, it comes and goes. `beside_rate_based`: other lanes of ours go
         by the rate. These fill queues too, and take the share of one that loses packets and does not: it follows.
         """
-        self._saw_queue |= seen.rtt_us > QUEUE_RTT * seen.least_rtt_us + QUEUE_US
+        self._saw_queue |= seen.has_queue
+        self._is_steady &= seen.rtt_us <= seen.least_rtt_us + STEADY_US
+        is_far = seen.least_rtt_us >= FAR_US and not beside_rate_based
         segments, repeated = seen.segments - self._segments, seen.repeated - self._repeated
-        if segments < LOOK_SEGMENTS:
+        if segments < (LOOK_SEGMENTS_FAR if is_far else LOOK_SEGMENTS):
             return False
         had_queue, self._saw_queue = self._saw_queue, False
         self._segments, self._repeated = seen.segments, seen.repeated
-        is_lossy = repeated >= LOST * segments and (beside_rate_based or not had_queue)
-        self._in_row = self._in_row + 1 if is_lossy else 0
-        return self._in_row >= (1 if beside_rate_based else LOSSY_IN_ROW)
+        if had_queue and not beside_rate_based:
+            self._lossy = self._segments_since = self._repeated_since = 0
+            return False
+        if is_far:
+            self._segments_since += segments
+            self._repeated_since += repeated
+            self._lossy += repeated > 0
+            is_much = self._repeated_since >= LOST_FAR * self._segments_since
+            return is_much and self._lossy >= (1 if self._is_steady else LOSSY_IN_ROW)
+        self._lossy = self._lossy + 1 if repeated >= LOST * segments else 0
+        return self._lossy >= (1 if beside_rate_based else LOSSY_IN_ROW)

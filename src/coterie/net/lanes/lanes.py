@@ -44,6 +44,11 @@ DIAL_S = 2.0  # guess: a firewall that drops is told from one that refuses by no
 ANSWER_S = DIAL_S + INVITED_S + 2 * HANDSHAKE_S  # for the other side's next word, whatever it tries meanwhile
 LANES_PER_PEER_MAX = 4  # guess: one for each session with a peer, in each direction
 IDLE_S = 60.0  # guess: as `NetLimits.idle_s`
+FAR_S = 0.05  # round trip; guess: on shorter paths nobody waits for a lane, the stream fills them
+MAKING_ROUND_TRIPS = (
+    6  # that making a lane takes at most where nothing is in its way: four, and two for lost packets
+)
+READER_S = 0.5  # guess: an offer may come with what makes the peer read bulk, and be heard before it
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +85,11 @@ class Link(Protocol):
     @property
     def path(self) -> PathInfo: ...
 
-    async def open_stream(self, protocol: WireProtocol) -> Talk: ...
+    async def open_stream(self, protocol: WireProtocol, first: bytes = b"") -> Talk: ...
+
+
+class _TooEarly(TransportError):
+    """The peer does not read bulk yet; older ones do not wait for it."""
 
 
 class Lanes:
@@ -156,7 +165,13 @@ class PeerLanes:
         self._to_read: dict[bytes, Lane] = {}  # not taken up by a stream, oldest first
         self._in_use: set[Lane] = set()
         self._readers = 0
+        self._has_readers = asyncio.Event()
+        self._was_declined = False
         self._making: asyncio.Task[None] | None = None
+        self._making_since = 0.0
+        self._stands = asyncio.Event()  # the lane that is being made, or nobody makes one any more
+        self._coming: set[bytes] = set()  # names of lanes to read from that are being made
+        self._arrived = threading.Condition(self._lock)
         self._tasks = lanes.tasks.part("lanes")
         self._is_closed = False
 
@@ -208,12 +223,13 @@ class PeerLanes:
         lane.close()
 
     def take_to_read(self, id_: bytes) -> Lane:
-        """The lane that the peer says it writes to.
+        """The lane that the peer says it writes to; waits while it is being made.
 
         Raises:
             TransportError: there is none of that name (any more).
         """
-        with self._lock:
+        with self._arrived:
+            self._arrived.wait_for(lambda: id_ not in self._coming or self._is_closed, ANSWER_S)
             lane = self._to_read.pop(id_, None)
             if lane is None or self._is_closed:
                 raise TransportError(tr("bulk was sent over a lane that is not here"))
@@ -233,6 +249,8 @@ class PeerLanes:
         """One stream more (1) or less (-1) of this connection reads bulk and can follow to a lane."""
         with self._lock:
             self._readers += change
+        if change > 0:
+            self._has_readers.set()
 
     # ---- on the loop
 
@@ -240,6 +258,7 @@ class PeerLanes:
         """The connection has ended: cut everything."""
         with self._lock:
             self._is_closed = True
+            self._arrived.notify_all()
             lanes = [*self._to_write, *self._to_read.values(), *self._in_use]
             self._to_write.clear()
             self._to_read.clear()
@@ -251,59 +270,91 @@ class PeerLanes:
     def _begin(self) -> None:
         if self._making is not None or self._is_closed:
             return
+        self._stands.clear()
+        self._making_since = self._loop.time()
         self._making = self._tasks.start(self._make(), "making a lane")
+
+    async def settled(self) -> None:
+        """On a far path: wait while a lane is being made, as long as that takes where nothing is in its way.
+
+        What was given to the stream has to go over it; while it does so, the lane could speed up beside it.
+        """
+        rtt_s = self._link.path.rtt_s or 0.0
+        left_s = self._making_since + MAKING_ROUND_TRIPS * rtt_s - self._loop.time()
+        if self._making is not None and rtt_s >= FAR_S and left_s > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._stands.wait()
 
     async def _make(self) -> None:
         """The writer's side of a negotiation; in the end there is an idle lane, or `problem` says why not."""
         try:
-            lane = await self._offer()
-            with self._lock:
-                if not self._is_closed:
-                    self._to_write.append(lane)
-                    lane = None  # type: ignore[assignment]
-            if lane is not None:
-                lane.close()
+            await self._offer()
             self.problem = ""
         except (CoterieError, TimeoutError) as error:
             self.problem = str(error) or "the other side did not answer"
             _log.debug("no lane: %s", self.problem)
-            with self._lock:
-                self.choice.failed(time.monotonic())
+            if not isinstance(error, _TooEarly):
+                with self._lock:
+                    self.choice.failed(time.monotonic())
         finally:
             self._making = None
+            self._stands.set()
+
+    def _stand(self, lane: Lane) -> None:
+        """It may be written to."""
+        with self._lock:
+            is_wanted = not self._is_closed
+            if is_wanted:
+                self._to_write.append(lane)
+        if not is_wanted:
+            lane.close()
+        self._stands.set()
 
     async def _offer(self) -> Lane:
         ips = self._lanes.direct_ips(self._link)
         if ips is None:
             raise TransportError(tr("the peer is not reached directly"))
         identity = await asyncio.to_thread(LaneIdentity)
-        async with await self._link.open_stream(PROTOCOL) as stream:
-            await stream.send(Offer(identity.certificate))
+        async with await self._link.open_stream(
+            PROTOCOL, PROTOCOL.encode(Offer(identity.certificate))
+        ) as stream:
             listening = await stream.receive(ANSWER_S)
+            if isinstance(listening, Declined) and not self._was_declined:
+                self._was_declined = True
+                raise _TooEarly(tr("the peer wants no lane"))
             if not isinstance(listening, Listening):
                 raise TransportError(tr("the peer wants no lane"))
             check_certificate(listening.certificate)
             check_listening(listening.token, listening.port, may_be_none=True)
-            secured = await self._dial_or_listen(stream, identity, listening, ips)
+            secured, is_dialled = await self._dial_or_listen(stream, identity, listening, ips)
+            lane = Lane(secured, listening.lane, ips[0], self._lanes.rate_based, self._lanes.narrow)
             try:
+                lane.queue_little()
+                is_named = is_dialled and len(listening.lane) == LANE_ID_BYTES
+                if is_named:  # it knows us by our certificate as soon as it hears us
+                    self._stand(lane)
                 ready = await stream.receive(ANSWER_S)
                 if not isinstance(ready, Ready) or len(ready.lane) != LANE_ID_BYTES:
                     raise TransportError(tr("the peer did not get the lane up"))
             except BaseException:
-                secured.close()
+                lane.close()
                 raise
-            lane = Lane(secured, ready.lane, ips[0], self._lanes.rate_based, self._lanes.narrow)
-            lane.queue_little()
+            if not is_named:
+                lane.id = ready.lane
+                self._stand(lane)
             return lane
 
     async def _dial_or_listen(
         self, stream: Talk, identity: LaneIdentity, listening: Listening, ips: tuple[str, str]
-    ) -> ssl.SSLSocket:
+    ) -> tuple[ssl.SSLSocket, bool]:
+        """The lane, and whether it was dialled here."""
         if listening.port:
             with suppress(TransportError):
-                return await self._dialled(
+                secured = await self._dialled(
                     identity, listening.certificate, ips, listening.token, listening.port
                 )
+                return secured, True
         try:
             token, port, came = self._lanes.listener.invite(ips[1])
         except CoterieError:
@@ -311,7 +362,7 @@ class PeerLanes:
             raise
         try:
             await stream.send(DialMe(token, port))
-            return await _answered(identity, listening.certificate, came)
+            return await _answered(identity, listening.certificate, came), False
         finally:
             _dispose(came)
 
@@ -322,6 +373,7 @@ class PeerLanes:
             raise PeerError("a lane begins with an offer")
         check_certificate(offer.certificate)
         ips = self._lanes.direct_ips(self._link)
+        await self._await_reader()
         with self._lock:
             is_wanted = self._readers > 0 and len(self._in_use) < LANES_PER_PEER_MAX and not self._is_closed
         if ips is None or not is_wanted:
@@ -333,19 +385,34 @@ class PeerLanes:
         except (TransportError, LimitExceeded) as error:
             self.problem = str(error)
             token, port, came = b"", 0, self._loop.create_future()
+        name = os.urandom(LANE_ID_BYTES)
+        with self._lock:
+            self._coming.add(name)
         try:
-            await stream.send(Listening(identity.certificate, token, port))
+            await stream.send(Listening(identity.certificate, token, port, name))
             secured = await self._reached(stream, identity, offer, came, ips)
+            lane = Lane(secured, name, ips[0], self._lanes.rate_based)
+            lane.hold_little()
+            self._admit(lane)
         except TransportError as error:
             self.problem = str(error)
             await stream.send(Failed())
             return
         finally:
             _dispose(came)
-        lane = Lane(secured, os.urandom(LANE_ID_BYTES), ips[0], self._lanes.rate_based)
-        lane.hold_little()
-        self._admit(lane)
-        await stream.send(Ready(lane.id))
+            with self._arrived:
+                self._coming.discard(name)
+                self._arrived.notify_all()
+        await stream.send(Ready(name))
+
+    async def _await_reader(self) -> None:
+        """Until a stream of this connection reads bulk, for a moment."""
+        with self._lock:
+            if not self._readers:
+                self._has_readers.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READER_S):
+                await self._has_readers.wait()
 
     async def _reached(
         self,
@@ -428,6 +495,9 @@ def _connected(remote: Any, local: Any, segment: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if len(remote) > 2 else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.settimeout(DIAL_S)
+        sock.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # else TLS waits until the token is acknowledged
         if segment and hasattr(socket, "TCP_MAXSEG"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         sock.bind(local)
