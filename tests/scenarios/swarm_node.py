@@ -212,7 +212,8 @@ class SwarmNode:
                 sizes = self.content.nodes[manifest][0][first : first + count]
                 pieces = p.spanned(self._starts[manifest], first, first + count)
                 self._serve(
-                    u.Asked(peer, (manifest, first, count), manifest, pieces, sum(sizes), insist), out
+                    u.Asked(peer, (manifest, first, count), (u.Part(manifest, pieces, sum(sizes), insist),)),
+                    out,
                 )
             case Cancel(manifest, first):
                 for chunks in self._answers.get(peer, ()):

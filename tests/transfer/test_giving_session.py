@@ -27,6 +27,7 @@ from coterie.transfer.messages import (
     ChunkUnavailable,
     GetChunks,
     GetManifest,
+    GetMany,
     Given,
     Has,
     HasAll,
@@ -137,7 +138,7 @@ def serve(
         def feed(event: Any) -> None:
             events.append(event)
             if isinstance(event, u.Asked):
-                session.serve(event.tag, elsewhere=False)
+                session.serve(event.tag)
 
         giver: Any = Chunks(lacks or {}, before, chunks, at_once)
         any_stream: Any = used
@@ -208,6 +209,50 @@ def test_answers_stay_in_the_order_of_the_requests_whichever_way_they_go() -> No
     assert [event for event in events if isinstance(event, u.Served)] == [u.Served(7)] * 4
 
 
+MANY = GetMany([(NODE, 0, 0, False), (NODE, 0, 2, False), (NODE, 2, 2, True), (NODE, 0, 0, False)])
+
+
+@pytest.mark.parametrize("is_on_lane", [True, False])
+def test_what_is_asked_for_together_is_answered_as_if_it_were_one_by_one(is_on_lane: bool) -> None:
+    ones: list[Message] = [GetManifest(NODE), GetChunks(NODE, 0, 2), GetChunks(NODE, 2, 2), GetManifest(NODE)]
+    stream, session, events = serve([MANY], stream=LaneStream([MANY], is_on_lane=is_on_lane, version=4))
+    alone, _, _ = serve(ones, stream=LaneStream(ones, is_on_lane=is_on_lane, version=4))
+    assert stream.frames() == alone.frames()
+    assert bodies(stream.frames()) == CHUNKS[:4]
+    assert session.sent_bytes == sum(map(len, CHUNKS[:4]))
+    assert [event for event in events if isinstance(event, u.Served)] == [u.Served(7)]
+    (asked,) = (event for event in events if isinstance(event, u.Asked))
+    assert [part.insist for part in asked.parts] == [False, False, True, False]
+
+
+def test_small_answers_to_one_message_are_written_at_once() -> None:
+    small = [bytes([n]) * 100 for n in range(20)]
+    stream, _, _ = serve([MANY], stream=LaneStream([MANY], version=4), chunks=small)
+    assert [len(sizes) for sizes in stream.pours] == [1]
+    assert len(stream.frames()) == 4  # of chunks one for each request
+
+
+@pytest.mark.parametrize("is_on_lane", [True, False])
+def test_of_what_is_asked_for_together_only_a_part_may_be_elsewhere(is_on_lane: bool) -> None:
+    stream = LaneStream([MANY], is_on_lane=is_on_lane, version=4)
+
+    async def scene() -> None:
+        def feed(event: Any) -> None:
+            if isinstance(event, u.Asked):
+                session.serve(event.tag, frozenset({1}))
+
+        giver: Any = Chunks({}, lambda index: None)
+        any_stream: Any = stream
+        with ThreadPoolExecutor(1) as executor:
+            session = Session(any_stream, giver, 7, feed=feed, executor=executor, buffers=Buffers())
+            await session.run(None)
+
+    run(scene())
+    frames = stream.frames()
+    assert bodies(frames) == CHUNKS[2:4]
+    assert frames[1] == Skipped(Skip.ELSEWHERE)
+
+
 def test_a_chunk_that_cannot_be_had_is_said_in_its_place() -> None:
     gone = Missing(Path("x"), GONE)
     stream, _, _ = serve([GetChunks(NODE, 0, 3)], lacks={1: gone})
@@ -232,7 +277,7 @@ def test_a_request_taken_back_while_it_is_answered_is_cut_short() -> None:
     async def scene() -> None:
         def feed(event: Any) -> None:
             if isinstance(event, u.Asked):
-                session.serve(event.tag, elsewhere=False)
+                session.serve(event.tag)
 
         taken_back = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -342,7 +387,7 @@ def talk(story: Callable[[Session, Talk], Any], *, is_on_lane: bool = True, chun
 
         def feed(event: Any) -> None:
             if isinstance(event, u.Asked):
-                session.serve(event.tag, elsewhere=False)
+                session.serve(event.tag)
 
         giver: Any = Chunks({}, lambda index: None, chunks)
         any_stream: Any = stream

@@ -33,6 +33,11 @@ GOLDEN: list[tuple[Message, int, str]] = [
     (f.Peers([(ID, ["1.2.3.4:5"])]), 13, f"919192c420{ID.hex()}91a9312e322e332e343a35"),
     (f.Moved(2, ID), 14, f"9202c420{ID.hex()}"),
     (f.UsedUp(1_000, ID), 15, f"92cd03e8c420{ID.hex()}"),
+    (
+        f.GetMany([(ID, 0, 0, False), (ID, 3, 2, True)]),
+        18,
+        f"919294c420{ID.hex()}0000c294c420{ID.hex()}0302c3",
+    ),
 ]
 
 

@@ -305,13 +305,19 @@ class Fetch:
 
     async def _prepare_nodes(self) -> None:
         while True:
-            work = await self._nodes.get()
+            works = [await self._nodes.get()]
+            while not self._nodes.empty():
+                works.append(self._nodes.get_nowait())
             try:
-                prepared = await self._in_thread(self._receiver.prepare, work.manifest, work.place, work.node)
+                prepared = await self._in_thread(self._prepare, works)
             except PeerError as error:  # the content itself is malicious: no source has it better
                 self._fail(error)
                 continue
-            self._driver.feed(prepared)
+            for event in prepared:
+                self._driver.feed(event)
+
+    def _prepare(self, works: list[e.Prepare]) -> list[e.Prepared]:
+        return [self._receiver.prepare(work.manifest, work.place, work.node) for work in works]
 
     def _room(self, peer: PeerId, size: int) -> memoryview | None:
         """In a link's thread: see `Receiver.room`."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
@@ -14,7 +14,7 @@ import msgspec
 
 from coterie.content import ChunkUnavailable as Missing
 from coterie.content.manifest import ID_BYTES
-from coterie.content.reader import CHANGED, GONE, READ_BYTES_MAX
+from coterie.content.reader import CHANGED, GONE, READ_BYTES_MAX, Room
 from coterie.content.swarm import pieces as p
 from coterie.content.swarm import upload as u
 from coterie.content.swarm.state import MANIFEST_COST_BYTES
@@ -29,10 +29,12 @@ from coterie.transfer.messages import (
     JOINED_SINCE,
     MANIFEST,
     PROTOCOL,
+    REQUESTS_TOGETHER_MAX,
     Cancel,
     ChunkUnavailable,
     GetChunks,
     GetManifest,
+    GetMany,
     Has,
     HasAll,
     NoManifest,
@@ -55,10 +57,22 @@ BUFFERS_KEPT_MAX = 4  # of `Buffers`; guess: as many as are used at once on a bu
 NEWS_S = (
     0.3  # for so long news wait for chunks to go with; simulated: with 0.5 a swarm takes as long as with 0
 )
-CUTS_MAX = 8  # nodes whose pieces are remembered of one session; a full one takes 400 KB
+CUT_CHUNKS_MAX = 65_536  # whose pieces are remembered of one session: about 3 MB
+CUT_COST_CHUNKS = 32  # of one more node in it; guess
 
-Request = GetManifest | GetChunks
+One = GetManifest | GetChunks
+Request = One | GetMany
 Charge = Callable[[int], Awaitable[None]]
+
+
+NOWHERE: frozenset[int] = frozenset()
+
+
+def _ones(request: Request) -> list[One]:
+    """What a request asks for, one by one."""
+    if not isinstance(request, GetMany):
+        return [request]
+    return [GetChunks(*one) if one[2] else GetManifest(one[0]) for one in request.requests]
 
 
 class Buffers:
@@ -81,43 +95,64 @@ class Buffers:
 
 
 class _Piece:
-    """Chunks one behind the other in a buffer, and what takes them as a frame when there is no room for another."""
+    """Frames one behind the other in a buffer, and what takes them when there is no room for another.
+
+    Chunks one behind the other make one frame.
+    """
 
     def __init__(self, buffer: bytearray, write: Write) -> None:
-        self._frame = memoryview(buffer)
-        self._view = self._frame[HEADER.size :]
+        self._buffer = memoryview(buffer)
         self._write = write
+        self._begin = 0  # of the frame that is open, behind those that are whole
+        self._open_bytes = 0  # of chunks in it
         self.chunk_bytes = 0  # in what waits
 
     def room(self, size: int) -> memoryview:
         """Where the next chunks may be read to, behind those that were added, as long as these are few."""
-        if self.chunk_bytes >= FRAME_BYTES or self.chunk_bytes + size > len(self._view):
+        at = self._begin + HEADER.size + self._open_bytes
+        if self._begin + self._open_bytes >= FRAME_BYTES or at + size > len(self._buffer):
             self.flush()
-        return self._view[self.chunk_bytes : self.chunk_bytes + size]
+            at = HEADER.size
+        return self._buffer[at : at + size]
 
     def add_chunk(self, size: int) -> None:
         """A chunk is in the room that was given last, behind those of it that were added."""
+        self._open_bytes += size
         self.chunk_bytes += size
 
     def add(self, frame: bytes) -> None:
-        """A small frame comes behind what waits."""
-        self.flush()
-        self._write(frame)
+        """Another frame, of at most READ_BYTES_MAX, comes behind what waits."""
+        self.close()
+        if self._begin + len(frame) > len(self._buffer):
+            self.flush()
+        self._buffer[self._begin : self._begin + len(frame)] = frame
+        self._begin += len(frame)
+        if self._begin >= FRAME_BYTES:
+            self.flush()
 
     def flush(self, news: bytes = b"") -> None:
         """Write what waits, and `news` (whole frames) behind: in one record with its end, who reads wakes once."""
-        size = self.chunk_bytes
-        end = HEADER.size + size
-        if size:
-            self._frame[: HEADER.size] = PROTOCOL.bulk_header(CHUNKS, size)
-        if size and size + len(news) < APART_BYTES:
-            self._frame[end : end + len(news)] = news
-            self._write(self._frame[: end + len(news)])
+        size = self._open_bytes
+        if not self._begin and size and size + len(news) >= APART_BYTES:
+            self._buffer[: HEADER.size] = PROTOCOL.bulk_header(CHUNKS, size)
+            parts = [self._buffer[: HEADER.size], self._buffer[HEADER.size : HEADER.size + size]]
         else:
-            parts = (self._frame[: HEADER.size], self._view[:size]) if size else ()
-            if parts or news:
-                self._write(*parts, *([news] if news else ()))
-        self.chunk_bytes = 0
+            self.close()
+            parts = [self._buffer[: self._begin]] if self._begin else []
+            if (end := self._begin + len(news)) <= len(self._buffer):
+                self._buffer[self._begin : end] = news
+                parts, news = [self._buffer[:end]] if end else [], b""
+        if parts or news:
+            self._write(*parts, *([news] if news else ()))
+        self._begin = self._open_bytes = self.chunk_bytes = 0
+
+    def close(self) -> None:
+        """Make a whole frame of the chunks that were added: what follows answers another request."""
+        size = self._open_bytes
+        if size:
+            end = self._begin + HEADER.size
+            self._buffer[self._begin : end] = PROTOCOL.bulk_header(CHUNKS, size)
+            self._begin, self._open_bytes = end + size, 0
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -130,7 +165,8 @@ class _Part(msgspec.Struct, frozen=True):
     chunk_bytes: int
     is_last: bool
     is_served: bool = True
-    request: GetChunks | None = None
+    request: Request | None = None
+    elsewhere: frozenset[int] = NOWHERE
 
 
 class Session:
@@ -162,10 +198,13 @@ class Session:
         self._cuts: OrderedDict[bytes, tuple[list[int], list[int]]] = (
             OrderedDict()
         )  # where pieces begin, chunks end
+        self._cut_chunks = 0  # in these
         self._room = asyncio.Semaphore(REQUESTS_WAITING_MAX)
         self._asked: dict[tuple[bytes, int], None] = {}  # requests for chunks that wait, for `Cancel`
         self._cancelled: dict[tuple[bytes, int], None] = {}
-        self._ready: asyncio.Queue[tuple[Request, bool] | None] = asyncio.Queue()  # bounded by `_room`
+        self._ready: asyncio.Queue[tuple[Request, frozenset[int] | None] | None] = (
+            asyncio.Queue()
+        )  # bounded by `_room`
         self._parts: deque[_Part | None] = deque()  # None: no more; the lane's thread takes some too
         self._has_part = asyncio.Event()
         self._pieces = asyncio.Semaphore(PIECES_AHEAD_MAX)
@@ -187,7 +226,7 @@ class Session:
             try:
                 while (part := await self._next_part()) is not None:
                     if part.request is not None:
-                        await self._pour(part.request)
+                        await self._pour(part)
                         continue
                     self._parts.popleft()
                     self._pieces.release()
@@ -203,7 +242,7 @@ class Session:
                     self._telling.cancel()
             news.cancel()
 
-    def _answered(self, request: GetChunks | None = None, *, is_served: bool = True) -> None:
+    def _answered(self, request: Request | None = None, *, is_served: bool = True) -> None:
         """An answer went out whole; `request`: the one that was poured."""
         if request is not None:
             self._forget(request)
@@ -214,8 +253,11 @@ class Session:
 
     # ---- what the upload core decides
 
-    def serve(self, request: Request, *, elsewhere: bool) -> None:
-        """Answer the oldest request: with what it asks for, or with a word that others have it."""
+    def serve(self, request: Request, elsewhere: frozenset[int] | None = NOWHERE) -> None:
+        """Answer the oldest request: with what it asks for, or a word that others have it.
+
+        `elsewhere`: the numbers of those parts that others have; None: all, and it was not counted as served.
+        """
         self._ready.put_nowait((request, elsewhere))
         self._waiting -= 1
         self._end_if_done()
@@ -272,10 +314,13 @@ class Session:
     async def _read_requests(self) -> None:
         """Everything the asker says after `Open`."""
         while (message := await self._stream.receive(SILENCE_S)) is not None:
-            if not isinstance(message, GetManifest | GetChunks | Cancel):
+            if not isinstance(message, GetManifest | GetChunks | GetMany | Cancel):
                 raise PeerError("only requests may follow Open")
-            if len(message.manifest) != ID_BYTES:  # what waits stays small
-                raise PeerError(f"a request with an id of {len(message.manifest)} bytes")
+            ids = [message.manifest] if not isinstance(message, GetMany) else [r[0] for r in message.requests]
+            if any(len(one) != ID_BYTES for one in ids):  # what waits stays small
+                raise PeerError(f"a request with an id that has not {ID_BYTES} bytes")
+            if not 0 < len(ids) <= REQUESTS_TOGETHER_MAX:
+                raise PeerError(f"{len(ids)} requests at once", CloseCode.LIMIT)
             if isinstance(message, Cancel):
                 if (key := (message.manifest, message.first)) in self._asked:
                     self._cancelled[key] = None
@@ -288,43 +333,49 @@ class Session:
 
     async def _weigh(self, request: Request) -> u.Asked:
         """A request as the upload core wants it."""
-        if isinstance(request, GetManifest):
-            return u.Asked(self.number, request, request.manifest, 0, MANIFEST_COST_BYTES)
-        if self._size:
+        ones = _ones(request)
+        chunks = [one for one in ones if isinstance(one, GetChunks)]
+        if chunks and self._size:
             self._stream.expect(self._size)
             self._size = 0
-        cut = await self._cut(request.manifest)
+        if any(one.manifest not in self._cuts for one in chunks):
+            needed = dict.fromkeys(one.manifest for one in chunks)
+            await self._loop.run_in_executor(self._executor, self._cut, needed)
+        return u.Asked(self.number, request, tuple(map(self._part, ones)))
+
+    def _part(self, one: One) -> u.Part:
+        if isinstance(one, GetManifest):
+            return u.Part(one.manifest, 0, MANIFEST_COST_BYTES)
+        cut = self._cuts.get(one.manifest)
         if cut is None:
-            return u.Asked(self.number, request, request.manifest, 0, 0)
+            return u.Part(one.manifest, 0, 0)
         starts, ends = cut
-        first, last = request.first, request.first + request.count
-        if first < 0 or not 0 < request.count <= CHUNKS_PER_REQUEST_MAX or last >= len(ends):
+        first, last = one.first, one.first + one.count
+        if first < 0 or not 0 < one.count <= CHUNKS_PER_REQUEST_MAX or last >= len(ends):
             text = f"chunks {first} to {last} of a manifest with {len(ends) - 1}"
             raise PeerError(text, CloseCode.LIMIT)
-        self._asked[request.manifest, first] = None
-        pieces = p.spanned(starts, first, last)
-        size = ends[last] - ends[first]
-        return u.Asked(self.number, request, request.manifest, pieces, size, request.insist)
+        self._asked[one.manifest, first] = None
+        return u.Part(one.manifest, p.spanned(starts, first, last), ends[last] - ends[first], one.insist)
 
-    async def _cut(self, manifest: bytes) -> tuple[list[int], list[int]] | None:
-        """Where the pieces of a node begin, and where its chunks end; None while the node is not here."""
-        known = self._cuts.get(manifest)
-        if known is not None:
-            return known
-        loop = asyncio.get_running_loop()
-        sizes = await loop.run_in_executor(self._executor, self._giver.sizes, manifest)
-        if sizes is None:
-            raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
-        if not sizes and isinstance(self._giver, DownloadGiver):
-            return None
-        cut = self._cuts[manifest] = (p.cut(sizes), [0, *accumulate(sizes)])
-        if len(self._cuts) > CUTS_MAX:
-            self._cuts.popitem(last=False)
-        return cut
+    def _cut(self, manifests: Collection[bytes]) -> None:
+        """Note where the pieces of nodes begin, and where their chunks end; nothing of a node that is not here yet."""
+        for manifest in manifests:
+            if manifest in self._cuts:
+                self._cuts.move_to_end(manifest)
+                continue
+            sizes = self._giver.sizes(manifest)
+            if sizes is None:
+                raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
+            if not sizes and isinstance(self._giver, DownloadGiver):
+                continue
+            self._cuts[manifest] = p.cut(sizes), [0, *accumulate(sizes)]
+            self._cut_chunks += CUT_COST_CHUNKS + len(sizes)
+        while self._cut_chunks > CUT_CHUNKS_MAX and len(self._cuts) > len(manifests):
+            self._cut_chunks -= CUT_COST_CHUNKS - 1 + len(self._cuts.popitem(last=False)[1][1])
 
-    def _is_cancelled(self, request: Request) -> bool:
+    def _is_cancelled(self, one: One) -> bool:
         """Whether the asker took this request back."""
-        return isinstance(request, GetChunks) and (request.manifest, request.first) in self._cancelled
+        return isinstance(one, GetChunks) and (one.manifest, one.first) in self._cancelled
 
     # ---- answers
 
@@ -333,18 +384,16 @@ class Session:
         loop = self._loop
         while (ready := await self._ready.get()) is not None:
             request, elsewhere = ready
-            if elsewhere:
-                await self._put(_Part(PROTOCOL.encode(Skipped(Skip.ELSEWHERE)), 0, True, False))
-            elif may_pour and isinstance(request, GetChunks) and self._stream.is_on_lane:
-                await self._put(_Part(b"", 0, True, request=request))
+            if elsewhere is None:
+                frames = [PROTOCOL.encode(Skipped(Skip.ELSEWHERE)) for _ in _ones(request)]
+                await self._put(_Part(b"".join(frames), 0, True, False))
+            elif may_pour and not isinstance(request, GetManifest) and self._stream.is_on_lane:
+                await self._put(_Part(b"", 0, True, request=request, elsewhere=elsewhere))
                 continue
             else:
-                answer = self._answer(request)
+                answer = self._answer(request, elsewhere)
                 is_last = False
                 while not is_last:
-                    if self._is_cancelled(request):
-                        await self._put(_Part(PROTOCOL.encode(Skipped(Skip.CANCELLED)), 0, True))
-                        break
                     part = await loop.run_in_executor(self._executor, next, answer)
                     await self._put(part)
                     is_last = part.is_last
@@ -368,18 +417,20 @@ class Session:
 
     def _forget(self, request: Request) -> None:
         """It was answered."""
-        if isinstance(request, GetChunks):
-            self._asked.pop((request.manifest, request.first), None)
-            self._cancelled.pop((request.manifest, request.first), None)
+        for one in _ones(request):
+            if isinstance(one, GetChunks):
+                self._asked.pop((one.manifest, one.first), None)
+                self._cancelled.pop((one.manifest, one.first), None)
 
-    async def _pour(self, request: GetChunks) -> None:
+    async def _pour(self, part: _Part) -> None:
         """Answer the oldest request where the lane is written to; or, if there is none any more, over the stream."""
-        if not await self._stream.pour(self._write_answers):
+        if part.request is not None and not await self._stream.pour(self._write_answers):
             self._parts.popleft()
-            for part in await self._loop.run_in_executor(self._executor, list, self._answer(request)):
-                await self._stream.write(part.frames)
-                self._count(part.chunk_bytes)
-            self._answered(request)
+            answer = self._answer(part.request, part.elsewhere)
+            for piece in await self._loop.run_in_executor(self._executor, list, answer):
+                await self._stream.write(piece.frames)
+                self._count(piece.chunk_bytes)
+            self._answered(part.request)
 
     def _write_answers(self, write: Write) -> None:
         """Answer the oldest requests, and what joins them meanwhile. In the thread of the lane.
@@ -387,20 +438,20 @@ class Session:
         One by one over the loop, the lane would rest a millisecond between two: measured, a tenth of the time.
         """
         enough = self.sent_bytes + POUR_BYTES
-        while self.sent_bytes < enough and (request := self._oldest_to_pour()) is not None:
-            self._write_answer(request, write)
+        while self.sent_bytes < enough and (part := self._oldest_to_pour()) is not None:
+            self._write_answer(part, write)
             with suppress(IndexError):  # the session has ended
                 self._parts.popleft()
-            call_soon(self._loop, partial(self._answered, request))
+            call_soon(self._loop, partial(self._answered, part.request))
 
-    def _oldest_to_pour(self) -> GetChunks | None:
+    def _oldest_to_pour(self) -> _Part | None:
         try:
             part = self._parts[0]
         except IndexError:
             return None
-        return part.request if part is not None else None
+        return part if part is not None and part.request is not None else None
 
-    def _write_answer(self, request: GetChunks, write: Write) -> None:
+    def _write_answer(self, part: _Part, write: Write) -> None:
         """Read, check and write chunks piece by piece. In the thread of the lane."""
 
         def send(*data: bytes | memoryview) -> None:
@@ -409,50 +460,59 @@ class Session:
 
         buffer = self._buffers.take()
         piece = _Piece(buffer, send)
-        left = request.count
-        for chunk in self._giver.read(request.manifest, request.first, request.count, piece.room):
-            if chunk is None or self._is_cancelled(request):
-                break
-            left -= 1
-            if isinstance(chunk, Missing):
-                piece.add(PROTOCOL.encode(ChunkUnavailable(_reason(chunk))))
-            else:
-                piece.add_chunk(len(chunk))
-        if left:
-            reason = Skip.CANCELLED if self._is_cancelled(request) else Skip.NOT_HERE
-            piece.add(PROTOCOL.encode(Skipped(reason)))
+        for number, one in enumerate(_ones(part.request) if part.request is not None else ()):
+            piece.close()
+            for frame in self._frames(one, is_elsewhere=number in part.elsewhere, room=piece.room):
+                if isinstance(frame, bytes):
+                    piece.add(frame)
+                else:
+                    piece.add_chunk(len(frame))
         piece.flush(self._untold.take())
         self._buffers.give_back(buffer)
 
-    def _answer(self, request: Request) -> Iterator[_Part]:
-        """The frames of one answer in pieces of about PIECE_BYTES. Runs in a worker thread."""
-        match request:
-            case GetManifest(manifest):
-                data = self._giver.node(manifest)
-                if data is None:
-                    yield _Part(PROTOCOL.encode(NoManifest(manifest)), 0, True)
-                else:
-                    yield _Part(PROTOCOL.bulk_header(MANIFEST, len(data)) + data, 0, True)
-            case GetChunks(manifest, first, count):
-                yield from self._chunks(manifest, first, count)
-
-    def _chunks(self, manifest: bytes, first: int, count: int) -> Iterator[_Part]:
-        parts: list[bytes | memoryview] = []
-        size = 0
-        for left, chunk in enumerate(self._giver.read(manifest, first, count), 1 - count):
-            if chunk is None:
+    def _frames(
+        self, one: One, *, is_elsewhere: bool, room: Room | None = None
+    ) -> Iterator[bytes | memoryview]:
+        """The answer to one request: whole frames, and chunks as views, in the `room` where there is one."""
+        if is_elsewhere:
+            yield PROTOCOL.encode(Skipped(Skip.ELSEWHERE))
+            return
+        if isinstance(one, GetManifest):
+            data = self._giver.node(one.manifest)
+            yield (
+                PROTOCOL.encode(NoManifest(one.manifest))
+                if data is None
+                else PROTOCOL.bulk_header(MANIFEST, len(data)) + data
+            )
+            return
+        left = one.count
+        is_cancelled = self._is_cancelled(one)
+        for chunk in () if is_cancelled else self._giver.read(one.manifest, one.first, one.count, room):
+            if chunk is None or self._is_cancelled(one):
                 break
+            left -= 1
             if isinstance(chunk, Missing):
-                parts.append(PROTOCOL.encode(ChunkUnavailable(_reason(chunk))))
+                yield PROTOCOL.encode(ChunkUnavailable(_reason(chunk)))
             else:
-                parts += (PROTOCOL.bulk_header(CHUNKS, len(chunk)), chunk)
-                size += len(chunk)
-            if size >= PIECE_BYTES or left == 0:
-                yield _Part(b"".join(parts), size, left == 0)
-                parts, size = [], 0
-                if left == 0:
-                    return
-        yield _Part(b"".join((*parts, PROTOCOL.encode(Skipped(Skip.NOT_HERE)))), size, True)
+                yield memoryview(chunk)
+        if left:
+            yield PROTOCOL.encode(Skipped(Skip.CANCELLED if self._is_cancelled(one) else Skip.NOT_HERE))
+
+    def _answer(self, request: Request, elsewhere: frozenset[int]) -> Iterator[_Part]:
+        """The frames of one answer in pieces of about PIECE_BYTES. Runs in a worker thread."""
+        parts: list[bytes | memoryview] = []
+        size = chunk_bytes = 0
+        for number, one in enumerate(_ones(request)):
+            for frame in self._frames(one, is_elsewhere=number in elsewhere):
+                if size >= PIECE_BYTES:
+                    yield _Part(b"".join(parts), chunk_bytes, False)
+                    parts, size, chunk_bytes = [], 0, 0
+                if not isinstance(frame, bytes):
+                    parts.append(PROTOCOL.bulk_header(CHUNKS, len(frame)))
+                    chunk_bytes += len(frame)
+                parts.append(frame)
+                size += len(frame)
+        yield _Part(b"".join(parts), chunk_bytes, True)
 
 
 def _reason(missing: Missing) -> Unavailable:

@@ -16,9 +16,11 @@ CHUNKS = 17  # bulk: the bytes of one chunk, or of several that follow each othe
 JOINED_SINCE = 2  # the version in which a frame may hold several chunks
 MOVED_SINCE = 3  # the version in which an asker may hear that a share has other content now
 USED_UP_SINCE = 3  # the version in which an asker may hear that the amount of its grant is used up
+MANY_SINCE = 4  # the version in which an asker may ask for several things at once
 
 NAME_CHARS_MAX = 255
 CHUNKS_PER_REQUEST_MAX = 4096  # as many as a manifest page has entries
+REQUESTS_TOGETHER_MAX = 256  # in one `GetMany`; guess: with so many the message itself costs nothing any more
 ADDRESSES_MAX = 8  # of one peer, as in a ticket
 PEERS_MAX = 50  # told at once; as BEP 11 has it
 PIECES_BYTES_MAX = 1024  # a node has at most 8,192 chunks, so no more pieces
@@ -90,6 +92,16 @@ class GetChunks(Message, frozen=True):
     insist: bool = False
 
 
+class GetMany(Message, frozen=True):
+    """Ask for several things at once; the answers are those to each of them, in their order.
+
+    `requests`: (manifest, first, count, insist) as in `GetChunks`; with `count` 0 the node itself. At most
+    `REQUESTS_TOGETHER_MAX`.
+    """
+
+    requests: list[tuple[bytes, int, int, bool]]
+
+
 class NoManifest(Message, frozen=True):
     """The node asked for is not part of this share."""
 
@@ -158,7 +170,7 @@ class UsedUp(Message, frozen=True):
 
 PROTOCOL = Protocol(
     name="files",
-    versions=(1, JOINED_SINCE, MOVED_SINCE),
+    versions=(1, JOINED_SINCE, MOVED_SINCE, MANY_SINCE),
     kinds={
         1: Open,
         2: Opened,
@@ -175,6 +187,7 @@ PROTOCOL = Protocol(
         13: Peers,
         14: Moved,
         15: UsedUp,
+        18: GetMany,
     },
     bulk_kinds=frozenset({MANIFEST, CHUNKS}),
     frame_bytes_max=FRAME_BYTES_MAX,

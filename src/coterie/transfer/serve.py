@@ -239,9 +239,9 @@ class Server:
         if found is None:
             return
         match output:
-            case u.Serve(_, request):
-                found[0].serve(request, elsewhere=False)
+            case u.Serve(_, request, elsewhere):
+                found[0].serve(request, elsewhere)
             case u.SendElsewhere(_, request):
-                found[0].serve(request, elsewhere=True)
+                found[0].serve(request, None)
             case u.TellGiven(_, manifest, pieces):
                 found[0].tell_given(manifest, pieces)

@@ -19,13 +19,16 @@ from coterie.transfer.messages import (
     ADDRESSES_MAX,
     CHUNKS,
     MANIFEST,
+    MANY_SINCE,
     PEERS_MAX,
     PIECES_BYTES_MAX,
     PROTOCOL,
+    REQUESTS_TOGETHER_MAX,
     Cancel,
     ChunkUnavailable,
     GetChunks,
     GetManifest,
+    GetMany,
     Given,
     Has,
     HasAll,
@@ -42,6 +45,7 @@ RTT_FIRST_S, RTT_MAX_S = 2.0, 16.0  # guess: asked again after so long, then twi
 REQUESTS_FEW = (
     3  # with more under way nothing is asked before one is answered, and the loop is woken for less
 )
+TOGETHER_BYTES = 1 << 20  # of chunks in one message; guess: more would keep others waiting for their turn
 SETTLE_S = 0.05  # guess: when nothing comes for so long, what waits for the disk is written as it is
 LISTEN_S = 2.0  # how often it is looked whether anything comes at all
 HEARD_BYTES_MIN = 512  # in `LISTEN_S`: less is no slow line but somebody who drips; a modem brings 4,000
@@ -113,6 +117,9 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._bulk: BulkStream | None = None
         self._outgoing: list[bytes] = []
+        self._together: list[
+            tuple[GetManifest | GetChunks, int]
+        ] = []  # requests of this turn, bytes of chunks
         self._is_posting = False
         self._rtt_s, self._rtt_until, self._rtt_for_s = 0.0, 0.0, RTT_FIRST_S
         self._asked: deque[list[Any]] = deque()  # [place, request, answers still to come]
@@ -126,8 +133,12 @@ class Link:
             self._early = None
             return
         self._await_early()
-        self._asked.append([place, request, 1 if isinstance(request, GetManifest) else request.count])
-        self.send(request)
+        count = 0 if isinstance(request, GetManifest) else request.count
+        self._asked.append([place, request, count or 1])
+        first = request.first if isinstance(request, GetChunks) else 0
+        size = sum(size for _, size in place.chunks[first : first + count]) if count else 0
+        self._together.append((request, size))
+        self._post_soon()
 
     def _await_early(self) -> None:
         """Nobody here wants the answer of the early request: it is the first to come, and thrown away."""
@@ -136,8 +147,25 @@ class Link:
             self._early = None
 
     def send(self, message: Message) -> None:
-        """Send what needs no answer."""
+        """Send what needs no answer, behind what was asked before."""
+        self._pack()
         self._outgoing.append(PROTOCOL.encode(message))
+        self._post_soon()
+
+    def _pack(self) -> None:
+        """Make messages of the requests of this turn: each a large one, or several together."""
+        together, self._together = self._together, []
+        group: list[GetManifest | GetChunks] = []
+        group_bytes = 0
+        for request, size in together:
+            if group and (group_bytes + size > TOGETHER_BYTES or len(group) >= REQUESTS_TOGETHER_MAX):
+                self._outgoing += _messages(group, self.stream.version)
+                group, group_bytes = [], 0
+            group.append(request)
+            group_bytes += size
+        self._outgoing += _messages(group, self.stream.version)
+
+    def _post_soon(self) -> None:
         if not self._is_posting:
             self._is_posting = True
             self._loop.call_soon(self._post)
@@ -186,6 +214,7 @@ class Link:
     def _post(self) -> None:
         """Send what is to be sent; what is asked for in one turn of the loop goes together."""
         self._is_posting = False
+        self._pack()
         if self._bulk is not None and self._outgoing:
             outgoing, self._outgoing = self._outgoing, []
             self._bulk.post(b"".join(outgoing))
@@ -337,6 +366,19 @@ class Link:
                         raise PeerError("a computer with an address that cannot be dialled")
                     if is_key(peer):  # an honest peer may pass on what it was told
                         self._hint(PeerId(peer), addresses)
+
+
+def _messages(group: list[GetManifest | GetChunks], version: int) -> list[bytes]:
+    """Requests as they are sent."""
+    if len(group) < 2 or version < MANY_SINCE:
+        return [PROTOCOL.encode(request) for request in group]
+    packed = [
+        (one.manifest, 0, 0, False)
+        if isinstance(one, GetManifest)
+        else (one.manifest, one.first, one.count, one.insist)
+        for one in group
+    ]
+    return [PROTOCOL.encode(GetMany(packed))]
 
 
 def _chunks_in(data_bytes: int, chunks: Sequence[Chunk], first: int, end: int) -> int:

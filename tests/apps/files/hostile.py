@@ -21,12 +21,14 @@ from coterie.transfer.messages import (
     Cancel,
     GetChunks,
     GetManifest,
+    GetMany,
     NoManifest,
     Open,
     Opened,
     Peers,
 )
 from coterie.wire import Ticket
+from coterie.wire.frames import Message
 from coterie.wire.ticket import TicketKind
 
 SECRET = bytes(16)
@@ -108,6 +110,14 @@ class Content:
         return [self.pieces[digest] for digest, _ in known[request.first : request.first + request.count]]
 
 
+def ones(request: Message) -> list[GetManifest | GetChunks]:
+    """What is asked for, one by one."""
+    if isinstance(request, GetMany):
+        return [GetChunks(*one) if one[2] else GetManifest(one[0]) for one in request.requests]
+    assert isinstance(request, GetManifest | GetChunks)
+    return [request]
+
+
 @contextlib.asynccontextmanager
 async def giver(
     network: MemoryNetwork | None,
@@ -142,9 +152,9 @@ async def giver(
         while (request := await stream.receive()) is not None:
             if isinstance(request, Cancel):
                 continue
-            assert isinstance(request, GetManifest | GetChunks)
-            content.requests.append(request)
-            await (answer or content.answer)(stream, request)
+            for one in ones(request):
+                content.requests.append(one)
+                await (answer or content.answer)(stream, one)
 
     transport: Transport
     if network is not None:

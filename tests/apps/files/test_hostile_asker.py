@@ -19,8 +19,10 @@ from coterie.transfer import giving_session as asker
 from coterie.transfer import serve
 from coterie.transfer.messages import (
     PROTOCOL,
+    REQUESTS_TOGETHER_MAX,
     GetChunks,
     GetManifest,
+    GetMany,
     Moved,
     NoManifest,
     Open,
@@ -111,8 +113,17 @@ def test_a_session_without_open(tmp_path: Path, first: bytes) -> None:
         GetManifest(b""),
         GetManifest(bytes(1_000_000)),
         GetChunks(bytes(31), 0, 1),
+        GetMany([(bytes(32), 0, 0, False), (bytes(31), 0, 1, False)]),
     ],
-    ids=["open again", "refused", "an answer", "an empty id", "an id of a megabyte", "a short id"],
+    ids=[
+        "open again",
+        "refused",
+        "an answer",
+        "an empty id",
+        "an id of a megabyte",
+        "a short id",
+        "one short id of many",
+    ],
 )
 def test_what_may_not_follow_open(tmp_path: Path, message: Message) -> None:
     async def main() -> None:
@@ -120,6 +131,20 @@ def test_what_may_not_follow_open(tmp_path: Path, message: Message) -> None:
             stream = await s.session()
             await stream.send(message)
             assert await code_of(stream) == CloseCode.PROTOCOL_VIOLATION
+
+    run(main())
+
+
+@pytest.mark.parametrize("count", [0, REQUESTS_TOGETHER_MAX + 1])
+def test_too_little_or_too_much_is_asked_for_at_once(tmp_path: Path, count: int) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as s:
+            stream = await s.session()
+            await stream.send(GetMany([(s.ticket.content_id, 0, 0, False)] * REQUESTS_TOGETHER_MAX))
+            for _ in range(REQUESTS_TOGETHER_MAX):
+                assert isinstance(await stream.receive(5), Bulk)
+            await stream.send(GetMany([(s.ticket.content_id, 0, 0, False)] * count))
+            assert await code_of(stream) == CloseCode.LIMIT
 
     run(main())
 

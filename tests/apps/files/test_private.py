@@ -30,7 +30,7 @@ from coterie.transfer.messages import (
 )
 from coterie.wire import Ticket
 from coterie.wire.frames import Bulk, Message
-from tests.apps.files.hostile import SECRET, Content, file_entry, page
+from tests.apps.files.hostile import SECRET, Content, file_entry, ones, page
 from tests.apps.files.nodes import befriend, memory_node, opening
 from tests.support import run
 
@@ -123,19 +123,19 @@ async def attack(folder: Path, *, is_contact: bool) -> AsyncIterator[Attack]:
             while (request := await stream.receive()) is not None:
                 if isinstance(request, Cancel):
                     continue
-                if isinstance(request, GetManifest):
-                    await content.answer(stream, request)
-                    continue
-                assert isinstance(request, GetChunks)
-                leaf = m.leaf_chunks(m.decode(content.nodes[request.manifest]))
-                for digest, _ in leaf[request.first : request.first + request.count]:
-                    asked[digest] = None
-                    if digest in content.pieces:
-                        await may_have_bait.wait()
-                        piece = content.pieces[digest]
-                        await stream.write(PROTOCOL.bulk_header(17, len(piece)) + piece)
-                    else:
-                        await stream.send(ChunkUnavailable(Unavailable.GONE))
+                for one in ones(request):
+                    if isinstance(one, GetManifest):
+                        await content.answer(stream, one)
+                        continue
+                    leaf = m.leaf_chunks(m.decode(content.nodes[one.manifest]))
+                    for digest, _ in leaf[one.first : one.first + one.count]:
+                        asked[digest] = None
+                        if digest in content.pieces:
+                            await may_have_bait.wait()
+                            piece = content.pieces[digest]
+                            await stream.write(PROTOCOL.bulk_header(17, len(piece)) + piece)
+                        else:
+                            await stream.send(ChunkUnavailable(Unavailable.GONE))
 
         transport = network.bind(key.peer_id)
         async with Endpoint(transport) as endpoint:

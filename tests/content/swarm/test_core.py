@@ -34,6 +34,7 @@ class Scene:
     drops: list[e.Drop] = field(default_factory=list)
     timers: dict[Any, float] = field(default_factory=dict)
     complete: int = 0
+    weight: int = 0  # that each child of a node is said to have
     now: float = 0.0
 
     def feed(self, event: Any) -> None:
@@ -44,7 +45,8 @@ class Scene:
                 case e.Prepare(manifest, place, (sizes, children)):
                     missing = tuple(i for i in range(len(sizes)) if (manifest, i) not in self.stored)
                     below = tuple((child, None) for child in children)
-                    self.feed(e.Prepared(manifest, place, sizes, missing, below))
+                    weights = (self.weight,) * len(below) if self.weight else ()
+                    self.feed(e.Prepared(manifest, place, sizes, missing, below, (), weights))
                 case e.GiveUp(manifest, _, index, reason):
                     self.lost[manifest, index] = reason
                 case e.Gained(manifest, pieces):
@@ -594,7 +596,22 @@ def test_only_a_few_nodes_are_fetched_ahead() -> None:
     children = tuple(b"c%d" % i for i in range(100))
     scene = Scene({ROOT: ((), children)} | {name: ((524_288,) * 100, ()) for name in children}).begin("a")
     scene.answer("a")
-    assert len([r for r in scene.asked["a"] if isinstance(r, e.AskNode)]) == c.MANIFESTS_AHEAD_MAX
+    assert len([r for r in scene.asked["a"] if isinstance(r, e.AskNode)]) == swarm_state.MANIFESTS_AHEAD_MIN
+
+
+@pytest.mark.parametrize(("weight", "asked"), [
+    (1_000, swarm_state.MANIFESTS_AHEAD_MAX),
+    (swarm_state.MANIFESTS_AHEAD_BYTES_MAX // 20, 20),
+    (swarm_state.MANIFESTS_AHEAD_BYTES_MAX, swarm_state.MANIFESTS_AHEAD_MIN),
+])  # fmt: skip
+def test_more_nodes_are_fetched_ahead_while_they_are_likely_to_be_small(weight: int, asked: int) -> None:
+    children = tuple(b"c%d" % i for i in range(100))
+    scene = Scene({ROOT: ((), children)} | {name: ((), ()) for name in children})
+    scene.weight = weight
+    scene.begin("a").answer("a")
+    assert len(scene.asked["a"]) == asked
+    scene.run("a")
+    assert scene.complete == 1
 
 
 def test_what_a_peer_says_it_has_is_remembered_within_a_bound() -> None:

@@ -43,11 +43,26 @@ class Scene:
         return self
 
     def ask(self, name: str, piece: int, **options: Any) -> None:
-        self.feed(u.Asked(name, piece, M, 1 << piece, SIZE, **options))
+        self.feed(u.Asked(name, piece, (u.Part(M, 1 << piece, SIZE, **options),)))
 
     def fire(self, key: str) -> None:
         self.now = max(self.now, self.timers.pop(key))
         self.feed(TimerFired(key))
+
+
+def test_of_a_request_for_several_things_only_what_others_were_given_is_to_be_had_elsewhere() -> None:
+    s = Scene().up("a", "b")
+    s.ask("a", 7)
+    outputs = s.core.handle(
+        u.Asked("b", "all", (u.Part(M, 0, 10), u.Part(M, 1 << 7, SIZE), u.Part(M, 1 << 8, SIZE))), 0.0
+    )
+    assert [o for o in outputs if isinstance(o, u.Serve)] == [u.Serve("b", "all", frozenset({1}))]
+    assert s.core.given(ROOT) == 2 * SIZE
+    s.feed(u.Served("b"))
+    s.feed(u.Asked("b", "insists", (u.Part(M, 1 << 7, SIZE, insist=True), u.Part(M, 1 << 7, SIZE))))
+    assert s.served[-1] == ("b", "insists")
+    s.feed(u.Asked("a", "none", (u.Part(M, 1 << 8, SIZE), u.Part(M, 1 << 8, SIZE))))
+    assert s.elsewhere == [("a", "none")]
 
 
 def test_a_piece_is_given_to_one_before_any_is_given_twice() -> None:
@@ -127,9 +142,9 @@ def test_at_most_so_many_are_served_at_once_contacts_first_then_who_gave_most() 
     for n in range(8):
         s.feed(u.AskerUp(n, ROOT, is_contact=n == 7))
     for n in range(8):
-        s.feed(u.Asked(n, "x", M, 1 << n, SIZE))
-        s.feed(u.Asked(n, "y", M, 1 << (n + 10), SIZE))
-        s.feed(u.Asked(n, "z", M, 1 << (n + 20), SIZE))
+        s.feed(u.Asked(n, "x", (u.Part(M, 1 << n, SIZE),)))
+        s.feed(u.Asked(n, "y", (u.Part(M, 1 << (n + 10), SIZE),)))
+        s.feed(u.Asked(n, "z", (u.Part(M, 1 << (n + 20), SIZE),)))
     assert {name for name, _ in s.served} == {0, 1, 2}
     s.feed(u.Gave(5, 10**6))
     s.served.clear()
@@ -144,7 +159,7 @@ def test_who_gives_nothing_is_served_by_turns_all_the_same() -> None:
     for n in range(6):
         s.feed(u.AskerUp(n, ROOT))
         for piece in range(40):
-            s.feed(u.Asked(n, piece, M, 0, SIZE))
+            s.feed(u.Asked(n, piece, (u.Part(M, 0, SIZE),)))
     s.feed(u.Gave(0, 10**9))
     for _ in range(60):
         s.fire("slots")

@@ -37,7 +37,6 @@ from coterie.content.swarm.events import (
     HoldsAll,
     NodeArrived,
     Peer,
-    Place,
     Prefer,
     Prepare,
     Prepared,
@@ -47,11 +46,20 @@ from coterie.content.swarm.events import (
     Wrong,
     cost,
 )
-from coterie.content.swarm.state import MANIFEST_COST_BYTES, QUEUE_S, QUEUE_SWARM_S, Node, Request, Source
+from coterie.content.swarm.state import (
+    MANIFEST_COST_BYTES,
+    QUEUE_S,
+    QUEUE_SWARM_S,
+    Child,
+    Node,
+    Request,
+    Source,
+    nodes_ahead_max,
+    weighed,
+)
 from coterie.errors import CloseCode
 from coterie.machine import Emit, PeerDown, SetTimer, TimerFired
 
-MANIFESTS_AHEAD_MAX = 8  # nodes asked for or being prepared at once
 PREPARED_BYTES_MIN = 32 << 20  # while less than this waits to be asked for, look for more nodes
 PREPARED_CHUNKS_MAX = 16_384  # and while fewer chunks wait: two full nodes; each takes about 1 KB
 NODES_WAITING_MAX = 150_000  # honest: depth x page; measured: 0.6 KB each, 1.8 KB in the deepest lie: 270 MB
@@ -71,7 +79,7 @@ class SwarmCore:
         """`random` breaks ties; `buckets` limit what is asked for, and belong to whoever changes them."""
         self._buckets = tuple(buckets)
         self._sources: dict[Peer, Source] = {}
-        self._to_ask: list[tuple[bytes, Place]] = []  # nodes to be asked for, last first
+        self._to_ask: list[Child] = []  # nodes to be asked for, last first
         self._asked_nodes = 0
         self._preparing = 0
         self._nodes: dict[bytes, list[Node]] = {}  # with pieces missing
@@ -164,7 +172,7 @@ class SwarmCore:
 
     def _begin(self, event: Begin) -> None:
         self._begun_at = self.now
-        self._to_ask.append((event.manifest, event.place))
+        self._to_ask.append((event.manifest, event.place, MANIFEST_COST_BYTES))
         self._out.append(FindProviders())
         self._pump_all()
 
@@ -301,13 +309,9 @@ class SwarmCore:
     # ---- manifest nodes
 
     def _take_node(self, source: Source, event: NodeArrived) -> None:
-        asked = (event.manifest, event.place)
-        if not source.asked_nodes or source.asked_nodes[0] != asked:
+        asked = source.take_node(event.manifest, event.place, self.now)
+        if asked is None:
             return
-        source.asked_nodes.popleft()
-        source.nodes_asked_at.popleft()
-        source.last_heard = self.now
-        source.is_stalled = False
         if source.released_nodes:
             source.released_nodes -= 1
             if event.node is None or asked not in self._to_ask:
@@ -344,7 +348,7 @@ class SwarmCore:
                 first, last = node.starts[piece], node.starts[piece + 1]
                 self._waiting_bytes += sum(map(cost, node.sizes[first:last]))
                 self._waiting_chunks += last - first
-        self._to_ask.extend(reversed(event.children))
+        self._to_ask.extend(reversed(weighed(event)))
         if len(self._to_ask) > NODES_WAITING_MAX:
             reason = f"the tree has over {NODES_WAITING_MAX} nodes in waiting"
             self._out += [Drop(peer, reason, CloseCode.LIMIT) for peer in list(self._sources)]
@@ -542,7 +546,7 @@ class SwarmCore:
         return self._chooser.endgame(source, self.now)
 
     def _has_room(self, source: Source) -> bool:
-        waiting = source.coming_bytes + MANIFEST_COST_BYTES * len(source.asked_nodes)
+        waiting = source.coming_bytes + source.nodes_bytes
         if source.is_demoted:
             return waiting == 0
         source.queue_s = QUEUE_S if len(self._sources) < SOURCES_FEW else QUEUE_SWARM_S
@@ -553,26 +557,21 @@ class SwarmCore:
     def _ask_nodes(self) -> None:
         """Ask for nodes, each of the least busy source that has it."""
         while self._to_ask and self._may_look_ahead():
-            manifest, place = self._to_ask[-1]
+            manifest, place, _ = self._to_ask[-1]
             having = [s for s in self._sources.values() if s.may_be_asked_nodes and s.has_node(manifest)]
             if not having:
                 return
             source = min(having, key=lambda s: (s.is_demoted, s.coming_bytes + len(s.asked_nodes)))
-            self._to_ask.pop()
             self._asked_nodes += 1
-            source.asked_nodes.append((manifest, place))
-            source.nodes_asked_at.append(self.now)
-            if len(source.asked_nodes) + len(source.requests) == 1:
-                source.last_heard = self.now
+            source.ask_node(self._to_ask.pop(), self.now)
             self._out.append(AskNode(source.peer, manifest, place))
             self._set_stall_timer(source)
 
     def _may_look_ahead(self) -> bool:
         ahead = self._asked_nodes + self._preparing
-        if self._to_ask[-1][0] in self._chooser.preferred:
-            return ahead < MANIFESTS_AHEAD_MAX
+        most = nodes_ahead_max(self._to_ask[-1][2] + sum(s.nodes_bytes for s in self._sources.values()))
         few = self._waiting_bytes < PREPARED_BYTES_MIN and self._waiting_chunks < PREPARED_CHUNKS_MAX
-        return ahead < MANIFESTS_AHEAD_MAX and few
+        return ahead < most and (few or self._to_ask[-1][0] in self._chooser.preferred)
 
     def _ask(self, source: Source, node: Node, piece: int, insist: bool) -> None:
         """Ask for a piece, and its neighbours as far as they are free and worth one request."""

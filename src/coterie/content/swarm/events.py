@@ -80,7 +80,8 @@ class Prepared(msgspec.Struct, frozen=True):
     """The shell readied a node.
 
     `sizes` are those of all its chunks (bytes), `missing` the indexes of those to fetch, `children` its nodes as
-    (manifest, place), `absent` the indexes of those that are not here and not wanted.
+    (manifest, place), `absent` the indexes of those that are not here and not wanted. `weights`: bytes that each of the
+    children is likely to have; none: nobody knows.
     """
 
     manifest: bytes
@@ -89,6 +90,7 @@ class Prepared(msgspec.Struct, frozen=True):
     missing: tuple[int, ...] | range
     children: tuple[tuple[bytes, Place], ...]
     absent: tuple[int, ...] = ()
+    weights: tuple[int, ...] = ()
 
 
 class Arrived(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from coterie.content.swarm import pieces as p
-from coterie.content.swarm.events import Peer, Place, cost
+from coterie.content.swarm.events import Peer, Place, Prepared, cost
 
 WINDOW_BYTES_START = 256 << 10  # under way before a source's rate is known: two pieces
 WINDOW_BYTES_SHALLOW = 4 << 20  # the same, where the path holds little; guess: 10 ms at 400 MB/s
@@ -26,6 +26,9 @@ QUEUE_ALONE_S = 0.5  # the same where nobody else is asked, or asks; guess: the 
 RATE_WINDOW_S = 0.5
 REFUSALS_MAX = 8  # answers without what was claimed, and over an eighth of all; guess
 MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known
+MANIFESTS_AHEAD_MIN = 8  # nodes asked for or being prepared at once
+MANIFESTS_AHEAD_MAX = 64  # and of such that are likely to be small; guess: each may have 1 MB all the same
+MANIFESTS_AHEAD_BYTES_MAX = 512 << 10  # likely to come for these; guess: as much as a request for chunks
 STALL_SOON_MIN_S = 1.0  # guess: no scheduling hiccup lasts so long
 STALL_SOON_MAX_S = 15.0  # half of `core.STALL_S`
 STALL_SOON_FACTOR = 4  # guess: of the time in which what is under way should come: then others are asked
@@ -33,6 +36,21 @@ NODE_LATE_S = 15.0  # as `STALL_SOON_MAX_S`: for a node, however much else comes
 LATE_S = 90.0  # the same for chunks: two pieces, as a new source is asked for, at 3 kB/s
 HOLDS_BYTES_MAX = 4 << 20  # remembered of what one peer says it has: 32,000 nodes
 HOLDS_COST_BYTES = 100  # of each node in it, beside the set
+
+
+Child = tuple[bytes, Place, int]
+"""A node to be asked for, its place, and how many bytes it is likely to have."""
+
+
+def weighed(prepared: Prepared) -> list[Child]:
+    """The children of a node that was readied, in order."""
+    weights = prepared.weights or (MANIFEST_COST_BYTES,) * len(prepared.children)
+    return [(*child, weight) for child, weight in zip(prepared.children, weights, strict=True)]
+
+
+def nodes_ahead_max(likely_bytes: int) -> int:
+    """How many nodes may be asked for or readied at once, when so much is likely to come of those asked for."""
+    return MANIFESTS_AHEAD_MAX if likely_bytes <= MANIFESTS_AHEAD_BYTES_MAX else MANIFESTS_AHEAD_MIN
 
 
 class Node:
@@ -164,7 +182,8 @@ class Source:
     no_nodes: dict[bytes, None] = field(default_factory=dict)  # nodes that it did not have after all
     holds_bytes: int = 0
     requests: deque[Request] = field(default_factory=deque)
-    asked_nodes: deque[tuple[bytes, Place]] = field(default_factory=deque)
+    asked_nodes: deque[Child] = field(default_factory=deque)
+    nodes_bytes: int = 0  # that are likely to come for these
     nodes_asked_at: deque[float] = field(default_factory=deque)  # of each of `asked_nodes`
     released_nodes: int = 0  # the first so many of `asked_nodes` were asked of others meanwhile
     coming_bytes: int = 0  # asked for and not arrived: what the window bounds
@@ -245,6 +264,25 @@ class Source:
     def has_node(self, manifest: bytes) -> bool:
         """Whether it has the node itself."""
         return (self.whole or manifest in self.holds) and manifest not in self.no_nodes
+
+    def ask_node(self, child: Child, now: float) -> None:
+        """It is asked for a node."""
+        self.asked_nodes.append(child)
+        self.nodes_bytes += child[2]
+        self.nodes_asked_at.append(now)
+        if len(self.asked_nodes) + len(self.requests) == 1:
+            self.last_heard = now
+
+    def take_node(self, manifest: bytes, place: Place, now: float) -> Child | None:
+        """It answered for the node that it owes longest; None: it was not asked for that one."""
+        if not self.asked_nodes or self.asked_nodes[0][:2] != (manifest, place):
+            return None
+        self.nodes_asked_at.popleft()
+        self.last_heard = now
+        self.is_stalled = False
+        child = self.asked_nodes.popleft()
+        self.nodes_bytes -= child[2]
+        return child
 
     def note_arrived(self, size: int, now: float) -> None:
         """Measure."""

@@ -55,15 +55,26 @@ class AskerDown(msgspec.Struct, frozen=True):
     asker: Asker
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A request: `pieces` of `manifest` (a set), of about `size` bytes; 0 pieces: for a node. `tag` is the shell's."""
+class Part(msgspec.Struct, frozen=True):
+    """What a request asks for: `pieces` of `manifest` (a set), of about `size` bytes; 0 pieces: the node."""
 
-    asker: Asker
-    tag: Any
     manifest: bytes
     pieces: int
     size: int
     insist: bool = False
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request for one or several `parts`. `tag` is the shell's."""
+
+    asker: Asker
+    tag: Any
+    parts: tuple[Part, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its parts together."""
+        return sum(part.size for part in self.parts)
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -90,14 +101,15 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class Serve(msgspec.Struct, frozen=True):
-    """Answer this request, then report `Served`."""
+    """Answer this request, then report `Served`; its parts with the numbers in `elsewhere` others were given."""
 
     asker: Asker
     tag: Any
+    elsewhere: frozenset[int] = frozenset()
 
 
 class SendElsewhere(msgspec.Struct, frozen=True):
-    """Answer this request with "others were given it"."""
+    """Answer this request, all of it, with "others were given it"; that is not to be reported."""
 
     asker: Asker
     tag: Any
@@ -255,7 +267,10 @@ class UploadCore:
                 continue
             spread = self._spreads[asker.root]
             request = asker.requests[0]
-            if self._is_elsewhere(asker, spread, request):
+            elsewhere = frozenset(
+                number for number, part in enumerate(request.parts) if self._is_elsewhere(asker, spread, part)
+            )
+            if len(elsewhere) == len(request.parts):
                 asker.requests.popleft()
                 self._out.append(SendElsewhere(asker.name, request.tag))
                 continue
@@ -273,19 +288,22 @@ class UploadCore:
                 self._turns.rotate(-1)
                 if len(self._turns) > 1:
                     continue
-            self._serve_one(asker, spread, request)
+            self._serve_one(asker, spread, request, elsewhere)
 
-    def _serve_one(self, asker: _Asker, spread: _Spread, request: Asked) -> None:
+    def _serve_one(self, asker: _Asker, spread: _Spread, request: Asked, elsewhere: frozenset[int]) -> None:
         asker.requests.popleft()
         asker.serving += 1
-        asker.credit -= request.size
-        self._bucket.take(request.size, self._now)
-        spread.bucket.take(request.size, self._now)
-        self._out.append(Serve(asker.name, request.tag))
-        if spread.whole and request.pieces:
-            self._note_given(asker, spread, request)
+        served = [part for number, part in enumerate(request.parts) if number not in elsewhere]
+        size = sum(part.size for part in served)
+        asker.credit -= size
+        self._bucket.take(size, self._now)
+        spread.bucket.take(size, self._now)
+        self._out.append(Serve(asker.name, request.tag, elsewhere))
+        for part in served:
+            if spread.whole and part.pieces:
+                self._note_given(asker, spread, part)
 
-    def _is_elsewhere(self, asker: _Asker, spread: _Spread, request: Asked) -> bool:
+    def _is_elsewhere(self, asker: _Asker, spread: _Spread, request: Part) -> bool:
         if request.insist or not request.pieces or not spread.whole or len(spread.askers) < ASKERS_TOLD_MIN:
             return False
         if spread.given_bytes >= spread.size:
@@ -293,7 +311,7 @@ class UploadCore:
         own = spread.by.get(asker.name, {}).get(request.manifest, 0)
         return bool(spread.given.get(request.manifest, 0) & request.pieces & ~own)
 
-    def _note_given(self, asker: _Asker, spread: _Spread, request: Asked) -> None:
+    def _note_given(self, asker: _Asker, spread: _Spread, request: Part) -> None:
         known = spread.given.get(request.manifest, 0)
         fresh = request.pieces & ~known
         if fresh:

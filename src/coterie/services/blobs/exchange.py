@@ -20,12 +20,12 @@ from coterie.identity import PeerId
 from coterie.net import Stream
 from coterie.texts import tr
 from coterie.transfer.giver import Giver, Tell
-from coterie.transfer.messages import PROTOCOL, Moved, Opened
+from coterie.transfer.messages import MANY_SINCE, MOVED_SINCE, PROTOCOL, Moved, Opened
 from coterie.transfer.proof import Shown
 from coterie.transfer.serve import Server
 from coterie.wire.ticket import SECRET_BYTES
 
-BLOBS = replace(PROTOCOL, name="blobs", versions=PROTOCOL.versions[-1:])
+BLOBS = replace(PROTOCOL, name="blobs", versions=(MOVED_SINCE, MANY_SINCE))
 GIVEN_MAX = 100_000  # of all apps; as many names as one app may have (`service.PINS_MAX`)
 THREADS = 2  # disk reads of all who fetch; each holds a few pieces of 256 KiB
 KIND = "blobs"  # in the log, where what was asked for is not given
