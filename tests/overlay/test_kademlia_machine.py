@@ -79,7 +79,7 @@ def test_questions_are_answered_with_the_nearest_but_the_asker() -> None:
 def test_records_go_along_with_contacts() -> None:
     made = node(MANY[1], record_of=lambda peer: b"record of " + peer[:1])
     answer = ask(made, wire.FindNode(7, True, KEY))
-    assert answer.contacts == [wire.Contact(MANY[1], b"record of " + MANY[1][:1])]
+    assert answer.contacts == [wire.Contact(MANY[1], b"record of " + MANY[1][:1], 0)]
 
 
 def test_a_server_that_asks_is_pinged_before_it_becomes_a_contact() -> None:
@@ -228,6 +228,25 @@ def test_a_lookup_goes_on_without_the_slow_and_the_dead() -> None:
     made.handle(TimerFired(again.key), LIMITS.timeout_s + 0.1)
     assert made.snapshot().requests == 0
     assert made.counters["failed"] == 2
+
+
+def test_a_request_that_begins_while_a_dead_one_waits_is_looked_at_in_its_own_time() -> None:
+    made = node(*MANY[:2])
+    made.handle(SeekNode(lookup=1, key=KEY), 0.0)
+    made.handle(TimerFired("requests"), LIMITS.slow_max_s)  # all slow: nothing is due before the time-out
+    made.table.answered(MANY[2], 2.0, 0.1)
+    outputs = made.handle(SeekNode(lookup=2, key=KEY), 2.0)
+    (timer,) = (o for o in outputs if isinstance(o, SetTimer) and o.key == "requests")
+    assert timer.at <= 2.0 + LIMITS.slow_max_s < LIMITS.timeout_s
+
+
+def test_contacts_are_named_with_their_age() -> None:
+    made = node(*MANY[:2])
+    made.handle(Received(MANY[0], wire.Ping(1, True)), 100.0)
+    answer = ask(made, wire.FindNode(1, False, KEY), MANY[9], 130.0)
+    assert {contact.peer: contact.age_s for contact in answer.contacts} == {MANY[0]: 30, MANY[1]: 130}
+    back = ask(made, wire.FindNode(1, False, KEY), MANY[9], -1e12)  # a clock may go back, and far
+    assert [contact.age_s for contact in back.contacts] == [0, 0]
 
 
 def test_deadline_and_cancel_end_a_lookup_with_what_it_has() -> None:

@@ -1,6 +1,7 @@
 """Hostile Kademlia nodes: they answer with each other or themselves, say nothing, or lie about what they keep.
 
-They are machines of their own, know the whole network, and agree with each other.
+They are machines of their own, know the whole network, and agree with each other. Whom they name was seen just now,
+as they say.
 """
 
 from bisect import bisect_left
@@ -23,7 +24,7 @@ class Ring:
 
     def __init__(self, names: Sequence[PeerId]) -> None:
         self._places = sorted((node_id(name), name) for name in names)
-        self._contacts = {name: wire.Contact(bytes(name)) for name in names}
+        self._contacts = {name: wire.Contact(bytes(name), b"", 0) for name in names}
 
     def nearest(self, key: bytes) -> list[wire.Contact]:
         """The k of them nearest to `key`."""
@@ -71,7 +72,7 @@ class Selfish(Colluding):
     """Answers everything with itself."""
 
     def __init__(self, own: PeerId) -> None:
-        self._own = [wire.Contact(bytes(own))]
+        self._own = [wire.Contact(bytes(own), b"", 0)]
 
     def contacts(self, key: bytes) -> list[wire.Contact]:
         """Only itself."""

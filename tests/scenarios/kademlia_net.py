@@ -127,6 +127,7 @@ class Lookups:
         self.ends: list[Finished] = []
         self.found = 0
         self.void = 0  # whose asker left, or whose target left before it was found: they say nothing
+        self.askers: Sequence[PeerId] | None = None  # who asks; None: everybody
         self._asked: dict[int, tuple[PeerId, PeerId]] = {}
         self._number = 0
 
@@ -193,8 +194,9 @@ class Lookups:
     def _start(self, names: Sequence[PeerId], paths: int, asker: PeerId | None) -> None:
         up = self.world.is_up
         while asker is None or not up(asker):
-            asker = self.random.choice(names)
-        while not up(target := self.random.choice(names)) or target == asker:
+            asker = self.random.choice(names if self.askers is None else self.askers)
+        apart = self.askers or (asker,)  # they need not serve
+        while not up(target := self.random.choice(names)) or target in apart:
             pass
         self._number += 1
         self._asked[self._number] = (asker, target)

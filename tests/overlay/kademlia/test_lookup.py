@@ -1,6 +1,7 @@
 """One lookup by itself: order, paths that stay apart, slow and dead peers, and its bounds."""
 
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from coterie.overlay.kademlia.keys import node_id
 from coterie.overlay.kademlia.limits import KademliaLimits
 from coterie.overlay.kademlia.lookup import Lookup
 from coterie.overlay.kademlia.messages import Contact
+from coterie.overlay.kademlia.odds import ODDS_MIN, Odds
 from tests.overlay.kademlia_world import peers
 
 OWN = PeerId(bytes(32))
@@ -18,14 +20,14 @@ BY_DISTANCE = sorted(MANY, key=lambda peer: node_id(peer) ^ TARGET)
 LIMITS = KademliaLimits()
 
 
-def lookup(*start: PeerId, paths: int = 1, limits: KademliaLimits = LIMITS) -> Lookup:
-    made = Lookup(TARGET, node_id(OWN), limits, paths=paths)
-    made.start(start)
+def lookup(*start: PeerId, age_s: int | None = 0, **options: Any) -> Lookup:
+    made = Lookup(TARGET, node_id(OWN), options.pop("limits", LIMITS), **options)
+    made.start(dict.fromkeys(start, age_s))
     return made
 
 
-def contacts(*known: PeerId) -> list[Contact]:
-    return [Contact(peer) for peer in known]
+def contacts(*known: PeerId, age_s: int | None = 0) -> list[Contact]:
+    return [Contact(peer, b"", age_s) for peer in known]
 
 
 def finish(made: Lookup, *, dead: frozenset[PeerId] = frozenset()) -> int:
@@ -136,7 +138,7 @@ def test_what_it_keeps_and_asks_is_bounded() -> None:
 
 def test_we_are_not_asked_whoever_names_us() -> None:
     made = Lookup(node_id(OWN), node_id(OWN), LIMITS)
-    made.start([OWN, MANY[0]])
+    made.start({OWN: 0, MANY[0]: 0})
     assert made.take() == [MANY[0]]
     made.answered(MANY[0], contacts(OWN, MANY[1]))
     assert made.take() == [MANY[1]]
@@ -158,3 +160,125 @@ def test_peers_from_the_wire_become_peer_ids() -> None:
     (asked,) = made.take()
     assert type(asked) is PeerId
     assert made.records == {node_id(asked) ^ TARGET: b"record"}
+
+
+# ---- who likely answers
+
+HALF_GONE_S = 1_000  # of those last seen so long ago a half answers
+LONG_AGO_S = 3_000
+
+
+def test_more_are_asked_at_once_the_less_likely_they_answer() -> None:
+    assert len(lookup(*BY_DISTANCE[:40]).take()) == 3
+    assert len(lookup(*BY_DISTANCE[:40], age_s=HALF_GONE_S).take()) == 5
+    assert len(lookup(*BY_DISTANCE[:19], age_s=10**9).take()) == round(LIMITS.alpha / ODDS_MIN) - 2
+
+
+def test_who_has_most_likely_left_is_passed_over_until_nobody_else_is_left() -> None:
+    made = lookup(BY_DISTANCE[60])
+    made.take()
+    gone, here = BY_DISTANCE[:25:2], BY_DISTANCE[1:20:2]
+    made.answered(BY_DISTANCE[60], contacts(*gone[:10], age_s=LONG_AGO_S) + contacts(*here))
+    asked: list[PeerId] = []
+    while len(asked) < len(here):
+        chosen = made.take()
+        asked += chosen
+        for peer in chosen:
+            made.answered(peer, [])
+    assert asked == here
+    assert not made.is_over
+    assert made.take()[0] == gone[0]
+
+
+def test_the_freshest_word_of_an_age_counts() -> None:
+    made = lookup(*BY_DISTANCE[60:63])
+    first, second, _ = made.take()
+    crowd = BY_DISTANCE[10:29]
+    made.answered(first, contacts(BY_DISTANCE[0], age_s=LONG_AGO_S) + contacts(*crowd))
+    assert BY_DISTANCE[0] not in made.take()
+    made.answered(second, contacts(BY_DISTANCE[0], age_s=30))
+    assert made.take()[0] == BY_DISTANCE[0]
+
+
+def test_a_path_with_few_candidates_passes_nobody_over() -> None:
+    assert lookup(*BY_DISTANCE[:2], age_s=LONG_AGO_S).take() == BY_DISTANCE[:2]
+
+
+@pytest.mark.parametrize("age_s", [2**32 - 1, 0])
+def test_lies_about_ages_stay_in_their_path_and_cost_no_success(age_s: int) -> None:
+    """A liar says that all honest peers are long gone, or that those who are dead are here."""
+    dead = frozenset(BY_DISTANCE[:60:3])
+    made = lookup(*BY_DISTANCE[100:120], paths=4)
+    liar = BY_DISTANCE[100]
+    while chosen := made.take():
+        for peer in chosen:
+            at = BY_DISTANCE.index(peer)
+            if peer == liar:
+                made.answered(peer, contacts(*BY_DISTANCE[:20], age_s=age_s))
+            elif peer in dead:
+                made.failed(peer)
+            else:
+                near = BY_DISTANCE[at // 3 : at // 3 + 20]
+                made.answered(peer, [Contact(p, b"", LONG_AGO_S if p in dead else 10) for p in near])
+    assert made.is_over
+    assert made.closest(20) == [peer for peer in BY_DISTANCE if peer not in dead][:20]
+    assert made.asked < 120
+
+
+def test_a_lookup_teaches_how_likely_the_next_is_answered() -> None:
+    learned = Odds()
+    for _ in range(20):
+        made = lookup(*BY_DISTANCE[-20:], age_s=HALF_GONE_S, learned=learned)
+        finish(made, dead=frozenset())
+    assert learned.pace < 0.5
+    assert len(lookup(*BY_DISTANCE[:40], age_s=HALF_GONE_S, learned=learned).take()) < 5
+
+
+# ---- how many at once, and for whom the end waits
+
+
+def test_those_within_reach_are_asked_at_once() -> None:
+    reach = node_id(BY_DISTANCE[11]) ^ TARGET
+    made = lookup(*BY_DISTANCE[:40], reach=reach)
+    assert made.take() == BY_DISTANCE[:12]
+
+
+def test_a_reach_that_is_too_far_asks_no_more_than_k() -> None:
+    assert len(lookup(*BY_DISTANCE[:40], reach=1 << 256).take()) == LIMITS.k
+
+
+def test_the_end_waits_for_a_late_one_that_would_be_the_nearest() -> None:
+    made = lookup(*BY_DISTANCE[:3], age_s=HALF_GONE_S)
+    nearest, second, third = made.take()
+    made.late(nearest)
+    made.late(third)
+    made.answered(second, [])
+    assert not made.is_over
+    made.slow(nearest)
+    assert made.is_over
+    made.answered(nearest, [])
+    assert made.closest(2) == [nearest, second]
+
+
+def test_the_end_waits_for_a_late_one_among_the_k_nearest_that_was_seen_just_now() -> None:
+    made = lookup(*BY_DISTANCE[:30], reach=1 << 256)
+    asked = made.take()
+    for peer in asked[:3] + asked[4:]:
+        made.answered(peer, [])
+    made.late(asked[3])
+    (more,) = made.take()
+    made.answered(more, [])
+    assert more == BY_DISTANCE[20]
+    assert not made.is_over  # the fourth is better than the 21st
+    made.answered(asked[3], [])
+    assert made.is_over
+    assert made.closest(20) == BY_DISTANCE[:20]
+
+
+def test_a_patient_lookup_does_without_what_costs_messages() -> None:
+    made = lookup(*BY_DISTANCE[:30], age_s=LONG_AGO_S, reach=1 << 256, is_patient=True)
+    assert made.take() == BY_DISTANCE[:3]
+    made.late(BY_DISTANCE[0])
+    assert made.take() == []
+    made.slow(BY_DISTANCE[0])
+    assert made.take() == [BY_DISTANCE[3]]

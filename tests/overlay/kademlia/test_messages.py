@@ -2,6 +2,7 @@
 
 import contextlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +14,10 @@ from coterie.wire.frames import HEADER
 from coterie.wire.record import RECORD_BYTES_MAX
 
 A, B = bytes(range(32)), bytes(range(32, 64))
-CONTACT = wire.Contact(A, b"record")
+CONTACT = wire.Contact(A, b"record", 90)
 A_HEX, B_HEX = "c420" + A.hex(), "c420" + B.hex()
-CONTACT_HEX = "92" + A_HEX + "c4067265636f7264"
+OLD_CONTACT_HEX = "92" + A_HEX + "c4067265636f7264"  # of version 0.1
+CONTACT_HEX = "93" + OLD_CONTACT_HEX[2:] + "5a"
 
 GOLDEN = [
     (wire.Ping(1, True), 1, "9201c3"),
@@ -46,6 +48,20 @@ def test_every_kind_has_golden_bytes() -> None:
 def test_unknown_kinds_and_later_fields_are_let_pass() -> None:
     assert wire.KADEMLIA.decode(200, b"whatever") is None
     assert wire.KADEMLIA.decode(11, bytes.fromhex("930bc301")) == wire.Stored(11, True)
+
+
+class OldContact(wire.Message, frozen=True):
+    """As version 0.1 reads it."""
+
+    peer: wire.Key
+    record: wire.Record = b""
+
+
+def test_contacts_with_an_age_and_without_are_read_by_old_nodes_and_new_ones() -> None:
+    (old,) = wire.KADEMLIA.decode(4, bytes.fromhex("920491" + OLD_CONTACT_HEX)).contacts
+    assert old == wire.Contact(A, b"record", None)
+    read = msgspec.msgpack.decode(bytes.fromhex(CONTACT_HEX), type=OldContact)
+    assert read == OldContact(A, b"record")
 
 
 def test_the_largest_answer_fits_a_frame() -> None:

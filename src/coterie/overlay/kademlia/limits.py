@@ -16,11 +16,15 @@ class KademliaLimits(msgspec.Struct, frozen=True, kw_only=True):
     k: int = 20  # M&M 2.3: any k nodes are very unlikely to fail within an hour of each other
     alpha: int = 3  # M&M 2.3
     paths: int = 4  # B&M 4.4: disjoint paths; how many: our scenario kademlia-hostile
+    doubtful: float = (
+        0.45  # who likelier than not has left is passed over; measured in churn: 0.3 asks a fifth more
+    )
     asked_max: int = 400  # peers asked by one lookup; guess: five times what one with 4 paths asks in churn
     candidates_max: int = 60  # kept by one path: 3 k; guess: a dead neighbourhood of twice k is survived
     lookups_max: int = 64  # of callers, at once; guess
     providers_found_max: int = 400  # in one lookup: k answers of k; more are lies or of no use
     deadline_s: float = 60.0  # of a lookup when the caller names none; guess: people give up earlier
+    late_min_s: float = 0.1  # guess: below that, lines vary more than peers
     slow_min_s: float = 0.3  # guess: the round trip to the other side of the world
     slow_max_s: float = 1.5  # guess: a QUIC handshake through a relay
     timeout_s: float = 5.0  # guess: after this a request has failed; the transport says so earlier if it can

@@ -46,6 +46,7 @@ from coterie.overlay.kademlia.events import (
 from coterie.overlay.kademlia.keys import ID_BITS, ID_BYTES, Item, node_id, open_item
 from coterie.overlay.kademlia.limits import KademliaLimits
 from coterie.overlay.kademlia.lookup import Lookup
+from coterie.overlay.kademlia.odds import Odds
 from coterie.overlay.kademlia.requests import Requests
 from coterie.overlay.kademlia.server import RecordOf, Server
 from coterie.overlay.kademlia.state import bucket_views, lookup_view, read_state, write_state
@@ -107,9 +108,10 @@ class Kademlia:
         self._own: dict[bytes, Own] = {}
         self._requests = Requests(limits, random.getrandbits(32))
         self._upkeep = Upkeep(self.table, self._server, limits, random)
+        self._odds = Odds()
         self._probing: dict[PeerId, None] = {}
         self._is_starting = False  # lookups of upkeep
-        self._is_timed = False  # whether the timer of the requests is set
+        self._timed_at: float | None = None  # the timer of the requests
         self._out: list[Any] = []
 
     # ---- the machine
@@ -239,11 +241,16 @@ class Kademlia:
         limits = self.limits
         self.counters["lookups"] += 1
         target = int.from_bytes(wanted.key, "big")
-        lookup = Lookup(target, self.table.own_id, limits, paths=max(1, min(limits.k, paths or limits.paths)))
-        near = [contact.peer for contact in self.table.closest(target, limits.k)]
+        lookup = Lookup(
+            target, self.table.own_id, limits,
+            paths=max(1, min(limits.k, paths or limits.paths)),
+            reach=self.table.reach() if len(self.table) >= limits.k else 0,
+            is_patient=name is None, learned=self._odds,
+        )  # fmt: skip
+        near: dict[PeerId, int | None] = {c.peer: c.age_s(now) for c in self.table.closest(target, limits.k)}
         if len(self.table) < limits.k:
-            near += [peer for peer in self._known if peer not in near]
             for peer, record in self._known.items():
+                near.setdefault(peer, None)
                 if record:
                     lookup.records[node_id(peer) ^ target] = record
         lookup.start(near)
@@ -501,16 +508,18 @@ class Kademlia:
         self, peer: PeerId, kind: Any, now: float, *fields: Any, task: Task | None = None, number: int = 0
     ) -> bool:
         """Send a request of `kind`; False when too many are under way."""
-        requests = self._requests
-        if requests.is_full:
+        if self._requests.is_full:
             return False
-        sent = requests.add(Rpc(peer, now, _ANSWERS[kind], task, number))
+        sent = self._requests.add(Rpc(peer, now, _ANSWERS[kind], task, number))
         self.counters["asked"] += 1
         self._out.append(Send(peer, kind(sent, self._serves, *fields)))
-        if not self._is_timed:
-            self._is_timed = True
-            self._out.append(SetTimer(_REQUEST_TIMER, now + requests.slow_s))
+        self._set_timer(now + self._requests.late_s)
         return True
+
+    def _set_timer(self, at: float) -> None:
+        if self._timed_at is None or at < self._timed_at:
+            self._timed_at = at
+            self._out.append(SetTimer(_REQUEST_TIMER, at))
 
     def _probe(self, peer: PeerId, now: float) -> None:
         """Ping `peer`, unless that is under way; its answer makes it a contact."""
@@ -524,17 +533,16 @@ class Kademlia:
             self._probe(peer, now)
 
     def _look_at_requests(self, now: float) -> None:
-        self._is_timed = False
-        slow, failed, again_at = self._requests.overdue(now)
-        for rpc in failed:
+        self._timed_at = None
+        overdue = self._requests.overdue(now)
+        if overdue.again_at is not None:
+            self._set_timer(overdue.again_at)
+        for rpc in overdue.failed:
             self._failed(rpc, now)
-        for rpc in slow:
+        for rpc in overdue.late + overdue.slow:
             if rpc.task is not None and not rpc.task.is_storing:
-                rpc.task.lookup.slow(rpc.peer)
+                (rpc.task.lookup.slow if rpc.is_slow else rpc.task.lookup.late)(rpc.peer)
                 self._advance(rpc.task, now)
-        if again_at is not None and not self._is_timed:
-            self._is_timed = True
-            self._out.append(SetTimer(_REQUEST_TIMER, again_at))
 
     def _failed(self, rpc: Rpc, now: float) -> None:
         """No answer: a mark against the contact, and the lookup goes on without it."""

@@ -22,14 +22,19 @@ Number = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Key = Annotated[bytes, Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
 Record = Annotated[bytes, Meta(max_length=RECORD_BYTES_MAX)]
 RawItem = Annotated[bytes, Meta(max_length=ITEM_BYTES_MAX)]
+Age = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Lifetime = Annotated[int, Meta(ge=0, le=LIFETIME_MAX_S)]
 
 
 class Contact(Message, frozen=True):
-    """A peer, and its signed `PeerRecord` if the sender has one: nobody else's word about addresses counts."""
+    """A peer, and its signed `PeerRecord` if the sender has one: nobody else's word about addresses counts.
+
+    `age_s`: how long ago the sender had a sign of life of it; None from nodes that do not say it.
+    """
 
     peer: Key
     record: Record = b""
+    age_s: Age | None = None
 
 
 Contacts = Annotated[list[Contact], Meta(max_length=CONTACTS_MAX)]

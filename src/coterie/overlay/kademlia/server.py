@@ -54,18 +54,18 @@ class Server:
         kind = type(message)
         request = message.request
         if kind is wire.FindNode:
-            return wire.Nodes(request, self._near(message.target, peer))
+            return wire.Nodes(request, self._near(message.target, peer, now))
         if kind is wire.Ping:
             return wire.Pong(request, True)
         if kind is wire.FindValue:
             item = self.items.get(int.from_bytes(message.key, "big"), now)
-            return wire.Value(request, item.raw if item else b"", self._near(message.key, peer))
+            return wire.Value(request, item.raw if item else b"", self._near(message.key, peer, now))
         if kind is wire.FindProviders:
             found = self.providers.get(
                 int.from_bytes(message.key, "big"), now, self._limits.providers_per_answer_max
             )
             named = [wire.Contact(bytes(provider), self._record(provider)) for provider in found]
-            return wire.Providers(request, named, self._near(message.key, peer))
+            return wire.Providers(request, named, self._near(message.key, peer, now))
         if kind is wire.AddProvider:
             return wire.Stored(request, self._provide(peer, message, now))
         return wire.Stored(request, self._store(peer, message, now))
@@ -105,12 +105,10 @@ class Server:
             return False
         return self.items.put(item, peer, now, lifetime_s)
 
-    def _near(self, key: bytes, asker: PeerId) -> list[wire.Contact]:
+    def _near(self, key: bytes, asker: PeerId, now: float) -> list[wire.Contact]:
         count = min(self._limits.k, wire.CONTACTS_MAX)
         near = self._table.closest(int.from_bytes(key, "big"), count, without=asker)
-        if self._record_of is None:
-            return [contact.wire for contact in near]
-        return [wire.Contact(contact.wire.peer, self._record(contact.peer)) for contact in near]
+        return [wire.Contact(c.raw, self._record(c.peer), c.age_s(now)) for c in near]
 
     def _record(self, peer: PeerId) -> bytes:
         return self._record_of(peer) if self._record_of is not None else b""

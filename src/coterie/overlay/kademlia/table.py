@@ -13,8 +13,8 @@ from random import Random
 from coterie.identity import PeerId
 from coterie.overlay.kademlia.keys import ID_BITS, ID_BYTES, node_id
 from coterie.overlay.kademlia.limits import KademliaLimits
-from coterie.overlay.kademlia.messages import Contact as WireContact
 
+AGE_MAX_S = 2**32 - 1
 NetworkOf = Callable[[PeerId], Hashable | None]
 _SMOOTHING = 0.25  # weight of the newest round trip; guess
 
@@ -22,7 +22,7 @@ _SMOOTHING = 0.25  # weight of the newest round trip; guess
 class Contact:
     """A peer in the table."""
 
-    __slots__ = ("failures", "id", "is_near", "network", "peer", "rtt_s", "seen_at", "since", "wire")
+    __slots__ = ("failures", "id", "is_near", "network", "peer", "raw", "rtt_s", "seen_at", "since")
 
     def __init__(self, peer: PeerId, place: int, now: float) -> None:
         self.peer = peer
@@ -33,7 +33,11 @@ class Contact:
         self.failures = 0  # requests in a row without an answer
         self.is_near = False  # stands here for its short round trip
         self.network: Hashable | None = None
-        self.wire = WireContact(bytes(peer))  # the codec takes plain bytes only
+        self.raw = bytes(peer)  # the codec takes plain bytes only
+
+    def age_s(self, now: float) -> int:
+        """Whole seconds since the last sign of life, within what a message can hold."""
+        return min(AGE_MAX_S, max(0, int(now - self.seen_at)))
 
 
 class Bucket:

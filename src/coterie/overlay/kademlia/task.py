@@ -61,7 +61,7 @@ class Task(msgspec.Struct):
 class Rpc:
     """A request of ours under way."""
 
-    __slots__ = ("at", "expects", "is_slow", "number", "peer", "task")
+    __slots__ = ("at", "expects", "is_late", "is_slow", "number", "peer", "task")
 
     def __init__(self, peer: PeerId, at: float, expects: type, task: Task | None, number: int) -> None:
         self.peer = peer
@@ -69,6 +69,7 @@ class Rpc:
         self.expects = expects
         self.task = task
         self.number = number  # of the bucket that it refreshes; 0 if none
+        self.is_late = False
         self.is_slow = False
 
 
