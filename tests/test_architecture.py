@@ -188,6 +188,7 @@ SHELLS = (
     "transfer/table.py",
     "transfer/running.py",
     "transfer/receive.py",
+    "transfer/on_disk.py",
     "apps/*/refresh.py",
     "transfer/serve.py",
     "apps/*/shares.py",

@@ -13,7 +13,7 @@ from coterie.errors import LimitExceeded, NotFound, UsageError
 from coterie.identity import SecretKey
 from coterie.transfer import table as table_module
 from coterie.transfer.describe import plain_detail
-from coterie.transfer.results import TransferDetail, TransferLine
+from coterie.transfer.results import Problem, Received, TransferDetail, TransferLine
 from coterie.transfer.states import TransferState
 from coterie.transfer.table import Entry, Table
 
@@ -162,3 +162,9 @@ def test_the_ways_of_a_transfer_are_said_in_words() -> None:
     assert ", from BitTorrent (1 computer)" in line.text()
     line = TransferLine("a", "running", 1, 2, "/a", "anna", ways={"direct": 2, "relay": 1}, health=3)
     assert "(2 computers direct, 1 computer relay; health 3)" in line.text()
+
+
+def test_an_update_of_which_something_did_not_come_says_so() -> None:
+    failed = [Problem("a.txt", "it is gone")]
+    told = Received("id", "/x", 6, 3_500, 0, 0.1, is_update=True, failed=failed, missing=1).text()
+    assert told.splitlines()[0] == "/x is up to date but for what did not come: 6 files, 3.5 kB"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
-from coterie.content.manifest import CHUNK, CHUNK_BYTES_MAX
+from coterie.content.manifest import CHUNK, CHUNK_BYTES_MAX, Chunk
 
 # FastCDC (Xia et al., USENIX ATC 2016, 4.2-4.4): normalised chunking around an average. The average is ours:
 # the measured mean is about 160 KiB, 36 bytes of manifest each, so that a manifest is 0.02 % of its content. Small
@@ -107,6 +107,12 @@ def cut_range(
             begin += size
         at += end
     return cuts
+
+
+def zero_chunk(size: int) -> Chunk:
+    """The chunk that stands, in a file of `size` bytes, wherever there are more zeros than a chunk has bytes."""
+    length, digest = _of_zeros(average_for(size))
+    return digest, length
 
 
 def _cut_hole(at: int, stop: int, end: int, average: int) -> list[Cut]:

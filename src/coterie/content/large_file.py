@@ -70,6 +70,13 @@ class LargeFile:
         stretches = list(_stretches(memoryview(data), offset))
         return stretches == [(0, len(data), True)] and self._leave_hole(offset, len(data))
 
+    def clear(self, offset: int, size: int) -> None:
+        """Zeros at `offset`: a hole, where nothing lies yet. Errors as `write_at`."""
+        if offset + size <= self._size and self._leave_hole(offset, size):
+            return
+        for at in range(offset, offset + size, HOLE_BYTES):
+            self.write_at(at, _ZEROS[: min(HOLE_BYTES, offset + size - at)])
+
     def _leave_hole(self, offset: int, size: int) -> bool:
         with self._translated():
             if not place.is_hole(self._fd, offset, size):

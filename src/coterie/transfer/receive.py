@@ -8,6 +8,7 @@ from blake3 import blake3
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.chosen import Chosen
+from coterie.content.chunker import zero_chunk
 from coterie.content.large_file import LargeFile
 from coterie.content.names import ANY_NAME, RESERVED, is_reserved, symlink_allowed
 from coterie.content.received import record_received
@@ -28,6 +29,7 @@ from coterie.transfer.left_out import LeftOut
 from coterie.transfer.long_run import Streaks
 from coterie.transfer.messages import ChunkUnavailable, NoManifest, Unavailable
 from coterie.transfer.naming import Naming
+from coterie.transfer.on_disk import still_wanted
 from coterie.transfer.partial_content import Staged, Where
 from coterie.transfer.records import TransferRecord
 from coterie.transfer.tree_memory import TreeMemory
@@ -408,11 +410,11 @@ class Receiver:
         return self._unless_here(file, FileIn((), size, manifest, mtime_ns=self._mtime_ns))
 
     def _missing(self, file: File, chunks: list[m.Chunk], offset: int) -> list[bool]:
-        """For each chunk whether it has to be fetched: those on disk from before, and right, need not."""
+        """For each chunk whether it has to be fetched: those on disk from before, and right, need not; nor zeros."""
         staging = self._staging
-        if self._is_fresh or not chunks:
+        if not chunks or (self._is_fresh and zero_chunk(file.size) not in chunks):
             return [True] * len(chunks)
-        if chunks[0][1] == file.size:
+        if chunks[0][1] == file.size and not self._is_fresh:
             folder, name = file.parts[:-1], file.parts[-1]
             right = staging.small_is_right(
                 folder, name, chunks, executable=file.executable, mtime_ns=file.mtime_ns
@@ -427,13 +429,13 @@ class Receiver:
         except EntryRefused as refused:
             self._lose(file, refused.reason)
             return [False] * len(chunks)
-        there = large.matching_chunks(chunks, offset)
-        found = sum(size for (_, size), is_there in zip(chunks, there, strict=True) if is_there)
+        wanted = still_wanted(large, chunks, offset, file.size, is_fresh=self._is_fresh)
+        found = sum(size for (_, size), is_wanted in zip(chunks, wanted, strict=True) if not is_wanted)
         large.close()
         file.handle = None
         if found:
             self._count(file, found)
-        return [not is_there for is_there in there]
+        return wanted
 
     def _withhold(self, manifest: bytes, chunks: list[int]) -> list[int]:
         """These chunks did not come for this content: nobody hears of them, or gets them, from here."""

@@ -97,8 +97,10 @@ class Received(msgspec.Struct, frozen=True):
         files = f"{count(self.files, 'file')}, {say_bytes(self.size)}"
         changed = self.replaced + len(self.beside)
         changes = self.new + len(self.back) + changed + self.removed
-        if self.is_update and not (changes or self.failed):
-            return tr("{path} is up to date: {files}", path=self.path, files=files)
+        if self.is_update and not changes:
+            if not self.failed:
+                return tr("{path} is up to date: {files}", path=self.path, files=files)
+            return tr("{path} is up to date but for what did not come: {files}", path=self.path, files=files)
         took = tr("in {seconds:.1f} s{rate}, verified", seconds=self.seconds, rate=self._rate())
         if not self.is_update:
             return tr("Received {path}: {files} {took}", path=self.path, files=files, took=took)
@@ -106,9 +108,12 @@ class Received(msgspec.Struct, frozen=True):
         news += [tr("{number:,} changed", number=changed)] * bool(changed)
         news += [tr("{number:,} fetched again", number=len(self.back))] * bool(self.back)
         news += [tr("{number:,} removed", number=self.removed)] * bool(self.removed)
-        what = ", ".join(news) or tr("nothing")
         return tr(
-            "Updated {path}: {what} of {files} {took}", path=self.path, what=what, files=files, took=took
+            "Updated {path}: {what} of {files} {took}",
+            path=self.path,
+            what=", ".join(news),
+            files=files,
+            took=took,
         )
 
 

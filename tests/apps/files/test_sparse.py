@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from coterie.content import Kind, LargeFile, Staging
 from coterie.content.large_file import HOLE_BYTES
+from coterie.errors import UsageError
 from coterie.transfer.long_run import RUN_AFTER_BYTES, Streak
 from tests.apps.files.nodes import pair
 from tests.support import run
@@ -118,8 +119,28 @@ def test_a_sparse_file_is_sparse_on_the_other_side(tmp_path: Path, staging: Stag
             file.write(DATA)
         async with pair(tmp_path) as (anna, ben):
             ticket = (await anna.files.share(source)).ticket
-            await ben.files.get(ticket, tmp_path / "copy.img")
+            got = await ben.files.get(ticket, tmp_path / "copy.img")
+            assert got.fetched < len(DATA) + (4 << 20)  # the zeros are known, and do not travel
+            empty = tmp_path / "empty.img"
+            empty.touch()
+            os.truncate(empty, 64 << 20)
+            nothing = await ben.files.get((await anna.files.share(empty)).ticket, tmp_path / "nothing.img")
+            assert nothing.fetched < 4 << 20
+            assert (tmp_path / "nothing.img").read_bytes() == bytes(64 << 20)
+            assert taken(tmp_path / "nothing.img") <= 2 << 20
         assert (tmp_path / "copy.img").read_bytes() == source.read_bytes()
         assert taken(tmp_path / "copy.img") <= len(DATA) + (2 << 20)
 
     run(main(), 60)
+
+
+def test_zeros_are_cleared_over_whatever_lies_there(staging: Staging) -> None:
+    large, path = large_of(staging), staging.path / "data"
+    large.clear(1 << 20, 2 << 20)
+    assert taken(path) <= 2 * HOLE_BYTES
+    large.write_at(1 << 20, b"rubbish" * 10_000)
+    large.clear(1 << 20, (2 << 20) + 7)
+    with pytest.raises(UsageError):
+        large.clear(SIZE - 10, 11)
+    large.close()
+    assert path.read_bytes() == bytes(path.stat().st_size)

@@ -209,6 +209,7 @@ async def get(  # noqa: PLR0913 - all but two are named options
 @command(
     "place",
     interrupt_text="Stopped. What is up to date stays so: the same command goes on with the rest.",
+    empty_text="Nothing was got yet: coterie get TICKET",
     returns="coterie.apps.files.refresh:Refreshed",
 )
 async def refresh(
