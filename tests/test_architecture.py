@@ -188,7 +188,6 @@ SHELLS = (
     "transfer/table.py",
     "transfer/running.py",
     "transfer/receive.py",
-    "transfer/on_disk.py",
     "apps/*/refresh.py",
     "transfer/serve.py",
     "apps/*/shares.py",

@@ -168,3 +168,10 @@ def test_an_update_of_which_something_did_not_come_says_so() -> None:
     failed = [Problem("a.txt", "it is gone")]
     told = Received("id", "/x", 6, 3_500, 0, 0.1, is_update=True, failed=failed, missing=1).text()
     assert told.splitlines()[0] == "/x is up to date but for what did not come: 6 files, 3.5 kB"
+
+
+def test_what_no_node_runs_says_how_it_goes_on() -> None:
+    (line,) = table_of(Kind(Record("a", 1.0))).lines()
+    assert (line.state, "coterie up" in line.note) == ("running", True)
+    (paused,) = table_of(Kind(Record("a", 1.0, state=TransferState.PAUSED))).lines()
+    assert paused.note == ""

@@ -192,7 +192,13 @@ class Client:
             raise TransportError(
                 tr("the node (pid {pid}) ended the call: {said}", pid=self.pid, said=_said(error))
             ) from error
-        raise TransportError(tr("the node (pid {pid}) stopped before the command was done", pid=self.pid))
+        raise TransportError(
+            tr(
+                "the node (pid {pid}) stopped before the command was done: `coterie up` starts it, then repeat "
+                "the command",
+                pid=self.pid,
+            )
+        )
 
 
 def proof(token: str, challenge: str) -> bytes:

@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
+from coterie.errors import UsageError
 from coterie.progress import Progress
+from coterie.texts import tr
 from coterie.transfer.results import Received, TransferChange
+from coterie.transfer.states import TransferState
 
 ALL = 0  # the reader that stands for all that will be read of a file
 
@@ -103,3 +106,28 @@ class Running(Protocol):
             TransportError: it ended before that was known.
         """
         ...
+
+
+class Stands(Protocol):
+    """What the record of a run says."""
+
+    id: str
+    state: str
+
+
+async def end_run(
+    task: "asyncio.Task[None] | None",
+    record: Stands,
+    result: "asyncio.Future[Received]",
+    note: str,
+    *,
+    pause: Callable[[], None] | None,
+) -> None:
+    """End the run `task` and have its `result` say that; `pause` keeps that it does not go on by itself."""
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    if pause is not None and record.state in (TransferState.RUNNING, TransferState.WAITING):
+        pause()
+    if not result.done():
+        result.set_exception(UsageError(tr("transfer {id} was stopped: {note}", id=record.id, note=note)))

@@ -122,7 +122,7 @@ class Table:
 
     def lines(self) -> list[TransferLine]:
         """Every transfer that is not forgotten, oldest first."""
-        lines = [(entry.created, kind.line(entry.id)) for kind in self._kinds for entry in kind.entries()]
+        lines = [(entry.created, _line(kind, entry)) for kind in self._kinds for entry in kind.entries()]
         names = self._people.by_short_id()
         ordered = [line for _, line in sorted(lines, key=lambda both: both[0])]
         return [replace(line, peer=names.get(line.peer, line.peer)) for line in ordered]
@@ -211,6 +211,14 @@ class Table:
                 tr("transfer {entry_id} is done: {path}", entry_id=entry.id, path=kind.line(entry.id).path)
             )
         return after(order, entry.state, kind.begins_as)
+
+
+def _line(kind: Kind, entry: Entry) -> TransferLine:
+    """One line; of what was under way when the node ended, how it goes on."""
+    line = kind.line(entry.id)
+    if line.state != TransferState.RUNNING or line.note or kind.under_way(entry.id) is not None:
+        return line
+    return replace(line, note=tr("goes on as soon as a node runs here: `coterie up`"))
 
 
 def _change(kind: Kind, transfer: str, did: str) -> TransferChange:

@@ -39,6 +39,7 @@ from coterie.transfer.rate_history import RateHistory
 from coterie.transfer.receive import Receiver
 from coterie.transfer.records import TransferRecord
 from coterie.transfer.results import Problem, Received, SourceLine, TransferChange
+from coterie.transfer.running import end_run
 from coterie.transfer.sources import Session, Sources
 from coterie.transfer.states import WEIGHTS, TransferState, bytes_done
 from coterie.transfer.surroundings import Surroundings
@@ -323,15 +324,8 @@ class Transfer:
     async def stop(self, note: str = "paused", *, keep_state: bool = False) -> None:
         """End the run and keep what arrived; `keep_state`: it goes on by itself at the next start."""
         self._stopped = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if not keep_state and self.record.state in (TransferState.RUNNING, TransferState.WAITING):
-            self._set(TransferState.PAUSED, note)
-        if not self.result.done():
-            self.result.set_exception(
-                UsageError(tr("transfer {id} was stopped: {note}", id=self.record.id, note=note))
-            )
+        pause = None if keep_state else lambda: self._set(TransferState.PAUSED, note)
+        await end_run(self._task, self.record, self.result, note, pause=pause)
 
     async def run(self, opened: Session | None) -> None:
         """Fetch, through any number of broken links, then give the result its final name."""

@@ -45,12 +45,13 @@ from coterie.content.writer import (
     discard_partial,
     staging_path,
 )
-from coterie.errors import CoterieError, StorageError, TransportError, UsageError
+from coterie.errors import CoterieError, StorageError, TransportError
 from coterie.private_file import write_private
 from coterie.quantity import seconds_left
 from coterie.texts import tr
 from coterie.transfer.rate_history import RateHistory
 from coterie.transfer.results import Problem, Received, TransferChange
+from coterie.transfer.running import end_run
 from coterie.transfer.states import WEIGHTS, TransferState, bytes_done
 from coterie.transfer.target import place_at
 
@@ -238,15 +239,8 @@ class TorrentDownload:
     async def stop(self, note: str = "paused", *, keep_state: bool = False) -> None:
         """End the run and keep what arrived; `keep_state`: it goes on by itself at the next start."""
         self._stopped = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if not keep_state and self.record.state in (TransferState.RUNNING, TransferState.WAITING):
-            self._set(TransferState.PAUSED, note)
-        if not self.result.done():
-            self.result.set_exception(
-                UsageError(tr("transfer {id} was stopped: {note}", id=self.record.id, note=note))
-            )
+        pause = None if keep_state else lambda: self._set(TransferState.PAUSED, note)
+        await end_run(self._task, self.record, self.result, note, pause=pause)
 
     async def run(self) -> None:
         """Fetch until everything that is wanted is here, then give the result its final name."""
