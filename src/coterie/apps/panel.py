@@ -123,6 +123,7 @@ class Live:
         rows: all of them, in order: called at most once in `every_s` for all browsers that ask with the same `args`.
         tag: the element around each row.
         css: its class.
+        window_px: the height of each row in pixels; of a long list only the rows on the screen are there. 0: all are.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Live:
     every_s: float = 0.5
     tag: str = "li"
     css: str = "row"
+    window_px: int = 0
     right: str = LOOK
 
 
@@ -150,13 +152,17 @@ class Card:
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A button on a notice: it calls the command `words` with `parameters`."""
+    """A button on a notice: it calls the command `words` with `parameters`.
+
+    With `undo`, what has been done in words, it waits some seconds, in which it can be undone.
+    """
 
     label: str
     words: str
     parameters: Mapping[str, Any] = {}
     icon: str = ""
     is_main: bool = False
+    undo: str = ""
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -40,6 +40,15 @@ class Call:
     task: "asyncio.Task[None] | None" = None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A call as rows show it: equal while nothing has changed."""
+
+    id: str
+    changed: int
+    call: Call = field(compare=False)
+
+
 class Calls:
     """The calls of all browsers."""
 

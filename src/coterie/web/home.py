@@ -1,6 +1,8 @@
 """The first page: who is here, what goes on, what waits for an answer."""
 
+import contextlib
 import inspect
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +11,12 @@ from coterie.apps.panel import Answer, Found, Live, Panel, Row, View
 from coterie.control.server import NODE_APP
 from coterie.errors import CoterieError
 from coterie.moments import iso
+from coterie.settings import platform_name
+from coterie.web import going
 from coterie.web.reader import Asked
 
 PEOPLE_FOUND_MAX = 6
+_INSTRUCTION = re.compile(r"(: |; again: )coterie [a-z].*\Z")  # what to type, where a button does it
 
 
 def panel() -> tuple[str, Panel]:
@@ -19,6 +24,7 @@ def panel() -> tuple[str, Panel]:
     return NODE_APP, Panel(
         views=(View(name="home", title="Home", icon="house", template="home.html", fill=_fill, place=10),),
         lives=(
+            *going.LIVES,
             Live(name="people", template="home/person.html", rows=_people, every_s=1.0, css="row person"),
             Live(name="notices", template="home/notice.html", rows=_notices, every_s=1.0, css="row notice"),
         ),
@@ -26,12 +32,21 @@ def panel() -> tuple[str, Panel]:
     )
 
 
-def _fill(asked: Any) -> dict[str, Any]:
-    return {"cards": asked.panels.cards(asked.browser), "is_new": _is_new(asked.node)}
+async def _fill(asked: Any) -> dict[str, Any]:
+    return {"cards": asked.panels.cards(asked.browser), "first": await _first_steps(asked)}
 
 
-def _is_new(node: Any) -> bool:
-    return not node.people.names()
+async def _first_steps(asked: Any) -> dict[str, Any] | None:
+    """What is done of the three first steps; None: all of it, or the browser skipped them."""
+    if asked.is_skipped or not asked.browser.may(""):
+        return None
+    try:
+        shares = await asked.call("shares")
+    except CoterieError:  # no app shares anything here
+        shares = [None]
+    name = asked.node.name
+    done = {"name": name, "is_named": name != platform_name(), "knows": bool(asked.node.people.names())}
+    return None if done["knows"] and shares else done | {"shares": bool(shares)}
 
 
 def _people(asked: Any) -> list[Row]:
@@ -69,7 +84,7 @@ async def _notices(asked: Any) -> list[Row]:
                 str(notice.id),
                 {
                     "app": notice.app,
-                    "said": notice.said,
+                    "said": _INSTRUCTION.sub("", notice.said) if answers else notice.said,
                     "last": iso(notice.at),
                     "times": notice.times,
                     "answers": answers,
@@ -81,15 +96,15 @@ async def _notices(asked: Any) -> list[Row]:
 
 async def _answers(asked: Asked, app: str, key: str) -> list[dict[str, Any]]:
     """The buttons of a notice, as far as this browser may press them."""
-    found = asked.panels.panels.get(app)
-    if found is None or found.answers is None:
-        return []
-    try:
-        given = found.answers(asked.of(app), key)
-        answers: Sequence[Answer] = await given if inspect.isawaitable(given) else given
-        return [asked.button(answer) for answer in answers if asked.may_call(answer.words)]
-    except CoterieError:
-        return []
+    buttons: list[dict[str, Any]] = []
+    for panel in asked.panels.of(app):
+        if panel.answers is None:
+            continue
+        with contextlib.suppress(CoterieError):
+            given = panel.answers(asked.of(app), key)
+            answers: Sequence[Answer] = await given if inspect.isawaitable(given) else given
+            buttons += [asked.button(answer) for answer in answers if asked.may_call(answer.words)]
+    return buttons
 
 
 def _search(asked: Any, text: str) -> list[Found]:

@@ -6,12 +6,13 @@ Whoever asks has passed `coterie.control.page_gate`; which rights the browser ha
 import inspect
 import mimetypes
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -30,13 +31,13 @@ from coterie.web.forms import fields_of, read_form, read_pairs
 from coterie.web.live import Link, Lives
 from coterie.web.panels import Panels
 from coterie.web.reader import Asked, Commands
-from coterie.web.results import shape
 from coterie.web.search import found_by
 from coterie.web.templates import STATIC, Templates
 
 LISTED_MAX = 500  # values that a picker offers
 WINDOW = 50  # rows of a list that stand in the page when it is loaded
 STATIC_S = 365 * 86_400  # a changed file has another address
+SKIPPED = "coterie-skipped"  # the cookie of who wants no first steps
 THEMES = ("auto", "light", "dark")
 
 
@@ -70,6 +71,7 @@ class Page:
                 Route("/calls/{id}/cancel", self._cancel, methods=["POST"]),
                 Route("/search", self._search),
                 Route("/theme", self._theme, methods=["POST"]),
+                Route("/skip", self._skip, methods=["POST"]),
                 WebSocketRoute("/live", self._live),
                 Route("/{view}", self._view),
                 Route("/{view}/-/{part}", self._part),
@@ -225,6 +227,12 @@ class Page:
             response.set_cookie("coterie-theme", theme, max_age=STATIC_S, samesite="strict")
         return response
 
+    async def _skip(self, request: Request) -> Response:
+        """Show the first steps no more in this browser."""
+        response = RedirectResponse("/", 303)
+        response.set_cookie(SKIPPED, "1", max_age=STATIC_S, samesite="strict", httponly=True)
+        return response
+
     async def _static(self, request: Request) -> Response:
         path = (STATIC / request.path_params["path"]).resolve()
         if not path.is_relative_to(STATIC) or not path.is_file():
@@ -260,11 +268,12 @@ class Page:
     # ---- rendering
 
     def _reader(self, app: str, browser: Browser, args: Mapping[str, str]) -> Asked:
-        return Asked(self._node, app, browser, self._commands, self._panels, args)
+        return Asked(self._node, app, browser, self._commands, self._panels, args, calls=self._calls)
 
     def _asked(self, request: Request, app: str, path: str) -> Asked:
         args = {**request.query_params}
-        return Asked(self._node, app, _browser(request), self._commands, self._panels, args, path)
+        is_skipped = SKIPPED in request.cookies
+        return replace(self._reader(app, _browser(request), args), path=path, is_skipped=is_skipped)
 
     async def _html(self, template: str, request: Request, status: int = 200, /, **given: Any) -> Response:
         browser = request.scope.get(BROWSER)
@@ -283,7 +292,6 @@ class Page:
                 "path": request.url.path,
                 "theme": theme if theme in THEMES else "auto",
                 "live": live,
-                "shape": shape,
                 "view": None,
             }
             | given,

@@ -2,7 +2,7 @@
 
 import importlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ class Shown:
 
 
 class Panels:
-    """Every panel by the app's name; what is broken of one is left out, and said in the log."""
+    """The panels of the page itself and of apps; one that cannot be loaded is left out, and said in the log."""
 
     def __init__(self, node: Any, own: Iterable[tuple[str, Panel]]) -> None:
         """`own`: the panels of the page itself."""
-        self.panels: dict[str, Panel] = dict(own)
+        self.all: list[tuple[str, Panel]] = list(own)
         self.folders: dict[str, Path] = {}
         for name, app in node.apps.items():
             if not getattr(app, "panel", ""):
@@ -42,13 +42,17 @@ class Panels:
             except Exception as error:
                 log.error("the panel of the app '%s' cannot be loaded", name, exc_info=error)
                 continue
-            self.panels[name] = panel
+            self.all.append((name, panel))
             self.folders[name] = Path(str(found.__file__)).parent / "templates"
         self._views = {view.name: Shown(app, view) for app, view in self._each("views")}
         self._lives = {f"{app}.{live.name}": Shown(app, live) for app, live in self._each("lives")}
 
     def _each(self, what: str) -> Iterator[tuple[str, Any]]:
-        return ((app, one) for app, panel in self.panels.items() for one in getattr(panel, what))
+        return ((app, one) for app, panel in self.all for one in getattr(panel, what))
+
+    def of(self, app: str) -> list[Panel]:
+        """The panels of `app`."""
+        return [panel for name, panel in self.all if name == app]
 
     def view(self, name: str) -> Shown | None:
         """The view called so."""
@@ -71,11 +75,12 @@ class Panels:
 
     def may_call(self, browser: Browser, command: Command) -> bool:
         """Whether `browser` has a right that opens `command`; default: only who may do everything."""
-        opened: Mapping[str, tuple[str, ...]] = (
-            self.panels[command.app].rights if command.app in self.panels else {}
-        )
         words = " ".join(command.path)
-        return browser.may("") or any(browser.may(right) and words in its for right, its in opened.items())
+        return browser.may("") or any(
+            browser.may(right) and words in opened
+            for panel in self.of(command.app)
+            for right, opened in panel.rights.items()
+        )
 
 
 def service_of(node: Any, app: str) -> Any:

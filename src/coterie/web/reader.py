@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from coterie.apps.command import Command
@@ -11,6 +11,7 @@ from coterie.apps.panel import Answer
 from coterie.control.browsers import Browser
 from coterie.errors import AccessDenied, NotFound
 from coterie.texts import tr
+from coterie.web.calls import Calls
 from coterie.web.panels import Panels, service_of
 
 
@@ -49,6 +50,8 @@ class Asked:
     panels: Panels
     args: Mapping[str, str] = field(default_factory=dict)
     path: str = ""
+    calls: Calls | None = None
+    is_skipped: bool = False
 
     @property
     def service(self) -> Any:
@@ -57,7 +60,7 @@ class Asked:
     def of(self, app: str, args: Mapping[str, str] | None = None) -> "Asked":
         """The same request for the panel of another app."""
         given = self.args if args is None else args
-        return Asked(self.node, app, self.browser, self.commands, self.panels, given, self.path)
+        return replace(self, app=app, args=given)
 
     def name_of(self, short_id: str) -> str:
         return str(self.node.people.by_short_id().get(short_id, short_id))
@@ -75,6 +78,7 @@ class Asked:
             "parameters": {**answer.parameters},
             "icon": answer.icon,
             "is_main": answer.is_main,
+            "undo": answer.undo,
         }
 
     async def call(self, words: str, **parameters: Any) -> Any:

@@ -19,7 +19,7 @@ async def found_by(asked: Asked, text: str) -> list[Found]:
     if not words:
         return []
     found: list[Found] = []
-    for app, panel in asked.panels.panels.items():
+    for app, panel in asked.panels.all:
         if panel.search is None:
             continue
         try:

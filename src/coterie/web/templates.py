@@ -14,6 +14,7 @@ from coterie.moments import is_iso, said
 from coterie.plain_text import lines
 from coterie.quantity import duration, say_bytes
 from coterie.texts import accept_language, tr, tr_count, translated
+from coterie.web.results import shape
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -49,8 +50,13 @@ class Templates:
             "rate": _rate,
             "duration": _duration,
             "static": self.static,
+            "shape": shape,
         }
         self._environment.filters |= {"plain": lines}
+
+    def offer(self, **functions: Any) -> None:
+        """Let every template, those of rows too, call these."""
+        self._environment.globals |= functions
 
     async def render(self, name: str, **given: Any) -> str:
         """The template `name` with what is given."""
@@ -71,10 +77,17 @@ class Templates:
         """The first rows of a list, in an element that the page keeps true."""
         inside = Markup("").join([Markup(await self.row(app, live, row)) for row in rows])  # noqa: S704
         around = {"li": "ul", "tr": "tbody"}.get(live.tag, "div")
+        window = Markup(' data-window="{}"').format(live.window_px) if live.window_px else ""
         return Markup(
-            '<{around} class="rows" data-live="{name}" data-args="{args}" data-total="{total}">{inside}</{around}>'
+            '<{around} class="rows" data-live="{name}" data-args="{args}" data-total="{total}"{window}>'
+            "{inside}</{around}>"
         ).format(
-            around=around, name=name, args=msgspec.json.encode(args).decode(), total=total, inside=inside
+            around=around,
+            name=name,
+            args=msgspec.json.encode(args).decode(),
+            total=total,
+            window=window,
+            inside=inside,
         )
 
     def static(self, name: str) -> str:

@@ -8,4 +8,5 @@ APP = App(
     create="coterie.apps.send.service:SendService",
     requires=("contacts", "files"),
     commands="coterie.apps.send.commands",
+    panel="coterie.apps.send.panel:PANEL",
 )

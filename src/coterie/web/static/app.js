@@ -2,7 +2,7 @@
 // Views may use `window.coterie`: { live, onRows(name, callback), refreshTimes(root), toast(text, isBad) }.
 "use strict";
 (() => {
-  const RECONNECT_MIN_MS = 250, RECONNECT_MAX_MS = 3000, TOAST_MS = 6000, OVERSCAN_ROWS = 20;
+  const RECONNECT_MIN_MS = 250, RECONNECT_MAX_MS = 3000, TOAST_MS = 6000, UNDO_MS = 5000, OVERSCAN_ROWS = 20;
   const language = document.documentElement.lang || "en";
 
   // ---- times: <time datetime="ISO" data-time="ago|exact">
@@ -150,6 +150,7 @@
     one.className = isBad ? "toast bad" : "toast";
     one.append(Object.assign(document.createElement("p"), { textContent: text }));
     document.getElementById("toast").append(one);
+    return one;
   }
   document.addEventListener("click", async (event) => {
     const at = (selector) => event.target.closest(selector);
@@ -176,6 +177,40 @@
     const box = document.getElementById("found");
     if (box && !event.target.closest(".find")) box.replaceChildren();
   });
+  // ---- what can be undone: a button with data-undo acts some seconds later, or when the page is left
+  const waiting = new Set();
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-undo]");
+    if (!button) return;
+    event.preventDefault(); event.stopPropagation();
+    const row = button.closest("[data-key]");
+    const doing = { button, row, timer: setTimeout(() => finish(doing), UNDO_MS) };
+    if (row) row.classList.add("going");
+    waiting.add(doing);
+    const told = toast(button.dataset.undo), undo = document.createElement("button");
+    undo.type = "button"; undo.className = "button"; undo.textContent = document.body.dataset.undoWord;
+    undo.addEventListener("click", () => {
+      clearTimeout(doing.timer); waiting.delete(doing);
+      if (row) row.classList.remove("going");
+      told.remove();
+    });
+    told.append(undo);
+  }, true);
+  async function finish(doing) {
+    if (!waiting.delete(doing)) return;
+    clearTimeout(doing.timer);
+    const { button } = doing;
+    const answer = await fetch(button.getAttribute("hx-post"), {
+      method: "POST", keepalive: true, headers: { "HX-Request": "true", "HX-Target": "toast" },
+      body: new URLSearchParams(JSON.parse(button.getAttribute("hx-vals") || "{}")),
+    });
+    const made = parsed(await answer.text());
+    if (!made || !made.classList.contains("bad")) return;
+    document.getElementById("toast").append(made);
+    if (doing.row) doing.row.classList.remove("going");
+  }
+  addEventListener("pagehide", () => { for (const doing of [...waiting]) finish(doing); });
+
   function setTheme(theme) {
     document.documentElement.dataset.theme = theme;
     for (const button of document.querySelectorAll("[data-set-theme]"))
