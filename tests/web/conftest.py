@@ -38,7 +38,7 @@ class Computer:
             text=True,
             timeout=WAIT_S,
             check=False,
-            cwd=self.home.parent,
+            cwd="/",  # where no file is called like a person
             env={**os.environ, "LC_ALL": "C.UTF-8"},
         )
         assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"

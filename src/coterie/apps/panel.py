@@ -174,13 +174,17 @@ class Found(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+Answers = Callable[[Reader, str], Sequence[Answer] | None | Awaitable[Sequence[Answer] | None]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
     """All that an app shows.
 
     Fields:
         rights: for each right but the owner's, the commands of this app that it opens, by their words.
-        answers: what can be done about a notice of this app, from its key.
+        answers: what can be done about a notice of this app, from its key; None: the notice is not shown, for a card of
+            this app says the same.
         search: what of this app has the words of the text in it, the best first.
     """
 
@@ -188,5 +192,5 @@ class Panel:
     lives: tuple[Live, ...] = ()
     cards: tuple[Card, ...] = ()
     rights: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    answers: Callable[[Reader, str], Sequence[Answer] | Awaitable[Sequence[Answer]]] | None = None
+    answers: Answers | None = None
     search: Callable[[Reader, str], Sequence[Found] | Awaitable[Sequence[Found]]] | None = None

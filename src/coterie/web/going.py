@@ -6,11 +6,11 @@ from typing import Any
 from coterie.apps.panel import Live, Row
 from coterie.errors import CoterieError
 from coterie.quantity import duration
-from coterie.web.calls import Seen
+from coterie.web.calls import Call, Seen
 
 TRANSFERS = "transfers"  # the command that lists them, where an app has it
 SHOWN_MAX = 8  # on the first page
-MOVING = ("running", "waiting", "queued")
+MOVING = ("running", "waiting")
 
 
 def call_rows(asked: Any) -> list[Row]:
@@ -24,22 +24,23 @@ def call_rows(asked: Any) -> list[Row]:
 
 async def going_rows(asked: Any) -> list[Row]:
     """What runs now, the newest first."""
-    running = [
-        Row(
-            f"call {call.id}",
-            {
-                "title": " ".join(call.command.path),
-                "note": (call.progress or {}).get("note") or (call.progress or {}).get("phase", ""),
-                "link": f"/calls/{call.id}",
-                "done": (call.progress or {}).get("done"),
-                "size": (call.progress or {}).get("total"),
-                "icon": "terminal",
-            },
-        )
-        for call in asked.calls.all(asked.browser)
-        if call.state == "running"
-    ]
+    running = [_call(call) for call in asked.calls.all(asked.browser) if call.state == "running"]
     return (running + [_transfer(asked, line) for line in await _transfers(asked)])[:SHOWN_MAX]
+
+
+def _call(call: Call) -> Row:
+    progress = call.progress or {}
+    row = {
+        "title": " ".join(call.command.path),
+        "note": progress.get("note") or progress.get("phase", ""),
+        "left": "",
+        "rate": None,
+        "link": f"/calls/{call.id}",
+        "done": progress.get("done"),
+        "size": progress.get("total"),
+        "icon": "terminal",
+    }
+    return Row(f"call {call.id}", row)
 
 
 async def _transfers(asked: Any) -> Sequence[dict[str, Any]]:

@@ -78,7 +78,8 @@ async def _notices(asked: Any) -> list[Row]:
     """What apps told, the newest first, each with what can be done about it."""
     rows = []
     for notice in reversed(asked.node.notices.all()):
-        answers = await _answers(asked, notice.app, notice.key)
+        if (answers := await _answers(asked, notice.app, notice.key)) is None:
+            continue
         rows.append(
             Row(
                 str(notice.id),
@@ -94,15 +95,17 @@ async def _notices(asked: Any) -> list[Row]:
     return rows
 
 
-async def _answers(asked: Asked, app: str, key: str) -> list[dict[str, Any]]:
-    """The buttons of a notice, as far as this browser may press them."""
+async def _answers(asked: Asked, app: str, key: str) -> list[dict[str, Any]] | None:
+    """The buttons of a notice, as far as this browser may press them; None: its app shows it elsewhere."""
     buttons: list[dict[str, Any]] = []
     for panel in asked.panels.of(app):
         if panel.answers is None:
             continue
         with contextlib.suppress(CoterieError):
             given = panel.answers(asked.of(app), key)
-            answers: Sequence[Answer] = await given if inspect.isawaitable(given) else given
+            answers: Sequence[Answer] | None = await given if inspect.isawaitable(given) else given
+            if answers is None:
+                return None
             buttons += [asked.button(answer) for answer in answers if asked.may_call(answer.words)]
     return buttons
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from starlette.websockets import WebSocketDisconnect
 
 from coterie.apps.panel import ROWS_WINDOW_MAX, Live, Row
 from coterie.control.browsers import Browser, Browsers
@@ -212,11 +213,22 @@ class Link:
             for number, watched in list(self._watched.items()):
                 if loop.time() >= watched.due and self._browser.may(watched.live.right):
                     watched.due = loop.time() + watched.live.every_s
-                    with contextlib.suppress(CoterieError):  # an app that does not run any more has no rows
-                        await self._update(number, watched)
+                    await self._try(number, watched)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     await self._changed.wait()
+
+    async def _try(self, number: int, watched: _Watched) -> None:
+        """Update a list; one that fails is watched no longer, and the others go on."""
+        try:
+            await self._update(number, watched)
+        except CoterieError:  # an app that does not run any more has no rows
+            pass
+        except (WebSocketDisconnect, OSError, RuntimeError):  # what the page cannot be told any more
+            raise
+        except Exception:
+            log.exception("the rows '%s' of the app '%s' cannot be shown", watched.live.name, watched.app)
+            self._watched.pop(number, None)
 
     async def _update(self, number: int, watched: _Watched) -> None:
         """Send what differs from what the page has."""

@@ -4,6 +4,7 @@ Whoever asks has passed `coterie.control.page_gate`; which rights the browser ha
 """
 
 import inspect
+import logging
 import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +18,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from coterie.apps.command import Command
-from coterie.apps.panel import Row, View
+from coterie.apps.panel import View
 from coterie.control.answers import status_of
 from coterie.control.browsers import Browser
 from coterie.control.page_gate import BROWSER
@@ -33,6 +34,8 @@ from coterie.web.panels import Panels
 from coterie.web.reader import Asked, Commands
 from coterie.web.search import found_by
 from coterie.web.templates import STATIC, Templates
+
+log = logging.getLogger(__name__)
 
 LISTED_MAX = 500  # values that a picker offers
 WINDOW = 50  # rows of a list that stand in the page when it is loaded
@@ -62,6 +65,7 @@ class Page:
             routes=[
                 Route("/", self._home),
                 Route("/static/{path:path}", self._static),
+                Route("/favicon.ico", self._favicon),
                 Route("/do", self._everything),
                 Route("/do/{app}/{command}", self._form, methods=["GET"]),
                 Route("/do/{app}/{command}", self._do, methods=["POST"]),
@@ -233,6 +237,9 @@ class Page:
         response.set_cookie(SKIPPED, "1", max_age=STATIC_S, samesite="strict", httponly=True)
         return response
 
+    async def _favicon(self, request: Request) -> Response:
+        return RedirectResponse(self._templates.static("icon.svg"))
+
     async def _static(self, request: Request) -> Response:
         path = (STATIC / request.path_params["path"]).resolve()
         if not path.is_relative_to(STATIC) or not path.is_file():
@@ -305,10 +312,13 @@ class Page:
             return ""
         app, live = found
         try:
-            rows: Sequence[Row] = await self._lives.take(app, live, browser, args)
+            rows = await self._lives.take(app, live, browser, args)
+            return await self._templates.rows(name, app, live, rows[:WINDOW], args, len(rows))
         except CoterieError:  # an app that does not run any more has no rows
-            rows = ()
-        return await self._templates.rows(name, app, live, rows[:WINDOW], args, len(rows))
+            return await self._templates.rows(name, app, live, (), args, 0)
+        except Exception:
+            log.exception("the rows '%s' cannot be shown", name)
+            return await self._templates.rows(name, app, live, (), args, 0)
 
 
 def _line(call: Call) -> str:

@@ -56,18 +56,12 @@ async def _sent(reader: Reader) -> list[Row]:
     ][:SHOWN_MAX]
 
 
-async def _answers(reader: Reader, key: str) -> Sequence[Answer]:
-    """To a notice about an offer that waits."""
+async def _answers(reader: Reader, key: str) -> Sequence[Answer] | None:
+    """An offer that is not over stands among those of the inbox, with its buttons."""
     offer = key.removeprefix(KEY)
     lines = await reader.call("inbox") or ()
-    state = next((line["state"] for line in lines if line["id"] == offer), "")
-    if state not in ("delivered", "failed"):
-        return ()
-    given = {"offer": offer}
-    return (
-        Answer(label="Accept", words="inbox accept", parameters=given, icon="check", is_main=True),
-        Answer(label="Decline", words="inbox decline", parameters=given, undo="Declined"),
-    )
+    is_open = any(line["id"] == offer and line["state"] in OPEN for line in lines)
+    return None if is_open else ()
 
 
 PANEL = Panel(
