@@ -174,7 +174,7 @@ class Found(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-Answers = Callable[[Reader, str], Sequence[Answer] | None | Awaitable[Sequence[Answer] | None]]
+Answers = Callable[[Reader, str], Sequence[Answer] | Awaitable[Sequence[Answer] | None] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
