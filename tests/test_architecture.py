@@ -109,6 +109,7 @@ SHELLS = (
     "watchdog.py",
     "reach.py",
     "knocking.py",
+    "resolving.py",
     "relays.py",
     "services/mail/box.py",
     "services/mail/protocol_letters.py",

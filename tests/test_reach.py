@@ -38,6 +38,7 @@ class Noticeboard:
         self.name = "noticeboard"
         self.is_public = is_public
         self.published: list[PeerRecord] = []
+        self.asked: list[PeerId] = []
         self.found: Found | None = None
         self.is_closed = False
 
@@ -48,6 +49,7 @@ class Noticeboard:
         self.published.append(PeerRecord.read(record))
 
     async def resolve(self, peer: PeerId) -> AsyncIterator[bytes]:
+        self.asked.append(peer)
         return
         yield b""
 
@@ -78,7 +80,8 @@ class Scene:
     def __init__(self, folder: Path, level: ReachLevel = ReachLevel.CIRCLE, **options: Any) -> None:
         self.now = 1_700_000_000.0
         self.key = SecretKey(b"k" * 32)
-        self.machine = Machine(MemoryNetwork(), self.key.peer_id)
+        self.network = MemoryNetwork()
+        self.machine = Machine(self.network, self.key.peer_id)
         self.private, self.public = Noticeboard(is_public=False), Noticeboard(is_public=True)
         self.endpoint = Endpoint(self.machine)  # type: ignore[arg-type]
         self.reach = Reach(
@@ -369,6 +372,28 @@ def test_a_resolver_may_come_later(tmp_path: Path) -> None:
             later = Noticeboard(is_public=False)
             await s.reach.add_resolver(later)
             assert [r.name for r in later.published] == ["attic"]
+
+    run_virtual(scene())
+
+
+def test_who_is_there_for_a_moment_tells_nobody_and_asks_nobody_but_whom_it_dials(tmp_path: Path) -> None:
+    async def scene() -> None:
+        s = Scene(tmp_path)
+        there = SecretKey(b"t" * 32).peer_id
+        other = Endpoint(s.network.bind(there))
+        other.start()
+        s.endpoint.start()
+        await s.reach.start(alone_s=2.0)
+        await asyncio.wait_for(s.reach.connect(there, [other.addresses[0]]), 1.0)
+        assert (s.private.found, s.private.asked, s.private.published) == (None, [], [])
+        nowhere = SecretKey(b"n" * 32).peer_id
+        with pytest.raises(TransportError):
+            await s.reach.connect(nowhere)  # it lasts: now they are asked, too
+        assert s.private.asked == [nowhere]
+        assert [r.name for r in s.private.published] == ["attic"]
+        await s.reach.close()
+        await s.endpoint.close()
+        await other.close()
 
     run_virtual(scene())
 

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ALONE_S = 0.5  # guess: getting a small file is over by then
 SETTLE_S = 4.0  # guess: a router that speaks UPnP only has answered by then
 
 
@@ -120,6 +121,7 @@ class Node:
         home: Path | str | None = None,
         *,
         offline: bool = False,
+        brief: bool = False,
         transport: Transport | None = None,
         apps: Sequence[str | App] | None = None,
     ) -> AsyncIterator["Node"]:
@@ -128,6 +130,8 @@ class Node:
         Args:
             home: a folder; made, with a new identity, when there is none.
             offline: no network: for looking at and changing what is stored.
+            brief: for something that is mostly over at once: for `ALONE_S` nobody is told of this node, no resolver
+                looks for others, and no router is asked.
             transport: bound already, for tests and simulations; else QUIC on the configured port.
             apps: only these, by their names or as they are, and what they require; None: all that are installed.
 
@@ -146,7 +150,7 @@ class Node:
             node = cls(place, config, key, store)
             stack.push_async_callback(node.access.close)
             if not offline:
-                await node._connect_network(key, transport)
+                await node._connect_network(key, transport, alone_s=ALONE_S if brief else 0.0)
             stack.push_async_callback(node._close)
             await node.host.start(apps)
             await node._start_relays()
@@ -321,7 +325,7 @@ class Node:
         """Remove whatever nobody keeps: see `BlobFolder.collect_garbage`."""
         return await asyncio.to_thread(self.blobs.collect_garbage)
 
-    async def _connect_network(self, key: SecretKey, transport: Transport | None) -> None:
+    async def _connect_network(self, key: SecretKey, transport: Transport | None, *, alone_s: float) -> None:
         resolvers: list[Resolver] = []
         has_own_socket = transport is None
         if transport is None:
@@ -368,9 +372,9 @@ class Node:
         reach = self.reach
         self.people.hear_names(lambda: reach.book.names(reach.now))
         self._start_knocking(self.reach)
-        await self.reach.start()
+        await self.reach.start(alone_s=alone_s)
         if has_own_socket:
-            self._start_mapping(key, transport)
+            self._start_mapping(key, transport, alone_s)
         self.endpoint.start()
 
     def _start_knocking(self, reach: Reach) -> None:
@@ -385,8 +389,8 @@ class Node:
         )
         reach.start_knocking(around, self.tasks.part("knocking"))
 
-    def _start_mapping(self, key: SecretKey, transport: Transport) -> None:
-        """Ask the router for our UDP ports, and tell in our record what it maps.
+    def _start_mapping(self, key: SecretKey, transport: Transport, later_s: float) -> None:
+        """Ask the router for our UDP ports `later_s` from now, and tell in our record what it maps.
 
         Where that is not wanted, what the transport had mapped is taken away.
         """
@@ -416,8 +420,16 @@ class Node:
         )
         if self.config.port_mapping and reach.level is not ReachLevel.LOCAL:
             mapper.want("udp", ports)
-        mapper.start()
         self.mapper = mapper
+        if not later_s:
+            mapper.start()
+            return
+
+        async def start_later() -> None:
+            await asyncio.sleep(later_s)
+            mapper.start()
+
+        self.tasks.start(start_later(), "port mapping")
 
     def _resolvers(self, key: SecretKey) -> list[Resolver]:
         """What the level and the settings allow."""

@@ -16,7 +16,7 @@ from typing import cast
 
 from coterie.access.names import fit
 from coterie.driver import Driver
-from coterie.errors import CoterieError, StorageError, TransportError, UsageError
+from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.identity import PeerId, SecretKey
 from coterie.incarnation import Incarnation
 from coterie.knocking import LISTENS_S, BellTable, Knocker
@@ -39,6 +39,7 @@ from coterie.net.find.resolver import Found, Resolver
 from coterie.net.home_networks import Zone, is_home, zone_of
 from coterie.net.interfaces import Transport
 from coterie.peer_line import PeerLine
+from coterie.resolving import Resolving
 from coterie.tasks import Tasks
 from coterie.texts import tr
 from coterie.wire.knock import ADDRESSES_MAX as KNOCK_ADDRESSES_MAX
@@ -124,11 +125,16 @@ class Reach:
             )
         self._driver: Driver | None = None
         self._changed = asyncio.Event()
+        self._resolving = Resolving(
+            self.resolvers, self._found_by, lambda r: self._public if r.is_public else self._full
+        )
 
     # ---- life
 
-    async def start(self) -> None:
+    async def start(self, *, alone_s: float = 0.0) -> None:
         """Load the book and begin; waits for nothing on the network.
+
+        `alone_s`: until then no resolver begins, so that nobody is told of a node that is gone by then.
 
         Raises:
             StorageError: the book cannot be read.
@@ -143,8 +149,10 @@ class Reach:
         watch = getattr(self._transport, "watch", None)
         if watch is not None:  # a transport that tells changes saves us the wait for the next look
             watch(path=lambda *_: self._changed.set(), addresses=lambda *_: self._changed.set())
-        for resolver in self.resolvers:
-            await self._start_resolver(resolver)
+        if alone_s:
+            self._tasks.start(self._resolving.start(alone_s), "looking for others")
+        else:
+            await self._resolving.start()
         self._tasks.keep(self._tend, "tending addresses")
 
     async def close(self) -> None:
@@ -164,7 +172,7 @@ class Reach:
         """Use one more resolver from now on; a running node starts and publishes through it at once."""
         self.resolvers.append(resolver)
         if self._driver is not None:
-            await self._start_resolver(resolver)
+            await self._resolving.start_one(resolver)
 
     def set_contacts(self, contacts: Contacts) -> None:
         """`contacts()` gives everybody a person here knows, with the name they have here."""
@@ -283,6 +291,7 @@ class Reach:
             self._endpoint,
             self.book,
             resolvers=self.resolvers,
+            ready=self._resolving.ready,
             found=self._found_by,
             clock=self._clock,
             knocks=self.knocker if knocks else None,
@@ -471,21 +480,12 @@ class Reach:
         guessed = self.guessed
         return [*self._mapped, *self.observed.believed, *([guessed] if guessed else [])]
 
-    async def _publish(self) -> None:
-        for resolver in self.resolvers:
-            record = self._public if resolver.is_public else self._full
-            if record:
-                try:
-                    await resolver.publish(record)
-                except (TransportError, OSError) as error:
-                    log.info("%s: not published: %s", resolver.name, error)
-
     # ---- the world changes
 
     async def _tend(self) -> None:
         """Follow addresses and paths, renew the record, save the book."""
         saved_at = self._clock()
-        await self._publish()
+        await self._resolving.publish()
         while True:
             try:
                 async with asyncio.timeout(WATCH_EVERY_S):
@@ -499,7 +499,7 @@ class Reach:
                 self._tell_outside()
             self._listen()
             if self._sign():
-                await self._publish()
+                await self._resolving.publish()
             self._exchange.refresh()
             if not 0 <= self._clock() - saved_at < SAVE_EVERY_S:
                 saved_at = self._clock()
@@ -544,15 +544,6 @@ class Reach:
             self.stir()  # it may want to come back
         if self._driver is not None:
             self._driver.feed(PeerDown(connection.peer))
-
-    async def _start_resolver(self, resolver: Resolver) -> None:
-        try:
-            await resolver.start(self._found_by(resolver))
-            record = self._public if resolver.is_public else self._full
-            if record:
-                await resolver.publish(record)
-        except (TransportError, OSError) as error:
-            log.warning("%s: %s", resolver.name, error)
 
     def _current_contacts(self) -> Mapping[PeerId, str]:
         return self._contacts()

@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from coterie.errors import CoterieError, UsageError
 from coterie.identity import PeerId
@@ -19,16 +19,17 @@ from coterie.net import Connection, Endpoint
 from coterie.net.beat import until_beat_s
 from coterie.net.dialable import Source, ip_of_relay, ip_text
 from coterie.net.home_networks import Zone, is_home, zone_of
-from coterie.net.port_mapping import PortMapper
 from coterie.net.quic.addresses import ANY_IP, has_ipv6
 from coterie.net.relay.check import RelayChecks, is_elsewhere, seen_at
 from coterie.net.relay.home import HomeRelays
-from coterie.net.relay.server import RelayServer
-from coterie.net.relay.server_core import RelayLimits
 from coterie.reach import Reach, ReachLevel
 from coterie.relay_status import HomeRelay, RelayStatus
 from coterie.texts import tr
 from coterie.wire.record import is_address, split_address
+
+if TYPE_CHECKING:  # imported where they are used: they are large
+    from coterie.net.port_mapping import PortMapper
+    from coterie.net.relay.server import RelayServer
 
 Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 Serving = Literal["contacts", "always", "off"]
@@ -73,7 +74,7 @@ class PeerRelays:
         port: int,
         bind_ip: str,
         contacts: Callable[[], Mapping[PeerId, str]],
-        mapper: PortMapper | None = None,
+        mapper: "PortMapper | None" = None,
     ) -> None:
         self.checks = RelayChecks(endpoint)
         self._checked: dict[Ip, float] = {}  # where somebody elsewhere reached our relay by IPv6, and when
@@ -205,7 +206,10 @@ class PeerRelays:
             self._serves = url
             self._tell()
 
-    async def _listen(self) -> RelayServer:
+    async def _listen(self) -> "RelayServer":
+        from coterie.net.relay.server import RelayServer
+        from coterie.net.relay.server_core import RelayLimits
+
         ports = [self._wanted_port] if self._wanted_port else [_port_of(self._reach.own_addresses), 0]
         for port in ports:
             limits = RelayLimits(guests_max=GUESTS_MAX)
@@ -264,7 +268,7 @@ class PeerRelays:
     def _public_ips(self) -> list[Ip]:
         return [ip for a in self._reach.own_addresses if not is_home(ip := split_address(a)[0])]
 
-    def _check(self, server: RelayServer) -> None:
+    def _check(self, server: "RelayServer") -> None:
         """Have a contact elsewhere try our relay by IPv6, where nothing else says that it is reached."""
         own = self._public_ips()
         now = asyncio.get_running_loop().time()

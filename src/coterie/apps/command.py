@@ -76,7 +76,7 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
-Needs = Literal["network", "store", "running"]
+Needs = Literal["network", "others", "store", "running"]
 _MARK = "__coterie_command__"
 
 
@@ -150,7 +150,8 @@ def command(  # noqa: PLR0913 - all but the first are named options
         asks: for an error code, what a person at a terminal is asked; the call is repeated with what the
             answer sets.
         needs: without a running node the command line opens one with the network, or offline when only the
-            "store" is needed; "running" commands say that no node is running.
+            "store" is needed. Who needs "others" only, asks them and is not to be found by them: the node is there at
+            once, and tells of itself when the command lasts. "running" commands say that no node is running.
         interrupt_text: said after Ctrl-C: what is kept and how to go on.
         returns: "module:name" of the result's type, where importing it would slow down the command line.
         empty_text: said instead of an empty list.

@@ -1,5 +1,6 @@
 """One command line: the call goes to the running node, or to one opened just for it."""
 
+import gc
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -50,6 +51,7 @@ def _call_once(command: Command, parameters: Mapping[str, Any], options: Options
     home = Home.locate(options.home)
     try:
         client = Client.find(home.api_file)
+        gc.enable()  # it may last
         for line in client.call(command.app, command.path, parameters):
             show.line(line)
             if is_offered(line, options):

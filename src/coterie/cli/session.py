@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOG_BYTES_MAX = 4 * 1024 * 1024  # then the log starts anew; the one before is kept
+API_AFTER_S = 0.3  # guess: getting a small file is over by then
 CLOSE_LIMIT_S = 1.7  # people wait 2 s at most after Ctrl-C; whatever is not closed by then is cut off
 
 
@@ -55,7 +57,8 @@ async def _alone(
 
     read_parameters(command, parameters)  # before the network is touched
     stop = asyncio.Event()
-    async with _opened(home, stop, offline=command.needs == "store") as node:
+    brief = command.needs == "others"
+    async with _opened(home, stop, offline=command.needs == "store", brief=brief) as node:
         service = node if command.app == "node" else node.service(command.app)
         calls = invoke(command, service, parameters, in_names=node.people.in_names)
         call = asyncio.ensure_future(_print_call(calls, show, options))
@@ -88,9 +91,11 @@ async def _print_call(calls: AsyncGenerator[Event | Result, None], show: Show, o
 
 async def _until_stopped(home: Home, ready: Callable[["Node", str], None]) -> None:
     stop = asyncio.Event()
-    async with _opened(home, stop, offline=False) as node:
+    async with _opened(home, stop) as node:
         from coterie.control.client import Client
 
+        gc.collect()
+        gc.freeze()  # what is here now stays until the end: it is not looked through again and again
         ready(node, Client.find(home.api_file).url)
         await stop.wait()
         timer = cut_off_later(0)
@@ -105,20 +110,55 @@ def _page(surroundings: Any) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def _opened(home: Home, stop: asyncio.Event, *, offline: bool) -> AsyncIterator["Node"]:
-    """The node of `home`; unless offline, with its local API, and SIGTERM sets `stop`."""
+async def _opened(
+    home: Home, stop: asyncio.Event, *, offline: bool = False, brief: bool = False
+) -> AsyncIterator["Node"]:
+    """The node of `home`; unless offline, with its local API, and SIGTERM sets `stop`.
+
+    `brief`: for a command that is mostly over at once; what it does not need begins when it is not.
+    """
     from coterie.node import Node
 
     _log_to(home)
     async with contextlib.AsyncExitStack() as stack:
         if not offline:
             stack.enter_context(_on_signal(signal.SIGTERM, stop.set))
-        node = await stack.enter_async_context(Node.open(home.root, offline=offline))
+        node = await stack.enter_async_context(Node.open(home.root, offline=offline, brief=brief))
         if not offline:
-            from coterie.control.server import serve
-
-            await stack.enter_async_context(serve(node, stop, _page))
+            await stack.enter_async_context(_served_later(node, stop) if brief else _served(node, stop))
+        gc.enable()
         yield node
+
+
+@contextlib.asynccontextmanager
+async def _served(node: "Node", stop: asyncio.Event) -> AsyncIterator[None]:
+    """With the local API, so that other command lines reach `node`."""
+    from coterie.control.server import serve
+
+    async with serve(node, stop, _page):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _served_later(node: "Node", stop: asyncio.Event) -> AsyncIterator[None]:
+    """As `_served`, from `API_AFTER_S` on: a sixth of a second that a short command does not wait for."""
+    over = asyncio.Event()
+
+    async def serve_until_over() -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(API_AFTER_S):
+                await over.wait()
+        if not over.is_set():
+            async with _served(node, stop):
+                await over.wait()
+
+    serving = node.tasks.start(serve_until_over(), "local API", is_awaited=True)
+    try:
+        yield
+    finally:
+        over.set()
+        with contextlib.suppress(TransportError):  # its port is taken: the command did without
+            await serving
 
 
 def _run(home: Home, work: Coroutine[Any, Any, None], say: Callable[[], None]) -> None:

@@ -145,6 +145,7 @@ async def ticket(files: "FilesService", share: Share, *, here: Here | None = Non
 @command(
     "ticket",
     "target",
+    needs="others",
     asks={"exists": ON_EXISTING},
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
 )
@@ -208,6 +209,7 @@ async def get(  # noqa: PLR0913 - all but two are named options
 
 @command(
     "place",
+    needs="others",
     interrupt_text="Stopped. What is up to date stays so: the same command goes on with the rest.",
     empty_text="Nothing was got yet: coterie get TICKET",
     returns="coterie.apps.files.refresh:Refreshed",

@@ -47,10 +47,11 @@ class Seek:
         resolvers: Sequence[Resolver],
         found: Callable[[Resolver], Found],
         clock: Callable[[], float],
+        ready: asyncio.Event | None = None,
         knocks: KnocksFor | None = None,
         right: Right | None = None,
     ) -> None:
-        """`found(resolver)` takes what that resolver brings; `clock` gives unix seconds.
+        """`found(resolver)` takes what that resolver brings, once all are `ready`; `clock` gives unix seconds.
 
         `knocks`: asks a peer that listens for it to dial back, who has `right` to be asked by us.
         """
@@ -58,6 +59,7 @@ class Seek:
         self._book = book
         self._resolvers = resolvers
         self._found = found
+        self._ready = ready
         self._clock = clock
         self._knocks = knocks
         self._right = right
@@ -200,6 +202,8 @@ class Seek:
         self._outcome[resolver.name] = "no answer yet"
         said = "not found"
         try:
+            if self._ready is not None:
+                await self._ready.wait()
             async for raw in resolver.resolve(peer):
                 is_its = take(raw) == peer
                 self._is_listed |= is_its

@@ -115,6 +115,8 @@ class PortMapper:
         for timer in self._timers.values():
             timer.cancel()
         await self._tasks.close()
+        if not self._has_looked and self._leftovers():  # it was not started, or just now
+            self._core.handle(Links(await find_links(self._bind_ip)), self._loop.time())
         releases = [o for o in self._core.handle(Want(()), self._loop.time()) if isinstance(o, Release)]
         # Where the transport had the same outside port, ours stands in the router's table in its place.
         same = [r.outside_port for r in releases if r.port.protocol == "udp" and r.method != "upnp"]

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coterie.errors import CoterieError, TransportError
 from coterie.identity import PeerId
 from coterie.machine import CancelTimer, SetTimer, TimerFired
+from coterie.net.quic.addresses import ANY_IP
 from coterie.net.relay.home_core import (
     Candidates,
     HomeRelayCore,
@@ -19,9 +20,11 @@ from coterie.net.relay.home_core import (
     UseHomes,
 )
 from coterie.net.relay.probe import probe_relay
-from coterie.net.relay.server import ANY_IP, RelayServer
-from coterie.net.relay.server_core import RelayLimits
 from coterie.tasks import Tasks
+
+if TYPE_CHECKING:  # imported when a relay begins: with the protocol that it speaks it is large
+    from coterie.net.relay.server import RelayServer
+    from coterie.net.relay.server_core import RelayLimits
 
 _log = logging.getLogger(__name__)
 
@@ -140,8 +143,8 @@ async def serve_relay(
     *,
     host: str = ANY_IP,
     port: int = 0,
-    limits: RelayLimits | None = None,
-) -> RelayServer | None:
+    limits: "RelayLimits | None" = None,
+) -> "RelayServer | None":
     """A started relay for the peers that `knows` says yes to; nothing when there is no such predicate.
 
     Raises:
@@ -149,6 +152,8 @@ async def serve_relay(
     """
     if knows is None:
         return None
+    from coterie.net.relay.server import RelayServer
+
     server = RelayServer(may_use=knows, host=host, port=port, limits=limits)
     await server.start()
     return server

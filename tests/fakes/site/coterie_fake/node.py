@@ -49,7 +49,9 @@ class Node:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, home: Path | str | None = None, *, offline: bool = False) -> AsyncIterator["Node"]:
+    async def open(
+        cls, home: Path | str | None = None, *, offline: bool = False, brief: bool = False
+    ) -> AsyncIterator["Node"]:
         where = Home.locate(home)
         with where.lock():
             if where.database.exists() and not where.database.read_bytes().startswith(b"SQLite"):
