@@ -79,9 +79,9 @@ def main(arguments: list[str]) -> int:
         case ["swarm", *rest]:
             measure_swarm(rest)
             return 0
-        case ["line", *names] if names and set(names) <= set(lines.CASES):
+        case ["line", *names] if names and set(names) <= {*lines.CASES, lines.FAIR}:
             for name in names:
-                print(lines.measure(name).told(), flush=True)
+                print(lines.measure_fair() if name == lines.FAIR else lines.measure(name).told(), flush=True)
             return 0
         case ["shell", *kinds] if set(kinds) <= set(nat.KINDS):
             shell(kinds or [nat.PORT_RESTRICTED, nat.SYMMETRIC])

@@ -17,12 +17,14 @@ class PathInfo(msgspec.Struct, frozen=True):
     """How a peer is reached: `kind` is "direct", "relay", "memory", or of bulk "lane"; `rtt_s` may be unknown.
 
     `scope` is the number, on this machine, of the interface that a link-local `remote` is behind; else 0.
+    `payload_bytes`: the largest UDP payload that the path was seen to carry, 0: unknown.
     """
 
     kind: str
     remote: str
     rtt_s: float | None = None
     scope: int = 0
+    payload_bytes: int = 0
 
 
 class RawStream(Protocol):

@@ -3,19 +3,25 @@
 from coterie.net.lanes.choice import (
     AFTER_BYTES,
     AFTER_S,
+    CEILING_MIN,
     EXPECTED_TIMES,
     FAR_US,
+    FILLED_GAIN,
+    FILLED_ROUND_TRIPS,
     LOOK_SEGMENTS,
     LOOK_SEGMENTS_FAR,
     LOSSY_IN_ROW,
     LOST_FAR,
     MEASURE_BYTES,
+    PEAK_S,
     QUEUE_US_MAX,
     RETRY_FIRST_S,
     RETRY_MAX_S,
+    STEADY_GAIN,
     STEADY_US,
     TRIAL_BYTES,
     WORSE,
+    Ceiling,
     LaneChoice,
     LossWatch,
     PathSeen,
@@ -235,3 +241,25 @@ def test_a_queue_of_fifty_milliseconds_is_seen_however_long_the_path() -> None:
     assert seen(1, 0, 640, 600).has_queue
     assert not seen(1, 0, 620, 600).has_queue
     assert not seen(1, 0, 24, 20).has_queue
+
+
+def rates(*path: tuple[float, int, float], start: float = 0.0) -> list[int]:
+    """The limits of a path of 100 ms: (seconds, bytes a second that arrive, round trip in ms)."""
+    ceiling = Ceiling()
+    return [ceiling.limit(seen(1, 0, rtt, 100), rate, start + at) for at, rate, rtt in path]
+
+
+def test_a_lane_that_goes_by_the_rate_is_not_limited_before_its_path_is_full() -> None:
+    assert rates((0.0, MB, 100), (0.5, 10 * MB, 101), (0.6, 9 * MB, 102)) == [0, 0, 0]
+
+
+def test_once_the_path_is_full_little_more_is_sent_than_arrives_and_later_enough_to_find_more() -> None:
+    draining = FILLED_ROUND_TRIPS * 0.1
+    found = rates((0.0, 10 * MB, 150), (draining - 0.01, 8 * MB, 101), (draining + 0.01, 8 * MB, 101))
+    assert found == [int(FILLED_GAIN * 10 * MB)] * 2 + [int(STEADY_GAIN * 10 * MB)]
+
+
+def test_a_rate_of_long_ago_is_forgotten() -> None:
+    found = rates((0.0, 10 * MB, 150), (PEAK_S + 1, MB, 101), (2 * PEAK_S + 2, MB, 101), start=100.0)
+    assert found[1:] == [int(STEADY_GAIN * 10 * MB), int(STEADY_GAIN * MB)]
+    assert rates((0.0, 1, 150)) == [CEILING_MIN]

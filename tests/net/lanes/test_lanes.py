@@ -14,7 +14,14 @@ import pytest
 from coterie.errors import CloseCode, LimitExceeded, PeerError, TransportError
 from coterie.net import BulkStream, Lanes
 from coterie.net.interfaces import PathInfo
-from coterie.net.lanes.lanes import LANES_PER_PEER_MAX, READER_S, PeerLanes, is_local_path
+from coterie.net.lanes.lanes import (
+    LANES_PER_PEER_MAX,
+    READER_S,
+    SHORT_S,
+    PeerLanes,
+    is_local_path,
+    segment_seen,
+)
 from coterie.net.lanes.listener import (
     INVITED_MAX,
     STRANGERS_MAX,
@@ -223,6 +230,24 @@ def test_a_node_of_local_reach_uses_private_addresses_only() -> None:
     assert is_local_path(PathInfo("direct", "[fd00::1]:4000"))
     assert not is_local_path(PathInfo("direct", "8.8.8.8:4000"))
     assert not is_local_path(PathInfo("relay", "http://relay:80"))
+
+
+@pytest.mark.parametrize(
+    ("payload_bytes", "rtt_s", "segment"),
+    [
+        (1252, 0.02, 1240),
+        (1400, 0.02, 0),
+        (1399, 0.02, 1387),
+        (0, 0.02, 0),
+        (1252, SHORT_S, 0),
+        (1252, None, 0),
+    ],
+)
+def test_segments_are_no_larger_than_what_the_path_was_seen_to_carry(
+    payload_bytes: int, rtt_s: float | None, segment: int
+) -> None:
+    """A path of 1280: 1252 of UDP, 1240 of TCP. Within one network the system knows better."""
+    assert segment_seen(PathInfo("direct", "192.0.2.7:4000", rtt_s, 0, payload_bytes)) == segment
 
 
 # ---- TLS

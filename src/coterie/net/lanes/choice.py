@@ -108,6 +108,7 @@ QUEUE_US_MAX = (
     25_000  # however long the path: routers keep queues of 50 ms before they lose; guess: half of that
 )
 FAR_US = 120_000  # round trip; guess: from here on each one that is spent on a loss costs more than an error
+VERY_FAR_US = 400_000  # a satellite: TCP as the system has it takes minutes to get over one loss; guess
 LOOK_SEGMENTS_FAR = 20
 LOST_FAR = 0.0025  # measured, 0.5 % lost: over a few hundred segments it is often half of that
 STEADY_US = (
@@ -169,3 +170,35 @@ class LossWatch:
             return is_much and self._lossy >= (1 if self._is_steady else LOSSY_IN_ROW)
         self._lossy = self._lossy + 1 if repeated >= LOST * segments else 0
         return self._lossy >= (1 if beside_rate_based else LOSSY_IN_ROW)
+
+
+FILLED_GAIN = 1.1  # of the highest rate, once the path is full; guess: the queue of the start drains in time
+FILLED_ROUND_TRIPS = 8  # as the start takes to see that the path is full, three, and to let its queue drain
+STEADY_GAIN = 1.35  # later; above the 1.25 by which BBR itself tries for more (Cardwell et al., 2016)
+PEAK_S = 10.0  # as BBR remembers a rate
+CEILING_MIN = 125_000  # bytes a second
+
+
+class Ceiling:
+    """For one lane that goes by the rate: how fast it may send, so that its start does not overrun the path for long.
+
+    At first BBR sends 2.9 times what arrived, and goes on so until it has seen three round trips in which the sender
+    had always more to send: with a short queue most of it is lost meanwhile, and a busy program has not always more.
+    """
+
+    def __init__(self) -> None:
+        self._peaks = [0, 0]  # bytes a second: of this time, and of the one before
+        self._peak_since = 0.0
+        self._filled_at: float | None = None
+
+    def limit(self, seen: PathSeen, rate: int, now: float) -> int:
+        """Bytes a second, 0: none. `rate`: at which data arrived there last."""
+        if now >= self._peak_since + PEAK_S:
+            self._peaks, self._peak_since = [0, self._peaks[0]], now
+        self._peaks[0] = max(self._peaks[0], rate)
+        if self._filled_at is None:
+            if not seen.has_queue:
+                return 0
+            self._filled_at = now
+        is_draining = now < self._filled_at + FILLED_ROUND_TRIPS * seen.least_rtt_us / 1e6
+        return max(int((FILLED_GAIN if is_draining else STEADY_GAIN) * max(self._peaks)), CEILING_MIN)

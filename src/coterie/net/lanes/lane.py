@@ -16,7 +16,7 @@ from itertools import repeat
 from typing import Any
 
 from coterie.errors import TransportError
-from coterie.net.lanes.choice import LossWatch, PathSeen
+from coterie.net.lanes.choice import VERY_FAR_US, Ceiling, LossWatch, PathSeen
 from coterie.texts import tr
 
 try:
@@ -39,14 +39,16 @@ AWAITED_BYTES_MAX = 128 << 10  # slept for at once: half of what systems let wai
 
 SHORT_US = 1_000  # round trip; guess: of a local network
 HELD_BYTES = 208 << 10  # received and not read; what systems allow at least; enough for 400 MB/s on loopback
-SLICE_BYTES = 4 * RECORD_DATA_BYTES_MAX  # between two looks at the path
+SLICE_BYTES = (
+    8 * RECORD_DATA_BYTES_MAX
+)  # between two looks at a far path; each takes the interpreter for a moment
 FAR_US = 50_000  # round trip; guess: from here on what is under way may be more than the system has room for
 UNSENT_BYTES = 128 << 10  # written and not on their way; guess: the writer is woken in time at any rate
 UNSENT_FAR_BYTES = (
     512 << 10
 )  # the same on a far path; guess: 15 ms where TCP tries three times 100 Mbit/s at first
 LITTLE_UNTIL_BYTES = 192 << 20  # few of twenty kills in 2 GB come later, and a busy machine needs more room
-_PACED = struct.pack("=I", 4_000_000_000)  # bytes a second: no limit, but with any at all TCP sends evenly
+PACED_BYTES_PER_S = 4_000_000_000  # no limit, but with any at all TCP sends evenly
 _SO_MAX_PACING_RATE = 47  # Linux, asm-generic/socket.h; 3.13, and without `sch_fq` 4.13
 _SO_BUF_LOCK = 72  # Linux 5.15, asm-generic/socket.h: 0 lets the system choose the sizes of buffers again
 
@@ -57,6 +59,7 @@ LISTEN_S = 1.0  # how often a reader that waits for much looks whether any of it
 LOOK_S = 0.005  # how often TCP is asked how it fares, at most; guess: at every write on a slow path
 # Linux, include/uapi/linux/tcp.h, struct tcp_info: tcpi_rtt, total_retrans, min_rtt, data_segs_out
 _INFO = struct.Struct("=68xI28xI44xI4xI")
+_RATE = struct.Struct("=160xQ")  # tcpi_delivery_rate, bytes a second
 
 
 SWALLOWED_S = 0.5  # guess; whoever is taken for one by mistake loses nothing
@@ -146,6 +149,8 @@ class Lane:
         self._unread = b""
         self._timeout_s: float | None = None
         self._watch: LossWatch | None = LossWatch() if hasattr(socket, "TCP_CONGESTION") else None
+        self._ceiling = Ceiling()
+        self._pace = 0  # bytes a second at most; 0: no limit
         self._look_at = 0.0
         self._slice_bytes = sys.maxsize  # written in one call, which returns when all of it is on its way
         self._rate_based = rate_based if rate_based is not None else set()
@@ -196,13 +201,14 @@ class Lane:
         """
         with self._using(), suppress(OSError):
             _, _, least_rtt_us, _ = self._info()
-            if least_rtt_us > SHORT_US:
-                self._socket.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, _PACED)
-                self._slice_bytes = SLICE_BYTES
             if least_rtt_us > FAR_US:
+                self._keep_below(PACED_BYTES_PER_S)
+                self._slice_bytes = SLICE_BYTES
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDE_BYTES_MAX)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_FAR_BYTES)
                 self._little_until = 0  # the system would fill this room, too
+            if least_rtt_us >= VERY_FAR_US:
+                self._go_by_rate()
 
     def _note_bytes(self, size: int) -> None:
         """So many more went through; the caller is inside the socket."""
@@ -267,9 +273,9 @@ class Lane:
         while at < len(data):
             try:
                 at += self._socket.send(data[at : at + self._slice_bytes])
-                if self._watch is not None and (now := time.monotonic()) >= self._look_at:
+                if (now := time.monotonic()) >= self._look_at:
                     self._look_at = now + LOOK_S
-                    self._look(self._watch)
+                    self._look(now)
             except TimeoutError:
                 silent_s = waiting.silent_s()
                 if silent_s >= SILENCE_S:
@@ -293,7 +299,7 @@ class Lane:
         if hasattr(socket, "TCP_CORK"):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, is_on)
 
-    def _look(self, watch: LossWatch) -> None:
+    def _look(self, now: float) -> None:
         """Go by the rate from now on, if the path loses packets by itself and this system knows how.
 
         The caller is inside the socket.
@@ -301,10 +307,29 @@ class Lane:
         with suppress(OSError):  # an older kernel says less, and not every one has it
             rtt_us, repeated, least_rtt_us, segments = self._info()
             seen = PathSeen(segments, repeated, rtt_us, least_rtt_us)
-            if watch.is_lossy(seen, beside_rate_based=bool(self._rate_based)):
-                self._watch = None
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, RATE_BASED)
-                self._rate_based.add(self)
+            if self in self._rate_based:
+                self._keep_below(self._ceiling.limit(seen, self._delivered(), now))
+            elif self._watch is not None and self._watch.is_lossy(
+                seen, beside_rate_based=bool(self._rate_based)
+            ):
+                self._go_by_rate()
+
+    def _go_by_rate(self) -> None:
+        self._watch = None
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, RATE_BASED)
+        self._rate_based.add(self)
+
+    def _delivered(self) -> int:
+        """The rate at which data arrived there last."""
+        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RATE.size)
+        return int(_RATE.unpack(info.ljust(_RATE.size, b"\0"))[0])
+
+    def _keep_below(self, bytes_per_s: int) -> None:
+        """Send no faster; changes of a few per cent are not worth a call."""
+        if abs(bytes_per_s - self._pace) > self._pace // 20:
+            self._pace = bytes_per_s
+            rate = struct.pack("=I", min(bytes_per_s or PACED_BYTES_PER_S, PACED_BYTES_PER_S))
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, rate)
 
     def unread(self, data: bytes) -> None:
         """Bytes that were read too far, for the next reader."""

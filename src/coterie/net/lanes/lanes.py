@@ -48,6 +48,9 @@ FAR_S = 0.05  # round trip; guess: on shorter paths nobody waits for a lane, the
 MAKING_ROUND_TRIPS = (
     6  # that making a lane takes at most where nothing is in its way: four, and two for lost packets
 )
+SHORT_S = 0.001  # round trip; guess: of one network, where packets may be larger than QUIC ever tries
+PAYLOAD_BYTES_FULL = 1400  # UDP's; guess: QUIC tries up to 1452, and who carries this carries those
+SEGMENT_LESS_BYTES = 12  # TCP's header has 20 bytes, UDP's 8
 READER_S = 0.5  # guess: an offer may come with what makes the peer read bulk, and be heard before it
 
 _log = logging.getLogger(__name__)
@@ -275,13 +278,14 @@ class PeerLanes:
         self._making = self._tasks.start(self._make(), "making a lane")
 
     async def settled(self) -> None:
-        """On a far path: wait while a lane is being made, as long as that takes where nothing is in its way.
+        """On a far path: wait while the first lane is being made, as long as that takes where nothing is in its way.
 
-        What was given to the stream has to go over it; while it does so, the lane could speed up beside it.
+        What was given to the stream has to go over it, however slowly: where packets are lost, that takes longer than
+        all the rest over a lane.
         """
         rtt_s = self._link.path.rtt_s or 0.0
         left_s = self._making_since + MAKING_ROUND_TRIPS * rtt_s - self._loop.time()
-        if self._making is not None and rtt_s >= FAR_S and left_s > 0:
+        if self._making is not None and not self.problem and rtt_s >= FAR_S and left_s > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
                     await self._stands.wait()
@@ -446,10 +450,11 @@ class PeerLanes:
         self, identity: LaneIdentity, certificate: bytes, ips: tuple[str, str], token: bytes, port: int
     ) -> ssl.SSLSocket:
         """The lane as its TCP client. In a thread: all of it blocks."""
+        path = self._link.path
 
         def dial() -> ssl.SSLSocket:
             remote, local = ips
-            segment = SEGMENT_BYTES if remote in self._lanes.narrow else 0
+            segment = SEGMENT_BYTES if remote in self._lanes.narrow else segment_seen(path)
             try:
                 sock = _connected(place(remote, port), place(local, 0), segment)
                 sock.sendall(token)
@@ -480,6 +485,15 @@ class PeerLanes:
                 return
             self._to_write.remove(lane)
         lane.close()
+
+
+def segment_seen(path: PathInfo) -> int:
+    """How large TCP's segments may be for packets no larger than those that `path` carried; 0: as the system has it.
+
+    Routers that swallow what is larger say so to nobody. QUIC, which tries larger packets, may be at it still.
+    """
+    is_known = 0 < path.payload_bytes < PAYLOAD_BYTES_FULL
+    return path.payload_bytes - SEGMENT_LESS_BYTES if is_known and (path.rtt_s or 0.0) > SHORT_S else 0
 
 
 def is_local_path(path: PathInfo) -> bool:

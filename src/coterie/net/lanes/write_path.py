@@ -19,9 +19,7 @@ IDLE_S = (
     0.1  # guess: a pause of an asker with nothing to ask; a disk that takes so long is no path's fault either
 )
 
-AHEAD_BYTES = (
-    512 << 10
-)  # given to the stream while a lane is being made; guess: what a far path takes until then
+MUCH_BYTES = 32 << 10  # in one write; guess: what is less is an answer that somebody waits for
 
 Write = Callable[..., None]
 """Takes whole frames, in as many parts as you like, and blocks until they are on their way. Parts may be used again."""
@@ -39,7 +37,6 @@ class Outlet:
         self._thread: ThreadPoolExecutor | None = None
         self._under_way: asyncio.Future[None] | None = None
         self._busy_since = 0.0
-        self._streamed_bytes = 0
 
     @property
     def lane(self) -> Lane | None:
@@ -55,12 +52,11 @@ class Outlet:
         waited_from = self._loop.time()
         async with self._turn:
             lane = await self._begin(waited_from)
-            if lane is None and self._streamed_bytes >= AHEAD_BYTES:
+            if lane is None and len(data) >= MUCH_BYTES:
                 await self._lanes.settled()
                 lane = await self._choose()
             if lane is None:
                 await self._raw.write(data)
-                self._streamed_bytes += len(data)
                 self._lanes.choice.sent_by_stream(len(data), self._seconds())
             else:
                 await self._do(lambda: lane.write(data))

@@ -66,7 +66,9 @@ class QuicConnection:
                 remote = without_scope(selected.remote_addr.rstrip("/"))
                 if kind == "direct":
                     self.last_direct = remote
-                self._last_path = PathInfo(kind, remote, selected.rtt_ms / 1000, self.scope)
+                self._last_path = PathInfo(
+                    kind, remote, selected.rtt_ms / 1000, self.scope, selected.stats.current_mtu
+                )
         return self._last_path
 
     @property
