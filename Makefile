@@ -3,7 +3,7 @@
 #   PYTHON=python3.12   the interpreter that makes .venv
 #   FAST=1              make test: leave out the tests marked slow
 #   TESTS=tests/net     make test: only these
-#   ONLY=name           make bench: one benchmark; make scenarios: one scenario; make proof: which one
+#   ONLY=name           make bench: one benchmark; make scenarios screenshots: one scenario; make proof: which one
 #   SEED=n              make scenarios, make fuzz: another seed
 #   SECONDS=60          make fuzz: for how long
 #   BENCH_JSON=path     make bench: also write the figures there as JSON
@@ -44,6 +44,9 @@ fuzz: $(DEV)  ## every decoder with mutated samples (SECONDS=60, SEED=n)
 
 bench: $(RUNTIME)  ## figures beside their raw limits (ONLY=name, BENCH_JSON=path)
 	ONLY="$(ONLY)" BENCH_JSON="$(BENCH_JSON)" $(ISOLATED) $(BIN)/python bench/run.py
+
+screenshots: $(DEV)  ## pictures of every view of the page, at three widths and in both themes (ONLY=view)
+	$(ISOLATED) $(BIN)/python -m tests.web.screenshots $(ONLY)
 
 scenarios: $(DEV)  ## protocols at full size in the simulator; writes docs/scenarios (ONLY=name, SEED=n)
 	$(ISOLATED) $(BIN)/python -m tests.scenarios $(ONLY) $(if $(SEED),--seed $(SEED))

@@ -12,7 +12,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import access, again, content, expose, idle, lanes, play, send, start, swarm, transfer, versions
+from bench import (
+    access,
+    again,
+    content,
+    expose,
+    idle,
+    lanes,
+    page,
+    play,
+    send,
+    start,
+    swarm,
+    transfer,
+    versions,
+)
 from bench.figures import Figure
 
 
@@ -55,6 +69,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "start": start.commands,
     "idle": idle.thousand_shares,
     "again": again.again,
+    "page": page.page,
     "import": measure_import,
     "file": transfer.one_file,
     "lanes": lanes.two_gigabytes,

@@ -138,9 +138,9 @@ class Live:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """Part of the first page: rows under a heading, left out while there are none.
+    """Part of the first page, or of the view `on`: rows under a heading, left out while there are none.
 
-    `empty`: a template that stands there while there are none.
+    `empty`: a template that stands there while there are none. `action`: a button in the heading: label, address, icon.
     """
 
     title: str
@@ -149,6 +149,8 @@ class Card:
     place: int = 100
     empty: str = ""
     link: str = ""
+    on: str = "home"
+    action: tuple[str, str, str] | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -186,11 +188,14 @@ class Panel:
         answers: what can be done about a notice of this app, from its key; None: the notice is not shown, for a card of
             this app says the same.
         search: what of this app has the words of the text in it, the best first.
+        results: templates for what its commands tell, by the names of the types, and for what they return, by the words
+            of the command; they get it as `told`.
     """
 
     views: tuple[View, ...] = ()
     lives: tuple[Live, ...] = ()
     cards: tuple[Card, ...] = ()
     rights: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    results: Mapping[str, str] = field(default_factory=dict)
     answers: Answers | None = None
     search: Callable[[Reader, str], Sequence[Found] | Awaitable[Sequence[Found]]] | None = None

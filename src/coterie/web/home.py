@@ -12,7 +12,7 @@ from coterie.control.server import NODE_APP
 from coterie.errors import CoterieError
 from coterie.moments import iso
 from coterie.settings import platform_name
-from coterie.web import going
+from coterie.web import going, health, uses
 from coterie.web.reader import Asked
 
 PEOPLE_FOUND_MAX = 6
@@ -22,18 +22,24 @@ _INSTRUCTION = re.compile(r"(: |; again: )coterie [a-z].*\Z")  # what to type, w
 def panel() -> tuple[str, Panel]:
     """The panel of the node itself."""
     return NODE_APP, Panel(
-        views=(View(name="home", title="Home", icon="house", template="home.html", fill=_fill, place=10),),
+        views=(
+            View(name="home", title="Home", icon="house", template="home.html", fill=_fill, place=10),
+            health.VIEW,
+        ),
         lives=(
             *going.LIVES,
+            *health.LIVES,
+            uses.LIVE,
             Live(name="people", template="home/person.html", rows=_people, every_s=1.0, css="row person"),
             Live(name="notices", template="home/notice.html", rows=_notices, every_s=1.0, css="row notice"),
         ),
+        cards=(uses.CARD,),
         search=_search,
     )
 
 
 async def _fill(asked: Any) -> dict[str, Any]:
-    return {"cards": asked.panels.cards(asked.browser), "first": await _first_steps(asked)}
+    return {"first": await _first_steps(asked)}
 
 
 async def _first_steps(asked: Any) -> dict[str, Any] | None:

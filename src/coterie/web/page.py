@@ -59,6 +59,7 @@ class Page:
         self._commands = Commands(given.commands)
         self._panels = Panels(given.node, [home.panel()])
         self._templates = Templates(self._panels.folders)
+        self._templates.offer(shown_as=self._panels.result_template)
         self._lives = Lives(self._panels, self._reader)
         self._calls = Calls(given.node)
         self.app = Starlette(
@@ -290,12 +291,15 @@ class Page:
 
         theme = request.cookies.get("coterie-theme", "auto")
         navigation = self._panels.navigation(browser) if browser else []
+        view = given.get("view")
+        cards = self._panels.cards(browser, view.name) if browser and view is not None else []
         text = await self._templates.render(
             template,
             **{
                 "browser": browser,
                 "node": self._node,
                 "navigation": navigation,
+                "cards": cards,
                 "path": request.url.path,
                 "theme": theme if theme in THEMES else "auto",
                 "live": live,

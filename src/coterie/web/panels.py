@@ -67,9 +67,13 @@ class Panels:
         views = [shown.of for shown in self._views.values()]
         return sorted((v for v in views if v.place and browser.may(v.right)), key=lambda v: (v.place, v.name))
 
-    def cards(self, browser: Browser) -> list[tuple[str, Card]]:
-        """The cards of the first page with their apps, in order."""
-        cards = [(app, card) for app, card in self._each("cards")]
+    def result_template(self, app: str, name: str) -> str:
+        """The template of what a command of `app` tells or returns; "": it has none of its own."""
+        return next((panel.results[name] for panel in self.of(app) if name in panel.results), "")
+
+    def cards(self, browser: Browser, view: str) -> list[tuple[str, Card]]:
+        """The cards of a view with their apps, in order."""
+        cards = [(app, card) for app, card in self._each("cards") if card.on == view]
         may = {name for name, shown in self._lives.items() if browser.may(shown.of.right)}
         return sorted(((a, c) for a, c in cards if c.live in may), key=lambda both: both[1].place)
 

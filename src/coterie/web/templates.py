@@ -51,6 +51,7 @@ class Templates:
             "duration": _duration,
             "static": self.static,
             "shape": shape,
+            "qr": qr_svg,
         }
         self._environment.filters |= {"plain": lines}
 
@@ -58,7 +59,7 @@ class Templates:
         """Let every template, those of rows too, call these."""
         self._environment.globals |= functions
 
-    async def render(self, name: str, **given: Any) -> str:
+    async def render(self, name: str, /, **given: Any) -> str:
         """The template `name` with what is given."""
         return await self._environment.get_template(name).render_async(language=language(), **given)
 
@@ -99,6 +100,17 @@ class Templates:
         return Markup(
             '<svg class="icon {}" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>'
         ).format(css, self.static("vendor/icons.svg"), name)
+
+
+def qr_svg(text: str, said: str) -> Markup:
+    """`text` as a QR code, a picture called `said`."""
+    from segno import make
+
+    drawn = make(text, error="l", micro=False).svg_inline(
+        border=4, omitsize=True, svgclass=None, lineclass=None
+    )
+    inside = drawn.partition("<svg ")[2]
+    return Markup('<svg role="img" aria-label="{}" ').format(said) + Markup(inside)  # noqa: S704 - paths only
 
 
 def language() -> str:

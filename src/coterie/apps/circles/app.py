@@ -9,6 +9,7 @@ APP = App(
     summary="Circles of people, their computers, and recovery from paper.",
     create="coterie.apps.circles.service:CirclesService",
     commands="coterie.apps.circles.commands",
+    panel="coterie.apps.circles.panel:PANEL",
     requires=("contacts",),
     signs=(
         CONTEXT,

@@ -7,4 +7,5 @@ APP = App(
     summary="Know other computers by name: invite, join, list.",
     create="coterie.apps.contacts.service:ContactsService",
     commands="coterie.apps.contacts.commands",
+    panel="coterie.apps.contacts.panel:PANEL",
 )

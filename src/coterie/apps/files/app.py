@@ -9,6 +9,7 @@ APP = App(
     create="coterie.apps.files.service:FilesService",
     requires=("overlay",),
     commands="coterie.apps.files.commands",
+    panel="coterie.apps.files.panel:PANEL",
     kinds=(
         ResourceKind(
             "files", Verb.LIST | Verb.READ | Verb.WRITE | Verb.ADMINISTER, "shares and what is in them"

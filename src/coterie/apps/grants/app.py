@@ -8,6 +8,7 @@ APP = App(
     summary="Give somebody a permission for a time, and take it back.",
     create="coterie.apps.grants.service:GrantsService",
     commands="coterie.apps.grants.commands",
+    panel="coterie.apps.grants.panel:PANEL",
     requires=("circles",),
     signs=(
         grant.CONTEXT,

@@ -83,7 +83,7 @@
     for (const row of element.children) if (row.dataset.key !== undefined) present.set(row.dataset.key, row);
     for (const [key, html] of Object.entries(message.rows || {})) {
       const made = parsed(html), old = present.get(key);
-      if (old) Idiomorph.morph(old, made, { morphStyle: "outerHTML", ignoreActiveValue: true });
+      if (old) Idiomorph.morph(old, made, { morphStyle: "outerHTML", ignoreActiveValue: isTyping() });
       else present.set(key, made);
       const row = present.get(key);
       if (!old && window.htmx) htmx.process(row);
@@ -106,6 +106,9 @@
     if (list.space) list.space(message.start);
     refreshTimes(element);
     if (window.htmx && message.rows) htmx.process(element);
+  }
+  function isTyping() {  // what somebody types stays; a button that has the focus changes like everything else
+    return /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "");
   }
   function parsed(html) {
     const template = document.createElement("template");
@@ -170,7 +173,8 @@
       const input = document.getElementById(found.dataset.reveal), show = input.type === "password";
       input.type = show ? "text" : "password";
       found.setAttribute("aria-pressed", String(show));
-    } else if ((found = at("[data-copy]"))) {
+    } else if (at("[data-print]")) print();
+    else if ((found = at("[data-copy]"))) {
       await navigator.clipboard.writeText(found.dataset.copy);
       toast(document.body.dataset.copied);
     }
@@ -218,8 +222,7 @@
     fetch("/theme", { method: "POST", body: new URLSearchParams({ theme }) });
   }
   document.addEventListener("keydown", (event) => {
-    const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "");
-    if (event.key === "/" && !typing) { event.preventDefault(); document.getElementById("find").focus(); }
+    if (event.key === "/" && !isTyping()) { event.preventDefault(); document.getElementById("find").focus(); }
     const box = document.getElementById("found");
     if (!box || !event.target.closest?.(".find")) return;
     const links = [...box.querySelectorAll("a")], here = links.indexOf(document.activeElement);
@@ -228,7 +231,11 @@
     else if (event.key === "Escape") { box.replaceChildren(); document.getElementById("find").focus(); }
   });
   document.addEventListener("visibilitychange", () => send({ do: "pause", is_paused: document.hidden }));
-  document.addEventListener("htmx:afterSwap", () => { scan(); refreshTimes(); });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    scan();
+    refreshTimes();
+    if (event.detail.target.id === "dialog-body" && !document.getElementById("dialog").open) document.getElementById("dialog").showModal();
+  });
   document.addEventListener("htmx:sendError", () => { document.getElementById("stopped").hidden = false; if (!socket) connect(); });
   new MutationObserver((changes) => {
     for (const change of changes)

@@ -1,0 +1,10 @@
+"""What the page shows of files and transfers."""
+
+from coterie.apps.files import files_view, transfers_view
+from coterie.apps.panel import Panel
+
+PANEL = Panel(
+    views=(files_view.VIEW, transfers_view.VIEW),
+    lives=(*files_view.LIVES, *transfers_view.LIVES),
+    search=files_view.search,
+)

@@ -1,0 +1,105 @@
+"""Pictures of every view at three widths and in both themes, of two nodes that have something to show.
+
+`make screenshots` (ONLY=part of a view's name) writes them to build/screenshots.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.web.conftest import CHROMIUM, Computer, meet, started
+
+WIDTHS = {"phone": 360, "desk": 1280, "wide": 2560}
+THEMES = ("light", "dark")
+FOLDER = Path("build/screenshots")
+FILES = (
+    "disc 1/01 Spring.ogg",
+    "disc 1/02 Rain.ogg",
+    "cover.jpg",
+    "notes.txt",
+    "a film of the garden in May.mp4",
+)
+
+
+def furnish(folder: Path, anna: Computer, berta: Computer) -> None:
+    """Something to look at: shares, a circle, a transfer under way, one that ended."""
+    for computer, names in ((anna, ("photos", "music")), (berta, ("films", "papers"))):
+        for name in names:
+            for file in FILES:
+                path = folder / computer.name / name / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(os.urandom(300_000 if "film" not in file else 6_000_000))
+            computer.run("share", str(folder / computer.name / name), "--to", "contacts")
+    anna.run("circle", "new", "family")
+    anna.run("get", "berta/papers", str(folder / "papers"))
+    anna.run("limits", "--down", "150kB/s")
+    anna.run("get", "berta/films", str(folder / "films"), "--detach")
+    anna.run("grant", "berta", "read", "files/photos")
+    berta.run("get", "anna/photos", str(folder / "photos"))
+
+
+def views(anna: Computer) -> dict[str, str]:
+    """Name and address of each view."""
+    moving = next(line["id"] for line in anna.json("transfers") if line["state"] == "running")
+    return {
+        "home": "/",
+        "files": "/files",
+        "folder": "/files/berta/films",
+        "transfers": "/transfers",
+        "transfer": f"/transfers/{moving}",
+        "people": "/people",
+        "person": "/people/berta",
+        "circle": "/circles/family",
+        "health": "/health",
+        "everything": "/do",
+        "form": "/do/files/share",
+        "invite": "/do/contacts/invite",
+    }
+
+
+def picture(page: Page, computer: Computer, name: str, path: str, stem: str) -> None:
+    """One picture; the invitation is asked for first."""
+    page.goto(computer.url.rstrip("/") + path)
+    if name == "invite":
+        page.get_by_role("button", name="Go").click()
+        page.locator(".code").wait_for()
+    page.wait_for_timeout(9_500 if name == "health" and stem == "desk-light" else 1_200)
+    page.screenshot(path=FOLDER / f"{name}-{stem}.png", full_page=True)
+
+
+def main(only: str = "") -> None:
+    """Write all pictures."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as made, sync_playwright() as playwright:
+        homes = Path(made) / "homes"
+        homes.mkdir()
+        anna, berta = started(homes, "anna"), started(homes, "berta")
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            meet(anna, berta)
+            furnish(Path(made), anna, berta)
+            shown = {name: path for name, path in views(anna).items() if only in name}
+            for theme in THEMES:
+                for width_name, width in WIDTHS.items():
+                    context = browser.new_context(
+                        color_scheme=theme, viewport={"width": width, "height": 900}, locale="en-GB"
+                    )
+                    page = context.new_page()
+                    page.goto(anna.address())
+                    for name, path in shown.items():
+                        picture(page, anna, name, path, f"{width_name}-{theme}")
+                    context.close()
+        finally:
+            browser.close()
+            for computer in (anna, berta):
+                computer.down()
+    print(f"{len(list(FOLDER.iterdir()))} pictures in {FOLDER}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
