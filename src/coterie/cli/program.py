@@ -1,7 +1,6 @@
 """The `coterie` program as click commands, rendered from declarations when their word is used."""
 
 import contextlib
-import difflib
 import importlib
 import os
 import sys
@@ -157,6 +156,8 @@ class Program(click.Group):
             broken = "; ".join(
                 f"the app {name} cannot be loaded: {why}" for name, why in self.catalog.failures.items()
             )
+            import difflib
+
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 2) if args else []
             if near:
                 meant = " or ".join(f"`{_PROGRAM} {word}`" for word in near)

@@ -3,7 +3,6 @@
 Nothing here decides what a text is: whoever knows the form of a ticket or a code looks for it in the `words`.
 """
 
-import html
 import unicodedata
 
 PASTED_CHARS_MAX = 65_536  # guess: a mail with a ticket in it; more is not looked at
@@ -19,7 +18,7 @@ _AROUND = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201c\u201d\u201e\u2039\u203a<>()[
 def plain(text: str) -> str:
     """`text` with ordinary blanks and dashes, nothing invisible, HTML escapes undone, no quotes around it."""
     shown = []
-    for char in html.unescape(text[:PASTED_CHARS_MAX]):
+    for char in _unescaped(text[:PASTED_CHARS_MAX]):
         kind = unicodedata.category(char)
         if kind == "Pd" or char in _DASHES:
             shown.append("-")
@@ -45,3 +44,11 @@ def words(text: str) -> list[str]:
     """What stands between blanks and hyphens in pasted `text`, without quotes and full stops around each word."""
     bare = (word.strip(_AROUND) for word in plain(text).replace("-", " ").split())
     return [word for word in bare if word]
+
+
+def _unescaped(text: str) -> str:
+    if "&" not in text:
+        return text
+    import html  # its table of names is half a megabyte
+
+    return html.unescape(text)

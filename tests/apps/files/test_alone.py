@@ -10,7 +10,10 @@ from tests.apps.files.nodes import coterie, prepare_home, running_node
 
 UNUSED = {  # each a tenth of what a short command takes, or more, in time or memory
     "coterie.control.server",
+    "difflib",
+    "html.entities",
     "libtorrent",
+    "multiprocessing",
     "rich",
     "segno",
     "spake2",

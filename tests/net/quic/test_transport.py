@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import ipaddress
+import linecache
 import os
 import resource
 import time
@@ -68,6 +69,12 @@ def test_the_repair_copies_the_same_bytes_at_least_five_times_faster(fresh_build
     fast_s = min(first_s, *(fill(data)[1] for _ in range(5)))
     assert slow_bytes == fast_bytes == data
     assert slow_s >= 5 * fast_s, f"{slow_s / fast_s:.1f} times"
+
+
+def test_the_look_at_the_binding_keeps_none_of_it_in_memory(fresh_builder: type) -> None:
+    linecache.clearcache()
+    assert quic_repair.repair()
+    assert iroh_ffi.__file__ not in linecache.cache
 
 
 def test_the_transport_repairs_the_wheel(fresh_builder: type, quic: Lab) -> None:

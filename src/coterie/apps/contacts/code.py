@@ -4,7 +4,6 @@ The words are of the BIP-39 list: 2,048 of them, told apart by their first four 
 tries a guesser comes in once in 1.4 million invitations.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -91,6 +90,8 @@ def _word(text: str) -> str:
     begun = [word for word in known if word.startswith(text)] if len(text) >= WORD_CHARS_MIN else []
     if len(begun) == 1:
         return begun[0]
+    import difflib
+
     close = difflib.get_close_matches(text, known, n=3)
     advice = f"; did you mean {' or '.join(close)}?" if close else ""
     raise UsageError(tr("'{text}' is not one of the words of a code{advice}", text=text, advice=advice))
