@@ -9,6 +9,7 @@ MODULES = (
     "kademlia_abuse",
     "kademlia_hostile",
     "kademlia_lookup",
+    "kademlia_million",
     "kademlia_records",
     "broadcast",
     "broadcast_hostile",
