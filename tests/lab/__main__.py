@@ -1,5 +1,5 @@
 """The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | alone [WAY...] | pair KIND KIND |
-scenario NAME | swarm [--client ours|libtorrent] [--case plain|killed|lossy|leaving] [--repeat N]. Needs root."""
+scenario NAME | swarm [--client ours|libtorrent|chain] [--case plain|killed|lossy|leaving] [--repeat N]. Needs root."""
 
 import argparse
 import os
@@ -46,6 +46,8 @@ def measure_swarm(arguments: list[str]) -> None:
     told = parser.parse_args(arguments)
     for case in told.case or swarm.CASES:
         for client in told.client or swarm.CLIENTS:
+            if client == "chain" and case not in swarm.CHAIN_CASES:
+                continue
             outcomes = [swarm.measure(client, case) for _ in range(told.repeat)]
             print(f"written to {swarm_page.write(outcomes).relative_to(ROOT)}", flush=True)
 

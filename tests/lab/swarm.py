@@ -1,6 +1,6 @@
 """One computer has a file, many want it, and their uplinks are slow: how long until the last one has it?
 
-python -m tests.lab swarm [--client ours|libtorrent] [--case plain|killed|lossy|leaving] [--repeat N]
+python -m tests.lab swarm [--client ours|libtorrent|chain] [--case plain|killed|lossy|leaving] [--repeat N]
 
 The bound is that of fluid distribution (Kumar and Ross, "Peer-Assisted File Distribution: The Minimum Distribution
 Time", 2006): max(F/u_s, F/d_min, N*F/(u_s + sum of u_i)), of the links' own rates, packet headers and all.
@@ -32,8 +32,10 @@ LEAVES_AFTER = 1.05  # copies sent
 CHECK_AT_LEAST = 0.85  # of what the sender's link carries, by one plain TCP transfer without loss
 JIFFIES = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
-CLIENTS = ("ours", "libtorrent")
+MODULES = {"ours": "tests.lab.peer", "libtorrent": "tests.lab.torrent_peer", "chain": "tests.lab.chain_peer"}
+CLIENTS = tuple(MODULES)
 CASES = ("plain", "killed", "lossy", "leaving")
+CHAIN_CASES = ("plain",)  # nobody may leave a chain
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,13 @@ class Run:
 
     def _program(self, number: int, key: int | None = None) -> RemotePeer:
         host = self._hosts[number]
-        module = "tests.lab.peer" if self._client == "ours" else "tests.lab.torrent_peer"
-        folder = str(self._folder / f"{number}")
-        return RemotePeer(host, module=module, number=key, folder=folder, ip=host.ip, follows=False)
+        settings = {
+            "folder": str(self._folder / f"{number}"),
+            "ip": host.ip,
+            "place": number,
+            "follows": False,
+        }
+        return RemotePeer(host, module=MODULES[self._client], number=key, **settings)
 
     def _ask(self, receiver: RemotePeer) -> None:
         others = [host.ip for host in self._hosts if host is not receiver.host]

@@ -92,10 +92,11 @@ _TEXT = """# The swarm over slow links
 
 One computer has a file of 100 MB and sends at most 40 Mbit/s; eight want it, each with 80 Mbit/s down and 40 up. How
 long until the last one has it? `make swarm-lab` measures it anew and writes this page: real programs, a process for
-each computer, in network namespaces with shaped links (`tests/lab/slow_links.py`), ours and libtorrent with its own
-settings. TCP is cubic; ours leaves it for bbr where it sees packets vanish although no queue grows
-(docs/protocol/lanes.md), which is what the lossy line does. The bound, max(F/u_s, F/d_min, N F/(u_s + sum of u_i)), is
-{bound:.1f} s here. It counts the links' own rates: packet headers alone make {headers:.3f} of it.
+each computer, in network namespaces with shaped links (`tests/lab/slow_links.py`), ours, libtorrent with its own
+settings, and a chain of plain TCP connections, in which each passes on what comes, unchecked and unencrypted. TCP is
+cubic; ours leaves it for bbr where it sees packets vanish although no queue grows (docs/protocol/lanes.md), which is
+what the lossy line does. The bound, max(F/u_s, F/d_min, N F/(u_s + sum of u_i)), is {bound:.1f} s here. It counts the
+links' own rates: packet headers alone make {headers:.3f} of it.
 
 {rows}
 

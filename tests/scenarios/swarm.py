@@ -142,6 +142,7 @@ def run(
     play("30 % killed at 40 %, back after 5 s", swarm)
     swarm = Swarm(seed, latency=0.01, **eight)  # type: ignore[arg-type]
     play("the seeder leaves with its first copy", swarm, _leaves(swarm))
+    play("30 neighbours", Swarm(seed, latency=0.01, receivers=30, size=size, degree=None))
     play(f"{many:,} receivers", Swarm(seed, latency=0.01, receivers=many, size=many_size, degree=degree))
     rows = [
         (name, len(o.times), o.first, o.median, o.last, o.copies, o.twice, o.jain_down, o.jain_up)
@@ -153,7 +154,7 @@ def run(
 
 
 def _claim(report: Report, found: dict[str, Outcome], many: int, slack: float) -> None:
-    plain, far, killed, left, all_of_them = found.values()
+    plain, far, killed, left, thirty, all_of_them = found.values()
     report.claim(
         "eight receivers: last, in bounds", plain.last, at_most=1.15 + slack, paper="libtorrent 1.81"
     )
@@ -165,6 +166,7 @@ def _claim(report: Report, found: dict[str, Outcome], many: int, slack: float) -
         "30 % killed and back: last, in bounds", killed.last, at_most=1.6 + slack, paper="libtorrent 1.8"
     )
     report.claim("the seeder left: last, in bounds", left.last, at_most=1.3 + slack, paper="libtorrent never")
+    report.claim("30 neighbours: last, in bounds", thirty.last, at_most=1.2 + slack)
     report.claim(f"{many:,} receivers: share complete", len(all_of_them.times) / many, at_least=1.0)
     report.claim(f"{many:,} receivers: median, in bounds", all_of_them.median)
     report.claim(f"{many:,} receivers: last, in bounds", all_of_them.last, at_most=3.0)

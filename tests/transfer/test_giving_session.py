@@ -451,3 +451,10 @@ def test_news_go_at_once_to_whoever_was_given_nothing_lately(is_on_lane: bool) -
     first, *rest = talk(story, is_on_lane=is_on_lane).writes
     assert bodies(first[1]) == [bytes(1_000)]
     assert rest == [(NEWS_S, [HAS_1]), (NEWS_S + 1, [HasAll()])]
+
+
+def test_of_what_is_poured_the_last_answer_is_reported_by_its_end() -> None:
+    """It wakes the loop anyhow: no call from the thread is spent on it."""
+    stream, _, events = serve([GetChunks(NODE, 0, 1)])
+    assert len(stream.pours) == 1
+    assert events[-1] == u.Served(7)

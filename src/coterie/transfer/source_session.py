@@ -275,21 +275,23 @@ class Link:
         """On the loop: tell the core what the thread did."""
         with self._lock:
             untold, self._untold = self._untold, _Untold()
+        events: list[Any] = []
         if untold.arrived:
             is_shallow = self._bulk is not None and self._bulk.is_shallow
-            self._feed(e.Arrived(self.peer, untold.arrived, self._round_trip(), is_shallow))
+            events.append(e.Arrived(self.peer, untold.arrived, self._round_trip(), is_shallow))
+        events += untold.stored
         if (now := self._loop.time()) >= self._gave_at + GAVE_S:
             self._gave_at = now
             came, self._told_bytes = self.received_bytes - self._told_bytes, self.received_bytes
             if came:
                 self._gave(self.peer, came)
-        for event in untold.stored:
-            self._feed(event)
         try:
             for one in untold.news:
-                self._take_news(one)
+                events += self._events_of(one)
         except (PeerError, AccessDenied) as error:
             self.drop(error)
+        if events:
+            self._feed(events[0] if len(events) == 1 else e.Together(tuple(events)))
 
     def _round_trip(self) -> float:
         """Seconds, at most `RTT_MAX_S` old; 0: not known. Asking the wheel takes half a millisecond."""
@@ -347,17 +349,18 @@ class Link:
         self._asked.popleft()
         self._answered += 1
 
-    def _take_news(self, news: News) -> None:
+    def _events_of(self, news: News) -> list[Any]:
+        """What the core is to know of it. Raises `PeerError` (it cannot be), `AccessDenied` (a used-up amount)."""
         match news:
             case Has(manifest, pieces) | Given(manifest, pieces):
                 if len(manifest) != ID_BYTES or len(pieces) > PIECES_BYTES_MAX:
                     raise PeerError("news about pieces that cannot be", CloseCode.LIMIT)
                 kind = e.Holds if isinstance(news, Has) else e.Given
-                self._feed(kind(self.peer, manifest, int.from_bytes(pieces, "little")))
+                return [kind(self.peer, manifest, int.from_bytes(pieces, "little"))]
             case UsedUp():
                 raise denial(self.peer, news)
             case HasAll():
-                self._feed(e.HoldsAll(self.peer))
+                return [e.HoldsAll(self.peer)]
             case Peers(peers):
                 if len(peers) > PEERS_MAX or any(len(a) > ADDRESSES_MAX for _, a in peers):
                     raise PeerError("too many computers at once", CloseCode.LIMIT)
@@ -366,6 +369,7 @@ class Link:
                         raise PeerError("a computer with an address that cannot be dialled")
                     if is_key(peer):  # an honest peer may pass on what it was told
                         self._hint(PeerId(peer), addresses)
+        return []
 
 
 def _messages(group: list[GetManifest | GetChunks], version: int) -> list[bytes]:

@@ -544,6 +544,19 @@ def test_where_little_is_lost_with_us_more_is_asked_for_at_first() -> None:
     assert 10_000_000 < source.window_bytes() < 11_000_000
 
 
+@pytest.mark.parametrize(("is_together", "first"), [(False, 5), (True, 3)])
+def test_what_comes_together_is_taken_whole_before_anything_is_asked_for(
+    is_together: bool, first: int
+) -> None:
+    scene = Scene(LARGE).begin("a", whole=False)
+    scene.feed(e.Holds("a", ROOT, 0))
+    scene.answer("a")
+    news = (e.Holds("a", ROOT, 1 << 5), e.Holds("a", ROOT, 1 << 3))
+    for event in (e.Together(news),) if is_together else news:
+        scene.feed(event)
+    assert scene.asked["a"][0].first == first
+
+
 def test_where_several_give_less_waits_at_each() -> None:
     core = c.SwarmCore(random.Random(1))
     core.handle(e.Begin(ROOT, None), 0.0)

@@ -43,6 +43,7 @@ from coterie.content.swarm.events import (
     Skipped,
     SourceUp,
     Stored,
+    Together,
     Wrong,
     cost,
 )
@@ -85,6 +86,7 @@ class SwarmCore:
         self._nodes: dict[bytes, list[Node]] = {}  # with pieces missing
         self._open: dict[int, Node] = {}  # with pieces that nobody was asked for, as they came
         self._chooser = Chooser(random, self._sources, self._open)
+        self._to_pump: dict[Peer, Source] = {}  # may be asked for more, once the event is taken
         self._waiting_bytes = 0
         self._waiting_chunks = 0
         self._gained: dict[bytes, int] = {}
@@ -104,7 +106,11 @@ class SwarmCore:
         self.now = now
         self._out = []
         if not self._is_done:
-            self._take(event)
+            for one in event.events if isinstance(event, Together) else (event,):
+                self._take(one)
+            for source in self._to_pump.values():
+                self._ask_of(source)
+            self._to_pump.clear()
             self._check_done()
         return self._out
 
@@ -130,21 +136,15 @@ class SwarmCore:
     def rarest(self) -> int:
         """How many sources have the rarest piece that is missing: below one, what is there cannot be completed now."""
         whole = sum(source.whole for source in self._sources.values())
-        nodes = [node for nodes in self._nodes.values() for node in nodes]
-        return whole + min((self._least(node) for node in nodes), default=0)
-
-    def _least(self, node: Node) -> int:
-        return next((n for n, level in enumerate(node.rarity.levels) if level & node.missing), 0)
+        nodes = (node for nodes in self._nodes.values() for node in nodes)
+        return whole + min((node.rarity.least(node.missing) for node in nodes), default=0)
 
     def _take(self, event: Any) -> None:
         """A source's event concerns a source that is up; all others come from the shell."""
-        taker = self._takers.get(type(event))
-        if taker is not None:
+        if taker := self._takers.get(type(event)):
             taker(event)
-            return
-        source_taker = self._source_takers.get(type(event))
-        if source_taker is not None and (source := self._sources.get(event.peer)):
-            source_taker(source, event)
+        elif (takes := self._source_takers.get(type(event))) and (source := self._sources.get(event.peer)):
+            takes(source, event)
 
     def _table(self) -> None:
         """Where each event goes."""
@@ -268,19 +268,8 @@ class SwarmCore:
         if request.is_released or request.at >= request.last:
             return
         request.is_released = True
-        node = request.node
         for piece in request.pieces():
-            askers = node.askers.get(piece)
-            if askers and source.peer in askers:
-                askers.remove(source.peer)
-                if not askers:
-                    del node.askers[piece]
-                    node.asked &= ~(1 << piece)
-                    self._reopen(node)
-
-    def _reopen(self, node: Node) -> None:
-        if node.open:
-            self._open[id(node)] = node
+            self._drop_asker(request.node, piece, source.peer)
 
     def _watch(self, source: Source) -> None:
         """Its timer is due: is it silent, or does it drip and answer nothing?"""
@@ -418,7 +407,8 @@ class SwarmCore:
             if not askers:
                 del node.askers[piece]
                 node.asked &= ~(1 << piece)
-                self._reopen(node)
+                if node.open:
+                    self._open[id(node)] = node
 
     def _cancel(self, peer: Peer, node: Node, piece: int) -> None:
         """The piece came from elsewhere: tell `peer`, where it is all that the request still wants."""
@@ -508,10 +498,12 @@ class SwarmCore:
         self._out.append(Emit(Complete()))
 
     def _pump_all(self) -> None:
-        for source in list(self._sources.values()):
-            self._pump(source)
+        self._to_pump.update(self._sources)
 
     def _pump(self, source: Source) -> None:
+        self._to_pump[source.peer] = source
+
+    def _ask_of(self, source: Source) -> None:
         """Ask `source` for as much as its window and the look-ahead allow."""
         if source.is_stalled or source.peer not in self._sources:
             return
@@ -539,9 +531,8 @@ class SwarmCore:
         return False
 
     def _endgame(self, source: Source) -> Choice | None:
-        if len(self._sources) < 2 or not self._nodes:
-            return None
-        if self._open or self._to_ask or self._asked_nodes or self._preparing:
+        is_more_to_ask = self._open or self._to_ask or self._asked_nodes or self._preparing
+        if len(self._sources) < 2 or not self._nodes or is_more_to_ask:
             return None
         return self._chooser.endgame(source, self.now)
 

@@ -112,6 +112,12 @@ class Stored(msgspec.Struct, frozen=True):
     count: int
 
 
+class Together(msgspec.Struct, frozen=True):
+    """Several events, in their order; what they let us ask for is looked for once, behind the last."""
+
+    events: tuple[Any, ...]
+
+
 class Denied(msgspec.Struct, frozen=True):
     """In place of the next chunk: `peer` cannot give it, for this reason (opaque)."""
 

@@ -99,6 +99,10 @@ class Rarity:
             levels[at - 1] |= moved
             pieces ^= moved
 
+    def least(self, among: int) -> int:
+        """How many peers have the rarest of these; 0 when none of them is known here."""
+        return next((n for n, level in enumerate(self.levels) if level & among), 0)
+
     def rarest(self, among: int) -> int:
         """Those of a set that fewest peers have; empty when none of it is known here."""
         for level in self.levels:
