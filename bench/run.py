@@ -25,6 +25,7 @@ from bench import (
     start,
     swarm,
     transfer,
+    trees,
     versions,
 )
 from bench.figures import Figure
@@ -75,7 +76,8 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "lanes": lanes.two_gigabytes,
     "expose": lambda: list(expose.measure()),
     "send": send.measure,
-    "tree": transfer.tree,
+    "tree": trees.tree,
+    "library": trees.library,
     "swarm": swarm.schedule,
     "memory": transfer.memory,
     "versions": versions.versions,

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +13,10 @@ from pathlib import Path
 
 from bench.figures import Figure, Giver, free_port, installed, median, room, take
 from bench.syncthing import syncthing
+from coterie.content.file_steps import flush_tree
 
 GB = 1_000_000_000
 BLOCK_BYTES = 4 << 20
-TREE_FILES = 100_000
-TREE_FILE_BYTES = 1024
-TREE_FOLDERS = 100
 MEMORY_BYTES = 10 * GB
 PAIRS = 3
 
@@ -30,19 +29,6 @@ def large_file(path: Path, size: int) -> Path:
             block = os.urandom(min(left, BLOCK_BYTES))
             file.write(block)
             left -= len(block)
-    return path
-
-
-def small_files(path: Path, count: int = TREE_FILES) -> Path:
-    """A tree of `count` files of 1 KB in folders of 1,000."""
-    for folder in range(TREE_FOLDERS):
-        (path / f"folder-{folder:03}").mkdir(parents=True)
-    noise = os.urandom(TREE_FILE_BYTES * 64)
-    for index in range(count):
-        body = index.to_bytes(8, "big") + noise[index % 60_000 :][: TREE_FILE_BYTES - 8].ljust(
-            TREE_FILE_BYTES - 8
-        )
-        (path / f"folder-{index % TREE_FOLDERS:03}" / f"file-{index:06}.dat").write_bytes(body)
     return path
 
 
@@ -74,37 +60,6 @@ def without_lanes() -> Iterator[None]:
         del os.environ["COTERIE_BENCH_LANES"]
 
 
-def tree() -> list[Figure]:
-    """A tree of 100,000 files of 1 KB, beside an rsync daemon on the same tree."""
-    with room() as place:
-        source = small_files(place / "tree")
-        giver = Giver(place / "a", [source])
-        one, memory = take(place / "b", giver, giver.shares[0], place / "got")
-        gave = giver.end()
-        if one["files"] != TREE_FILES or one["failed"]:
-            raise SystemExit(f"the tree did not arrive whole: {one}")
-        shutil.rmtree(place / "got")
-        rsync_s = _rsync_daemon(source, place)
-        share_s = giver.shares[0]["seconds"]
-        both = share_s + one["get_s"]
-        return [
-            Figure(
-                "tree_get",
-                one["get_s"],
-                "s",
-                rsync_s,
-                one["get_s"] / rsync_s if rsync_s else None,
-                "<= 2 x rsync",
-            ),
-            Figure("tree_share", share_s, "s"),
-            Figure(
-                "tree_share_and_get", both, "s", rsync_s, both / rsync_s if rsync_s else None, "<= 2 x rsync"
-            ),
-            Figure("tree_rss_taker", memory["rss_peak"] / 1e6, "MB", 300, None, "<= 300 MB"),
-            Figure("tree_rss_giver", gave["rss_peak"] / 1e6, "MB", 300, None, "<= 300 MB"),
-        ]
-
-
 def memory() -> list[Figure]:
     """10 GB through two processes: how much memory it takes. Needs 20 GB of disk."""
     with room() as place:
@@ -128,7 +83,7 @@ def memory() -> list[Figure]:
 def outside_tools() -> dict[str, Callable[[Path, Path], float | None]]:
     """Other tools: seconds that each takes for a file until it is on the disk, as ours is; None: not installed."""
     return {
-        "beside_rsync_daemon": _rsync_daemon,  # unencrypted
+        "beside_rsync_daemon": rsync_daemon,  # unencrypted
         "beside_scp": _scp,
         "beside_libtorrent": partial(_libtorrent, is_hybrid=False),
         "beside_libtorrent_hybrid": partial(_libtorrent, is_hybrid=True),
@@ -143,10 +98,13 @@ def outside_file(source: Path, place: Path) -> list[Figure]:
     return [Figure(name, size / 1e6 / seconds, "MB/s") for name, seconds in taken.items() if seconds]
 
 
-def _flush(path: Path) -> None:
-    """Bring a file to the disk."""
+def flush(path: Path) -> None:
+    """Bring a file to the disk; of a folder all of its file system, as a download of ours is brought there."""
     fd = os.open(path, os.O_RDONLY)
-    os.fsync(fd)
+    if path.is_dir():
+        flush_tree(fd, path)
+    else:
+        os.fsync(fd)
     os.close(fd)
 
 
@@ -159,8 +117,8 @@ def _wait_for_port(port: int) -> None:
     raise SystemExit(f"nothing answers on port {port}")
 
 
-def _rsync_daemon(source: Path, place: Path) -> float | None:
-    """Seconds that an rsync daemon on loopback takes for `source`."""
+def rsync_daemon(source: Path, place: Path) -> float | None:
+    """Seconds that an rsync daemon on loopback takes for `source`, which stays in a folder of `place` if it is one."""
     rsync = installed("rsync")
     if rsync is None:
         return None
@@ -172,17 +130,18 @@ def _rsync_daemon(source: Path, place: Path) -> float | None:
     daemon = subprocess.Popen(
         [rsync, "--daemon", "--no-detach", f"--config={config}", f"--port={port}", "--address=127.0.0.1"]
     )
-    target = place / "by-rsync"
+    target = Path(tempfile.mkdtemp(prefix="by-rsync-", dir=place))
     try:
         _wait_for_port(port)
         began = time.perf_counter()
         subprocess.run([rsync, "-a", f"rsync://127.0.0.1:{port}/m/{source.name}", f"{target}/"], check=True)
-        _flush(target / source.name)
+        flush(target / source.name)
         return time.perf_counter() - began
     finally:
         daemon.terminate()
         daemon.wait()
-        shutil.rmtree(target, ignore_errors=True)
+        if not source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
 
 
 def _scp(source: Path, place: Path) -> float | None:
@@ -231,7 +190,7 @@ def _scp(source: Path, place: Path) -> float | None:
         done = subprocess.run([scp, *client, f"root@127.0.0.1:{source}", str(target)], check=False)
         if done.returncode:
             return None
-        _flush(target)
+        flush(target)
         return time.perf_counter() - began
     finally:
         server.terminate()
@@ -270,7 +229,7 @@ def _libtorrent(source: Path, place: Path, *, is_hybrid: bool) -> float | None:
         if time.perf_counter() - began > 300:
             return None
         time.sleep(0.02)
-    _flush(target / source.name)
+    flush(target / source.name)
     seconds = time.perf_counter() - began
     shutil.rmtree(target)
     return seconds

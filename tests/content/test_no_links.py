@@ -148,3 +148,17 @@ def test_pipes_sockets_and_devices_are_looked_at_and_never_opened(tmp_path: Path
         with pytest.raises(OSError) as said:
             ask(top / "link")
         assert said.value.errno == errno.ELOOP
+
+
+def test_the_status_of_a_file_takes_no_walk_where_one_call_does_it(
+    share: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """A tree that arrived has each file looked at: a walk from the root is ten times as many calls."""
+    if no_links._LIBC is None or not hasattr(os, "O_PATH"):  # a system without that call
+        pytest.skip("no openat2 here")
+
+    def refuse(*args: object, **options: object) -> int:
+        raise AssertionError("opened folder by folder")
+
+    monkeypatch.setattr(no_links.os, "open", refuse)
+    assert no_links.status(share / "sub" / "file").st_size == len(b"content")

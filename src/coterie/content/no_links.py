@@ -20,7 +20,9 @@ READ: int = (
 READ |= getattr(os, "O_NONBLOCK", 0)  # never waits for a pipe's other end
 _FOLDER: int = READ | getattr(os, "O_DIRECTORY", 0)
 _PASS: int = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER  # of folders above, which need not be readable
-_LOOK: int = getattr(os, "O_PATH", 0) | READ  # of what is never opened for it
+_LOOK: int = (
+    getattr(os, "O_PATH", READ) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+)  # of what is never opened for it; openat2 refuses O_NONBLOCK beside O_PATH
 _HOLD: int = (
     getattr(os, "O_PATH", os.O_RDONLY)
     | getattr(os, "O_DIRECTORY", 0)

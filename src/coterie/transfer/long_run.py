@@ -27,6 +27,11 @@ class Streak:
         self._room: memoryview | None = None
         self._landed = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no row goes on, and all that landed was told."""
+        return self.file is None and not self._landed
+
     def room(self, size: int) -> memoryview | None:
         """Where what this peer brings next can be put, to save a copy; None: anywhere."""
         self._room = self._run.room(size) if self._run is not None else None
@@ -96,6 +101,11 @@ class Streaks:
         """As `Streak.room`."""
         streak = self._of.get(peer)
         return streak.room(size) if streak is not None else None
+
+    def is_idle(self, peer: PeerId) -> bool:
+        """Whether `settle` has nothing to do."""
+        streak = self._of.get(peer)
+        return streak is None or streak.is_idle
 
     def settle(self, peer: PeerId) -> int:
         """See to it that all that `peer` brought is in its file; how many chunks that were not told."""

@@ -142,7 +142,7 @@ class Receiver:
 
     def _settle(self, peer: PeerId) -> int:
         """See to it that all that `peer` brought is in its file; how many chunks that were not told."""
-        if self._opened is None:
+        if self._opened is None or self._streaks.is_idle(peer):
             return 0
         with self._opened.translated():
             return self._streaks.settle(peer)
