@@ -199,6 +199,7 @@ class FakePort:
         self.secret = "secret"  # noqa: S105 - of nothing
         self.url = f"http://nowhere/{name}"
         self.connections = 0
+        self.is_on = True
         self.is_closed = False
 
     async def close(self) -> None:
@@ -218,7 +219,11 @@ class FakeLocal:
         self.ports[name] = port = FakePort(name, serve)
         return port
 
-    udp = http = unix = tcp
+    udp = http = unix = port = tcp
+
+    async def switch(self, name: str, *, is_on: bool) -> None:
+        """As `Local.switch`."""
+        self.ports[name].is_on = is_on
 
     def claim(self, own: Any) -> None:
         """As `Local.claim`."""

@@ -1,15 +1,13 @@
 """What the commands of `contacts` return: plain values that faces render."""
 
-from collections.abc import Iterator
-
 import msgspec
 
 from coterie.apps.command import Duration
 from coterie.moments import said
+from coterie.qr import qr_lines
 from coterie.texts import tr
 
 INVITATION_LASTS_S = Duration(15 * 60.0)  # guess: time to walk to the other computer; both are there anyway
-_QR_BORDER = 2  # modules of quiet zone; the standard wants 4, phones read 2
 
 
 class Invited(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,14 +156,3 @@ class ContactRemoved(msgspec.Struct, frozen=True):
             else ""
         )
         return gone + others
-
-
-def qr_lines(text: str) -> Iterator[str]:
-    """A QR code in half blocks, light on dark: two rows of modules in a line of text, no colours."""
-    from segno import make  # only where one is printed
-
-    rows = [list(row) for row in make(text, error="l", micro=False).matrix_iter(border=_QR_BORDER)]
-    if len(rows) % 2:
-        rows.append([1] * len(rows[0]))
-    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
-        yield "".join("█▀▄ "[2 * bool(top) + bool(bottom)] for top, bottom in zip(upper, lower, strict=True))

@@ -170,10 +170,11 @@ class Ports:
         self._save()
         return port.line()
 
-    def open(self, port: Port, number: int = 0) -> None:
+    def open(self, port: Port, number: int = 0, *, is_on: bool = True) -> None:
         """Take a port into the table and listen, unless its owner has switched it off.
 
-        `number` 0: the one it had before, else any that is free.
+        `number` 0: the one it had before, else any that is free. `is_on` False: it stays closed until its owner
+        switches it on for the first time.
 
         Raises:
             UsageError: it is not to be had.
@@ -186,7 +187,7 @@ class Ports:
                 tr("{ports_max} ports are open already; close some first", ports_max=PORTS_MAX)
             )
         raise_limit()
-        saved = self._saved.get(port.name) or _Saved()
+        saved = self._saved.get(port.name) or _Saved(is_off=not is_on)
         if not saved.is_off:
             try:
                 port.start(number or saved.port)

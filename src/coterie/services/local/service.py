@@ -9,6 +9,7 @@ from coterie.services.local.callers import can_ask
 from coterie.services.local.flows import ServeFlow, UdpListener
 from coterie.services.local.listeners import Listener, Serve, StreamListener
 from coterie.services.local.ports import Port, Ports
+from coterie.tasks import Tasks
 from coterie.texts import tr
 
 if TYPE_CHECKING:
@@ -73,6 +74,21 @@ class Local:
         """What of this node, of whatever app, listens there: see `Ports.owner_of`."""
         return self._table.owner_of(kind, where)
 
+    def port(
+        self, name: str, make: Callable[[str, Tasks], Listener], *, note: str = "", is_on: bool = True
+    ) -> Port:
+        """Take a listener of the app's own, which keeps out itself whom it does not serve, into the table of ports.
+
+        `make` gets its full name, and the owner of its work. `is_on` False: closed until the owner switches it on.
+        Errors as `Ports.open`.
+        """
+        full = self._name(name, is_open=True)
+        return self._open(full, make(full, self._table.tasks), 0, note, is_on=is_on)
+
+    async def switch(self, name: str, *, is_on: bool) -> None:
+        """Turn a port of this app on or off, as `coterie services` does. Errors as `Ports.switch`."""
+        await self._table.switch(f"{self._app}/{name}", is_on=is_on)
+
     async def run(
         self,
         name: str,
@@ -105,7 +121,7 @@ class Local:
             )
         return f"{self._app}/{name}"
 
-    def _open(self, name: str, listener: Listener, number: int, note: str) -> Port:
+    def _open(self, name: str, listener: Listener, number: int, note: str, *, is_on: bool = True) -> Port:
         port = Port(self._table, name, listener, note=note)
-        self._table.open(port, number)
+        self._table.open(port, number, is_on=is_on)
         return port

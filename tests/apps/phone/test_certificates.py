@@ -22,8 +22,8 @@ from cryptography.x509.oid import NameOID
 
 from coterie.errors import StorageError
 from coterie.testing.checks import raised
-from coterie.web import certificates
-from coterie.web.certificates import (
+from coterie.apps.phone import certificates
+from coterie.apps.phone.certificates import (
     LEAF_DAYS,
     RENEW_DAYS,
     Authority,
