@@ -20,8 +20,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from coterie.errors import StorageError
-from coterie.testing.checks import raised
 from coterie.apps.phone import certificates
 from coterie.apps.phone.certificates import (
     LEAF_DAYS,
@@ -32,6 +30,8 @@ from coterie.apps.phone.certificates import (
     read_key,
     subjects,
 )
+from coterie.errors import StorageError
+from coterie.testing.checks import raised
 
 NOW = datetime.datetime(2026, 5, 1, tzinfo=datetime.UTC)
 

@@ -30,10 +30,10 @@ async def phone_add(
 ) -> AsyncIterator[PhoneKey | PhoneAdded]:
     """Let a phone use this computer: prints a QR code that works once, and waits for the phone.
 
-    Without --may it may see, get, upload, send, accept and play; never more.
+    Without --may it may look, get, upload, send, answer and play; never more.
 
     name: What the phone is called here; without it, what it calls itself.
-    may: What it may do, like see,get or see,upload,send; also share, people, settings, devices.
+    may: What it may do, like look,get or look,upload,send; also share, people, settings, devices.
     plain: Without encryption and certificate: camera, installing as an app and sharing to it do not work then.
     lasting: How long the address works: 90s, 15m.
     """
@@ -53,7 +53,7 @@ async def phone_may(phone: "PhoneService", called: PhoneName, may: list[str]) ->
     """Change what a phone may do, from now on.
 
     called: Its id or its name, from `coterie phones`.
-    may: All that it may do from now on, like see,get,play.
+    may: All that it may do from now on, like look,get,play.
     """
     return phone.change(called, may)
 

@@ -10,11 +10,11 @@ from coterie.rate import Rate, RateTable
 from coterie.texts import tr
 
 RIGHTS: Mapping[str, str] = {
-    "see": "see people, places, transfers and notices",
+    "look": "see people, places, transfers and notices",
     "get": "get what others share",
     "upload": "keep its own files and pictures on this computer",
     "send": "send what is in its folders to people",
-    "accept": "accept and decline what people send",
+    "answer": "take or decline what people send",
     "play": "play films and music",
     "share": "share what is in its folders, and end that",
     "people": "invite, join and remove people, change circles and permissions",
@@ -23,7 +23,7 @@ RIGHTS: Mapping[str, str] = {
 }
 """What a phone may be allowed. A part of the page that none of these opens is closed to every phone."""
 
-USUAL = ("see", "get", "upload", "send", "accept", "play")
+USUAL = ("look", "get", "upload", "send", "answer", "play")
 KEY_LASTS_S = 15 * 60.0  # guess: finding the phone, and installing the certificate
 KEYS_MAX = 8  # at once; the oldest leaves
 PHONES_MAX = 32  # guess: every phone and tablet of a large household
@@ -107,7 +107,7 @@ class Lines:
 
 
 def read_rights(words: Sequence[str]) -> tuple[str, ...]:
-    """Rights as a person writes them, "see,get" or one after the other; the usual ones for none.
+    """Rights as a person writes them, "look,get" or one after the other; the usual ones for none.
 
     Raises:
         UsageError: there is no such right.

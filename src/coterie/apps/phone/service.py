@@ -206,7 +206,7 @@ class PhoneService:
         record = self._called(called)
         if not may:
             raise UsageError(
-                tr("say what it may do, like: coterie phone may {called} see,get", called=called)
+                tr("say what it may do, like: coterie phone may {called} look,get", called=called)
             )
         record.may = c.read_rights(may)
         self._phones.save(record)
