@@ -1,4 +1,4 @@
-"""Draw the icons of the page as an app on a phone: PNG files, by arithmetic alone. `python tools/icons.py` writes them."""
+"""Draw the icons of the page as an app on a phone, by arithmetic alone: `python tools/icons.py` writes PNG files."""
 
 import math
 import struct
@@ -41,10 +41,17 @@ def png(size: int, scale: float, corner: float) -> bytes:
             rows += bytes(sum(channel) // 4 for channel in zip(*four, strict=True))
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     head = struct.pack(">IIBBBBB", size, size, 8, 6, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(rows), 9)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(bytes(rows), 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 def main() -> int:

@@ -121,6 +121,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.root / "browsers.json"
 
     @property
+    def uploads(self) -> Path:
+        """What browsers and phones have not finished sending."""
+        return self.root / "uploads"
+
+    @property
     def api_port_file(self) -> Path:
         """The TCP port that the local API had last."""
         return self.root / "api_port"

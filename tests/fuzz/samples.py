@@ -1,8 +1,10 @@
 """Valid samples for every decoder: one without fails `test_fuzz.py`. Messages are made from their types."""
 
+import atexit
 import gzip
 import importlib
 import pkgutil
+import shutil
 import struct
 import tempfile
 from collections.abc import Callable
@@ -30,6 +32,7 @@ from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card,
 from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
 from coterie.apps.invoke import load_commands, read_parameters
+from coterie.apps.phone.certificates import Authority
 from coterie.apps.send import messages as send
 from coterie.content import seen
 from coterie.content.bittorrent import magnet
@@ -134,6 +137,15 @@ def samples() -> dict[str, list[Sample]]:
     }
 
 
+@cache
+def _authority() -> Path:
+    """The folder of an authority."""
+    folder = Path(tempfile.mkdtemp(prefix="coterie-fuzz-"))
+    Authority(folder, "anna")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def _page() -> dict[str, list[Sample]]:
     """What browsers and phones send, and what is kept of it."""
     upload = b'{"id": "a", "owner": "b", "batch": "c", "path": ["d"], "size": 1, "created": 1.5, "media": ""}'
@@ -148,6 +160,21 @@ def _page() -> dict[str, list[Sample]]:
         ],
         f"coterie.{rules}:read_checksum": [
             _of(f"{rules}:read_checksum", "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=")
+        ],
+        "coterie.web.arrivals:read_finish": [
+            _of("web.arrivals:read_finish", b'{"batch": "abcdefgh", "to": "send:anna"}')
+        ],
+        "coterie.apps.phone.certificates:read_key": [
+            Sample(
+                _named("coterie.apps.phone.certificates:read_key"),
+                [_authority().joinpath("authority.key").read_bytes()],
+            )
+        ],
+        "coterie.apps.phone.certificates:read_certificate": [
+            Sample(
+                _named("coterie.apps.phone.certificates:read_certificate"),
+                [_authority().joinpath("authority.pem").read_bytes()],
+            )
         ],
         "coterie.web.uploads.folder:read_upload": [_of("web.uploads.folder:read_upload", upload)],
         "coterie.web.uploads.landing:read_order": [_of("web.uploads.landing:read_order", order)],

@@ -117,6 +117,13 @@ def _page(surroundings: Any) -> Any:
     return make_page(surroundings)
 
 
+def _show_phones(node: "Node", page: Any) -> None:
+    """Show the page to phones, too, where that app runs."""
+    from coterie.web.phones import show_phones
+
+    show_phones(node, page)
+
+
 @contextlib.asynccontextmanager
 async def _opened(
     home: Home, stop: asyncio.Event, *, offline: bool = False, brief: bool = False
@@ -143,7 +150,7 @@ async def _served(node: "Node", stop: asyncio.Event) -> AsyncIterator[None]:
     """With the local API, so that other command lines reach `node`."""
     from coterie.control.server import serve
 
-    async with serve(node, stop, _page):
+    async with serve(node, stop, _page, _show_phones):
         yield
 
 

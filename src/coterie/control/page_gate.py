@@ -7,11 +7,11 @@ of ours (`Origin` or `Sec-Fetch-Site`), and no other name than ours may stand in
 
 import html
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.responses import HTMLResponse, Response
 
-from coterie.control.browsers import Browser, Browsers
+from coterie.control.browsers import Browser
 from coterie.control.request_body import Asgi, Receive, Send, read_body, replay
 from coterie.errors import CoterieError
 from coterie.local_http import welcome
@@ -25,13 +25,21 @@ COOKIE_LASTS_S = (
 )  # browsers keep none for longer; the list of browsers forgets who is not seen for 30 days
 COOKIE_CHARS_MAX = 4_096  # of the header; browsers keep so much for one cookie (RFC 6265, 6.1)
 BROWSER = "coterie.browser"  # in the ASGI scope: the `Browser` that asks
-CSP = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
-    "font-src 'self'; connect-src 'self'; manifest-src 'self'; worker-src 'self'; frame-src 'self'; "
-    "frame-ancestors 'none'; form-action 'self'; base-uri 'none'"
-)
+FILES = "coterie.files"  # in the ASGI scope: the request is for the origin of files of others, of whomever
+FILES_HOST = "files.localhost"  # RFC 6761: this computer; another site than the page for browsers
+ORIGIN = "coterie.origin"  # in the ASGI scope: the origin of files of others that goes with this page
+
+
+def policy(files: str) -> str:
+    """The Content-Security-Policy of the page; `files`: the origin that shows files of others, "" for none."""
+    return (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob: {files}; "
+        f"media-src 'self' blob: {files}; font-src 'self'; connect-src 'self'; manifest-src 'self'; "
+        f"worker-src 'self'; frame-src 'self' {files}; frame-ancestors 'none'; form-action 'self'; base-uri 'none'"
+    )
+
+
 HEADERS: Mapping[str, str] = {
-    "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -42,29 +50,51 @@ HEADERS: Mapping[str, str] = {
 """Of every answer to a browser; an answer that has one of its own keeps that."""
 
 
+class Known(Protocol):
+    """Those who may use the page: `Browsers`, or others that are let in elsewhere."""
+
+    def find(self, secret: str) -> Browser | None:
+        """Whose cookie this is."""
+        ...
+
+    def redeem(self, key: str, agent: str) -> tuple[Browser, str] | None:
+        """Who shows this key for the first time, and what its cookie is to be."""
+        ...
+
+
 class PageGate:
     """ASGI wrapper that lets the owner's browsers through to `page`, each with what it may do."""
 
     def __init__(
         self,
         page: Asgi,
-        browsers: Browsers,
+        browsers: Known,
         is_own_host: Callable[[str], bool],
         *,
         cookie: str,
         scheme: str = "http",
+        files: Callable[[str], str] = lambda host: "",
     ) -> None:
-        """`is_own_host` judges the Host header, in small letters. `cookie`: its name (all ports share cookies)."""
+        """`is_own_host` judges the Host header, in small letters. `cookie`: its name (all ports share cookies).
+
+        `files` says of a Host which origin shows files of others; requests to that origin come here, too.
+        """
         self._page = page
         self._browsers = browsers
         self._is_own_host = is_own_host
         self._cookie = cookie
         self._scheme = scheme
+        self._files = files
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer 401, 403, 408 or 413, open the page to a browser, or pass its request on."""
         headers = _read_headers(scope["headers"])
-        send = _with_headers(send)
+        if scope["type"] == "http" and self._is_for_files(headers.get("host", "").lower()):
+            scope[FILES] = True
+            await self._page(scope, receive, send)
+            return
+        scope[ORIGIN] = self._files(headers.get("host", "").lower())
+        send = _with_headers(send, policy(scope[ORIGIN]))
         with speaking(headers.get("accept-language")):
             browser = self.browser_of(scope)
             if isinstance(browser, Browser):
@@ -87,6 +117,9 @@ class PageGate:
                 await self._open(scope, headers)(scope, receive, send)
             else:
                 await _page_of(_how_to_open(), 401)(scope, receive, send)
+
+    def _is_for_files(self, host: str) -> bool:
+        return bool(host) and self._files(host) == f"{self._scheme}://{host}"
 
     def may_upgrade(self, scope: Mapping[str, Any]) -> bool:
         """Whether a request for a WebSocket comes from a page of ours, with its cookie."""
@@ -168,7 +201,9 @@ def _page_of(text: str, status: int, *, forward: str = "") -> Response:
     )
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, csp: str) -> Send:
+    every = {"Content-Security-Policy": csp, **HEADERS}
+
     async def headed(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             given = {name.lower() for name, _ in message["headers"]}
@@ -176,7 +211,7 @@ def _with_headers(send: Send) -> Send:
                 *message["headers"],
                 *(
                     (name.lower().encode(), value.encode())
-                    for name, value in HEADERS.items()
+                    for name, value in every.items()
                     if name.lower().encode() not in given
                 ),
             ]

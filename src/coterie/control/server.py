@@ -25,7 +25,7 @@ from coterie.control.answers import Answers, error_response
 from coterie.control.browsers import KEY_LASTS_S, Browsers
 from coterie.control.gate import Gate
 from coterie.control.openapi import API_ROOT, describe, path_of
-from coterie.control.page_gate import OPEN_PATH, PageGate
+from coterie.control.page_gate import FILES_HOST, OPEN_PATH, PageGate
 from coterie.control.request_body import Asgi
 from coterie.errors import NotFound, TransportError
 from coterie.home import Home
@@ -68,10 +68,16 @@ MakePage = Callable[[Surroundings], Asgi]
 
 
 @contextlib.asynccontextmanager
-async def serve(node: "Node", stop: asyncio.Event, make_page: MakePage | None = None) -> AsyncIterator[Api]:
+async def serve(
+    node: "Node",
+    stop: asyncio.Event,
+    make_page: MakePage | None = None,
+    beside: Callable[["Node", Asgi], None] = lambda node, page: None,
+) -> AsyncIterator[Api]:
     """Answer the local API for `node` while the block runs; a call of `shutdown` sets `stop`.
 
-    `make_page` makes what browsers see, when the first one asks.
+    `make_page` makes what browsers see, when the first one asks. `beside` shows the page elsewhere, too; there it is
+    asked by others who comes.
 
     Raises:
         TransportError: the port in the settings is taken.
@@ -88,7 +94,12 @@ async def serve(node: "Node", stop: asyncio.Event, make_page: MakePage | None = 
     if make_page is not None:
         made = Surroundings(node, commands, browsers, closing)
         hosts = {f"{name}:{port}" for name in HOSTS}
-        page = PageGate(_Lazy(make_page, made), browsers, hosts.__contains__, cookie=f"coterie-{port}")
+        lazy = _Lazy(make_page, made)
+        files = f"http://{FILES_HOST}:{port}"
+        page = PageGate(
+            lazy, browsers, hosts.__contains__, cookie=f"coterie-{port}", files=lambda host: files
+        )
+        beside(node, lazy)
     routes = _routes(node, answers, stop, commands, _Opening(api.url, browsers) if page else None)
     server = LocalServer(
         Gate(_in_their_language(routes), port, api.token, page),

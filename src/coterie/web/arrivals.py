@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from coterie.access.names import fit
 from coterie.apps.command import Command
 from coterie.apps.invoke import Result, invoke
 from coterie.control.answers import error_response
+from coterie.control.browsers import Browser
+from coterie.control.page_gate import BROWSER
 from coterie.decoding import decoder
 from coterie.errors import AccessDenied, CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.texts import tr, tr_count
@@ -39,14 +40,6 @@ class Finish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     to: str
 
 
-class Person(msgspec.Struct, frozen=True):
-    """Who sends: the id of the browser, what it is called, whether it may do something."""
-
-    id: str
-    name: str
-    may: Callable[[str], bool]
-
-
 class Arrivals:
     """Carries out what is asked of batches, and what an earlier run of the node began."""
 
@@ -55,15 +48,13 @@ class Arrivals:
         node: Any,
         uploads: Uploads,
         called: Callable[[str], Command],
-        person_of: Callable[[Request], Person],
-        folder: Path,
+        kept_folder: Callable[[Browser], Path],
     ) -> None:
-        """`called`: the command with these words. `folder`: where what is kept goes, for each phone one of its own."""
+        """`called`: the command with these words. `kept_folder`: where what a browser keeps here goes."""
         self._node = node
         self._uploads = uploads
         self._called = called
-        self._person_of = person_of
-        self._folder = folder
+        self._kept_folder = kept_folder
         self._landings = Landings(uploads.folder)
         self._one = asyncio.Lock()
 
@@ -88,14 +79,14 @@ class Arrivals:
     async def _finish(self, request: Request) -> Response:
         try:
             wanted = read_finish(await _body(request))
-            said = await self.finish(self._person_of(request), wanted)
+            said = await self.finish(request.scope[BROWSER], wanted)
         except Refused as error:
             return JSONResponse({"error": {"code": error.code, "message": str(error)}}, error.status)
         except CoterieError as error:
             return error_response(error)
         return JSONResponse({"said": said})
 
-    async def finish(self, person: Person, wanted: Finish) -> str:
+    async def finish(self, browser: Browser, wanted: Finish) -> str:
         """Bring a batch to where it belongs; what was done, for people.
 
         Raises:
@@ -108,16 +99,16 @@ class Arrivals:
         right = RIGHTS.get(kind)
         if right is None:
             raise UsageError(tr("say where it goes: keep, share:ID or send:NAME"))
-        if not person.may(right):
+        if not browser.may(right):
             raise AccessDenied(tr("this browser may not do this: {right}", right=right))
-        target = self._target(kind, whom, person)
+        target = self._target(kind, whom, browser)
         async with self._one:
-            order = await asyncio.to_thread(self._landings.land, person.id, wanted.batch, target, wanted.to)
+            order = await asyncio.to_thread(self._landings.land, browser.id, wanted.batch, target, wanted.to)
             said = await self._then(order)
             await asyncio.to_thread(self._landings.done, order)
         return said
 
-    def _target(self, kind: str, whom: str, person: Person) -> Path:
+    def _target(self, kind: str, whom: str, browser: Browser) -> Path:
         if kind == SEND and not self._node.people.is_called(whom):
             raise NotFound(tr("nobody is called '{whom}' here", whom=whom))
         if kind == SHARE:
@@ -125,7 +116,7 @@ class Arrivals:
             if share is None or not Path(share.path).is_dir():
                 raise NotFound(tr("there is no shared folder '{whom}' here", whom=whom))
             return Path(share.path)
-        return self._folder / (fit(person.name) or "browser")
+        return self._kept_folder(browser)
 
     async def _then(self, order: Order) -> str:
         """What is to be done with what has landed."""

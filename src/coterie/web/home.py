@@ -12,7 +12,7 @@ from coterie.control.server import NODE_APP
 from coterie.errors import CoterieError
 from coterie.moments import iso
 from coterie.settings import platform_name
-from coterie.web import going, health, uses
+from coterie.web import going, health, phone_view, uses
 from coterie.web.reader import Asked
 
 PEOPLE_FOUND_MAX = 6
@@ -25,6 +25,7 @@ def panel() -> tuple[str, Panel]:
         views=(
             View(name="home", title="Home", icon="house", template="home.html", fill=_fill, place=10),
             health.VIEW,
+            phone_view.view(),
         ),
         lives=(
             *going.LIVES,

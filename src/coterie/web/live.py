@@ -17,7 +17,7 @@ import msgspec
 from starlette.websockets import WebSocketDisconnect
 
 from coterie.apps.panel import ROWS_WINDOW_MAX, Live, Row
-from coterie.control.browsers import Browser, Browsers
+from coterie.control.browsers import Browser
 from coterie.decoding import decoder
 from coterie.errors import CoterieError, LimitExceeded, UsageError
 from coterie.texts import speaking, tr
@@ -137,7 +137,7 @@ class Link:
     """One open page."""
 
     def __init__(
-        self, socket: Any, browser: Browser, *, lives: Lives, browsers: Browsers, render: Render, hello: Any
+        self, socket: Any, browser: Browser, *, lives: Lives, browsers: Any, render: Render, hello: Any
     ) -> None:
         """`socket`: a Starlette WebSocket. `render(app, live, row)` makes the HTML of a row. `hello`: said first."""
         self._socket = socket

@@ -3,6 +3,7 @@
 Whoever asks has passed `coterie.control.page_gate`; which rights the browser has stands in the scope.
 """
 
+import asyncio
 import inspect
 import logging
 import mimetypes
@@ -13,7 +14,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -21,19 +22,26 @@ from coterie.apps.command import Command
 from coterie.apps.panel import View
 from coterie.control.answers import status_of
 from coterie.control.browsers import Browser
-from coterie.control.page_gate import BROWSER
+from coterie.control.page_gate import BROWSER, ORIGIN
+from coterie.control.request_body import Asgi
 from coterie.control.server import Surroundings
-from coterie.errors import AccessDenied, CoterieError, NotFound
+from coterie.errors import AccessDenied, CoterieError, NotFound, UsageError
+from coterie.home import Home
 from coterie.texts import tr
 from coterie.web import home
+from coterie.web.arrivals import Arrivals
 from coterie.web.calls import Call, Calls, said
 from coterie.web.folders import folder_lines
 from coterie.web.forms import fields_of, read_form, read_pairs
+from coterie.web.guard import Guard
 from coterie.web.live import Link, Lives
 from coterie.web.panels import Panels
+from coterie.web.phones import PREFIX, Everybody, service_in
+from coterie.web.previews.server import Previews
 from coterie.web.reader import Asked, Commands
 from coterie.web.search import found_by
 from coterie.web.templates import STATIC, Templates
+from coterie.web.uploads import UploadFolder, Uploads
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +52,7 @@ SKIPPED = "coterie-skipped"  # the cookie of who wants no first steps
 THEMES = ("auto", "light", "dark")
 
 
-def make_page(given: Surroundings) -> Starlette:
+def make_page(given: Surroundings) -> Asgi:
     """The application."""
     return Page(given).app
 
@@ -62,9 +70,21 @@ class Page:
         self._templates.offer(shown_as=self._panels.result_template)
         self._lives = Lives(self._panels, self._reader)
         self._calls = Calls(given.node)
-        self.app = Starlette(
+        home_folder = Home.locate(given.node.home)
+        self._uploads = Uploads(UploadFolder(home_folder.uploads), lambda request: _browser(request).id)
+        self._uploads.keep_swept(given.node.tasks)
+        self._arrivals = Arrivals(given.node, self._uploads, self._commands.called, self._panels.kept_folder)
+        self._arrivals.start()
+        self._previews = Previews(self._seen)
+        if (phones := service_in(given.node)) is not None:
+            phones.on_removed(self._removed)
+        app = Starlette(
             routes=[
                 Route("/", self._home),
+                Route("/sw.js", self._worker),
+                Route("/shown", self._shown_file),
+                *self._arrivals.routes(),
+                *self._uploads.routes(),
                 Route("/static/{path:path}", self._static),
                 Route("/favicon.ico", self._favicon),
                 Route("/do", self._everything),
@@ -87,6 +107,8 @@ class Page:
             ],
             exception_handlers={Exception: self._failed, CoterieError: self._failed, 404: self._missing},
         )
+        self.routes = app.routes
+        self.app = Guard(app, self._previews, self._panels, self._commands)
 
     # ---- views
 
@@ -147,8 +169,9 @@ class Page:
     async def _do(self, request: Request) -> Response:
         command = self._command(request)
         form = await _form(request)
-        parameters = read_form(command, form, str(Path.home()))
         try:
+            here = str(self._panels.kept_folder(_browser(request)))
+            parameters = self._panels.checked(_browser(request), command, read_form(command, form, here))
             call = self._calls.start(command, parameters, _browser(request))
             await self._calls.quick(call)
             if call.state == "failed" and call.error is not None:
@@ -251,6 +274,34 @@ class Page:
         }
         return FileResponse(path, media_type=kind, headers=headers)
 
+    async def _worker(self, request: Request) -> Response:
+        """The worker of the page as an app: at the root, since a worker is for what lies below it."""
+        headers = {"Cache-Control": "no-cache"}
+        return FileResponse(STATIC / "phone" / "sw.js", media_type="text/javascript", headers=headers)
+
+    async def _shown_file(self, request: Request) -> Response:
+        """Where a file of this computer is shown, under the origin of files of others: a way there, or what it is."""
+        browser, origin = _browser(request), request.scope.get(ORIGIN, "")
+        path = Path(request.query_params.get("path", ""))
+        self._panels.check_file(browser, path)
+        if not origin:
+            raise UsageError(tr("over plain HTTP files of others are not shown here"))
+        address, kind = await asyncio.to_thread(self._previews.show, browser.id, path)
+        if "what" in request.query_params:
+            return JSONResponse({"url": origin + address, "sort": kind.sort, "media": kind.media})
+        return RedirectResponse(origin + address, 303)
+
+    def _seen(self, owner: str, client: Any) -> None:
+        """A file was shown to this browser over this connection."""
+        phones = service_in(self._node)
+        if phones is not None and owner.startswith(PREFIX):
+            phones.seen(owner.removeprefix(PREFIX), client)
+
+    def _removed(self, phone: str) -> None:
+        """A phone is let in no more: what it began ends."""
+        self._previews.end(PREFIX + phone)
+        self._node.tasks.start(self._uploads.end(PREFIX + phone), "uploads of a removed phone")
+
     async def _live(self, socket: WebSocket) -> None:
         hello = {"hello": self._node.status().uptime_s, "version": self._templates.version}
         browser: Browser = socket.scope[BROWSER]
@@ -258,7 +309,7 @@ class Page:
             socket,
             browser,
             lives=self._lives,
-            browsers=self._browsers,
+            browsers=Everybody(self._browsers, self._node),
             render=self._templates.row,
             hello=hello,
         )

@@ -1,16 +1,22 @@
 """What apps show on the page, beside what the page itself does."""
 
+import contextlib
 import importlib
 import logging
-from collections.abc import Iterable, Iterator
+import os.path
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coterie.access.names import fit
 from coterie.apps.command import Command
 from coterie.apps.panel import Card, Panel, View
 from coterie.control.browsers import Browser
 from coterie.control.server import NODE_APP
+from coterie.errors import AccessDenied, CoterieError
+from coterie.texts import tr
+from coterie.web import rights
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +34,7 @@ class Panels:
 
     def __init__(self, node: Any, own: Iterable[tuple[str, Panel]]) -> None:
         """`own`: the panels of the page itself."""
+        self._node = node
         self.all: list[tuple[str, Panel]] = list(own)
         self.folders: dict[str, Path] = {}
         for name, app in node.apps.items():
@@ -79,12 +86,42 @@ class Panels:
 
     def may_call(self, browser: Browser, command: Command) -> bool:
         """Whether `browser` has a right that opens `command`; default: only who may do everything."""
-        words = " ".join(command.path)
-        return browser.may("") or any(
-            browser.may(right) and words in opened
-            for panel in self.of(command.app)
-            for right, opened in panel.rights.items()
-        )
+        return browser.may("") or rights.may_call(browser.rights, command, self.rights_of(command))
+
+    def checked(self, browser: Browser, command: Command, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters of a call by `browser`. Raises `AccessDenied`: it may not, or names files that it may not."""
+        if browser.may(""):
+            return dict(given)
+        roots = self._roots(browser)
+        return rights.check_call(browser.rights, command, given, roots, self.rights_of(command))
+
+    def check_file(self, browser: Browser, path: Path) -> None:
+        """Raises `AccessDenied` where `browser` may not see this file."""
+        if not browser.may("") and not (
+            browser.may(rights.SHOWN) and rights.is_inside(str(path), self._roots(browser))
+        ):
+            raise AccessDenied(tr("this browser may not see {path}", path=path))
+
+    def kept_folder(self, browser: Browser) -> Path:
+        """Where what `browser` keeps here goes: the folder of its owner, or for a phone one of its own below."""
+        if browser.may(""):
+            return Path.home()
+        return self._downloads() / (fit(browser.name) or browser.id)
+
+    def _roots(self, browser: Browser) -> list[Path]:
+        """The real paths of the folders that a phone may name files in: its own first, what arrives, what is shared."""
+        found = [self.kept_folder(browser), self._downloads()]
+        with contextlib.suppress(CoterieError):  # the app does not run
+            found += [Path(share.path) for share in self._node.service("files").shared()]
+        return [Path(os.path.realpath(one)) for one in dict.fromkeys(found)]
+
+    def _downloads(self) -> Path:
+        said = self._node.config.app.get("send", {}).get("folder", "~/Downloads")
+        return Path(str(said)).expanduser()
+
+    def rights_of(self, command: Command) -> Mapping[str, tuple[str, ...]]:
+        """What the app of `command` says which rights open."""
+        return {right: its for panel in self.of(command.app) for right, its in panel.rights.items()}
 
 
 def service_of(node: Any, app: str) -> Any:

@@ -85,6 +85,7 @@ class Asked:
         command = self.commands.called(words)
         if not self.panels.may_call(self.browser, command):
             raise AccessDenied(tr("this browser may not use `coterie {words}`", words=words))
+        parameters = self.panels.checked(self.browser, command, parameters)
         service = service_of(self.node, command.app)
         items = invoke(command, service, parameters, in_names=self.node.people.in_names)
         result: Any = None

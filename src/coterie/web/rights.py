@@ -5,7 +5,8 @@ tables is closed to every phone.
 """
 
 import os.path
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +77,70 @@ COMMANDS: Mapping[str, str] = {
 PATHS = (Path, Target, Here, PathOrPerson)  # parameters that name files of this computer
 
 
-def right_of(command: Command) -> str:
-    """What a phone needs for a command."""
-    return COMMANDS.get(" ".join((command.app, *command.path)), NOBODY)
+ANY = "any"  # what every phone may
+SHOWN = "get"  # what shows files of this computer
+_ROUTES: Sequence[tuple[str, tuple[str, ...]]] = (
+    (r"/", ("look",)),
+    (r"/static/.*", (ANY,)),  # files of the program
+    (r"/sw\.js", (ANY,)),
+    (r"/theme", (ANY,)),
+    (r"/do", (ANY,)),  # lists what it may
+    (r"/calls/[0-9]+(/cancel)?", (ANY,)),  # those that it began itself
+    (r"/live", (ANY,)),  # each list asks for its own right
+    (r"/search", ("look",)),
+    (r"/shown", (SHOWN,)),
+    (r"/up/files(/[A-Za-z0-9_-]+)?", ("upload", "send")),
+    (r"/up/finish", ("upload", "send")),  # which of the two, asks what is to be done
+    (r"/folders", (NOBODY,)),  # every folder of this computer
+)
+_COMMAND = re.compile(r"/(?:do|values)/([^/]+)/([^/]+)(?:/[^/]+)?\Z")
+_VIEW = re.compile(r"/([^/]+)(?:/.*)?\Z")
 
 
-def may_call(rights: Collection[str], command: Command) -> bool:
+def may_ask(
+    rights: Collection[str],
+    path: str,
+    command_at: Callable[[str, str], str | None],
+    view_right: Callable[[str], str | None],
+) -> bool:
+    """Whether who has `rights` may ask for `path` of the page at all, by whatever method.
+
+    Args:
+        command_at: the right that opens the command at APP, WORDS of an address; None: there is none.
+        view_right: the right that opens a view by its name; None: there is none.
+    """
+    if EVERYTHING in rights:
+        return True
+    for pattern, needed in _ROUTES:
+        if re.fullmatch(pattern, path):
+            return ANY in needed or not set(needed).isdisjoint(rights)
+    if found := _COMMAND.match(path):
+        return command_at(found[1], found[2]) in rights
+    if found := _VIEW.match(path):
+        return view_right(found[1]) in rights
+    return False
+
+
+def right_of(command: Command, declared: Mapping[str, Sequence[str]] | None = None) -> str:
+    """What a phone needs for a command; `declared`: what a third party's app says of its own commands."""
+    words = " ".join(command.path)
+    found = COMMANDS.get(f"{command.app} {words}")
+    return found or next((right for right, its in (declared or {}).items() if words in its), NOBODY)
+
+
+def may_call(
+    rights: Collection[str], command: Command, declared: Mapping[str, Sequence[str]] | None = None
+) -> bool:
     """Whether who has `rights` may use this command at all."""
-    return EVERYTHING in rights or right_of(command) in rights
+    return EVERYTHING in rights or right_of(command, declared) in rights
 
 
 def check_call(
-    rights: Collection[str], command: Command, given: Mapping[str, Any], roots: Sequence[Path]
+    rights: Collection[str],
+    command: Command,
+    given: Mapping[str, Any],
+    roots: Sequence[Path],
+    declared: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """The parameters of a call, as who has `rights` may give them: with `here` in the first of `roots` unless said.
 
@@ -101,7 +154,7 @@ def check_call(
     checked = dict(given)
     if EVERYTHING in rights:
         return checked
-    if not may_call(rights, command):
+    if not may_call(rights, command, declared):
         raise AccessDenied(
             tr(
                 "this phone may not use '{words}'; on the computer: coterie phone may",

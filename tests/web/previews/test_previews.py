@@ -101,7 +101,7 @@ def test_a_file_is_served_in_parts_with_what_keeps_it_from_running(tmp_path: Pat
 def test_nothing_else_is_there(tmp_path: Path) -> None:
     async def work() -> None:
         now = 0.0
-        previews = Previews(lambda: now)
+        previews = Previews(clock=lambda: now)
         (tmp_path / "a.txt").write_text("hello")
         (tmp_path / "b.txt").write_text("hello")
         async with served(previews) as port:

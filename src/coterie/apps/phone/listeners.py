@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class PhoneListener:
-    """Serves `app` at one port. `context` gives the TLS context of now; None: plain HTTP."""
+    """Serves `app`, which also has `may_upgrade(scope)`, at one port. `context` gives the TLS context; None: HTTP."""
 
     secret = ""
 
@@ -68,7 +68,7 @@ class PhoneListener:
         context = self._context() if self._context is not None else None
         self._listening = bound(number, is_lan=True)
         self._listening.listen(BACKLOG)
-        self._server = LocalServer(self._app)
+        self._server = LocalServer(self._app, may_upgrade=self._app.may_upgrade)
         self._running = [
             self._tasks.start(self._server.serve([]), f"the server at {self._name}"),
             self._tasks.keep(

@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from typing import Any
 
 from coterie.access.names import checked, fit
 from coterie.apps.context import Context
@@ -24,10 +25,11 @@ from coterie.moments import iso
 from coterie.services.data.records import Records
 from coterie.services.local import Port
 from coterie.services.local.listeners import LOOPBACK
+from coterie.services.local.web_pages import is_own_host
 from coterie.tasks import Tasks
 from coterie.texts import tr
 
-SCHEMES = ("https", "http")
+PORTS = ("https", "http", "files")  # what they are called in `coterie services`, behind "phone/"
 KEY_BYTES, COOKIE_BYTES = 16, 32
 SEEN_EVERY_S = 3_600.0  # the disk learns so often that a phone was here
 LOOK_S = 30.0  # between two looks at the addresses of this computer; guess: a laptop that changes its network
@@ -71,20 +73,24 @@ class PhoneService:
         self._addresses: list[str] = []
         self._on_removed: list[Callable[[str], None]] = []
         guesses = c.Guesses()
-        self._fronts = {scheme: Front(self, scheme, guesses) for scheme in SCHEMES}
+        self._fronts = {name: Front(self, name, guesses) for name in PORTS}
 
     async def start(self) -> None:
         """Take the ports into the table: closed, until the owner lets the first phone in."""
         if self._context.net.reach is None:
             return
-        for scheme in SCHEMES:
-            note = tr("the page for phones") if scheme == "https" else tr("how phones begin")
-            make = partial(self._listener, scheme)
-            self._ports[scheme] = self._context.local.port(scheme, make, note=note, is_on=False)
+        notes = {
+            "https": tr("the page for phones"),
+            "http": tr("how phones begin"),
+            "files": tr("files of others, shown to phones"),
+        }
+        for name in PORTS:
+            make = partial(self._listener, name)
+            self._ports[name] = self._context.local.port(name, make, note=notes[name], is_on=False)
         self._context.jobs.keep(self._follow_addresses, "the addresses in the certificate")
 
     def _listener(self, scheme: str, name: str, tasks: Tasks) -> PhoneListener:
-        tls = self._tls if scheme == "https" else None
+        tls = None if scheme == "http" else self._tls
         made = self._listeners[scheme] = PhoneListener(name, self._fronts[scheme], tasks, tls)
         return made
 
@@ -97,9 +103,18 @@ class PhoneService:
 
     # ---- for the face that shows the page
 
-    def attach(self, scheme: str, page: Asgi) -> None:
-        """Show `page`, which asks itself who comes, at the port of this scheme."""
-        self._fronts[scheme].page = page
+    def attach(self, scheme: str, page: Asgi, may_upgrade: Callable[[Any], bool]) -> None:
+        """Show `page`, which asks itself who comes, at the port of this scheme ("https", "http").
+
+        `may_upgrade` judges requests for WebSockets. The page for https gets what comes to the port of files, too.
+        """
+        for name in (scheme, "files") if scheme == "https" else (scheme,):
+            self._fronts[name].page = page
+        self._fronts[scheme].upgrade = may_upgrade
+
+    def is_host(self, scheme: str) -> Callable[[str], bool]:
+        """Whether a Host header is an address of the port of this scheme: never a name (DNS rebinding)."""
+        return lambda host: is_own_host(host, self.number(scheme), is_lan=True)
 
     def on_removed(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the id of each phone that is let in no more."""
@@ -228,9 +243,9 @@ class PhoneService:
             raise UsageError(
                 tr("this computer is in no local network: connect it to the one of the phone first")
             )
-        for scheme in SCHEMES:
-            if bool(self._ports[scheme].address) is not is_on:
-                await self._context.local.switch(scheme, is_on=is_on)
+        for name in PORTS:
+            if bool(self._ports[name].address) is not is_on:
+                await self._context.local.switch(name, is_on=is_on)
         if not is_on:
             return PhoneSaid("off", tr("The ports for phones are closed."))
         return PhoneSaid("on", tr("Phones reach the page at {url}", url=self._url()))
@@ -270,7 +285,7 @@ class PhoneService:
         """A certificate for where this computer is now, and one that has not ended."""
         while True:
             await asyncio.sleep(LOOK_S)
-            if self._ports["https"].address:
+            if self._ports["https"].address or self._ports["files"].address:
                 self._tls()
 
     def _end(self, phone: str) -> None:

@@ -49,7 +49,7 @@ class Host(Protocol):
         ...
 
     def number(self, scheme: str) -> int:
-        """The port of "http" or "https"; 0 while it is closed."""
+        """The port of "http", "https" or "files"; 0 while it is closed."""
         ...
 
 
@@ -57,7 +57,9 @@ class Front:
     """ASGI wrapper: answers what is for everybody, bounds guesses, and hands the rest to the page."""
 
     def __init__(self, host: Host, scheme: str, guesses: Guesses) -> None:
+        """`scheme`: "https", "http", or "files" for the port of files of others, which has no start page."""
         self.page: Asgi | None = None
+        self.upgrade: Callable[[Any], bool] = lambda scope: False
         self._host = host
         self._scheme = scheme
         self._guesses = guesses
@@ -74,6 +76,10 @@ class Front:
         if self.page is not None and scope["type"] in ("http", "websocket"):
             await self.page(scope, receive, send)
 
+    def may_upgrade(self, scope: Any) -> bool:
+        """Whether a request for a WebSocket is one of a phone of ours."""
+        return self.upgrade(scope)
+
     def _answer(self, scope: Scope, host: str) -> Response | None:
         if not is_own_host(host, self._host.number(self._scheme), is_lan=True):
             return _text(tr("this address is not served here"), 403)
@@ -82,7 +88,7 @@ class Front:
             str((scope["client"] or ("",))[0]), time.monotonic()
         ):
             return _text(tr("too many wrong addresses were tried: wait a minute"), 429)
-        if scope["method"] in ("GET", "HEAD"):
+        if scope["method"] in ("GET", "HEAD") and self._scheme != "files":
             match path:
                 case "/start":
                     return HTMLResponse(self._page(host.rpartition(":")[0]), headers=HEADERS)

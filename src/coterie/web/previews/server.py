@@ -49,8 +49,13 @@ class Shown(msgspec.Struct, frozen=True):
 class Previews:
     """The files that are shown now, as an ASGI application. Methods belong to the event loop."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock`: seconds."""
+    def __init__(
+        self,
+        seen: Callable[[str, Any], None] = lambda owner, client: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`seen` hears which browser a connection (its other end) belongs to. `clock`: seconds."""
+        self._seen = seen
         self._clock = clock
         self._shown: dict[str, Shown] = {}
         self._asked: dict[str, float] = {}
@@ -86,6 +91,7 @@ class Previews:
         if request.method not in ("GET", "HEAD") or shown is None or self._is_old(token):
             return PlainTextResponse(tr("nothing is shown here") + "\n", 404, headers=SECURE)
         welcome(request.scope)
+        self._seen(shown.owner, request.scope.get("client"))
         self._asked[token] = self._clock()
         try:
             kind, status = read_kind(shown.path), shown.path.lstat()

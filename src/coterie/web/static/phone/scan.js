@@ -33,4 +33,4 @@ async function scan() {
   }, EVERY_MS);
 }
 
-document.getElementById("scan-start").addEventListener("click", scan);
+if (note) document.getElementById("scan-start").addEventListener("click", scan);

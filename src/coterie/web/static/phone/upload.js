@@ -3,10 +3,10 @@
 const CHUNK_BYTES = 8 * 1024 * 1024;  // after each the computer says that it is on its disk
 const RETRY_MS = [0, 1000, 3000, 5000, 10000, 20000, 30000, 60000];
 const BATCH = "coterie-batch";  // of an upload that has not finished, in localStorage
-const form = document.getElementById("upload");
+const form = document.getElementById("upload");  // not there for who may neither keep nor send anything here
 const list = document.getElementById("upload-files");
-const status = document.getElementById("upload-status");
-const said = form.dataset;
+const told = document.getElementById("upload-status");
+const said = form ? form.dataset : {};
 const chosen = [];  // {file, key: in KeptFiles or undefined, row}
 let running = false;
 
@@ -94,12 +94,12 @@ async function run(event) {
   if (running || !chosen.length) return;
   running = true;
   form.querySelector("button[type=submit]").disabled = true;
-  status.textContent = said.running;
+  told.textContent = said.running;
   let awake = null;
   try {
     awake = navigator.wakeLock ? await navigator.wakeLock.request("screen").catch(() => null) : null;
     for (const entry of chosen) await one(entry);
-    status.textContent = await finish();
+    told.textContent = await finish();
     forget();
     for (const { key, item } of chosen) {
       if (key !== undefined) await KeptFiles.remove(key);
@@ -108,7 +108,7 @@ async function run(event) {
     chosen.length = 0;
     form.reset();
   } catch (error) {
-    status.textContent = `${error.message} ${said.again}`;
+    told.textContent = `${error.message} ${said.again}`;
     form.querySelector("button[type=submit]").disabled = false;
   } finally {
     running = false;
@@ -116,15 +116,17 @@ async function run(event) {
   }
 }
 
-form.addEventListener("submit", run);
-for (const input of form.querySelectorAll("input[type=file]")) {
-  input.addEventListener("change", () => {
-    for (const file of input.files) add(file);
-    input.value = "";
-  });
+if (form) {
+  form.addEventListener("submit", run);
+  for (const input of form.querySelectorAll("input[type=file]")) {
+    input.addEventListener("change", () => {
+      for (const file of input.files) add(file);
+      input.value = "";
+    });
+  }
+  (async () => {
+    const kept = "indexedDB" in window ? await KeptFiles.all().catch(() => []) : [];
+    for (const { key, file } of kept) add(file, key);
+    if (localStorage.getItem(BATCH)) told.textContent = kept.length ? said.goon : said.choose;
+  })();
 }
-(async () => {
-  const kept = "indexedDB" in window ? await KeptFiles.all().catch(() => []) : [];
-  for (const { key, file } of kept) add(file, key);
-  if (localStorage.getItem(BATCH)) status.textContent = kept.length ? said.goon : said.choose;
-})();
