@@ -161,6 +161,7 @@ def _page() -> dict[str, list[Sample]]:
         f"coterie.{rules}:read_checksum": [
             _of(f"{rules}:read_checksum", "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=")
         ],
+        "coterie.web.previews.kinds:read_text": [_of("web.previews.kinds:read_text", "grün".encode())],
         "coterie.web.arrivals:read_finish": [
             _of("web.arrivals:read_finish", b'{"batch": "abcdefgh", "to": "send:anna"}')
         ],

@@ -8,6 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from coterie.decoding import decoder
+from coterie.errors import UsageError
+
 HEAD_BYTES = 4_096  # of a file, that tell its kind
 TEXT_BYTES_MAX = 2 << 20  # shown of a text; guess: nobody reads more in a page
 
@@ -59,11 +62,17 @@ def _is_text(head: bytes) -> bool:
     """UTF-8 without control characters; where the file goes on, perhaps cut within a character."""
     for cut in range(4 if len(head) == HEAD_BYTES else 1):
         try:
-            text = head[: len(head) - cut].decode("utf-8")
-        except UnicodeDecodeError:
+            text = read_text(head[: len(head) - cut])
+        except UsageError:
             continue
         return not any(char < " " and char not in "\t\n\r\f\x1b" for char in text)
     return False
+
+
+@decoder(UsageError, "a text")
+def read_text(raw: bytes) -> str:
+    """UTF-8. Raises `UsageError`."""
+    return raw.decode("utf-8")
 
 
 def policy(kind: Kind) -> str:
