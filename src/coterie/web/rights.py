@@ -1,4 +1,4 @@
-"""What a phone may do: the one place where every route of the page and every command is asked. Deny by default. Pure.
+"""What a phone may do: the one place where every route of the page and every command is asked. Deny by default.
 
 The owner's own browsers have the right "everything" and are not asked. A route or a command that stands in none of the
 tables is closed to every phone.

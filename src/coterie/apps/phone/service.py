@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import logging
 import secrets
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 from coterie.access.names import checked, fit
 from coterie.apps.context import Context
 from coterie.apps.phone import core as c
-from coterie.apps.phone.certificates import DOMAIN, Authority
+from coterie.apps.phone.certificates import Authority
 from coterie.apps.phone.listeners import PhoneListener, own_addresses
 from coterie.apps.phone.records import PhoneRecord
 from coterie.apps.phone.results import PhoneAdded, PhoneKey, PhoneLine, PhoneSaid
@@ -70,7 +69,6 @@ class PhoneService:
         self._authority: Authority | None = None
         self._ports: dict[str, Port] = {}
         self._listeners: dict[str, PhoneListener] = {}
-        self._addresses: list[str] = []
         self._on_removed: list[Callable[[str], None]] = []
         guesses = c.Guesses()
         self._fronts = {name: Front(self, name, guesses) for name in PORTS}
@@ -276,10 +274,7 @@ class PhoneService:
         return self._authority
 
     def _tls(self) -> ssl.SSLContext:
-        self._addresses = self.addresses()
-        host = socket.gethostname().partition(".")[0]
-        names = [f"{host}.{DOMAIN}"] if host.isascii() and host.replace("-", "").isalnum() else []
-        return self._made_authority().context(self._addresses, names)
+        return self._made_authority().context(self.addresses())
 
     async def _follow_addresses(self) -> None:
         """A certificate for where this computer is now, and one that has not ended."""
