@@ -41,7 +41,7 @@ def commands() -> list[Any]:
 
 
 def test_every_command_of_ours_has_its_right() -> None:
-    ours = {" ".join((command.app, *command.path)) for command in commands()}
+    ours = {f"{command.app}/{'-'.join(command.path)}" for command in commands()}
     assert set(COMMANDS) == ours
     assert set(COMMANDS.values()) <= {*RIGHTS, "nobody"}
 

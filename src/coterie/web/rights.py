@@ -20,59 +20,59 @@ NOBODY = "nobody"  # what no phone may, whatever it was allowed
 COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(
         (
-            "node id", "node jobs", "node jobs watch", "node ls", "node notices", "node peers", "node people",
-            "node status", "node usage", "circles blocked", "circles circle", "circles circle members",
-            "contacts contact", "contacts contact show", "contacts contacts", "expose connected", "expose exposed",
-            "files shares", "files transfers", "files transfers show", "send inbox", "send sent",
+            "node/id", "node/jobs", "node/jobs-watch", "node/ls", "node/notices", "node/peers", "node/people",
+            "node/status", "node/usage", "circles/blocked", "circles/circle", "circles/circle-members",
+            "contacts/contact", "contacts/contact-show", "contacts/contacts", "expose/connected", "expose/exposed",
+            "files/shares", "files/transfers", "files/transfers-show", "send/inbox", "send/sent",
         ),
         "look",
     ),
     **dict.fromkeys(
         (
-            "files get", "files refresh", "files transfers pause", "files transfers resume", "files transfers cancel",
-            "files transfers priority", "files trash", "files trash restore", "node jobs pause", "node jobs resume",
-            "node jobs cancel",
+            "files/get", "files/refresh", "files/transfers-pause", "files/transfers-resume", "files/transfers-cancel",
+            "files/transfers-priority", "files/trash", "files/trash-restore", "node/jobs-pause", "node/jobs-resume",
+            "node/jobs-cancel",
         ),
         "get",
     ),
-    **dict.fromkeys(("send send", "send sent cancel"), "send"),
-    **dict.fromkeys(("send inbox accept", "send inbox decline", "send receive"), "answer"),
-    "play play": "play",
+    **dict.fromkeys(("send/send", "send/sent-cancel"), "send"),
+    **dict.fromkeys(("send/inbox-accept", "send/inbox-decline", "send/receive"), "answer"),
+    "play/play": "play",
     **dict.fromkeys(
-        ("files share", "files unshare", "files shares changes", "files ticket", "bittorrent magnet"), "share"
+        ("files/share", "files/unshare", "files/shares-changes", "files/ticket", "bittorrent/magnet"), "share"
     ),
     **dict.fromkeys(
         (
-            "circles circle new", "circles circle invite", "circles circle join", "circles circle role",
-            "circles circle remove", "circles circle leave", "circles circle rename", "circles unblock",
-            "contacts contact rename", "contacts contact remove", "contacts contacts rename",
-            "contacts contacts remove", "contacts invite", "contacts join", "grants grant", "grants grant accept",
-            "grants grant pass", "grants grants", "grants revoke", "node audit", "node may", "node resources",
-            "node peers forget", "send inbox always", "send inbox ask",
+            "circles/circle-new", "circles/circle-invite", "circles/circle-join", "circles/circle-role",
+            "circles/circle-remove", "circles/circle-leave", "circles/circle-rename", "circles/unblock",
+            "contacts/contact-rename", "contacts/contact-remove", "contacts/contacts-rename",
+            "contacts/contacts-remove", "contacts/invite", "contacts/join", "grants/grant", "grants/grant-accept",
+            "grants/grant-pass", "grants/grants", "grants/revoke", "node/audit", "node/may", "node/resources",
+            "node/peers-forget", "send/inbox-always", "send/inbox-ask",
         ),
         "people",
     ),
     **dict.fromkeys(
         (
-            "expose connect", "expose disconnect", "expose expose", "expose unexpose", "files limits",
-            "files transfers limit", "files trash empty", "node config", "node config get", "node config set",
-            "node doctor", "node gc", "node notices clear", "node services", "node services on", "node services off",
-            "overlay overlay",
+            "expose/connect", "expose/disconnect", "expose/expose", "expose/unexpose", "files/limits",
+            "files/transfers-limit", "files/trash-empty", "node/config", "node/config-get", "node/config-set",
+            "node/doctor", "node/gc", "node/notices-clear", "node/services", "node/services-on", "node/services-off",
+            "overlay/overlay",
         ),
         "settings",
     ),
     **dict.fromkeys(
         (
-            "circles devices", "circles devices add", "circles devices join", "circles devices remove",
-            "circles devices rename", "circles recovery", "circles recovery new", "circles recovery replace",
-            "node browsers", "node browsers remove", "phone phone add", "phone phone may", "phone phone remove",
-            "phone phone on", "phone phone off", "phone phones",
+            "circles/devices", "circles/devices-add", "circles/devices-join", "circles/devices-remove",
+            "circles/devices-rename", "circles/recovery", "circles/recovery-new", "circles/recovery-replace",
+            "node/browsers", "node/browsers-remove", "phone/phone-add", "phone/phone-may", "phone/phone-remove",
+            "phone/phone-on", "phone/phone-off", "phone/phones",
         ),
         "devices",
     ),
-    "circles recovery restore": NOBODY,  # a new computer becomes an old one: nothing for a phone of another
+    "circles/recovery-restore": NOBODY,  # a new computer becomes an old one: nothing for a phone of another
 }  # fmt: skip
-"""The right that opens each command, by app and words."""
+"""The right that opens each command, by app and words as they stand in addresses."""
 
 PATHS = (Path, Target, Here, PathOrPerson)  # parameters that name files of this computer
 
@@ -124,7 +124,7 @@ def may_ask(
 def right_of(command: Command, declared: Mapping[str, Sequence[str]] | None = None) -> str:
     """What a phone needs for a command; `declared`: what a third party's app says of its own commands."""
     words = " ".join(command.path)
-    found = COMMANDS.get(f"{command.app} {words}")
+    found = COMMANDS.get(f"{command.app}/{'-'.join(command.path)}")
     return found or next((right for right, its in (declared or {}).items() if words in its), NOBODY)
 
 

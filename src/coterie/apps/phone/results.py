@@ -42,9 +42,9 @@ class PhoneKey(Live, frozen=True, kw_only=True):
         trust = (
             tr(
                 "\nIt offers a certificate to install, '{authority}', which is good for this computer only. The phone "
-                "shows its fingerprint (SHA-256), which must be:\n{fingerprint}",
+                "shows its SHA-256, which must be:\n{sha256}",
                 authority=self.authority,
-                fingerprint=self.fingerprint,
+                sha256=self.fingerprint,
             )
             if self.fingerprint
             else tr(

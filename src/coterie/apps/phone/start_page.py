@@ -115,7 +115,7 @@ class Front:
                 "Install it. iPhone: Settings, Profile Downloaded, Install; then General, About, Certificate Trust "
                 "Settings, and switch it on. Android: Settings, Security, Install a certificate, CA certificate."
             ),
-            tr("Compare the fingerprint (SHA-256) that the phone shows with that on the computer."),
+            tr("Compare the SHA-256 that the phone shows with that on the computer."),
             tr("Open the page."),
         )
         parts = [html.escape(step) for step in steps]
