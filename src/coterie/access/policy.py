@@ -157,6 +157,7 @@ class Policy:
         self._standing = standing
         self._rules: dict[str, dict[str, Verb]] = {}  # subject -> resource -> verbs
         self._count = 0
+        self._below: dict[str, dict[tuple[str, str], None]] = {}  # resource -> rules about it and what is below it
         self._held: OrderedDict[PeerId, _Held] = OrderedDict()
         self._cache: OrderedDict[tuple[PeerId, int, str, tuple[str, ...]], Decision] = OrderedDict()
         self.revocations = Revocations(own)
@@ -190,18 +191,22 @@ class Policy:
                     tr("there are {rules_max} rules already; end some shares first", rules_max=RULES_MAX)
                 )
             self._count += 1
+            for above in with_parents(resource):
+                self._below.setdefault(above, {})[subject, resource] = None
         of_subject[resource] = of_subject.get(resource, Verb(0)) | verbs
         self.changed()
 
     def withdraw(self, resource: str) -> None:
         """Forget every rule about `resource` and what is below it."""
-        for subject in list(self._rules):
-            kept = {r: v for r, v in self._rules[subject].items() if not covers(resource, r)}
-            self._count -= len(self._rules[subject]) - len(kept)
-            if kept:
-                self._rules[subject] = kept
-            else:
+        for subject, narrow in list(self._below.get(resource, ())):
+            del self._rules[subject][narrow]
+            if not self._rules[subject]:
                 del self._rules[subject]
+            for above in with_parents(narrow):
+                del self._below[above][subject, narrow]
+                if not self._below[above]:
+                    del self._below[above]
+            self._count -= 1
         self.changed()
 
     def rules(self) -> Mapping[str, Mapping[str, Verb]]:
