@@ -157,7 +157,7 @@ class Policy:
         self._standing = standing
         self._rules: dict[str, dict[str, Verb]] = {}  # subject -> resource -> verbs
         self._count = 0
-        self._below: dict[str, dict[tuple[str, str], None]] = {}  # resource -> rules about it and what is below it
+        self._below: dict[str, dict[tuple[str, str], None]] = {}  # resource -> rules about it and below it
         self._held: OrderedDict[PeerId, _Held] = OrderedDict()
         self._cache: OrderedDict[tuple[PeerId, int, str, tuple[str, ...]], Decision] = OrderedDict()
         self.revocations = Revocations(own)
