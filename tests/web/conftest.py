@@ -30,6 +30,11 @@ class Computer:
     home: Path
     url: str = ""
 
+    @property
+    def user(self) -> Path:
+        """The home folder of the person: what arrives goes to its Downloads."""
+        return self.home.with_name(f"user-{self.name}")
+
     def run(self, *words: str, check: bool = True) -> str:
         """What a command line prints."""
         done = subprocess.run(
@@ -39,7 +44,7 @@ class Computer:
             timeout=WAIT_S,
             check=False,
             cwd="/",  # where no file is called like a person
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
+            env={**os.environ, "LC_ALL": "C.UTF-8", "HOME": str(self.user)},
         )
         assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -81,6 +86,7 @@ Visits = Callable[..., Visit]
 def started(folder: Path, name: str) -> Computer:
     """A computer called `name` that runs."""
     computer = Computer(name, folder / name)
+    computer.user.mkdir()
     computer.run("config", "set", "name", name)
     computer.up()
     return computer

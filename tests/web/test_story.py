@@ -1,0 +1,105 @@
+"""What the README tells, by clicks only; and a page whose node was stopped finds it again."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.web.conftest import Computer, Visits, started
+
+ARRIVES_MS = 20_000
+
+
+@pytest.fixture(scope="module")
+def carl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Computer]:
+    """Somebody whom nobody knows yet."""
+    computer = started(tmp_path_factory.mktemp("carl"), "carl")
+    yield computer
+    computer.down()
+
+
+def go(page: Page) -> None:
+    page.locator("form[hx-post^='/do/'] button[type=submit]").click()
+
+
+def more(page: Page) -> None:
+    page.locator("details.more > summary").click()
+
+
+def test_by_clicks_only(visit: Visits, anna: Computer, carl: Computer, tmp_path: Path) -> None:
+    annas, carls = visit(anna).page, visit(carl).page
+    expect(carls.get_by_role("heading", name="Three steps to begin with")).to_be_visible()
+    # invite and join
+    annas.locator(".head a", has_text="Invite").click()
+    go(annas)
+    result = annas.locator("#result")
+    expect(result).to_contain_text(re.compile(r"\d+-[a-z]+-[a-z]+"))
+    code = re.search(r"\d+-[a-z]+-[a-z]+", result.inner_text())
+    assert code is not None
+    carls.locator(".head a", has_text="Join").click()
+    carls.locator("[name=invitation]").fill(code[0])
+    more(carls)
+    carls.locator("[name=at]").fill(anna.json("status")["addresses"][0])
+    go(carls)
+    expect(carls.locator("#result")).to_contain_text("know each other now", timeout=ARRIVES_MS)
+    expect(result).to_contain_text("know each other now", timeout=ARRIVES_MS)
+    # share with a person, and get it
+    shared = tmp_path / "Holiday"
+    shared.mkdir()
+    (shared / "beach.txt").write_text("sand" * 1_000)
+    annas.goto(f"{anna.url}do/files/share")
+    annas.locator("[name=path]").fill(str(shared))
+    more(annas)
+    annas.locator("[name=to]").fill("carl")
+    go(annas)
+    expect(annas.locator("#result")).to_contain_text("Holiday", timeout=ARRIVES_MS)
+    target = tmp_path / "got"
+    target.mkdir()
+    carls.goto(f"{carl.url}do/files/get?source=anna/Holiday&target={target}/")
+    go(carls)
+    expect(carls.locator("#result")).to_contain_text("Received", timeout=ARRIVES_MS)
+    assert (target / "Holiday" / "beach.txt").read_text() == "sand" * 1_000
+    # send, decline and think again, accept
+    letter = tmp_path / "letter.txt"
+    letter.write_text("dear anna")
+    carls.goto(f"{carl.url}do/send/send")
+    carls.locator("[name=paths]").fill(f"{letter}\nanna")
+    go(carls)
+    expect(carls.locator("#result")).to_contain_text("offered to anna", timeout=ARRIVES_MS)
+    annas.goto(anna.url)
+    offer = annas.locator("[data-live='send.inbox'] .row", has_text="letter.txt")
+    expect(offer).to_contain_text("from carl")
+    offer.get_by_role("button", name="Decline").click()
+    annas.get_by_role("button", name="Undo").click()
+    offer.get_by_role("button", name="Accept").click()
+    expect(offer).to_have_count(0, timeout=ARRIVES_MS)
+    assert (anna.user / "Downloads" / "letter.txt").read_text() == "dear anna"
+    anna.run("contacts", "remove", "carl")
+
+
+def test_a_page_finds_its_node_again(visit: Visits, carl: Computer) -> None:
+    page = visit(carl, expected=("WebSocket", "ERR_CONNECTION_REFUSED")).page
+    stopped = page.locator("#stopped")
+    expect(stopped).to_be_hidden()
+    carl.down()
+    expect(stopped).to_be_visible(timeout=ARRIVES_MS)
+    was = carl.url
+    carl.up()
+    assert carl.url == was
+    expect(stopped).to_be_hidden(timeout=ARRIVES_MS)
+
+
+def test_who_has_few_rights_sees_and_does_little(visit: Visits, carl: Computer) -> None:
+    here = visit(carl, expected=("403",))
+    file = carl.home / "browsers.json"
+    file.write_text(file.read_text().replace("everything", "look"))
+    assert here.page.goto(carl.url).status == 200  # type: ignore[union-attr]
+    assert here.page.locator(".head .actions").count() == 0
+    for path in ("do/node/status", "do/files/share", "folders"):
+        assert here.page.goto(carl.url + path).status == 403, path  # type: ignore[union-attr]
+    here.page.goto(f"{carl.url}do")
+    assert here.page.locator("main .row").all_inner_texts() == [
+        text for text in here.page.locator("main .row").all_inner_texts() if "inbox" in text or "sent" in text
+    ]
