@@ -6,6 +6,7 @@ to docs/access-table.md with `python -m tests.test_access_table`, and the test c
 
 import asyncio
 import contextlib
+import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -13,12 +14,16 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from starlette.applications import Starlette
+from starlette.routing import Route
+
 from coterie.access.resource import Verb
 from coterie.control.openapi import API_ROOT
-from coterie.control.server import serve
+from coterie.control.server import Surroundings, serve
 from coterie.errors import CloseCode, PeerError, TransportError
 from coterie.net import MemoryNetwork
 from coterie.node import Node
+from coterie.web.page import make_page
 from coterie.wire import Protocol
 from tests.apps.files.nodes import memory_node
 from tests.support import run
@@ -142,7 +147,7 @@ async def try_protocol(peer: Node, host: Node, protocol: str) -> str:
 
 
 async def measured(folder: Path) -> tuple[dict[str, str], dict[str, str], dict[str, int]]:
-    """The real cells: protocols, shares, and the status of each route without the token."""
+    """The real cells: protocols, shares, and the status of each route without the token, or without the cookie."""
     async with house(folder) as (host, peers):
         assert host.endpoint is not None
         protocols = sorted({*host.endpoint.protocols, "no-such-protocol"})
@@ -159,11 +164,27 @@ async def measured(folder: Path) -> tuple[dict[str, str], dict[str, str], dict[s
                 host.access.decide(peers[n].peer_id, Verb.READ, f"files/{shared.id}").allowed for n in PEERS
             ]
             shares[to] = "".join("+" if allowed else "-" for allowed in may)
-        async with serve(host, asyncio.Event()) as api:
-            routes = await asyncio.to_thread(
-                _statuses, api.url, await asyncio.to_thread(_routes, api.url, api.token)
-            )
+        pages: list[Starlette] = []
+
+        def kept(given: Surroundings) -> Starlette:
+            pages.append(make_page(given))
+            return pages[0]
+
+        async with serve(host, asyncio.Event(), kept) as api:
+            listed = await asyncio.to_thread(_routes, api.url, api.token)
+            await asyncio.to_thread(_statuses, api.url, [("GET", "/static/app.css")])  # now the page is made
+            routes = await asyncio.to_thread(_statuses, api.url, [*listed, *_routes_of_page(pages[0])])
     return cells, shares, routes
+
+
+def _routes_of_page(page: Starlette) -> list[tuple[str, str]]:
+    """Each method and path; something stands where any text may."""
+    return [
+        (method, re.sub(r"\{[^}]*\}", "x", route.path))
+        for route in page.routes
+        if isinstance(route, Route)
+        for method in sorted(route.methods or ())
+    ]
 
 
 def _routes(url: str, token: str) -> list[tuple[str, str]]:
@@ -223,6 +244,13 @@ Only programs of the owner reach it: on 127.0.0.1, with the token in `run/api.js
 them. The test asks every route that `GET {API_ROOT}/openapi.json` names, without the token: each answers 401.
 Without it `GET /api/v1/proof` shows that the node knows the token, by answering a challenge: a program asks that first,
 so that it gives the token to no other.
+
+## Routes of the page
+
+Only browsers that the owner let in reach them, with their cookie, and from a page of the node itself. The test asks
+every route of the page without the cookie: each answers 401, or 403 where it changes something, but for files of the
+program (`/static/`) and `/open/KEY`, which takes a key of one use. What a browser with few rights may do is what panels
+of apps say: `tests/web/test_story.py`.
 """
 
 
@@ -234,7 +262,9 @@ def test_every_cell_is_as_documented(tmp_path: Path) -> None:
     assert set(cells) == set(EXPECTED), "EXPECTED names protocols that no node has"
     assert shares == {name: cells for name, (cells, _) in SHARES.items()}
     assert len(routes) > 20
-    assert {route for route, status in routes.items() if status != 401} == ROUTES_OPEN
+    open_ = {route for route, status in routes.items() if status not in (401, 403)}
+    assert open_ == ROUTES_OPEN | {f"{method} /static/x" for method in ("GET", "HEAD")}
+    assert len([route for route in routes if "/api/" not in route]) > 15
     assert PAGE.read_text(encoding="utf-8") == rendered(), "run `python -m tests.test_access_table`"
 
 

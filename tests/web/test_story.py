@@ -57,7 +57,7 @@ def test_by_clicks_only(visit: Visits, anna: Computer, carl: Computer, tmp_path:
     expect(annas.locator("#result")).to_contain_text("Holiday", timeout=ARRIVES_MS)
     target = tmp_path / "got"
     target.mkdir()
-    carls.goto(f"{carl.url}do/files/get?source=anna/Holiday&target={target}/")
+    carls.goto(f"{carl.url}do/files/get?ticket=anna/Holiday&target={target}/")
     go(carls)
     expect(carls.locator("#result")).to_contain_text("Received", timeout=ARRIVES_MS)
     assert (target / "Holiday" / "beach.txt").read_text() == "sand" * 1_000
