@@ -62,7 +62,9 @@ def in_the_code() -> Texts:
                 if said:
                     texts.add(said)
             for parameter in command.parameters:
-                texts.add(parameter.name.rstrip("_").replace("_", " "))  # the label of its control on the page
+                texts.add(
+                    parameter.name.rstrip("_").replace("_", " ")
+                )  # the label of its control on the page
     for said in (*OF_CLICK, *(what for _usage, what in FIRST)):
         texts.add(said)
     return texts
