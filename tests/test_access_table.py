@@ -34,6 +34,10 @@ PEERS = ("stranger", "contact", "guest", "member", "removed member", "revoked de
 # What each protocol is to each of PEERS: + a stream is served, - it is refused like a protocol that does not exist,
 # x not even the connection is had. What a protocol gives to whom it serves is below it, in the resources.
 EXPECTED: Mapping[str, tuple[str, str]] = {
+    "blobs": (
+        "+++++x",
+        "content of apps by its id; the policy is asked to read the resource under which the app gives it",
+    ),
     "broadcast": ("-+++-x", "topics among those who are known; at the level `internet` among everybody"),
     "kademlia": ("-+++-x", "the table of those who are known; at the level `internet` of everybody"),
     "circles": ("+++++x", "logs of circles go to their members only; others get silence, whatever they ask"),
