@@ -24,7 +24,7 @@ def test_the_forms_do_what_commands_do(visit: Visits, anna: Computer) -> None:
     page.get_by_role("button", name="Go").click()
     expect(page.locator("#result")).to_contain_text(anna.json("id")["id"])
     page = here.goto("/do/node/may")
-    page.get_by_label("Peer").fill("nobody")
+    page.get_by_label("Computer").fill("nobody")
     page.get_by_label("Verb").fill("read")
     page.get_by_label("Resource").fill("files/x")
     page.get_by_role("button", name="Go").click()

@@ -21,6 +21,7 @@ from coterie.decoding import decoder
 from coterie.errors import UsageError
 from coterie.quantity import write_duration
 from coterie.texts import translated
+from coterie.web.results import word
 
 FIELDS_MAX = 1_000  # of one form
 SUGGESTED: Mapping[Any, tuple[str, ...]] = {
@@ -74,7 +75,7 @@ def _field(parameter: Parameter, given: Mapping[str, str]) -> Field:
     return Field(
         name=parameter.name,
         kind=kind,
-        label=label(parameter.name),
+        label=word(parameter.name.rstrip("_")),
         help=translated(parameter.help),
         value=value,
         is_required=parameter.required,
@@ -83,12 +84,6 @@ def _field(parameter: Parameter, given: Mapping[str, str]) -> Field:
         is_listed=parameter.values is not None,
         is_many=parameter.many,
     )
-
-
-def label(name: str) -> str:
-    """What people read for a parameter."""
-    words = translated(name.rstrip("_").replace("_", " "))
-    return words[:1].upper() + words[1:]
 
 
 def _default(parameter: Parameter) -> str:

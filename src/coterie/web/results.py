@@ -10,7 +10,7 @@ from coterie.moments import is_iso
 from coterie.texts import translated
 
 _ID = re.compile(r"\b([a-z2-7]{10})[a-z2-7]{42}\b")
-_WORDS = {"peer": "computer", "device": "computer", "devices": "computers", "peer_id": "id"}
+_WORDS = {"peer": "computer", "device": "computer", "devices": "computers", "peer_id": "id"}  # docs/words.md
 
 
 class Cell(msgspec.Struct, frozen=True):
