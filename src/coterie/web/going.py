@@ -70,5 +70,5 @@ def _transfer(asked: Any, line: dict[str, Any]) -> Row:
 
 LIVES = (
     Live(name="call", template="call_row.html", rows=call_rows, every_s=0.25, tag="div", css="doing-row"),
-    Live(name="going", template="home/going.html", rows=going_rows, every_s=0.5, css="row going-on"),
+    Live(name="going", template="home/going.html", rows=going_rows, every_s=1.0, css="row going-on"),
 )

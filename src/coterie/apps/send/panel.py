@@ -66,8 +66,8 @@ async def _answers(reader: Reader, key: str) -> Sequence[Answer] | None:
 
 PANEL = Panel(
     lives=(
-        Live(name="inbox", template="send/inbox_row.html", rows=_inbox, css="row offer"),
-        Live(name="sent", template="send/sent_row.html", rows=_sent, css="row offer"),
+        Live(name="inbox", template="send/inbox_row.html", rows=_inbox, every_s=1.0, css="row offer"),
+        Live(name="sent", template="send/sent_row.html", rows=_sent, every_s=1.0, css="row offer"),
     ),
     cards=(
         Card(title="For you", icon="package", live="send.inbox", place=5, empty="send/nothing.html"),
