@@ -1,8 +1,13 @@
 """Two real nodes and one browser for all tests of the page; every test gets a browser context of its own.
 
 Whatever a page writes to the console, and every request that leaves the node, fails the test.
+
+Playwright leaves its event loop running in this thread between its calls. While no test of a browser runs that is
+hidden, for other tests begin loops of their own.
 """
 
+import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -105,14 +110,39 @@ def meet(inviter: Computer, joiner: Computer) -> None:
         joiner.run("join", invited["code"], "--at", invited["at"][0])
 
 
+_LOOPS: list[asyncio.AbstractEventLoop] = []  # the one of Playwright, once it runs
+
+
+@contextlib.contextmanager
+def _with_loop_of_playwright() -> Iterator[None]:
+    asyncio._set_running_loop(_LOOPS[0] if _LOOPS else None)
+    try:
+        yield
+    finally:
+        if (loop := asyncio._get_running_loop()) is not None:
+            _LOOPS[:] = [loop]
+        asyncio._set_running_loop(None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Show Playwright its loop where a test drives a browser."""
+    if "playwright" not in getattr(item, "fixturenames", ()):
+        return (yield)
+    with _with_loop_of_playwright():
+        return (yield)
+
+
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
     if not Path(CHROMIUM).exists():
         if os.environ.get("CI"):
             pytest.fail(f"{CHROMIUM} is missing")
         pytest.skip(f"{CHROMIUM} is missing")
-    with sync_playwright() as playwright:
-        yield playwright
+    playwright = sync_playwright().start()
+    yield playwright
+    with _with_loop_of_playwright():  # the last test may have been another one
+        playwright.stop()
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +151,8 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
         executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
     )
     yield browser
-    browser.close()
+    with _with_loop_of_playwright():
+        browser.close()
 
 
 @pytest.fixture(scope="session")
