@@ -47,9 +47,9 @@ def found(**panels: str) -> Panels:
 def test_a_panel_of_a_third_party_is_shown(guestbook: ModuleType) -> None:
     panels = found(guestbook="guestbook_panel:PANEL")
     assert [view.title for view in panels.navigation(browser("look"))] == ["Guestbook"]
-    assert [card.title for _, card in panels.cards(browser("everything"))] == ["Guests"]
+    assert [card.title for _, card in panels.cards(browser("everything"), "home")] == ["Guests"]
     assert panels.navigation(browser()) == []
-    assert panels.cards(browser()) == []
+    assert panels.cards(browser(), "home") == []
     templates = Templates(panels.folders)
     (live,) = GUESTBOOK.lives
     row = run(templates.row("guestbook", live, Row("1", "<b>hello")))
