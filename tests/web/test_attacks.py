@@ -1,5 +1,6 @@
 """Who may not use the page: other sites and names, used keys, removed browsers; and text that would be HTML."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -196,7 +197,9 @@ def test_text_of_others_is_text(visit: Visits, anna: Computer, berta: Computer, 
         anna.run("contacts", "rename", anna.json("contacts")[0]["name"], "berta")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whose program asks")
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.getuid() != 0, reason="needs Linux, and root to be another user"
+)
 def test_another_user_of_the_computer_is_not_even_heard(tmp_path: Path, anna: Computer, cookie: str) -> None:
     """Cookies go to every port of a computer: another user's server may have got this one."""
     curl = [
