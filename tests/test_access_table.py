@@ -14,21 +14,21 @@ from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from starlette.applications import Starlette
 from starlette.routing import Route
 
 from coterie.access.resource import Verb
 from coterie.control.openapi import API_ROOT
+from coterie.control.request_body import Asgi
 from coterie.control.server import Surroundings, serve
 from coterie.errors import CloseCode, PeerError, TransportError
 from coterie.net import MemoryNetwork
 from coterie.node import Node
-from coterie.web.page import make_page
+from coterie.web.page import Page
 from coterie.wire import Protocol
 from tests.apps.files.nodes import memory_node
 from tests.support import run
 
-PAGE = Path(__file__).parent.parent / "docs" / "access-table.md"
+DOCUMENT = Path(__file__).parent.parent / "docs" / "access-table.md"
 PEERS = ("stranger", "contact", "guest", "member", "removed member", "revoked device")
 
 # What each protocol is to each of PEERS: + a stream is served, - it is refused like a protocol that does not exist,
@@ -168,11 +168,11 @@ async def measured(folder: Path) -> tuple[dict[str, str], dict[str, str], dict[s
                 host.access.decide(peers[n].peer_id, Verb.READ, f"files/{shared.id}").allowed for n in PEERS
             ]
             shares[to] = "".join("+" if allowed else "-" for allowed in may)
-        pages: list[Starlette] = []
+        pages: list[Page] = []
 
-        def kept(given: Surroundings) -> Starlette:
-            pages.append(make_page(given))
-            return pages[0]
+        def kept(given: Surroundings) -> Asgi:
+            pages.append(Page(given))
+            return pages[0].app
 
         async with serve(host, asyncio.Event(), kept) as api:
             listed = await asyncio.to_thread(_routes, api.url, api.token)
@@ -181,7 +181,7 @@ async def measured(folder: Path) -> tuple[dict[str, str], dict[str, str], dict[s
     return cells, shares, routes
 
 
-def _routes_of_page(page: Starlette) -> list[tuple[str, str]]:
+def _routes_of_page(page: Page) -> list[tuple[str, str]]:
     """Each method and path; something stands where any text may."""
     return [
         (method, re.sub(r"\{[^}]*\}", "x", route.path))
@@ -269,12 +269,12 @@ def test_every_cell_is_as_documented(tmp_path: Path) -> None:
     open_ = {route for route, status in routes.items() if status not in (401, 403)}
     assert open_ == ROUTES_OPEN | {f"{method} /static/x" for method in ("GET", "HEAD")}
     assert len([route for route in routes if "/api/" not in route]) > 15
-    assert PAGE.read_text(encoding="utf-8") == rendered(), "run `python -m tests.test_access_table`"
+    assert DOCUMENT.read_text(encoding="utf-8") == rendered(), "run `python -m tests.test_access_table`"
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         cells, shares, routes = run(measured(Path(place)), 100.0)
         print(cells, shares, len(routes), "routes")
-        PAGE.write_text(rendered(), encoding="utf-8")
+        DOCUMENT.write_text(rendered(), encoding="utf-8")
     sys.exit(0)
