@@ -99,7 +99,7 @@ def checks(asked: Any) -> list[Row]:
     may_change = asked.browser.may("")
     rows = []
     for number, (name, check) in enumerate(found.checks):
-        value: dict[str, Any] = {"name": name, "ok": None, "result": "", "advice": "", "mend": "", "path": ""}
+        value: dict[str, Any] = {"name": _titles().get(name, name), "ok": None, "result": "", "advice": "", "mend": "", "path": ""}
         if check is not None:
             value |= {"ok": check.ok, "result": check.result, "advice": check.advice}
             if check.mend and may_change:
@@ -108,6 +108,34 @@ def checks(asked: Any) -> list[Row]:
     if found.problem:
         rows.append(Row("problem", _line(found.problem)))
     return sorted(rows, key=lambda row: row.value["ok"] is not False)
+
+
+def _titles() -> dict[str, str]:
+    """What each check of the doctor looks at, in the reader's words; others keep their names."""
+    return {
+        "reach": tr("How far it looks for others"),
+        "addresses": tr("Its addresses"),
+        "udp": tr("Its port for others"),
+        "multicast": tr("Seeing others on this network"),
+        "mapping": tr("The way in that the router opens"),
+        "nat": tr("What the router does to connections"),
+        "relays": tr("Relays: others that pass on"),
+        "dht": tr("The public directory"),
+        "outside": tr("Reached from outside"),
+        "clock": tr("The clock"),
+        "background": tr("Work in the background"),
+        "identity": tr("Nobody else with its identity"),
+        "apps": tr("The apps"),
+        "disk": tr("Room on the disk"),
+        "database": tr("The database"),
+        "dates": tr("Dates of shared files"),
+        "network": tr("Its network"),
+        "known": tr("Known here"),
+        "record": tr("What is known of its place"),
+        "connection": tr("The connection"),
+        "path": tr("The way it takes"),
+        "blocked": tr("Blocked"),
+    }
 
 
 def _line(problem: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from coterie.texts import tr
 def settings_shown(node: Any) -> list[dict[str, Any]]:
     """Every setting of `config.toml` but those of apps.
 
-    Each with `key`, `said` (what it is for), `value`, `options` (what it may be; empty: any text), and `until_restart`:
+    Each with `key`, `name`, `said` (what it is for), `value`, `options` (what it may be; empty: any text), and `until_restart`:
     what the running node uses instead, None when that is the same.
     """
     written, used = Home.locate(node.home).config(), node.config
@@ -21,6 +21,7 @@ def settings_shown(node: Any) -> list[dict[str, Any]]:
         shown.append(
             {
                 "key": key,
+                "name": _names()[key],
                 "said": said,
                 "value": _text(value),
                 "options": _options(kinds[key]),
@@ -65,6 +66,25 @@ def _said() -> dict[str, str]:
     }
 
 
+def _names() -> dict[str, str]:
+    """Each setting in a word or two."""
+    return {
+        "name": tr("Name"),
+        "reach": tr("Reach"),
+        "discovery": tr("Be seen on this network"),
+        "port_mapping": tr("Ask the router"),
+        "relay": tr("Help others to reach each other"),
+        "lanes": tr("Several connections at once"),
+        "desktop_notices": tr("Notices on the desktop"),
+        "port": tr("Port for other computers"),
+        "api_port": tr("Port of this page"),
+        "relay_port": tr("Port of the relay"),
+        "bind": tr("Address to listen at"),
+        "dht_bootstrap": tr("Entry to the public directory"),
+        "dht_private": tr("A directory of your own"),
+    }
+
+
 def explained() -> set[str]:
     """The settings that have an explanation."""
-    return {*_said(), APP_SETTINGS}
+    return {*_said()} & {*_names()} | {APP_SETTINGS}

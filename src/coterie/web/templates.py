@@ -53,7 +53,7 @@ class Templates:
             "shape": shape,
             "qr": qr_svg,
         }
-        self._environment.filters |= {"plain": lines}
+        self._environment.filters |= {"plain": lines, "said": _with_code}
 
     def offer(self, **functions: Any) -> None:
         """Let every template, those of rows too, call these."""
@@ -100,6 +100,14 @@ class Templates:
         return Markup(
             '<svg class="icon {}" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>'
         ).format(css, self.static("vendor/icons.svg"), name)
+
+
+def _with_code(text: str) -> Markup:
+    """`text` with what stands between backticks as code; a backtick without its other stays."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:
+        parts[-2:] = ["`".join(parts[-2:])]
+    return Markup("").join(Markup("<code>{}</code>" if n % 2 else "{}").format(part) for n, part in enumerate(parts))
 
 
 def qr_svg(text: str, said: str) -> Markup:
