@@ -97,9 +97,17 @@ def checks(asked: Any) -> list[Row]:
     peer = asked.args.get("peer", "")
     found = _doctor.of(asked.node, peer)
     may_change = asked.browser.may("")
-    rows = []
+    rows, titles = [], _titles()
     for number, (name, check) in enumerate(found.checks):
-        value: dict[str, Any] = {"name": _titles().get(name, name), "ok": None, "result": "", "advice": "", "mend": "", "path": ""}
+        title = titles.get(name, name)
+        value: dict[str, Any] = {
+            "name": title,
+            "ok": None,
+            "result": "",
+            "advice": "",
+            "mend": "",
+            "path": "",
+        }
         if check is not None:
             value |= {"ok": check.ok, "result": check.result, "advice": check.advice}
             if check.mend and may_change:

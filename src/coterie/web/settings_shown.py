@@ -10,18 +10,18 @@ from coterie.texts import tr
 def settings_shown(node: Any) -> list[dict[str, Any]]:
     """Every setting of `config.toml` but those of apps.
 
-    Each with `key`, `name`, `said` (what it is for), `value`, `options` (what it may be; empty: any text), and `until_restart`:
-    what the running node uses instead, None when that is the same.
+    Each with `key`, `name`, `said` (what it is for), `value`, `options` (what it may be; empty: any text), and
+    `until_restart`: what the running node uses instead, None when that is the same.
     """
     written, used = Home.locate(node.home).config(), node.config
     kinds = get_type_hints(Config)
-    shown = []
+    shown, names = [], _names()
     for key, said in _said().items():
         value, now = getattr(written, key), getattr(used, key)
         shown.append(
             {
                 "key": key,
-                "name": _names()[key],
+                "name": names[key],
                 "said": said,
                 "value": _text(value),
                 "options": _options(kinds[key]),
