@@ -1,6 +1,6 @@
 """Pictures of every view at three widths and in both themes, of two nodes that have something to show.
 
-`make screenshots` (ONLY=part of a view's name) writes them to build/screenshots.
+`make screenshots` (ONLY=part of a view's name) writes them to build/screenshots, and those of the README to docs/pictures.
 """
 
 import os
@@ -16,6 +16,8 @@ from tests.web.conftest import CHROMIUM, Computer, meet, started
 WIDTHS = {"phone": 360, "desk": 1280, "wide": 2560}
 THEMES = ("light", "dark")
 FOLDER = Path("build/screenshots")
+README = ("home", "transfer")  # shown there, as the desk sees them in the light theme
+PICTURES = Path("docs/pictures")
 FILES = (
     "disc 1/01 Spring.ogg",
     "disc 1/02 Rain.ogg",
@@ -98,6 +100,8 @@ def main(only: str = "") -> None:
             browser.close()
             for computer in (anna, berta):
                 computer.down()
+    for name in shown.keys() & {*README}:
+        shutil.copy(FOLDER / f"{name}-desk-light.png", PICTURES / f"{name}.png")
     print(f"{len(list(FOLDER.iterdir()))} pictures in {FOLDER}")
 
 
