@@ -1,6 +1,7 @@
 """Pictures of every view at three widths and in both themes, of two nodes that have something to show.
 
-`make screenshots` (ONLY=part of a view's name) writes them to build/screenshots, and those of the README to docs/pictures.
+`make screenshots` (ONLY=part of a view's name) writes them to build/screenshots,
+and those of the README to docs/pictures.
 """
 
 import os
