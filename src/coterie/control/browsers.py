@@ -96,10 +96,11 @@ class Browsers:
         self._keys[_digest(key)] = _Key(self._clock() + KEY_LASTS_S, name, tuple(rights))
         return key
 
-    def redeem(self, key: str, agent: str) -> tuple[Browser, str] | None:
+    def redeem(self, key: str, agent: str, known: Browser | None = None) -> tuple[Browser, str] | None:
         """The browser that shows `key`, and the secret for its cookie; None: the key is unknown, used or too old.
 
-        `agent`: what it says of itself (`User-Agent`).
+        `agent`: what it says of itself (`User-Agent`). `known`: the browser that shows it, where it is in already; with
+        all rights of the key it stays as it is, and the secret is "".
 
         Raises:
             LimitExceeded: BROWSERS_MAX are known already.
@@ -109,8 +110,10 @@ class Browsers:
         now = self._clock()
         if found is None or now > found.until:
             return None
-        known = self.all()
-        if len(known) >= BROWSERS_MAX:
+        if known is not None and all(known.may(right) for right in found.rights):
+            return known, ""
+        listed = self.all()
+        if len(listed) >= BROWSERS_MAX:
             raise LimitExceeded(
                 tr(
                     "{browsers_max} browsers may use the page already: `coterie browsers remove` takes one off",
@@ -118,7 +121,7 @@ class Browsers:
                 )
             )
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        taken = {browser.id for browser in known}
+        taken = {browser.id for browser in listed}
         browser = Browser(
             id=next(made for made in iter(lambda: secrets.token_hex(3), "") if made not in taken),
             name=(found.name or say_agent(agent))[:NAME_CHARS_MAX],

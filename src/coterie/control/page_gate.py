@@ -42,7 +42,7 @@ def policy(files: str) -> str:
 HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "geolocation=(), microphone=(), usb=(), payment=()",
@@ -57,8 +57,8 @@ class Known(Protocol):
         """Whose cookie this is."""
         ...
 
-    def redeem(self, key: str, agent: str) -> tuple[Browser, str] | None:
-        """Who shows this key for the first time, and what its cookie is to be."""
+    def redeem(self, key: str, agent: str, known: Browser | None = None) -> tuple[Browser, str] | None:
+        """Who shows this key for the first time, and what its cookie is to be; "": `known` keeps the one it has."""
         ...
 
 
@@ -97,6 +97,9 @@ class PageGate:
         send = _with_headers(send, policy(scope[ORIGIN]))
         with speaking(headers.get("accept-language")):
             browser = self.browser_of(scope)
+            if _opens(scope) and self._is_ours(scope, headers):
+                await self._open(scope, headers, browser)(scope, receive, send)
+                return
             if isinstance(browser, Browser):
                 scope[BROWSER] = browser
                 if scope["type"] == "http":
@@ -113,8 +116,6 @@ class PageGate:
                 )
             elif scope["path"].startswith(STATIC_PATH):
                 await self._page(scope, receive, send)
-            elif scope["path"].startswith(OPEN_PATH) and scope["method"] == "GET":
-                await self._open(scope, headers)(scope, receive, send)
             else:
                 await _page_of(_how_to_open(), 401)(scope, receive, send)
 
@@ -160,11 +161,11 @@ class PageGate:
             return True
         return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
 
-    def _open(self, scope: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    def _open(self, scope: Mapping[str, Any], headers: Mapping[str, str], known: Browser | None) -> Response:
         """Give a browser its cookie. It goes on by a page of ours: after a redirect the cookie would not be sent."""
         key = scope["path"].removeprefix(OPEN_PATH)
         try:
-            opened = self._browsers.redeem(key, headers.get("user-agent", ""))
+            opened = self._browsers.redeem(key, headers.get("user-agent", ""), known)
         except CoterieError as error:
             return _page_of(str(error), 429)
         if opened is None:
@@ -172,6 +173,8 @@ class PageGate:
         _browser, secret = opened
         response = _page_of("", 200, forward="/")
         response.headers["Cache-Control"] = "no-store"
+        if not secret:
+            return response
         response.set_cookie(
             self._cookie,
             secret,
@@ -182,6 +185,11 @@ class PageGate:
             samesite="strict",
         )
         return response
+
+
+def _opens(scope: Mapping[str, Any]) -> bool:
+    """Whether a key is shown."""
+    return bool(scope["type"] == "http" and scope["method"] == "GET" and scope["path"].startswith(OPEN_PATH))
 
 
 def _how_to_open() -> str:

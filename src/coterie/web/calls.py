@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,8 @@ from coterie.texts import tr
 from coterie.web.panels import service_of
 
 RUNNING_MAX = 32  # at once, of all browsers; guess
+RUNNING_FEW_MAX = 16  # of them, of browsers with few rights: the owner's are always begun
+REMOVED_EVERY_S = 2.0  # so often it is asked whether browsers whose commands run were removed
 KEPT_MAX = 64  # calls whose end can still be seen
 EVENTS_MAX = 100  # that are shown of one call, the newest
 QUICK_S = 1.0  # a call that ends within is shown with its end at once
@@ -30,6 +32,7 @@ class Call:
     id: str
     command: Command
     browser: str
+    is_few: bool
     parameters: Mapping[str, Any]
     state: str = "running"
     progress: Mapping[str, Any] | None = None
@@ -52,8 +55,12 @@ class Seen:
 class Calls:
     """The calls of all browsers."""
 
-    def __init__(self, node: Any) -> None:
+    def __init__(self, node: Any, still: Callable[[Browser], Browser | None]) -> None:
+        """`still` says whether a browser may still use the page: commands of one that was removed are stopped."""
         self._node = node
+        self._still = still
+        self._owners: dict[str, Browser] = {}  # whose commands run, by id
+        self._watch: asyncio.Task[None] | None = None
         self._tasks: Tasks = node.tasks.part("page")
         self._calls: dict[str, Call] = {}
         self._numbers = itertools.count(1)
@@ -66,18 +73,37 @@ class Calls:
             LimitExceeded: RUNNING_MAX run already.
             NotFound: the app does not run.
         """
-        if sum(call.state == "running" for call in self._calls.values()) >= RUNNING_MAX:
-            raise LimitExceeded(
-                tr("{running_max} commands run already: wait for one", running_max=RUNNING_MAX)
-            )
+        is_few = not browser.may("")
+        self._check_room(is_few)
         read_parameters(command, parameters)
         service = service_of(self._node, command.app)
-        call = Call(str(next(self._numbers)), command, browser.id, parameters)
+        call = Call(str(next(self._numbers)), command, browser.id, is_few, parameters)
         self._calls[call.id] = call
         for old in [c.id for c in self._calls.values() if c.state != "running"][:-KEPT_MAX]:
             del self._calls[old]
         call.task = self._tasks.start(self._run(call, service), "a command", is_awaited=True)
+        if self._still(browser) is not None:
+            self._owners[browser.id] = browser
+            if self._watch is None or self._watch.done():
+                self._watch = self._tasks.start(self._stop_removed(), "commands of removed browsers")
         return call
+
+    def _check_room(self, is_few: bool) -> None:
+        """Raises `LimitExceeded`: too many commands run, of all or of those with few rights."""
+        running = [call for call in self._calls.values() if call.state == "running"]
+        most = RUNNING_FEW_MAX if is_few else RUNNING_MAX
+        if len(running) >= RUNNING_MAX or (is_few and sum(call.is_few for call in running) >= most):
+            raise LimitExceeded(tr("{running_max} commands run already: wait for one", running_max=most))
+
+    async def _stop_removed(self) -> None:
+        """While commands run: stop those of browsers that were removed."""
+        while running := [call for call in self._calls.values() if call.state == "running"]:
+            for call in running:
+                owner = self._owners.get(call.browser)
+                if owner is not None and self._still(owner) is None and call.task is not None:
+                    call.task.cancel()
+            await asyncio.sleep(REMOVED_EVERY_S)
+        self._owners.clear()
 
     async def _run(self, call: Call, service: Any) -> None:
         try:

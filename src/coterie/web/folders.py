@@ -25,7 +25,7 @@ def folder_lines(at: Path) -> list[FolderLine]:
                 if len(found) >= LINES_MAX:
                     break
                 found.append(FolderLine(entry.name, entry.path, entry.is_dir()))
-    except OSError:
+    except (OSError, ValueError):  # no path has a zero byte in it
         return []
     readable = [line for line in found if line.name.isprintable()]
     return sorted(

@@ -25,6 +25,7 @@ from coterie.web.panels import Panels
 
 TICK_S = 0.25  # a row is sent four times a second at most
 PAGES_MAX = 32  # open at once; guess: the tabs of a person on all devices
+PAGES_FEW_MAX = 16  # of them, of browsers with few rights: the owner always finds a place
 WATCHED_MAX = 32  # lists of one page
 ARGS_MAX = 8  # of one list
 ARG_CHARS_MAX = 512
@@ -75,7 +76,8 @@ def read_message(text: str) -> Message:
     """What a page sends. Raises `UsageError`."""
     message: Message = msgspec.json.decode(text, type=Message)
     if isinstance(message, Watch) and (
-        len(message.args) > ARGS_MAX or any(len(value) > ARG_CHARS_MAX for value in message.args.values())
+        len(message.args) > ARGS_MAX
+        or any(len(word) > ARG_CHARS_MAX for pair in message.args.items() for word in pair)
     ):
         raise UsageError(tr("a page asks for rows with more words than there can be"))
     return message
@@ -113,6 +115,7 @@ class Lives:
         self._reader = reader
         self._taken: dict[Any, _Taken] = {}
         self.pages = 0
+        self.pages_few = 0
 
     def find(self, name: str, browser: Browser) -> tuple[str, Live] | None:
         """The app and the declaration of the list "APP.NAME"; None: there is none that `browser` may see."""
@@ -122,7 +125,8 @@ class Lives:
     async def take(self, app: str, live: Live, browser: Browser, args: Mapping[str, str]) -> Sequence[Row]:
         """The rows as they are now, or were less than `every_s` ago. Errors are those of the app."""
         now = asyncio.get_running_loop().time()
-        key = (app, live.name, tuple(sorted(args.items())), browser.rights)
+        who = "" if browser.may("") else browser.id  # who has few rights sees only its own commands
+        key = (app, live.name, tuple(sorted(args.items())), browser.rights, who)
         taken = self._taken.get(key)
         if taken is None or now - taken.at >= live.every_s:
             rows = live.rows(self._reader(app, browser, args))
@@ -152,10 +156,12 @@ class Link:
 
     async def serve(self, closing: asyncio.Event) -> None:
         """Until the page goes, the node stops, or the browser is removed. Raises `LimitExceeded` over PAGES_MAX."""
-        if self._lives.pages >= PAGES_MAX:
+        few = 0 if self._browser.may("") else 1
+        if self._lives.pages >= PAGES_MAX or (few and self._lives.pages_few >= PAGES_FEW_MAX):
             await self._socket.close(1013)
             raise LimitExceeded(tr("{pages_max} pages are open already", pages_max=PAGES_MAX))
         self._lives.pages += 1
+        self._lives.pages_few += few
         try:
             await self._socket.accept()
             await self._send(self._hello)
@@ -172,6 +178,7 @@ class Link:
                     await asyncio.gather(*ends, return_exceptions=True)
         finally:
             self._lives.pages -= 1
+            self._lives.pages_few -= few
             with contextlib.suppress(Exception):
                 await self._socket.close()
 
@@ -210,6 +217,8 @@ class Link:
             if self._is_paused or not self._watched:
                 await self._changed.wait()
                 continue
+            if self._browsers.still(self._browser) is None:
+                return
             for number, watched in list(self._watched.items()):
                 if loop.time() >= watched.due and self._browser.may(watched.live.right):
                     watched.due = loop.time() + watched.live.every_s

@@ -4,6 +4,7 @@ Whoever asks has passed `coterie.control.page_gate`; which rights the browser ha
 """
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import mimetypes
@@ -14,7 +15,14 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -69,7 +77,8 @@ class Page:
         self._templates = Templates(self._panels.folders)
         self._templates.offer(shown_as=self._panels.result_template)
         self._lives = Lives(self._panels, self._reader)
-        self._calls = Calls(given.node)
+        self._everybody = Everybody(given.browsers, given.node)
+        self._calls = Calls(given.node, self._everybody.still)
         home_folder = Home.locate(given.node.home)
         self._uploads = Uploads(UploadFolder(home_folder.uploads), lambda request: _browser(request).id)
         self._uploads.keep_swept(given.node.tasks)
@@ -265,9 +274,7 @@ class Page:
         return RedirectResponse(self._templates.static("icon.svg"))
 
     async def _static(self, request: Request) -> Response:
-        path = (STATIC / request.path_params["path"]).resolve()
-        if not path.is_relative_to(STATIC) or not path.is_file():
-            raise NotFound(tr("there is no page here"))
+        path = _static_file(request.path_params["path"])
         kind, _ = mimetypes.guess_type(path.name)
         headers = {
             "Cache-Control": f"max-age={STATIC_S}, immutable" if "v" in request.query_params else "no-cache"
@@ -309,7 +316,7 @@ class Page:
             socket,
             browser,
             lives=self._lives,
-            browsers=Everybody(self._browsers, self._node),
+            browsers=self._everybody,
             render=self._templates.row,
             hello=hello,
         )
@@ -318,6 +325,8 @@ class Page:
     async def _failed(self, request: Request, error: Exception) -> Response:
         status = status_of(error) if isinstance(error, CoterieError) else 500
         told = said(error)
+        if BROWSER not in request.scope:  # who asks without a cookie learns nothing of this node
+            return PlainTextResponse(told["message"] + "\n", status)
         template = "toast.html" if _wants(request, "toast") or _is_htmx(request) else "failed.html"
         return await self._html(template, request, status, error=told, said=told["message"], call=None)
 
@@ -374,6 +383,15 @@ class Page:
         except Exception:
             log.exception("the rows '%s' cannot be shown", name)
             return await self._templates.rows(name, app, live, (), args, 0)
+
+
+def _static_file(name: str) -> Path:
+    """The file of the program called so. Raises `NotFound`."""
+    with contextlib.suppress(OSError, ValueError):  # no file can be called so
+        path = (STATIC / name).resolve()
+        if path.is_relative_to(STATIC) and path.is_file():
+            return path
+    raise NotFound(tr("there is no page here"))
 
 
 def _line(call: Call) -> str:

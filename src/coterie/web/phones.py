@@ -49,7 +49,7 @@ class PhoneBrowsers:
         record = self._service.find(secret, self._scheme) if secret else None
         return None if record is None else as_browser(record)
 
-    def redeem(self, key: str, agent: str) -> tuple[Browser, str] | None:
+    def redeem(self, key: str, agent: str, known: Browser | None = None) -> tuple[Browser, str] | None:
         """The phone that shows this key. Errors as those of `Browsers.redeem`."""
         found = self._service.redeem(key, agent, self._scheme)
         return None if found is None else (as_browser(found[0]), found[1])

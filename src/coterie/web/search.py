@@ -3,7 +3,7 @@
 import inspect
 import logging
 
-from coterie.apps.panel import Found
+from coterie.apps.panel import LOOK, Found
 from coterie.errors import CoterieError
 from coterie.texts import translated
 from coterie.web.reader import Asked
@@ -19,7 +19,7 @@ async def found_by(asked: Asked, text: str) -> list[Found]:
     if not words:
         return []
     found: list[Found] = []
-    for app, panel in asked.panels.all:
+    for app, panel in asked.panels.all if asked.browser.may(LOOK) else ():
         if panel.search is None:
             continue
         try:
