@@ -65,6 +65,15 @@ def test_a_form_says_what_the_command_line_would() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("b/c", "/home/anna/b/c"), ("~/b", "/home/anna/b"), (".", "/home/anna"), ("/b", "/b")],
+)
+def test_a_path_starts_from_the_folder_of_its_owner(typed: str, meant: str) -> None:
+    raw = read_form(declared(), [("place", typed), ("peer", "b")], "/home/anna")
+    assert read_parameters(declared(), raw)["place"] == Path(meant)
+
+
 def test_what_is_wrong_is_said_in_the_words_of_the_command() -> None:
     raw = read_form(declared(), [("place", "/a"), ("peer", "b"), ("count", "many")], "/")
     with pytest.raises(UsageError, match="count"):

@@ -1,7 +1,9 @@
 """The form of a command, from its declaration; and the parameters that a filled form says. Pure."""
 
+import os.path
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -16,6 +18,7 @@ from coterie.apps.parameter import (
     Parameter,
     Rate,
     Size,
+    Target,
 )
 from coterie.decoding import decoder
 from coterie.errors import UsageError
@@ -104,7 +107,8 @@ def read_pairs(body: bytes) -> list[tuple[str, str]]:
 
 
 def read_form(command: Command, form: Sequence[tuple[str, str]], here: str) -> dict[str, Any]:
-    """Plain parameters from the pairs of a form; what is left empty is left out. `here`: the folder of its owner.
+    """Plain parameters from the pairs of a form; what is left empty is left out. `here`: the folder of its owner,
+    from which paths of this computer start.
 
     Numbers are left as they are typed where they are none: reading the parameters says what is wrong.
     """
@@ -118,15 +122,17 @@ def read_form(command: Command, form: Sequence[tuple[str, str]], here: str) -> d
         elif parameter.many:
             listed = [line.strip() for value in said for line in value.splitlines() if line.strip()]
             if listed or parameter.required:
-                raw[parameter.name] = listed
+                raw[parameter.name] = [_value(parameter, line, here) for line in listed]
         elif any(said):
-            raw[parameter.name] = _value(parameter, next(value for value in said if value))
+            raw[parameter.name] = _value(parameter, next(value for value in said if value), here)
         elif parameter.required:
             raw[parameter.name] = "" if parameter.type not in (int, float) else None
     return raw
 
 
-def _value(parameter: Parameter, text: str) -> Any:
+def _value(parameter: Parameter, text: str, here: str) -> Any:
+    if parameter.type in (Path, Target):
+        return os.path.join(here, text.strip().removeprefix("~/"))
     if parameter.type in (int, float):
         try:
             return parameter.type(text)
