@@ -1,6 +1,6 @@
 """The form of a command, from its declaration; and the parameters that a filled form says. Pure."""
 
-import os.path
+import posixpath
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -132,7 +132,7 @@ def read_form(command: Command, form: Sequence[tuple[str, str]], here: str) -> d
 
 def _value(parameter: Parameter, text: str, here: str) -> Any:
     if parameter.type in (Path, Target):
-        return os.path.join(here, text.strip().removeprefix("~/"))
+        return posixpath.join(here, text.strip().removeprefix("~/"))
     if parameter.type in (int, float):
         try:
             return parameter.type(text)
