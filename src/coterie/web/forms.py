@@ -3,7 +3,6 @@
 import posixpath
 import typing
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -18,7 +17,6 @@ from coterie.apps.parameter import (
     Parameter,
     Rate,
     Size,
-    Target,
 )
 from coterie.decoding import decoder
 from coterie.errors import UsageError
@@ -131,7 +129,7 @@ def read_form(command: Command, form: Sequence[tuple[str, str]], here: str) -> d
 
 
 def _value(parameter: Parameter, text: str, here: str) -> Any:
-    if parameter.type in (Path, Target):
+    if parameter.type in NAMES and NAMES[parameter.type] == "path":
         return posixpath.join(here, text.strip().removeprefix("~/"))
     if parameter.type in (int, float):
         try:
