@@ -19,8 +19,9 @@ from bench.peer import open_node
 from coterie.identity import SecretKey
 
 SHARES, TRANSFERS, PEOPLE = 10_000, 200, 500
-FILE_BYTES = 400_000
-DOWN_BYTES_PER_S = 200_000  # of all transfers together: they last longer than the measuring
+GIVERS = 4  # one serves as many streams of one peer as it lets in
+FILE_BYTES = 4_000_000
+DOWN_BYTES_PER_S = 8_000_000  # of all transfers together: 40 kB/s each, and they last longer than the measuring
 WATCH_S, SETTLE_S = 20.0, 5.0
 TABS = ("/files", "/transfers", "/people")
 CHROMIUM = "/usr/bin/chromium"
@@ -33,15 +34,17 @@ def page() -> list[Figure]:
     except ImportError:
         raise SystemExit("this benchmark needs Playwright: make .venv/.dev-ready") from None
     with room() as place:
-        tickets = asyncio.run(_give(place))
+        givers = [place / f"giver{number}" for number in range(GIVERS)]
+        tickets = [ticket for giver in givers for ticket in asyncio.run(_give(giver, place))]
         asyncio.run(_fill(place / "mine", place))
-        giver = _up(place / "theirs")
+        giving = [_up(giver) for giver in givers]
         node = _up(place / "mine")
         try:
-            _meet(place)
+            _meet(place, givers[0])
             node.wait()
             node = _up(place / "mine")
             _command(place / "mine", "limits", "--down", str(DOWN_BYTES_PER_S))
+            (place / "got").mkdir()
             for number, ticket in enumerate(tickets):
                 _command(place / "mine", "get", ticket, str(place / "got" / f"{number}.bin"), "--detach")
             time.sleep(SETTLE_S)
@@ -54,7 +57,7 @@ def page() -> list[Figure]:
                 browser.close()
             figures.append(Figure("page_memory", (_rss(node.pid) - before) / 1e6, "MB", goal="<= 30 MB"))
         finally:
-            for process in (node, giver):
+            for process in (node, *giving):
                 process.terminate()
                 process.wait()
     return figures
@@ -113,12 +116,12 @@ def _task_s(session: Any) -> float:
     return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
 
 
-async def _give(place: Path) -> list[str]:
-    """Share what is to be fetched; the tickets."""
-    async with open_node(place / "theirs") as node:
+async def _give(home: Path, place: Path) -> list[str]:
+    """Share a part of what is to be fetched; the tickets."""
+    async with open_node(home) as node:
         tickets = []
-        for number in range(TRANSFERS):
-            path = place / f"large-{number}.bin"
+        for number in range(TRANSFERS // GIVERS):
+            path = place / f"{home.name}-{number}.bin"
             path.write_bytes(os.urandom(FILE_BYTES))
             tickets.append((await node.files.share(path)).ticket)
         return tickets
@@ -134,11 +137,11 @@ async def _fill(home: Path, place: Path) -> None:
             await node.files.share(path)
 
 
-def _meet(place: Path) -> None:
+def _meet(place: Path, giver: Path) -> None:
     """Know the giver, and 499 more who are never there."""
     program = [sys.executable, "-m", "coterie", "--home"]
     with subprocess.Popen(
-        [*program, str(place / "theirs"), "invite", "--json"], stdout=subprocess.PIPE, text=True
+        [*program, str(giver), "invite", "--json"], stdout=subprocess.PIPE, text=True
     ) as inviting:
         assert inviting.stdout is not None
         invited = json.loads(inviting.stdout.readline())
