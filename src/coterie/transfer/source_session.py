@@ -200,6 +200,7 @@ class Link:
             listening.cancel()
             running.cancel()
             await asyncio.gather(running, listening, return_exceptions=True)
+            self._credit()
 
     async def _listen(self, bulk: BulkStream) -> None:
         """Tell the core of bytes that make nothing whole for long: on a slow line a chunk takes a minute."""
@@ -282,9 +283,7 @@ class Link:
         events += untold.stored
         if (now := self._loop.time()) >= self._gave_at + GAVE_S:
             self._gave_at = now
-            came, self._told_bytes = self.received_bytes - self._told_bytes, self.received_bytes
-            if came:
-                self._gave(self.peer, came)
+            self._credit()
         try:
             for one in untold.news:
                 events += self._events_of(one)
@@ -292,6 +291,12 @@ class Link:
             self.drop(error)
         if events:
             self._feed(events[0] if len(events) == 1 else e.Together(tuple(events)))
+
+    def _credit(self) -> None:
+        """Tell how much came since that was told last."""
+        came, self._told_bytes = self.received_bytes - self._told_bytes, self.received_bytes
+        if came:
+            self._gave(self.peer, came)
 
     def _round_trip(self) -> float:
         """Seconds, at most `RTT_MAX_S` old; 0: not known. Asking the wheel takes half a millisecond."""

@@ -401,13 +401,16 @@ def test_the_writer_begins_before_the_reader_says_that_the_lane_stands(
 ) -> None:
     """And the reader waits for the lane that it is told of."""
 
-    def admit(self: PeerLanes, lane: Any, real: Any = PeerLanes._admit) -> None:
-        time.sleep(0.2)  # the word that the stream goes on over the lane is here before the lane is
-        real(self, lane)
+    gate = asyncio.Event()  # the word that the stream goes on over the lane is here before the lane is
+
+    async def reached(self: PeerLanes, *given: Any, real: Any = PeerLanes._reached) -> Any:
+        secured = await real(self, *given)
+        await gate.wait()
+        return secured
 
     async def scene() -> None:
         async with lab.pair() as (connection, taker, giver):
-            monkeypatch.setattr(PeerLanes, "_admit", admit)
+            monkeypatch.setattr(PeerLanes, "_reached", reached)
             task = await taking(lab, connection, giver)
             lanes = lanes_of(await giver.connect(taker.peer_id))
             making = asyncio.create_task(lanes._offer())
@@ -417,7 +420,9 @@ def test_the_writer_begins_before_the_reader_says_that_the_lane_stands(
                 (lane,) = lanes._to_write
             here = lanes_of(connection)
             assert lane.id in here._coming
-            taken = await asyncio.to_thread(here.take_to_read, lane.id)
+            coming = asyncio.create_task(asyncio.to_thread(here.take_to_read, lane.id))
+            gate.set()
+            taken = await coming
             assert taken.id == lane.id
             assert await making is lane
             taken.close()
