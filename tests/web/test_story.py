@@ -79,6 +79,66 @@ def test_by_clicks_only(visit: Visits, anna: Computer, carl: Computer, tmp_path:
     anna.run("contacts", "remove", "carl")
 
 
+def test_a_circle_of_three_by_clicks_only(
+    visit: Visits, anna: Computer, berta: Computer, carl: Computer, tmp_path: Path
+) -> None:
+    annas = visit(anna).page
+    others = [(computer, visit(computer).page) for computer in (berta, carl)]
+    at = anna.json("status")["addresses"][0]
+    # a circle, and two who join it
+    annas.goto(f"{anna.url}people")
+    annas.get_by_role("link", name="New circle").click()
+    annas.locator("[name=name]").fill("household")
+    go(annas)
+    expect(annas.locator("#result")).to_contain_text("household")
+    for computer, page in others:
+        annas.goto(f"{anna.url}circles/household")
+        annas.get_by_role("link", name="Invite").click()
+        go(annas)
+        code = annas.locator(".invited .code").inner_text()
+        page.goto(f"{computer.url}do/circles/circle-join")
+        page.locator("[name=invitation]").fill(code)
+        more(page)
+        page.locator("[name=at]").fill(at)
+        go(page)
+        expect(page.locator("#result")).to_contain_text("in the circle household", timeout=ARRIVES_MS)
+        expect(annas.locator("#result")).to_contain_text("household now", timeout=ARRIVES_MS)
+    # an invitation that was stopped is dead
+    annas.goto(f"{anna.url}circles/household")
+    annas.get_by_role("link", name="Invite").click()
+    go(annas)
+    dead = annas.locator(".invited .code").inner_text()
+    annas.get_by_role("button", name="Stop").click()
+    expect(annas.locator("#result")).to_contain_text("no longer works")
+    assert "household" not in carl.run("circle", "join", dead, "--at", at, check=False)
+    # all of it gets what is shared with it
+    (tmp_path / "Album").mkdir()
+    (tmp_path / "Album" / "one.txt").write_text("one")
+    annas.goto(f"{anna.url}do/files/share")
+    annas.locator("[name=path]").fill(str(tmp_path / "Album"))
+    more(annas)
+    annas.locator("[name=to]").fill("household")
+    go(annas)
+    expect(annas.locator("#result")).to_contain_text("Album", timeout=ARRIVES_MS)
+    for computer, page in others:
+        page.goto(f"{computer.url}files/anna")
+        page.get_by_role("link", name="Album").click()
+        page.get_by_label("Put it into").fill(f"{tmp_path}/{computer.name}/")
+        page.get_by_role("button", name="Get all of it").click()
+        page.goto(f"{computer.url}transfers")
+        done = page.locator("[data-live='files.transfers'] .row", has_text="Album")
+        expect(done).to_contain_text("done", timeout=ARRIVES_MS)
+        assert (tmp_path / computer.name / "Album" / "one.txt").read_text() == "one"
+    # who is removed sees it no more
+    annas.goto(f"{anna.url}circles/household")
+    annas.once("dialog", lambda dialog: dialog.accept())
+    annas.get_by_role("button", name="Remove carl").click()
+    expect(annas.locator("[data-live='circles.members'] .row")).to_have_count(2, timeout=ARRIVES_MS)
+    _, carls = others[1]
+    carls.goto(f"{carl.url}files/anna")
+    expect(carls.get_by_role("link", name="Album")).to_have_count(0)
+
+
 def test_a_page_finds_its_node_again(visit: Visits, carl: Computer) -> None:
     page = visit(carl, expected=("WebSocket", "ERR_CONNECTION_REFUSED")).page
     stopped = page.locator("#stopped")

@@ -81,5 +81,9 @@ PANEL = Panel(
             action=("Add a computer", "/do/circles/devices-add", "plus"),
         ),
     ),
-    results={name: "circles/phrase.html" for name in ("recovery new", "recovery replace")},
+    results={
+        "Invited": "invited.html",
+        "recovery new": "circles/phrase.html",
+        "recovery replace": "circles/phrase.html",
+    },
 )

@@ -66,5 +66,5 @@ PANEL = Panel(
     lives=(
         Live(name="contacts", template="contacts/row.html", rows=contacts, every_s=1.0, css="row person"),
     ),
-    results={"Invited": "contacts/invited.html"},
+    results={"Invited": "invited.html"},
 )
