@@ -10,14 +10,16 @@ import socket
 import ssl
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coterie.apps.phone.certificates import is_private
-from coterie.local_http import LocalServer
 from coterie.rate import Rate
 from coterie.services.local.listeners import BACKLOG, FULL_S, LOOPBACK, address_of, bound
 from coterie.tasks import Tasks
 from coterie.texts import tr
+
+if TYPE_CHECKING:
+    from coterie.local_http import LocalServer
 
 HANDSHAKE_S = 10.0  # a phone that is far from its access point
 HANDSHAKES_MAX = 64  # at once
@@ -65,6 +67,8 @@ class PhoneListener:
 
     def start(self, number: int) -> None:
         """Raises `UsageError` when the port is not to be had, `StorageError` where no certificate can be made."""
+        from coterie.local_http import LocalServer  # only while a port is open
+
         context = self._context() if self._context is not None else None
         self._listening = bound(number, is_lan=True)
         self._listening.listen(BACKLOG)
@@ -103,7 +107,7 @@ class PhoneListener:
             transport.abort()
 
     async def _accept(
-        self, listening: socket.socket, server: LocalServer, context: ssl.SSLContext | None
+        self, listening: socket.socket, server: "LocalServer", context: ssl.SSLContext | None
     ) -> None:
         loop = asyncio.get_running_loop()
         while not server.started:  # noqa: ASYNC110  (uvicorn has no event for it; two steps of the loop)
@@ -136,7 +140,7 @@ class PhoneListener:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
 
-    def _is_too_many(self, server: LocalServer, address: str) -> bool:
+    def _is_too_many(self, server: "LocalServer", address: str) -> bool:
         there = [getattr(one, "client", None) or ("",) for one in server.server_state.connections]
         of_one = sum(client[0] == address for client in there)
         return len(there) >= CONNECTIONS_MAX or of_one >= CONNECTIONS_OF_ONE_MAX
@@ -145,7 +149,7 @@ class PhoneListener:
         self,
         loop: asyncio.AbstractEventLoop,
         accepted: socket.socket,
-        server: LocalServer,
+        server: "LocalServer",
         context: ssl.SSLContext | None,
     ) -> None:
         """Hand one connection to the server."""

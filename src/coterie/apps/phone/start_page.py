@@ -4,18 +4,18 @@ The key of one use stands behind "#" in the address, which browsers send to nobo
 that leads on.
 """
 
-import html
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from importlib import resources
-from typing import Any, Protocol
-
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coterie.apps.phone.core import Guesses
 from coterie.services.local.web_pages import is_own_host
 from coterie.texts import speaking, tr
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 START, CERTIFICATE, SCRIPT, STYLE = "/start", "/coterie.crt", "/start.js", "/start.css"
 OPEN = "/open/"  # where the page takes keys
@@ -80,7 +80,9 @@ class Front:
         """Whether a request for a WebSocket is one of a phone of ours."""
         return self.upgrade(scope)
 
-    def _answer(self, scope: Scope, host: str) -> Response | None:
+    def _answer(self, scope: Scope, host: str) -> "Response | None":
+        from starlette.responses import HTMLResponse, Response  # only while a port is open
+
         if not is_own_host(host, self._host.number(self._scheme), is_lan=True):
             return _text(tr("this address is not served here"), 403)
         path = scope["path"]
@@ -107,8 +109,10 @@ class Front:
         return None
 
     def _page(self, address: str) -> str:
-        name = html.escape(self._host.name)
-        to = html.escape(f"https://{address}:{self._host.number('https')}{OPEN}")
+        from html import escape
+
+        name = escape(self._host.name)
+        to = escape(f"https://{address}:{self._host.number('https')}{OPEN}")
         steps = (
             tr("Load the certificate."),
             tr(
@@ -118,7 +122,7 @@ class Front:
             tr("Compare the SHA-256 that the phone shows with that on the computer."),
             tr("Open the page."),
         )
-        parts = [html.escape(step) for step in steps]
+        parts = [escape(step) for step in steps]
         parts[0] = f'<a class="button" href="{CERTIFICATE}">{parts[0]}</a>'
         parts[3] = f'<a class="button" id="open" data-to="{to}">{parts[3]}</a>'
         without = tr(
@@ -136,14 +140,16 @@ class Front:
             '<!doctype html><html><head><meta charset="utf-8"><title>coterie</title>'
             '<meta name="viewport" content="width=device-width,initial-scale=1">'
             f'<link rel="stylesheet" href="{STYLE}"></head><body><main><h1>coterie</h1>'
-            f"<p>{html.escape(tr('This phone can use {name}.', name='NAME')).replace('NAME', f'<b>{name}</b>')}</p>"
-            f'<p id="used" hidden>{html.escape(used)}</p><ol id="steps">{listed}</ol>'
-            f"<p>{html.escape(bounds)}</p><p>{html.escape(without)}</p></main>"
+            f"<p>{escape(tr('This phone can use {name}.', name='NAME')).replace('NAME', f'<b>{name}</b>')}</p>"
+            f'<p id="used" hidden>{escape(used)}</p><ol id="steps">{listed}</ol>'
+            f"<p>{escape(bounds)}</p><p>{escape(without)}</p></main>"
             f'<script src="{SCRIPT}"></script></body></html>'
         )
 
 
-def _text(text: str, status: int) -> Response:
+def _text(text: str, status: int) -> "Response":
+    from starlette.responses import PlainTextResponse
+
     return PlainTextResponse(text + "\n", status, headers=HEADERS)
 
 
