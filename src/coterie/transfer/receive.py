@@ -426,10 +426,10 @@ class Receiver:
             return [not right]
         try:
             large = self._large(file)
+            wanted = still_wanted(large, chunks, offset, file.size, is_fresh=self._is_fresh)
         except EntryRefused as refused:
             self._lose(file, refused.reason)
             return [False] * len(chunks)
-        wanted = still_wanted(large, chunks, offset, file.size, is_fresh=self._is_fresh)
         found = sum(size for (_, size), is_wanted in zip(chunks, wanted, strict=True) if not is_wanted)
         large.close()
         file.handle = None
