@@ -31,7 +31,6 @@ def test_the_main_story_in_firefox(anna: Computer, berta: Computer, tmp_path: Pa
         firefox.run("window.complaints = []; addEventListener('error', (e) => complaints.push(e.message));")
         firefox.goto(f"{anna.url}files")
         firefox.await_text("[data-live='files.computers']", "Pictures")
-        print(firefox.run("return document.querySelector('[data-live=\"files.computers\"]').innerHTML"))
         firefox.click("[data-live='files.computers'] a[href$='/Pictures']")
         firefox.await_text(".entries", "cat.txt")
         firefox.run("document.getElementById('target').value = ''")

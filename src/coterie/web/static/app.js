@@ -83,7 +83,7 @@
     for (const row of element.children) if (row.dataset.key !== undefined) present.set(row.dataset.key, row);
     for (const [key, html] of Object.entries(message.rows || {})) {
       const made = parsed(html), old = present.get(key);
-      if (old) Idiomorph.morph(old, made, { morphStyle: "outerHTML", ignoreActiveValue: isTyping() });
+      if (old) Idiomorph.morph(old, made, { morphStyle: "outerHTML", ignoreActiveValue: isTyping(), callbacks: { beforeNodeMorphed: mayChange } });
       else present.set(key, made);
       const row = present.get(key);
       if (!old && window.htmx) htmx.process(row);
@@ -106,6 +106,9 @@
     if (list.space) list.space(message.start);
     refreshTimes(element);
     if (window.htmx && message.rows) htmx.process(element);
+  }
+  function mayChange(old) {  // data-keep: what the page itself asked for stays when its row changes
+    return !(old instanceof Element && old.hasAttribute("data-keep"));
   }
   function isTyping() {  // what somebody types stays; a button that has the focus changes like everything else
     return /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "");
