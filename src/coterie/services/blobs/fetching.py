@@ -50,7 +50,7 @@ class BlobFetch:
         errors: list[CoterieError] = []
         for peer in self._peers:
             try:
-                self._first = await self._open_at(peer, ())
+                self._first = await self._open_at(peer, (), asks_root=True)
             except (CoterieError, TimeoutError) as error:
                 errors.append(error if isinstance(error, CoterieError) else TransportError(str(error)))
             else:
@@ -97,10 +97,11 @@ class BlobFetch:
         if self._first is not None:
             await self._first[1].reset(0)
 
-    async def _open_at(self, peer: PeerId, addresses: Sequence[str]) -> Session:
+    async def _open_at(self, peer: PeerId, addresses: Sequence[str], *, asks_root: bool = False) -> Session:
         ticket = self._tickets[peer]
         connection = await self._around.net.connect(peer, addresses)
-        stream, opened = await open_share(connection, ticket, self._around.me.peer_id, protocol=BLOBS)
+        own = self._around.me.peer_id
+        stream, opened = await open_share(connection, ticket, own, protocol=BLOBS, asks_root=asks_root)
         return connection, stream, opened
 
     def _say(self, note: str) -> None:
