@@ -110,6 +110,35 @@ def test_health_says_what_stands_in_the_way_and_settings_are_set(visit: Visits, 
     page.get_by_label("port_mapping").select_option("true")
 
 
+DROP = """(css) => {
+  const transfer = new DataTransfer(), to = document.querySelector(css);
+  transfer.items.add(new File(["dropped here"], "dropped.txt"));
+  for (const kind of ["dragover", "drop"])
+    to.dispatchEvent(new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_what_is_dropped_on_a_person_is_sent_and_on_a_share_is_in_it(
+    visit: Visits, anna: Computer, berta: Computer, tmp_path: Path
+) -> None:
+    here = visit(anna)
+    page = here.page
+    expect(page.locator("[data-drop='send:berta']")).to_be_visible()
+    page.evaluate(DROP, "[data-drop='send:berta']")
+    expect(page.locator(".drop-status")).to_contain_text("1 file was offered to berta")
+    assert "dropped.txt" in berta.run("inbox", "--json")
+    (tmp_path / "Box").mkdir()
+    (tmp_path / "Box" / "old.txt").write_text("old")
+    anna.run("share", str(tmp_path / "Box"), "--to", "contacts")
+    page = here.goto("/files")
+    share = page.locator("[data-drop^='share:']", has_text="Box")
+    expect(share).to_be_visible()
+    page.evaluate(DROP, f"[data-drop='{share.get_attribute('data-drop')}']")
+    expect(page.locator(".drop-status")).to_contain_text("is in the shared folder Box")
+    assert (tmp_path / "Box" / "dropped.txt").read_text() == "dropped here"
+    anna.run("unshare", str(tmp_path / "Box"))
+
+
 def test_every_setting_is_explained() -> None:
     assert explained() == {*Config.__struct_fields__}
 

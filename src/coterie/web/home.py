@@ -23,7 +23,15 @@ def panel() -> tuple[str, Panel]:
     """The panel of the node itself."""
     return NODE_APP, Panel(
         views=(
-            View(name="home", title="Home", icon="house", template="home.html", fill=_fill, place=10),
+            View(
+                name="home",
+                title="Home",
+                icon="house",
+                template="home.html",
+                fill=_fill,
+                place=10,
+                scripts=("vendor/tus.min.js", "drop.js"),
+            ),
             health.VIEW,
             phone_view.view(),
         ),

@@ -57,6 +57,7 @@ PANEL = Panel(
             template="contacts/people.html",
             fill=fill,
             place=40,
+            scripts=("vendor/tus.min.js", "drop.js"),
             parts={
                 "why": ("contacts/why.html", why),
                 "remove": ("contacts/remove.html", removing),

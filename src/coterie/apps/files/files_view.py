@@ -126,7 +126,7 @@ VIEW = View(
     fill=fill,
     place=20,
     parts={"offers": ("files/offers.html", offers)},
-    scripts=("files.js",),
+    scripts=("files.js", "vendor/tus.min.js", "drop.js"),
 )
 LIVES = (
     Live(
