@@ -319,7 +319,7 @@ async def relays(node: "Node") -> Check:
     rounds = await asyncio.gather(*(_round_trip(url) for url in candidates))
     homes = [home.url for home in status.homes]
     told = [
-        tr("{url} of {owner}: {said}", url=url, owner=_who(node, candidates[url]), said=said)
+        tr("{url} of {owner} {said}", url=url, owner=_who(node, candidates[url]), said=said)
         + (" " + tr("(in use)") if homes[:1] == [url] else "")
         for url, said in zip(candidates, rounds, strict=True)
     ]
