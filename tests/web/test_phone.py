@@ -116,7 +116,7 @@ def pixel(with_authority: Browser, computers: tuple[Computer, Computer]) -> Iter
     made = begun(with_authority, computers[0], "Pixel")
     yield made
     made.context.close()
-    shutil.rmtree(Path.home() / "Downloads" / "Pixel", ignore_errors=True)
+    shutil.rmtree(computers[0].user / "Downloads" / "Pixel", ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +171,9 @@ def test_pages_are_no_wider_than_a_phone_and_axe_finds_nothing(pixel: Phone, pat
     page.close()
 
 
-def test_pictures_go_on_where_they_stopped_when_the_page_is_closed(pixel: Phone, tmp_path: Path) -> None:
+def test_pictures_go_on_where_they_stopped_when_the_page_is_closed(
+    pixel: Phone, anna: Computer, tmp_path: Path
+) -> None:
     content = random.Random(5).randbytes(30_000_000)
     picture = tmp_path / "beach.jpg"
     picture.write_bytes(content)
@@ -192,7 +194,7 @@ def test_pictures_go_on_where_they_stopped_when_the_page_is_closed(pixel: Phone,
     expect(page.locator("#upload-status")).to_contain_text("beach.jpg is in", timeout=30_000)
     assert asked[0][0] == "HEAD"
     assert int(next(offset for method, offset in asked if method == "PATCH")) >= 8 << 20
-    assert (Path.home() / "Downloads" / "Pixel" / "beach.jpg").read_bytes() == content
+    assert (anna.user / "Downloads" / "Pixel" / "beach.jpg").read_bytes() == content
     page.close()
 
 
@@ -257,7 +259,7 @@ def test_as_an_app_it_takes_shares_and_says_when_the_computer_is_off(pixel: Phon
 
 
 def test_files_of_others_cannot_run(pixel: Phone, anna: Computer) -> None:
-    folder = Path.home() / "Downloads" / "Pixel"
+    folder = anna.user / "Downloads" / "Pixel"
     folder.mkdir(parents=True, exist_ok=True)
     script = "<script>document.title = 'ran'; parent.postMessage('ran', '*')</script>"
     (folder / "a.html").write_text(f"<!doctype html>{script}")

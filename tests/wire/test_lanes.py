@@ -39,7 +39,7 @@ GOLDEN: list[tuple[Message, str]] = [
         "0000002f0294c40463657274c420" + TOKEN.hex() + "cd9c40c400",
     ),
     (Listening(b"c", b"", 0), "0000000a0294c40163c40000c400"),
-    (Listening(b"c", TOKEN, 1024, LANE), "0000003e0294c40163c420" + TOKEN.hex() + "cd0400c410" + LANE.hex()),
+    (Listening(b"c", TOKEN, 1024, LANE), "0000003c0294c40163c420" + TOKEN.hex() + "cd0400c410" + LANE.hex()),
     (Declined(), "000000020390"),
     (DialMe(TOKEN, 1024), "000000270492c420" + TOKEN.hex() + "cd0400"),
     (Ready(LANE), "000000140591c410" + LANE.hex()),
