@@ -21,7 +21,9 @@ from coterie.identity import SecretKey
 SHARES, TRANSFERS, PEOPLE = 10_000, 200, 500
 GIVERS = 4  # one serves as many streams of one peer as it lets in
 FILE_BYTES = 4_000_000
-DOWN_BYTES_PER_S = 8_000_000  # of all transfers together: 40 kB/s each, and they last longer than the measuring
+DOWN_BYTES_PER_S = (
+    8_000_000  # of all transfers together: 40 kB/s each, and they last longer than the measuring
+)
 WATCH_S, SETTLE_S = 20.0, 5.0
 TABS = ("/files", "/transfers", "/people")
 CHROMIUM = "/usr/bin/chromium"
