@@ -204,10 +204,14 @@ def subjects(certificate: "x509.Certificate") -> set[str]:
 @decoder(StorageError, "the key of the certificates")
 def read_key(pem: bytes) -> "EllipticCurvePrivateKey":
     """Raises `StorageError`."""
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    key = load_pem_private_key(pem, None)
+    try:
+        key = load_pem_private_key(pem, None)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
     if not isinstance(key, EllipticCurvePrivateKey):
         raise ValueError("another kind of key")
     return key
@@ -217,8 +221,12 @@ def read_key(pem: bytes) -> "EllipticCurvePrivateKey":
 def read_certificate(pem: bytes) -> "x509.Certificate":
     """Raises `StorageError`."""
     from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
 
-    return x509.load_pem_x509_certificate(pem)
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(str(error)) from None
 
 
 def _builder(

@@ -101,7 +101,8 @@ class LaneChoice:
 
 LOOK_SEGMENTS = 100  # guess: of 2 % lost, one or more in seven of eight looks
 LOST = 0.005  # guess: TCP that fills a queue itself loses less, except when it starts
-LOSSY_IN_ROW = 2  # judgements; measured, eight lanes on one uplink: one alone errs in 1 of 200 by chance
+LOSSY_IN_ROW = 3  # judgements; measured, eight lanes on one uplink: two err where TCP is often looked at
+LOSSY_FAR = 2  # the same on far paths, since a queue was seen last
 QUEUE_RTT = 1.3  # guess: with a round trip so many times the least one seen, a queue has grown on the way
 QUEUE_US = 5_000  # and beyond that: on short paths the machines themselves make such differences
 QUEUE_US_MAX = (
@@ -167,7 +168,7 @@ class LossWatch:
             self._repeated_since += repeated
             self._lossy += repeated > 0
             is_much = self._repeated_since >= LOST_FAR * self._segments_since
-            return is_much and self._lossy >= (1 if self._is_steady else LOSSY_IN_ROW)
+            return is_much and self._lossy >= (1 if self._is_steady else LOSSY_FAR)
         self._lossy = self._lossy + 1 if repeated >= LOST * segments else 0
         return self._lossy >= (1 if beside_rate_based else LOSSY_IN_ROW)
 
