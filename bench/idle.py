@@ -53,9 +53,9 @@ def thousand_shares() -> list[Figure]:
 def idle(pid: int, settle_s: float, idle_s: float) -> tuple[int, float]:
     """Resident bytes, and the share of a core used, of a process that has nothing to do (Linux)."""
     time.sleep(settle_s)
-    before = _cpu_s(pid)
+    before = cpu_s(pid)
     time.sleep(idle_s)
-    used = (_cpu_s(pid) - before) / idle_s
+    used = (cpu_s(pid) - before) / idle_s
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE"), used
 
@@ -68,7 +68,8 @@ async def _share(home: Path, files: Path) -> None:
             await node.files.share(path)
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Seconds of processor that a process has used (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Figure, room
-from bench.idle import wait_for
+from bench.idle import cpu_s, wait_for
 from bench.peer import open_node
 from coterie.identity import SecretKey
 
@@ -67,9 +67,9 @@ def page() -> list[Figure]:
 
 def _core(pid: int) -> float:
     """The share of a core that the node uses by itself."""
-    used, began = _cpu_s(pid), time.perf_counter()
+    used, began = cpu_s(pid), time.perf_counter()
     time.sleep(WATCH_S)
-    return (_cpu_s(pid) - used) / (time.perf_counter() - began)
+    return (cpu_s(pid) - used) / (time.perf_counter() - began)
 
 
 def _watch(browser: Any, home: Path, pid: int, alone: float) -> list[Figure]:
@@ -94,12 +94,12 @@ def _watch(browser: Any, home: Path, pid: int, alone: float) -> list[Figure]:
         session.send("Performance.enable")
     time.sleep(2.0)
     busy = [_task_s(session) for _, session in tabs]
-    cpu = _cpu_s(pid)
+    cpu = cpu_s(pid)
     began = time.perf_counter()
     tabs[0][0].wait_for_timeout(WATCH_S * 1000)
     seconds = time.perf_counter() - began
     shares = [(_task_s(session) - was) / seconds for (_, session), was in zip(tabs, busy, strict=True)]
-    core = (_cpu_s(pid) - cpu) / seconds
+    core = (cpu_s(pid) - cpu) / seconds
     return [
         Figure("page_first", 1000 * cold_s, "ms"),
         Figure("page_load", statistics.median(loads), "ms", goal="<= 300 ms"),
@@ -170,11 +170,6 @@ def _command(home: Path, *words: str) -> str:
     if done.returncode:
         raise SystemExit(f"{words[0]}: {done.stderr}")
     return done.stdout
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _rss(pid: int) -> int:

@@ -54,23 +54,24 @@ class Doctor:
     """Diagnoses that somebody looked at, each run at most once in FRESH_S."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Diagnosis] = {}
+        self._known: dict[tuple[str, str], Diagnosis] = {}
 
     def of(self, node: Any, peer: str) -> Diagnosis:
         """That of `peer`, "": this computer; begun where there is none that is fresh. Raises as `find_peer`."""
-        found = self._known.get(peer)
+        key = str(node.peer_id), peer
+        found = self._known.get(key)
         now = asyncio.get_running_loop().time()
         if found is None or (not found.is_running and now - found.at > FRESH_S):
             checks = peer_checks(node, find_peer(node, peer)) if peer else node_checks(node)
-            found = self._known.setdefault(peer, Diagnosis())
+            found = self._known.setdefault(key, Diagnosis())
             for old in list(self._known)[:-KEPT_MAX]:
                 del self._known[old]
             node.tasks.part("page").start(found.run(checks, now), "a diagnosis")
         return found
 
-    def again(self, peer: str) -> None:
+    def again(self, node: Any, peer: str) -> None:
         """What is known is old now."""
-        if (found := self._known.get(peer)) is not None and not found.is_running:
+        if (found := self._known.get((str(node.peer_id), peer))) is not None and not found.is_running:
             found.at = float("-inf")
 
 
@@ -81,7 +82,7 @@ async def fill(asked: Any) -> dict[str, Any]:
     """What the page needs."""
     peer = asked.args.get("peer", "")
     if asked.args.get("again"):
-        _doctor.again(peer)
+        _doctor.again(asked.node, peer)
     _doctor.of(asked.node, peer)
     may_change = asked.browser.may("")
     return {

@@ -21,7 +21,7 @@ import msgspec
 
 from coterie.content.file_steps import flush_quietly
 from coterie.decoding import decoder
-from coterie.errors import LimitExceeded, NotFound, StorageError, UsageError
+from coterie.errors import DiskFull, LimitExceeded, NotFound, StorageError, UsageError
 from coterie.private_file import write_private
 from coterie.quantity import say_bytes
 from coterie.texts import tr
@@ -39,10 +39,6 @@ ID_BYTES = 16  # of an upload: nobody guesses it
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 log = logging.getLogger(__name__)
-
-
-class NoRoom(StorageError):
-    """The disk has no room for what comes."""
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -175,7 +171,7 @@ class UploadFolder:
 
         Raises:
             LimitExceeded: too many are unfinished, of this owner or of all.
-            NoRoom: the disk does not have the room for it and for what else is to come.
+            DiskFull: the disk does not have the room for it and for what else is to come.
             StorageError: the folder cannot be written.
         """
         every = self.all()
@@ -232,7 +228,7 @@ class UploadFolder:
         except OSError as error:
             raise failed(error, self.folder) from error
         if free < to_come + SPACE_RESERVE_BYTES:
-            raise NoRoom(
+            raise DiskFull(
                 tr(
                     "this computer's disk has {free} free; this upload and those under way take {to_come}, and "
                     "{reserve} are to stay free: free some space and try again",
@@ -274,9 +270,9 @@ class UploadFolder:
 
 
 def failed(error: OSError, folder: Path) -> StorageError:
-    """What went wrong with the disk, for people: `NoRoom` where it is full."""
+    """What went wrong with the disk, for people: `DiskFull` where it is full."""
     if error.errno in FULL:
-        return NoRoom(
+        return DiskFull(
             tr(
                 "this computer's disk is full: what came is kept; free some space, and the upload goes on from there"
             )

@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
+from coterie.errors import CoterieError, DiskFull, LimitExceeded, NotFound, UsageError
 from coterie.moments import iso
 from coterie.plain_text import one_line
 from coterie.tasks import Tasks
 from coterie.texts import tr
-from coterie.web.uploads.folder import NoRoom, Upload, UploadFolder, Writing, failed
+from coterie.web.uploads.folder import Upload, UploadFolder, Writing, failed
 from coterie.web.uploads.rules import (
     ALGORITHMS,
     EXTENSIONS,
@@ -276,7 +276,7 @@ def _status(error: CoterieError) -> int:
             return 404
         case LimitExceeded():
             return 429
-        case NoRoom():
+        case DiskFull():
             return 507
     return 500
 
