@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Protocol
 
 from coterie.apps.files.gifts import Content, Gifts
+from coterie.apps.files.open_file import OpenFile, Seen
+from coterie.apps.files.reading import Reading
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.registry import Fetcher, Link, Registry, Seeding
 from coterie.apps.files.results import SharedItem
@@ -24,8 +26,11 @@ __all__ = [
     "Link",
     "MagnetSource",
     "OnExisting",
+    "OpenFile",
+    "Reading",
     "Received",
     "Seeding",
+    "Seen",
     "ShareRecord",
     "SharedItem",
     "Source",
@@ -60,6 +65,11 @@ class FilesApi(Protocol):
     @property
     def gifts(self) -> Gifts:
         """Content that is given to certain computers only."""
+        ...
+
+    @property
+    def reading(self) -> Reading:
+        """What others share, read by place and range: listings and open files."""
         ...
 
     def shared(self) -> list[ShareRecord]:

@@ -10,12 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from coterie.apps.command import Progress
 from coterie.apps.context import Context
 from coterie.apps.files.gifts import Gifts
+from coterie.apps.files.own_places import OwnPlaces
 from coterie.apps.files.places import KIND, Places
 from coterie.apps.files.places_messages import PLACES
 from coterie.apps.files.places_protocol import Visits, list_place, locate_place
+from coterie.apps.files.reading import Reading
 from coterie.apps.files.records import ShareRecord, SpotRecord
 from coterie.apps.files.refresh import Refreshed, refresh
 from coterie.apps.files.registry import Registry
@@ -34,6 +38,7 @@ from coterie.apps.files.trash import Trash
 from coterie.apps.overlay.api import OverlayService
 from coterie.errors import AccessDenied, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
+from coterie.quantity import read_size
 from coterie.services.directory.results import PlaceLine
 from coterie.texts import tr
 from coterie.transfer.downloads import Downloads
@@ -42,6 +47,7 @@ from coterie.transfer.got import Got, GotBook
 from coterie.transfer.limits import Limits
 from coterie.transfer.messages import PROTOCOL
 from coterie.transfer.proof import Shown
+from coterie.transfer.read_cache import ReadCache
 from coterie.transfer.records import TransferRecord
 from coterie.transfer.results import Received, TransferChange, TransferLine
 from coterie.transfer.running import Running
@@ -57,6 +63,12 @@ log = logging.getLogger(__name__)
 
 SERVING_THREADS = 4  # disk reads of sessions; each holds at most a few pieces of 256 KiB
 Report = Callable[[Progress], None]
+
+
+class Settings(msgspec.Struct):
+    """`reading_cache`: how much is kept of what was read of others' files without getting it."""
+
+    reading_cache: str = "2GB"
 
 
 class FilesService:
@@ -76,6 +88,11 @@ class FilesService:
             clock=time.time,
         )
         self.trash = Trash(context.blobs.versions)
+        cache = ReadCache(
+            context.data.folder / "reading", read_size(context.data.settings(Settings).reading_cache)
+        )
+        own = OwnPlaces(lambda: shares, self._executor)
+        self.reading = Reading(context, own, self._executor, cache)
         self.registry = Registry()
         self.table = Table(context.people)
         self._book = GotBook(context.data.folder / "got.db")
