@@ -338,12 +338,18 @@ def _mail() -> dict[str, list[Sample]]:
     """What is sealed, opened already: mutations of the seal itself are all refused alike."""
     read = _named("coterie.services.mail.sealing:read_letter")
     return {
+        "coterie.content.sealed:read_padded": [
+            Sample(
+                _named("coterie.content.sealed:read_padded"),
+                [b"\0\0\0\x0cred and gold" + bytes(48), bytes(64)],
+            )
+        ],
         "coterie.services.mail.sealing:read_letter": [
             Sample(
                 lambda raw: read(raw, bytes(SecretKey(b"\2" * 32).peer_id), b"i" * 16, 2_000_000_000),
                 [CONTENT],
             )
-        ]
+        ],
     }
 
 

@@ -9,7 +9,8 @@ from coterie.errors import CoterieError, PeerError
 from coterie.identity import SecretKey
 from coterie.services.mail.limits import BODY_BYTES_MAX, NAME_CHARS_MAX
 from coterie.services.mail.messages import PROTOCOL, SEALED_BYTES_MAX, Envelope, Letter, Outcome, Receipt
-from coterie.services.mail.sealing import Seals, digest, padded_bytes, read_letter
+from coterie.services.mail.sealing import PADDED_BYTES_MIN, Seals, digest, read_letter
+from coterie.wire.padding import padded_bytes
 from tests.services.mail.golden import CONTENT, ENVELOPE, RECEIPT
 
 ANNA, BEN, MALLORY = (SecretKey(bytes([n]) * 32) for n in (1, 2, 3))
@@ -55,8 +56,9 @@ def test_sizes_tell_little() -> None:
     assert len(sizes) == 1
     for _ in range(1_000):
         size = random.randrange(1, SEALED_BYTES_MAX)
-        assert size <= padded_bytes(size) <= max(256, size * 1.12), f"seed {seed}, size {size}"
-        assert padded_bytes(padded_bytes(size)) == padded_bytes(size), f"seed {seed}, size {size}"
+        padded = padded_bytes(size, PADDED_BYTES_MIN)
+        assert size <= padded <= max(256, size * 1.12), f"seed {seed}, size {size}"
+        assert padded_bytes(padded, PADDED_BYTES_MIN) == padded, f"seed {seed}, size {size}"
 
 
 def test_a_letter_that_is_padded_otherwise_is_refused() -> None:

@@ -4,8 +4,7 @@ content   = sender (32) | signature (64) | the letter as msgpack
 sealed    = sealed box (libsodium: X25519, XSalsa20-Poly1305) of: length (u32) | content | zeros
 signature = of LETTER_CONTEXT | addressee | id | expires (u64) | the letter
 
-Zeros fill up to a size by Padmé (Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and Communication with
-PURBs", PETS 2019, algorithm 1): a size tells O(log log n) bits, at most 12 % are added.
+Zeros fill up to a size by Padmé (`wire.padding`).
 """
 
 import struct
@@ -22,6 +21,7 @@ from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES, is_key
 from coterie.services.mail.messages import Envelope, Letter, Outcome, Receipt
 from coterie.services.mail.signed import LETTER_CONTEXT, RECEIPT_CONTEXT
+from coterie.wire.padding import padded_bytes
 
 PADDED_BYTES_MIN = 256  # guess: most letters are short, and look alike
 KEYS_MAX = 1_024  # converted keys remembered; a conversion takes 50 us
@@ -44,15 +44,6 @@ class Opened:
 def digest(body: bytes) -> bytes:
     """What a receipt says of the body: 32 bytes."""
     return blake3(body).digest()
-
-
-def padded_bytes(size: int) -> int:
-    """The size to which `size` bytes are filled up."""
-    size = max(size, PADDED_BYTES_MIN)
-    exponent = size.bit_length() - 1
-    loose = exponent - exponent.bit_length()
-    mask = (1 << loose) - 1
-    return (size + mask) & ~mask
 
 
 class Seals:
@@ -78,7 +69,7 @@ class Seals:
         signature = self._key.sign(_signed(addressee, id_, expires, packed))
         content = bytes(self.peer_id) + signature + packed
         whole = _LENGTH.pack(len(content)) + content
-        whole = whole.ljust(padded_bytes(len(whole)), b"\0")
+        whole = whole.ljust(padded_bytes(len(whole), PADDED_BYTES_MIN), b"\0")
         sealed = SealedBox(_sealing_key(bytes(addressee))).encrypt(whole)
         return Envelope(bytes(addressee), id_, expires, bytes(sealed))
 
@@ -123,7 +114,7 @@ def read_letter(whole: bytes, addressee: bytes, id_: bytes, expires: int) -> Ope
     if len(content) != length or length <= _HEAD_BYTES:
         raise PeerError("a letter that is truncated")
     rest = whole[_LENGTH.size + length :]
-    if len(whole) != padded_bytes(_LENGTH.size + length) or rest.strip(b"\0"):
+    if len(whole) != padded_bytes(_LENGTH.size + length, PADDED_BYTES_MIN) or rest.strip(b"\0"):
         raise PeerError("a letter that is padded in another way")
     if not is_key(content[:KEY_BYTES]):
         raise PeerError("a letter of no computer: no key belongs to its sender")
