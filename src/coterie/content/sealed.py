@@ -4,10 +4,10 @@ sealed = version (1 byte) | tag (32) | ChaCha20-Poly1305 of: length (u32) | plai
 tag    = keyed BLAKE3 of the plain bytes, with a key of its purpose
 key    = keyed BLAKE3 of the tag; the nonce is zero, for a key encrypts one plain text only
 
-This is deterministic authenticated encryption by a synthetic initialisation vector (Rogaway and Shrimpton, "Deterministic
-Authenticated-Encryption", EUROCRYPT 2006, section 4), with BLAKE3 as the pseudo-random function: the same bytes under
-the same key are sealed alike by each of its owners. So what is known already is not kept twice, and only changed chunks
-travel. A keeper sees which sealed texts are equal, and sizes in the steps of Padmé; nothing else.
+This is deterministic authenticated encryption by a synthetic initialisation vector (Rogaway and Shrimpton,
+"Deterministic Authenticated-Encryption", EUROCRYPT 2006, section 4), with BLAKE3 as the pseudo-random function: the
+same bytes under the same key are sealed alike by each of its owners. So what is known already is not kept twice, and
+only changed chunks travel. A keeper sees which sealed texts are equal, and sizes in the steps of Padmé; nothing else.
 
 docs/protocol/sealed.md has the format and a worked example.
 """
@@ -15,6 +15,7 @@ docs/protocol/sealed.md has the format and a worked example.
 import struct
 from enum import StrEnum
 from hmac import compare_digest
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
@@ -23,6 +24,9 @@ from coterie.decoding import decoder
 from coterie.errors import PeerError, UsageError
 from coterie.texts import tr
 from coterie.wire.padding import padded_bytes
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 KEY_BYTES = 32
 TAG_BYTES = 32
@@ -110,7 +114,7 @@ class Seal:
             raise PeerError("a sealed text with the tag of another")
         return plain
 
-    def _cipher(self, purpose: Purpose, tag: bytes):  # type: ignore[no-untyped-def]
+    def _cipher(self, purpose: Purpose, tag: bytes) -> "ChaCha20Poly1305":
         from cryptography.hazmat.primitives.ciphers.aead import (
             ChaCha20Poly1305,
         )  # 20 ms: only where it is used
