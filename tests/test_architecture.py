@@ -83,6 +83,8 @@ SHELLS = (
     "services/blobs/*.py",
     "services/local/*.py",
     "apps/files/gifts.py",
+    "apps/folders/inotify.py",
+    "apps/folders/watch.py",
     "apps/progress_events.py",
     "apps/send/always.py",
     "apps/send/direct.py",

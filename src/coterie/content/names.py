@@ -18,6 +18,7 @@ NUMBER_MAX = 100_000  # copies of one name; above what a folder of colliding nam
 PARTIAL_PREFIX = ".coterie-partial-"
 RESERVED = "a name that coterie keeps for its own data"
 VERSIONS_PREFIX = ".coterie-versions-"
+FOLDER_PREFIX = ".coterie-folder"  # in a live folder: what is coterie's own
 
 REFUSED_SOMEWHERE = frozenset('<>:"|?*\\') | {chr(code) for code in range(1, 32)}
 """What FAT, exFAT and NTFS as Windows has it refuse in a name (fs/exfat/nls.c of Linux)."""
@@ -118,7 +119,7 @@ def symlink_allowed(target: str, depth: int, *, windows: bool = False) -> bool:
 def is_reserved(name: str) -> bool:
     """Whether `name` is, or some file system could take it for, one of coterie's own: it is neither given nor taken."""
     visible = name if name.isascii() else "".join(c for c in name if unicodedata.category(c) != "Cf")
-    return visible.casefold().startswith((PARTIAL_PREFIX, VERSIONS_PREFIX))
+    return visible.casefold().startswith((PARTIAL_PREFIX, VERSIONS_PREFIX, FOLDER_PREFIX))
 
 
 def local_names(

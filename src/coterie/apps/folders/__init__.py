@@ -1,0 +1,1 @@
+"""Folders that are the same on several computers."""
