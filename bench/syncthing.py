@@ -1,4 +1,4 @@
-"""Syncthing (Debian package) between two of its nodes on loopback: how long one file takes."""
+"""Syncthing (Debian package) on loopback: one of its nodes, and how long one file takes between two."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ START_S = 60.0
 TRANSFER_S = 600.0
 
 
-class _Node:
+class Syncthing:
     """One Syncthing, without discovery, relays, NAT mapping, and reports."""
 
     def __init__(self, program: str, home: Path) -> None:
@@ -26,8 +26,21 @@ class _Node:
         )
         self.port, self._gui = free_port(), free_port()
         self._key = home.joinpath("config.xml").read_text().split("<apikey>")[1].split("</apikey>")[0]
+        self.id = ""
+        self._program = program
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of its first process."""
+        return self._process.pid if self._process else 0
+
+    def start(self) -> None:
+        """Begin, or begin again; return when it answers."""
+        if self._process is not None:
+            return
         self._process = subprocess.Popen(
-            [program, "serve", f"--home={home}", "--no-browser", "--no-upgrade", "--no-restart",
+            [self._program, "serve", f"--home={self.home}", "--no-browser", "--no-upgrade", "--no-restart",
              f"--gui-address=127.0.0.1:{self._gui}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -69,8 +82,8 @@ class _Node:
             },
         )
 
-    def knows(self, other: "_Node", folder: Path, kind: str) -> None:
-        """Share `folder` with `other`."""
+    def knows(self, other: "Syncthing", folder: Path, kind: str, *, watches: bool = False) -> None:
+        """Share `folder` with `other`; `watches`: look for changes a second after the system tells of them."""
         address = f"tcp://127.0.0.1:{other.port}"
         self.call("PUT", f"config/devices/{other.id}", {"deviceID": other.id, "addresses": [address]})
         self.call(
@@ -81,14 +94,18 @@ class _Node:
                 "path": str(folder),
                 "type": kind,
                 "devices": [{"deviceID": self.id}, {"deviceID": other.id}],
-                "fsWatcherEnabled": False,
+                "fsWatcherEnabled": watches,
+                "fsWatcherDelayS": 1,
                 "rescanIntervalS": 3600,
             },
         )
 
     def end(self) -> None:
-        self._process.terminate()
-        self._process.wait(30)
+        """Stop it; the same may start again."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
 
 
 def syncthing(source: Path, place: Path) -> float | None:
@@ -103,10 +120,11 @@ def syncthing(source: Path, place: Path) -> float | None:
     (room / "from").mkdir(parents=True)
     (room / "to").mkdir()
     (room / "from" / source.name).hardlink_to(source)
-    sender, receiver = _Node(program, room / "a"), _Node(program, room / "b")
+    sender, receiver = Syncthing(program, room / "a"), Syncthing(program, room / "b")
     size = source.stat().st_size
     try:
         for node in (sender, receiver):
+            node.start()
             node.quiet()
         sender.knows(receiver, room / "from", "sendonly")
         until = time.monotonic() + TRANSFER_S
