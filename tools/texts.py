@@ -36,22 +36,15 @@ def in_the_code() -> Texts:
     for module in sorted(PACKAGE.rglob("*.py")):
         for call in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
-                said = [
-                    a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)
-                ]
-                match call.func.id, said:
-                    case ("tr", [text]) | ("translated", [text]):
-                        texts.add(text)
-                    case "tr_count", [one, many]:
-                        texts.add((one, many))
-                    case "count", [noun]:
-                        texts.add(counted(noun))
+                for text in _of_call(call, call.func.id):
+                    texts.add(text)
     for text in _of_templates():
         texts.add(text)
     catalog = Catalog()
     for word in catalog.words():
         for command in _commands(catalog.find(word)):
             texts_of = (
+                command.title,
                 command.summary,
                 command.details,
                 command.purpose,
@@ -68,6 +61,24 @@ def in_the_code() -> Texts:
     for said in (*OF_CLICK, *(what for _usage, what in FIRST)):
         texts.add(said)
     return texts
+
+
+def _of_call(call: ast.Call, function: str) -> Iterator[str | tuple[str, str]]:
+    """What a call in the code says to people."""
+    said = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+    match function, said:
+        case ("tr", [text]) | ("translated", [text]):
+            yield text
+        case "tr_count", [one, many]:
+            yield one, many
+        case "count", [noun]:
+            yield counted(noun)
+        case "ResourceKind", _:
+            yield from (
+                str(named.value.value)
+                for named in call.keywords
+                if named.arg == "called" and isinstance(named.value, ast.Constant)
+            )
 
 
 def _of_templates() -> Iterator[str | tuple[str, str]]:

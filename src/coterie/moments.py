@@ -4,6 +4,8 @@ import re
 import time
 from datetime import UTC, datetime
 
+from coterie.texts import tr, tr_count
+
 FOR_EVER_S = 2**37  # unix seconds beyond which a time is none: the year 6325
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 _UNITS = ((60, "min"), (3_600, "h"), (86_400, "day"))
@@ -42,11 +44,19 @@ def said(text: str, now: float | None = None) -> str:
         return text
     ahead = then.timestamp() - (time.time() if now is None else now)
     if abs(ahead) < _JUST_NOW_S:
-        return "just now" if ahead <= 0 else "in a moment"
+        return tr("just now") if ahead <= 0 else tr("in a moment")
     distance = ahead + _SLACK_S if ahead > 0 else -ahead  # what was set a moment ago is said as it was set
     size, unit = next((u for u in reversed(_UNITS) if distance >= u[0]), _UNITS[0])
     number = int(distance // size)
     if unit == "day" and number > _DAYS_MAX:
         return then.astimezone().date().isoformat()
-    plural = "s" if unit == "day" and number != 1 else ""
-    return f"in {number} {unit}{plural}" if ahead > 0 else f"{number} {unit}{plural} ago"
+    match unit:
+        case "min":
+            return (
+                tr("in {number} min", number=number) if ahead > 0 else tr("{number} min ago", number=number)
+            )
+        case "h":
+            return tr("in {number} h", number=number) if ahead > 0 else tr("{number} h ago", number=number)
+    if ahead > 0:
+        return tr_count("in {number} day", "in {number} days", number)
+    return tr_count("{number} day ago", "{number} days ago", number)

@@ -2,7 +2,7 @@
 
 import re
 
-from coterie.texts import tr_count
+from coterie.texts import number_form, tr_count
 
 _DURATION = re.compile(r"(\d+)\s*([smhdw])\Z", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?\Z", re.IGNORECASE | re.ASCII)
@@ -26,11 +26,12 @@ def counted(noun: str) -> tuple[str, str]:
 
 
 def say_bytes(size: float) -> str:
-    """A size in bytes in decimal units, as disks are sold: "5 B", "1.5 GB"."""
+    """A size in bytes in decimal units, as disks are sold, in the reader's form: "5 B", "1.5 GB"."""
     unit = 0
     while abs(size) >= (999.5 if unit == 0 else 999.95) and unit < len(_BYTE_UNITS) - 1:
         size, unit = size / 1000, unit + 1
-    return f"{size:.1f} {_BYTE_UNITS[unit]}" if unit else f"{size:.0f} {_BYTE_UNITS[0]}"
+    number = number_form(f"{size:.1f}" if unit else f"{size:.0f}")
+    return f"{number} {_BYTE_UNITS[unit]}"
 
 
 def duration(seconds: float) -> str:

@@ -12,11 +12,12 @@ begins.
 import contextvars
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import util
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ TAG_CHARS_MAX = 35  # what RFC 5646 asks programs to take, section 4.4.1
 _FOLDER = Path(__file__).parent / "locale"
 _VARIABLES = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")  # as gettext looks at them
 
+_COMMA = frozenset(["de", "fr", "es", "it", "nl", "pt", "pl", "ru", "sv", "da", "nb", "fi", "cs"])
+_SWAPPED = str.maketrans(",.", ".,")  # languages of _COMMA write 1.234,5
+
 _own: tuple[str, ...] = ()  # of this process; the reader's own choice comes before English
 _asked: contextvars.ContextVar[tuple[str, ...] | None] = contextvars.ContextVar("languages", default=None)
 
@@ -43,10 +47,10 @@ def tr(template: str, /, **values: object) -> str:
     languages = _spoken()
     if languages:
         try:
-            return _catalogue(languages).gettext(template).format(**values)
+            return _filled(_catalogue(languages).gettext(template), values)
         except (LookupError, ValueError, AttributeError):
             pass
-    return template.format(**values)
+    return _filled(template, values)
 
 
 def translated(text: str) -> str:
@@ -60,10 +64,30 @@ def tr_count(one: str, many: str, number: int, /, **values: object) -> str:
     languages = _spoken()
     if languages:
         try:
-            return _catalogue(languages).ngettext(one, many, number).format(number=number, **values)
+            return _filled(_catalogue(languages).ngettext(one, many, number), {"number": number, **values})
         except (LookupError, ValueError, AttributeError):
             pass
-    return (one if number == 1 else many).format(number=number, **values)
+    return _filled(one if number == 1 else many, {"number": number, **values})
+
+
+def number_form(text: str) -> str:
+    """A number as Python writes it ("1,234.5") in the form of the reader's language ("1.234,5")."""
+    languages = _spoken()
+    return text.translate(_SWAPPED) if languages and languages[0].partition("_")[0] in _COMMA else text
+
+
+class _Filling(Formatter):
+    """Fields of templates, numbers in the reader's form."""
+
+    def format_field(self, value: object, format_spec: str) -> str:
+        said: str = super().format_field(value, format_spec)
+        return number_form(said) if isinstance(value, int | float) else said
+
+
+def _filled(template: str, values: Mapping[str, object]) -> str:
+    if not _spoken():
+        return template.format(**values)
+    return _Filling().vformat(template, (), values)
 
 
 def speak_as_environment() -> None:

@@ -94,6 +94,7 @@ def main(only: str = "") -> None:
                     )
                     page = context.new_page()
                     page.goto(anna.address())
+                    page.wait_for_url(anna.url)
                     for name, path in shown.items():
                         picture(page, anna, name, path, f"{width_name}-{theme}")
                     context.close()

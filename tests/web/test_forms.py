@@ -113,3 +113,24 @@ def test_results_are_tables_pairs_and_values() -> None:
     assert kind == "pairs"
     assert [cell.kind for _, cell in pairs] == ["time", "yes", "rate", "duration"]
     assert shape([])[0] == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("value", "is_masked"),
+    [("", False), ("anna/films", False), ("coterie1abcd", True), ("see: COTERIE1ABCD", True)],
+)
+def test_a_ticket_is_masked_and_a_place_is_not(value: str, is_masked: bool) -> None:
+    catalog = Catalog()
+    for word in ("play", "get"):
+        branch = catalog.find(word)
+        assert branch is not None
+        assert branch.command is not None
+        (field,) = [f for f in fields_of(branch.command, {"ticket": value}) if f.name == "ticket"]
+        assert (field.kind, field.is_masked) == ("ticket", is_masked)
+
+
+def test_only_what_opens_something_is_masked() -> None:
+    catalog = Catalog()
+    commands = [command for word in catalog.words() for command in every(catalog.find(word))]
+    masked = {(" ".join(c.path), f.name) for c in commands for f in fields_of(c) if f.is_masked}
+    assert {name for _, name in masked} == {"invitation", "code", "phrase", "text"}

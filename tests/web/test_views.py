@@ -53,6 +53,7 @@ def test_a_folder_of_somebody_else_is_got_in_part(visit: Visits, anna: Computer,
 def test_a_transfer_is_seen_paused_and_cancelled(visit: Visits, anna: Computer, furnished: Path) -> None:
     anna.run("get", "berta/trip", str(furnished / "slow"), "--detach")
     here = visit(anna)
+    here.page.clock.install()
     page = here.goto("/transfers")
     page.locator("[data-live='files.transfers'] a", has_text="slow").click()
     expect(page.locator("#rates canvas")).to_be_visible()
@@ -67,17 +68,20 @@ def test_a_transfer_is_seen_paused_and_cancelled(visit: Visits, anna: Computer, 
     page.get_by_role("button", name="Go on").click()
     expect(page.locator(".detail")).to_contain_text("under way")
     page.locator(".detail").get_by_role("button", name="Cancel").click()
-    page.get_by_role("button", name="Cancel and remove").click()
-    expect(page.locator(".toast").last).to_contain_text("Cancelled")
+    expect(page.locator(".toast").last).to_contain_text("Cancelled; what arrived is removed")
+    page.clock.fast_forward(11_000)
+    expect(page.locator(".detail")).to_have_count(0)
     assert not [line for line in anna.json("transfers") if line["path"].endswith("slow")]
 
 
 def test_people_are_seen_with_what_they_may(visit: Visits, anna: Computer, furnished: Path) -> None:
     here = visit(anna)
+    here.page.clock.install()
     page = here.goto("/people")
     expect(page.locator("[data-live='circles.circles']")).to_contain_text("family")
-    expect(page.locator("[data-live='grants.grants']")).to_contain_text("protocol/chat")
+    expect(page.locator("[data-live='grants.grants']")).to_contain_text("the protocol chat")
     page.get_by_role("button", name="Take this grant back").click()
+    page.clock.fast_forward(11_000)
     expect(page.locator("[data-live='grants.grants']")).to_contain_text("revoked")
     page.locator("[data-live='contacts.contacts']").get_by_role("link", name="berta").click()
     expect(page.locator(".words-aloud")).to_have_text(anna.json("contact", "show", "berta")["words"])

@@ -33,14 +33,18 @@ ALL_VERBS = Verb.LIST | Verb.READ | Verb.WRITE | Verb.USE | Verb.ADMINISTER
 
 
 class ResourceKind(msgspec.Struct, frozen=True):
-    """A kind of resources as an app declares it: its name, the verbs that make sense for it, what it is in one line."""
+    """A kind of resources as an app declares it: its name, the verbs that make sense for it, what it is in one line.
+
+    `called`: what people read before the name of one, "the share" before photos; empty: the kind itself, files/photos.
+    """
 
     name: str
     verbs: Verb
     what: str
+    called: str = ""
 
 
-PROTOCOL = ResourceKind("protocol", Verb.USE, "streams of that protocol")
+PROTOCOL = ResourceKind("protocol", Verb.USE, "streams of that protocol", called="the protocol")
 """The one kind of the core; every other one is declared by an app (`App.kinds`)."""
 
 

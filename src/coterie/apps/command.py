@@ -51,6 +51,7 @@ from coterie.apps.parameter import (
 from coterie.progress import Live, Progress
 
 __all__ = [
+    "PURPOSES",
     "Choice",
     "Command",
     "Duration",
@@ -77,6 +78,8 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 Needs = Literal["network", "others", "store", "running"]
+PURPOSES = ("Share and get", "People", "Permissions", "This computer", "The network")
+"""The headings that commands stand under, what people do first before the rest; others come after these."""
 _MARK = "__coterie_command__"
 
 
@@ -107,6 +110,7 @@ class Command(msgspec.Struct, frozen=True, eq=False):
     prompts: Mapping[str, str] = msgspec.field(default_factory=dict)
     purpose: str = ""
     kind: str = ""
+    title: str = ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -126,6 +130,7 @@ class _Declaration(msgspec.Struct, frozen=True):
     prompts: Mapping[str, str]
     purpose: str
     kind: str
+    title: str
 
 
 def command(  # noqa: PLR0913 - all but the first are named options
@@ -140,6 +145,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
     prompts: Mapping[str, str] | None = None,
     purpose: str = "",
     kind: str = "",
+    title: str = "",
 ) -> Callable[[F], F]:
     """Declare a command.
 
@@ -159,6 +165,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
             are not to stand in the history of a shell.
         purpose: the heading it stands under in help pages; when empty, the `PURPOSE` of its module.
         kind: the kind of resources (`App.kinds`) that it offers to others: its help says which verbs they have.
+        title: what a page calls it; when empty, the beginning of its summary.
     """
     declaration = _Declaration(
         positional,
@@ -172,6 +179,7 @@ def command(  # noqa: PLR0913 - all but the first are named options
         prompts=prompts or {},
         purpose=purpose,
         kind=kind,
+        title=title,
     )
 
     def mark(function: F) -> F:
@@ -218,6 +226,7 @@ def _describe(app: str, function: Callable[..., Any]) -> Command:
         empty_text=declared.empty_text,
         prompts=declared.prompts,
         kind=declared.kind,
+        title=declared.title,
         purpose=declared.purpose or getattr(function, "__globals__", {}).get("PURPOSE", ""),
     )
 

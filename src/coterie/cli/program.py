@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 
 import coterie
 from coterie.access.resource import say_verbs
-from coterie.apps.command import Command
+from coterie.apps.command import PURPOSES, Command
 from coterie.apps.parameter import TEXTS, Duration, Here, Parameter, Peer, Rate, Resource, Size, Target
 from coterie.cli.catalog import Branch, Catalog, declared_kinds
 from coterie.cli.complete import answer_shell, completer
@@ -41,13 +41,6 @@ FIRST = (
     ("coterie invite", "make another computer a contact; there: coterie join CODE"),
     ("coterie status", "how this computer is, and who is here"),
 )
-_PURPOSES = (
-    "Share and get",
-    "People",
-    "Permissions",
-    "This computer",
-    "The network",
-)  # others come after these
 _BUILT_IN_PURPOSE = "This computer"
 _OTHERS = "More"
 
@@ -125,7 +118,7 @@ class Program(click.Group):
         """What people do first, then every command under its purpose."""
         with formatter.section(translated("First")):
             formatter.write_dl([(usage, translated(what)) for usage, what in FIRST])
-        sections: dict[str, list[tuple[str, str]]] = {purpose: [] for purpose in _PURPOSES}
+        sections: dict[str, list[tuple[str, str]]] = {purpose: [] for purpose in PURPOSES}
         for word in self.list_commands(ctx):
             command = self.get_command(ctx, word)
             if command is not None:

@@ -58,7 +58,7 @@ def _in_words(value: str | int | bool) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-@command(needs="running", returns="coterie.node_status:NodeStatus")
+@command(needs="running", returns="coterie.node_status:NodeStatus", title="How this computer is")
 async def status(node: "Node") -> Any:
     """Show how the running node is."""
     return await _settled(node.status())
@@ -68,13 +68,20 @@ async def status(node: "Node") -> Any:
     needs="running",
     returns="coterie.services.local:PortLine",
     empty_text="No port is open for other programs here.",
+    title="Ports for programs on this computer",
 )
 async def services(node: "Node") -> Any:
     """List the ports that this node serves to other programs on this computer, and for whom."""
     return await _settled(node.ports.lines())
 
 
-@command("name", path="services on", needs="running", returns="coterie.services.local:PortLine")
+@command(
+    "name",
+    path="services on",
+    needs="running",
+    returns="coterie.services.local:PortLine",
+    title="Open a port again",
+)
 async def services_on(node: "Node", name: PortName) -> Any:
     """Open a port again that was switched off.
 
@@ -83,7 +90,13 @@ async def services_on(node: "Node", name: PortName) -> Any:
     return await node.ports.switch(name, is_on=True)
 
 
-@command("name", path="services off", needs="running", returns="coterie.services.local:PortLine")
+@command(
+    "name",
+    path="services off",
+    needs="running",
+    returns="coterie.services.local:PortLine",
+    title="Close a port",
+)
 async def services_off(node: "Node", name: PortName) -> Any:
     """Close a port and its connections until it is switched on again.
 
@@ -92,7 +105,7 @@ async def services_off(node: "Node", name: PortName) -> Any:
     return await node.ports.switch(name, is_on=False)
 
 
-@command(needs="running", returns="coterie.peer_line:PeerLine", purpose="The network")
+@command(needs="running", returns="coterie.peer_line:PeerLine", purpose="The network", title="Who is there")
 async def peers(node: "Node") -> Any:
     """Show who is there: connected computers, those on the local network, and others known."""
     return await _settled(node.peers())
@@ -104,6 +117,7 @@ async def peers(node: "Node") -> Any:
     needs="running",
     returns="coterie.control.forgetting:Forgotten",
     purpose="The network",
+    title="Forget a computer",
 )
 async def peers_forget(node: "Node", peer: Peer) -> Any:
     """Forget a computer that was seen: its name, where it was, when.
@@ -117,7 +131,12 @@ async def peers_forget(node: "Node", peer: Peer) -> Any:
     return forget(node, peer)
 
 
-@command("peer", returns="coterie.control.doctor:Healthy", purpose="The network")
+@command(
+    "peer",
+    returns="coterie.control.doctor:Healthy",
+    purpose="The network",
+    title="Find out what stands in the way",
+)
 async def doctor(node: "Node", peer: Peer | None = None) -> Any:
     """Find out what stands in the way: of this node, or of connecting to one computer.
 
@@ -139,6 +158,7 @@ async def doctor(node: "Node", peer: Peer | None = None) -> Any:
     returns="coterie.services.directory.results:PlaceLine",
     empty_text="Nothing is there for this computer. Where nobody is known: `coterie invite` makes another one known.",
     purpose="Share and get",
+    title="What others offer",
 )
 async def ls(node: "Node", place: Place = _EVERYBODY) -> Any:
     """List who is known, what they offer to this computer (folders, services and more), and what is in it.
@@ -152,6 +172,7 @@ async def ls(node: "Node", place: Place = _EVERYBODY) -> Any:
     needs="store",
     returns="coterie.control.permissions:ResourceLine",
     purpose="Permissions",
+    title="What can be permitted",
 )
 async def resources(node: "Node") -> Any:
     """List what of this computer can be permitted, and which verbs it has: for `coterie grant` and `coterie may`."""
@@ -160,13 +181,15 @@ async def resources(node: "Node") -> Any:
     return await _settled(resource_lines(node))
 
 
-@command(needs="store", returns="coterie.access.people:Named", purpose="People")
+@command(
+    needs="store", returns="coterie.access.people:Named", purpose="People", title="Whom something can be for"
+)
 async def people(node: "Node") -> Any:
-    """List whom something can be for (`--to`): people and their computers, circles, and words for many."""
+    """List whom something can be for: people and their computers, circles, and words for many."""
     return await _settled(node.people.subjects())
 
 
-@command(needs="store")
+@command(needs="store", title="The id of this computer")
 async def id_(node: "Node") -> Identity:
     """Show this node's id, also as words to read aloud."""
     return Identity(str(node.peer_id), node.peer_id.short, node.peer_id.words)
@@ -179,6 +202,7 @@ async def id_(node: "Node") -> Identity:
     needs="store",
     returns="coterie.control.permissions:Answer",
     purpose="Permissions",
+    title="May somebody do something?",
 )
 async def may(node: "Node", peer: Peer, verb: Verbs, resource: Resource) -> Any:
     """Say whether a computer may do something here, and why.
@@ -198,6 +222,7 @@ async def may(node: "Node", peer: Peer, verb: Verbs, resource: Resource) -> Any:
     returns="coterie.control.permissions:AuditLine",
     empty_text="Nothing was asked for yet.",
     purpose="Permissions",
+    title="What others did here",
 )
 async def audit(node: "Node", peer: Peer = _ANY, *, refused: bool = False, limit: int = 50) -> Any:
     """Show what other computers used here and what they were refused, the newest last.
@@ -211,7 +236,7 @@ async def audit(node: "Node", peer: Peer = _ANY, *, refused: bool = False, limit
     return await _settled(audit_lines(node, peer, refused=refused, limit=limit))
 
 
-@command(needs="store", returns="coterie.services.jobs.service:JobLine", empty_text="No jobs.")
+@command(needs="store", returns="coterie.services.jobs.service:JobLine", empty_text="No jobs.", title="Jobs")
 async def jobs(node: "Node") -> Any:
     """Show the work of apps that lasts: what runs, what waits and for what, what has ended.
 
@@ -220,7 +245,13 @@ async def jobs(node: "Node") -> Any:
     return await _settled(node.jobs.lines())
 
 
-@command("job", path="jobs pause", needs="store", returns="coterie.services.jobs.service:JobLine")
+@command(
+    "job",
+    path="jobs pause",
+    needs="store",
+    returns="coterie.services.jobs.service:JobLine",
+    title="Pause a job",
+)
 async def jobs_pause(node: "Node", job: JobId) -> Any:
     """Stop a job until `jobs resume`; it goes on from what it kept.
 
@@ -229,7 +260,13 @@ async def jobs_pause(node: "Node", job: JobId) -> Any:
     return _wanted(node, job, "pause")
 
 
-@command("job", path="jobs resume", needs="store", returns="coterie.services.jobs.service:JobLine")
+@command(
+    "job",
+    path="jobs resume",
+    needs="store",
+    returns="coterie.services.jobs.service:JobLine",
+    title="Go on with a job",
+)
 async def jobs_resume(node: "Node", job: JobId) -> Any:
     """Go on with a job that was paused, or try one again that failed and waits.
 
@@ -238,7 +275,13 @@ async def jobs_resume(node: "Node", job: JobId) -> Any:
     return _wanted(node, job, "resume")
 
 
-@command("job", path="jobs cancel", needs="store", returns="coterie.services.jobs.service:JobLine")
+@command(
+    "job",
+    path="jobs cancel",
+    needs="store",
+    returns="coterie.services.jobs.service:JobLine",
+    title="Cancel a job",
+)
 async def jobs_cancel(node: "Node", job: JobId) -> Any:
     """End a job for good.
 
@@ -247,7 +290,13 @@ async def jobs_cancel(node: "Node", job: JobId) -> Any:
     return _wanted(node, job, "cancel")
 
 
-@command("job", path="jobs watch", needs="running", returns="coterie.services.jobs.service:JobLine")
+@command(
+    "job",
+    path="jobs watch",
+    needs="running",
+    returns="coterie.services.jobs.service:JobLine",
+    title="Watch a job",
+)
 async def jobs_watch(node: "Node", job: JobId) -> Any:
     """Show how a job goes on, until it stops running.
 
@@ -276,11 +325,13 @@ class Cleared(msgspec.Struct, frozen=True):
         return tr_count("{number} notice cleared", "{number} notices cleared", self.count)
 
 
-@command(needs="store", returns="coterie.services.tell.core:NoticeLine", empty_text="No notices.")
+@command(
+    needs="store", returns="coterie.services.tell.core:NoticeLine", empty_text="No notices.", title="Notices"
+)
 async def notices(node: "Node", *, follow: bool = False) -> Any:
     """Show what the apps of this node told its owner, the newest last.
 
-    follow: Show also what they tell from now on, until Ctrl-C.
+    follow: Show also what they tell from now on, until this is stopped.
     """
     from coterie.services.tell.core import NoticeLine
 
@@ -292,7 +343,7 @@ async def notices(node: "Node", *, follow: bool = False) -> Any:
             yield NoticeLine.of(notice)
 
 
-@command("app", path="notices clear", needs="store")
+@command("app", path="notices clear", needs="store", title="Clear notices")
 async def notices_clear(node: "Node", app: str = "") -> Cleared:
     """Forget notices.
 
@@ -301,7 +352,7 @@ async def notices_clear(node: "Node", app: str = "") -> Cleared:
     return Cleared(node.notices.clear(app or None))
 
 
-@command(needs="store")
+@command(needs="store", title="Settings")
 async def config(node: "Node") -> list[Setting]:
     """Show the settings in config.toml, or get and set one."""
     now = Home.locate(node.home).config()
@@ -313,7 +364,7 @@ async def config(node: "Node") -> list[Setting]:
     ]
 
 
-@command("key", path="config get", needs="store")
+@command("key", path="config get", needs="store", title="Show a setting")
 async def config_get(node: "Node", key: Key) -> Setting:
     """Show one setting.
 
@@ -324,7 +375,7 @@ async def config_get(node: "Node", key: Key) -> Setting:
     return _setting(node, key, now)
 
 
-@command("key", "value", path="config set", needs="store")
+@command("key", "value", path="config set", needs="store", title="Change a setting")
 async def config_set(node: "Node", key: Key, value: str) -> Setting:
     """Change one setting. A running node uses it from its next start, and says so.
 
@@ -350,13 +401,13 @@ class BrowserLine(msgspec.Struct, frozen=True):
 BrowserName = Annotated[str, Values("browsers", "id")]
 
 
-@command(needs="store", empty_text="No browser may use the page yet: coterie open")
+@command(needs="store", empty_text="No browser may use the page yet: coterie open", title="Browsers")
 async def browsers(node: "Node") -> list[BrowserLine]:
     """List the browsers that may use the page of this computer."""
     return [_browser_line(browser) for browser in _browsers(node).all()]
 
 
-@command("browser", path="browsers remove", needs="store")
+@command("browser", path="browsers remove", needs="store", title="Remove a browser")
 async def browsers_remove(node: "Node", browser: BrowserName) -> BrowserLine:
     """Take away the page from a browser, at once.
 
@@ -377,13 +428,13 @@ def _browser_line(browser: Any) -> BrowserLine:
     return BrowserLine(browser.id, browser.name, [*browser.rights], iso(browser.created), iso(browser.seen))
 
 
-@command(needs="store", returns="coterie.content:Usage")
+@command(needs="store", returns="coterie.content:Usage", title="Storage")
 async def usage(node: "Node") -> Any:
     """Show how much room coterie takes on this disk."""
     return await _settled(node.usage())
 
 
-@command(needs="store", returns="coterie.content:Collected")
+@command(needs="store", returns="coterie.content:Collected", title="Clear what nothing needs")
 async def gc(node: "Node") -> Any:
     """Remove stored content that nothing refers to any more."""
     return await _settled(node.collect_garbage())

@@ -23,6 +23,7 @@ from coterie.errors import UsageError
 from coterie.quantity import write_duration
 from coterie.texts import translated
 from coterie.web.results import word
+from coterie.wire.ticket import holds_ticket
 
 FIELDS_MAX = 1_000  # of one form
 SUGGESTED: Mapping[Any, tuple[str, ...]] = {
@@ -36,7 +37,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     """One control of a form.
 
     Fields:
-        kind: "text", "number", "switch", "choice", "many", "path", "secret", or the name of a type (`NAMES`).
+        kind: "text", "number", "switch", "choice", "many", "path", "secret", or the name of a type (`NAMES`). A
+            "ticket" may be a place as well, which everybody may read: what is typed is masked once it is a ticket.
         label, help: for people.
         options: what may be chosen (`choice`), or is suggested.
         is_listed: whether the node lists what it may be.
@@ -52,6 +54,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     options: tuple[str, ...] = ()
     is_listed: bool = False
     is_many: bool = False
+    is_masked: bool = False
 
 
 def fields_of(command: Command, given: Mapping[str, str] | None = None) -> list[Field]:
@@ -68,8 +71,6 @@ def _field(parameter: Parameter, given: Mapping[str, str]) -> Field:
         kind, options = "choice", tuple(map(str, typing.get_args(parameter.type)))
     elif parameter.type in (int, float):
         kind = "number"
-    elif parameter.type in SECRETS:
-        kind = "secret"
     elif parameter.type in NAMES:
         kind, options = NAMES[parameter.type], SUGGESTED.get(parameter.type, ())
     value = given.get(parameter.name, _default(parameter))
@@ -84,6 +85,7 @@ def _field(parameter: Parameter, given: Mapping[str, str]) -> Field:
         options=options,
         is_listed=parameter.values is not None,
         is_many=parameter.many,
+        is_masked=kind == "secret" or (kind == "ticket" and holds_ticket(value)),
     )
 
 

@@ -7,6 +7,7 @@ from coterie.apps.panel import Live, Row
 from coterie.errors import CoterieError
 from coterie.quantity import duration
 from coterie.web.calls import Call, Seen
+from coterie.web.wording import title_of
 
 TRANSFERS = "transfers"  # the command that lists them, where an app has it
 SHOWN_MAX = 8  # on the first page
@@ -31,7 +32,7 @@ async def going_rows(asked: Any) -> list[Row]:
 def _call(call: Call) -> Row:
     progress = call.progress or {}
     row = {
-        "title": " ".join(call.command.path),
+        "title": title_of(call.command),
         "note": progress.get("note") or progress.get("phase", ""),
         "left": "",
         "rate": None,

@@ -116,7 +116,13 @@ def checks(asked: Any) -> list[Row]:
         rows.append(Row(f"{number}-{name}", value))
     if found.problem:
         rows.append(Row("problem", _line(found.problem)))
-    return sorted(rows, key=lambda row: row.value["ok"] is not False)
+    return sorted(rows, key=_weight)
+
+
+def _weight(row: Row) -> int:
+    """Three kinds: what stands in the way, then what has advice, then what is well or still looked at."""
+    value = row.value
+    return 0 if value["ok"] is False else 1 if value["ok"] and value["advice"] else 2
 
 
 def _titles() -> dict[str, str]:

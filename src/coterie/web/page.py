@@ -50,6 +50,7 @@ from coterie.web.reader import Asked, Commands
 from coterie.web.search import found_by
 from coterie.web.templates import STATIC, Templates
 from coterie.web.uploads import UploadFolder, Uploads
+from coterie.web.wording import Wording, by_purpose, in_words
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ class Page:
         self._closing = given.closing
         self._commands = Commands(given.commands)
         self._panels = Panels(given.node, [home.panel()])
-        self._templates = Templates(self._panels.folders)
-        self._templates.offer(shown_as=self._panels.result_template)
+        self._templates = Templates(self._panels.folders, Wording(self._commands.all))
+        self._templates.offer(shown_as=self._panels.result_template, things=in_words(self._panels.kinds()))
         self._lives = Lives(self._panels, self._reader)
         self._everybody = Everybody(given.browsers, given.node)
         self._calls = Calls(given.node, self._everybody.still)
@@ -164,16 +165,16 @@ class Page:
 
     async def _everything(self, request: Request) -> Response:
         browser = _browser(request)
-        purposes: dict[str, list[Command]] = {}
-        for command in sorted(self._commands.all, key=lambda c: c.path):
-            if self._panels.may_call(browser, command):
-                purposes.setdefault(command.purpose, []).append(command)
+        purposes = by_purpose(c for c in self._commands.all if self._panels.may_call(browser, c))
         return await self._html("everything.html", request, purposes=purposes)
 
     async def _form(self, request: Request) -> Response:
         command = self._command(request)
         fields = fields_of(command, {**request.query_params})
-        return await self._html("form.html", request, command=command, fields=fields, call=None)
+        beside = [c for c in self._commands.beside(command) if self._panels.may_call(_browser(request), c)]
+        return await self._html(
+            "form.html", request, command=command, fields=fields, beside=beside, call=None
+        )
 
     async def _do(self, request: Request) -> Response:
         command = self._command(request)

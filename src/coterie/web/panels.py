@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.access.names import fit
+from coterie.access.resource import PROTOCOL, ResourceKind
 from coterie.apps.command import Command
 from coterie.apps.panel import Card, Panel, View
 from coterie.control.browsers import Browser
@@ -56,6 +57,10 @@ class Panels:
 
     def _each(self, what: str) -> Iterator[tuple[str, Any]]:
         return ((app, one) for app, panel in self.all for one in getattr(panel, what))
+
+    def kinds(self) -> list[ResourceKind]:
+        """The kinds of resources there are here."""
+        return [PROTOCOL, *(kind for app in self._node.apps.values() for kind in getattr(app, "kinds", ()))]
 
     def of(self, app: str) -> list[Panel]:
         """The panels of `app`."""

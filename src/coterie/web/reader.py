@@ -13,6 +13,9 @@ from coterie.errors import AccessDenied, NotFound
 from coterie.texts import tr
 from coterie.web.calls import Calls
 from coterie.web.panels import Panels, service_of
+from coterie.web.wording import title_of
+
+BESIDE_MAX = 8  # commands that a form shows beside itself
 
 
 class Commands:
@@ -31,6 +34,14 @@ class Commands:
         if (found := self._by_words.get(words)) is None:
             raise NotFound(tr("there is no command '{words}' here", words=words))
         return found
+
+    def beside(self, command: Command) -> list[Command]:
+        """Others about the same: of the same first word, else of the same app; BESIDE_MAX at most, each title once."""
+        of_app = [c for c in self.all if c.app == command.app and title_of(c) != title_of(command)]
+        root = command.path[0].rstrip("s")
+        near = [c for c in of_app if c.path[0].rstrip("s") == root]
+        once = {title_of(c): c for c in (near + [c for c in of_app if c.purpose == command.purpose])}
+        return [*once.values()][:BESIDE_MAX]
 
     def at(self, app: str, path: str) -> Command:
         """The command at /do/APP/PATH. Raises `NotFound`."""

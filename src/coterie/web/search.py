@@ -7,6 +7,7 @@ from coterie.apps.panel import LOOK, Found
 from coterie.errors import CoterieError
 from coterie.texts import translated
 from coterie.web.reader import Asked
+from coterie.web.wording import address_of, title_of
 
 PER_KIND_MAX = 6  # of what each app, and the commands, find
 
@@ -35,10 +36,11 @@ async def found_by(asked: Asked, text: str) -> list[Found]:
 def _commands(asked: Asked, words: list[str]) -> list[Found]:
     matching = []
     for command in asked.commands.all:
-        name, summary = " ".join(command.path), translated(command.summary)
-        if all(word in f"{name} {summary}".casefold() for word in words) and asked.panels.may_call(
+        name, title, summary = " ".join(command.path), title_of(command), translated(command.summary)
+        if all(word in f"{name} {title} {summary}".casefold() for word in words) and asked.panels.may_call(
             asked.browser, command
         ):
-            link = f"/do/{command.app}/{'-'.join(command.path)}"
-            matching.append((not name.startswith(words[0]), name, Found(summary, link, "zap", name)))
-    return [found for _, _, found in sorted(matching, key=lambda m: m[:2])][:PER_KIND_MAX]
+            is_near = name.startswith(words[0]) or title.casefold().startswith(words[0])
+            matching.append((not is_near, name, Found(title, address_of(command), "zap", name)))
+    found = {one.title: one for _, _, one in sorted(matching, key=lambda m: m[:2], reverse=True)}
+    return [*reversed(found.values())][:PER_KIND_MAX]

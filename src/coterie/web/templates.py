@@ -15,6 +15,7 @@ from coterie.plain_text import lines
 from coterie.quantity import duration, say_bytes
 from coterie.texts import accept_language, tr, tr_count, translated
 from coterie.web.results import shape
+from coterie.web.wording import Wording, address_of, title_of
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -23,8 +24,8 @@ STATIC = HERE / "static"
 class Templates:
     """Renders templates; those of an app are "APP/FILE.html", those of the page have no folder before them."""
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
-        """`folders`: where the templates of each app stand."""
+    def __init__(self, folders: Mapping[str, Path], wording: Wording | None = None) -> None:
+        """`folders`: where the templates of each app stand. `wording`: how texts of commands are said."""
         self.version = _version()
         loaders: dict[str, jinja2.BaseLoader] = {
             app: jinja2.FileSystemLoader(folder) for app, folder in folders.items()
@@ -51,9 +52,11 @@ class Templates:
             "duration": _duration,
             "static": self.static,
             "shape": shape,
+            "title_of": title_of,
+            "address_of": address_of,
             "qr": qr_svg,
         }
-        self._environment.filters |= {"plain": lines, "said": _with_code}
+        self._environment.filters |= {"plain": lines, "said": wording or Wording(())}
 
     def offer(self, **functions: Any) -> None:
         """Let every template, those of rows too, call these."""
@@ -102,15 +105,6 @@ class Templates:
         ).format(css, self.static("vendor/icons.svg"), name)
 
 
-def _with_code(text: str) -> Markup:
-    """`text` with what stands between backticks as code; a backtick without its other stays."""
-    parts = str(text).split("`")
-    if len(parts) % 2 == 0:
-        parts[-2:] = ["`".join(parts[-2:])]
-    code = Markup("<code>{}</code>")
-    return Markup("").join(code.format(part) if number % 2 else part for number, part in enumerate(parts))
-
-
 def qr_svg(text: str, said: str) -> Markup:
     """`text` as a QR code, a picture called `said`."""
     from segno import make
@@ -136,14 +130,6 @@ def _version() -> str:
     return digest.hexdigest()[:12]
 
 
-def _number(text: str) -> str:
-    """A number as the reader's language writes it."""
-    return text.replace(".", ",") if language() in _COMMA else text
-
-
-_COMMA = {"de", "fr", "es", "it", "nl", "pt", "pl", "ru", "sv", "da", "nb", "fi", "cs"}
-
-
 def _time(text: str | None, *, is_exact: bool = False) -> Markup:
     """A time in ISO 8601: in words, which the page keeps true; the exact time when it is pointed at."""
     if not text or not is_iso(text):
@@ -153,11 +139,11 @@ def _time(text: str | None, *, is_exact: bool = False) -> Markup:
 
 
 def _size(count: float | None) -> str:
-    return "" if count is None else _number(say_bytes(count))
+    return "" if count is None else say_bytes(count)
 
 
 def _rate(count: float | None) -> str:
-    return "" if not count else f"{_number(say_bytes(count))}/s"
+    return "" if not count else f"{say_bytes(count)}/s"
 
 
 def _duration(seconds: float | None) -> str:

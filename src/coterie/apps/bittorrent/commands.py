@@ -14,7 +14,7 @@ PURPOSE = "Share and get"
 Share = Annotated[str, Values("shares", "name", app="files")]
 
 
-@command("share", needs="network")
+@command("share", needs="network", title="Magnet link of a share")
 async def magnet(bittorrent: "BitTorrentService", share: Share, *, here: Here | None = None) -> MagnetLink:
     """Show the magnet link of a share that has a torrent.
 

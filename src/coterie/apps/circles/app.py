@@ -15,5 +15,7 @@ APP = App(
         CONTEXT,
         CONSENT_CONTEXT,
     ),
-    kinds=(ResourceKind("circle", Verb.LIST | Verb.ADMINISTER, "a circle: who is in it"),),
+    kinds=(
+        ResourceKind("circle", Verb.LIST | Verb.ADMINISTER, "a circle: who is in it", called="the circle"),
+    ),
 )

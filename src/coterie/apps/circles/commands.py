@@ -35,14 +35,17 @@ PARTING_S = 2.0  # for the log to reach who has joined before a node of the comm
 
 
 @command(
-    path="circle", needs="store", empty_text="You are in no circle: `coterie circle new NAME` makes one."
+    path="circle",
+    needs="store",
+    empty_text="You are in no circle: `coterie circle new NAME` makes one.",
+    title="Circles",
 )
 async def circle_(circles: "CirclesService") -> list[CircleLine]:
     """List the circles that this computer is in."""
     return circles.lines()
 
 
-@command("name", path="circle new", needs="store")
+@command("name", path="circle new", needs="store", title="Make a circle")
 async def circle_new(circles: "CirclesService", name: str) -> CircleMade:
     """Make a circle; you are its owner.
 
@@ -52,7 +55,12 @@ async def circle_new(circles: "CirclesService", name: str) -> CircleMade:
     return CircleMade(made.name, made.id, made.role, made.members)
 
 
-@command("circle", path="circle invite", interrupt_text="Withdrawn: this invitation no longer works.")
+@command(
+    "circle",
+    path="circle invite",
+    interrupt_text="Withdrawn: this invitation no longer works.",
+    title="Invite somebody into a circle",
+)
 async def circle_invite(
     circles: "CirclesService",
     circle: Circle,
@@ -60,7 +68,7 @@ async def circle_invite(
     role: RoleName = "member",
     lasting: Duration = INVITATION_LASTS_S,
 ) -> AsyncIterator[Invited | Progress | WrongCode | Met]:
-    """Invite somebody into a circle: prints a code that works once, and waits for it to be used. Owners only.
+    """Invite somebody into a circle: shows a code that works once, and waits for it to be used. Owners only.
 
     circle: Its name, or the beginning of its id.
     role: What who joins will be.
@@ -72,7 +80,7 @@ async def circle_invite(
     await asyncio.sleep(PARTING_S)
 
 
-@command("invitation", path="circle join")
+@command("invitation", path="circle join", title="Join a circle")
 async def circle_join(
     circles: "CirclesService", invitation: Secret, *, name: str = "", at: str = ""
 ) -> Joined:
@@ -80,12 +88,12 @@ async def circle_join(
 
     invitation: The code, like 7-planet-velvet, or the long ticket.
     name: What you are called there, instead of this computer's name.
-    at: Where the inviter is, IP:PORT as it printed, when it is not found by itself.
+    at: Where the inviter is, IP:PORT as it showed it, when it is not found by itself.
     """
     return await circles.join(invitation, name=name, at=at)
 
 
-@command("circle", path="circle members", needs="store")
+@command("circle", path="circle members", needs="store", title="Members of a circle")
 async def circle_members(circles: "CirclesService", circle: Circle) -> list[MemberLine]:
     """List the members of a circle.
 
@@ -94,7 +102,7 @@ async def circle_members(circles: "CirclesService", circle: Circle) -> list[Memb
     return circles.members(circle)
 
 
-@command("circle", "member", "role", path="circle role", needs="store")
+@command("circle", "member", "role", path="circle role", needs="store", title="Change the role of a member")
 async def circle_role(
     circles: "CirclesService", circle: Circle, member: Member, role: RoleName
 ) -> CircleSaid:
@@ -107,7 +115,7 @@ async def circle_role(
     return circles.set_role(circle, member, role)
 
 
-@command("circle", "member", path="circle remove", needs="store")
+@command("circle", "member", path="circle remove", needs="store", title="Remove a member")
 async def circle_remove(circles: "CirclesService", circle: Circle, member: Member) -> CircleSaid:
     """Remove a member with all its computers. Owners only.
 
@@ -117,7 +125,7 @@ async def circle_remove(circles: "CirclesService", circle: Circle, member: Membe
     return circles.remove(circle, member)
 
 
-@command("circle", path="circle leave", needs="store")
+@command("circle", path="circle leave", needs="store", title="Leave a circle")
 async def circle_leave(circles: "CirclesService", circle: Circle) -> CircleSaid:
     """Leave a circle.
 
@@ -126,7 +134,7 @@ async def circle_leave(circles: "CirclesService", circle: Circle) -> CircleSaid:
     return circles.leave(circle)
 
 
-@command("circle", "name", path="circle rename", needs="store")
+@command("circle", "name", path="circle rename", needs="store", title="Rename a circle or a member")
 async def circle_rename(
     circles: "CirclesService", circle: Circle, name: str, *, member: Member = ""
 ) -> CircleSaid:
@@ -139,13 +147,13 @@ async def circle_rename(
     return circles.rename(circle, name, member)
 
 
-@command(needs="store", empty_text="No computer is blocked.")
+@command(needs="store", empty_text="No computer is blocked.", title="Blocked computers")
 async def blocked(circles: "CirclesService") -> list[BlockedLine]:
     """List the computers that get nothing here, because their own person says that they are lost."""
     return circles.blocked_lines()
 
 
-@command("computer", needs="store")
+@command("computer", needs="store", title="Unblock a computer")
 async def unblock(circles: "CirclesService", computer: Blocked) -> DeviceSaid:
     """End a block on this computer only: the other one is what it would be without it.
 
@@ -154,17 +162,21 @@ async def unblock(circles: "CirclesService", computer: Blocked) -> DeviceSaid:
     return circles.unblock(computer)
 
 
-@command(path="devices", needs="store")
+@command(path="devices", needs="store", title="My computers")
 async def devices_(circles: "CirclesService") -> list[DeviceLine]:
     """List the computers and the recovery phrase that are you."""
     return circles.devices.lines()
 
 
-@command(path="devices add", interrupt_text="Withdrawn: this invitation no longer works.")
+@command(
+    path="devices add",
+    interrupt_text="Withdrawn: this invitation no longer works.",
+    title="Add a computer of mine",
+)
 async def devices_add(
     circles: "CirclesService", *, lasting: Duration = INVITATION_LASTS_S
 ) -> AsyncIterator[Invited | Progress | WrongCode | Met]:
-    """Make another computer yours: prints a code for `coterie devices join` there. It gets all your rights.
+    """Make another computer yours: shows a code for `coterie devices join` there. It gets all your rights.
 
     lasting: How long the invitation lasts: 90s, 15m, 8h.
     """
@@ -174,17 +186,17 @@ async def devices_add(
     await asyncio.sleep(PARTING_S)
 
 
-@command("invitation", path="devices join")
+@command("invitation", path="devices join", title="Make this computer one of mine")
 async def devices_join(circles: "CirclesService", invitation: Secret, *, at: str = "") -> DeviceSaid:
-    """Make this computer one of yours, by the code that `coterie devices add` printed on another.
+    """Make this computer one of yours, by the code that `coterie devices add` showed on another.
 
     invitation: The code or the long ticket.
-    at: Where that computer is, IP:PORT as it printed, when it is not found by itself.
+    at: Where that computer is, IP:PORT as it showed it, when it is not found by itself.
     """
     return await circles.devices.join(invitation, at=at)
 
 
-@command("device", path="devices remove", needs="store")
+@command("device", path="devices remove", needs="store", title="Remove a computer of mine")
 async def devices_remove(circles: "CirclesService", device: Device) -> DeviceSaid:
     """A computer of yours is lost or sold: nobody listens to it any more, in any circle.
 
@@ -193,7 +205,7 @@ async def devices_remove(circles: "CirclesService", device: Device) -> DeviceSai
     return circles.devices.remove(device)
 
 
-@command("device", "name", path="devices rename", needs="store")
+@command("device", "name", path="devices rename", needs="store", title="Rename a computer of mine")
 async def devices_rename(circles: "CirclesService", device: Device, name: str) -> DeviceSaid:
     """Call another computer of yours by another name; only here.
 
@@ -203,19 +215,24 @@ async def devices_rename(circles: "CirclesService", device: Device, name: str) -
     return circles.devices.rename(device, name)
 
 
-@command(path="recovery", needs="store")
+@command(path="recovery", needs="store", title="Recovery phrase")
 async def recovery_(circles: "CirclesService") -> RecoveryLine:
     """Say whether you could come back from paper."""
     return circles.recovery.status()
 
 
-@command(path="recovery new", needs="store")
+@command(path="recovery new", needs="store", title="Make a recovery phrase")
 async def recovery_new(circles: "CirclesService") -> Phrase:
     """Make a recovery phrase: twelve words for paper, shown once."""
     return circles.recovery.make()
 
 
-@command(path="recovery replace", needs="store", prompts={"phrase": "The old words"})
+@command(
+    path="recovery replace",
+    needs="store",
+    prompts={"phrase": "The old words"},
+    title="Replace the recovery phrase",
+)
 async def recovery_replace(circles: "CirclesService", *, phrase: Secret) -> Phrase:
     """Replace the recovery phrase by a new one: the old words stop working.
 
@@ -224,7 +241,9 @@ async def recovery_replace(circles: "CirclesService", *, phrase: Secret) -> Phra
     return circles.recovery.make(phrase)
 
 
-@command(path="recovery restore", prompts={"phrase": "The twelve words"})
+@command(
+    path="recovery restore", prompts={"phrase": "The twelve words"}, title="Come back by the recovery phrase"
+)
 async def recovery_restore(
     circles: "CirclesService", *, phrase: Secret, invitation: Secret = _NONE, at: str = "", lost: bool = False
 ) -> Restored:
@@ -232,7 +251,7 @@ async def recovery_restore(
 
     phrase: The words; asked for when not given.
     invitation: Of somebody who was in a circle with you, or of another computer of yours, when none is known here yet.
-    at: Where the inviter is, IP:PORT as it printed, when it is not found by itself.
+    at: Where the inviter is, IP:PORT as it showed it, when it is not found by itself.
     lost: Remove all your earlier computers: they are lost or stolen.
     """
     return await circles.recovery.restore(phrase, invitation=invitation, at=at, lost=lost)

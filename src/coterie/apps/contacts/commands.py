@@ -23,11 +23,11 @@ PURPOSE = "People"
 ContactName = Annotated[str, Values("contacts", "name")]
 
 
-@command(interrupt_text="Withdrawn: this invitation no longer works.")
+@command(interrupt_text="Withdrawn: this invitation no longer works.", title="Invite another computer")
 async def invite(
     contacts: "ContactsService", *, name: str = "", lasting: Duration = INVITATION_LASTS_S
 ) -> AsyncIterator[Invited | Progress | WrongCode | Met]:
-    """Invite another computer: prints a code that works once, and waits for it to join.
+    """Invite another computer: shows a code that works once, and waits for it to join.
 
     name: What the other side calls this computer, instead of its own name.
     lasting: How long the invitation lasts: 90s, 15m, 8h.
@@ -37,13 +37,13 @@ async def invite(
             yield news
 
 
-@command("invitation")
+@command("invitation", title="Join with a code")
 async def join(contacts: "ContactsService", invitation: Secret, *, name: str = "", at: str = "") -> Met:
-    """Join another computer by the code or ticket that it printed: then the two know each other.
+    """Join another computer by the code or ticket that it showed: then the two know each other.
 
     invitation: The code, like 7-planet-velvet, or the long ticket.
     name: What the other side calls this computer, instead of its own name.
-    at: Where the inviter is, IP:PORT as it printed, when it is not found by itself.
+    at: Where the inviter is, IP:PORT as it showed it, when it is not found by itself.
     """
     return await contacts.join(invitation, name=name, at=at)
 
@@ -52,13 +52,14 @@ async def join(contacts: "ContactsService", invitation: Secret, *, name: str = "
     path="contacts",
     needs="store",
     empty_text="Nobody yet: `coterie invite` here, `coterie join` on another computer.",
+    title="Contacts",
 )
 async def contacts_(contacts: "ContactsService") -> list[ContactLine]:
     """List the computers that this one knows, and that know it."""
     return contacts.lines()
 
 
-@command("contact", "name", path="contacts rename", needs="store")
+@command("contact", "name", path="contacts rename", needs="store", title="Rename a contact")
 async def contacts_rename(contacts: "ContactsService", contact: ContactName, name: str) -> ContactLine:
     """Call a contact by another name; only here, the other side is not told.
 
@@ -68,7 +69,7 @@ async def contacts_rename(contacts: "ContactsService", contact: ContactName, nam
     return contacts.rename(contact, name)
 
 
-@command("contact", path="contacts remove", needs="store")
+@command("contact", path="contacts remove", needs="store", title="Remove a contact")
 async def contacts_remove(contacts: "ContactsService", contact: ContactName) -> ContactRemoved:
     """Forget a contact, with all computers of its person; the other side is not told.
 
@@ -81,13 +82,14 @@ async def contacts_remove(contacts: "ContactsService", contact: ContactName) -> 
     path="contact",
     needs="store",
     empty_text="Nobody yet: `coterie invite` here, `coterie join` on another computer.",
+    title="Contacts",
 )
 async def contact_(contacts: "ContactsService") -> list[ContactLine]:
     """List the computers that this one knows, and that know it; as `coterie contacts`."""
     return contacts.lines()
 
 
-@command("contact", path="contact show", needs="store")
+@command("contact", path="contact show", needs="store", title="Show a contact")
 async def contact_show(contacts: "ContactsService", contact: ContactName) -> ContactShown:
     """Show one contact, with its id as words to compare aloud.
 
@@ -96,7 +98,7 @@ async def contact_show(contacts: "ContactsService", contact: ContactName) -> Con
     return contacts.show(contact)
 
 
-@command("contact", "name", path="contact rename", needs="store")
+@command("contact", "name", path="contact rename", needs="store", title="Rename a contact")
 async def contact_rename(contacts: "ContactsService", contact: ContactName, name: str) -> ContactLine:
     """Call a contact by another name; only here, the other side is not told.
 
@@ -106,7 +108,7 @@ async def contact_rename(contacts: "ContactsService", contact: ContactName, name
     return contacts.rename(contact, name)
 
 
-@command("contact", path="contact remove", needs="store")
+@command("contact", path="contact remove", needs="store", title="Remove a contact")
 async def contact_remove(contacts: "ContactsService", contact: ContactName) -> ContactRemoved:
     """Forget a contact: what it does here because it is one stops at once; the other side is not told.
 

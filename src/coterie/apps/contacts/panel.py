@@ -43,11 +43,6 @@ async def why(reader: Reader) -> Mapping[str, Any]:
     return {"answer": await reader.call("may", **args)}
 
 
-async def removing(reader: Reader) -> Mapping[str, Any]:
-    """The question before somebody is removed."""
-    return {"name": reader.args.get("name", "")}
-
-
 PANEL = Panel(
     views=(
         View(
@@ -58,10 +53,7 @@ PANEL = Panel(
             fill=fill,
             place=40,
             scripts=("vendor/tus.min.js", "drop.js"),
-            parts={
-                "why": ("contacts/why.html", why),
-                "remove": ("contacts/remove.html", removing),
-            },
+            parts={"why": ("contacts/why.html", why)},
         ),
     ),
     lives=(

@@ -8,5 +8,5 @@ APP = App(
     summary="Let others use services of this computer, and use theirs.",
     create="coterie.apps.expose.service:ExposeService",
     commands="coterie.apps.expose.commands",
-    kinds=(ResourceKind("service", Verb.USE, "an exposed service"),),
+    kinds=(ResourceKind("service", Verb.USE, "an exposed service", called="the service"),),
 )

@@ -19,6 +19,7 @@ Connected = Annotated[str, Values("connected", "service")]
     stays=True,
     kind="service",
     interrupt_text="Stopped. The service stays exposed whenever this node runs.",
+    title="Let others use a service",
 )
 async def expose(
     expose: "ExposeService",
@@ -38,7 +39,7 @@ async def expose(
     return expose.expose(target, as_, to, host_header=host_header)
 
 
-@command("name", needs="store")
+@command("name", needs="store", title="End a service for others")
 async def unexpose(expose: "ExposeService", name: ExposedName) -> ExposeSaid:
     """End a service for others: their connections end at once, the program itself is untouched.
 
@@ -47,13 +48,22 @@ async def unexpose(expose: "ExposeService", name: ExposedName) -> ExposeSaid:
     return expose.unexpose(name)
 
 
-@command(needs="store", empty_text="Nothing is exposed: coterie expose PORT --as NAME --to WHOM")
+@command(
+    needs="store",
+    empty_text="Nothing is exposed: coterie expose PORT --as NAME --to WHOM",
+    title="Services that others may use",
+)
 async def exposed(expose: "ExposeService") -> list[ExposedLine]:
     """List the services of this computer that others may use."""
     return expose.exposed()
 
 
-@command("service", stays=True, interrupt_text="Stopped. The port opens again whenever this node runs.")
+@command(
+    "service",
+    stays=True,
+    interrupt_text="Stopped. The port opens again whenever this node runs.",
+    title="Connect to a service",
+)
 async def connect(
     expose: "ExposeService", service: Place, *, port: int = 0, lan: bool = False
 ) -> ConnectedLine:
@@ -66,7 +76,7 @@ async def connect(
     return await expose.connect(service, port=port, lan=lan)
 
 
-@command("service", needs="store")
+@command("service", needs="store", title="Disconnect from a service")
 async def disconnect(expose: "ExposeService", service: Connected) -> ExposeSaid:
     """Close the port that leads to a service of somebody else.
 
@@ -75,7 +85,11 @@ async def disconnect(expose: "ExposeService", service: Connected) -> ExposeSaid:
     return await expose.disconnect(service)
 
 
-@command(needs="store", empty_text="No port here leads to others: coterie connect COMPUTER/NAME")
+@command(
+    needs="store",
+    empty_text="No port here leads to others: coterie connect COMPUTER/NAME",
+    title="Services of others on this computer",
+)
 async def connected(expose: "ExposeService") -> list[ConnectedLine]:
     """List the ports of this computer that lead to services of others."""
     return expose.connected()

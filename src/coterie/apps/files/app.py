@@ -12,7 +12,10 @@ APP = App(
     panel="coterie.apps.files.panel:PANEL",
     kinds=(
         ResourceKind(
-            "files", Verb.LIST | Verb.READ | Verb.WRITE | Verb.ADMINISTER, "shares and what is in them"
+            "files",
+            Verb.LIST | Verb.READ | Verb.WRITE | Verb.ADMINISTER,
+            "shares and what is in them",
+            called="the share",
         ),
     ),
 )

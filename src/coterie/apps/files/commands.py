@@ -44,6 +44,7 @@ ON_SWEEPING = (Choice("y", "share all of it", {"everything": True}),)
     kind="files",
     asks={"sweeping": ON_SWEEPING},
     interrupt_text="Stopped. A share that was made is kept; one that was still being read is not.",
+    title="Share something",
 )
 async def share(  # noqa: PLR0913 - all but one are named options
     files: "FilesService",
@@ -101,7 +102,7 @@ async def share(  # noqa: PLR0913 - all but one are named options
         yield item
 
 
-@command("share", needs="store")
+@command("share", needs="store", title="Stop sharing something")
 async def unshare(files: "FilesService", share: Share, *, here: Here | None = None) -> Removed:
     """Stop sharing: the ticket is void at once, the files are untouched.
 
@@ -111,7 +112,7 @@ async def unshare(files: "FilesService", share: Share, *, here: Here | None = No
     return await files.unshare(share, here or ROOT)
 
 
-@command(needs="store", empty_text="Nothing is shared: coterie share PATH")
+@command(needs="store", empty_text="Nothing is shared: coterie share PATH", title="What this computer shares")
 async def shares(files: "FilesService") -> list[ShareLine]:
     """List what is shared, and what changed on disk since; `coterie ticket` shows a ticket."""
     return await files.shares()
@@ -122,6 +123,7 @@ async def shares(files: "FilesService") -> list[ShareLine]:
     path="shares changes",
     needs="store",
     returns="coterie.apps.files.share_changes:ShareChanges",
+    title="What changed in a share",
 )
 async def shares_changes(files: "FilesService", share: Share, *, here: Here | None = None) -> Any:
     """Show what changed on disk since something was shared, by names.
@@ -132,7 +134,7 @@ async def shares_changes(files: "FilesService", share: Share, *, here: Here | No
     return await files.changes(share, here or ROOT)
 
 
-@command("share", needs="network")
+@command("share", needs="network", title="Ticket of a share")
 async def ticket(files: "FilesService", share: Share, *, here: Here | None = None) -> ShareTicket:
     """Show the ticket of a share again.
 
@@ -148,6 +150,7 @@ async def ticket(files: "FilesService", share: Share, *, here: Here | None = Non
     needs="others",
     asks={"exists": ON_EXISTING},
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
+    title="Get something",
 )
 async def get(  # noqa: PLR0913 - all but two are named options
     files: "FilesService",
@@ -168,7 +171,7 @@ async def get(  # noqa: PLR0913 - all but two are named options
     The same again to the same target brings that up to date: new and changed files come, what was changed here is
     kept beside. Nothing of yours is ever deleted.
 
-    ticket: The ticket, as the other side printed it; a place like anna/photos/2024; a magnet link, or the hash of a
+    ticket: The ticket, as the other side showed it; a place like anna/photos/2024; a magnet link, or the hash of a
         torrent; or the path of a torrent file (./anna/x is always the file, //anna/x the place).
     target: A folder to put it into (with / at its end one that is made), or the name it is to have.
     overwrite: Replace files of the same name at the target; the old ones are kept for 30 days (`coterie trash`).
@@ -177,7 +180,7 @@ async def get(  # noqa: PLR0913 - all but two are named options
     only: Fetch only files like this ("*.ogg", "disc 1/*"); may be given several times.
     share: Share and seed what came by BitTorrent.
     mirror: Move what is gone at the giver to the trash here, instead of leaving it.
-    wait: Wait for a giver that is not reached now; with --detach that is so unless --no-wait says otherwise.
+    wait: Wait for a giver that is not reached now; with --detach it always waits, unless it is told not to.
     here: The folder that relative paths start from.
     """
     source = await files.look(ticket, here)
@@ -213,6 +216,7 @@ async def get(  # noqa: PLR0913 - all but two are named options
     interrupt_text="Stopped. What is up to date stays so: the same command goes on with the rest.",
     empty_text="Nothing was got yet: coterie get TICKET",
     returns="coterie.apps.files.refresh:Refreshed",
+    title="Bring up to date what was got",
 )
 async def refresh(
     files: "FilesService", place: Place = _ALL, *, mirror: bool = False, here: Here | None = None
@@ -232,13 +236,20 @@ async def refresh(
     needs="store",
     empty_text="Nothing was replaced or taken away.",
     returns="coterie.apps.files.trash:TrashLine",
+    title="Trash",
 )
 async def trash(files: "FilesService") -> Any:
     """List what arrivals replaced or took away; each can be had back for 30 days."""
     return await files.trash.lines()
 
 
-@command("version", path="trash restore", needs="store", returns="coterie.apps.files.trash:Restored")
+@command(
+    "version",
+    path="trash restore",
+    needs="store",
+    returns="coterie.apps.files.trash:Restored",
+    title="Put something back",
+)
 async def trash_restore(files: "FilesService", version: Version, *, to: Path | None = None) -> Any:
     """Put something back where it lay, beside what is there by now.
 
@@ -248,7 +259,13 @@ async def trash_restore(files: "FilesService", version: Version, *, to: Path | N
     return await files.trash.restore(version, to)
 
 
-@command("versions", path="trash empty", needs="store", returns="coterie.apps.files.trash:Emptied")
+@command(
+    "versions",
+    path="trash empty",
+    needs="store",
+    returns="coterie.apps.files.trash:Emptied",
+    title="Empty the trash",
+)
 async def trash_empty(files: "FilesService", versions: list[Version] = []) -> Any:  # noqa: B006  (never changed)
     """Delete for good what is in the trash.
 
@@ -257,13 +274,13 @@ async def trash_empty(files: "FilesService", versions: list[Version] = []) -> An
     return await files.trash.empty(versions)
 
 
-@command(needs="store", empty_text="No transfers: coterie get TICKET")
+@command(needs="store", empty_text="No transfers: coterie get TICKET", title="Transfers")
 async def transfers(files: "FilesService") -> list[TransferLine]:
     """List transfers: running, waiting, seeding, paused, failed and done."""
     return await files.transfers()
 
 
-@command("transfer", path="transfers show", needs="store")
+@command("transfer", path="transfers show", needs="store", title="All about a transfer")
 async def transfers_show(files: "FilesService", transfer: TransferId) -> TransferDetail:
     """Show all about one transfer: from whom and to whom, how each is reached, how fast, how long.
 
@@ -272,7 +289,7 @@ async def transfers_show(files: "FilesService", transfer: TransferId) -> Transfe
     return await files.transfer_detail(transfer)
 
 
-@command("transfer", path="transfers limit", needs="running")
+@command("transfer", path="transfers limit", needs="running", title="Limit a transfer")
 async def transfers_limit(
     files: "FilesService", transfer: TransferId, *, down: Rate | None = None, up: Rate | None = None
 ) -> TransferDetail:
@@ -285,7 +302,7 @@ async def transfers_limit(
     return await files.limit_transfer(transfer, down=down, up=up)
 
 
-@command("transfer", "priority", path="transfers priority", needs="running")
+@command("transfer", "priority", path="transfers priority", needs="running", title="Priority of a transfer")
 async def transfers_priority(
     files: "FilesService", transfer: TransferId, priority: PriorityName
 ) -> TransferDetail:
@@ -297,7 +314,7 @@ async def transfers_priority(
     return await files.set_priority(transfer, priority)
 
 
-@command(needs="store")
+@command(needs="store", title="Limits of all transfers")
 async def limits(
     files: "FilesService",
     *,
@@ -316,7 +333,7 @@ async def limits(
     return files.limits.change(up=up, down=down, up_hours=up_hours, down_hours=down_hours)
 
 
-@command("transfer", path="transfers pause", needs="store")
+@command("transfer", path="transfers pause", needs="store", title="Pause a transfer")
 async def transfers_pause(files: "FilesService", transfer: TransferId) -> TransferChange:
     """Stop a transfer and keep what arrived.
 
@@ -325,7 +342,7 @@ async def transfers_pause(files: "FilesService", transfer: TransferId) -> Transf
     return await files.pause(transfer)
 
 
-@command("transfer", path="transfers resume", needs="running")
+@command("transfer", path="transfers resume", needs="running", title="Go on with a transfer")
 async def transfers_resume(files: "FilesService", transfer: TransferId) -> TransferChange:
     """Go on with a paused or failed transfer.
 
@@ -334,7 +351,7 @@ async def transfers_resume(files: "FilesService", transfer: TransferId) -> Trans
     return await files.resume(transfer)
 
 
-@command("transfer", path="transfers cancel", needs="store")
+@command("transfer", path="transfers cancel", needs="store", title="Cancel a transfer")
 async def transfers_cancel(files: "FilesService", transfer: TransferId) -> TransferChange:
     """End a transfer for good and remove what arrived of it; of a finished one, only the line.
 

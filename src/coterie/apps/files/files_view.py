@@ -1,7 +1,7 @@
 """The page of files: what I share, what others share, and what is in it."""
 
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from coterie.apps.panel import Found, Live, Reader, Row, View
@@ -31,6 +31,7 @@ async def shares(reader: Reader) -> list[Row]:
                 "id": line.id,
                 "name": line.name,
                 "path": line.path if may_change else "",
+                "folder": _near_home(line.path) if may_change else "",
                 "symbol": symbol_of(line.name, is_folder=not PurePath(line.path).suffix),
                 "files": line.files,
                 "size": line.size,
@@ -41,6 +42,12 @@ async def shares(reader: Reader) -> list[Row]:
         )
         for line in sorted(lines, key=lambda line: line.name.casefold())
     ]
+
+
+def _near_home(path: str) -> str:
+    """The folder that `path` is in, as its owner says it."""
+    parent, home = PurePath(path).parent, Path.home()
+    return str("~" / parent.relative_to(home)) if parent.is_relative_to(home) else str(parent)
 
 
 async def computers(reader: Reader) -> list[Row]:

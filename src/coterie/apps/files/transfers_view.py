@@ -7,7 +7,6 @@ from typing import Any
 
 from coterie.apps.panel import Live, Reader, Row, View
 from coterie.errors import NotFound
-from coterie.texts import tr
 from coterie.transfer.states import UNDER_WAY, TransferState
 
 FIGURES = 2  # digits of a rate that a list shows: a row changes when somebody could see it
@@ -62,8 +61,11 @@ async def fill(reader: Reader) -> Mapping[str, Any]:
 
 
 async def detail(reader: Reader) -> list[Row]:
-    """All about one transfer, as one row: `reader.args["id"]`."""
-    one = await reader.service.table.detail(reader.args.get("id", ""))
+    """All about one transfer, as one row: `reader.args["id"]`; none once it is off the list."""
+    try:
+        one = await reader.service.table.detail(reader.args.get("id", ""))
+    except NotFound:
+        return []
     value = {
         "state": one.state,
         "is_moving": one.state in UNDER_WAY,
@@ -97,15 +99,6 @@ async def detail(reader: Reader) -> list[Row]:
     return [Row(one.id, value)]
 
 
-def cancelling(reader: Reader) -> Mapping[str, Any]:
-    """The question before a transfer is cancelled: `reader.args["id"]`."""
-    wanted = reader.args.get("id", "")
-    line = next((line for line in reader.service.table.lines() if line.id == wanted), None)
-    if line is None:
-        raise NotFound(tr("there is no transfer '{transfer}' any more", transfer=wanted))
-    return {"id": line.id, "name": PurePath(line.path).name}
-
-
 VIEW = View(
     name="transfers",
     title="Transfers",
@@ -113,7 +106,6 @@ VIEW = View(
     template="files/transfers.html",
     fill=fill,
     place=30,
-    parts={"cancel": ("files/transfer_cancel.html", cancelling)},
     scripts=("vendor/uplot.min.js", "chart.js"),
 )
 LIVES = (

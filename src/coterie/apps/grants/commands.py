@@ -14,7 +14,7 @@ GrantId = Annotated[str, Values("grants", "id")]
 _WEEK = Duration(7 * 86_400)
 
 
-@command("peer", "verbs", "resource", needs="store")
+@command("peer", "verbs", "resource", needs="store", title="Let somebody do something")
 async def grant(
     grants: "GrantsService",
     peer: Peer,
@@ -39,22 +39,27 @@ async def grant(
     return grants.give(peer, verbs, resource, wanted)
 
 
-@command(path="grants", needs="store", empty_text="No grants: coterie grant COMPUTER VERBS RESOURCE")
+@command(
+    path="grants",
+    needs="store",
+    empty_text="No grants: coterie grant COMPUTER VERBS RESOURCE",
+    title="Grants",
+)
 async def grants_(grants: "GrantsService") -> list[GrantLine]:
     """List the grants that this node gave, and those that it holds."""
     return grants.lines()
 
 
-@command("text", path="grant accept")
+@command("text", path="grant accept", title="Take a grant")
 async def grant_accept(grants: "GrantsService", text: Secret) -> GrantSaid:
     """Take a grant that somebody handed over, and tell its issuer.
 
-    text: The grant, as the other side printed it.
+    text: The grant, as the other side showed it.
     """
     return await grants.accept(text)
 
 
-@command("grant", "peer", path="grant pass", needs="store")
+@command("grant", "peer", path="grant pass", needs="store", title="Pass on a grant")
 async def grant_pass(
     grants: "GrantsService",
     grant: GrantId,
@@ -81,7 +86,7 @@ async def grant_pass(
     return grants.pass_on(grant, peer, wanted, verbs=verbs or "", resource=resource or "")
 
 
-@command("grant", needs="store")
+@command("grant", needs="store", title="Take back a grant")
 async def revoke(grants: "GrantsService", grant: GrantId) -> GrantSaid:
     """Take back a grant that this node gave or passed on; what is being used by it stops.
 

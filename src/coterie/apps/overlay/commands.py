@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 PURPOSE = "The network"
 
 
-@command(path="overlay")
+@command(path="overlay", title="The overlays")
 async def overlay_(overlay: "OverlayService") -> OverlayStatus:
     """Show the overlays: the table and its lookups, the topics and their views, traffic and counters."""
     return overlay.describe()

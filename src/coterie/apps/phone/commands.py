@@ -19,6 +19,7 @@ PhoneName = Annotated[str, Values("phones", "id")]
     path="phone add",
     needs="running",
     interrupt_text="Withdrawn: this address no longer works.",
+    title="Add a phone",
 )
 async def phone_add(
     phone: "PhoneService",
@@ -28,7 +29,7 @@ async def phone_add(
     plain: bool = False,
     lasting: Duration = Duration(KEY_LASTS_S),  # noqa: B008
 ) -> AsyncIterator[PhoneKey | PhoneAdded]:
-    """Let a phone use this computer: prints a QR code that works once, and waits for the phone.
+    """Let a phone use this computer: shows a QR code that works once, and waits for the phone.
 
     Without --may it may look, get, upload, send, answer and play; never more.
 
@@ -42,13 +43,13 @@ async def phone_add(
         yield await expected.came()
 
 
-@command(needs="store", empty_text="No phone may use this computer: coterie phone add")
+@command(needs="store", empty_text="No phone may use this computer: coterie phone add", title="Phones")
 async def phones(phone: "PhoneService") -> list[PhoneLine]:
     """List the phones that may use this computer, and what they may do."""
     return phone.lines()
 
 
-@command("called", "may", path="phone may", needs="store")
+@command("called", "may", path="phone may", needs="store", title="Change what a phone may do")
 async def phone_may(phone: "PhoneService", called: PhoneName, may: list[str]) -> PhoneLine:
     """Change what a phone may do, from now on.
 
@@ -58,7 +59,7 @@ async def phone_may(phone: "PhoneService", called: PhoneName, may: list[str]) ->
     return phone.change(called, may)
 
 
-@command("called", path="phone remove", needs="store")
+@command("called", path="phone remove", needs="store", title="Remove a phone")
 async def phone_remove(phone: "PhoneService", called: PhoneName) -> PhoneSaid:
     """Let a phone in no more: what it has open ends at once, what it has not finished uploading is removed.
 
@@ -67,13 +68,13 @@ async def phone_remove(phone: "PhoneService", called: PhoneName) -> PhoneSaid:
     return phone.remove(called)
 
 
-@command(path="phone on", needs="running")
+@command(path="phone on", needs="running", title="Let phones in")
 async def phone_on(phone: "PhoneService") -> PhoneSaid:
     """Open the ports for phones on the local network; `phone add` does so, too."""
     return await phone.switch(is_on=True)
 
 
-@command(path="phone off", needs="running")
+@command(path="phone off", needs="running", title="Let no phone in")
 async def phone_off(phone: "PhoneService") -> PhoneSaid:
     """Close the ports for phones. The phones stay known, and are back with `phone on`."""
     return await phone.switch(is_on=False)

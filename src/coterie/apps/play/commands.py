@@ -18,6 +18,7 @@ _HERE = Target(".")
     "target",
     stays=True,
     interrupt_text="Stopped. What arrived is kept: the same command goes on from there.",
+    title="Watch or listen",
 )
 async def play(
     play: "PlayService",

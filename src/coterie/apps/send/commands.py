@@ -53,6 +53,7 @@ ON_OFFERED = (Choice("y", "take it", {"yes": True}),)
     stays=True,
     asks={"sweeping": ON_SWEEPING},
     interrupt_text="Stopped. A code that was not used is void; what people were offered stays so: `coterie sent`",
+    title="Send something",
 )
 async def send(
     send: "SendService",
@@ -68,7 +69,7 @@ async def send(
     """Send files and folders to a person, who takes or declines them: `coterie send PATH... PERSON`.
 
     The person need not be there now: the offer arrives when both computers run, and so does the content. Without a
-    person it prints a code, good once, for `coterie receive CODE` on any other computer.
+    person it shows a code, good once, for `coterie receive CODE` on any other computer.
 
     paths: What to send, and last the name of the person.
     near: Send to a computer on this network that runs `coterie receive --near`; without a name, list those.
@@ -142,6 +143,7 @@ def addressee(
     "code",
     asks={"offered": ON_OFFERED},
     interrupt_text="Stopped. What was accepted goes on whenever this node runs: `coterie inbox`",
+    title="Receive with a code",
 )
 async def receive(
     send: "SendService",
@@ -152,13 +154,13 @@ async def receive(
     to: Path | None = None,
     yes: bool = False,
 ) -> AsyncIterator[Progress | Got | NearOpen | NearOffer]:
-    """Take what somebody sends: by the code that `coterie send` printed there, or from this network.
+    """Take what somebody sends: by the code that `coterie send` showed there, or from this network.
 
     It shows what is offered, and asks, before anything is fetched. Neither becomes a contact of the other.
 
     code: The code, like 7-planet-velvet, or the long ticket.
     near: Let whoever is on this network offer something while this runs; `coterie inbox accept` takes it.
-    at: Where the sender is, IP:PORT as it printed, when it is not found by itself.
+    at: Where the sender is, IP:PORT as it showed it, when it is not found by itself.
     to: The folder that it goes to, instead of Downloads.
     yes: Take it without a question.
     """
@@ -174,13 +176,13 @@ async def receive(
         yield step
 
 
-@command(needs="store", empty_text="Nothing was sent: coterie send PATH... PERSON")
+@command(needs="store", empty_text="Nothing was sent: coterie send PATH... PERSON", title="What you sent")
 async def sent(send: "SendService") -> list[SentLine]:
     """List what was sent to people, and what became of it."""
     return send.sent()
 
 
-@command("offer", path="sent cancel", needs="store")
+@command("offer", path="sent cancel", needs="store", title="Withdraw what was sent")
 async def sent_cancel(send: "SendService", offer: SentId) -> list[SentLine]:
     """Offer something no longer; what is being fetched of it ends.
 
@@ -189,14 +191,18 @@ async def sent_cancel(send: "SendService", offer: SentId) -> list[SentLine]:
     return send.cancel(offer)
 
 
-@command(needs="store", empty_text="Nobody has sent you anything.")
+@command(needs="store", empty_text="Nobody has sent you anything.", title="What people sent you")
 async def inbox(send: "SendService") -> list[InboxLine]:
     """List what people sent to this computer."""
     return send.inbox()
 
 
 @command(
-    "offer", path="inbox accept", stays=True, interrupt_text="Stopped. It goes on whenever this node runs."
+    "offer",
+    path="inbox accept",
+    stays=True,
+    interrupt_text="Stopped. It goes on whenever this node runs.",
+    title="Take what was sent",
 )
 async def inbox_accept(send: "SendService", offer: InboxId, *, to: Path | None = None) -> Got:
     """Take what was sent; again, where it failed.
@@ -207,7 +213,7 @@ async def inbox_accept(send: "SendService", offer: InboxId, *, to: Path | None =
     return send.accept(offer, to)
 
 
-@command("offer", path="inbox decline", needs="store")
+@command("offer", path="inbox decline", needs="store", title="Decline what was sent")
 async def inbox_decline(send: "SendService", offer: InboxId) -> Got:
     """Do not take what was sent, or take no more of it; the sender is told.
 
@@ -217,7 +223,11 @@ async def inbox_decline(send: "SendService", offer: InboxId) -> Got:
 
 
 @command(
-    "person", path="inbox always", needs="store", empty_text="Everything that is sent waits for an answer."
+    "person",
+    path="inbox always",
+    needs="store",
+    empty_text="Everything that is sent waits for an answer.",
+    title="Always take from a person",
 )
 async def inbox_always(
     send: "SendService", person: Sender = _NOBODY, *, to: Path | None = None
@@ -230,7 +240,7 @@ async def inbox_always(
     return send.always(person, to) if person else send.always_lines()
 
 
-@command("person", path="inbox ask", needs="store")
+@command("person", path="inbox ask", needs="store", title="Ask again before taking")
 async def inbox_ask(send: "SendService", person: Sender) -> InboxSaid:
     """Wait for an answer again before something of this person is taken.
 

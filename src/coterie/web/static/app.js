@@ -1,9 +1,10 @@
 // The page's own script: rows that stay true, times in words, and small things that HTML alone cannot do.
-// Views may use `window.coterie`: { live, onRows(name, callback), refreshTimes(root), toast(text, isBad) }.
+// Views may use `window.coterie`: { language, onRows(name, callback), refreshTimes(root), toast(text, isBad) }.
 "use strict";
 (() => {
-  const RECONNECT_MIN_MS = 250, RECONNECT_MAX_MS = 3000, TOAST_MS = 6000, UNDO_MS = 5000, OVERSCAN_ROWS = 20;
-  const language = document.documentElement.lang || "en";
+  const RECONNECT_MIN_MS = 250, RECONNECT_MAX_MS = 3000, TOAST_MS = 6000, UNDO_MS = 10000, OVERSCAN_ROWS = 20;
+  const said = document.documentElement.lang || "en";  // of the texts; numbers and times in the form of the reader's own country
+  const language = (navigator.languages || []).find((one) => one.split("-")[0] === said) || said;
 
   // ---- times: <time datetime="ISO" data-time="ago|exact">
   const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
@@ -101,6 +102,7 @@
       }
       list.order = message.order;
     }
+    for (const doing of waiting) if (doing.list === element) dim(doing, true);
     list.total = message.total;
     element.dataset.total = message.total;
     if (list.space) list.space(message.start);
@@ -151,8 +153,9 @@
   }
 
   // ---- small things
-  function toast(text, isBad = false) {
+  function toast(text, isBad = false, stays = TOAST_MS) {
     const one = document.createElement("div");
+    one.dataset.stays = stays;
     one.className = isBad ? "toast bad" : "toast";
     one.append(Object.assign(document.createElement("p"), { textContent: text }));
     document.getElementById("toast").append(one);
@@ -186,35 +189,40 @@
   });
   // ---- what can be undone: a button with data-undo acts some seconds later, or when the page is left
   const waiting = new Set();
+  const rowOf = (doing) => doing.key && doing.list.querySelector(`:scope > [data-key="${CSS.escape(doing.key)}"]`);
+  const dim = (doing, is) => rowOf(doing)?.classList.toggle("going", is);
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-undo]");
     if (!button) return;
     event.preventDefault(); event.stopPropagation();
-    const row = button.closest("[data-key]");
-    const doing = { button, row, timer: setTimeout(() => finish(doing), UNDO_MS) };
-    if (row) row.classList.add("going");
+    const row = button.closest("[data-key]"), path = button.getAttribute("hx-post"), values = button.getAttribute("hx-vals") || "{}";
+    if ([...waiting].some((one) => one.path === path && one.values === values)) return;
+    const doing = { path, values, key: row?.dataset.key, list: row?.parentElement };
+    doing.timer = setTimeout(() => finish(doing), UNDO_MS);
     waiting.add(doing);
-    const told = toast(button.dataset.undo), undo = document.createElement("button");
+    dim(doing, true);
+    const told = toast(button.dataset.undo, false, UNDO_MS), undo = document.createElement("button");
     undo.type = "button"; undo.className = "button"; undo.textContent = document.body.dataset.undoWord;
     undo.addEventListener("click", () => {
       clearTimeout(doing.timer); waiting.delete(doing);
-      if (row) row.classList.remove("going");
+      dim(doing, false);
       told.remove();
     });
     told.append(undo);
+    doing.told = told;
   }, true);
   async function finish(doing) {
     if (!waiting.delete(doing)) return;
     clearTimeout(doing.timer);
-    const { button } = doing;
-    const answer = await fetch(button.getAttribute("hx-post"), {
+    doing.told.remove();
+    const answer = await fetch(doing.path, {
       method: "POST", keepalive: true, headers: { "HX-Request": "true", "HX-Target": "toast" },
-      body: new URLSearchParams(JSON.parse(button.getAttribute("hx-vals") || "{}")),
+      body: new URLSearchParams(JSON.parse(doing.values)),
     });
     const made = parsed(await answer.text());
     if (!made || !made.classList.contains("bad")) return;
     document.getElementById("toast").append(made);
-    if (doing.row) doing.row.classList.remove("going");
+    dim(doing, false);
   }
   addEventListener("pagehide", () => { for (const doing of [...waiting]) finish(doing); });
 
@@ -225,6 +233,10 @@
     fetch("/theme", { method: "POST", body: new URLSearchParams({ theme }) });
   }
   document.addEventListener("keydown", (event) => {
+    if (event.key === "z" && (event.ctrlKey || event.metaKey) && !isTyping() && waiting.size) {
+      event.preventDefault();
+      [...waiting].at(-1).told.querySelector(".button").click();
+    }
     if (event.key === "/" && !isTyping()) { event.preventDefault(); document.getElementById("find").focus(); }
     const box = document.getElementById("found");
     if (!box || !event.target.closest?.(".find")) return;
@@ -233,6 +245,36 @@
     else if (event.key === "ArrowUp" && here >= 0) { event.preventDefault(); (links[here - 1] || document.getElementById("find")).focus(); }
     else if (event.key === "Escape") { box.replaceChildren(); document.getElementById("find").focus(); }
   });
+  document.addEventListener("input", (event) => {
+    const field = event.target;
+    if (field.dataset.mask) mask(field);
+    else if (field.dataset.narrows) narrow(field);
+  });
+  // data-mask="WORD": a text that begins so opens something; it is masked then, unless it is shown on purpose
+  function mask(field) {
+    const reveal = document.querySelector(`[data-reveal="${field.id}"]`);
+    if (reveal?.getAttribute("aria-pressed") === "true") return;
+    const opens = (word) => word.length > field.dataset.mask.length && word.toLowerCase().startsWith(field.dataset.mask);
+    const type = field.value.split(/\s+/).some(opens) ? "password" : "text";
+    if (field.type !== type) field.type = type;
+  }
+  // data-narrows="SELECTOR": of the rows there only those stay that have all words of the field
+  function narrow(field) {
+    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let left = 0;
+    for (const part of document.querySelector(field.dataset.narrows).children) {
+      const rows = [...part.querySelectorAll(".row")];
+      for (const row of rows) {
+        const text = `${row.dataset.words} ${row.textContent}`.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+      }
+      const shown = rows.filter((row) => !row.hidden).length;
+      part.hidden = !shown;
+      left += shown;
+    }
+    const told = document.getElementById(field.getAttribute("aria-describedby"));
+    told.textContent = left ? "" : told.dataset.none;
+  }
   document.addEventListener("visibilitychange", () => send({ do: "pause", is_paused: document.hidden }));
   document.addEventListener("htmx:afterSwap", (event) => {
     scan();
@@ -243,11 +285,11 @@
   new MutationObserver((changes) => {
     for (const change of changes)
       for (const node of change.addedNodes)
-        if (node.nodeType === 1) setTimeout(() => node.remove(), TOAST_MS);
+        if (node.nodeType === 1) setTimeout(() => node.remove(), Number(node.dataset.stays || TOAST_MS));
   }).observe(document.getElementById("toast"), { childList: true });
 
   window.coterie = {
-    refreshTimes, toast, scan,
+    language, refreshTimes, toast, scan,
     onRows(name, callback) { watchers.set(name, [...(watchers.get(name) || []), callback]); },
     rewatch(element, args) {
       const list = lists.get(element.liveNumber);

@@ -4,7 +4,7 @@
 (() => {
   const UNITS = ["B", "kB", "MB", "GB", "TB"], HEIGHT = 150, MAP_HEIGHT = 26;
   const charts = new Map();
-  const numbers = new Intl.NumberFormat(document.documentElement.lang || "en", { maximumFractionDigits: 1 });
+  const numbers = new Intl.NumberFormat(window.coterie.language, { maximumFractionDigits: 1 });
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   function size(count) {
@@ -30,7 +30,7 @@
       width: target.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { show: false }, padding: [10, 8, 0, 0],
       scales: { x: { time: false }, y: { range: (_, low, high) => [0, Math.max(high * 1.1, 1000)] } },
       axes: [
-        { ...axis, values: (_, ticks) => ticks.map((at) => (at ? `${numbers.format(at)} s` : "0")) },
+        { ...axis, size: 26, values: (_, ticks) => ticks.map((at) => (at ? `${numbers.format(at)} s` : "0")) },
         { ...axis, size: 72, values: (_, ticks) => ticks.map((at) => `${size(at)}/s`) },
       ],
       series: [{}, { stroke: () => colour("--accent"), fill: () => colour("--soft"), width: 2, points: { show: false } }],
