@@ -99,6 +99,7 @@ SHELLS = (
     "apps/expose/web.py",
     "apps/files/files_view.py",
     "apps/files/transfers_view.py",
+    "apps/files/trash_view.py",
     "apps/grants/panel.py",
     "apps/expose/datagrams.py",
     "apps/expose/packets.py",
