@@ -22,7 +22,8 @@ COMMANDS: Mapping[str, str] = {
         (
             "node/id", "node/jobs", "node/jobs-watch", "node/ls", "node/notices", "node/peers", "node/people",
             "node/status", "node/usage", "circles/blocked", "circles/circle", "circles/circle-members",
-            "contacts/contact", "contacts/contact-show", "contacts/contacts", "expose/connected", "expose/exposed",
+            "contacts/contact", "contacts/contact-show", "contacts/contacts", "drive/drive",
+            "expose/connected", "expose/exposed",
             "files/shares", "files/transfers", "files/transfers-show", "send/inbox", "send/sent",
         ),
         "look",
@@ -54,6 +55,7 @@ COMMANDS: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
+            "drive/drive-off", "drive/drive-on",
             "expose/connect", "expose/disconnect", "expose/expose", "expose/unexpose", "files/limits",
             "files/transfers-limit", "files/trash-empty", "node/config", "node/config-get", "node/config-set",
             "node/doctor", "node/gc", "node/notices-clear", "node/services", "node/services-on", "node/services-off",

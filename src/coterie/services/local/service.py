@@ -85,6 +85,10 @@ class Local:
         full = self._name(name, is_open=True)
         return self._open(full, make(full, self._table.tasks), 0, note, is_on=is_on)
 
+    def secret_of(self, name: str) -> str:
+        """What programs may have to show at the port of this name, kept over restarts: for listeners of one's own."""
+        return self._table.secret_of(f"{self._app}/{name}")
+
     async def switch(self, name: str, *, is_on: bool) -> None:
         """Turn a port of this app on or off, as `coterie services` does. Errors as `Ports.switch`."""
         await self._table.switch(f"{self._app}/{name}", is_on=is_on)

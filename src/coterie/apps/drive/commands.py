@@ -1,0 +1,29 @@
+"""The commands of `drive`: the command line and the HTTP API are rendered from these."""
+
+from typing import TYPE_CHECKING
+
+from coterie.apps.command import command
+from coterie.apps.drive.results import DriveLine
+
+if TYPE_CHECKING:
+    from coterie.apps.drive.service import DriveService
+
+PURPOSE = "Share and get"
+
+
+@command(path="drive", needs="store")
+async def drive_status(drive: "DriveService") -> DriveLine:
+    """Show whether what others share is a drive of this computer, and where."""
+    return drive.line()
+
+
+@command(path="drive on", needs="running")
+async def drive_on(drive: "DriveService") -> DriveLine:
+    """Open what others share as a drive (WebDAV), for programs of yours on this computer, from now on."""
+    return await drive.switch(is_on=True)
+
+
+@command(path="drive off", needs="running")
+async def drive_off(drive: "DriveService") -> DriveLine:
+    """Close the drive. What is mounted shows errors."""
+    return await drive.switch(is_on=False)

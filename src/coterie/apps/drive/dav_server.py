@@ -1,0 +1,91 @@
+"""wsgidav over cheroot, made for one tree. Imported when the drive is switched on."""
+
+import socket
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from cheroot import wsgi
+from wsgidav.error_printer import ErrorPrinter
+from wsgidav.request_resolver import RequestResolver
+from wsgidav.wsgidav_app import WsgiDAVApp
+
+from coterie.apps.drive.dav import READ_BYTES, Provider, told
+from coterie.apps.drive.propfind import propfind
+from coterie.apps.drive.tree import Bridge, Tree, refused
+
+THREADS = 24  # each may wait for a peer that is away; guess: a file manager opens as many as it has pictures
+IDLE_S = 60  # a connection on which nothing is asked; programs keep some open
+STOP_S = 2  # for requests under way when it is switched off
+READS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND"})
+
+
+class Server(wsgi.Server):
+    """cheroot on a socket that is given."""
+
+    def __init__(self, listening: socket.socket, app: Any) -> None:
+        self._given = listening
+        super().__init__(
+            listening.getsockname(),
+            app,
+            numthreads=THREADS,
+            server_name="coterie",
+            timeout=IDLE_S,
+            shutdown_timeout=STOP_S,
+            accepted_queue_size=THREADS,
+            accepted_queue_timeout=IDLE_S,
+        )
+
+    @property
+    def open(self) -> int:
+        """How many requests wait or are answered now."""
+        return int(self.requests.qsize) + THREADS - int(self.requests.idle)
+
+    def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:
+        self.socket = self._given
+        self.bind_addr = self._given.getsockname()
+        return self._given
+
+
+class Asking(Provider):
+    """Asks first whether a place may be changed; lists folders by itself; the rest is wsgidav's."""
+
+    def custom_request_handler(
+        self, environ: dict[str, Any], start_response: Any, default_handler: Any
+    ) -> Any:
+        """One request."""
+        method = environ["REQUEST_METHOD"]
+        if method == "PROPFIND":
+            return propfind(self, environ, start_response)
+        if method not in READS:
+            self._require(environ, method)
+        return default_handler(environ, start_response)
+
+    def _require(self, environ: dict[str, Any], method: str) -> None:
+        """Raise `DAVError` where this request would change what is only to be read."""
+        target = urlsplit(environ.get("HTTP_DESTINATION", "")).path
+        places = {
+            "COPY": [unquote(target)],
+            "MOVE": [environ["PATH_INFO"], unquote(target)],
+        }.get(method, [environ["PATH_INFO"]])
+        for place in places:
+            with told():
+                if not self.bridge.wait(self.tree.may_write(place.strip("/"))):
+                    raise refused(place.strip("/"))
+
+
+def application(tree: Tree, bridge: Bridge) -> Any:
+    """The WSGI application."""
+    return WsgiDAVApp(
+        {
+            "provider_mapping": {"/": Asking(tree, bridge)},
+            "middleware_stack": [ErrorPrinter, RequestResolver],
+            "http_authenticator": {"accept_basic": False, "accept_digest": False},
+            "property_manager": True,
+            "lock_storage": True,
+            "logging": {"enable": False},
+            "verbose": 0,
+            "suppress_version_info": True,
+            "honor_mtime_header": True,
+            "block_size": READ_BYTES,
+        }
+    )

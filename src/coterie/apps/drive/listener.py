@@ -1,0 +1,169 @@
+"""The port of the drive: WSGI in threads, for programs of this user, and for no web page of another site."""
+
+import asyncio
+import errno
+import hmac
+import logging
+import socket
+import threading
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from coterie.decoding import decoder
+from coterie.errors import UsageError
+from coterie.services.local.callers import caller_of, is_trusted
+from coterie.services.local.listeners import BACKLOG, address_of, bound
+from coterie.services.local.web_pages import LOOPBACK_NAMES, is_own_page
+from coterie.texts import tr
+
+if TYPE_CHECKING:
+    from coterie.apps.drive.tree import Bridge, Tree
+
+HOST = "drive.localhost"  # RFC 6761: loopback; an origin of its own for browsers
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+log = logging.getLogger(__name__)
+
+
+class DavListener:
+    """See `services.local.listeners.Listener`."""
+
+    kind = "http"
+
+    def __init__(self, name: str, tree: "Tree", bridge: "Bridge", secret: str) -> None:
+        """`secret`: what programs show; "" where the system tells whose they are."""
+        self.secret = secret
+        self.users = "you, with its secret" if secret else "you"
+        self.refused = 0
+        self._name = name
+        self._tree = tree
+        self._bridge = bridge
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def connections(self) -> int:
+        return self._server.open if self._server is not None else 0
+
+    @property
+    def number(self) -> int:
+        return int(self._server.bind_addr[1]) if self._server is not None else 0
+
+    @property
+    def address(self) -> str:
+        return f"{self._server.bind_addr[0]}:{self.number}" if self._server is not None else ""
+
+    def start(self, number: int) -> None:
+        """Raises `UsageError` when the port is not to be had."""
+        from coterie.apps.drive.dav_server import Server, application
+
+        listening = bound(number, is_lan=False)
+        gate = Gate(application(self._tree, self._bridge), listening.getsockname()[1], self.secret)
+        log.debug("the drive is at %s", address_of(listening))
+        self._server = Server(_Trusting(self, listening), gate)
+        self._server.prepare()
+        self._thread = threading.Thread(target=self._server.serve, name="drive", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Listen no more, end every connection."""
+        server, self._server = self._server, None
+        if server is not None:
+            await asyncio.to_thread(server.stop)
+
+    def may_connect(self, accepted: socket.socket) -> bool:
+        """Whether the program at the other end is of this user."""
+        if self.secret or is_trusted(caller_of(accepted)):
+            return True
+        self.refused += 1
+        return False
+
+
+class _Trusting(socket.socket):
+    """A listening socket that lets in programs of this user only."""
+
+    def __init__(self, owner: DavListener, listening: socket.socket) -> None:
+        super().__init__(listening.family, listening.type, listening.proto, listening.detach())
+        self._owner = owner
+        self.backlog = BACKLOG
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted, address = super().accept()
+        if not self._owner.may_connect(accepted):
+            accepted.close()
+            raise BlockingIOError(errno.EAGAIN, "a program of another user")
+        return accepted, address
+
+
+class Gate:
+    """WSGI wrapper: what foreign pages ask for, and whole trees at once, is refused."""
+
+    def __init__(self, inner: Wsgi, number: int, secret: str) -> None:
+        self._inner = inner
+        self._hosts = {f"{name}:{number}" for name in (*LOOPBACK_NAMES, HOST)}
+        self._secret = secret
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        host = environ.get("HTTP_HOST", "").lower()
+        headers = {
+            name: environ[key]
+            for name, key in (
+                ("origin", "HTTP_ORIGIN"),
+                ("sec-fetch-site", "HTTP_SEC_FETCH_SITE"),
+                ("sec-fetch-mode", "HTTP_SEC_FETCH_MODE"),
+                ("sec-fetch-dest", "HTTP_SEC_FETCH_DEST"),
+            )
+            if key in environ
+        }
+        method = environ["REQUEST_METHOD"]
+        if host not in self._hosts:
+            return _refuse(start_response, "403 Forbidden", "this address is not served here")
+        if not is_own_page(method, host, headers):
+            return _refuse(start_response, "403 Forbidden", "a page of another site may not use this")
+        if self._secret and not self._shows_secret(environ.get("HTTP_AUTHORIZATION", "")):
+            return _refuse(
+                start_response, "401 Unauthorized", "this needs the secret of the port as password"
+            )
+        if method == "PROPFIND" and environ.get("HTTP_DEPTH", "infinity") not in ("0", "1"):
+            return _finite_only(start_response)
+        environ["wsgidav.auth.user_name"] = "owner"
+        return self._inner(environ, start_response)
+
+    def _shows_secret(self, header: str) -> bool:
+        scheme, _, given = header.partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        try:
+            return hmac.compare_digest(_password(given.strip()).encode(), self._secret.encode())
+        except UsageError:
+            return False
+
+
+@decoder(UsageError, "the password of a request to the drive")
+def _password(given: str) -> str:
+    """Of "NAME:PASSWORD" in base 64. Raises `UsageError`."""
+    return b64decode(given, validate=True).decode("utf-8").partition(":")[2]
+
+
+def _refuse(start_response: StartResponse, status: str, text: str) -> Iterator[bytes]:
+    body = f"{tr(text)}\n".encode()
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    if status.startswith("401"):
+        headers.append(("WWW-Authenticate", 'Basic realm="coterie", charset="UTF-8"'))
+    start_response(status, [*headers, ("Connection", "close")])
+    return iter([body])
+
+
+def _finite_only(start_response: StartResponse) -> Iterator[bytes]:
+    """RFC 4918, 9.1: a server may refuse to list a whole tree."""
+    body = (
+        b'<?xml version="1.0" encoding="utf-8"?>\n'
+        b'<D:error xmlns:D="DAV:"><D:propfind-finite-depth/></D:error>'
+    )
+    headers = [("Content-Type", "application/xml; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start_response("403 Forbidden", headers)
+    return iter([body])

@@ -1,0 +1,109 @@
+"""The tree that a drive shows: computers, what they share, what is in it; and a way into it for threads."""
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import TimeoutError as LateError
+from typing import Any, Protocol, TypeVar
+
+from coterie.apps.files.api import OpenFile, Reading, Seen
+from coterie.errors import AccessDenied, NotFound, TransportError
+from coterie.texts import tr
+
+ANSWER_S = 30.0  # for anything that a program waits for; what asks peers has shorter times of its own
+
+T = TypeVar("T")
+
+
+class Upload(Protocol):
+    """What a program writes, until it is whole. Blocking; belongs to one thread."""
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises `StorageError`."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        ...
+
+
+class Tree(Protocol):
+    """What is shown. Belongs to the event loop of the node. A place is "anna/photos/2024/a.jpg".
+
+    All raise what `files.api.Reading` raises; what changes something raises `AccessDenied` where one may only read.
+    """
+
+    async def listing(self, place: str) -> tuple[Seen, ...]:
+        """What is in a folder."""
+        ...
+
+    async def look(self, place: str) -> Seen:
+        """What is at a place."""
+        ...
+
+    async def open(self, place: str) -> OpenFile:
+        """A file, to be read."""
+        ...
+
+    async def may_write(self, place: str) -> bool:
+        """Whether what is at or below a place may be changed."""
+        ...
+
+    async def free_bytes(self, place: str) -> int | None:
+        """How much more there is room for; None: nobody says."""
+        ...
+
+
+class ReadOnly:
+    """See `Tree`: places to be read; all, or those at and below `top`."""
+
+    def __init__(self, reading: Reading, top: str = "") -> None:
+        self._reading = reading
+        self._top = top
+
+    async def listing(self, place: str) -> tuple[Seen, ...]:
+        return await self._reading.listing(self._full(place))
+
+    async def look(self, place: str) -> Seen:
+        return await self._reading.look(self._full(place))
+
+    async def open(self, place: str) -> OpenFile:
+        return await self._reading.open(self._full(place))
+
+    async def may_write(self, place: str) -> bool:
+        return False
+
+    async def free_bytes(self, place: str) -> int | None:
+        return None
+
+    def _full(self, place: str) -> str:
+        parts = place.strip("/").split("/")
+        if any(part in (".", "..") for part in parts):
+            raise NotFound(tr("there is no {path}", path=place))
+        return f"{self._top}/{place}".strip("/")
+
+
+class Bridge:
+    """Lets threads call what belongs to the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def wait(self, work: Coroutine[Any, Any, T], most_s: float = ANSWER_S) -> T:
+        """What `work` returns or raises. Raises `TransportError`: it takes too long."""
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the node has ended
+            work.close()
+            raise TransportError(tr("the node is stopping")) from None
+        try:
+            return future.result(most_s)
+        except LateError:
+            future.cancel()
+            raise TransportError(tr("it takes too long; try again later")) from None
+        except asyncio.CancelledError:
+            raise TransportError(tr("the node is stopping")) from None
+
+
+def refused(place: str) -> AccessDenied:
+    """Nothing may be changed there."""
+    return AccessDenied(tr("{place} is only to be read", place=place or "/"))

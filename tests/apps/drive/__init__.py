@@ -1,0 +1,1 @@
+"""The drive: WebDAV, what programs see of it, and writing."""
