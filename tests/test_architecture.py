@@ -242,7 +242,7 @@ IMPURE_MODULES = frozenset([
 PURE_PARTS = {
     "random": {"Random"},
     "pathlib": {"PurePosixPath", "PurePath"},
-    "urllib.parse": {"parse_qs", "parse_qsl", "quote"},
+    "urllib.parse": {"parse_qs", "parse_qsl", "quote", "unquote", "urlsplit"},
 }  # an injected generator; path arithmetic; text
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval"}
 IMPURE_ATTRIBUTES = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}

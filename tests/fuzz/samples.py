@@ -213,6 +213,12 @@ def _services() -> dict[str, list[Sample]]:
                 *map(send.pack, (offer, stands, send.Said(bytes(16), 1, "failed"))),
             )
         ],
+        "coterie.apps.drive.headers:read_destination": [
+            _of("apps.drive.headers:read_destination", "http://drive.localhost:4000/anna/photos/a%20b.jpg")
+        ],
+        "coterie.apps.drive.headers:read_password": [
+            _of("apps.drive.headers:read_password", "bmFtZTpwYXNzd29yZA==")
+        ],
         "coterie.services.local.http_port:_password": [
             _of("services.local.http_port:_password", "bmFtZTpwYXNzd29yZA==")
         ],

@@ -2,7 +2,6 @@
 
 import socket
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from cheroot import wsgi
 from wsgidav.error_printer import ErrorPrinter
@@ -10,6 +9,7 @@ from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from coterie.apps.drive.dav import READ_BYTES, Provider, told
+from coterie.apps.drive.headers import read_destination
 from coterie.apps.drive.propfind import propfind
 from coterie.apps.drive.tree import Bridge, Tree, refused
 
@@ -62,13 +62,11 @@ class Asking(Provider):
 
     def _require(self, environ: dict[str, Any], method: str) -> None:
         """Raise `DAVError` where this request would change what is only to be read."""
-        target = urlsplit(environ.get("HTTP_DESTINATION", "")).path
-        places = {
-            "COPY": [unquote(target)],
-            "MOVE": [environ["PATH_INFO"], unquote(target)],
-        }.get(method, [environ["PATH_INFO"]])
-        for place in places:
-            with told():
+        with told():
+            places = [] if method == "COPY" else [environ["PATH_INFO"]]
+            if method in ("COPY", "MOVE"):
+                places.append(read_destination(environ.get("HTTP_DESTINATION", "")))
+            for place in places:
                 if not self.bridge.wait(self.tree.may_write(place.strip("/"))):
                     raise refused(place.strip("/"))
 

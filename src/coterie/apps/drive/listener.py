@@ -6,11 +6,10 @@ import hmac
 import logging
 import socket
 import threading
-from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from coterie.decoding import decoder
+from coterie.apps.drive.headers import read_password
 from coterie.errors import UsageError
 from coterie.services.local.callers import caller_of, is_trusted
 from coterie.services.local.listeners import BACKLOG, address_of, bound
@@ -138,15 +137,9 @@ class Gate:
         if scheme.lower() != "basic":
             return False
         try:
-            return hmac.compare_digest(_password(given.strip()).encode(), self._secret.encode())
+            return hmac.compare_digest(read_password(given.strip()).encode(), self._secret.encode())
         except UsageError:
             return False
-
-
-@decoder(UsageError, "the password of a request to the drive")
-def _password(given: str) -> str:
-    """Of "NAME:PASSWORD" in base 64. Raises `UsageError`."""
-    return b64decode(given, validate=True).decode("utf-8").partition(":")[2]
 
 
 def _refuse(start_response: StartResponse, status: str, text: str) -> Iterator[bytes]:
