@@ -31,6 +31,7 @@ from coterie.apps.circles.disk import MAGIC
 from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card, seal, unseal
 from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
+from coterie.apps.folders import register as folder_register
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.phone.certificates import Authority
 from coterie.apps.send import messages as send
@@ -511,7 +512,12 @@ def _files() -> dict[str, list[Sample]]:
     changed = Config().changed
     got = Got("id", "/t", bytes(PEER), "ticket", "place", "name", b"r" * 32, 1.0, ["*.ogg"])
     version = Version("id", b"/t/a", 1.0, 7, "file", "replaced", "anna")
+    value = folder_register.Value(folder_register.Kind.FILE, b"c" * 32, 1, 2, by=bytes(PEER), at_ms=3)
+    register = folder_register.written(folder_register.NOTHING, (), (b"r" * 16, 1), value)
     return {
+        "coterie.apps.folders.register:unpack": [
+            _of("apps.folders.register:unpack", folder_register.pack(register))
+        ],
         "coterie.transfer.got:_read": [_of("transfer.got:_read", pack(got))],
         "coterie.content.versions:_read_folders": [
             _of("content.versions:_read_folders", msgspec.json.encode([b"/a/b"]))
