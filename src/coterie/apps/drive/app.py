@@ -1,5 +1,6 @@
 """What the entry point `drive` of the group `coterie.apps` names."""
 
+from coterie.access.resource import ResourceKind, Verb
 from coterie.apps.app import App
 
 APP = App(
@@ -8,4 +9,5 @@ APP = App(
     create="coterie.apps.drive.service:DriveService",
     requires=("files",),
     commands="coterie.apps.drive.commands",
+    kinds=(ResourceKind("drive", Verb.READ, "files on their way into a folder of others"),),
 )

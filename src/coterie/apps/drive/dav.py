@@ -2,7 +2,12 @@
 
 import contextlib
 import mimetypes
-from typing import Any
+import os
+import secrets
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+from urllib.parse import quote
 
 from wsgidav import util
 from wsgidav.dav_error import (
@@ -31,6 +36,9 @@ from coterie.errors import (
 )
 
 HTTP_GATEWAY_TIMEOUT = 504
+CHANGE_S = (
+    3_600.0  # for a change, while its owner says that it works; the protocol has shorter times of its own
+)
 READ_BYTES = 1 << 20  # read and sent at once; wsgidav's own 8 KiB cost a turn of the loop each
 _STATUS: tuple[tuple[type[CoterieError], int], ...] = (
     (NotFound, HTTP_NOT_FOUND),
@@ -41,6 +49,14 @@ _STATUS: tuple[tuple[type[CoterieError], int], ...] = (
     (StorageError, HTTP_INSUFFICIENT_STORAGE),
     (UsageError, HTTP_CONFLICT),
 )
+
+
+T = TypeVar("T")
+
+
+def place_of(path: str) -> str:
+    """The place of an address: wsgidav writes two slashes where it puts a folder and a path together."""
+    return "/".join(part for part in path.split("/") if part)
 
 
 def dav_error(error: CoterieError) -> DAVError:
@@ -61,13 +77,15 @@ def told() -> Any:
 class Provider(DAVProvider):  # type: ignore[misc]
     """See `wsgidav.dav_provider.DAVProvider`."""
 
-    def __init__(self, tree: Tree, bridge: Bridge) -> None:
+    def __init__(self, tree: Tree, bridge: Bridge, folder: Path) -> None:
+        """`folder`: for what programs write, until it is whole."""
         super().__init__()
+        self.folder = folder
         self.tree = tree
         self.bridge = bridge
 
     def get_resource_inst(self, path: str, environ: dict[str, Any]) -> "Folder | File | None":
-        place = path.strip("/")
+        place = place_of(path)
         try:
             seen = self.bridge.wait(self.tree.look(place))
         except NotFound:
@@ -88,11 +106,14 @@ class _Resource:
     provider: Any
     path: str
     name: str
+    remove_all_properties: Any
+    remove_all_locks: Any
+    get_ref_url: Any
 
     def _begin(self, provider: Provider, seen: Seen) -> None:
         self.provider = provider
         self.seen = seen
-        self.place = self.path.strip("/")
+        self.place = place_of(self.path)
 
     def get_display_name(self) -> str:
         return self.name
@@ -111,6 +132,32 @@ class _Resource:
 
     def get_used_bytes(self) -> int | None:
         return self.seen.size or None
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the node's loop answers. Raises `DAVError`."""
+        with told():
+            found: T = self.provider.bridge.wait(work, CHANGE_S)
+        return found
+
+    def delete(self) -> None:
+        """Whole, whatever is in it; its owner keeps it for a while."""
+        self.wait(self.provider.tree.remove(self.place))
+        self.remove_all_properties(recursive=True)
+        self.remove_all_locks(recursive=True)
+
+    def support_recursive_move(self, dest_path: str) -> bool:
+        return _computer(self.path) == _computer(dest_path)
+
+    def move_recursive(self, dest_path: str) -> list[Any]:
+        """In one step."""
+        self.wait(self.provider.tree.move(self.place, place_of(dest_path)))
+        manager = self.provider.prop_manager
+        manager.move_properties(self.get_ref_url(), self._ref_url_of(dest_path), with_children=True)
+        return []
+
+    def _ref_url_of(self, path: str) -> str:
+        end = "/" if isinstance(self, Folder) else ""
+        return quote(f"{self.provider.share_path}/{place_of(path)}{end}")
 
 
 class Folder(_Resource, DAVCollection):  # type: ignore[misc]
@@ -131,6 +178,27 @@ class Folder(_Resource, DAVCollection):  # type: ignore[misc]
         with told():
             found: int | None = self.provider.bridge.wait(self.provider.tree.free_bytes(self.place))
         return found
+
+    def support_recursive_delete(self) -> bool:
+        return True
+
+    def create_collection(self, name: str) -> None:
+        self.wait(self.provider.tree.make_folder(f"{self.place}/{name}"))
+
+    def create_empty_resource(self, name: str) -> "File":
+        made = File(self.provider, util.join_uri(self.path, name), self.environ, Seen(name, "file"))
+        if self.environ["REQUEST_METHOD"] == "LOCK":  # RFC 4918, 7.3: what is locked is there
+            made.begin_write().close()
+            made.end_write(with_errors=False)
+        return made
+
+    def copy_move_single(self, dest_path: str, *, is_move: bool) -> None:
+        """The folder itself."""
+        if self.provider.get_resource_inst(dest_path, self.environ) is None:
+            self.wait(self.provider.tree.make_folder(place_of(dest_path)))
+        self.provider.prop_manager.copy_properties(
+            self.get_ref_url(), self._ref_url_of(dest_path), self.environ
+        )
 
     def listing(self) -> dict[str, Seen]:
         """What is in it, by name."""
@@ -161,6 +229,7 @@ class File(_Resource, DAVNonCollection):  # type: ignore[misc]
     def __init__(self, provider: Provider, path: str, environ: dict[str, Any], seen: Seen) -> None:
         DAVNonCollection.__init__(self, path, environ)
         self._begin(provider, seen)
+        self._coming: Path | None = None
 
     def get_content_length(self) -> int:
         return self.seen.size
@@ -181,6 +250,42 @@ class File(_Resource, DAVNonCollection):  # type: ignore[misc]
                 self.provider.bridge.wait(opened.close())
                 raise DAVError(HTTP_BAD_REQUEST, "it has changed in this very moment; ask again")
         return Content(opened, self.provider.bridge)
+
+    def begin_write(self, *, content_type: str | None = None) -> BinaryIO:
+        """For what a program writes: a file of its own until it is whole."""
+        self.provider.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._coming = self.provider.folder / f"put-{secrets.token_hex(8)}"
+        return open(os.open(self._coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+    def end_write(self, *, with_errors: bool) -> None:
+        """It is whole; or it is not, and forgotten."""
+        coming, self._coming = self._coming, None
+        if coming is None:
+            return
+        try:
+            if not with_errors:
+                given = self.environ.get("HTTP_X_OC_MTIME", "")
+                mtime_ns = int(given) * 10**9 if given.isdigit() and len(given) < 11 else 0
+                self.wait(self.provider.tree.put(self.place, coming, mtime_ns))
+                self.seen = self.wait(self.provider.tree.look(self.place))
+        finally:
+            coming.unlink(missing_ok=True)
+
+    def set_last_modified(self, dest_path: str, time_stamp: int, *, dry_run: bool) -> bool:
+        return True  # `end_write` has read it
+
+    def copy_move_single(self, dest_path: str, *, is_move: bool) -> None:
+        self.wait(self.provider.tree.copy(self.place, place_of(dest_path)))
+        manager, to = self.provider.prop_manager, self._ref_url_of(dest_path)
+        if is_move:
+            manager.move_properties(self.get_ref_url(), to, with_children=False)
+        else:
+            manager.copy_properties(self.get_ref_url(), to, self.environ)
+
+
+def _computer(path: str) -> str:
+    """The name that a path begins with."""
+    return path.strip("/").partition("/")[0]
 
 
 class Content:

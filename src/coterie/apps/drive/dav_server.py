@@ -1,6 +1,7 @@
 """wsgidav over cheroot, made for one tree. Imported when the drive is switched on."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 from cheroot import wsgi
@@ -8,7 +9,7 @@ from wsgidav.error_printer import ErrorPrinter
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
-from coterie.apps.drive.dav import READ_BYTES, Provider, told
+from coterie.apps.drive.dav import READ_BYTES, Provider, place_of, told
 from coterie.apps.drive.headers import read_destination
 from coterie.apps.drive.propfind import propfind
 from coterie.apps.drive.tree import Bridge, Tree, refused
@@ -67,15 +68,15 @@ class Asking(Provider):
             if method in ("COPY", "MOVE"):
                 places.append(read_destination(environ.get("HTTP_DESTINATION", "")))
             for place in places:
-                if not self.bridge.wait(self.tree.may_write(place.strip("/"))):
-                    raise refused(place.strip("/"))
+                if not self.bridge.wait(self.tree.may_write(place_of(place))):
+                    raise refused(place_of(place))
 
 
-def application(tree: Tree, bridge: Bridge) -> Any:
+def application(tree: Tree, bridge: Bridge, folder: Path) -> Any:
     """The WSGI application."""
     return WsgiDAVApp(
         {
-            "provider_mapping": {"/": Asking(tree, bridge)},
+            "provider_mapping": {"/": Asking(tree, bridge, folder)},
             "middleware_stack": [ErrorPrinter, RequestResolver],
             "http_authenticator": {"accept_basic": False, "accept_digest": False},
             "property_manager": True,

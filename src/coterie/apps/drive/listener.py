@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coterie.apps.drive.headers import read_password
@@ -33,8 +34,9 @@ class DavListener:
 
     kind = "http"
 
-    def __init__(self, name: str, tree: "Tree", bridge: "Bridge", secret: str) -> None:
-        """`secret`: what programs show; "" where the system tells whose they are."""
+    def __init__(self, name: str, tree: "Tree", bridge: "Bridge", folder: Path, secret: str) -> None:
+        """`folder`: for what programs write. `secret`: what they show; "" where the system tells whose they are."""
+        self._folder = folder
         self.secret = secret
         self.users = "you, with its secret" if secret else "you"
         self.refused = 0
@@ -61,7 +63,9 @@ class DavListener:
         from coterie.apps.drive.dav_server import Server, application
 
         listening = bound(number, is_lan=False)
-        gate = Gate(application(self._tree, self._bridge), listening.getsockname()[1], self.secret)
+        gate = Gate(
+            application(self._tree, self._bridge, self._folder), listening.getsockname()[1], self.secret
+        )
         log.debug("the drive is at %s", address_of(listening))
         self._server = Server(_Trusting(self, listening), gate)
         self._server.prepare()

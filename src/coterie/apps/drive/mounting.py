@@ -1,9 +1,13 @@
-"""How a system makes the drive a folder. Pure."""
+"""How a system makes the drive a folder. Pure.
+
+By the number 127.0.0.1: programs that are no browsers do not know `drive.localhost` on every system.
+"""
 
 
-def ways(system: str, url: str) -> list[str]:
+def ways(system: str, port: int) -> list[str]:
     """What to type or choose on this system ("linux", "darwin", "win32"), best first."""
-    host = url.removeprefix("http://").rstrip("/")
+    host = f"127.0.0.1:{port}"
+    url = f"http://{host}/"
     match system:
         case "darwin":
             return [f"Finder: Go, Connect to Server, {url}", f"mount_webdav -S {url} DIR"]

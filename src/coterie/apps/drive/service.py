@@ -1,13 +1,17 @@
 """The drive of a node: its port, and what is shown there."""
 
 import asyncio
+import shutil
 import sys
 
 from coterie.apps.context import Context
 from coterie.apps.drive.listener import HOST, DavListener
+from coterie.apps.drive.messages import PROTOCOL
 from coterie.apps.drive.mounting import ways
+from coterie.apps.drive.receiving import Receiving
 from coterie.apps.drive.results import DriveLine
-from coterie.apps.drive.tree import Bridge, ReadOnly
+from coterie.apps.drive.tree import Bridge
+from coterie.apps.drive.whole_tree import WholeTree
 from coterie.apps.files.api import FilesApi
 from coterie.services.local import Port
 from coterie.services.local.callers import can_ask
@@ -27,6 +31,8 @@ class DriveService:
 
     async def start(self) -> None:
         """Take the port into the table: closed, until the owner switches it on."""
+        self._context.net.register(PROTOCOL, Receiving(self._context, self._files).handle)
+        await asyncio.to_thread(shutil.rmtree, self._context.data.folder / "incoming", True)
         note = tr("what others share, as a drive")
         self._port = self._context.local.port(PORT, self._listener, note=note, is_on=False)
 
@@ -43,7 +49,10 @@ class DriveService:
             return DriveLine(state="off")
         url = f"http://{HOST}:{self._port.number}/"
         return DriveLine(
-            state="on", url=url, connections=self._port.connections, mount=ways(sys.platform, url)
+            state="on",
+            url=url,
+            connections=self._port.connections,
+            mount=ways(sys.platform, self._port.number),
         )
 
     async def switch(self, *, is_on: bool) -> DriveLine:
@@ -52,6 +61,7 @@ class DriveService:
         return self.line()
 
     def _listener(self, name: str, tasks: Tasks) -> DavListener:
-        tree = ReadOnly(self._files.reading)
+        folder = self._context.data.folder / "incoming"
+        tree = WholeTree(self._context, self._files, folder)
         secret = "" if can_ask() else self._context.local.secret_of(PORT)
-        return DavListener(name, tree, Bridge(asyncio.get_running_loop()), secret)
+        return DavListener(name, tree, Bridge(asyncio.get_running_loop()), folder, secret)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import TimeoutError as LateError
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from coterie.apps.files.api import OpenFile, Reading, Seen
@@ -12,18 +13,6 @@ from coterie.texts import tr
 ANSWER_S = 30.0  # for anything that a program waits for; what asks peers has shorter times of its own
 
 T = TypeVar("T")
-
-
-class Upload(Protocol):
-    """What a program writes, until it is whole. Blocking; belongs to one thread."""
-
-    def write(self, data: bytes) -> None:
-        """Append. Raises `StorageError`."""
-        ...
-
-    def close(self) -> None:
-        """Nothing more comes."""
-        ...
 
 
 class Tree(Protocol):
@@ -52,6 +41,26 @@ class Tree(Protocol):
         """How much more there is room for; None: nobody says."""
         ...
 
+    async def put(self, place: str, source: Path, mtime_ns: int) -> None:
+        """Make a file of what is in `source`, instead of one that is there. `mtime_ns` 0: now."""
+        ...
+
+    async def make_folder(self, place: str) -> None:
+        """Make a folder in one that is there."""
+        ...
+
+    async def remove(self, place: str) -> None:
+        """Remove a file, or a folder with all that is in it; its owner keeps it for a while."""
+        ...
+
+    async def move(self, place: str, to: str) -> None:
+        """Call it `to`, where nothing is. Raises `UsageError`: those are disks of two computers."""
+        ...
+
+    async def copy(self, place: str, to: str) -> None:
+        """Make a file `to` of one, instead of one that is there."""
+        ...
+
 
 class ReadOnly:
     """See `Tree`: places to be read; all, or those at and below `top`."""
@@ -74,6 +83,21 @@ class ReadOnly:
 
     async def free_bytes(self, place: str) -> int | None:
         return None
+
+    async def put(self, place: str, source: Path, mtime_ns: int) -> None:
+        raise refused(place)
+
+    async def make_folder(self, place: str) -> None:
+        raise refused(place)
+
+    async def remove(self, place: str) -> None:
+        raise refused(place)
+
+    async def move(self, place: str, to: str) -> None:
+        raise refused(place)
+
+    async def copy(self, place: str, to: str) -> None:
+        raise refused(to)
 
     def _full(self, place: str) -> str:
         parts = place.strip("/").split("/")

@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from coterie.access.resource import Verb
 from coterie.apps.files.gifts import Content, Gifts
 from coterie.apps.files.open_file import OpenFile, Seen
+from coterie.apps.files.places import Spot
 from coterie.apps.files.reading import Reading
 from coterie.apps.files.records import ShareRecord
 from coterie.apps.files.registry import Fetcher, Link, Registry, Seeding
 from coterie.apps.files.results import SharedItem
 from coterie.apps.files.shares import is_open_to_all
 from coterie.apps.files.source import MagnetSource, Source, TorrentFileSource
+from coterie.identity import PeerId
 from coterie.transfer.limits import Limits
 from coterie.transfer.results import Received, TransferLine
 from coterie.transfer.running import Running
@@ -34,6 +37,7 @@ __all__ = [
     "ShareRecord",
     "SharedItem",
     "Source",
+    "Spot",
     "TorrentFileSource",
     "is_open_to_all",
 ]
@@ -70,6 +74,18 @@ class FilesApi(Protocol):
     @property
     def reading(self) -> Reading:
         """What others share, read by place and range: listings and open files."""
+        ...
+
+    def spot(self, peer: PeerId, verb: Verb, path: str) -> Spot:
+        """The place in our shares that `peer` calls `path`, if it may do `verb` there. Errors as `Places.choose`."""
+        ...
+
+    def touched(self, share: str) -> None:
+        """Something was changed in the share with this id: take it in soon, or as soon as somebody looks."""
+        ...
+
+    async def settle(self, share: str) -> bool:
+        """Take in now what `touched` told of; whether there was anything."""
         ...
 
     def shared(self) -> list[ShareRecord]:

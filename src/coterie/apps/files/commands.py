@@ -55,6 +55,7 @@ async def share(  # noqa: PLR0913 - all but one are named options
     everything: bool = False,
     name: str = "",
     to: list[Person] = [],  # noqa: B006  (never changed)
+    write: bool = False,
     bittorrent: bool = False,
     public: bool = False,
     tracker: list[str] = [],  # noqa: B006  (never changed)
@@ -70,13 +71,14 @@ async def share(  # noqa: PLR0913 - all but one are named options
     everything: Share a home folder, or one with home folders in it, without a question.
     name: What the other side calls it, instead of its own name.
     to: For whom: a circle, CIRCLE:guest, a person, contacts, anyone, or ticket (whoever has the ticket; the default).
+    write: Those of --to may also change what is in it, over the drive (`coterie drive on`).
     bittorrent: Make a torrent of it too, and seed it from the same files.
     public: Put the ticket into the magnet link: coterie then fetches from this computer first.
     tracker: URL of a tracker for the torrent; may be given several times.
     v1: A torrent of version 1 alone, for programs that know no other (aria2, Transmission before 4).
     """
     if update:
-        if name or to or bittorrent or public or tracker or v1:
+        if name or to or write or bittorrent or public or tracker or v1:
             raise UsageError(
                 tr("--update only takes in what has changed: leave it out to change how it is shared")
             )
@@ -90,6 +92,7 @@ async def share(  # noqa: PLR0913 - all but one are named options
         path,
         name=name,
         to=to,
+        write=write,
         progress=tell,
         bittorrent=bittorrent,
         public=public,

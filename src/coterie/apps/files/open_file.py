@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ import msgspec
 
 from coterie.content import manifest as m
 from coterie.content import no_links
-from coterie.errors import NotFound, PeerError, StorageError, UsageError
+from coterie.errors import AccessDenied, NotFound, PeerError, StorageError, UsageError
 from coterie.texts import tr
 from coterie.transfer.ahead import Ahead
 from coterie.transfer.read_cache import Leaf
@@ -128,6 +129,11 @@ class OwnFile(_Closing):
                 os.close(fd)
 
 
+Page = tuple[bytes, list[m.Chunk], int]
+"""The node in which a file stands, the chunks listed there, the index of the file's first."""
+Again = Callable[[], Awaitable[tuple[Supply, m.FileEntry, Page]]]
+
+
 class RemoteFile(_Closing):
     """See `OpenFile`: a file that a peer shares."""
 
@@ -135,19 +141,27 @@ class RemoteFile(_Closing):
         self,
         supply: Supply,
         entry: m.FileEntry,
-        page: tuple[bytes, list[m.Chunk], int],
+        page: Page,
         reader: int,
+        again: Again,
     ) -> None:
-        """`page`: the node in which the file stands, the chunks listed there, the index of the file's first."""
+        """`page`: the node in which the file stands, the chunks listed there, the index of the file's first.
+
+        `again` finds the same file once more.
+        """
         self.name, self.size, self.mtime_ns = entry.name, entry.size, entry.mtime_ns
         self.content_id = content_of(entry)
         self.tag = self.content_id.hex()
         self._blob = entry.blob
-        self._supply = supply
+        self._again = again
         self._reader = reader
         self._ahead = Ahead()
-        self._leaves: list[Leaf] = []
         self._is_open = True
+        self._read_by(supply, entry, page)
+
+    def _read_by(self, supply: Supply, entry: m.FileEntry, page: Page) -> None:
+        self._supply = supply
+        self._leaves: list[Leaf] = []
         if not entry.blob:
             node, listed, first = page
             here = len(entry.chunks) // m.CHUNK.size
@@ -165,6 +179,23 @@ class RemoteFile(_Closing):
         ahead, is_jump = self._ahead.read(offset, end - offset)
         if is_jump:
             self._supply.drop(self._reader)
+        try:
+            return await self._read(offset, end, ahead)
+        except (NotFound, AccessDenied, PeerError):
+            if self._supply.refused is None:
+                raise
+        (
+            supply,
+            entry,
+            page,
+        ) = await self._again()  # a share that has other content now may have this file still
+        if content_of(entry) != self.content_id:
+            raise NotFound(tr("{name} has changed there", name=self.name))
+        self._supply.readers -= 1
+        self._read_by(supply, entry, page)
+        return await self._read(offset, end, ahead)
+
+    async def _read(self, offset: int, end: int, ahead: int) -> bytes:
         parts: list[bytes] = []
         at = offset
         while at < end:

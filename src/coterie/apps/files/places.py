@@ -46,6 +46,11 @@ class Spot(msgspec.Struct, frozen=True):
     share: ShareRecord
     parts: tuple[str, ...]
 
+    @property
+    def resource(self) -> str:
+        """What the policy is asked about it."""
+        return resource_of(self.share.id, self.parts)
+
 
 def resource_of(share: str, parts: Sequence[str]) -> str:
     """The resource that stands for a place: it, or where its name is too long, what is above it."""
@@ -87,7 +92,8 @@ class Places:
         self._access.policy.withdraw(resource)
         for subject in share.to:
             who = ticket_subject(share.id) if subject == TICKET else subject
-            self._access.policy.permit(who, Verb.LIST | Verb.READ, resource)
+            verbs = Verb.LIST | Verb.READ | (Verb.WRITE if subject in share.writers else Verb(0))
+            self._access.policy.permit(who, verbs, resource)
         self._access.review()
 
     def withdraw(self, share: ShareRecord) -> None:

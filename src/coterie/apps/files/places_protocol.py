@@ -1,12 +1,13 @@
 """Both sides of `places`: answering what peers may see here, and asking others."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 
 from coterie.access.policy import QuotaUsedUp
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
-from coterie.apps.files.places import Places
+from coterie.apps.files.places import Places, Spot
 from coterie.apps.files.places_messages import (
     ENTRIES_MAX,
     PATH_BYTES_MAX,
@@ -38,8 +39,10 @@ ENTRIES_SHOWN_MAX = 100_000  # guess: more in one folder nobody reads; 200 answe
 class Visits:
     """Answers `places` for this node."""
 
-    def __init__(self, places: Places, executor: Executor) -> None:
+    def __init__(self, places: Places, executor: Executor, settle: Callable[[str], Awaitable[bool]]) -> None:
+        """`settle` takes in what was changed of a share over a drive; whether there was anything."""
         self._places = places
+        self._settle = settle
         self._executor = executor
 
     async def handle(self, stream: Stream) -> None:
@@ -60,13 +63,17 @@ class Visits:
                 entries = [entry for entry in self._places.top(peer) if entry.name > after]
                 return Listed(entries[:ENTRIES_MAX], len(entries) > ENTRIES_MAX)
             case List(path, after):
-                spot = self._places.choose(peer, Verb.LIST, path)
+                spot = await self._spot(peer, Verb.LIST, path)
                 return await loop.run_in_executor(self._executor, self._places.entries, spot, after)
             case Locate(path):
-                spot = self._places.choose(peer, Verb.READ, path)
+                spot = await self._spot(peer, Verb.READ, path)
                 found = await loop.run_in_executor(self._executor, self._places.found, spot)
                 return Located(int(found.kind), found.id, self._places.secret_for(peer, spot, found))
         raise PeerError("places are listed and located, nothing else")
+
+    async def _spot(self, peer: PeerId, verb: Verb, path: str) -> Spot:
+        spot = self._places.choose(peer, verb, path)
+        return self._places.choose(peer, verb, path) if await self._settle(spot.share.id) else spot
 
 
 async def list_place(context: Context, peer: PeerId, path: str) -> list[Entry]:

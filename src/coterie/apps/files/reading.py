@@ -7,7 +7,7 @@ from itertools import count
 from typing import TypeVar
 
 from coterie.apps.context import Context
-from coterie.apps.files.open_file import OpenFile, RemoteFile, Seen, content_of
+from coterie.apps.files.open_file import OpenFile, Page, RemoteFile, Seen, content_of
 from coterie.apps.files.own_places import OwnPlaces
 from coterie.apps.files.places_messages import FILE, FOLDER, Entry
 from coterie.apps.files.places_protocol import list_place, locate_place
@@ -25,8 +25,6 @@ LISTINGS_MAX = 64  # kept at once
 SUPPLIES_MAX = 256  # contents that are read at once, or were of late
 
 T = TypeVar("T")
-Page = tuple[bytes, list[m.Chunk], int]
-"""The node in which a file stands, the chunks listed there, the index of the file's first."""
 
 
 class Reading:
@@ -58,7 +56,7 @@ class Reading:
         if not name:
             names = {self._context.me.name, *self._context.people.names()}
             return tuple(Seen(one, "folder") for one in sorted(names) if one)
-        peer = self._find(name)
+        peer = self.find(name)
         if peer == self._context.me.peer_id:
             return await self._in_thread(self.own.listing, path)
         now = asyncio.get_running_loop().time()
@@ -77,7 +75,7 @@ class Reading:
         name, path = _split(place)
         if not name:
             return Seen("", "folder")
-        peer = self._find(name)
+        peer = self.find(name)
         if not path:
             return Seen(name, "folder")
         if peer == self._context.me.peer_id:
@@ -96,14 +94,23 @@ class Reading:
     async def open(self, place: str) -> OpenFile:
         """A file, to be read. Raises as `listing`; NotFound: there is no file."""
         name, path = _split(place)
-        peer = self._find(name)
+        peer = self.find(name)
         if peer == self._context.me.peer_id:
             return await self._in_thread(self.own.open, path)
         supply, parts = await self._supply_for(peer, path)
         entry, page = await self._entry(supply, path, parts)
         if not isinstance(entry, m.FileEntry):
             raise NotFound(tr("{path} is a folder", path=path))
-        return RemoteFile(supply, entry, page, next(self._readers))
+        return RemoteFile(supply, entry, page, next(self._readers), lambda: self._again(peer, path))
+
+    async def _again(self, peer: PeerId, path: str) -> tuple[Supply, m.FileEntry, Page]:
+        """The same file, when what it was read by is good no longer: the share has other content, or no longer."""
+        self.changed(peer)
+        supply, parts = await self._supply_for(peer, path)
+        entry, page = await self._entry(supply, path, parts)
+        if not isinstance(entry, m.FileEntry):
+            raise _nothing(path)
+        return supply, entry, page
 
     def changed(self, peer: PeerId) -> None:
         """Something is other than it was at this peer: ask anew."""
@@ -113,7 +120,8 @@ class Reading:
 
     # ---- others
 
-    def _find(self, name: str) -> PeerId:
+    def find(self, name: str) -> PeerId:
+        """The computer whose places begin with this name. Raises as `People.find`."""
         if name == self._context.me.name and not self._context.people.is_called(name):
             return self._context.me.peer_id
         return self._context.people.find(name)

@@ -18,7 +18,7 @@ class ShareRecord(msgspec.Struct):
     """One share: `root` is its content id, `secret` what its ticket proves; `to` the subjects that may have it.
 
     `updated`: when `root` was last another one. `earlier`: versions of which everything is still here. `more_secrets`:
-    of tickets that version 0.1 made for the same path.
+    of tickets that version 0.1 made for the same path. `writers`: those of `to` that may change what is in it.
     """
 
     id: str
@@ -36,6 +36,7 @@ class ShareRecord(msgspec.Struct):
     updated: float = 0.0
     earlier: list[Version] = []
     more_secrets: list[bytes] = []
+    writers: list[str] = []
 
     def version(self) -> Version:
         """What it is now."""

@@ -116,6 +116,7 @@ class FilesService:
         self.ticket, self.ticket_of = self._shares.ticket, self._shares.ticket_of
         self.shared, self.find_share = self._shares.all, self._shares.find
         self.share_received = self._shares.share_received
+        self.touched, self.settle, self.spot = self._shares.touched, self._shares.settle, self.places.choose
         self.transfer_detail, self.limit_transfer = self.table.detail, self.table.limit
         self.set_priority, self.partials = self.table.set_priority, self.table.partials
         self.pause, self.resume, self.cancel = self.table.pause, self.table.resume, self.table.cancel
@@ -129,7 +130,9 @@ class FilesService:
         await self._shares.start()
         # Everybody may ask, for tickets work for anybody: the right is judged by share.
         self._context.net.register(PROTOCOL, self.server.handle, strangers=True)
-        self._context.net.register(PLACES, Visits(self.places, self._executor).handle, strangers=True)
+        self._context.net.register(
+            PLACES, Visits(self.places, self._executor, self._shares.settle).handle, strangers=True
+        )
         self._context.jobs.keep(self.trash.expire, "expiry of the trash")
         self._context.jobs.keep(self.limits.follow_the_clock, "rate limits by time of day")
         is_online = bool(self._context.me.addresses())

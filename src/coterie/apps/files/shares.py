@@ -1,6 +1,7 @@
 """What a node shares: files and folders that stay where they are, each with the ticket that opens it."""
 
 import asyncio
+import logging
 import os
 import secrets
 import threading
@@ -43,7 +44,10 @@ LOOK_ONE_S = 60.0  # of one that was asked for
 SECRETS_MAX = 64  # of doubles that version 0.1 made of one share; guess
 OPEN_TO_ALL = frozenset({ANYONE, TICKET})  # whom a share is for that may have a torrent
 OWNER, PIN = "files", "share/"  # of what the store keeps for shares: the name ends with the id
+SETTLE_S = 1.0  # after the first change over a drive; guess: programs write several files one after the other
 Report = Callable[[Progress], None]
+
+log = logging.getLogger(__name__)
 
 
 class Shares:
@@ -65,6 +69,8 @@ class Shares:
         self._places = places
         self._registry = registry
         self._keeping = asyncio.Lock()
+        self._settling = asyncio.Lock()
+        self._touched: dict[str, None] = {}
 
     @property
     def count(self) -> int:
@@ -127,6 +133,7 @@ class Shares:
         v1: bool = False,
         reread: bool = False,
         everything: bool = False,
+        write: bool = False,
     ) -> SharedItem:
         """Share a file or folder: it is read once, stays where it is, and is served from there.
 
@@ -142,6 +149,7 @@ class Shares:
             v1: the torrent is of version 1 alone, for programs that do not take one of both.
             reread: read files too whose size and date are as they were.
             everything: share a home folder, or one with home folders in it, too.
+            write: those of `to` may also change what is in it, over a drive; named without it, they no longer may.
 
         Raises:
             NotFound: there is nothing at `path`.
@@ -153,6 +161,7 @@ class Shares:
         if bittorrent:
             self._registry.check_seeding()
         subjects = [self._context.people.subject(who) for who in to]
+        _check_writers(subjects, write=write)
         place = Path(os.path.abspath(path))
         before = self._at(place)
         if bittorrent:
@@ -165,7 +174,7 @@ class Shares:
             lambda stop: import_path(store, place, progress=reading(progress), cancel=stop, reread=reread)
         )
         async with self._keeping:  # a path is one share, whoever shares it at the same time
-            record = await self._keep(imported, place, name, subjects)
+            record = await self._keep(imported, place, name, subjects, write=write)
         if not is_open_to_all(record):
             await self._registry.seeding.withdraw(record.id)
         if bittorrent:
@@ -177,7 +186,9 @@ class Shares:
             await self._registry.seeding.follow(record, progress=progress)
         return await self._describe(record, imported)
 
-    async def _keep(self, imported: Imported, place: Path, name: str, subjects: Sequence[str]) -> ShareRecord:
+    async def _keep(
+        self, imported: Imported, place: Path, name: str, subjects: Sequence[str], *, write: bool
+    ) -> ShareRecord:
         """The share of this place, with this content: the one there is, or a new one."""
         now = Version(
             imported.root,
@@ -198,6 +209,8 @@ class Shares:
             record.updated = before.updated if before.root == now.root else time.time()
         record.name = name or record.name
         record.to = list(dict.fromkeys(subjects)) or record.to
+        if subjects:
+            record.writers = list(record.to) if write else []
         await self._pin(record.id, record.roots())  # before the record: what it names is kept
         self._records.save(record)
         self._places.permit(record)
@@ -234,6 +247,34 @@ class Shares:
         return await in_thread(
             lambda stop: [v for v in candidates if is_whole(store, v.root, stop, beside=root)]
         )
+
+    def touched(self, share: str) -> None:
+        """Something was changed in what is shared, by its id: it is taken in soon, or as soon as somebody looks."""
+        if share not in self._touched:
+            self._context.jobs.start(self._settle_soon(share), "taking in what was changed over a drive")
+        self._touched[share] = None
+
+    async def _settle_soon(self, share: str) -> None:
+        await asyncio.sleep(SETTLE_S)
+        await self.settle(share)
+
+    async def settle(self, share: str) -> bool:
+        """Take in what was changed of this share over a drive; whether there was anything."""
+        if share not in self._touched and not self._settling.locked():
+            return False
+        async with self._settling:  # what another one takes in now is waited for
+            if share not in self._touched:
+                return True
+            del self._touched[share]
+            if (record := self._of(share)) is not None:
+                try:
+                    await self.share(record.path)
+                except CoterieError as error:
+                    log.warning("what was changed in %s is not taken in: %s", record.path, error)
+        return True
+
+    def _of(self, share: str) -> ShareRecord | None:
+        return next((record for record in self._records if record.id == share), None)
 
     async def share_received(self, path: Path) -> ShareRecord:
         """Share what came in."""
@@ -380,6 +421,12 @@ def _check_wanted(name: str, *, bittorrent: bool, is_said_how: bool) -> None:
         raise UsageError(tr("a share cannot be called {name!r}: the name {fault}", name=name, fault=fault))
     if is_said_how and not bittorrent:
         raise UsageError(tr("--public, --tracker and --v1 say how to share by BitTorrent: add --bittorrent"))
+
+
+def _check_writers(subjects: Sequence[str], *, write: bool) -> None:
+    """Raise `UsageError` where everybody could write, or nobody is named."""
+    if write and (not subjects or not OPEN_TO_ALL.isdisjoint(subjects)):
+        raise UsageError(tr("--write is for somebody: name whom with --to, and not anyone or ticket"))
 
 
 def reading(progress: Report | None) -> Callable[[ImportProgress], None]:
