@@ -35,6 +35,8 @@ SHELLS = (
     "net/lanes/listener.py",
     "net/lanes/tls.py",
     "net/lanes/lanes.py",
+    "net/lanes/dialling.py",
+    "net/lanes/invitation.py",
     "net/memory.py",
     "net/greeting.py",
     "net/stream.py",

@@ -13,6 +13,7 @@ from coterie.content.versions import Versions
 from coterie.errors import AccessDenied, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint, Stream
+from coterie.net.ahead import Ahead
 from coterie.net.find.outside import Outside
 from coterie.reach_note import ReachNote
 from coterie.services.blobs import BlobExchange, BlobFolder, Blobs
@@ -72,6 +73,7 @@ class Grounds(Protocol):
         *,
         own: Sequence[str] = (),
         right: Right | None = None,
+        ahead: Ahead | None = None,
     ) -> Connection: ...
 
     def peer_network(
@@ -170,8 +172,9 @@ class AppNet:
         *,
         own: Sequence[str] = (),
         right: Right | None = None,
+        ahead: Ahead | None = None,
     ) -> Connection:
-        return await self._node.connect(peer, addresses, own=own, right=right)
+        return await self._node.connect(peer, addresses, own=own, right=right, ahead=ahead)
 
     def admit_knocks(self, secrets: Callable[[bytes], Iterable[bytes]]) -> None:
         self._node.knock_rights.append(secrets)

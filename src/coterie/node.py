@@ -29,11 +29,13 @@ from coterie.home import Home
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.incarnation import Incarnation
 from coterie.net import Connection, Endpoint, Guard
+from coterie.net.ahead import Ahead
 from coterie.net.find.knocks import Surroundings
 from coterie.net.find.outside import Facts, Outside, judge
 from coterie.net.find.resolver import Resolver
 from coterie.net.interfaces import Transport
-from coterie.net.lanes.lanes import Lanes, is_local_path
+from coterie.net.lanes.dialling import is_local_path
+from coterie.net.lanes.lanes import Lanes
 from coterie.net.relay.check import RELAY_CHECK
 from coterie.node_status import ConnectionLine, NodeStatus
 from coterie.own_ports import ports_of
@@ -187,10 +189,11 @@ class Node:
         *,
         own: Sequence[str] = (),
         right: Right | None = None,
+        ahead: Ahead | None = None,
     ) -> Connection:
         """The connection to `peer`, wherever it is: known addresses, `hints` and what resolvers find, at once.
 
-        `hints`, `own` and `right` as for `Reach.connect`; `net.dialable` says how `own` differs from `hints`.
+        `hints`, `own`, `right` and `ahead` as for `Reach.connect`; `net.dialable` says how `own` differs from `hints`.
 
         Raises:
             TransportError: it was not reached; the text says what was tried.
@@ -199,7 +202,7 @@ class Node:
         if self.reach is None:
             raise TransportError(tr("this node is offline"))
         hints = [*hints, *self.people.addresses(peer)]
-        return await self.reach.connect(peer, hints, own=own, right=right)
+        return await self.reach.connect(peer, hints, own=own, right=right, ahead=ahead)
 
     def peers(self) -> list[PeerLine]:
         """Everybody known of: connected first, then who was heard of last."""

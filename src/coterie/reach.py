@@ -22,6 +22,7 @@ from coterie.incarnation import Incarnation
 from coterie.knocking import LISTENS_S, BellTable, Knocker
 from coterie.machine import Emit, PeerDown
 from coterie.net import Connection, Endpoint
+from coterie.net.ahead import Ahead
 from coterie.net.find.address_book import AddressBook
 from coterie.net.find.address_book_file import BookFile
 from coterie.net.find.contacts import CircleResolver
@@ -273,12 +274,13 @@ class Reach:
         own: Sequence[str] = (),
         right: Right | None = None,
         knocks: bool = True,
+        ahead: Ahead | None = None,
     ) -> Connection:
         """The connection to `peer`: where it was reached before, its record's addresses and `hints` at once,
         while the resolvers look for more. `hints` are the words of others, `own` those of this node's owner.
 
         At the level `internet` a peer that listens is asked to dial back, which takes a minute or two; `right` lets one
-        who is no contact of it ask. Without `knocks` it is not asked.
+        who is no contact of it ask. Without `knocks` it is not asked. `ahead` as for `Endpoint.connect`.
 
         Raises:
             TransportError: not reached within 7 s, or while it was asked; the text says what was tried.
@@ -297,7 +299,7 @@ class Reach:
             knocks=self.knocker if knocks else None,
             right=right,
         )
-        return await seek.run(peer, hints, own)
+        return await seek.run(peer, hints, own, ahead=ahead)
 
     async def keep(self, connection: Connection) -> None:
         """Use `connection`, so that it does not count as idle: ask what others are told of us. Costs about 300 bytes.

@@ -10,6 +10,8 @@ import pytest
 
 from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError, TransportError, UsageError
 from coterie.net import Connection, Endpoint, Guard, NetLimits, Stream
+from coterie.net.ahead import Ahead
+from coterie.net.connection import AHEAD_S
 from coterie.net.memory import PerfectLinks
 from coterie.wire import Protocol
 from tests.net.conftest import NOTES, Lab, Note
@@ -555,3 +557,92 @@ def test_importing_the_room_does_not_load_quic() -> None:
 def test_limits_are_all_positive() -> None:
     limits = NetLimits()
     assert all(getattr(limits, name) > 0 for name in limits.__slots__)
+
+
+# ---- what is said ahead
+
+
+class Far(PerfectLinks):
+    """A tenth of a second each way."""
+
+    def latency_s(self, sender: object, receiver: object) -> float:
+        return 0.1
+
+
+AHEAD = Ahead(NOTES, NOTES.encode(Note("ahead")))
+
+
+async def asked_ahead(a: Endpoint, b: Endpoint) -> str:
+    """One question that goes out with the greeting, if nothing is in its way; the answer."""
+    connection = await a.connect(b.peer_id, b.addresses, ahead=AHEAD)
+    async with await connection.open_ahead(AHEAD) as stream:
+        answer = await stream.receive(timeout_s=10)
+        assert isinstance(answer, Note)
+        return answer.text
+
+
+def test_what_goes_out_with_the_greeting_is_answered_a_round_trip_earlier(memory: Lab) -> None:
+    memory.network.policy = Far()
+
+    async def scene() -> None:
+        took = []
+        for is_ahead in (False, True):
+            async with memory.endpoints(2) as (a, b):
+                b.register(NOTES, echo)
+                begun = asyncio.get_running_loop().time()
+                if not is_ahead:
+                    await a.connect(b.peer_id, b.addresses)
+                assert await asked_ahead(a, b) == "ahead"
+                took.append(asyncio.get_running_loop().time() - begun)
+                await asyncio.sleep(1)
+                assert b.connections[0].streams_open == 0
+        assert took[0] - took[1] == pytest.approx(0.2)
+
+    memory.run(scene())
+
+
+def test_who_was_told_ahead_reads_nothing_of_who_is_blocked(memory: Lab) -> None:
+    memory.network.policy = Far()
+    heard: list[object] = []
+
+    async def listen(stream: Stream) -> None:
+        heard.append(await stream.receive())
+
+    async def scene() -> None:
+        async with memory.endpoints(2) as (a, b):
+            b.register(NOTES, listen)
+            b._guard.blocks = lambda peer: True  # type: ignore[method-assign]
+            with pytest.raises(PeerError):
+                await a.connect(b.peer_id, b.addresses, ahead=AHEAD)
+            await asyncio.sleep(5)
+        assert heard == []
+
+    memory.run(scene())
+
+
+def test_both_dial_at_once_with_something_ahead(memory: Lab) -> None:
+    """The one of the two connections that goes takes its stream with it; the question is asked again on the other."""
+    memory.network.policy = Far()
+
+    async def scene() -> None:
+        async with memory.endpoints(2) as (a, b):
+            for endpoint in (a, b):
+                endpoint.register(NOTES, echo)
+            assert await asyncio.gather(asked_ahead(a, b), asked_ahead(b, a)) == ["ahead", "ahead"]
+            assert (len(a.connections), len(b.connections)) == (1, 1)
+
+    memory.run(scene())
+
+
+def test_what_nobody_takes_up_is_given_up(memory: Lab) -> None:
+    async def scene() -> None:
+        async with memory.endpoints(2) as (a, b):
+            b.register(NOTES, echo)
+            connection = await a.connect(b.peer_id, b.addresses, ahead=AHEAD)
+            await asyncio.sleep(0.9 * AHEAD_S)
+            assert b.connections[0].streams_open == 1
+            await asyncio.sleep(0.2 * AHEAD_S)
+            assert b.connections[0].streams_open == 0
+            assert await ask(connection, "still here") == "still here"
+
+    memory.run(scene())

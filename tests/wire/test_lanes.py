@@ -12,19 +12,24 @@ from coterie.wire.lanes import (
     LANE_ID_BYTES,
     PORT_MIN,
     PROTOCOL,
+    SHAKE_BYTES_MAX,
     SIGNAL_BYTES_MAX,
     SIGNAL_KIND,
     TOKEN_BYTES,
+    Coming,
     Declined,
     DialMe,
     Failed,
+    Invite,
     Listening,
     Offer,
     Op,
     Ready,
+    Shaken,
     Signal,
     check_certificate,
     check_listening,
+    check_shake,
     decode_signal,
     encode_signal,
 )
@@ -44,6 +49,12 @@ GOLDEN: list[tuple[Message, str]] = [
     (DialMe(TOKEN, 1024), "000000270492c420" + TOKEN.hex() + "cd0400"),
     (Ready(LANE), "000000140591c410" + LANE.hex()),
     (Failed(), "000000020690"),
+    (
+        Invite(b"cert", TOKEN, 40000, LANE, b"tls"),
+        "000000440795c40463657274c420" + TOKEN.hex() + "cd9c40c410" + LANE.hex() + "c403746c73",
+    ),
+    (Coming(b"cert", b"tls"), "0000000d0892c40463657274c403746c73"),
+    (Shaken(b"tls"), "000000070991c403746c73"),
 ]
 
 
@@ -95,6 +106,13 @@ def test_bounds_of_certificates() -> None:
     for size in (0, CERTIFICATE_BYTES_MAX + 1):
         with pytest.raises(PeerError, match="certificate"):
             check_certificate(bytes(size))
+
+
+def test_bounds_of_a_handshake() -> None:
+    check_shake(bytes(SHAKE_BYTES_MAX))
+    for size in (0, SHAKE_BYTES_MAX + 1):
+        with pytest.raises(PeerError, match="handshake"):
+            check_shake(bytes(size))
 
 
 @pytest.mark.parametrize("port", [-1, 0, 22, 80, PORT_MIN - 1, 65536])

@@ -11,6 +11,7 @@ from coterie.access.enforcer import Enforcer
 from coterie.access.people import People
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
+from coterie.net.ahead import Ahead
 from coterie.net.find.outside import Outside
 from coterie.services.blobs import Blobs
 from coterie.services.data.service import Data
@@ -210,11 +211,13 @@ class Net(Protocol):
         *,
         own: Sequence[str] = (),
         right: Right | None = None,
+        ahead: Ahead | None = None,
     ) -> Connection:
         """The connection to `peer`, dialled if there is none yet.
 
         `addresses` are the words of others, `own` those of this node's owner: what others name is never this computer.
-        `right` shows a peer that does not know us why it should dial back (`admit_knocks` there).
+        `right` shows a peer that does not know us why it should dial back (`admit_knocks` there). `ahead`: the stream
+        that will be opened next, with the same first frames: it goes out with the greeting.
 
         Raises:
             TransportError: it was not reached; says what was tried.

@@ -2,19 +2,24 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.net import greeting
-from coterie.net.interfaces import PathInfo, RawConnection
+from coterie.net.ahead import Ahead, Begun
+from coterie.net.interfaces import PathInfo, RawConnection, RawStream
+from coterie.net.lanes.lanes import PeerLanes
 from coterie.net.limits import NetLimits
 from coterie.net.stream import Stream, close_code_for
 from coterie.texts import tr
 from coterie.wire.frames import Protocol
+from coterie.wire.lanes import PROTOCOL as LANES_PROTOCOL
 
 Successor = Callable[["Connection"], Awaitable["Connection"]]
 MayReceive = Callable[[PeerId, str], bool]
+
+AHEAD_S = 1.0  # guess: what was begun ahead is taken up at once, or by nobody
 
 # A close with one of these says nothing against a new attempt: nothing of ours was handled.
 _TRY_AGAIN = (CloseCode.DUPLICATE, CloseCode.IDLE)
@@ -48,6 +53,7 @@ class Connection:
         self._queues: dict[str, _DatagramQueue] = {}
         self._datagram_reader: asyncio.Task[None] | None = None
         self.lanes: object | None = None  # a `PeerLanes`, set by the endpoint
+        self._begun: dict[tuple[str, bytes], RawStream] = {}
         self.streams_max = limits.streams_per_peer_max  # that the peer may have open
         self._rearm()
 
@@ -80,8 +86,21 @@ class Connection:
             limit.
             TransportError: the connection failed.
         """
+        return await self._open_or_again(Ahead(protocol, first))
+
+    async def open_ahead(self, ahead: Ahead) -> Stream:
+        """As `open_stream`, for what may have gone out with the greeting; if it did not, the peer is invited now."""
+        if ahead.reads_bulk and isinstance(self.lanes, PeerLanes):
+            invitation = await self.lanes.invitation()
+            if invitation is not None:
+                await self._begin(Ahead(LANES_PROTOCOL, invitation.first))
+                self.lanes.await_invited(invitation)
+        return await self._open_or_again(ahead)
+
+    async def _open_or_again(self, ahead: Ahead) -> Stream:
+        protocol = ahead.protocol
         try:
-            return await self._open(protocol, first)
+            return await self._open(ahead)
         except (PeerError, TransportError) as error:
             if not self.is_closed:
                 raise
@@ -89,14 +108,26 @@ class Connection:
             if code not in _TRY_AGAIN:
                 raise _named(error, protocol, self.peer) from None
         survivor = await self._successor(self)
-        return await survivor._open(protocol, first)
+        return await survivor._open(ahead)
 
-    async def _open(self, protocol: Protocol, first: bytes) -> Stream:
+    async def _begin(self, ahead: Ahead) -> None:
+        raw = await self._raw.open_stream()
+        await raw.write(ahead.opening())
+        self.keep_begun([(ahead, raw)])
+
+    async def _open(self, ahead: Ahead) -> Stream:
+        protocol = ahead.protocol
         self.hold()
         try:
-            raw = await self._raw.open_stream()
+            raw = self._begun.pop((protocol.name, ahead.first), None)
+            opening = b""
+            if raw is None:
+                raw = await self._raw.open_stream()
+                opening = ahead.opening(follows=ahead.reads_bulk and self.lanes is not None)
             try:
-                version, rest = await greeting.ask(raw, protocol, self._limits, first, rtt_s=self.path.rtt_s)
+                version, rest = await greeting.ask(
+                    raw, protocol, self._limits, opening, rtt_s=self.path.rtt_s
+                )
             except BaseException as error:
                 await raw.reset(close_code_for(error))
                 raise
@@ -113,6 +144,18 @@ class Connection:
             on_end=self.release,
             link=self,
         )
+
+    def keep_begun(self, begun: Sequence[Begun]) -> None:
+        """These streams went out ahead of the connection: `open_stream` takes them up, within `AHEAD_S`."""
+        for ahead, raw in begun:
+            self._begun[ahead.protocol.name, ahead.first] = raw
+        if begun:
+            self._loop.call_later(AHEAD_S, self._drop_begun)
+
+    def _drop_begun(self) -> None:
+        for raw in self._begun.values():
+            self._loop.create_task(raw.reset(CloseCode.CANCELLED))
+        self._begun.clear()
 
     async def send_datagram(self, protocol: Protocol, data: bytes) -> None:
         """Send `data` once, unreliably. Raises `UsageError` when it does not fit one packet."""

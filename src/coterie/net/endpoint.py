@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from coterie.errors import CloseCode, TransportError, UsageError
 from coterie.identity import PeerId
+from coterie.net.ahead import Ahead
 from coterie.net.connection import Connection
 from coterie.net.dialable import Dialling, Source
 from coterie.net.guard import Guard
@@ -62,6 +63,8 @@ class Endpoint:
             guard=self._guard,
             limits=self._limits,
             adopt=self._adopt,
+            prepare=self._prepare,
+            has_lanes=lanes is not None,
             tasks=self.tasks.part("network"),
         )
         self._accepting: asyncio.Task[None] | None = None
@@ -136,9 +139,16 @@ class Endpoint:
         return self._pool.has_reached(peer)
 
     async def connect(
-        self, peer: PeerId, addresses: Sequence[str] = (), *, source: Source = Source.OTHERS
+        self,
+        peer: PeerId,
+        addresses: Sequence[str] = (),
+        *,
+        source: Source = Source.OTHERS,
+        ahead: Ahead | None = None,
     ) -> Connection:
         """The one connection to `peer`; dials `addresses` (or where it was last reached) when there is none.
+
+        `ahead`: the stream that the caller will open next, with the same first frames; it goes out with the greeting.
 
         Raises:
             AccessDenied: `peer` is blocked here.
@@ -149,7 +159,7 @@ class Endpoint:
         """
         if peer == self.peer_id:
             raise UsageError(tr("a node cannot connect to itself"))
-        return await self._pool.get(peer, self.dialling.usable(addresses, source))
+        return await self._pool.get(peer, self.dialling.usable(addresses, source), ahead)
 
     async def close(self) -> None:
         """Close every connection with SHUTDOWN, end every handler, free the port."""
@@ -195,6 +205,20 @@ class Endpoint:
             connection.lanes = self._lanes.of(connection)
         self._connected.start(self._live(raw, connection), "serving a connection")
         return connection
+
+    async def _prepare(
+        self, raw: RawConnection, ahead: Ahead
+    ) -> tuple[list[Ahead], Callable[[Connection], None]]:
+        """What goes out ahead: where much is to come, an invitation to a lane before what asks for it."""
+        invitation = await self._lanes.invitation(raw) if self._lanes and ahead.reads_bulk else None
+        if invitation is None:
+            return [ahead], lambda _: None
+
+        def await_invited(connection: Connection) -> None:
+            if isinstance(connection.lanes, PeerLanes):
+                connection.lanes.await_invited(invitation)
+
+        return [Ahead(LANES_PROTOCOL, invitation.first), ahead], await_invited
 
     async def _live(self, raw: RawConnection, connection: Connection) -> None:
         """A connection from its first stream to its end."""

@@ -1,9 +1,11 @@
 """The first words on a connection and on a stream, read within a size and a time."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TypeVar
 
 from coterie.errors import CloseCode, PeerError, TransportError
+from coterie.net.ahead import Ahead, Begun
 from coterie.net.interfaces import RawConnection, RawStream
 from coterie.net.limits import NetLimits
 from coterie.texts import tr
@@ -47,8 +49,10 @@ async def read_first(raw: RawStream, expected: type[M]) -> tuple[M, bytes]:
     return message, buffer[end:]
 
 
-async def greet(raw: RawConnection, boot: bytes, limits: NetLimits) -> bytes:
-    """The dialler's side: say Hello, hear Welcome; the other side's boot nonce.
+async def greet(
+    raw: RawConnection, boot: bytes, limits: NetLimits, ahead: Sequence[Ahead] = (), *, follows: bool = False
+) -> tuple[bytes, list[Begun]]:
+    """The dialler's side: say Hello and what comes `ahead`, hear Welcome; the other side's boot nonce, and streams.
 
     Raises:
         PeerError: closed with DUPLICATE (the pair has another connection), or misbehaviour.
@@ -59,6 +63,9 @@ async def greet(raw: RawConnection, boot: bytes, limits: NetLimits) -> bytes:
             stream = await raw.open_stream()
             await stream.write(HANDSHAKE.encode(Hello(boot)))
             await stream.finish()
+            begun = [(one, await raw.open_stream()) for one in ahead]
+            for one, opened in begun:
+                await opened.write(one.opening(follows=follows and one.reads_bulk))
             # A held greeting is answered late: the other side may wait for its own dial first.
             welcome, _ = await read_first(stream, Welcome)
     except TimeoutError:
@@ -68,7 +75,7 @@ async def greet(raw: RawConnection, boot: bytes, limits: NetLimits) -> bytes:
             tr("{short} was reached but did not answer the greeting", short=raw.peer.short)
         ) from None
     check_greeting(welcome)
-    return welcome.boot
+    return welcome.boot, begun
 
 
 async def hear(raw: RawConnection, limits: NetLimits) -> tuple[RawStream, bytes]:
@@ -93,14 +100,20 @@ async def welcome(stream: RawStream, boot: bytes) -> None:
 
 
 async def ask(
-    raw: RawStream, protocol: Protocol, limits: NetLimits, first: bytes = b"", *, rtt_s: float | None = None
+    raw: RawStream,
+    protocol: Protocol,
+    limits: NetLimits,
+    opening: bytes,
+    *,
+    rtt_s: float | None = None,
 ) -> tuple[int, bytes]:
     """The opener's side of a stream: the version that the other side chose, and bytes that came with it.
 
-    `first` goes out with the header; `rtt_s` is the path's.
+    `opening`: the header, and what goes out with it; empty: it went out ahead. `rtt_s` is the path's.
     """
     async with asyncio.timeout(limits.patient(limits.header_s, rtt_s)):
-        await raw.write(HANDSHAKE.encode(StreamHeader(protocol.name, list(protocol.versions))) + first)
+        if opening:
+            await raw.write(opening)
         reply, rest = await read_first(raw, StreamReply)
     if reply.version not in protocol.versions:
         raise PeerError(f"version {reply.version} of {protocol.name} was not on offer")

@@ -16,7 +16,7 @@ by what this side has with the peer already:
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
 from typing import Any
 
@@ -24,6 +24,7 @@ from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, Tr
 from coterie.identity import PeerId
 from coterie.net import greeting
 from coterie.net.admission import Admission, network_of_path
+from coterie.net.ahead import Ahead
 from coterie.net.connection import Connection
 from coterie.net.guard import Guard
 from coterie.net.interfaces import RawConnection, Transport
@@ -35,6 +36,9 @@ from coterie.texts import tr
 _log = logging.getLogger(__name__)
 
 Adopt = Callable[[RawConnection, bytes, bool], Connection]
+Accepted = Callable[[Connection], None]
+Prepare = Callable[[RawConnection, Ahead], Awaitable[tuple[list[Ahead], Accepted]]]
+"""All that is to be said ahead on a connection, and what is to be told when it is accepted."""
 
 
 class _Stage(Enum):
@@ -46,8 +50,9 @@ class _Stage(Enum):
 class _Dial:
     """An attempt to reach a peer. `result` is the connection of the pair, whichever side dialled it."""
 
-    def __init__(self, peer: PeerId, addresses: tuple[str, ...]) -> None:
+    def __init__(self, peer: PeerId, addresses: tuple[str, ...], ahead: Ahead | None) -> None:
         self.peer = peer
+        self.ahead = ahead
         self.addresses = addresses
         self.stage = _Stage.REACHING
         self.is_revoked = False
@@ -74,6 +79,8 @@ class Pool:
         guard: Guard,
         limits: NetLimits,
         adopt: Adopt,
+        prepare: Prepare,
+        has_lanes: bool,
         tasks: Tasks | None = None,
     ) -> None:
         self._transport = transport
@@ -81,6 +88,8 @@ class Pool:
         self._guard = guard
         self._limits = limits
         self._adopt = adopt
+        self._prepare = prepare
+        self._has_lanes = has_lanes
         self._live: dict[PeerId, Connection] = {}
         self._known_at: dict[PeerId, tuple[str, ...]] = {}
         self._dials: dict[PeerId, _Dial] = {}
@@ -104,8 +113,10 @@ class Pool:
         """The established connections."""
         return [c for c in self._live.values() if not c.is_closed]
 
-    async def get(self, peer: PeerId, addresses: Sequence[str]) -> Connection:
+    async def get(self, peer: PeerId, addresses: Sequence[str], ahead: Ahead | None = None) -> Connection:
         """The connection to `peer`, dialled if there is none; a dial under way tries `addresses` as well.
+
+        `ahead`: the stream that will be opened then; it goes out with the greeting, if this call dials.
 
         Raises:
             AccessDenied: `peer` is blocked here.
@@ -122,7 +133,7 @@ class Pool:
             dial = self._dials.get(peer)
             is_ours = dial is None
             if dial is None:
-                dial = self._start_dial(peer, wanted)
+                dial = self._start_dial(peer, wanted, ahead)
             else:
                 dial.add(wanted)
             try:
@@ -183,7 +194,7 @@ class Pool:
         dial = self._dials.get(peer)
         return dial is not None and dial.stage is not _Stage.REACHING
 
-    def _start_dial(self, peer: PeerId, addresses: tuple[str, ...]) -> _Dial:
+    def _start_dial(self, peer: PeerId, addresses: tuple[str, ...], ahead: Ahead | None) -> _Dial:
         if self._is_closed:
             raise TransportError(tr("this node is stopping"))
         if not self._take_place(peer, "", is_known=True):
@@ -193,7 +204,7 @@ class Pool:
                     connections_max=self._limits.connections_max,
                 )
             )
-        dial = self._dials[peer] = _Dial(peer, addresses or self._known_at.get(peer, ()))
+        dial = self._dials[peer] = _Dial(peer, addresses or self._known_at.get(peer, ()), ahead)
         dial.result.add_done_callback(_retrieve)
         dial.task = self._tasks.start(self._run_dial(dial), "dialling")
         return dial
@@ -235,8 +246,15 @@ class Pool:
             dial.stage = _Stage.GREETING
             until = asyncio.get_running_loop().time() + self._limits.patient(0.0, raw.path.rtt_s)
             limit.reschedule(max(until, limit.when() or 0.0))
-            boot = await greeting.greet(raw, self._boot, self._limits)
-            self._establish(raw, boot, is_dialled=True)
+            ahead: list[Ahead] = []
+            accepted: Accepted | None = None
+            if dial.ahead is not None:
+                ahead, accepted = await self._prepare(raw, dial.ahead)
+            boot, begun = await greeting.greet(raw, self._boot, self._limits, ahead, follows=self._has_lanes)
+            connection = self._establish(raw, boot, is_dialled=True)
+            connection.keep_begun(begun)
+            if accepted is not None:
+                accepted(connection)
         except BaseException as error:
             code = CloseCode.DUPLICATE if dial.result.done() else close_code_for(error)
             raw.close(code, "")
@@ -335,7 +353,7 @@ class Pool:
                 connection.close(CloseCode.LIMIT, "others need the place")
         return going is not None
 
-    def _establish(self, raw: RawConnection, boot: bytes, *, is_dialled: bool) -> None:
+    def _establish(self, raw: RawConnection, boot: bytes, *, is_dialled: bool) -> Connection:
         """From here on `raw` is the connection of the pair; everybody who waits for one gets it."""
         connection = self._adopt(raw, boot, is_dialled)
         old = self._live.pop(raw.peer, None)
@@ -344,13 +362,14 @@ class Pool:
             old.close(CloseCode.DUPLICATE, "")
         dial = self._dials.pop(raw.peer, None)
         if dial is None:
-            return
+            return connection
         if is_dialled:
             self._known_at[raw.peer] = dial.addresses
         if not dial.result.done():
             dial.result.set_result(connection)
         if dial.task is not None and dial.task is not asyncio.current_task():
             dial.task.cancel()
+        return connection
 
 
 def _tried(dial: _Dial) -> str:

@@ -13,7 +13,7 @@ from coterie.net.interfaces import PathInfo, RawStream
 from coterie.net.lanes.lanes import PeerLanes
 from coterie.net.lanes.write_path import Outlet, Write
 from coterie.net.limits import NetLimits
-from coterie.wire.frames import Bulk, FrameDecoder, Message
+from coterie.wire.frames import HEADER, Bulk, FrameDecoder, Message
 from coterie.wire.frames import Protocol as WireProtocol
 from coterie.wire.lanes import SIGNAL_KIND, Op, decode_signal
 
@@ -84,6 +84,7 @@ class Stream:
         self._decoder = FrameDecoder(protocol.frame_bytes_max)
         self._ready: deque[Frame] = deque()
         self._received = received
+        self._set_aside = b""  # a signal to go elsewhere, and what came behind it: for who takes over
         self._unknown_in_row = 0
         self._in_row = 0
         self._read_ended = False
@@ -165,7 +166,7 @@ class Stream:
 
         And whether the other side said that it can follow to a lane.
         """
-        frames, rest = list(self._ready), self._decoder.take_pending()
+        frames, rest = list(self._ready), self._set_aside + self._decoder.take_pending()
         self._ready.clear()
         follows, self._outlet = self._outlet is not None, None
         return frames, rest, follows
@@ -263,8 +264,10 @@ class Stream:
     def _decode(self, data: bytes) -> None:
         decode, ready = self.protocol.decode, self._ready
         for kind, body in self._decoder.feed(data):
+            if self._set_aside or (kind == SIGNAL_KIND and not self._heed(body)):
+                self._set_aside += HEADER.pack(len(body) + 1, kind) + bytes(body)
+                continue
             if kind == SIGNAL_KIND:
-                self._heed(body)
                 continue
             frame = decode(kind, body)
             if frame is not None:
@@ -276,13 +279,16 @@ class Stream:
                 text = f"unknown {self.protocol.name} frames from {self.peer.short}"
                 raise PeerError(f"{self._unknown_in_row} {text} in a row", CloseCode.LIMIT)
 
-    def _heed(self, body: memoryview) -> None:
-        """A signal of lanes: the other side may be able to follow. No other signal comes to who does not follow."""
-        if decode_signal(body).op != Op.WELCOME or self._outlet is not None or self.link is None:
-            return
+    def _heed(self, body: memoryview) -> bool:
+        """A signal of lanes: the other side may be able to follow. False: it is for who takes this stream over."""
+        if (op := decode_signal(body).op) != Op.WELCOME:
+            return op not in set(Op)
+        if self._outlet is not None or self.link is None:
+            return True
         if isinstance(self.link.lanes, PeerLanes):
             self._outlet = Outlet(self._raw, self.link.lanes)
             self._outlet.expect(self._expected_bytes)
+        return True
 
     def _note_end(self) -> None:
         if self._read_ended and self._write_ended and self._on_end is not None:

@@ -23,6 +23,7 @@ from coterie.errors import CloseCode, CoterieError, NotFound, PeerError, Transpo
 from coterie.identity import PeerId
 from coterie.machine import Emit, PeerDown
 from coterie.net import Connection, Stream
+from coterie.net.ahead import Ahead
 from coterie.texts import tr
 from coterie.transfer.arriving import Answer
 from coterie.transfer.giver import Tell
@@ -63,30 +64,36 @@ Hint = Callable[[PeerId, list[str]], None]
 Gave = Callable[[PeerId, int], None]
 
 
-async def open_share(
-    connection: Connection,
+def opening(
     ticket: Ticket,
     asker: PeerId,
+    peer: PeerId,
     addresses: list[str] | None = None,
     *,
     protocol: Protocol = PROTOCOL,
     asks_root: bool = False,
-) -> tuple[Stream, Opened]:
-    """A session about the ticket's share; `asker` are we. With `addresses`, we say that we give there what we have.
+) -> Ahead:
+    """What opens a session about the ticket's share with `peer`; `asker` are we. With `addresses`, we give there, too.
 
     `protocol`: `files`, or one with the same messages. `asks_root`: the root node is asked for at once, which spares a
     round trip; tell the session so.
+    """
+    proof = prove(ticket.secret, bytes(asker), bytes(peer), ticket.content_id)
+    first = protocol.encode(Open(ticket.content_id, proof, addresses is not None, tuple(addresses or ())))
+    if asks_root:
+        first += protocol.encode(GetManifest(ticket.content_id))
+    return Ahead(protocol, first, reads_bulk=True)
+
+
+async def open_share(connection: Connection, ticket: Ticket, ahead: Ahead) -> tuple[Stream, Opened]:
+    """The session about the ticket's share that `ahead` opens; the peer may have heard it already.
 
     Raises:
         NotFound: the other side has no such share, or not for this secret; it does not say which.
         ShareMoved: it has other content by now.
         AccessDenied: the amount of our grant is used up.
     """
-    proof = prove(ticket.secret, bytes(asker), bytes(connection.peer), ticket.content_id)
-    first = protocol.encode(Open(ticket.content_id, proof, addresses is not None, tuple(addresses or ())))
-    if asks_root:
-        first += protocol.encode(GetManifest(ticket.content_id))
-    stream = await connection.open_stream(protocol, first)
+    stream = await connection.open_ahead(ahead)
     try:
         reply = await stream.receive(OPENED_S)
     except TimeoutError:
@@ -183,7 +190,7 @@ class Fetch:
     async def session(
         self, connection: Connection, stream: Stream, opened: Opened, *, asked_root: bool = False
     ) -> None:
-        """Use this session with a source until the download is complete. `asked_root`: as `open_share`.
+        """Use this session with a source until the download is complete. `asked_root`: as `opening`.
 
         Raises:
             PeerError, TransportError: the link broke, or its peer was dropped.

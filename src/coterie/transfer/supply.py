@@ -19,7 +19,7 @@ from coterie.identity import PeerId
 from coterie.texts import tr
 from coterie.transfer.ahead import Rate
 from coterie.transfer.arriving import REASONS, Answer, NodePlace, bytes_of
-from coterie.transfer.fetch import open_share
+from coterie.transfer.fetch import open_share, opening
 from coterie.transfer.messages import ChunkUnavailable, GetChunks, GetManifest, NoManifest, Unavailable
 from coterie.transfer.read_cache import Leaf, ReadCache
 from coterie.transfer.source_session import Link
@@ -289,9 +289,9 @@ class Supply:
 
     async def _session(self) -> None:
         """One session; returns when nobody has read for IDLE_S. Raises why it ended."""
-        own = self._around.me.peer_id
-        connection = await self._around.net.connect(self.ticket.peer)
-        stream, _ = await open_share(connection, self.ticket, own)
+        ahead = opening(self.ticket, self._around.me.peer_id, self.ticket.peer)
+        connection = await self._around.net.connect(self.ticket.peer, ahead=ahead)
+        stream, _ = await open_share(connection, self.ticket, ahead)
         link = Link(
             connection,
             stream,

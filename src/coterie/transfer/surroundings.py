@@ -9,6 +9,7 @@ from coterie.content import Store
 from coterie.content.versions import Versions
 from coterie.identity import PeerId
 from coterie.net import Connection
+from coterie.net.ahead import Ahead
 from coterie.wire.knock import Right
 
 
@@ -37,7 +38,12 @@ class Others(Protocol):
     def overlay(self) -> Acquaintances | None: ...
 
     async def connect(
-        self, peer: PeerId, addresses: Sequence[str] = (), *, right: Right | None = None
+        self,
+        peer: PeerId,
+        addresses: Sequence[str] = (),
+        *,
+        right: Right | None = None,
+        ahead: Ahead | None = None,
     ) -> Connection: ...
 
 

@@ -27,7 +27,7 @@ from coterie.texts import tr
 from coterie.transfer.arrival import Arrival
 from coterie.transfer.arriving import Finished
 from coterie.transfer.discretion import Discretion
-from coterie.transfer.fetch import Fetch, ShareMoved, open_share
+from coterie.transfer.fetch import Fetch, ShareMoved, open_share, opening
 from coterie.transfer.giver import DownloadGiver, Tell, resource_of_download
 from coterie.transfer.got import Got, GotBook
 from coterie.transfer.meeting import Meeting, Table
@@ -555,8 +555,8 @@ async def _open(
     asks_root: bool = False,
 ) -> Session:
     right = Right(ticket.content_id, ticket.secret) if peer == ticket.peer else None
-    connection = await context.net.connect(peer, addresses, right=right)
-    stream, opened = await open_share(
-        connection, ticket, context.me.peer_id, context.me.addresses()[:ADDRESSES_MAX], asks_root=asks_root
-    )
+    own = context.me.addresses()[:ADDRESSES_MAX]
+    ahead = opening(ticket, context.me.peer_id, peer, own, asks_root=asks_root)
+    connection = await context.net.connect(peer, addresses, right=right, ahead=ahead)
+    stream, opened = await open_share(connection, ticket, ahead)
     return connection, stream, opened

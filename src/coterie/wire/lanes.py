@@ -1,8 +1,9 @@
 """Lanes: bulk bytes of a stream over a TLS connection of their own. See docs/protocol/lanes.md.
 
 Two kinds of words. `PROTOCOL` is how the side that writes (it opens the stream) and the side that reads make a lane:
-`Offer`, then `Listening` or `Declined`; the writer dials, or says `DialMe`; then `Ready` or `Failed`. `Signal` is a
-frame of kind 0 on any stream: a receiver that knows nothing of lanes skips it.
+`Offer`, then `Listening` or `Declined`; the writer dials, or says `DialMe`; then `Ready` or `Failed`. Over a long path
+the side that reads begins instead (it opens the stream): `Invite`, `Coming`, `Shaken`, and `Ready` or `Failed`.
+`Signal` is a frame of kind 0 on any stream: a receiver that knows nothing of lanes skips it.
 """
 
 from enum import IntEnum
@@ -18,6 +19,9 @@ LANE_ID_BYTES = 16
 CERTIFICATE_BYTES_MAX = 1024  # an Ed25519 certificate without extensions is about 220 bytes
 PORT_MIN = 1024  # a listener takes a free port, and those lie above: no other service's port is ever dialled
 FRAME_BYTES_MAX = 2048
+SHAKE_BYTES_MAX = (
+    1800  # of TLS in one message; measured: 225, 654 and 432, and up to 1,100 more with newer key exchanges
+)
 
 SIGNAL_KIND = 0  # protocols number their own kinds from 1
 SIGNAL_BYTES_MAX = 64
@@ -62,10 +66,46 @@ class Failed(Message, frozen=True):
     """From either: no lane."""
 
 
+class Invite(Message, frozen=True):
+    """From the reader: come over this lane, if you have much to write. Its certificate, and where to dial.
+
+    `lane`: how it is called; `shake`: the first bytes of TLS, whose client the reader is. Older nodes skip it.
+    """
+
+    certificate: bytes
+    token: bytes
+    port: int
+    lane: bytes
+    shake: bytes
+
+
+class Coming(Message, frozen=True):
+    """From the writer: it dials. Its certificate, and its answer in TLS."""
+
+    certificate: bytes
+    shake: bytes
+
+
+class Shaken(Message, frozen=True):
+    """From the reader: the last bytes of the handshake. What follows of TLS goes over the TCP connection."""
+
+    shake: bytes
+
+
 PROTOCOL = Protocol(
     name="lanes",
     versions=(1,),
-    kinds={1: Offer, 2: Listening, 3: Declined, 4: DialMe, 5: Ready, 6: Failed},
+    kinds={
+        1: Offer,
+        2: Listening,
+        3: Declined,
+        4: DialMe,
+        5: Ready,
+        6: Failed,
+        7: Invite,
+        8: Coming,
+        9: Shaken,
+    },
     frame_bytes_max=FRAME_BYTES_MAX,
 )
 
@@ -107,6 +147,12 @@ def check_certificate(certificate: bytes) -> None:
     """Raise `PeerError` unless it has a possible size. What is in it is for TLS to judge."""
     if not 0 < len(certificate) <= CERTIFICATE_BYTES_MAX:
         raise PeerError(f"a lane certificate of {len(certificate)} bytes")
+
+
+def check_shake(shake: bytes) -> None:
+    """Raise `PeerError` unless it has a possible size. What is in it is for TLS to judge."""
+    if not 0 < len(shake) <= SHAKE_BYTES_MAX:
+        raise PeerError(f"{len(shake)} bytes of a lane's handshake at once")
 
 
 def check_listening(token: bytes, port: int, *, may_be_none: bool) -> None:

@@ -63,9 +63,7 @@ def test_nothing_is_asked_for_together_where_one_does_not_know_that(
     tmp_path: Path, heard: Counter[str], old: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "PROTOCOL", OLD if old == "the giver" else f.PROTOCOL)
-    monkeypatch.setitem(
-        fetch.open_share.__kwdefaults__, "protocol", OLD if old == "the asker" else f.PROTOCOL
-    )
+    monkeypatch.setitem(fetch.opening.__kwdefaults__, "protocol", OLD if old == "the asker" else f.PROTOCOL)
 
     async def main() -> None:
         top = folders(tmp_path / "top")

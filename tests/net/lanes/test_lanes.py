@@ -14,14 +14,8 @@ import pytest
 from coterie.errors import CloseCode, LimitExceeded, PeerError, TransportError
 from coterie.net import BulkStream, Lanes
 from coterie.net.interfaces import PathInfo
-from coterie.net.lanes.lanes import (
-    LANES_PER_PEER_MAX,
-    READER_S,
-    SHORT_S,
-    PeerLanes,
-    is_local_path,
-    segment_seen,
-)
+from coterie.net.lanes.dialling import SHORT_S, is_local_path, segment_seen
+from coterie.net.lanes.lanes import LANES_PER_PEER_MAX, READER_S, PeerLanes
 from coterie.net.lanes.listener import (
     INVITED_MAX,
     STRANGERS_MAX,

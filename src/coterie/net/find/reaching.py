@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from coterie.errors import CoterieError, PeerError, TransportError
 from coterie.identity import PeerId
+from coterie.net.ahead import Ahead
 from coterie.net.connection import Connection
 from coterie.net.dialable import Source
 from coterie.net.endpoint import Endpoint
@@ -63,6 +64,7 @@ class Seek:
         self._clock = clock
         self._knocks = knocks
         self._right = right
+        self._ahead: Ahead | None = None
         self._knocked = ""
         self._is_listed = False
         self._limit: asyncio.Timeout | None = None
@@ -72,15 +74,24 @@ class Seek:
         self._tried: dict[str, None] = {}
         self._news = asyncio.Event()
 
-    async def run(self, peer: PeerId, hints: Sequence[str], own: Sequence[str] = ()) -> Connection:
+    async def run(
+        self,
+        peer: PeerId,
+        hints: Sequence[str],
+        own: Sequence[str] = (),
+        *,
+        ahead: Ahead | None = None,
+    ) -> Connection:
         """The connection to `peer`. `hints` are the words of others, `own` those of this node's owner.
+
+        `ahead` as for `Endpoint.connect`.
 
         Raises:
             TransportError: it was not reached within `SEEK_S`, or while it is knocked for; who was has longer, if the
                 path is long.
             PeerError, LimitExceeded, UsageError: as `Endpoint.connect`.
         """
-        self._own = own
+        self._own, self._ahead = own, ahead
         hints = [*own, *hints]
         self._limit = limit = asyncio.timeout(SEEK_S)
         searches: list[asyncio.Future[None]] = []
@@ -144,7 +155,7 @@ class Seek:
 
     def _dial(self, peer: PeerId) -> Coroutine[Any, Any, Connection]:
         """What is in `_tried` has passed `places`, which knows where each address came from."""
-        return self._endpoint.connect(peer, tuple(self._tried), source=Source.OWN)
+        return self._endpoint.connect(peer, tuple(self._tried), source=Source.OWN, ahead=self._ahead)
 
     async def _dial_again(self, peer: PeerId) -> Connection:
         await asyncio.sleep(DIAL_AGAIN_S)

@@ -119,12 +119,13 @@ STEADY_US = (
 
 @dataclass(frozen=True, slots=True)
 class PathSeen:
-    """What TCP says of a connection so far: segments of data sent, of them repeated ones, and its round trips."""
+    """What TCP says of a connection so far: segments of data sent, of them repeated, its round trips, its window."""
 
     segments: int
     repeated: int
     rtt_us: int
     least_rtt_us: int
+    window_bytes: int = 0
 
     @property
     def has_queue(self) -> bool:
@@ -180,6 +181,50 @@ PEAK_S = 10.0  # as BBR remembers a rate
 CEILING_MIN = 125_000  # bytes a second
 
 
+class Peak:
+    """The highest rate of the last `PEAK_S` and a little more. Bytes a second."""
+
+    def __init__(self) -> None:
+        self._peaks = [0, 0]  # of this time, and of the one before
+        self._since = 0.0
+
+    def note(self, rate: int, now: float) -> int:
+        """One more; returns the highest."""
+        if now >= self._since + PEAK_S:
+            self._peaks, self._since = [0, self._peaks[0]], now
+        self._peaks[0] = max(self._peaks[0], rate)
+        return max(self._peaks)
+
+
+START_GAIN = (
+    1.5  # windows in a round trip: TCP doubles its own all the same, and Linux sends it at twice that
+)
+START_BYTES = 150_000  # a smaller window overflows no queue; guess
+START_QUEUE_US = 10_000  # beyond the least round trip: the path is full; guess
+FULL_GAIN = 1.05  # then, of the highest rate; measured, 100 Mbit/s, 150 ms: 150 of 90,000 packets lost instead of 1,350
+
+
+class StartCeiling:
+    """For one lane over a long path that goes by losses: how fast it may send, so that its start loses little.
+
+    TCP doubles its window until something is lost, and hears of that a round trip later: as much again is lost by
+    then, which is much over a long path. A round trip that grows tells earlier.
+    """
+
+    def __init__(self) -> None:
+        self._peak = Peak()
+        self._is_full = False
+
+    def limit(self, seen: PathSeen, rate: int, now: float) -> int:
+        """Bytes a second, 0: none. `rate`: at which data arrived there last."""
+        highest = self._peak.note(rate, now)
+        self._is_full |= seen.rtt_us > seen.least_rtt_us + START_QUEUE_US
+        if self._is_full:
+            return max(int(FULL_GAIN * highest), CEILING_MIN)
+        is_large = seen.window_bytes >= START_BYTES
+        return int(START_GAIN * seen.window_bytes * 1e6 / max(seen.rtt_us, 1)) if is_large else 0
+
+
 class Ceiling:
     """For one lane that goes by the rate: how fast it may send, so that its start does not overrun the path for long.
 
@@ -188,18 +233,15 @@ class Ceiling:
     """
 
     def __init__(self) -> None:
-        self._peaks = [0, 0]  # bytes a second: of this time, and of the one before
-        self._peak_since = 0.0
+        self._peak = Peak()
         self._filled_at: float | None = None
 
     def limit(self, seen: PathSeen, rate: int, now: float) -> int:
         """Bytes a second, 0: none. `rate`: at which data arrived there last."""
-        if now >= self._peak_since + PEAK_S:
-            self._peaks, self._peak_since = [0, self._peaks[0]], now
-        self._peaks[0] = max(self._peaks[0], rate)
+        highest = self._peak.note(rate, now)
         if self._filled_at is None:
             if not seen.has_queue:
                 return 0
             self._filled_at = now
         is_draining = now < self._filled_at + FILLED_ROUND_TRIPS * seen.least_rtt_us / 1e6
-        return max(int((FILLED_GAIN if is_draining else STEADY_GAIN) * max(self._peaks)), CEILING_MIN)
+        return max(int((FILLED_GAIN if is_draining else STEADY_GAIN) * highest), CEILING_MIN)

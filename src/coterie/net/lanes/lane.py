@@ -16,7 +16,7 @@ from itertools import repeat
 from typing import Any
 
 from coterie.errors import TransportError
-from coterie.net.lanes.choice import VERY_FAR_US, Ceiling, LossWatch, PathSeen
+from coterie.net.lanes.choice import VERY_FAR_US, Ceiling, LossWatch, PathSeen, StartCeiling
 from coterie.texts import tr
 
 try:
@@ -57,8 +57,8 @@ WIDE_BYTES_PER_S = 25_000_000  # guess: 100 Mbit/s, and the same again for a que
 WIDE_BYTES_MAX = 4 << 20  # guess; systems give up to 6 by themselves, in time
 LISTEN_S = 1.0  # how often a reader that waits for much looks whether any of it has come
 LOOK_S = 0.005  # how often TCP is asked how it fares, at most; guess: at every write on a slow path
-# Linux, include/uapi/linux/tcp.h, struct tcp_info: tcpi_rtt, total_retrans, min_rtt, data_segs_out
-_INFO = struct.Struct("=68xI28xI44xI4xI")
+# Linux, include/uapi/linux/tcp.h, struct tcp_info: tcpi_snd_mss, rtt, snd_cwnd, total_retrans, min_rtt, data_segs_out
+_INFO = struct.Struct("=16xI48xI8xI16xI44xI4xI")
 _RATE = struct.Struct("=160xQ")  # tcpi_delivery_rate, bytes a second
 
 
@@ -90,7 +90,7 @@ class NarrowPaths:
 
 def let_fragment(sock: socket.socket) -> bool:
     """Let routers cut packets that are too large for what follows (IPv4 on Linux); False where they may not."""
-    if sys.platform != "linux" or sock.family != socket.AF_INET:
+    if sys.platform != "linux" or sock.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN) != socket.AF_INET:
         return False
     sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
     return True
@@ -150,6 +150,7 @@ class Lane:
         self._timeout_s: float | None = None
         self._watch: LossWatch | None = LossWatch() if hasattr(socket, "TCP_CONGESTION") else None
         self._ceiling = Ceiling()
+        self._start: StartCeiling | None = None
         self._pace = 0  # bytes a second at most; 0: no limit
         self._look_at = 0.0
         self._slice_bytes = sys.maxsize  # written in one call, which returns when all of it is on its way
@@ -166,7 +167,7 @@ class Lane:
         has come that is little beside it, and the system holds what it likes.
         """
         with self._using(), suppress(OSError):
-            _, _, least_rtt_us, _ = self._info()
+            least_rtt_us = self._info().least_rtt_us
             if 0 < least_rtt_us <= SHORT_US:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, HELD_BYTES)
                 self.is_shallow = True
@@ -200,10 +201,11 @@ class Lane:
         Measured, 100 Mbit/s and 150 ms: a burst lost packets at half of the line's rate, and TCP stayed there for 15 s.
         """
         with self._using(), suppress(OSError):
-            _, _, least_rtt_us, _ = self._info()
+            least_rtt_us = self._info().least_rtt_us
             if least_rtt_us > FAR_US:
                 self._keep_below(PACED_BYTES_PER_S)
                 self._slice_bytes = SLICE_BYTES
+                self._start = StartCeiling()
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDE_BYTES_MAX)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_FAR_BYTES)
                 self._little_until = 0  # the system would fill this room, too
@@ -221,13 +223,15 @@ class Lane:
                     else:
                         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)
 
-    def _info(self) -> tuple[int, int, int, int]:
-        """Of TCP: round trip (us), segments repeated, least round trip (us), segments sent. OSError: not known."""
+    def _info(self) -> PathSeen:
+        """What TCP says. OSError: nothing."""
         if not hasattr(socket, "TCP_CONGESTION"):
             raise OSError("no TCP_INFO here")
         info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
-        rtt_us, repeated, least_rtt_us, segments = _INFO.unpack(info.ljust(_INFO.size, b"\0"))
-        return rtt_us, repeated, least_rtt_us, segments
+        segment, rtt_us, window, repeated, least_rtt_us, segments = _INFO.unpack(
+            info.ljust(_INFO.size, b"\0")
+        )
+        return PathSeen(segments, repeated, rtt_us, least_rtt_us, window * segment)
 
     @property
     def is_closed(self) -> bool:
@@ -288,7 +292,7 @@ class Lane:
     def _is_swallowed(self, silent_s: float) -> bool:
         """Whether what was sent is repeated and never acknowledged: so it is where large packets vanish."""
         try:
-            rtt_us = self._info()[0]
+            rtt_us = self._info().rtt_us
             repeats = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, REPEATS_AT + 1)[REPEATS_AT]
         except (OSError, IndexError):
             return False
@@ -305,14 +309,15 @@ class Lane:
         The caller is inside the socket.
         """
         with suppress(OSError):  # an older kernel says less, and not every one has it
-            rtt_us, repeated, least_rtt_us, segments = self._info()
-            seen = PathSeen(segments, repeated, rtt_us, least_rtt_us)
+            seen = self._info()
             if self in self._rate_based:
                 self._keep_below(self._ceiling.limit(seen, self._delivered(), now))
             elif self._watch is not None and self._watch.is_lossy(
                 seen, beside_rate_based=bool(self._rate_based)
             ):
                 self._go_by_rate()
+            elif self._start is not None:
+                self._keep_below(self._start.limit(seen, self._delivered(), now))
 
     def _go_by_rate(self) -> None:
         self._watch = None

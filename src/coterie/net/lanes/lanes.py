@@ -19,9 +19,11 @@ from typing import Any, Protocol, Self
 from coterie.errors import CoterieError, LimitExceeded, PeerError, TransportError, UsageError
 from coterie.net.interfaces import PathInfo
 from coterie.net.lanes.choice import AFTER_BYTES, LaneChoice
-from coterie.net.lanes.lane import SEGMENT_BYTES, Lane, NarrowPaths
-from coterie.net.lanes.listener import INVITED_S, LaneListener, local_ip_towards, place
-from coterie.net.lanes.tls import HANDSHAKE_S, LaneIdentity
+from coterie.net.lanes.dialling import DIAL_S, answered, dialled, dispose, in_thread
+from coterie.net.lanes.invitation import Invitation, Invited
+from coterie.net.lanes.lane import Lane, NarrowPaths
+from coterie.net.lanes.listener import INVITED_S, LaneListener, local_ip_towards
+from coterie.net.lanes.tls import CAN_SHAKE, HANDSHAKE_S, LaneIdentity
 from coterie.tasks import Tasks
 from coterie.texts import tr
 from coterie.wire.frames import Bulk, Message
@@ -32,6 +34,7 @@ from coterie.wire.lanes import (
     Declined,
     DialMe,
     Failed,
+    Invite,
     Listening,
     Offer,
     Ready,
@@ -40,7 +43,6 @@ from coterie.wire.lanes import (
 )
 from coterie.wire.record import split_address
 
-DIAL_S = 2.0  # guess: a firewall that drops is told from one that refuses by nothing but time
 ANSWER_S = DIAL_S + INVITED_S + 2 * HANDSHAKE_S  # for the other side's next word, whatever it tries meanwhile
 LANES_PER_PEER_MAX = 4  # guess: one for each session with a peer, in each direction
 IDLE_S = 60.0  # guess: as `NetLimits.idle_s`
@@ -48,9 +50,6 @@ FAR_S = 0.05  # round trip; guess: on shorter paths nobody waits for a lane, the
 MAKING_ROUND_TRIPS = (
     6  # that making a lane takes at most where nothing is in its way: four, and two for lost packets
 )
-SHORT_S = 0.001  # round trip; guess: of one network, where packets may be larger than QUIC ever tries
-PAYLOAD_BYTES_FULL = 1400  # UDP's; guess: QUIC tries up to 1452, and who carries this carries those
-SEGMENT_LESS_BYTES = 12  # TCP's header has 20 bytes, UDP's 8
 READER_S = 0.5  # guess: an offer may come with what makes the peer read bulk, and be heard before it
 
 _log = logging.getLogger(__name__)
@@ -82,11 +81,15 @@ class Talk(Protocol):
     ) -> None: ...
 
 
-class Link(Protocol):
-    """What lanes need of a connection."""
+class Located(Protocol):
+    """What lanes need of a connection before it is accepted."""
 
     @property
     def path(self) -> PathInfo: ...
+
+
+class Link(Located, Protocol):
+    """What lanes need of a connection."""
 
     async def open_stream(self, protocol: WireProtocol, first: bytes = b"") -> Talk: ...
 
@@ -123,7 +126,7 @@ class Lanes:
         self._peers[id(made)] = made
         return made
 
-    def direct_ips(self, link: Link) -> tuple[str, str] | None:
+    def direct_ips(self, link: Located) -> tuple[str, str] | None:
         """(remote, local) address over which the peer is reached directly now, if lanes may use it."""
         path = link.path
         if path.kind != "direct" or (self._may_use is not None and not self._may_use(path)):
@@ -137,11 +140,27 @@ class Lanes:
         local = local_ip_towards(there, self.bind_ip)
         return (there, local) if local else None
 
+    async def invitation(self, link: Located) -> Invitation | None:
+        """Where the peer may come with much that we will ask it for: on long paths, where each round trip counts."""
+        if not CAN_SHAKE or (link.path.rtt_s or 0.0) < FAR_S or (ips := self.direct_ips(link)) is None:
+            return None
+        try:
+            return await Invitation.make(self.listener, ips)
+        except (TransportError, LimitExceeded) as error:
+            _log.debug("nobody is invited: %s", error)
+            return None
+
     async def handle(self, stream: Talk) -> None:
-        """The reader's side of a negotiation."""
+        """The side that did not begin, of a negotiation."""
         lanes = stream.link.lanes if stream.link is not None else None
         if isinstance(lanes, PeerLanes):
-            await lanes.answer(stream)
+            match await stream.receive(ANSWER_S):
+                case Offer() as offer:
+                    await lanes.answer(stream, offer)
+                case Invite() as invite:
+                    await lanes.be_invited(stream, invite)
+                case _:
+                    raise PeerError("a lane begins with an offer or an invitation")
 
     async def close(self) -> None:
         """Cut every lane and stop listening."""
@@ -174,6 +193,8 @@ class PeerLanes:
         self._making_since = 0.0
         self._stands = asyncio.Event()  # the lane that is being made, or nobody makes one any more
         self._coming: set[bytes] = set()  # names of lanes to read from that are being made
+        self._invited: Invited | None = None  # to write
+        self._is_inviting = False
         self._arrived = threading.Condition(self._lock)
         self._tasks = lanes.tasks.part("lanes")
         self._is_closed = False
@@ -319,6 +340,16 @@ class PeerLanes:
         ips = self._lanes.direct_ips(self._link)
         if ips is None:
             raise TransportError(tr("the peer is not reached directly"))
+        can_dial = True
+        invited, self._invited = self._invited, None
+        if invited is not None:
+            try:
+                return await self._come(invited, ips)
+            except TransportError as error:
+                _log.debug("an invitation to a lane came to nothing: %s", error)
+                can_dial = False
+            finally:
+                invited.is_over.set()
         identity = await asyncio.to_thread(LaneIdentity)
         async with await self._link.open_stream(
             PROTOCOL, PROTOCOL.encode(Offer(identity.certificate))
@@ -331,6 +362,8 @@ class PeerLanes:
                 raise TransportError(tr("the peer wants no lane"))
             check_certificate(listening.certificate)
             check_listening(listening.token, listening.port, may_be_none=True)
+            if not can_dial:
+                listening = Listening(listening.certificate, b"", 0, listening.lane)
             secured, is_dialled = await self._dial_or_listen(stream, identity, listening, ips)
             lane = Lane(secured, listening.lane, ips[0], self._lanes.rate_based, self._lanes.narrow)
             try:
@@ -349,6 +382,62 @@ class PeerLanes:
                 self._stand(lane)
             return lane
 
+    async def _come(self, invited: Invited, ips: tuple[str, str]) -> Lane:
+        """Where the reader listens already."""
+        lanes = self._lanes
+        lane = await invited.come(self._link.path, ips, ANSWER_S, lanes.rate_based, lanes.narrow)
+        try:
+            lane.queue_little()
+            self._stand(lane)
+            if not isinstance(await invited.stream.receive(ANSWER_S), Ready):
+                raise TransportError(tr("the peer did not get the lane up"))
+        except BaseException:
+            lane.close()
+            raise
+        return lane
+
+    async def be_invited(self, stream: Talk, invite: Invite) -> None:
+        """The writer's side: the peer will ask for much. It is come to as soon as that is known; until then, wait."""
+        invited = self._invited = Invited.checked(stream, invite)
+        try:
+            async with asyncio.timeout(INVITED_S):
+                await invited.is_over.wait()
+        except TimeoutError:
+            if self._invited is not invited:  # it came late, and is at it
+                await invited.is_over.wait()
+        finally:
+            if self._invited is invited:
+                self._invited = None
+
+    async def invitation(self) -> Invitation | None:
+        """The reader's side, on long paths: where we listen, to be said with what we are about to ask for."""
+        with self._lock:
+            has_lane = bool(self._to_read) or self._is_inviting
+        return None if has_lane else await self._lanes.invitation(self._link)
+
+    def await_invited(self, invitation: Invitation) -> None:
+        """Let who was invited come, in the background. Its stream was begun ahead."""
+        self._is_inviting = True
+        with self._lock:
+            self._coming.add(invitation.lane)
+        self._tasks.start(self._receive_invited(invitation), "awaiting who was invited to a lane")
+
+    async def _receive_invited(self, invitation: Invitation) -> None:
+        try:
+            async with await self._link.open_stream(PROTOCOL, invitation.first) as stream:
+                lane = await invitation.received(stream, self._lanes.rate_based)
+                lane.hold_little()
+                self._admit(lane)
+                await stream.send(Ready(invitation.lane))
+        except (CoterieError, TimeoutError) as error:
+            _log.debug("who was invited to a lane did not come: %s", error)
+        finally:
+            invitation.withdraw()
+            self._is_inviting = False
+            with self._arrived:
+                self._coming.discard(invitation.lane)
+                self._arrived.notify_all()
+
     async def _dial_or_listen(
         self, stream: Talk, identity: LaneIdentity, listening: Listening, ips: tuple[str, str]
     ) -> tuple[ssl.SSLSocket, bool]:
@@ -366,15 +455,12 @@ class PeerLanes:
             raise
         try:
             await stream.send(DialMe(token, port))
-            return await _answered(identity, listening.certificate, came), False
+            return await answered(identity, listening.certificate, came), False
         finally:
-            _dispose(came)
+            dispose(came)
 
-    async def answer(self, stream: Talk) -> None:
+    async def answer(self, stream: Talk, offer: Offer) -> None:
         """The reader's side: listen, else dial; then name the lane."""
-        offer = await stream.receive(ANSWER_S)
-        if not isinstance(offer, Offer):
-            raise PeerError("a lane begins with an offer")
         check_certificate(offer.certificate)
         ips = self._lanes.direct_ips(self._link)
         await self._await_reader()
@@ -403,7 +489,7 @@ class PeerLanes:
             await stream.send(Failed())
             return
         finally:
-            _dispose(came)
+            dispose(came)
             with self._arrived:
                 self._coming.discard(name)
                 self._arrived.notify_all()
@@ -432,7 +518,7 @@ class PeerLanes:
             waited: list[asyncio.Future[Any]] = [word, came]
             done, _ = await asyncio.wait(waited, timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
             if came in done:
-                return await _answered(identity, offer.certificate, came)
+                return await answered(identity, offer.certificate, came)
             if not word.done():
                 raise TransportError(tr("the writer did not come"))
             said = word.result()
@@ -450,21 +536,8 @@ class PeerLanes:
         self, identity: LaneIdentity, certificate: bytes, ips: tuple[str, str], token: bytes, port: int
     ) -> ssl.SSLSocket:
         """The lane as its TCP client. In a thread: all of it blocks."""
-        path = self._link.path
-
-        def dial() -> ssl.SSLSocket:
-            remote, local = ips
-            segment = SEGMENT_BYTES if remote in self._lanes.narrow else segment_seen(path)
-            try:
-                sock = _connected(place(remote, port), place(local, 0), segment)
-                sock.sendall(token)
-            except OSError as error:
-                raise TransportError(
-                    tr("a lane to {remote} cannot be dialled: {error}", remote=remote, error=error)
-                ) from None
-            return identity.wrap(sock, certificate, is_server=False)
-
-        return await _in_thread(dial)
+        sock = await dialled(self._link.path, ips, token, port, self._lanes.narrow)
+        return await in_thread(lambda: identity.wrap(sock, certificate, is_server=False))
 
     def _admit(self, lane: Lane) -> None:
         with self._lock:
@@ -485,71 +558,3 @@ class PeerLanes:
                 return
             self._to_write.remove(lane)
         lane.close()
-
-
-def segment_seen(path: PathInfo) -> int:
-    """How large TCP's segments may be for packets no larger than those that `path` carried; 0: as the system has it.
-
-    Routers that swallow what is larger say so to nobody. QUIC, which tries larger packets, may be at it still.
-    """
-    is_known = 0 < path.payload_bytes < PAYLOAD_BYTES_FULL
-    return path.payload_bytes - SEGMENT_LESS_BYTES if is_known and (path.rtt_s or 0.0) > SHORT_S else 0
-
-
-def is_local_path(path: PathInfo) -> bool:
-    """Whether a path stays within private networks, for a node whose reach is local."""
-    try:
-        return not split_address(path.remote)[0].is_global
-    except UsageError:
-        return False
-
-
-def _connected(remote: Any, local: Any, segment: int) -> socket.socket:
-    """A TCP connection; `segment`: how large packets may be at most, both ways, 0: as the system has it."""
-    sock = socket.socket(socket.AF_INET6 if len(remote) > 2 else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(DIAL_S)
-        sock.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-        )  # else TLS waits until the token is acknowledged
-        if segment and hasattr(socket, "TCP_MAXSEG"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
-        sock.bind(local)
-        sock.connect(remote)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def _answered(
-    identity: LaneIdentity, certificate: bytes, came: "asyncio.Future[socket.socket]"
-) -> ssl.SSLSocket:
-    """The lane as its TCP server, once whoever knows the token has come."""
-    try:
-        async with asyncio.timeout(INVITED_S):
-            sock = await came
-    except TimeoutError:
-        raise TransportError(tr("nobody came over TCP")) from None
-    return await _in_thread(lambda: identity.wrap(sock, certificate, is_server=True))
-
-
-async def _in_thread(work: Callable[[], ssl.SSLSocket]) -> ssl.SSLSocket:
-    """Run `work` to its end; a connection that comes when nobody waits any more is closed."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(_close_late)
-        raise
-
-
-def _dispose(came: "asyncio.Future[socket.socket]") -> None:
-    """Nobody waits for it any more. What was taken over by TLS is not touched by this."""
-    if not came.cancel() and not came.cancelled() and came.exception() is None:
-        came.result().close()
-
-
-def _close_late(task: "asyncio.Task[ssl.SSLSocket]") -> None:
-    if not task.cancelled() and task.exception() is None:
-        task.result().close()

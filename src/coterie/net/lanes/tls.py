@@ -2,15 +2,18 @@
 
 The certificates go over the connection that is authenticated already, so there is nobody to sign them: each side trusts
 exactly the one it was told of. Blocking; call it in a thread.
+
+Where a round trip is long, the handshake goes over the connection of the pair while TCP is still dialling (`Shaking`).
 """
 
 import base64
 import os
 import socket
 import ssl
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from coterie.errors import PeerError, TransportError
 from coterie.identity import SecretKey
@@ -51,7 +54,8 @@ class LaneIdentity:
             PeerError: what the peer called its certificate is none.
         """
         try:
-            context = self._context(peer_certificate, is_server=is_server)
+            context = self.context(is_server=is_server)
+            _trust(context, peer_certificate)
             sock.settimeout(HANDSHAKE_S)
             secured = context.wrap_socket(sock, server_side=is_server, suppress_ragged_eofs=False)
         except (OSError, ValueError) as error:
@@ -67,7 +71,8 @@ class LaneIdentity:
             raise TransportError(tr("somebody else than the peer answered on a lane"))
         return secured
 
-    def _context(self, peer_certificate: bytes, *, is_server: bool) -> ssl.SSLContext:
+    def context(self, *, is_server: bool) -> ssl.SSLContext:
+        """What trusts nobody yet."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if is_server else ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
@@ -77,11 +82,80 @@ class LaneIdentity:
             context.num_tickets = 0
         with _file_of(self._pem) as path:
             context.load_cert_chain(path)
-        try:
-            context.load_verify_locations(cadata=peer_certificate)
-        except (ssl.SSLError, ValueError):
-            raise PeerError("what the peer calls its lane certificate is none") from None
         return context
+
+
+class Shaking:
+    """A handshake whose bytes travel apart from the TCP connection that it is for. Each step takes milliseconds.
+
+    TLS runs over a pair of local sockets; in the end the TCP connection takes the place of its end of the pair.
+    """
+
+    def __init__(self, identity: LaneIdentity, peer_certificate: bytes = b"", *, is_server: bool) -> None:
+        """`peer_certificate`: as for `trust`, where it is known already."""
+        self.is_done = False
+        self._peer_certificate = b""
+        self._context = identity.context(is_server=is_server)
+        ours, self._there = socket.socketpair()
+        for sock in (ours, self._there):
+            sock.setblocking(False)
+        self._secured = self._context.wrap_socket(
+            ours, server_side=is_server, do_handshake_on_connect=False, suppress_ragged_eofs=False
+        )
+        if peer_certificate:
+            self.trust(peer_certificate)
+
+    def trust(self, certificate: bytes) -> None:
+        """The other side is who has this one. Raises `PeerError` when it is none."""
+        _trust(self._context, certificate)
+        self._peer_certificate = certificate
+
+    def step(self, heard: bytes = b"") -> bytes:
+        """What to send the other side, after what was heard of it; `is_done` says whether that is the end.
+
+        Raises:
+            TransportError: the other side is not who was promised, or does not speak TLS 1.3.
+        """
+        said = b""
+        try:
+            self._there.sendall(heard)
+            try:
+                self._secured.do_handshake()
+                self.is_done = True
+            except ssl.SSLWantReadError:
+                pass
+            with suppress(BlockingIOError):
+                while part := self._there.recv(1 << 16):
+                    said += part
+        except (OSError, ValueError) as error:
+            raise TransportError(tr("a lane could not be secured: {error}", error=error)) from None
+        if self.is_done and self._secured.getpeercert(binary_form=True) != self._peer_certificate:
+            raise TransportError(tr("somebody else than the peer answered on a lane"))
+        return said
+
+    def secure(self, sock: socket.socket) -> ssl.SSLSocket:
+        """The TLS connection over `sock`, which it owns from now on. Call it once, when the handshake is done."""
+        try:
+            os.dup2(sock.fileno(), self._secured.fileno(), inheritable=False)
+        finally:
+            sock.close()
+        self._there.close()
+        return self._secured
+
+    def close(self) -> None:
+        """It comes to nothing."""
+        self._there.close()
+        self._secured.close()
+
+
+CAN_SHAKE = sys.platform != "win32"  # sockets are no files there, and none takes the place of another
+
+
+def _trust(context: ssl.SSLContext, certificate: bytes) -> None:
+    try:
+        context.load_verify_locations(cadata=certificate)
+    except (ssl.SSLError, ValueError):
+        raise PeerError("what the peer calls its lane certificate is none") from None
 
 
 def _sequence(body: bytes) -> bytes:

@@ -14,7 +14,7 @@ from coterie.services.blobs.exchange import BLOBS
 from coterie.texts import tr
 from coterie.transfer.arrival import Arrival
 from coterie.transfer.discretion import Discretion
-from coterie.transfer.fetch import Fetch, ShareMoved, open_share
+from coterie.transfer.fetch import Fetch, ShareMoved, open_share, opening
 from coterie.transfer.receive import Receiver
 from coterie.transfer.records import TransferRecord
 from coterie.transfer.sources import Session, Sources
@@ -99,9 +99,10 @@ class BlobFetch:
 
     async def _open_at(self, peer: PeerId, addresses: Sequence[str], *, asks_root: bool = False) -> Session:
         ticket = self._tickets[peer]
-        connection = await self._around.net.connect(peer, addresses)
         own = self._around.me.peer_id
-        stream, opened = await open_share(connection, ticket, own, protocol=BLOBS, asks_root=asks_root)
+        ahead = opening(ticket, own, peer, protocol=BLOBS, asks_root=asks_root)
+        connection = await self._around.net.connect(peer, addresses, ahead=ahead)
+        stream, opened = await open_share(connection, ticket, ahead)
         return connection, stream, opened
 
     def _say(self, note: str) -> None:
