@@ -35,6 +35,7 @@ from coterie.apps.folders import register as folder_register
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.phone.certificates import Authority
 from coterie.apps.send import messages as send
+from coterie.apps.folders.root import Marker
 from coterie.content import seen
 from coterie.content.bittorrent import magnet
 from coterie.content.bittorrent.plain import plain_metainfo
@@ -524,6 +525,12 @@ def _files() -> dict[str, list[Sample]]:
         ],
         "coterie.content.versions:_read_line": [
             _of("content.versions:_read_line", msgspec.json.encode(version))
+        ],
+        "coterie.apps.folders.root:_read_marker": [
+            _of("apps.folders.root:_read_marker", msgspec.json.encode(Marker(b"f" * 16, b"r" * 16, 7)))
+        ],
+        "coterie.apps.folders.swap:_read_line": [
+            _of("apps.folders.swap:_read_line", b'{"id":"0123456789abcdef","path":"YS9i"}')
         ],
         "coterie.control.browsers:read_browsers": [
             _of(

@@ -24,7 +24,7 @@ except ImportError:  # Windows
 _AT_FDCWD = -100  # fcntl.h of Linux
 _FICLONERANGE = 0x4020940D  # linux/fs.h
 CLONE_ALIGN_BYTES = 4096  # the block of btrfs, XFS, bcachefs as they are made by default
-_RENAME_NOREPLACE = 1  # linux/fs.h
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
@@ -112,6 +112,19 @@ def move_new(source: Path, target: Path) -> bool:
         return True
     os.unlink(source)
     return True
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two entries of one file system change places in one step; False: this system or file system cannot."""
+    call = _libc("renameat2")
+    if call is None:
+        return False
+    if call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _UNSUPPORTED:
+        return False
+    raise OSError(number, os.strerror(number), str(one), None, str(other))
 
 
 def move_beside(source: Path, target: Path) -> Path:

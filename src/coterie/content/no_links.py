@@ -18,12 +18,12 @@ READ: int = (
     os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 )
 READ |= getattr(os, "O_NONBLOCK", 0)  # never waits for a pipe's other end
-_FOLDER: int = READ | getattr(os, "O_DIRECTORY", 0)
-_PASS: int = getattr(os, "O_PATH", os.O_RDONLY) | _FOLDER  # of folders above, which need not be readable
-_LOOK: int = (
+FOLDER: int = READ | getattr(os, "O_DIRECTORY", 0)
+_PASS: int = getattr(os, "O_PATH", os.O_RDONLY) | FOLDER  # of folders above, which need not be readable
+LOOK: int = (
     getattr(os, "O_PATH", READ) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 )  # of what is never opened for it; openat2 refuses O_NONBLOCK beside O_PATH
-_HOLD: int = (
+HOLD: int = (
     getattr(os, "O_PATH", os.O_RDONLY)
     | getattr(os, "O_DIRECTORY", 0)
     | getattr(os, "O_NOFOLLOW", 0)
@@ -31,9 +31,9 @@ _HOLD: int = (
 )
 _ANYWHERE: int = getattr(os, "O_NOFOLLOW_ANY", 0)  # macOS
 _HAS_DIR_FD = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")
-_HAS_FD_PATHS = hasattr(os, "O_PATH") and os.path.isdir("/proc/self/fd")
+HAS_FD_PATHS = hasattr(os, "O_PATH") and os.path.isdir("/proc/self/fd")
 _SYS_OPENAT2 = 437  # on every architecture of Linux that Python runs on
-_RESOLVE_NO_SYMLINKS = 0x04  # linux/openat2.h
+_RESOLVE_NO_XDEV, _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x01, 0x04, 0x08  # linux/openat2.h
 _AT_FDCWD = -100
 _NOT_HERE = frozenset(
     {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG}
@@ -64,9 +64,19 @@ def open_file(path: str | bytes | os.PathLike[str], flags: int = READ) -> int:
     return _walk(raw, flags) if _HAS_DIR_FD else _look(raw, flags)
 
 
+def open_below(folder: int, path: str, flags: int = READ) -> int:
+    """A descriptor of what is at `path` below an open folder: through no link, and on Linux onto no other disk.
+
+    For systems with descriptors of folders. Raises as `open_file`; EXDEV: another disk is mounted on the way.
+    """
+    raw = os.fsencode(path) or b"."
+    fd = _openat2(raw, flags, folder, _RESOLVE_NO_XDEV | _RESOLVE_NO_SYMLINKS | _RESOLVE_BENEATH)
+    return _walk(raw, flags, folder) if fd is None else fd
+
+
 def status(path: str | bytes | os.PathLike[str]) -> os.stat_result:
     """What `os.stat` says of what is at the absolute `path`. Errors as `open_file`."""
-    fd = open_file(path, _LOOK)
+    fd = open_file(path, LOOK)
     try:
         found = os.fstat(fd)
     finally:
@@ -92,7 +102,7 @@ def entries(path: str) -> Iterator[tuple[Iterator[os.DirEntry[str]], int | None]
             yield found, None
         return
     try:
-        fd = open_file(path, _FOLDER)
+        fd = open_file(path, FOLDER)
     except NotADirectoryError:
         _refuse_links(os.fsencode(path))
         raise
@@ -111,12 +121,12 @@ def held(path: str | bytes | os.PathLike[str]) -> Iterator[Path]:
     there is none it is `path`, after a look. Errors as `open_file`.
     """
     shown = Path(os.fsdecode(path))
-    if not _HAS_FD_PATHS:
+    if not HAS_FD_PATHS:
         _refuse_links(os.fsencode(path))
         yield shown
         return
     try:
-        fd = open_file(path, _HOLD)
+        fd = open_file(path, HOLD)
     except NotADirectoryError:
         _refuse_links(os.fsencode(path))
         raise
@@ -137,9 +147,9 @@ def _shown(name: object, lasting: Path, shown: Path) -> object:
     return name
 
 
-def _walk(raw: bytes, flags: int) -> int:
+def _walk(raw: bytes, flags: int, folder: int | None = None) -> int:
     *above, name = [part for part in raw.split(b"/") if part] or [b"."]
-    fd = os.open(b"/", _PASS)
+    fd = os.open(b"/", _PASS) if folder is None else os.dup(folder)
     try:
         for part in above:
             try:
@@ -174,12 +184,12 @@ def _refuse_links(raw: bytes) -> None:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), raw)
 
 
-def _openat2(raw: bytes, flags: int) -> int | None:
+def _openat2(raw: bytes, flags: int, at: int = _AT_FDCWD, resolve: int = _RESOLVE_NO_SYMLINKS) -> int | None:
     """openat2(2); None where there is none."""
     if _LIBC is None:
         return None
-    how = _How(flags, 0, _RESOLVE_NO_SYMLINKS)
-    fd: int = _LIBC.syscall(_SYS_OPENAT2, _AT_FDCWD, raw, ctypes.byref(how), ctypes.sizeof(how))
+    how = _How(flags, 0, resolve)
+    fd: int = _LIBC.syscall(_SYS_OPENAT2, at, raw, ctypes.byref(how), ctypes.sizeof(how))
     if fd >= 0:
         return fd
     number = ctypes.get_errno()

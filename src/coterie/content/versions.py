@@ -123,12 +123,12 @@ class Versions:
         with self._lock:
             tried: list[_Shelf] = []
             while True:
-                shelf = self._shelf_for(original.parent, exclude=tried)
+                shelf = self._shelf_for(_existing(original.parent), exclude=tried)
                 try:
                     status = os.lstat(path)
                     taken, size = _sizes(path, status)
                     self._room_on(shelf, taken, 1)
-                    name = limit_bytes(path.name, NAME_BYTES_MAX)
+                    name = limit_bytes(original.name, NAME_BYTES_MAX)
                     version = Version(
                         _new_id(),
                         os.fsencode(original),
@@ -436,6 +436,13 @@ def _sizes(path: Path, status: os.stat_result) -> tuple[int, int]:
                 inner = os.lstat(os.path.join(folder, name))
                 taken, size = taken + _taken(inner), size + inner.st_size
     return taken, size
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the first one above it that is there."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder
 
 
 def _taken(status: os.stat_result) -> int:
