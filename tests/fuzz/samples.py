@@ -32,10 +32,10 @@ from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card,
 from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
 from coterie.apps.folders import register as folder_register
+from coterie.apps.folders.root import Marker
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.phone.certificates import Authority
 from coterie.apps.send import messages as send
-from coterie.apps.folders.root import Marker
 from coterie.content import seen
 from coterie.content.bittorrent import magnet
 from coterie.content.bittorrent.plain import plain_metainfo
