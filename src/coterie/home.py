@@ -7,6 +7,7 @@ addresses      the address book, 0600
 mainline       nodes of the mainline DHT, 0600
 audit.db       who did what here and was refused what, 0600
 notices.jsonl  what apps told the owner, 0600
+run/templates  the page's templates, compiled
 jobs/          work of apps that lasts, one file per job
 apps/<name>/   one folder per app
 blobs/         content that apps keep, one file each
@@ -124,6 +125,11 @@ class Home(msgspec.Struct, frozen=True):
     def uploads(self) -> Path:
         """What browsers and phones have not finished sending."""
         return self.root / "uploads"
+
+    @property
+    def compiled_templates(self) -> Path:
+        """The templates of the page as Python has compiled them."""
+        return self.run / "templates"
 
     @property
     def api_port_file(self) -> Path:

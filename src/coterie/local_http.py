@@ -58,6 +58,16 @@ def listen(port: int, advice: str) -> socket.socket:
     return listener
 
 
+def at_once(connection: Any) -> None:
+    """Send what is written, however little it is. uvicorn writes head and body of an answer apart; without this the
+    body waits for the other side to acknowledge the head, 40 ms. asyncio sees to it only where a socket says that its
+    protocol is TCP, and one that listened does not.
+    """
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):  # it is gone already
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 class LocalServer(UvicornServer):
     """uvicorn without its signal handlers, and without its ten wake-ups a second; `serve([socket])` until `stop`."""
 
@@ -154,6 +164,7 @@ class BoundedProtocol(H11Protocol):
         """Start the clock for the request's headers; one more stranger."""
         super().connection_made(transport)
         self._header_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._give_up)
+        at_once(transport.get_extra_info("socket"))
         if not self._may_connect(transport.get_extra_info("socket")):
             transport.abort()
             return

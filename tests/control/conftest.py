@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coterie.control.server import Api, serve
+from coterie.control.server import Api, MakePage, serve
 from tests.fakes.faces import ask, fake_node
 
 
@@ -38,7 +38,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def served_node(home: Path) -> Iterator[Served]:
+def served_node(home: Path, make_page: MakePage | None = None) -> Iterator[Served]:
     """Serve a fake node in a thread."""
     ready = threading.Event()
     found: list[Served] = []
@@ -48,7 +48,7 @@ def served_node(home: Path) -> Iterator[Served]:
     async def run() -> None:
         end, stop = asyncio.Event(), asyncio.Event()
         over.append(end)
-        async with fake_node().Node.open(home) as node, serve(node, stop) as api:
+        async with fake_node().Node.open(home) as node, serve(node, stop, make_page) as api:
             found.append(Served(api, node, asyncio.get_running_loop(), stop, home))
             ready.set()
             await end.wait()

@@ -1,5 +1,6 @@
 """Calls over HTTP: parameters in, results, lines and errors out; clients that leave; the way down."""
 
+import asyncio
 import json
 import socket
 from http.client import HTTPConnection
@@ -14,6 +15,7 @@ from coterie.access.people import Source
 from coterie.control import answers
 from coterie.errors import TransportError
 from coterie.identity import PeerId
+from coterie.local_http import LocalServer, listen
 from tests.control.conftest import Served, served_node
 from tests.fakes.faces import wait_until
 
@@ -236,3 +238,43 @@ def test_an_error_names_who_is_known(served: Served) -> None:
     body = json.dumps({"name": known.short}).encode()
     status, answer = served.post("fake/put", body)
     assert "anna exists already" in json.dumps(answer), (status, answer)
+
+
+def test_answers_are_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and body of an answer are written apart; the body does not wait until the head is acknowledged."""
+    seen: list[int] = []
+
+    def look(connection: Any) -> bool:
+        seen.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        return False
+
+    async def ask() -> None:
+        listener = listen(0, "")
+        server = LocalServer(lambda scope, receive, send: None, look)
+        serving = asyncio.create_task(server.serve([listener]))
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        await reader.read()
+        writer.close()
+        server.stop()
+        await serving
+
+    asyncio.run(ask())
+    assert [bool(one) for one in seen] == [True]
+
+
+def test_the_page_is_made_while_the_browser_that_was_sent_to_it_is_on_its_way(tmp_path: Path) -> None:
+    made: list[Any] = []
+
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("nobody asks")
+
+    def make(surroundings: Any) -> Any:
+        made.append(surroundings)
+        return page
+
+    with served_node(tmp_path, make_page=make) as served:
+        assert not made, "who never opens it pays nothing for it"
+        status, answer = served.post("page", b"")
+        assert status == 200
+        assert "/open/" in answer["url"]
+        wait_until(lambda: len(made) == 1, "the page is made")

@@ -1,6 +1,8 @@
 """What templates make of texts."""
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 
@@ -18,3 +20,27 @@ from coterie.web.templates import Templates
 )
 def test_what_stands_between_backticks_is_code(said: str, shown: str) -> None:
     assert shown in asyncio.run(Templates({}).render("toast.html", said=said, error=False))
+
+
+def rendered(compiled: Path) -> str:
+    return asyncio.run(Templates({}, compiled=compiled).render("toast.html", said="hello", error=False))
+
+
+def test_what_was_compiled_is_kept_for_its_owner_only(tmp_path: Path) -> None:
+    kept = tmp_path / "run" / "templates"
+    first = rendered(kept)
+    files = {path: path.read_bytes() for path in kept.iterdir()}
+    assert files
+    assert {os.stat(path).st_mode & 0o077 for path in (kept, *files)} == {0}
+    assert rendered(kept) == first
+    assert {path: path.read_bytes() for path in kept.iterdir()} == files
+
+
+def test_what_cannot_be_kept_or_read_is_compiled_again(tmp_path: Path) -> None:
+    kept = tmp_path / "templates"
+    first = rendered(kept)
+    for path in kept.iterdir():
+        path.write_bytes(path.read_bytes()[:-20] + b"\xff")
+    assert rendered(kept) == first
+    (tmp_path / "file").write_text("no folder")
+    assert rendered(tmp_path / "file") == first

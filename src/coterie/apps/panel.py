@@ -123,6 +123,7 @@ class Live:
         rows: all of them, in order: called at most once in `every_s` for all browsers that ask with the same `args`.
         tag: the element around each row.
         css: its class.
+        is_said: programs that read the screen aloud say each new row, once; changes of a row are never said.
         window_px: the height of each row in pixels; of a long list only the rows on the screen are there. 0: all are.
     """
 
@@ -134,6 +135,7 @@ class Live:
     css: str = "row"
     window_px: int = 0
     right: str = LOOK
+    is_said: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 NODE_APP = "node"  # commands of the node itself stand beside those of the apps under this name
 NODE_COMMANDS = "coterie.control.commands"
 TOKEN_BYTES = 32
+PREPARE_S = 0.01  # after an address was given out, so that its answer is not kept waiting
 
 
 class Api(msgspec.Struct, frozen=True):
@@ -90,7 +91,7 @@ async def serve(
     node.ports.claim(lambda: open_ports)
     answers = Answers(node.people.in_names)
     commands, browsers, closing = _commands(node), Browsers(home.browsers_file), asyncio.Event()
-    page = None
+    page = opening = None
     if make_page is not None:
         made = Surroundings(node, commands, browsers, closing)
         hosts = {f"{name}:{port}" for name in HOSTS}
@@ -99,8 +100,9 @@ async def serve(
         page = PageGate(
             lazy, browsers, hosts.__contains__, cookie=f"coterie-{port}", files=lambda host: files
         )
+        opening = _Opening(api.url, browsers, lazy.prepare)
         beside(node, lazy)
-    routes = _routes(node, answers, stop, commands, _Opening(api.url, browsers) if page else None)
+    routes = _routes(node, answers, stop, commands, opening)
     server = LocalServer(
         Gate(_in_their_language(routes), port, api.token, page),
         _is_ours,
@@ -149,20 +151,26 @@ class _Lazy:
         self._surroundings = surroundings
         self._page: Asgi | None = None
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    def prepare(self) -> Asgi:
+        """The page, made where it was not yet."""
         if self._page is None:
             self._page = self._make_page(self._surroundings)
-        await self._page(scope, receive, send)
+        return self._page
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.prepare()(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
 class _Opening:
-    """Makes addresses that open the page once."""
+    """Makes addresses that open the page once, and the page while the browser is still on its way."""
 
     url: str
     browsers: Browsers
+    prepare: Callable[[], Any]
 
     def __call__(self) -> dict[str, Any]:
+        asyncio.get_running_loop().call_later(PREPARE_S, self.prepare)
         return {
             "url": f"{self.url}{OPEN_PATH}{self.browsers.new_key()}",
             "page": f"{self.url}/",

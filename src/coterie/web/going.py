@@ -24,7 +24,7 @@ def call_rows(asked: Any) -> list[Row]:
 
 
 async def going_rows(asked: Any) -> list[Row]:
-    """What runs now, the newest first."""
+    """What runs now, the newest first; what waits comes after it."""
     running = [_call(call) for call in asked.calls.all(asked.browser) if call.state == "running"]
     return (running + [_transfer(asked, line) for line in await _transfers(asked)])[:SHOWN_MAX]
 
@@ -49,7 +49,8 @@ async def _transfers(asked: Any) -> Sequence[dict[str, Any]]:
         lines = await asked.call(TRANSFERS) or ()
     except CoterieError:  # no app has transfers, or this browser may not see them
         return ()
-    return [line for line in reversed(lines) if line["state"] in MOVING]
+    moving = [line for line in reversed(lines) if line["state"] in MOVING]
+    return sorted(moving, key=lambda line: MOVING.index(line["state"]))
 
 
 def _transfer(asked: Any, line: dict[str, Any]) -> Row:

@@ -75,12 +75,14 @@ class Page:
         self._closing = given.closing
         self._commands = Commands(given.commands)
         self._panels = Panels(given.node, [home.panel()])
-        self._templates = Templates(self._panels.folders, Wording(self._commands.all))
+        home_folder = Home.locate(given.node.home)
+        self._templates = Templates(
+            self._panels.folders, Wording(self._commands.all), home_folder.compiled_templates
+        )
         self._templates.offer(shown_as=self._panels.result_template, things=in_words(self._panels.kinds()))
         self._lives = Lives(self._panels, self._reader)
         self._everybody = Everybody(given.browsers, given.node)
         self._calls = Calls(given.node, self._everybody.still)
-        home_folder = Home.locate(given.node.home)
         self._uploads = Uploads(UploadFolder(home_folder.uploads), lambda request: _browser(request).id)
         self._uploads.keep_swept(given.node.tasks)
         self._arrivals = Arrivals(given.node, self._uploads, self._commands.called, self._panels.kept_folder)

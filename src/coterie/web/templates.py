@@ -1,7 +1,9 @@
 """The templates of the page and of panels, and what they may call."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import msgspec
 from markupsafe import Markup
 
 from coterie.apps.panel import Live, Row
+from coterie.errors import StorageError
 from coterie.moments import is_iso, said
 from coterie.plain_text import lines
+from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.texts import accept_language, tr, tr_count, translated
 from coterie.web.results import shape
@@ -24,8 +28,12 @@ STATIC = HERE / "static"
 class Templates:
     """Renders templates; those of an app are "APP/FILE.html", those of the page have no folder before them."""
 
-    def __init__(self, folders: Mapping[str, Path], wording: Wording | None = None) -> None:
-        """`folders`: where the templates of each app stand. `wording`: how texts of commands are said."""
+    def __init__(
+        self, folders: Mapping[str, Path], wording: Wording | None = None, compiled: Path | None = None
+    ) -> None:
+        """`folders`: where the templates of each app stand. `wording`: how texts of commands are said. `compiled`: a
+        folder of the owner's that keeps what was compiled, from start to start.
+        """
         self.version = _version()
         loaders: dict[str, jinja2.BaseLoader] = {
             app: jinja2.FileSystemLoader(folder) for app, folder in folders.items()
@@ -40,6 +48,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
             extensions=["jinja2.ext.do"],
+            bytecode_cache=Compiled(compiled) if compiled is not None else None,
         )
         self._environment.globals |= {
             "tr": tr,
@@ -81,7 +90,8 @@ class Templates:
         """The first rows of a list, in an element that the page keeps true."""
         inside = Markup("").join([Markup(await self.row(app, live, row)) for row in rows])  # noqa: S704
         around = {"li": "ul", "tr": "tbody"}.get(live.tag, "div")
-        window = Markup(' data-window="{}"').format(live.window_px) if live.window_px else ""
+        window = Markup(' data-window="{}"').format(live.window_px) if live.window_px else Markup("")
+        window += Markup(" data-said") if live.is_said else ""
         return Markup(
             '<{around} class="rows" data-live="{name}" data-args="{args}" data-total="{total}"{window}>'
             "{inside}</{around}>"
@@ -103,6 +113,26 @@ class Templates:
         return Markup(
             '<svg class="icon {}" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>'
         ).format(css, self.static("vendor/icons.svg"), name)
+
+
+class Compiled(jinja2.BytecodeCache):
+    """Templates as Python has compiled them, a file each, for whoever owns the node only: compiling those of the first
+    page takes 100 ms. What cannot be kept or read is compiled again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        """As jinja2 wants it."""
+        with contextlib.suppress(OSError, EOFError, ValueError, TypeError):
+            bucket.load_bytecode(BytesIO((self._folder / bucket.key).read_bytes()))
+
+    def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        """As jinja2 wants it."""
+        with contextlib.suppress(OSError, StorageError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(self._folder / bucket.key, bucket.bytecode_to_string())
 
 
 def qr_svg(text: str, said: str) -> Markup:

@@ -14,11 +14,15 @@ _STILL_TO_COME = (*UNDER_WAY, TransferState.PAUSED)
 
 
 def rows(reader: Reader) -> list[Row]:
-    """Every transfer: those under way first, then the newest."""
+    """Every transfer: what moves first, then what is still to come, then the newest."""
     may_change = reader.browser.may("")
     lines = list(enumerate(reader.service.table.lines()))
-    lines.sort(key=lambda both: (both[1].state not in _STILL_TO_COME, -both[0]))
+    lines.sort(key=lambda both: (_rank(both[1].state), -both[0]))
     return [Row(line.id, _shown(line, may_change)) for _, line in lines]
+
+
+def _rank(state: str) -> int:
+    return 0 if state == TransferState.RUNNING else 1 if state in _STILL_TO_COME else 2
 
 
 def _shown(line: Any, may_change: bool) -> dict[str, Any]:

@@ -66,7 +66,14 @@ async def _answers(reader: Reader, key: str) -> Sequence[Answer] | None:
 
 PANEL = Panel(
     lives=(
-        Live(name="inbox", template="send/inbox_row.html", rows=_inbox, every_s=1.0, css="row offer"),
+        Live(
+            name="inbox",
+            template="send/inbox_row.html",
+            rows=_inbox,
+            every_s=1.0,
+            css="row offer",
+            is_said=True,
+        ),
         Live(name="sent", template="send/sent_row.html", rows=_sent, every_s=1.0, css="row offer"),
     ),
     cards=(

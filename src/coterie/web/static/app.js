@@ -2,7 +2,7 @@
 // Views may use `window.coterie`: { language, onRows(name, callback), refreshTimes(root), toast(text, isBad) }.
 "use strict";
 (() => {
-  const RECONNECT_MIN_MS = 250, RECONNECT_MAX_MS = 3000, TOAST_MS = 6000, UNDO_MS = 10000, OVERSCAN_ROWS = 20;
+  const RECONNECT_MIN_MS = 250, RECONNECT_MAX_MS = 3000, TOAST_MS = 6000, UNDO_MS = 10000, OVERSCAN_ROWS = 20, ROW_PX = 56;
   const said = document.documentElement.lang || "en";  // of the texts; numbers and times in the form of the reader's own country
   const language = (navigator.languages || []).find((one) => one.split("-")[0] === said) || said;
 
@@ -85,7 +85,10 @@
     for (const [key, html] of Object.entries(message.rows || {})) {
       const made = parsed(html), old = present.get(key);
       if (old) Idiomorph.morph(old, made, { morphStyle: "outerHTML", ignoreActiveValue: isTyping(), callbacks: { beforeNodeMorphed: mayChange } });
-      else present.set(key, made);
+      else {
+        present.set(key, made);
+        if ("said" in element.dataset && list.order) say(made.textContent);
+      }
       const row = present.get(key);
       if (!old && window.htmx) htmx.process(row);
     }
@@ -103,11 +106,19 @@
       list.order = message.order;
     }
     for (const doing of waiting) if (doing.list === element) dim(doing, true);
+    list.order ||= [];
     list.total = message.total;
     element.dataset.total = message.total;
+    if (!list.space && list.total > list.order.length) {
+      scrolls(list);
+      send({ do: "window", id: list.id, start: list.start, count: list.count });
+    }
     if (list.space) list.space(message.start);
     refreshTimes(element);
     if (window.htmx && message.rows) htmx.process(element);
+  }
+  function say(text) {
+    document.getElementById("spoken").textContent = text.replace(/\s+/g, " ").trim();
   }
   function mayChange(old) {  // data-keep: what the page itself asked for stays when its row changes
     return !(old instanceof Element && old.hasAttribute("data-keep"));
@@ -120,9 +131,14 @@
     template.innerHTML = html;
     return template.content.firstElementChild;
   }
-  // A long list: data-window="ROW HEIGHT IN PIXELS". Only the rows near the screen are there.
+  // A long list has only the rows near the screen; data-window="ROW HEIGHT IN PIXELS" where all are of one height.
   function scrolls(list) {
-    const { element } = list, height = Number(element.dataset.window) || 56;
+    const { element } = list, set = Number(element.dataset.window);
+    let height = set || ROW_PX;
+    const measure = () => {
+      const rows = element.querySelectorAll(":scope > [data-key]");
+      if (!set && rows.length) height = (rows[rows.length - 1].getBoundingClientRect().bottom - rows[0].getBoundingClientRect().top) / rows.length || height;
+    };
     const spacer = (css) => {
       const one = document.createElement(element.tagName === "TBODY" ? "tr" : element.tagName === "UL" ? "li" : "div");
       one.className = css; one.setAttribute("aria-hidden", "true");
@@ -131,6 +147,7 @@
     const above = spacer("spacer"), below = spacer("spacer spacer-end");
     element.prepend(above); element.append(below);
     list.space = (start) => {
+      measure();
       const shown = element.querySelectorAll(":scope > [data-key]").length;
       above.style.height = `${start * height}px`;
       below.style.height = `${Math.max(0, list.total - start - shown) * height}px`;
