@@ -85,9 +85,10 @@ def _watch(browser: Any, home: Path, pid: int, alone: float) -> list[Figure]:
     address = json.loads(_command(home, "open", "--print", "--json").splitlines()[-1])["url"]
     context = browser.new_context()
     first = context.new_page()
+    root = address.partition("/open/")[0]
     first.goto(address)
-    first_ms = first.evaluate(LOADED)  # with the address that opens the page once
-    root = first.url.rstrip("/")
+    first.wait_for_url(root + "/")
+    first_ms = first.evaluate(LOADED)
     loads: list[float] = []
     tabs = []
     for path in TABS:

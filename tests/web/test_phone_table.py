@@ -8,6 +8,7 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
+from random import Random, SystemRandom
 from typing import Any
 
 from coterie.apps.phone.core import RIGHTS
@@ -159,6 +160,12 @@ def test_files_outside_of_its_folders_are_not_for_a_phone(tmp_path: Path) -> Non
     with raised(AccessDenied):
         check_call(rights, get, {"source": "x", "target": str(secret)}, roots)
     assert check_call(rights, get, {"source": "x"}, roots)["here"] == str(own)
+    for words in ("get", "play"):  # the file of a torrent is a ticket, too
+        for path in (str(secret / "a.txt"), "../secret/a.txt", "way-out/a.txt"):
+            with raised(AccessDenied, "may name files in"):
+                check_call(rights, command(words), {"ticket": path}, roots)
+        for fine in ("anna/films", "coterie1qqqq", "magnet:?xt=urn:btih:x", "a.txt", "//anna/x"):
+            assert check_call(rights, command(words), {"ticket": fine}, roots)["ticket"] == fine
     with raised(AccessDenied):
         check_call(rights, share, {"path": str(secret)}, roots)
     with raised(AccessDenied):
@@ -166,6 +173,35 @@ def test_files_outside_of_its_folders_are_not_for_a_phone(tmp_path: Path) -> Non
     assert check_call((EVERYTHING,), share, {"path": "/"}, roots) == {"path": "/"}
     assert is_inside(str(own), roots)
     assert not is_inside(f"{own}er", roots)
+
+
+def test_no_spelling_of_an_address_gets_past_the_guard(tmp_path: Path) -> None:
+    """Whatever is done to an address: who has no right gets no page, and a form of the owner stays the owner's."""
+    random = Random(seed := SystemRandom().randrange(2**32))
+    changes = (
+        lambda path: path + "/", lambda path: "/" + path, lambda path: path.upper(), lambda path: path + "\n",
+        lambda path: path.replace("/", "//"), lambda path: path.replace("/", "/./"), lambda path: "/static/.." + path,
+        lambda path: path + "/../", lambda path: path.replace("-", "%2d"), lambda path: path + "%00",
+        lambda path: path.replace("/", "\\"), lambda path: "/do/node/../.." + path, lambda path: path + ";x",
+        lambda path: "/calls/1" + path, lambda path: path + "/-/x", lambda path: path + "/=/x",
+    )  # fmt: skip
+    public = ("/static/", "/sw.js", "/theme", "/do", "/calls/")
+
+    async def work() -> None:
+        async with memory_node(MemoryNetwork(), tmp_path / "node") as node:
+            page = made(node)
+            known = [*paths(page), *(f"/do/{one.app}/{'-'.join(one.path)}" for one in commands())]
+            for _ in range(1_500):
+                path = random.choice(known)
+                for _ in range(random.randint(1, 2)):
+                    path = random.choice(changes)(path)
+                status = await ask(page, path, ("no such right",))
+                is_public = path.rstrip("/") == "/do" or path.startswith(
+                    tuple(p for p in public if p != "/do")
+                )
+                assert status in (403, 404) or is_public, (seed, path, status)
+
+    run(work(), 60.0)
 
 
 def test_the_command_of_a_third_partys_app_is_closed_unless_it_says_otherwise() -> None:

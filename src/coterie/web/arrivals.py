@@ -104,6 +104,9 @@ class Arrivals:
         target = self._target(kind, whom, browser)
         async with self._one:
             order = await asyncio.to_thread(self._landings.land, browser.id, wanted.batch, target, wanted.to)
+            then = order.then.partition(":")[0]  # that of an earlier asking, where it came no further
+            if not browser.may(RIGHTS.get(then, right)):
+                raise AccessDenied(tr("this browser may not do this: {right}", right=RIGHTS[then]))
             said = await self._then(order)
             await asyncio.to_thread(self._landings.done, order)
         return said

@@ -83,7 +83,12 @@ class Page:
         self._lives = Lives(self._panels, self._reader)
         self._everybody = Everybody(given.browsers, given.node)
         self._calls = Calls(given.node, self._everybody.still)
-        self._uploads = Uploads(UploadFolder(home_folder.uploads), lambda request: _browser(request).id)
+        self._uploads = Uploads(
+            UploadFolder(home_folder.uploads),
+            lambda request: _browser(request).id,
+            is_few=lambda request: not _browser(request).may(""),
+            may_still=lambda request: self._everybody.still(_browser(request)) is not None,
+        )
         self._uploads.keep_swept(given.node.tasks)
         self._arrivals = Arrivals(given.node, self._uploads, self._commands.called, self._panels.kept_folder)
         self._arrivals.start()

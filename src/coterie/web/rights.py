@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from coterie.apps.command import Command, Here, PathOrPerson, Target
+from coterie.apps.command import Command, Here, PathOrPerson, Target, Ticket
 from coterie.errors import AccessDenied
 from coterie.texts import tr
 
@@ -76,7 +76,11 @@ COMMANDS: Mapping[str, str] = {
 }  # fmt: skip
 """The right that opens each command, by app and words as they stand in addresses."""
 
-PATHS = (Path, Target, Here, PathOrPerson)  # parameters that name files of this computer
+PATHS = (Path, Target, Here, PathOrPerson, Ticket)  # parameters that name files of this computer
+OR_NAMES = (
+    PathOrPerson,
+    Ticket,
+)  # of them, those that may be something else: a torrent file is a ticket, too
 
 
 ANY = "any"  # what every phone may
@@ -172,7 +176,7 @@ def check_call(
         if parameter.type not in PATHS or value is None:
             continue
         for text in value if isinstance(value, list) else [value]:
-            _check_path(str(text), base, roots, must_exist=parameter.type is PathOrPerson)
+            _check_path(str(text), base, roots, must_exist=parameter.type in OR_NAMES)
         if parameter.type is Path:
             checked[parameter.name] = os.path.join(roots[0], os.path.expanduser(str(value)))
     return checked

@@ -28,6 +28,7 @@ class Served:
 
     uploads: Uploads
     folder: UploadFolder
+    removed: set[str]
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -70,13 +71,19 @@ def described(name: str, batch: str = BATCH) -> str:
 @contextlib.asynccontextmanager
 async def served(folder: Path, port: int = 0, **options: object) -> AsyncIterator[Served]:
     """`options` as for `UploadFolder`."""
-    uploads = Uploads(UploadFolder(folder, **options), owner_of)  # type: ignore[arg-type]
+    removed: set[str] = set()
+    uploads = Uploads(
+        UploadFolder(folder, **options),  # type: ignore[arg-type]
+        owner_of,
+        is_few=lambda request: owner_of(request).startswith("phone"),
+        may_still=lambda request: owner_of(request) not in removed,
+    )
     listener = listen(port, "")
     server = LocalServer(Starlette(routes=uploads.routes()))
     task = asyncio.ensure_future(server.serve([listener]))
     try:
         here = Served(listener.getsockname()[1])
-        here.uploads, here.folder = uploads, uploads.folder
+        here.uploads, here.folder, here.removed = uploads, uploads.folder, removed
         yield here
     finally:
         server.stop()

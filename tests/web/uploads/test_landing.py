@@ -3,15 +3,20 @@
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from coterie.content.names import PARTIAL_PREFIX, WINDOWS, NameRules
-from coterie.errors import NotFound, StorageError
+from coterie.control.browsers import Browser
+from coterie.errors import AccessDenied, NotFound, StorageError
 from coterie.testing.checks import raised
+from coterie.web.arrivals import Arrivals, Finish
 from coterie.web.uploads import UploadFolder
 from coterie.web.uploads.landing import Landings, plan
 from coterie.web.uploads.rules import Named, Refused
+from tests.support import run
 from tests.web.uploads.serve import BATCH
 
 
@@ -137,3 +142,23 @@ def test_where_the_folder_cannot_be_written_the_batch_stays(tmp_path: Path) -> N
 )
 def test_no_two_files_get_one_place(paths: list[str], rules: NameRules, places: list[str]) -> None:
     assert plan([tuple(path.split("/")) for path in paths], rules) == [tuple(p.split("/")) for p in places]
+
+
+def test_what_was_ordered_earlier_needs_its_right_still(tmp_path: Path) -> None:
+    """A phone that may no longer send does not have an order of earlier carried out by asking for something else."""
+    folder = UploadFolder(tmp_path / "up")
+    uploaded(folder, "a.txt", b"a")
+    (target := tmp_path / "kept").mkdir()
+    Landings(folder).land("anna", BATCH, target, "send:berta")  # and the node was killed before it was sent
+    phone = Browser(id="anna", name="x", rights=("upload",), created=0, seen=0, digest="")
+    calls: list[str] = []
+
+    def called(words: str) -> Any:
+        calls.append(words)
+        raise AssertionError("nothing may be sent")
+
+    uploads: Any = SimpleNamespace(folder=folder)
+    arrivals = Arrivals(SimpleNamespace(), uploads, called, lambda browser: target)
+    with raised(AccessDenied, "send"):
+        run(arrivals.finish(phone, Finish(BATCH, "keep")))
+    assert not calls

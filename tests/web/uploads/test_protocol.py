@@ -305,6 +305,52 @@ def test_no_more_than_so_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run(work())
 
 
+def test_phones_leave_places_for_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads_folder, "UPLOADS_FEW_MAX", 2)
+
+    async def work() -> None:
+        async with served(tmp_path) as here:
+            more = {"Upload-Length": "1", "Upload-Metadata": described("a.txt")}
+            for owner, status in (("phone-1", 201), ("phone-2", 201), ("phone-3", 429), ("anna", 201)):
+                answer = await here.ask("POST", "/up/files", more | {"X-Owner": owner})
+                assert answer.status == status, owner
+
+    run(work())
+
+
+def test_what_a_phone_announces_takes_no_room_from_the_owner(tmp_path: Path) -> None:
+    import shutil
+
+    size = shutil.disk_usage(tmp_path).free - uploads_folder.SPACE_RESERVE_BYTES - (64 << 20)
+
+    async def work() -> None:
+        async with served(tmp_path) as here:
+            more = {"Upload-Metadata": described("a.txt")}
+            big, small = {"Upload-Length": str(size)}, {"Upload-Length": str(128 << 20)}
+            for owner, length, status in (
+                ("phone-1", big, 201),
+                ("phone-2", small, 507),  # phones share what there is
+                ("anna", small, 201),
+            ):
+                answer = await here.ask("POST", "/up/files", more | length | {"X-Owner": owner})
+                assert answer.status == status, (owner, answer.said)  # type: ignore[attr-defined]
+
+    run(work())
+
+
+def test_of_whom_is_removed_nothing_more_is_taken(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with served(tmp_path) as here:
+            path = await here.begin(10)
+            upload = here.folder.find("anna", path.rpartition("/")[2])
+            here.removed.add("anna")
+            answer = await here.add(path, 0, b"0123456789")
+            assert (answer.status, b"removed" in answer.said) == (403, True)  # type: ignore[attr-defined]
+            assert here.folder.offset(upload) == 0
+
+    run(work())
+
+
 def test_a_full_disk_is_said(tmp_path: Path) -> None:
     """At the beginning: what does not fit is not begun; later: what came is kept, and the client hears why."""
     import shutil

@@ -27,6 +27,7 @@ from coterie.quantity import say_bytes
 from coterie.texts import tr
 from coterie.web.uploads.rules import (
     AGE_S_MAX,
+    UPLOADS_FEW_MAX,
     UPLOADS_MAX,
     UPLOADS_OF_ONE_MAX,
     Checksum,
@@ -42,7 +43,9 @@ log = logging.getLogger(__name__)
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """What is known of one upload: `owner` is who sends it, `size` in bytes, `created` in seconds since 1970."""
+    """What is known of one upload: `owner` is who sends it, `size` in bytes, `created` in seconds since 1970,
+    `is_few`: its owner has few rights.
+    """
 
     id: str
     owner: str
@@ -51,6 +54,7 @@ class Upload(msgspec.Struct, frozen=True):
     size: int
     created: float
     media: str = ""
+    is_few: bool = False
 
 
 class Writing:
@@ -166,8 +170,8 @@ class UploadFolder:
             last = upload.created
         return last + AGE_S_MAX
 
-    def create(self, owner: str, what: Named, size: int) -> Upload:
-        """Begin an upload.
+    def create(self, owner: str, what: Named, size: int, *, is_few: bool = False) -> Upload:
+        """Begin an upload. What those with few rights (`is_few`) have begun keeps no room from the others.
 
         Raises:
             LimitExceeded: too many are unfinished, of this owner or of all.
@@ -176,12 +180,25 @@ class UploadFolder:
         """
         every = self.all()
         mine = sum(one.owner == owner for one in every)
-        if len(every) >= UPLOADS_MAX or mine >= UPLOADS_OF_ONE_MAX:
-            most = UPLOADS_MAX if len(every) >= UPLOADS_MAX else UPLOADS_OF_ONE_MAX
-            raise LimitExceeded(tr("{most} uploads wait already: finish or cancel some first", most=most))
-        self._check_room(size, every)
+        few = sum(one.is_few for one in every)
+        bounds = (
+            (len(every), UPLOADS_MAX),
+            (mine, UPLOADS_OF_ONE_MAX),
+            (few if is_few else 0, UPLOADS_FEW_MAX),
+        )
+        for count, most in bounds:
+            if count >= most:
+                raise LimitExceeded(tr("{most} uploads wait already: finish or cancel some first", most=most))
+        self._check_room(size, every if is_few else [one for one in every if not one.is_few])
         upload = Upload(
-            secrets.token_urlsafe(ID_BYTES), owner, what.batch, what.path, size, self._now(), what.media
+            secrets.token_urlsafe(ID_BYTES),
+            owner,
+            what.batch,
+            what.path,
+            size,
+            self._now(),
+            what.media,
+            is_few,
         )
         try:
             os.close(os.open(self.part(upload), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

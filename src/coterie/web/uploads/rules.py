@@ -22,6 +22,7 @@ MEDIA = "application/offset+octet-stream"
 UPLOAD_BYTES_MAX = 1 << 40  # of one upload; guess: a film of a day in the best quality of a phone
 UPLOADS_MAX = 2_000  # unfinished ones, of everybody; guess: all pictures of a long journey at once
 UPLOADS_OF_ONE_MAX = 1_000  # of one browser or phone
+UPLOADS_FEW_MAX = 1_000  # of all that have few rights together: the owner always finds a place
 AGE_S_MAX = 7 * 86_400.0  # since the last byte; guess: a phone comes home within a week
 METADATA_BYTES_MAX = 8_192  # of the header; below what the server takes for all headers together
 DEPTH_MAX = 32  # folders in a path

@@ -67,13 +67,23 @@ class _Run:
 
 
 class Uploads:
-    """The routes; `owner_of` says of a request who sends it."""
+    """The routes. `owner_of` says of a request who sends it, `is_few` whether that one has few rights, `may_still`
+    whether it may go on: asked while bytes come, for a body can take hours.
+    """
 
     def __init__(
-        self, folder: UploadFolder, owner_of: Callable[[Request], str], prefix: str = PREFIX
+        self,
+        folder: UploadFolder,
+        owner_of: Callable[[Request], str],
+        prefix: str = PREFIX,
+        *,
+        is_few: Callable[[Request], bool] = lambda request: False,
+        may_still: Callable[[Request], bool] = lambda request: True,
     ) -> None:
         self.folder = folder
         self._owner_of = owner_of
+        self._is_few = is_few
+        self._may_still = may_still
         self._prefix = prefix
         self._running: dict[str, _Run] = {}
 
@@ -156,7 +166,7 @@ class Uploads:
         size = length(request.headers)
         what = named(read_metadata(request.headers.get("upload-metadata", "")))
         checksum = _checksum(request.headers)
-        upload = self.folder.create(self._owner_of(request), what, size)
+        upload = self.folder.create(self._owner_of(request), what, size, is_few=self._is_few(request))
         headers = {"location": f"{self._prefix}/{upload.id}"}
         if request.headers.get("content-type") == MEDIA:
             try:
@@ -197,6 +207,10 @@ class Uploads:
         is_whole = False
         try:
             async for data in _parts(request, run.stop):
+                if not self._may_still(request):
+                    raise Refused(
+                        403, tr("whoever sends this was removed here meanwhile: nothing more is taken")
+                    )
                 if writing.offset + len(data) > upload.size:
                     raise Refused(
                         413, tr("the upload has {size} bytes, and this would be more", size=upload.size)

@@ -4,6 +4,7 @@
 importScripts("/static/phone/kept-files.js");
 const SHELL = "coterie-shell-1";
 const OFFLINE = "/static/phone/offline.html";
+const KEPT_MAX = 500;  // files that wait on the phone; other apps and other sites can add to them, too
 const FILES = [OFFLINE, "/static/phone/offline.js", "/static/phone/offline.css", "/static/phone/icon-192.png"];
 
 self.addEventListener("install", (event) => {
@@ -19,7 +20,8 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const url = new URL(request.url);
   if (url.origin !== location.origin) return;
-  if (request.method === "POST" && url.pathname === "/phone/shared") {
+  const from = request.referrer && request.referrer !== "about:client" ? new URL(request.referrer).origin : url.origin;
+  if (request.method === "POST" && url.pathname === "/phone/shared" && from === url.origin) {
     event.respondWith(take(request));
   } else if (request.mode === "navigate" && request.method === "GET") {
     event.respondWith(fetch(request).catch(() => caches.match(OFFLINE)));
@@ -30,9 +32,10 @@ self.addEventListener("fetch", (event) => {
 
 async function take(request) {
   const form = await request.formData();
-  for (const file of form.getAll("files")) {
-    if (file instanceof File) await KeptFiles.add(file);
-  }
+  const files = form.getAll("files").filter((one) => one instanceof File);
+  const kept = await KeptFiles.all();
+  if (kept.length + files.length > KEPT_MAX) return Response.redirect("/phone?full", 303);
+  for (const file of files) await KeptFiles.add(file);
   const text = ["title", "text", "url"].map((name) => form.get(name)).filter(Boolean).join("\n");
   if (text) {
     const stamp = new Date().toISOString().slice(0, 16).replace(/[T:]/g, "-");
