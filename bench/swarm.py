@@ -37,9 +37,8 @@ def run(random: Random) -> int:
             if type(output) is e.AskChunks:
                 asked[output.peer].append((output.first, output.count))
             elif type(output) is e.AskNode:
-                feed(e.NodeArrived(output.peer, b"root", None, "node"))
-            elif type(output) is e.Prepare:
-                feed(e.Prepared(b"root", None, (CHUNK_BYTES,) * CHUNKS, range(CHUNKS), ()))
+                prepared = e.Prepared(b"root", None, (CHUNK_BYTES,) * CHUNKS, range(CHUNKS), ())
+                feed(e.NodeArrived(output.peer, b"root", None, prepared))
             elif type(output) is SetTimer:
                 timers[output.key] = output.at
 

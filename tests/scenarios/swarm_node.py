@@ -324,14 +324,21 @@ class SwarmNode:
                 self._feed(e.Arrived(peer, size), out)
                 self._feed(e.Skipped(peer, elsewhere), out)
             case NodeIs(manifest, place, has):
-                node = self.content.nodes[manifest] if has else None
-                self._feed(e.NodeArrived(peer, manifest, place, node), out)
+                prepared = self._prepared(manifest, place) if has else None
+                self._feed(e.NodeArrived(peer, manifest, place, prepared), out)
             case Has(manifest, pieces):
                 self._feed(e.Holds(peer, manifest, pieces), out)
             case HasAll():
                 self._feed(e.HoldsAll(peer), out)
             case Given(manifest, pieces):
                 self._feed(e.Given(peer, manifest, pieces), out)
+
+    def _prepared(self, manifest: bytes, place: Any) -> e.Prepared:
+        sizes, children = self.content.nodes[manifest]
+        have = self.disk.chunks.get(manifest, ())
+        missing = tuple(i for i in range(len(sizes)) if i not in have)
+        below = tuple((child, child) for child in children)
+        return e.Prepared(manifest, place, sizes, missing, below)
 
     def _feed(self, event: Any, out: list[Any]) -> None:
         assert self.core is not None
@@ -343,11 +350,6 @@ class SwarmNode:
                     out.append(Send(peer, Get(manifest, place, first, count, insist)))
                 case e.CancelChunks(peer, manifest, first, _):
                     out.append(Send(peer, Cancel(manifest, first)))
-                case e.Prepare(manifest, place, (sizes, children)):
-                    have = self.disk.chunks.get(manifest, ())
-                    missing = tuple(i for i in range(len(sizes)) if i not in have)
-                    below = tuple((child, child) for child in children)
-                    self._feed(e.Prepared(manifest, place, sizes, missing, below), out)
                 case e.Gained(manifest, pieces):
                     self._gain(manifest, pieces, out)
                 case e.Drop(peer):

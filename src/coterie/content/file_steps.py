@@ -28,14 +28,18 @@ _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # linux/fs.h
 _UNSUPPORTED = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
-def set_time(where: int | str, mtime_ns: int) -> None:
-    """Set the modification time of an open file or a path, unless this file system cannot hold it."""
-    with contextlib.suppress(OverflowError):
-        try:
-            os.utime(where, ns=(mtime_ns, mtime_ns))
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ERANGE, errno.EOVERFLOW, errno.EPERM):
-                raise
+def set_time(where: int | str, mtime_ns: int, dir_fd: int | None = None) -> None:
+    """Set the modification time of an open file or a path, unless this file system cannot hold it.
+
+    `dir_fd`: of the folder in which `where` is a name, which is followed nowhere if it is a link.
+    """
+    try:
+        os.utime(where, ns=(mtime_ns, mtime_ns), dir_fd=dir_fd, follow_symlinks=dir_fd is None)
+    except OverflowError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ERANGE, errno.EOVERFLOW, errno.EPERM):
+            raise
 
 
 def set_executable(fd: int, executable: bool) -> None:

@@ -178,7 +178,8 @@ class Staging:
             if folder:
                 above = self._target(folder[:-1])
                 os.mkdir(above.at(folder[-1]), dir_fd=above.fd)
-            self._target(folder)
+            else:
+                self._target(())
         self._times.append((folder, mtime_ns))
 
     def write_small(
@@ -359,9 +360,9 @@ class Staging:
                 self.refused.append(((*folder, name), refused.reason))
 
     def _set_times(self) -> None:
-        for folder, mtime_ns in sorted(self._times, key=lambda item: -len(item[0])):
-            where = self._folder(folder)
-            place.set_time(where.path if where.fd is None else where.fd, mtime_ns)
+        for folder, mtime_ns in sorted(self._times, key=lambda item: (-len(item[0]), item[0])):
+            above = self._folder(folder[:-1]) if folder else self._base
+            place.set_time(above.at(folder[-1] if folder else STAGED), mtime_ns, above.fd)
 
     # -- folders --
 
@@ -380,9 +381,11 @@ class Staging:
         above = self._folder(parts[:-1]) if parts else self._base
         name = parts[-1] if parts else STAGED
         path = os.path.join(above.path, name)
-        with suppress(FileExistsError):
+        try:
+            folder = _open_folder(above.at(name), above.fd, path)
+        except FileNotFoundError:
             os.mkdir(above.at(name), dir_fd=above.fd)
-        folder = _open_folder(above.at(name), above.fd, path)
+            folder = _open_folder(above.at(name), above.fd, path)
         self._folders[parts] = folder
         while len(self._folders) > FOLDERS_OPEN_MAX:
             self._folders.popitem(last=False)[1].close()
@@ -553,5 +556,6 @@ def _disk_bytes(path: str) -> int:
 
 def _open_folder(name: str, dir_fd: int | None, path: str) -> _Folder:
     if not _HAS_DIR_FD:
+        os.stat(path)  # FileNotFoundError as where it is opened
         return _Folder(path, None)
     return _Folder(path, os.open(name, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW, dir_fd=dir_fd))

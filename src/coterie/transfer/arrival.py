@@ -87,13 +87,18 @@ class Arrival:
         """Whether it may come into what is there."""
         return self._overwrite or self._update
 
+    @property
+    def may_keep(self) -> bool:
+        """Whether anything at the target may be as it is to be."""
+        return self._got is not None and self.may_merge
+
     def size(self) -> tuple[int, int]:
         """How many files, and bytes in them, were written there before."""
         return self._book.size(self._got.id) if self._got is not None else (0, 0)
 
     def has(self, parts: Parts, entry: FileIn, *, executable: bool) -> bool:
         """Whether this file need not be fetched: it is there as it is to be, or was changed here only."""
-        if self._got is None or not self.may_merge:
+        if self._got is None or not self.may_merge:  # `may_keep`
             return False
         written = self._book.written(self._got.id, "/".join(parts))
         if written is not None and not os.path.lexists(self._target.joinpath(*parts)):

@@ -60,6 +60,7 @@ class NodePlace:
     chunks: list[m.Chunk] = field(default_factory=list)
     targets: list[tuple[File, int]] = field(default_factory=list)
     done: int = 0  # bit i: chunk i is settled; several peers may bring it
+    prepared: Prepared | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -174,17 +174,12 @@ class Fetch:
         self._threads = ThreadPoolExecutor(1, "coterie-receive")
         self._disk = threading.Lock()  # the receiver belongs to one thread at a time
         self._is_storing = False
-        self._nodes: asyncio.Queue[e.Prepare] = asyncio.Queue()  # bounded by the core's MANIFESTS_AHEAD_MAX
         self._losing: list[asyncio.Future[None]] = []
         self._watchers: list[Tell] = []
         self.news = asyncio.Event()  # set, and replaced, when more is here
         self.complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks = [
-            asyncio.ensure_future(self._prepare_nodes()),
-            asyncio.ensure_future(self._driver.wait_closed()),
-        ]
-        for task in self._tasks:
-            task.add_done_callback(self._worker_ended)
+        self._ending = asyncio.ensure_future(self._driver.wait_closed())
+        self._ending.add_done_callback(self._driver_ended)
         self._driver.feed(e.Begin(ticket.content_id, receiver.root_place()))
 
     async def session(
@@ -288,9 +283,8 @@ class Fetch:
 
     async def close(self) -> None:
         """Stop the threads once what they are doing is done."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._ending.cancel()
+        await asyncio.gather(self._ending, return_exceptions=True)
         self._driver.close()
         if not self.complete.done():
             self.complete.cancel()
@@ -310,22 +304,6 @@ class Fetch:
             finally:
                 self._is_storing = False
 
-    async def _prepare_nodes(self) -> None:
-        while True:
-            works = [await self._nodes.get()]
-            while not self._nodes.empty():
-                works.append(self._nodes.get_nowait())
-            try:
-                prepared = await self._in_thread(self._prepare, works)
-            except PeerError as error:  # the content itself is malicious: no source has it better
-                self._fail(error)
-                continue
-            for event in prepared:
-                self._driver.feed(event)
-
-    def _prepare(self, works: list[e.Prepare]) -> list[e.Prepared]:
-        return [self._receiver.prepare(work.manifest, work.place, work.node) for work in works]
-
     def _room(self, peer: PeerId, size: int) -> memoryview | None:
         """In a link's thread: see `Receiver.room`."""
         with self._disk:
@@ -338,7 +316,7 @@ class Fetch:
 
         return self._loop.run_in_executor(self._threads, alone)
 
-    def _worker_ended(self, task: "asyncio.Task[None]") -> None:
+    def _driver_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
 
@@ -357,8 +335,6 @@ class Fetch:
             case e.AskNode() | e.AskChunks() | e.CancelChunks() | e.Drop():
                 if link := self.links.get(output.peer):
                     self._on_link_output(link, output)
-            case e.Prepare():
-                self._nodes.put_nowait(output)
             case e.GiveUp(_, place, index, reason):
                 self._losing.append(self._in_thread(self._receiver.lose, place, index, reason))
             case e.Gained(manifest, pieces):

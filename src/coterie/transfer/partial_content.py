@@ -5,6 +5,7 @@ The manifests are in the store; here stands where the chunks of each lie. Blocki
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from coterie.content.reader import Room, read_to
 from coterie.content.walk import FileIn, files_in
 
 NODES_MAX = 100_000  # of one download that others can have chunks of: about 30 MB; guess
+STORED_MAX = 100_000  # nodes that are known to be in the store: about 10 MB; guess
+FRESH_MAX = 256  # nodes written to the store together; guess: a page of a few files has 1 KB
+FLUSH_S = 0.2  # guess: what a killed receiver fetches again of nodes is what came in so long
 PLACES_CACHED_MAX = 16  # decoded nodes: a full one takes about 2 MB
 
 Parts = tuple[str, ...]
@@ -46,7 +50,33 @@ class Staged:
         self._where: dict[bytes, Where] = {}
         self._withheld: dict[bytes, int] = {}  # chunks by node, as bits
         self._cache: OrderedDict[bytes, list[tuple[Path, int, m.Chunk]]] = OrderedDict()
+        self._fresh: dict[bytes, bytes] = {}  # nodes that are not in the store yet
+        self._flushed_at = 0.0
+        self._stored: set[bytes] = set()  # as far as is remembered
         self._lock = threading.Lock()
+
+    def keep(self, manifest: bytes, data: bytes) -> None:
+        """A node that was checked is here; the store gets it now or a little later. Errors as `flush`."""
+        if manifest in self._stored:  # a tree may name one node many times
+            return
+        self._fresh[manifest] = data
+        if len(self._stored) < STORED_MAX:
+            self._stored.add(manifest)
+        if len(self._fresh) >= FRESH_MAX or time.monotonic() >= self._flushed_at + FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Every node that is here is in the store then.
+
+        Raises:
+            NotFound: the content was forgotten meanwhile.
+            StorageError: the store.
+        """
+        if fresh := list(self._fresh.items()):
+            self._store.put_manifests(self._root, fresh)
+            with self._lock:
+                self._fresh.clear()
+        self._flushed_at = time.monotonic()
 
     def lies_at(self, base: Path) -> None:
         """From now on everything lies at or below `base`."""
@@ -74,12 +104,17 @@ class Staged:
 
     def files(self, mtime_ns: int) -> Iterator[FileIn]:
         """Every file of the content by the names that it has here; `mtime_ns` is that of a single file."""
-        for file in files_in(self._store.manifest, self._root, self.names):
+        for file in files_in(self._load, self._root, self.names):
             yield file if file.parts else msgspec.structs.replace(file, mtime_ns=mtime_ns)
 
     def node(self, manifest: bytes) -> bytes | None:
         """The bytes of a manifest node of this content, None when it is not here (yet)."""
-        return self._store.manifest(manifest) if self._store.in_root(self._root, manifest) else None
+        if manifest not in self._stored and not self._store.in_root(self._root, manifest):
+            return None
+        return self._load(manifest)
+
+    def _load(self, manifest: bytes) -> bytes | None:
+        return self._fresh.get(manifest) or self._store.manifest(manifest)
 
     def sizes(self, manifest: bytes) -> list[int]:
         """The sizes of the chunks that stand in this node; [] when it is not here (yet)."""

@@ -42,11 +42,6 @@ class Scene:
             match output:
                 case e.AskNode(peer) | e.AskChunks(peer):
                     self.asked.setdefault(peer, []).append(output)
-                case e.Prepare(manifest, place, (sizes, children)):
-                    missing = tuple(i for i in range(len(sizes)) if (manifest, i) not in self.stored)
-                    below = tuple((child, None) for child in children)
-                    weights = (self.weight,) * len(below) if self.weight else ()
-                    self.feed(e.Prepared(manifest, place, sizes, missing, below, (), weights))
                 case e.GiveUp(manifest, _, index, reason):
                     self.lost[manifest, index] = reason
                 case e.Gained(manifest, pieces):
@@ -72,8 +67,8 @@ class Scene:
             return False
         request = self.asked[peer].pop(0)
         if isinstance(request, e.AskNode):
-            node = self.nodes.get(request.manifest)
-            self.feed(e.NodeArrived(peer, request.manifest, request.place, node))
+            prepared = self.prepared(request.manifest, request.place)
+            self.feed(e.NodeArrived(peer, request.manifest, request.place, prepared))
             return True
         sizes = self.nodes[request.manifest][0][request.first : request.first + request.count]
         for i in range(request.first, request.first + request.count):
@@ -81,6 +76,16 @@ class Scene:
         self.feed(e.Arrived(peer, sum(map(e.cost, sizes)), 0.01))
         self.feed(e.Stored(peer, request.count))
         return True
+
+    def prepared(self, manifest: bytes, place: Any) -> e.Prepared | None:
+        """A node as the shell would have readied it."""
+        if manifest not in self.nodes:
+            return None
+        sizes, children = self.nodes[manifest]
+        missing = tuple(i for i in range(len(sizes)) if (manifest, i) not in self.stored)
+        below = tuple((child, None) for child in children)
+        weights = (self.weight,) * len(below) if self.weight else ()
+        return e.Prepared(manifest, place, sizes, missing, below, (), weights)
 
     def fire_due(self) -> None:
         """Let the next timer be due."""

@@ -1,8 +1,8 @@
 """The swarm core: which manifest nodes and chunks to ask of whom, how much at once, and when to give up on a peer.
 
 Work is discovered depth first, so that what waits stays small however large the tree: a node is fetched (`AskNode`),
-prepared by the shell (folders made, chunks that are already on disk found), and then its missing pieces are asked of
-whoever has them, and its children of anybody. Bytes never pass through here; the shell reports what it stored.
+comes prepared by the shell (folders made, chunks that are already on disk found), and then its missing pieces are asked
+of whoever has them, and its children of anybody. Bytes never pass through here; the shell reports what it stored.
 
 Which piece: the rarest first among those a source has, ties by chance (Cohen, "Incentives Build Robustness in
 BitTorrent", 2003); in order where one source is all there is, and where `Prefer` says so. Of a source that has
@@ -38,7 +38,6 @@ from coterie.content.swarm.events import (
     NodeArrived,
     Peer,
     Prefer,
-    Prepare,
     Prepared,
     Skipped,
     SourceUp,
@@ -82,7 +81,6 @@ class SwarmCore:
         self._sources: dict[Peer, Source] = {}
         self._to_ask: list[Child] = []  # nodes to be asked for, last first
         self._asked_nodes = 0
-        self._preparing = 0
         self._nodes: dict[bytes, list[Node]] = {}  # with pieces missing
         self._open: dict[int, Node] = {}  # with pieces that nobody was asked for, as they came
         self._chooser = Chooser(random, self._sources, self._open)
@@ -151,7 +149,6 @@ class SwarmCore:
         self._takers: dict[type, Callable[[Any], None]] = {
             Begin: self._begin,
             SourceUp: self._add_source,
-            Prepared: self._take_prepared,
             Prefer: self._prefer,
             Hold: self._hold,
             TimerFired: self._take_timer,
@@ -303,15 +300,13 @@ class SwarmCore:
             return
         if source.released_nodes:
             source.released_nodes -= 1
-            if event.node is None or asked not in self._to_ask:
+            if event.prepared is None or asked not in self._to_ask:
                 return  # somebody else was asked for it meanwhile
             self._to_ask.remove(asked)
         else:
             self._asked_nodes -= 1
-        if event.node is not None:
-            self._preparing += 1
-            self._out.append(Prepare(event.manifest, event.place, event.node))
-            self._pump_all()
+        if event.prepared is not None:
+            self._take_prepared(event.prepared)
             return
         source.no_nodes[event.manifest] = None
         self._to_ask.append(asked)
@@ -323,7 +318,6 @@ class SwarmCore:
             self._pump_all()
 
     def _take_prepared(self, event: Prepared) -> None:
-        self._preparing -= 1
         node = Node(event.manifest, event.place, event.sizes, event.missing, event.absent)
         here = ((1 << len(node)) - 1) & ~node.missing & ~node.absent
         self._note_gained(event.manifest, here)
@@ -491,7 +485,7 @@ class SwarmCore:
     # ---- asking
 
     def _check_done(self) -> None:
-        if self._to_ask or self._asked_nodes or self._preparing or self._nodes or not self._holdings:
+        if self._to_ask or self._asked_nodes or self._nodes or not self._holdings:
             return
         self._is_done = True
         self._out += [Gained(manifest, pieces) for manifest, pieces in self._gained.items()]
@@ -531,7 +525,7 @@ class SwarmCore:
         return False
 
     def _endgame(self, source: Source) -> Choice | None:
-        is_more_to_ask = self._open or self._to_ask or self._asked_nodes or self._preparing
+        is_more_to_ask = self._open or self._to_ask or self._asked_nodes
         if len(self._sources) < 2 or not self._nodes or is_more_to_ask:
             return None
         return self._chooser.endgame(source, self.now)
@@ -559,10 +553,9 @@ class SwarmCore:
             self._set_stall_timer(source)
 
     def _may_look_ahead(self) -> bool:
-        ahead = self._asked_nodes + self._preparing
         most = nodes_ahead_max(self._to_ask[-1][2] + sum(s.nodes_bytes for s in self._sources.values()))
         few = self._waiting_bytes < PREPARED_BYTES_MIN and self._waiting_chunks < PREPARED_CHUNKS_MAX
-        return ahead < most and (few or self._to_ask[-1][0] in self._chooser.preferred)
+        return self._asked_nodes < most and (few or self._to_ask[-1][0] in self._chooser.preferred)
 
     def _ask(self, source: Source, node: Node, piece: int, insist: bool) -> None:
         """Ask for a piece, and its neighbours as far as they are free and worth one request."""

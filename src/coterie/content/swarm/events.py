@@ -67,17 +67,8 @@ class Heard(msgspec.Struct, frozen=True):
     peer: Peer
 
 
-class NodeArrived(msgspec.Struct, frozen=True):
-    """The answer to the oldest `AskNode` to `peer`; `node` is decoded and verified, None when the peer has it not."""
-
-    peer: Peer
-    manifest: bytes
-    place: Place
-    node: Any
-
-
 class Prepared(msgspec.Struct, frozen=True):
-    """The shell readied a node.
+    """A node that was verified, and for which the shell readied the disk.
 
     `sizes` are those of all its chunks (bytes), `missing` the indexes of those to fetch, `children` its nodes as
     (manifest, place), `absent` the indexes of those that are not here and not wanted. `weights`: bytes that each of the
@@ -91,6 +82,18 @@ class Prepared(msgspec.Struct, frozen=True):
     children: tuple[tuple[bytes, Place], ...]
     absent: tuple[int, ...] = ()
     weights: tuple[int, ...] = ()
+
+
+class NodeArrived(msgspec.Struct, frozen=True):
+    """The answer to the oldest `AskNode` to `peer`: the node as it was `prepared`, None when the peer has it not.
+
+    Several peers may bring a node to one place; all of them brought what was prepared for the first.
+    """
+
+    peer: Peer
+    manifest: bytes
+    place: Place
+    prepared: Prepared | None
 
 
 class Arrived(msgspec.Struct, frozen=True):
@@ -188,14 +191,6 @@ class CancelChunks(msgspec.Struct, frozen=True):
     manifest: bytes
     first: int
     count: int
-
-
-class Prepare(msgspec.Struct, frozen=True):
-    """Ready this node and report `Prepared`."""
-
-    manifest: bytes
-    place: Place
-    node: Any
 
 
 class GiveUp(msgspec.Struct, frozen=True):

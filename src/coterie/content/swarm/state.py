@@ -26,7 +26,7 @@ QUEUE_ALONE_S = 0.5  # the same where nobody else is asked, or asks; guess: the 
 RATE_WINDOW_S = 0.5
 REFUSALS_MAX = 8  # answers without what was claimed, and over an eighth of all; guess
 MANIFEST_COST_BYTES = 64 << 10  # guess: what an answer weighs in the window before it is known
-MANIFESTS_AHEAD_MIN = 8  # nodes asked for or being prepared at once
+MANIFESTS_AHEAD_MIN = 8  # nodes asked for at once
 MANIFESTS_AHEAD_MAX = 64  # and of such that are likely to be small; guess: each may have 1 MB all the same
 MANIFESTS_AHEAD_BYTES_MAX = 512 << 10  # likely to come for these; guess: as much as a request for chunks
 STALL_SOON_MIN_S = 1.0  # guess: no scheduling hiccup lasts so long
@@ -49,7 +49,7 @@ def weighed(prepared: Prepared) -> list[Child]:
 
 
 def nodes_ahead_max(likely_bytes: int) -> int:
-    """How many nodes may be asked for or readied at once, when so much is likely to come of those asked for."""
+    """How many nodes may be asked for at once, when so much is likely to come of those asked for."""
     return MANIFESTS_AHEAD_MAX if likely_bytes <= MANIFESTS_AHEAD_BYTES_MAX else MANIFESTS_AHEAD_MIN
 
 
