@@ -165,6 +165,11 @@ def decode(data: bytes, expected_id: bytes | None = None) -> Node:
     return node
 
 
+def decode_own(data: bytes) -> Node:
+    """The node with these bytes, which this computer made, or checked before it kept them."""
+    return _DECODER.decode(data)
+
+
 def leaf_chunks(node: Node) -> list[Chunk]:
     """The chunks that stand in this node itself, in order; in a folder's page entry by entry.
 

@@ -74,6 +74,23 @@ def open_below(folder: int, path: str, flags: int = READ) -> int:
     return _walk(raw, flags, folder) if fd is None else fd
 
 
+def open_folder(path: bytes) -> int | None:
+    """A descriptor of the folder at the absolute `path`, for `open_in`; None where the system has no use for one.
+
+    Errors as `open_file`.
+    """
+    return open_file(path, _HOLD) if _HAS_DIR_FD else None
+
+
+def open_in(folder: int | None, path: bytes, name: bytes) -> int:
+    """A descriptor of the file `name` in the folder at `path`, which `open_folder` opened. Errors as `open_file`."""
+    if folder is None:
+        return open_file(os.path.join(path, name))
+    if _is_special(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), name)
+    return os.open(name, READ, dir_fd=folder)
+
+
 def status(path: str | bytes | os.PathLike[str]) -> os.stat_result:
     """What `os.stat` says of what is at the absolute `path`. Errors as `open_file`."""
     fd = open_file(path, LOOK)

@@ -24,7 +24,15 @@ from coterie.content import manifest as manifests
 from coterie.content import schema, seen
 from coterie.content.manifest import Chunk, Kind
 from coterie.content.pins import UNPINNED, Pins
-from coterie.content.reader import READ_BYTES_MAX, READS_MIN, ChunkReader, ChunkUnavailable, Location, Room
+from coterie.content.reader import (
+    READ_BYTES_LEAST,
+    READ_BYTES_MAX,
+    READS_MIN,
+    ChunkReader,
+    ChunkUnavailable,
+    Location,
+    Room,
+)
 from coterie.content.usage import Collected, Usage
 from coterie.errors import NotFound
 from coterie.texts import tr
@@ -110,6 +118,16 @@ class Store:
             row = db.execute("SELECT bytes FROM manifests WHERE id = ?", (node_id,)).fetchone()
         return row[0] if row else None
 
+    def manifests(self, node_ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The bytes of those of these nodes that are here."""
+        with self._read() as db:
+            return dict(_in_batches(db, "SELECT id, bytes FROM manifests WHERE id IN ({})", node_ids))
+
+    def paths_of(self, root: bytes) -> list[bytes]:
+        """Where a root lies; real paths."""
+        with self._read() as db:
+            return [path for (path,) in db.execute("SELECT path FROM places WHERE root = ?", (root,))]
+
     def chunks_of(self, node_id: bytes) -> list[Chunk]:
         """The chunks that stand in this node itself (`manifest.leaf_chunks`). Cached: do not change the list.
 
@@ -160,9 +178,9 @@ class Store:
     ) -> None:
         if db.execute("SELECT 1 FROM roots WHERE id = ?", (root,)).fetchone() is None:
             raise NotFound(tr("nothing known under the content id {root}", root=root.hex()[:16]))
-        for node_id, data in nodes:
-            db.execute("INSERT OR IGNORE INTO manifests VALUES (?, ?)", (node_id, data))
-            db.execute("INSERT OR IGNORE INTO reach VALUES (?, ?)", (root, node_id))
+        kept = list(nodes)
+        _insert(db, "manifests", kept, or_ignore=True)
+        _insert(db, "reach", [(root, node_id) for node_id, _ in kept], or_ignore=True)
 
     # -- roots --
 
@@ -312,7 +330,8 @@ class Store:
         With `room` they are read to there.
         """
         reader = ChunkReader(self._other_places, self._mark_changed, room)
-        most = min(READ_BYTES_MAX, sum(size for _, size in wanted) // READS_MIN) if room else 0
+        most = max(sum(size for _, size in wanted) // READS_MIN, READ_BYTES_LEAST)
+        most = min(READ_BYTES_MAX, most) if room else 0
         try:
             for at in range(0, len(wanted), QUERY_ITEMS_MAX):
                 batch = wanted[at : at + QUERY_ITEMS_MAX]
@@ -515,16 +534,19 @@ def _in_batches(db: sqlite3.Connection, query: str, values: Sequence[object]) ->
         yield from db.execute(query.format(_marks(len(part))), part)
 
 
-def _insert(db: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+def _insert(
+    db: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]], *, or_ignore: bool = False
+) -> None:
     """Insert many rows, a hundred by statement: after each one we wait for the interpreter lock again."""
+    insert = f"INSERT {'OR IGNORE ' if or_ignore else ''}INTO {table}"
     if not rows:
         return
     one = f"({_marks(len(rows[0]))})"
     whole = len(rows) - len(rows) % INSERT_ROWS
-    many = f"INSERT INTO {table} VALUES {','.join([one] * INSERT_ROWS)}"  # noqa: S608
+    many = f"{insert} VALUES {','.join([one] * INSERT_ROWS)}"
     for at in range(0, whole, INSERT_ROWS):
         db.execute(many, [value for row in rows[at : at + INSERT_ROWS] for value in row])
-    db.executemany(f"INSERT INTO {table} VALUES {one}", rows[whole:])  # noqa: S608
+    db.executemany(f"{insert} VALUES {one}", rows[whole:])
 
 
 def _remove_file(db: sqlite3.Connection, number: int, chunks: bytes) -> int:

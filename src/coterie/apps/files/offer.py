@@ -1,5 +1,6 @@
 """Offer: one share, or a folder or file within one, as one asker may have it."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 from coterie.apps.files.records import ShareRecord
@@ -7,6 +8,7 @@ from coterie.apps.files.tree import Found, everything_under
 from coterie.content import ChunkUnavailable, Store
 from coterie.content import manifest as m
 from coterie.content.reader import Room
+from coterie.content.tree_reader import TreeReader
 from coterie.errors import CloseCode, PeerError
 from coterie.identity import PeerId
 from coterie.transfer.giver import Tell
@@ -29,10 +31,11 @@ class Offer:
         found: Found | None = None,
         is_narrow: bool = False,
         of: str = "",
+        parts: Sequence[str] = (),
     ) -> None:
         """`found`: the part of the share that is offered (None: all). `is_narrow`: the asker may have nothing else.
 
-        `of`: see `Opened`. `share` is one version of it, and stays that.
+        `parts`: where that part stands in the share. `of`: see `Opened`. `share` is one version of it, and stays that.
         """
         self.share_id, self.share_root = share.id, share.root
         self.moved: Moved | None = None
@@ -46,6 +49,9 @@ class Offer:
         self._found = found
         self._is_narrow = is_narrow
         self._allowed: frozenset[bytes] | None = None
+        self._parts = tuple(parts)
+        self._opened_tree: TreeReader | None = None
+        self._has_looked = False
 
     def opened(self, askers: int) -> Opened:
         """What to tell the asker first, beside `askers` others."""
@@ -58,6 +64,9 @@ class Offer:
         """The bytes of a manifest node of it; None for one that is not, or that the asker may not have."""
         if self._found is not None and self._found.leaf and manifest == self._found.id:
             return self._found.leaf
+        tree = self._tree()
+        if tree is not None and (data := tree.node(manifest)) is not None:
+            return data
         return self._store.manifest(manifest) if self._has(manifest) else None
 
     def sizes(self, manifest: bytes) -> list[int] | None:
@@ -73,6 +82,9 @@ class Offer:
         Raises:
             PeerError: the node is not of it, or no more.
         """
+        tree = self._tree()
+        if tree is not None and tree.chunks(manifest) is not None:
+            return tree.read(manifest, first, count, room)
         chunks = self._chunks(manifest)
         if chunks is None:
             raise PeerError("chunks of a manifest that is not of this share", CloseCode.REFUSED)
@@ -88,7 +100,26 @@ class Offer:
     def _chunks(self, manifest: bytes) -> list[m.Chunk] | None:
         if self._found is not None and self._found.leaf and manifest == self._found.id:
             return m.leaf_chunks(m.decode(self._found.leaf))
+        tree = self._tree()
+        if tree is not None and (chunks := tree.chunks(manifest)) is not None:
+            return chunks
         return self._store.chunks_of(manifest) if self._has(manifest) else None
+
+    def _tree(self) -> TreeReader | None:
+        """The folder that is offered, where it lies as far as is known; None for a file."""
+        kind, top = (
+            (self._share.kind, self._share.root)
+            if self._found is None
+            else (self._found.kind, self._found.id)
+        )
+        if not self._has_looked:  # two threads may both look
+            path = os.fsencode(os.path.realpath(self._share.path))
+            if kind == m.Kind.TREE and path in self._store.paths_of(self._share.root):
+                self._opened_tree = TreeReader(
+                    self._store, top, os.path.join(path, *map(os.fsencode, self._parts))
+                )
+            self._has_looked = True
+        return self._opened_tree
 
     def _has(self, manifest: bytes) -> bool:
         if not self._store.in_root(self._share.root, manifest):

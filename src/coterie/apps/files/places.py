@@ -270,7 +270,15 @@ class Places:
             found = self.found(spot) if spot.parts else None
             if found is None or found.id == root:
                 many = of if of in self._access.policy.subjects(peer) else ""
-                return Offer(self._store, spot.share, resource, found=found, is_narrow=not is_whole, of=many)
+                return Offer(
+                    self._store,
+                    spot.share,
+                    resource,
+                    found=found,
+                    is_narrow=not is_whole,
+                    of=many,
+                    parts=spot.parts,
+                )
         return refused
 
     def _granted(self, peer: PeerId) -> list[str]:
