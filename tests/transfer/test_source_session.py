@@ -52,7 +52,9 @@ async def session(asks: list[GetManifest | GetChunks]) -> tuple[list[Any], list[
         early=GetManifest(ROOT),
     )
     for request in asks:
-        link.ask(NodePlace((), None, chunks=[(b"h" * 32, 3)]), request)
+        place = NodePlace((), None)
+        place.lay_out([(b"h" * 32, 3)])
+        link.ask(place, request)
     with contextlib.suppress(TransportError):  # the giver has ended it
         await link.run()
     for end in ends:

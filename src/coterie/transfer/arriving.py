@@ -1,13 +1,15 @@
 """What is arriving in one download: files, places of manifest nodes, answers, and the result."""
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
 
 from coterie.content import manifest as m
 from coterie.content.large_file import LargeFile
-from coterie.content.swarm.events import Prepared
+from coterie.content.swarm.events import Prepared, cost
 from coterie.content.swarm.state import MANIFEST_COST_BYTES
 from coterie.errors import PeerError
 from coterie.identity import PeerId
@@ -50,7 +52,8 @@ class File:
 class NodePlace:
     """Where a manifest node belongs: in a folder (`file` None), or in a file from `offset` on.
 
-    Once prepared: `chunks` are its own chunks, and chunk i goes to `targets[i]` as (file, offset).
+    Once prepared: `chunks` are its own chunks, of which the first i have `ends[i]` bytes; those from `firsts[n]` on
+    go to `files[n]`, in their order.
     """
 
     parts: Parts
@@ -58,9 +61,36 @@ class NodePlace:
     file: File | None = None
     offset: int = 0
     chunks: list[m.Chunk] = field(default_factory=list)
-    targets: list[tuple[File, int]] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    files: list[File] = field(default_factory=list)
+    firsts: list[int] = field(default_factory=list)
     done: int = 0  # bit i: chunk i is settled; several peers may bring it
     prepared: Prepared | None = None
+
+    def lay_out(self, chunks: list[m.Chunk]) -> None:
+        """These are its chunks."""
+        self.chunks = chunks
+        self.ends = [0, *accumulate([size for _, size in chunks])]
+
+    def add(self, file: File, first: int) -> None:
+        """The chunks from `first` on go to `file`."""
+        self.files.append(file)
+        self.firsts.append(first)
+
+    def target(self, index: int) -> tuple[File, int]:
+        """Where a chunk goes, as (file, offset)."""
+        number = bisect_right(self.firsts, index) - 1
+        return self.files[number], self.offset + self.ends[index] - self.ends[self.firsts[number]]
+
+    def chunks_in(self, size: int, first: int, end: int) -> int:
+        """How many chunks from `first` on, before `end`, have `size` bytes; 0: they do not come out even."""
+        behind = bisect_left(self.ends, self.ends[first] + size, first + 1, end + 1)
+        is_even = behind <= end and self.ends[behind] - self.ends[first] == size
+        return behind - first if is_even else 0
+
+    def weight(self, first: int, end: int) -> int:
+        """What the chunks from `first` to `end` (exclusive) weigh (`events.cost`)."""
+        return sum([cost(size) for _, size in self.chunks[first:end]])
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -99,7 +129,7 @@ def prepared(
     absent: tuple[int, ...] = (),
 ) -> Prepared:
     """What the swarm is told of a node: `wanted`: each chunk that is missing; `absent`: those that we do not give."""
-    sizes = tuple(size for _, size in place.chunks)
+    sizes = tuple([size for _, size in place.chunks])
     weights = tuple(_likely_bytes(place.child) for _, place in children)
     if all(wanted):
         return Prepared(manifest, place, sizes, range(len(sizes)), tuple(children), (), weights)

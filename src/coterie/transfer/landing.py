@@ -4,6 +4,7 @@ Blocking; one thread at a time.
 """
 
 import os
+from bisect import bisect_right
 from pathlib import Path
 
 from blake3 import blake3
@@ -132,27 +133,26 @@ class Landing:
         """
         place, index, end = answer.place, answer.index, answer.index + answer.chunks
         data = memoryview(bytes_of(answer.frame))
-        chunks, targets = place.chunks, place.targets
         at, is_right = 0, True
-        for digest, size in chunks[index:end]:
+        for digest, size in place.chunks[index:end]:
             is_right = is_right and blake3(data[at : at + size]).digest() == digest
             at += size
         if at != len(data) or not is_right:
-            name = self.label(targets[index][0].parts)
+            name = self.label(place.target(index)[0].parts)
             raise PeerError(f"the other computer sent wrong bytes for {name}")
         self.fetched_bytes += at
-        landed = at = 0
+        landed, number = 0, bisect_right(place.firsts, index)
+        ends, begin = place.ends, place.ends[index]
         while index < end:
-            file, first, begin = targets[index][0], index, at
-            while index < end and targets[index][0] is file:
-                at += chunks[index][1]
-                index += 1
-            landed += self._take_row(answer.peer, place, first, index - first, data[begin:at])
+            stop = min(place.firsts[number], end) if number < len(place.firsts) else end
+            part = data[ends[index] - begin : ends[stop] - begin]
+            landed += self._take_row(answer.peer, place, index, stop - index, part)
+            index, number = stop, number + 1
         return landed
 
     def _take_row(self, peer: PeerId, place: NodePlace, index: int, count: int, data: memoryview) -> int:
         """Chunks of one file that follow each other and were checked."""
-        file, offset = place.targets[index]
+        file, offset = place.target(index)
         mask = ((1 << count) - 1) << index
         settled = place.done & mask
         if file.failed or settled == mask:
@@ -183,7 +183,7 @@ class Landing:
         """A chunk cannot be had: nothing of its file is delivered."""
         place.done |= 1 << index
         known = reason in REASONS
-        self.lose(place.targets[index][0], REASONS[Unavailable(reason) if known else Unavailable.GONE])
+        self.lose(place.target(index)[0], REASONS[Unavailable(reason) if known else Unavailable.GONE])
 
     # -- files --
 

@@ -91,7 +91,7 @@ class Preparer:
         children: list[tuple[bytes, NodePlace]] = []
         wanted: list[bool] = []
         kept: list[int] = []
-        place.chunks = m.leaf_chunks(node)
+        place.lay_out(m.leaf_chunks(node))
         if self._only:
             self._chosen.look("/".join((*place.parts, name)) for name in local)
         for entry, name in zip(node.entries, local, strict=True):
@@ -100,10 +100,9 @@ class Preparer:
                 case _ if is_reserved(entry.name) or (
                     isinstance(entry, m.FileEntry) and not self.wants(parts, entry.size)
                 ):
-                    hidden = self._skip(parts, entry)
-                    absent += range(len(wanted), len(wanted) + len(hidden))
-                    place.targets += hidden
-                    wanted += [False] * len(hidden)
+                    hidden = self._skip(place, parts, entry, len(wanted))
+                    absent += range(len(wanted), len(wanted) + hidden)
+                    wanted += [False] * hidden
                 case m.DirectoryEntry():
                     if len(parts) > m.DEPTH_MAX:
                         raise PeerError(f"more than {m.DEPTH_MAX} folders within each other", CloseCode.LIMIT)
@@ -120,11 +119,11 @@ class Preparer:
                     elif file.failed:
                         chunks = len(entry.chunks) // m.CHUNK.size
                         absent += self._withhold(manifest, list(range(len(wanted), len(wanted) + chunks)))
-                        place.targets += [(file, 0)] * chunks
+                        place.add(file, len(wanted))
                         wanted += [False] * chunks
                     else:
                         first = len(wanted)
-                        missing = self._small(place, file, len(entry.chunks) // m.CHUNK.size)
+                        missing = self._small(place, file, first, len(entry.chunks) // m.CHUNK.size)
                         kept += [first + at for at, is_wanted in enumerate(missing) if not is_wanted]
                         wanted += missing
         absent += self._withhold(manifest, [] if landing.found_came else kept)
@@ -143,17 +142,17 @@ class Preparer:
             return False
         return True
 
-    def _skip(self, parts: Parts, entry: m.Entry) -> list[tuple[File, int]]:
-        """Fetch nothing of what is not wanted, or has a name that is coterie's own; where its chunks go."""
+    def _skip(self, place: NodePlace, parts: Parts, entry: m.Entry, first: int) -> int:
+        """Fetch nothing of what is not wanted, or has a name that is coterie's own; how many chunks it has."""
         size = 0 if isinstance(entry, m.LinkEntry) else entry.size
         self.skipped_bytes += size
         if is_reserved(entry.name):
             files = entry.files if isinstance(entry, m.DirectoryEntry) else 1
             self._landing.left_out.add(self._landing.label(parts), RESERVED, files=files)
         if not isinstance(entry, m.FileEntry):
-            return []
-        nobody = File(parts, size, entry.mtime_ns, entry.executable, size, failed=True)
-        return [(nobody, 0)] * (len(entry.chunks) // m.CHUNK.size)
+            return 0
+        place.add(File(parts, size, entry.mtime_ns, entry.executable, size, failed=True), first)
+        return len(entry.chunks) // m.CHUNK.size
 
     def _file_of(self, parts: Parts, entry: m.FileEntry) -> File:
         """A file of a folder; it may be here already."""
@@ -172,17 +171,13 @@ class Preparer:
             self._landing.files += 1
         return file
 
-    def _small(self, place: NodePlace, file: File, count: int) -> list[bool]:
-        """Note where each of the next `count` chunks goes, which are those of a file; which of them are wanted."""
-        first = len(place.targets)
-        chunks = place.chunks[first : first + count]
-        offset = 0
-        for _, size in chunks:
-            place.targets.append((file, offset))
-            offset += size
-        if not chunks:
+    def _small(self, place: NodePlace, file: File, first: int, count: int) -> list[bool]:
+        """The `count` chunks from `first` on are those of `file`; which of them are wanted."""
+        if not count:
             self._landing.write_whole(file, ())
-        return self._missing(file, chunks, 0)
+            return []
+        place.add(file, first)
+        return self._missing(file, place.chunks[first : first + count], 0)
 
     def _prepare_link(self, parts: Parts, target: str) -> None:
         if symlink_allowed(target, len(parts) - 1):
@@ -196,11 +191,8 @@ class Preparer:
     def _leaf(self, manifest: bytes, place: NodePlace, node: m.BlobLeaf) -> Prepared:
         chunks = m.leaf_chunks(node)
         file = place.file or self._single_file(manifest, sum(size for _, size in chunks))
-        place.chunks = chunks
-        at = place.offset
-        for _, size in chunks:
-            place.targets.append((file, at))
-            at += size
+        place.lay_out(chunks)
+        place.add(file, 0)
         if file.failed:
             return prepared(manifest, place, [False] * len(chunks), [], tuple(range(len(chunks))))
         if not chunks:
@@ -280,7 +272,7 @@ class Preparer:
         if file is not None:
             self._share(file, place, wanted, known)
         for index, data in known_chunks(self._store, place.chunks, [i for i in known if wanted[i]]):
-            self._landing.write(*place.targets[index], data)
+            self._landing.write(*place.target(index), data)
             self.reused_bytes += len(data)
             wanted[index] = False
         return known

@@ -4,10 +4,10 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from coterie.content.manifest import ID_BYTES, Chunk
+from coterie.content.manifest import ID_BYTES
 from coterie.content.swarm import events as e
 from coterie.errors import AccessDenied, CloseCode, PeerError, TransportError
 from coterie.identity import PeerId
@@ -50,6 +50,7 @@ SETTLE_S = 0.05  # guess: when nothing comes for so long, what waits for the dis
 LISTEN_S = 2.0  # how often it is looked whether anything comes at all
 HEARD_BYTES_MIN = 512  # in `LISTEN_S`: less is no slow line but somebody who drips; a modem brings 4,000
 GAVE_S = 1.0  # how often it is told who gave how much: slots go by it, and are chosen every 10 s
+TOLD_PART = 4  # told when a quarter of what is under way was answered; guess: then nothing runs dry
 TELL_S = 0.05  # guess: but at least so often; others wait for what we have
 
 News = Has | HasAll | Given | Peers | UsedUp
@@ -136,7 +137,7 @@ class Link:
         count = 0 if isinstance(request, GetManifest) else request.count
         self._asked.append([place, request, count or 1])
         first = request.first if isinstance(request, GetChunks) else 0
-        size = sum(size for _, size in place.chunks[first : first + count]) if count else 0
+        size = place.ends[first + count] - place.ends[first] if count else 0
         self._together.append((request, size))
         self._post_soon()
 
@@ -222,7 +223,7 @@ class Link:
 
     def _read(self, bulk: BulkStream) -> None:
         """In a thread: check and write what comes, straight from the buffer that it came into."""
-        told_at, told = 0.0, 0
+        told_at, told = 0.0, 0  # when, and how many requests were answered by then
         try:
             while (frames := self._receive(bulk)) is None or frames:
                 batch: list[Answer] = []
@@ -231,9 +232,8 @@ class Link:
                 with self._lock:
                     self._untold.add(arrived, news, stored)
                 now = time.monotonic()
-                is_busy = (
-                    len(self._asked) >= REQUESTS_FEW and told == self._answered and now < told_at + TELL_S
-                )
+                is_little = TOLD_PART * (self._answered - told) < len(self._asked)
+                is_busy = len(self._asked) >= REQUESTS_FEW and is_little and now < told_at + TELL_S
                 if news or not is_busy:
                     told_at, told = now, self._answered
                     self._wake_loop()
@@ -339,14 +339,15 @@ class Link:
             return Answer(self.peer, place, request.manifest, -1, frame), 0
         index = request.first + request.count - left
         if isinstance(frame, Bulk):
-            take = chunks = _chunks_in(len(frame.data), place.chunks, index, index + left)
+            # 1 where it does not come out even, as the check will say
+            take = chunks = place.chunks_in(len(frame.data), index, index + left) or 1
         else:
             take, chunks = left if isinstance(frame, Skipped) else 1, 0
         if left == take:
             self._done()
         else:
             waiting[2] = left - take
-        weight = sum(e.cost(size) for _, size in place.chunks[index : index + take])
+        weight = place.weight(index, index + take)
         return Answer(self.peer, place, request.manifest, index, frame, chunks), weight
 
     def _done(self) -> None:
@@ -388,12 +389,3 @@ def _messages(group: list[GetManifest | GetChunks], version: int) -> list[bytes]
         for one in group
     ]
     return [PROTOCOL.encode(GetMany(packed))]
-
-
-def _chunks_in(data_bytes: int, chunks: Sequence[Chunk], first: int, end: int) -> int:
-    """How many chunks from `first` on so many bytes are; 1 where that does not come out even, as the check will say."""
-    index = first
-    while index < end and data_bytes > 0:
-        data_bytes -= chunks[index][1]
-        index += 1
-    return index - first if not data_bytes and index > first else 1

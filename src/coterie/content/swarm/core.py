@@ -44,7 +44,6 @@ from coterie.content.swarm.events import (
     Stored,
     Together,
     Wrong,
-    cost,
 )
 from coterie.content.swarm.state import (
     MANIFEST_COST_BYTES,
@@ -329,7 +328,7 @@ class SwarmCore:
             self._open[id(node)] = node
             for piece in p.members(node.missing):
                 first, last = node.starts[piece], node.starts[piece + 1]
-                self._waiting_bytes += sum(map(cost, node.sizes[first:last]))
+                self._waiting_bytes += node.costs[last] - node.costs[first]
                 self._waiting_chunks += last - first
         self._to_ask.extend(reversed(weighed(event)))
         if len(self._to_ask) > NODES_WAITING_MAX:
@@ -381,7 +380,7 @@ class SwarmCore:
 
     def _piece_done(self, node: Node, piece: int) -> None:
         first, last = node.starts[piece], node.starts[piece + 1]
-        self._waiting_bytes -= sum(map(cost, node.sizes[first:last]))
+        self._waiting_bytes -= node.costs[last] - node.costs[first]
         self._waiting_chunks -= last - first
         if piece not in node.denied and not node.absent >> piece & 1:
             self._note_gained(node.manifest, 1 << piece)

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice
 
 from coterie.content.swarm import pieces as p
 from coterie.content.swarm.events import Peer, Place, Prepared, cost
@@ -60,6 +60,7 @@ class Node:
         "absent",
         "asked",
         "askers",
+        "costs",
         "denied",
         "left",
         "manifest",
@@ -82,6 +83,7 @@ class Node:
         self.place = place
         self.sizes = sizes
         self.starts = p.cut(sizes)
+        self.costs = [0, *accumulate([cost(size) for size in sizes])]  # of the first so many chunks
         self.asked = 0
         self.askers: dict[int, list[Peer]] = {}  # of pieces asked for: whom
         self.left: dict[int, list[int]] = {}  # of pieces that are partly there: the chunks still missing
@@ -162,7 +164,7 @@ class Request:
     @property
     def cost(self) -> int:
         """Its weight in the window."""
-        return sum(map(cost, self.node.sizes[self.first : self.last]))
+        return self.node.costs[self.last] - self.node.costs[self.first]
 
     def pieces(self) -> range:
         """The pieces it still waits for."""
