@@ -20,7 +20,6 @@ from coterie.wire.frames import FRAME_BYTES_MAX
 
 READ_BYTES_MAX = FRAME_BYTES_MAX - 1  # at once; measured: with half of it, taking them is a fifth slower
 READS_MIN = 8  # in which what is wanted is read; guess: on a slow path each soon is on its way
-READ_BYTES_LEAST = 64 << 10  # but so much at once in any case: most files are smaller
 OPEN_FILES_MAX = 4  # guess: a request reads a file in order, or a few that share chunks
 
 CHANGED = "changed after it was shared"

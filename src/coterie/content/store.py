@@ -24,15 +24,7 @@ from coterie.content import manifest as manifests
 from coterie.content import schema, seen
 from coterie.content.manifest import Chunk, Kind
 from coterie.content.pins import UNPINNED, Pins
-from coterie.content.reader import (
-    READ_BYTES_LEAST,
-    READ_BYTES_MAX,
-    READS_MIN,
-    ChunkReader,
-    ChunkUnavailable,
-    Location,
-    Room,
-)
+from coterie.content.reader import READ_BYTES_MAX, READS_MIN, ChunkReader, ChunkUnavailable, Location, Room
 from coterie.content.usage import Collected, Usage
 from coterie.errors import NotFound
 from coterie.texts import tr
@@ -330,8 +322,7 @@ class Store:
         With `room` they are read to there.
         """
         reader = ChunkReader(self._other_places, self._mark_changed, room)
-        most = max(sum(size for _, size in wanted) // READS_MIN, READ_BYTES_LEAST)
-        most = min(READ_BYTES_MAX, most) if room else 0
+        most = min(READ_BYTES_MAX, sum(size for _, size in wanted) // READS_MIN) if room else 0
         try:
             for at in range(0, len(wanted), QUERY_ITEMS_MAX):
                 batch = wanted[at : at + QUERY_ITEMS_MAX]

@@ -9,14 +9,14 @@ import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from blake3 import blake3
 
 from coterie.content import manifest as m
 from coterie.content import no_links
 from coterie.content.manifest import Chunk
-from coterie.content.reader import READ_BYTES_LEAST, READ_BYTES_MAX, READS_MIN, ChunkUnavailable, Room
+from coterie.content.reader import READ_BYTES_MAX, READS_MIN, ChunkUnavailable, Room
 from coterie.content.store import Store
 
 NODES_MAX = 100_000  # whose place is remembered: about 30 MB; guess
@@ -26,7 +26,7 @@ AHEAD_NODES_MAX = 256  # loaded together with the one above them; as many as are
 AHEAD_BYTES_MAX = 4 << 20  # of such, as far as can be foreseen
 FILE_BYTES_LIKELY = 100  # of one file in a page, and of what else is in it; guess
 
-Parts = Sequence[str]
+READ_BYTES_LEAST = 64 << 10  # of a file at once, however little is wanted: most files are smaller
 
 
 class _Page:

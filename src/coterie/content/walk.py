@@ -1,6 +1,7 @@
 """Walks through what a manifest describes: its files, and the chunks of one of them.
 
-`load` gives the bytes of a node, or None when it is not here (yet); what lies below such a node is left out.
+`load` gives the bytes of a node that this computer made or checked, or None when it is not here (yet); what lies below
+such a node is left out.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,7 +62,7 @@ def files_in(load: Load, root: bytes, names: Names = lambda _: None) -> Iterator
         data = load(node_id)
         if data is None:
             continue
-        node = m.decode(data)
+        node = m.decode_own(data)
         match node:
             case m.BlobLeaf() | m.BlobIndex():
                 yield FileIn(parts, m.totals(node)[1], node_id)

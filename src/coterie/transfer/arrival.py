@@ -14,6 +14,7 @@ from coterie.content import manifest as m
 from coterie.content import no_links
 from coterie.content.file_steps import set_executable, set_time
 from coterie.content.merge import Merge, Old
+from coterie.content.received import FileHere
 from coterie.content.versions import Versions, disk_bytes
 from coterie.content.walk import FileIn
 from coterie.transfer.got import Got, GotBook, Written
@@ -226,21 +227,23 @@ class Arrival:
             self.news.gone_count += 1
             _list(self.news.gone, old.path)
 
-    def remember(self, got: Got, files: Iterable[FileIn]) -> None:
-        """Note each of these files as it is now; others stay as they were noted."""
-        self._book.note(got.id, map(self._written, files))
+    def remember(self, got: Got, files: Iterable[FileHere]) -> None:
+        """Note `got`, and each of these files as it is now; others stay as they were noted."""
+        self._book.save(got)
+        self._book.note(got.id, (_written(*file) for file in files))
 
-    def _written(self, file: FileIn) -> Written:
-        status = self._file_at(file.parts)
-        path = "/".join(file.parts)
-        is_as_it_came = status is not None and status.st_size == file.size
-        if status is not None and is_as_it_came and _is_time(status.st_mtime_ns, file.mtime_ns):
-            return Written(path, file.identity, status.st_size, status.st_mtime_ns)
+
+def _written(file: FileIn, status: os.stat_result | None) -> Written:
+    path = "/".join(file.parts)
+    if status is None or status.st_size != file.size or not _is_time(status.st_mtime_ns, file.mtime_ns):
         return Written(path, file.identity, file.size, file.mtime_ns)  # as it came: it was changed since
+    return Written(path, file.identity, status.st_size, status.st_mtime_ns)
 
 
 def _is_time(kept_ns: int, set_ns: int) -> bool:
     """Whether a file system may keep the time that was set as this one."""
+    if kept_ns == set_ns:
+        return True
     steps = (set_ns - set_ns % step for step in TIME_STEPS_NS)
     return any(kept_ns in (at, at + step) for at, step in zip(steps, TIME_STEPS_NS, strict=True))
 

@@ -33,6 +33,9 @@ from coterie.transfer.unfinished import forget_unfinished, partials_of, pin_unfi
 from coterie.wire import Ticket
 
 DONE_MAX = 100  # finished transfers that stay in the list, the newest
+SETTLE_S = (
+    2.0  # that the end waits for the index of what came; guess: what is not in it is read when it is shared
+)
 
 
 class Downloads:
@@ -63,7 +66,7 @@ class Downloads:
         self._locate = locate
         self._active: dict[str, Transfer] = {}
         self._finished: dict[str, Transfer] = {}  # that go on giving what they fetched
-        self._settling: set[asyncio.Future[None]] = set()
+        self._settling: dict[asyncio.Future[None], Transfer] = {}
         table.register(self)
 
     async def pin(self) -> None:
@@ -84,6 +87,10 @@ class Downloads:
     async def close(self) -> None:
         """Stop; what is under way goes on at the next start."""
         await asyncio.gather(*[t.stop(keep_state=True) for t in list(self._active.values())])
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=SETTLE_S)
+        for transfer in self._settling.values():
+            transfer.hurry()
         await asyncio.gather(*self._settling)
 
     async def begin(
@@ -268,8 +275,8 @@ class Downloads:
         if transfer.is_given_on:
             self._finished[ended.id] = transfer
         if transfer.settling is not None:
-            self._settling.add(transfer.settling)
-            transfer.settling.add_done_callback(self._settling.discard)
+            self._settling[transfer.settling] = transfer
+            transfer.settling.add_done_callback(lambda settled: self._settling.pop(settled, None))
 
     def _forget(self, record: TransferRecord) -> None:
         self._records.remove(record.id)

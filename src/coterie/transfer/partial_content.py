@@ -17,6 +17,7 @@ from coterie.content import Store
 from coterie.content import manifest as m
 from coterie.content.no_links import open_file
 from coterie.content.reader import Room, read_to
+from coterie.content.received import FileHere, files_here
 from coterie.content.walk import FileIn, files_in
 
 NODES_MAX = 100_000  # of one download that others can have chunks of: about 30 MB; guess
@@ -106,6 +107,11 @@ class Staged:
         """Every file of the content by the names that it has here; `mtime_ns` is that of a single file."""
         for file in files_in(self._load, self._root, self.names):
             yield file if file.parts else msgspec.structs.replace(file, mtime_ns=mtime_ns)
+
+    def files_at(self, path: Path, mtime_ns: int) -> Iterator[FileHere]:
+        """The same, each with its status below `path`, where all of it is now (see `received.files_here`)."""
+        for file, status in files_here(self._load, self._root, path, self.names):
+            yield (file if file.parts else msgspec.structs.replace(file, mtime_ns=mtime_ns)), status
 
     def node(self, manifest: bytes) -> bytes | None:
         """The bytes of a manifest node of this content, None when it is not here (yet)."""

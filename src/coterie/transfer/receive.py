@@ -1,12 +1,13 @@
 """The asking side's hands: checks what arrives and puts it on disk. Blocking; one thread at a time."""
 
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.chosen import Chosen
-from coterie.content.received import record_received
+from coterie.content.received import FileHere, record_received
 from coterie.content.swarm.events import Denied, NodeArrived, Skipped, Stored, Wrong
 from coterie.errors import CoterieError, NotFound, PeerError
 from coterie.identity import PeerId
@@ -152,19 +153,27 @@ class Receiver:
         renamed = sorted([*landing.naming.renamed, *arrival.news.numbered])
         return Finished(path, sorted(left_out.listed), left_out.count, renamed, arrival.news)
 
-    def record(self, path: Path, got: Got) -> None:
-        """After `finish`: make what lies at `path` known to the store.
+    def remember(self, path: Path, got: Got) -> None:
+        """After `finish`: note each file at `path` as it was written, for the next time that the same is `got`.
 
-        Each file is noted as it was written, for the next time that the same is `got`.
+        Without this, all of them would look as if they had been changed here.
         """
-        record_received(self._store, self._landing.root, path, self.staged.names)
         left_out = self._landing.left_out
+        failed = left_out.paths
+        files: Iterable[FileHere] = ()
         if left_out.is_all_listed:  # else nobody knows of each whether it came
-            failed = left_out.paths
             files = (
-                f for f in self.staged.files(self._mtime_ns) if not f.parts or self._preparer.wants(f.parts)
+                (file, status)
+                for file, status in self.staged.files_at(path, self._mtime_ns)
+                if not file.parts or self._preparer.wants(file.parts)
             )
-            self._arrival.remember(got, (f for f in files if "/".join(f.parts) not in failed))
+        if failed:
+            files = (found for found in files if "/".join(found[0].parts) not in failed)
+        self._arrival.remember(got, files)
+
+    def index(self, path: Path, is_stopped: Callable[[], bool]) -> None:
+        """After `finish`: make what lies at `path` known to the store, as far as it gets before it `is_stopped`."""
+        record_received(self._store, self._landing.root, path, self.staged.names, is_stopped)
 
     def discard(self) -> None:
         """Remove what arrived."""

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -113,7 +114,8 @@ class Transfer:
         self._table = table
         self._locate = locate
         self.record = record
-        self.settling: asyncio.Future[None] | None = None  # after the result: work that is still to be done
+        self.settling: asyncio.Future[None] | None = None  # after the result: work that may still be done
+        self._hurries = threading.Event()
         self.rate = 0.0
         self.rates = RateHistory()
         self._motion = Motion(time.monotonic())
@@ -343,8 +345,7 @@ class Transfer:
             self.rate, self.record.done = 0.0, self._receiver.done_bytes
             self._tell("finishing")
             finished = await asyncio.to_thread(self._receiver.finish, self.record.on_existing)
-            got = self._got(finished.path)
-            await asyncio.to_thread(self._book.save, got)
+            await asyncio.to_thread(self._receiver.remember, finished.path, self._got(finished.path))
         except StorageError as error:
             self._set(TransferState.PAUSED, str(error))
             self.result.set_exception(error)
@@ -375,7 +376,7 @@ class Transfer:
             self.record.missing = finished.failed_count
             self.record.failed = [f"{p.path}: {p.reason}" for p in failed[:FAILED_KEPT_MAX]]
             self._set(TransferState.DONE, f"{finished.failed_count:,} not received" if failed else "")
-            self.settling = asyncio.ensure_future(self._make_known(finished.path, got))
+            self.settling = asyncio.ensure_future(self._make_known(finished.path))
             self.result.set_result(self._received(finished, failed))
         finally:
             ticker.cancel()
@@ -398,10 +399,14 @@ class Transfer:
             only=r.only,
         )
 
-    async def _make_known(self, path: Path, got: Got) -> None:
+    def hurry(self) -> None:
+        """Let `settling` end with what it has done."""
+        self._hurries.set()
+
+    async def _make_known(self, path: Path) -> None:
         """What came need not be fetched twice. It is there whatever becomes of this."""
         try:
-            await asyncio.to_thread(self._receiver.record, path, got)
+            await asyncio.to_thread(self._receiver.index, path, self._hurries.is_set)
             await asyncio.to_thread(self._context.blobs.store.pins.set, OWNER, self.record.id, ())
         except CoterieError as error:
             log.warning("%s was received, but could not be put into the index: %s", path, error)
