@@ -24,6 +24,7 @@ CHUNKS_OF_SMALL = 16  # measured: 32 and more gain 1 %
 CHUNK_BYTES_AVERAGE_MIN = 4 << 10  # also the largest file that is one chunk in any case
 AVERAGE_TO_MIN = 4  # FastCDC's own proportions
 AVERAGE_TO_MAX = CHUNK_BYTES_MAX // CHUNK_BYTES_AVERAGE
+ZEROS_BYTES_MIN = CHUNK_BYTES_AVERAGE_MIN * AVERAGE_TO_MAX  # no smaller file has a `zero_chunk`
 READ_AHEAD_BYTES = 2 << 20  # measured: 1.5 to 4 MiB are alike; it stays in the processor's cache
 
 

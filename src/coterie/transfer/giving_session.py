@@ -376,7 +376,11 @@ class Session:
 
     def _is_cancelled(self, one: One) -> bool:
         """Whether the asker took this request back."""
-        return isinstance(one, GetChunks) and (one.manifest, one.first) in self._cancelled
+        return (
+            bool(self._cancelled)
+            and isinstance(one, GetChunks)
+            and (one.manifest, one.first) in self._cancelled
+        )
 
     # ---- answers
 

@@ -3,7 +3,7 @@
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.chosen import Chosen
-from coterie.content.chunker import zero_chunk
+from coterie.content.chunker import ZEROS_BYTES_MIN, zero_chunk
 from coterie.content.names import RESERVED, is_reserved, symlink_allowed
 from coterie.content.refusals import EntryRefused
 from coterie.content.reuse import CLONE_BYTES_MIN, clone_known, known_chunks
@@ -124,9 +124,10 @@ class Preparer:
                     else:
                         first = len(wanted)
                         missing = self._small(place, file, first, len(entry.chunks) // m.CHUNK.size)
-                        kept += [first + at for at, is_wanted in enumerate(missing) if not is_wanted]
+                        if not landing.found_came:
+                            kept += [first + at for at, is_wanted in enumerate(missing) if not is_wanted]
                         wanted += missing
-        absent += self._withhold(manifest, [] if landing.found_came else kept)
+        absent += self._withhold(manifest, kept)
         absent += self._reuse(manifest, place, wanted)
         plain = local == [entry.name for entry in node.entries]
         self._staged.note(manifest, Where(place.parts, names=None if plain else tuple(local)))
@@ -223,7 +224,8 @@ class Preparer:
         """For each chunk whether it has to be fetched: those on disk from before, and right, need not; nor zeros."""
         landing = self._landing
         staging, is_fresh = landing.staging, landing.is_fresh
-        if not chunks or (is_fresh and zero_chunk(file.size) not in chunks):
+        has_zeros = file.size >= ZEROS_BYTES_MIN and zero_chunk(file.size) in chunks
+        if not chunks or (is_fresh and not has_zeros):
             return [True] * len(chunks)
         if chunks[0][1] == file.size and not is_fresh:
             folder, name = file.parts[:-1], file.parts[-1]

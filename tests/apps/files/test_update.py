@@ -71,6 +71,27 @@ def test_new_and_changed_files_come_and_the_rest_is_not_fetched(tmp_path: Path) 
     run(main())
 
 
+def test_a_node_killed_right_after_a_get_knows_what_it_wrote(tmp_path: Path) -> None:
+    async def main() -> None:
+        source, target = photos(tmp_path), tmp_path / "inbox"
+        target.mkdir()
+        async with friends(tmp_path) as (anna, ben):
+            await anna.files.share(source, to=["contacts"])
+            await ben.files.get("anna/photos", target)
+            shutil.copytree(tmp_path / "home-ben", tmp_path / "killed")  # what is on the disk at this moment
+        shutil.rmtree(tmp_path / "home-ben")
+        (tmp_path / "killed").rename(tmp_path / "home-ben")
+        (source / "a.jpg").write_text("second a.jpg")
+        async with friends(tmp_path) as (anna, ben):
+            await anna.files.share(source)
+            again = await ben.files.get("anna/photos", target)
+            assert (again.is_update, again.replaced, again.beside, again.changed_here) == (True, 1, [], [])
+            assert again.fetched == len("second a.jpg")
+            assert tree_of(target / "photos") == tree_of(source)
+
+    run(main())
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_what_is_complete_says_so(tmp_path: Path, named: bool) -> None:
     async def main() -> None:
