@@ -9,7 +9,7 @@ import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from blake3 import blake3
 
@@ -60,6 +60,16 @@ class TreeReader:
         self._ahead_bytes = 0
         self._pages: OrderedDict[bytes, _Page | None] = OrderedDict()
         self._pages_chunks = 0
+
+    @classmethod
+    def within(
+        cls, store: Store, root: bytes, path: str, top: bytes, parts: Sequence[str]
+    ) -> "TreeReader | None":
+        """The folder `top`, which stands at `parts` in `root`; None where `root` is not known to lie at `path`."""
+        real = os.fsencode(os.path.realpath(path))
+        if real not in store.paths_of(root):
+            return None
+        return cls(store, top, os.path.join(real, *map(os.fsencode, parts)))
 
     def node(self, manifest: bytes) -> bytes | None:
         """The bytes of a node of the tree; None where it is not known to be one."""

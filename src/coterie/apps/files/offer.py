@@ -1,6 +1,5 @@
 """Offer: one share, or a folder or file within one, as one asker may have it."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 
 from coterie.apps.files.records import ShareRecord
@@ -107,17 +106,11 @@ class Offer:
 
     def _tree(self) -> TreeReader | None:
         """The folder that is offered, where it lies as far as is known; None for a file."""
-        kind, top = (
-            (self._share.kind, self._share.root)
-            if self._found is None
-            else (self._found.kind, self._found.id)
-        )
         if not self._has_looked:  # two threads may both look
-            path = os.fsencode(os.path.realpath(self._share.path))
-            if kind == m.Kind.TREE and path in self._store.paths_of(self._share.root):
-                self._opened_tree = TreeReader(
-                    self._store, top, os.path.join(path, *map(os.fsencode, self._parts))
-                )
+            share, found = self._share, self._found
+            kind, top = (share.kind, share.root) if found is None else (found.kind, found.id)
+            if kind == m.Kind.TREE:
+                self._opened_tree = TreeReader.within(self._store, share.root, share.path, top, self._parts)
             self._has_looked = True
         return self._opened_tree
 
