@@ -451,6 +451,7 @@ def _content() -> dict[str, list[Sample]]:
     nodes = [pack([1, chunks]), pack([2, 1, (b"i" * 32 + (1).to_bytes(8, "big")) * 2])]
     return {
         "coterie.content.manifest:decode": [_of("content.manifest:decode", *nodes)],
+        "coterie.content.manifest:decode_own": [_of("content.manifest:decode_own", *nodes)],
         "coterie.content.manifest:unpack_chunks": [_of("content.manifest:unpack_chunks", chunks)],
         "coterie.content.seen:split": [_of("content.seen:split", (b"name\0" + seen.NO_STAMP) * 2)],
         "coterie.content.seen:numbers": [_of("content.seen:numbers", seen.NO_STAMP)],

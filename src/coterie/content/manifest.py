@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from coterie.content.names import name_fault, target_fault
 from coterie.decoding import decoder
-from coterie.errors import CloseCode, PeerError
+from coterie.errors import CloseCode, PeerError, StorageError
 
 ID_BYTES = 32
 CHUNK_BYTES_MAX = 512 << 10  # four times the average chunk; half of the largest frame
@@ -165,6 +165,7 @@ def decode(data: bytes, expected_id: bytes | None = None) -> Node:
     return node
 
 
+@decoder(StorageError, "a manifest that this computer keeps")
 def decode_own(data: bytes) -> Node:
     """The node with these bytes, which this computer made, or checked before it kept them."""
     return _DECODER.decode(data)

@@ -46,7 +46,7 @@ class _Page:
                 self.firsts.append(count)
                 packed.append(entry.chunks)
                 count += len(entry.chunks) // m.CHUNK.size
-        self.chunks: list[Chunk] = list(m.CHUNK.iter_unpack(b"".join(packed)))
+        self.chunks: list[Chunk] = m.unpack_chunks(b"".join(packed))
 
 
 class TreeReader:
