@@ -79,7 +79,7 @@ def open_folder(path: bytes) -> int | None:
 
     Errors as `open_file`.
     """
-    return open_file(path, _HOLD) if _HAS_DIR_FD else None
+    return open_file(path, HOLD) if _HAS_DIR_FD else None
 
 
 def open_in(folder: int | None, path: bytes, name: bytes) -> int:
