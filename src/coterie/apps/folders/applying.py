@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from unicodedata import normalize
 
 import msgspec
 
@@ -33,7 +34,7 @@ _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _BUSY = frozenset({errno.ETXTBSY, errno.EBUSY, errno.EAGAIN})
 _NAMES = frozenset(
-    {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EFBIG, errno.EOPNOTSUPP, errno.EPERM}
+    {errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EFBIG, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSYS}
 )
 _BUSY_WINDOWS = 32  # ERROR_SHARING_VIOLATION
 
@@ -119,8 +120,7 @@ class Applying:
         self._expect(local, expects)
         source, target = Path(self._root.at(local)), Path(self._root.at(to))
         if not place.move_new(source, target):
-            there = os.lstat(target)
-            if (there.st_ino, there.st_dev) != (os.lstat(source).st_ino, self._root.device) or local == to:
+            if not self._is_other_spelling(local, to):
                 raise Changed
             self._swap.rename_case(local, to, expects)
         self._root.let_go(local)
@@ -179,6 +179,13 @@ class Applying:
                 if error.errno not in _GONE:
                     raise
 
+    def _is_other_spelling(self, local: str, to: str) -> bool:
+        """Whether both name one entry, on a disk that takes them for the same."""
+        if local == to or parent(local) != parent(to) or _folded(local) != _folded(to):
+            return False
+        name = to.rpartition("/")[2]
+        return all(normalize("NFC", one) != name for one in os.listdir(self._root.folder(parent(to))))
+
     # -- looking --
 
     def _bring(self, staged: Path, local: str, expects: Print | None, content: bytes) -> None:
@@ -219,6 +226,10 @@ class Applying:
         if status is not None and stat.S_ISREG(status.st_mode) and hasattr(os, "fchmod"):
             with contextlib.suppress(PermissionError):
                 os.fchmod(fd, status.st_mode & 0o777)
+
+
+def _folded(local: str) -> str:
+    return normalize("NFC", local).casefold()
 
 
 def flush_arrived(root: Root, arrived: Iterable[Path]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from unicodedata import normalize
 
 import msgspec
 
@@ -63,7 +64,7 @@ class Disk:
         self._replica = replica
         self._versions = versions
         self._clock = clock
-        self._seen: dict[str, Rows] = {}
+        self._seen: dict[str, Rows] = {"": Rows()}
         self._facts: DiskFacts | None = None
         self._can_exchange = True
 
@@ -108,10 +109,8 @@ class Disk:
         """
         with self._entered() as root:
             facts = self.facts
-            if facts.folds and hints.paths:  # a name alone does not say how its entry is spelt
-                hints = Hints(
-                    folders=hints.folders | {parent(path) for path in hints.paths}, trees=hints.trees
-                )
+            if facts.folds:
+                hints = _unfolded(hints)
             before = dict(self._seen)
             try:
                 scan = Look(root, self._seen, self._clock(), facts).at(hints)
@@ -264,17 +263,16 @@ class Disk:
     def _begin(self, root: Root) -> DiskFacts:
         """Learn what the disk can hold, and bring to its place what a crash left."""
         own = os.lstat(root.at(MARKER)).st_ino & INODE_MASK
-        has_inodes = own == root.marker.inode
         try:
             for name in (ARRIVED, SWAP):
                 os.makedirs(root.at(f"{MARKER}/{name}"), mode=0o700, exist_ok=True)
-            facts = probed(Path(root.folder(f"{MARKER}/{SWAP}")), has_inodes=has_inodes)
-            if not has_inodes:
+            facts = probed(Path(root.folder(f"{MARKER}/{SWAP}")), has_inodes=own == root.marker.inode)
+            if own != root.marker.inode:
                 marker = msgspec.structs.replace(root.marker, inode=own)
                 write_private(Path(root.at(f"{MARKER}/id")), msgspec.json.encode(marker))
         except (OSError, StorageError):  # a disk that may not be written: each step will say so
-            facts = DiskFacts(inodes=has_inodes)
-        if not has_inodes:
+            facts = DiskFacts(inodes=own == root.marker.inode)
+        if not facts.inodes:
             self._seen = {folder: rows.mapped(table.without_inode) for folder, rows in self._seen.items()}
         self._facts = facts
         with contextlib.suppress(OSError, StorageError):  # what is left stays there for the next time
@@ -292,3 +290,12 @@ class Disk:
             status, root.device, INODE_MASK if facts.inodes else 0, stat.S_IXUSR if facts.bits else 0
         )
         return table.print_of(stamp, os.readlink(root.at(local)) if stat.S_ISLNK(status.st_mode) else "")
+
+
+def _unfolded(hints: Hints) -> Hints:
+    """Where to look on a disk on which one entry answers to several names: a name does not say how it is spelt."""
+    folders, trees = ([normalize("NFC", one) for one in names] for names in (hints.folders, hints.trees))
+    return Hints(
+        folders=frozenset([*folders, *(parent(normalize("NFC", path)) for path in hints.paths)]),
+        trees=frozenset(trees),
+    )

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import unicodedata
 from pathlib import Path
 
 import msgspec
@@ -51,4 +52,19 @@ def probed(folder: Path, *, has_inodes: bool) -> DiskFacts:
         bits = False
     finally:
         probe.unlink()
-    return DiskFacts(names, links, bits, has_inodes)
+    return DiskFacts(names, links, bits, has_inodes and _has_one_inode(folder, names))
+
+
+def _has_one_inode(folder: Path, names: NameRules) -> bool:
+    """Whether an entry has the same inode by each of its names: some disks count their names instead."""
+    if not (names.folds_case or names.folds_unicode):
+        return True
+    probe = folder / ("probe-\N{LATIN SMALL LETTER E WITH ACUTE}-" if names.folds_unicode else "probe-name")
+    other = unicodedata.normalize("NFD", probe.name) if names.folds_unicode else probe.name.upper()
+    probe.touch()
+    try:
+        return probe.stat().st_ino == (folder / other).stat().st_ino
+    except OSError:
+        return False
+    finally:
+        probe.unlink()

@@ -115,7 +115,7 @@ class Swap:
             what, _, rest = name.partition("-")
             key, _, mark = rest.partition("-")
             left = folder / name
-            if what == MADE or (what == "new" and mark == _mark(os.lstat(left))):
+            if what in (MADE, "probe") or (what == "new" and mark == _mark(os.lstat(left))):
                 os.unlink(left)
                 continue
             if what not in ("new", "old"):
