@@ -23,6 +23,7 @@ from coterie.apps.folders.steps import (
 )
 from coterie.content import file_steps
 from coterie.content.versions import VersionsFull
+from coterie.errors import NotFound
 from tests.apps.folders.live import MTIME_NS, Live, content_of, value_of
 
 
@@ -286,3 +287,21 @@ def test_a_flush_that_fails_counts_as_nothing_done(live: Live, monkeypatch: pyte
     assert isinstance(result, Failed)
     monkeypatch.undo()
     assert set(live.scan().found) == {"y"}
+
+
+def test_a_version_comes_back_as_a_change_and_stays_a_version(live: Live) -> None:
+    (live.path / "a").mkdir()
+    (live.path / "a/y").write_bytes(b"first")
+    live.scan()
+    live.put("x", b"new", expects=live.print("x"))
+    live.remove("a/y")
+    live.do(RemoveFolder("a"))
+    ids = {version.original.name: version.id for version in live.versions.kept()}
+    assert isinstance(live.disk.restore(ids["x"], "x"), Done)
+    assert isinstance(live.disk.restore(ids["y"], "a/y"), Done)
+    assert live.files() == {"x": b"old", "a/y": b"first"}
+    assert {version.original.name for version in live.versions.kept()} == {"x", "y"}
+    assert len(live.versions.kept()) == 3
+    assert set(live.scan().found) >= {"x", "a/y"}
+    with pytest.raises(NotFound):
+        live.disk.restore("none", "x")

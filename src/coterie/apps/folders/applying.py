@@ -109,6 +109,12 @@ class Applying:
             raise
         return self._now(local)
 
+    def bring_back(self, staged: Path, local: str, expects: Print | None) -> Print:
+        """Give a file or link its place as it is."""
+        self._bring(staged, local, expects, b"")
+        self.flush()
+        return self._now(local)
+
     def remove(self, local: str, expects: Print, content: bytes = b"") -> None:
         """Make a version of a file or link."""
         self._look(local, expects, content)

@@ -6,6 +6,7 @@ Blocking; for one thread at a time. Nothing is done, and nothing concluded, whil
 
 import contextlib
 import os
+import shutil
 import stat
 import threading
 import time
@@ -37,7 +38,7 @@ from coterie.apps.folders.steps import (
     RemoveFolder,
     SetMeta,
 )
-from coterie.apps.folders.swap import Swap
+from coterie.apps.folders.swap import Changed, Swap
 from coterie.content.versions import Versions
 from coterie.errors import StorageError
 from coterie.private_file import write_private
@@ -183,6 +184,35 @@ class Disk:
             for (step, _), result in zip(steps, results, strict=True):
                 self._after(step, result)
             return results
+
+    def restore(self, version_id: str, local: str) -> Result:
+        """Bring a copy of a version back to `local`, as if the owner did; what is there becomes a version itself.
+
+        The next look finds it as a change. A folder above that is gone is made again.
+
+        Raises:
+            FolderGone: the folder is away. NotFound: there is no such version.
+        """
+        kept = self._versions.path_of(version_id)
+        with self._entered() as root:
+            swap = self._swap(root)
+            applying = Applying(root, swap, self._clock(), partial(self._print, root))
+            staged = Path(root.folder(f"{MARKER}/{ARRIVED}")) / f"restored-{version_id}"
+            try:
+                parts = local.split("/")[:-1]
+                for count in range(len(parts)):
+                    applying.make_folder("/".join(parts[: count + 1]))
+                shutil.copy2(kept, staged, follow_symlinks=False)
+                status = root.status(local)
+                before = None if status is None else self._print(root, local, status)
+                return result_of(local, partial(applying.bring_back, staged, local, before))
+            except Changed:
+                return NotSo((local,))
+            except OSError as error:
+                return failed(local, error)
+            finally:
+                staged.unlink(missing_ok=True)
+                swap.close()
 
     def _do(self, applying: Applying, step: DiskStep, staged: Path | None) -> Print | None:
         match step:
