@@ -3,6 +3,8 @@
 import random
 from typing import Any
 
+import pytest
+
 from coterie.content.swarm import upload as u
 from coterie.machine import SetTimer, TimerFired
 
@@ -152,6 +154,34 @@ def test_at_most_so_many_are_served_at_once_contacts_first_then_who_gave_most() 
     served = {name for name, _ in s.served}
     assert {7, 5} <= served, "a contact, and who gave most"
     assert len(served) == 3, "and one by turns"
+
+
+@pytest.mark.parametrize(("whole", "slots"), [(True, u.SLOTS), (False, u.SLOTS_FETCHING)])
+def test_one_more_than_the_slots_waits_and_more_are_served_what_is_whole_here(
+    whole: bool, slots: int
+) -> None:
+    s = Scene(sends=False)
+    for n in range(slots + 1):
+        s.feed(u.AskerUp(n, ROOT, whole=whole))
+        s.feed(u.Asked(n, "x", (u.Part(M, 1 << n, SIZE),)))
+    assert [name for name, _ in s.served] == list(range(slots))
+
+
+def test_askers_of_what_is_whole_here_take_no_slot_of_what_is_being_fetched() -> None:
+    s = Scene(sends=False)
+    for n in range(u.SLOTS + u.SLOTS_FETCHING):
+        is_whole = n < u.SLOTS
+        s.feed(u.AskerUp(n, b"whole" if is_whole else b"part", whole=is_whole))
+        s.feed(u.Asked(n, "x", (u.Part(M, 1 << n, SIZE),)))
+    assert len(s.served) == u.SLOTS + u.SLOTS_FETCHING
+    for n in range(
+        100, 140
+    ):  # each kind has more than its slots now: who waits gets in by turns, kind by kind
+        s.feed(u.AskerUp(n, b"whole" if n % 2 else b"part", whole=bool(n % 2)))
+        s.feed(u.Asked(n, "x", (u.Part(M, 0, SIZE),)))
+    s.served.clear()
+    s.fire("slots")
+    assert sorted(name % 2 for name, _ in s.served) == [0, 1]
 
 
 def test_who_gives_nothing_is_served_by_turns_all_the_same() -> None:
