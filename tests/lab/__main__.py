@@ -1,12 +1,13 @@
 """The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | alone [WAY...] | pair KIND KIND |
-scenario NAME | swarm [--client ours|libtorrent|chain] [--case plain|killed|lossy|leaving] [--repeat N]. Needs root."""
+scenario NAME | line NAME... [--client ours|libtorrent] [--repeat N] [--write] |
+swarm [--client ours|libtorrent|chain] [--case plain|killed|lossy|leaving] [--repeat N]. Needs root."""
 
 import argparse
 import os
 import sys
 
 from coterie.sim.isolation import enter_namespace
-from tests.lab import alone, lines, matrix, nat, swarm, swarm_page
+from tests.lab import alone, line_page, lines, matrix, nat, swarm, swarm_page
 from tests.lab.conftest import lacking
 from tests.lab.lab import Host, Lab
 from tests.lab.remote import ROOT
@@ -52,6 +53,29 @@ def measure_swarm(arguments: list[str]) -> None:
             print(f"written to {swarm_page.write(outcomes).relative_to(ROOT)}", flush=True)
 
 
+def measure_lines(arguments: list[str]) -> None:
+    """Play lines, each several times; print each run and the median."""
+    parser = argparse.ArgumentParser("python -m tests.lab line")
+    parser.add_argument("name", choices=[*lines.CASES, lines.FAIR, lines.KILLED], nargs="+")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--client", choices=lines.MODULES, default=lines.OURS)
+    parser.add_argument("--write", action="store_true")
+    told = parser.parse_args(arguments)
+    special = {lines.FAIR: lines.measure_fair, lines.KILLED: lines.measure_killed}
+    for name in told.name:
+        outcomes = []
+        for _ in range(told.repeat):
+            if name in special:
+                print(special[name](), flush=True)
+                continue
+            outcomes.append(lines.measure(name, told.client))
+            print(outcomes[-1].told(), flush=True)
+        if outcomes:
+            print(f"{name}: median of {len(outcomes)} {line_page.middle(outcomes):.2f} x", flush=True)
+        if outcomes and told.write:
+            print(f"written to {line_page.write(outcomes).relative_to(ROOT)}", flush=True)
+
+
 def main(arguments: list[str]) -> int:
     """Run what `arguments` name."""
     if reason := lacking():
@@ -81,9 +105,8 @@ def main(arguments: list[str]) -> int:
         case ["swarm", *rest]:
             measure_swarm(rest)
             return 0
-        case ["line", *names] if names and set(names) <= {*lines.CASES, lines.FAIR}:
-            for name in names:
-                print(lines.measure_fair() if name == lines.FAIR else lines.measure(name).told(), flush=True)
+        case ["line", *rest]:
+            measure_lines(rest)
             return 0
         case ["shell", *kinds] if set(kinds) <= set(nat.KINDS):
             shell(kinds or [nat.PORT_RESTRICTED, nat.SYMMETRIC])

@@ -11,7 +11,8 @@ to be found on the local network), `folder` (where its files and its key are, in
 Commands, with "peer" each: {"do": "connect", "addresses": [...]} ("by_right": as one who may ask the peer to dial
 back), {"do": "fetch", "addresses": [...], "bytes": ...} (one stream; "bulk": the same in a thread, over lanes where
 they can be; "fetched" says how many bytes came which way), {"do": "close"}; with the files app {"do": "share",
-"bytes": ...} (or "path"), {"do": "get", "ticket": ...}; and {"do": "status"}. It ends when its input ends.
+"bytes": ...} (or "path"), {"do": "get", "ticket": ...}, {"do": "limit", "up": bytes/s}; and {"do": "status"}.
+It ends when its input ends.
 
 Events: "ready" with the peer's id and addresses; "up" and "down" for connections; "path" whenever a connection's path
 changes; "observed" when it believes other addresses of itself; "found" for peers on the local network; "connected",
@@ -143,6 +144,11 @@ class Peer:
                     await self._share(command, tag)
                 case "get":
                     await self._get(command["ticket"], begun, tag)
+                case "limit":
+                    self._node.files.limits.change(
+                        up=command["up"], down=None, up_hours=None, down_hours=None
+                    )
+                    self.say("limited", **tag)
                 case "close":
                     for connection in self._endpoint.connections:
                         if str(connection.peer) == command["peer"]:

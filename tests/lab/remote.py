@@ -36,6 +36,7 @@ class RemotePeer:
         self.events: list[Event] = []
         self._arrived: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._ids = itertools.count(1)
+        self.settings = {"module": module, **settings}
         told = json.dumps({"number": number, **settings})
         command = [sys.executable, "-m", module, told]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
