@@ -174,14 +174,6 @@ def test_askers_of_what_is_whole_here_take_no_slot_of_what_is_being_fetched() ->
         s.feed(u.AskerUp(n, b"whole" if is_whole else b"part", whole=is_whole))
         s.feed(u.Asked(n, "x", (u.Part(M, 1 << n, SIZE),)))
     assert len(s.served) == u.SLOTS + u.SLOTS_FETCHING
-    for n in range(
-        100, 140
-    ):  # each kind has more than its slots now: who waits gets in by turns, kind by kind
-        s.feed(u.AskerUp(n, b"whole" if n % 2 else b"part", whole=bool(n % 2)))
-        s.feed(u.Asked(n, "x", (u.Part(M, 0, SIZE),)))
-    s.served.clear()
-    s.fire("slots")
-    assert sorted(name % 2 for name, _ in s.served) == [0, 1]
 
 
 def test_who_gives_nothing_is_served_by_turns_all_the_same() -> None:
