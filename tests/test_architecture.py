@@ -106,6 +106,8 @@ SHELLS = (
     "apps/drive/listener.py",
     "apps/drive/tree.py",
     "apps/drive/dav.py",
+    "apps/drive/fuse.py",
+    "apps/drive/mounts.py",
     "apps/drive/ordering.py",
     "apps/drive/receiving.py",
     "apps/drive/share_disk.py",

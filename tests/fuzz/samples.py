@@ -218,6 +218,15 @@ def _services() -> dict[str, list[Sample]]:
         "coterie.apps.drive.headers:read_destination": [
             _of("apps.drive.headers:read_destination", "http://drive.localhost:4000/anna/photos/a%20b.jpg")
         ],
+        "coterie.apps.drive.headers:read_listing": [
+            _of(
+                "apps.drive.headers:read_listing",
+                b'<?xml version="1.0" encoding="utf-8"?><D:multistatus xmlns:D="DAV:">'
+                b"<D:response><D:href>/a%20b</D:href>"
+                b"<D:propstat><D:prop><D:resourcetype/><D:getcontentlength>5</D:getcontentlength><D:getlastmodified>"
+                b"Sat, 28 Nov 2026 17:02:14 GMT</D:getlastmodified></D:prop></D:propstat></D:response></D:multistatus>",
+            )
+        ],
         "coterie.apps.drive.headers:read_password": [
             _of("apps.drive.headers:read_password", "bmFtZTpwYXNzd29yZA==")
         ],

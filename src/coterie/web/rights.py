@@ -55,7 +55,7 @@ COMMANDS: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "drive/drive-off", "drive/drive-on",
+            "drive/drive-mount", "drive/drive-off", "drive/drive-on", "drive/drive-unmount",
             "expose/connect", "expose/disconnect", "expose/expose", "expose/unexpose", "files/limits",
             "files/transfers-limit", "files/trash-empty", "node/config", "node/config-get", "node/config-set",
             "node/doctor", "node/gc", "node/notices-clear", "node/services", "node/services-on", "node/services-off",

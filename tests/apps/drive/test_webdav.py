@@ -140,6 +140,7 @@ def test_programs_of_other_users_are_not_let_in(tmp_path: Path, monkeypatch: pyt
         async with drive(tmp_path) as (_, at):
             assert (await at.ask("OPTIONS", "")).status == 200
             monkeypatch.setattr(listener, "is_trusted", lambda user: False)
+            monkeypatch.setattr(listener, "caller_of", lambda accepted: 65_534)
             with pytest.raises((ConnectionError, OSError)):
                 await at.ask("OPTIONS", "")
             line = next(one for one in at.node.ports.lines() if one.name == "drive/webdav")

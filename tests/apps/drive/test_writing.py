@@ -28,7 +28,7 @@ from coterie.apps.drive.messages import (
 from coterie.errors import AccessDenied, NotFound, PeerError, UsageError
 from coterie.node import Node
 from coterie.wire.frames import Message
-from tests.apps.drive.web import Drive, drive, program
+from tests.apps.drive.web import Drive, drive, program, wanted
 from tests.apps.files.nodes import friends
 from tests.apps.files.test_places import BIG, photos
 from tests.support import run
@@ -54,6 +54,8 @@ async def order(node: Node, other: Node, message: Message) -> Message:
 
 
 def test_litmus_passes_at_the_folder_of_another_computer(tmp_path: Path) -> None:
+    wanted("litmus")
+
     async def scene() -> None:
         async with drive(tmp_path) as (anna, at):
             await opened(anna, at, tmp_path)

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import http.client
+import os
+import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import msgspec
+import pytest
 
 from coterie.node import Node
 from tests.apps.files.nodes import friends
@@ -73,3 +76,11 @@ async def drive(folder: Path) -> AsyncIterator[tuple[Node, Drive]]:
             yield anna, Drive(ben, line.url, ben.people.name_of(anna.peer_id))
         finally:
             await ben.drive.switch(is_on=False)
+
+
+def wanted(*programs: str) -> None:
+    """Skip the test where one of these programs is not installed; in CI that is a failure."""
+    missing = [one for one in programs if shutil.which(one, path="/usr/sbin:/usr/bin:/sbin:/bin") is None]
+    if missing and not os.environ.get("CI"):
+        pytest.skip(f"{', '.join(missing)} not installed")
+    assert not missing, f"{', '.join(missing)} not installed, and CI must have it"

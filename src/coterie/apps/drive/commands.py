@@ -1,5 +1,6 @@
 """The commands of `drive`: the command line and the HTTP API are rendered from these."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coterie.apps.command import command
@@ -27,3 +28,21 @@ async def drive_on(drive: "DriveService") -> DriveLine:
 async def drive_off(drive: "DriveService") -> DriveLine:
     """Close the drive. What is mounted shows errors."""
     return await drive.switch(is_on=False)
+
+
+@command("folder", path="drive mount", needs="running")
+async def drive_mount(drive: "DriveService", folder: Path) -> DriveLine:
+    """Make the drive a folder of this computer, until it is unmounted or this node stops.
+
+    folder: An empty folder.
+    """
+    return await drive.mount(folder)
+
+
+@command("folder", path="drive unmount", needs="running")
+async def drive_unmount(drive: "DriveService", folder: Path) -> DriveLine:
+    """Make the folder an ordinary one again.
+
+    folder: Where the drive is mounted.
+    """
+    return await drive.unmount(folder)

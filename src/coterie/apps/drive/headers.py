@@ -1,10 +1,43 @@
-"""What requests to the drive say in their headers. Pure."""
+"""What requests to the drive, and its answers, say. Pure."""
 
 import base64
+from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
+
+import msgspec
 
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+
+_DAV = "{DAV:}"
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One file or folder: its path, bytes, and when it was changed last, in seconds since 1970."""
+
+    path: str
+    is_folder: bool
+    size: int
+    at: float
+
+
+@decoder(UsageError, "what the drive lists")
+def read_listing(raw: bytes) -> list[Listed]:
+    """The answer to a PROPFIND of our own drive (RFC 4918, 14.16). Raises `UsageError`."""
+    found = []
+    for one in ElementTree.fromstring(raw).iter(f"{_DAV}response"):  # noqa: S314  (what we wrote ourselves)
+        path = unquote(urlsplit(one.findtext(f"{_DAV}href") or "").path, errors="surrogateescape")
+        when = one.findtext(f".//{_DAV}getlastmodified")
+        found.append(
+            Listed(
+                path.rstrip("/") or "/",
+                one.find(f".//{_DAV}collection") is not None,
+                int(one.findtext(f".//{_DAV}getcontentlength") or 0),
+                parsedate_to_datetime(when).timestamp() if when else 0.0,
+            )
+        )
+    return found
 
 
 @decoder(UsageError, "the destination of a request to the drive")

@@ -3,11 +3,13 @@
 import asyncio
 import shutil
 import sys
+from pathlib import Path
 
 from coterie.apps.context import Context
 from coterie.apps.drive.listener import HOST, DavListener
 from coterie.apps.drive.messages import PROTOCOL
 from coterie.apps.drive.mounting import ways
+from coterie.apps.drive.mounts import Mounts
 from coterie.apps.drive.receiving import Receiving
 from coterie.apps.drive.results import DriveLine
 from coterie.apps.drive.tree import Bridge
@@ -28,6 +30,7 @@ class DriveService:
         self._context = context
         self._files = files
         self._port: Port | None = None
+        self._mounts = Mounts(context.local, context.data.folder)
 
     async def start(self) -> None:
         """Take the port into the table: closed, until the owner switches it on."""
@@ -49,6 +52,7 @@ class DriveService:
             return DriveLine(state="off")
         url = f"http://{HOST}:{self._port.number}/"
         return DriveLine(
+            mounts=self._mounts.folders(),
             state="on",
             url=url,
             connections=self._port.connections,
@@ -58,6 +62,19 @@ class DriveService:
     async def switch(self, *, is_on: bool) -> DriveLine:
         """Open or close the port; that is kept over restarts. Raises `UsageError`: it is not to be had."""
         await self._context.local.switch(PORT, is_on=is_on)
+        return self.line()
+
+    async def mount(self, folder: Path) -> DriveLine:
+        """Make the drive a folder; it is switched on where it was off. Errors as `Mounts.mount`, `switch`."""
+        if self._port is None or not self._port.number:
+            await self.switch(is_on=True)
+        port = self._port.number if self._port is not None else 0
+        await self._mounts.mount(folder, port, ways(sys.platform, port)[0])
+        return self.line()
+
+    async def unmount(self, folder: Path) -> DriveLine:
+        """Make it an ordinary folder again. Errors as `Mounts.unmount`."""
+        await self._mounts.unmount(folder)
         return self.line()
 
     def _listener(self, name: str, tasks: Tasks) -> DavListener:
