@@ -9,7 +9,7 @@ import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from blake3 import blake3
@@ -28,16 +28,17 @@ class Leaf:
     Fields:
         content: id of the content.
         node: id of the node that lists the chunks, from its index `first` on.
-        listed: all chunks of that node.
+        listed: all chunks of that node, of which the first i have `ends[i]` bytes.
         starts: where in the content each chunk of the leaf begins, and where the last ends.
     """
 
-    __slots__ = ("chunks", "content", "first", "listed", "name", "node", "starts")
+    __slots__ = ("chunks", "content", "ends", "first", "listed", "name", "node", "starts")
 
     def __init__(
-        self, content: bytes, node: bytes, listed: Sequence[Chunk], first: int, count: int, offset: int
+        self, content: bytes, node: bytes, listed: list[Chunk], first: int, count: int, offset: int
     ) -> None:
         self.content, self.node, self.first, self.listed = content, node, first, listed
+        self.ends = [0, *accumulate([size for _, size in listed])]
         self.chunks = listed[first : first + count]
         self.name = f"{content.hex()}/{offset:x}"
         self.starts = [offset]

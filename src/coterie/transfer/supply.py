@@ -243,7 +243,8 @@ class Supply:
         if not self._asked_bytes:
             self._heard_at = self._now()
             self._rate.begin(self._heard_at)
-        wanted = Wanted((), None, chunks=leaf.listed, leaf=leaf, readers={reader}, begin=begin, end=end)  # type: ignore[arg-type]
+        wanted = Wanted((), None, leaf=leaf, readers={reader}, begin=begin, end=end)
+        wanted.chunks, wanted.ends = leaf.listed, leaf.ends
         for index in range(begin, end):
             self._asked[leaf.name, index] = wanted
         self._asked_bytes += size
