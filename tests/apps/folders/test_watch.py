@@ -3,6 +3,7 @@
 import asyncio
 import os
 import queue
+import subprocess
 import sys
 import threading
 import time
@@ -129,11 +130,12 @@ def test_a_folder_that_is_moved_keeps_its_watches(tmp_path: Path) -> None:
 
 def test_what_is_our_own_is_never_told(tmp_path: Path) -> None:
     (tmp_path / ".coterie-folder/arrived").mkdir(parents=True)
+    (tmp_path / "sub").mkdir()
 
     async def main() -> None:
         async with watched(tmp_path) as watch:
             (tmp_path / ".coterie-folder/arrived/x").write_bytes(b"1")
-            (tmp_path / ".coterie-versions-abc").mkdir()
+            (tmp_path / "sub/.coterie-partial-abc").mkdir()
             os.rename(tmp_path / ".coterie-folder/arrived/x", tmp_path / "x")
             assert await soon(watch) == Hints(frozenset(["x"]))
 
@@ -196,6 +198,41 @@ def test_a_root_that_goes_and_comes_is_told_and_watched_again(
             await until(watch, lambda hints: hints.is_all)
             (root / "x").write_bytes(b"1")
             await until(watch, lambda hints: "x" in hints.paths)
+
+    run(main())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_disk_that_is_mounted_over_the_root_and_taken_out_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coterie.apps.folders.inotify.TICK_S", 0.05)
+    monkeypatch.setattr("coterie.apps.folders.inotify.REWATCH_S", 0.0)
+
+    async def main() -> None:
+        async with watched(tmp_path) as watch:
+            subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path], check=True)
+            try:
+                await until(watch, lambda hints: hints.is_all)
+                (tmp_path / "there").write_bytes(b"1")
+                await until(watch, lambda hints: "there" in hints.paths)
+            finally:
+                subprocess.run(["umount", tmp_path], check=True)  # a watch does not hold the disk
+            await until(watch, lambda hints: hints.is_all)
+            (tmp_path / "here").write_bytes(b"1")
+            await until(watch, lambda hints: "here" in hints.paths)
+
+    run(main())
+
+
+def test_a_marker_that_comes_or_goes_is_told_as_everything(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with watched(tmp_path) as watch:
+            (tmp_path / ".coterie-folder").mkdir()
+            assert (await soon(watch)).is_all
+            (tmp_path / ".coterie-folder/id").write_bytes(b"1")
+            os.rename(tmp_path / ".coterie-folder", tmp_path.parent / "away")
+            assert (await soon(watch)).is_all
 
     run(main())
 

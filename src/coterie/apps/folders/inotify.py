@@ -24,7 +24,7 @@ DRAIN_BYTES = 1 << 16
 READS_MAX = 64  # before what is due is told
 REWATCH_S = 1.0  # between two times that all is watched anew, at least; guess
 REWATCH_SHARE = 5.0  # and at least so many times as long as it took
-TICK_S = 10.0  # a root that was away is looked for so often
+TICK_S = 10.0  # the root is looked at so often: is it there, and the same?
 LIMIT_FILE = Path("/proc/sys/fs/inotify/max_user_watches")
 
 _MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
@@ -101,6 +101,7 @@ class Inotify:
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._nodes: dict[int, _Node] = {}
         self._top: _Node | None = None
+        self._identity = (-1, -1)  # of the root when it was watched
         self._quick = Gathering()
         self._slow = Gathering(WRITING_S, WRITING_S)
         self._moving: dict[int, _Node] = {}  # by cookie: left one folder, and may come into another
@@ -149,7 +150,7 @@ class Inotify:
                     ended.poll(_milliseconds(self._quick.due))
                 else:
                     ends = [at for at in (self._anew_at, self._slow.due) if at is not None]
-                    news.poll(_milliseconds(min(ends)) if ends else None)
+                    news.poll(_milliseconds(min([*ends, time.monotonic() + TICK_S])))
         finally:
             for fd in (self._fd, self._woken, self._wake):
                 os.close(fd)
@@ -160,6 +161,8 @@ class Inotify:
             if not (data := _read(self._fd)):
                 break
             self._take(data, now)
+        if self._top is not None and self._identity != _identity(self._root):  # a disk was mounted over it
+            self._lose(now)
         if self._anew_at is not None and now >= self._anew_at:
             self._watch_anew()
         for gathering in (self._quick, self._slow):
@@ -202,6 +205,8 @@ class Inotify:
     def _entry(self, node: _Node, name: str, mask: int, cookie: int, now: float) -> None:
         """Something happened to `name` in the folder `node`."""
         if self._is_own(name):
+            if node is self._top and mask & _ISDIR:  # the marker came or went
+                self._quick.add(now)
             return
         path = node.path(name)
         if not mask & _ISDIR:
@@ -247,7 +252,7 @@ class Inotify:
         """Watch the root and all below, then tell everything."""
         began = time.monotonic()
         before, self._nodes, self._moving, self.unwatched = self._nodes, {}, {}, 0
-        self._top = None
+        self._top, self._identity = None, _identity(self._root)
         self._watch("", "", None)
         for watch in before.keys() - self._nodes.keys():
             self._libc.inotify_rm_watch(self._fd, watch)
@@ -259,7 +264,7 @@ class Inotify:
 
     def _watch(self, path: str, name: str, parent: _Node | None) -> None:
         """Watch a folder and all below it."""
-        device = _device(self._root)
+        device = _identity(self._root)[0]
         waiting = [(path, name, parent)]
         while waiting:
             path, name, parent = waiting.pop()
@@ -315,11 +320,12 @@ def is_here() -> bool:
     return _LIBC is not None
 
 
-def _device(path: str) -> int:
+def _identity(path: str) -> tuple[int, int]:
     try:
-        return os.lstat(path).st_dev
+        status = os.lstat(path)
     except OSError:
-        return -1
+        return -1, -1
+    return status.st_dev, status.st_ino
 
 
 def _limit() -> str:
