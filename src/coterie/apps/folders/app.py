@@ -1,0 +1,22 @@
+"""What the entry point `folders` of the group `coterie.apps` names."""
+
+from coterie.access.resource import ResourceKind, Verb
+from coterie.apps.app import App
+from coterie.apps.folders.membership import CONTEXT
+
+APP = App(
+    name="folders",
+    summary="Folders that are the same on several computers.",
+    create="coterie.apps.folders.service:FoldersService",
+    commands="coterie.apps.folders.commands",
+    panel="coterie.apps.folders.panel:PANEL",
+    requires=("contacts",),
+    signs=(CONTEXT,),
+    kinds=(
+        ResourceKind(
+            "folder",
+            Verb.LIST | Verb.READ | Verb.WRITE | Verb.USE,
+            "a live folder: read, write, and use: keep a sealed copy",
+        ),
+    ),
+)

@@ -1,0 +1,225 @@
+"""The commands of `folders`: the command line and the HTTP API are rendered from these."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from coterie.apps.command import Choice, Person, Place, Size, Values, command
+from coterie.apps.folders.results import (
+    ConflictLine,
+    EntryLine,
+    EventLine,
+    FolderLine,
+    FolderMade,
+    FolderSaid,
+    IgnoreLine,
+    VersionLine,
+)
+
+if TYPE_CHECKING:
+    from coterie.apps.folders.service import FoldersService
+
+PURPOSE = "Live folders"
+
+Folder = Annotated[str, Values("folders", "name")]
+Offered = Annotated[Place, Values("folders", "name")]
+VersionId = Annotated[str, Values("folder versions", "id", given=("folder",))]
+EventId = Annotated[str, Values("folder undo", "id", given=("folder",))]
+ConflictPath = Annotated[str, Values("folder conflicts", "path", given=("folder",))]
+ON_FULL = (Choice("y", "join as shown", {"yes": True}),)
+
+
+@command(needs="store", empty_text="No live folders: coterie folder new PATH --with WHOM makes one.")
+async def folders(folders: "FoldersService") -> list[FolderLine]:
+    """List the live folders of this computer, and those that you may join.
+
+    `unsent` is what nobody else has yet: while it is 0 everywhere, this computer may be switched off.
+    """
+    return folders.lines()
+
+
+@command("path", path="folder new", kind="folder", needs="running")
+async def folder_new(
+    folders: "FoldersService", path: Path, *, with_: list[Person] | None = None, name: str = ""
+) -> FolderMade:
+    """Make a folder that is the same on several computers.
+
+    path: The folder; it is made when there is none. What is in it stays.
+    with_: With whom: a person, a computer or a circle; WHOM:read for those who may not change it. Several times.
+    name: What it is called, instead of its own name.
+    """
+    return await folders.new(path, with_ or [], name)
+
+
+@command("folder", "path", path="folder join", needs="running", asks={"not_empty": ON_FULL})
+async def folder_join(
+    folders: "FoldersService", folder: Offered, path: Path, *, yes: bool = False
+) -> FolderMade:
+    """Have a live folder of somebody on this computer, too.
+
+    folder: NAME, or PERSON/NAME where several are called so.
+    path: Where it goes: an empty folder, one that is made, or one with the same in it.
+    yes: Join although something is there: what is equal stays, what differs is kept on both sides.
+    """
+    return await folders.join(folder, path, yes=yes)
+
+
+@command("folder", "whom", path="folder add", needs="running")
+async def folder_add(folders: "FoldersService", folder: Folder, whom: Person) -> FolderSaid:
+    """Let somebody join a live folder of yours, or change what they may: WHOM:read, WHOM:write.
+
+    folder: Its name.
+    whom: A person, a computer or a circle; with :read if they may not change it.
+    """
+    return folders.add_member(folder, whom)
+
+
+@command("folder", "whom", path="folder remove", needs="running")
+async def folder_remove(folders: "FoldersService", folder: Folder, whom: Person) -> FolderSaid:
+    """Let somebody follow a live folder of yours no longer; what they have stays with them.
+
+    folder: Its name.
+    whom: A person, a computer or a circle.
+    """
+    return folders.remove_member(folder, whom)
+
+
+@command("folder", path="folder pause", needs="running")
+async def folder_pause(folders: "FoldersService", folder: Folder) -> FolderSaid:
+    """Neither send nor take changes of a live folder for a while.
+
+    folder: Its name.
+    """
+    return await folders.pause(folder)
+
+
+@command("folder", path="folder resume", needs="running")
+async def folder_resume(folders: "FoldersService", folder: Folder) -> FolderSaid:
+    """Go on with a live folder that was paused, or whose disk is back.
+
+    folder: Its name.
+    """
+    return await folders.resume(folder)
+
+
+@command("folder", path="folder leave", needs="running")
+async def folder_leave(folders: "FoldersService", folder: Folder) -> FolderSaid:
+    """Follow a live folder no longer; its files stay here as they are.
+
+    folder: Its name.
+    """
+    return await folders.leave(folder)
+
+
+@command("folder", "place", path="folder ls", needs="running", empty_text="Nothing is there.")
+async def folder_ls(folders: "FoldersService", folder: Folder, place: str = "") -> list[EntryLine]:
+    """List what is in a live folder, here or not.
+
+    folder: Its name.
+    place: A folder in it.
+    """
+    return folders.entries(folder, place)
+
+
+@command("folder", path="folder conflicts", needs="running", empty_text="No conflicts.")
+async def folder_conflicts(folders: "FoldersService", folder: Folder = "") -> list[ConflictLine]:
+    """List the files that several computers changed without each other; each version is kept.
+
+    folder: Its name; without it, of all.
+    """
+    return folders.conflicts(folder)
+
+
+@command("folder", "path", "version", path="folder resolve", needs="running")
+async def folder_resolve(
+    folders: "FoldersService", folder: Folder, path: ConflictPath, version: str
+) -> FolderSaid:
+    """Settle a conflict: one version becomes the file, on all computers; the others go to the trash.
+
+    folder: Its name.
+    path: The file, as `coterie folder conflicts` shows it.
+    version: Which one: its number there.
+    """
+    return await folders.resolve(folder, path, version)
+
+
+@command("folder", "path", path="folder versions", needs="running", empty_text="No earlier versions.")
+async def folder_versions(folders: "FoldersService", folder: Folder, path: str = "") -> list[VersionLine]:
+    """List what changes of others replaced or removed here; it is kept for 30 days.
+
+    folder: Its name.
+    path: A file or folder in it.
+    """
+    return await folders.versions(folder, path)
+
+
+@command("folder", "version", path="folder restore", needs="running")
+async def folder_restore(folders: "FoldersService", folder: Folder, version: VersionId) -> FolderSaid:
+    """Put an earlier version back to where it was; what is there now is kept as a version.
+
+    folder: Its name.
+    version: Its id, as `coterie folder versions` shows it.
+    """
+    return await folders.restore(folder, version)
+
+
+@command("folder", "pattern", path="folder ignore", needs="running", empty_text="Nothing is ignored.")
+async def folder_ignore(
+    folders: "FoldersService", folder: Folder, pattern: str = "", *, local: bool = False, remove: bool = False
+) -> list[IgnoreLine]:
+    """Leave files out that are like a pattern, as .gitignore has them; without one, list the patterns.
+
+    folder: Its name.
+    pattern: Like *.tmp or build/.
+    local: On this computer only; else for all, in the file .coterieignore of the folder.
+    remove: Leave such files out no longer.
+    """
+    return await folders.ignore(folder, pattern, local=local, remove=remove)
+
+
+@command("folder", "place", path="folder select", needs="running")
+async def folder_select(
+    folders: "FoldersService",
+    folder: Folder,
+    place: str = "",
+    *,
+    on_demand: bool = False,
+    pin: bool = False,
+    larger: Size | None = None,
+) -> FolderSaid:
+    """Choose what of a live folder has its content on this computer; the rest is listed, and fetched when wanted.
+
+    folder: Its name.
+    place: A file or folder in it; without it, all.
+    on_demand: Its content comes when it is pinned.
+    pin: Its content comes, and stays.
+    larger: Files beyond this size come only when they are pinned: 100MB.
+    """
+    return await folders.select(folder, place, on_demand=on_demand, pin=pin, larger=larger)
+
+
+@command("folder", path="folder go-on", needs="running")
+async def folder_go_on(folders: "FoldersService", folder: Folder) -> FolderSaid:
+    """Let the many changes happen about which a live folder asks.
+
+    folder: Its name.
+    """
+    return await folders.go_on(folder)
+
+
+@command("folder", path="folder keep", needs="running")
+async def folder_keep(folders: "FoldersService", folder: Folder) -> FolderSaid:
+    """Take the many changes back about which a live folder asks: what is here is right, for everybody.
+
+    folder: Its name.
+    """
+    return await folders.keep(folder)
+
+
+@command("folder", "change", path="folder undo", needs="running", empty_text="Nothing to undo.")
+async def folder_undo(folders: "FoldersService", folder: Folder, change: str = "") -> list[EventLine]:
+    """Take back what came from another computer: as it was before, for everybody. Without a change, list them.
+
+    folder: Its name.
+    change: The id of the change, as the list has it.
+    """
+    return await folders.undo(folder, change)

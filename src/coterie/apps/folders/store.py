@@ -1,0 +1,363 @@
+"""What is kept of live folders, in the database of the app: rows of bytes, read where they are needed.
+
+Nothing of a folder's files is held in memory: with 100,000 files the rows are some 40 MB on disk. Registers and what was
+agreed upon are packed (`records.py` knows how); beside them stands what lists and counts ask for. All methods block; any
+thread may call them; each batch is one transaction.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from coterie.services.data.database import Database
+
+QUERY_ITEMS_MAX = 500  # of one IN (...)
+EVENTS_MAX = 10_000  # of one folder that can be undone; the oldest give way
+DAY_S = 86_400.0
+EVENTS_S = 30 * DAY_S  # as long as versions are kept
+
+STEPS = (
+    """
+    CREATE TABLE folders (
+        number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, path TEXT NOT NULL, replica BLOB NOT NULL,
+        counter INTEGER NOT NULL, record BLOB NOT NULL, state TEXT NOT NULL, settings BLOB NOT NULL, created REAL NOT NULL
+    );
+    CREATE TABLE registers (
+        folder INTEGER NOT NULL REFERENCES folders(number) ON DELETE CASCADE, path TEXT NOT NULL, seq INTEGER NOT NULL,
+        kind INTEGER NOT NULL, size INTEGER NOT NULL, content BLOB NOT NULL, copies INTEGER NOT NULL,
+        own INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (folder, path)
+    ) WITHOUT ROWID;
+    CREATE INDEX registers_by_seq ON registers (folder, seq);
+    CREATE INDEX registers_in_conflict ON registers (folder) WHERE copies > 0;
+    CREATE TABLE agreed (
+        folder INTEGER NOT NULL REFERENCES folders(number) ON DELETE CASCADE, local TEXT NOT NULL, path TEXT NOT NULL,
+        kind INTEGER NOT NULL, content BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (folder, local)
+    ) WITHOUT ROWID;
+    CREATE INDEX agreed_by_path ON agreed (folder, path);
+    CREATE INDEX agreed_by_content ON agreed (content) WHERE content != x'';
+    CREATE TABLE contents (id BLOB PRIMARY KEY, chunks BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE replicas (
+        folder INTEGER NOT NULL REFERENCES folders(number) ON DELETE CASCADE, replica BLOB NOT NULL,
+        peer BLOB NOT NULL, body BLOB NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (folder, replica)
+    ) WITHOUT ROWID;
+    CREATE TABLE events (
+        number INTEGER PRIMARY KEY, folder INTEGER NOT NULL REFERENCES folders(number) ON DELETE CASCADE,
+        at REAL NOT NULL, path TEXT NOT NULL, what TEXT NOT NULL, by BLOB NOT NULL, body BLOB NOT NULL
+    );
+    CREATE INDEX events_of_folder ON events (folder, at);
+    CREATE TABLE offers (id BLOB PRIMARY KEY, record BLOB NOT NULL, peer BLOB NOT NULL, at REAL NOT NULL);
+    """,
+)
+
+
+class FolderRow(msgspec.Struct, kw_only=True):
+    """A folder of this computer. `state`: "on", "paused", "preview" (joining was shown, and not confirmed)."""
+
+    number: int
+    id: bytes
+    path: str
+    replica: bytes
+    counter: int
+    record: bytes
+    state: str
+    settings: bytes
+    created: float
+
+
+class RegisterRow(NamedTuple):
+    """A register with what is asked for of its winner. `own`: one of its siblings was written here."""
+
+    path: str
+    kind: int
+    size: int
+    content: bytes
+    copies: int
+    own: bool
+    body: bytes
+
+
+class AgreedRow(NamedTuple):
+    """What was last shown on, or taken from, the disk at `local`."""
+
+    local: str
+    path: str
+    kind: int
+    content: bytes
+    body: bytes
+
+
+class EventRow(NamedTuple):
+    """What came from another computer, for `undo`: `body` is the register as it was before."""
+
+    number: int
+    at: float
+    path: str
+    what: str
+    by: bytes
+    body: bytes
+
+
+class FoldersStore:
+    """All folders of this computer, and those that others offer."""
+
+    def __init__(self, database: Database) -> None:
+        """`database`: opened with STEPS."""
+        self.db = database
+
+    def folders(self) -> list[FolderRow]:
+        """Every folder, oldest first."""
+        rows = self.db.execute(
+            "SELECT number, id, path, replica, counter, record, state, settings, created FROM folders ORDER BY number"
+        )
+        names = FolderRow.__struct_fields__
+        return [FolderRow(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def add(self, row: FolderRow) -> None:
+        """A new folder; it gets its number."""
+        with self.db.transaction() as db:
+            row.number = (db.execute("SELECT max(number) FROM folders").fetchone()[0] or 0) + 1
+            values = [getattr(row, name) for name in FolderRow.__struct_fields__]
+            db.execute(f"INSERT INTO folders VALUES ({','.join('?' * len(values))})", values)  # noqa: S608
+
+    def change(self, row: FolderRow) -> None:
+        """Keep what `row` says now, but for its counter, which only grows with what is written."""
+        self.db.execute(
+            "UPDATE folders SET path = ?, replica = ?, record = ?, state = ?, settings = ? WHERE number = ?",
+            (row.path, row.replica, row.record, row.state, row.settings, row.number),
+        )
+
+    def remove(self, number: int) -> None:
+        """Forget a folder with all that is known of it."""
+        with self.db.transaction() as db:
+            for table in ("registers", "agreed", "replicas", "events"):
+                db.execute(f"DELETE FROM {table} WHERE folder = ?", (number,))  # noqa: S608
+            db.execute("DELETE FROM folders WHERE number = ?", (number,))
+
+    # ---- offers of others
+
+    def offers(self) -> list[tuple[bytes, bytes]]:
+        """(record, who told of it) of folders that could be joined."""
+        return self.db.execute("SELECT record, peer FROM offers ORDER BY at")
+
+    def offer(self, folder: bytes, record: bytes, peer: bytes, at: float) -> None:
+        """Remember that `peer` told of a folder."""
+        self.db.execute("INSERT OR REPLACE INTO offers VALUES (?, ?, ?, ?)", (folder, record, peer, at))
+
+    def forget_offer(self, folder: bytes) -> None:
+        """It is joined, or offered no longer."""
+        self.db.execute("DELETE FROM offers WHERE id = ?", (folder,))
+
+    # ---- chunks of contents
+
+    def chunks(self, contents: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The packed chunks of those that are known."""
+        found: dict[bytes, bytes] = {}
+        for part in _parts(list(contents)):
+            marks = ",".join("?" * len(part))
+            found.update(
+                self.db.execute(f"SELECT id, chunks FROM contents WHERE id IN ({marks})", part)  # noqa: S608
+            )
+        return found
+
+    def sweep_contents(self) -> None:
+        """Forget chunks of contents that no folder names any more. Some 100 ms with 100,000 files."""
+        self.db.execute(
+            "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM agreed WHERE agreed.content = contents.id) "
+            "AND id NOT IN (SELECT content FROM registers)"
+        )
+
+
+class FolderData:
+    """The rows of one folder."""
+
+    def __init__(self, store: FoldersStore, row: FolderRow) -> None:
+        self._db = store.db
+        self._number = row.number
+        (last,) = self._db.execute("SELECT max(seq) FROM registers WHERE folder = ?", (row.number,))[0]
+        self.seq = last or 0
+        """Of the register that changed last here."""
+
+    # ---- registers
+
+    def register(self, path: str) -> bytes | None:
+        """The packed register of a path."""
+        rows = self._db.execute(
+            "SELECT body FROM registers WHERE folder = ? AND path = ?", (self._number, path)
+        )
+        return rows[0][0] if rows else None
+
+    def registers(self, paths: Sequence[str]) -> dict[str, bytes]:
+        """The packed registers of those of `paths` that have one."""
+        return dict(self._of("SELECT path, body FROM registers WHERE folder = ? AND path IN ({})", paths))
+
+    def registers_below(self, path: str) -> Iterator[tuple[str, bytes]]:
+        """Of everything below a path, in order; "": of all."""
+        where, values = self._below("path", path)
+        return iter(
+            self._db.execute(f"SELECT path, body FROM registers WHERE {where} ORDER BY path", values)  # noqa: S608
+        )
+
+    def paths(self) -> list[str]:
+        """Every path that has a register."""
+        rows = self._db.execute("SELECT path FROM registers WHERE folder = ? ORDER BY path", (self._number,))
+        return [path for (path,) in rows]
+
+    def since(self, seq: int, count: int) -> list[tuple[int, str, bytes]]:
+        """(seq, path, packed register) of the next `count` that changed behind `seq`, in the order of changes."""
+        return self._db.execute(
+            "SELECT seq, path, body FROM registers WHERE folder = ? AND seq > ? ORDER BY seq LIMIT ?",
+            (self._number, seq, count),
+        )
+
+    def save(
+        self,
+        registers: Iterable[RegisterRow] = (),
+        *,
+        agreed: Iterable[AgreedRow] = (),
+        gone: Iterable[str] = (),
+        contents: Iterable[tuple[bytes, bytes]] = (),
+        events: Iterable[tuple[float, str, str, bytes, bytes]] = (),
+        counter: int = 0,
+    ) -> None:
+        """Keep all of this, or nothing. `gone`: local names that nothing was agreed upon any more.
+
+        `counter`: the last number by which this computer wrote in the folder; 0: as it is.
+        """
+        number, seq = self._number, self.seq
+        with self._db.transaction() as db:
+            rows = []
+            for one in registers:
+                seq += 1
+                rows.append((number, one.path, seq, *one[1:]))
+            db.executemany("INSERT OR REPLACE INTO registers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            db.executemany(
+                "DELETE FROM agreed WHERE folder = ? AND local = ?", [(number, one) for one in gone]
+            )
+            db.executemany(
+                "INSERT OR REPLACE INTO agreed VALUES (?, ?, ?, ?, ?, ?)", [(number, *one) for one in agreed]
+            )
+            db.executemany("INSERT OR IGNORE INTO contents VALUES (?, ?)", contents)
+            db.executemany(
+                "INSERT INTO events (folder, at, path, what, by, body) VALUES (?, ?, ?, ?, ?, ?)",
+                [(number, *one) for one in events],
+            )
+            if counter:
+                db.execute(
+                    "UPDATE folders SET counter = max(counter, ?) WHERE number = ?", (counter, number)
+                )
+        self.seq = seq
+
+    # ---- what was agreed
+
+    def agreed(self, locals_: Sequence[str]) -> dict[str, bytes]:
+        """Packed, of those of these local names that have it."""
+        return dict(self._of("SELECT local, body FROM agreed WHERE folder = ? AND local IN ({})", locals_))
+
+    def agreed_at(self, paths: Sequence[str]) -> list[tuple[str, bytes]]:
+        """(local name, packed) of what is agreed of these paths: several of one path where it has copies."""
+        return list(self._of("SELECT local, body FROM agreed WHERE folder = ? AND path IN ({})", paths))
+
+    def agreed_below(self, local: str) -> Iterator[tuple[str, bytes]]:
+        """(local name, packed) of everything below a local name; "": of all."""
+        where, values = self._below("local", local)
+        return iter(
+            self._db.execute(f"SELECT local, body FROM agreed WHERE {where} ORDER BY local", values)  # noqa: S608
+        )
+
+    def agreed_with(self, contents: Sequence[bytes]) -> list[tuple[str, bytes]]:
+        """(local name, content) of where these contents lie here."""
+        return list(
+            self._of("SELECT local, content FROM agreed WHERE folder = ? AND content IN ({})", contents)
+        )
+
+    # ---- what lists ask for
+
+    def totals(self) -> tuple[int, int]:
+        """Files and bytes of all that is in the folder, wherever."""
+        rows = self._db.execute(
+            "SELECT count(*), coalesce(sum(size), 0) FROM registers WHERE folder = ? AND kind = 1",
+            (self._number,),
+        )
+        return rows[0][0], rows[0][1]
+
+    def entries(self, path: str) -> list[tuple[str, int, int, bytes, bytes]]:
+        """(path, kind, size, content, packed register) of what is in a folder itself; "": at the top."""
+        where, values = self._below("path", path)
+        rows = self._db.execute(
+            f"SELECT path, kind, size, content, body FROM registers WHERE {where} ORDER BY path",  # noqa: S608
+            values,
+        )
+        start = len(path) + 1 if path else 0
+        return [row for row in rows if "/" not in row[0][start:]]
+
+    def in_conflict(self) -> list[tuple[str, bytes]]:
+        """(path, packed register) of those with several versions side by side."""
+        return self._db.execute(
+            "SELECT path, body FROM registers WHERE folder = ? AND copies > 0 ORDER BY path", (self._number,)
+        )
+
+    def unsent(self) -> int:
+        """How many changes of here nobody else has yet."""
+        rows = self._db.execute(
+            "SELECT count(*) FROM registers WHERE folder = ? AND own AND seq > "
+            "(SELECT coalesce(max(seen), 0) FROM replicas WHERE folder = ?)",
+            (self._number, self._number),
+        )
+        return int(rows[0][0])
+
+    # ---- other replicas
+
+    def replicas(self) -> list[tuple[bytes, bytes, bytes, int]]:
+        """(replica, peer, what the core keeps of it, the last seq of ours that it has)."""
+        return self._db.execute(
+            "SELECT replica, peer, body, seen FROM replicas WHERE folder = ?", (self._number,)
+        )
+
+    def save_replica(self, replica: bytes, peer: bytes, body: bytes, seen: int) -> None:
+        """Keep what is known of another replica."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO replicas VALUES (?, ?, ?, ?, ?)",
+            (self._number, replica, peer, body, seen),
+        )
+
+    # ---- what came from others
+
+    def events(self, count: int) -> list[EventRow]:
+        """The last `count`, newest first."""
+        rows = self._db.execute(
+            "SELECT number, at, path, what, by, body FROM events WHERE folder = ? ORDER BY number DESC LIMIT ?",
+            (self._number, count),
+        )
+        return [EventRow(*row) for row in rows]
+
+    def event(self, number: int) -> EventRow | None:
+        """One of them."""
+        rows = self._db.execute(
+            "SELECT number, at, path, what, by, body FROM events WHERE folder = ? AND number = ?",
+            (self._number, number),
+        )
+        return EventRow(*rows[0]) if rows else None
+
+    def sweep_events(self, now: float) -> None:
+        """Forget those that cannot be undone any more at `now` (unix seconds)."""
+        self._db.execute(
+            "DELETE FROM events WHERE folder = ? AND (at < ? OR number <= (SELECT number FROM events "
+            "WHERE folder = ? ORDER BY number DESC LIMIT 1 OFFSET ?))",
+            (self._number, now - EVENTS_S, self._number, EVENTS_MAX),
+        )
+
+    def _of(self, query: str, values: Sequence[str] | Sequence[bytes]) -> Iterator[sqlite3.Row]:
+        for part in _parts(list(values)):
+            yield from self._db.execute(query.format(",".join("?" * len(part))), (self._number, *part))
+
+    def _below(self, column: str, above: str) -> tuple[str, tuple[object, ...]]:
+        if not above:
+            return "folder = ?", (self._number,)
+        return f"folder = ? AND {column} > ? AND {column} < ?", (self._number, f"{above}/", f"{above}0")
+
+
+def _parts(values: list[object]) -> Iterator[list[object]]:
+    for at in range(0, len(values), QUERY_ITEMS_MAX):
+        yield values[at : at + QUERY_ITEMS_MAX]

@@ -1,0 +1,107 @@
+"""What is kept of live folders: rows come back as they went, batches are whole, bounds hold."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from coterie.apps.folders import store as s
+from coterie.errors import StorageError
+from coterie.services.data.service import Data
+
+
+def opened(folder: Path) -> s.FoldersStore:
+    folder.mkdir(exist_ok=True)
+    return s.FoldersStore(Data(folder, "folders", {}, lambda text, key: None).database(s.STEPS))
+
+
+def a_folder(store: s.FoldersStore, name: bytes = b"f") -> s.FolderRow:
+    row = s.FolderRow(
+        number=0, id=name * 16, path="/tmp/x", replica=b"r" * 16, counter=0, record=b"", state="on", settings=b"",
+        created=1.0,
+    )  # fmt: skip
+    store.add(row)
+    return row
+
+
+def a_register(path: str, body: bytes = b"body", **changes: object) -> s.RegisterRow:
+    return s.RegisterRow(path, 1, 5, b"c", 0, True, body)._replace(**changes)
+
+
+def test_rows_come_back(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    row = a_folder(store)
+    data = s.FolderData(store, row)
+    data.save([a_register("a/b"), a_register("a.c")], agreed=[s.AgreedRow("a/b", "a/b", 1, b"c", b"x")], counter=7)
+    again = opened(tmp_path)
+    (known,) = again.folders()
+    assert (known.id, known.counter) == (row.id, 7)
+    data = s.FolderData(again, known)
+    assert data.seq == 2
+    assert data.registers(["a/b", "none"]) == {"a/b": b"body"}
+    assert list(data.registers_below("a")) == [("a/b", b"body")]
+    assert data.agreed(["a/b"]) == {"a/b": b"x"}
+    assert data.agreed_with([b"c"]) == [("a/b", b"c")]
+    assert data.totals() == (2, 10)
+    assert [entry[0] for entry in data.entries("")] == ["a.c"]
+    assert [entry[0] for entry in data.entries("a")] == ["a/b"]
+
+
+def test_changes_come_in_their_order_and_a_path_once(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    data = s.FolderData(store, a_folder(store))
+    data.save([a_register("x"), a_register("y")])
+    data.save([a_register("x", b"newer")])
+    assert data.since(0, 10) == [(2, "y", b"body"), (3, "x", b"newer")]
+    assert data.since(2, 10) == [(3, "x", b"newer")]
+    assert len(data.since(0, 1)) == 1
+
+
+def test_a_batch_is_whole_or_not_there(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    data = s.FolderData(store, a_folder(store))
+    with pytest.raises(StorageError), store.db.transaction():
+        data.save([a_register("x")])
+        raise StorageError("no")
+    assert data.paths() == []
+
+
+def test_two_folders_do_not_mix(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    one, other = a_folder(store), a_folder(store, b"g")
+    first, second = s.FolderData(store, one), s.FolderData(store, other)
+    first.save([a_register("x")])
+    second.save([a_register("y")])
+    assert (first.paths(), second.paths()) == (["x"], ["y"])
+    store.remove(one.number)
+    assert (first.paths(), second.paths()) == ([], ["y"])
+
+
+def test_what_nobody_else_has_is_counted(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    data = s.FolderData(store, a_folder(store))
+    data.save([a_register("x"), a_register("y"), a_register("theirs", own=False)])
+    assert data.unsent() == 2
+    data.save_replica(b"o" * 16, b"p" * 32, b"", 1)
+    assert data.unsent() == 1
+    data.save_replica(b"o" * 16, b"p" * 32, b"", 3)
+    assert data.unsent() == 0
+
+
+def test_chunks_of_contents_that_nobody_names_are_forgotten(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    data = s.FolderData(store, a_folder(store))
+    data.save([a_register("x")], contents=[(b"c", b"chunks"), (b"d", b"others")])
+    store.sweep_contents()
+    assert store.chunks([b"c", b"d"]) == {b"c": b"chunks"}
+
+
+def test_events_end_with_their_time_and_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s, "EVENTS_MAX", 2)
+    store = opened(tmp_path)
+    data = s.FolderData(store, a_folder(store))
+    now = time.time()
+    data.save(events=[(now - s.EVENTS_S - 1, "old", "changed", b"p", b"")])
+    data.save(events=[(now, path, "changed", b"p", b"") for path in ("a", "b", "c")])
+    data.sweep_events(now)
+    assert [event.path for event in data.events(10)] == ["c", "b"]
