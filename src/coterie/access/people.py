@@ -372,6 +372,10 @@ class People:
             *(Named(word, MEANT[word]) for word in WORDS),
         ]
 
+    def circles(self) -> list[KnownCircle]:
+        """The circles that this node is in."""
+        return list(self._circles())
+
     def _known(self) -> list[Known]:
         return [
             Known(

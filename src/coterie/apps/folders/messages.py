@@ -1,0 +1,127 @@
+"""The wire types of `folders`; see docs/protocol/folders.md.
+
+Each side says what it says on the stream that it opened, about any of the folders that both have, in any order. `Want` is
+asked on a stream of its own, and answered there by `Wanted`.
+"""
+
+from typing import Protocol as Shape
+from typing import cast
+
+from coterie.apps.folders.membership import FOLDER_ID_BYTES, RECORD_BYTES_MAX
+from coterie.content.manifest import ID_BYTES, TOTAL_MAX
+from coterie.errors import CloseCode, PeerError
+from coterie.wire.frames import Message, Protocol
+
+REPLICA_BYTES = 16
+ENTRIES_MAX = 2_000  # registers in one message; guess: about 400 kB
+ENTRIES_BYTES_MAX = 768 << 10  # of paths and registers in one message: it fits a frame
+PATH_BYTES_MAX = 4_096  # of one path; as Linux has it
+REGISTER_BYTES_MAX = 64 << 10  # of one register: some hundred siblings
+RECORDS_MAX = 16  # in one message: 16 of the longest fit a frame
+WANTED_MAX = 4_096  # contents that are asked for together; as `content.WANTED_MAX`
+
+
+class Hello(Message, frozen=True):
+    """I have this folder.
+
+    Fields:
+        replica: the copy of the folder on this computer. `seq`: of what changed last in it.
+        yours: your replica, as far as is known here, or empty; `known`: up to which of its numbers I have everything.
+        is_answer: said because you said hello: you need not begin anew.
+    """
+
+    folder: bytes
+    replica: bytes
+    seq: int
+    yours: bytes
+    known: int
+    is_answer: bool = False
+
+
+class Changes(Message, frozen=True):
+    """All that changed here behind number `first` up to `last`, but for what came from you: (path, packed register)."""
+
+    folder: bytes
+    replica: bytes
+    first: int
+    last: int
+    entries: list[tuple[str, bytes]]
+
+
+class Seen(Message, frozen=True):
+    """Of your `replica` I have everything up to this number, on disk."""
+
+    folder: bytes
+    replica: bytes
+    seq: int
+
+
+class Records(Message, frozen=True):
+    """Signed records of folders (`membership.packed`), whoever wrote them."""
+
+    records: list[bytes]
+
+
+class Want(Message, frozen=True):
+    """Make ready to be given: contents of a folder, by id. Answered by `Wanted`."""
+
+    folder: bytes
+    contents: list[bytes]
+
+
+class Wanted(Message, frozen=True):
+    """They are in the tree `root` of so many files and bytes, under the protocol `folder-contents`; not the `missing`."""
+
+    root: bytes
+    files: int
+    size: int
+    missing: list[bytes]
+
+
+PROTOCOL = Protocol(
+    name="folders",
+    versions=(1,),
+    kinds={1: Hello, 2: Changes, 3: Seen, 4: Records, 5: Want, 6: Wanted},
+)
+
+
+class _OfFolder(Shape):
+    folder: bytes
+
+
+def folder_of(message: Message) -> bytes:
+    """Which folder `message` is about; empty: none."""
+    return cast(_OfFolder, message).folder if isinstance(message, Hello | Changes | Seen | Want) else b""
+
+
+def check(message: Message) -> None:
+    """Raise `PeerError` unless a message is within its bounds. Registers are read where they are merged."""
+    match message:
+        case Hello(folder, replica, seq, yours, known, _):
+            sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and len(yours) in (0, REPLICA_BYTES)
+            sound = sound and 0 <= seq <= TOTAL_MAX and 0 <= known <= TOTAL_MAX
+        case Changes(folder, replica, first, last, entries):
+            sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and 0 <= first <= last <= TOTAL_MAX
+            sound = sound and len(entries) <= ENTRIES_MAX and all(_is_entry(*entry) for entry in entries)
+        case Seen(folder, replica, seq):
+            sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and 0 <= seq <= TOTAL_MAX
+        case Records(records):
+            sound = len(records) <= RECORDS_MAX and all(len(raw) <= RECORD_BYTES_MAX for raw in records)
+        case Want(folder, contents):
+            sound = _is_folder(folder) and len(contents) <= WANTED_MAX
+            sound = sound and all(len(content) == ID_BYTES for content in contents)
+        case Wanted(root, files, size, missing):
+            sound = len(root) == ID_BYTES and 0 <= files <= WANTED_MAX and 0 <= size <= TOTAL_MAX
+            sound = sound and len(missing) <= WANTED_MAX
+        case _:
+            sound = False
+    if not sound:
+        raise PeerError(f"a {type(message).__name__} out of bounds", CloseCode.LIMIT)
+
+
+def _is_folder(folder: bytes) -> bool:
+    return len(folder) == FOLDER_ID_BYTES
+
+
+def _is_entry(path: str, register: bytes) -> bool:
+    return 0 < len(path) <= PATH_BYTES_MAX and 0 < len(register) <= REGISTER_BYTES_MAX

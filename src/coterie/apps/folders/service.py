@@ -1,0 +1,492 @@
+"""The service of live folders: which there are, who is in them, and one engine for each."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from coterie.access.resource import Verb
+from coterie.apps.context import Context
+from coterie.apps.folders import messages as wire
+from coterie.apps.folders.content import CONTENTS, FolderContents
+from coterie.apps.folders.engine import Engine, Settings
+from coterie.apps.folders.links import Links
+from coterie.apps.folders.members import Members
+from coterie.apps.folders.membership import FOLDER_ID_BYTES, KIND, FolderRecord, resource_of
+from coterie.apps.folders.results import (
+    ConflictLine,
+    EntryLine,
+    EventLine,
+    FolderLine,
+    FolderMade,
+    FolderSaid,
+    IgnoreLine,
+    JoinPlan,
+    VersionLine,
+)
+from coterie.apps.folders.store import STEPS, FolderRow, FoldersStore
+from coterie.errors import CoterieError, NotFound, PeerError, UsageError
+from coterie.identity import PeerId
+from coterie.net import Stream
+from coterie.services.directory.core import Offered
+from coterie.texts import tr
+from coterie.which_one import the_one
+from coterie.wire.frames import Message
+
+FOLDERS_MAX = 64  # of one computer; guess: each is watched, and costs memory
+PREVIEW_S = 30.0  # to hear what is in a folder before it is joined
+ON, PAUSED, PREVIEW = "on", "paused", "preview"
+
+log = logging.getLogger(__name__)
+
+
+class WouldMix(UsageError):
+    """The place where a folder is to be joined is not empty: says what would happen."""
+
+    code = "not_empty"
+
+
+class FoldersService:
+    """Made by the node. All methods belong to its event loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._settings = context.data.settings(Settings)
+        self._store = FoldersStore(context.data.database(STEPS))
+        self._members = Members(context, self._store, self._record_changed)
+        self._links = Links(context, members=self._everybody, up=self._up, down=self._down)
+        self._engines: dict[bytes, Engine] = {}
+        self._rows: dict[bytes, FolderRow] = {}
+        self._followers: list[PeerId] | None = None
+        self.contents = FolderContents(context.me.peer_id, context.blobs.store, context.access)
+
+    async def start(self) -> None:
+        """Go on with every folder. What takes long goes on in the background."""
+        for row in self._store.folders():
+            if row.state == PREVIEW:  # was shown, and never confirmed
+                self._store.remove(row.number)
+            else:
+                self._rows[row.id] = row
+        self._members.load()
+        self._context.net.offer(KIND, self._offered)
+        self._context.access.name_resources(KIND, self._resource_named, self._name_of_resource)
+        if self._context.net.reach is None:
+            return
+        self._context.net.register(wire.PROTOCOL, self._serve)
+        self._context.net.register(CONTENTS, self.contents.handle)
+        self._context.access.watch(self._who_changed)
+        for row in self._rows.values():
+            self._begin(row)
+        self._links.start()
+
+    async def close(self) -> None:
+        """Stop; everything is on disk already."""
+        self._links.close()
+        await asyncio.gather(*(engine.close() for engine in self._engines.values()))
+        self.contents.close()
+
+    def status(self) -> dict[str, int]:
+        """Counts for `coterie status`; nothing while there is nothing."""
+        return {"live folders": len(self._rows)} if self._rows else {}
+
+    # ---- lists
+
+    def lines(self) -> list[FolderLine]:
+        """The folders here by name, then those that could be joined."""
+        here = [self._line(row) for row in self._rows.values() if row.state != PREVIEW]
+        offered = [
+            FolderLine(
+                name=f"{self._context.people.name_of(PeerId(record.owner))}/{record.name}",
+                state="offered",
+                id=record.id.hex(),
+            )
+            for record, _ in self._members.offers()
+            if record.id not in self._rows
+        ]
+        return [*sorted(here, key=lambda line: line.name.casefold()), *offered]
+
+    def entries(self, folder: str, place: str) -> list[EntryLine]:
+        """What is in a folder, here or not."""
+        return self._engine(folder).entries(place.strip("/"))
+
+    def conflicts(self, folder: str) -> list[ConflictLine]:
+        """Versions side by side; of all folders where none is named."""
+        engines = [self._engine(folder)] if folder else list(self._engines.values())
+        return [line for engine in engines for line in engine.conflicts()]
+
+    async def versions(self, folder: str, path: str) -> list[VersionLine]:
+        """What was replaced or removed here."""
+        return await asyncio.to_thread(self._engine(folder).versions, path.strip("/"))
+
+    # ---- begin and end
+
+    async def new(self, path: Path, whom: Sequence[str], name: str) -> FolderMade:
+        """Make a live folder of `path`."""
+        self._check_room(path)
+        wanted = name or path.name
+        if any(self._members.record(row.id).name.casefold() == wanted.casefold() for row in self._rows.values()):
+            raise UsageError(tr("there is a live folder '{name}' already: choose another --name", name=wanted))
+        folder = os.urandom(FOLDER_ID_BYTES)
+        record, raw = self._members.begin(folder, wanted, list(whom))
+        engine = await self._add(folder, path, raw, ON)
+        engine.start()
+        self._members_changed()
+        return FolderMade(name=record.name, id=folder.hex(), path=str(path), to=self._members.said(record))
+
+    async def join(self, folder: str, path: Path, *, yes: bool) -> FolderMade:
+        """Have a folder of others here, too.
+
+        Raises:
+            WouldMix: something is at `path`; says what would happen. Not with `yes`.
+        """
+        record = self._offer_called(folder)
+        self._check_room(path)
+        raw = self._members.offered_raw(record.id)
+        is_full = await asyncio.to_thread(_is_full, path)
+        engine = await self._add(record.id, path, raw, PREVIEW if is_full and not yes else ON)
+        if is_full and not yes:
+            try:
+                plan = await self._preview(engine, record, path)
+            finally:
+                await self._forget(record.id)
+            raise WouldMix(f"{plan.text()}\n{tr('Join with --yes')}")
+        engine.start()
+        self._members_changed()
+        return FolderMade(name=record.name, id=record.id.hex(), path=str(path), joined=True)
+
+    async def leave(self, folder: str) -> FolderSaid:
+        """Follow a folder no longer; its files stay."""
+        row = self._row(folder)
+        name = self._members.record(row.id).name
+        engine = self._engines.get(row.id)
+        await self._forget(row.id)
+        if engine is not None:
+            await asyncio.to_thread(engine.unmark)
+        return FolderSaid(name, tr("{path} is an ordinary folder again", path=row.path))
+
+    async def pause(self, folder: str) -> FolderSaid:
+        """Neither send nor take changes."""
+        row = self._row(folder)
+        row.state = PAUSED
+        self._store.change(row)
+        engine = self._engines.pop(row.id, None)
+        if engine is not None:
+            await engine.close()
+        name = self._members.record(row.id).name
+        return FolderSaid(name, tr("{name} is paused: coterie folder resume {name}", name=name))
+
+    async def resume(self, folder: str) -> FolderSaid:
+        """Go on."""
+        row = self._row(folder)
+        row.state = ON
+        self._store.change(row)
+        engine = self._engines.pop(row.id, None)
+        if engine is not None:
+            await engine.close()
+        self._begin(row)
+        name = self._members.record(row.id).name
+        return FolderSaid(name, tr("{name} goes on", name=name))
+
+    # ---- members
+
+    def add_member(self, folder: str, whom: str) -> FolderSaid:
+        """Let somebody in."""
+        row = self._row(folder)
+        said, role = self._members.add(row.id, whom)
+        name = self._members.record(row.id).name
+        self._members_changed()
+        return FolderSaid(
+            name, tr("{whom} may join {name} ({role})", whom=said, name=name, role=role.name.lower())
+        )
+
+    def remove_member(self, folder: str, whom: str) -> FolderSaid:
+        """Take somebody out."""
+        row = self._row(folder)
+        said = self._members.remove(row.id, whom)
+        name = self._members.record(row.id).name
+        self._members_changed()
+        return FolderSaid(name, tr("{whom} follows {name} no longer", whom=said, name=name))
+
+    # ---- what one engine does
+
+    async def resolve(self, folder: str, path: str, version: str) -> FolderSaid:
+        """Settle a conflict."""
+        engine = self._engine(folder)
+        await engine.resolve(path, version)
+        return FolderSaid(engine.name, tr("{path}: version {version} counts", path=path, version=version))
+
+    async def restore(self, folder: str, version: str) -> FolderSaid:
+        """Put an earlier version back."""
+        engine = self._engine(folder)
+        path = await engine.restore(version)
+        return FolderSaid(engine.name, tr("{path} is as it was", path=path))
+
+    async def undo(self, folder: str, change: str) -> list[EventLine]:
+        """What came from others; with `change`, that one is taken back."""
+        engine = self._engine(folder)
+        return await engine.undo(change) if change else engine.events()
+
+    async def ignore(self, folder: str, pattern: str, *, local: bool, remove: bool) -> list[IgnoreLine]:
+        """The patterns of what is left out, after one is added or removed."""
+        return await self._engine(folder).ignore(pattern, is_local=local, remove=remove)
+
+    async def select(
+        self, folder: str, place: str, *, on_demand: bool, pin: bool, larger: int | None
+    ) -> FolderSaid:
+        """Choose what has its content here."""
+        if on_demand and pin:
+            raise UsageError(tr("say either --pin or --on-demand"))
+        engine = self._engine(folder)
+        said = await engine.select(place.strip("/"), on_demand=on_demand, pin=pin, larger=larger)
+        return FolderSaid(engine.name, said)
+
+    async def go_on(self, folder: str) -> FolderSaid:
+        """Let the changes happen that are held."""
+        engine = self._engine(folder)
+        await engine.go_on()
+        return FolderSaid(engine.name, tr("{name}: the changes happen", name=engine.name))
+
+    async def keep(self, folder: str) -> FolderSaid:
+        """Take the changes back that are held."""
+        engine = self._engine(folder)
+        await engine.keep_own()
+        return FolderSaid(engine.name, tr("{name}: what is here stays, for everybody", name=engine.name))
+
+    # ---- the network
+
+    async def _serve(self, stream: Stream) -> None:
+        """One computer that tells, or asks."""
+        peer = stream.peer
+        while (message := await stream.receive()) is not None:
+            if not isinstance(message, Message):
+                raise PeerError("no message of live folders")
+            wire.check(message)
+            match message:
+                case wire.Records(records):
+                    for raw in records:
+                        self._heard_record(peer, raw)
+                case wire.Want(folder, contents):
+                    await stream.send(await self._gather(peer, folder, contents))
+                case _:
+                    await self._hear(peer, message)
+
+    async def _hear(self, peer: PeerId, message: Message) -> None:
+        """Something about one folder: as far as `peer` may."""
+        folder = wire.folder_of(message)
+        engine = self._engines.get(folder)
+        if engine is None:
+            return
+        verb = Verb.WRITE if isinstance(message, wire.Changes) else Verb.LIST
+        if not self._context.access.decide(peer, verb, resource_of(folder)).allowed:
+            return
+        await engine.hear(peer, message)
+
+    async def _gather(self, peer: PeerId, folder: bytes, contents: Sequence[bytes]) -> Message:
+        self._context.access.decide(peer, Verb.READ, resource_of(folder)).require()
+        engine = self._engines.get(folder)
+        known = await asyncio.to_thread(engine.known, contents) if engine is not None else {}
+        gathered = await self.contents.gather(folder, known, contents)
+        return wire.Wanted(gathered.root, gathered.files, gathered.size, list(gathered.missing))
+
+    def _heard_record(self, peer: PeerId, raw: bytes) -> None:
+        record = self._members.heard(peer, raw)
+        if record is not None and record.id not in self._rows:
+            who = self._context.people.name_of(PeerId(record.owner))
+            self._context.tell.say(
+                tr(
+                    "{who} has the live folder {name} for you: coterie folder join {who}/{name} PATH",
+                    who=who,
+                    name=record.name,
+                ),
+                key=f"offer {record.id.hex()}",
+            )
+
+    def _up(self, peer: PeerId) -> None:
+        folders = [row.id for row in self._rows.values() if self._members.may(peer, Verb.LIST, row.id)]
+        for at in range(0, len(folders), wire.RECORDS_MAX):
+            part = folders[at : at + wire.RECORDS_MAX]
+            self._links.send(peer, wire.Records([self._members.raw(folder) for folder in part]))
+        for folder in folders:
+            if engine := self._engines.get(folder):
+                engine.peer_up(peer)
+
+    def _down(self, peer: PeerId) -> None:
+        for engine in self._engines.values():
+            engine.peer_down(peer)
+
+    def _everybody(self) -> list[PeerId]:
+        """Whoever is in a folder of this computer."""
+        if self._followers is None:
+            found = (peer for folder in self._rows for peer in self._members.with_folder(folder))
+            self._followers = list(dict.fromkeys(found))
+        return self._followers
+
+    def _who_changed(self) -> None:
+        """The policy: contacts, circles, records are not as they were."""
+        self._followers = None
+        for engine in self._engines.values():
+            engine.look_who()
+        self._links.look_again()
+
+    def _record_changed(self, folder: bytes) -> None:
+        self._members_changed()
+        raw = self._members.raw(folder)
+        for peer in self._links.up:
+            self._links.send(peer, wire.Records([raw]))
+
+    def _members_changed(self) -> None:
+        self._followers = None
+        self._links.look_again()
+
+    # ---- names
+
+    def _offered(self, peer: PeerId) -> Iterable[Offered]:
+        for row in self._rows.values():
+            yield Offered(resource=resource_of(row.id), name=self._members.record(row.id).name, form="folder")
+
+    def _resource_named(self, rest: str) -> str:
+        with contextlib.suppress(NotFound):
+            return self._row(rest).id.hex()
+        return rest
+
+    def _name_of_resource(self, rest: str) -> str:
+        found = next((row for row in self._rows.values() if row.id.hex() == rest), None)
+        return self._members.record(found.id).name if found is not None else rest
+
+    def _row(self, text: str) -> FolderRow:
+        """The folder here with this name, id or path."""
+        rows = [row for row in self._rows.values() if row.state != PREVIEW]
+        alike = [row for row in rows if self._members.record(row.id).name.casefold() == text.casefold()]
+        alike = alike or [row for row in rows if row.path == text or row.id.hex().startswith(text.lower() or "-")]
+        if len(alike) > 1:
+            raise UsageError(tr("there are several live folders '{text}': say the path", text=text))
+        if not alike:
+            raise NotFound(tr("no live folder '{text}' here: `coterie folders` lists them", text=text))
+        return alike[0]
+
+    def _engine(self, text: str) -> Engine:
+        row = self._row(text)
+        engine = self._engines.get(row.id)
+        if engine is None:
+            name = self._members.record(row.id).name
+            raise UsageError(tr("{name} is paused: coterie folder resume {name}", name=name))
+        return engine
+
+    def _offer_called(self, text: str) -> FolderRecord:
+        who, slash, name = text.rpartition("/")
+        people = self._context.people
+        found = [
+            record
+            for record, _ in self._members.offers()
+            if record.id not in self._rows and record.name.casefold() == name.casefold()
+        ]
+        if slash:
+            owner = people.find(who)
+            computers = people.computers_of(owner)
+            found = [record for record in found if PeerId(record.owner) in computers]
+        if len(found) > 1:
+            called = ", ".join(f"{people.name_of(PeerId(r.owner))}/{r.name}" for r in found)
+            raise UsageError(tr("there are several: say {called}", called=called))
+        if not found:
+            raise NotFound(
+                tr(
+                    "nobody offers a live folder '{text}' now: `coterie folders` lists those that you may join",
+                    text=text,
+                )
+            )
+        return found[0]
+
+    # ---- rows and engines
+
+    def _line(self, row: FolderRow) -> FolderLine:
+        record, engine = self._members.record(row.id), self._engines.get(row.id)
+        role = self._members.role_here(row.id)
+        line = FolderLine(name=record.name, state=PAUSED, path=row.path, role=role, id=row.id.hex())
+        if engine is not None:
+            line = engine.line(line)
+        if not role or record.is_over:
+            owner = self._context.people.name_of(PeerId(record.owner))
+            note = tr("{owner} does not share it with this computer any more", owner=owner)
+            line = msgspec.structs.replace(line, state="ended", note=note)
+        return line
+
+    def _check_room(self, path: Path) -> None:
+        """Raise UsageError for a place that is part of another live folder, or holds one."""
+        if len(self._rows) >= FOLDERS_MAX:
+            raise UsageError(
+                tr("{folders_max} live folders are the most: leave one first", folders_max=FOLDERS_MAX)
+            )
+        real = Path(os.path.realpath(path))
+        for row in self._rows.values():
+            other = Path(os.path.realpath(row.path))
+            if real == other or real in other.parents or other in real.parents:
+                raise UsageError(
+                    tr("{path} and the live folder {other} would lie in each other", path=path, other=other)
+                )
+        home = Path(os.path.realpath(self._context.data.folder)).parent.parent
+        if real == home or home in real.parents or real in home.parents:
+            raise UsageError(tr("{path} has coterie's own data in it: choose another place", path=path))
+
+    async def _add(self, folder: bytes, path: Path, raw: bytes, state: str) -> Engine:
+        row = FolderRow(
+            number=0,
+            id=folder,
+            path=str(Path(os.path.realpath(path))),
+            replica=os.urandom(16),
+            counter=0,
+            record=raw,
+            state=state,
+            settings=b"",
+            created=time.time(),
+        )
+        engine = Engine(self._context, self._store, row, self._settings, links=self._links, members=self._members)
+        await asyncio.to_thread(engine.mark)
+        self._store.add(row)
+        engine.load()
+        self._rows[folder] = row
+        self._members.joined(folder, raw)
+        self._engines[folder] = engine
+        return engine
+
+    def _begin(self, row: FolderRow) -> None:
+        if row.state != ON:
+            return
+        engine = Engine(self._context, self._store, row, self._settings, links=self._links, members=self._members)
+        engine.load()
+        self._engines[row.id] = engine
+        engine.start()
+        for peer in self._links.up:
+            if self._members.may(peer, Verb.LIST, row.id):
+                engine.peer_up(peer)
+
+    async def _forget(self, folder: bytes) -> None:
+        engine, row = self._engines.pop(folder, None), self._rows.pop(folder)
+        if engine is not None:
+            await engine.close()
+        self._store.remove(row.number)
+        self._members.left(folder)
+        self._members_changed()
+
+    async def _preview(self, engine: Engine, record: FolderRecord, path: Path) -> JoinPlan:
+        """Hear what is in the folder, look at what is at `path`, and say what would become of both."""
+        self._members_changed()
+        try:
+            async with asyncio.timeout(PREVIEW_S):
+                return await engine.preview(record.name, path)
+        except TimeoutError:
+            who = self._context.people.name_of(PeerId(record.owner))
+            raise CoterieError(
+                tr("nobody with {name} answers now: try again when {who} is there", name=record.name, who=who)
+            ) from None
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return any(True for _ in os.scandir(path))
+    except OSError:
+        return False
