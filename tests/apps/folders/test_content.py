@@ -30,7 +30,9 @@ class Giver:
         self.contents: c.FolderContents
 
     async def start(self) -> None:
-        self.contents = c.FolderContents(self.context.me.peer_id, self.context.blobs.store, self.context.access)
+        self.contents = c.FolderContents(
+            self.context.me.peer_id, self.context.blobs.store, self.context.access
+        )
         self.context.net.register(c.CONTENTS, self.contents.handle)
 
     async def close(self) -> None:
@@ -102,7 +104,8 @@ def test_a_content_under_the_name_of_another_is_refused(tmp_path: Path) -> None:
         await cast.befriend(anna, ben)
         giver, taker = anna.contentstest, ben.contentstest
         (right, _), (_, wrong_chunks) = (
-            known(giver.context.blobs.store, tmp_path / "there" / name, name.encode()) for name in ("one", "two")
+            known(giver.context.blobs.store, tmp_path / "there" / name, name.encode())
+            for name in ("one", "two")
         )
         gathered = await giver.contents.gather(FOLDER, {right: wrong_chunks}, [right])
         cast.permit(anna, ben, Verb.READ, resource_of(FOLDER))
@@ -143,7 +146,8 @@ def test_trees_that_are_given_are_bounded(tmp_path: Path, monkeypatch: pytest.Mo
         store = giver.context.blobs.store
         files = [known(store, tmp_path / "there" / str(i), b"%d" % i) for i in range(3)]
         roots = [
-            (await giver.contents.gather(FOLDER, {content: chunks}, [content])).root for content, chunks in files
+            (await giver.contents.gather(FOLDER, {content: chunks}, [content])).root
+            for content, chunks in files
         ]
         fetch = c.ContentFetch(taker.context, FOLDER, tmp_path / "arrived")
         with pytest.raises(NotFound):

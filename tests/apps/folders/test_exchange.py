@@ -43,12 +43,14 @@ class Copy:
         """What the shell does with an output; further outputs."""
         match output:
             case x.Read(peer, replica, first):
-                rows = sorted((seq, path, reg, src) for path, (seq, reg, src) in self.rows.items() if seq > first)
+                rows = sorted(
+                    (seq, path, reg, src) for path, (seq, reg, src) in self.rows.items() if seq > first
+                )
                 part = rows[:BATCH]
                 last = part[-1][0] if len(part) == BATCH else self.seq
                 entries = [(path, b",".join(sorted(reg))) for _, path, reg, src in part if src != replica]
                 return self.core.handle(x.Batch(peer, first, last, entries), 0.0)
-            case x.Merge(peer, replica, last, entries):
+            case x.Merge(peer, replica, last, entries, _):
                 for path, raw in entries:
                     theirs = frozenset(raw.split(b","))
                     mine = self.rows.get(path, (0, frozenset(), b""))[1]

@@ -25,14 +25,16 @@ def a_folder(store: s.FoldersStore, name: bytes = b"f") -> s.FolderRow:
 
 
 def a_register(path: str, body: bytes = b"body", **changes: object) -> s.RegisterRow:
-    return s.RegisterRow(path, 1, 5, b"c", 0, True, body)._replace(**changes)
+    return s.RegisterRow(path, 1, 5, b"c", 0, True, b"", body)._replace(**changes)
 
 
 def test_rows_come_back(tmp_path: Path) -> None:
     store = opened(tmp_path)
     row = a_folder(store)
     data = s.FolderData(store, row)
-    data.save([a_register("a/b"), a_register("a.c")], agreed=[s.AgreedRow("a/b", "a/b", 1, b"c", b"x")], counter=7)
+    data.save(
+        [a_register("a/b"), a_register("a.c")], agreed=[s.AgreedRow("a/b", "a/b", 1, b"c", b"x")], counter=7
+    )
     again = opened(tmp_path)
     (known,) = again.folders()
     assert (known.id, known.counter) == (row.id, 7)
@@ -52,8 +54,8 @@ def test_changes_come_in_their_order_and_a_path_once(tmp_path: Path) -> None:
     data = s.FolderData(store, a_folder(store))
     data.save([a_register("x"), a_register("y")])
     data.save([a_register("x", b"newer")])
-    assert data.since(0, 10) == [(2, "y", b"body"), (3, "x", b"newer")]
-    assert data.since(2, 10) == [(3, "x", b"newer")]
+    assert data.since(0, 10) == [(2, "y", b"body", b""), (3, "x", b"newer", b"")]
+    assert data.since(2, 10) == [(3, "x", b"newer", b"")]
     assert len(data.since(0, 1)) == 1
 
 

@@ -116,9 +116,7 @@ class FolderContents:
         return next((giver for giver in found if shown.proves(secret_of(giver.folder))), None)
 
 
-def _gather(
-    folder: bytes, known: Mapping[bytes, bytes], wanted: Sequence[bytes]
-) -> tuple[_Tree, Gathered]:
+def _gather(folder: bytes, known: Mapping[bytes, bytes], wanted: Sequence[bytes]) -> tuple[_Tree, Gathered]:
     tree = _Tree(folder)
     entries: list[m.FileEntry] = []
     missing: list[bytes] = []

@@ -52,12 +52,13 @@ class Read(msgspec.Struct, frozen=True):
 
 
 class Merge(msgspec.Struct, frozen=True):
-    """Output: merge what came from `replica`; feed `Merged` once it is on disk."""
+    """Output: merge what came from `replica`; feed `Merged` once it is on disk. `has_more`: more comes right behind."""
 
     peer: PeerId
     replica: bytes
     last: int
     entries: Sequence[tuple[str, bytes]]
+    has_more: bool = False
 
 
 class Has(msgspec.Struct, frozen=True):
@@ -99,7 +100,9 @@ class _Other:
 class Exchange:
     """The exchange of one replica. `known` is what the shell kept: by replica, up to which number we have it."""
 
-    def __init__(self, folder: bytes, replica: bytes, seq: int, known: dict[bytes, tuple[PeerId, int]]) -> None:
+    def __init__(
+        self, folder: bytes, replica: bytes, seq: int, known: dict[bytes, tuple[PeerId, int]]
+    ) -> None:
         """`seq`: the last number here. `known`: (computer, number) of each other replica."""
         self._folder = folder
         self._replica = replica
@@ -116,7 +119,12 @@ class Exchange:
         """Whether everybody who is connected has all of here, as far as they said."""
         return all(other.seen >= self._seq for other in self._others.values() if other.replica)
 
-    def handle(self, event: Any, now: float) -> list[Any]:  # noqa: ARG002 - the shape of every core
+    def is_behind(self, peer: PeerId) -> bool:
+        """Whether changes of `peer` wait to be merged."""
+        other = self._others.get(peer)
+        return other is not None and (other.is_merging or bool(other.waiting))
+
+    def handle(self, event: Any, now: float) -> list[Any]:
         """See `coterie.machine`."""
         match event:
             case PeerUp(peer=PeerId() as peer):
@@ -176,7 +184,12 @@ class Exchange:
     def _go_on(self, peer: PeerId) -> list[Any]:
         """Read the next changes for `peer`, if it can take some."""
         other = self._others[peer]
-        if not other.replica or other.is_reading or len(other.flights) >= AHEAD_MAX or other.sent >= self._seq:
+        if (
+            not other.replica
+            or other.is_reading
+            or len(other.flights) >= AHEAD_MAX
+            or other.sent >= self._seq
+        ):
             return []
         other.is_reading = True
         return [Read(peer, other.replica, other.sent)]
@@ -189,7 +202,7 @@ class Exchange:
         other.sent = max(other.sent, batch.last)
         other.flights.append(batch.last)
         entries = list(batch.entries)
-        changes = Changes(self._folder, self._replica, batch.first, batch.last, entries)
+        changes = Changes(self._folder, self._replica, batch.first, batch.last, entries, self._seq)
         return [Send(batch.peer, changes), *self._go_on(batch.peer)]
 
     def _came(self, peer: PeerId, changes: Changes) -> list[Any]:
@@ -208,7 +221,8 @@ class Exchange:
                 other.waiting.clear()
                 return [Send(peer, self._hello(peer))]
             other.is_merging = True
-            return [Merge(peer, changes.replica, changes.last, changes.entries)]
+            has_more = changes.seq > changes.last
+            return [Merge(peer, changes.replica, changes.last, changes.entries, has_more)]
         return []
 
     def _merged(self, merged: Merged) -> list[Any]:

@@ -187,4 +187,3 @@ class Fetching:
 
     def _progress(self, step: Progress) -> None:
         self.done_bytes = step.done
-

@@ -97,9 +97,7 @@ class Members:
         """Everybody known here who may follow the folder."""
         own = self._context.me.peer_id
         return [
-            peer
-            for peer in self._context.people.known()
-            if peer != own and self.may(peer, Verb.LIST, folder)
+            peer for peer in self._context.people.known() if peer != own and self.may(peer, Verb.LIST, folder)
         ]
 
     # ---- by the owner
@@ -247,5 +245,3 @@ def _name_fault(name: str) -> str:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
-
-

@@ -39,13 +39,17 @@ class Hello(Message, frozen=True):
 
 
 class Changes(Message, frozen=True):
-    """All that changed here behind number `first` up to `last`, but for what came from you: (path, packed register)."""
+    """All that changed here behind number `first` up to `last`, but for what came from you: (path, packed register).
+
+    `seq`: of what changed last here: behind `last` more comes.
+    """
 
     folder: bytes
     replica: bytes
     first: int
     last: int
     entries: list[tuple[str, bytes]]
+    seq: int = 0
 
 
 class Seen(Message, frozen=True):
@@ -100,8 +104,8 @@ def check(message: Message) -> None:
         case Hello(folder, replica, seq, yours, known, _):
             sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and len(yours) in (0, REPLICA_BYTES)
             sound = sound and 0 <= seq <= TOTAL_MAX and 0 <= known <= TOTAL_MAX
-        case Changes(folder, replica, first, last, entries):
-            sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and 0 <= first <= last <= TOTAL_MAX
+        case Changes(folder, replica, first, last, entries, seq):
+            sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and 0 <= first <= last <= TOTAL_MAX >= seq >= 0
             sound = sound and len(entries) <= ENTRIES_MAX and all(_is_entry(*entry) for entry in entries)
         case Seen(folder, replica, seq):
             sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and 0 <= seq <= TOTAL_MAX

@@ -10,7 +10,19 @@ SHOWN_MAX = 200  # conflicts, versions and changes of one folder on its page
 async def folders(reader: Reader) -> list[Row]:
     """The live folders of this computer, and what could be joined."""
     may_change = reader.browser.may("")
-    keys = ("name", "state", "path", "role", "files", "size", "missing", "unsent", "conflicts", "members", "note")
+    keys = (
+        "name",
+        "state",
+        "path",
+        "role",
+        "files",
+        "size",
+        "missing",
+        "unsent",
+        "conflicts",
+        "members",
+        "note",
+    )
     rows = []
     for line in await reader.call("folders") or ():
         value = {key: line.get(key) for key in keys} | {"may_change": may_change}
@@ -32,7 +44,8 @@ async def conflicts(reader: Reader) -> list[Row]:
                 "path": path,
                 "folder": versions[0]["folder"],
                 "versions": [
-                    {key: one.get(key) for key in ("version", "shown", "by", "size", "changed")} for one in versions
+                    {key: one.get(key) for key in ("version", "shown", "by", "size", "changed")}
+                    for one in versions
                 ],
                 "may_change": may_change,
             },
@@ -62,7 +75,12 @@ async def fill(reader: Reader) -> dict[str, object]:
 PANEL = Panel(
     views=(
         View(
-            name="live", title="Live folders", icon="refresh-cw", template="folders/folder.html", fill=fill, place=25
+            name="live",
+            title="Live folders",
+            icon="refresh-cw",
+            template="folders/folder.html",
+            fill=fill,
+            place=25,
         ),
     ),
     lives=(

@@ -142,8 +142,12 @@ class JoinPlan(msgspec.Struct, frozen=True, kw_only=True):
             (
                 tr("{path} is not empty. Joined with {name}:", path=self.path, name=self.name),
                 tr("  the same on both sides, nothing happens:  {files}", files=count(self.same, "file")),
-                tr("  differing, both stay, side by side:       {files}", files=count(self.differing, "file")),
-                tr("  only here, everybody gets them:           {files}", files=count(self.only_here, "file")),
+                tr(
+                    "  differing, both stay, side by side:       {files}", files=count(self.differing, "file")
+                ),
+                tr(
+                    "  only here, everybody gets them:           {files}", files=count(self.only_here, "file")
+                ),
                 tr(
                     "  only there, they come here:               {files}, {size}",
                     files=count(self.only_there, "file"),

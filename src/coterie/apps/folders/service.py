@@ -129,8 +129,12 @@ class FoldersService:
         """Make a live folder of `path`."""
         self._check_room(path)
         wanted = name or path.name
-        if any(self._members.record(row.id).name.casefold() == wanted.casefold() for row in self._rows.values()):
-            raise UsageError(tr("there is a live folder '{name}' already: choose another --name", name=wanted))
+        if any(
+            self._members.record(row.id).name.casefold() == wanted.casefold() for row in self._rows.values()
+        ):
+            raise UsageError(
+                tr("there is a live folder '{name}' already: choose another --name", name=wanted)
+            )
         folder = os.urandom(FOLDER_ID_BYTES)
         record, raw = self._members.begin(folder, wanted, list(whom))
         engine = await self._add(folder, path, raw, ON)
@@ -362,7 +366,9 @@ class FoldersService:
         """The folder here with this name, id or path."""
         rows = [row for row in self._rows.values() if row.state != PREVIEW]
         alike = [row for row in rows if self._members.record(row.id).name.casefold() == text.casefold()]
-        alike = alike or [row for row in rows if row.path == text or row.id.hex().startswith(text.lower() or "-")]
+        alike = alike or [
+            row for row in rows if row.path == text or row.id.hex().startswith(text.lower() or "-")
+        ]
         if len(alike) > 1:
             raise UsageError(tr("there are several live folders '{text}': say the path", text=text))
         if not alike:
@@ -444,7 +450,9 @@ class FoldersService:
             settings=b"",
             created=time.time(),
         )
-        engine = Engine(self._context, self._store, row, self._settings, links=self._links, members=self._members)
+        engine = Engine(
+            self._context, self._store, row, self._settings, links=self._links, members=self._members
+        )
         await asyncio.to_thread(engine.mark)
         self._store.add(row)
         engine.load()
@@ -456,7 +464,9 @@ class FoldersService:
     def _begin(self, row: FolderRow) -> None:
         if row.state != ON:
             return
-        engine = Engine(self._context, self._store, row, self._settings, links=self._links, members=self._members)
+        engine = Engine(
+            self._context, self._store, row, self._settings, links=self._links, members=self._members
+        )
         engine.load()
         self._engines[row.id] = engine
         engine.start()

@@ -5,9 +5,8 @@ agreed upon are packed (`records.py` knows how); beside them stands what lists a
 thread may call them; each batch is one transaction.
 """
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,7 +26,7 @@ STEPS = (
     CREATE TABLE registers (
         folder INTEGER NOT NULL REFERENCES folders(number) ON DELETE CASCADE, path TEXT NOT NULL, seq INTEGER NOT NULL,
         kind INTEGER NOT NULL, size INTEGER NOT NULL, content BLOB NOT NULL, copies INTEGER NOT NULL,
-        own INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (folder, path)
+        own INTEGER NOT NULL, source BLOB NOT NULL, body BLOB NOT NULL, PRIMARY KEY (folder, path)
     ) WITHOUT ROWID;
     CREATE INDEX registers_by_seq ON registers (folder, seq);
     CREATE INDEX registers_in_conflict ON registers (folder) WHERE copies > 0;
@@ -67,7 +66,10 @@ class FolderRow(msgspec.Struct, kw_only=True):
 
 
 class RegisterRow(NamedTuple):
-    """A register with what is asked for of its winner. `own`: one of its siblings was written here."""
+    """A register with what is asked for of its winner. `own`: one of its siblings was written here.
+
+    `source`: the replica from which it came just so; empty: it is of here, or was merged.
+    """
 
     path: str
     kind: int
@@ -75,6 +77,7 @@ class RegisterRow(NamedTuple):
     content: bytes
     copies: int
     own: bool
+    source: bytes
     body: bytes
 
 
@@ -204,10 +207,10 @@ class FolderData:
         rows = self._db.execute("SELECT path FROM registers WHERE folder = ? ORDER BY path", (self._number,))
         return [path for (path,) in rows]
 
-    def since(self, seq: int, count: int) -> list[tuple[int, str, bytes]]:
-        """(seq, path, packed register) of the next `count` that changed behind `seq`, in the order of changes."""
+    def since(self, seq: int, count: int) -> list[tuple[int, str, bytes, bytes]]:
+        """(seq, path, packed register, source) of the next `count` that changed behind `seq`, in the order of changes."""
         return self._db.execute(
-            "SELECT seq, path, body FROM registers WHERE folder = ? AND seq > ? ORDER BY seq LIMIT ?",
+            "SELECT seq, path, body, source FROM registers WHERE folder = ? AND seq > ? ORDER BY seq LIMIT ?",
             (self._number, seq, count),
         )
 
@@ -231,7 +234,7 @@ class FolderData:
             for one in registers:
                 seq += 1
                 rows.append((number, one.path, seq, *one[1:]))
-            db.executemany("INSERT OR REPLACE INTO registers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            db.executemany("INSERT OR REPLACE INTO registers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             db.executemany(
                 "DELETE FROM agreed WHERE folder = ? AND local = ?", [(number, one) for one in gone]
             )
@@ -244,9 +247,7 @@ class FolderData:
                 [(number, *one) for one in events],
             )
             if counter:
-                db.execute(
-                    "UPDATE folders SET counter = max(counter, ?) WHERE number = ?", (counter, number)
-                )
+                db.execute("UPDATE folders SET counter = max(counter, ?) WHERE number = ?", (counter, number))
         self.seq = seq
 
     # ---- what was agreed
@@ -264,6 +265,20 @@ class FolderData:
         where, values = self._below("local", local)
         return iter(
             self._db.execute(f"SELECT local, body FROM agreed WHERE {where} ORDER BY local", values)  # noqa: S608
+        )
+
+    def agreed_in(self, local: str) -> Iterator[str]:
+        """The local names directly in a folder; "": at the top."""
+        where, values = self._below("local", local)
+        start = len(local) + 1 if local else 0
+        rows = self._db.execute(f"SELECT local FROM agreed WHERE {where} ORDER BY local", values)  # noqa: S608
+        return (one for (one,) in rows if "/" not in one[start:])
+
+    def lives_below(self, path: str) -> bool:
+        """Whether something below a path is not gone (4: `register.Kind`)."""
+        where, values = self._below("path", path)
+        return bool(
+            self._db.execute(f"SELECT 1 FROM registers WHERE {where} AND kind != 4 LIMIT 1", values)  # noqa: S608
         )
 
     def agreed_with(self, contents: Sequence[bytes]) -> list[tuple[str, bytes]]:
@@ -298,6 +313,23 @@ class FolderData:
             "SELECT path, body FROM registers WHERE folder = ? AND copies > 0 ORDER BY path", (self._number,)
         )
 
+    def conflicts(self) -> int:
+        """How many paths have several versions side by side."""
+        rows = self._db.execute(
+            "SELECT count(*) FROM registers WHERE folder = ? AND copies > 0", (self._number,)
+        )
+        return int(rows[0][0])
+
+    def undone(self) -> list[str]:
+        """Paths where the disk may not have yet what the register says."""
+        rows = self._db.execute(
+            "SELECT path FROM registers r WHERE folder = ? AND (copies > 0 OR (kind != 4) != EXISTS (SELECT 1 FROM "
+            "agreed a WHERE a.folder = r.folder AND a.path = r.path AND (r.kind = 4 OR (a.kind = r.kind AND "
+            "a.content = r.content))))",
+            (self._number,),
+        )
+        return [path for (path,) in rows]
+
     def unsent(self) -> int:
         """How many changes of here nobody else has yet."""
         rows = self._db.execute(
@@ -318,8 +350,15 @@ class FolderData:
     def save_replica(self, replica: bytes, peer: bytes, body: bytes, seen: int) -> None:
         """Keep what is known of another replica."""
         self._db.execute(
-            "INSERT OR REPLACE INTO replicas VALUES (?, ?, ?, ?, ?)",
-            (self._number, replica, peer, body, seen),
+            "INSERT INTO replicas VALUES (?, ?, ?, ?, ?) ON CONFLICT (folder, replica) DO UPDATE SET body = ?, peer = ?",
+            (self._number, replica, peer, body, seen, body, peer),
+        )
+
+    def save_seen(self, replica: bytes, peer: bytes, seen: int) -> None:
+        """That replica has everything of here up to `seen`."""
+        self._db.execute(
+            "INSERT INTO replicas VALUES (?, ?, ?, x'', ?) ON CONFLICT (folder, replica) DO UPDATE SET seen = ?",
+            (self._number, replica, peer, seen, seen),
         )
 
     # ---- what came from others
@@ -348,7 +387,7 @@ class FolderData:
             (self._number, now - EVENTS_S, self._number, EVENTS_MAX),
         )
 
-    def _of(self, query: str, values: Sequence[str] | Sequence[bytes]) -> Iterator[sqlite3.Row]:
+    def _of(self, query: str, values: Sequence[str] | Sequence[bytes]) -> Iterator[Any]:
         for part in _parts(list(values)):
             yield from self._db.execute(query.format(",".join("?" * len(part))), (self._number, *part))
 

@@ -1,0 +1,300 @@
+"""What one computer knows of one live folder: registers, what was agreed, what its disk has. Blocking.
+
+`changed` has only those local names where the disk is not as agreed; all else is read from the database where it is
+needed. Two threads come here: the one that works on the disk, and those that merge what others sent. `merge` and what
+writes registers take turns; the rest belongs to the first.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from coterie.apps.folders import planner
+from coterie.apps.folders.messages import ENTRIES_BYTES_MAX, ENTRIES_MAX
+from coterie.apps.folders.records import pack_agreed, unpack_agreed
+from coterie.apps.folders.register import (
+    NOTHING,
+    Kind,
+    Register,
+    Value,
+    copies,
+    merge,
+    pack,
+    resolved,
+    unpack,
+    winner,
+)
+from coterie.apps.folders.steps import Agree, Agreed, DiskStep, Here, Print, Record, Step
+from coterie.apps.folders.store import AgreedRow, FolderData, FolderRow, FoldersStore, RegisterRow
+from coterie.errors import PeerError
+
+EventLine = tuple[float, str, str, bytes, bytes]
+NO_CONTENT = b""
+
+
+class RowsTree:
+    """See `steps.Tree`: the rows of a batch are read together, others one by one."""
+
+    def __init__(self, data: FolderData, changed: Mapping[str, Here | None]) -> None:
+        self._data = data
+        self._changed = changed
+        self._registers: dict[str, Register | None] = {}
+        self._agreed: dict[str, Agreed | None] = {}
+        self._shown: dict[str, list[str]] = {}
+
+    def load(self, paths: Sequence[str], locals_: Sequence[str]) -> None:
+        """Read these together."""
+        missing = [local for local in locals_ if local not in self._agreed]
+        found = self._data.agreed(missing)
+        for local in missing:
+            raw = found.get(local)
+            agreed = self._agreed[local] = unpack_agreed(raw) if raw is not None else None
+            if agreed is not None:
+                paths = [*paths, agreed.path]
+        paths = [path for path in dict.fromkeys(paths) if path not in self._registers]
+        registers = self._data.registers(paths)
+        for path in paths:
+            raw = registers.get(path)
+            self._registers[path] = unpack(raw) if raw is not None else None
+            self._shown[path] = []
+        for local, raw in self._data.agreed_at(paths):
+            agreed = unpack_agreed(raw)
+            self._agreed[local] = agreed
+            self._shown[agreed.path].append(local)
+
+    def register(self, path: str) -> Register | None:
+        if path not in self._registers:
+            raw = self._data.register(path)
+            self._registers[path] = unpack(raw) if raw is not None else None
+        return self._registers[path]
+
+    def agreed(self, local: str) -> Agreed | None:
+        if local not in self._agreed:
+            raw = self._data.agreed([local]).get(local)
+            self._agreed[local] = unpack_agreed(raw) if raw is not None else None
+        return self._agreed[local]
+
+    def here(self, local: str) -> Here | None:
+        if local in self._changed:
+            return self._changed[local]
+        agreed = self.agreed(local)
+        return agreed.here if agreed is not None else None
+
+    def shown(self, path: str) -> Sequence[str]:
+        if path not in self._shown:
+            self._shown[path] = [local for local, _ in self._data.agreed_at([path])]
+        return sorted(self._shown[path])
+
+    def lives_below(self, path: str) -> bool:
+        return self._data.lives_below(path)
+
+    def agreed_below(self, local: str) -> Iterator[tuple[str, Agreed]]:
+        return ((one, unpack_agreed(raw)) for one, raw in self._data.agreed_below(local))
+
+    def names_in(self, local: str) -> Iterator[str]:
+        start = f"{local}/" if local else ""
+        found = {one for one in self._data.agreed_in(local)}
+        found |= {one for one in self._changed if one.startswith(start) and "/" not in one[len(start) :]}
+        return iter(sorted(found))
+
+
+class FolderBook:
+    """Of one folder."""
+
+    def __init__(self, store: FoldersStore, row: FolderRow) -> None:
+        self.data = FolderData(store, row)
+        self.changed: dict[str, Here | None] = {}
+        self._store = store
+        self._replica = row.replica
+        self._counter = row.counter
+        self._writing = threading.Lock()
+
+    @property
+    def seq(self) -> int:
+        """Of what changed last."""
+        return self.data.seq
+
+    # ---- the disk
+
+    def known(self) -> Iterable[tuple[str, Print]]:
+        """What the disk had last, for `Disk.remember`."""
+        for local, raw in self.data.agreed_below(""):
+            yield local, unpack_agreed(raw).print
+
+    def undone(self) -> list[str]:
+        """Paths where the disk may not have yet what the register says."""
+        return self.data.undone()
+
+    def found(self, found: Mapping[str, Here | None], moved: Mapping[str, str]) -> list[str]:
+        """What a look at the disk found; the local names to be looked at by the planner."""
+        contents = self._contents_of(list(moved.values()))
+        for local, here in found.items():
+            if here is not None and local in moved and (content := contents.get(moved[local])):
+                here = Here(here.print, content)
+            self.changed[local] = here
+        return list(found)
+
+    def hashed(self, local: str, seen: Print, content: bytes) -> None:
+        """The content of a file is known."""
+        self.changed[local] = Here(seen, content)
+
+    def plan(self, rules: planner.Rules, local: Sequence[str], paths: Sequence[str]) -> list[Step]:
+        """What is to be done for what the disk reported, and for registers that changed."""
+        tree = RowsTree(self.data, self.changed)
+        tree.load(paths, [*local, *paths])
+        return planner.plan(tree, rules, local=local, paths=paths)
+
+    def note(self, steps: Sequence[Record | Agree], by: bytes, at_ms: int) -> None:
+        """Write down what the owner changed here, and what needs no work on the disk."""
+        if not steps:
+            return
+        with self._writing:
+            paths = [step.path for step in steps if isinstance(step, Record)]
+            known = {path: unpack(raw) for path, raw in self.data.registers(paths).items()}
+            agreed: dict[str, Agreed | None] = {}
+            changed: dict[str, Register] = {}
+            counter = self._counter
+            for step in steps:
+                if isinstance(step, Agree):
+                    agreed[step.local] = step.agreed
+                    continue
+                counter += 1
+                dot = (self._replica, counter)
+                register, agreed[step.local] = planner.recorded(step, known.get(step.path), dot, by, at_ms)
+                known[step.path] = changed[step.path] = register
+            rows = [self._row(path, register, NO_CONTENT) for path, register in changed.items()]
+            self._save(agreed, rows=rows, counter=counter if paths else 0)
+            self._counter = counter
+
+    def did(
+        self, done: Sequence[tuple[DiskStep, Print | None]], contents: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """These steps were done; what each made looks like that."""
+        tree = RowsTree(self.data, self.changed)
+        tree.load((), [step.local for step, _ in done])
+        agreed: dict[str, Agreed | None] = {}
+        for step, seen in done:
+            of_step = planner.after(step, seen, tree)
+            agreed.update(of_step)
+            if not of_step and seen is not None:  # a folder that nobody wrote, for what is in it
+                self.changed[step.local] = Here(seen)
+        self._save(agreed, contents=contents)
+
+    def _save(
+        self,
+        agreed: Mapping[str, Agreed | None],
+        *,
+        rows: Sequence[RegisterRow] = (),
+        counter: int = 0,
+        contents: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self.data.save(
+            rows,
+            agreed=[_agreed_row(local, one) for local, one in agreed.items() if one is not None],
+            gone=[local for local, one in agreed.items() if one is None],
+            counter=counter,
+            contents=contents,
+        )
+        for local, one in agreed.items():
+            here = self.changed.get(local)
+            if one is None or here is None or here.print == one.print:
+                self.changed.pop(local, None)
+
+    def _contents_of(self, locals_: Sequence[str]) -> dict[str, bytes]:
+        known = {local: unpack_agreed(raw).value.content for local, raw in self.data.agreed(locals_).items()}
+        for local in locals_:
+            here = self.changed.get(local)
+            if local in self.changed and here is not None and here.content:
+                known[local] = here.content
+        return known
+
+    # ---- the others
+
+    def merge(
+        self, replica: bytes, entries: Sequence[tuple[str, bytes]], allowed: Callable[[str], bool]
+    ) -> list[str]:
+        """Take in what `replica` sent; the paths that are not as before.
+
+        Raises:
+            PeerError: it sent what cannot be, or writes of this replica that were never made: see `is_outdated`.
+        """
+        news: list[RegisterRow] = []
+        events: list[EventLine] = []
+        with self._writing:
+            known = self.data.registers([path for path, _ in entries])
+            now = time.time()
+            for path, raw in entries:
+                if not allowed(path):
+                    raise PeerError("a path of a live folder that cannot be")
+                theirs = unpack(raw)
+                if dict(theirs.context).get(self._replica, 0) > self._counter:
+                    raise OutdatedHome("others know writes of this computer that it does not know itself")
+                before = unpack(known[path]) if path in known else NOTHING
+                after = merge(before, theirs)
+                if after == before:
+                    continue
+                news.append(self._row(path, after, replica if after == theirs else b""))
+                event = _event(now, path, before, after)
+                if event is not None:
+                    events.append(event)
+            if news:
+                self.data.save(news, events=events)
+        return [row.path for row in news]
+
+    def batch(self, replica: bytes, first: int) -> tuple[int, list[tuple[str, bytes]]]:
+        """What changed behind `first`, but for what came from `replica` as it is: (up to which number, entries)."""
+        top = self.data.seq
+        rows = self.data.since(first, ENTRIES_MAX)
+        entries: list[tuple[str, bytes]] = []
+        last, size = first, 0
+        for seq, path, body, source in rows:
+            if source != replica:
+                size += len(path.encode()) + len(body) + 16
+                if size > ENTRIES_BYTES_MAX:
+                    return last, entries
+                entries.append((path, body))
+            last = seq
+        return (last if len(rows) == ENTRIES_MAX else max(last, top)), entries
+
+    # ---- by people
+
+    def settle(self, path: str, value: Value) -> None:
+        """Write `value`, instead of all that the path has. Raises nothing: who calls has looked."""
+        with self._writing:
+            raw = self.data.register(path)
+            register = unpack(raw) if raw is not None else NOTHING
+            self._counter += 1
+            after = resolved(register, (self._replica, self._counter), value)
+            self.data.save([self._row(path, after, b"")], counter=self._counter)
+
+    def _row(self, path: str, register: Register, source: bytes) -> RegisterRow:
+        first = winner(register)
+        value = first[1] if first is not None else Value(Kind.GONE)
+        is_own = any(dot[0] == self._replica for dot, _ in register.siblings)
+        return RegisterRow(
+            path,
+            int(value.kind),
+            value.size,
+            value.content,
+            len(copies(register)),
+            is_own,
+            source,
+            pack(register),
+        )
+
+
+class OutdatedHome(PeerError):
+    """The home was put back from a copy: this replica gave numbers already that it would give again."""
+
+
+def _agreed_row(local: str, agreed: Agreed) -> AgreedRow:
+    return AgreedRow(local, agreed.path, int(agreed.value.kind), agreed.value.content, pack_agreed(agreed))
+
+
+def _event(now: float, path: str, before: Register, after: Register) -> EventLine | None:
+    """What somebody did to something that was here; None: it is new, or looks as before."""
+    old, new = winner(before), winner(after)
+    if old is None or old[1].kind == Kind.GONE or new is None or old[1].equals(new[1]):
+        return None
+    what = "removed" if new[1].kind == Kind.GONE else "changed"
+    return now, path, what, new[1].by, pack(before)

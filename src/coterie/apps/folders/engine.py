@@ -1,0 +1,561 @@
+"""One live folder at work: looks at its disk, records, exchanges with others, fetches, and brings to the disk.
+
+One task works on the disk, one fetches what is missing; what others send is merged as it comes. What takes long runs in
+threads. Nothing is done at intervals: the kernel, other computers, or a time that was set wakes each.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from coterie.access.resource import Verb
+from coterie.apps.context import Context
+from coterie.apps.folders import exchange as x
+from coterie.apps.folders import messages as wire
+from coterie.apps.folders.applying import Done, Failed, NotSo
+from coterie.apps.folders.book import FolderBook, OutdatedHome
+from coterie.apps.folders.content import Arrived, write_known
+from coterie.apps.folders.disk import Disk
+from coterie.apps.folders.fetching import Fetching
+from coterie.apps.folders.hints import ALL, NONE, Hints, hints_of
+from coterie.apps.folders.links import Links
+from coterie.apps.folders.members import Members
+from coterie.apps.folders.planner import Rules, paths_of
+from coterie.apps.folders.reading import Hashed
+from coterie.apps.folders.register import Kind, Value, unpack
+from coterie.apps.folders.results import FolderLine
+from coterie.apps.folders.root import FolderGone
+from coterie.apps.folders.steps import Agree, DiskStep, Hash, Print, Put, Record, Step, Wait
+from coterie.apps.folders.store import FolderRow, FoldersStore
+from coterie.apps.folders.watch import Watch
+from coterie.content.store import KnownFile
+from coterie.identity import PeerId
+from coterie.machine import PeerDown, PeerUp, Received, Send
+from coterie.tasks import Tasks
+from coterie.texts import tr
+from coterie.wire.frames import Message
+
+PLANNED_MAX = 5_000  # paths or names that are planned together; guess: some 100 ms
+GATHER_S = 5.0  # so long a sender's further changes are waited for, before what came is planned
+NOTED_FILES = 2_000  # whose chunks are made known in one transaction
+HASHED_MAX = 256  # files that are recorded while others are still read; guess
+
+log = logging.getLogger(__name__)
+
+
+class Settings(msgspec.Struct):
+    """The section [app.folders] of config.toml."""
+
+
+class Engine:
+    """One folder. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        context: Context,
+        store: FoldersStore,
+        row: FolderRow,
+        settings: Settings,
+        *,
+        links: Links,
+        members: Members,
+    ) -> None:
+        self._context = context
+        self._store = store
+        self._row = row
+        self._settings = settings
+        self._links = links
+        self._members = members
+        self._path = Path(row.path)
+        self._tasks = Tasks()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._hints = NONE
+        self._local: dict[str, None] = {}
+        self._paths: dict[str, None] = {}
+        self._timers: dict[asyncio.TimerHandle, None] = {}
+        self._staged: dict[bytes, Arrived] = {}
+        self._waiting: dict[bytes, set[str]] = {}  # contents to come: for which paths
+        self._waits: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
+        self._full = ""
+        self._gone = ""
+        self._has_looked = False
+        self._gathering: asyncio.TimerHandle | None = None
+        self._outputs: deque[Any] = deque()
+        self._is_performing = False
+
+    @property
+    def name(self) -> str:
+        """What the folder is called."""
+        return self._members.record(self._row.id).name
+
+    @property
+    def disk(self) -> Disk:
+        """The disk of the folder."""
+        return self._disk
+
+    # ---- begin and end
+
+    def load(self) -> None:
+        """Read what is known."""
+        self.book = FolderBook(self._store, self._row)
+        known = {replica: (PeerId(peer), _known(body)) for replica, peer, body, _ in self.book.data.replicas()}
+        self._seen = {replica: seen for replica, _, _, seen in self.book.data.replicas()}
+        self._exchange = x.Exchange(self._row.id, self._row.replica, self.book.seq, known)
+        self._disk = Disk(self._path, self._row.id, self._row.replica, self._context.blobs.versions)
+        self._fetching = Fetching(
+            self._context,
+            self._row.id,
+            self._disk.arrived,
+            givers=self._givers,
+            take=self._take,
+            failed=self._disk_failed,
+        )
+
+    def start(self) -> None:
+        """Work in the background."""
+        self._tasks.keep(self._work, f"live folder {self.name}")
+        self._tasks.keep(self._fetching.run, f"contents of {self.name}")
+
+    async def close(self) -> None:
+        """Stop; everything is on disk already."""
+        for timer in self._timers:
+            timer.cancel()
+        if self._gathering is not None:
+            self._gathering.cancel()
+        await self._tasks.close()
+
+    # ---- for the service
+
+    def line(self, line: FolderLine) -> FolderLine:
+        """How it stands."""
+        files, size = self.book.data.totals()
+        name_of = self._context.people.name_of
+        members = [name_of(peer) for peer in self._exchange.peers]
+        missing = self._fetching.missing
+        state, note = "in sync", ""
+        if self._gone:
+            state, note = "gone", self._gone
+        elif self._full:
+            state, note = "waits", self._full
+        elif not self._has_looked:
+            state = "looking"
+        elif missing:
+            state = "receiving"
+        elif not self._is_done:
+            state = "working"
+        elif not members:
+            state = "alone"
+        if not note and (self._failed or self._waits):
+            note = next(iter((*self._failed.values(), *self._waits.values())))
+        troubles = self._tasks.troubles
+        note = note or (troubles[0].text() if troubles else "")
+        return msgspec.structs.replace(
+            line,
+            state=state,
+            files=files,
+            size=size,
+            missing=missing,
+            unsent=self.book.data.unsent(),
+            conflicts=self.book.data.conflicts(),
+            members=members,
+            note=note,
+        )
+
+    def known(self, contents: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The packed chunks of those contents that are here. In a thread."""
+        return self._store.chunks(contents)
+
+    def look_again(self) -> None:
+        """Look at the whole disk."""
+        self._hints = ALL
+        self._wake.set()
+
+    def touch(self, paths: Collection[str]) -> None:
+        """Plan these paths again."""
+        self._paths.update(dict.fromkeys(paths))
+        self._idle.clear()
+        self._wake.set()
+
+    # ---- others
+
+    def peer_up(self, peer: PeerId) -> None:
+        """`peer` can be told something."""
+        self._feed(PeerUp(peer))
+        self._fetching.look_again(peer)
+
+    def peer_down(self, peer: PeerId) -> None:
+        """It cannot any more."""
+        self._feed(PeerDown(peer))
+
+    def look_who(self) -> None:
+        """Who may follow has changed: what is under way to those that may not ends."""
+        for peer in self._exchange.peers:
+            if not self._members.may(peer, Verb.LIST, self._row.id):
+                self._feed(PeerDown(peer))
+        self._fetching.look_again()
+
+    async def hear(self, peer: PeerId, message: Message) -> None:
+        """What `peer` said; returns when it may say more."""
+        self._feed(Received(peer, message))
+        while self._exchange.is_behind(peer):
+            await self._merge_next()
+        if isinstance(message, wire.Changes | wire.Hello):
+            self._fetching.look_again(peer)
+
+    def _givers(self) -> list[PeerId]:
+        return self._exchange.peers
+
+    def _feed(self, event: Any) -> None:
+        self._perform(self._exchange.handle(event, 0.0))
+
+    def _perform(self, outputs: Sequence[Any]) -> None:
+        for output in outputs:
+            match output:
+                case Send(peer=PeerId() as peer, message=message):
+                    self._links.send(peer, message)
+                case x.Read():
+                    self._tasks.start(self._read(output), "reading changes")
+                case x.Merge():
+                    self._outputs.append(output)
+                case x.Has(peer, replica, seq):
+                    if self._seen.get(replica, -1) < seq:
+                        self._seen[replica] = seq
+                        self._keep_replica(peer, replica)
+                case x.Outdated():
+                    raise OutdatedHome("another computer knows more writes of this one than it does itself")
+
+    async def _read(self, wanted: x.Read) -> None:
+        last, entries = await asyncio.to_thread(self.book.batch, wanted.replica, wanted.first)
+        self._feed(x.Batch(wanted.peer, wanted.first, last, entries))
+
+    async def _merge_next(self) -> None:
+        if not self._outputs:
+            await asyncio.sleep(0)
+            return
+        wanted = self._outputs.popleft()
+        paths = await asyncio.to_thread(self.book.merge, wanted.replica, wanted.entries, _is_path)
+        self._known_of(wanted)
+        self._paths.update(dict.fromkeys(paths))
+        if paths:
+            self._idle.clear()
+        self._feed(x.Merged(wanted.peer, wanted.replica, wanted.last))
+        self._feed(x.News(self.book.seq))
+        if not wanted.has_more:
+            self._planned()
+        elif self._gathering is None:
+            loop = asyncio.get_running_loop()
+            self._gathering = loop.call_later(GATHER_S, self._planned)
+
+    def _planned(self) -> None:
+        """What was merged is to be planned."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        self._wake.set()
+
+    def _known_of(self, merged: x.Merge) -> None:
+        seen = self._seen.setdefault(merged.replica, 0)
+        body = msgspec.msgpack.encode(merged.last)
+        self.book.data.save_replica(merged.replica, bytes(merged.peer), body, seen)
+
+    def _keep_replica(self, peer: PeerId, replica: bytes) -> None:
+        self.book.data.save_seen(replica, bytes(peer), self._seen[replica])
+
+    # ---- the disk
+
+    async def _work(self) -> None:
+        watch = Watch(str(self._path), self._tasks)
+        following: asyncio.Task[None] | None = None
+        try:
+            await self._enter()
+            following = asyncio.ensure_future(self._follow(watch))
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._turn(watch)
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            await watch.close()
+
+    async def _enter(self) -> None:
+        """Begin with what the disk had last."""
+        while True:
+            try:
+                await asyncio.to_thread(lambda: self._disk.remember(self.book.known()))
+            except FolderGone as error:
+                self._went(str(error))
+                await self._wake.wait()
+                self._wake.clear()
+            else:
+                break
+        paths = await asyncio.to_thread(self.book.data.undone)
+        self._paths.update(dict.fromkeys(paths))
+        self._idle.clear()
+        self._wake.set()
+
+    async def _follow(self, watch: Watch) -> None:
+        while True:
+            hints = await watch.next()
+            self._hints = self._hints.joined(hints)
+            self._wake.set()
+
+    @property
+    def _is_done(self) -> bool:
+        return not (self._local or self._paths)
+
+    async def _turn(self, watch: Watch) -> None:
+        """Look where there are hints, and do all that follows from it."""
+        try:
+            hints, self._hints = self._hints, NONE
+            if hints != NONE:
+                began = time.monotonic()
+                scan = await asyncio.to_thread(self._disk.scan, hints)
+                if hints.is_all:
+                    watch.scan_took(time.monotonic() - began)
+                    self._has_looked = True
+                self._came_back()
+                for local in self.book.found(scan.found, scan.moved):
+                    self._local[local] = None
+                for local, seconds in scan.again.items():
+                    self._again(local, seconds)
+            is_gathering = self._gathering is not None
+            while self._local or (self._paths and not is_gathering):
+                await self._plan()
+                if self._hints != NONE:
+                    break
+        except FolderGone as error:
+            self._went(str(error))
+            return
+        if self._is_done:
+            self._idle.set()
+        elif self._gathering is None:
+            self._wake.set()
+
+    async def _plan(self) -> None:
+        local = _some(self._local)
+        paths = _some(self._paths)
+        rules = self._rules()
+        steps = await asyncio.to_thread(self.book.plan, rules, local, paths)
+        notes = [step for step in steps if isinstance(step, Record | Agree)]
+        if notes:
+            me = bytes(self._context.me.peer_id)
+            await asyncio.to_thread(self.book.note, notes, me, int(time.time() * 1000))
+            self._paths.update(dict.fromkeys(path for step in notes for path in paths_of(step)))
+            self._feed(x.News(self.book.seq))
+        hashes = [step.local for step in steps if isinstance(step, Hash)]
+        if hashes:
+            await self._hash(hashes)
+        for step in steps:
+            if isinstance(step, Wait):
+                self._waits[step.path] = tr("{path} waits: {why}", path=step.path, why=step.code)
+        done = [step for step in steps if not isinstance(step, Record | Agree | Hash | Wait)]
+        if done:
+            await self._apply(done)
+
+    async def _hash(self, locals_: Sequence[str]) -> None:
+        for at in range(0, len(locals_), HASHED_MAX):
+            part = locals_[at : at + HASHED_MAX]
+            for one in await asyncio.to_thread(self._hashed, part):
+                if isinstance(one, Hashed):
+                    self._local[one.local] = None
+                    self._failed.pop(one.local, None)
+                elif one.again_s is not None:
+                    self._again(one.local, one.again_s)
+                else:
+                    self._failed[one.local] = tr("{path} cannot be read: {reason}", path=one.local, reason=one.reason)
+            await self._plan_recorded(part)
+
+    async def _plan_recorded(self, part: Sequence[str]) -> None:
+        """Record what was just read, so that others have it while more is read."""
+        if len(part) == HASHED_MAX:
+            await self._plan()
+
+    def _hashed(self, locals_: Sequence[str]) -> list[Any]:
+        """In a thread: read these, and tell the content store where their chunks lie."""
+        results = list(self._disk.hash(locals_))
+        hashed = [one for one in results if isinstance(one, Hashed)]
+        for one in hashed:
+            self.book.hashed(one.local, one.print, one.content)
+        self._note_chunks([(one.local, one.chunks) for one in hashed])
+        self.book.data.save(contents=[(one.content, one.chunks) for one in hashed])
+        return results
+
+    def _note_chunks(self, files: Sequence[tuple[str, bytes]]) -> None:
+        known: list[KnownFile] = []
+        for local, chunks in files:
+            path = os.path.join(self._path, *local.split("/"))
+            try:
+                status = os.lstat(path)
+            except OSError:
+                continue
+            known.append(
+                KnownFile(path, status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev, chunks)
+            )
+        for at in range(0, len(known), NOTED_FILES):
+            self._context.blobs.store.add_locations(known[at : at + NOTED_FILES])
+
+    async def _apply(self, steps: Sequence[Step]) -> None:
+        ready: list[tuple[DiskStep, Path | None]] = []
+        missing: dict[bytes, int] = {}
+        puts = [step for step in steps if isinstance(step, Put) and step.value.content not in self._staged]
+        if puts:
+            await asyncio.to_thread(self._stage_known, puts)
+        taken: set[bytes] = set()
+        for step in steps:
+            if not isinstance(step, Put):
+                ready.append((step, None))  # type: ignore[arg-type]
+                continue
+            content = step.value.content
+            arrived = self._staged.get(content)
+            if arrived is None:
+                missing[content] = step.value.size
+                self._waiting.setdefault(content, set()).add(step.path)
+            elif content in taken:  # a second place with the same content: made from the first
+                self._paths[step.path] = None
+            else:
+                taken.add(content)
+                ready.append((step, arrived.path))
+        self._fetching.want(missing)
+        if ready:
+            await self._do(ready)
+
+    async def _do(self, ready: Sequence[tuple[DiskStep, Path | None]]) -> None:
+        results = await asyncio.to_thread(self._disk.apply, ready)
+        done: list[tuple[DiskStep, Print | None]] = []
+        came: list[tuple[str, bytes]] = []
+        contents: list[tuple[bytes, bytes]] = []
+        again: list[str] = []
+        for (step, _), result in zip(ready, results, strict=True):
+            match result:
+                case Done(seen):
+                    done.append((step, seen))
+                    if isinstance(step, Put):
+                        arrived = self._staged.pop(step.value.content)
+                        came.append((step.local, arrived.chunks))
+                        contents.append((step.value.content, arrived.chunks))
+                        self._waiting.pop(step.value.content, None)
+                    self._failed.pop(step.local, None)
+                    self._waits.pop(getattr(step, "path", ""), None)
+                    again += paths_of(step)
+                case NotSo(paths):
+                    self._hints = self._hints.joined(hints_of(paths))
+                    self._later(paths_of(step), 1.0)
+                    self._wake.set()
+                case Failed(path, reason, _, again_s):
+                    self._failed[path] = reason
+                    self._later(paths_of(step), again_s)
+        await asyncio.to_thread(self._note_done, done, came, contents)
+        self._local.update((step.local, None) for step, _ in done if step.local in self.book.changed)
+
+    def _note_done(
+        self,
+        done: Sequence[tuple[DiskStep, Print | None]],
+        came: Sequence[tuple[str, bytes]],
+        contents: Sequence[tuple[bytes, bytes]],
+    ) -> None:
+        """In a thread."""
+        self.book.did(done, contents)
+        self._note_chunks(came)
+
+    def _stage_known(self, puts: Sequence[Put]) -> None:
+        """In a thread: contents that lie on this computer already need not come."""
+        known = self._store.chunks([put.value.content for put in puts])
+        for put in puts:
+            chunks = known.get(put.value.content)
+            if chunks is None and put.value.size:
+                continue
+            if put.value.content in self._staged:
+                continue
+            path = self._disk.arrived / put.value.content.hex()
+            path.unlink(missing_ok=True)
+            if write_known(self._context.blobs.store, chunks or b"", path):
+                self._staged[put.value.content] = Arrived(path, put.value.size, chunks or b"")
+
+    async def _take(self, arrived: Mapping[bytes, Arrived]) -> None:
+        """Bring contents that came to where they belong."""
+        self._staged.update(arrived)
+        paths = [path for content in arrived for path in self._waiting.get(content, ())]
+        self.touch(paths)
+        await self._idle.wait()
+        for content in arrived:
+            self._staged.pop(content, None)
+
+    def _rules(self) -> Rules:
+        record = self._members.record(self._row.id)
+        role = self._members.role_here(record.id)
+        facts = self._disk.facts
+        return Rules(
+            by=bytes(self._context.me.peer_id),
+            now_ms=int(time.time() * 1000),
+            may_write=role in ("owner", "write"),
+            bits=facts.bits,
+            links=facts.links,
+        )
+
+    # ---- what goes wrong
+
+    def _again(self, local: str, seconds: float) -> None:
+        """Look at this again."""
+        self._timer(seconds, partial(self._hint, local))
+
+    def _hint(self, local: str) -> None:
+        self._hints = self._hints.joined(hints_of([local]))
+        self._wake.set()
+
+    def _later(self, paths: Sequence[str], seconds: float) -> None:
+        """Plan these again."""
+        self._timer(seconds, partial(self.touch, paths))
+
+    def _timer(self, seconds: float, call: Any) -> None:
+        def fire() -> None:
+            self._timers.pop(handle, None)
+            call()
+
+        handle = asyncio.get_running_loop().call_later(seconds, fire)
+        self._timers[handle] = None
+
+    def _disk_failed(self, why: str) -> None:
+        self._full = why
+
+    def _went(self, why: str) -> None:
+        if self._gone != why:
+            self._gone = why
+            self._context.tell.say(why, key=f"gone {self._row.id.hex()}")
+
+    def _came_back(self) -> None:
+        if self._gone:
+            self._gone = ""
+            self._context.tell.say(
+                tr("the live folder {name} goes on", name=self.name), key=f"gone {self._row.id.hex()}"
+            )
+
+
+def _known(body: bytes) -> int:
+    return msgspec.msgpack.decode(body, type=int) if body else 0
+
+
+def _some(waiting: dict[str, None]) -> list[str]:
+    """Take up to PLANNED_MAX of them."""
+    taken = list(waiting) if len(waiting) <= PLANNED_MAX else list(waiting)[:PLANNED_MAX]
+    for one in taken:
+        del waiting[one]
+    return taken
+
+
+def _is_path(path: str) -> bool:
+    return all(part not in ("", ".", "..") and "\0" not in part for part in path.split("/"))
+
+
+__all__ = ["Engine", "Hints", "Kind", "Settings", "Value", "unpack"]
