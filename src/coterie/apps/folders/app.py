@@ -10,7 +10,6 @@ APP = App(
     create="coterie.apps.folders.service:FoldersService",
     commands="coterie.apps.folders.commands",
     panel="coterie.apps.folders.panel:PANEL",
-    requires=("contacts",),
     signs=(CONTEXT,),
     kinds=(
         ResourceKind(

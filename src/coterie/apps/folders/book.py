@@ -7,10 +7,11 @@ writes registers take turns; the rest belongs to the first.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from coterie.apps.folders import planner
 from coterie.apps.folders.messages import ENTRIES_BYTES_MAX, ENTRIES_MAX
+from coterie.apps.folders.names import path_fault
 from coterie.apps.folders.records import pack_agreed, unpack_agreed
 from coterie.apps.folders.register import (
     NOTHING,
@@ -121,6 +122,15 @@ class FolderBook:
         for local, raw in self.data.agreed_below(""):
             yield local, unpack_agreed(raw).print
 
+    def agreed(self, local: str) -> Agreed | None:
+        """What is agreed of one local name."""
+        raw = self.data.agreed([local]).get(local)
+        return unpack_agreed(raw) if raw is not None else None
+
+    def agreed_at(self, path: str) -> list[tuple[str, Agreed]]:
+        """What is agreed of one path, by local name."""
+        return [(local, unpack_agreed(raw)) for local, raw in self.data.agreed_at([path])]
+
     def undone(self) -> list[str]:
         """Paths where the disk may not have yet what the register says."""
         return self.data.undone()
@@ -129,9 +139,8 @@ class FolderBook:
         """What a look at the disk found; the local names to be looked at by the planner."""
         contents = self._contents_of(list(moved.values()))
         for local, here in found.items():
-            if here is not None and local in moved and (content := contents.get(moved[local])):
-                here = Here(here.print, content)
-            self.changed[local] = here
+            content = contents.get(moved.get(local, ""))
+            self.changed[local] = Here(here.print, content) if here is not None and content else here
         return list(found)
 
     def hashed(self, local: str, seen: Print, content: bytes) -> None:
@@ -174,7 +183,7 @@ class FolderBook:
         tree.load((), [step.local for step, _ in done])
         agreed: dict[str, Agreed | None] = {}
         for step, seen in done:
-            of_step = planner.after(step, seen, tree)
+            of_step = list(planner.after(step, seen, tree))
             agreed.update(of_step)
             if not of_step and seen is not None:  # a folder that nobody wrote, for what is in it
                 self.changed[step.local] = Here(seen)
@@ -210,9 +219,7 @@ class FolderBook:
 
     # ---- the others
 
-    def merge(
-        self, replica: bytes, entries: Sequence[tuple[str, bytes]], allowed: Callable[[str], bool]
-    ) -> list[str]:
+    def merge(self, replica: bytes, entries: Sequence[tuple[str, bytes]]) -> list[str]:
         """Take in what `replica` sent; the paths that are not as before.
 
         Raises:
@@ -224,8 +231,8 @@ class FolderBook:
             known = self.data.registers([path for path, _ in entries])
             now = time.time()
             for path, raw in entries:
-                if not allowed(path):
-                    raise PeerError("a path of a live folder that cannot be")
+                if fault := path_fault(path):
+                    raise PeerError(f"a path of a live folder that {fault}")
                 theirs = unpack(raw)
                 if dict(theirs.context).get(self._replica, 0) > self._counter:
                     raise OutdatedHome("others know writes of this computer that it does not know itself")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from coterie.apps.command import Choice, Person, Place, Size, Values, command
+from coterie.apps.command import Choice, Person, Place, Values, command
 from coterie.apps.folders.results import (
     ConflictLine,
     EntryLine,
@@ -11,7 +11,6 @@ from coterie.apps.folders.results import (
     FolderLine,
     FolderMade,
     FolderSaid,
-    IgnoreLine,
     VersionLine,
 )
 
@@ -160,59 +159,6 @@ async def folder_restore(folders: "FoldersService", folder: Folder, version: Ver
     version: Its id, as `coterie folder versions` shows it.
     """
     return await folders.restore(folder, version)
-
-
-@command("folder", "pattern", path="folder ignore", needs="running", empty_text="Nothing is ignored.")
-async def folder_ignore(
-    folders: "FoldersService", folder: Folder, pattern: str = "", *, local: bool = False, remove: bool = False
-) -> list[IgnoreLine]:
-    """Leave files out that are like a pattern, as .gitignore has them; without one, list the patterns.
-
-    folder: Its name.
-    pattern: Like *.tmp or build/.
-    local: On this computer only; else for all, in the file .coterieignore of the folder.
-    remove: Leave such files out no longer.
-    """
-    return await folders.ignore(folder, pattern, local=local, remove=remove)
-
-
-@command("folder", "place", path="folder select", needs="running")
-async def folder_select(
-    folders: "FoldersService",
-    folder: Folder,
-    place: str = "",
-    *,
-    on_demand: bool = False,
-    pin: bool = False,
-    larger: Size | None = None,
-) -> FolderSaid:
-    """Choose what of a live folder has its content on this computer; the rest is listed, and fetched when wanted.
-
-    folder: Its name.
-    place: A file or folder in it; without it, all.
-    on_demand: Its content comes when it is pinned.
-    pin: Its content comes, and stays.
-    larger: Files beyond this size come only when they are pinned: 100MB.
-    """
-    return await folders.select(folder, place, on_demand=on_demand, pin=pin, larger=larger)
-
-
-@command("folder", path="folder go-on", needs="running")
-async def folder_go_on(folders: "FoldersService", folder: Folder) -> FolderSaid:
-    """Let the many changes happen about which a live folder asks.
-
-    folder: Its name.
-    """
-    return await folders.go_on(folder)
-
-
-@command("folder", path="folder keep", needs="running")
-async def folder_keep(folders: "FoldersService", folder: Folder) -> FolderSaid:
-    """Take the many changes back about which a live folder asks: what is here is right, for everybody.
-
-    folder: Its name.
-    """
-    return await folders.keep(folder)
 
 
 @command("folder", "change", path="folder undo", needs="running", empty_text="Nothing to undo.")

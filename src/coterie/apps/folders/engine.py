@@ -7,6 +7,8 @@ threads. Nothing is done at intervals: the kernel, other computers, or a time th
 import asyncio
 import logging
 import os
+import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -25,18 +27,19 @@ from coterie.apps.folders.book import FolderBook, OutdatedHome
 from coterie.apps.folders.content import Arrived, write_known
 from coterie.apps.folders.disk import Disk
 from coterie.apps.folders.fetching import Fetching
-from coterie.apps.folders.hints import ALL, NONE, Hints, hints_of
+from coterie.apps.folders.hints import NONE, hints_of
 from coterie.apps.folders.links import Links
 from coterie.apps.folders.members import Members
 from coterie.apps.folders.planner import Rules, paths_of
 from coterie.apps.folders.reading import Hashed
-from coterie.apps.folders.register import Kind, Value, unpack
+from coterie.apps.folders.register import Value
 from coterie.apps.folders.results import FolderLine
-from coterie.apps.folders.root import FolderGone
+from coterie.apps.folders.root import MARKER, FolderGone, make_marker
 from coterie.apps.folders.steps import Agree, DiskStep, Hash, Print, Put, Record, Step, Wait
 from coterie.apps.folders.store import FolderRow, FoldersStore
 from coterie.apps.folders.watch import Watch
 from coterie.content.store import KnownFile
+from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, PeerUp, Received, Send
 from coterie.tasks import Tasks
@@ -76,7 +79,9 @@ class Engine:
         self._members = members
         self._path = Path(row.path)
         self._tasks = Tasks()
+        self.cancel = threading.Event()
         self._wake = asyncio.Event()
+        self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._hints = NONE
         self._local: dict[str, None] = {}
@@ -99,6 +104,11 @@ class Engine:
         return self._members.record(self._row.id).name
 
     @property
+    def path(self) -> Path:
+        """Where the folder lies: absolute, without links."""
+        return self._path
+
+    @property
     def disk(self) -> Disk:
         """The disk of the folder."""
         return self._disk
@@ -108,7 +118,9 @@ class Engine:
     def load(self) -> None:
         """Read what is known."""
         self.book = FolderBook(self._store, self._row)
-        known = {replica: (PeerId(peer), _known(body)) for replica, peer, body, _ in self.book.data.replicas()}
+        known = {
+            replica: (PeerId(peer), _known(body)) for replica, peer, body, _ in self.book.data.replicas()
+        }
         self._seen = {replica: seen for replica, _, _, seen in self.book.data.replicas()}
         self._exchange = x.Exchange(self._row.id, self._row.replica, self.book.seq, known)
         self._disk = Disk(self._path, self._row.id, self._row.replica, self._context.blobs.versions)
@@ -128,6 +140,7 @@ class Engine:
 
     async def close(self) -> None:
         """Stop; everything is on disk already."""
+        self.cancel.set()
         for timer in self._timers:
             timer.cancel()
         if self._gathering is not None:
@@ -135,6 +148,20 @@ class Engine:
         await self._tasks.close()
 
     # ---- for the service
+
+    def mark(self) -> None:
+        """In a thread: make its folder the copy of this live folder that this computer has. Errors as `make_marker`."""
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                tr("{path} cannot be made: {strerror}", path=self._path, strerror=error.strerror)
+            ) from error
+        make_marker(self._path, self._row.id, self._row.replica)
+
+    def unmark(self) -> None:
+        """In a thread: make it an ordinary folder again."""
+        shutil.rmtree(self._path / MARKER, ignore_errors=True)
 
     def line(self, line: FolderLine) -> FolderLine:
         """How it stands."""
@@ -157,7 +184,7 @@ class Engine:
             state = "alone"
         if not note and (self._failed or self._waits):
             note = next(iter((*self._failed.values(), *self._waits.values())))
-        troubles = self._tasks.troubles
+        troubles = self._tasks.troubles()
         note = note or (troubles[0].text() if troubles else "")
         return msgspec.structs.replace(
             line,
@@ -175,10 +202,17 @@ class Engine:
         """The packed chunks of those contents that are here. In a thread."""
         return self._store.chunks(contents)
 
-    def look_again(self) -> None:
-        """Look at the whole disk."""
-        self._hints = ALL
-        self._wake.set()
+    async def write(self, path: str, value: Value) -> None:
+        """Give a path this value, for everybody, instead of all that it has."""
+        await asyncio.to_thread(self.book.settle, path, value)
+        self._feed(x.News(self.book.seq))
+        self.touch([path])
+
+    async def heard(self) -> None:
+        """Wait until what somebody else has is known here."""
+        while not self._exchange.has_heard():
+            await self._news.wait()
+            self._news.clear()
 
     def touch(self, paths: Collection[str]) -> None:
         """Plan these paths again."""
@@ -207,6 +241,7 @@ class Engine:
     async def hear(self, peer: PeerId, message: Message) -> None:
         """What `peer` said; returns when it may say more."""
         self._feed(Received(peer, message))
+        self._news.set()
         while self._exchange.is_behind(peer):
             await self._merge_next()
         if isinstance(message, wire.Changes | wire.Hello):
@@ -243,13 +278,14 @@ class Engine:
             await asyncio.sleep(0)
             return
         wanted = self._outputs.popleft()
-        paths = await asyncio.to_thread(self.book.merge, wanted.replica, wanted.entries, _is_path)
+        paths = await asyncio.to_thread(self.book.merge, wanted.replica, wanted.entries)
         self._known_of(wanted)
         self._paths.update(dict.fromkeys(paths))
         if paths:
             self._idle.clear()
         self._feed(x.Merged(wanted.peer, wanted.replica, wanted.last))
         self._feed(x.News(self.book.seq))
+        self._news.set()
         if not wanted.has_more:
             self._planned()
         elif self._gathering is None:
@@ -374,7 +410,9 @@ class Engine:
                 elif one.again_s is not None:
                     self._again(one.local, one.again_s)
                 else:
-                    self._failed[one.local] = tr("{path} cannot be read: {reason}", path=one.local, reason=one.reason)
+                    self._failed[one.local] = tr(
+                        "{path} cannot be read: {reason}", path=one.local, reason=one.reason
+                    )
             await self._plan_recorded(part)
 
     async def _plan_recorded(self, part: Sequence[str]) -> None:
@@ -384,7 +422,7 @@ class Engine:
 
     def _hashed(self, locals_: Sequence[str]) -> list[Any]:
         """In a thread: read these, and tell the content store where their chunks lie."""
-        results = list(self._disk.hash(locals_))
+        results = list(self._disk.hash(locals_, self.cancel))
         hashed = [one for one in results if isinstance(one, Hashed)]
         for one in hashed:
             self.book.hashed(one.local, one.print, one.content)
@@ -493,15 +531,13 @@ class Engine:
             self._staged.pop(content, None)
 
     def _rules(self) -> Rules:
-        record = self._members.record(self._row.id)
-        role = self._members.role_here(record.id)
         facts = self._disk.facts
         return Rules(
-            by=bytes(self._context.me.peer_id),
-            now_ms=int(time.time() * 1000),
-            may_write=role in ("owner", "write"),
+            names=facts.names,
             bits=facts.bits,
             links=facts.links,
+            can_write=self._members.role_here(self._row.id) in ("owner", "write"),
+            name_of=lambda by: self._context.people.name_of(PeerId(by)),
         )
 
     # ---- what goes wrong
@@ -552,10 +588,3 @@ def _some(waiting: dict[str, None]) -> list[str]:
     for one in taken:
         del waiting[one]
     return taken
-
-
-def _is_path(path: str) -> bool:
-    return all(part not in ("", ".", "..") and "\0" not in part for part in path.split("/"))
-
-
-__all__ = ["Engine", "Hints", "Kind", "Settings", "Value", "unpack"]

@@ -83,6 +83,7 @@ class _Other:
     """A computer that is connected, with its replica of the folder once it said hello."""
 
     replica: bytes = b""
+    theirs: int = 0  # the last number there, when it said hello
     sent: int = 0  # read and sent up to this number of ours
     seen: int = 0  # it has said that it has up to this
     flights: list[int] = field(default_factory=list)
@@ -118,6 +119,11 @@ class Exchange:
     def is_level(self) -> bool:
         """Whether everybody who is connected has all of here, as far as they said."""
         return all(other.seen >= self._seq for other in self._others.values() if other.replica)
+
+    def has_heard(self) -> bool:
+        """Whether all that somebody had when it said hello is here."""
+        greeted = [other for other in self._others.values() if other.replica]
+        return any(self._known[other.replica][1] >= other.theirs for other in greeted)
 
     def is_behind(self, peer: PeerId) -> bool:
         """Whether changes of `peer` wait to be merged."""
@@ -168,6 +174,7 @@ class Exchange:
         if is_ours and hello.known > self._seq:
             return [Outdated(peer)]
         other = self._others.setdefault(peer, _Other())
+        other.theirs = hello.seq
         is_new = other.replica != hello.replica
         if is_new:
             other.replica = hello.replica

@@ -1,6 +1,7 @@
 """Who with a live folder is connected, and what is said to them: over one stream to each, and tried again."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Collection
 
@@ -124,10 +125,9 @@ class Links:
             times = [self._next.get(peer, 0.0) for peer in away if peer not in self._links]
             wait_s = max(0.05, min(times) - loop.time()) if times else None
             self._wake.clear()
-            try:
-                await asyncio.wait_for(self._wake.wait(), wait_s)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
 
     async def _dial(self, peer: PeerId) -> None:
         try:

@@ -105,7 +105,11 @@ def check(message: Message) -> None:
             sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and len(yours) in (0, REPLICA_BYTES)
             sound = sound and 0 <= seq <= TOTAL_MAX and 0 <= known <= TOTAL_MAX
         case Changes(folder, replica, first, last, entries, seq):
-            sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and 0 <= first <= last <= TOTAL_MAX >= seq >= 0
+            sound = (
+                _is_folder(folder)
+                and len(replica) == REPLICA_BYTES
+                and 0 <= first <= last <= TOTAL_MAX >= seq >= 0
+            )
             sound = sound and len(entries) <= ENTRIES_MAX and all(_is_entry(*entry) for entry in entries)
         case Seen(folder, replica, seq):
             sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and 0 <= seq <= TOTAL_MAX

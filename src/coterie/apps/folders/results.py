@@ -117,14 +117,6 @@ class EventLine(msgspec.Struct, frozen=True, kw_only=True):
     changed: str = ""
 
 
-class IgnoreLine(msgspec.Struct, frozen=True):
-    """A pattern of what is left out; `of`: shared (by `.coterieignore`), or local."""
-
-    folder: str
-    pattern: str
-    of: str
-
-
 class JoinPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What joining will do, where the place is not empty."""
 

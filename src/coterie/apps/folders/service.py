@@ -14,6 +14,7 @@ from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
 from coterie.apps.folders.content import CONTENTS, FolderContents
+from coterie.apps.folders.deeds import Deeds
 from coterie.apps.folders.engine import Engine, Settings
 from coterie.apps.folders.links import Links
 from coterie.apps.folders.members import Members
@@ -25,7 +26,6 @@ from coterie.apps.folders.results import (
     FolderLine,
     FolderMade,
     FolderSaid,
-    IgnoreLine,
     JoinPlan,
     VersionLine,
 )
@@ -35,7 +35,6 @@ from coterie.identity import PeerId
 from coterie.net import Stream
 from coterie.services.directory.core import Offered
 from coterie.texts import tr
-from coterie.which_one import the_one
 from coterie.wire.frames import Message
 
 FOLDERS_MAX = 64  # of one computer; guess: each is watched, and costs memory
@@ -112,16 +111,16 @@ class FoldersService:
 
     def entries(self, folder: str, place: str) -> list[EntryLine]:
         """What is in a folder, here or not."""
-        return self._engine(folder).entries(place.strip("/"))
+        return self._deeds(folder).entries(place.strip("/"))
 
     def conflicts(self, folder: str) -> list[ConflictLine]:
         """Versions side by side; of all folders where none is named."""
         engines = [self._engine(folder)] if folder else list(self._engines.values())
-        return [line for engine in engines for line in engine.conflicts()]
+        return [line for engine in engines for line in Deeds(self._context, engine).conflicts()]
 
     async def versions(self, folder: str, path: str) -> list[VersionLine]:
         """What was replaced or removed here."""
-        return await asyncio.to_thread(self._engine(folder).versions, path.strip("/"))
+        return await asyncio.to_thread(self._deeds(folder).versions, path.strip("/"))
 
     # ---- begin and end
 
@@ -158,6 +157,7 @@ class FoldersService:
                 plan = await self._preview(engine, record, path)
             finally:
                 await self._forget(record.id)
+                await asyncio.to_thread(engine.unmark)
             raise WouldMix(f"{plan.text()}\n{tr('Join with --yes')}")
         engine.start()
         self._members_changed()
@@ -221,45 +221,19 @@ class FoldersService:
     async def resolve(self, folder: str, path: str, version: str) -> FolderSaid:
         """Settle a conflict."""
         engine = self._engine(folder)
-        await engine.resolve(path, version)
+        await Deeds(self._context, engine).resolve(path, version)
         return FolderSaid(engine.name, tr("{path}: version {version} counts", path=path, version=version))
 
     async def restore(self, folder: str, version: str) -> FolderSaid:
         """Put an earlier version back."""
         engine = self._engine(folder)
-        path = await engine.restore(version)
+        path = await Deeds(self._context, engine).restore(version)
         return FolderSaid(engine.name, tr("{path} is as it was", path=path))
 
     async def undo(self, folder: str, change: str) -> list[EventLine]:
         """What came from others; with `change`, that one is taken back."""
-        engine = self._engine(folder)
-        return await engine.undo(change) if change else engine.events()
-
-    async def ignore(self, folder: str, pattern: str, *, local: bool, remove: bool) -> list[IgnoreLine]:
-        """The patterns of what is left out, after one is added or removed."""
-        return await self._engine(folder).ignore(pattern, is_local=local, remove=remove)
-
-    async def select(
-        self, folder: str, place: str, *, on_demand: bool, pin: bool, larger: int | None
-    ) -> FolderSaid:
-        """Choose what has its content here."""
-        if on_demand and pin:
-            raise UsageError(tr("say either --pin or --on-demand"))
-        engine = self._engine(folder)
-        said = await engine.select(place.strip("/"), on_demand=on_demand, pin=pin, larger=larger)
-        return FolderSaid(engine.name, said)
-
-    async def go_on(self, folder: str) -> FolderSaid:
-        """Let the changes happen that are held."""
-        engine = self._engine(folder)
-        await engine.go_on()
-        return FolderSaid(engine.name, tr("{name}: the changes happen", name=engine.name))
-
-    async def keep(self, folder: str) -> FolderSaid:
-        """Take the changes back that are held."""
-        engine = self._engine(folder)
-        await engine.keep_own()
-        return FolderSaid(engine.name, tr("{name}: what is here stays, for everybody", name=engine.name))
+        deeds = self._deeds(folder)
+        return await deeds.undo(change) if change else deeds.events()
 
     # ---- the network
 
@@ -383,6 +357,9 @@ class FoldersService:
             raise UsageError(tr("{name} is paused: coterie folder resume {name}", name=name))
         return engine
 
+    def _deeds(self, text: str) -> Deeds:
+        return Deeds(self._context, self._engine(text))
+
     def _offer_called(self, text: str) -> FolderRecord:
         who, slash, name = text.rpartition("/")
         people = self._context.people
@@ -457,8 +434,13 @@ class FoldersService:
         self._store.add(row)
         engine.load()
         self._rows[folder] = row
-        self._members.joined(folder, raw)
         self._engines[folder] = engine
+        up = self._links.up
+        self._members.joined(folder, raw)
+        for peer in up:
+            if peer in self._links.up and self._members.may(peer, Verb.LIST, folder):
+                self._links.send(peer, wire.Records([raw]))
+                engine.peer_up(peer)
         return engine
 
     def _begin(self, row: FolderRow) -> None:
@@ -487,7 +469,7 @@ class FoldersService:
         self._members_changed()
         try:
             async with asyncio.timeout(PREVIEW_S):
-                return await engine.preview(record.name, path)
+                return await Deeds(self._context, engine).preview(record.name, path)
         except TimeoutError:
             who = self._context.people.name_of(PeerId(record.owner))
             raise CoterieError(

@@ -1,0 +1,262 @@
+"""What people look at and do in one live folder: lists, conflicts, versions, undo; and what joining it would do."""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from coterie.apps.context import Context
+from coterie.apps.folders.engine import Engine
+from coterie.apps.folders.hints import ALL
+from coterie.apps.folders.names import key
+from coterie.apps.folders.reading import Hashed
+from coterie.apps.folders.register import Dot, Kind, Register, Value, copies, unpack, winner
+from coterie.apps.folders.results import ConflictLine, EntryLine, EventLine, JoinPlan, VersionLine
+from coterie.apps.folders.root import MARKER
+from coterie.content.builder import build_blob
+from coterie.content.hashing import read_files
+from coterie.content.manifest import unpack_chunks
+from coterie.content.scan import FoundFile
+from coterie.content.store import KnownFile
+from coterie.content.versions import Version
+from coterie.errors import NotFound, StorageError, UsageError
+from coterie.identity import PeerId
+from coterie.moments import iso
+from coterie.texts import tr
+
+EVENTS_SHOWN_MAX = 1_000
+KINDS = {Kind.FILE: "file", Kind.FOLDER: "folder", Kind.LINK: "link"}
+
+
+class Deeds:
+    """Of one folder."""
+
+    def __init__(self, context: Context, engine: Engine) -> None:
+        self._context = context
+        self._engine = engine
+        self._data = engine.book.data
+
+    # ---- lists
+
+    def entries(self, place: str) -> list[EntryLine]:
+        """What is in a folder of it, here or not. Raises NotFound: there is no such folder."""
+        rows = self._data.entries(place)
+        if place and not rows and self._data.register(place) is None:
+            raise NotFound(tr("there is no {place} in {name}", place=place, name=self._engine.name))
+        here = {
+            content
+            for _, content in self._data.agreed_with([content for _, _, _, content, _ in rows if content])
+        }
+        lines = []
+        for path, kind, size, content, raw in rows:
+            first = winner(unpack(raw))
+            if first is None or kind == Kind.GONE:
+                continue
+            lines.append(
+                EntryLine(
+                    path=path,
+                    kind=KINDS[Kind(kind)],
+                    size=size,
+                    here=kind != Kind.FILE or content in here,
+                    by=self._name(first[1].by),
+                    changed=iso(first[1].at_ms / 1000),
+                )
+            )
+        return lines
+
+    def conflicts(self) -> list[ConflictLine]:
+        """Every version that stands beside another, with that."""
+        lines = []
+        for path, raw in self._data.in_conflict():
+            shown = self._shown(path)
+            for number, (dot, value) in enumerate(_versions_of(unpack(raw)), 1):
+                lines.append(
+                    ConflictLine(
+                        folder=self._engine.name,
+                        path=path,
+                        version=str(number),
+                        shown=shown.get(dot, path),
+                        by=self._name(value.by),
+                        size=value.size,
+                        changed=iso(value.at_ms / 1000),
+                    )
+                )
+        return lines
+
+    def versions(self, path: str) -> list[VersionLine]:
+        """What was replaced or removed here, newest first. In a thread."""
+        return [
+            VersionLine(
+                id=version.id,
+                folder=self._engine.name,
+                path=local,
+                size=version.content_bytes,
+                kept=iso(version.at),
+                why=version.why,
+            )
+            for local, version in reversed(self._kept())
+            if not path or local == path or local.startswith(f"{path}/")
+        ]
+
+    def events(self) -> list[EventLine]:
+        """What came from others and can be undone, newest first."""
+        return [
+            EventLine(
+                id=str(event.number),
+                folder=self._engine.name,
+                path=event.path,
+                what=event.what,
+                by=self._name(event.by),
+                changed=iso(event.at),
+            )
+            for event in self._data.events(EVENTS_SHOWN_MAX)
+        ]
+
+    # ---- deeds
+
+    async def resolve(self, path: str, version: str) -> None:
+        """One of the versions is the file from now on. Raises NotFound, UsageError."""
+        raw = self._data.register(path)
+        versions = _versions_of(unpack(raw)) if raw is not None else []
+        if len(versions) < 2:
+            raise NotFound(tr("{path} has no conflict: `coterie folder conflicts` lists them", path=path))
+        if not version.isascii() or not version.isdigit() or not 1 <= int(version) <= len(versions):
+            raise UsageError(
+                tr("{path} has the versions 1 to {last}: say one of them", path=path, last=len(versions))
+            )
+        await self._write(path, versions[int(version) - 1][1])
+
+    async def restore(self, version: str) -> str:
+        """An earlier version is the file again; the path. Raises NotFound, StorageError."""
+        kept = await asyncio.to_thread(self._kept)
+        found = next(((local, one) for local, one in kept if one.id == version), None)
+        if found is None:
+            raise NotFound(
+                tr("no version '{version}': `coterie folder versions` lists them", version=version)
+            )
+        local, one = found
+        value = await asyncio.to_thread(self._read_version, one)
+        path = self._path_of(local)
+        await self._write(path, value)
+        return path
+
+    async def undo(self, change: str) -> list[EventLine]:
+        """A change that came from others is taken back. Raises NotFound."""
+        event = self._data.event(int(change)) if change.isascii() and change.isdigit() else None
+        first = winner(unpack(event.body)) if event is not None else None
+        if event is None or first is None:
+            raise NotFound(tr("no change '{change}': `coterie folder undo` lists them", change=change))
+        if first[1].kind == Kind.FILE:
+            await asyncio.to_thread(self._find_content, event.path, first[1].content)
+        await self._write(event.path, first[1])
+        return [line for line in self.events() if line.id == change]
+
+    async def preview(self, name: str, path: Path) -> JoinPlan:
+        """What would become of what is at `path`, and of what is in the folder."""
+        await self._engine.heard()
+        here = await asyncio.to_thread(self._contents_at)
+        same = differing = only_there = size = 0
+        seen = set()
+        for one, raw in self._data.registers_below(""):
+            first = winner(unpack(raw))
+            if first is None or first[1].kind != Kind.FILE:
+                continue
+            seen.add(one)
+            if one not in here:
+                only_there, size = only_there + 1, size + first[1].size
+            elif here[one] == first[1].content:
+                same += 1
+            else:
+                differing += 1
+        only_here = len(here.keys() - seen)
+        return JoinPlan(
+            name=name,
+            path=str(path),
+            same=same,
+            differing=differing,
+            only_here=only_here,
+            only_there=only_there,
+            size=size,
+        )
+
+    async def _write(self, path: str, value: Value) -> None:
+        written = msgspec.structs.replace(
+            value, by=bytes(self._context.me.peer_id), at_ms=int(time.time() * 1000)
+        )
+        await self._engine.write(path, written)
+
+    # ---- in threads
+
+    def _contents_at(self) -> dict[str, bytes]:
+        """The contents of all files that are there, by path."""
+        disk = self._engine.disk
+        found = [
+            local for local, here in disk.scan(ALL).found.items() if here and here.print.kind == Kind.FILE
+        ]
+        return {key(one.local): one.content for one in disk.hash(found) if isinstance(one, Hashed)}
+
+    def _kept(self) -> list[tuple[str, Version]]:
+        """What was kept of this folder, oldest first: (local name, version)."""
+        top = f"{self._engine.path}{os.sep}"
+        found = []
+        for version in self._context.blobs.versions.kept():
+            original = str(version.original)
+            if original.startswith(top) and not original.startswith(f"{top}{MARKER}"):
+                found.append((original[len(top) :].replace(os.sep, "/"), version))
+        return found
+
+    def _read_version(self, version: Version) -> Value:
+        """What a version has in it; the content store knows where its chunks lie from now on."""
+        path = self._context.blobs.versions.path_of(version.id)
+        try:
+            if path.is_symlink():
+                return Value(Kind.LINK, target=os.readlink(path))
+            status = path.stat()
+        except OSError as error:
+            raise StorageError(
+                tr("{path} cannot be read: {strerror}", path=path, strerror=error.strerror)
+            ) from error
+        if path.is_dir():
+            raise UsageError(
+                tr("{path} is a folder: `coterie trash restore` brings it back", path=version.original)
+            )
+        file = FoundFile(str(path.parent), path.name, 0, 0, 0, 0, False)
+        file.update(status)
+        for _ in read_files([file], 1, self._engine.cancel):
+            pass
+        if file.chunks is None:
+            raise StorageError(tr("{path} cannot be read", path=path))
+        chunks = file.chunks
+        known = KnownFile(file.path, file.size, file.mtime_ns, file.inode, file.device, chunks)
+        self._context.blobs.store.add_locations([known])
+        content = build_blob(unpack_chunks(chunks), lambda *_: None).id
+        self._data.save(contents=[(content, chunks)])
+        return Value(Kind.FILE, content, file.size, file.mtime_ns, file.executable)
+
+    def _find_content(self, path: str, content: bytes) -> None:
+        """Look for a content among the versions, so that it need not come from elsewhere."""
+        locals_ = {path, *(local for local, _ in self._data.agreed_at([path]))}
+        for local, version in reversed(self._kept()):
+            if local in locals_ and version.kind == "file" and self._read_version(version).content == content:
+                return
+
+    # ---- names
+
+    def _name(self, by: bytes) -> str:
+        return self._context.people.name_of(PeerId(by)) if by else ""
+
+    def _shown(self, path: str) -> dict[Dot, str]:
+        """Under which local name each version of a path is shown."""
+        return {dot: local for local, agreed in self._engine.book.agreed_at(path) for dot in agreed.dots}
+
+    def _path_of(self, local: str) -> str:
+        agreed = self._engine.book.agreed(local)
+        return agreed.path if agreed is not None else key(local)
+
+
+def _versions_of(register: Register) -> Sequence[tuple[Dot, Value]]:
+    first = winner(register)
+    return [first, *copies(register)] if first is not None else []
