@@ -22,6 +22,7 @@ from coterie.access.circle_log import CircleLog
 from coterie.access.grant import CONTEXT as GRANT_CONTEXT
 from coterie.access.grant import issue, open_grant
 from coterie.access.grant_text import GrantText
+from coterie.access.policy import of_peer
 from coterie.access.resource import Verb
 from coterie.access.revocation import open_revocation, revoke
 from coterie.access.terms import Terms
@@ -33,6 +34,10 @@ from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
 from coterie.apps.folders import register as folder_register
 from coterie.apps.folders.root import Marker
+from coterie.apps.folders import membership as folders
+from coterie.apps.folders.membership import FolderRecord
+from coterie.apps.folders.records import pack_agreed
+from coterie.apps.folders.steps import Agreed
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.phone.certificates import Authority
 from coterie.apps.send import messages as send
@@ -186,6 +191,8 @@ def _page() -> dict[str, list[Sample]]:
 
 def _services() -> dict[str, list[Sample]]:
     """Services of others, and the ports for them."""
+    record = FolderRecord(bytes(16), "Projects", bytes(PEER), 1, 5, ((of_peer(OTHER.peer_id), 1),))
+    folder = folders.packed(record, KEY.sign(folders.to_sign(record)))
     opening = expose.PROTOCOL.encode(expose.Use("wiki")) + b"GET / HTTP/1.1"
     targets = ["8080", "[::1]:22", "printer.lan:631", "unix:/run/socket"]
     head = (
@@ -195,6 +202,10 @@ def _services() -> dict[str, list[Sample]]:
     stands = send.Stands(bytes(16), 2, "granted", 1_800_000_000, [send.Key(bytes(32), bytes(16))])
     saved = b'{"expose/anna/wiki": {"port": 4000, "is_off": true}}'
     return {
+        "coterie.apps.folders.membership:open_record": [_of("apps.folders.membership:open_record", folder)],
+        "coterie.apps.folders.records:unpack_agreed": [
+            _of("apps.folders.records:unpack_agreed", pack_agreed(specimen_of(Agreed)))
+        ],
         "coterie.apps.expose.messages:Opening.feed": [
             Sample(lambda raw: expose.Opening().feed(raw), [opening])
         ],

@@ -176,6 +176,11 @@ def limit_bytes(text: str, bytes_max: int) -> str:
     return text if len(raw) <= bytes_max else raw[: max(bytes_max, 0)].decode("utf-8", "ignore")
 
 
+def folded(name: str, rules: NameRules) -> str:
+    """The same string for names that a disk with these rules takes for one."""
+    return _fold(name, rules.folds_case, rules.folds_unicode)
+
+
 def _utf8_bytes(text: str) -> int | None:
     try:
         return len(text.encode())

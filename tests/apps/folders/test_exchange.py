@@ -212,6 +212,20 @@ def test_who_joins_later_is_heard_whatever_was_said_before() -> None:
     assert ben.rows["p"][1] == {b"x"}
 
 
+def test_a_copy_that_begins_anew_on_the_same_line_is_heard() -> None:
+    anna, ben, net = two()
+    net.connect(anna, ben)
+    net.connect(ben, anna)
+    net.settle()
+    anna.restart()  # paused and gone on with: the other side sees no end of the line
+    net.perform(anna, anna.core.handle(PeerUp(ben.peer), 0.0))
+    net.settle()
+    net.perform(anna, anna.write("p", b"x"))
+    net.perform(ben, ben.write("q", b"y"))
+    net.settle()
+    assert set(ben.rows) == set(anna.rows) == {"p", "q"}
+
+
 def test_no_more_than_a_few_messages_are_ahead() -> None:
     anna, ben, net = two()
     for number in range(100):

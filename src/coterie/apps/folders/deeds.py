@@ -23,7 +23,6 @@ from coterie.content.scan import FoundFile
 from coterie.content.store import KnownFile
 from coterie.content.versions import Version
 from coterie.errors import NotFound, StorageError, UsageError
-from coterie.identity import PeerId
 from coterie.moments import iso
 from coterie.texts import tr
 
@@ -61,7 +60,7 @@ class Deeds:
                     kind=KINDS[Kind(kind)],
                     size=size,
                     here=kind != Kind.FILE or content in here,
-                    by=self._name(first[1].by),
+                    by=self._engine.name_of(first[1].by),
                     changed=iso(first[1].at_ms / 1000),
                 )
             )
@@ -79,7 +78,7 @@ class Deeds:
                         path=path,
                         version=str(number),
                         shown=shown.get(dot, path),
-                        by=self._name(value.by),
+                        by=self._engine.name_of(value.by),
                         size=value.size,
                         changed=iso(value.at_ms / 1000),
                     )
@@ -109,7 +108,7 @@ class Deeds:
                 folder=self._engine.name,
                 path=event.path,
                 what=event.what,
-                by=self._name(event.by),
+                by=self._engine.name_of(event.by),
                 changed=iso(event.at),
             )
             for event in self._data.events(EVENTS_SHOWN_MAX)
@@ -244,9 +243,6 @@ class Deeds:
                 return
 
     # ---- names
-
-    def _name(self, by: bytes) -> str:
-        return self._context.people.name_of(PeerId(by)) if by else ""
 
     def _shown(self, path: str) -> dict[Dot, str]:
         """Under which local name each version of a path is shown."""

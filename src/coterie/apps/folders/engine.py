@@ -103,6 +103,18 @@ class Engine:
         """What the folder is called."""
         return self._members.record(self._row.id).name
 
+    def name_of(self, by: bytes) -> str:
+        """What people here call a computer; "" where none is named."""
+        if not by:
+            return ""
+        me = self._context.me
+        return me.name if by == bytes(me.peer_id) else self._context.people.name_of(PeerId(by))
+
+    @property
+    def replica(self) -> bytes:
+        """This copy of the folder."""
+        return self._row.replica
+
     @property
     def path(self) -> Path:
         """Where the folder lies: absolute, without links."""
@@ -537,7 +549,7 @@ class Engine:
             bits=facts.bits,
             links=facts.links,
             can_write=self._members.role_here(self._row.id) in ("owner", "write"),
-            name_of=lambda by: self._context.people.name_of(PeerId(by)),
+            name_of=self.name_of,
         )
 
     # ---- what goes wrong

@@ -1,8 +1,8 @@
 """Which changes of one folder go to whom, and which of theirs are here: a pure core.
 
-Every copy of a folder (a replica) numbers what changes in it, by whomever, from 1: a register that changes again gets a
-new number, the old one is free. So "all behind number N" is a delta, and whoever was away asks by the last number that it
-has. What a replica got from another exactly as it is there is not sent back to it.
+Every copy of a folder (a replica) numbers what changes in it, by whomever, from 1: a register that changes again gets
+a new number, the old one is free. So "all behind number N" is a delta, and whoever was away asks by the last number
+that it has. What a replica got from another exactly as it is there is not sent back to it.
 
 The registers themselves are opaque here: the shell reads them (`Read`), merges them (`Merge`) and says so.
 """
@@ -184,7 +184,7 @@ class Exchange:
             start = hello.known if is_ours else 0
             other.begin(start)
             outputs += [Has(peer, other.replica, start)] if start else []
-        if is_new and not hello.is_answer:
+        if not hello.is_answer:  # also to one that is known: it may have begun anew, and know nobody
             outputs.append(Send(peer, self._hello(peer, is_answer=True)))
         return [*outputs, *self._go_on(peer)]
 

@@ -1,7 +1,7 @@
 """The wire types of `folders`; see docs/protocol/folders.md.
 
-Each side says what it says on the stream that it opened, about any of the folders that both have, in any order. `Want` is
-asked on a stream of its own, and answered there by `Wanted`.
+Each side says what it says on the stream that it opened, about any of the folders that both have, in any order. `Want`
+is asked on a stream of its own, and answered there by `Wanted`.
 """
 
 from typing import Protocol as Shape
@@ -74,7 +74,7 @@ class Want(Message, frozen=True):
 
 
 class Wanted(Message, frozen=True):
-    """They are in the tree `root` of so many files and bytes, under the protocol `folder-contents`; not the `missing`."""
+    """They are in the tree `root`, but for the `missing`, to be fetched by the protocol `folder-contents`."""
 
     root: bytes
     files: int

@@ -93,6 +93,11 @@ class FoldersService:
         """Counts for `coterie status`; nothing while there is nothing."""
         return {"live folders": len(self._rows)} if self._rows else {}
 
+    @property
+    def engines(self) -> list[Engine]:
+        """Of the folders that are not paused."""
+        return list(self._engines.values())
+
     # ---- lists
 
     def lines(self) -> list[FolderLine]:
@@ -479,6 +484,7 @@ class FoldersService:
 
 def _is_full(path: Path) -> bool:
     try:
-        return any(True for _ in os.scandir(path))
+        with os.scandir(path) as found:
+            return any(True for _ in found)
     except OSError:
         return False

@@ -56,6 +56,13 @@ class Agreed(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return Here(self.print, self.value.content)
 
 
+def is_changed(agreed: Agreed, here: Here | None) -> bool:
+    """Whether somebody changed what was agreed on. A file that looks the same may be told to be another nevertheless."""
+    if here is None or here.print != agreed.print:
+        return True
+    return here.print.kind == Kind.FILE and here.content != agreed.value.content
+
+
 class Hash(msgspec.Struct, frozen=True):
     """Learn the content of a file."""
 

@@ -1,8 +1,8 @@
 """What is kept of live folders, in the database of the app: rows of bytes, read where they are needed.
 
-Nothing of a folder's files is held in memory: with 100,000 files the rows are some 40 MB on disk. Registers and what was
-agreed upon are packed (`records.py` knows how); beside them stands what lists and counts ask for. All methods block; any
-thread may call them; each batch is one transaction.
+Nothing of a folder's files is held in memory: with 100,000 files the rows are some 40 MB on disk. Registers and what
+was agreed upon are packed (`records.py` knows how); beside them stands what lists and counts ask for. All methods
+block; any thread may call them; each batch is one transaction.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,8 @@ STEPS = (
     """
     CREATE TABLE folders (
         number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, path TEXT NOT NULL, replica BLOB NOT NULL,
-        counter INTEGER NOT NULL, record BLOB NOT NULL, state TEXT NOT NULL, settings BLOB NOT NULL, created REAL NOT NULL
+        counter INTEGER NOT NULL, record BLOB NOT NULL, state TEXT NOT NULL, settings BLOB NOT NULL,
+        created REAL NOT NULL
     );
     CREATE TABLE registers (
         folder INTEGER NOT NULL REFERENCES folders(number) ON DELETE CASCADE, path TEXT NOT NULL, seq INTEGER NOT NULL,
@@ -208,7 +209,7 @@ class FolderData:
         return [path for (path,) in rows]
 
     def since(self, seq: int, count: int) -> list[tuple[int, str, bytes, bytes]]:
-        """(seq, path, packed register, source) of the next `count` that changed behind `seq`, in the order of changes."""
+        """(seq, path, packed register, source) of the next `count` that changed behind `seq`, in that order."""
         return self._db.execute(
             "SELECT seq, path, body, source FROM registers WHERE folder = ? AND seq > ? ORDER BY seq LIMIT ?",
             (self._number, seq, count),

@@ -19,7 +19,7 @@ from coterie.transfer.receive import Receiver
 from coterie.transfer.records import TransferRecord
 from coterie.transfer.sources import Session, Sources
 from coterie.transfer.surroundings import Surroundings
-from coterie.wire import Ticket
+from coterie.wire import Protocol, Ticket
 from coterie.wire.ticket import TicketKind
 
 TELL_S = 0.2  # between two steps of progress, as a transfer's
@@ -29,12 +29,22 @@ Report = Callable[[Progress], None]
 class BlobFetch:
     """From one or several `peers`, into `folder`, which is made for it."""
 
-    def __init__(
-        self, around: Surroundings, root: bytes, secret: bytes, peers: Sequence[PeerId], folder: Path
+    def __init__(  # noqa: PLR0913 - the last two have defaults
+        self,
+        around: Surroundings,
+        root: bytes,
+        secret: bytes,
+        peers: Sequence[PeerId],
+        folder: Path,
+        *,
+        kind: TicketKind = TicketKind.BLOB,
+        protocol: Protocol = BLOBS,
     ) -> None:
+        """`protocol`: by which `peers` give it, with the messages of `files`."""
         self._around = around
         self._peers = peers
-        self._tickets = {peer: Ticket(TicketKind.BLOB, peer, root, secret, ()) for peer in peers}
+        self._protocol = protocol
+        self._tickets = {peer: Ticket(kind, peer, root, secret, ()) for peer in peers}
         self._folder = folder
         self._waits = ""
         self._first: Session | None = None
@@ -69,7 +79,8 @@ class BlobFetch:
         assert self._first is not None  # noqa: S101  (opened before)
         peer, opened = self._first[1].peer, self._first[2]
         ticket, target = self._tickets[peer], self._folder / "content"
-        record = TransferRecord("", "", str(target), 0.0, files=1, size=opened.size, staging=os.urandom(16))
+        staging, files = os.urandom(16), opened.files
+        record = TransferRecord("", "", str(target), 0.0, files=files, size=opened.size, staging=staging)
         discretion = Discretion(is_giver_known=all(map(self._around.access.policy.is_known, self._peers)))
         store, versions = self._around.blobs.store, self._around.blobs.versions
         arrival = Arrival(target, versions, None, None, source="")
@@ -100,7 +111,7 @@ class BlobFetch:
     async def _open_at(self, peer: PeerId, addresses: Sequence[str], *, asks_root: bool = False) -> Session:
         ticket = self._tickets[peer]
         own = self._around.me.peer_id
-        ahead = opening(ticket, own, peer, protocol=BLOBS, asks_root=asks_root)
+        ahead = opening(ticket, own, peer, protocol=self._protocol, asks_root=asks_root)
         connection = await self._around.net.connect(peer, addresses, ahead=ahead)
         stream, opened = await open_share(connection, ticket, ahead)
         return connection, stream, opened
