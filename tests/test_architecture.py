@@ -94,7 +94,6 @@ SHELLS = (
     "apps/folders/fetching.py",
     "apps/folders/links.py",
     "apps/folders/members.py",
-    "apps/folders/store.py",
     "apps/folders/disk.py",
     "apps/folders/facts.py",
     "apps/folders/in_use.py",

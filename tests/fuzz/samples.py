@@ -32,11 +32,11 @@ from coterie.apps.circles.disk import MAGIC
 from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card, seal, unseal
 from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
-from coterie.apps.folders import register as folder_register
-from coterie.apps.folders.root import Marker
 from coterie.apps.folders import membership as folders
+from coterie.apps.folders import register as folder_register
 from coterie.apps.folders.membership import FolderRecord
 from coterie.apps.folders.records import pack_agreed
+from coterie.apps.folders.root import Marker
 from coterie.apps.folders.steps import Agreed
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.phone.certificates import Authority

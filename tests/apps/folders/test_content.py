@@ -44,7 +44,7 @@ APP = App(
     summary="Gives contents.",
     create="tests.apps.folders.test_content:Giver",
     commands="tests.apps.folders.test_content",
-    kinds=(ResourceKind("folder", Verb.READ, "contents"),),
+    kinds=(ResourceKind("live-folder", Verb.READ, "contents"),),
 )
 
 
@@ -66,7 +66,7 @@ def cut(data: bytes) -> bytes:
 
 def contents_of(seed: int) -> list[bytes]:
     """An empty one, some small, and one so large that its chunks need a node of their own."""
-    random = Random(seed)  # noqa: S311 - reproducible
+    random = Random(seed)
     sizes = (0, 1, 1000, 100_000, 40 * (64 << 10))
     return [random.randbytes(size) for size in sizes]
 

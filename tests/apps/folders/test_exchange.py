@@ -123,7 +123,7 @@ def everything(copies: list[Copy]) -> list[dict[str, frozenset[bytes]]]:
 
 @pytest.mark.parametrize("seed", range(150))
 def test_all_have_all_in_the_end(seed: int) -> None:
-    random = Random(seed)  # noqa: S311 - reproducible
+    random = Random(seed)
     copies = [Copy(number) for number in range(1, random.randint(2, 5) + 1)]
     net = Net(copies, random)
     written: dict[str, set[bytes]] = {}
@@ -163,7 +163,7 @@ def test_all_have_all_in_the_end(seed: int) -> None:
 
 def two() -> tuple[Copy, Copy, Net]:
     copies = [Copy(1), Copy(2)]
-    return copies[0], copies[1], Net(copies, Random(1))  # noqa: S311
+    return copies[0], copies[1], Net(copies, Random(1))
 
 
 def entries_sent(net: Net) -> int:
@@ -255,6 +255,6 @@ def test_a_home_that_was_put_back_is_noticed() -> None:
 
 
 def test_changes_of_a_replica_that_did_not_say_hello_are_dropped() -> None:
-    anna, ben, net = two()
+    anna, ben, _net = two()
     changes = Changes(FOLDER, ben.replica, 0, 1, [("p", b"x")])
     assert anna.core.handle(Received(ben.peer, changes), 0.0) == []

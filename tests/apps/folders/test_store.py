@@ -84,9 +84,9 @@ def test_what_nobody_else_has_is_counted(tmp_path: Path) -> None:
     data = s.FolderData(store, a_folder(store))
     data.save([a_register("x"), a_register("y"), a_register("theirs", own=False)])
     assert data.unsent() == 2
-    data.save_replica(b"o" * 16, b"p" * 32, b"", 1)
+    data.save_seen(b"o" * 16, b"p" * 32, 1)
     assert data.unsent() == 1
-    data.save_replica(b"o" * 16, b"p" * 32, b"", 3)
+    data.save_seen(b"o" * 16, b"p" * 32, 3)
     assert data.unsent() == 0
 
 

@@ -2,7 +2,7 @@
 
 from coterie.access.resource import ResourceKind, Verb
 from coterie.apps.app import App
-from coterie.apps.folders.membership import CONTEXT
+from coterie.apps.folders.membership import CONTEXT, KIND
 
 APP = App(
     name="folders",
@@ -13,7 +13,7 @@ APP = App(
     signs=(CONTEXT,),
     kinds=(
         ResourceKind(
-            "folder",
+            KIND,
             Verb.LIST | Verb.READ | Verb.WRITE | Verb.USE,
             "a live folder: read, write, and use: keep a sealed copy",
         ),

@@ -17,7 +17,7 @@ from coterie.apps.folders.results import (
 if TYPE_CHECKING:
     from coterie.apps.folders.service import FoldersService
 
-PURPOSE = "Live folders"
+PURPOSE = "Share and get"
 
 Folder = Annotated[str, Values("folders", "name")]
 Offered = Annotated[Place, Values("folders", "name")]
@@ -36,7 +36,7 @@ async def folders(folders: "FoldersService") -> list[FolderLine]:
     return folders.lines()
 
 
-@command("path", path="folder new", kind="folder", needs="running")
+@command("path", path="folder new", kind="live-folder", needs="running")
 async def folder_new(
     folders: "FoldersService", path: Path, *, with_: list[Person] | None = None, name: str = ""
 ) -> FolderMade:

@@ -222,13 +222,13 @@ class ContentFetch:
     def _sort(self, path: Path, wanted: frozenset[bytes]) -> dict[bytes, Arrived]:
         store = self._around.blobs.store
         arrived: dict[bytes, Arrived] = {}
+        by_name = {content.hex(): content for content in wanted}
         for file in files_in(store.manifest, self._root):
-            name = file.parts[-1]
-            content = bytes.fromhex(name) if len(name) == 2 * m.ID_BYTES else b""
+            content = by_name.get(file.parts[-1])
             packed = file.chunks or b"".join(
                 m.pack_chunks(part.chunks) for part in stretches(store.manifest, file)
             )
-            if content not in wanted or build_blob(m.unpack_chunks(packed), _nowhere).id != content:
+            if content is None or build_blob(m.unpack_chunks(packed), _nowhere).id != content:
                 raise PeerError("the other computer gave a content under the name of another")
             lies = path.joinpath(*file.parts)
             if lies.exists():  # else it could not be had

@@ -130,10 +130,9 @@ class Engine:
     def load(self) -> None:
         """Read what is known."""
         self.book = FolderBook(self._store, self._row)
-        known = {
-            replica: (PeerId(peer), _known(body)) for replica, peer, body, _ in self.book.data.replicas()
-        }
-        self._seen = {replica: seen for replica, _, _, seen in self.book.data.replicas()}
+        replicas = self.book.data.replicas()
+        known = {replica: (PeerId(peer), last) for replica, peer, last, _ in replicas}
+        self._seen = {replica: seen for replica, _, _, seen in replicas}
         self._exchange = x.Exchange(self._row.id, self._row.replica, self.book.seq, known)
         self._disk = Disk(self._path, self._row.id, self._row.replica, self._context.blobs.versions)
         self._fetching = Fetching(
@@ -312,9 +311,7 @@ class Engine:
         self._wake.set()
 
     def _known_of(self, merged: x.Merge) -> None:
-        seen = self._seen.setdefault(merged.replica, 0)
-        body = msgspec.msgpack.encode(merged.last)
-        self.book.data.save_replica(merged.replica, bytes(merged.peer), body, seen)
+        self.book.data.save_known(merged.replica, bytes(merged.peer), merged.last)
 
     def _keep_replica(self, peer: PeerId, replica: bytes) -> None:
         self.book.data.save_seen(replica, bytes(peer), self._seen[replica])
@@ -588,10 +585,6 @@ class Engine:
             self._context.tell.say(
                 tr("the live folder {name} goes on", name=self.name), key=f"gone {self._row.id.hex()}"
             )
-
-
-def _known(body: bytes) -> int:
-    return msgspec.msgpack.decode(body, type=int) if body else 0
 
 
 def _some(waiting: dict[str, None]) -> list[str]:

@@ -10,6 +10,7 @@ from coterie.apps.folders.messages import PROTOCOL
 from coterie.errors import CoterieError, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.net import Stream
+from coterie.texts import tr
 from coterie.wire.frames import Message
 
 AGAIN_S = (1.0, 2.0, 5.0, 15.0, 60.0, 300.0)  # guess: at once for a restart, then gently
@@ -170,7 +171,7 @@ class _Link:
             for task in tasks:
                 if task.done():
                     task.result()
-            raise TransportError("the other computer ended the stream")
+            raise TransportError(tr("the other computer ended the stream"))
         finally:
             for task in tasks:
                 task.cancel()

@@ -122,10 +122,7 @@ class Moving:
         return None
 
     def _is_changed(self, below: list[tuple[str, Agreed]]) -> bool:
-        for local, agreed in below:
-            if is_changed(agreed, self._tree.here(local)):
-                return True
-        return False
+        return any(is_changed(agreed, self._tree.here(local)) for local, agreed in below)
 
     def _fits(
         self, folder: str, target: str, files: list[tuple[str, Agreed]], by_local: dict[str, Coming]

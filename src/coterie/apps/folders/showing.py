@@ -317,7 +317,7 @@ class Showing:
 
 
 class _Order:
-    """Steps by when they are due: copies that keep something, what gives way, folders, those in moved ones, the rest."""
+    """Steps by when they are due: copies that keep something, what gives way, folders, those in moved ones, others."""
 
     def __init__(self) -> None:
         self.keep: list[Step] = []

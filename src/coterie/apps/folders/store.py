@@ -40,7 +40,7 @@ STEPS = (
     CREATE TABLE contents (id BLOB PRIMARY KEY, chunks BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE replicas (
         folder INTEGER NOT NULL REFERENCES folders(number) ON DELETE CASCADE, replica BLOB NOT NULL,
-        peer BLOB NOT NULL, body BLOB NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (folder, replica)
+        peer BLOB NOT NULL, known INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (folder, replica)
     ) WITHOUT ROWID;
     CREATE TABLE events (
         number INTEGER PRIMARY KEY, folder INTEGER NOT NULL REFERENCES folders(number) ON DELETE CASCADE,
@@ -342,23 +342,24 @@ class FolderData:
 
     # ---- other replicas
 
-    def replicas(self) -> list[tuple[bytes, bytes, bytes, int]]:
-        """(replica, peer, what the core keeps of it, the last seq of ours that it has)."""
+    def replicas(self) -> list[tuple[bytes, bytes, int, int]]:
+        """(replica, peer, up to which of its numbers all is here, up to which of ours it has all)."""
         return self._db.execute(
-            "SELECT replica, peer, body, seen FROM replicas WHERE folder = ?", (self._number,)
+            "SELECT replica, peer, known, seen FROM replicas WHERE folder = ?", (self._number,)
         )
 
-    def save_replica(self, replica: bytes, peer: bytes, body: bytes, seen: int) -> None:
-        """Keep what is known of another replica."""
+    def save_known(self, replica: bytes, peer: bytes, known: int) -> None:
+        """Everything of that replica up to its number `known` is here."""
         self._db.execute(
-            "INSERT INTO replicas VALUES (?, ?, ?, ?, ?) ON CONFLICT (folder, replica) DO UPDATE SET body = ?, peer = ?",
-            (self._number, replica, peer, body, seen, body, peer),
+            "INSERT INTO replicas VALUES (?, ?, ?, ?, 0) ON CONFLICT (folder, replica) "
+            "DO UPDATE SET known = ?, peer = ?",
+            (self._number, replica, peer, known, known, peer),
         )
 
     def save_seen(self, replica: bytes, peer: bytes, seen: int) -> None:
         """That replica has everything of here up to `seen`."""
         self._db.execute(
-            "INSERT INTO replicas VALUES (?, ?, ?, x'', ?) ON CONFLICT (folder, replica) DO UPDATE SET seen = ?",
+            "INSERT INTO replicas VALUES (?, ?, ?, 0, ?) ON CONFLICT (folder, replica) DO UPDATE SET seen = ?",
             (self._number, replica, peer, seen, seen),
         )
 

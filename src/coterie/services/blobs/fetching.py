@@ -29,7 +29,7 @@ Report = Callable[[Progress], None]
 class BlobFetch:
     """From one or several `peers`, into `folder`, which is made for it."""
 
-    def __init__(  # noqa: PLR0913 - the last two have defaults
+    def __init__(
         self,
         around: Surroundings,
         root: bytes,
