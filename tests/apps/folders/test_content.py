@@ -44,7 +44,7 @@ APP = App(
     summary="Gives contents.",
     create="tests.apps.folders.test_content:Giver",
     commands="tests.apps.folders.test_content",
-    kinds=(ResourceKind("live-folder", Verb.READ, "contents"),),
+    kinds=(ResourceKind("folders", Verb.READ, "contents"),),
 )
 
 

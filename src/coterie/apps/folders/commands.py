@@ -36,7 +36,7 @@ async def folders(folders: "FoldersService") -> list[FolderLine]:
     return folders.lines()
 
 
-@command("path", path="folder new", kind="live-folder", needs="running")
+@command("path", path="folder new", kind="folders", needs="running")
 async def folder_new(
     folders: "FoldersService", path: Path, *, with_: list[Person] | None = None, name: str = ""
 ) -> FolderMade:

@@ -27,7 +27,7 @@ MEMBERS_MAX = 256  # persons and circles in one record; guess: a circle stands f
 SUBJECT_CHARS_MAX = 128  # "circle:", 52 characters and a role
 RECORD_BYTES_MAX = 48 << 10  # above MEMBERS_MAX of the longest
 SEQ_MAX = 1 << 53  # exact in every language's numbers
-KIND = "live-folder"
+KIND = "folders"
 
 
 class Role(IntEnum):
