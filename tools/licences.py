@@ -70,7 +70,10 @@ def licence_of(package: Distribution) -> str:
 
 def _title(package: Distribution, name: str) -> str:
     """The first line of a licence that comes with the package."""
-    text = package.read_text(f"licenses/{name}") or package.read_text(name) or ""
+    try:
+        text = package.read_text(f"licenses/{name}") or package.read_text(name) or ""
+    except UnicodeDecodeError:  # the licence of a part, in another encoding
+        return ""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
@@ -85,8 +88,8 @@ def is_allowed(licence: str, *, dev_only: bool) -> bool:
 
 def main() -> None:
     """Print the packages that may not be shipped; exit 1 when there are any."""
-    runtime = closure("")
-    everything = closure("dev")
+    runtime = closure("") | closure("previews")
+    everything = closure("dev") | runtime
     refused = []
     for name, package in sorted(everything.items()):
         licence = licence_of(package)

@@ -13,9 +13,8 @@ from coterie.apps.play.media import (
     READ_BYTES,
     MediaServer,
     Readahead,
-    Span,
-    parse_range,
 )
+from coterie.byte_range import Span, parse_range
 from coterie.errors import TransportError
 
 WHOLE = bytes(range(256)) * 4096  # 1 MiB

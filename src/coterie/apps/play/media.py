@@ -8,19 +8,18 @@ import asyncio
 import contextlib
 import hmac
 import mimetypes
-import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from itertools import count
 from urllib.parse import quote
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from coterie.byte_range import wanted_span
 from coterie.errors import CoterieError, NotFound
 from coterie.local_http import HOST, LocalServer, listen, welcome
 from coterie.plain_text import one_line
@@ -33,37 +32,6 @@ AHEAD_S = 20.0  # of playing that a reader wants to have in front of it; guess: 
 AHEAD_BYTES_MIN = 4 << 20  # before its rate is known: ten seconds at 3 Mbit/s
 AHEAD_BYTES_MAX = 256 << 20
 RATE_AFTER_S = 2.0  # a player fills its own buffer first, and only then reads at the rate of the medium
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
-
-
-class Span(msgspec.Struct, frozen=True):
-    """Bytes `first` to `last`, both inclusive."""
-
-    first: int
-    last: int
-
-
-def parse_range(header: str, size: int) -> Span | None:
-    """The one range that a Range header asks of `size` bytes; None where the whole is sent instead (RFC 9110, 14.2).
-
-    Raises:
-        ValueError: nothing of it lies in the file (416).
-    """
-    match = _RANGE.match(header.replace(" ", ""))
-    if match is None or match[1] == match[2] == "":
-        return None
-    if match[1] == "":
-        length = min(int(match[2]), size)
-        if length == 0:
-            raise ValueError("an empty range")
-        return Span(size - length, size - 1)
-    first = int(match[1])
-    last = min(int(match[2]), size - 1) if match[2] else size - 1
-    if match[2] and int(match[2]) < first:
-        return None
-    if first >= size:
-        raise ValueError("a range behind the end")
-    return Span(first, last)
 
 
 class Readahead:
@@ -147,7 +115,7 @@ class MediaServer:
             "content-disposition": f"inline; filename*=UTF-8''{quote(item.name, safe='')}",
         }
         try:
-            span = _wanted(request.headers, item.size, tag)
+            span = wanted_span(request.headers, item.size, tag)
         except ValueError as error:
             return PlainTextResponse(
                 f"{one_line(str(error))}\n", 416, headers={**headers, "content-range": f"bytes */{item.size}"}
@@ -180,10 +148,3 @@ class MediaServer:
         finally:
             with contextlib.suppress(CoterieError):
                 item.left(reader)
-
-
-def _wanted(headers: Mapping[str, str], size: int, tag: str) -> Span | None:
-    """What part is asked for; the whole when the asker has part of something else (If-Range)."""
-    if "range" not in headers or headers.get("if-range", tag) != tag:
-        return None
-    return parse_range(headers["range"], size)
