@@ -132,6 +132,11 @@ class Home(msgspec.Struct, frozen=True):
         return self.run / "templates"
 
     @property
+    def thumbnails(self) -> Path:
+        """Small pictures of files, for the page."""
+        return self.root / "thumbnails"
+
+    @property
     def api_port_file(self) -> Path:
         """The TCP port that the local API had last."""
         return self.root / "api_port"

@@ -3,7 +3,6 @@
 Whoever asks has passed `coterie.control.page_gate`; which rights the browser has stands in the scope.
 """
 
-import asyncio
 import contextlib
 import inspect
 import logging
@@ -18,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import (
     FileResponse,
     HTMLResponse,
-    JSONResponse,
     PlainTextResponse,
     RedirectResponse,
     Response,
@@ -30,10 +28,10 @@ from coterie.apps.command import Command
 from coterie.apps.panel import View
 from coterie.control.answers import status_of
 from coterie.control.browsers import Browser
-from coterie.control.page_gate import BROWSER, ORIGIN
+from coterie.control.page_gate import BROWSER
 from coterie.control.request_body import Asgi
 from coterie.control.server import Surroundings
-from coterie.errors import AccessDenied, CoterieError, NotFound, UsageError
+from coterie.errors import AccessDenied, CoterieError, NotFound
 from coterie.home import Home
 from coterie.texts import tr
 from coterie.web import home
@@ -45,9 +43,10 @@ from coterie.web.guard import Guard
 from coterie.web.live import Link, Lives
 from coterie.web.panels import Panels
 from coterie.web.phones import PREFIX, Everybody, service_in
-from coterie.web.previews.server import Previews
+from coterie.web.previews.decoding import missing
 from coterie.web.reader import Asked, Commands
 from coterie.web.search import found_by
+from coterie.web.shown import FilesShown
 from coterie.web.templates import STATIC, Templates
 from coterie.web.uploads import UploadFolder, Uploads
 from coterie.web.wording import Wording, by_purpose, in_words
@@ -79,7 +78,11 @@ class Page:
         self._templates = Templates(
             self._panels.folders, Wording(self._commands.all), home_folder.compiled_templates
         )
-        self._templates.offer(shown_as=self._panels.result_template, things=in_words(self._panels.kinds()))
+        self._templates.offer(
+            shown_as=self._panels.result_template,
+            things=in_words(self._panels.kinds()),
+            previews_missing=missing,
+        )
         self._lives = Lives(self._panels, self._reader)
         self._everybody = Everybody(given.browsers, given.node)
         self._calls = Calls(given.node, self._everybody.still)
@@ -92,14 +95,14 @@ class Page:
         self._uploads.keep_swept(given.node.tasks)
         self._arrivals = Arrivals(given.node, self._uploads, self._commands.called, self._panels.kept_folder)
         self._arrivals.start()
-        self._previews = Previews(self._seen)
+        self._files = FilesShown(given.node, self._panels, self._everybody)
         if (phones := service_in(given.node)) is not None:
             phones.on_removed(self._removed)
         app = Starlette(
             routes=[
                 Route("/", self._home),
                 Route("/sw.js", self._worker),
-                Route("/shown", self._shown_file),
+                *self._files.routes(),
                 *self._arrivals.routes(),
                 *self._uploads.routes(),
                 Route("/static/{path:path}", self._static),
@@ -125,7 +128,7 @@ class Page:
             exception_handlers={Exception: self._failed, CoterieError: self._failed, 404: self._missing},
         )
         self.routes = app.routes
-        self.app = Guard(app, self._previews, self._panels, self._commands)
+        self.app = Guard(app, self._files.previews, self._panels, self._commands)
 
     # ---- views
 
@@ -294,27 +297,9 @@ class Page:
         headers = {"Cache-Control": "no-cache"}
         return FileResponse(STATIC / "phone" / "sw.js", media_type="text/javascript", headers=headers)
 
-    async def _shown_file(self, request: Request) -> Response:
-        """Where a file of this computer is shown, under the origin of files of others: a way there, or what it is."""
-        browser, origin = _browser(request), request.scope.get(ORIGIN, "")
-        path = Path(request.query_params.get("path", ""))
-        self._panels.check_file(browser, path)
-        if not origin:
-            raise UsageError(tr("over plain HTTP files of others are not shown here"))
-        address, kind = await asyncio.to_thread(self._previews.show, browser.id, path)
-        if "what" in request.query_params:
-            return JSONResponse({"url": origin + address, "sort": kind.sort, "media": kind.media})
-        return RedirectResponse(origin + address, 303)
-
-    def _seen(self, owner: str, client: Any) -> None:
-        """A file was shown to this browser over this connection."""
-        phones = service_in(self._node)
-        if phones is not None and owner.startswith(PREFIX):
-            phones.seen(owner.removeprefix(PREFIX), client)
-
     def _removed(self, phone: str) -> None:
         """A phone is let in no more: what it began ends."""
-        self._previews.end(PREFIX + phone)
+        self._files.previews.end(PREFIX + phone)
         self._node.tasks.start(self._uploads.end(PREFIX + phone), "uploads of a removed phone")
 
     async def _live(self, socket: WebSocket) -> None:

@@ -84,7 +84,8 @@ OR_NAMES = (
 
 
 ANY = "any"  # what every phone may
-SHOWN = "get"  # what shows files of this computer
+SHOWN = "get"  # what shows files
+SHOWN_AT_PLACES = (SHOWN, "play")  # who may only play sees films and music there, and nothing else
 _ROUTES: Sequence[tuple[str, tuple[str, ...]]] = (
     (r"/", ("look",)),
     (r"/static/.*", (ANY,)),  # files of the program
@@ -94,7 +95,8 @@ _ROUTES: Sequence[tuple[str, tuple[str, ...]]] = (
     (r"/calls/[0-9]+(/cancel)?", (ANY,)),  # those that it began itself
     (r"/live", (ANY,)),  # each list asks for its own right
     (r"/search", ("look",)),
-    (r"/shown", (SHOWN,)),
+    (r"/shown", SHOWN_AT_PLACES),
+    (r"/thumbs", (SHOWN,)),
     (r"/up/files(/[A-Za-z0-9_-]+)?", ("upload", "send")),
     (r"/up/finish", ("upload", "send")),  # which of the two, asks what is to be done
     (r"/folders", (NOBODY,)),  # every folder of this computer

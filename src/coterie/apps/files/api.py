@@ -88,6 +88,11 @@ class FilesApi(Protocol):
         """Take in now what `touched` told of; whether there was anything."""
         ...
 
+    @property
+    def thumbnail_bytes_max(self) -> int:
+        """Of a picture or PDF of others that is fetched to show it small; 0: none is."""
+        ...
+
     def shared(self) -> list[ShareRecord]:
         """Everything that is shared."""
         ...

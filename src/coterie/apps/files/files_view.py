@@ -1,15 +1,18 @@
-"""The page of files: what I share, what others share, and what is in it."""
+"""The page of files: what I share, what others share, what is in it, and one file as it looks."""
 
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from coterie.apps.files.open_file import Seen
 from coterie.apps.panel import Found, Live, Reader, Row, View
-from coterie.errors import CoterieError
+from coterie.errors import CoterieError, NotFound
+from coterie.moments import iso
 from coterie.texts import tr
 
 FOUND_MAX = 6  # shares that a search shows
 ENTRIES_MAX = 5_000  # of one folder of somebody else that a page lists
+GET = "get"  # the right to see what is in files
 SHARES_EVERY_S = 3.0  # looking for changes on the disk costs something for each share
 KINDS: Mapping[str, frozenset[str]] = {  # symbols by the end of a name
     "image": frozenset(["jpg", "jpeg", "png", "gif", "webp", "avif", "heic", "svg", "bmp", "tif", "tiff"]),
@@ -24,6 +27,8 @@ async def shares(reader: Reader) -> list[Row]:
     """What this computer shares, by name."""
     may_change = reader.browser.may("")
     lines = await reader.service.shares()
+    reading = reader.service.reading
+    labels = {share.id: label for label, share in reading.own.labelled().items()} if reading.own_name else {}
     return [
         Row(
             line.id,
@@ -32,6 +37,7 @@ async def shares(reader: Reader) -> list[Row]:
                 "name": line.name,
                 "path": line.path if may_change else "",
                 "folder": _near_home(line.path) if may_change else "",
+                "link": f"{reading.own_name}/{labels[line.id]}" if line.id in labels else "",
                 "symbol": symbol_of(line.name, is_folder=not PurePath(line.path).suffix),
                 "files": line.files,
                 "size": line.size,
@@ -66,16 +72,71 @@ def symbol_of(name: str, *, is_folder: bool = False) -> str:
 
 
 async def fill(reader: Reader) -> Mapping[str, Any]:
-    """What the page needs: of the place that the address names, else nothing."""
+    """What the page needs: of the place that the address names, a folder or a file; else nothing."""
     place = reader.path.strip("/")
     if not place:
-        return {"place": ""}
-    return {
+        return {"place": "", "file": None}
+    is_own = place.partition("/")[0] == reader.service.reading.own_name
+    shown = {
         "place": place,
         "crumbs": _crumbs(place),
-        "entries": await _entries(reader, place),
         "entries_max": ENTRIES_MAX,
-        "may_get": reader.browser.may(""),
+        "may_get": reader.browser.may("") and not is_own,
+        "may_see": reader.browser.may(GET),
+        "file": None,
+    }
+    entries: list[dict[str, Any]] | None
+    try:
+        entries = await _entries(reader, place)
+    except NotFound:
+        if not is_own:
+            raise
+        entries = None
+    name = place.rpartition("/")[2]
+    if not entries or [(one["name"], one["is_folder"]) for one in entries] == [
+        (name, False)
+    ]:  # a file lists itself
+        seen = await _file_at(reader, place)
+        if seen is not None:
+            return {**shown, **await _viewed(reader, place, seen)}
+    if entries is None:
+        raise NotFound(tr("there is no '{path}' there, or it is not for this computer", path=place))
+    return {**shown, "entries": entries}
+
+
+async def _file_at(reader: Reader, place: str) -> Seen | None:
+    try:
+        seen: Seen = await reader.service.reading.look(place)
+    except NotFound:
+        return None
+    return seen if seen.kind == "file" else None
+
+
+async def _viewed(reader: Reader, place: str, seen: Seen) -> Mapping[str, Any]:
+    """One file, and which files stand before and behind it in its folder."""
+    above = place.rpartition("/")[0]
+    try:
+        listed = await reader.service.reading.listing(above)
+    except CoterieError:  # we may see the file and not the folder
+        listed = ()
+    names = sorted((one.name for one in listed if one.kind == "file"), key=str.casefold)
+    at = names.index(seen.name) if seen.name in names else -1
+    near = {"before": at - 1, "behind": at + 1} if at >= 0 else {}
+    return {
+        "file": {
+            "name": seen.name,
+            "size": seen.size,
+            "changed": iso(seen.mtime_ns / 1e9) if seen.mtime_ns else "",
+            "symbol": symbol_of(seen.name),
+            "above": above,
+            "number": at + 1,
+            "of": len(names),
+            "is_played": symbol_of(seen.name) in ("film", "music"),
+        }
+        | {
+            key: f"{above}/{names[number]}" if 0 <= number < len(names) else ""
+            for key, number in {"before": -1, "behind": -1, **near}.items()
+        }
     }
 
 
@@ -90,13 +151,19 @@ async def offers(reader: Reader) -> Mapping[str, Any]:
 
 async def _entries(reader: Reader, place: str) -> list[dict[str, Any]]:
     """Folders first, then files, by name."""
-    lines = await reader.call("ls", place=place)
+    reading = reader.service.reading
+    lines: Any
+    if place.partition("/")[0] == reading.own_name:
+        lines = [_as_line(seen) for seen in await reading.listing(place)]
+    else:
+        lines = await reader.call("ls", place=place)
     entries = [
         {
             "name": line["name"],
             "link": f"{place}/{line['name']}",
             "is_folder": line["kind"] in ("folder", "share"),
             "is_file": line["kind"] in ("folder", "share", "file"),
+            "is_drawn": line["kind"] == "file" and _is_drawn(line["name"]),
             "kind": line["kind"],
             "symbol": symbol_of(line["name"], is_folder=line["kind"] in ("folder", "share")),
             "files": line.get("files"),
@@ -107,6 +174,18 @@ async def _entries(reader: Reader, place: str) -> list[dict[str, Any]]:
         for line in lines or ()
     ]
     return sorted(entries, key=lambda entry: (not entry["is_folder"], entry["name"].casefold()))
+
+
+def _as_line(seen: Seen) -> dict[str, Any]:
+    """As `coterie ls` says it."""
+    changed = iso(seen.mtime_ns / 1e9) if seen.mtime_ns else ""
+    size = seen.size if seen.kind == "file" else None
+    return {"name": seen.name, "kind": seen.kind, "size": size, "changed": changed}
+
+
+def _is_drawn(name: str) -> bool:
+    """Whether a small picture of a file called so is worth asking for."""
+    return symbol_of(name) in ("image", "film") or name.casefold().endswith(".pdf")
 
 
 def _crumbs(place: str) -> list[tuple[str, str]]:
@@ -133,7 +212,7 @@ VIEW = View(
     fill=fill,
     place=20,
     parts={"offers": ("files/offers.html", offers)},
-    scripts=("files.js", "vendor/tus.min.js", "drop.js"),
+    scripts=("files.js", "previews.js", "vendor/tus.min.js", "drop.js"),
 )
 LIVES = (
     Live(

@@ -112,6 +112,12 @@ class Reading:
             raise _nothing(path)
         return supply, entry, page
 
+    @property
+    def own_name(self) -> str:
+        """What places of this computer begin with; "": somebody else is called so here."""
+        name = self._context.me.name
+        return "" if self._context.people.is_called(name) else name
+
     def changed(self, peer: PeerId) -> None:
         """Something is other than it was at this peer: ask anew."""
         for known in (self._rights, self._listings):

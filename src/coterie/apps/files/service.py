@@ -66,9 +66,13 @@ Report = Callable[[Progress], None]
 
 
 class Settings(msgspec.Struct):
-    """`reading_cache`: how much is kept of what was read of others' files without getting it."""
+    """`reading_cache`: how much is kept of what was read of others' files without getting it.
+
+    `thumbnails`: pictures and PDF up to this size are fetched for a small picture in the page; 0: none.
+    """
 
     reading_cache: str = "2GB"
+    thumbnails: str = "20MB"
 
 
 class FilesService:
@@ -88,9 +92,9 @@ class FilesService:
             clock=time.time,
         )
         self.trash = Trash(context.blobs.versions)
-        cache = ReadCache(
-            context.data.folder / "reading", read_size(context.data.settings(Settings).reading_cache)
-        )
+        settings = context.data.settings(Settings)
+        cache = ReadCache(context.data.folder / "reading", read_size(settings.reading_cache))
+        self.thumbnail_bytes_max = read_size(settings.thumbnails)
         own = OwnPlaces(lambda: shares, self._executor)
         self.reading = Reading(context, own, self._executor, cache)
         self.registry = Registry()

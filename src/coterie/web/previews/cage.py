@@ -25,7 +25,12 @@ _NEW_USER, _NEW_NET = 0x10000000, 0x40000000  # linux/sched.h
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _PATH_BENEATH = 1
 _READ_AND_RUN = 0b1101  # linux/landlock.h: execute, read a file, read a folder
-_FS_BITS = {1: 13, 2: 14, 3: 15, 4: 15}  # kinds of access that each version of Landlock knows; 16 since the fifth
+_FS_BITS = {
+    1: 13,
+    2: 14,
+    3: 15,
+    4: 15,
+}  # kinds of access that each version of Landlock knows; 16 since the fifth
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050001, 0x80000000  # linux/seccomp.h; refused: EPERM
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # linux/audit.h
 _X32 = 0x40000000  # calls of the other ABI of x86-64

@@ -1,7 +1,7 @@
 """Draws small pictures of files of others: a program of its own, `python -c`, which ends when the node closes its pipe.
 
 It loads the libraries once and sees no byte of a file. For each picture it makes a process, which `cage.shut` leaves
-nothing but computing, gives it the pipe to the node that came with the order, and kills it after `JOB_S`. So a file
+nothing but computing, gives it the pipe to the node that came with the order, and kills it after `job_s`. So a file
 that breaks a decoder can reach neither this computer nor the next picture.
 
 What comes over such a pipe: `ORDER`, the beginning of the file, and its end; what goes back: a JPEG, or nothing.
@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import struct
-import sys
 import time
 from typing import Any
 
@@ -23,15 +22,26 @@ from coterie.web.previews import cage
 ORDER = struct.Struct("!cHQII")  # how, edge in pixels, bytes of the file, of its beginning, of its end
 HOW = {"picture": b"p", "pdf": b"d", "video/mp4": b"m", "video/webm": b"w", "video/ogg": b"o"}
 JOB_S = 10.0  # from the last byte on, most pictures take 0.1 s; guess
-PIXELS_MAX = 64_000_000  # that are decoded; guess: above what cameras make, phones' 200 megapixels are JPEG and shrink
+PIXELS_MAX = (
+    64_000_000  # that are decoded; guess: above what cameras make, phones' 200 megapixels are JPEG and shrink
+)
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 QUALITY = 80
-SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/opt", "/nix/store", "/gnu/store")  # of ffmpeg
+SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/bin",
+    "/etc/ld.so.cache",
+    "/opt",
+    "/nix/store",
+    "/gnu/store",
+)  # of ffmpeg
 DEMUXERS = {b"m": "mov", b"w": "matroska", b"o": "ogg"}
 SHOWN_S = 10  # of a film, of which one frame is chosen: the first is black often
 
 
-def main(ffmpeg: str) -> None:
+def main(ffmpeg: str, job_s: float = JOB_S) -> None:
     """Standard input is a Unix socket of the node: each byte brings the pipe of one order. `ffmpeg`: "" for none."""
     control = socket.socket(fileno=0)
     _load()
@@ -48,7 +58,7 @@ def main(ffmpeg: str) -> None:
                 with contextlib.suppress(OSError):
                     os.setpgid(child, child)
                 os.close(pipe)
-                until[child] = time.monotonic() + JOB_S
+                until[child] = time.monotonic() + job_s
         for child in [*until]:
             if time.monotonic() > until[child]:
                 _kill(child)
@@ -173,7 +183,3 @@ def _frame(ffmpeg: str, how: bytes, edge: int, size: int, lengths: tuple[int, in
     words += ["-frames:v", "1", "-threads", "1", "-c:v", "mjpeg", "-q:v", "4", "-f", "image2pipe", "-"]
     done = subprocess.run(words, stdout=subprocess.PIPE, pass_fds=[film], env={}, check=False)  # noqa: S603
     return done.stdout
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

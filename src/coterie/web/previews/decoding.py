@@ -20,10 +20,15 @@ from coterie.web.previews.kinds import Kind
 
 DRAWN_AT_ONCE = 2
 IDLE_S = 20.0  # guess: somebody who looks through folders asks again within it
-ANSWER_S = JOB_S + 10.0  # the child kills after JOB_S; this is for one that does nothing any more
+ANSWER_S = (
+    10.0  # more than one picture may take: then the child itself, which kills what takes longer, is stuck
+)
 RESULT_BYTES_MAX = 1 << 20  # of a picture of the largest edge; guess, four times what noise takes
 EDGE_MAX = 1_280  # pixels
-_START = "import sys; sys.path[:] = sys.argv[2:]; from coterie.web.previews.decode_child import main; main(sys.argv[1])"
+_START = """import sys
+ffmpeg, job_s, *sys.path = sys.argv[1:]
+from coterie.web.previews.decode_child import main
+main(ffmpeg, float(job_s))"""
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +61,9 @@ def missing() -> str:
     if not hasattr(os, "fork"):
         return tr("Small pictures of files are drawn on Linux and macOS only.")
     if not (_is_here("PIL") and _is_here("pypdfium2")):
-        return tr("For small pictures of files install coterie with `previews`: pip install 'coterie[previews]'")
+        return tr(
+            "For small pictures of files install coterie with `previews`: pip install 'coterie[previews]'"
+        )
     if not shutil.which("ffmpeg"):
         return tr("For small pictures of films install ffmpeg.")
     return ""
@@ -65,8 +72,10 @@ def missing() -> str:
 class Decoder:
     """Belongs to the event loop. `tasks` are those of the page."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, job_s: float = JOB_S) -> None:
+        """`job_s`: for one picture; then what draws it is killed."""
         self._tasks = tasks
+        self._job_s = job_s
         self._slots = asyncio.Semaphore(DRAWN_AT_ONCE)
         self._control: socket.socket | None = None
         self._child: asyncio.subprocess.Process | None = None
@@ -100,7 +109,7 @@ class Decoder:
         reader, writer = await asyncio.open_connection(sock=pipe, limit=RESULT_BYTES_MAX)
         made = b""
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(self._job_s + ANSWER_S):
                 writer.write(order)
                 for part in (parts.begin, parts.end):
                     writer.write(part)
@@ -115,9 +124,20 @@ class Decoder:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
-        if not made and (child is not self._child or self._control is None):
+        if not made and not self._is_there(child):
             raise OSError("the program that draws pictures ended meanwhile")
         return made if is_jpeg(made) else None
+
+    def _is_there(self, child: asyncio.subprocess.Process | None) -> bool:
+        """Whether it still reads orders: then what it did not draw cannot be drawn."""
+        if child is not self._child or self._control is None:
+            return False
+        try:
+            return bool(self._control.recv(1, socket.MSG_PEEK))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
 
     async def _pipe(self) -> socket.socket:
         """One end of a pipe, whose other end a new process of the child has. Raises `OSError`."""
@@ -144,11 +164,18 @@ class Decoder:
     async def _begin(self) -> None:
         control, given = socket.socketpair()
         control.setblocking(False)
-        words = [sys.executable, "-P", "-c", _START, shutil.which("ffmpeg") or "", *sys.path]
+        words = [sys.executable, "-P", "-c", _START, shutil.which("ffmpeg") or ""]
+        words += [str(self._job_s), *sys.path]
         nothing = asyncio.subprocess.DEVNULL
         try:
             self._child = await asyncio.create_subprocess_exec(
-                *words, stdin=given, stdout=nothing, stderr=nothing, env={}, cwd="/", start_new_session=True
+                *words,
+                stdin=given.fileno(),
+                stdout=nothing,
+                stderr=nothing,
+                env={},
+                cwd="/",
+                start_new_session=True,
             )
         except BaseException:
             control.close()

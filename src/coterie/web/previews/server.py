@@ -190,7 +190,9 @@ async def _give(shown: Shown, file: Source, request: Request, receive: Any, send
     begin = Response(status_code=status, headers=headers, media_type=kind.media)
     await send({"type": "http.response.start", "status": status, "headers": begin.raw_headers})
     at = first
-    with contextlib.suppress(CoterieError, OSError):  # begun answers cannot say why; nobody may listen any more
+    with contextlib.suppress(
+        CoterieError, OSError
+    ):  # begun answers cannot say why; nobody may listen any more
         while at <= last and request.method == "GET":
             data = await file.read(at, min(READ_BYTES, last + 1 - at))
             if not data:
