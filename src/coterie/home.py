@@ -11,6 +11,7 @@ run/templates  the page's templates, compiled
 jobs/          work of apps that lasts, one file per job
 apps/<name>/   one folder per app
 blobs/         content that apps keep, one file each
+thumbnails/    small pictures of files, for the page; may be removed at any time
 """
 
 import contextlib

@@ -168,6 +168,9 @@ def _page() -> dict[str, list[Sample]]:
         f"coterie.{rules}:read_checksum": [
             _of(f"{rules}:read_checksum", "sha1 Kq5sNclPz7QV2+lfQIuc6R7oRu0=")
         ],
+        "coterie.web.previews.decode_child:read_order": [
+            _of("web.previews.decode_child:read_order", b"p" + bytes(18))
+        ],
         "coterie.web.previews.kinds:read_text": [_of("web.previews.kinds:read_text", "grün".encode())],
         "coterie.web.arrivals:read_finish": [
             _of("web.arrivals:read_finish", b'{"batch": "abcdefgh", "to": "send:anna"}')

@@ -207,9 +207,13 @@ def visit(chromium: Browser) -> Iterator[Visits]:
         made.context.close()
         complaints = [c for c in made.complaints if not any(word in c for word in expected)]
         assert not complaints, complaints
-        own = urlsplit(made.computer.url).netloc
+        at = urlsplit(made.computer.url)
+        own = (at.netloc, f"files.localhost:{at.port}")
         foreign = [
-            url for url in made.requests if urlsplit(url).scheme != "data" and urlsplit(url).netloc != own
+            url
+            for url in made.requests
+            if not url.startswith(("data:", "chrome-extension:", f"blob:{made.computer.url}"))
+            and urlsplit(url).netloc not in own
         ]
         assert not foreign, foreign
 

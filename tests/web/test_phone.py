@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 
 from tests.web.conftest import CHROMIUM, WAIT_MS, Computer, axe
+from tests.web.previews.films import film
 
 PIXEL = {"viewport": {"width": 393, "height": 851}, "is_mobile": True, "has_touch": True, "locale": "en-GB"}
 
@@ -274,6 +275,26 @@ def test_files_of_others_cannot_run(pixel: Phone, anna: Computer) -> None:
     page.goto(f"{pixel.origin}/phone")
     assert status(page, f"/shown?path={anna.home / 'key'}") == 403
     page.close()
+
+
+def test_a_film_of_somebody_else_plays_on_the_phone(
+    pixel: Phone, computers: tuple[Computer, Computer], tmp_path: Path
+) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "film.webm").write_bytes(film(tmp_path, "webm"))
+    computers[1].run("share", str(folder), "--to", "contacts")
+    page = pixel.open("/files/berta/films")
+    page.get_by_role("link", name="film.webm").click()
+    until(page, "document.querySelector('#stage > video')?.readyState >= 1")
+    page.evaluate("document.querySelector('video').currentTime = 3")
+    until(page, "document.querySelector('video').readyState >= 2 && !document.querySelector('video').seeking")
+    shown = urlsplit(page.evaluate("document.querySelector('video').src"))
+    assert (shown.scheme, shown.hostname) == ("https", urlsplit(pixel.origin).hostname)
+    assert shown.netloc != urlsplit(pixel.origin).netloc  # an origin of its own
+    assert axe(page) == []
+    page.close()
+    computers[1].run("unshare", str(folder))
 
 
 def test_over_plain_http_it_works_and_only_there(with_authority: Browser, anna: Computer) -> None:

@@ -98,8 +98,8 @@ async def measured(folder: Path) -> dict[str, str]:
         page = made(node)
         rows: dict[str, str] = {}
         forms = [f"/do/{one.app}/{'-'.join(one.path)}" for one in commands()]
-        for path in [*paths(page), *sorted(forms)]:
-            asked = path + (f"?path={Path.home()}/Downloads/none" if path == "/shown" else "")
+        for path in [*paths(page), "/shown?place=x/y", *sorted(forms)]:
+            asked = path + (f"?path={Path.home()}/Downloads/none" if path in ("/shown", "/thumbs") else "")
             answers = [await ask(page, asked, (right,)) != 403 for right in RIGHTS]
             rows[path] = "".join("+" if answer else "-" for answer in answers)
             assert await ask(page, path, ("no such right",)) == 403 or rows[path] == "+" * len(RIGHTS), path

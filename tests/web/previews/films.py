@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 WORDS = {
-    "webm": ("-c:v", "libvpx", "-c:a", "libopus"),
+    "webm": ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"),
     "mp4": ("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac"),
 }
 

@@ -78,6 +78,15 @@ def test_pictures_pages_and_films_become_small_pictures(tmp_path: Path) -> None:
     run(work(), 60.0)
 
 
+def test_several_that_come_at_once_begin_one_child() -> None:
+    async def work() -> None:
+        async with decoding() as decoder:
+            made = await asyncio.gather(*(drawn(decoder, picture(size=(300, 200 + n))) for n in range(4)))
+            assert None not in made
+
+    run(work(), 30.0)
+
+
 def test_the_middle_of_a_film_is_not_needed(tmp_path: Path) -> None:
     """MP4 often says at its end what is where."""
     raw = film(tmp_path, "mp4", 30, "1M")

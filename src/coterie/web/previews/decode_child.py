@@ -17,6 +17,8 @@ import struct
 import time
 from typing import Any
 
+from coterie.decoding import decoder
+from coterie.errors import UsageError
 from coterie.web.previews import cage
 
 ORDER = struct.Struct("!cHQII")  # how, edge in pixels, bytes of the file, of its beginning, of its end
@@ -102,7 +104,7 @@ def _work(pipe: int, ffmpeg: str) -> None:
         os.setpgid(0, 0)
         os.dup2(pipe, 0)
         os.closerange(3, 1024)
-        how, edge, size, before, behind = ORDER.unpack(_read(ORDER.size))
+        how, edge, size, before, behind = read_order(_read(ORDER.size))
         if how in DEMUXERS:
             made = _frame(ffmpeg, how, edge, size, (before, behind))
         else:
@@ -112,6 +114,13 @@ def _work(pipe: int, ffmpeg: str) -> None:
             made = made[os.write(0, made) :]
     finally:
         os._exit(0)  # without a picture, or with a part of one: the node sees that
+
+
+@decoder(UsageError, "an order")
+def read_order(raw: bytes) -> tuple[bytes, int, int, int, int]:
+    """How, edge in pixels, bytes of the file, of its beginning, of its end. Raises `UsageError`."""
+    how, edge, size, before, behind = ORDER.unpack(raw)
+    return how, edge, size, before, behind
 
 
 def _read(size: int) -> bytes:

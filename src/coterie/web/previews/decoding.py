@@ -77,6 +77,7 @@ class Decoder:
         self._tasks = tasks
         self._job_s = job_s
         self._slots = asyncio.Semaphore(DRAWN_AT_ONCE)
+        self._beginning = asyncio.Lock()
         self._control: socket.socket | None = None
         self._child: asyncio.subprocess.Process | None = None
         self._busy = 0
@@ -144,8 +145,9 @@ class Decoder:
         ours, theirs = socket.socketpair()
         try:
             for _ in range(2):
-                if self._control is None:
-                    await self._begin()
+                async with self._beginning:
+                    if self._control is None:
+                        await self._begin()
                 assert self._control is not None  # noqa: S101  (`_begin` made it)
                 try:
                     socket.send_fds(self._control, [b"\0"], [theirs.fileno()])
