@@ -209,6 +209,7 @@ def visit(chromium: Browser) -> Iterator[Visits]:
         assert not complaints, complaints
         at = urlsplit(made.computer.url)
         own = (at.netloc, f"files.localhost:{at.port}")
+        inside = ("data:", "chrome-extension:", f"blob:{made.computer.url}")  # of the browser itself
         foreign = [
             url
             for url in made.requests
