@@ -213,8 +213,7 @@ def visit(chromium: Browser) -> Iterator[Visits]:
         foreign = [
             url
             for url in made.requests
-            if not url.startswith(("data:", "chrome-extension:", f"blob:{made.computer.url}"))
-            and urlsplit(url).netloc not in own
+            if not url.startswith(inside) and urlsplit(url).netloc not in own
         ]
         assert not foreign, foreign
 
