@@ -211,9 +211,7 @@ def visit(chromium: Browser) -> Iterator[Visits]:
         own = (at.netloc, f"files.localhost:{at.port}")
         inside = ("data:", "chrome-extension:", f"blob:{made.computer.url}")  # of the browser itself
         foreign = [
-            url
-            for url in made.requests
-            if not url.startswith(inside) and urlsplit(url).netloc not in own
+            url for url in made.requests if not url.startswith(inside) and urlsplit(url).netloc not in own
         ]
         assert not foreign, foreign
 
