@@ -52,20 +52,29 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.values = {"a": 1, "b": 2, "c": 3}
         self.taken = 0
+        self.completed: list[int] = []
         self.browsers = Browsers(folder / "browsers.json")
         opened = self.browsers.redeem(self.browsers.new_key(), "")
         assert opened is not None
         self.browser: Browser = opened[0]
         live = Live(name="rows", template="", rows=self._rows, every_s=0.5)
         broken = Live(name="broken", template="", rows=self._broken, every_s=0.5)
+        long = Live(name="long", template="", rows=self._long, seen=self._seen, every_s=0.5)
         secret = Live(name="secret", template="", rows=self._rows, right="other")
-        panels = Panels(SimpleNamespace(apps={}), [("app", Panel(lives=(live, broken, secret)))])
+        panels = Panels(SimpleNamespace(apps={}), [("app", Panel(lives=(live, broken, long, secret)))])
         self.lives = Lives(panels, lambda app, browser, args: SimpleNamespace(args=args))
         self.closing = asyncio.Event()
 
     def _rows(self, reader: Any) -> Sequence[Row]:
         self.taken += 1
         return [Row(key, value) for key, value in self.values.items()]
+
+    def _long(self, reader: Any) -> Sequence[Row]:
+        return [Row(f"{number:04}", None) for number in range(5_000)]
+
+    def _seen(self, reader: Any, rows: Sequence[Row]) -> Sequence[Row]:
+        self.completed.append(len(rows))
+        return [Row(row.key, f"row {row.key}") for row in rows]
 
     def _broken(self, reader: Any) -> Sequence[Row]:
         raise ValueError("a fault of the app")
@@ -108,6 +117,26 @@ def test_only_what_changed_is_sent(tmp_path: Path) -> None:
         await asyncio.sleep(2)
         assert socket.since(3) == [{"id": 1, "total": 2, "start": 0, "order": ["b", "c"]}]
         await house.end(page)
+
+    run_virtual(scene())
+
+
+def test_of_a_long_list_only_the_rows_on_the_screen_are_completed(tmp_path: Path) -> None:
+    async def scene() -> None:
+        house = House(tmp_path)
+        pages = [house.visit() for _ in range(3)]
+        for socket, _ in pages:
+            socket.ask(do="watch", id=1, live="app.long", count=40)
+        await asyncio.sleep(5)
+        assert {*house.completed} == {40}
+        assert len(house.completed) <= 5 / 0.5 + 2, "once for all pages"
+        told = pages[0][0].told[1]
+        assert (told["total"], told["rows"]["0000"]) == (5_000, "<li>row 0000</li>")
+        pages[0][0].ask(do="window", id=1, start=4_980, count=40)
+        await asyncio.sleep(1)
+        assert pages[0][0].told[-1]["order"][-1] == "4999"
+        assert max(house.completed) == 40
+        await house.end(*(page for _, page in pages))
 
     run_virtual(scene())
 

@@ -82,6 +82,7 @@ class Row(msgspec.Struct, frozen=True):
 
 Fill = Callable[[Reader], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 Rows = Callable[[Reader], Sequence[Row] | Awaitable[Sequence[Row]]]
+Seen = Callable[[Reader, Sequence[Row]], Sequence[Row] | Awaitable[Sequence[Row]]]
 
 
 def _nothing(reader: Reader) -> Mapping[str, Any]:
@@ -123,6 +124,7 @@ class Live:
         rows: all of them, in order: called at most once in `every_s` for all browsers that ask with the same `args`.
         tag: the element around each row.
         css: its class.
+        seen: completes the rows on the screen, of which `rows` says then only what orders them: for lists of thousands.
         is_said: programs that read the screen aloud say each new row, once; changes of a row are never said.
         window_px: the height of each row in pixels; of a long list only the rows on the screen are there. 0: all are.
     """
@@ -136,6 +138,7 @@ class Live:
     window_px: int = 0
     right: str = LOOK
     is_said: bool = False
+    seen: "Seen | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

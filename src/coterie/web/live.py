@@ -124,14 +124,38 @@ class Lives:
 
     async def take(self, app: str, live: Live, browser: Browser, args: Mapping[str, str]) -> Sequence[Row]:
         """The rows as they are now, or were less than `every_s` ago. Errors are those of the app."""
+        return (await self._take(app, live, browser, args, live.rows))[:ROWS_MAX]
+
+    async def seen(
+        self, app: str, live: Live, browser: Browser, args: Mapping[str, str], start: int, count: int
+    ) -> tuple[Sequence[Row], int]:
+        """The `count` rows from `start`, complete, and how many there are in all."""
+        rows = await self.take(app, live, browser, args)
+        window, complete = rows[start : start + count], live.seen
+        if complete is not None and window:
+            marks = (str(start), str(count), window[0].key, window[-1].key)
+            window = await self._take(
+                app, live, browser, args, lambda reader: complete(reader, window), marks
+            )
+        return window, len(rows)
+
+    async def _take(
+        self,
+        app: str,
+        live: Live,
+        browser: Browser,
+        args: Mapping[str, str],
+        make: Callable[[Any], Any],
+        marks: tuple[str, ...] = (),
+    ) -> Sequence[Row]:
+        """What `make` gives for this reader, once in `every_s` for all who ask the same."""
         now = asyncio.get_running_loop().time()
         who = "" if browser.may("") else browser.id  # who has few rights sees only its own commands
-        key = (app, live.name, tuple(sorted(args.items())), browser.rights, who)
+        key = (app, live.name, tuple(sorted(args.items())), browser.rights, who, marks)
         taken = self._taken.get(key)
         if taken is None or now - taken.at >= live.every_s:
-            rows = live.rows(self._reader(app, browser, args))
-            taken = _Taken(now, (await rows if inspect.isawaitable(rows) else rows)[:ROWS_MAX])
-            self._taken[key] = taken
+            rows = make(self._reader(app, browser, args))
+            taken = self._taken[key] = _Taken(now, await rows if inspect.isawaitable(rows) else rows)
             for old in [k for k, t in self._taken.items() if now - t.at > KEPT_S]:
                 del self._taken[old]
         return taken.rows
@@ -241,19 +265,20 @@ class Link:
 
     async def _update(self, number: int, watched: _Watched) -> None:
         """Send what differs from what the page has."""
-        rows = await self._lives.take(watched.app, watched.live, self._browser, watched.args)
-        seen = rows[watched.start : watched.start + watched.count]
+        seen, total = await self._lives.seen(
+            watched.app, watched.live, self._browser, watched.args, watched.start, watched.count
+        )
         order = [row.key for row in seen]
         changed = [row for row in seen if watched.sent.get(row.key, _NOTHING) != row.value]
-        if not changed and order == watched.order and len(rows) == watched.total:
+        if not changed and order == watched.order and total == watched.total:
             return
-        told: dict[str, Any] = {"id": number, "total": len(rows), "start": watched.start}
+        told: dict[str, Any] = {"id": number, "total": total, "start": watched.start}
         if order != watched.order:
             told["order"] = order
         if changed:
             told["rows"] = {row.key: await self._render(watched.app, watched.live, row) for row in changed}
         watched.sent = {row.key: row.value for row in seen}
-        watched.order, watched.total = order, len(rows)
+        watched.order, watched.total = order, total
         await self._send(told)
 
     async def _send(self, message: Any) -> None:

@@ -369,8 +369,8 @@ class Page:
             return ""
         app, live = found
         try:
-            rows = await self._lives.take(app, live, browser, args)
-            return await self._templates.rows(name, app, live, rows[:WINDOW], args, len(rows))
+            rows, total = await self._lives.seen(app, live, browser, args, 0, WINDOW)
+            return await self._templates.rows(name, app, live, rows, args, total)
         except CoterieError:  # an app that does not run any more has no rows
             return await self._templates.rows(name, app, live, (), args, 0)
         except Exception:

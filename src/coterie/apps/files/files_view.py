@@ -1,6 +1,6 @@
 """The page of files: what I share, what others share, what is in it, and one file as it looks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -23,10 +23,16 @@ KINDS: Mapping[str, frozenset[str]] = {  # symbols by the end of a name
 }
 
 
-async def shares(reader: Reader) -> list[Row]:
+def shares(reader: Reader) -> list[Row]:
     """What this computer shares, by name."""
+    records = sorted(reader.service.shared(), key=lambda record: (record.name.casefold(), record.id))
+    return [Row(record.id, record.name) for record in records]
+
+
+async def shares_seen(reader: Reader, rows: Sequence[Row]) -> list[Row]:
+    """All about those on the screen: looking for changes on the disk costs something for each."""
     may_change = reader.browser.may("")
-    lines = await reader.service.shares()
+    lines = {line.id: line for line in await reader.service.shares(only={row.key for row in rows})}
     reading = reader.service.reading
     labels = {share.id: label for label, share in reading.own.labelled().items()} if reading.own_name else {}
     return [
@@ -46,7 +52,7 @@ async def shares(reader: Reader) -> list[Row]:
                 "may_change": may_change,
             },
         )
-        for line in sorted(lines, key=lambda line: line.name.casefold())
+        for line in (lines[row.key] for row in rows if row.key in lines)
     ]
 
 
@@ -199,7 +205,7 @@ async def search(reader: Reader, text: str) -> list[Found]:
     words = text.casefold().split()
     return [
         Found(line.name, f"/files#share-{line.id}", "folder", tr("shared by this computer"))
-        for line in await reader.service.shares()
+        for line in reader.service.shared()
         if all(word in line.name.casefold() for word in words)
     ][:FOUND_MAX]
 
@@ -216,7 +222,12 @@ VIEW = View(
 )
 LIVES = (
     Live(
-        name="shares", template="files/share_row.html", rows=shares, every_s=SHARES_EVERY_S, css="row share"
+        name="shares",
+        template="files/share_row.html",
+        rows=shares,
+        seen=shares_seen,
+        every_s=SHARES_EVERY_S,
+        css="row share",
     ),
     Live(name="computers", template="files/computer_row.html", rows=computers, every_s=2.0, css="computer"),
 )

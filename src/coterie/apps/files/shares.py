@@ -355,10 +355,15 @@ class Shares:
         kind = TicketKind(record.kind)
         return str(Ticket(kind, self._context.me.peer_id, record.root, record.secret, addresses))
 
-    async def lines(self) -> list[ShareLine]:
-        """Everything shared, with what changed on disk since: nobody has to fetch it first."""
+    async def lines(self, only: Collection[str] | None = None) -> list[ShareLine]:
+        """Everything shared, with what changed on disk since: nobody has to fetch it first.
+
+        only: the ids of those that are looked at; all where nothing is said.
+        """
         lines = []
         for r in self._records:
+            if only is not None and r.id not in only:
+                continue
             changes = await self._look(r, LOOK_S)
             state = "ready" if changes is not None else "ready (too large to look for changes)"
             if changes:
