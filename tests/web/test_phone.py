@@ -259,6 +259,40 @@ def test_as_an_app_it_takes_shares_and_says_when_the_computer_is_off(pixel: Phon
     page.close()
 
 
+EVIL = "http://evil.test/"
+
+
+def test_another_site_puts_nothing_among_what_waits_to_be_sent(pixel: Phone) -> None:
+    page = pixel.open("/phone")
+    page.evaluate("() => navigator.serviceWorker.ready.then(() => true)")
+    form = f"""<form method=post enctype=multipart/form-data action="{pixel.origin}/phone/shared">
+    <input name=text value=evil></form><script>document.forms[0].submit()</script>"""
+    pixel.context.route(f"{EVIL}**", lambda route: route.fulfill(body=form, content_type="text/html"))
+    page.goto(EVIL, wait_until="commit")
+    page.wait_for_url(f"{pixel.origin}/phone/shared")
+    page.goto(f"{pixel.origin}/phone")
+    assert page.evaluate("KeptFiles.all().then((kept) => kept.length)") == 0
+    pixel.context.unroute(f"{EVIL}**")
+    pixel.complaints.clear()
+    page.close()
+
+
+def test_no_more_than_so_many_files_wait_on_the_phone(pixel: Phone) -> None:
+    page = pixel.open("/phone")
+    page.evaluate("() => navigator.serviceWorker.ready.then(() => true)")
+    page.reload()
+    fill = (
+        """async () => { for (let n = 0; n < 500; n++) await KeptFiles.add(new File(["x"], `${n}.txt`)); }"""
+    )
+    page.evaluate(fill)
+    page.evaluate(SHARE)
+    page.wait_for_url("**/phone?full")
+    expect(page.locator("#upload-status")).to_contain_text("Too many files wait here already")
+    assert page.evaluate("KeptFiles.all().then((kept) => kept.length)") == 500
+    page.evaluate("async () => { for (const { key } of await KeptFiles.all()) await KeptFiles.remove(key); }")
+    page.close()
+
+
 def test_files_of_others_cannot_run(pixel: Phone, anna: Computer) -> None:
     folder = anna.user / "Downloads" / "Pixel"
     folder.mkdir(parents=True, exist_ok=True)

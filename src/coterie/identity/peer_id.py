@@ -11,6 +11,7 @@ from coterie.texts import tr
 
 KEY_BYTES = 32
 TEXT_CHARS = 52  # 256 bits at 5 bits a character, rounded up
+TEXTS_KEPT_MAX = 4_096  # ids whose text is at hand: lists of people ask for them again and again
 SHORT_CHARS = 10  # 50 bits: enough to tell people's machines apart on a screen, not to authenticate
 KEYS_REMEMBERED_MAX = 8_192  # ids found to be keys, or not: 1 MB; a check takes 28 us (measured)
 WORDS = 24  # BIP-39: 256 bits and an 8-bit checksum, 11 bits a word
@@ -129,7 +130,12 @@ class PeerId(bytes):
         return len(wanted) >= 4 and str(self).startswith(wanted)
 
     def __str__(self) -> str:
-        return base64.b32encode(self).decode("ascii").lower().rstrip("=")
+        return _text_of(bytes(self))
 
     def __repr__(self) -> str:
         return f"PeerId({self.short})"
+
+
+@lru_cache(maxsize=TEXTS_KEPT_MAX)
+def _text_of(raw: bytes) -> str:
+    return base64.b32encode(raw).decode("ascii").lower().rstrip("=")

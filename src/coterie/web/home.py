@@ -39,7 +39,7 @@ def panel() -> tuple[str, Panel]:
             *going.LIVES,
             *health.LIVES,
             uses.LIVE,
-            Live(name="people", template="home/person.html", rows=_people, every_s=1.0, css="row person"),
+            Live(name="people", template="home/person.html", rows=_people, every_s=1.5, css="row person"),
             Live(
                 name="notices",
                 template="home/notice.html",
@@ -54,16 +54,16 @@ def panel() -> tuple[str, Panel]:
     )
 
 
-async def _fill(asked: Any) -> dict[str, Any]:
-    return {"first": await _first_steps(asked)}
+def _fill(asked: Any) -> dict[str, Any]:
+    return {"first": _first_steps(asked)}
 
 
-async def _first_steps(asked: Any) -> dict[str, Any] | None:
+def _first_steps(asked: Any) -> dict[str, Any] | None:
     """What is done of the three first steps; None: all of it, or the browser skipped them."""
     if asked.is_skipped or not asked.browser.may(""):
         return None
     try:
-        shares = await asked.call("shares")
+        shares = asked.node.service("files").shared()
     except CoterieError:  # no app shares anything here
         shares = [None]
     name = asked.node.name

@@ -8,21 +8,20 @@ from coterie.errors import NotFound
 from coterie.texts import tr
 
 
-async def contacts(reader: Reader) -> list[Row]:
+def contacts(reader: Reader) -> list[Row]:
     """Every contact: who is here first."""
     may_change = reader.browser.may("")
-    lines = await reader.call("contacts") or ()
     rows = [
         Row(
-            line["peer"],
+            line.peer,
             {
-                "name": line["name"],
-                "here": bool(line["here"]),
-                "added": line["added"],
+                "name": line.name,
+                "here": bool(line.here),
+                "added": line.added,
                 "may_change": may_change,
             },
         )
-        for line in lines
+        for line in reader.service.lines()
     ]
     return sorted(rows, key=lambda row: (not row.value["here"], row.value["name"].casefold()))
 

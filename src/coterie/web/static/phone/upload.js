@@ -127,6 +127,7 @@ if (form) {
   (async () => {
     const kept = "indexedDB" in window ? await KeptFiles.all().catch(() => []) : [];
     for (const { key, file } of kept) add(file, key);
-    if (localStorage.getItem(BATCH)) told.textContent = kept.length ? said.goon : said.choose;
+    if (location.search === "?full") told.textContent = said.full;
+    else if (localStorage.getItem(BATCH)) told.textContent = kept.length ? said.goon : said.choose;
   })();
 }
