@@ -5,11 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coterie.errors import PeerError
+from coterie.net import NetLimits
+from coterie.transfer.messages import PROTOCOL as FILES
 from coterie.wire.frames import FrameDecoder, Message
 from coterie.wire.lanes import (
     CERTIFICATE_BYTES_MAX,
     FRAME_BYTES_MAX,
     LANE_ID_BYTES,
+    PADDING_FRAME_BYTES,
+    PADDING_FRAMES,
     PORT_MIN,
     PROTOCOL,
     SHAKE_BYTES_MAX,
@@ -32,6 +36,7 @@ from coterie.wire.lanes import (
     check_shake,
     decode_signal,
     encode_signal,
+    padding,
 )
 
 TOKEN = bytes(range(TOKEN_BYTES))
@@ -88,6 +93,13 @@ def test_golden_signals(signal: Signal, golden: str) -> None:
 def test_a_signal_is_skipped_by_who_knows_nothing_of_lanes() -> None:
     ((kind, body),) = FrameDecoder().feed(encode_signal(Signal(Op.WELCOME)))
     assert PROTOCOL.decode(kind, body) is None
+
+
+def test_padding_is_skipped_by_every_protocol() -> None:
+    frames = list(FrameDecoder(PADDING_FRAME_BYTES).feed(padding()))
+    assert len(frames) == PADDING_FRAMES < NetLimits().unknown_frames_max
+    assert {FILES.decode(kind, body) for kind, body in frames} == {None}
+    assert {kind for kind, _ in frames}.isdisjoint({SIGNAL_KIND, *FILES.kinds, *FILES.bulk_kinds})
 
 
 def test_signals_of_later_versions_may_say_more() -> None:

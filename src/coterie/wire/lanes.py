@@ -23,6 +23,9 @@ SHAKE_BYTES_MAX = (
     1800  # of TLS in one message; measured: 225, 654 and 432, and up to 1,100 more with newer key exchanges
 )
 
+PADDING_KIND = 255  # of no protocol: skipped as every kind that is not known
+PADDING_FRAMES = 30  # below the 64 that may be skipped in a row
+PADDING_FRAME_BYTES = 1_400  # about a packet
 SIGNAL_KIND = 0  # protocols number their own kinds from 1
 SIGNAL_BYTES_MAX = 64
 
@@ -129,6 +132,12 @@ def encode_signal(signal: Signal) -> bytes:
     """The whole frame."""
     body = _ENCODER.encode(signal)
     return HEADER.pack(len(body) + 1, SIGNAL_KIND) + body
+
+
+def padding() -> bytes:
+    """Frames that say nothing: what a new lane begins with over a long path, so that TCP opens its window meanwhile."""
+    body = PADDING_FRAME_BYTES - HEADER.size
+    return (HEADER.pack(body + 1, PADDING_KIND) + bytes(body)) * PADDING_FRAMES
 
 
 @decoder(PeerError, "a lane signal")

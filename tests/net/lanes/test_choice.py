@@ -3,7 +3,10 @@
 from coterie.net.lanes.choice import (
     AFTER_BYTES,
     AFTER_S,
+    BESIDE_OTHERS_S,
     CEILING_MIN,
+    DRAIN_GAIN,
+    DRAIN_ROUND_TRIPS,
     EXPECTED_TIMES,
     FAR_US,
     FILLED_GAIN,
@@ -18,18 +21,18 @@ from coterie.net.lanes.choice import (
     QUEUE_US_MAX,
     RETRY_FIRST_S,
     RETRY_MAX_S,
+    SMALL_QUEUE_US,
     START_BYTES,
     START_GAIN,
-    START_QUEUE_US,
     STEADY_GAIN,
     STEADY_US,
     TRIAL_BYTES,
     WORSE,
     Ceiling,
     LaneChoice,
+    LossCeiling,
     LossWatch,
     PathSeen,
-    StartCeiling,
 )
 
 MB = 1_000_000
@@ -270,12 +273,14 @@ def test_a_rate_of_long_ago_is_forgotten() -> None:
     assert rates((0.0, 1, 150)) == [CEILING_MIN]
 
 
-# ---- the start of a lane over a long path
+# ---- a lane over a long path that goes by losses
+
+SMALL, LARGE = 100 + SMALL_QUEUE_US / 1000, 101 + QUEUE_US_MAX / 1000  # round trips in ms
 
 
-def starts(*path: tuple[float, int, float, int], start: float = 0.0) -> list[int]:
+def limits(*path: tuple[float, int, float, int], start: float = 0.0) -> list[int]:
     """The limits of a path of 100 ms: (seconds, bytes a second that arrive, round trip in ms, window in bytes)."""
-    ceiling = StartCeiling()
+    ceiling = LossCeiling()
     return [
         ceiling.limit(PathSeen(1, 0, int(1000 * rtt), 100_000, window), rate, start + at)
         for at, rate, rtt, window in path
@@ -283,19 +288,37 @@ def starts(*path: tuple[float, int, float, int], start: float = 0.0) -> list[int
 
 
 def test_a_window_is_spread_over_most_of_its_round_trip_once_it_is_large() -> None:
-    found = starts((0.0, MB, 100, START_BYTES - 1), (0.1, MB, 100, START_BYTES), (0.2, MB, 105, MB))
+    found = limits((0.0, MB, 100, START_BYTES - 1), (0.1, MB, 100, START_BYTES), (0.2, MB, 105, MB))
     assert found == [0, int(START_GAIN * START_BYTES * 10), int(START_GAIN * MB / 0.105)]
 
 
 def test_a_round_trip_that_grows_ends_the_start_and_little_more_is_sent_than_arrives() -> None:
-    full = 100 + START_QUEUE_US / 1000
-    found = starts((0.0, MB, full, 2 * MB), (0.1, MB, full + 1, 2 * MB), (0.2, 2 * MB, 100, 3 * MB))
-    assert found[0] == int(START_GAIN * 2 * MB * 1000 / full)
+    found = limits((0.0, MB, SMALL, 2 * MB), (0.1, MB, SMALL + 1, 2 * MB), (0.2, 2 * MB, 100, 3 * MB))
+    assert found[0] == int(START_GAIN * 2 * MB * 1000 / SMALL)
     assert found[1:] == [int(FULL_GAIN * MB), int(FULL_GAIN * 2 * MB)]
 
 
+def test_a_large_queue_is_drained_until_it_is_small() -> None:
+    found = limits((0.0, MB, LARGE, MB), (0.1, MB, SMALL + 1, MB), (0.2, MB, SMALL, MB), (0.3, MB, LARGE, MB))
+    assert found == [int(gain * MB) for gain in (DRAIN_GAIN, DRAIN_GAIN, FULL_GAIN, DRAIN_GAIN)]
+
+
+def test_where_others_fill_the_queue_there_is_no_limit_for_a_while() -> None:
+    drained = DRAIN_ROUND_TRIPS * 0.1
+    again = drained + 0.01 + BESIDE_OTHERS_S
+    found = limits(
+        (0.0, MB, LARGE, MB),
+        (drained - 0.01, MB, LARGE, MB),
+        (drained + 0.01, MB, LARGE, MB),
+        (again - 0.01, MB, LARGE, MB),
+        (again, MB, LARGE, MB),
+    )
+    assert found == [int(DRAIN_GAIN * MB)] * 2 + [0, 0, int(DRAIN_GAIN * MB)]
+
+
 def test_a_lane_that_shares_its_path_forgets_what_it_had_alone() -> None:
-    found = starts(
-        (0.0, 10 * MB, 150, MB), (PEAK_S, 5 * MB, 150, MB), (2 * PEAK_S, 5 * MB, 150, MB), start=50.0
+    rtt = SMALL + 1
+    found = limits(
+        (0.0, 10 * MB, rtt, MB), (PEAK_S, 5 * MB, rtt, MB), (2 * PEAK_S, 5 * MB, rtt, MB), start=50.0
     )
     assert found == [int(FULL_GAIN * 10 * MB)] * 2 + [int(FULL_GAIN * 5 * MB)]

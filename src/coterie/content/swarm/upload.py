@@ -25,8 +25,8 @@ import msgspec
 from coterie.content.limit import ByteLimit
 from coterie.machine import SetTimer, TimerFired
 
-SLOTS = 24  # simulated, with 8 for the others: 30 receivers that all know each other need 1.12 times the bound, with
-SLOTS_FETCHING = 8  # 24 for all 1.16, with 8 for all 1.27 to 1.30; 1,000 with 20 neighbours 1.95, 2.10, 2.00
+SLOTS = 24  # simulated, with 4 for the others: 30 receivers that all know each other need 1.13 times the bound, with
+SLOTS_FETCHING = 4  # 24 for all 1.16, with 8 for all 1.27 to 1.30; 1,000 with 20 neighbours 1.84, 2.10, 2.00
 SERVED_AT_ONCE_MAX = 2  # requests of one asker: one is read from disk while the other is sent
 QUANTUM_BYTES = 256 << 10  # an asker's turn; guess: about a piece
 CHOOSE_S = 10.0  # how often slots are given anew (Cohen 2003: 10 s)

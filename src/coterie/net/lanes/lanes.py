@@ -40,6 +40,7 @@ from coterie.wire.lanes import (
     Ready,
     check_certificate,
     check_listening,
+    padding,
 )
 from coterie.wire.record import split_address
 
@@ -388,6 +389,9 @@ class PeerLanes:
         lane = await invited.come(self._link.path, ips, ANSWER_S, lanes.rate_based, lanes.narrow)
         try:
             lane.queue_little()
+            await asyncio.to_thread(
+                lane.write, padding()
+            )  # until something is asked for, or little before it
             self._stand(lane)
             if not isinstance(await invited.stream.receive(ANSWER_S), Ready):
                 raise TransportError(tr("the peer did not get the lane up"))
