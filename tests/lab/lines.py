@@ -86,7 +86,7 @@ CASES = {
     "photos": Case(0.5, 1.15, 300_000, files=20, about="0.5 Mbit/s, 20 files of 300 kB"),
     "tiny": Case(0.128, 1.15, 500, files=1_000, about="0.128 Mbit/s, 1,000 files of 500 bytes"),
     "modem": Case(0.016, 1.15, 200_000, about="16 kbit/s, 200 kB"),
-    "limited": Case(100, 1.15, 500_000, up_limit=20_000, about="`limits --up 20000`, 500 kB"),
+    "limited": Case(100, 1.15, 1_500_000, up_limit=20_000, about="`limits --up 20000`, 1.5 MB"),
     "small-packets": Case(100, 1.25, 60_000_000, line=Line(mtu=1280), about="a router with MTU 1280, 60 MB"),
     "middle-packets": Case(100, 1.25, 60_000_000, line=Line(mtu=1400), about="the same, MTU 1400"),
     "far": Case(2, 4.0, 2_000_000, line=Line(rtt_s=2.0), about="2 Mbit/s, round trips of 2 s, 2 MB"),
