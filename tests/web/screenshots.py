@@ -10,9 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.web.conftest import CHROMIUM, Computer, meet, started
+from tests.web.previews.films import film
 
 WIDTHS = {"phone": 360, "desk": 1280, "wide": 2560}
 THEMES = ("light", "dark")
@@ -37,6 +39,16 @@ def furnish(folder: Path, anna: Computer, berta: Computer) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(os.urandom(300_000 if "film" not in file else 6_000_000))
             computer.run("share", str(folder / computer.name / name), "--to", "contacts")
+    album = folder / berta.name / "album"
+    album.mkdir()
+    for number, size in enumerate(((1600, 1000), (900, 1400), (3000, 800))):
+        shades = Image.radial_gradient("L").resize(size)
+        colours = Image.merge("RGB", (shades, shades.rotate(60 * number), Image.new("L", size, 70 * number)))
+        colours.save(album / f"garden {number + 1}.jpg")
+    colours.save(album / "letter.pdf")
+    (album / "notes.txt").write_text("The garden is open from May on.\n" * 20)
+    (album / "walk.webm").write_bytes(film(folder, "webm"))
+    berta.run("share", str(album), "--to", "contacts")
     anna.run("circle", "new", "family")
     anna.run("get", "berta/papers", str(folder / "papers"))
     anna.run("limits", "--down", "150kB/s")
@@ -52,6 +64,10 @@ def views(anna: Computer) -> dict[str, str]:
         "home": "/",
         "files": "/files",
         "folder": "/files/berta/films",
+        "album": "/files/berta/album",
+        "viewer": "/files/berta/album/garden 1.jpg",
+        "film": "/files/berta/album/walk.webm",
+        "text": "/files/berta/album/notes.txt",
         "transfers": "/transfers",
         "transfer": f"/transfers/{moving}",
         "people": "/people",

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.web.conftest import Computer, Visits, axe
 from tests.web.previews.films import film
+from tests.web.test_attacks import asked, cookie_of
 
 SCRIPT = "<img src=x onerror=alert(1)>.png"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(2)</script></svg>'
@@ -159,6 +160,19 @@ def test_an_address_is_of_no_use_in_another_browser(
     assert stolen is not None
     assert stolen.status == 404
     other.close()
+
+
+def test_pages_of_other_sites_see_no_files(visit: Visits, anna: Computer, album: Path) -> None:
+    cookie = cookie_of(visit(anna))
+    for path in ("/shown?what=1&place=berta/album/a.jpg", "/thumbs?place=berta/album/a.jpg"):
+        assert asked(anna, "GET", path, {"Cookie": cookie}) == 200
+        for other in (
+            {"Origin": "http://evil.example"},
+            {"Origin": f"http://files.localhost:{urlsplit(anna.url).port}", "Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        ):
+            assert asked(anna, "GET", path, {"Cookie": cookie} | other) == 403, other
+        assert asked(anna, "GET", path, {}) == 401
 
 
 def test_my_own_shares_are_looked_through_too(visit: Visits, berta: Computer, album: Path) -> None:
