@@ -114,6 +114,7 @@ SHELLS = (
     "apps/drive/tree.py",
     "apps/drive/dav.py",
     "apps/drive/fuse.py",
+    "apps/drive/lan.py",
     "apps/drive/mounts.py",
     "apps/drive/ordering.py",
     "apps/drive/receiving.py",

@@ -1,15 +1,16 @@
 """The commands of `drive`: the command line and the HTTP API are rendered from these."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from coterie.apps.command import command
+from coterie.apps.command import Values, command
 from coterie.apps.drive.results import DriveLine
 
 if TYPE_CHECKING:
     from coterie.apps.drive.service import DriveService
 
 PURPOSE = "Share and get"
+Shared = Annotated[str, Values("shares", "name")]
 
 
 @command(path="drive", needs="store")
@@ -19,15 +20,21 @@ async def drive_status(drive: "DriveService") -> DriveLine:
 
 
 @command(path="drive on", needs="running")
-async def drive_on(drive: "DriveService") -> DriveLine:
-    """Open what others share as a drive (WebDAV), for programs of yours on this computer, from now on."""
-    return await drive.switch(is_on=True)
+async def drive_on(drive: "DriveService", *, lan: Shared = "") -> DriveLine:
+    """Open what others share as a drive (WebDAV), for programs of yours on this computer, from now on.
+
+    lan: Instead, let other devices of the local network read this folder that you share, with a password.
+    """
+    return await (drive.open_lan(lan) if lan else drive.switch(is_on=True))
 
 
 @command(path="drive off", needs="running")
-async def drive_off(drive: "DriveService") -> DriveLine:
-    """Close the drive. What is mounted shows errors."""
-    return await drive.switch(is_on=False)
+async def drive_off(drive: "DriveService", *, lan: bool = False) -> DriveLine:
+    """Close the drive. What is mounted shows errors.
+
+    lan: Instead, let no other device read anything, and forget the passwords.
+    """
+    return await (drive.close_lan() if lan else drive.switch(is_on=False))
 
 
 @command("folder", path="drive mount", needs="running")

@@ -1,11 +1,13 @@
 """wsgidav over cheroot, made for one tree. Imported when the drive is switched on."""
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cheroot import wsgi
 from wsgidav.error_printer import ErrorPrinter
+from wsgidav.http_authenticator import HTTPAuthenticator
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
@@ -73,12 +75,27 @@ class Asking(Provider):
 
 
 def application(tree: Tree, bridge: Bridge, folder: Path) -> Any:
-    """The WSGI application."""
+    """The WSGI application for the owner."""
+    return _made({"/": Asking(tree, bridge, folder)}, {"middleware_stack": [ErrorPrinter, RequestResolver]})
+
+
+def guarded(shares: Mapping[str, tuple[Tree, str]], user: str, bridge: Bridge, folder: Path) -> Any:
+    """That for others: trees by their names, each with its password for `user`, which is never sent (RFC 7616)."""
+    passwords = {f"/{name}": {user: {"password": password}} for name, (_, password) in shares.items()}
+    return _made(
+        {f"/{name}": Asking(tree, bridge, folder) for name, (tree, _) in shares.items()},
+        {
+            "middleware_stack": [ErrorPrinter, HTTPAuthenticator, RequestResolver],
+            "http_authenticator": {"accept_basic": False, "accept_digest": True, "default_to_digest": True},
+            "simple_dc": {"user_mapping": passwords},
+        },
+    )
+
+
+def _made(providers: dict[str, Asking], more: dict[str, Any]) -> Any:
     return WsgiDAVApp(
         {
-            "provider_mapping": {"/": Asking(tree, bridge, folder)},
-            "middleware_stack": [ErrorPrinter, RequestResolver],
-            "http_authenticator": {"accept_basic": False, "accept_digest": False},
+            "provider_mapping": providers,
             "property_manager": True,
             "lock_storage": True,
             "logging": {"enable": False},
@@ -86,5 +103,6 @@ def application(tree: Tree, bridge: Bridge, folder: Path) -> Any:
             "suppress_version_info": True,
             "honor_mtime_header": True,
             "block_size": READ_BYTES,
+            **more,
         }
     )

@@ -7,18 +7,14 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coterie.apps.drive.headers import read_password
 from coterie.errors import UsageError
 from coterie.services.local.callers import caller_of, is_trusted
 from coterie.services.local.listeners import BACKLOG, address_of, bound
-from coterie.services.local.web_pages import LOOPBACK_NAMES, is_own_page
+from coterie.services.local.web_pages import is_own_host, is_own_page
 from coterie.texts import tr
-
-if TYPE_CHECKING:
-    from coterie.apps.drive.tree import Bridge, Tree
 
 HOST = "drive.localhost"  # RFC 6761: loopback; an origin of its own for browsers
 
@@ -34,15 +30,18 @@ class DavListener:
 
     kind = "http"
 
-    def __init__(self, name: str, tree: "Tree", bridge: "Bridge", folder: Path, secret: str) -> None:
-        """`folder`: for what programs write. `secret`: what they show; "" where the system tells whose they are."""
-        self._folder = folder
+    def __init__(self, make: Callable[[], Wsgi], *, secret: str = "", is_lan: bool = False) -> None:
+        """`make` gives the application. `secret`: what programs show; "" where the system tells whose they are.
+
+        `is_lan`: for other computers of the local network, whom the application asks for a password itself.
+        """
         self.secret = secret
         self.users = "you, with its secret" if secret else "you"
+        if is_lan:
+            self.users = tr("who has the password of a share, on the local network")
         self.refused = 0
-        self._name = name
-        self._tree = tree
-        self._bridge = bridge
+        self._make = make
+        self._is_lan = is_lan
         self._server: Any = None
         self._thread: threading.Thread | None = None
 
@@ -60,12 +59,11 @@ class DavListener:
 
     def start(self, number: int) -> None:
         """Raises `UsageError` when the port is not to be had."""
-        from coterie.apps.drive.dav_server import Server, application
+        from coterie.apps.drive.dav_server import Server
 
-        listening = bound(number, is_lan=False)
-        gate = Gate(
-            application(self._tree, self._bridge, self._folder), listening.getsockname()[1], self.secret
-        )
+        app = self._make()
+        listening = bound(number, is_lan=self._is_lan)
+        gate = Gate(app, listening.getsockname()[1], self.secret, is_lan=self._is_lan)
         log.debug("the drive is at %s", address_of(listening))
         self._server = Server(_Trusting(self, listening), gate)
         self._server.prepare()
@@ -80,7 +78,7 @@ class DavListener:
 
     def may_connect(self, accepted: socket.socket) -> bool:
         """Whether the program at the other end is of this user."""
-        if self.secret or is_trusted(user := caller_of(accepted)) or user == _mounting_user():
+        if self._is_lan or self.secret or is_trusted(user := caller_of(accepted)) or user == _mounting_user():
             return True
         self.refused += 1
         return False
@@ -115,10 +113,11 @@ class _Trusting(socket.socket):
 class Gate:
     """WSGI wrapper: what foreign pages ask for, and whole trees at once, is refused."""
 
-    def __init__(self, inner: Wsgi, number: int, secret: str) -> None:
+    def __init__(self, inner: Wsgi, number: int, secret: str, *, is_lan: bool = False) -> None:
         self._inner = inner
-        self._hosts = {f"{name}:{number}" for name in (*LOOPBACK_NAMES, HOST)}
+        self._number = number
         self._secret = secret
+        self._is_lan = is_lan
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         host = environ.get("HTTP_HOST", "").lower()
@@ -133,7 +132,7 @@ class Gate:
             if key in environ
         }
         method = environ["REQUEST_METHOD"]
-        if host not in self._hosts:
+        if not is_own_host(host, self._number, is_lan=self._is_lan) and host != f"{HOST}:{self._number}":
             return _refuse(start_response, "403 Forbidden", "this address is not served here")
         if not is_own_page(method, host, headers):
             return _refuse(start_response, "403 Forbidden", "a page of another site may not use this")
@@ -143,7 +142,8 @@ class Gate:
             )
         if method == "PROPFIND" and environ.get("HTTP_DEPTH", "infinity") not in ("0", "1"):
             return _finite_only(start_response)
-        environ["wsgidav.auth.user_name"] = "owner"
+        if not self._is_lan:
+            environ["wsgidav.auth.user_name"] = "owner"
         return self._inner(environ, start_response)
 
     def _shows_secret(self, header: str) -> bool:
@@ -154,6 +154,11 @@ class Gate:
             return hmac.compare_digest(read_password(given.strip()).encode(), self._secret.encode())
         except UsageError:
             return False
+
+
+def nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """WSGI: an application without anything in it."""
+    return _refuse(start_response, "404 Not Found", "nothing is shared here")
 
 
 def _refuse(start_response: StartResponse, status: str, text: str) -> Iterator[bytes]:

@@ -119,6 +119,7 @@ def _response(resource: Resource, mode: str, names: list[str], *, has_locks: boo
             if mode == "named":
                 failed.setdefault(get_http_status_string(error), []).append(_tag(name, None))
     path = resource.path if isinstance(resource, File) or resource.path.endswith("/") else f"{resource.path}/"
+    path = f"{resource.provider.mount_path}{resource.provider.share_path}{path}"
     parts = [f"<D:response><D:href>{escape(quote(path, safe=_SAFE))}</D:href>"]
     for status, written in (("200 OK", there), *failed.items()):
         if written:

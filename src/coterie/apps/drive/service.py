@@ -1,11 +1,14 @@
 """The drive of a node: its port, and what is shown there."""
 
 import asyncio
+import ipaddress
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from coterie.apps.context import Context
+from coterie.apps.drive.lan import Lan
 from coterie.apps.drive.listener import HOST, DavListener
 from coterie.apps.drive.messages import PROTOCOL
 from coterie.apps.drive.mounting import ways
@@ -23,6 +26,15 @@ from coterie.texts import tr
 PORT = "webdav"
 
 
+def own_addresses() -> list[str]:
+    """Private IPv4 addresses of this computer, without loopback."""
+    import ifaddr  # 30 ms
+
+    found = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
+    private = [one for one in dict.fromkeys(found) if ipaddress.ip_address(one).is_private]
+    return [one for one in private if not ipaddress.ip_address(one).is_loopback] or private
+
+
 class DriveService:
     """Made by the node. All methods belong to its event loop."""
 
@@ -30,6 +42,7 @@ class DriveService:
         self._context = context
         self._files = files
         self._port: Port | None = None
+        self._lan = Lan(context, files)
         self._mounts = Mounts(context.local, context.data.folder)
 
     async def start(self) -> None:
@@ -38,6 +51,7 @@ class DriveService:
         await asyncio.to_thread(shutil.rmtree, self._context.data.folder / "incoming", True)
         note = tr("what others share, as a drive")
         self._port = self._context.local.port(PORT, self._listener, note=note, is_on=False)
+        self._lan.start()
 
     async def close(self) -> None:
         """The port is closed with the others."""
@@ -46,10 +60,11 @@ class DriveService:
         """For `coterie status`."""
         return {"drive": self.line().url} if self.line().url else {}
 
-    def line(self) -> DriveLine:
-        """Whether it is on."""
+    def line(self, told: str = "") -> DriveLine:
+        """Whether it is on; with the password of the share `told`."""
+        lan = self._lan.lines(own_addresses, told=told)
         if self._port is None or not self._port.number:
-            return DriveLine(state="off")
+            return DriveLine(state="off", lan=lan)
         url = f"http://{HOST}:{self._port.number}/"
         return DriveLine(
             mounts=self._mounts.folders(),
@@ -57,11 +72,21 @@ class DriveService:
             url=url,
             connections=self._port.connections,
             mount=ways(sys.platform, self._port.number),
+            lan=lan,
         )
 
     async def switch(self, *, is_on: bool) -> DriveLine:
         """Open or close the port; that is kept over restarts. Raises `UsageError`: it is not to be had."""
         await self._context.local.switch(PORT, is_on=is_on)
+        return self.line()
+
+    async def open_lan(self, share: str) -> DriveLine:
+        """Let other devices of the local network read a share. Errors as `Lan.open`."""
+        return self.line(told=await self._lan.open(share))
+
+    async def close_lan(self) -> DriveLine:
+        """Let them read nothing any more."""
+        await self._lan.close()
         return self.line()
 
     async def mount(self, folder: Path) -> DriveLine:
@@ -81,4 +106,11 @@ class DriveService:
         folder = self._context.data.folder / "incoming"
         tree = WholeTree(self._context, self._files, folder)
         secret = "" if can_ask() else self._context.local.secret_of(PORT)
-        return DavListener(name, tree, Bridge(asyncio.get_running_loop()), folder, secret)
+        bridge = Bridge(asyncio.get_running_loop())
+
+        def make() -> Any:
+            from coterie.apps.drive.dav_server import application  # only while the port is open
+
+            return application(tree, bridge, folder)
+
+        return DavListener(make, secret=secret)
