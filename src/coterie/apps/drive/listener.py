@@ -133,12 +133,12 @@ class Gate:
         }
         method = environ["REQUEST_METHOD"]
         if not is_own_host(host, self._number, is_lan=self._is_lan) and host != f"{HOST}:{self._number}":
-            return _refuse(start_response, "403 Forbidden", "this address is not served here")
+            return _refuse(start_response, "403 Forbidden", tr("this address is not served here"))
         if not is_own_page(method, host, headers):
-            return _refuse(start_response, "403 Forbidden", "a page of another site may not use this")
+            return _refuse(start_response, "403 Forbidden", tr("a page of another site may not use this"))
         if self._secret and not self._shows_secret(environ.get("HTTP_AUTHORIZATION", "")):
             return _refuse(
-                start_response, "401 Unauthorized", "this needs the secret of the port as password"
+                start_response, "401 Unauthorized", tr("this needs the secret of the port as password")
             )
         if method == "PROPFIND" and environ.get("HTTP_DEPTH", "infinity") not in ("0", "1"):
             return _finite_only(start_response)
@@ -158,11 +158,11 @@ class Gate:
 
 def nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """WSGI: an application without anything in it."""
-    return _refuse(start_response, "404 Not Found", "nothing is shared here")
+    return _refuse(start_response, "404 Not Found", tr("nothing is shared here"))
 
 
 def _refuse(start_response: StartResponse, status: str, text: str) -> Iterator[bytes]:
-    body = f"{tr(text)}\n".encode()
+    body = f"{text}\n".encode()
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     if status.startswith("401"):
         headers.append(("WWW-Authenticate", 'Basic realm="coterie", charset="UTF-8"'))
