@@ -7,6 +7,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,8 +20,13 @@ TIMES = 5
 
 
 def curl(*words: str) -> str:
-    """What curl says; fails as it does."""
-    return subprocess.run(["curl", "-fsS", *words], capture_output=True, text=True, check=True).stdout
+    """What curl says. Ends the program with what the drive says where that refuses."""
+    done = subprocess.run(
+        ["curl", "-sS", "--fail-with-body", *words], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"curl {words}: {done.stdout} {done.stderr}")
+    return done.stdout
 
 
 def figures(url: str, *words: str) -> tuple[float, float]:
