@@ -12,6 +12,7 @@ from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from coterie.apps.drive.dav import READ_BYTES, Provider, place_of, told
+from coterie.apps.drive.folder_page import page_of
 from coterie.apps.drive.headers import read_destination
 from coterie.apps.drive.propfind import propfind
 from coterie.apps.drive.tree import Bridge, Tree, refused
@@ -61,6 +62,8 @@ class Asking(Provider):
             return propfind(self, environ, start_response)
         if method not in READS:
             self._require(environ, method)
+        if method == "GET" and (page := page_of(self, environ, start_response)) is not None:
+            return page
         return default_handler(environ, start_response)
 
     def _require(self, environ: dict[str, Any], method: str) -> None:

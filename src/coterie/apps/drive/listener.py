@@ -18,6 +18,13 @@ from coterie.texts import tr
 
 HOST = "drive.localhost"  # RFC 6761: loopback; an origin of its own for browsers
 
+HARMLESS = (
+    ("Content-Security-Policy", "default-src 'none'; img-src 'self'; media-src 'self'; sandbox"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)  # a file of somebody else that a browser shows must not run: this origin may change what is here
+
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -144,7 +151,11 @@ class Gate:
             return _finite_only(start_response)
         if not self._is_lan:
             environ["wsgidav.auth.user_name"] = "owner"
-        return self._inner(environ, start_response)
+
+        def harmless(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            return start_response(status, [*headers, *HARMLESS], *rest)
+
+        return self._inner(environ, harmless)
 
     def _shows_secret(self, header: str) -> bool:
         scheme, _, given = header.partition(" ")

@@ -1,10 +1,10 @@
 """Reading what others share, by place and range, without getting it: listings, and files that are fetched as read."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from itertools import count
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from coterie.apps.context import Context
 from coterie.apps.files.open_file import OpenFile, Page, RemoteFile, Seen, content_of
@@ -13,13 +13,14 @@ from coterie.apps.files.places_messages import FILE, FOLDER, Entry
 from coterie.apps.files.places_protocol import list_place, locate_place
 from coterie.content import manifest as m
 from coterie.content.names import is_reserved
-from coterie.errors import NotFound
+from coterie.errors import NotFound, TransportError
 from coterie.identity import PeerId
 from coterie.texts import tr
 from coterie.transfer.read_cache import ReadCache
 from coterie.transfer.supply import Nodes, Supply
 from coterie.wire import Ticket
 
+AWAY_S = 3.0  # a computer that was not reached is not dialled again for each name that a program asks for
 KEPT_S = 2.0  # a listing, and by what right something is read; what is taken back is refused within 5 s
 LISTINGS_MAX = 64  # kept at once
 SUPPLIES_MAX = 256  # contents that are read at once, or were of late
@@ -40,6 +41,7 @@ class Reading:
         self._readers = count(1)
         self._supplies: dict[tuple[bytes, bytes, bytes], Supply] = {}
         self._rights: dict[tuple[PeerId, str], tuple[float, Ticket]] = {}
+        self._away: dict[PeerId, tuple[float, TransportError]] = {}
         self._listings: dict[tuple[PeerId, str], tuple[float, tuple[Seen, ...]]] = {}
 
     async def listing(self, place: str) -> tuple[Seen, ...]:
@@ -134,7 +136,7 @@ class Reading:
 
     async def _list(self, peer: PeerId, path: str) -> tuple[Seen, ...]:
         if not path:
-            return _nested(await list_place(self._context, peer, ""), "")
+            return _nested(await self._asked(peer, list_place(self._context, peer, "")), "")
         try:
             supply, parts = await self._supply_for(peer, path)
         except NotFound:
@@ -178,7 +180,7 @@ class Reading:
         for length in range(1, len(parts) + 1):
             top = "/".join(parts[:length])
             try:
-                ticket = await locate_place(self._context, peer, top)
+                ticket = await self._asked(peer, locate_place(self._context, peer, top))
             except NotFound:
                 if length == len(parts):
                     raise
@@ -239,6 +241,22 @@ class Reading:
             if isinstance(entry, m.FileEntry):
                 first += len(entry.chunks) // m.CHUNK.size
         raise _nothing(path)
+
+    async def _asked(self, peer: PeerId, question: Coroutine[Any, Any, T]) -> T:
+        """What a computer answers; one that was not reached just now is not asked."""
+        now = asyncio.get_running_loop().time()
+        known = self._away.pop(peer, None)
+        if known is not None and now < known[0] + AWAY_S:
+            question.close()
+            self._away[peer] = known
+            raise TransportError(str(known[1]))
+        try:
+            return await question
+        except TransportError as error:
+            while len(self._away) >= SUPPLIES_MAX:
+                del self._away[next(iter(self._away))]
+            self._away[peer] = asyncio.get_running_loop().time(), error
+            raise
 
     async def _in_thread(self, work: Callable[[str], T], path: str) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, path)
