@@ -15,6 +15,7 @@ from coterie.apps.phone import core, listeners
 from coterie.errors import NotFound, TransportError, UsageError
 from coterie.net import MemoryNetwork
 from coterie.node import Node
+from coterie.services.local.ports import PortLine
 from coterie.testing.checks import raised
 from tests.apps.files.nodes import memory_node
 from tests.support import run
@@ -51,17 +52,22 @@ async def page(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"page"})
 
 
+def ports(node: Node) -> list[PortLine]:
+    """Those for phones."""
+    return [line for line in node.ports.lines() if line.name.startswith("phone/")]
+
+
 def test_no_port_is_open_before_the_owner_says_so(tmp_path: Path) -> None:
     async def work() -> None:
         async with phones(tmp_path) as (phone, node):
-            assert [line.address for line in node.ports.lines()] == ["", "", ""]
+            assert [line.address for line in ports(node)] == ["", "", ""]
             await phone.switch(is_on=True)
-            assert all(line.address.startswith("0.0.0.0:") for line in node.ports.lines())
+            assert all(line.address.startswith("0.0.0.0:") for line in ports(node))
         async with phones(tmp_path) as (phone, node):  # and it stays so
-            assert all(line.address for line in node.ports.lines())
+            assert all(line.address for line in ports(node))
             await phone.switch(is_on=False)
         async with phones(tmp_path) as (phone, node):
-            assert [line.address for line in node.ports.lines()] == ["", "", ""]
+            assert [line.address for line in ports(node)] == ["", "", ""]
 
     run(work())
 
