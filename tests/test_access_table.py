@@ -53,6 +53,11 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
         "+++++x",
         "one share by its secret: a ticket's, or a place's; the policy is asked for each session",
     ),
+    "folders": (
+        "-+++-x",
+        "changes of live folders, each asked of the policy; records by whom they are signed",
+    ),
+    "folder-contents": ("-+++-x", "contents of live folders; the policy is asked to read the folder"),
     "expose": (
         "+++++x",
         "connections to services, each asked of the policy; one answer for missing and not for you",

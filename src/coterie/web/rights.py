@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, str] = {
         (
             "node/id", "node/jobs", "node/jobs-watch", "node/ls", "node/notices", "node/peers", "node/people",
             "node/status", "node/usage", "circles/blocked", "circles/circle", "circles/circle-members",
-            "contacts/contact", "contacts/contact-show", "contacts/contacts", "drive/drive",
+            "contacts/contact", "contacts/contact-show", "contacts/contacts", "drive/drive", "folders/folders",
             "expose/connected", "expose/exposed",
             "files/shares", "files/transfers", "files/transfers-show", "send/inbox", "send/sent",
         ),
@@ -55,7 +55,10 @@ COMMANDS: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "drive/drive-mount", "drive/drive-off", "drive/drive-on", "drive/drive-unmount",
+            "folders/folder-add", "folders/folder-conflicts", "folders/folder-join", "folders/folder-leave",
+            "folders/folder-ls", "folders/folder-new", "folders/folder-pause", "folders/folder-remove",
+            "folders/folder-resolve", "folders/folder-restore", "folders/folder-resume", "folders/folder-undo",
+            "folders/folder-versions", "drive/drive-mount", "drive/drive-off", "drive/drive-on", "drive/drive-unmount",
             "expose/connect", "expose/disconnect", "expose/expose", "expose/unexpose", "files/limits",
             "files/transfers-limit", "files/trash-empty", "node/config", "node/config-get", "node/config-set",
             "node/doctor", "node/gc", "node/notices-clear", "node/services", "node/services-on", "node/services-off",

@@ -38,7 +38,11 @@ async def folders(folders: "FoldersService") -> list[FolderLine]:
 
 @command("path", path="folder new", kind="folders", needs="running")
 async def folder_new(
-    folders: "FoldersService", path: Path, *, with_: list[Person] | None = None, name: str = ""
+    folders: "FoldersService",
+    path: Path,
+    *,
+    with_: list[Person] = [],  # noqa: B006  (it is only read)
+    name: str = "",
 ) -> FolderMade:
     """Make a folder that is the same on several computers.
 
@@ -46,7 +50,7 @@ async def folder_new(
     with_: With whom: a person, a computer or a circle; WHOM:read for those who may not change it. Several times.
     name: What it is called, instead of its own name.
     """
-    return await folders.new(path, with_ or [], name)
+    return await folders.new(path, with_, name)
 
 
 @command("folder", "path", path="folder join", needs="running", asks={"not_empty": ON_FULL})
