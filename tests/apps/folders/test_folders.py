@@ -245,3 +245,25 @@ def test_a_paused_folder_waits_and_a_left_one_is_an_ordinary_folder(tmp_path: Pa
         assert [line.state for line in ben.folders.lines()] == ["offered"]
 
     play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_a_file_that_both_renamed_is_there_under_both_names(tmp_path: Path) -> None:
+    """Its content lies under a new name on each: the content store is told so before it is given, or made of it."""
+
+    async def story(cast: Cast) -> None:
+        anna, ben, here, there = await pair(cast, tmp_path)
+        (here / "a.txt").write_text("the same")
+        (here / "b.txt").write_text("edited or deleted")
+        await until(lambda: len(files_in(there)) == 2, "the files")
+        cast.network.partition(["anna"], ["ben"])
+        (here / "a.txt").rename(here / "by anna.txt")
+        (there / "a.txt").rename(there / "by ben.txt")
+        (here / "b.txt").unlink()
+        (there / "b.txt").write_text("edited")
+        await until(lambda: anna.folders.lines()[0].unsent == 3, "anna's changes")
+        await until(lambda: ben.folders.lines()[0].unsent == 3, "ben's changes")
+        cast.network.heal()
+        both = {"by anna.txt": b"the same", "by ben.txt": b"the same", "b.txt": b"edited"}
+        await until(lambda: files_in(here) == both == files_in(there), "both names")
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)

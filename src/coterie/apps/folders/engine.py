@@ -211,7 +211,21 @@ class Engine:
 
     def known(self, contents: Sequence[bytes]) -> dict[bytes, bytes]:
         """The packed chunks of those contents that are here. In a thread."""
-        return self._store.chunks(contents)
+        known = self._store.chunks(contents)
+        self._locate(known)
+        return known
+
+    def _locate(self, known: Mapping[bytes, bytes]) -> None:
+        """In a thread: tell the content store where these contents lie now; a file that was renamed lies elsewhere."""
+        local = {content: one for one, content in self.book.data.agreed_with(list(known))}
+        paths = {self._lies_at(one): (one, content) for content, one in local.items()}
+        located = self._context.blobs.store.known_files(list(paths))
+        self._note_chunks(
+            [(one, known[content]) for path, (one, content) in paths.items() if path not in located]
+        )
+
+    def _lies_at(self, local: str) -> str:
+        return os.path.join(self._path, *local.split("/"))
 
     async def write(self, path: str, value: Value) -> None:
         """Give a path this value, for everybody, instead of all that it has."""
@@ -442,7 +456,7 @@ class Engine:
     def _note_chunks(self, files: Sequence[tuple[str, bytes]]) -> None:
         known: list[KnownFile] = []
         for local, chunks in files:
-            path = os.path.join(self._path, *local.split("/"))
+            path = self._lies_at(local)
             try:
                 status = os.lstat(path)
             except OSError:
@@ -518,7 +532,7 @@ class Engine:
 
     def _stage_known(self, puts: Sequence[Put]) -> None:
         """In a thread: contents that lie on this computer already need not come."""
-        known = self._store.chunks([put.value.content for put in puts])
+        known = self.known([put.value.content for put in puts])
         for put in puts:
             chunks = known.get(put.value.content)
             if chunks is None and put.value.size:

@@ -14,6 +14,7 @@ from coterie.texts import tr
 from coterie.wire.frames import Message
 
 AGAIN_S = (1.0, 2.0, 5.0, 15.0, 60.0, 300.0)  # guess: at once for a restart, then gently
+LOOK_S = 1.0  # so often, while members are away, who is here now is looked at; nobody is asked
 QUEUE_MAX = 1_024  # messages that wait for one computer; the core asks for acknowledgements far before that
 TOGETHER_MAX = 64  # messages in one write; guess
 AT_ONCE_MAX = 8  # computers that are dialled together; guess
@@ -38,6 +39,7 @@ class Links:
         self._links: dict[PeerId, _Link] = {}
         self._tries: dict[PeerId, int] = {}
         self._next: dict[PeerId, float] = {}
+        self._present: set[PeerId] = set()
         self._wake = asyncio.Event()
 
     @property
@@ -120,11 +122,16 @@ class Links:
         while True:
             now = loop.time()
             away = [peer for peer in self._members() if peer not in self._links]
+            here = self._context.people.here() or ()
+            for peer in away:
+                if peer in here and peer not in self._present:  # it has just come
+                    self._next.pop(peer, None)
+            self._present = {peer for peer in away if peer in here}
             due = [peer for peer in away if self._next.get(peer, 0.0) <= now]
             chosen = chance.sample(due, min(AT_ONCE_MAX, len(due)))
             await asyncio.gather(*(self._dial(peer) for peer in chosen))
             times = [self._next.get(peer, 0.0) for peer in away if peer not in self._links]
-            wait_s = max(0.05, min(times) - loop.time()) if times else None
+            wait_s = min(LOOK_S, max(0.05, min(times) - loop.time())) if times else None
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
