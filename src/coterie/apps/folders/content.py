@@ -19,9 +19,11 @@ from blake3 import blake3
 
 from coterie.access.enforcer import Enforcer
 from coterie.apps.folders.membership import KIND, resource_of
+from coterie.apps.folders.messages import SMALL_BYTES, SMALL_BYTES_MAX
 from coterie.content import ChunkUnavailable, Kind, Store
 from coterie.content import manifest as m
 from coterie.content.builder import build_blob, build_tree
+from coterie.content.chunker import pack_small
 from coterie.content.limit import ByteLimit
 from coterie.content.reader import Room
 from coterie.content.walk import files_in, stretches
@@ -42,6 +44,7 @@ CONTENTS = replace(PROTOCOL, name="folder-contents", versions=(MANY_SINCE,))
 GIVEN_MAX = 64  # trees that are given at once, of all folders; guess: the one asked for longest ago gives way
 WANTED_MAX = 4_096  # contents in one tree: a page of a manifest
 WANTED_BYTES = 256 << 20  # of a tree, if it has more than one content: so long nothing of it is shown
+ENTRY_BYTES = 48  # of a small content in an answer, beside its bytes
 THREADS = 2  # disk reads of all who fetch, as of blobs
 _OF_FOLDER = "coterie folders 1: the folder whose contents are asked for"
 _NAME = "contents of a folder"  # what the content store calls a tree while it comes
@@ -239,6 +242,45 @@ class ContentFetch:
         shutil.rmtree(self._room, ignore_errors=True)
         if self._root:
             self._around.blobs.store.forget_root(self._root)
+
+
+def read_small(store: Store, known: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """(id, bytes) of small contents among the `known`, as many as fit one answer. Blocking."""
+    found: list[tuple[bytes, bytes]] = []
+    total = 0
+    for content, packed in known.items():
+        chunks = m.unpack_chunks(packed)
+        size = sum(chunk_bytes for _, chunk_bytes in chunks)
+        if size > SMALL_BYTES or total + size + ENTRY_BYTES > SMALL_BYTES_MAX:
+            continue
+        parts = list(store.read_chunks(chunks))
+        if not any(isinstance(part, ChunkUnavailable) for part in parts):
+            found.append((content, b"".join(parts)))  # type: ignore[arg-type]
+            total += size + ENTRY_BYTES
+    return found
+
+
+def write_small(place: Path, small: Mapping[bytes, bytes]) -> dict[bytes, Arrived]:
+    """Make a file of each content that was given at once. Blocking.
+
+    Raises:
+        PeerError: one is not what it is called.
+        StorageError: the disk refuses.
+    """
+    arrived: dict[bytes, Arrived] = {}
+    for content, data in small.items():
+        packed = pack_small(data)
+        if build_blob(m.unpack_chunks(packed), _nowhere).id != content:
+            raise PeerError("the other computer gave a content under the name of another")
+        path = place / f"{content.hex()}-{os.urandom(4).hex()}"
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise StorageError(
+                tr("{path} cannot be written: {strerror}", path=path, strerror=error.strerror)
+            ) from error
+        arrived[content] = Arrived(path, len(data), packed)
+    return arrived
 
 
 def write_known(store: Store, chunks: bytes, path: Path) -> bool:

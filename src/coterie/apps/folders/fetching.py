@@ -7,7 +7,7 @@ from pathlib import Path
 
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
-from coterie.apps.folders.content import WANTED_BYTES, WANTED_MAX, Arrived, ContentFetch
+from coterie.apps.folders.content import WANTED_BYTES, WANTED_MAX, Arrived, ContentFetch, write_small
 from coterie.errors import CoterieError, PeerError, StorageError
 from coterie.identity import PeerId
 from coterie.progress import Progress
@@ -113,7 +113,7 @@ class Fetching:
                 return False
             except (CoterieError, TimeoutError) as error:
                 log.info("contents of a live folder from %s: %s", peer.short, error)
-                self._tried[peer].update(part)
+                self._tried.setdefault(peer, set()).update(part)
         return False
 
     def _part(self, tried: Collection[bytes]) -> dict[bytes, int]:
@@ -137,9 +137,11 @@ class Fetching:
         )
         by_root: dict[bytes, list[PeerId]] = {}
         of_root: dict[bytes, wire.Wanted] = {}
+        small: dict[bytes, bytes] = {}
         for peer, answer in zip(peers, answers, strict=True):
             if isinstance(answer, wire.Wanted):
                 self._tried.setdefault(peer, set()).update(answer.missing)
+                small.update((content, data) for content, data in answer.small if content in part)
                 if answer.files:
                     by_root.setdefault(answer.root, []).append(peer)
                     of_root[answer.root] = answer
@@ -147,10 +149,13 @@ class Fetching:
                 self._tried.setdefault(peer, set()).update(part)
             else:
                 raise answer
+        arrived = await asyncio.to_thread(write_small, self._place, small)
+        if small:
+            await self._bring(part, None, arrived)
         if not by_root:
-            return False
+            return bool(small)
         root = max(by_root, key=lambda one: (of_root[one].files, len(by_root[one])))
-        givers, missing = by_root[root], set(of_root[root].missing)
+        givers, missing = by_root[root], {*of_root[root].missing, *small}
         wanted = [content for content in part if content not in missing]
         fetch = ContentFetch(self._context, self._folder, self._place)
         try:
@@ -159,23 +164,33 @@ class Fetching:
             await fetch.close()
             raise
         for content in wanted:
-            if content in arrived:
-                self._wanted.pop(content, None)
-            else:
+            if content not in arrived:
                 for giver in givers:
                     self._tried.setdefault(giver, set()).add(content)
+        await self._bring(part, fetch, arrived)
+        return bool(arrived)
+
+    async def _bring(
+        self, part: Mapping[bytes, int], fetch: ContentFetch | None, arrived: Mapping[bytes, Arrived]
+    ) -> None:
+        """Have what came put where it belongs, while more comes."""
+        self.forget(arrived)
         if self._taking is not None:
             await self._taking
         self._taking = asyncio.ensure_future(self._take_all(fetch, arrived))
         if len(part) < WANTED_MAX:
             await self._taking  # nothing is to come right behind it
-        return bool(arrived)
 
-    async def _take_all(self, fetch: ContentFetch, arrived: Mapping[bytes, Arrived]) -> None:
+    async def _take_all(self, fetch: ContentFetch | None, arrived: Mapping[bytes, Arrived]) -> None:
         try:
             await self._take(arrived)
         finally:
-            await fetch.close()
+            if fetch is not None:
+                await fetch.close()
+            else:
+                await asyncio.to_thread(
+                    lambda: [one.path.unlink(missing_ok=True) for one in arrived.values()]
+                )
 
     async def _ask(self, peer: PeerId, contents: list[bytes]) -> wire.Wanted:
         asked = wire.Want(self._folder, contents)

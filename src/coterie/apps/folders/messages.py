@@ -18,6 +18,8 @@ ENTRIES_BYTES_MAX = 768 << 10  # of paths and registers in one message: it fits 
 PATH_BYTES_MAX = 4_096  # of one path; as Linux has it
 REGISTER_BYTES_MAX = 64 << 10  # of one register: some hundred siblings
 RECORDS_MAX = 16  # in one message: 16 of the longest fit a frame
+SMALL_BYTES = 64 << 10  # of a content that is given at once, in the answer
+SMALL_BYTES_MAX = 512 << 10  # of all that are given so in one answer: it fits a frame
 WANTED_MAX = 4_096  # contents that are asked for together; as `content.WANTED_MAX`
 
 
@@ -74,12 +76,16 @@ class Want(Message, frozen=True):
 
 
 class Wanted(Message, frozen=True):
-    """They are in the tree `root`, but for the `missing`, to be fetched by the protocol `folder-contents`."""
+    """They are in the tree `root`, to be fetched by the protocol `folder-contents`; not the `missing`.
+
+    `small`: (content id, its bytes) of those that are given at once; they are not in the tree.
+    """
 
     root: bytes
     files: int
     size: int
     missing: list[bytes]
+    small: tuple[tuple[bytes, bytes], ...] = ()
 
 
 PROTOCOL = Protocol(
@@ -118,9 +124,10 @@ def check(message: Message) -> None:
         case Want(folder, contents):
             sound = _is_folder(folder) and len(contents) <= WANTED_MAX
             sound = sound and all(len(content) == ID_BYTES for content in contents)
-        case Wanted(root, files, size, missing):
+        case Wanted(root, files, size, missing, small):
             sound = len(root) == ID_BYTES and 0 <= files <= WANTED_MAX and 0 <= size <= TOTAL_MAX
-            sound = sound and len(missing) <= WANTED_MAX
+            sound = sound and len(missing) <= WANTED_MAX and len(small) <= WANTED_MAX
+            sound = sound and all(len(data) <= SMALL_BYTES for _, data in small)
         case _:
             sound = False
     if not sound:

@@ -13,7 +13,7 @@ import msgspec
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
-from coterie.apps.folders.content import CONTENTS, FolderContents
+from coterie.apps.folders.content import CONTENTS, FolderContents, read_small
 from coterie.apps.folders.deeds import Deeds
 from coterie.apps.folders.engine import Engine, Settings
 from coterie.apps.folders.links import Links
@@ -273,8 +273,11 @@ class FoldersService:
         self._context.access.decide(peer, Verb.READ, resource_of(folder)).require()
         engine = self._engines.get(folder)
         known = await asyncio.to_thread(engine.known, contents) if engine is not None else {}
-        gathered = await self.contents.gather(folder, known, contents)
-        return wire.Wanted(gathered.root, gathered.files, gathered.size, list(gathered.missing))
+        small = await asyncio.to_thread(read_small, self._context.blobs.store, known)
+        given = {content for content, _ in small}
+        rest = [content for content in contents if content not in given]
+        gathered = await self.contents.gather(folder, known, rest)
+        return wire.Wanted(gathered.root, gathered.files, gathered.size, list(gathered.missing), tuple(small))
 
     def _heard_record(self, peer: PeerId, raw: bytes) -> None:
         record = self._members.heard(peer, raw)
