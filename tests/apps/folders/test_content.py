@@ -11,6 +11,7 @@ from coterie.access.resource import ResourceKind, Verb
 from coterie.apps.app import App
 from coterie.apps.folders import content as c
 from coterie.apps.folders.membership import resource_of
+from coterie.apps.folders.messages import PROTOCOL, SMALL_BYTES, SMALL_BYTES_MAX, Wanted, check
 from coterie.content import Store
 from coterie.content import manifest as m
 from coterie.content.builder import build_blob
@@ -158,6 +159,33 @@ def test_trees_that_are_given_are_bounded(tmp_path: Path, monkeypatch: pytest.Mo
         await fetch.close()
 
     play(story, tmp_path, apps=[APP], in_real_time=True)
+
+
+def test_small_contents_are_given_at_once_and_verified(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store.db") as store:
+        datas = [b"", b"small", os.urandom(SMALL_BYTES), os.urandom(SMALL_BYTES + 1)]
+        table = dict(known(store, tmp_path / "there" / str(i), data) for i, data in enumerate(datas))
+        given = dict(c.read_small(store, table))
+        assert list(given.values()) == datas[:3]
+        (tmp_path / "arrived").mkdir()
+        arrived = c.write_small(tmp_path / "arrived", given)
+        assert {content: one.path.read_bytes() for content, one in arrived.items()} == given
+        assert all(table[content] == one.chunks for content, one in arrived.items())
+        with pytest.raises(PeerError, match="name of another"):
+            c.write_small(tmp_path / "arrived", {next(iter(given)): b"something else"})
+
+
+def test_no_more_is_given_at_once_than_fits_an_answer(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store.db") as store:
+        files = [known(store, tmp_path / "there" / str(i), os.urandom(SMALL_BYTES)) for i in range(12)]
+        given = c.read_small(store, dict(files))
+        assert sum(len(data) for _, data in given) <= SMALL_BYTES_MAX
+        assert 0 < len(given) < 12
+        wanted = Wanted(bytes(32), 0, 0, [bytes(32)] * 4096, tuple(given))
+        check(wanted)
+        assert len(PROTOCOL.encode(wanted)) < PROTOCOL.frame_bytes_max
+        with pytest.raises(PeerError):
+            check(Wanted(bytes(32), 0, 0, [], ((bytes(32), bytes(SMALL_BYTES + 1)),)))
 
 
 def test_known_chunks_make_a_file_and_unknown_ones_none(tmp_path: Path) -> None:

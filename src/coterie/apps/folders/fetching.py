@@ -149,9 +149,8 @@ class Fetching:
                 self._tried.setdefault(peer, set()).update(part)
             else:
                 raise answer
-        arrived = await asyncio.to_thread(write_small, self._place, small)
         if small:
-            await self._bring(part, None, arrived)
+            await self._bring(part, None, await asyncio.to_thread(write_small, self._place, small))
         if not by_root:
             return bool(small)
         root = max(by_root, key=lambda one: (of_root[one].files, len(by_root[one])))
@@ -188,9 +187,7 @@ class Fetching:
             if fetch is not None:
                 await fetch.close()
             else:
-                await asyncio.to_thread(
-                    lambda: [one.path.unlink(missing_ok=True) for one in arrived.values()]
-                )
+                await asyncio.to_thread(_remove, arrived)
 
     async def _ask(self, peer: PeerId, contents: list[bytes]) -> wire.Wanted:
         asked = wire.Want(self._folder, contents)
@@ -202,3 +199,9 @@ class Fetching:
 
     def _progress(self, step: Progress) -> None:
         self.done_bytes = step.done
+
+
+def _remove(arrived: Mapping[bytes, Arrived]) -> None:
+    """In a thread: what nobody took."""
+    for one in arrived.values():
+        one.path.unlink(missing_ok=True)
