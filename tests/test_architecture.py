@@ -93,6 +93,7 @@ SHELLS = (
     "apps/folders/engine.py",
     "apps/folders/fetching.py",
     "apps/folders/links.py",
+    "apps/folders/lying.py",
     "apps/folders/members.py",
     "apps/folders/disk.py",
     "apps/folders/facts.py",

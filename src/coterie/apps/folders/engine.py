@@ -6,7 +6,6 @@ threads. Nothing is done at intervals: the kernel, other computers, or a time th
 
 import asyncio
 import logging
-import os
 import shutil
 import threading
 import time
@@ -22,13 +21,14 @@ from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.folders import exchange as x
 from coterie.apps.folders import messages as wire
-from coterie.apps.folders.applying import Done, Failed, NotSo
+from coterie.apps.folders.applying import Done, Failed, NotSo, Result
 from coterie.apps.folders.book import FolderBook, OutdatedHome
-from coterie.apps.folders.content import Arrived, write_known
+from coterie.apps.folders.content import Arrived
 from coterie.apps.folders.disk import Disk
 from coterie.apps.folders.fetching import Fetching
 from coterie.apps.folders.hints import NONE, hints_of
 from coterie.apps.folders.links import Links
+from coterie.apps.folders.lying import Lying
 from coterie.apps.folders.members import Members
 from coterie.apps.folders.planner import Rules, paths_of
 from coterie.apps.folders.reading import Hashed
@@ -38,7 +38,6 @@ from coterie.apps.folders.root import MARKER, FolderGone, make_marker
 from coterie.apps.folders.steps import Agree, DiskStep, Hash, Print, Put, Record, Step, Wait
 from coterie.apps.folders.store import FolderRow, FoldersStore
 from coterie.apps.folders.watch import Watch
-from coterie.content.store import KnownFile
 from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, PeerUp, Received, Send
@@ -48,7 +47,6 @@ from coterie.wire.frames import Message
 
 PLANNED_MAX = 5_000  # paths or names that are planned together; guess: some 100 ms
 GATHER_S = 5.0  # so long a sender's further changes are waited for, before what came is planned
-NOTED_FILES = 2_000  # whose chunks are made known in one transaction
 HASHED_MAX = 256  # files that are recorded while others are still read; guess
 
 log = logging.getLogger(__name__)
@@ -89,6 +87,8 @@ class Engine:
         self._timers: dict[asyncio.TimerHandle, None] = {}
         self._staged: dict[bytes, Arrived] = {}
         self._waiting: dict[bytes, set[str]] = {}  # contents to come: for which paths
+        self._wanted: dict[str, bytes] = {}  # paths, and the content that each waits for
+        self._acting: asyncio.Future[list[Result]] | None = None
         self._waits: dict[str, str] = {}
         self._failed: dict[str, str] = {}
         self._full = ""
@@ -134,6 +134,7 @@ class Engine:
         known = {replica: (PeerId(peer), last) for replica, peer, last, _ in replicas}
         self._seen = {replica: seen for replica, _, _, seen in replicas}
         self._exchange = x.Exchange(self._row.id, self._row.replica, self.book.seq, known)
+        self._lying = Lying(self._context.blobs.store, self._store, self.book.data, self._path)
         self._disk = Disk(self._path, self._row.id, self._row.replica, self._context.blobs.versions)
         self._fetching = Fetching(
             self._context,
@@ -157,6 +158,8 @@ class Engine:
         if self._gathering is not None:
             self._gathering.cancel()
         await self._tasks.close()
+        if self._acting is not None:
+            await asyncio.gather(self._acting, return_exceptions=True)
 
     # ---- for the service
 
@@ -211,21 +214,7 @@ class Engine:
 
     def known(self, contents: Sequence[bytes]) -> dict[bytes, bytes]:
         """The packed chunks of those contents that are here. In a thread."""
-        known = self._store.chunks(contents)
-        self._locate(known)
-        return known
-
-    def _locate(self, known: Mapping[bytes, bytes]) -> None:
-        """In a thread: tell the content store where these contents lie now; a file that was renamed lies elsewhere."""
-        local = {content: one for one, content in self.book.data.agreed_with(list(known))}
-        paths = {self._lies_at(one): (one, content) for content, one in local.items()}
-        located = self._context.blobs.store.known_files(list(paths))
-        self._note_chunks(
-            [(one, known[content]) for path, (one, content) in paths.items() if path not in located]
-        )
-
-    def _lies_at(self, local: str) -> str:
-        return os.path.join(self._path, *local.split("/"))
+        return self._lying.known(contents)
 
     async def write(self, path: str, value: Value) -> None:
         """Give a path this value, for everybody, instead of all that it has."""
@@ -407,6 +396,7 @@ class Engine:
         paths = _some(self._paths)
         rules = self._rules()
         steps = await asyncio.to_thread(self.book.plan, rules, local, paths)
+        self._forget_wanted(paths)
         notes = [step for step in steps if isinstance(step, Record | Agree)]
         if notes:
             me = bytes(self._context.me.peer_id)
@@ -422,6 +412,18 @@ class Engine:
         done = [step for step in steps if not isinstance(step, Record | Agree | Hash | Wait)]
         if done:
             await self._apply(done)
+
+    def _forget_wanted(self, paths: Sequence[str]) -> None:
+        """What these paths waited for: if they still do, the plan says so."""
+        for path in paths:
+            content = self._wanted.pop(path, None)
+            if content is None:
+                continue
+            waiting = self._waiting.get(content, set())
+            waiting.discard(path)
+            if not waiting:
+                self._waiting.pop(content, None)
+                self._fetching.forget([content])
 
     async def _hash(self, locals_: Sequence[str]) -> None:
         for at in range(0, len(locals_), HASHED_MAX):
@@ -449,23 +451,9 @@ class Engine:
         hashed = [one for one in results if isinstance(one, Hashed)]
         for one in hashed:
             self.book.hashed(one.local, one.print, one.content)
-        self._note_chunks([(one.local, one.chunks) for one in hashed])
+        self._lying.note([(one.local, one.chunks) for one in hashed])
         self.book.data.save(contents=[(one.content, one.chunks) for one in hashed])
         return results
-
-    def _note_chunks(self, files: Sequence[tuple[str, bytes]]) -> None:
-        known: list[KnownFile] = []
-        for local, chunks in files:
-            path = self._lies_at(local)
-            try:
-                status = os.lstat(path)
-            except OSError:
-                continue
-            known.append(
-                KnownFile(path, status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev, chunks)
-            )
-        for at in range(0, len(known), NOTED_FILES):
-            self._context.blobs.store.add_locations(known[at : at + NOTED_FILES])
 
     async def _apply(self, steps: Sequence[Step]) -> None:
         ready: list[tuple[DiskStep, Path | None]] = []
@@ -483,6 +471,7 @@ class Engine:
             if arrived is None:
                 missing[content] = step.value.size
                 self._waiting.setdefault(content, set()).add(step.path)
+                self._wanted[step.path] = content
             elif content in taken:  # a second place with the same content: made from the first
                 self._paths[step.path] = None
             else:
@@ -493,23 +482,19 @@ class Engine:
             await self._do(ready)
 
     async def _do(self, ready: Sequence[tuple[DiskStep, Path | None]]) -> None:
-        results = await asyncio.to_thread(self._disk.apply, ready)
-        done: list[tuple[DiskStep, Print | None]] = []
-        came: list[tuple[str, bytes]] = []
-        contents: list[tuple[bytes, bytes]] = []
-        again: list[str] = []
+        """Do these steps, and note what was done: also where this is cancelled in between."""
+        self._acting = asyncio.ensure_future(asyncio.to_thread(self._act, ready))
+        results = await asyncio.shield(self._acting)
         for (step, _), result in zip(ready, results, strict=True):
             match result:
-                case Done(seen):
-                    done.append((step, seen))
+                case Done():
                     if isinstance(step, Put):
-                        arrived = self._staged.pop(step.value.content)
-                        came.append((step.local, arrived.chunks))
-                        contents.append((step.value.content, arrived.chunks))
-                        self._waiting.pop(step.value.content, None)
+                        self._staged.pop(step.value.content, None)
                     self._failed.pop(step.local, None)
-                    self._waits.pop(getattr(step, "path", ""), None)
-                    again += paths_of(step)
+                    self._waits.pop(step.path, None)
+                    self._paths.update(dict.fromkeys(paths_of(step)))
+                    if step.local in self.book.changed:
+                        self._local[step.local] = None
                 case NotSo(paths):
                     self._hints = self._hints.joined(hints_of(paths))
                     self._later(paths_of(step), 1.0)
@@ -517,32 +502,28 @@ class Engine:
                 case Failed(path, reason, _, again_s):
                     self._failed[path] = reason
                     self._later(paths_of(step), again_s)
-        await asyncio.to_thread(self._note_done, done, came, contents)
-        self._local.update((step.local, None) for step, _ in done if step.local in self.book.changed)
 
-    def _note_done(
-        self,
-        done: Sequence[tuple[DiskStep, Print | None]],
-        came: Sequence[tuple[str, bytes]],
-        contents: Sequence[tuple[bytes, bytes]],
-    ) -> None:
+    def _act(self, ready: Sequence[tuple[DiskStep, Path | None]]) -> list[Result]:
         """In a thread."""
+        results = self._disk.apply(ready)
+        done: list[tuple[DiskStep, Print | None]] = []
+        came: list[tuple[str, bytes]] = []
+        contents: list[tuple[bytes, bytes]] = []
+        for (step, _), result in zip(ready, results, strict=True):
+            if isinstance(result, Done):
+                done.append((step, result.print))
+                if isinstance(step, Put):
+                    arrived = self._staged[step.value.content]
+                    came.append((step.local, arrived.chunks))
+                    contents.append((step.value.content, arrived.chunks))
         self.book.did(done, contents)
-        self._note_chunks(came)
+        self._lying.note(came)
+        return results
 
     def _stage_known(self, puts: Sequence[Put]) -> None:
         """In a thread: contents that lie on this computer already need not come."""
-        known = self.known([put.value.content for put in puts])
-        for put in puts:
-            chunks = known.get(put.value.content)
-            if chunks is None and put.value.size:
-                continue
-            if put.value.content in self._staged:
-                continue
-            path = self._disk.arrived / put.value.content.hex()
-            path.unlink(missing_ok=True)
-            if write_known(self._context.blobs.store, chunks or b"", path):
-                self._staged[put.value.content] = Arrived(path, put.value.size, chunks or b"")
+        wanted = {put.value.content: put.value.size for put in puts if put.value.content not in self._staged}
+        self._staged.update(self._lying.made(wanted, self._disk.arrived))
 
     async def _take(self, arrived: Mapping[bytes, Arrived]) -> None:
         """Bring contents that came to where they belong."""
