@@ -24,7 +24,7 @@ from bench.following_sides import coterie_sides
 KILLS = 200
 LIFE_S = 1.5  # of a node, at most, before it is killed
 EDIT_S = 0.02  # between two edits of one side
-SETTLE_S = 90.0
+SETTLE_S = 40.0
 BYTES_MAX = 20_000
 IMAGE_BYTES = 48 << 20
 Sides = tuple[Any, Any]  # the two of `bench.following_sides`
