@@ -99,6 +99,11 @@ class RowsTree:
         return iter(sorted(found))
 
 
+def _is_moved(was: Print, now: Print) -> bool:
+    """Whether it is the file that was known elsewhere: it may have been changed there since, and moved then."""
+    return (was.inode, was.size, was.mtime_ns) == (now.inode, now.size, now.mtime_ns)
+
+
 class FolderBook:
     """Of one folder."""
 
@@ -137,10 +142,11 @@ class FolderBook:
 
     def found(self, found: Mapping[str, Here | None], moved: Mapping[str, str]) -> list[str]:
         """What a look at the disk found; the local names to be looked at by the planner."""
-        contents = self._contents_of(list(moved.values()))
+        known = self._known_at(list(moved.values()))
         for local, here in found.items():
-            content = contents.get(moved.get(local, ""))
-            self.changed[local] = Here(here.print, content) if here is not None and content else here
+            was = known.get(moved.get(local, ""))
+            is_known = here is not None and was is not None and _is_moved(was.print, here.print)
+            self.changed[local] = Here(here.print, was.content) if is_known and here and was else here
         return list(found)
 
     def hashed(self, local: str, seen: Print, content: bytes) -> None:
@@ -209,12 +215,13 @@ class FolderBook:
             if one is None or here is None or here.print == one.print:
                 self.changed.pop(local, None)
 
-    def _contents_of(self, locals_: Sequence[str]) -> dict[str, bytes]:
-        known = {local: unpack_agreed(raw).value.content for local, raw in self.data.agreed(locals_).items()}
+    def _known_at(self, locals_: Sequence[str]) -> dict[str, Here]:
+        """What was there last, as far as it is known."""
+        known = {local: unpack_agreed(raw).here for local, raw in self.data.agreed(locals_).items()}
         for local in locals_:
             here = self.changed.get(local)
-            if local in self.changed and here is not None and here.content:
-                known[local] = here.content
+            if here is not None:
+                known[local] = here
         return known
 
     # ---- the others

@@ -1,0 +1,47 @@
+"""What is known of one folder: what the disk reported, and what is agreed on."""
+
+from pathlib import Path
+
+from coterie.apps.folders import store as s
+from coterie.apps.folders.book import FolderBook
+from coterie.apps.folders.planner import Rules
+from coterie.apps.folders.register import Kind
+from coterie.apps.folders.steps import Hash, Here, Print, Record
+from coterie.services.data.service import Data
+
+
+def opened(folder: Path) -> FolderBook:
+    folder.mkdir(exist_ok=True)
+    store = s.FoldersStore(Data(folder, "folders", {}, lambda text, key: None).database(s.STEPS))
+    row = s.FolderRow(
+        number=0, id=b"f" * 16, path="/tmp/x", replica=b"r" * 16, counter=0, record=b"", state="on", settings=b"",
+        created=1.0,
+    )  # fmt: skip
+    store.add(row)
+    return FolderBook(store, row)
+
+
+def recorded(book: FolderBook, local: str, seen: Print, content: bytes) -> None:
+    book.found({local: Here(seen)}, {})
+    book.hashed(local, seen, content)
+    steps = [step for step in book.plan(Rules(), [local], []) if isinstance(step, Record)]
+    book.note(steps, b"b" * 32, 1)
+
+
+def test_a_file_that_moved_has_its_content_and_one_that_changed_before_is_read(tmp_path: Path) -> None:
+    """It was changed, found so, and moved before it was read: what was agreed on is not what is in it."""
+    book = opened(tmp_path)
+    old = Print(Kind.FILE, 7, 3, 100, 100)
+    recorded(book, "x", old, b"c" * 32)
+    moved = Print(Kind.FILE, 7, 3, 100, 200)
+    assert book.found({"x": None, "y": Here(moved)}, {"y": "x"}) == ["x", "y"]
+    (one,) = [step for step in book.plan(Rules(), ["x", "y"], []) if isinstance(step, Record) and step.print]
+    assert one.value.content == b"c" * 32
+    edited = Print(Kind.FILE, 8, 3, 150, 150)
+    for is_reported in (True, False):
+        book = opened(tmp_path / f"{is_reported}")
+        recorded(book, "x", old, b"c" * 32)
+        if is_reported:
+            book.found({"x": Here(edited)}, {})
+        book.found({"x": None, "y": Here(edited)}, {"y": "x"})
+        assert Hash("y") in book.plan(Rules(), ["x", "y"], [])
