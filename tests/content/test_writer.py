@@ -1,6 +1,5 @@
 """Receiving: nothing under the final name until it is complete, nothing outside the destination ever."""
 
-import errno
 import os
 import random
 import subprocess
@@ -292,42 +291,6 @@ def test_a_flush_in_the_background_does_not_disturb(parent: Path, monkeypatch: p
         file.write_at(at, data[at : at + 700])
     file.finish(1)
     assert staging.finish().read_bytes() == data
-
-
-def small_tree(parent: Path) -> Staging:
-    staging = Staging.open(parent, "tree", ROOT, Kind.TREE, 50_000)
-    staging.make_folder((), 1)
-    for number in range(50):
-        staging.write_small((), f"{number}", (bytes([number]) * 1000,), executable=False, mtime_ns=1)
-    return staging
-
-
-def test_a_tree_is_flushed_before_all_of_it_is_there(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flushed: list[int] = []
-    monkeypatch.setattr("coterie.content.writer.FLUSH_BYTES", 10_000)
-    monkeypatch.setattr(
-        place, "flush_tree", lambda fd, path: flushed.append(len(list((path / "data").iterdir())))
-    )
-    done = small_tree(parent).finish()
-    assert min(flushed) < 50 == flushed[-1]
-    assert [(done / f"{n}").read_bytes() for n in range(50)] == [bytes([n]) * 1000 for n in range(50)]
-
-
-def test_a_disk_that_failed_while_more_was_written_is_told_of_at_the_end(
-    parent: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[None] = []
-
-    def fail_once(fd: int | None, path: Path) -> None:
-        if not told:
-            told.append(None)
-            raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr("coterie.content.writer.FLUSH_BYTES", 10_000)
-    monkeypatch.setattr(place, "flush_tree", fail_once)
-    with pytest.raises(StorageError, match="Input/output error"):
-        small_tree(parent).finish()
-    assert not (parent / "tree").exists()
 
 
 # -- the final name --

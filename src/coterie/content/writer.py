@@ -14,15 +14,14 @@ written through one. Callers verify bytes before they hand them over; on resume 
 
 Flushing: before the final rename the data is brought to the disk, so that not even a power failure shows a
 file with holes under its final name. A single file with fdatasync, begun in the background while it is
-written; a tree with syncfs, begun in the background too, instead of an fsync for each file. Modes follow the
-umask; modification times of folders are set last.
+written; a tree with one syncfs instead of an fsync for each file. Modes follow the umask; modification times
+of folders are set last.
 """
 
 import errno
 import os
 import shutil
 import stat
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -50,8 +49,6 @@ OLD_STEPS = (
 STAGING_NAME_BYTES_MAX = 150  # of the target's name within that of its staging area
 STAGING_ID_BYTES = 16  # 128 bits of chance: nobody who sends a tree can guess where something will be staged
 FOLDERS_OPEN_MAX = 32
-FLUSH_BYTES = 32 << 20  # of a tree, written before the disk is told to begin; guess
-FILE_COST_BYTES = 4096  # of a file in it, beside its bytes: its entry in the folder, its inode; guess
 SPACE_RESERVE_BYTES = 16 << 20  # left free by the check before a transfer; guess
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -102,9 +99,6 @@ class Staging:
         self._base = _open_folder(str(path), None, str(path))
         self._lock = place.Lock()
         self._closed = False
-        self._unflushed = 0  # bytes, with a page for each file
-        self._flushing: threading.Thread | None = None
-        self._flush_error: OSError | None = None
         self._folders: OrderedDict[Parts, _Folder] = OrderedDict()
         self._times: list[tuple[Parts, int]] = []
         self._links: list[tuple[Parts, str, str]] = []
@@ -165,9 +159,8 @@ class Staging:
 
     def close(self) -> None:
         """Let go of the staging area; it stays for the next time unless it was finished or discarded."""
-        if self._flushing is not None:
-            self._flushing.join()
-        self._close_folders()
+        while self._folders:
+            self._folders.popitem()[1].close()
         self._lock.release()
         if not self._closed:
             self._closed = True
@@ -224,32 +217,8 @@ class Staging:
                     os.fsync(fd)
             finally:
                 os.close(fd)
-            self._note_written(sum(map(len, pieces)))
         except OSError as error:
             raise _storage_error(error, self.parent, self._bytes) from error
-
-    def _note_written(self, size: int) -> None:
-        """So many bytes of one more file of a tree were written: let the disk begin before all are there."""
-        self._unflushed += FILE_COST_BYTES + size
-        is_idle = self._flushing is None or not self._flushing.is_alive()
-        if self._unflushed >= FLUSH_BYTES and is_idle and self.kind is Kind.TREE:
-            self._unflushed = 0
-            self._flushing = threading.Thread(target=self._flush_early, name="coterie-flush")
-            self._flushing.start()
-
-    def _flush_early(self) -> None:
-        try:
-            place.flush_tree(self._base.fd, self.path)
-        except OSError as error:  # the system tells each failure once: `finish` has to
-            self._flush_error = error
-
-    def _flush(self) -> None:
-        """All of the tree is on the disk then."""
-        if self._flushing is not None:
-            self._flushing.join()
-        if self._flush_error is not None:
-            raise self._flush_error
-        place.flush_tree(self._base.fd, self.path)
 
     def small_is_right(
         self, folder: Parts, name: str, chunks: Sequence[Chunk], *, executable: bool, mtime_ns: int
@@ -360,7 +329,7 @@ class Staging:
             if self.kind is Kind.TREE:
                 self._make_links()
                 self._set_times()
-                self._flush()
+                place.flush_tree(self._base.fd, self.path)
             self._close_folders()
             staged, target = self.path / STAGED, self.parent / self.name
             if keep_both:
