@@ -13,13 +13,13 @@ PURPOSE = "Share and get"
 Shared = Annotated[str, Values("shares", "name")]
 
 
-@command(path="drive", needs="store")
+@command(path="drive", needs="store", title="The drive")
 async def drive_status(drive: "DriveService") -> DriveLine:
     """Show whether what others share is a drive of this computer, and where."""
     return drive.line()
 
 
-@command(path="drive on", needs="running")
+@command(path="drive on", needs="running", title="Open the drive")
 async def drive_on(drive: "DriveService", *, lan: Shared = "") -> DriveLine:
     """Open what others share as a drive (WebDAV), for programs of yours on this computer, from now on.
 
@@ -28,7 +28,7 @@ async def drive_on(drive: "DriveService", *, lan: Shared = "") -> DriveLine:
     return await (drive.open_lan(lan) if lan else drive.switch(is_on=True))
 
 
-@command(path="drive off", needs="running")
+@command(path="drive off", needs="running", title="Close the drive")
 async def drive_off(drive: "DriveService", *, lan: bool = False) -> DriveLine:
     """Close the drive. What is mounted shows errors.
 
@@ -37,7 +37,7 @@ async def drive_off(drive: "DriveService", *, lan: bool = False) -> DriveLine:
     return await (drive.close_lan() if lan else drive.switch(is_on=False))
 
 
-@command("folder", path="drive mount", needs="running")
+@command("folder", path="drive mount", needs="running", title="Mount the drive")
 async def drive_mount(drive: "DriveService", folder: Path) -> DriveLine:
     """Make the drive a folder of this computer, until it is unmounted or this node stops.
 
@@ -46,7 +46,7 @@ async def drive_mount(drive: "DriveService", folder: Path) -> DriveLine:
     return await drive.mount(folder)
 
 
-@command("folder", path="drive unmount", needs="running")
+@command("folder", path="drive unmount", needs="running", title="Unmount the drive")
 async def drive_unmount(drive: "DriveService", folder: Path) -> DriveLine:
     """Make the folder an ordinary one again.
 

@@ -27,7 +27,11 @@ ConflictPath = Annotated[str, Values("folder conflicts", "path", given=("folder"
 ON_FULL = (Choice("y", "join as shown", {"yes": True}),)
 
 
-@command(needs="store", empty_text="No live folders: coterie folder new PATH --with WHOM makes one.")
+@command(
+    needs="store",
+    empty_text="No live folders: coterie folder new PATH --with WHOM makes one.",
+    title="Live folders",
+)
 async def folders(folders: "FoldersService") -> list[FolderLine]:
     """List the live folders of this computer, and those that you may join.
 
@@ -36,7 +40,7 @@ async def folders(folders: "FoldersService") -> list[FolderLine]:
     return folders.lines()
 
 
-@command("path", path="folder new", kind="folders", needs="running")
+@command("path", path="folder new", kind="folders", needs="running", title="Make a live folder")
 async def folder_new(
     folders: "FoldersService",
     path: Path,
@@ -53,7 +57,14 @@ async def folder_new(
     return await folders.new(path, with_, name)
 
 
-@command("folder", "path", path="folder join", needs="running", asks={"not_empty": ON_FULL})
+@command(
+    "folder",
+    "path",
+    path="folder join",
+    needs="running",
+    asks={"not_empty": ON_FULL},
+    title="Join a live folder",
+)
 async def folder_join(
     folders: "FoldersService", folder: Offered, path: Path, *, yes: bool = False
 ) -> FolderMade:
@@ -66,7 +77,7 @@ async def folder_join(
     return await folders.join(folder, path, yes=yes)
 
 
-@command("folder", "whom", path="folder add", needs="running")
+@command("folder", "whom", path="folder add", needs="running", title="Let somebody into a live folder")
 async def folder_add(folders: "FoldersService", folder: Folder, whom: Person) -> FolderSaid:
     """Let somebody join a live folder of yours, or change what they may: WHOM:read, WHOM:write.
 
@@ -76,7 +87,7 @@ async def folder_add(folders: "FoldersService", folder: Folder, whom: Person) ->
     return folders.add_member(folder, whom)
 
 
-@command("folder", "whom", path="folder remove", needs="running")
+@command("folder", "whom", path="folder remove", needs="running", title="Remove somebody from a live folder")
 async def folder_remove(folders: "FoldersService", folder: Folder, whom: Person) -> FolderSaid:
     """Let somebody follow a live folder of yours no longer; what they have stays with them.
 
@@ -86,7 +97,7 @@ async def folder_remove(folders: "FoldersService", folder: Folder, whom: Person)
     return folders.remove_member(folder, whom)
 
 
-@command("folder", path="folder pause", needs="running")
+@command("folder", path="folder pause", needs="running", title="Pause a live folder")
 async def folder_pause(folders: "FoldersService", folder: Folder) -> FolderSaid:
     """Neither send nor take changes of a live folder for a while.
 
@@ -95,7 +106,7 @@ async def folder_pause(folders: "FoldersService", folder: Folder) -> FolderSaid:
     return await folders.pause(folder)
 
 
-@command("folder", path="folder resume", needs="running")
+@command("folder", path="folder resume", needs="running", title="Go on with a live folder")
 async def folder_resume(folders: "FoldersService", folder: Folder) -> FolderSaid:
     """Go on with a live folder that was paused, or whose disk is back.
 
@@ -104,7 +115,7 @@ async def folder_resume(folders: "FoldersService", folder: Folder) -> FolderSaid
     return await folders.resume(folder)
 
 
-@command("folder", path="folder leave", needs="running")
+@command("folder", path="folder leave", needs="running", title="Leave a live folder")
 async def folder_leave(folders: "FoldersService", folder: Folder) -> FolderSaid:
     """Follow a live folder no longer; its files stay here as they are.
 
@@ -113,7 +124,14 @@ async def folder_leave(folders: "FoldersService", folder: Folder) -> FolderSaid:
     return await folders.leave(folder)
 
 
-@command("folder", "place", path="folder ls", needs="running", empty_text="Nothing is there.")
+@command(
+    "folder",
+    "place",
+    path="folder ls",
+    needs="running",
+    empty_text="Nothing is there.",
+    title="What is in a live folder",
+)
 async def folder_ls(folders: "FoldersService", folder: Folder, place: str = "") -> list[EntryLine]:
     """List what is in a live folder, here or not.
 
@@ -123,7 +141,13 @@ async def folder_ls(folders: "FoldersService", folder: Folder, place: str = "") 
     return folders.entries(folder, place)
 
 
-@command("folder", path="folder conflicts", needs="running", empty_text="No conflicts.")
+@command(
+    "folder",
+    path="folder conflicts",
+    needs="running",
+    empty_text="No conflicts.",
+    title="Conflicts of live folders",
+)
 async def folder_conflicts(folders: "FoldersService", folder: Folder = "") -> list[ConflictLine]:
     """List the files that several computers changed without each other; each version is kept.
 
@@ -132,7 +156,7 @@ async def folder_conflicts(folders: "FoldersService", folder: Folder = "") -> li
     return folders.conflicts(folder)
 
 
-@command("folder", "path", "version", path="folder resolve", needs="running")
+@command("folder", "path", "version", path="folder resolve", needs="running", title="Settle a conflict")
 async def folder_resolve(
     folders: "FoldersService", folder: Folder, path: ConflictPath, version: str
 ) -> FolderSaid:
@@ -145,7 +169,14 @@ async def folder_resolve(
     return await folders.resolve(folder, path, version)
 
 
-@command("folder", "path", path="folder versions", needs="running", empty_text="No earlier versions.")
+@command(
+    "folder",
+    "path",
+    path="folder versions",
+    needs="running",
+    empty_text="No earlier versions.",
+    title="Earlier versions",
+)
 async def folder_versions(folders: "FoldersService", folder: Folder, path: str = "") -> list[VersionLine]:
     """List what changes of others replaced or removed here; it is kept for 30 days.
 
@@ -155,7 +186,7 @@ async def folder_versions(folders: "FoldersService", folder: Folder, path: str =
     return await folders.versions(folder, path)
 
 
-@command("folder", "version", path="folder restore", needs="running")
+@command("folder", "version", path="folder restore", needs="running", title="Put an earlier version back")
 async def folder_restore(folders: "FoldersService", folder: Folder, version: VersionId) -> FolderSaid:
     """Put an earlier version back to where it was; what is there now is kept as a version.
 
@@ -165,7 +196,14 @@ async def folder_restore(folders: "FoldersService", folder: Folder, version: Ver
     return await folders.restore(folder, version)
 
 
-@command("folder", "change", path="folder undo", needs="running", empty_text="Nothing to undo.")
+@command(
+    "folder",
+    "change",
+    path="folder undo",
+    needs="running",
+    empty_text="Nothing to undo.",
+    title="Undo a change of a live folder",
+)
 async def folder_undo(folders: "FoldersService", folder: Folder, change: str = "") -> list[EventLine]:
     """Take back what came from another computer: as it was before, for everybody. Without a change, list them.
 
