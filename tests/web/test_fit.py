@@ -97,6 +97,8 @@ def test_a_finger_hits_everything_on_a_phone(visit: Visits, anna: Computer, hous
             f"{path} is wider than a phone"
         )
     assert not small
+    last = "document.querySelector('.side li:last-child').getBoundingClientRect().right"
+    assert page.evaluate(last) <= 360, "all pages stand in the navigation"
 
 
 @pytest.mark.parametrize("width", [320, 2560])
