@@ -209,7 +209,12 @@ def visit(chromium: Browser) -> Iterator[Visits]:
         assert not complaints, complaints
         at = urlsplit(made.computer.url)
         own = (at.netloc, f"files.localhost:{at.port}")
-        inside = ("data:", "chrome-extension:", f"blob:{made.computer.url}")  # of the browser itself
+        inside = (
+            "data:",
+            "chrome:",
+            "chrome-extension:",
+            f"blob:{made.computer.url}",
+        )  # of the browser itself
         foreign = [
             url for url in made.requests if not url.startswith(inside) and urlsplit(url).netloc not in own
         ]
