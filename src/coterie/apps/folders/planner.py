@@ -186,7 +186,7 @@ class _Taking:
         self.looked_at: list[str] = []
         self._paths: dict[str, str | None] = {}  # of local names that are new
         self._looked: set[str] = set()
-        self._given: dict[str, tuple[Dot, ...]] = {}  # path -> what was shown at a local name that gave it up
+        self._gives: dict[str, str] = {}  # path -> local name that is gone and had it
         self._used: set[str] = set()  # paths that got a first local name in this plan
 
     def look(self, local: str) -> None:
@@ -256,6 +256,7 @@ class _Taking:
         value = self._value(here, None)
         if self._adopts_copy(local, here, value):
             return
+        given = self._take_over(path)
         register = self._tree.register(path) or NOTHING
         equal = next((one for _, one in register.siblings if one.equals(value)), None)
         if equal is not None:
@@ -265,10 +266,19 @@ class _Taking:
         elif not self._rules.can_write:
             self._wait(local, path, "reader")
         else:
-            dots = tuple(dot for dot, one in register.siblings if one.kind == Kind.GONE) + self._given.get(
-                path, ()
-            )
-            self._record(Record(local, path, dots, value, here.print))
+            dots = tuple(dot for dot, one in register.siblings if one.kind == Kind.GONE)
+            self._record(Record(local, path, dots + given, value, here.print))
+
+    def _take_over(self, path: str) -> tuple[Dot, ...]:
+        """What was shown of `path` at a local name that is gone: the new name, another spelling, goes on with that."""
+        other = self._gives.get(path, "")
+        agreed = self._tree.agreed(other)
+        if agreed is None:
+            return ()
+        if other not in self._looked:
+            self._looked.add(other)
+            self.steps.append(Agree(other, None))
+        return agreed.dots
 
     def _adopts_copy(self, local: str, here: Here, value: Value) -> bool:
         """Whether it is a copy that was shown here before all that was agreed on got lost."""
@@ -333,9 +343,7 @@ class _Taking:
                 continue
             if self._tree.here(other) is not None:
                 return True
-            self._looked.add(other)
-            self._given[path] = agreed.dots
-            self.steps.append(Agree(other, None))
+            self._gives[path] = other
         return False
 
     def _value(self, here: Here, old: Value | None) -> Value:

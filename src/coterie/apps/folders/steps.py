@@ -57,7 +57,7 @@ class Agreed(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def is_changed(agreed: Agreed, here: Here | None) -> bool:
-    """Whether somebody changed what was agreed on. A file that looks the same may be told to be another still."""
+    """Whether somebody changed what was agreed on. A file that looks the same may be another nevertheless."""
     if here is None or here.print != agreed.print:
         return True
     return here.print.kind == Kind.FILE and here.content != agreed.value.content

@@ -1,0 +1,224 @@
+"""One copy of a folder in memory: the planner and a fake disk, with what a shell keeps between them."""
+
+from collections.abc import Callable, Iterator
+from random import Random
+
+from coterie.apps.folders import names
+from coterie.apps.folders.planner import Rules, after, paths_of, plan, recorded
+from coterie.apps.folders.register import NOTHING, Kind, Register, merge, winner
+from coterie.apps.folders.steps import Agree, Agreed, Hash, Here, Move, MoveFolder, Put, Record, Step, Wait
+from tests.apps.folders.fake_disk import Broken, FakeDisk, NotSo
+
+ROUNDS_MAX = 60  # plans in a row before it counts as never ending
+
+
+class Crash(Exception):
+    """The program ended here; what was not kept is gone."""
+
+
+class Replica:
+    """`registers`, `agreed` and `counter` are on disk; the rest is forgotten in a crash.
+
+    Args:
+        at: gives the time of its clock, ms.
+        fails: asked before each step on the disk; may change the disk, raise Crash or Broken.
+        has: whether a content can be had now.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        disk: FakeDisk,
+        rules: Rules,
+        at: Callable[[], int],
+        fails: Callable[["Replica", Step, str], None],
+        has: Callable[["Replica", bytes], bool],
+    ) -> None:
+        self.id = bytes([number]) * 16
+        self.me = bytes([number]) * 32
+        self.disk = disk
+        self.rules = rules
+        self.at = at
+        self.fails = fails
+        self.has = has
+        self.registers: dict[str, Register] = {}
+        self.log: dict[str, None] = {}  # paths in the order in which they changed
+        self.agreed_rows: dict[str, Agreed] = {}
+        self.by_path: dict[str, list[str]] = {}
+        self.counter = 0
+        self.steps = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """What a crash leaves: the next start looks at everything."""
+        self.pending: dict[str, Here | None] = {}
+        self.local: dict[str, None] = {}
+        self.paths: dict[str, None] = dict.fromkeys(self.registers)
+        self.disk.seen = {local: row.print for local, row in self.agreed_rows.items()}
+
+    # ---- the Tree of the planner
+
+    def register(self, path: str) -> Register | None:
+        return self.registers.get(path)
+
+    def agreed(self, local: str) -> Agreed | None:
+        return self.agreed_rows.get(local)
+
+    def here(self, local: str) -> Here | None:
+        if local in self.pending:
+            return self.pending[local]
+        agreed = self.agreed_rows.get(local)
+        return agreed.here if agreed is not None else None
+
+    def shown(self, path: str) -> list[str]:
+        return sorted(self.by_path.get(path, ()))
+
+    def lives_below(self, path: str) -> bool:
+        return any(
+            below.startswith(f"{path}/")
+            and (first := winner(register)) is not None
+            and first[1].kind != Kind.GONE
+            for below, register in self.registers.items()
+        )
+
+    def agreed_below(self, local: str) -> list[tuple[str, Agreed]]:
+        return sorted((one, row) for one, row in self.agreed_rows.items() if one.startswith(f"{local}/"))
+
+    def names_in(self, local: str) -> Iterator[str]:
+        there = {**self.agreed_rows, **{one: None for one, here in self.pending.items() if here is not None}}
+        return (one for one in there if names.parent(one) == local)
+
+    # ---- what a shell does
+
+    def look(self) -> None:
+        """Ask the disk what changed."""
+        found, moved = self.disk.scan()
+        for local, one in found.items():
+            here = one
+            old = self.agreed_rows.get(moved.get(local, ""))
+            if here is not None and old is not None and old.value.kind == Kind.FILE:
+                here = Here(here.print, old.value.content)
+            self._found(local, here)
+
+    def _found(self, local: str, here: Here | None) -> None:
+        self.pending[local] = here
+        if here is None and local not in self.agreed_rows:
+            del self.pending[local]
+        self.local[local] = None
+
+    def work(self, rounds: int = ROUNDS_MAX) -> bool:
+        """Plan and do until nothing is left. Returns whether something was done."""
+        did = False
+        for _ in range(rounds):
+            local, paths = list(self.local), list(self.paths)
+            self.local, self.paths = {}, {}
+            steps = plan(self, self.rules, local, paths)
+            self.steps += len(steps)
+            waits = [step.path for step in steps if isinstance(step, Wait)]
+            progress = self._do(steps)
+            self.paths.update(dict.fromkeys(waits))
+            did |= progress
+            if not progress:
+                return did
+        if rounds == ROUNDS_MAX:
+            raise AssertionError(f"it never ends: {steps}")
+        return did
+
+    def _do(self, steps: list[Step]) -> bool:
+        progress = False
+        for step in steps:  # one transaction
+            if isinstance(step, Record):
+                self._record(step)
+                progress = True
+        self.fails_after_records(steps)
+        for step in steps:
+            match step:
+                case Record() | Wait():
+                    continue
+                case Hash(local):
+                    here = self.disk.hash(local)
+                    if here is not None:
+                        self._found(local, here)
+                        progress = True
+                case _:
+                    progress |= self._apply(step)
+        return progress
+
+    def fails_after_records(self, steps: list[Step]) -> None:
+        if any(isinstance(step, Record) for step in steps):
+            self.fails(self, steps[0], "recorded")
+
+    def _record(self, step: Record) -> None:
+        self.counter += 1
+        register, agreed = recorded(
+            step, self.registers.get(step.path), (self.id, self.counter), self.me, self.at()
+        )
+        self.put_register(step.path, register)
+        self.agree(step.local, agreed)
+        self.paths[step.path] = None
+        if agreed is None:
+            self.local[step.local] = None
+
+    def _apply(self, step: Step) -> bool:
+        print_ = None
+        if not isinstance(step, Agree):
+            if isinstance(step, Put) and not self.has(self, step.value.content):
+                self.paths[step.path] = None
+                return False
+            try:
+                self.fails(self, step, "before")
+                print_ = self.disk.apply(step)
+                self.fails(self, step, "after")
+            except Broken:
+                self.paths[step.path] = None
+                return False
+            except NotSo:
+                self.paths[step.path] = None
+                for local in (step.local, getattr(step, "to", step.local)):
+                    if self.disk.seen.pop(local, None) is None and local in self.agreed_rows:
+                        self.disk.seen[local] = self.agreed_rows[local].print
+                before = len(self.local)
+                self.look()
+                for local in (step.local, getattr(step, "to", step.local)):
+                    if self.disk.get(local) is None and local in self.agreed_rows:
+                        self._found(local, None)
+                return len(self.local) > before
+        for local, agreed in list(after(step, print_, self)):
+            self.agree(local, agreed)
+        if isinstance(step, MoveFolder):
+            for local in [one for one in self.pending if one.startswith(f"{step.local}/")]:
+                here = self.pending.pop(local)
+                self._found(step.to + local[len(step.local) :], here)
+        self.paths.update(dict.fromkeys(paths_of(step)))
+        if isinstance(step, Move | MoveFolder):
+            self.pending.pop(step.local, None)
+        return True
+
+    def agree(self, local: str, agreed: Agreed | None) -> None:
+        old = self.agreed_rows.pop(local, None)
+        if old is not None:
+            self.by_path[old.path].remove(local)
+        if agreed is not None:
+            self.agreed_rows[local] = agreed
+            self.by_path.setdefault(agreed.path, []).append(local)
+        self.pending.pop(local, None)
+
+    def put_register(self, path: str, register: Register) -> None:
+        self.registers[path] = register
+        self.log.pop(path, None)
+        self.log[path] = None
+
+    # ---- others
+
+    def take(self, path: str, register: Register) -> None:
+        """Merge what came from another replica."""
+        old = self.registers.get(path, NOTHING)
+        new = merge(old, register)
+        if new != old:
+            self.put_register(path, new)
+            self.paths[path] = None
+
+
+def shuffled(random: Random, items: list[str]) -> list[str]:
+    """A copy in another order."""
+    return random.sample(items, len(items))
