@@ -159,7 +159,7 @@ class Showing:
             self._free(local)
         if main is None and not unnamed:
             folder = names.parent(path)
-            if folder and shown and not wanted:
+            if folder and not wanted:
                 self._look_at_folder(folder)
             return None
         return path, main, unnamed
