@@ -96,9 +96,15 @@ class Replica:
         for local, one in found.items():
             here = one
             old = self.agreed_rows.get(moved.get(local, ""))
-            if here is not None and old is not None and old.value.kind == Kind.FILE:
+            if here is not None and old is not None and self.is_known(moved[local], here, old):
                 here = Here(here.print, old.value.content)
             self._found(local, here)
+
+    def is_known(self, local: str, here: Here, old: Agreed) -> bool:
+        """Whether what has a new name is what was agreed on under the old one, and not changed between."""
+        one, other = here.print, old.print
+        is_same = (one.inode, one.size, one.mtime_ns) == (other.inode, other.size, other.mtime_ns)
+        return is_same and old.value.kind == Kind.FILE and self.pending.get(local) is None
 
     def _found(self, local: str, here: Here | None) -> None:
         self.pending[local] = here

@@ -1,0 +1,42 @@
+"""What is left out of live folders."""
+
+import pytest
+
+from coterie.apps.folders.ignore import PATTERN_CHARS_MAX, PATTERNS_MAX, Ignored, is_pattern
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "~$report.docx", "a/.~lock.report.ods#", "film.mkv.part", "x.crdownload", ".goutputstream-AB12", "a/4913",
+        ".notes.txt.swp", ".DS_Store", "a/Thumbs.db", ".#notes.txt",
+    ],
+)  # fmt: skip
+def test_what_programs_write_for_themselves_is_left_out(path: str) -> None:
+    assert Ignored()(path, False)
+
+
+@pytest.mark.parametrize(
+    "path", ["report.docx", "a/part", "notes.txt", ".git/HEAD", "data.sqlite", "data.sqlite-wal"]
+)
+def test_everything_else_is_taken(path: str) -> None:
+    assert not Ignored()(path, False)
+
+
+def test_patterns_of_all_and_of_here_hold_in_this_order() -> None:
+    ignored = Ignored("*.log\nbuild/\n!keep.log\n", ["*.iso"])
+    assert ignored("a/b.log", False)
+    assert ignored("build", True)
+    assert not ignored("build", False)
+    assert not ignored("keep.log", False)
+    assert ignored("film.iso", False)
+    assert not Ignored("*.log", ["!b.log"])("b.log", False)
+
+
+def test_lines_that_are_no_patterns_harm_nothing() -> None:
+    assert not is_pattern("!")
+    assert Ignored("!\n*.log\n")("a.log", False)
+    assert not Ignored("x" * (PATTERN_CHARS_MAX + 1))("x" * (PATTERN_CHARS_MAX + 1), False)
+    many = "\n".join(f"p{n}" for n in range(PATTERNS_MAX + 1))
+    assert Ignored(many)(f"p{PATTERNS_MAX - 1}", False)
+    assert not Ignored(many)(f"p{PATTERNS_MAX}", False)
