@@ -18,6 +18,7 @@ PYTHON = sys.executable
 # Name: what it runs, and whether that writes a page of its own (else the page is what it printed)
 PROOFS: dict[str, tuple[list[str], bool]] = {
     "mail": ([PYTHON, "-m", "tests.services.mail.processes"], False),
+    "folders": ([PYTHON, "-m", "tests.apps.folders.proof"], False),
     "nat-matrix": ([PYTHON, "-m", "tests.lab", "matrix"], True),
     "swarm-lab": ([PYTHON, "-m", "tests.lab", "swarm"], True),
     "scenarios": ([PYTHON, "-m", "tests.scenarios"], True),
