@@ -235,6 +235,8 @@ class _Taking:
         if value.equals(agreed.value) and value.executable == agreed.value.executable:
             self.steps.append(Agree(local, msgspec.structs.replace(agreed, print=here.print)))
             self.pending.add(agreed.path)
+        elif self._is_known(local, agreed, here, value):
+            self.pending.add(agreed.path)
         elif not self._rules.can_write:
             self._wait(local, agreed.path, "reader")
         else:
@@ -244,6 +246,19 @@ class _Taking:
                 seen = here.print
             was = agreed.value.content
             self._record(Record(local, agreed.path, agreed.dots, value, seen, agreed.is_copy, was))
+
+    def _is_known(self, local: str, agreed: Agreed, here: Here, value: Value) -> bool:
+        """Whether what is there now is what was to come: it was done, and the program ended before that was noted."""
+        register = self._tree.register(agreed.path)
+        first = winner(register) if register is not None and not agreed.is_copy else None
+        if register is None or first is None or not first[1].equals(value) or value.kind == Kind.GONE:
+            return False
+        if any(dot in agreed.dots and not one.equals(value) for dot, one in register.siblings):
+            return False
+        known = _as_it_was(first[1], value)
+        dots = dots_shown(register, first[1])
+        self.steps.append(Agree(local, Agreed(agreed.path, dots, known, here.print)))
+        return True
 
     def _look_new(self, local: str, here: Here) -> None:
         path = self._path_of(local)

@@ -139,12 +139,7 @@ class Showing:
     ) -> "tuple[str, Wanted | None, list[Wanted]] | None":
         main = wanted[0] if wanted and not wanted[0].is_copy else None
         rest = [one for one in wanted if one.is_copy]
-        if main is not None and main_local:
-            agreed = shown.pop(main_local)
-            self._keep_or_replace(path, main_local, agreed, main)
-            if main.value.kind == Kind.FOLDER:
-                self._folders[path] = main_local
-            main = None
+        old = shown.pop(main_local) if main is not None and main_local else None
         unnamed: list[Wanted] = []
         for one in rest:
             local = next(
@@ -154,15 +149,38 @@ class Showing:
                 unnamed.append(one)
             else:
                 self._keep_or_replace(path, local, shown.pop(local), one)
+        waiting = [*unnamed, *([main] if main is not None and old is None else [])]
+        if main is not None and old is not None:
+            if main.value.equals(old.value) or self._may_go(path, main_local, old, waiting):
+                self._keep_or_replace(path, main_local, old, main)
+                if main.value.kind == Kind.FOLDER:
+                    self._folders[path] = main_local
+            main = None
         for local, agreed in shown.items():
-            self._going.append(Going(local, agreed))
-            self._free(local)
+            if self._may_go(path, local, agreed, waiting):
+                self._going.append(Going(local, agreed))
+                self._free(local)
         if main is None and not unnamed:
             folder = names.parent(path)
             if folder and not wanted:
                 self._look_at_folder(folder)
             return None
         return path, main, unnamed
+
+    def _may_go(self, path: str, local: str, agreed: Agreed, waiting: list[Wanted]) -> bool:
+        """Whether what is shown at `local` may be replaced or removed now.
+
+        A value that stands still is first shown at its other place, then this place gives its dots away, and only then
+        it goes: who finds nothing there, after a crash between the deed and the note of it, must not take that for a
+        deletion by the owner.
+        """
+        if agreed.value.kind != Kind.FOLDER and any(one.value.equals(agreed.value) for one in waiting):
+            return False
+        register = self._tree.register(path) or NOTHING
+        if not any(dot in agreed.dots and one.kind != Kind.GONE for dot, one in register.siblings):
+            return True
+        self._agrees.append(Agree(local, msgspec.structs.replace(agreed, dots=())))
+        return False
 
     def _look_at_folder(self, folder: str) -> None:
         """A folder that was there only for what was in it may go with that."""
