@@ -30,10 +30,13 @@ ROUNDS_MAX = 40
 class History:
     """One history, told by `seed`."""
 
-    def __init__(self, seed: int, *, replicas: int = 0, faults: float = 1.0, plain: bool = False) -> None:
+    def __init__(
+        self, seed: int, *, replicas: int = 0, faults: float = 1.0, plain: bool = False, seldom: bool = False
+    ) -> None:
         self.seed = seed
         self.random = Random(seed)
         self.faults = faults
+        self.is_seldom = seldom
         self.now = 1_000
         self.number = 0
         self.finished: dict[bytes, str] = {}
@@ -160,24 +163,50 @@ class History:
         replica = self.random.choice(self.replicas)
         what = self.random.random()
         try:
-            if what < 0.4:
-                for _ in range(self.random.randint(1, 3)):
-                    self.edit_something(replica)
-            elif what < 0.55:
-                replica.look()
-            elif what < 0.75:
-                replica.work(self.random.choice([1, 1, 2, 60]))
-            elif what < 0.92:
-                other = self.random.choice(self.replicas)
-                if other is not replica and self.side(other) == self.side(replica):
-                    self.meet(replica, other)
-            elif what < 0.96:
-                self.sides = [self.random.randrange(2) for _ in self.replicas]
+            if self.is_seldom:
+                self._act_seldom(replica, what)
             else:
-                raise Crash
+                self._act(replica, what)
         except Crash:
             replica.forget()
             replica.look()
+
+    def _act(self, replica: Replica, what: float) -> None:
+        if what < 0.25:
+            for _ in range(self.random.randint(1, 2)):
+                self.edit_something(replica)
+        elif what < 0.35:
+            replica.look()
+        elif what < 0.65:
+            if self.random.random() < 0.5:
+                replica.look()
+            replica.work(self.random.choice([1, 2, 60, 60]))
+        elif what < 0.94:
+            other = self.random.choice(self.replicas)
+            if other is not replica and self.side(other) == self.side(replica):
+                self.meet(replica, other, whole=self.random.random() < 0.6)
+        elif what < 0.97:
+            self.sides = [self.random.randrange(4) // 3 for _ in self.replicas]
+        else:
+            raise Crash
+
+    def _act_seldom(self, replica: Replica, what: float) -> None:
+        """They meet seldom: long histories apart."""
+        if what < 0.4:
+            for _ in range(self.random.randint(1, 3)):
+                self.edit_something(replica)
+        elif what < 0.55:
+            replica.look()
+        elif what < 0.75:
+            replica.work(self.random.choice([1, 1, 2, 60]))
+        elif what < 0.92:
+            other = self.random.choice(self.replicas)
+            if other is not replica and self.side(other) == self.side(replica):
+                self.meet(replica, other)
+        elif what < 0.96:
+            self.sides = [self.random.randrange(2) for _ in self.replicas]
+        else:
+            raise Crash
 
     def side(self, replica: Replica) -> int:
         return self.sides[self.replicas.index(replica)]
