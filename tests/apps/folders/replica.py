@@ -160,10 +160,11 @@ class Replica:
             step, self.registers.get(step.path), (self.id, self.counter), self.me, self.at()
         )
         self.put_register(step.path, register)
+        here = self.pending.get(step.local)
         self.agree(step.local, agreed)
         self.paths[step.path] = None
-        if agreed is None:
-            self.local[step.local] = None
+        if agreed is None and here is not None:  # something else is there, of another path
+            self._found(step.local, here)
 
     def _apply(self, step: Step) -> bool:
         print_ = None
