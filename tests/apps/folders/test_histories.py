@@ -23,8 +23,13 @@ FOUND = {
 
 @pytest.mark.parametrize("seed", FOUND)
 def test_histories_that_failed_once(seed: int) -> None:
+    """Those of computers that meet seldom."""
     History(seed, seldom=True).run(50)
     History(seed, seldom=True).run(30)
+
+
+def test_a_name_in_another_unicode_form_is_no_deletion() -> None:
+    History(12_055).run(50)
 
 
 @pytest.mark.parametrize("part", range(4))

@@ -97,8 +97,8 @@ def plan(tree: Tree, rules: Rules, local: Iterable[str] = (), paths: Iterable[st
         paths: paths whose register is another one, or of which something was done.
     """
     taking = _Taking(tree, rules)
-    for one in sorted(dict.fromkeys(local)):
-        taking.look(one)
+    for one in sorted(dict.fromkeys(local), key=lambda one: (tree.here(one) is None, one)):
+        taking.look(one)  # what is gone comes last: a new spelling may have taken it over
     asked = dict.fromkeys(paths)
     asked.update(dict.fromkeys(taking.looked_at))
     showing = Showing(tree, rules, taking.pending)
