@@ -28,6 +28,10 @@ def test_histories_that_failed_once(seed: int) -> None:
     History(seed, seldom=True).run(30)
 
 
+def test_a_file_below_which_something_lives_is_kept() -> None:
+    History(23_998).run(50)
+
+
 def test_a_name_in_another_unicode_form_is_no_deletion() -> None:
     History(12_055).run(50)
 

@@ -72,6 +72,7 @@ class Showing:
             "": ""
         }  # path -> local name of folders that are there, or will be
         self._seen: set[str] = set()
+        self._above: set[str] = set()  # paths below which something lives that this plan is asked for
         self._taken: dict[str, names.Taken] = {}  # by local folder
         self._new: set[str] = set()  # local names that this plan gives
         self._let_go: set[str] = set()
@@ -79,6 +80,14 @@ class Showing:
 
     def steps(self, paths: Sequence[str]) -> list[Step]:
         """The steps for these paths, which are sorted: folders before what is in them."""
+        for path in paths:
+            register = self._tree.register(path) if "/" in path else None
+            first = winner(register) if register is not None else None
+            if first is not None and first[1].kind != Kind.GONE:
+                folder = names.parent(path)
+                while folder and folder not in self._above:
+                    self._above.add(folder)
+                    folder = names.parent(folder)
         jobs = [job for path in paths if (job := self._compare(path)) is not None]
         for path, main, rest in jobs:
             self._name(path, main, rest)
@@ -117,9 +126,9 @@ class Showing:
         first = winner(register)
         kind = first[1].kind if first is not None else Kind.GONE
         is_folder = kind == Kind.FOLDER
-        if not is_folder and main_local and shown[main_local].value.kind == Kind.FOLDER:
+        if not is_folder and main_local and (shown[main_local].value.kind == Kind.FOLDER or len(shown) > 1):
             is_folder = self._tree.lives_below(path)
-        is_folder = is_folder or self._folders.get(path) is not None
+        is_folder = is_folder or path in self._above or self._folders.get(path) is not None
         if self._rules.ignored(path, is_folder):
             return None
         found: list[Wanted] = []
