@@ -22,7 +22,7 @@ PERMISSIVE = (
 )
 # LGPL-2.1: used as a separate, unchanged, replaceable package through its public interface, as that licence asks; the
 # only well-kept multicast DNS library for Python. MPL-2.0: its files stay as they are, in a package of their own.
-EXCEPTIONS = {"zeroconf": "lgpl-2.1-or-later", "pathspec": "mozilla public license 2.0"}
+EXCEPTIONS = {"zeroconf": "lgpl-2.1-or-later", "pathspec": "mozilla public license 2.0 (mpl 2.0)"}
 DEV_ONLY = ("mpl-2.0", "mozilla public license 2.0")
 
 
