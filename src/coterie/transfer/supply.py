@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from blake3 import blake3
@@ -292,7 +292,8 @@ class Supply:
 
     async def _session(self) -> None:
         """One session; returns when nobody has read for IDLE_S. Raises why it ended."""
-        ahead = opening(self.ticket, self._around.me.peer_id, self.ticket.peer)
+        # without a lane from the first word on: most of what is read is little, and who reads much gets one soon
+        ahead = replace(opening(self.ticket, self._around.me.peer_id, self.ticket.peer), reads_bulk=False)
         connection = await self._around.net.connect(self.ticket.peer, ahead=ahead)
         patience_s = max(OPEN_S, OPEN_ROUND_TRIPS * (connection.path.rtt_s or 0.0))
         try:
