@@ -91,6 +91,7 @@ class Stream:
         self._write_ended = False
         self._on_end = on_end
         self._outlet: Outlet | None = None
+        self._has_answered = False
         self._expected_bytes = 0
 
     async def send(self, message: Message) -> None:
@@ -100,9 +101,12 @@ class Stream:
     async def write(self, data: bytes) -> None:
         """Send bytes as they are: whole frames that the caller built with `encode` and `bulk_header`.
 
-        Large amounts go over a lane where there is one and the other side reads the stream as a `BulkStream`.
+        Large amounts go over a lane where there is one and the other side reads the stream as a `BulkStream`. What is
+        written first to a stream that the peer opened goes over the stream itself: the peer may have said with the
+        opening that it can follow, and follows when it has heard the answer.
         """
-        if self._outlet is None:
+        is_answer, self._has_answered = not (self._has_answered or self.is_ours), True
+        if self._outlet is None or is_answer:
             await self._raw.write(data)
         else:
             await self._outlet.write(data)

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from blake3 import blake3
@@ -31,8 +31,6 @@ SILENT_S = (
     10.0  # nothing comes of what was asked for: the peer is given up; guess, below what programs wait for
 )
 LOOK_S = 0.5  # how often those who wait look at the clock
-OPEN_S = 2.5  # for the first word of a session, before another one is tried: readers wait SILENT_S at most
-OPEN_ROUND_TRIPS = 8  # at least, where the line is long; guess
 IDLE_S = 20.0  # a session without readers; guess: the next picture is looked at within
 RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 REQUEST_BYTES = 1 << 20  # of one request, which is what can be taken back
@@ -292,15 +290,9 @@ class Supply:
 
     async def _session(self) -> None:
         """One session; returns when nobody has read for IDLE_S. Raises why it ended."""
-        # without a lane from the first word on: most of what is read is little, and who reads much gets one soon
-        ahead = replace(opening(self.ticket, self._around.me.peer_id, self.ticket.peer), reads_bulk=False)
+        ahead = opening(self.ticket, self._around.me.peer_id, self.ticket.peer)
         connection = await self._around.net.connect(self.ticket.peer, ahead=ahead)
-        patience_s = max(OPEN_S, OPEN_ROUND_TRIPS * (connection.path.rtt_s or 0.0))
-        try:
-            stream, _ = await asyncio.wait_for(open_share(connection, self.ticket, ahead), patience_s)
-        except TimeoutError:
-            name = self._around.people.name_of(self.ticket.peer)
-            raise TransportError(tr("{name} is connected but does not answer", name=name)) from None
+        stream, _ = await open_share(connection, self.ticket, ahead)
         link = Link(
             connection,
             stream,

@@ -13,6 +13,7 @@ import pytest
 
 from coterie.errors import CloseCode, LimitExceeded, PeerError, TransportError
 from coterie.net import BulkStream, Lanes
+from coterie.net.ahead import Ahead
 from coterie.net.interfaces import PathInfo
 from coterie.net.lanes.dialling import SHORT_S, is_local_path, segment_seen
 from coterie.net.lanes.lanes import LANES_PER_PEER_MAX, READER_S, PeerLanes
@@ -653,6 +654,49 @@ def test_one_lane_serves_one_conversation_after_the_other(lab: BulkLab) -> None:
     lab.run(scene())
 
 
+def test_the_answer_to_an_opening_never_goes_over_a_lane_that_is_there_already(lab: BulkLab) -> None:
+    """Whoever opens says at once that it can follow, and hears the answer before it does."""
+
+    async def scene() -> None:
+        async with lab.pair() as (connection, _, giver):
+
+            async def handle(stream: Any) -> None:
+                assert await stream.receive(5.0) == Note("begin")
+                if is_first:
+
+                    def give(bulk: BulkStream) -> None:
+                        move_to_lane(bulk)
+                        bulk.write(block(b"x"))
+
+                    await BulkStream(stream).drive(give)
+                    return
+                await stream.write(NOTES.encode(Note("answer")))
+                await stream.write(block(b"y"))
+                ways.append(stream.is_on_lane)
+
+            def take(bulk: BulkStream) -> Any:
+                bulk.send(Note("begin"))
+                return bulk.receive(5.0)
+
+            giver.register(NOTES, handle, strangers=True)
+            ways: list[bool] = []
+            is_first = True
+            assert isinstance(
+                await BulkStream(await connection.open_stream(NOTES), takes_bulk=True).drive(take), Bulk
+            )
+            is_first = False
+            until = time.monotonic() + 5.0
+            while not lanes_of(giver.connections[0])._to_write and time.monotonic() < until:
+                await asyncio.sleep(0.01)
+            stream = await connection.open_ahead(Ahead(NOTES, NOTES.encode(Note("begin")), reads_bulk=True))
+            assert await stream.receive(5.0) == Note("answer")
+            came = await BulkStream(stream, takes_bulk=True).drive(lambda bulk: bulk.receive(5.0))
+            assert isinstance(came, Bulk)
+            assert ways == [True]
+
+    lab.run(scene())
+
+
 def test_a_slower_lane_is_left_without_a_byte_lost() -> None:
     """The rule is told that the stream gave a terabyte a second: so the lane is left after its trial."""
     lab = BulkLab("lane")
@@ -721,6 +765,7 @@ def test_who_expects_to_write_much_has_a_lane_before_the_first_byte(size: int, *
                 until = time.monotonic() + (5.0 if is_made else 0.5)
                 while not lanes._to_write and time.monotonic() < until:
                     await asyncio.sleep(0.01)
+                await stream.send(Note("answer"))
                 await stream.write(block(b"x"))
                 ended.set_result(stream.is_on_lane)
 
@@ -729,6 +774,7 @@ def test_who_expects_to_write_much_has_a_lane_before_the_first_byte(size: int, *
 
             def take(bulk: BulkStream) -> Any:
                 bulk.send(Note("begin"))
+                assert bulk.receive(10.0) == Note("answer")
                 return bulk.receive(10.0)
 
             came = await bulk.drive(take)
