@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from coterie.errors import TransportError
-from coterie.net.lanes.choice import LOSSY_IN_ROW
+from coterie.net.lanes.choice import LOSSY_IN_ROW, PathSeen
 from coterie.net.lanes.lane import (
     AWAITED_BYTES_MAX,
     HELD_BYTES,
@@ -214,7 +214,7 @@ def test_a_lane_whose_packets_vanish_goes_by_the_rate_and_is_forgotten_when_it_e
     monkeypatch.setattr("coterie.net.lanes.lane.LOOK_S", 0.0)
     rate_based: set[Lane] = set()
     with lane(rate_based=rate_based) as (writer, reader, _):
-        lossy = ((20_000, 20 * n, 20_000, 1000 * n) for n in itertools.count(1))
+        lossy = (PathSeen(1000 * n, 20 * n, 20_000, 20_000) for n in itertools.count(1))
         monkeypatch.setattr(writer, "_info", lambda: next(lossy))
         for n in range(2 * LOSSY_IN_ROW):
             assert (writer in rate_based) == (n >= LOSSY_IN_ROW)
