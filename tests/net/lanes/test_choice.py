@@ -8,6 +8,7 @@ from coterie.net.lanes.choice import (
     FAR_US,
     FILLED_GAIN,
     FILLED_ROUND_TRIPS,
+    FULL_GAIN,
     LOOK_SEGMENTS,
     LOOK_SEGMENTS_FAR,
     LOSSY_IN_ROW,
@@ -17,12 +18,17 @@ from coterie.net.lanes.choice import (
     QUEUE_US_MAX,
     RETRY_FIRST_S,
     RETRY_MAX_S,
+    SMALL_QUEUE_US,
+    START_BYTES,
+    START_GAIN,
+    START_ROUND_TRIPS,
     STEADY_GAIN,
     STEADY_US,
     TRIAL_BYTES,
     WORSE,
     Ceiling,
     LaneChoice,
+    LossCeiling,
     LossWatch,
     PathSeen,
 )
@@ -263,3 +269,36 @@ def test_a_rate_of_long_ago_is_forgotten() -> None:
     found = rates((0.0, 10 * MB, 150), (PEAK_S + 1, MB, 101), (2 * PEAK_S + 2, MB, 101), start=100.0)
     assert found[1:] == [int(STEADY_GAIN * 10 * MB), int(STEADY_GAIN * MB)]
     assert rates((0.0, 1, 150)) == [CEILING_MIN]
+
+
+# ---- a lane over a long path that goes by losses
+
+SMALL = 100 + SMALL_QUEUE_US / 1000  # a round trip in ms
+
+
+def limits(*path: tuple[float, int, float, int], start: float = 0.0) -> list[int]:
+    """The limits of a path of 100 ms: (seconds, bytes a second that arrive, round trip in ms, window in bytes)."""
+    ceiling = LossCeiling()
+    return [
+        ceiling.limit(PathSeen(1, 0, int(1000 * rtt), 100_000, window), rate, start + at)
+        for at, rate, rtt, window in path
+    ]
+
+
+def test_a_window_is_spread_over_most_of_its_round_trip_once_it_is_large() -> None:
+    found = limits((0.0, MB, 100, START_BYTES - 1), (0.1, MB, 100, START_BYTES), (0.2, MB, 105, MB))
+    assert found == [0, int(START_GAIN * START_BYTES * 10), int(START_GAIN * MB / 0.105)]
+
+
+def test_a_round_trip_that_grows_ends_the_start_and_little_more_is_sent_than_arrives() -> None:
+    found = limits((0.0, MB, SMALL, 2 * MB), (0.1, MB, SMALL + 1, 2 * MB), (0.2, 2 * MB, 100, 3 * MB))
+    assert found[0] == int(START_GAIN * 2 * MB * 1000 / SMALL)
+    assert found[1:] == [int(FULL_GAIN * MB), int(FULL_GAIN * 2 * MB)]
+
+
+def test_once_it_has_started_it_shares_as_tcp_does() -> None:
+    started = START_ROUND_TRIPS * 0.1
+    found = limits(
+        (0.0, MB, SMALL + 1, MB), (started - 0.01, MB, 100, MB), (started, MB, SMALL + 1, MB), start=9.0
+    )
+    assert found == [int(FULL_GAIN * MB)] * 2 + [0]

@@ -196,6 +196,41 @@ class Peak:
         return max(self._peaks)
 
 
+START_GAIN = (
+    1.5  # windows in a round trip: TCP doubles its own all the same, and Linux sends it at twice that
+)
+START_BYTES = 150_000  # a smaller window overflows no queue; guess
+SMALL_QUEUE_US = 10_000  # beyond the least round trip: the path is full; guess
+FULL_GAIN = 1.05  # then, of the highest rate; guess
+START_ROUND_TRIPS = (
+    8  # after the path is full: then TCP shares as it does; with limits for good, others got 0.12
+)
+
+
+class LossCeiling:
+    """For one lane over a long path that goes by losses: how fast it may send while it starts, so that it loses little.
+
+    TCP doubles its window until something is lost, and hears of that a round trip later: as much again is lost by
+    then, which is much over a long path. A round trip that grows tells earlier.
+    """
+
+    def __init__(self) -> None:
+        self._peak = Peak()
+        self._full_at: float | None = None
+
+    def limit(self, seen: PathSeen, rate: int, now: float) -> int:
+        """Bytes a second, 0: none. `rate`: at which data arrived there last."""
+        highest = self._peak.note(rate, now)
+        if self._full_at is None and seen.rtt_us > seen.least_rtt_us + SMALL_QUEUE_US:
+            self._full_at = now
+        if self._full_at is None:
+            is_large = seen.window_bytes >= START_BYTES
+            return int(START_GAIN * seen.window_bytes * 1e6 / max(seen.rtt_us, 1)) if is_large else 0
+        if now >= self._full_at + START_ROUND_TRIPS * seen.least_rtt_us / 1e6:
+            return 0
+        return max(int(FULL_GAIN * highest), CEILING_MIN)
+
+
 class Ceiling:
     """For one lane that goes by the rate: how fast it may send, so that its start does not overrun the path for long.
 

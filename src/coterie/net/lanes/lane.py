@@ -16,7 +16,7 @@ from itertools import repeat
 from typing import Any
 
 from coterie.errors import TransportError
-from coterie.net.lanes.choice import VERY_FAR_US, Ceiling, LossWatch, PathSeen
+from coterie.net.lanes.choice import VERY_FAR_US, Ceiling, LossCeiling, LossWatch, PathSeen
 from coterie.texts import tr
 
 try:
@@ -150,6 +150,7 @@ class Lane:
         self._timeout_s: float | None = None
         self._watch: LossWatch | None = LossWatch() if hasattr(socket, "TCP_CONGESTION") else None
         self._ceiling = Ceiling()
+        self._loss_ceiling: LossCeiling | None = None
         self._pace = 0  # bytes a second at most; 0: no limit
         self._look_at = 0.0
         self._slice_bytes = sys.maxsize  # written in one call, which returns when all of it is on its way
@@ -204,6 +205,7 @@ class Lane:
             if least_rtt_us > FAR_US:
                 self._keep_below(PACED_BYTES_PER_S)
                 self._slice_bytes = SLICE_BYTES
+                self._loss_ceiling = LossCeiling()
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDE_BYTES_MAX)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_FAR_BYTES)
                 self._little_until = 0  # the system would fill this room, too
@@ -314,6 +316,8 @@ class Lane:
                 seen, beside_rate_based=bool(self._rate_based)
             ):
                 self._go_by_rate()
+            elif self._loss_ceiling is not None:
+                self._keep_below(self._loss_ceiling.limit(seen, self._delivered(), now))
 
     def _go_by_rate(self) -> None:
         self._watch = None
