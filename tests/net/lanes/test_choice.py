@@ -3,7 +3,10 @@
 from coterie.net.lanes.choice import (
     AFTER_BYTES,
     AFTER_S,
+    BESIDE_OTHERS_S,
     CEILING_MIN,
+    DRAIN_GAIN,
+    DRAIN_ROUND_TRIPS,
     EXPECTED_TIMES,
     FAR_US,
     FILLED_GAIN,
@@ -21,7 +24,6 @@ from coterie.net.lanes.choice import (
     SMALL_QUEUE_US,
     START_BYTES,
     START_GAIN,
-    START_ROUND_TRIPS,
     STEADY_GAIN,
     STEADY_US,
     TRIAL_BYTES,
@@ -273,7 +275,7 @@ def test_a_rate_of_long_ago_is_forgotten() -> None:
 
 # ---- a lane over a long path that goes by losses
 
-SMALL = 100 + SMALL_QUEUE_US / 1000  # a round trip in ms
+SMALL, LARGE = 100 + SMALL_QUEUE_US / 1000, 101 + QUEUE_US_MAX / 1000  # round trips in ms
 
 
 def limits(*path: tuple[float, int, float, int], start: float = 0.0) -> list[int]:
@@ -296,9 +298,27 @@ def test_a_round_trip_that_grows_ends_the_start_and_little_more_is_sent_than_arr
     assert found[1:] == [int(FULL_GAIN * MB), int(FULL_GAIN * 2 * MB)]
 
 
-def test_once_it_has_started_it_shares_as_tcp_does() -> None:
-    started = START_ROUND_TRIPS * 0.1
+def test_a_large_queue_is_drained_until_it_is_small() -> None:
+    found = limits((0.0, MB, LARGE, MB), (0.1, MB, SMALL + 1, MB), (0.2, MB, SMALL, MB), (0.3, MB, LARGE, MB))
+    assert found == [int(gain * MB) for gain in (DRAIN_GAIN, DRAIN_GAIN, FULL_GAIN, DRAIN_GAIN)]
+
+
+def test_where_others_fill_the_queue_there_is_no_limit_for_a_while() -> None:
+    drained = DRAIN_ROUND_TRIPS * 0.1
+    again = drained + 0.01 + BESIDE_OTHERS_S
     found = limits(
-        (0.0, MB, SMALL + 1, MB), (started - 0.01, MB, 100, MB), (started, MB, SMALL + 1, MB), start=9.0
+        (0.0, MB, LARGE, MB),
+        (drained - 0.01, MB, LARGE, MB),
+        (drained + 0.01, MB, LARGE, MB),
+        (again - 0.01, MB, LARGE, MB),
+        (again, MB, LARGE, MB),
     )
-    assert found == [int(FULL_GAIN * MB)] * 2 + [0]
+    assert found == [int(DRAIN_GAIN * MB)] * 2 + [0, 0, int(DRAIN_GAIN * MB)]
+
+
+def test_a_lane_that_shares_its_path_forgets_what_it_had_alone() -> None:
+    rtt = SMALL + 1
+    found = limits(
+        (0.0, 10 * MB, rtt, MB), (PEAK_S, 5 * MB, rtt, MB), (2 * PEAK_S, 5 * MB, rtt, MB), start=50.0
+    )
+    assert found == [int(FULL_GAIN * 10 * MB)] * 2 + [int(FULL_GAIN * 5 * MB)]

@@ -201,34 +201,44 @@ START_GAIN = (
 )
 START_BYTES = 150_000  # a smaller window overflows no queue; guess
 SMALL_QUEUE_US = 10_000  # beyond the least round trip: the path is full; guess
-FULL_GAIN = 1.05  # then, of the highest rate; guess
-START_ROUND_TRIPS = (
-    8  # after the path is full: then TCP shares as it does; with limits for good, others got 0.12
-)
+FULL_GAIN = 1.05  # then, of the highest rate: so more is found when others leave; guess
+DRAIN_GAIN = 0.92  # while a large queue (`QUEUE_US_MAX`) drains; below the noise in rates, which was 3 %
+DRAIN_ROUND_TRIPS = 10  # after so many it is others that fill the queue; guess
+BESIDE_OTHERS_S = 10.0  # then there is no limit for so long; guess
 
 
 class LossCeiling:
-    """For one lane over a long path that goes by losses: how fast it may send while it starts, so that it loses little.
+    """For one lane over a long path that goes by losses: how fast it may send, so that it loses little.
 
-    TCP doubles its window until something is lost, and hears of that a round trip later: as much again is lost by
-    then, which is much over a long path. A round trip that grows tells earlier.
+    TCP widens its window until something is lost, and hears of that a round trip later: at its start as much again is
+    lost by then, and where a queue overflows, it halves twice. A round trip that grows tells earlier.
     """
 
     def __init__(self) -> None:
         self._peak = Peak()
-        self._full_at: float | None = None
+        self._is_full = False
+        self._draining_since: float | None = None
+        self._free_until = float("-inf")
 
     def limit(self, seen: PathSeen, rate: int, now: float) -> int:
         """Bytes a second, 0: none. `rate`: at which data arrived there last."""
         highest = self._peak.note(rate, now)
-        if self._full_at is None and seen.rtt_us > seen.least_rtt_us + SMALL_QUEUE_US:
-            self._full_at = now
-        if self._full_at is None:
+        queue_us = seen.rtt_us - seen.least_rtt_us
+        self._is_full |= queue_us > SMALL_QUEUE_US
+        if not self._is_full:
             is_large = seen.window_bytes >= START_BYTES
             return int(START_GAIN * seen.window_bytes * 1e6 / max(seen.rtt_us, 1)) if is_large else 0
-        if now >= self._full_at + START_ROUND_TRIPS * seen.least_rtt_us / 1e6:
+        if now < self._free_until:
             return 0
-        return max(int(FULL_GAIN * highest), CEILING_MIN)
+        if self._draining_since is None:
+            self._draining_since = now if queue_us > QUEUE_US_MAX else None
+        elif queue_us <= SMALL_QUEUE_US:
+            self._draining_since = None
+        elif now > self._draining_since + DRAIN_ROUND_TRIPS * seen.least_rtt_us / 1e6:
+            self._draining_since, self._free_until = None, now + BESIDE_OTHERS_S
+            return 0
+        gain = FULL_GAIN if self._draining_since is None else DRAIN_GAIN
+        return max(int(gain * highest), CEILING_MIN)
 
 
 class Ceiling:
