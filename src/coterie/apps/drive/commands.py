@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from coterie.apps.drive.service import DriveService
 
 PURPOSE = "Share and get"
-Shared = Annotated[str, Values("shares", "name")]
+Shared = Annotated[str, Values("shares", "name", app="files")]
 
 
 @command(path="drive", needs="store", title="The drive")
