@@ -15,7 +15,7 @@ APP = App(
         ResourceKind(
             KIND,
             Verb.LIST | Verb.READ | Verb.WRITE | Verb.USE,
-            "a live folder: read, write, and use: keep a sealed copy",
+            "a live folder: read, and write",
         ),
     ),
 )
