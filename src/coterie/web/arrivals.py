@@ -49,12 +49,17 @@ class Arrivals:
         uploads: Uploads,
         called: Callable[[str], Command],
         kept_folder: Callable[[Browser], Path],
+        with_id: Callable[[str], Browser | None],
     ) -> None:
-        """`called`: the command with these words. `kept_folder`: where what a browser keeps here goes."""
+        """`called`: the command with these words. `kept_folder`: where what a browser keeps here goes.
+
+        `with_id`: the browser with this id, as it is now; None: it was removed.
+        """
         self._node = node
         self._uploads = uploads
         self._called = called
         self._kept_folder = kept_folder
+        self._with_id = with_id
         self._landings = Landings(uploads.folder)
         self._one = asyncio.Lock()
 
@@ -70,6 +75,7 @@ class Arrivals:
         async with self._one:
             for order in await asyncio.to_thread(self._landings.resume):
                 try:
+                    _check(order, self._with_id(order.owner))
                     said = await self._then(order)
                 except CoterieError as error:
                     said = tr("{paths} is here, but: {error}", paths=_names(order.landed), error=error)
@@ -104,9 +110,7 @@ class Arrivals:
         target = self._target(kind, whom, browser)
         async with self._one:
             order = await asyncio.to_thread(self._landings.land, browser.id, wanted.batch, target, wanted.to)
-            then = order.then.partition(":")[0]  # that of an earlier asking, where it came no further
-            if not browser.may(RIGHTS.get(then, right)):
-                raise AccessDenied(tr("this browser may not do this: {right}", right=RIGHTS[then]))
+            _check(order, browser)  # which may be that of an earlier asking, where it came no further
             said = await self._then(order)
             await asyncio.to_thread(self._landings.done, order)
         return said
@@ -149,6 +153,13 @@ class Arrivals:
             async for item in items:
                 if isinstance(item, Result):
                     return
+
+
+def _check(order: Order, browser: Browser | None) -> None:
+    """Raises `AccessDenied` where whoever ordered it may not have it done now."""
+    right = RIGHTS.get(order.then.partition(":")[0], "")
+    if right and (browser is None or not browser.may(right)):
+        raise AccessDenied(tr("this browser may not do this: {right}", right=right))
 
 
 def _unmistakable(path: str) -> str:

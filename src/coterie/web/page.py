@@ -93,7 +93,13 @@ class Page:
             may_still=lambda request: self._everybody.still(_browser(request)) is not None,
         )
         self._uploads.keep_swept(given.node.tasks)
-        self._arrivals = Arrivals(given.node, self._uploads, self._commands.called, self._panels.kept_folder)
+        self._arrivals = Arrivals(
+            given.node,
+            self._uploads,
+            self._commands.called,
+            self._panels.kept_folder,
+            self._everybody.with_id,
+        )
         self._arrivals.start()
         self._files = FilesShown(given.node, self._panels, self._everybody)
         if (phones := service_in(given.node)) is not None:

@@ -56,7 +56,7 @@ class PhoneBrowsers:
 
 
 class Everybody:
-    """Browsers and phones: whether one may still look."""
+    """Browsers and phones: whether one may still look, and which one it was."""
 
     def __init__(self, browsers: Browsers, node: "Node") -> None:
         self._browsers = browsers
@@ -64,10 +64,17 @@ class Everybody:
 
     def still(self, browser: Browser) -> Browser | None:
         """The same one as it is now; None: it was removed."""
-        if not browser.id.startswith(PREFIX):
-            return self._browsers.still(browser)
+        return self._phone(browser.id) if browser.id.startswith(PREFIX) else self._browsers.still(browser)
+
+    def with_id(self, id_: str) -> Browser | None:
+        """The one with this id, if it may still use the page."""
+        if id_.startswith(PREFIX):
+            return self._phone(id_)
+        return next((browser for browser in self._browsers.all() if browser.id == id_), None)
+
+    def _phone(self, id_: str) -> Browser | None:
         service = service_in(self._node)
-        record = service.still(browser.id.removeprefix(PREFIX)) if service is not None else None
+        record = service.still(id_.removeprefix(PREFIX)) if service is not None else None
         return None if record is None else as_browser(record)
 
 

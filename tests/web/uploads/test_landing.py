@@ -158,7 +158,40 @@ def test_what_was_ordered_earlier_needs_its_right_still(tmp_path: Path) -> None:
         raise AssertionError("nothing may be sent")
 
     uploads: Any = SimpleNamespace(folder=folder)
-    arrivals = Arrivals(SimpleNamespace(), uploads, called, lambda browser: target)
+    arrivals = Arrivals(SimpleNamespace(), uploads, called, lambda browser: target, lambda id_: phone)
     with raised(AccessDenied, "send"):
         run(arrivals.finish(phone, Finish(BATCH, "keep")))
     assert not calls
+
+
+@pytest.mark.parametrize("may", [("upload",), None], ids=["may no longer send", "was removed"])
+def test_what_was_ordered_before_a_restart_needs_its_right_still(
+    tmp_path: Path, may: tuple[str, ...] | None
+) -> None:
+    """The files stay where they landed; nothing is sent for a phone whose right was taken meanwhile."""
+    folder = UploadFolder(tmp_path / "up")
+    uploaded(folder, "a.txt", b"a")
+    (target := tmp_path / "kept").mkdir()
+    Landings(folder).land("anna", BATCH, target, "send:berta")  # and the node was killed before it was sent
+    phone = may and Browser(id="anna", name="x", rights=may, created=0, seen=0, digest="")
+    calls: list[str] = []
+    told: list[str] = []
+
+    def called(words: str) -> Any:
+        calls.append(words)
+        raise AssertionError("nothing may be sent")
+
+    async def restart() -> None:
+        started: list[Any] = []
+        node = SimpleNamespace(
+            tasks=SimpleNamespace(start=lambda work, what: started.append(work)),
+            notices=SimpleNamespace(tell=lambda app, said, key: told.append(said)),
+        )
+        uploads: Any = SimpleNamespace(folder=folder)
+        Arrivals(node, uploads, called, lambda browser: target, lambda id_: phone or None).start()
+        await started[0]
+
+    run(restart())
+    assert not calls
+    assert "may not do this: send" in told[0]
+    assert contents(target) == {"a.txt": "a"}
