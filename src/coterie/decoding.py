@@ -27,6 +27,7 @@ FAULTS = (
     ArithmeticError,
     LookupError,
     TypeError,
+    SyntaxError,  # what the standard library's XML parser raises
     struct.error,
 )
 DECODERS: dict[
