@@ -7,9 +7,9 @@ writes registers take turns; the rest belongs to the first.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from coterie.apps.folders import planner
+from coterie.apps.folders import names, planner
 from coterie.apps.folders.messages import ENTRIES_BYTES_MAX, ENTRIES_MAX
 from coterie.apps.folders.names import path_fault
 from coterie.apps.folders.records import pack_agreed, unpack_agreed
@@ -25,7 +25,7 @@ from coterie.apps.folders.register import (
     unpack,
     winner,
 )
-from coterie.apps.folders.steps import Agree, Agreed, DiskStep, Here, Print, Record, Step
+from coterie.apps.folders.steps import Agree, Agreed, DiskStep, Hash, Here, Print, Record, RemoveFolder, Step
 from coterie.apps.folders.store import AgreedRow, FolderData, FolderRow, FoldersStore, RegisterRow
 from coterie.errors import PeerError
 
@@ -114,6 +114,7 @@ class FolderBook:
         self._replica = row.replica
         self._counter = row.counter
         self._writing = threading.Lock()
+        self._kept: dict[str, str] = {}  # folders that are to go, but for what is in them: their paths
 
     @property
     def seq(self) -> int:
@@ -157,7 +158,35 @@ class FolderBook:
         """What is to be done for what the disk reported, and for registers that changed."""
         tree = RowsTree(self.data, self.changed)
         tree.load(paths, [*local, *paths])
-        return planner.plan(tree, rules, local=local, paths=paths)
+        steps = planner.plan(tree, rules, local=local, paths=paths)
+        for one in local:
+            if one in self.changed and self.changed[one] is None and tree.agreed(one) is None:
+                del self.changed[one]  # it came and went
+        ends = {step.local: step.path for step in steps if isinstance(step, RemoveFolder)}
+        self._kept = {one: path for one, path in self._kept.items() if path not in paths}
+        full = self._with_more(ends, tree, rules) if ends else set()
+        self._kept.update((local, ends[local]) for local in full)
+        return [step for step in steps if isinstance(step, Hash | Record | Agree) or step.local not in full]
+
+    def freed(self, found: Mapping[str, Here | None]) -> list[str]:
+        """The paths of folders that had to stay for what was in them, and from which something is gone now."""
+        folders = {names.parent(local) for local, here in found.items() if here is None} if self._kept else ()
+        return [self._kept[folder] for folder in folders if folder in self._kept]
+
+    def _with_more(self, ends: Collection[str], tree: RowsTree, rules: planner.Rules) -> set[str]:
+        """Those of the folders that are to go in which there is something that stays: it is left out, or no file."""
+        inside = [local for local, here in self.changed.items() if here is not None and _within(local, ends)]
+        known = self.data.agreed(inside)
+        stays = [local for local in inside if local not in known]
+        for top in ends:
+            if names.parent(top) not in ends:
+                stays += [
+                    local
+                    for local, agreed in tree.agreed_below(top)
+                    if rules.ignored(agreed.path, agreed.value.kind == Kind.FOLDER)
+                    and tree.here(local) is not None
+                ]
+        return {folder for local in stays for folder in _within(local, ends)}
 
     def note(self, steps: Sequence[Record | Agree], by: bytes, at_ms: int) -> None:
         """Write down what the owner changed here, and what needs no work on the disk."""
@@ -299,6 +328,15 @@ class FolderBook:
 
 class OutdatedHome(PeerError):
     """The home was put back from a copy: this replica gave numbers already that it would give again."""
+
+
+def _within(local: str, folders: Collection[str]) -> list[str]:
+    """Those of the folders that a local name lies in."""
+    found = []
+    while local := names.parent(local):
+        if local in folders:
+            found.append(local)
+    return found
 
 
 def _agreed_row(local: str, agreed: Agreed) -> AgreedRow:

@@ -11,6 +11,7 @@ from coterie.apps.folders.results import (
     FolderLine,
     FolderMade,
     FolderSaid,
+    IgnoredLine,
     VersionLine,
 )
 
@@ -211,3 +212,23 @@ async def folder_undo(folders: "FoldersService", folder: Folder, change: str = "
     change: The id of the change, as the list has it.
     """
     return await folders.undo(folder, change)
+
+
+@command("folder", "patterns", path="folder ignore", needs="running", title="What a live folder leaves out")
+async def folder_ignore(
+    folders: "FoldersService",
+    folder: Folder,
+    patterns: list[str] = [],  # noqa: B006  (it is only read)
+    *,
+    remove: bool = False,
+) -> list[IgnoredLine]:
+    """List what a live folder leaves out; with patterns, leave those out on this computer, too.
+
+    What is left out is neither sent nor changed here. Patterns for everybody stand in the file .coterieignore at the
+    top of the folder.
+
+    folder: Its name.
+    patterns: As in .gitignore: '*.iso', 'build/', '!keep.iso'.
+    remove: Leave them out no longer.
+    """
+    return await folders.ignore(folder, patterns, remove=remove)

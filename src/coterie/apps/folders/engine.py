@@ -26,7 +26,9 @@ from coterie.apps.folders.book import FolderBook, OutdatedHome
 from coterie.apps.folders.content import Arrived
 from coterie.apps.folders.disk import Disk
 from coterie.apps.folders.fetching import Fetching
-from coterie.apps.folders.hints import NONE, hints_of
+from coterie.apps.folders.hints import ALL, NONE, hints_of
+from coterie.apps.folders.ignore import SHARED_NAME
+from coterie.apps.folders.leaving_out import LeavingOut
 from coterie.apps.folders.links import Links
 from coterie.apps.folders.lying import Lying
 from coterie.apps.folders.members import Members
@@ -35,8 +37,11 @@ from coterie.apps.folders.reading import Hashed
 from coterie.apps.folders.register import Value
 from coterie.apps.folders.results import FolderLine
 from coterie.apps.folders.root import MARKER, FolderGone, make_marker
+from coterie.apps.folders.settings import Settings
+from coterie.apps.folders.standing import Standing
 from coterie.apps.folders.steps import Agree, DiskStep, Hash, Print, Put, Record, Step, Wait
 from coterie.apps.folders.store import FolderRow, FoldersStore
+from coterie.apps.folders.timers import Timers
 from coterie.apps.folders.watch import Watch
 from coterie.errors import UsageError
 from coterie.identity import PeerId
@@ -50,10 +55,6 @@ GATHER_S = 5.0  # so long a sender's further changes are waited for, before what
 HASHED_MAX = 256  # files that are recorded while others are still read; guess
 
 log = logging.getLogger(__name__)
-
-
-class Settings(msgspec.Struct):
-    """The section [app.folders] of config.toml."""
 
 
 class Engine:
@@ -75,6 +76,8 @@ class Engine:
         self._settings = settings
         self._links = links
         self._members = members
+        self.leaving_out = LeavingOut(store, row)
+        self._begins_anew = False
         self._path = Path(row.path)
         self._tasks = Tasks()
         self.cancel = threading.Event()
@@ -84,7 +87,7 @@ class Engine:
         self._hints = NONE
         self._local: dict[str, None] = {}
         self._paths: dict[str, None] = {}
-        self._timers: dict[asyncio.TimerHandle, None] = {}
+        self._timers = Timers()
         self._staged: dict[bytes, Arrived] = {}
         self._waiting: dict[bytes, set[str]] = {}  # contents to come: for which paths
         self._wanted: dict[str, bytes] = {}  # paths, and the content that each waits for
@@ -129,6 +132,7 @@ class Engine:
 
     def load(self) -> None:
         """Read what is known."""
+        self.leaving_out.read()
         self.book = FolderBook(self._store, self._row)
         replicas = self.book.data.replicas()
         known = {replica: (PeerId(peer), last) for replica, peer, last, _ in replicas}
@@ -153,8 +157,7 @@ class Engine:
     async def close(self) -> None:
         """Stop; everything is on disk already."""
         self.cancel.set()
-        for timer in self._timers:
-            timer.cancel()
+        self._timers.close()
         if self._gathering is not None:
             self._gathering.cancel()
         await self._tasks.close()
@@ -180,36 +183,23 @@ class Engine:
     def line(self, line: FolderLine) -> FolderLine:
         """How it stands."""
         files, size = self.book.data.totals()
-        name_of = self._context.people.name_of
-        members = [name_of(peer) for peer in self._exchange.peers]
-        missing = self._fetching.missing
-        state, note = "in sync", ""
-        if self._gone:
-            state, note = "gone", self._gone
-        elif self._full:
-            state, note = "waits", self._full
-        elif not self._has_looked:
-            state = "looking"
-        elif missing:
-            state = "receiving"
-        elif not self._is_done:
-            state = "working"
-        elif not members:
-            state = "alone"
-        if not note and (self._failed or self._waits):
-            note = next(iter((*self._failed.values(), *self._waits.values())))
-        troubles = self._tasks.troubles()
-        note = note or (troubles[0].text() if troubles else "")
+        troubles = [trouble.text() for trouble in self._tasks.troubles()]
+        standing = Standing(
+            gone=self._gone,
+            full=self._full,
+            asks="",
+            has_looked=self._has_looked,
+            is_done=self._is_done,
+            missing=self._fetching.missing,
+            members=[self._context.people.name_of(peer) for peer in self._exchange.peers],
+            notes=[*self._failed.values(), *self._waits.values(), *troubles],
+        )
         return msgspec.structs.replace(
-            line,
-            state=state,
+            standing.on(line),
             files=files,
             size=size,
-            missing=missing,
             unsent=self.book.data.unsent(),
             conflicts=self.book.data.conflicts(),
-            members=members,
-            note=note,
         )
 
     def known(self, contents: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -359,6 +349,23 @@ class Engine:
             self._hints = self._hints.joined(hints)
             self._wake.set()
 
+    async def _read_patterns(self) -> None:
+        if await asyncio.to_thread(self.leaving_out.read):
+            self.look_anew()
+
+    def look_anew(self) -> None:
+        """What is left out has changed: look at everything, as if nothing but what was agreed had been seen."""
+        self._begins_anew = True
+        self._hints = ALL
+        self._idle.clear()
+        self._wake.set()
+
+    def _anew(self) -> list[str]:
+        """In a thread: forget what was seen otherwise; all paths."""
+        self.book.changed.clear()
+        self._disk.remember(self.book.known())
+        return self.book.data.paths()
+
     @property
     def _is_done(self) -> bool:
         return not (self._local or self._paths)
@@ -367,6 +374,9 @@ class Engine:
         """Look where there are hints, and do all that follows from it."""
         try:
             hints, self._hints = self._hints, NONE
+            if self._begins_anew:
+                self._begins_anew = False
+                self._paths.update(dict.fromkeys(await asyncio.to_thread(self._anew)))
             if hints != NONE:
                 began = time.monotonic()
                 scan = await asyncio.to_thread(self._disk.scan, hints)
@@ -374,8 +384,11 @@ class Engine:
                     watch.scan_took(time.monotonic() - began)
                     self._has_looked = True
                 self._came_back()
+                self._paths.update(dict.fromkeys(self.book.freed(scan.found)))
                 for local in self.book.found(scan.found, scan.moved):
                     self._local[local] = None
+                if SHARED_NAME in scan.found:
+                    await self._read_patterns()
                 for local, seconds in scan.again.items():
                     self._again(local, seconds)
             is_gathering = self._gathering is not None
@@ -485,6 +498,8 @@ class Engine:
         """Do these steps, and note what was done: also where this is cancelled in between."""
         self._acting = asyncio.ensure_future(asyncio.to_thread(self._act, ready))
         results = await asyncio.shield(self._acting)
+        if any(SHARED_NAME in (step.local, getattr(step, "to", "")) for step, _ in ready):
+            await self._read_patterns()
         for (step, _), result in zip(ready, results, strict=True):
             match result:
                 case Done():
@@ -540,6 +555,7 @@ class Engine:
             names=facts.names,
             bits=facts.bits,
             links=facts.links,
+            ignored=self.leaving_out.ignored,
             can_write=self._members.role_here(self._row.id) in ("owner", "write"),
             name_of=self.name_of,
         )
@@ -548,7 +564,7 @@ class Engine:
 
     def _again(self, local: str, seconds: float) -> None:
         """Look at this again."""
-        self._timer(seconds, partial(self._hint, local))
+        self._timers.start(seconds, partial(self._hint, local))
 
     def _hint(self, local: str) -> None:
         self._hints = self._hints.joined(hints_of([local]))
@@ -556,15 +572,7 @@ class Engine:
 
     def _later(self, paths: Sequence[str], seconds: float) -> None:
         """Plan these again."""
-        self._timer(seconds, partial(self.touch, paths))
-
-    def _timer(self, seconds: float, call: Any) -> None:
-        def fire() -> None:
-            self._timers.pop(handle, None)
-            call()
-
-        handle = asyncio.get_running_loop().call_later(seconds, fire)
-        self._timers[handle] = None
+        self._timers.start(seconds, partial(self.touch, paths))
 
     def _disk_failed(self, why: str) -> None:
         self._full = why

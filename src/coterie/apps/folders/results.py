@@ -117,6 +117,13 @@ class EventLine(msgspec.Struct, frozen=True, kw_only=True):
     changed: str = ""
 
 
+class IgnoredLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A pattern of what is left out. `of`: "programs", "everybody" (`.coterieignore`), or "here"."""
+
+    pattern: str
+    of: str
+
+
 class JoinPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What joining will do, where the place is not empty."""
 

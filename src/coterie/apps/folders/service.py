@@ -15,7 +15,7 @@ from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
 from coterie.apps.folders.content import CONTENTS, FolderContents, read_small
 from coterie.apps.folders.deeds import Deeds
-from coterie.apps.folders.engine import Engine, Settings
+from coterie.apps.folders.engine import Engine
 from coterie.apps.folders.links import Links
 from coterie.apps.folders.members import Members
 from coterie.apps.folders.membership import FOLDER_ID_BYTES, KIND, FolderRecord, resource_of
@@ -26,9 +26,11 @@ from coterie.apps.folders.results import (
     FolderLine,
     FolderMade,
     FolderSaid,
+    IgnoredLine,
     JoinPlan,
     VersionLine,
 )
+from coterie.apps.folders.settings import Settings
 from coterie.apps.folders.store import STEPS, FolderRow, FoldersStore
 from coterie.errors import CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
@@ -234,6 +236,14 @@ class FoldersService:
         engine = self._engine(folder)
         path = await Deeds(self._context, engine).restore(version)
         return FolderSaid(engine.name, tr("{path} is as it was", path=path))
+
+    async def ignore(self, folder: str, patterns: Sequence[str], *, remove: bool) -> list[IgnoredLine]:
+        """What is left out; `patterns` are added to those of this computer before, or removed from them."""
+        engine = self._engine(folder)
+        if patterns:
+            (engine.leaving_out.remove if remove else engine.leaving_out.add)(patterns)
+            engine.look_anew()
+        return engine.leaving_out.lines()
 
     async def undo(self, folder: str, change: str) -> list[EventLine]:
         """What came from others; with `change`, that one is taken back."""
