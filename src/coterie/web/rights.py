@@ -55,8 +55,8 @@ COMMANDS: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "folders/folder-add", "folders/folder-conflicts", "folders/folder-ignore",
-            "folders/folder-join", "folders/folder-leave", "folders/folder-ls",
+            "folders/folder-add", "folders/folder-conflicts", "folders/folder-go-on", "folders/folder-ignore",
+            "folders/folder-join", "folders/folder-keep", "folders/folder-leave", "folders/folder-ls",
             "folders/folder-new", "folders/folder-pause", "folders/folder-remove", "folders/folder-resolve",
             "folders/folder-restore", "folders/folder-resume", "folders/folder-undo", "folders/folder-versions",
             "drive/drive-mount", "drive/drive-off", "drive/drive-on", "drive/drive-unmount",

@@ -168,6 +168,10 @@ class FolderBook:
         self._kept.update((local, ends[local]) for local in full)
         return [step for step in steps if isinstance(step, Hash | Record | Agree) or step.local not in full]
 
+    def coming_contents(self) -> set[bytes]:
+        """Contents of files that were seen on the disk, and may not be recorded yet."""
+        return {here.content for here in self.changed.values() if here is not None and here.content}
+
     def freed(self, found: Mapping[str, Here | None]) -> list[str]:
         """The paths of folders that had to stay for what was in them, and from which something is gone now."""
         folders = {names.parent(local) for local, here in found.items() if here is None} if self._kept else ()
@@ -301,14 +305,18 @@ class FolderBook:
 
     # ---- by people
 
-    def settle(self, path: str, value: Value) -> None:
-        """Write `value`, instead of all that the path has. Raises nothing: who calls has looked."""
+    def settle(self, values: Mapping[str, Value]) -> None:
+        """Write a value for each path, instead of all that it has. Raises nothing: who calls has looked."""
         with self._writing:
-            raw = self.data.register(path)
-            register = unpack(raw) if raw is not None else NOTHING
-            self._counter += 1
-            after = resolved(register, (self._replica, self._counter), value)
-            self.data.save([self._row(path, after, b"")], counter=self._counter)
+            known = self.data.registers(list(values))
+            counter = self._counter
+            rows = []
+            for path, value in values.items():
+                counter += 1
+                register = unpack(known[path]) if path in known else NOTHING
+                rows.append(self._row(path, resolved(register, (self._replica, counter), value), b""))
+            self.data.save(rows, counter=counter)
+            self._counter = counter
 
     def _row(self, path: str, register: Register, source: bytes) -> RegisterRow:
         first = winner(register)

@@ -6,12 +6,12 @@ does it. Renames do not count: the content is still there. What is held waits un
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import msgspec
 
 from coterie.apps.folders.register import Kind
-from coterie.apps.folders.steps import Agree, DiskStep, Put, Record, Remove, Step
+from coterie.apps.folders.steps import Agree, Put, Record, Remove, Step
 
 SHARE = 0.20  # of the files; guess
 FILES_MIN = 50  # below it nothing is held; guess
@@ -46,25 +46,42 @@ class Brake:
         self._allowed_until = -1.0
 
     def weigh(self, steps: Sequence[Step], files: int, now: float) -> Hold | None:
+        """`held`, and `passed` where nothing is."""
+        hold = self.held(steps, lambda: files, now)
+        if hold is None:
+            self.passed(steps, now)
+        return hold
+
+    def held(
+        self, steps: Iterable[Step], files: Callable[[], int], now: float, elsewhere: Container[bytes] = ()
+    ) -> Hold | None:
         """Whether these steps are to wait, together with what passed within the last minutes.
 
         Args:
-            files: in the folder before all that.
+            files: how many are in the folder before all that; asked where it matters.
             now: seconds on a clock that does not go back.
+            elsewhere: contents that are, or will be, at other places: what has them is only moved.
         """
         while self._passed and self._passed[0][0] < now - self._within_s:
             self._passed.popleft()
-        gone, changed = losses(steps)
+        gone, changed = losses(steps, elsewhere)
         if not gone and not changed:
             return None
         gone_before = sum(one[1] for one in self._passed)
         changed_before = sum(one[2] for one in self._passed)
         count = gone + changed + gone_before + changed_before
-        is_much = count >= self._files_min and count > self._share * (files + gone_before)
-        if is_much and now > self._allowed_until:
-            return Hold(gone + gone_before, changed + changed_before, files + gone_before, self._within_s)
-        self._passed.append((now, gone, changed))
-        return None
+        if count < self._files_min or now <= self._allowed_until:
+            return None
+        all_files = files() + gone_before
+        if count <= self._share * all_files:
+            return None
+        return Hold(gone + gone_before, changed + changed_before, all_files, self._within_s)
+
+    def passed(self, steps: Iterable[Step], now: float, elsewhere: Container[bytes] = ()) -> None:
+        """These were done."""
+        gone, changed = losses(steps, elsewhere)
+        if gone or changed:
+            self._passed.append((now, gone, changed))
 
     def let_go(self, now: float) -> None:
         """The owner has seen it: what is held may happen, with what follows within the next minutes."""
@@ -72,7 +89,7 @@ class Brake:
         self._allowed_until = now + self._within_s
 
 
-def losses(steps: Iterable[Step]) -> tuple[int, int]:
+def losses(steps: Iterable[Step], elsewhere: Container[bytes] = ()) -> tuple[int, int]:
     """How many files go, and how many become others, by these steps; a content that is only moved does neither."""
     gone: Counter[bytes] = Counter()
     changed = 0
@@ -93,10 +110,11 @@ def losses(steps: Iterable[Step]) -> tuple[int, int]:
                 changed += bool(was) and was != value.content
             case Agree(agreed=agreed) if agreed is not None:
                 stays[agreed.value.content] += 1
-    return (gone - stays).total(), changed
+    lost = gone - stays
+    return sum(number for content, number in lost.items() if content not in elsewhere), changed
 
 
-def is_loss(step: DiskStep | Record) -> bool:
+def is_loss(step: Step) -> bool:
     """Whether the step is one of those that wait while something is held: of the others nobody loses anything."""
     match step:
         case Record(was=was, value=value):

@@ -232,3 +232,21 @@ async def folder_ignore(
     remove: Leave them out no longer.
     """
     return await folders.ignore(folder, patterns, remove=remove)
+
+
+@command("folder", path="folder go-on", needs="running", title="Let deletions of a live folder happen")
+async def folder_go_on(folders: "FoldersService", folder: Folder) -> FolderSaid:
+    """Let happen what a live folder asks about: many files went, or became others, within minutes.
+
+    folder: Its name.
+    """
+    return folders.go_on(folder)
+
+
+@command("folder", path="folder keep", needs="running", title="Undo many deletions of a live folder")
+async def folder_keep(folders: "FoldersService", folder: Folder) -> FolderSaid:
+    """Undo what a live folder asks about: what went here comes back from others, what others removed stays for all.
+
+    folder: Its name.
+    """
+    return folders.keep(folder)

@@ -9,7 +9,6 @@ import logging
 import shutil
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,12 +16,11 @@ from typing import Any
 
 import msgspec
 
-from coterie.access.resource import Verb
 from coterie.apps.context import Context
-from coterie.apps.folders import exchange as x
 from coterie.apps.folders import messages as wire
 from coterie.apps.folders.applying import Done, Failed, NotSo, Result
-from coterie.apps.folders.book import FolderBook, OutdatedHome
+from coterie.apps.folders.asking import KEEP, Asking
+from coterie.apps.folders.book import FolderBook
 from coterie.apps.folders.content import Arrived
 from coterie.apps.folders.disk import Disk
 from coterie.apps.folders.fetching import Fetching
@@ -41,11 +39,11 @@ from coterie.apps.folders.settings import Settings
 from coterie.apps.folders.standing import Standing
 from coterie.apps.folders.steps import Agree, DiskStep, Hash, Print, Put, Record, Step, Wait
 from coterie.apps.folders.store import FolderRow, FoldersStore
+from coterie.apps.folders.telling import Telling
 from coterie.apps.folders.timers import Timers
 from coterie.apps.folders.watch import Watch
 from coterie.errors import UsageError
 from coterie.identity import PeerId
-from coterie.machine import PeerDown, PeerUp, Received, Send
 from coterie.tasks import Tasks
 from coterie.texts import tr
 from coterie.wire.frames import Message
@@ -73,16 +71,16 @@ class Engine:
         self._context = context
         self._store = store
         self._row = row
-        self._settings = settings
         self._links = links
         self._members = members
         self.leaving_out = LeavingOut(store, row)
+        self.asking = Asking(settings)
         self._begins_anew = False
+        self._has_asked = False
         self._path = Path(row.path)
         self._tasks = Tasks()
         self.cancel = threading.Event()
         self._wake = asyncio.Event()
-        self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._hints = NONE
         self._local: dict[str, None] = {}
@@ -98,8 +96,6 @@ class Engine:
         self._gone = ""
         self._has_looked = False
         self._gathering: asyncio.TimerHandle | None = None
-        self._outputs: deque[Any] = deque()
-        self._is_performing = False
 
     @property
     def name(self) -> str:
@@ -124,6 +120,11 @@ class Engine:
         return self._path
 
     @property
+    def can_write(self) -> bool:
+        """Whether what is changed here counts."""
+        return self._members.role_here(self._row.id) in ("owner", "write")
+
+    @property
     def disk(self) -> Disk:
         """The disk of the folder."""
         return self._disk
@@ -134,10 +135,7 @@ class Engine:
         """Read what is known."""
         self.leaving_out.read()
         self.book = FolderBook(self._store, self._row)
-        replicas = self.book.data.replicas()
-        known = {replica: (PeerId(peer), last) for replica, peer, last, _ in replicas}
-        self._seen = {replica: seen for replica, _, _, seen in replicas}
-        self._exchange = x.Exchange(self._row.id, self._row.replica, self.book.seq, known)
+        self._telling = Telling(self._row, self.book, self._links, self._members, self._tasks, self._merged)
         self._lying = Lying(self._context.blobs.store, self._store, self.book.data, self._path)
         self._disk = Disk(self._path, self._row.id, self._row.replica, self._context.blobs.versions)
         self._fetching = Fetching(
@@ -187,11 +185,11 @@ class Engine:
         standing = Standing(
             gone=self._gone,
             full=self._full,
-            asks="",
+            asks=self.asking.text(self.name),
             has_looked=self._has_looked,
             is_done=self._is_done,
             missing=self._fetching.missing,
-            members=[self._context.people.name_of(peer) for peer in self._exchange.peers],
+            members=[self._context.people.name_of(peer) for peer in self._telling.peers],
             notes=[*self._failed.values(), *self._waits.values(), *troubles],
         )
         return msgspec.structs.replace(
@@ -206,17 +204,21 @@ class Engine:
         """The packed chunks of those contents that are here. In a thread."""
         return self._lying.known(contents)
 
+    def answer(self, answer: str) -> None:
+        """What is to become of what waits (`asking`)."""
+        self.asking.answer = answer
+        self._idle.clear()
+        self._wake.set()
+
     async def write(self, path: str, value: Value) -> None:
         """Give a path this value, for everybody, instead of all that it has."""
-        await asyncio.to_thread(self.book.settle, path, value)
-        self._feed(x.News(self.book.seq))
+        await asyncio.to_thread(self.book.settle, {path: value})
+        self._telling.news()
         self.touch([path])
 
     async def heard(self) -> None:
         """Wait until what somebody else has is known here."""
-        while not self._exchange.has_heard():
-            await self._news.wait()
-            self._news.clear()
+        await self._telling.heard()
 
     def touch(self, paths: Collection[str]) -> None:
         """Plan these paths again."""
@@ -228,69 +230,34 @@ class Engine:
 
     def peer_up(self, peer: PeerId) -> None:
         """`peer` can be told something."""
-        self._feed(PeerUp(peer))
+        self._telling.up(peer)
         self._fetching.look_again(peer)
 
     def peer_down(self, peer: PeerId) -> None:
         """It cannot any more."""
-        self._feed(PeerDown(peer))
+        self._telling.down(peer)
 
     def look_who(self) -> None:
         """Who may follow has changed: what is under way to those that may not ends."""
-        for peer in self._exchange.peers:
-            if not self._members.may(peer, Verb.LIST, self._row.id):
-                self._feed(PeerDown(peer))
+        self._telling.look_who()
         self._fetching.look_again()
 
     async def hear(self, peer: PeerId, message: Message) -> None:
         """What `peer` said; returns when it may say more."""
-        self._feed(Received(peer, message))
-        self._news.set()
-        while self._exchange.is_behind(peer):
-            await self._merge_next()
+        await self._telling.hear(peer, message)
         if isinstance(message, wire.Changes | wire.Hello):
             self._fetching.look_again(peer)
 
     def _givers(self) -> list[PeerId]:
-        return self._exchange.peers
+        return self._telling.peers
 
-    def _feed(self, event: Any) -> None:
-        self._perform(self._exchange.handle(event, 0.0))
-
-    def _perform(self, outputs: Sequence[Any]) -> None:
-        for output in outputs:
-            match output:
-                case Send(peer=PeerId() as peer, message=message):
-                    self._links.send(peer, message)
-                case x.Read():
-                    self._tasks.start(self._read(output), "reading changes")
-                case x.Merge():
-                    self._outputs.append(output)
-                case x.Has(peer, replica, seq):
-                    if self._seen.get(replica, -1) < seq:
-                        self._seen[replica] = seq
-                        self._keep_replica(peer, replica)
-                case x.Outdated():
-                    raise OutdatedHome("another computer knows more writes of this one than it does itself")
-
-    async def _read(self, wanted: x.Read) -> None:
-        last, entries = await asyncio.to_thread(self.book.batch, wanted.replica, wanted.first)
-        self._feed(x.Batch(wanted.peer, wanted.first, last, entries))
-
-    async def _merge_next(self) -> None:
-        if not self._outputs:
-            await asyncio.sleep(0)
-            return
-        wanted = self._outputs.popleft()
-        paths = await asyncio.to_thread(self.book.merge, wanted.replica, wanted.entries)
-        self._known_of(wanted)
+    def _merged(self, paths: Sequence[str], has_more: bool) -> None:
+        """Others said something about these: it is planned when no more comes right behind it."""
         self._paths.update(dict.fromkeys(paths))
         if paths:
+            self._paths.update(self.asking.there.taken())
             self._idle.clear()
-        self._feed(x.Merged(wanted.peer, wanted.replica, wanted.last))
-        self._feed(x.News(self.book.seq))
-        self._news.set()
-        if not wanted.has_more:
+        if not has_more:
             self._planned()
         elif self._gathering is None:
             loop = asyncio.get_running_loop()
@@ -302,12 +269,6 @@ class Engine:
             self._gathering.cancel()
             self._gathering = None
         self._wake.set()
-
-    def _known_of(self, merged: x.Merge) -> None:
-        self.book.data.save_known(merged.replica, bytes(merged.peer), merged.last)
-
-    def _keep_replica(self, peer: PeerId, replica: bytes) -> None:
-        self.book.data.save_seen(replica, bytes(peer), self._seen[replica])
 
     # ---- the disk
 
@@ -385,12 +346,16 @@ class Engine:
                     self._has_looked = True
                 self._came_back()
                 self._paths.update(dict.fromkeys(self.book.freed(scan.found)))
+                if scan.found:
+                    self._local.update(self.asking.here.taken())
                 for local in self.book.found(scan.found, scan.moved):
                     self._local[local] = None
                 if SHARED_NAME in scan.found:
                     await self._read_patterns()
                 for local, seconds in scan.again.items():
                     self._again(local, seconds)
+            if self.asking.answer:
+                await self._answer()
             is_gathering = self._gathering is not None
             while self._local or (self._paths and not is_gathering):
                 await self._plan()
@@ -399,6 +364,7 @@ class Engine:
         except FolderGone as error:
             self._went(str(error))
             return
+        self._ask()
         if self._is_done:
             self._idle.set()
         elif self._gathering is None:
@@ -411,20 +377,54 @@ class Engine:
         steps = await asyncio.to_thread(self.book.plan, rules, local, paths)
         self._forget_wanted(paths)
         notes = [step for step in steps if isinstance(step, Record | Agree)]
+        hashes = [step.local for step in steps if isinstance(step, Hash)]
+        if bool(notes) and await asyncio.to_thread(lambda: self.asking.stops_here(self.book, notes)):
+            self.asking.here.put_aside([one for one in local if one not in hashes])
+            self._paths.update(dict.fromkeys(paths))
+            if hashes:  # they may have what went elsewhere
+                await self._hash(hashes)
+                self._local.update(self.asking.here.taken())
+            return
         if notes:
             me = bytes(self._context.me.peer_id)
             await asyncio.to_thread(self.book.note, notes, me, int(time.time() * 1000))
+            self.asking.here.passed(notes, time.monotonic())
             self._paths.update(dict.fromkeys(path for step in notes for path in paths_of(step)))
-            self._feed(x.News(self.book.seq))
-        hashes = [step.local for step in steps if isinstance(step, Hash)]
+            self._telling.news()
         if hashes:
             await self._hash(hashes)
         for step in steps:
             if isinstance(step, Wait):
                 self._waits[step.path] = tr("{path} waits: {why}", path=step.path, why=step.code)
         done = [step for step in steps if not isinstance(step, Record | Agree | Hash | Wait)]
-        if done:
+        if bool(done) and await asyncio.to_thread(lambda: self.asking.stops_there(self.book, done)):
+            self.asking.there.put_aside([*paths, *(path for step in done for path in paths_of(step))])
+            if self.asking.there.hold is None:  # others said more meanwhile
+                self._paths.update(self.asking.there.taken())
+        elif done:
             await self._apply(done)
+
+    async def _answer(self) -> None:
+        """The owner has said what is to become of what waits."""
+        answer, self.asking.answer = self.asking.answer, ""
+        if answer == KEEP:
+            me = bytes(self._context.me.peer_id)
+            local, paths = await asyncio.to_thread(self.asking.keep, self.book, self._rules(), me)
+            self._telling.news()
+        else:
+            local, paths = self.asking.go_on()
+        self._local.update(local)
+        self._paths.update(paths)
+
+    def _ask(self) -> None:
+        """Say that something waits, and no longer so when nothing does."""
+        if self._has_asked != self.asking.is_waiting:
+            self._has_asked = self.asking.is_waiting
+            key = f"asks {self._row.id.hex()}"
+            if self._has_asked:
+                self._context.tell.say(self.asking.text(self.name), key=key)
+            else:
+                self._context.tell.withdraw(key)
 
     def _forget_wanted(self, paths: Sequence[str]) -> None:
         """What these paths waited for: if they still do, the plan says so."""
@@ -503,6 +503,7 @@ class Engine:
         for (step, _), result in zip(ready, results, strict=True):
             match result:
                 case Done():
+                    self.asking.there.passed([step], time.monotonic())
                     if isinstance(step, Put):
                         self._staged.pop(step.value.content, None)
                     self._failed.pop(step.local, None)
@@ -556,7 +557,7 @@ class Engine:
             bits=facts.bits,
             links=facts.links,
             ignored=self.leaving_out.ignored,
-            can_write=self._members.role_here(self._row.id) in ("owner", "write"),
+            can_write=self.can_write,
             name_of=self.name_of,
         )
 

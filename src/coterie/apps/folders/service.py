@@ -13,6 +13,7 @@ import msgspec
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
+from coterie.apps.folders.asking import GO_ON, KEEP
 from coterie.apps.folders.content import CONTENTS, FolderContents, read_small
 from coterie.apps.folders.deeds import Deeds
 from coterie.apps.folders.engine import Engine
@@ -244,6 +245,30 @@ class FoldersService:
             (engine.leaving_out.remove if remove else engine.leaving_out.add)(patterns)
             engine.look_anew()
         return engine.leaving_out.lines()
+
+    def go_on(self, folder: str) -> FolderSaid:
+        """Let happen what waits."""
+        engine = self._asked(folder)
+        engine.answer(GO_ON)
+        return FolderSaid(engine.name, tr("{name} goes on", name=engine.name))
+
+    def keep(self, folder: str) -> FolderSaid:
+        """Undo what waits."""
+        engine = self._asked(folder)
+        if engine.asking.there.hold is not None and not engine.can_write:
+            raise UsageError(
+                tr("you may only read {name}: what others removed cannot be kept for all", name=engine.name)
+            )
+        engine.answer(KEEP)
+        return FolderSaid(engine.name, tr("{name} keeps its files as they were", name=engine.name))
+
+    def _asked(self, folder: str) -> Engine:
+        engine = self._engine(folder)
+        if not engine.asking.is_waiting:
+            raise UsageError(
+                tr("nothing waits in {name}: `coterie folders` says how it stands", name=engine.name)
+            )
+        return engine
 
     async def undo(self, folder: str, change: str) -> list[EventLine]:
         """What came from others; with `change`, that one is taken back."""

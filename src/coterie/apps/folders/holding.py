@@ -1,0 +1,79 @@
+"""What waits for the owner of one folder, in one direction: what this disk says, or what others say. Pure."""
+
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
+
+from coterie.apps.folders.brake import Brake, Hold, is_loss
+from coterie.apps.folders.settings import Settings
+from coterie.apps.folders.steps import Step
+from coterie.quantity import count
+from coterie.texts import tr
+
+NOWHERE: frozenset[bytes] = frozenset()
+
+
+class Holding:
+    """One direction. `names`: what is to be planned again, all together, once the owner has said something."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._brake = Brake(
+            share=settings.brake_share,
+            files_min=settings.brake_files,
+            within_s=settings.brake_minutes * 60,
+        )
+        self._elsewhere: Container[bytes] = NOWHERE
+        self.hold: Hold | None = None
+        self.names: dict[str, None] = {}
+
+    def holds(
+        self,
+        steps: Sequence[Step],
+        now: float,
+        *,
+        files: Callable[[], int],
+        elsewhere: Callable[[], Container[bytes]],
+    ) -> bool:
+        """Whether these steps are to wait. `elsewhere()`: contents that stay, of which `steps` say nothing."""
+        if self.hold is not None:
+            return any(map(is_loss, steps))
+        self._elsewhere = NOWHERE
+        hold = self._brake.held(steps, files, now)
+        if hold is not None:
+            self._elsewhere = elsewhere()
+            hold = self._brake.held(steps, files, now, self._elsewhere)
+        self.hold = hold
+        return hold is not None
+
+    def passed(self, steps: Iterable[Step], now: float) -> None:
+        """These were done."""
+        self._brake.passed(steps, now, self._elsewhere)
+
+    def put_aside(self, names: Collection[str]) -> None:
+        """These wait."""
+        self.names.update(dict.fromkeys(names))
+
+    def taken(self) -> dict[str, None]:
+        """What waited, to be weighed together with what is new."""
+        names, self.names, self.hold = self.names, {}, None
+        return names
+
+    def let_go(self, now: float) -> None:
+        """The owner has seen it; what is like it within the next minutes happens, too."""
+        self._brake.let_go(now)
+
+
+def text(name: str, here: Hold | None, there: Hold | None) -> str:
+    """What the owner is asked; "" when nothing waits."""
+    hold = here or there
+    if hold is None:
+        return ""
+    files = {"gone": count(hold.gone, "file"), "changed": count(hold.changed, "file"), "all": hold.files}
+    said = (
+        tr("{name}: here {gone} went and {changed} became others, of {all:,}.", name=name, **files)
+        if here is not None
+        else tr("{name}: others removed {gone} and changed {changed}, of {all:,}.", name=name, **files)
+    )
+    asked = tr(
+        "It waits: coterie folder go-on {name} lets it happen, coterie folder keep {name} keeps the files",
+        name=name,
+    )
+    return f"{said} {asked}"

@@ -1,0 +1,115 @@
+"""The exchange of one folder at work: what others are told, and what they say is merged. Belongs to the event loop."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coterie.access.resource import Verb
+from coterie.apps.folders import exchange as x
+from coterie.apps.folders.book import FolderBook, OutdatedHome
+from coterie.apps.folders.links import Links
+from coterie.apps.folders.members import Members
+from coterie.apps.folders.store import FolderRow
+from coterie.identity import PeerId
+from coterie.machine import PeerDown, PeerUp, Received, Send
+from coterie.tasks import Tasks
+from coterie.wire.frames import Message
+
+
+class Telling:
+    """Of one folder."""
+
+    def __init__(
+        self,
+        row: FolderRow,
+        book: FolderBook,
+        links: Links,
+        members: Members,
+        tasks: Tasks,
+        merged: Callable[[list[str], bool], None],
+    ) -> None:
+        """`merged(paths, has_more)`: these are not as before; more comes right behind."""
+        self._row = row
+        self._book = book
+        self._links = links
+        self._members = members
+        self._tasks = tasks
+        self._merged = merged
+        replicas = book.data.replicas()
+        known = {replica: (PeerId(peer), last) for replica, peer, last, _ in replicas}
+        self._seen = {replica: seen for replica, _, _, seen in replicas}
+        self._exchange = x.Exchange(row.id, row.replica, book.seq, known)
+        self._outputs: deque[x.Merge] = deque()
+        self._heard = asyncio.Event()
+
+    @property
+    def peers(self) -> list[PeerId]:
+        """Who is connected and has the folder."""
+        return self._exchange.peers
+
+    def news(self) -> None:
+        """Something has changed here."""
+        self._feed(x.News(self._book.seq))
+
+    def up(self, peer: PeerId) -> None:
+        """`peer` can be told something."""
+        self._feed(PeerUp(peer))
+
+    def down(self, peer: PeerId) -> None:
+        """It cannot any more."""
+        self._feed(PeerDown(peer))
+
+    def look_who(self) -> None:
+        """Who may follow has changed: what is under way to those that may not ends."""
+        for peer in self._exchange.peers:
+            if not self._members.may(peer, Verb.LIST, self._row.id):
+                self._feed(PeerDown(peer))
+
+    async def hear(self, peer: PeerId, message: Message) -> None:
+        """What `peer` said; returns when it may say more."""
+        self._feed(Received(peer, message))
+        self._heard.set()
+        while self._exchange.is_behind(peer):
+            await self._merge_next()
+
+    async def heard(self) -> None:
+        """Wait until what somebody else has is known here."""
+        while not self._exchange.has_heard():
+            await self._heard.wait()
+            self._heard.clear()
+
+    def _feed(self, event: Any) -> None:
+        self._perform(self._exchange.handle(event, 0.0))
+
+    def _perform(self, outputs: Sequence[Any]) -> None:
+        for output in outputs:
+            match output:
+                case Send(peer=PeerId() as peer, message=message):
+                    self._links.send(peer, message)
+                case x.Read():
+                    self._tasks.start(self._read(output), "reading changes")
+                case x.Merge():
+                    self._outputs.append(output)
+                case x.Has(peer, replica, seq):
+                    if self._seen.get(replica, -1) < seq:
+                        self._seen[replica] = seq
+                        self._book.data.save_seen(replica, bytes(peer), seq)
+                case x.Outdated():
+                    raise OutdatedHome("another computer knows more writes of this one than it does itself")
+
+    async def _read(self, wanted: x.Read) -> None:
+        last, entries = await asyncio.to_thread(self._book.batch, wanted.replica, wanted.first)
+        self._feed(x.Batch(wanted.peer, wanted.first, last, entries))
+
+    async def _merge_next(self) -> None:
+        if not self._outputs:
+            await asyncio.sleep(0)
+            return
+        wanted = self._outputs.popleft()
+        paths = await asyncio.to_thread(self._book.merge, wanted.replica, wanted.entries)
+        self._book.data.save_known(wanted.replica, bytes(wanted.peer), wanted.last)
+        self._merged(paths, wanted.has_more)
+        self._feed(x.Merged(wanted.peer, wanted.replica, wanted.last))
+        self.news()
+        self._heard.set()
