@@ -25,7 +25,9 @@ class Ahead:
     def opening(self, *, follows: bool = False) -> bytes:
         """The header of the stream, and what goes out with it; `follows`: that we can go on over a lane, too."""
         header = HANDSHAKE.encode(StreamHeader(self.protocol.name, list(self.protocol.versions)))
-        return header + self.first + (encode_signal(Signal(Op.WELCOME)) if follows else b"")
+        return (
+            header + self.first + (encode_signal(Signal(Op.WELCOME)) if follows and self.reads_bulk else b"")
+        )
 
 
 Begun = tuple[Ahead, RawStream]

@@ -123,7 +123,9 @@ class Connection:
             opening = b""
             if raw is None:
                 raw = await self._raw.open_stream()
-                opening = ahead.opening(follows=ahead.reads_bulk and self.lanes is not None)
+                opening = ahead.opening(
+                    follows=isinstance(self.lanes, PeerLanes) and not self.lanes.may_be_answered_over
+                )
             try:
                 version, rest = await greeting.ask(
                     raw, protocol, self._limits, opening, rtt_s=self.path.rtt_s

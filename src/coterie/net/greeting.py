@@ -65,7 +65,7 @@ async def greet(
             await stream.finish()
             begun = [(one, await raw.open_stream()) for one in ahead]
             for one, opened in begun:
-                await opened.write(one.opening(follows=follows and one.reads_bulk))
+                await opened.write(one.opening(follows=follows))
             # A held greeting is answered late: the other side may wait for its own dial first.
             welcome, _ = await read_first(stream, Welcome)
     except TimeoutError:

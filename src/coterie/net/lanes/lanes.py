@@ -277,6 +277,15 @@ class PeerLanes:
         if change > 0:
             self._has_readers.set()
 
+    @property
+    def may_be_answered_over(self) -> bool:
+        """Whether a peer that hears at once that we follow may answer an opening over a lane, as version 0.1 does.
+
+        A lane that we invited to is none of those: version 0.1 knows no invitations.
+        """
+        with self._lock:
+            return bool(self._to_read or self._in_use or (self._coming and not self._is_inviting))
+
     # ---- on the loop
 
     async def close(self) -> None:
