@@ -24,6 +24,7 @@ Folder = Annotated[str, Values("folders", "name")]
 Offered = Annotated[Place, Values("folders", "name")]
 VersionId = Annotated[str, Values("folder versions", "id", given=("folder",))]
 EventId = Annotated[str, Values("folder undo", "id", given=("folder",))]
+ConflictNumber = Annotated[str, Values("folder conflicts", "version", given=("folder",))]
 ConflictPath = Annotated[str, Values("folder conflicts", "path", given=("folder",))]
 ON_FULL = (Choice("y", "join as shown", {"yes": True}),)
 
@@ -127,19 +128,19 @@ async def folder_leave(folders: "FoldersService", folder: Folder) -> FolderSaid:
 
 @command(
     "folder",
-    "place",
+    "path",
     path="folder ls",
     needs="running",
     empty_text="Nothing is there.",
     title="What is in a live folder",
 )
-async def folder_ls(folders: "FoldersService", folder: Folder, place: str = "") -> list[EntryLine]:
+async def folder_ls(folders: "FoldersService", folder: Folder, path: str = "") -> list[EntryLine]:
     """List what is in a live folder, here or not.
 
     folder: Its name.
-    place: A folder in it.
+    path: A folder in it.
     """
-    return folders.entries(folder, place)
+    return folders.entries(folder, path)
 
 
 @command(
@@ -159,7 +160,7 @@ async def folder_conflicts(folders: "FoldersService", folder: Folder = "") -> li
 
 @command("folder", "path", "version", path="folder resolve", needs="running", title="Settle a conflict")
 async def folder_resolve(
-    folders: "FoldersService", folder: Folder, path: ConflictPath, version: str
+    folders: "FoldersService", folder: Folder, path: ConflictPath, version: ConflictNumber
 ) -> FolderSaid:
     """Settle a conflict: one version becomes the file, on all computers; the others go to the trash.
 
