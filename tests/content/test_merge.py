@@ -182,7 +182,7 @@ def test_a_disk_that_is_mounted_below_the_target_gets_a_copy(
     assert {version.original for version in versions.kept()} == {mine / "a", mine / "disk" / "b"}
 
 
-@pytest.mark.skipif(not no_links._HAS_FD_PATHS, reason="weaker here: see the threat model")
+@pytest.mark.skipif(not no_links.HAS_FD_PATHS, reason="weaker here: see the threat model")
 @pytest.mark.parametrize("when", ["within the folder", "before it is opened"])
 def test_a_link_that_is_put_there_meanwhile_leads_nothing_out_of_the_target(
     tmp_path: Path, versions: Versions, when: str

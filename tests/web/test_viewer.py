@@ -178,7 +178,7 @@ def test_pages_of_other_sites_see_no_files(visit: Visits, anna: Computer, album:
 def test_my_own_shares_are_looked_through_too(visit: Visits, berta: Computer, album: Path) -> None:
     here = visit(berta)
     page = here.goto("/files")
-    page.get_by_role("link", name="album").click()
+    page.get_by_role("link", name="album", exact=True).click()
     page.wait_for_url(f"**{ALBUM}")
     until(page, "document.querySelectorAll('.thumb img').length === 4")
     page.get_by_role("link", name="a.jpg").click()
