@@ -95,7 +95,7 @@ async def in_thread(work: Callable[[], S]) -> S:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        task.add_done_callback(_close_late)
+        task.add_done_callback(close_late)
         raise
 
 
@@ -105,6 +105,7 @@ def dispose(came: "asyncio.Future[socket.socket]") -> None:
         came.result().close()
 
 
-def _close_late(task: "asyncio.Task[socket.socket]") -> None:
-    if not task.cancelled() and task.exception() is None:
-        task.result().close()
+def close_late(late: "asyncio.Future[S]") -> None:
+    """Close the connection that nobody waited for, once it has come: a callback for when it is done."""
+    if not late.cancelled() and late.exception() is None:
+        late.result().close()

@@ -14,7 +14,7 @@ import msgspec
 
 from coterie.errors import PeerError, TransportError
 from coterie.net.interfaces import PathInfo
-from coterie.net.lanes.dialling import dialled, dispose
+from coterie.net.lanes.dialling import close_late, dialled, dispose
 from coterie.net.lanes.lane import Lane, NarrowPaths
 from coterie.net.lanes.listener import INVITED_S, LaneListener
 from coterie.net.lanes.tls import LaneIdentity, Shaking
@@ -143,11 +143,6 @@ class Invited:
             sock = await asyncio.shield(dialling)
         except BaseException:
             shaking.close()
-            dialling.add_done_callback(_close_late)
+            dialling.add_done_callback(close_late)
             raise
         return Lane(shaking.secure(sock), self.invite.lane, ips[0], rate_based, narrow)
-
-
-def _close_late(dialling: "asyncio.Future[socket.socket]") -> None:
-    if not dialling.cancelled() and dialling.exception() is None:
-        dialling.result().close()
