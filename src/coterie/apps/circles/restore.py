@@ -257,8 +257,8 @@ class RecoveryDesk:
         count = self._devices.adopt_cards(recovered.cards)
         places = asyncio.Semaphore(FETCHES_MAX)
         came = await asyncio.gather(*(self._fetch(one, keys, lost, places) for one in recovered.memberships))
-        missing = [one.title for one, done in zip(recovered.memberships, came, strict=True) if not done]
-        circles = [one.title for one, done in zip(recovered.memberships, came, strict=True) if done]
+        missing = [one.title for one, circle in zip(recovered.memberships, came, strict=True) if not circle]
+        circles = [circle.state.name for circle in came if circle]  # a deposit may know an older name
         return Restored(circles, count, removed, missing)
 
     async def _recall(self, keys: PhraseKeys) -> Recovered:
@@ -327,12 +327,12 @@ class RecoveryDesk:
 
     async def _fetch(
         self, membership: Membership, keys: PhraseKeys, lost: bool, places: asyncio.Semaphore
-    ) -> bool:
+    ) -> Circle | None:
         """The log of one circle from whoever has it, and this computer in it."""
         async with places:
             return await self._fetch_now(membership, keys, lost)
 
-    async def _fetch_now(self, membership: Membership, keys: PhraseKeys, lost: bool) -> bool:
+    async def _fetch_now(self, membership: Membership, keys: PhraseKeys, lost: bool) -> Circle | None:
         contacts = {contact.peer: None for contact in self._contacts.contacts()}
         hosts = dict.fromkeys([PeerId(h) for h in membership.hosts if len(h) == KEY_BYTES and is_key(h)])
         asked = [peer for peer in {**contacts, **hosts} if peer != self._context.me.peer_id]
@@ -342,9 +342,9 @@ class RecoveryDesk:
             circle = self._book.circles.get(membership.circle)
             if circle is not None and any(keys.paper.peer_id in m.papers for m in circle.state.members()):
                 self._come_in(circle, keys, lost)
-                return True
+                return circle
             await asyncio.sleep(_POLL_S)
-        return False
+        return None
 
     async def _prove(self, circle: OpId, peer: PeerId, keys: PhraseKeys) -> None:
         proof = keys.paper.sign(proof_text(peer, self._context.me.peer_id, circle))
