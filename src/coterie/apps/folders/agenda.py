@@ -1,0 +1,135 @@
+"""What is to be looked at and planned in one live folder, now or later. Belongs to the event loop."""
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+
+from coterie.apps.folders.hints import ALL, NONE, Hints, hints_of
+from coterie.apps.folders.timers import Timers
+
+PLANNED_MAX = 5_000  # paths or names that are planned together; guess: some 100 ms
+GATHER_S = 5.0  # so long a sender's further changes are waited for, before what came is planned
+
+
+class Agenda:
+    """Of one folder: hints where to look, local names that look otherwise, paths whose registers changed."""
+
+    def __init__(self) -> None:
+        self.wake = asyncio.Event()
+        """Something is to be done."""
+        self.idle = asyncio.Event()
+        """Nothing is left to be planned."""
+        self.failed: dict[str, str] = {}
+        """What could not be done, and why: by local name."""
+        self.waits: dict[str, str] = {}
+        """What waits for something, and for what: by path."""
+        self._hints = NONE
+        self._local: dict[str, None] = {}
+        self._paths: dict[str, None] = {}
+        self._timers = Timers()
+        self._gathering: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Nothing becomes due any more."""
+        self._timers.close()
+        if self._gathering is not None:
+            self._gathering.cancel()
+
+    # ---- what is to be done
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to be planned."""
+        return not (self._local or self._paths)
+
+    @property
+    def is_gathering(self) -> bool:
+        """Whether more changes of others come right behind those that are here."""
+        return self._gathering is not None
+
+    @property
+    def has_hints(self) -> bool:
+        """Whether the disk is to be looked at."""
+        return self._hints != NONE
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something is to be planned now: what others said waits while more of it comes."""
+        return bool(self._local) or (bool(self._paths) and not self.is_gathering)
+
+    def take_hints(self) -> Hints:
+        """Where to look; they are taken out."""
+        hints, self._hints = self._hints, NONE
+        return hints
+
+    def next_local(self) -> list[str]:
+        """Local names to plan together; they are taken out."""
+        return _some(self._local)
+
+    def next_paths(self) -> list[str]:
+        """Paths to plan together; they are taken out."""
+        return _some(self._paths)
+
+    # ---- now
+
+    def add_local(self, locals_: Iterable[str]) -> None:
+        """These look otherwise than before, or their content is known now."""
+        self._local.update(dict.fromkeys(locals_))
+
+    def add_paths(self, paths: Iterable[str]) -> None:
+        """Plan these, in a turn that is under way or begins."""
+        self._paths.update(dict.fromkeys(paths))
+
+    def touch(self, paths: Collection[str]) -> None:
+        """Plan these again, at once."""
+        self.add_paths(paths)
+        self.begin()
+
+    def look(self, hints: Hints) -> None:
+        """Look there, at once."""
+        self._hints = self._hints.joined(hints)
+        self.wake.set()
+
+    def look_at_all(self) -> None:
+        """Look at everything, at once."""
+        self._hints = ALL
+        self.begin()
+
+    def begin(self) -> None:
+        """Something is to be done."""
+        self.idle.clear()
+        self.wake.set()
+
+    def merged(self, paths: Sequence[str], has_more: bool) -> None:
+        """Others said something about these: it is planned when no more comes right behind it."""
+        if paths:
+            self.add_paths(paths)
+            self.idle.clear()
+        if not has_more:
+            self._gathered()
+        elif self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
+
+    def _gathered(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        self.wake.set()
+
+    # ---- later
+
+    def look_later(self, local: str, seconds: float) -> None:
+        """Look at this again."""
+        self._timers.start(seconds, partial(self.look, hints_of([local])))
+
+    def plan_later(self, paths: Sequence[str], seconds: float) -> None:
+        """Plan these again."""
+        self._timers.start(seconds, partial(self.touch, paths))
+
+
+def _some(waiting: dict[str, None]) -> list[str]:
+    """Take up to PLANNED_MAX of them."""
+    taken = list(waiting) if len(waiting) <= PLANNED_MAX else list(waiting)[:PLANNED_MAX]
+    for one in taken:
+        del waiting[one]
+    return taken

@@ -1,0 +1,253 @@
+"""The work on the disk of one live folder, turn by turn: look where there are hints, record, read, and bring.
+
+One task. What takes long runs in threads. Nothing is done at intervals: the kernel, other computers, or a time that
+was set wakes it.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from coterie.apps.context import Context
+from coterie.apps.folders.asking import KEEP
+from coterie.apps.folders.bringing import Bringing
+from coterie.apps.folders.hints import NONE
+from coterie.apps.folders.ignore import SHARED_NAME
+from coterie.apps.folders.parts import Parts
+from coterie.apps.folders.planner import Rules, paths_of
+from coterie.apps.folders.reading import Hashed
+from coterie.apps.folders.root import FolderGone
+from coterie.apps.folders.steps import Agree, Hash, Record, Wait
+from coterie.apps.folders.watch import Watch
+from coterie.tasks import Tasks
+from coterie.texts import tr
+
+HASHED_MAX = 256  # files that are recorded while others are still read; guess
+
+
+class Turns:
+    """Of one folder. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        context: Context,
+        parts: Parts,
+        bringing: Bringing,
+        *,
+        name: Callable[[], str],
+        rules: Callable[[], Rules],
+        news: Callable[[], None],
+    ) -> None:
+        """`name()`: what the folder is called. `rules()`: what holds on the disk now. `news()`: others are to hear."""
+        self._context = context
+        self._folder = parts.folder
+        self._agenda = parts.agenda
+        self._book = parts.book
+        self._disk = parts.disk
+        self._lying = parts.lying
+        self._bringing = bringing
+        self._asking = parts.asking
+        self._leaving_out = parts.leaving_out
+        self._name = name
+        self._rules = rules
+        self._news = news
+        self._begins_anew = False
+        self._has_asked = False
+        self.cancel = threading.Event()
+        """Set: files are read no further."""
+        self.gone = ""
+        """Why the folder is away; "" while it is there."""
+        self.has_looked = False
+        """At all of the folder, since it began."""
+
+    async def run(self, tasks: Tasks) -> None:
+        """Work until cancelled. `tasks`: for what watches the disk."""
+        watch = Watch(str(self._disk.path), tasks)
+        following: asyncio.Task[None] | None = None
+        try:
+            await self._enter()
+            following = asyncio.ensure_future(self._follow(watch))
+            while True:
+                await self._agenda.wake.wait()
+                self._agenda.wake.clear()
+                await self._turn(watch)
+        finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            await watch.close()
+
+    def look_anew(self) -> None:
+        """What is left out has changed: look at everything, as if nothing but what was agreed had been seen."""
+        self._begins_anew = True
+        self._agenda.look_at_all()
+
+    async def _enter(self) -> None:
+        """Begin with what the disk had last."""
+        while True:
+            try:
+                await asyncio.to_thread(lambda: self._disk.remember(self._book.known()))
+            except FolderGone as error:
+                self._went(str(error))
+                await self._agenda.wake.wait()
+                self._agenda.wake.clear()
+            else:
+                break
+        self._agenda.touch(await asyncio.to_thread(self._book.data.undone))
+
+    async def _follow(self, watch: Watch) -> None:
+        while True:
+            self._agenda.look(await watch.next())
+
+    async def _turn(self, watch: Watch) -> None:
+        """Look where there are hints, and do all that follows from it."""
+        agenda = self._agenda
+        try:
+            hints = agenda.take_hints()
+            if self._begins_anew:
+                self._begins_anew = False
+                agenda.add_paths(await asyncio.to_thread(self._anew))
+            if hints != NONE:
+                began = time.monotonic()
+                scan = await asyncio.to_thread(self._disk.scan, hints)
+                if hints.is_all:
+                    watch.scan_took(time.monotonic() - began)
+                    self.has_looked = True
+                self._came_back()
+                agenda.add_paths(self._book.freed(scan.found))
+                if scan.found:
+                    agenda.add_local(self._asking.here.taken())
+                agenda.add_local(self._book.found(scan.found, scan.moved))
+                if SHARED_NAME in scan.found:
+                    await self._read_patterns()
+                for local, seconds in scan.again.items():
+                    agenda.look_later(local, seconds)
+            if self._asking.answer:
+                await self._answer()
+            while agenda.is_due:
+                await self._plan()
+                if agenda.has_hints:
+                    break
+        except FolderGone as error:
+            self._went(str(error))
+            return
+        self._ask()
+        if agenda.is_done:
+            agenda.idle.set()
+        elif not agenda.is_gathering:
+            agenda.wake.set()
+
+    def _anew(self) -> list[str]:
+        """In a thread: forget what was seen otherwise; all paths."""
+        self._book.changed.clear()
+        self._disk.remember(self._book.known())
+        return self._book.data.paths()
+
+    async def _read_patterns(self) -> None:
+        if await asyncio.to_thread(self._leaving_out.read):
+            self.look_anew()
+
+    # ---- one plan
+
+    async def _plan(self) -> None:
+        agenda = self._agenda
+        local, paths = agenda.next_local(), agenda.next_paths()
+        rules = self._rules()
+        steps = await asyncio.to_thread(self._book.plan, rules, local, paths)
+        self._bringing.forget_wanted(paths)
+        notes = [step for step in steps if isinstance(step, Record | Agree)]
+        hashes = [step.local for step in steps if isinstance(step, Hash)]
+        if bool(notes) and await asyncio.to_thread(lambda: self._asking.stops_here(self._book, notes)):
+            self._asking.here.put_aside([one for one in local if one not in hashes])
+            agenda.add_paths(paths)
+            if hashes:  # they may have what went elsewhere
+                await self._hash(hashes)
+                agenda.add_local(self._asking.here.taken())
+            return
+        if notes:
+            me = bytes(self._context.me.peer_id)
+            await asyncio.to_thread(self._book.note, notes, me, int(time.time() * 1000))
+            self._asking.here.passed(notes, time.monotonic())
+            agenda.add_paths(path for step in notes for path in paths_of(step))
+            self._news()
+        if hashes:
+            await self._hash(hashes)
+        for step in steps:
+            if isinstance(step, Wait):
+                agenda.waits[step.path] = tr("{path} waits: {why}", path=step.path, why=step.code)
+        done = [step for step in steps if not isinstance(step, Record | Agree | Hash | Wait)]
+        if bool(done) and await asyncio.to_thread(lambda: self._asking.stops_there(self._book, done)):
+            self._asking.there.put_aside([*paths, *(path for step in done for path in paths_of(step))])
+            if self._asking.there.hold is None:  # others said more meanwhile
+                agenda.add_paths(self._asking.there.taken())
+        elif done and await self._bringing.bring(done):
+            await self._read_patterns()
+
+    async def _hash(self, locals_: Sequence[str]) -> None:
+        agenda = self._agenda
+        for at in range(0, len(locals_), HASHED_MAX):
+            part = locals_[at : at + HASHED_MAX]
+            for one in await asyncio.to_thread(self._hashed, part):
+                if isinstance(one, Hashed):
+                    agenda.add_local([one.local])
+                    agenda.failed.pop(one.local, None)
+                elif one.again_s is not None:
+                    agenda.look_later(one.local, one.again_s)
+                else:
+                    agenda.failed[one.local] = tr(
+                        "{path} cannot be read: {reason}", path=one.local, reason=one.reason
+                    )
+            await self._plan_recorded(part)
+
+    async def _plan_recorded(self, part: Sequence[str]) -> None:
+        """Record what was just read, so that others have it while more is read."""
+        if len(part) == HASHED_MAX:
+            await self._plan()
+
+    def _hashed(self, locals_: Sequence[str]) -> list[Any]:
+        """In a thread: read these, and tell the content store where their chunks lie."""
+        results = list(self._disk.hash(locals_, self.cancel))
+        hashed = [one for one in results if isinstance(one, Hashed)]
+        for one in hashed:
+            self._book.hashed(one.local, one.print, one.content)
+        self._lying.note([(one.local, one.chunks) for one in hashed])
+        self._book.data.save(contents=[(one.content, one.chunks) for one in hashed])
+        return results
+
+    # ---- what the owner is asked
+
+    async def _answer(self) -> None:
+        """The owner has said what is to become of what waits."""
+        answer, self._asking.answer = self._asking.answer, ""
+        if answer == KEEP:
+            me = bytes(self._context.me.peer_id)
+            local, paths = await asyncio.to_thread(self._asking.keep, self._book, self._rules(), me)
+            self._news()
+        else:
+            local, paths = self._asking.go_on()
+        self._agenda.add_local(local)
+        self._agenda.add_paths(paths)
+
+    def _ask(self) -> None:
+        """Say that something waits, and no longer so when nothing does."""
+        if self._has_asked != self._asking.is_waiting:
+            self._has_asked = self._asking.is_waiting
+            key = f"asks {self._folder.hex()}"
+            if self._has_asked:
+                self._context.tell.say(self._asking.text(self._name()), key=key)
+            else:
+                self._context.tell.withdraw(key)
+
+    def _went(self, why: str) -> None:
+        if self.gone != why:
+            self.gone = why
+            self._context.tell.say(why, key=f"gone {self._folder.hex()}")
+
+    def _came_back(self) -> None:
+        if self.gone:
+            self.gone = ""
+            self._context.tell.say(
+                tr("the live folder {name} goes on", name=self._name()), key=f"gone {self._folder.hex()}"
+            )
