@@ -634,6 +634,20 @@ def test_both_dial_at_once_with_something_ahead(memory: Lab) -> None:
     memory.run(scene())
 
 
+def test_each_of_what_was_begun_ahead_waits_its_own_time(memory: Lab) -> None:
+    async def scene() -> None:
+        async with memory.endpoints(2) as (a, b):
+            b.register(NOTES, echo)
+            connection = await a.connect(b.peer_id, b.addresses, ahead=AHEAD)
+            await asyncio.sleep(0.9 * AHEAD_S)
+            await connection._begin(Ahead(NOTES, NOTES.encode(Note("later"))))
+            for waited, left in ((0.2, 1), (0.7, 1), (0.2, 0)):
+                await asyncio.sleep(waited * AHEAD_S)
+                assert b.connections[0].streams_open == left
+
+    memory.run(scene())
+
+
 def test_what_nobody_takes_up_is_given_up(memory: Lab) -> None:
     async def scene() -> None:
         async with memory.endpoints(2) as (a, b):

@@ -119,7 +119,7 @@ class Connection:
         protocol = ahead.protocol
         self.hold()
         try:
-            raw = self._begun.pop((protocol.name, ahead.first), None)
+            raw = self._begun.pop(_key(ahead), None)
             opening = b""
             if raw is None:
                 raw = await self._raw.open_stream()
@@ -150,14 +150,15 @@ class Connection:
     def keep_begun(self, begun: Sequence[Begun]) -> None:
         """These streams went out ahead of the connection: `open_stream` takes them up, within `AHEAD_S`."""
         for ahead, raw in begun:
-            self._begun[ahead.protocol.name, ahead.first] = raw
-        if begun:
-            self._loop.call_later(AHEAD_S, self._drop_begun)
+            self._drop_begun(ahead, self._begun.get(_key(ahead)))
+            self._begun[_key(ahead)] = raw
+            self._loop.call_later(AHEAD_S, self._drop_begun, ahead, raw)
 
-    def _drop_begun(self) -> None:
-        for raw in self._begun.values():
+    def _drop_begun(self, ahead: Ahead, raw: RawStream | None) -> None:
+        """Nobody took this one up."""
+        if raw is not None and self._begun.get(_key(ahead)) is raw:
+            del self._begun[_key(ahead)]
             self._loop.create_task(raw.reset(CloseCode.CANCELLED))
-        self._begun.clear()
 
     async def send_datagram(self, protocol: Protocol, data: bytes) -> None:
         """Send `data` once, unreliably. Raises `UsageError` when it does not fit one packet."""
@@ -290,6 +291,10 @@ class _DatagramQueue:
             self._arrived.clear()
             await self._arrived.wait()
         return self._waiting.popleft()
+
+
+def _key(ahead: Ahead) -> tuple[str, bytes]:
+    return ahead.protocol.name, ahead.first
 
 
 def _named(error: BaseException, protocol: Protocol, peer: PeerId) -> BaseException:
