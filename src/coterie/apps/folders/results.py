@@ -136,21 +136,16 @@ class JoinPlan(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
     def text(self) -> str:
-        """For people."""
-        return "\n".join(
-            (
-                tr("{path} is not empty. Joined with {name}:", path=self.path, name=self.name),
-                tr("  the same on both sides, nothing happens:  {files}", files=count(self.same, "file")),
-                tr(
-                    "  differing, both stay, side by side:       {files}", files=count(self.differing, "file")
-                ),
-                tr(
-                    "  only here, everybody gets them:           {files}", files=count(self.only_here, "file")
-                ),
-                tr(
-                    "  only there, they come here:               {files}, {size}",
-                    files=count(self.only_there, "file"),
-                    size=say_bytes(self.size),
-                ),
-            )
+        """One sentence for people."""
+        return tr(
+            "{path} is not empty. With {name} joined to it: {same} the same on both sides (nothing happens), "
+            "{differing} differing (both stay, side by side), {only_here} only here (everybody gets them), "
+            "{only_there} only there (they come here, {size})",
+            path=self.path,
+            name=self.name,
+            same=count(self.same, "file"),
+            differing=count(self.differing, "file"),
+            only_here=count(self.only_here, "file"),
+            only_there=count(self.only_there, "file"),
+            size=say_bytes(self.size),
         )

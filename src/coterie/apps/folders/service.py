@@ -166,7 +166,7 @@ class FoldersService:
             finally:
                 await self._forget(record.id)
                 await asyncio.to_thread(engine.unmark)
-            raise WouldMix(f"{plan.text()}\n{tr('Join with --yes')}")
+            raise WouldMix(tr("{what}. To do that: --yes", what=plan.text()))
         engine.start()
         self._members_changed()
         return FolderMade(name=record.name, id=record.id.hex(), path=str(path), joined=True)
