@@ -20,12 +20,19 @@ from coterie.texts import tr
 from coterie.transfer.ahead import Rate
 from coterie.transfer.arriving import REASONS, Answer, NodePlace, bytes_of
 from coterie.transfer.fetch import open_share, opening
-from coterie.transfer.messages import ChunkUnavailable, GetChunks, GetManifest, NoManifest, Unavailable
+from coterie.transfer.messages import (
+    PROTOCOL,
+    ChunkUnavailable,
+    GetChunks,
+    GetManifest,
+    NoManifest,
+    Unavailable,
+)
 from coterie.transfer.read_cache import Leaf, ReadCache
 from coterie.transfer.source_session import Link
 from coterie.transfer.sources import FATAL_CODES
 from coterie.transfer.surroundings import Surroundings
-from coterie.wire import Ticket
+from coterie.wire import Protocol, Ticket
 
 SILENT_S = (
     10.0  # nothing comes of what was asked for: the peer is given up; guess, below what programs wait for
@@ -94,8 +101,17 @@ class _NodeCame:
 class Supply:
     """What one peer gives under one ticket. Belongs to the event loop; disk and hashes are worked at in threads."""
 
-    def __init__(self, around: Surroundings, ticket: Ticket, cache: ReadCache, nodes: Nodes) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        ticket: Ticket,
+        cache: ReadCache,
+        nodes: Nodes,
+        protocol: Protocol = PROTOCOL,
+    ) -> None:
+        """`protocol`: `files`, or one with the same messages."""
         self.ticket = ticket
+        self._protocol = protocol
         self.readers = 0
         self.refused: CoterieError | None = None  # for good: who opens again gets another supply
         self._around = around
@@ -290,7 +306,8 @@ class Supply:
 
     async def _session(self) -> None:
         """One session; returns when nobody has read for IDLE_S. Raises why it ended."""
-        ahead = opening(self.ticket, self._around.me.peer_id, self.ticket.peer)
+        me, peer = self._around.me.peer_id, self.ticket.peer
+        ahead = opening(self.ticket, me, peer, protocol=self._protocol)
         connection = await self._around.net.connect(self.ticket.peer, ahead=ahead)
         stream, _ = await open_share(connection, self.ticket, ahead)
         link = Link(

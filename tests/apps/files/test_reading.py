@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.files.open_file import READ_BYTES_MAX
 from coterie.apps.grants.service import Wanted
 from coterie.errors import AccessDenied, CoterieError, NotFound, TransportError, UsageError
 from coterie.net import MemoryNetwork
 from coterie.node import Node
 from coterie.transfer import supply
+from coterie.transfer.open_file import READ_BYTES_MAX
 from tests.apps.files.nodes import befriend, friends, memory_node
 from tests.apps.files.test_places import BIG, photos
 from tests.support import run

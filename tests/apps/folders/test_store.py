@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -107,3 +108,22 @@ def test_events_end_with_their_time_and_number(tmp_path: Path, monkeypatch: pyte
     data.save(events=[(now, path, "changed", b"p", b"") for path in ("a", "b", "c")])
     data.sweep_events(now)
     assert [event.path for event in data.events(10)] == ["c", "b"]
+
+
+def test_children_are_found_without_what_lies_below_them(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    data = s.FolderData(store, a_folder(store))
+    random = Random(7)
+    parts = ["a", "a b", "a0", "a.c", "b", "\u00e9", "z\U0001f600"]
+    paths = {"/".join(random.choices(parts, k=random.randint(1, 4))) for _ in range(300)}
+    paths |= {f"many/{number}" for number in range(s.QUERY_ITEMS_MAX + 20)}
+    data.save([a_register(path) for path in paths])
+    for place in ("", "a", "a/a b", "b/a0", "many", "none"):
+        start = f"{place}/" if place else ""
+        below = [path[len(start) :] for path in paths if path.startswith(start)]
+        found = list(data.children(place))
+        assert {name for name, row in found if row is not None} == {one for one in below if "/" not in one}, (
+            place
+        )
+        implied = [name for name, row in found if row is None]
+        assert sorted(implied) == sorted({one.partition("/")[0] for one in below if "/" in one}), place

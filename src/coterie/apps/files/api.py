@@ -6,7 +6,6 @@ from typing import Protocol
 
 from coterie.access.resource import Verb
 from coterie.apps.files.gifts import Content, Gifts
-from coterie.apps.files.open_file import OpenFile, Seen
 from coterie.apps.files.places import Spot
 from coterie.apps.files.reading import Reading
 from coterie.apps.files.records import ShareRecord
@@ -16,6 +15,7 @@ from coterie.apps.files.shares import is_open_to_all
 from coterie.apps.files.source import MagnetSource, Source, TorrentFileSource
 from coterie.identity import PeerId
 from coterie.transfer.limits import Limits
+from coterie.transfer.open_file import OpenFile, Seen
 from coterie.transfer.results import Received, TransferLine
 from coterie.transfer.running import Running
 from coterie.transfer.table import Table

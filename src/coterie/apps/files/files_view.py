@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from coterie.apps.files.open_file import Seen
 from coterie.apps.panel import Found, Live, Reader, Row, View
 from coterie.errors import CoterieError, NotFound
 from coterie.moments import iso
 from coterie.texts import tr
+from coterie.transfer.open_file import Seen
 
 FOUND_MAX = 6  # shares that a search shows
 ENTRIES_MAX = 5_000  # of one folder of somebody else that a page lists

@@ -7,12 +7,12 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from coterie.access.names import distinct
-from coterie.apps.files.open_file import OwnFile, Seen
 from coterie.apps.files.records import ShareRecord
 from coterie.content import no_links
 from coterie.content.names import is_reserved, name_fault
 from coterie.errors import NotFound, StorageError
 from coterie.texts import tr
+from coterie.transfer.open_file import OwnFile, Seen
 
 
 class OwnPlaces:

@@ -7,7 +7,6 @@ from itertools import count
 from typing import Any, TypeVar
 
 from coterie.apps.context import Context
-from coterie.apps.files.open_file import OpenFile, Page, RemoteFile, Seen, content_of
 from coterie.apps.files.own_places import OwnPlaces
 from coterie.apps.files.places_messages import FILE, FOLDER, Entry
 from coterie.apps.files.places_protocol import list_place, locate_place
@@ -16,6 +15,7 @@ from coterie.content.names import is_reserved
 from coterie.errors import NotFound, TransportError
 from coterie.identity import PeerId
 from coterie.texts import tr
+from coterie.transfer.open_file import OpenFile, Page, RemoteFile, Seen, content_of
 from coterie.transfer.read_cache import ReadCache
 from coterie.transfer.supply import Nodes, Supply
 from coterie.wire import Ticket

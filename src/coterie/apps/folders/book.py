@@ -19,11 +19,13 @@ from coterie.apps.folders.register import (
     Register,
     Value,
     copies,
+    dots_shown,
     merge,
     pack,
     resolved,
     unpack,
     winner,
+    written,
 )
 from coterie.apps.folders.steps import Agree, Agreed, DiskStep, Hash, Here, Print, Record, RemoveFolder, Step
 from coterie.apps.folders.store import AgreedRow, FolderData, FolderRow, FoldersStore, RegisterRow
@@ -316,6 +318,28 @@ class FolderBook:
                 register = unpack(known[path]) if path in known else NOTHING
                 rows.append(self._row(path, resolved(register, (self._replica, counter), value), b""))
             self.data.save(rows, counter=counter)
+            self._counter = counter
+
+    def rewrite(self, writes: Sequence[tuple[str, Value, Value | None]]) -> None:
+        """For each (path, old, new): write `new` instead of `old`, which somebody saw there; None: of nothing there.
+
+        A copy is replaced as one: what has the name stays.
+        """
+        with self._writing:
+            known = {
+                path: unpack(raw) for path, raw in self.data.registers([one[0] for one in writes]).items()
+            }
+            counter = self._counter
+            changed: dict[str, Register] = {}
+            for path, new, old in writes:
+                counter += 1
+                register = known.get(path, NOTHING)
+                first = winner(register)
+                is_copy = old is not None and first is not None and not first[1].equals(old)
+                replaced = dots_shown(register, old or Value(Kind.GONE), is_copy=is_copy)
+                dot = (self._replica, counter)
+                known[path] = changed[path] = written(register, replaced, dot, new, is_copy=is_copy)
+            self.data.save([self._row(*one, b"") for one in changed.items()], counter=counter)
             self._counter = counter
 
     def _row(self, path: str, register: Register, source: bytes) -> RegisterRow:

@@ -7,6 +7,7 @@ One task works on the disk (`turns`), one fetches what is missing (`fetching`); 
 import asyncio
 import shutil
 import threading
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from coterie.apps.folders.book import FolderBook
 from coterie.apps.folders.bringing import Bringing
 from coterie.apps.folders.disk import Disk
 from coterie.apps.folders.fetching import Fetching
+from coterie.apps.folders.hints import hints_of
 from coterie.apps.folders.leaving_out import LeavingOut
 from coterie.apps.folders.links import Links
 from coterie.apps.folders.lying import Lying
 from coterie.apps.folders.members import Members
+from coterie.apps.folders.overwriting import Overwriting
 from coterie.apps.folders.parts import Parts
 from coterie.apps.folders.planner import Rules
 from coterie.apps.folders.register import Value
@@ -34,6 +37,7 @@ from coterie.apps.folders.standing import Standing
 from coterie.apps.folders.store import FolderRow, FoldersStore
 from coterie.apps.folders.telling import Telling
 from coterie.apps.folders.turns import Turns
+from coterie.content.versions import Versions
 from coterie.errors import UsageError
 from coterie.identity import PeerId
 from coterie.tasks import Tasks
@@ -65,6 +69,7 @@ class Engine:
         self._tasks = Tasks()
         self._agenda = Agenda()
         self._full = ""
+        self.overwriting = Overwriting()
 
     @property
     def name(self) -> str:
@@ -120,7 +125,7 @@ class Engine:
             self._context,
             self._row.id,
             self._disk.arrived,
-            givers=self._givers,
+            givers=lambda: self.peers,
             take=self._bringing.take,
             failed=self._disk_failed,
         )
@@ -201,6 +206,30 @@ class Engine:
         self._telling.news()
         self.touch([path])
 
+    async def rewrite(self, writes: Sequence[tuple[str, Value, Value | None]]) -> None:
+        """Write new values for what somebody saw (`FolderBook.rewrite`), and tell everybody."""
+        await asyncio.to_thread(self.book.rewrite, writes)
+        self._telling.news()
+        self.touch([path for path, _, _ in writes])
+
+    def stamp(self) -> tuple[bytes, int]:
+        """Who writes here, and when: ms since 1970."""
+        return bytes(self._context.me.peer_id), int(time.time() * 1000)
+
+    @property
+    def versions(self) -> Versions:
+        """Where what is replaced or removed is kept."""
+        return self._context.blobs.versions
+
+    @property
+    def peers(self) -> list[PeerId]:
+        """Who is connected and has the folder."""
+        return self._telling.peers
+
+    def look_at(self, local: str) -> None:
+        """Look at this on the disk now."""
+        self._agenda.look(hints_of([local]))
+
     async def heard(self) -> None:
         """Wait until what somebody else has is known here."""
         await self._telling.heard()
@@ -235,9 +264,6 @@ class Engine:
         if isinstance(message, wire.Changes | wire.Hello):
             self._fetching.look_again(peer)
 
-    def _givers(self) -> list[PeerId]:
-        return self._telling.peers
-
     def _merged(self, paths: Sequence[str], has_more: bool) -> None:
         """Others said something about these."""
         if paths:
@@ -252,6 +278,7 @@ class Engine:
             links=facts.links,
             ignored=self.leaving_out.ignored,
             can_write=self.can_write,
+            overwrites=self.overwriting.overwrites,
             name_of=self.name_of,
         )
 

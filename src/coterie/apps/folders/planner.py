@@ -68,6 +68,10 @@ def _everything(path: str, value: Value) -> bool:
     return True
 
 
+def _never(path: str) -> bool:
+    return False
+
+
 class Rules(msgspec.Struct, frozen=True):
     """What holds on this disk.
 
@@ -77,6 +81,7 @@ class Rules(msgspec.Struct, frozen=True):
         can_write: whether what the owner changes here counts.
         ignored: (path, whether it is a folder) -> it is left out, here and now.
         selected: (path, value of a file) -> its content shall be here.
+        overwrites: (path) -> who writes there now has seen what it is, though that is not on this disk.
         name_of: what a computer is called, for the names of copies.
     """
 
@@ -86,6 +91,7 @@ class Rules(msgspec.Struct, frozen=True):
     can_write: bool = True
     ignored: Callable[[str, bool], bool] = _nothing
     selected: Callable[[str, Value], bool] = _everything
+    overwrites: Callable[[str], bool] = _never
     name_of: Callable[[bytes], str] = _nobody
 
 
@@ -282,6 +288,9 @@ class _Taking:
             self._wait(local, path, "reader")
         else:
             dots = tuple(dot for dot, one in register.siblings if one.kind == Kind.GONE)
+            first = winner(register)
+            if not given and first is not None and self._rules.overwrites(path):
+                dots = dots_shown(register, first[1])
             self._record(Record(local, path, dots + given, value, here.print))
 
     def _take_over(self, path: str) -> tuple[Dot, ...]:

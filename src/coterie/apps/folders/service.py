@@ -13,11 +13,13 @@ import msgspec
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
+from coterie.apps.folders.api import Live, LiveState
 from coterie.apps.folders.asking import GO_ON, KEEP
 from coterie.apps.folders.content import CONTENTS, FolderContents, read_small
 from coterie.apps.folders.deeds import Deeds
 from coterie.apps.folders.engine import Engine
 from coterie.apps.folders.links import Links
+from coterie.apps.folders.live_places import LivePlaces
 from coterie.apps.folders.members import Members
 from coterie.apps.folders.membership import FOLDER_ID_BYTES, KIND, FolderRecord, resource_of
 from coterie.apps.folders.results import (
@@ -36,8 +38,10 @@ from coterie.apps.folders.store import STEPS, FolderRow, FoldersStore
 from coterie.errors import CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Stream
+from coterie.quantity import read_size
 from coterie.services.directory.core import Offered
 from coterie.texts import tr
+from coterie.transfer.read_cache import ReadCache
 from coterie.wire.frames import Message
 
 FOLDERS_MAX = 64  # of one computer; guess: each is watched, and costs memory
@@ -65,6 +69,11 @@ class FoldersService:
         self._engines: dict[bytes, Engine] = {}
         self._rows: dict[bytes, FolderRow] = {}
         self._followers: list[PeerId] | None = None
+        cache = ReadCache(context.data.folder / "reading", read_size(self._settings.reading_cache))
+        self.places = places = LivePlaces(context, self._engines, self._live, cache)
+        self.live, self.listing, self.look, self.open = places.live, places.listing, places.look, places.open
+        self.writing, self.touched = places.writing, places.touched
+        self.remove, self.move = places.remove, places.move
         self.contents = FolderContents(context.me.peer_id, context.blobs.store, context.access)
 
     async def start(self) -> None:
@@ -91,6 +100,7 @@ class FoldersService:
         self._links.close()
         await asyncio.gather(*(engine.close() for engine in self._engines.values()))
         self.contents.close()
+        self.places.close()
 
     def status(self) -> dict[str, int]:
         """Counts for `coterie status`; nothing while there is nothing."""
@@ -428,6 +438,19 @@ class FoldersService:
         return found[0]
 
     # ---- rows and engines
+
+    def _live(self) -> list[Live]:
+        """For other apps."""
+        found = []
+        for row in self._rows.values():
+            record, role = self._members.record(row.id), self._members.role_here(row.id)
+            state: LiveState = (
+                "ended" if not role or record.is_over else "on" if row.state == ON else "paused"
+            )
+            can_write = state == "on" and role in ("owner", "write")
+            if row.state != PREVIEW:
+                found.append(Live(row.id.hex(), record.name, Path(row.path), can_write, state))
+        return found
 
     def _line(self, row: FolderRow) -> FolderLine:
         record, engine = self._members.record(row.id), self._engines.get(row.id)

@@ -10,8 +10,11 @@ class Settings(msgspec.Struct):
 
     `brake_share`: more than this part of the files of a folder, and `brake_files`: at least so many, that go or get
     other contents within `brake_minutes`. A share of 1 never asks.
+
+    `reading_cache`: how much is kept of what was read of folders without being put on the disk.
     """
 
     brake_share: float = SHARE
     brake_files: int = FILES_MIN
     brake_minutes: float = WITHIN_S / 60
+    reading_cache: str = "1GB"

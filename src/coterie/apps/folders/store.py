@@ -13,6 +13,7 @@ import msgspec
 from coterie.services.data.database import Database
 
 QUERY_ITEMS_MAX = 500  # of one IN (...)
+CHILDREN_MIN = 8  # rows read together while folders lie between; more where none does
 EVENTS_MAX = 10_000  # of one folder that can be undone; the oldest give way
 DAY_S = 86_400.0
 EVENTS_S = 30 * DAY_S  # as long as versions are kept
@@ -319,6 +320,33 @@ class FolderData:
         )
         start = len(path) + 1 if path else 0
         return [row for row in rows if "/" not in row[0][start:]]
+
+    def children(self, path: str) -> Iterator[tuple[str, tuple[int, int, bytes, bytes] | None]]:
+        """(name, (kind, size, content, packed register)) of what is in a folder itself, in no certain order.
+
+        None: nobody wrote that folder, something below it has a register. What lies deeper is not read.
+        """
+        start = len(path) + 1 if path else 0
+        first, end = (f"{path}/", f"{path}0") if path else ("", "\U0010ffff")
+        count = CHILDREN_MIN
+        while True:
+            rows = self._db.execute(
+                "SELECT path, kind, size, content, body FROM registers WHERE folder = ? AND path >= ? AND path < ? "
+                "ORDER BY path LIMIT ?",
+                (self._number, first, end, count),
+            )
+            is_last, count = len(rows) < count, min(count * 2, QUERY_ITEMS_MAX)
+            for one, *rest in rows:
+                name, slash, _ = one[start:].partition("/")
+                if slash:
+                    yield name, None
+                    first = f"{one[:start]}{name}0"  # behind all that lies in it: "0" comes after "/"
+                    is_last, count = False, CHILDREN_MIN
+                    break
+                yield name, (rest[0], rest[1], rest[2], rest[3])
+                first = f"{one}\x01"
+            if is_last:
+                return
 
     def in_conflict(self) -> list[tuple[str, bytes]]:
         """(path, packed register) of those with several versions side by side."""

@@ -77,7 +77,7 @@ class OpenFile(Protocol):
     ) -> None: ...
 
 
-class _Closing:
+class Closing:
     """`async with` for what has `close`."""
 
     async def close(self) -> None: ...
@@ -91,7 +91,7 @@ class _Closing:
         await self.close()
 
 
-class OwnFile(_Closing):
+class OwnFile(Closing):
     """See `OpenFile`: a file of this computer, as it lies there now."""
 
     content_id = b""
@@ -134,7 +134,7 @@ Page = tuple[bytes, list[m.Chunk], int]
 Again = Callable[[], Awaitable[tuple[Supply, m.FileEntry, Page]]]
 
 
-class RemoteFile(_Closing):
+class RemoteFile(Closing):
     """See `OpenFile`: a file that a peer shares."""
 
     def __init__(
