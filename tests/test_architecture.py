@@ -87,6 +87,7 @@ SHELLS = (
     "services/local/*.py",
     "apps/files/gifts.py",
     "apps/folders/agenda.py",
+    "apps/folders/api.py",
     "apps/folders/applying.py",
     "apps/folders/asking.py",
     "apps/folders/book.py",

@@ -72,6 +72,11 @@ class Engine:
         self.overwriting = Overwriting()
 
     @property
+    def id(self) -> bytes:
+        """Of the folder."""
+        return self._row.id
+
+    @property
     def name(self) -> str:
         """What the folder is called."""
         return self._members.record(self._row.id).name

@@ -57,7 +57,7 @@ class LivePlaces:
         tree = LiveTree(engine)
         found = await self._in_thread(lambda: tree.open(path.strip("/"), self._executor))
         if isinstance(found, Wanted):
-            return await self._away.open(bytes.fromhex(folder), found, engine.peers)
+            return await self._away.open(engine.id, found, engine.peers)
         return found
 
     def writing(self, folder: str, path: str) -> None:
@@ -85,10 +85,7 @@ class LivePlaces:
         engine.look_at(to)
 
     def _engine(self, folder: str) -> Engine:
-        try:
-            engine = self._engines.get(bytes.fromhex(folder))
-        except ValueError:
-            engine = None
+        engine = next((one for one in self._engines.values() if one.id.hex() == folder), None)
         if engine is not None:
             return engine
         known = next((one for one in self._folders() if one.id == folder), None)
