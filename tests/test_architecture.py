@@ -128,6 +128,7 @@ SHELLS = (
     "apps/drive/dav.py",
     "apps/drive/fuse.py",
     "apps/drive/lan.py",
+    "apps/drive/login.py",
     "apps/drive/mounts.py",
     "apps/drive/ordering.py",
     "apps/drive/receiving.py",

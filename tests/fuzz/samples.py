@@ -229,6 +229,13 @@ def _services() -> dict[str, list[Sample]]:
                 *map(send.pack, (offer, stands, send.Said(bytes(16), 1, "failed"))),
             )
         ],
+        "coterie.apps.drive.digest:read_login": [
+            _of(
+                "apps.drive.digest:read_login",
+                'Digest username="coterie", realm="/films", nonce="0a1b", uri="/films/a,b", qop=auth, nc=00000001, '
+                'cnonce="c0ffee", response="8ca523f5e9506fed4657c9700eebdbec"',
+            )
+        ],
         "coterie.apps.drive.headers:read_destination": [
             _of("apps.drive.headers:read_destination", "http://drive.localhost:4000/anna/photos/a%20b.jpg")
         ],
@@ -241,6 +248,7 @@ def _services() -> dict[str, list[Sample]]:
                 b"Sat, 28 Nov 2026 17:02:14 GMT</D:getlastmodified></D:prop></D:propstat></D:response></D:multistatus>",
             )
         ],
+        "coterie.apps.drive.headers:read_target": [_of("apps.drive.headers:read_target", "/films/a%20b?x")],
         "coterie.apps.drive.headers:read_password": [
             _of("apps.drive.headers:read_password", "bmFtZTpwYXNzd29yZA==")
         ],

@@ -5,6 +5,7 @@ import mimetypes
 import os
 import secrets
 from collections.abc import Coroutine
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
 
 from coterie.apps.drive.tree import Bridge, Tree
 from coterie.apps.files.api import OpenFile, Seen
+from coterie.byte_range import parse_range
 from coterie.errors import (
     AccessDenied,
     CoterieError,
@@ -39,6 +41,7 @@ HTTP_GATEWAY_TIMEOUT = 504
 CHANGE_S = (
     3_600.0  # for a change, while its owner says that it works; the protocol has shorter times of its own
 )
+FIRST_BYTES = 64 << 10  # read first: a chunk or two
 READ_BYTES = 1 << 20  # read and sent at once; wsgidav's own 8 KiB cost a turn of the loop each
 _STATUS: tuple[tuple[type[CoterieError], int], ...] = (
     (NotFound, HTTP_NOT_FOUND),
@@ -249,7 +252,15 @@ class File(_Resource, DAVNonCollection):  # type: ignore[misc]
             if opened.size != self.seen.size:  # the head of the answer names the other size
                 self.provider.bridge.wait(opened.close())
                 raise DAVError(HTTP_BAD_REQUEST, "it has changed in this very moment; ask again")
-        return Content(opened, self.provider.bridge)
+        return Content(opened, self.provider.bridge, self._end())
+
+    def _end(self) -> int:
+        """The first byte that this request does not ask for."""
+        try:
+            span = parse_range(self.environ.get("HTTP_RANGE", ""), self.seen.size)
+        except ValueError:
+            span = None
+        return span.last + 1 if span is not None else self.seen.size
 
     def begin_write(self, *, content_type: str | None = None) -> BinaryIO:
         """For what a program writes: a file of its own until it is whole."""
@@ -289,25 +300,37 @@ def _computer(path: str) -> str:
 
 
 class Content:
-    """A file that is open, as wsgidav reads it."""
+    """A file that is open, as wsgidav reads it: first a little, so that it begins at once; then ahead of who reads."""
 
-    def __init__(self, opened: OpenFile, bridge: Bridge) -> None:
+    def __init__(self, opened: OpenFile, bridge: Bridge, end: int) -> None:
+        """Nothing is read from the byte `end` on."""
         self._opened = opened
         self._bridge = bridge
         self._at = 0
+        self._end = end
+        self._size = FIRST_BYTES
+        self._coming: Future[bytes] | None = None
 
     def seek(self, offset: int) -> None:
-        """Go on there."""
+        """Go on there. Before anything is read."""
         self._at = offset
 
     def read(self, size: int) -> bytes:
-        """What follows. An error ends the connection, or is told where nothing was sent yet."""
+        """What follows, some of it. An error ends the connection, or is told where nothing was sent yet."""
         with told():
-            data = self._bridge.wait(self._opened.read(self._at, size))
-        self._at += len(data)
+            coming = self._coming or self._begin(size)
+            data = self._bridge.result(coming)[:size]
+            self._at += len(data)
+            self._size = READ_BYTES
+            self._coming = self._begin(READ_BYTES) if data and self._at < self._end else None
         return data
+
+    def _begin(self, size: int) -> "Future[bytes]":
+        return self._bridge.begin(self._opened.read(self._at, min(size, self._size, self._end - self._at)))
 
     def close(self) -> None:
         """Nothing more is read."""
+        if self._coming is not None:
+            self._coming.cancel()
         with contextlib.suppress(CoterieError):
             self._bridge.wait(self._opened.close())

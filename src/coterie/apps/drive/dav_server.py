@@ -7,15 +7,17 @@ from typing import Any
 
 from cheroot import wsgi
 from wsgidav.error_printer import ErrorPrinter
-from wsgidav.http_authenticator import HTTPAuthenticator
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from coterie.apps.drive.dav import READ_BYTES, Provider, place_of, told
 from coterie.apps.drive.folder_page import page_of
 from coterie.apps.drive.headers import read_destination
+from coterie.apps.drive.login import CONFIG, LoginDoor
+from coterie.apps.drive.properties import KeptProperties, NoProperties
 from coterie.apps.drive.propfind import propfind
 from coterie.apps.drive.tree import Bridge, Tree, refused
+from coterie.services.data.database import Database
 
 THREADS = 24  # each may wait for a peer that is away; guess: a file manager opens as many as it has pictures
 IDLE_S = 60  # a connection on which nothing is asked; programs keep some open
@@ -77,21 +79,23 @@ class Asking(Provider):
                     raise refused(place_of(place))
 
 
-def application(tree: Tree, bridge: Bridge, folder: Path) -> Any:
-    """The WSGI application for the owner."""
-    return _made({"/": Asking(tree, bridge, folder)}, {"middleware_stack": [ErrorPrinter, RequestResolver]})
+def application(tree: Tree, bridge: Bridge, folder: Path, database: Database) -> Any:
+    """The WSGI application for the owner. `database`: for what programs note of files."""
+    return _made(
+        {"/": Asking(tree, bridge, folder)},
+        {
+            "middleware_stack": [ErrorPrinter, RequestResolver],
+            "property_manager": KeptProperties(database),
+        },
+    )
 
 
 def guarded(shares: Mapping[str, tuple[Tree, str]], user: str, bridge: Bridge, folder: Path) -> Any:
     """That for others: trees by their names, each with its password for `user`, which is never sent (RFC 7616)."""
-    passwords = {f"/{name}": {user: {"password": password}} for name, (_, password) in shares.items()}
+    passwords = {name: password for name, (_, password) in shares.items()}
     return _made(
         {f"/{name}": Asking(tree, bridge, folder) for name, (tree, _) in shares.items()},
-        {
-            "middleware_stack": [ErrorPrinter, HTTPAuthenticator, RequestResolver],
-            "http_authenticator": {"accept_basic": False, "accept_digest": True, "default_to_digest": True},
-            "simple_dc": {"user_mapping": passwords},
-        },
+        {"middleware_stack": [ErrorPrinter, LoginDoor, RequestResolver], CONFIG: (user, passwords)},
     )
 
 
@@ -99,7 +103,7 @@ def _made(providers: dict[str, Asking], more: dict[str, Any]) -> Any:
     return WsgiDAVApp(
         {
             "provider_mapping": providers,
-            "property_manager": True,
+            "property_manager": NoProperties(),
             "lock_storage": True,
             "logging": {"enable": False},
             "verbose": 0,

@@ -46,6 +46,13 @@ def read_destination(header: str) -> str:
     return unquote(urlsplit(header, allow_fragments=False).path, errors="strict")
 
 
+@decoder(UsageError, "the address of a request to the drive")
+def read_target(address: str) -> tuple[str, str]:
+    """The path of an address, decoded, and its query: some programs quote less in a login. Raises `UsageError`."""
+    target = urlsplit(address, allow_fragments=False)
+    return unquote(target.path), target.query
+
+
 @decoder(UsageError, "the password of a request to the drive")
 def read_password(given: str) -> str:
     """Of "NAME:PASSWORD" in base 64. Raises `UsageError`."""

@@ -76,11 +76,14 @@ def propfind(
             "/", include_root=True, include_children=True, token_only=True
         )
     )
-    written = [
-        _HEAD,
-        *(_response(one, mode, names, has_locks=has_locks) for one in (resource, *members)),
-        _TAIL,
-    ]
+    manager = provider.prop_manager
+    noted = manager.noted_in(resource.get_ref_url()) if members else {}
+    own = manager.get_properties(resource.get_ref_url())
+    written = [_HEAD, _response(resource, mode, names, own, has_locks=has_locks)]
+    for one in members:
+        dead = noted.get(quote(one.name), [])
+        written.append(_response(one, mode, names, dead, has_locks=has_locks))
+    written.append(_TAIL)
     body = "".join(written).encode("utf-8", "replace")
     headers = [
         ("Content-Type", "application/xml; charset=utf-8"),
@@ -105,8 +108,7 @@ def _asked(environ: dict[str, Any]) -> tuple[str, list[str]]:
     return found[0][0], [one.tag for mode, child in found if mode == "named" for one in child]
 
 
-def _response(resource: Resource, mode: str, names: list[str], *, has_locks: bool) -> str:
-    dead = _dead_names(resource)
+def _response(resource: Resource, mode: str, names: list[str], dead: list[str], *, has_locks: bool) -> str:
     wanted = names if mode == "named" else [*(_DAV + name for name in _ALL), *dead]
     there: list[str] = []
     failed: dict[str, list[str]] = {}
@@ -153,12 +155,6 @@ def _property(
             yield _tag(name, None)
     else:
         raise DAVError(HTTP_NOT_FOUND)
-
-
-def _dead_names(resource: Resource) -> list[str]:
-    """The properties that programs have set."""
-    manager = resource.provider.prop_manager
-    return list(manager.get_properties(resource.get_ref_url(), resource.environ)) if manager else []
 
 
 def _tag(name: str, value: Value) -> str:

@@ -110,7 +110,8 @@ class DriveService:
 
         def make() -> Any:
             from coterie.apps.drive.dav_server import application  # only while the port is open
+            from coterie.apps.drive.properties import STEPS
 
-            return application(tree, bridge, folder)
+            return application(tree, bridge, folder, self._context.data.database(STEPS))
 
         return DavListener(make, secret=secret)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as LateError
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -112,20 +113,27 @@ class Bridge:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
-    def wait(self, work: Coroutine[Any, Any, T], most_s: float = ANSWER_S) -> T:
-        """What `work` returns or raises. Raises `TransportError`: it takes too long."""
+    def begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Have `work` done; `result` waits for it. Raises `TransportError`: the node has ended."""
         try:
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:  # the node has ended
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:
             work.close()
             raise TransportError(tr("the node is stopping")) from None
+
+    def result(self, begun: "Future[T]", most_s: float = ANSWER_S) -> T:
+        """What it returns or raises. Raises `TransportError`: it takes too long."""
         try:
-            return future.result(most_s)
+            return begun.result(most_s)
         except LateError:
-            future.cancel()
+            begun.cancel()
             raise TransportError(tr("it takes too long; try again later")) from None
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, CancelledError):
             raise TransportError(tr("the node is stopping")) from None
+
+    def wait(self, work: Coroutine[Any, Any, T], most_s: float = ANSWER_S) -> T:
+        """What `work` returns or raises. Raises `TransportError`: it takes too long."""
+        return self.result(self.begin(work), most_s)
 
 
 def refused(place: str) -> AccessDenied:
