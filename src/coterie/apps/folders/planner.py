@@ -114,8 +114,9 @@ def plan(tree: Tree, rules: Rules, local: Iterable[str] = (), paths: Iterable[st
 def paths_of(step: Step) -> list[str]:
     """The paths to plan again once the step was done."""
     match step:
-        case Agree(_, agreed):
-            return [agreed.path] if agreed is not None else []
+        case Agree(_, agreed, path):
+            of = agreed.path if agreed is not None else path
+            return [of] if of else []
         case Hash() | Wait():
             return []
     return [step.path]
@@ -226,7 +227,7 @@ class _Taking:
         register = self._tree.register(agreed.path)
         first = winner(register) if register is not None else None
         if first is None or first[1].kind == Kind.GONE or not agreed.dots:
-            self.steps.append(Agree(local, None))
+            self.steps.append(Agree(local, None, agreed.path))
             self.pending.add(agreed.path)
         elif not self._rules.can_write:
             self._wait(local, agreed.path, "reader")
@@ -280,18 +281,22 @@ class _Taking:
         given = self._take_over(path)
         register = self._tree.register(path) or NOTHING
         equal = next((one for _, one in register.siblings if one.equals(value)), None)
-        if equal is not None:
+        ends = any(  # what was shown under the other spelling is gone: also where the new value is known
+            dot in given and one.kind != Kind.GONE and not one.equals(value)
+            for dot, one in register.siblings
+        )
+        if equal is not None and not (ends and self._rules.can_write):
             known = _as_it_was(equal, value)
             self.steps.append(Agree(local, Agreed(path, dots_shown(register, equal), known, here.print)))
             self.pending.add(path)
         elif not self._rules.can_write:
             self._wait(local, path, "reader")
         else:
-            dots = tuple(dot for dot, one in register.siblings if one.kind == Kind.GONE)
+            dots = dots_shown(register, value)
             first = winner(register)
             if not given and first is not None and self._rules.overwrites(path):
                 dots = dots_shown(register, first[1])
-            self._record(Record(local, path, dots + given, value, here.print))
+            self._record(Record(local, path, tuple(dict.fromkeys(dots + given)), value, here.print))
 
     def _take_over(self, path: str) -> tuple[Dot, ...]:
         """What was shown of `path` at a local name that is gone: the new name, another spelling, goes on with that."""

@@ -87,10 +87,14 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Agree(msgspec.Struct, frozen=True):
-    """Nothing is to be done on the disk: keep that this is agreed on; None: forget what was."""
+    """Nothing is to be done on the disk: keep that this is agreed on; None: forget what was.
+
+    `path`: whose register is to be shown then, where nothing is agreed on any more.
+    """
 
     local: str
     agreed: Agreed | None
+    path: str = ""
 
 
 class Put(msgspec.Struct, frozen=True):
