@@ -141,7 +141,8 @@ class Replica:
             match step:
                 case Record() | Wait():
                     continue
-                case Hash(local):
+                case Hash(local, path):
+                    self.paths[path] = None
                     here = self.disk.hash(local)
                     if here is not None:
                         self._found(local, here)

@@ -44,4 +44,4 @@ def test_a_file_that_moved_has_its_content_and_one_that_changed_before_is_read(t
         if is_reported:
             book.found({"x": Here(edited)}, {})
         book.found({"x": None, "y": Here(edited)}, {"y": "x"})
-        assert Hash("y") in book.plan(Rules(), ["x", "y"], [])
+        assert Hash("y", "y") in book.plan(Rules(), ["x", "y"], [])

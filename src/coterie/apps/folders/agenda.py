@@ -1,13 +1,15 @@
 """What is to be looked at and planned in one live folder, now or later. Belongs to the event loop."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from coterie.apps.folders.hints import ALL, NONE, Hints, hints_of
 from coterie.apps.folders.timers import Timers
+from coterie.texts import tr
 
 PLANNED_MAX = 5_000  # paths or names that are planned together; guess: some 100 ms
+FOR_OTHERS = frozenset({"later", "other"})  # codes of what ends with something else on the disk
 GATHER_S = 5.0  # so long a sender's further changes are waited for, before what came is planned
 
 
@@ -22,7 +24,8 @@ class Agenda:
         self.failed: dict[str, str] = {}
         """What could not be done, and why: by local name."""
         self.waits: dict[str, str] = {}
-        """What waits for something, and for what: by path."""
+        """What waits for something, and for what, as the owner reads it: by path."""
+        self._put_off: dict[str, None] = {}
         self._hints = NONE
         self._local: dict[str, None] = {}
         self._paths: dict[str, None] = {}
@@ -117,6 +120,20 @@ class Agenda:
         self.wake.set()
 
     # ---- later
+
+    def now_waits(self, asked: Iterable[str], codes: Mapping[str, str]) -> None:
+        """Of the `asked` paths, and others, these wait (`steps.Wait.code` by path)."""
+        for path in asked:
+            self.waits.pop(path, None)
+        for path, code in codes.items():
+            self.waits[path] = tr("{path} waits: {why}", path=path, why=code)
+            if code in FOR_OTHERS:
+                self._put_off[path] = None
+
+    def ask_again(self) -> None:
+        """Something was done or found: what waited for another place may go on."""
+        self.add_paths(self._put_off)
+        self._put_off = {}
 
     def look_later(self, local: str, seconds: float) -> None:
         """Look at this again."""

@@ -194,10 +194,13 @@ class FolderBook:
                 ]
         return {folder for local in stays for folder in _within(local, ends)}
 
-    def note(self, steps: Sequence[Record | Agree], by: bytes, at_ms: int) -> None:
-        """Write down what the owner changed here, and what needs no work on the disk."""
+    def note(self, steps: Sequence[Record | Agree], by: bytes, at_ms: int) -> list[str]:
+        """Write down what the owner changed here, and what needs no work on the disk.
+
+        Returns the local names at which something else stands now: they are to be looked at as new.
+        """
         if not steps:
-            return
+            return []
         with self._writing:
             paths = [step.path for step in steps if isinstance(step, Record)]
             known = {path: unpack(raw) for path, raw in self.data.registers(paths).items()}
@@ -213,8 +216,15 @@ class FolderBook:
                 register, agreed[step.local] = planner.recorded(step, known.get(step.path), dot, by, at_ms)
                 known[step.path] = changed[step.path] = register
             rows = [self._row(path, register, NO_CONTENT) for path, register in changed.items()]
+            stands = {
+                local: here
+                for local, one in agreed.items()
+                if one is None and (here := self.changed.get(local)) is not None
+            }
             self._save(agreed, rows=rows, counter=counter if paths else 0)
             self._counter = counter
+        self.changed.update(stands)
+        return list(stands)
 
     def did(
         self, done: Sequence[tuple[DiskStep, Print | None]], contents: Iterable[tuple[bytes, bytes]] = ()

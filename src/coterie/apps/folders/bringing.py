@@ -92,6 +92,8 @@ class Bringing:
         agenda = self._agenda
         self._acting = asyncio.ensure_future(asyncio.to_thread(self._act, ready))
         results = await asyncio.shield(self._acting)
+        if any(isinstance(result, Done) for result in results):
+            agenda.ask_again()
         for (step, _), result in zip(ready, results, strict=True):
             match result:
                 case Done():
@@ -99,7 +101,6 @@ class Bringing:
                     if isinstance(step, Put):
                         self._staged.pop(step.value.content, None)
                     agenda.failed.pop(step.local, None)
-                    agenda.waits.pop(step.path, None)
                     agenda.add_paths(paths_of(step))
                     if step.local in self._book.changed:
                         agenda.add_local([step.local])

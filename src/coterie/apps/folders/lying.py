@@ -43,7 +43,13 @@ class Lying:
         local = {content: one for one, content in self._data.agreed_with(list(known))}
         paths = {self._lies_at(one): (one, content) for content, one in local.items()}
         located = self._store.known_files(list(paths))
-        self.note([(one, known[content]) for path, (one, content) in paths.items() if path not in located])
+        self.note(
+            [
+                (one, known[content])
+                for path, (one, content) in paths.items()
+                if path not in located or located[path].chunks != known[content]  # renamed onto another
+            ]
+        )
         return known
 
     def made(self, wanted: Mapping[bytes, int], place: Path) -> dict[bytes, Arrived]:

@@ -117,8 +117,10 @@ def paths_of(step: Step) -> list[str]:
         case Agree(_, agreed, path):
             of = agreed.path if agreed is not None else path
             return [of] if of else []
-        case Hash() | Wait():
+        case Wait():
             return []
+        case Hash(_, path):
+            return [path] if path else []
     return [step.path]
 
 
@@ -282,8 +284,7 @@ class _Taking:
         register = self._tree.register(path) or NOTHING
         equal = next((one for _, one in register.siblings if one.equals(value)), None)
         ends = any(  # what was shown under the other spelling is gone: also where the new value is known
-            dot in given and one.kind != Kind.GONE and not one.equals(value)
-            for dot, one in register.siblings
+            dot in given and one.kind != Kind.GONE and not one.equals(value) for dot, one in register.siblings
         )
         if equal is not None and not (ends and self._rules.can_write):
             known = _as_it_was(equal, value)
@@ -338,10 +339,11 @@ class _Taking:
         folder = names.parent(local)
         if not folder:
             return ""
-        agreed = self._tree.agreed(folder)
-        if agreed is not None:
+        agreed, here = self._tree.agreed(folder), self._tree.here(folder)
+        if agreed is not None and not (
+            agreed.is_copy and here is not None and here.print.kind == Kind.FOLDER
+        ):
             return agreed.path
-        here = self._tree.here(folder)
         if here is None or here.print.kind != Kind.FOLDER:
             return None
         self.look(folder)
@@ -387,7 +389,7 @@ class _Taking:
         self.pending.add(step.path)
 
     def _hash(self, local: str, path: str) -> None:
-        self.steps.append(Hash(local))
+        self.steps.append(Hash(local, path))
         self.pending.add(path)
 
     def _wait(self, local: str, path: str, code: str) -> None:

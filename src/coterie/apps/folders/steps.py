@@ -64,9 +64,10 @@ def is_changed(agreed: Agreed, here: Here | None) -> bool:
 
 
 class Hash(msgspec.Struct, frozen=True):
-    """Learn the content of a file."""
+    """Learn the content of a file. `path`: whose register waits for that."""
 
     local: str
+    path: str = ""
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -118,6 +118,7 @@ class Turns:
                 self._came_back()
                 agenda.add_paths(self._book.freed(scan.found))
                 if scan.found:
+                    agenda.ask_again()
                     agenda.add_local(self._asking.here.taken())
                 agenda.add_local(self._book.found(scan.found, scan.moved))
                 if SHARED_NAME in scan.found:
@@ -156,6 +157,7 @@ class Turns:
         local, paths = agenda.next_local(), agenda.next_paths()
         rules = self._rules()
         steps = await asyncio.to_thread(self._book.plan, rules, local, paths)
+        agenda.now_waits(paths, {step.path: step.code for step in steps if isinstance(step, Wait)})
         self._bringing.forget_wanted(paths)
         notes = [step for step in steps if isinstance(step, Record | Agree)]
         hashes = [step.local for step in steps if isinstance(step, Hash)]
@@ -168,15 +170,15 @@ class Turns:
             return
         if notes:
             me = bytes(self._context.me.peer_id)
-            await asyncio.to_thread(self._book.note, notes, me, int(time.time() * 1000))
+            again = await asyncio.to_thread(self._book.note, notes, me, int(time.time() * 1000))
+            agenda.add_local(again)
+            agenda.ask_again()
             self._asking.here.passed(notes, time.monotonic())
             agenda.add_paths(path for step in notes for path in paths_of(step))
             self._news()
         if hashes:
             await self._hash(hashes)
-        for step in steps:
-            if isinstance(step, Wait):
-                agenda.waits[step.path] = tr("{path} waits: {why}", path=step.path, why=step.code)
+            agenda.add_paths(path for step in steps if isinstance(step, Hash) for path in paths_of(step))
         done = [step for step in steps if not isinstance(step, Record | Agree | Hash | Wait)]
         if bool(done) and await asyncio.to_thread(lambda: self._asking.stops_there(self._book, done)):
             self._asking.there.put_aside([*paths, *(path for step in done for path in paths_of(step))])

@@ -1,0 +1,69 @@
+"""Live folders between nodes where names change hands: what waits for another place comes once that is free."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from coterie.apps.folders.app import APP
+from coterie.testing import Cast, play
+from tests.apps.folders.test_folders import files_in, pair, until
+
+LARGE = bytes(200_000)  # more than travels in an answer
+
+
+@pytest.mark.parametrize("data", [b"small", LARGE], ids=["small", "large"])
+def test_a_file_renamed_onto_another_can_be_fetched(tmp_path: Path, data: bytes) -> None:
+    """The content store knew another content at that name."""
+
+    async def story(cast: Cast) -> None:
+        anna, _, here, there = await pair(cast, tmp_path)
+        (here / "a.txt").write_bytes(b"before")
+        await until(lambda: files_in(there) == {"a.txt": b"before"}, "the file")
+        cast.network.partition(["anna"], ["ben"])
+        (here / "b.txt").write_bytes(data)
+        await until(lambda: anna.folders.lines()[0].unsent == 1, "it is recorded")
+        (here / "b.txt").rename(here / "a.txt")
+        await until(
+            lambda: anna.folders.lines()[0].files == 1 and anna.folders.lines()[0].unsent == 2, "both"
+        )
+        cast.network.heal()
+        await until(lambda: files_in(there) == {"a.txt": data}, "what was renamed")
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are of Unix")
+def test_what_waits_for_a_name_that_is_taken_comes_when_it_is_free(tmp_path: Path) -> None:
+    async def story(cast: Cast) -> None:
+        _, ben, here, there = await pair(cast, tmp_path)
+        os.mkfifo(there / "a")
+        await until(lambda: ben.folders.lines()[0].state == "in sync", "it was looked at")
+        (here / "a").write_text("by anna")
+        (here / "b").write_text("the next")
+        await until(lambda: "b" in files_in(there), "the other")
+        await until(lambda: "a waits" in ben.folders.lines()[0].note, "it is said")
+        (there / "a").unlink()
+        await until(lambda: files_in(there).get("a") == b"by anna", "it comes")
+        assert not ben.folders.lines()[0].note
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_a_folder_in_place_of_a_copy_goes_to_all_with_what_is_in_it(tmp_path: Path) -> None:
+    async def story(cast: Cast) -> None:
+        anna, ben, here, there = await pair(cast, tmp_path)
+        cast.network.partition(["anna"], ["ben"])
+        (here / "a.txt").write_text("by anna")
+        (there / "a.txt").write_text("by ben")
+        await until(lambda: anna.folders.lines()[0].unsent == 1 == ben.folders.lines()[0].unsent, "both")
+        cast.network.heal()
+        await until(lambda: len(files_in(here)) == 2 and files_in(here) == files_in(there), "both versions")
+        name = next(name for name in files_in(here) if name != "a.txt")
+        (here / name).unlink()
+        (here / name).mkdir()
+        (here / name / "in it").write_text("new")
+        await until(lambda: f"{name}/in it" in files_in(there), "the folder with what is in it")
+        assert files_in(there) == files_in(here)
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
