@@ -3,34 +3,20 @@
 from coterie.net.lanes.choice import (
     AFTER_BYTES,
     AFTER_S,
-    BESIDE_OTHERS_S,
-    CEILING_MIN,
-    DRAIN_GAIN,
-    DRAIN_ROUND_TRIPS,
     EXPECTED_TIMES,
     FAR_US,
-    FILLED_GAIN,
-    FILLED_ROUND_TRIPS,
-    FULL_GAIN,
     LOOK_SEGMENTS,
     LOOK_SEGMENTS_FAR,
     LOSSY_IN_ROW,
     LOST_FAR,
     MEASURE_BYTES,
-    PEAK_S,
     QUEUE_US_MAX,
     RETRY_FIRST_S,
     RETRY_MAX_S,
-    SMALL_QUEUE_US,
-    START_BYTES,
-    START_GAIN,
-    STEADY_GAIN,
     STEADY_US,
     TRIAL_BYTES,
     WORSE,
-    Ceiling,
     LaneChoice,
-    LossCeiling,
     LossWatch,
     PathSeen,
 )
@@ -249,76 +235,3 @@ def test_a_queue_of_fifty_milliseconds_is_seen_however_long_the_path() -> None:
     assert seen(1, 0, 640, 600).has_queue
     assert not seen(1, 0, 620, 600).has_queue
     assert not seen(1, 0, 24, 20).has_queue
-
-
-def rates(*path: tuple[float, int, float], start: float = 0.0) -> list[int]:
-    """The limits of a path of 100 ms: (seconds, bytes a second that arrive, round trip in ms)."""
-    ceiling = Ceiling()
-    return [ceiling.limit(seen(1, 0, rtt, 100), rate, start + at) for at, rate, rtt in path]
-
-
-def test_a_lane_that_goes_by_the_rate_is_not_limited_before_its_path_is_full() -> None:
-    assert rates((0.0, MB, 100), (0.5, 10 * MB, 101), (0.6, 9 * MB, 102)) == [0, 0, 0]
-
-
-def test_once_the_path_is_full_little_more_is_sent_than_arrives_and_later_enough_to_find_more() -> None:
-    draining = FILLED_ROUND_TRIPS * 0.1
-    found = rates((0.0, 10 * MB, 150), (draining - 0.01, 8 * MB, 101), (draining + 0.01, 8 * MB, 101))
-    assert found == [int(FILLED_GAIN * 10 * MB)] * 2 + [int(STEADY_GAIN * 10 * MB)]
-
-
-def test_a_rate_of_long_ago_is_forgotten() -> None:
-    found = rates((0.0, 10 * MB, 150), (PEAK_S + 1, MB, 101), (2 * PEAK_S + 2, MB, 101), start=100.0)
-    assert found[1:] == [int(STEADY_GAIN * 10 * MB), int(STEADY_GAIN * MB)]
-    assert rates((0.0, 1, 150)) == [CEILING_MIN]
-
-
-# ---- a lane over a long path that goes by losses
-
-SMALL, LARGE = 100 + SMALL_QUEUE_US / 1000, 101 + QUEUE_US_MAX / 1000  # round trips in ms
-
-
-def limits(*path: tuple[float, int, float, int], start: float = 0.0) -> list[int]:
-    """The limits of a path of 100 ms: (seconds, bytes a second that arrive, round trip in ms, window in bytes)."""
-    ceiling = LossCeiling()
-    return [
-        ceiling.limit(PathSeen(1, 0, int(1000 * rtt), 100_000, window), rate, start + at)
-        for at, rate, rtt, window in path
-    ]
-
-
-def test_a_window_is_spread_over_most_of_its_round_trip_once_it_is_large() -> None:
-    found = limits((0.0, MB, 100, START_BYTES - 1), (0.1, MB, 100, START_BYTES), (0.2, MB, 105, MB))
-    assert found == [0, int(START_GAIN * START_BYTES * 10), int(START_GAIN * MB / 0.105)]
-
-
-def test_a_round_trip_that_grows_ends_the_start_and_little_more_is_sent_than_arrives() -> None:
-    found = limits((0.0, MB, SMALL, 2 * MB), (0.1, MB, SMALL + 1, 2 * MB), (0.2, 2 * MB, 100, 3 * MB))
-    assert found[0] == int(START_GAIN * 2 * MB * 1000 / SMALL)
-    assert found[1:] == [int(FULL_GAIN * MB), int(FULL_GAIN * 2 * MB)]
-
-
-def test_a_large_queue_is_drained_until_it_is_small() -> None:
-    found = limits((0.0, MB, LARGE, MB), (0.1, MB, SMALL + 1, MB), (0.2, MB, SMALL, MB), (0.3, MB, LARGE, MB))
-    assert found == [int(gain * MB) for gain in (DRAIN_GAIN, DRAIN_GAIN, FULL_GAIN, DRAIN_GAIN)]
-
-
-def test_where_others_fill_the_queue_there_is_no_limit_for_a_while() -> None:
-    drained = DRAIN_ROUND_TRIPS * 0.1
-    again = drained + 0.01 + BESIDE_OTHERS_S
-    found = limits(
-        (0.0, MB, LARGE, MB),
-        (drained - 0.01, MB, LARGE, MB),
-        (drained + 0.01, MB, LARGE, MB),
-        (again - 0.01, MB, LARGE, MB),
-        (again, MB, LARGE, MB),
-    )
-    assert found == [int(DRAIN_GAIN * MB)] * 2 + [0, 0, int(DRAIN_GAIN * MB)]
-
-
-def test_a_lane_that_shares_its_path_forgets_what_it_had_alone() -> None:
-    rtt = SMALL + 1
-    found = limits(
-        (0.0, 10 * MB, rtt, MB), (PEAK_S, 5 * MB, rtt, MB), (2 * PEAK_S, 5 * MB, rtt, MB), start=50.0
-    )
-    assert found == [int(FULL_GAIN * 10 * MB)] * 2 + [int(FULL_GAIN * 5 * MB)]

@@ -16,7 +16,8 @@ from itertools import repeat
 from typing import Any
 
 from coterie.errors import TransportError
-from coterie.net.lanes.choice import VERY_FAR_US, Ceiling, LossCeiling, LossWatch, PathSeen
+from coterie.net.lanes.ceilings import Ceiling, LossCeiling
+from coterie.net.lanes.choice import VERY_FAR_US, LossWatch, PathSeen
 from coterie.texts import tr
 
 try:
