@@ -10,9 +10,16 @@ from coterie.apps.folders.steps import Hash, Here, Print, Record
 from coterie.services.data.service import Data
 
 
-def opened(folder: Path) -> FolderBook:
+def store_in(folder: Path) -> s.FoldersStore:
     folder.mkdir(exist_ok=True)
-    store = s.FoldersStore(Data(folder, "folders", {}, lambda text, key: None).database(s.STEPS))
+    return s.FoldersStore(Data(folder, "folders", {}, lambda text, key: None).database(s.STEPS))
+
+
+def opened(folder: Path) -> FolderBook:
+    return book_in(store_in(folder))
+
+
+def book_in(store: s.FoldersStore) -> FolderBook:
     row = s.FolderRow(
         number=0, id=b"f" * 16, path="/tmp/x", replica=b"r" * 16, counter=0, record=b"", state="on", settings=b"",
         created=1.0,
@@ -45,3 +52,17 @@ def test_a_file_that_moved_has_its_content_and_one_that_changed_before_is_read(t
             book.found({"x": Here(edited)}, {})
         book.found({"x": None, "y": Here(edited)}, {"y": "x"})
         assert Hash("y", "y") in book.plan(Rules(), ["x", "y"], [])
+
+
+def test_a_plan_reads_its_rows_together(tmp_path: Path) -> None:
+    store = store_in(tmp_path)
+    book = book_in(store)
+    names = [f"{number:03}" for number in range(300)]
+    book.found(
+        {name: Here(Print(Kind.FILE, number + 1, 3, 100, 100)) for number, name in enumerate(names)}, {}
+    )
+    asked: list[str] = []
+    with store.db.transaction() as db:
+        db.set_trace_callback(asked.append)
+    assert book.plan(Rules(), names, []) == [Hash(name, name) for name in names]
+    assert len(asked) < 20

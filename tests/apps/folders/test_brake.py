@@ -3,7 +3,9 @@
 import pytest
 
 from coterie.apps.folders.brake import FILES_MIN, LOSSES_MAX, SHARE, WITHIN_S, Brake, Hold
+from coterie.apps.folders.holding import Holding
 from coterie.apps.folders.register import Kind, Value
+from coterie.apps.folders.settings import Settings
 from coterie.apps.folders.steps import Print, Put, Record, Remove, Step
 
 SEEN = Print(Kind.FILE)
@@ -80,3 +82,16 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(LOSSES_MAX + 1):
         brake.weigh([gone(number)], 10**9, 0)
     assert brake.weigh([gone(0)], 1, 0) == Hold(LOSSES_MAX + 1, 0, LOSSES_MAX + 1, WITHIN_S)
+
+
+def test_what_only_moved_is_never_counted_as_lost() -> None:
+    """Files that were removed here after they were made elsewhere, many plans long: a later one is not held for it."""
+    holding = Holding(Settings())
+    lives = [content(number) for number in range(200)]
+    steps = [Remove(f"old/{number}", SEEN, one) for number, one in enumerate(lives)]
+    for at in range(0, len(steps), 40):
+        part = steps[at : at + 40]
+        assert not holding.holds(part, 0, files=lambda: 200, elsewhere=lambda: lives)
+        holding.passed(part, 0, elsewhere=lambda: lives)
+    holding.passed(steps[:49], 0)
+    assert holding.holds(steps[:1], 0, files=lambda: 200, elsewhere=frozenset), "these are nowhere"

@@ -127,3 +127,30 @@ def test_children_are_found_without_what_lies_below_them(tmp_path: Path) -> None
         )
         implied = [name for name, row in found if row is None]
         assert sorted(implied) == sorted({one.partition("/")[0] for one in below if "/" in one}), place
+
+
+def test_a_question_about_one_row_reads_no_others(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    data = s.FolderData(store, a_folder(store))
+    names = [f"folder/{number:05}" for number in range(3_000)]
+    data.save(
+        [a_register(name, content=name.encode()) for name in names],
+        agreed=[s.AgreedRow(name, name, 1, name.encode(), b"x") for name in names],
+    )
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    with store.db.transaction() as db:
+        db.set_progress_handler(count, 1)
+    assert data.agreed_at(["folder/01500"]) == [("folder/01500", b"x")]
+    assert data.agreed_with([b"folder/01500"]) == [("folder/01500", b"folder/01500")]
+    assert data.agreed(["folder/01500"])
+    assert data.register("folder/01500")
+    assert data.lives_below("folder")
+    assert 10 < steps < 1_000
+    steps = 0
+    assert data.undone() == []
+    assert steps < 100 * len(names)

@@ -8,9 +8,12 @@ from coterie.apps.folders.hints import ALL, NONE, Hints, hints_of
 from coterie.apps.folders.timers import Timers
 from coterie.texts import tr
 
-PLANNED_MAX = 5_000  # paths or names that are planned together; guess: some 100 ms
 FOR_OTHERS = frozenset({"later", "other"})  # codes of what ends with something else on the disk
-GATHER_S = 5.0  # so long a sender's further changes are waited for, before what came is planned
+PLANNED_MAX = (
+    200_000  # paths or names planned together: a folder of half as many that moves is seen whole, in some s
+)
+GATHER_S = 5.0  # so long the next of a sender's further changes is waited for, before what came is planned
+GATHERED_S = 30.0  # and so long at most for all of them; guess: 100,000 changes take some 5 s
 
 
 class Agenda:
@@ -31,6 +34,7 @@ class Agenda:
         self._paths: dict[str, None] = {}
         self._timers = Timers()
         self._gathering: asyncio.TimerHandle | None = None
+        self._gathering_since = 0.0
 
     def close(self) -> None:
         """Nothing becomes due any more."""
@@ -108,10 +112,15 @@ class Agenda:
         if paths:
             self.add_paths(paths)
             self.idle.clear()
+        loop = asyncio.get_running_loop()
+        if self._gathering is None:
+            self._gathering_since = loop.time()
+        else:
+            self._gathering.cancel()
+        until = min(loop.time() + GATHER_S, self._gathering_since + GATHERED_S)
+        self._gathering = loop.call_at(until, self._gathered)
         if not has_more:
             self._gathered()
-        elif self._gathering is None:
-            self._gathering = asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
 
     def _gathered(self) -> None:
         if self._gathering is not None:

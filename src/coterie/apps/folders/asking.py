@@ -43,15 +43,11 @@ class Asking:
     def stops_here(self, book: FolderBook, notes: Sequence[Step]) -> bool:
         """Whether these are not to be recorded now."""
 
-        def elsewhere() -> set[bytes]:
-            gone = Counter(
-                step.was for step in notes if isinstance(step, Record) and step.value.kind != Kind.FILE
-            )
-            living = Counter(book.data.living_contents())
-            return {content for content in gone if living[content] > gone[content]} | book.coming_contents()
-
         return self.here.holds(
-            notes, time.monotonic(), files=lambda: book.data.totals()[0], elsewhere=elsewhere
+            notes,
+            time.monotonic(),
+            files=lambda: book.data.totals()[0],
+            elsewhere=lambda: _coming_or_staying(book, notes),
         )
 
     def stops_there(self, book: FolderBook, steps: Sequence[Step]) -> bool:
@@ -62,6 +58,16 @@ class Asking:
             files=book.data.files_here,
             elsewhere=lambda: set(book.data.living_contents()),
         )
+
+    def passed_here(self, book: FolderBook, notes: Sequence[Step]) -> None:
+        """These were recorded."""
+        self.here.passed(
+            notes, time.monotonic(), elsewhere=lambda: {*book.data.living_contents(), *book.coming_contents()}
+        )
+
+    def passed_there(self, book: FolderBook, steps: Sequence[Step]) -> None:
+        """These were done."""
+        self.there.passed(steps, time.monotonic(), elsewhere=lambda: set(book.data.living_contents()))
 
     def keep(self, book: FolderBook, rules: Rules, by: bytes) -> tuple[dict[str, None], dict[str, None]]:
         """Undo what waits; the local names and paths that are to be planned then.
@@ -94,6 +100,13 @@ class Asking:
         self.here.let_go(now)
         self.there.let_go(now)
         return self.here.taken(), self.there.taken()
+
+
+def _coming_or_staying(book: FolderBook, notes: Sequence[Step]) -> set[bytes]:
+    """Contents that are at other places, too, once these are recorded."""
+    gone = Counter(step.was for step in notes if isinstance(step, Record) and step.value.kind != Kind.FILE)
+    living = Counter(book.data.living_contents())
+    return {content for content in gone if living[content] > gone[content]} | book.coming_contents()
 
 
 def _as_found(step: Record) -> Agree:

@@ -27,7 +27,19 @@ from coterie.apps.folders.register import (
     winner,
     written,
 )
-from coterie.apps.folders.steps import Agree, Agreed, DiskStep, Hash, Here, Print, Record, RemoveFolder, Step
+from coterie.apps.folders.steps import (
+    Agree,
+    Agreed,
+    DiskStep,
+    Hash,
+    Here,
+    Move,
+    MoveFolder,
+    Print,
+    Record,
+    RemoveFolder,
+    Step,
+)
 from coterie.apps.folders.store import AgreedRow, FolderData, FolderRow, FoldersStore, RegisterRow
 from coterie.errors import PeerError
 
@@ -48,22 +60,28 @@ class RowsTree:
     def load(self, paths: Sequence[str], locals_: Sequence[str]) -> None:
         """Read these together."""
         missing = [local for local in locals_ if local not in self._agreed]
+        wanted = list(paths)
         found = self._data.agreed(missing)
         for local in missing:
             raw = found.get(local)
             agreed = self._agreed[local] = unpack_agreed(raw) if raw is not None else None
-            if agreed is not None:
-                paths = [*paths, agreed.path]
-        paths = [path for path in dict.fromkeys(paths) if path not in self._registers]
-        registers = self._data.registers(paths)
+            wanted.append(agreed.path if agreed is not None else names.key(local))
+        paths = [path for path in dict.fromkeys(wanted) if path not in self._shown]
+        self.load_registers(paths)
         for path in paths:
-            raw = registers.get(path)
-            self._registers[path] = unpack(raw) if raw is not None else None
             self._shown[path] = []
         for local, raw in self._data.agreed_at(paths):
             agreed = unpack_agreed(raw)
             self._agreed[local] = agreed
             self._shown[agreed.path].append(local)
+
+    def load_registers(self, paths: Sequence[str]) -> None:
+        """Read those of these together."""
+        missing = [path for path in paths if path not in self._registers]
+        found = self._data.registers(missing)
+        for path in missing:
+            raw = found.get(path)
+            self._registers[path] = unpack(raw) if raw is not None else None
 
     def register(self, path: str) -> Register | None:
         if path not in self._registers:
@@ -231,9 +249,14 @@ class FolderBook:
     ) -> None:
         """These steps were done; what each made looks like that."""
         tree = RowsTree(self.data, self.changed)
-        tree.load((), [step.local for step, _ in done])
+        tree.load((), [step.local for step, _ in done if isinstance(step, Move | MoveFolder)])
         agreed: dict[str, Agreed | None] = {}
         for step, seen in done:
+            if isinstance(step, MoveFolder):
+                before = tree.agreed(step.local)
+                start = len(before.path) if before is not None else 0
+                below = tree.agreed_below(step.local)
+                tree.load_registers([step.path + one.path[start:] for _, one in below])
             of_step = list(planner.after(step, seen, tree))
             agreed.update(of_step)
             if not of_step and seen is not None:  # a folder that nobody wrote, for what is in it

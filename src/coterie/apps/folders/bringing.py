@@ -1,7 +1,6 @@
 """Does what was planned on the disk of one live folder: with contents that came, or that lie here already."""
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -97,7 +96,6 @@ class Bringing:
         for (step, _), result in zip(ready, results, strict=True):
             match result:
                 case Done():
-                    self._asking.there.passed([step], time.monotonic())
                     if isinstance(step, Put):
                         self._staged.pop(step.value.content, None)
                     agenda.failed.pop(step.local, None)
@@ -126,6 +124,7 @@ class Bringing:
                     contents.append((step.value.content, arrived.chunks))
         self._book.did(done, contents)
         self._lying.note(came)
+        self._asking.passed_there(self._book, [step for step, _ in done])
         return results
 
     def _stage_known(self, puts: Sequence[Put]) -> None:

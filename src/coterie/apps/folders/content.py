@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from blake3 import blake3
@@ -45,6 +46,7 @@ GIVEN_MAX = 64  # trees that are given at once, of all folders; guess: the one a
 WANTED_MAX = 4_096  # contents in one tree: a page of a manifest
 WANTED_BYTES = 256 << 20  # of a tree, if it has more than one content: so long nothing of it is shown
 ENTRY_BYTES = 48  # of a small content in an answer, beside its bytes
+DECODED_MAX = 8  # nodes of one tree whose chunks are held: 4,096 each at most; guess: of as many sessions
 THREADS = 2  # disk reads of all who fetch, as of blobs
 _OF_FOLDER = "coterie folders 1: the folder whose contents are asked for"
 _NAME = "contents of a folder"  # what the content store calls a tree while it comes
@@ -153,6 +155,7 @@ class FolderGiver:
         self._store = store
         self._nodes = tree.nodes
         self._gathered = gathered
+        self._chunks = lru_cache(DECODED_MAX)(self._decoded)  # of several threads
 
     def opened(self, askers: int) -> Opened:
         g = self._gathered
@@ -179,7 +182,7 @@ class FolderGiver:
     def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
         """It needs nobody."""
 
-    def _chunks(self, manifest: bytes) -> list[m.Chunk] | None:
+    def _decoded(self, manifest: bytes) -> list[m.Chunk] | None:
         data = self._nodes.get(manifest)
         return m.leaf_chunks(m.decode(data)) if data is not None else None
 

@@ -1,8 +1,8 @@
 """What waits for the owner of one folder, in one direction: what this disk says, or what others say. Pure."""
 
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 
-from coterie.apps.folders.brake import Brake, Hold, is_loss
+from coterie.apps.folders.brake import Brake, Hold, is_loss, losses
 from coterie.apps.folders.settings import Settings
 from coterie.apps.folders.steps import Step
 from coterie.quantity import count
@@ -20,7 +20,6 @@ class Holding:
             files_min=settings.brake_files,
             within_s=settings.brake_minutes * 60,
         )
-        self._elsewhere: Container[bytes] = NOWHERE
         self.hold: Hold | None = None
         self.names: dict[str, None] = {}
 
@@ -35,17 +34,22 @@ class Holding:
         """Whether these steps are to wait. `elsewhere()`: contents that stay, of which `steps` say nothing."""
         if self.hold is not None:
             return any(map(is_loss, steps))
-        self._elsewhere = NOWHERE
         hold = self._brake.held(steps, files, now)
         if hold is not None:
-            self._elsewhere = elsewhere()
-            hold = self._brake.held(steps, files, now, self._elsewhere)
+            hold = self._brake.held(steps, files, now, elsewhere())
         self.hold = hold
         return hold is not None
 
-    def passed(self, steps: Iterable[Step], now: float) -> None:
-        """These were done."""
-        self._brake.passed(steps, now, self._elsewhere)
+    def passed(
+        self,
+        steps: Sequence[Step],
+        now: float,
+        *,
+        elsewhere: Callable[[], Container[bytes]] = lambda: NOWHERE,
+    ) -> None:
+        """These were done. `elsewhere()`: contents that are at other places as well; what has them only moved."""
+        gone, _ = losses(steps)
+        self._brake.passed(steps, now, elsewhere() if gone else NOWHERE)
 
     def put_aside(self, names: Collection[str]) -> None:
         """These wait."""

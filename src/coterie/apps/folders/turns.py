@@ -170,10 +170,8 @@ class Turns:
             return
         if notes:
             me = bytes(self._context.me.peer_id)
-            again = await asyncio.to_thread(self._book.note, notes, me, int(time.time() * 1000))
-            agenda.add_local(again)
+            agenda.add_local(await asyncio.to_thread(self._note, notes, me))
             agenda.ask_again()
-            self._asking.here.passed(notes, time.monotonic())
             agenda.add_paths(path for step in notes for path in paths_of(step))
             self._news()
         if hashes:
@@ -186,6 +184,12 @@ class Turns:
                 agenda.add_paths(self._asking.there.taken())
         elif done and await self._bringing.bring(done):
             await self._read_patterns()
+
+    def _note(self, notes: list[Record | Agree], me: bytes) -> list[str]:
+        """In a thread. What is to be looked at again."""
+        again = self._book.note(notes, me, int(time.time() * 1000))
+        self._asking.passed_here(self._book, notes)
+        return again
 
     async def _hash(self, locals_: Sequence[str]) -> None:
         agenda = self._agenda

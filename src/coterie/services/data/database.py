@@ -125,10 +125,11 @@ class Database:
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """One statement, and its rows. Raises as `transaction`."""
         with self._lock, self._errors():
-            if self._undo is None:
+            is_single = self._undo is None and not sql.startswith("SELECT")  # what reads needs no room
+            if is_single:
                 self._limit()
             rows = self._db.execute(sql, values).fetchall()
-            if self._undo is None:
+            if is_single:
                 self._count()
             return rows
 
