@@ -109,6 +109,7 @@ SHELLS = (
     "apps/folders/in_use.py",
     "apps/folders/inotify.py",
     "apps/folders/reading.py",
+    "apps/folders/renewing.py",
     "apps/folders/root.py",
     "apps/folders/rows.py",
     "apps/folders/scanning.py",

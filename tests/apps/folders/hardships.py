@@ -19,15 +19,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.following_sides import coterie_sides
+from bench import following_sides
+
+from coterie.apps.folders.names import original_of_copy
 
 KILLS = 200
 LIFE_S = 1.5  # of a node, at most, before it is killed
 EDIT_S = 0.02  # between two edits of one side
-SETTLE_S = 40.0
+SETTLE_S = 90.0
+NEVER_ASKS = "\n[app.folders]\nbrake_share = 1.0\n"  # these editors change more than daily work does
 BYTES_MAX = 20_000
-IMAGE_BYTES = 48 << 20
+IMAGE_BYTES = 64 << 20
 Sides = tuple[Any, Any]  # the two of `bench.following_sides`
+
+
+def coterie_sides(place: Path) -> "Sides":
+    """Two that have one folder, and never ask before many files change."""
+    sides = following_sides.coterie_sides(place)
+    for side in sides:
+        with (side.home / "config.toml").open("a") as file:
+            file.write(NEVER_ASKS)
+    return sides
 
 
 def made(side: str, number: int, rng: random.Random) -> bytes:
@@ -51,6 +63,15 @@ def contents(folder: Path) -> dict[str, bytes]:
                 path = Path(at, name)
                 found[path.relative_to(folder).as_posix()] = path.read_bytes()
     return found
+
+
+def shown(folder: Path) -> list[tuple[str, bytes]]:
+    """Every file, copies under the name of what they stand beside: which copy has which number is of each disk."""
+    found = []
+    for local, data in contents(folder).items():
+        place, slash, name = local.rpartition("/")
+        found.append((place + slash + (original_of_copy(name) or name), hashlib.sha256(data).digest()))
+    return sorted(found)
 
 
 class Editor(threading.Thread):
@@ -106,7 +127,7 @@ def check(sides: Sides, must_live: dict[bytes, str], why: str) -> None:
     """Both folders are the same in the end, and everything that was finished is somewhere."""
     left, right = sides
     wait(
-        lambda: contents(left.folder) == contents(right.folder),
+        lambda: shown(left.folder) == shown(right.folder),
         f"both are the same {why}",
         lambda: differing(sides),
     )

@@ -95,3 +95,10 @@ def test_what_only_moved_is_never_counted_as_lost() -> None:
         holding.passed(part, 0, elsewhere=lambda: lives)
     holding.passed(steps[:49], 0)
     assert holding.holds(steps[:1], 0, files=lambda: 200, elsewhere=frozenset), "these are nowhere"
+
+
+def test_a_share_of_one_never_asks() -> None:
+    """Also where the same files change again and again."""
+    brake = Brake(share=1.0)
+    for now in range(20):
+        assert brake.weigh([edited(number) for number in range(FILES_MIN)], FILES_MIN, now) is None

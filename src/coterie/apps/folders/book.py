@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+import msgspec
+
 from coterie.apps.folders import names, planner
 from coterie.apps.folders.messages import ENTRIES_BYTES_MAX, ENTRIES_MAX
 from coterie.apps.folders.names import path_fault
@@ -18,10 +20,12 @@ from coterie.apps.folders.register import (
     Kind,
     Register,
     Value,
+    bounded,
     copies,
     dots_shown,
     merge,
     pack,
+    renumbered,
     resolved,
     unpack,
     winner,
@@ -312,7 +316,7 @@ class FolderBook:
                 if dict(theirs.context).get(self._replica, 0) > self._counter:
                     raise OutdatedHome("others know writes of this computer that it does not know itself")
                 before = unpack(known[path]) if path in known else NOTHING
-                after = merge(before, theirs)
+                after = bounded(merge(before, theirs))
                 if after == before:
                     continue
                 news.append(self._row(path, after, replica if after == theirs else b""))
@@ -374,6 +378,40 @@ class FolderBook:
                 known[path] = changed[path] = written(register, replaced, dot, new, is_copy=is_copy)
             self.data.save([self._row(*one, b"") for one in changed.items()], counter=counter)
             self._counter = counter
+
+    def renew(self, replica: bytes) -> None:
+        """Go on as `replica`: the numbers of this one may have been given twice.
+
+        What nobody else is known to have counts as written by the new one: else it would count for others as what was
+        written under the same number before.
+        """
+        with self._writing:
+            seen = self.data.seen_max()
+            known = (unpack(raw) for raw in self.data.own_up_to(seen))
+            sent = max((n for one in known for (by, n), _ in one.siblings if by == self._replica), default=0)
+            unsent = {path: unpack(raw) for _, path, raw, _ in self.data.since(seen, -1)}
+            mine = sorted(
+                dot
+                for register in unsent.values()
+                for dot, _ in register.siblings
+                if dot[0] == self._replica and dot[1] > sent
+            )
+            dots = {dot: (replica, number) for number, dot in enumerate(mine, 1)}
+            new = {path: renumbered(one, self._replica, sent, dots) for path, one in unsent.items()}
+            shown = [(local, unpack_agreed(raw)) for local, raw in self.data.agreed_at(list(unsent))]
+            self._replica, self._counter = replica, len(dots)
+            self.data.save(
+                [self._row(path, register, b"") for path, register in new.items()],
+                agreed=[
+                    _agreed_row(
+                        local,
+                        msgspec.structs.replace(one, dots=tuple(dots.get(dot, dot) for dot in one.dots)),
+                    )
+                    for local, one in shown
+                ],
+                counter=self._counter,
+                replica=replica,
+            )
 
     def _row(self, path: str, register: Register, source: bytes) -> RegisterRow:
         first = winner(register)

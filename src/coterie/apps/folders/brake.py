@@ -70,7 +70,7 @@ class Brake:
         gone_before = sum(one[1] for one in self._passed)
         changed_before = sum(one[2] for one in self._passed)
         count = gone + changed + gone_before + changed_before
-        if count < self._files_min or now <= self._allowed_until:
+        if count < self._files_min or now <= self._allowed_until or self._share >= 1:
             return None
         all_files = files() + gone_before
         if count <= self._share * all_files:

@@ -173,6 +173,12 @@ class Exchange:
         is_ours = hello.yours == self._replica
         if is_ours and hello.known > self._seq:
             return [Outdated(peer)]
+        whose = self._known.get(hello.replica, (peer, 0))[0]
+        if (
+            whose != peer or hello.replica == self._replica
+        ):  # two say that they are this copy: the later goes on anew
+            more = Hello(self._folder, self._replica, self._seq, hello.replica, hello.seq + 1, is_answer=True)
+            return [] if hello.is_answer else [Send(peer, more)]
         other = self._others.setdefault(peer, _Other())
         other.theirs = hello.seq
         is_new = other.replica != hello.replica

@@ -9,7 +9,7 @@ Which of several values has the name, and which are shown as copies beside it, i
 same; copies are never entries of their own.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from enum import IntEnum
 
 import msgspec
@@ -24,6 +24,8 @@ REPLICA_BYTES = 16
 SIBLINGS_MAX = (
     64  # values of one path side by side that are taken from others; guess: a folder of 50 computers
 )
+SIBLINGS_BYTES_MAX = 32 << 10  # of them; with 1,024 writers a register fits its message
+VALUE_BYTES = 160  # of one, beside its target
 REPLICAS_MAX = 1_024  # known writers of one path; guess: 50 computers, each put back from a copy twenty times
 COUNTER_MAX = 1 << 53
 DEPTH_MAX = 1 << 53
@@ -124,15 +126,48 @@ def written(
             return _register(stay, known)
         if is_copy:
             depth = min(depth, first[1].depth - 1)
-    return _register([*stay, (dot, msgspec.structs.replace(value, depth=max(depth, 0)))], known)
+    new = _register(
+        [*stay, (dot, msgspec.structs.replace(value, depth=min(max(depth, 0), DEPTH_MAX)))], known
+    )
+    return bounded(new, keep=dot)
 
 
 def resolved(register: Register, dot: Dot, value: Value) -> Register:
     """The register after a write that replaces everything that is known."""
     known = dict(register.context)
     known[dot[0]] = max(known.get(dot[0], 0), dot[1])
-    depth = max((old.depth for _, old in register.siblings), default=0) + 1
-    return _register([(dot, msgspec.structs.replace(value, depth=depth))], known)
+    depth = min(max((old.depth for _, old in register.siblings), default=0) + 1, DEPTH_MAX)
+    return bounded(_register([(dot, msgspec.structs.replace(value, depth=depth))], known))
+
+
+def bounded(register: Register, *, keep: Dot | None = None) -> Register:
+    """The register within what others take: of too many values the least give way, as if they had been replaced.
+
+    That is so only where more than SIBLINGS_MAX stand side by side. Of too many writers some are forgotten: what they
+    replaced may stand again beside what is there. `keep`: the value that gives way to none.
+    """
+    siblings, size = [], 0
+    ranked = sorted(register.siblings, key=lambda one: (one[0] == keep, _rank(one)), reverse=True)
+    for one in ranked[:SIBLINGS_MAX]:
+        size += VALUE_BYTES + len(one[1].target.encode())
+        if size > SIBLINGS_BYTES_MAX:
+            break
+        siblings.append(one)
+    if len(siblings) == len(register.siblings) and len(register.context) <= REPLICAS_MAX:
+        return register
+    known = dict(register.context[:REPLICAS_MAX])
+    for (replica, counter), _ in siblings:
+        known[replica] = max(known.get(replica, 0), counter)
+    return _register(siblings, known)
+
+
+def renumbered(register: Register, replica: Replica, known_max: int, dots: Mapping[Dot, Dot]) -> Register:
+    """The register as if `replica` had made no write behind number `known_max`; `dots`: the new names of its writes."""
+    siblings = [(dots.get(dot, dot), value) for dot, value in register.siblings]
+    known = {one: min(n, known_max) if one == replica else n for one, n in register.context}
+    for (one, counter), _ in siblings:
+        known[one] = max(known.get(one, 0), counter)
+    return _register(siblings, {one: n for one, n in known.items() if n})
 
 
 def winner(register: Register) -> Sibling | None:

@@ -40,11 +40,19 @@ class FolderGone(StorageError):
 
 
 class Marker(msgspec.Struct, frozen=True):
-    """Which live folder this is, which copy of it, and the inode of the marker's folder when it was made."""
+    """Which live folder this is, which copy of it, and the inode of the marker's folder when it was made.
+
+    `earlier`: the id that the copy had before.
+    """
 
     folder: bytes
     replica: bytes
     inode: int = 0
+    earlier: bytes = b""
+
+    def is_of(self, folder: bytes, replica: bytes) -> bool:
+        """Whether it is this copy of this folder: also where a change of its id was begun, and not noted."""
+        return self.folder == folder and replica in (self.replica, self.earlier)
 
 
 class Root:
@@ -153,7 +161,7 @@ def entered(path: Path, folder: bytes, replica: bytes) -> Iterator[Root]:
         ) from error
     try:
         root.marker = _marker(root, path)
-        if (root.marker.folder, root.marker.replica) != (folder, replica):
+        if not root.marker.is_of(folder, replica):
             raise FolderGone(
                 tr(
                     "{path} is another live folder, or a copy of it: it is left alone; join it anew",
@@ -201,6 +209,18 @@ def make_marker(path: Path, folder: bytes, replica: bytes) -> None:
         raise UsageError(
             tr("{path} cannot become a live folder: {strerror}", path=path, strerror=error.strerror)
         ) from error
+
+
+def mark_anew(path: Path, folder: bytes, replica: bytes, new: bytes) -> None:
+    """The copy `replica` of a live folder, which lies at `path`, is called `new` from now on; both are taken for it.
+
+    Raises:
+        FolderGone: it is away, or is not that copy.
+        StorageError: the disk refuses.
+    """
+    with entered(path, folder, replica) as root:
+        marker = msgspec.structs.replace(root.marker, replica=new, earlier=replica)
+        write_private(Path(root.at(f"{MARKER}/id")), msgspec.json.encode(marker))
 
 
 def read_marker(path: Path) -> Marker | None:

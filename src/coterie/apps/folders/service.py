@@ -15,6 +15,7 @@ from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
 from coterie.apps.folders.api import Live, LiveState
 from coterie.apps.folders.asking import GO_ON, KEEP
+from coterie.apps.folders.book import OutdatedHome
 from coterie.apps.folders.content import CONTENTS, FolderContents, read_small
 from coterie.apps.folders.deeds import Deeds
 from coterie.apps.folders.engine import Engine
@@ -22,6 +23,7 @@ from coterie.apps.folders.links import Links
 from coterie.apps.folders.live_places import LivePlaces
 from coterie.apps.folders.members import Members
 from coterie.apps.folders.membership import FOLDER_ID_BYTES, KIND, FolderRecord, resource_of
+from coterie.apps.folders.renewing import Renewing
 from coterie.apps.folders.results import (
     ConflictLine,
     EntryLine,
@@ -68,6 +70,7 @@ class FoldersService:
         self._links = Links(context, members=self._everybody, up=self._up, down=self._down)
         self._engines: dict[bytes, Engine] = {}
         self._rows: dict[bytes, FolderRow] = {}
+        self._renewing = Renewing(self._store)
         self._followers: list[PeerId] | None = None
         cache = ReadCache(context.data.folder / "reading", read_size(self._settings.reading_cache))
         self.places = places = LivePlaces(context, self._engines, self._live, cache)
@@ -312,7 +315,23 @@ class FoldersService:
         verb = Verb.WRITE if isinstance(message, wire.Changes) else Verb.LIST
         if not self._context.access.decide(peer, verb, resource_of(folder)).allowed:
             return
-        await engine.hear(peer, message)
+        try:
+            await engine.hear(peer, message)
+        except OutdatedHome:
+            if self._engines.get(folder) is engine:
+                if not self._renewing.may(folder):
+                    raise
+                await self._renew(self._rows[folder], engine)
+
+    async def _renew(self, row: FolderRow, engine: Engine) -> None:
+        """Others know writes of this copy that it does not know: it goes on as another, and begins anew with all."""
+        log.warning("%s goes on as another copy: others know more of this one", row.path)
+        del self._engines[row.id]
+        await engine.close()
+        try:
+            await asyncio.to_thread(self._renewing.renew, row)
+        finally:
+            self._begin(row)
 
     async def _gather(self, peer: PeerId, folder: bytes, contents: Sequence[bytes]) -> Message:
         self._context.access.decide(peer, Verb.READ, resource_of(folder)).require()

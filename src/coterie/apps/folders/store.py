@@ -229,10 +229,12 @@ class FolderData:
         contents: Iterable[tuple[bytes, bytes]] = (),
         events: Iterable[tuple[float, str, str, bytes, bytes]] = (),
         counter: int = 0,
+        replica: bytes = b"",
     ) -> None:
         """Keep all of this, or nothing. `gone`: local names that nothing was agreed upon any more.
 
-        `counter`: the last number by which this computer wrote in the folder; 0: as it is.
+        `counter`: the last number by which this computer wrote in the folder; 0: as it is. `replica`: it goes on as
+        that, which has written `counter` times.
         """
         number, seq = self._number, self.seq
         with self._db.transaction() as db:
@@ -252,7 +254,10 @@ class FolderData:
                 "INSERT INTO events (folder, at, path, what, by, body) VALUES (?, ?, ?, ?, ?, ?)",
                 [(number, *one) for one in events],
             )
-            if counter:
+            if replica:
+                row = (replica, counter, number)
+                db.execute("UPDATE folders SET replica = ?, counter = ? WHERE number = ?", row)
+            elif counter:
                 db.execute("UPDATE folders SET counter = max(counter, ?) WHERE number = ?", (counter, number))
         self.seq = seq
 
@@ -299,10 +304,10 @@ class FolderData:
     def totals(self) -> tuple[int, int]:
         """Files and bytes of all that is in the folder, wherever."""
         rows = self._db.execute(
-            "SELECT count(*), coalesce(sum(size), 0) FROM registers WHERE folder = ? AND kind = 1",
+            "SELECT count(*), total(size) FROM registers WHERE folder = ? AND kind = 1",
             (self._number,),
         )
-        return rows[0][0], rows[0][1]
+        return rows[0][0], int(rows[0][1])
 
     def files_here(self) -> int:
         """How many files this disk has."""
@@ -384,6 +389,18 @@ class FolderData:
             (self._number, self._number),
         )
         return int(rows[0][0])
+
+    def seen_max(self) -> int:
+        """Up to which number somebody else has everything of here."""
+        (seen,) = self._db.execute("SELECT max(seen) FROM replicas WHERE folder = ?", (self._number,))[0]
+        return seen or 0
+
+    def own_up_to(self, seq: int) -> Iterator[bytes]:
+        """The packed registers up to this number with a value that was written here."""
+        rows = self._db.execute(
+            "SELECT body FROM registers WHERE folder = ? AND own AND seq <= ?", (self._number, seq)
+        )
+        return (body for (body,) in rows)
 
     # ---- other replicas
 
