@@ -8,6 +8,7 @@ from coterie.apps.folders import names
 from coterie.apps.folders.register import Kind
 from coterie.apps.folders.steps import (
     DiskStep,
+    Free,
     Here,
     MakeFolder,
     MakeLink,
@@ -203,6 +204,9 @@ class FakeDisk:
                 self._check(step.local, step.expects, step.expects_content)
                 self.before_replacing(step.local)
                 self.versions.update(self.delete(step.local))
+            case Free():
+                self._check(step.local, step.expects, step.expects_content)
+                self.delete(step.local)
             case Move() | MoveFolder():
                 self._check(step.local, step.expects, b"")
                 self._must(lambda: self.rename(step.local, step.to))

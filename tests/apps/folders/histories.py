@@ -5,11 +5,13 @@ deletion on some computer replaced it where it was shown, or it is a version bec
 which its place was given to another.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Collection
 from random import Random
 
+from coterie.apps.folders import names
 from coterie.apps.folders.planner import Rules
-from coterie.apps.folders.register import Kind, copies, winner
+from coterie.apps.folders.register import Kind, Value, copies, dots_shown, winner
 from coterie.apps.folders.steps import Hash, Print, Record, Step
 from coterie.content.names import ANY_NAME, REFUSED_SOMEWHERE, NameRules
 from tests.apps.folders.fake_disk import Broken, FakeDisk
@@ -31,17 +33,26 @@ class History:
     """One history, told by `seed`."""
 
     def __init__(
-        self, seed: int, *, replicas: int = 0, faults: float = 1.0, plain: bool = False, seldom: bool = False
+        self,
+        seed: int,
+        *,
+        replicas: int = 0,
+        faults: float = 1.0,
+        plain: bool = False,
+        seldom: bool = False,
+        selecting: bool = False,
     ) -> None:
         self.seed = seed
         self.random = Random(seed)
         self.faults = faults
         self.is_seldom = seldom
+        self.is_selecting = selecting
         self.now = 1_000
         self.number = 0
         self.finished: dict[bytes, str] = {}
         self.knowingly: set[bytes] = set()
         self.raced: set[bytes] = set()
+        self.carried: set[bytes] = set()  # renamed by somebody who did not have it
         self.calm = False
         self.sides: list[int] = []
         self.replicas = [
@@ -60,8 +71,15 @@ class History:
             rules, lambda: (self.now + offset) * 1_000_000, bits=not is_windows, links=not is_windows
         )
         disk.before_replacing = lambda local: self._race(disk, local)
-        planned = Rules(names=rules, bits=disk.bits, links=disk.links, name_of=lambda by: f"computer {by[0]}")
-        return Replica(number, disk, planned, lambda: max(self.now + offset, 0), self._fails, self._has)
+        planned = Rules(
+            names=rules,
+            bits=disk.bits,
+            links=disk.links,
+            selected=lambda path, value: value.kind != Kind.FILE or names.leaf(path) not in replica.on_demand,
+            name_of=lambda by: f"computer {by[0]}",
+        )
+        replica = Replica(number, disk, planned, lambda: max(self.now + offset, 0), self._fails, self._has)
+        return replica
 
     # ---- faults
 
@@ -163,7 +181,9 @@ class History:
         replica = self.random.choice(self.replicas)
         what = self.random.random()
         try:
-            if self.is_seldom:
+            if self.is_selecting and self.random.random() < 0.4:
+                self._select(replica)
+            elif self.is_seldom:
                 self._act_seldom(replica, what)
             else:
                 self._act(replica, what)
@@ -189,6 +209,64 @@ class History:
             self.sides = [self.random.randrange(4) // 3 for _ in self.replicas]
         else:
             raise Crash
+
+    def _select(self, replica: Replica) -> None:
+        """Somebody chooses what is to be here; or what is not to be here leaves, one step after the other."""
+        what = self.random.random()
+        if what < 0.05:
+            replica.leaving.clear()
+            replica.promised.clear()
+        elif what < 0.15:
+            self._rename_unshown(replica)
+        elif what < 0.25:
+            with contextlib.suppress(Broken):
+                for _ in range(4):
+                    _create(self, replica.disk, sorted(replica.disk.listing()))
+            other = self.random.choice(self.replicas)
+            if self.side(other) == self.side(replica):
+                for one, two in ((replica, other), (other, replica)):
+                    one.look()
+                    one.work()
+                    self.meet(one, two, whole=True)
+        elif what < 0.35:
+            wanted = self.random.choice([[], [], NAMES[:6], NAMES])
+            replica.on_demand.clear()
+            replica.on_demand.update(map(names.key, wanted))
+            replica.paths.update(dict.fromkeys(replica.registers))
+        elif replica.promised:
+            for local in list(replica.promised):
+                replica.free(local)
+        else:
+            for local, row in replica.agreed_rows.items():
+                if names.leaf(row.path) in replica.on_demand and row.value.content:
+                    replica.leaving[local] = row.value.content
+            if self.random.random() < 0.7:
+                self._ask(replica)
+
+    def _ask(self, replica: Replica) -> None:
+        """Others say which of what leaves they have."""
+        for other in self.replicas:
+            if other is replica or self.side(other) != self.side(replica):
+                continue
+            for local, content in replica.leaving.items():
+                row = replica.agreed_rows.get(local)
+                if row is not None and other.has_at(row.path, content):
+                    replica.promised[local] = content
+
+    def _rename_unshown(self, replica: Replica) -> None:
+        """Over a drive, somebody renames what is not on his disk."""
+        contents = {
+            value.content for one in replica.registers.values() for _, value in one.siblings if value.content
+        }
+        paths = [path for path in replica.unshown_with(contents) if path not in replica.paths]
+        if paths:
+            path = self.random.choice(paths)
+            to = names.join(names.parent(path), names.key(self.random.choice(NAMES)))
+            first = winner(replica.registers[path])
+            if to not in replica.registers and to not in replica.by_path and first is not None:
+                self.carried.add(first[1].content)
+                replica.rewrite(to, first[1], ())
+                replica.rewrite(path, Value(Kind.GONE), dots_shown(replica.registers[path], first[1]))
 
     def _act_seldom(self, replica: Replica, what: float) -> None:
         """They meet seldom: long histories apart."""
@@ -253,10 +331,14 @@ class History:
                 continue
             raise AssertionError(f"lost: {content[-4:].hex()}, written as {where}")
         assert not any(content not in self.finished for content in standing), "a half written file was taken"
+        lie = {entry.content for replica in self.replicas for entry in replica.disk.entries.values()}
+        missing = standing - kept - lie
+        for content in missing - (self.carried & self.knowingly):
+            raise AssertionError(f"nobody has {content[-4:].hex()}, written as {self.finished[content]}")
         for replica in self.replicas:
-            self.check_disk(replica)
+            self.check_disk(replica, missing)
 
-    def check_disk(self, replica: Replica) -> None:
+    def check_disk(self, replica: Replica, missing: Collection[bytes]) -> None:
         """The disk shows each value that the registers say, once, and nothing else."""
         shown: dict[tuple[str, bytes, str], int] = {}
         listing = replica.disk.listing()
@@ -282,12 +364,21 @@ class History:
             if is_folder and (not values or values[0].kind != Kind.FOLDER):
                 values = []
             values += [value for _, value in copies(register, beside_folder=is_folder and not values)]
-            if is_folder and not (one is not None and one[1].kind == Kind.FOLDER):
+            is_written = one is not None and one[1].kind == Kind.FOLDER
+            is_empty = self.is_selecting and (path, b"", "") not in shown  # nothing of it is here
+            if is_folder and not is_written and not is_empty:
                 wanted[path, b"", ""] = 1
             for value in values:
                 if value.kind == Kind.LINK and not replica.disk.links:
                     continue
                 wanted[path, value.content, value.target] = 1
+            if values and names.leaf(path) in replica.on_demand:  # all of it is here, or nothing
+                on_demand = {(path, value.content, "") for value in values if value.kind == Kind.FILE}
+                if not on_demand & set(shown):
+                    wanted = {key: 1 for key in wanted if key not in on_demand}
+        unsure = {key[0] for key in wanted if key[1] in missing}  # what nobody has is waited for
+        wanted = {key: 1 for key in wanted if key[0] not in unsure}
+        shown = {key: count for key, count in shown.items() if key[0] not in unsure}
         assert shown == wanted, f"the disk of {replica.id[0]} shows {set(shown) ^ set(wanted)}"
 
 

@@ -1,11 +1,13 @@
 """One copy of a folder in memory: the planner and a fake disk, with what a shell keeps between them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from random import Random
 
+import msgspec
+
 from coterie.apps.folders import names
-from coterie.apps.folders.planner import Rules, after, paths_of, plan, recorded
-from coterie.apps.folders.register import NOTHING, Kind, Register, merge, winner
+from coterie.apps.folders.planner import Rules, after, freeing, paths_of, plan, recorded
+from coterie.apps.folders.register import NOTHING, Dot, Kind, Register, Value, merge, winner, written
 from coterie.apps.folders.steps import Agree, Agreed, Hash, Here, Move, MoveFolder, Put, Record, Step, Wait
 from tests.apps.folders.fake_disk import Broken, FakeDisk, NotSo
 
@@ -47,6 +49,8 @@ class Replica:
         self.by_path: dict[str, list[str]] = {}
         self.counter = 0
         self.steps = 0
+        self.on_demand: set[str] = set()  # names whose contents need not be here
+        self.marked: set[str] = set()  # kept: what is being taken off the disk
         self.forget()
 
     def forget(self) -> None:
@@ -54,6 +58,15 @@ class Replica:
         self.pending: dict[str, Here | None] = {}
         self.local: dict[str, None] = {}
         self.paths: dict[str, None] = dict.fromkeys(self.registers)
+        self.leaving: dict[
+            str, bytes
+        ] = {}  # what is to be taken off the disk: nobody is told that it is here
+        self.promised: dict[str, bytes] = {}  # of that, what somebody else has
+        for local in list(self.marked):
+            row, entry = self.agreed_rows.get(local), self.disk.get(local)
+            if row is not None and (entry is None or entry.print() != row.print):
+                self.agree(local, None)
+        self.marked.clear()
         self.disk.seen = {local: row.print for local, row in self.agreed_rows.items()}
 
     # ---- the Tree of the planner
@@ -80,6 +93,15 @@ class Replica:
             and first[1].kind != Kind.GONE
             for below, register in self.registers.items()
         )
+
+    def unshown_with(self, contents: Collection[bytes]) -> list[str]:
+        return [
+            path
+            for path, register in self.registers.items()
+            if (first := winner(register)) is not None
+            and first[1].content in contents
+            and not self.by_path.get(path)
+        ]
 
     def agreed_below(self, local: str) -> list[tuple[str, Agreed]]:
         return sorted((one, row) for one, row in self.agreed_rows.items() if one.startswith(f"{local}/"))
@@ -201,6 +223,40 @@ class Replica:
         if isinstance(step, Move | MoveFolder):
             self.pending.pop(step.local, None)
         return True
+
+    def rewrite(self, path: str, value: Value, replaced: Sequence[Dot]) -> None:
+        """Write what is not on the disk."""
+        self.counter += 1
+        value = msgspec.structs.replace(value, by=self.me, at_ms=self.at())
+        register = self.registers.get(path, NOTHING)
+        self.put_register(path, written(register, replaced, (self.id, self.counter), value))
+        self.paths[path] = None
+
+    def has_at(self, path: str, content: bytes) -> bool:
+        """Whether the disk has this content at a path, and keeps it."""
+        for local in self.by_path.get(path, ()):
+            row, entry = self.agreed_rows[local], self.disk.get(local)
+            is_same = (
+                entry is not None and not entry.is_open and entry.content == content == row.value.content
+            )
+            if is_same and local not in self.pending and local not in self.leaving:
+                return True
+        return False
+
+    def free(self, local: str) -> None:
+        """Take what somebody promised to have off the disk."""
+        step = freeing(self, self.rules, local, self.promised.pop(local))
+        if step is not None:
+            self.marked.add(local)
+            try:
+                self.fails(self, step, "before")
+                self.disk.apply(step)
+                self.fails(self, step, "after")
+                self.agree(local, None)
+            except (Broken, NotSo):
+                self.look()
+            self.marked.discard(local)
+        self.leaving.pop(local, None)
 
     def agree(self, local: str, agreed: Agreed | None) -> None:
         old = self.agreed_rows.pop(local, None)

@@ -121,6 +121,12 @@ class Applying:
         self._swap.remove(local, expects)
         self._touched[parent(local)] = None
 
+    def free(self, local: str, expects: Print, content: bytes) -> None:
+        """Take a file off the disk; no version of it is made."""
+        self._look(local, expects, content)
+        self._swap.free(local, expects)
+        self._touched[parent(local)] = None
+
     def move(self, local: str, to: str, expects: Print) -> Print:
         """Rename a file, a link, or a folder with all that is in it."""
         self._expect(local, expects)

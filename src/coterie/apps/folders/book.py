@@ -54,8 +54,12 @@ NO_CONTENT = b""
 class RowsTree:
     """See `steps.Tree`: the rows of a batch are read together, others one by one."""
 
-    def __init__(self, data: FolderData, changed: Mapping[str, Here | None]) -> None:
+    def __init__(
+        self, data: FolderData, changed: Mapping[str, Here | None], *, is_partial: bool = False
+    ) -> None:
+        """`is_partial`: not all contents are to be here."""
         self._data = data
+        self._is_partial = is_partial
         self._changed = changed
         self._registers: dict[str, Register | None] = {}
         self._agreed: dict[str, Agreed | None] = {}
@@ -109,6 +113,9 @@ class RowsTree:
         if path not in self._shown:
             self._shown[path] = [local for local, _ in self._data.agreed_at([path])]
         return sorted(self._shown[path])
+
+    def unshown_with(self, contents: Collection[bytes]) -> list[str]:
+        return self._data.unshown_with(list(contents)) if self._is_partial else []
 
     def lives_below(self, path: str) -> bool:
         return self._data.lives_below(path)

@@ -28,6 +28,7 @@ from coterie.apps.folders.root import ARRIVED, MARKER, SWAP, FolderGone, Root, e
 from coterie.apps.folders.rows import Rows
 from coterie.apps.folders.scanning import INODE_MASK, Look, Scan, stamp_of
 from coterie.apps.folders.steps import (
+    Free,
     MakeFolder,
     MakeLink,
     Move,
@@ -44,7 +45,7 @@ from coterie.errors import StorageError
 from coterie.private_file import write_private
 from coterie.texts import tr
 
-DiskStep = Put | Remove | Move | MoveFolder | MakeFolder | RemoveFolder | MakeLink | SetMeta
+DiskStep = Put | Remove | Free | Move | MoveFolder | MakeFolder | RemoveFolder | MakeLink | SetMeta
 
 
 class Disk:
@@ -229,6 +230,9 @@ class Disk:
                 return applying.make_link(step.local, step.value.target, step.expects, step.expects_content)
             case Remove():
                 applying.remove(step.local, step.expects, step.expects_content)
+                return None
+            case Free():
+                applying.free(step.local, step.expects, step.expects_content)
                 return None
             case Move() | MoveFolder():
                 return applying.move(step.local, step.to, step.expects)

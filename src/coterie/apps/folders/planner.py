@@ -28,6 +28,7 @@ from coterie.apps.folders.register import (
     Kind,
     Register,
     Value,
+    copies,
     dots_shown,
     winner,
     written,
@@ -36,6 +37,7 @@ from coterie.apps.folders.showing import Showing
 from coterie.apps.folders.steps import (
     Agree,
     Agreed,
+    Free,
     Hash,
     Here,
     MakeFolder,
@@ -80,7 +82,7 @@ class Rules(msgspec.Struct, frozen=True):
         bits, links: whether the disk has an executable bit for each file, and symbolic links.
         can_write: whether what the owner changes here counts.
         ignored: (path, whether it is a folder) -> it is left out, here and now.
-        selected: (path, value of a file) -> its content shall be here.
+        selected: (path, value) -> its content shall be here. What is here nevertheless stays, and up to date.
         overwrites: (path) -> who writes there now has seen what it is, though that is not on this disk.
         name_of: what a computer is called, for the names of copies.
     """
@@ -147,7 +149,7 @@ def after(step: Step, print_: Print | None, tree: Tree) -> Iterator[tuple[str, A
             yield step.local, Agreed(step.path, step.dots, step.value, print_, step.is_copy)
         case MakeFolder() if print_ is not None:
             yield step.local, Agreed(step.path, step.dots, step.value, print_)
-        case Remove(local) | RemoveFolder(local):
+        case Remove(local) | RemoveFolder(local) | Free(local):
             yield local, None
         case Move(local, to) if print_ is not None:
             old = tree.agreed(local)
@@ -156,6 +158,24 @@ def after(step: Step, print_: Print | None, tree: Tree) -> Iterator[tuple[str, A
             yield to, Agreed(step.path, step.dots, value, print_, step.is_copy)
         case MoveFolder() if print_ is not None:
             yield from _after_folder(step, print_, tree)
+
+
+def freeing(tree: Tree, rules: Rules, local: str, content: bytes) -> Free | None:
+    """How to take a file with this content off the disk; None: it is no longer so, or is to be here.
+
+    The shell asks this only where somebody else has the content at the same path. Before the step it
+    notes that on disk, and after a crash forgets what was agreed there unless all is as it was: that is no deletion.
+    """
+    agreed, here = tree.agreed(local), tree.here(local)
+    if agreed is None or agreed.is_copy or is_changed(agreed, here):
+        return None
+    register = tree.register(agreed.path) or NOTHING
+    first = winner(register)
+    if first is None or not first[1].equals(agreed.value) or copies(register):
+        return None
+    if first[1].content != content or first[1].kind != Kind.FILE or rules.selected(agreed.path, first[1]):
+        return None
+    return Free(local, agreed.print, content, agreed.path)
 
 
 def _as_it_was(new: Value, old: Value) -> Value:

@@ -5,7 +5,7 @@ there. What goes is paired with what comes by content: then it is a move. The or
 will be replaced; folders; moves; what goes, deepest first; what comes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -76,6 +76,7 @@ class Showing:
         self._taken: dict[str, names.Taken] = {}  # by local folder
         self._new: set[str] = set()  # local names that this plan gives
         self._let_go: set[str] = set()
+        self._kept_alive: set[str] = set()  # paths that are shown since their content goes from elsewhere
         self._folds = rules.names != ANY_NAME
 
     def steps(self, paths: Sequence[str]) -> list[Step]:
@@ -89,11 +90,33 @@ class Showing:
                     self._above.add(folder)
                     folder = names.parent(folder)
         jobs = [job for path in paths if (job := self._compare(path)) is not None]
+        jobs += self._last_places()
         for path, main, rest in jobs:
             self._name(path, main, rest)
         return [*self._agrees, *self._ordered()]
 
     # ---- one path
+
+    def _last_places(self) -> "list[tuple[str, Wanted | None, list[Wanted]]]":
+        """What was not to be here is shown where its content goes from another place: it may be the last."""
+        ends = [one.agreed for one in self._going]
+        ends += [one.replaces for one in self._coming if one.replaces is not None]
+        contents = {agreed.value.content for agreed in ends if agreed.value.kind == Kind.FILE}
+        jobs = []
+        for path in self._tree.unshown_with(contents) if contents else ():
+            register = self._tree.register(path)
+            first = winner(register) if register is not None else None
+            if first is None or self._rules.selected(path, first[1]):
+                continue
+            self._kept_alive.add(path)
+            self._seen.discard(path)
+            job = self._compare(path)
+            if job is not None:
+                jobs.append(job)
+        return jobs
+
+    def _is_selected(self, path: str, value: Value, shown: Mapping[str, Agreed]) -> bool:
+        return bool(shown) or path in self._kept_alive or self._rules.selected(path, value)
 
     def _compare(self, path: str) -> "tuple[str, Wanted | None, list[Wanted]] | None":
         """Compare what a path is with what is shown of it. Returns what needs a local name: main value, copies."""
@@ -136,10 +159,10 @@ class Showing:
             value = first[1] if first is not None and kind == Kind.FOLDER else _FOLDER
             dots = tuple(dot for dot, one in register.siblings if one.kind in (Kind.FOLDER, Kind.GONE))
             found.append(Wanted(value, dots, is_copy=False))
-        elif first is not None and kind != Kind.GONE and self._rules.selected(path, first[1]):
+        elif first is not None and kind != Kind.GONE and self._is_selected(path, first[1], shown):
             found.append(Wanted(first[1], dots_shown(register, first[1]), is_copy=False))
         for _, value in copies(register, beside_folder=is_folder and kind != Kind.FOLDER):
-            if self._rules.selected(path, value):
+            if self._is_selected(path, value, shown):
                 found.append(Wanted(value, dots_shown(register, value, is_copy=True), is_copy=True))
         return found
 

@@ -3,7 +3,7 @@
 A local name is a place on this disk, relative to the folder, "/" between parts. A path is the key of a register.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -136,6 +136,15 @@ class Remove(msgspec.Struct, frozen=True):
     path: str = ""
 
 
+class Free(msgspec.Struct, frozen=True):
+    """Take a file off this disk, of which no version is made: somebody else has it (`planner.freeing`)."""
+
+    local: str
+    expects: Print
+    expects_content: bytes = b""
+    path: str = ""
+
+
 class Move(msgspec.Struct, frozen=True):
     """Rename a file or link; nothing may be at `to`, but for itself under another spelling."""
 
@@ -194,7 +203,7 @@ class Wait(msgspec.Struct, frozen=True):
     code: str
 
 
-DiskStep = Put | MakeLink | Remove | Move | MoveFolder | MakeFolder | RemoveFolder | SetMeta
+DiskStep = Put | MakeLink | Remove | Free | Move | MoveFolder | MakeFolder | RemoveFolder | SetMeta
 Step = Hash | Record | Agree | DiskStep | Wait
 
 
@@ -215,6 +224,10 @@ class Tree(Protocol):
 
     def shown(self, path: str) -> Sequence[str]:
         """The local names at which something of `path` is agreed on, in order."""
+        ...
+
+    def unshown_with(self, contents: Collection[bytes]) -> list[str]:
+        """The paths that have one of these contents, and are not shown here: on purpose, or not yet."""
         ...
 
     def lives_below(self, path: str) -> bool:

@@ -294,6 +294,14 @@ class FolderData:
             self._db.execute(f"SELECT 1 FROM registers WHERE {where} AND kind != 4 LIMIT 1", values)  # noqa: S608
         )
 
+    def unshown_with(self, contents: Sequence[bytes]) -> list[str]:
+        """The paths of files with these contents of which nothing is agreed. Reads every register: some 20 ms."""
+        query = (
+            "SELECT path FROM registers r WHERE folder = ? AND kind = 1 AND content IN ({}) AND NOT EXISTS "
+            "(SELECT 1 FROM agreed a WHERE a.folder = r.folder AND a.path = r.path)"
+        )
+        return [path for (path,) in self._of(query, contents)]
+
     def agreed_with(self, contents: Sequence[bytes]) -> list[tuple[str, bytes]]:
         """(local name, content) of where these contents lie here."""
         query = f"SELECT local, content FROM agreed {_BY_CONTENT} WHERE folder = ? AND content != x''"  # noqa: S608

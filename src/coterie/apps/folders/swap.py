@@ -92,6 +92,11 @@ class Swap:
         self._versions.check_room(self._path, expects.size, 1)
         self._keep(self._take(local, expects), local)
 
+    def free(self, local: str, expects: Print) -> None:
+        """Remove the file at `local` for good. Errors as `replace`."""
+        old = self._take(local, expects)
+        os.unlink(old)
+
     def rename_case(self, local: str, to: str, expects: Print) -> None:
         """Rename what is at `local` to a name that this disk takes for the same. Errors as `replace`."""
         old = self._take(local, expects)
