@@ -107,7 +107,7 @@ class FoldersService:
 
     def status(self) -> dict[str, int]:
         """Counts for `coterie status`; nothing while there is nothing."""
-        return {"live folders": len(self._rows)} if self._rows else {}
+        return {"folders": len(self._rows)} if self._rows else {}
 
     @property
     def engines(self) -> list[Engine]:
