@@ -1,6 +1,7 @@
 """One app that fails harms no other: at import, at start, later; each time it is said which and why."""
 
 import asyncio
+import dataclasses
 import sys
 import time
 from importlib.metadata import EntryPoint
@@ -75,6 +76,24 @@ def test_they_start_in_the_order_of_what_they_require_and_close_the_other_way(in
         await s.host.close()
         assert s.log == ["start b", "start c", "start a", "close a", "close c", "close b"]
         assert s.withdrawn == ["a", "c", "b"]
+
+    run_virtual(scene())
+
+
+def test_a_command_that_is_soon_over_waits_for_its_own_app_and_the_early_ones(installed: Any) -> None:
+    async def scene() -> None:
+        s = Scene()
+        early = dataclasses.replace(s.app("early"), early=True)
+        await s.host.start([s.app("a", "b"), s.app("b"), s.app("late", "a"), early], first="a")
+        assert s.log == ["start b", "start early", "start a"]
+        assert not s.host.started.is_set()
+        with pytest.raises(NotFound, match="late"):
+            s.host.service("late")
+        await s.host.start_rest()
+        assert s.log[3:] == ["start late"]
+        assert s.host.started.is_set()
+        await s.host.close()
+        assert s.log[4:] == ["close late", "close a", "close early", "close b"]
 
     run_virtual(scene())
 

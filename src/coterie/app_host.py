@@ -83,19 +83,44 @@ class AppHost:
             self._owner_of, self._on_stuck, stuck_s=START_MAX_S
         )  # until all have started
 
-    async def start(self, chosen: Sequence[str | App] | None = None) -> None:
-        """Start the apps that are installed, or of them and of given ones only those `chosen` and what they require."""
+    async def start(self, chosen: Sequence[str | App] | None = None, *, first: str = "") -> None:
+        """Start the apps that are installed, or of them and of given ones only those `chosen` and what they require.
+
+        `first`: this one, those that are `early`, and what they require; the others wait for `start_rest`.
+        """
         apps = self._in_order(self._choose(self._load(chosen), chosen))
         self.apps = MappingProxyType({app.name: app for app in apps})
         self._watchdog.start()
+        if not first:
+            await self.start_rest()
+            return
+        wanted = _with_required([first, *(app.name for app in apps if app.early)], self.apps)
+        await self._start([app for app in apps if app.name in wanted])
+
+    async def start_rest(self) -> None:
+        """Start those that were not started yet."""
+        await self._start([app for app in self.apps.values() if app.name not in self._states])
+        self._watchdog.stuck_s = self._stuck_s
+        self.started.set()
+
+    async def _start(self, apps: Sequence[App]) -> None:
         for app in apps:
-            if self._may_run(app):
+            if self._is_imported(app) and self._may_run(app):
                 await self._guarded(app, self._create(app))
         for app in apps:
             if app.name in self._services and self._may_run(app):
                 await self._guarded(app, self._services[app.name].start())
-        self._watchdog.stuck_s = self._stuck_s
-        self.started.set()
+
+    def _is_imported(self, app: App) -> bool:
+        """Import its module here, where no time is counted; False, and marked, where that fails."""
+        try:
+            if isinstance(app.create, str):
+                importlib.import_module(app.module)
+        except (Exception, SystemExit) as error:
+            log.error("the app '%s' cannot be loaded", app.name, exc_info=error)
+            self._mark(app.name, "failed", f"it cannot be loaded: {_in_words(error)}")
+            return False
+        return True
 
     async def close(self) -> None:
         """End all apps, those first that require others. Their services can still be looked at."""
@@ -326,7 +351,6 @@ def _load_entry(entry: EntryPoint) -> App:
         raise TypeError(f"{entry.value} is no App")
     if app.name != entry.name:
         raise ValueError(f"it calls itself '{app.name}', and is registered as '{entry.name}'")
-    importlib.import_module(app.module)  # here, where no time is counted
     return app
 
 

@@ -123,7 +123,7 @@ class Node:
         home: Path | str | None = None,
         *,
         offline: bool = False,
-        brief: bool = False,
+        first: str = "",
         transport: Transport | None = None,
         apps: Sequence[str | App] | None = None,
     ) -> AsyncIterator["Node"]:
@@ -132,8 +132,8 @@ class Node:
         Args:
             home: a folder; made, with a new identity, when there is none.
             offline: no network: for looking at and changing what is stored.
-            brief: for something that is mostly over at once: for `ALONE_S` nobody is told of this node, no resolver
-                looks for others, and no router is asked.
+            first: for something of this app that is mostly over at once: the others wait for `start_rest`, and for
+                `ALONE_S` nobody is told of this node, no resolver looks for others, and no router is asked.
             transport: bound already, for tests and simulations; else QUIC on the configured port.
             apps: only these, by their names or as they are, and what they require; None: all that are installed.
 
@@ -152,11 +152,15 @@ class Node:
             node = cls(place, config, key, store)
             stack.push_async_callback(node.access.close)
             if not offline:
-                await node._connect_network(key, transport, alone_s=ALONE_S if brief else 0.0)
+                await node._connect_network(key, transport, alone_s=ALONE_S if first else 0.0)
             stack.push_async_callback(node._close)
-            await node.host.start(apps)
+            await node.host.start(apps, first=first)
             await node._start_relays()
             yield node
+
+    async def start_rest(self) -> None:
+        """Start the apps that were not needed first."""
+        await self.host.start_rest()
 
     def __getattr__(self, app: str) -> Any:
         """The running service of an app by its name: `node.files`. AttributeError says why there is none."""
@@ -352,6 +356,7 @@ class Node:
             lanes=lanes,
             tasks=self.tasks.part("network"),
             uses_relays=self.config.reach != "local",
+            opened=self.host.started,
         )
         self._transport = transport
         self.access.open_protocol(DIRECTORY.name, strangers=False)

@@ -9,10 +9,12 @@ import time
 import pytest
 
 from coterie.errors import AccessDenied, CloseCode, LimitExceeded, PeerError, TransportError, UsageError
+from coterie.identity import PeerId
 from coterie.net import Connection, Endpoint, Guard, NetLimits, Stream
 from coterie.net.ahead import Ahead
 from coterie.net.connection import AHEAD_S
 from coterie.net.memory import PerfectLinks
+from coterie.net.router import OPENED_S
 from coterie.wire import Protocol
 from tests.net.conftest import NOTES, Lab, Note
 
@@ -630,6 +632,54 @@ def test_both_dial_at_once_with_something_ahead(memory: Lab) -> None:
                 endpoint.register(NOTES, echo)
             assert await asyncio.gather(asked_ahead(a, b), asked_ahead(b, a)) == ["ahead", "ahead"]
             assert (len(a.connections), len(b.connections)) == (1, 1)
+
+    memory.run(scene())
+
+
+def test_who_watches_late_hears_of_whom_is_there_once(memory: Lab) -> None:
+    async def scene() -> None:
+        async with memory.endpoints(3) as (a, b, c):
+            await a.connect(b.peer_id, b.addresses)
+            gone = await a.connect(c.peer_id, c.addresses)
+            await asyncio.sleep(0.1)
+            up: list[PeerId] = []
+            a.watch(up=lambda connection: up.append(connection.peer))
+            await asyncio.sleep(0.1)
+            assert sorted(up) == sorted((b.peer_id, c.peer_id))
+            gone.close(CloseCode.NORMAL, "")
+            await asyncio.sleep(0.1)
+            a.watch(up=lambda connection: up.append(connection.peer))
+            await asyncio.sleep(0.1)
+            assert up[2:] == [b.peer_id]
+
+    memory.run(scene())
+
+
+@pytest.mark.parametrize("opens_after_s", [0.5, OPENED_S + 1.0])
+def test_a_protocol_that_is_not_here_yet_is_waited_for(memory: Lab, opens_after_s: float) -> None:
+    """While apps start; one that none of them brings is refused then, and after a while all the same."""
+
+    async def scene() -> None:
+        opened = asyncio.Event()
+        async with (
+            Endpoint(
+                await memory.transport(1), guard=Guard(lambda peer, name: True), opened=opened
+            ) as starting,
+            Endpoint(await memory.transport(2)) as asking,
+        ):
+            connection = await asking.connect(starting.peer_id, starting.addresses)
+            answer = asyncio.create_task(ask(connection, "are you there"))
+            await asyncio.sleep(opens_after_s)
+            assert answer.done() == (opens_after_s > OPENED_S)
+            starting.register(NOTES, echo)
+            opened.set()
+            if answer.done():
+                with pytest.raises(PeerError):
+                    await answer
+            else:
+                assert await answer == "are you there"
+            with pytest.raises(PeerError):
+                await connection.open_stream(Protocol("other", (1,), {1: Note}))
 
     memory.run(scene())
 

@@ -42,6 +42,8 @@ class App:
         signs: how what it signs begins, for each purpose, SIGNED_BYTES_MIN bytes at least: no other app and nothing
             of the node itself may begin so.
         kinds: the kinds of resources it has, with their verbs; no other app may declare the same.
+        early: it says who is who and who may what, or fetches what others do not: a command that is mostly over at once
+            waits for it, and for no other app that it does not use.
         panel: "module:NAME" of its `Panel`, what it shows on the page; empty: only the forms of its commands.
     """
 
@@ -53,6 +55,7 @@ class App:
     signs: tuple[bytes, ...] = ()
     kinds: tuple[ResourceKind, ...] = ()
     panel: str = ""
+    early: bool = False
 
     @property
     def module(self) -> str:

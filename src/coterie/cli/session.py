@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOG_BYTES_MAX = 4 * 1024 * 1024  # then the log starts anew; the one before is kept
-API_AFTER_S = 0.3  # guess: getting a small file is over by then
+REST_AFTER_S = 0.5  # guess: getting a small file is over by then
 CLOSE_LIMIT_S = 1.7  # people wait 2 s at most after Ctrl-C; whatever is not closed by then is cut off
 
 
@@ -58,8 +58,8 @@ async def _alone(
 
     read_parameters(command, parameters)  # before the network is touched
     stop = asyncio.Event()
-    brief = command.needs == "others"
-    async with _opened(home, stop, offline=command.needs == "store", brief=brief) as node:
+    first = command.app if command.needs == "others" else ""
+    async with _opened(home, stop, offline=command.needs == "store", first=first) as node:
         service = node if command.app == "node" else node.service(command.app)
         calls = invoke(command, service, parameters, in_names=node.people.in_names)
         call = asyncio.ensure_future(_print_call(calls, show, options))
@@ -126,11 +126,11 @@ def _show_phones(node: "Node", page: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def _opened(
-    home: Home, stop: asyncio.Event, *, offline: bool = False, brief: bool = False
+    home: Home, stop: asyncio.Event, *, offline: bool = False, first: str = ""
 ) -> AsyncIterator["Node"]:
     """The node of `home`; unless offline, with its local API, and SIGTERM sets `stop`.
 
-    `brief`: for a command that is mostly over at once; what it does not need begins when it is not.
+    `first`: the app of a command that is mostly over at once; what it does not need begins when it is not.
     """
     from coterie.node import Node
 
@@ -138,9 +138,9 @@ async def _opened(
     async with contextlib.AsyncExitStack() as stack:
         if not offline:
             stack.enter_context(_on_signal(signal.SIGTERM, stop.set))
-        node = await stack.enter_async_context(Node.open(home.root, offline=offline, brief=brief))
+        node = await stack.enter_async_context(Node.open(home.root, offline=offline, first=first))
         if not offline:
-            await stack.enter_async_context(_served_later(node, stop) if brief else _served(node, stop))
+            await stack.enter_async_context(_served_later(node, stop) if first else _served(node, stop))
         gc.enable()
         yield node
 
@@ -156,14 +156,15 @@ async def _served(node: "Node", stop: asyncio.Event) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def _served_later(node: "Node", stop: asyncio.Event) -> AsyncIterator[None]:
-    """As `_served`, from `API_AFTER_S` on: a sixth of a second that a short command does not wait for."""
+    """As `_served`, with the rest of the apps, from `REST_AFTER_S` on: a short command does not wait for them."""
     over = asyncio.Event()
 
     async def serve_until_over() -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(API_AFTER_S):
+            async with asyncio.timeout(REST_AFTER_S):
                 await over.wait()
         if not over.is_set():
+            await node.start_rest()
             async with _served(node, stop):
                 await over.wait()
 

@@ -42,10 +42,12 @@ class Endpoint:
         lanes: Lanes | None = None,
         tasks: Tasks | None = None,
         uses_relays: bool = True,
+        opened: asyncio.Event | None = None,
     ) -> None:
         """`boot` is the nonce of this run (16 bytes, random by default); a simulation passes its own.
 
-        `lanes` let bulk leave the transport where TCP reaches the peer; None: never.
+        `lanes` let bulk leave the transport where TCP reaches the peer; None: never. `opened`: set once every
+        protocol is registered; streams of others wait for it.
         """
         self._limits = limits or NetLimits()
         self._transport = transport
@@ -55,7 +57,7 @@ class Endpoint:
         self.tasks = tasks or Tasks("network")
         """Owns all background work of this node's network; others take a `part`."""
         self._connected = self.tasks.part("network")
-        self._router = Router(self._guard, self._limits, self.tasks.part("network"))
+        self._router = Router(self._guard, self._limits, self.tasks.part("network"), opened)
         boot = os.urandom(BOOT_BYTES) if boot is None else boot
         self._pool = Pool(
             transport,
@@ -70,6 +72,7 @@ class Endpoint:
         self._accepting: asyncio.Task[None] | None = None
         self._on_up: list[Listener] = []
         self._on_down: list[Listener] = []
+        self._up: dict[Connection, None] = {}  # those that `_on_up` was told of
         self._is_closed = False
         self._lanes = lanes
         if lanes is not None:
@@ -113,9 +116,11 @@ class Endpoint:
         return self._router.protocols
 
     def watch(self, *, up: Listener | None = None, down: Listener | None = None) -> None:
-        """Call `up` with each new connection and `down` with each that ended."""
+        """Call `up` soon with each connection that is there, and with each new one; `down` with each that ended."""
         if up is not None:
             self._on_up.append(up)
+            for connection in self._up:
+                asyncio.get_running_loop().call_soon(self._tell_late, up, connection)
         if down is not None:
             self._on_down.append(down)
 
@@ -223,6 +228,7 @@ class Endpoint:
     async def _live(self, raw: RawConnection, connection: Connection) -> None:
         """A connection from its first stream to its end."""
         try:
+            self._up[connection] = None
             _tell(self._on_up, connection)
             await self._router.serve(raw, connection)
             await connection.closed()
@@ -232,7 +238,12 @@ class Endpoint:
             if isinstance(connection.lanes, PeerLanes):
                 await connection.lanes.close()
             await connection.wind_up()
+            self._up.pop(connection, None)
             _tell(self._on_down, connection)
+
+    def _tell_late(self, up: Listener, connection: Connection) -> None:
+        if connection in self._up:
+            _tell((up,), connection)
 
     async def _successor(self, old: Connection) -> Connection:
         self._pool.forget(old)

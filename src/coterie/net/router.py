@@ -1,6 +1,7 @@
 """Router: each stream that a peer opens goes past the guard to its handler, alone with its faults."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -22,6 +23,8 @@ from coterie.wire.handshake import PROTOCOL_NAME_CHARS_MAX, common_version
 
 _log = logging.getLogger(__name__)
 
+OPENED_S = 4.0  # for apps that start: less than `header_s` of who asks
+
 Handler = Callable[[Stream], Awaitable[None]]
 
 
@@ -33,7 +36,15 @@ class _Route(msgspec.Struct, frozen=True):
 class Router:
     """The handlers of one endpoint, and the tasks that run them."""
 
-    def __init__(self, guard: Guard, limits: NetLimits, tasks: Tasks | None = None) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        limits: NetLimits,
+        tasks: Tasks | None = None,
+        opened: asyncio.Event | None = None,
+    ) -> None:
+        """`opened`: set once all is registered; None: it is."""
+        self._opened = opened
         self._guard = guard
         self._limits = limits
         self._budget = Budget(limits, guard.knows)
@@ -126,6 +137,7 @@ class Router:
                 await meter.turn(self._limits.stranger_stream_frames)
             header, rest = await greeting.asked(raw, self._limits)
             name = header.protocol
+            await self._registered(name)
             route, version = self._choose(connection.peer, name, header.versions)
             self._running[task] = connection.peer, name
             await greeting.answer(raw, version)
@@ -157,6 +169,13 @@ class Router:
             self._running.pop(task, None)
             self._revoked.discard(task)
             connection.release()
+
+    async def _registered(self, name: str) -> None:
+        """Wait while apps are still starting: one of them may bring the protocol."""
+        if name not in self._routes and self._opened is not None and not self._opened.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OPENED_S):
+                    await self._opened.wait()
 
     def _choose(self, peer: PeerId, name: str, versions: list[int]) -> tuple[_Route, int]:
         """The route and version for a header. An unknown protocol and a refusal look alike from outside."""

@@ -7,6 +7,7 @@ from coterie.apps.app import App
 APP = App(
     name="circles",
     summary="Circles of people, their computers, and recovery from paper.",
+    early=True,
     create="coterie.apps.circles.service:CirclesService",
     commands="coterie.apps.circles.commands",
     panel="coterie.apps.circles.panel:PANEL",

@@ -6,6 +6,7 @@ from coterie.apps.app import App
 APP = App(
     name="grants",
     summary="Give somebody a permission for a time, and take it back.",
+    early=True,
     create="coterie.apps.grants.service:GrantsService",
     commands="coterie.apps.grants.commands",
     panel="coterie.apps.grants.panel:PANEL",

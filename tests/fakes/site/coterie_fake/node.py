@@ -50,7 +50,7 @@ class Node:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, home: Path | str | None = None, *, offline: bool = False, brief: bool = False
+        cls, home: Path | str | None = None, *, offline: bool = False, first: str = ""
     ) -> AsyncIterator["Node"]:
         where = Home.locate(home)
         with where.lock():
@@ -59,6 +59,9 @@ class Node:
             yield cls(where.root, load_or_create_key(where.key).peer_id, where.config(), offline)
             if os.environ.get("FAKE_HANGS"):
                 await asyncio.Event().wait()
+
+    async def start_rest(self) -> None:
+        """All is there."""
 
     def service(self, app: str) -> Any:
         if app != "fake":
