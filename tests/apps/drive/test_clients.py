@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.errors import UsageError
+from coterie.errors import StorageError, UsageError
 from coterie.node import Node
 from tests.apps.drive.web import Drive, drive, program, wanted
 from tests.apps.files.test_places import BIG, photos
@@ -145,8 +145,14 @@ def test_it_is_a_folder_by_fuse(tmp_path: Path) -> None:
         async with drive(tmp_path) as (anna, at):
             top, _ = await opened(anna, at, tmp_path)
             folder = tmp_path / "mounted"
+            with pytest.raises(StorageError, match="cannot be made"):
+                await at.node.drive.mount(folder / "none" / "below")
+            (tmp_path / "file").touch()
             with pytest.raises(UsageError, match="no folder"):
-                await at.node.drive.mount(folder)
+                await at.node.drive.mount(tmp_path / "file")
+            assert (await at.node.drive.mount(folder)).mounts == [str(folder)]
+            await at.node.drive.unmount(folder)
+            assert not folder.exists()  # it was made for it
             folder.mkdir()
             (folder / "x").touch()
             with pytest.raises(UsageError, match="not empty"):

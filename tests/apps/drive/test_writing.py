@@ -220,14 +220,18 @@ def test_the_right_to_write_is_taken_back_within_seconds(
 ) -> None:
     """Also in the middle of a file."""
     started, may_go_on = asyncio.Event(), asyncio.Event()
-    install = receiving.Receiving._install
+    telling = receiving._telling
 
-    async def slow(self: receiving.Receiving, *args: Any) -> None:
+    async def slow(work: Any, tell: Any) -> Any:
         started.set()
-        await may_go_on.wait()
-        await install(self, *args)
+        try:
+            await may_go_on.wait()
+        except asyncio.CancelledError:
+            work.close()
+            raise
+        return await telling(work, tell)
 
-    monkeypatch.setattr(receiving.Receiving, "_install", slow)
+    monkeypatch.setattr(receiving, "_telling", slow)
 
     async def scene() -> None:
         async with drive(tmp_path) as (anna, at):

@@ -6,8 +6,9 @@ import http.client
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -15,6 +16,8 @@ import pytest
 
 from coterie.node import Node
 from tests.apps.files.nodes import friends
+
+T = TypeVar("T")
 
 
 class Answer(msgspec.Struct):
@@ -36,6 +39,10 @@ class Drive:
     async def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         """One request; `path` below the root, not quoted."""
         return await asyncio.to_thread(self._ask, method, path, body, headers)
+
+    async def in_thread(self, work: Callable[..., T], *words: Any, **named: Any) -> T:
+        """What `work` returns; it may block."""
+        return await asyncio.to_thread(work, *words, **named)
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=25)

@@ -41,7 +41,7 @@ async def drive_off(drive: "DriveService", *, lan: bool = False) -> DriveLine:
 async def drive_mount(drive: "DriveService", folder: Path) -> DriveLine:
     """Make the drive a folder of this computer, until it is unmounted or this node stops.
 
-    folder: An empty folder.
+    folder: An empty folder; it is made where there is none.
     """
     return await drive.mount(folder)
 

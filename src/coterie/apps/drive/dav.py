@@ -2,12 +2,9 @@
 
 import contextlib
 import mimetypes
-import os
-import secrets
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from wsgidav import util
@@ -23,7 +20,7 @@ from wsgidav.dav_error import (
 )
 from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
 
-from coterie.apps.drive.tree import Bridge, Tree
+from coterie.apps.drive.tree import Bridge, Incoming, Tree
 from coterie.apps.files.api import OpenFile, Seen
 from coterie.byte_range import parse_range
 from coterie.errors import (
@@ -36,6 +33,7 @@ from coterie.errors import (
     TransportError,
     UsageError,
 )
+from coterie.texts import tr
 
 HTTP_GATEWAY_TIMEOUT = 504
 CHANGE_S = (
@@ -80,10 +78,8 @@ def told() -> Any:
 class Provider(DAVProvider):  # type: ignore[misc]
     """See `wsgidav.dav_provider.DAVProvider`."""
 
-    def __init__(self, tree: Tree, bridge: Bridge, folder: Path) -> None:
-        """`folder`: for what programs write, until it is whole."""
+    def __init__(self, tree: Tree, bridge: Bridge) -> None:
         super().__init__()
-        self.folder = folder
         self.tree = tree
         self.bridge = bridge
 
@@ -191,8 +187,7 @@ class Folder(_Resource, DAVCollection):  # type: ignore[misc]
     def create_empty_resource(self, name: str) -> "File":
         made = File(self.provider, util.join_uri(self.path, name), self.environ, Seen(name, "file"))
         if self.environ["REQUEST_METHOD"] == "LOCK":  # RFC 4918, 7.3: what is locked is there
-            made.begin_write().close()
-            made.end_write(with_errors=False)
+            made.make_empty()
         return made
 
     def copy_move_single(self, dest_path: str, *, is_move: bool) -> None:
@@ -232,7 +227,7 @@ class File(_Resource, DAVNonCollection):  # type: ignore[misc]
     def __init__(self, provider: Provider, path: str, environ: dict[str, Any], seen: Seen) -> None:
         DAVNonCollection.__init__(self, path, environ)
         self._begin(provider, seen)
-        self._coming: Path | None = None
+        self._writing: Writing | None = None
 
     def get_content_length(self) -> int:
         return self.seen.size
@@ -262,25 +257,39 @@ class File(_Resource, DAVNonCollection):  # type: ignore[misc]
             span = None
         return span.last + 1 if span is not None else self.seen.size
 
-    def begin_write(self, *, content_type: str | None = None) -> BinaryIO:
-        """For what a program writes: a file of its own until it is whole."""
-        self.provider.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._coming = self.provider.folder / f"put-{secrets.token_hex(8)}"
-        return open(os.open(self._coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    def begin_write(self, *, content_type: str | None = None) -> "Writing":
+        """For what a program writes: it is there when it is whole."""
+        size = _said_size(self.environ)
+        free = self.wait(self.provider.tree.free_bytes(self.place))
+        if size is not None and free is not None and size > free:
+            raise DAVError(HTTP_INSUFFICIENT_STORAGE, tr("there is no room for it"))
+        self._writing = Writing(self.wait(self.provider.tree.incoming(self.place)))
+        return self._writing
 
     def end_write(self, *, with_errors: bool) -> None:
         """It is whole; or it is not, and forgotten."""
-        coming, self._coming = self._coming, None
-        if coming is None:
+        writing, self._writing = self._writing, None
+        if writing is None:
             return
         try:
             if not with_errors:
+                size = _said_size(self.environ)
+                if size is not None and size != writing.size:  # the program went away
+                    raise DAVError(HTTP_BAD_REQUEST, tr("it did not come whole"))
                 given = self.environ.get("HTTP_X_OC_MTIME", "")
                 mtime_ns = int(given) * 10**9 if given.isdigit() and len(given) < 11 else 0
-                self.wait(self.provider.tree.put(self.place, coming, mtime_ns))
+                self.wait(writing.incoming.finish(mtime_ns))
                 self.seen = self.wait(self.provider.tree.look(self.place))
         finally:
-            coming.unlink(missing_ok=True)
+            self.wait(writing.incoming.drop())
+
+    def make_empty(self) -> None:
+        """An empty file."""
+        incoming = self.wait(self.provider.tree.incoming(self.place))
+        try:
+            self.wait(incoming.finish(0))
+        finally:
+            self.wait(incoming.drop())
 
     def set_last_modified(self, dest_path: str, time_stamp: int, *, dry_run: bool) -> bool:
         return True  # `end_write` has read it
@@ -292,6 +301,29 @@ class File(_Resource, DAVNonCollection):  # type: ignore[misc]
             manager.move_properties(self.get_ref_url(), to, with_children=False)
         else:
             manager.copy_properties(self.get_ref_url(), to, self.environ)
+
+
+class Writing:
+    """What a program writes, as wsgidav gives it on."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self.incoming = incoming
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        """More of it."""
+        with told():
+            self.incoming.write(data)
+        self.size += len(data)
+
+    def close(self) -> None:
+        """Nothing more comes; whether that was all says `File.end_write`."""
+
+
+def _said_size(environ: dict[str, Any]) -> int | None:
+    """How long what comes will be; Finder says it beside a body in pieces. None: nobody says."""
+    said = environ.get("CONTENT_LENGTH") or environ.get("HTTP_X_EXPECTED_ENTITY_LENGTH") or ""
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 20 else None
 
 
 def _computer(path: str) -> str:

@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from cheroot import wsgi
@@ -79,10 +78,10 @@ class Asking(Provider):
                     raise refused(place_of(place))
 
 
-def application(tree: Tree, bridge: Bridge, folder: Path, database: Database) -> Any:
+def application(tree: Tree, bridge: Bridge, database: Database) -> Any:
     """The WSGI application for the owner. `database`: for what programs note of files."""
     return _made(
-        {"/": Asking(tree, bridge, folder)},
+        {"/": Asking(tree, bridge)},
         {
             "middleware_stack": [ErrorPrinter, RequestResolver],
             "property_manager": KeptProperties(database),
@@ -90,11 +89,11 @@ def application(tree: Tree, bridge: Bridge, folder: Path, database: Database) ->
     )
 
 
-def guarded(shares: Mapping[str, tuple[Tree, str]], user: str, bridge: Bridge, folder: Path) -> Any:
+def guarded(shares: Mapping[str, tuple[Tree, str]], user: str, bridge: Bridge) -> Any:
     """That for others: trees by their names, each with its password for `user`, which is never sent (RFC 7616)."""
     passwords = {name: password for name, (_, password) in shares.items()}
     return _made(
-        {f"/{name}": Asking(tree, bridge, folder) for name, (tree, _) in shares.items()},
+        {f"/{name}": Asking(tree, bridge) for name, (tree, _) in shares.items()},
         {"middleware_stack": [ErrorPrinter, LoginDoor, RequestResolver], CONFIG: (user, passwords)},
     )
 

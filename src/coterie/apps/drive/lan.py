@@ -108,6 +108,6 @@ class Lan:
             }
             if not shares:  # all were ended meanwhile
                 return nothing_here
-            return guarded(shares, USER, bridge, self._context.data.folder / "incoming")
+            return guarded(shares, USER, bridge)
 
         return DavListener(make, is_lan=True)

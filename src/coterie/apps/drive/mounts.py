@@ -1,6 +1,7 @@
 """The folders at which the drive is mounted: by FUSE, or by davfs2 as root."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
@@ -27,6 +28,7 @@ class Mounts:
         self._local = local
         self._folder = folder
         self._mounted: dict[Path, Process | None] = {}
+        self._made: set[Path] = set()
 
     def folders(self) -> list[str]:
         """Where it is mounted now."""
@@ -38,9 +40,19 @@ class Mounts:
 
         Raises:
             UsageError: it is no empty folder, or nothing here mounts.
-            StorageError: the program that mounts says why not.
+            StorageError: the program that mounts says why not, or no folder can be made there.
         """
-        self._check(at)
+        is_new = await asyncio.to_thread(self._ready, at)
+        try:
+            await self._mount(at, port, instead)
+        except BaseException:
+            if is_new:
+                await asyncio.to_thread(_remove, at)
+            raise
+        if is_new:
+            self._made.add(at)
+
+    async def _mount(self, at: Path, port: int, instead: str) -> None:
         if find_spec("mfusepy") is not None and os.access("/dev/fuse", os.R_OK | os.W_OK):
             is_fuse, words = True, [sys.executable, "-m", "coterie.apps.drive.fuse", str(port), str(at)]
         elif (davfs := shutil.which("mount.davfs", path=PLACES)) is not None and os.geteuid() == 0:
@@ -80,9 +92,23 @@ class Mounts:
         del self._mounted[at]
         if process is not None:
             await process.stop()
+        if at in self._made:
+            self._made.discard(at)
+            await asyncio.to_thread(_remove, at)
 
     @staticmethod
-    def _check(at: Path) -> None:
+    def _ready(at: Path) -> bool:
+        """Make it where nothing is; whether it was made."""
+        try:
+            os.mkdir(at, 0o700)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise StorageError(
+                tr("{folder} cannot be made: {strerror}", folder=at, strerror=error.strerror)
+            ) from None
+        else:
+            return True
         try:
             names = os.listdir(at)
         except OSError as error:
@@ -91,3 +117,10 @@ class Mounts:
             ) from None
         if names or os.path.ismount(at):
             raise UsageError(tr("{folder} is not empty: what is in it would be hidden", folder=at))
+        return False
+
+
+def _remove(at: Path) -> None:
+    """The empty folder that was made."""
+    with contextlib.suppress(OSError):
+        os.rmdir(at)

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 from coterie.access.policy import of_peer
 from coterie.access.resource import Verb
@@ -34,6 +34,8 @@ from coterie.plain_text import one_line
 from coterie.texts import tr
 from coterie.wire.frames import Message
 
+FOR = "for/"  # what names of content for others begin with
+PARTS_MAX = 4  # of a file on its way to the disk: as large as the server reads at once
 KIND = "drive"  # of the resources that content for others is given under
 ANSWER_S = 20.0  # between two words of the owner: it says every 3 s that it works
 ERRORS: dict[str, type[CoterieError]] = {
@@ -62,25 +64,14 @@ class Ordering:
             raise
         return answer if isinstance(answer, Room) else Room(False, 0)
 
-    async def put(self, peer: PeerId, path: str, source: Path, mtime_ns: int) -> None:
-        """Have the owner make a file at `path` of what is in `source`. Raises what the owner says."""
-        size = (await asyncio.to_thread(source.stat)).st_size
-        if size <= DATA_BYTES_MAX:
-            data = await asyncio.to_thread(source.read_bytes)
-            await self.order(peer, Put(path, len(data), mtime_ns, data=data))
-            return
-        token = secrets.token_hex(8)
-        name, resource = f"for/{token}", f"{KIND}/{token}"
-        blobs, policy = self._context.blobs, self._context.access.policy
-        content = await blobs.put(source, name)
-        try:
-            policy.permit(of_peer(peer), Verb.READ, resource)
-            blobs.give(name, resource)
-            await self.order(peer, Put(path, size, mtime_ns, content=content))
-        finally:
-            blobs.give_no_more(name)
-            policy.withdraw(resource)
-            await blobs.unpin(name)
+    def incoming(self, peer: PeerId, path: str) -> "Sent":
+        """A file that the owner is to make at `path`."""
+        return Sent(self._context, self, peer, path)
+
+    async def forget_unfinished(self) -> None:
+        """What an earlier run was about to give is given no more."""
+        for name in await self._context.blobs.names(FOR):
+            await self._context.blobs.unpin(name)
 
     async def order(self, peer: PeerId, order: Message) -> Message:
         """What the owner answers. Raises what it says stands in the way; TransportError, PeerError."""
@@ -103,3 +94,65 @@ class Ordering:
         if not isinstance(answer, Done | Room):
             raise PeerError(f"{peer.short} did not answer as coterie does")
         return answer
+
+
+class Sent:
+    """See `tree.Incoming`: a small file is kept in memory and goes with the order, another one lies as content here."""
+
+    def __init__(self, context: Context, orders: Ordering, peer: PeerId, path: str) -> None:
+        self._context = context
+        self._orders = orders
+        self._peer = peer
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._token = secrets.token_hex(8)
+        self._small = bytearray()
+        self._size = 0
+        self._parts: asyncio.Queue[bytes] = asyncio.Queue(PARTS_MAX)
+        self._keeping: asyncio.Task[bytes] | None = None
+
+    def write(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= DATA_BYTES_MAX:
+            self._small += data
+            return
+        data, self._small = bytes(self._small) + data, bytearray()
+        asyncio.run_coroutine_threadsafe(self._add(data), self._loop).result()
+
+    async def finish(self, mtime_ns: int) -> None:
+        if self._keeping is None:
+            order = Put(self._path, self._size, mtime_ns, data=bytes(self._small))
+            await self._orders.order(self._peer, order)
+            return
+        await self._add(b"")
+        content = await self._keeping
+        name, resource = FOR + self._token, f"{KIND}/{self._token}"
+        blobs, policy = self._context.blobs, self._context.access.policy
+        try:
+            policy.permit(of_peer(self._peer), Verb.READ, resource)
+            blobs.give(name, resource)
+            await self._orders.order(self._peer, Put(self._path, self._size, mtime_ns, content=content))
+        finally:
+            blobs.give_no_more(name)
+            policy.withdraw(resource)
+
+    async def drop(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+            self._keeping = None
+            await self._context.blobs.unpin(FOR + self._token)
+
+    async def _add(self, data: bytes) -> None:
+        """One more part, b"" the end. Raises what `Blobs.put` does."""
+        if self._keeping is None:
+            self._keeping = asyncio.ensure_future(self._context.blobs.put(self._all(), FOR + self._token))
+        adding = asyncio.ensure_future(self._parts.put(data))
+        await asyncio.wait({adding, self._keeping}, return_when=asyncio.FIRST_COMPLETED)
+        if not adding.done():
+            adding.cancel()
+            self._keeping.result()
+
+    async def _all(self) -> AsyncIterator[bytes]:
+        while data := await self._parts.get():
+            yield data

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -26,7 +25,8 @@ from coterie.apps.drive.messages import (
     Room,
     Working,
 )
-from coterie.apps.drive.share_disk import ShareDisk, copied, written
+from coterie.apps.drive.share_disk import ShareDisk, written
+from coterie.apps.drive.unfinished import Unfinished
 from coterie.apps.files.api import FilesApi, Spot
 from coterie.content.manifest import ID_BYTES, TOTAL_MAX
 from coterie.errors import (
@@ -62,8 +62,9 @@ T = TypeVar("T")
 class Receiving:
     """Belongs to the event loop; the disk is touched in threads."""
 
-    def __init__(self, context: Context, files: FilesApi) -> None:
+    def __init__(self, context: Context, files: FilesApi, unfinished: Unfinished) -> None:
         self._context = context
+        self._unfinished = unfinished
         self._files = files
 
     async def handle(self, stream: Stream) -> None:
@@ -140,9 +141,7 @@ class Receiving:
             if not order.content:
                 await asyncio.to_thread(disk.put, spot.parts, written(order.data), order.mtime_ns)
             else:
-                await self._fetch(
-                    stream, order, lambda path: disk.put(spot.parts, copied(path), order.mtime_ns)
-                )
+                await self._fetch(stream, order, lambda path: disk.take(spot.parts, path, order.mtime_ns))
         self._files.touched(spot.share.id)
         return Done()
 
@@ -152,33 +151,19 @@ class Receiving:
 
     async def _fetch(self, stream: Stream, order: Put, install: Callable[[Path], None]) -> None:
         """Have the content from the asker, verified and gone on with after broken lines, then `install` its file."""
-        blobs, name = self._context.blobs, f"put/{secrets.token_hex(8)}"
         done = 0
 
         def count(step: object) -> None:
             nonlocal done
             done = int(getattr(step, "done", 0))
 
-        try:
-            fetching = blobs.fetch(order.content, [stream.peer], name, progress=count)
-            await _telling(fetching, lambda: stream.send(Working(done)))
-            if await blobs.size(name) != order.size:
-                raise PeerError("content of another size than was said")
-            await _telling(self._install(name, install), lambda: stream.send(Working(order.size)))
-        finally:
-            await blobs.unpin(name)
+        async def work() -> None:
+            async with self._context.blobs.fetched(order.content, [stream.peer], progress=count) as path:
+                if (await asyncio.to_thread(path.stat)).st_size != order.size:
+                    raise PeerError("content of another size than was said")
+                await asyncio.to_thread(install, path)
 
-    async def _install(self, name: str, install: Callable[[Path], None]) -> None:
-        path = self._context.data.folder / f"arrived-{name.rpartition('/')[2]}"
-        try:
-            with await asyncio.to_thread(open, path, "wb") as file:
-                async for part in self._context.blobs.read(name):
-                    await asyncio.to_thread(file.write, part)
-            await asyncio.to_thread(install, path)
-        except OSError as error:
-            raise StorageError(tr("the disk refuses: {strerror}", strerror=error.strerror)) from error
-        finally:
-            await asyncio.to_thread(path.unlink, True)
+        await _telling(work(), lambda: stream.send(Working(done)))
 
     def _spot(self, peer: PeerId, verb: Verb, path: str) -> Spot:
         """The place of ours that `peer` calls so, if it may. Raises as `Places.choose`."""
@@ -188,7 +173,9 @@ class Receiving:
 
     def _disk(self, spot: Spot, peer: PeerId) -> ShareDisk:
         name = self._context.people.name_of(peer)
-        return ShareDisk(Path(spot.share.path), self._context.blobs.versions, source=name)
+        return ShareDisk(
+            Path(spot.share.path), self._context.blobs.versions, source=name, unfinished=self._unfinished
+        )
 
 
 async def _telling(work: Awaitable[T], tell: Callable[[], Awaitable[None]]) -> T:

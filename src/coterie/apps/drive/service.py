@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,18 @@ from typing import Any
 from coterie.apps.context import Context
 from coterie.apps.drive.lan import Lan
 from coterie.apps.drive.listener import HOST, DavListener
+from coterie.apps.drive.live_folders import Everything, LiveFolders
 from coterie.apps.drive.messages import PROTOCOL
 from coterie.apps.drive.mounting import ways
 from coterie.apps.drive.mounts import Mounts
+from coterie.apps.drive.ordering import Ordering
 from coterie.apps.drive.receiving import Receiving
 from coterie.apps.drive.results import DriveLine
 from coterie.apps.drive.tree import Bridge
+from coterie.apps.drive.unfinished import Unfinished
 from coterie.apps.drive.whole_tree import WholeTree
 from coterie.apps.files.api import FilesApi
+from coterie.apps.folders.api import FoldersApi
 from coterie.services.local import Port
 from coterie.services.local.callers import can_ask
 from coterie.tasks import Tasks
@@ -38,17 +41,22 @@ def own_addresses() -> list[str]:
 class DriveService:
     """Made by the node. All methods belong to its event loop."""
 
-    def __init__(self, context: Context, files: FilesApi) -> None:
+    def __init__(self, context: Context, files: FilesApi, folders: FoldersApi) -> None:
         self._context = context
         self._files = files
+        self._folders = folders
+        self._unfinished = Unfinished(context.data.folder / "unfinished")
+        self._orders = Ordering(context)
         self._port: Port | None = None
         self._lan = Lan(context, files)
         self._mounts = Mounts(context.local, context.data.folder)
 
     async def start(self) -> None:
         """Take the port into the table: closed, until the owner switches it on."""
-        self._context.net.register(PROTOCOL, Receiving(self._context, self._files).handle)
-        await asyncio.to_thread(shutil.rmtree, self._context.data.folder / "incoming", True)
+        await asyncio.to_thread(self._unfinished.sweep)
+        await self._orders.forget_unfinished()
+        receiving = Receiving(self._context, self._files, self._unfinished)
+        self._context.net.register(PROTOCOL, receiving.handle)
         note = tr("what others share, as a drive")
         self._port = self._context.local.port(PORT, self._listener, note=note, is_on=False)
         self._lan.start()
@@ -103,8 +111,11 @@ class DriveService:
         return self.line()
 
     def _listener(self, name: str, tasks: Tasks) -> DavListener:
-        folder = self._context.data.folder / "incoming"
-        tree = WholeTree(self._context, self._files, folder)
+        people, me = self._context.people, self._context.me
+        computers = WholeTree(self._context, self._files, self._orders, self._unfinished)
+        versions = self._context.blobs.versions
+        live = LiveFolders(self._folders, versions, self._unfinished, lambda: [me.name, *people.names()])
+        tree = Everything(computers, live)
         secret = "" if can_ask() else self._context.local.secret_of(PORT)
         bridge = Bridge(asyncio.get_running_loop())
 
@@ -112,6 +123,6 @@ class DriveService:
             from coterie.apps.drive.dav_server import application  # only while the port is open
             from coterie.apps.drive.properties import STEPS
 
-            return application(tree, bridge, folder, self._context.data.database(STEPS))
+            return application(tree, bridge, self._context.data.database(STEPS))
 
         return DavListener(make, secret=secret)

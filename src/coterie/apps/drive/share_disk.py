@@ -4,12 +4,14 @@ Everything blocks; call it in threads.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from coterie.apps.drive.unfinished import Unfinished
 from coterie.content import no_links
 from coterie.content.names import PARTIAL_PREFIX, is_reserved, name_fault
 from coterie.content.versions import Versions
@@ -26,8 +28,11 @@ Write = Callable[[int], None]
 class ShareDisk:
     """What is shared from `top`. All methods raise `NotFound`, `UsageError` (it cannot be) or `StorageError`."""
 
-    def __init__(self, top: Path, versions: Versions, *, source: str = "") -> None:
-        """`source`: who changes it, for the list of what is kept."""
+    def __init__(
+        self, top: Path, versions: Versions, *, source: str = "", unfinished: Unfinished | None = None
+    ) -> None:
+        """`source`: who changes it, for the list of what is kept. `unfinished`: notes what may be left over."""
+        self._unfinished = unfinished
         self._top = Path(os.path.realpath(top.parent), top.name)
         self._versions = versions
         self._source = source
@@ -37,29 +42,41 @@ class ShareDisk:
         with self._errors():
             return shutil.disk_usage(self._top.parent).free
 
+    def begin(self, parts: Sequence[str]) -> "Coming":
+        """A file that is written beside where it will lie. Close it by `finish` or `drop`."""
+        self._check(parts)
+        with contextlib.ExitStack() as held, self._errors():
+            folder, own = held.enter_context(self._folder(parts))
+            status = _status(folder / own.name)
+            if status is not None and not stat.S_ISREG(status.st_mode):
+                raise UsageError(tr("{name} is there already and is no file", name=own.name))
+            path = folder / f"{PARTIAL_PREFIX}{os.urandom(8).hex()}"
+            if self._unfinished is not None:
+                held.enter_context(self._unfinished.noted(own.parent / path.name))
+            held.callback(path.unlink, missing_ok=True)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            held.callback(os.close, fd)
+            rest = held.pop_all()
+        return Coming(fd, path, rest, errors=self._errors, install=lambda: self._install(path, own))
+
     def put(self, parts: Sequence[str], write: Write, mtime_ns: int = 0) -> None:
         """Make a file of what `write` writes; it is there whole or not at all. What was there is kept."""
-        self._check(parts)
-        with self._errors(), self._folder(parts) as (folder, own):
-            name = own.name
-            status = _status(folder / name)
-            if status is not None and not stat.S_ISREG(status.st_mode):
-                raise UsageError(tr("{name} is there already and is no file", name=name))
-            coming = folder / f"{PARTIAL_PREFIX}{os.urandom(8).hex()}"
-            fd = os.open(coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-            try:
-                try:
-                    write(fd)
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
-                if status is not None:
-                    os.chmod(coming, stat.S_IMODE(status.st_mode))
-                if mtime_ns:
-                    os.utime(coming, ns=(mtime_ns, mtime_ns))
-                self._install(coming, folder / name, own)
-            finally:
-                coming.unlink(missing_ok=True)
+        coming = self.begin(parts)
+        try:
+            with self._errors():
+                write(coming.fd)
+            coming.finish(mtime_ns)
+        finally:
+            coming.drop()
+
+    def take(self, parts: Sequence[str], source: Path, mtime_ns: int = 0) -> None:
+        """As `put`, of the file `source`, which is taken away from where it is; on another disk it is copied."""
+        coming = self.begin(parts)
+        try:
+            coming.become(source)
+            coming.finish(mtime_ns)
+        finally:
+            coming.drop()
 
     def make_folder(self, parts: Sequence[str]) -> None:
         """Make a folder in one that is there."""
@@ -98,8 +115,14 @@ class ShareDisk:
             finally:
                 os.close(fd)
 
-    def _install(self, coming: Path, path: Path, own: Path) -> None:
+    def _install(self, coming: Path, own: Path) -> None:
         """Give it its name: where nothing is by then, else instead of what is there, which is kept."""
+        path = coming.parent / own.name
+        status = _status(path)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise UsageError(tr("{name} is there already and is no file", name=own.name))
+        if status is not None:
+            os.chmod(coming, stat.S_IMODE(status.st_mode))
         try:
             os.link(coming, path)
         except FileExistsError:
@@ -148,14 +171,58 @@ class ShareDisk:
             raise StorageError(tr("the disk refuses: {strerror}", strerror=error.strerror)) from error
 
 
-def copied(path: Path) -> Write:
-    """Writes what is in the file `path`."""
+class Coming:
+    """A file that is being written. Blocking; for one thread at a time."""
 
-    def write(target: int) -> None:
-        with open(path, "rb") as source:
-            _copy(source.fileno(), target)
+    def __init__(
+        self,
+        fd: int,
+        path: Path,
+        held: contextlib.ExitStack,
+        *,
+        errors: Callable[[], contextlib.AbstractContextManager[None]],
+        install: Callable[[], None],
+    ) -> None:
+        """`held` closes it, and removes it where it has no other name by then."""
+        self.fd = fd
+        self._path = path
+        self._held = held
+        self._errors = errors
+        self._install = install
 
-    return write
+    def write(self, data: bytes) -> None:
+        """Append. Raises `StorageError`: the disk is full, or refuses."""
+        with self._errors():
+            write_all(self.fd, data)
+
+    def become(self, source: Path) -> None:
+        """Be what is in `source`, which is taken away from there."""
+        with self._errors():
+            mode = stat.S_IMODE(os.fstat(self.fd).st_mode)
+            try:
+                os.replace(source, self._path)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                with open(source, "rb") as file:
+                    _copy(file.fileno(), self.fd)
+            else:
+                os.chmod(self._path, mode)
+                taken = os.open(self._path, os.O_RDONLY)
+                os.dup2(taken, self.fd)
+                os.close(taken)
+
+    def finish(self, mtime_ns: int) -> None:
+        """Put it in place. Errors as those of `ShareDisk`."""
+        with self._errors():
+            os.fsync(self.fd)
+            if mtime_ns:
+                os.utime(self._path, ns=(mtime_ns, mtime_ns))
+            self._install()
+
+    def drop(self) -> None:
+        """Remove it, but what is in place."""
+        self._held.close()
 
 
 def written(data: bytes) -> Write:

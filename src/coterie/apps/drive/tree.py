@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as LateError
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from coterie.apps.files.api import OpenFile, Reading, Seen
@@ -12,8 +11,25 @@ from coterie.errors import AccessDenied, NotFound, TransportError
 from coterie.texts import tr
 
 ANSWER_S = 30.0  # for anything that a program waits for; what asks peers has shorter times of its own
+COPY_BYTES = 1 << 20  # at once, of what is copied from one computer to another
 
 T = TypeVar("T")
+
+
+class Incoming(Protocol):
+    """A file that comes: there whole, or not at all."""
+
+    def write(self, data: bytes) -> None:
+        """More of it. Blocks: for a thread. Raises `StorageError`, `LimitExceeded`."""
+        ...
+
+    async def finish(self, mtime_ns: int) -> None:
+        """It is whole: put it in place, instead of what is there. `mtime_ns` 0: now. Errors as those of a tree."""
+        ...
+
+    async def drop(self) -> None:
+        """Forget it; nothing where it is in place."""
+        ...
 
 
 class Tree(Protocol):
@@ -42,8 +58,8 @@ class Tree(Protocol):
         """How much more there is room for; None: nobody says."""
         ...
 
-    async def put(self, place: str, source: Path, mtime_ns: int) -> None:
-        """Make a file of what is in `source`, instead of one that is there. `mtime_ns` 0: now."""
+    async def incoming(self, place: str) -> Incoming:
+        """For a file that is to be at `place`, instead of one that may be there. Close it by `finish` or `drop`."""
         ...
 
     async def make_folder(self, place: str) -> None:
@@ -85,7 +101,7 @@ class ReadOnly:
     async def free_bytes(self, place: str) -> int | None:
         return None
 
-    async def put(self, place: str, source: Path, mtime_ns: int) -> None:
+    async def incoming(self, place: str) -> Incoming:
         raise refused(place)
 
     async def make_folder(self, place: str) -> None:
@@ -105,6 +121,20 @@ class ReadOnly:
         if any(part in (".", "..") for part in parts):
             raise NotFound(tr("there is no {path}", path=place))
         return f"{self._top}/{place}".strip("/")
+
+
+async def copy_over(source: Tree, place: str, target: Tree, to: str) -> None:
+    """Make a file `to` in one tree of what another one has at `place`. Errors as those of the trees."""
+    async with await source.open(place) as file:
+        incoming = await target.incoming(to)
+        try:
+            at = 0
+            while data := await file.read(at, COPY_BYTES):
+                await asyncio.to_thread(incoming.write, data)
+                at += len(data)
+            await incoming.finish(file.mtime_ns)
+        finally:
+            await incoming.drop()
 
 
 class Bridge:

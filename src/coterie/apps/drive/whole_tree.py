@@ -1,15 +1,15 @@
 """All places, as their owner sees them: others' to be read, and written where one may; one's own as they lie there."""
 
 import asyncio
-import os
-import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from coterie.apps.context import Context
 from coterie.apps.drive.messages import Copy, Delete, MakeFolder, Move, Room
 from coterie.apps.drive.ordering import Ordering
-from coterie.apps.drive.share_disk import ShareDisk, copied, write_all
-from coterie.apps.drive.tree import ReadOnly, refused
+from coterie.apps.drive.share_disk import Coming, ShareDisk
+from coterie.apps.drive.tree import Incoming, ReadOnly, copy_over, refused
+from coterie.apps.drive.unfinished import Unfinished
 from coterie.apps.files.api import FilesApi, ShareRecord
 from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
@@ -17,19 +17,17 @@ from coterie.texts import tr
 
 KEPT_S = 2.0  # what an owner said of a share: whether one may write, how much room there is
 ROOMS_MAX = 256
-COPY_BYTES = 1 << 20  # at once, of what is copied from one computer to another
 
 
 class WholeTree(ReadOnly):
     """See `Tree`."""
 
-    def __init__(self, context: Context, files: FilesApi, folder: Path) -> None:
-        """`folder`: for what is on its way."""
+    def __init__(self, context: Context, files: FilesApi, orders: Ordering, unfinished: Unfinished) -> None:
         super().__init__(files.reading)
         self._context = context
         self._files = files
-        self._folder = folder
-        self._orders = Ordering(context)
+        self._unfinished = unfinished
+        self._orders = orders
         self._rooms: dict[tuple[PeerId, str], tuple[float, Room]] = {}
 
     async def may_write(self, place: str) -> bool:
@@ -39,17 +37,13 @@ class WholeTree(ReadOnly):
         room = await self._room(place)
         return room.free_bytes if room.may_write else None
 
-    async def put(self, place: str, source: Path, mtime_ns: int) -> None:
+    async def incoming(self, place: str) -> Incoming:
         peer, path = self._where(place)
         if (own := self._own(peer, path)) is not None:
             share, parts = own
-            await asyncio.to_thread(self._disk(share).put, parts, copied(source), mtime_ns)
-            self._files.touched(share.id)
-            return
-        try:
-            await self._orders.put(peer, path, source, mtime_ns)
-        finally:
-            self._changed(peer)
+            coming = await asyncio.to_thread(self._disk(share).begin, parts)
+            return OnDisk(coming, lambda: self._files.touched(share.id))
+        return _Telling(self._orders.incoming(peer, path), lambda: self._changed(peer))
 
     async def make_folder(self, place: str) -> None:
         peer, path = self._where(place)
@@ -90,21 +84,7 @@ class WholeTree(ReadOnly):
         if peer == other and not own:
             await self._order(peer, Copy(path, other_path))
             return
-        await asyncio.to_thread(self._folder.mkdir, 0o700, True, True)
-        coming = self._folder / f"copy-{secrets.token_hex(8)}"
-        try:
-            async with await self.open(place) as source:
-                fd = await asyncio.to_thread(os.open, coming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                try:
-                    at = 0
-                    while data := await source.read(at, COPY_BYTES):
-                        await asyncio.to_thread(write_all, fd, data)
-                        at += len(data)
-                finally:
-                    os.close(fd)
-            await self.put(to, coming, source.mtime_ns)
-        finally:
-            await asyncio.to_thread(coming.unlink, True)
+        await copy_over(self, place, self, to)
 
     # ---- where a place is
 
@@ -126,7 +106,7 @@ class WholeTree(ReadOnly):
         return share, tuple(parts)
 
     def _disk(self, share: ShareRecord) -> ShareDisk:
-        return ShareDisk(Path(share.path), self._context.blobs.versions)
+        return ShareDisk(Path(share.path), self._context.blobs.versions, unfinished=self._unfinished)
 
     async def _room(self, place: str) -> Room:
         try:
@@ -158,3 +138,41 @@ class WholeTree(ReadOnly):
     def _changed(self, peer: PeerId) -> None:
         """What is known of this computer is old."""
         self._reading.changed(peer)
+
+
+class OnDisk:
+    """See `tree.Incoming`: written where it will lie."""
+
+    def __init__(
+        self, coming: Coming, done: Callable[[], None], ready: Callable[[], None] = lambda: None
+    ) -> None:
+        """`ready` is called before it is put in place, `done` after that."""
+        self._coming = coming
+        self._ready = ready
+        self._done = done
+        self.write = coming.write
+
+    async def finish(self, mtime_ns: int) -> None:
+        self._ready()
+        try:
+            await asyncio.to_thread(self._coming.finish, mtime_ns)
+        finally:
+            self._done()
+
+    async def drop(self) -> None:
+        await asyncio.to_thread(self._coming.drop)
+
+
+class _Telling:
+    """An incoming file, after which something is to be looked at again."""
+
+    def __init__(self, incoming: Incoming, done: Callable[[], None]) -> None:
+        self._incoming = incoming
+        self._done = done
+        self.write, self.drop = incoming.write, incoming.drop
+
+    async def finish(self, mtime_ns: int) -> None:
+        try:
+            await self._incoming.finish(mtime_ns)
+        finally:
+            self._done()

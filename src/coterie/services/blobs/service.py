@@ -136,6 +136,25 @@ class Blobs:
             TransportError, PeerError: nobody of them was reached, or gives what it should.
             StorageError: the disk refuses.
         """
+        with contextlib.suppress(NotFound):
+            await self.pin(root, name)
+            return
+        await asyncio.to_thread(self._check_name, name)
+        async with self.fetched(root, peers, progress=progress) as path:
+            await asyncio.to_thread(self._adopt, path, root, name)
+
+    @contextlib.asynccontextmanager
+    async def fetched(
+        self,
+        root: bytes,
+        peers: Sequence[PeerId],
+        *,
+        progress: Callable[[Progress], None] = lambda step: None,
+    ) -> AsyncIterator[Path]:
+        """The content with this id as a file, which may be taken away from there; it is gone after the block.
+
+        As `fetch`, without keeping it, and from `peers` alone.
+        """
         if len(root) != ID_BYTES or not 0 < len(peers) <= GIVERS_MAX:
             raise UsageError(
                 tr(
@@ -144,10 +163,6 @@ class Blobs:
                     givers_max=GIVERS_MAX,
                 )
             )
-        with contextlib.suppress(NotFound):
-            await self.pin(root, name)
-            return
-        await asyncio.to_thread(self._check_name, name)
         if self._around is None or not self._around.me.addresses():
             raise UsageError(tr("this node is offline"))
         room = await asyncio.to_thread(self._folder.room, root)
@@ -156,8 +171,7 @@ class Blobs:
             await fetch.open()
             self._quota.check(sum(other.size for other in self._coming) + fetch.size)
             self._coming[fetch] = None
-            path = await fetch.run(progress)
-            await asyncio.to_thread(self._adopt, path, root, name)
+            yield await fetch.run(progress)
         finally:
             self._coming.pop(fetch, None)
             await fetch.close()
