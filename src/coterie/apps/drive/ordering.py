@@ -108,7 +108,7 @@ class Sent:
         self._token = secrets.token_hex(8)
         self._small = bytearray()
         self._size = 0
-        self._parts: asyncio.Queue[bytes] = asyncio.Queue(PARTS_MAX)
+        self._parts: asyncio.Queue[bytes | None] = asyncio.Queue(PARTS_MAX)
         self._keeping: asyncio.Task[bytes] | None = None
 
     def write(self, data: bytes) -> None:
@@ -137,22 +137,28 @@ class Sent:
             policy.withdraw(resource)
 
     async def drop(self) -> None:
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
-            self._keeping = None
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            if not keeping.done():  # not cancelled: it has a file open
+                await self._add_to(keeping, None)
+            await asyncio.gather(keeping, return_exceptions=True)
             await self._context.blobs.unpin(FOR + self._token)
 
     async def _add(self, data: bytes) -> None:
         """One more part, b"" the end. Raises what `Blobs.put` does."""
         if self._keeping is None:
             self._keeping = asyncio.ensure_future(self._context.blobs.put(self._all(), FOR + self._token))
-        adding = asyncio.ensure_future(self._parts.put(data))
-        await asyncio.wait({adding, self._keeping}, return_when=asyncio.FIRST_COMPLETED)
-        if not adding.done():
-            adding.cancel()
+        if not await self._add_to(self._keeping, data):
             self._keeping.result()
 
+    async def _add_to(self, keeping: "asyncio.Task[bytes]", data: bytes | None) -> bool:
+        """Whether it is taken; False: what is kept has ended."""
+        adding = asyncio.ensure_future(self._parts.put(data))
+        await asyncio.wait({adding, keeping}, return_when=asyncio.FIRST_COMPLETED)
+        return adding.done() or not adding.cancel()
+
     async def _all(self) -> AsyncIterator[bytes]:
-        while data := await self._parts.get():
+        while (data := await self._parts.get()) != b"":
+            if data is None:
+                raise UsageError(tr("it did not come whole"))
             yield data
