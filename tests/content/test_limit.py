@@ -4,7 +4,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coterie.content.limit import BURST_S, WAITS_S, ByteLimit, Hours, Portion, Shares, limit_at, parse_hours
+from coterie.content.limit import (
+    BURST_S,
+    LOOK_S,
+    SLICE_BYTES_MAX,
+    SLICE_BYTES_MIN,
+    SLICE_S,
+    WAITS_S,
+    ByteLimit,
+    Flow,
+    Hours,
+    Portion,
+    Shares,
+    least,
+    limit_at,
+    parse_hours,
+)
 from coterie.errors import UsageError
 
 
@@ -29,6 +44,38 @@ def test_a_limit_that_is_set_later_holds_from_then() -> None:
     bucket.bytes_per_s = 1000
     bucket.take(1500, 2.0)
     assert bucket.ready_at(2.0) == pytest.approx(3.25)
+
+
+def test_the_least_of_limits_is_one_that_is_set() -> None:
+    assert least() == least(0.0, 0.0) == 0.0
+    assert least(0.0, 3.0, 2.0) == 2.0
+
+
+@given(st.integers(1, 3_000_000), st.floats(1e3, 1e8))
+def test_what_was_let_through_whole_flows_at_the_rate(size: int, rate: float) -> None:
+    flow, now, left = Flow(lambda: rate), 50.0, size
+    largest = max(SLICE_BYTES_MIN, min(SLICE_BYTES_MAX, int(SLICE_S * rate)))
+    while left:
+        gone, wait_s = flow.take(left, now)
+        assert gone <= largest
+        assert (gone == 0) == (wait_s > 0)
+        left -= gone
+        now += wait_s
+        assert size - left <= rate * (now - 50.0 + BURST_S) + largest + 1
+    assert now - 50.0 <= size / rate + 0.001
+
+
+def test_a_flow_without_a_limit_lets_all_go_and_looks_again_soon_when_it_has_one() -> None:
+    rates = [0.0]
+    flow = Flow(lambda: rates[0])
+    assert not flow.is_limited
+    assert flow.take(10**9, 1.0) == (10**9, 0.0)
+    rates[0] = 100.0
+    assert flow.is_limited
+    assert flow.take(10**6, 2.0) == (SLICE_BYTES_MIN, 0.0)
+    assert flow.take(10**6, 2.0) == (0, LOOK_S)
+    rates[0] = 0.0
+    assert flow.take(10**6, 2.0 + LOOK_S) == (10**6, 0.0)
 
 
 def compete(portions: list[Portion], until: float, sizes: list[int]) -> list[int]:

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 
 from coterie.content import ChunkUnavailable as Missing
+from coterie.content.limit import BURST_S, SLICE_BYTES_MAX, SLICE_S
 from coterie.content.reader import GONE, READ_BYTES_MAX
 from coterie.content.swarm import upload as u
+from coterie.net.lanes.write_path import Pace, write_paced
 from coterie.transfer import messages
 from coterie.transfer.giving_session import (
     APART_BYTES,
     BUFFERS_KEPT_MAX,
     FRAME_BYTES,
     NEWS_S,
+    PACE_MIN,
     Buffers,
     Session,
 )
@@ -51,6 +54,7 @@ class LaneStream:
         self.pours: list[list[int]] = []  # the sizes of each one's writes
         self.written = bytearray()
         self.expected: list[int] = []
+        self.gone: list[tuple[float, int]] = []  # when how many bytes were written
         self._heard = heard
 
     def expect(self, size: int) -> None:
@@ -59,8 +63,12 @@ class LaneStream:
     async def receive(self, timeout_s: float | None = None) -> Message | None:
         return self._heard.pop(0) if self._heard else None
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, pace: Pace | None = None) -> None:
+        await write_paced(self._write, data, pace)
+
+    async def _write(self, data: bytes) -> None:
         self.written += data
+        self.gone.append((asyncio.get_running_loop().time(), len(data)))
 
     async def pour(self, produce: Callable[[Callable[..., None]], None]) -> bool:
         if not self.is_on_lane:
@@ -129,6 +137,8 @@ def serve(
     stream: LaneStream | None = None,
     chunks: list[bytes] = CHUNKS,
     at_once: int = 1,
+    limit: Callable[[], float] = lambda: 0.0,
+    runs: Callable[[Any], Any] = run,
 ) -> tuple[LaneStream, Session, list[Any]]:
     """One session in which the asker says this and finishes; every request is served at once."""
     events: list[Any] = []
@@ -142,15 +152,15 @@ def serve(
 
         giver: Any = Chunks(lacks or {}, before, chunks, at_once)
         any_stream: Any = used
-        with ThreadPoolExecutor(1) as executor:
+        with InPlace() if runs is run_virtual else ThreadPoolExecutor(1) as executor:
             size = sum(map(len, chunks))
             session = Session(
-                any_stream, giver, 7, size=size, feed=feed, executor=executor, buffers=Buffers()
+                any_stream, giver, 7, size=size, feed=feed, executor=executor, buffers=Buffers(), limit=limit
             )
             await session.run(charge)
         return session
 
-    return used, run(scene()), events
+    return used, runs(scene()), events
 
 
 def bodies(frames: list[Any]) -> list[bytes]:
@@ -366,7 +376,7 @@ class Talk(LaneStream):
     async def receive(self, timeout_s: float | None = None) -> Message | None:
         return await self.says.get()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, pace: Pace | None = None) -> None:
         self._note(data)
 
     async def pour(self, produce: Callable[[Callable[..., None]], None]) -> bool:
@@ -458,3 +468,66 @@ def test_of_what_is_poured_the_last_answer_is_reported_by_its_end() -> None:
     stream, _, events = serve([GetChunks(NODE, 0, 1)])
     assert len(stream.pours) == 1
     assert events[-1] == u.Served(7)
+
+
+# ---- limits
+
+LIMIT = 100_000.0  # bytes a second
+
+
+def holds(gone: list[tuple[float, int]], rate: float) -> bool:
+    """Whether no span of time has more than the limit lets through in it, and what goes at once."""
+    at_once = BURST_S * rate + min(max(SLICE_S * rate, 1200), SLICE_BYTES_MAX)
+    for first, (begin, _) in enumerate(gone):
+        sent = 0
+        for when, size in gone[first:]:
+            sent += size
+            if sent > rate * (when - begin) + at_once + 1:
+                return False
+    return True
+
+
+def test_a_limit_holds_within_one_answer() -> None:
+    """All is asked for at once, and all of it was let through at once: the first was on its way in no time."""
+    stream, session, events = serve([GetChunks(NODE, 0, 20)], limit=lambda: LIMIT, runs=run_virtual)
+    size = sum(map(len, CHUNKS))
+    assert bodies(stream.frames()) == CHUNKS
+    assert not stream.pours
+    assert holds(stream.gone, LIMIT)
+    assert stream.gone[-1][0] - stream.gone[0][0] == pytest.approx(size / LIMIT, rel=0.05)
+    assert session.sent_bytes == size
+    assert u.Served(7) in events
+
+
+@pytest.mark.parametrize(
+    ("owner", "asker", "least"), [(0.0, 200_000, 200_000), (LIMIT, 200_000, LIMIT), (LIMIT, 50_000, 50_000)]
+)
+def test_an_asker_says_how_fast_answers_may_come_and_the_smaller_limit_holds(
+    owner: float, asker: int, least: float
+) -> None:
+    stream, _, _ = serve(
+        [messages.Pace(asker), GetChunks(NODE, 0, 20)], limit=lambda: owner, runs=run_virtual
+    )
+    assert bodies(stream.frames()) == CHUNKS
+    assert holds(stream.gone, least)
+    assert stream.gone[-1][0] - stream.gone[0][0] == pytest.approx(sum(map(len, CHUNKS)) / least, rel=0.05)
+
+
+def test_an_asker_takes_its_limit_back_and_one_that_wants_nearly_nothing_gets_a_little() -> None:
+    heard: list[Message] = [messages.Pace(1000), messages.Pace(0), GetChunks(NODE, 0, 20)]
+    assert serve(heard)[0].pours
+    stream, _, _ = serve([messages.Pace(-1), GetChunks(NODE, 0, 1)], runs=run_virtual)
+    assert stream.gone[-1][0] - stream.gone[0][0] == pytest.approx(len(CHUNKS[0]) / PACE_MIN, rel=0.05)
+
+
+def test_a_limit_that_changes_holds_for_what_is_left_of_an_answer() -> None:
+    begun: list[float] = []
+
+    def limit() -> float:
+        now = asyncio.get_running_loop().time()
+        begun.append(now)
+        return LIMIT if now < begun[0] + 5 else 10 * LIMIT
+
+    stream, _, _ = serve([GetChunks(NODE, 0, 20)], limit=limit, runs=run_virtual)
+    took = stream.gone[-1][0] - stream.gone[0][0]
+    assert took == pytest.approx(5 + (sum(map(len, CHUNKS)) - 5 * LIMIT) / (10 * LIMIT), rel=0.1)

@@ -38,6 +38,7 @@ GOLDEN: list[tuple[Message, int, str]] = [
         18,
         f"919294c420{ID.hex()}0000c294c420{ID.hex()}0302c3",
     ),
+    (f.Pace(20_000), 19, "91cd4e20"),
 ]
 
 

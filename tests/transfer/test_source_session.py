@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from coterie.content.swarm import events as e
@@ -9,19 +10,21 @@ from coterie.errors import TransportError
 from coterie.identity import SecretKey
 from coterie.net import Endpoint, MemoryNetwork, Stream
 from coterie.transfer.arriving import Answer, NodePlace
-from coterie.transfer.messages import CHUNKS, MANIFEST, PROTOCOL, GetChunks, GetManifest, Open
+from coterie.transfer.messages import CHUNKS, MANIFEST, PROTOCOL, GetChunks, GetManifest, Open, Pace
 from coterie.transfer.source_session import Link
 from tests.support import run
 
 ROOT, OTHER = b"r" * 32, b"o" * 32
 
 
-async def session(asks: list[GetManifest | GetChunks]) -> tuple[list[Any], list[Answer], int]:
+async def session(
+    asks: list[GetManifest | GetChunks], limit: Callable[[], float] = lambda: 0.0
+) -> tuple[list[Any], list[Answer], int]:
     """What a giver hears of a session that asked for ROOT early and then for this; what is stored; what arrived."""
     network, heard = MemoryNetwork(), list[Any]()
 
     async def give(stream: Stream) -> None:
-        while len(heard) < 2 + sum(r != GetManifest(ROOT) for r in asks):
+        while len(heard) < 2 + sum(r != GetManifest(ROOT) for r in asks) + bool(limit()):
             heard.append(await stream.receive(5.0))
             match heard[-1]:
                 case GetManifest(manifest):
@@ -51,6 +54,7 @@ async def session(asks: list[GetManifest | GetChunks]) -> tuple[list[Any], list[
         gave=lambda peer, size: None,
         early=GetManifest(ROOT),
     )
+    link.limit = limit
     for request in asks:
         place = NodePlace((), None)
         place.lay_out([(b"h" * 32, 3)])
@@ -77,3 +81,10 @@ def test_an_early_answer_that_nobody_wants_any_more_is_thrown_away() -> None:
     heard, stored, arrived = run(session([]))
     assert heard[1:] == [GetManifest(ROOT)]
     assert not stored
+
+
+def test_a_giver_is_told_the_limit_before_anything_is_asked_of_it() -> None:
+    """And nothing where there is none."""
+    heard, stored, _ = run(session([GetManifest(ROOT), GetChunks(OTHER, 0, 1)], lambda: 20_000.9))
+    assert heard[1:] == [GetManifest(ROOT), Pace(20_000), GetChunks(OTHER, 0, 1)]
+    assert len(stored) == 2

@@ -1,6 +1,6 @@
 """How fast bytes may go: limits that may change, shared by several, and by time of day."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -11,9 +11,18 @@ from coterie.rate import Rate
 from coterie.texts import tr
 
 BURST_S = 0.25  # what may be saved up while nothing goes; guess: a piece or two at usual limits
+SLICE_S = 0.05  # of a limit goes at once; guess
+SLICE_BYTES_MIN = 1200  # guess: about a packet
+SLICE_BYTES_MAX = 256 << 10  # guess
+LOOK_S = 1.0  # how late a limit that changes may be seen; guess
 DAY_MINUTES = 1440
 TURN_S = 0.01  # guess: soon enough to look again whose turn it is
 WAITS_S = 0.1  # who was told to wait comes back so soon after that, or wants nothing now; guess
+
+
+def least(*limits: float) -> float:
+    """The smallest of limits, each in bytes a second, 0: none."""
+    return min(filter(None, limits), default=0.0)
 
 
 class ByteLimit:
@@ -43,6 +52,34 @@ class ByteLimit:
         """`size` bytes go now."""
         if self._bytes_per_s:
             self._rate.spend(now, size)
+
+
+class Flow:
+    """Bytes of what was let through whole, such as an answer: they go one slice after the other, at the rate of limits.
+
+    `bytes_per_s` says the limit at any time; 0: none.
+    """
+
+    def __init__(self, bytes_per_s: Callable[[], float]) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._limit = ByteLimit()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit now."""
+        return bool(self._bytes_per_s())
+
+    def take(self, size: int, now: float) -> tuple[int, float]:
+        """How many of `size` bytes go now, or 0 and after how long (s) to ask again: limits may change meanwhile."""
+        rate = self._bytes_per_s()
+        if rate != self._limit.bytes_per_s:
+            self._limit.bytes_per_s = rate
+        if (wait_s := self._limit.ready_at(now) - now) > 0:
+            return 0, min(wait_s, LOOK_S)
+        if rate:
+            size = min(size, max(SLICE_BYTES_MIN, min(SLICE_BYTES_MAX, int(SLICE_S * rate))))
+        self._limit.take(size, now)
+        return size, 0.0
 
 
 class Shares:

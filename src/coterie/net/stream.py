@@ -11,7 +11,7 @@ from coterie.identity import PeerId
 from coterie.net.budget import Meter
 from coterie.net.interfaces import PathInfo, RawStream
 from coterie.net.lanes.lanes import PeerLanes
-from coterie.net.lanes.write_path import Outlet, Write
+from coterie.net.lanes.write_path import Outlet, Pace, Write, write_paced
 from coterie.net.limits import NetLimits
 from coterie.wire.frames import HEADER, Bulk, FrameDecoder, Message
 from coterie.wire.frames import Protocol as WireProtocol
@@ -91,6 +91,7 @@ class Stream:
         self._write_ended = False
         self._on_end = on_end
         self._outlet: Outlet | None = None
+        self._turn = asyncio.Lock()  # to write
         self._has_answered = False
         self._expected_bytes = 0
 
@@ -98,8 +99,10 @@ class Stream:
         """Send one typed message; waits while the other side does not read."""
         await self.write(self.protocol.encode(message))
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, pace: Pace | None = None) -> None:
         """Send bytes as they are: whole frames that the caller built with `encode` and `bulk_header`.
+
+        `pace`: no faster than it lets them go; what others write meanwhile waits.
 
         Large amounts go over a lane where there is one and the other side reads the stream as a `BulkStream`. What is
         written first to a stream that the peer opened goes over the stream itself: the peer may have said with the
@@ -107,9 +110,10 @@ class Stream:
         """
         is_answer, self._has_answered = not (self._has_answered or self.is_ours), True
         if self._outlet is None or is_answer:
-            await self._raw.write(data)
+            async with self._turn:
+                await write_paced(self._raw.write, data, pace)
         else:
-            await self._outlet.write(data)
+            await self._outlet.write(data, pace)
 
     def expect(self, size: int) -> None:
         """Say that about so many bytes will be written, so that a lane for them is made now and not after the first."""
@@ -290,7 +294,7 @@ class Stream:
         if self._outlet is not None or self.link is None:
             return True
         if isinstance(self.link.lanes, PeerLanes):
-            self._outlet = Outlet(self._raw, self.link.lanes)
+            self._outlet = Outlet(self._raw, self.link.lanes, self._turn)
             self._outlet.expect(self._expected_bytes)
         return True
 

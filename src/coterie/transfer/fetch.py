@@ -13,7 +13,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from coterie.content.limit import ByteLimit, Portion
+from coterie.content.limit import ByteLimit, Portion, least
 from coterie.content.manifest import ID_BYTES, TOTAL_MAX
 from coterie.content.swarm import events as e
 from coterie.content.swarm import pieces as p
@@ -166,6 +166,7 @@ class Fetch:
         self._hint = hint
         self._gave = gave
         self.wants_sources = asyncio.Event()  # set when there are few
+        self._buckets = buckets
         self.core = SwarmCore(random, buckets)
         self._driver = Driver(self.core, send=self._send, on_output=self._on_output)
         self.links: dict[PeerId, Link] = {}
@@ -202,6 +203,7 @@ class Fetch:
             gave=self._gave,
             early=GetManifest(self._root) if asked_root else None,
         )
+        link.limit = lambda: least(*(bucket.bytes_per_s for bucket in self._buckets))
         self.links[link.peer] = link
         running = asyncio.ensure_future(link.run())
         try:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from coterie.content import ChunkUnavailable as Missing
+from coterie.content.limit import Flow, least
 from coterie.content.manifest import ID_BYTES
 from coterie.content.reader import CHANGED, GONE, READ_BYTES_MAX, Room
 from coterie.content.swarm import pieces as p
@@ -38,6 +39,7 @@ from coterie.transfer.messages import (
     Has,
     HasAll,
     NoManifest,
+    Pace,
     Skip,
     Skipped,
     Unavailable,
@@ -53,6 +55,7 @@ PIECE_BYTES = 512 << 10  # read from disk and written to a stream at once
 FRAME_BYTES = 64 << 10  # of chunks that were read one by one; measured: each frame costs the asker 50 us
 APART_BYTES = 512 << 10  # in a frame: its header has a record of TLS for itself, and the chunks fill theirs
 POUR_BYTES = 32 << 20  # written to a lane in one go; as `lanes/choice.TRIAL_BYTES`: then it is judged
+PACE_MIN = 1000  # bytes a second: an asker that wants less has that; guess
 BUFFERS_KEPT_MAX = 4  # of `Buffers`; guess: as many as are used at once on a busy day
 NEWS_S = (
     0.3  # for so long news wait for chunks to go with; simulated: with 0.5 a swarm takes as long as with 0
@@ -185,8 +188,12 @@ class Session:
         feed: Callable[[Any], None],
         executor: Executor,
         buffers: Buffers,
+        limit: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`limit`: bytes a second that may go now; 0: any number."""
         self.number = number
+        self._pace = 0  # bytes a second that the asker wants; 0: any number
+        self._flow = Flow(lambda: least(limit(), self._pace))
         self._size = size
         self.sent_bytes = 0
         self._motion = Motion(time.monotonic())
@@ -233,7 +240,7 @@ class Session:
                     self._pieces.release()
                     if charge is not None:
                         await charge(part.chunk_bytes)
-                    await self._stream.write(part.frames)
+                    await self._stream.write(part.frames, self._let_go if self._flow.is_limited else None)
                     self._count(part.chunk_bytes)
                     if part.is_last:
                         self._answered(is_served=part.is_served)
@@ -242,6 +249,14 @@ class Session:
                 if self._telling is not None:
                     self._telling.cancel()
             news.cancel()
+
+    async def _let_go(self, size: int) -> int:
+        """Wait until bytes of answers may go: how many of so many."""
+        while True:
+            now_go, wait_s = self._flow.take(size, self._loop.time())
+            if now_go:
+                return now_go
+            await asyncio.sleep(wait_s)
 
     def _answered(self, request: Request | None = None, *, is_served: bool = True) -> None:
         """An answer went out whole; `request`: the one that was poured."""
@@ -315,6 +330,9 @@ class Session:
     async def _read_requests(self) -> None:
         """Everything the asker says after `Open`."""
         while (message := await self._stream.receive(SILENCE_S)) is not None:
+            if isinstance(message, Pace):
+                self._pace = max(message.bytes_per_s, PACE_MIN) if message.bytes_per_s else 0
+                continue
             if not isinstance(message, GetManifest | GetChunks | GetMany | Cancel):
                 raise PeerError("only requests may follow Open")
             ids = [message.manifest] if not isinstance(message, GetMany) else [r[0] for r in message.requests]
@@ -392,7 +410,7 @@ class Session:
             if elsewhere is None:
                 frames = [PROTOCOL.encode(Skipped(Skip.ELSEWHERE)) for _ in _ones(request)]
                 await self._put(_Part(b"".join(frames), 0, True, False))
-            elif may_pour and not isinstance(request, GetManifest) and self._stream.is_on_lane:
+            elif may_pour and self._can_pour(request):
                 await self._put(_Part(b"", 0, True, request=request, elsewhere=elsewhere))
                 continue
             else:
@@ -405,6 +423,10 @@ class Session:
             self._forget(request)
         self._parts.append(None)
         self._has_part.set()
+
+    def _can_pour(self, request: Request) -> bool:
+        is_bulk = not isinstance(request, GetManifest) and self._stream.is_on_lane
+        return is_bulk and not self._flow.is_limited
 
     async def _put(self, part: _Part) -> None:
         """It comes next, once there is room for it."""

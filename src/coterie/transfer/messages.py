@@ -102,6 +102,12 @@ class GetMany(Message, frozen=True):
     requests: list[tuple[bytes, int, int, bool]]
 
 
+class Pace(Message, frozen=True):
+    """From the asker: send no more than so many bytes a second from now on; 0: as many as you like."""
+
+    bytes_per_s: int
+
+
 class NoManifest(Message, frozen=True):
     """The node asked for is not part of this share."""
 
@@ -188,6 +194,7 @@ PROTOCOL = Protocol(
         14: Moved,
         15: UsedUp,
         18: GetMany,
+        19: Pace,
     },
     bulk_kinds=frozenset({MANIFEST, CHUNKS}),
     frame_bytes_max=FRAME_BYTES_MAX,

@@ -12,7 +12,7 @@ from coterie.access.enforcer import Enforcer
 from coterie.access.grant import Link
 from coterie.access.policy import Decision, QuotaUsedUp
 from coterie.access.resource import Verb
-from coterie.content.limit import ByteLimit
+from coterie.content.limit import ByteLimit, least
 from coterie.content.swarm import upload as u
 from coterie.driver import Driver
 from coterie.errors import AccessDenied, CloseCode, PeerError, UsageError
@@ -128,6 +128,10 @@ class Server:
         """The limit of one content, bytes a second; 0: none."""
         return self._limits.get(root, 0.0)
 
+    def _rate_of(self, root: bytes) -> float:
+        """Bytes a second of this content that may go now, by all limits; 0: any number."""
+        return least(self._bucket.bytes_per_s, self.limit_of(root))
+
     def gave(self, root: bytes, peer: PeerId, size: int) -> None:
         """`peer` gave us so many bytes of this content: it is served before strangers who gave less."""
         for number, (_, asker, about) in self._sessions.items():
@@ -166,6 +170,7 @@ class Server:
             feed=self._feed,
             executor=self._executor,
             buffers=self._buffers,
+            limit=partial(self._rate_of, root),
         )
         self._sessions[number] = (session, stream.peer, root)
         task = asyncio.current_task()

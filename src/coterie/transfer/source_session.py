@@ -33,6 +33,7 @@ from coterie.transfer.messages import (
     Has,
     HasAll,
     NoManifest,
+    Pace,
     Peers,
     Skipped,
     UsedUp,
@@ -99,6 +100,8 @@ class Link:
     ) -> None:
         """`early`: a request that went out when the session was opened."""
         self._early = early
+        self.limit: Callable[[], float] = lambda: 0.0  # bytes a second that may come now; 0: any number
+        self._pace = 0  # the limit that the giver was told
         self.peer = stream.peer
         self.connection = connection
         self.stream = stream
@@ -219,6 +222,9 @@ class Link:
         self._pack()
         if self._bulk is not None and self._outgoing:
             outgoing, self._outgoing = self._outgoing, []
+            if (pace := int(self.limit())) != self._pace:
+                self._pace = pace
+                outgoing.insert(0, PROTOCOL.encode(Pace(pace)))
             self._bulk.post(b"".join(outgoing))
 
     def _read(self, bulk: BulkStream) -> None:

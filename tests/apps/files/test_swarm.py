@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from coterie.apps.overlay.api import Provider
+from coterie.content.limit import BURST_S
 from coterie.errors import NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.net import MemoryNetwork, Stream
@@ -310,6 +311,24 @@ def test_a_limit_holds_down_and_up(tmp_path: Path) -> None:
                 anna.files.limits.change(up=None, down=None, up_hours="tomorrow", down_hours=None)
         async with nodes(network, tmp_path, 1) as (again,):
             assert again.files.limits.now().up == 2_000_000, "limits survive a restart"
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_limit_holds_for_a_file_that_is_asked_for_at_once(tmp_path: Path, way: str) -> None:
+    """Two requests ask for all of it: they were answered as fast as the line would go."""
+
+    async def main() -> None:
+        source = tmp_path / "small.bin"
+        source.write_bytes(secrets.token_bytes(300_000))
+        async with nodes(MemoryNetwork(), tmp_path, 2) as (anna, ben):
+            up, down = (200_000, None) if way == "up" else (None, 200_000)
+            limits = anna.files.limits if way == "up" else ben.files.limits
+            limits.change(up=up, down=down, up_hours=None, down_hours=None)
+            ticket = (await anna.files.share(source)).ticket
+            received = await ben.files.get(ticket, tmp_path / "copy")
+            assert received.seconds > 300_000 / 200_000 - 2 * BURST_S
 
     run(main())
 

@@ -214,3 +214,32 @@ def test_a_lane_that_is_cut_fails_the_write(lab: BulkLab) -> None:
     gave, took = lab.run(transfer(lab, give, bulk_of))
     assert isinstance(gave, TransportError)
     assert isinstance(took, PeerError | TransportError)
+
+
+@pytest.mark.parametrize("way", ["lane", "quic"])
+def test_what_is_paced_goes_in_slices_and_stays_whole_whoever_else_writes(way: str) -> None:
+    """The lane comes up in the middle of a frame, and notes are written all the time."""
+    lab, slices = BulkLab(way), list[int]()
+
+    async def pace(size: int) -> int:
+        await asyncio.sleep(0.001)
+        slices.append(min(size, 9_999))
+        return slices[-1]
+
+    async def give(stream: Stream) -> None:
+        async def chat() -> None:
+            while True:
+                await stream.send(Note("x"))
+                await asyncio.sleep(0.001)
+
+        stream.expect(1 << 30)
+        chatting = asyncio.ensure_future(chat())
+        for number in range(10):
+            await stream.write(block(bytes([number]) * BLOCK_BYTES), pace)
+        chatting.cancel()
+
+    gave, took = lab.run(transfer(lab, give, bulk_of))
+    assert gave is None
+    assert took[0] == list(range(10))
+    assert way != "lane" or "lane" in took[1]
+    assert len(slices) > 10 * BLOCK_BYTES // 10_000

@@ -4,7 +4,7 @@ Whoever writes to the stream sees nothing of it. A lane blocks, so it has a thre
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -24,15 +24,31 @@ MUCH_BYTES = 32 << 10  # in one write; guess: what is less is an answer that som
 Write = Callable[..., None]
 """Takes whole frames, in as many parts as you like, and blocks until they are on their way. Parts may be used again."""
 
+Pace = Callable[[int], Awaitable[int]]
+"""Waits until bytes may go; of so many, how many: at least one."""
+
+
+async def write_paced(write: Callable[[bytes], Awaitable[None]], data: bytes, pace: Pace | None) -> None:
+    """Write `data` slice by slice as `pace` lets them go; without one, at once."""
+    if pace is None:
+        await write(data)
+        return
+    at = 0
+    while at < len(data):
+        size = await pace(len(data) - at)
+        await write(data[at : at + size])
+        at += size
+
 
 class Outlet:
     """The writing side of one stream. Calls take turns; all on the loop."""
 
-    def __init__(self, raw: RawStream, lanes: PeerLanes) -> None:
+    def __init__(self, raw: RawStream, lanes: PeerLanes, turn: asyncio.Lock | None = None) -> None:
+        """`turn`: of who writes to `raw`, where others do too."""
         self._raw = raw
         self._lanes = lanes
         self._loop = asyncio.get_running_loop()
-        self._turn = asyncio.Lock()
+        self._turn = turn or asyncio.Lock()
         self._lane: Lane | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._under_way: asyncio.Future[None] | None = None
@@ -47,8 +63,11 @@ class Outlet:
         """About so many bytes will be written."""
         self._lanes.expect(size)
 
-    async def write(self, data: bytes) -> None:
-        """As `RawStream.write`. Raises TransportError when a lane broke: the stream is of no use then."""
+    async def write(self, data: bytes, pace: Pace | None = None) -> None:
+        """As `RawStream.write`, no faster than `pace` lets it go.
+
+        Raises TransportError when a lane broke: the stream is of no use then.
+        """
         waited_from = self._loop.time()
         async with self._turn:
             lane = await self._begin(waited_from)
@@ -56,10 +75,10 @@ class Outlet:
                 await self._lanes.settled()
                 lane = await self._choose()
             if lane is None:
-                await self._raw.write(data)
+                await write_paced(self._raw.write, data, pace)
                 self._lanes.choice.sent_by_stream(len(data), self._seconds())
             else:
-                await self._do(lambda: lane.write(data))
+                await write_paced(lambda part: self._do(lambda: lane.write(part)), data, pace)
                 await self._judge(lane, len(data))
 
     async def pour(self, produce: Callable[[Write], None]) -> bool:
