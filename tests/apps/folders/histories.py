@@ -27,6 +27,7 @@ DISKS = [
 ]
 DAY_MS = 86_400_000
 ROUNDS_MAX = 40
+UNSEEN = Print(Kind.OTHER)  # looks otherwise than everything
 
 
 class History:
@@ -78,8 +79,11 @@ class History:
             selected=lambda path, value: value.kind != Kind.FILE or names.leaf(path) not in replica.on_demand,
             name_of=lambda by: f"computer {by[0]}",
         )
-        replica = Replica(number, disk, planned, lambda: max(self.now + offset, 0), self._fails, self._has)
+        replica = self._made(number, disk, planned, lambda: max(self.now + offset, 0))
         return replica
+
+    def _made(self, number: int, disk: FakeDisk, rules: Rules, at: Callable[[], int]) -> Replica:
+        return Replica(number, disk, rules, at, self._fails, self._has)
 
     # ---- faults
 
@@ -289,8 +293,8 @@ class History:
     def side(self, replica: Replica) -> int:
         return self.sides[self.replicas.index(replica)]
 
-    def settle(self) -> None:
-        """No faults any more: everybody looks at everything, and tells everybody, until nothing changes."""
+    def begin_settling(self) -> None:
+        """No faults any more: everything is closed, and everybody begins anew."""
         self.calm = True
         for replica in self.replicas:
             for local, entry in replica.disk.listing().items():
@@ -298,7 +302,11 @@ class History:
                     entry.is_open = False
                     self.finished[entry.content] = f"{local}, closed at the end"
             replica.forget()
-            replica.disk.seen = dict.fromkeys(replica.disk.seen, Print(Kind.OTHER))
+            replica.disk.seen = dict.fromkeys(replica.disk.seen, UNSEEN)
+
+    def settle(self) -> None:
+        """Everybody looks at everything, and tells everybody, until nothing changes."""
+        self.begin_settling()
         for _ in range(ROUNDS_MAX):
             did = False
             for replica in shuffled(self.random, self.replicas):

@@ -5,8 +5,8 @@ from pathlib import Path
 from coterie.apps.folders import store as s
 from coterie.apps.folders.book import FolderBook
 from coterie.apps.folders.planner import Rules
-from coterie.apps.folders.register import Kind
-from coterie.apps.folders.steps import Hash, Here, Print, Record
+from coterie.apps.folders.register import Kind, Value, pack, unpack, written
+from coterie.apps.folders.steps import Hash, Here, MoveFolder, Print, Put, Record
 from coterie.services.data.service import Data
 
 
@@ -66,3 +66,35 @@ def test_a_plan_reads_its_rows_together(tmp_path: Path) -> None:
         db.set_trace_callback(asked.append)
     assert book.plan(Rules(), names, []) == [Hash(name, name) for name in names]
     assert len(asked) < 20
+
+
+def test_what_was_read_again_and_is_as_it_was_takes_nothing_back_later(tmp_path: Path) -> None:
+    """After a step that the disk dropped, a file is reported and read again; then others replace it."""
+    book = opened(tmp_path)
+    old = Print(Kind.FILE, 7, 3, 100, 100)
+    recorded(book, "x", old, b"c" * 32)
+    book.found({"x": Here(old)}, {})
+    assert Hash("x", "x") in book.plan(Rules(), ["x"], [])
+    book.hashed("x", old, b"c" * 32)
+    assert book.plan(Rules(), ["x"], ["x"]) == []
+    theirs = Value(Kind.FILE, b"t" * 32, 3, by=b"t" * 32)
+    mine = unpack(book.data.register("x") or b"")
+    news = written(mine, [dot for dot, _ in mine.siblings], (b"t" * 16, 1), theirs)
+    assert book.merge(b"t" * 16, [("x", pack(news))]) == ["x"]
+    (put,) = book.plan(Rules(), [], ["x"])
+    assert isinstance(put, Put)
+    assert book.did([(put, Print(Kind.FILE, 8, 3, 200, 200))]) == []
+    assert book.plan(Rules(), ["x"], ["x"]) == []
+
+
+def test_what_is_new_in_a_folder_that_moves_is_new_at_its_new_place(tmp_path: Path) -> None:
+    book = opened(tmp_path)
+    folder, file = Print(Kind.FOLDER, 1), Print(Kind.FILE, 2, 3, 100, 100)
+    book.found({"a": Here(folder)}, {})
+    recorded(book, "a", folder, b"")
+    recorded(book, "a/x", file, b"c" * 32)
+    new = Here(Print(Kind.FILE, 3, 3, 100, 100))
+    book.found({"a/new": new}, {})
+    assert book.did([(MoveFolder("a", "b", folder, "b"), folder)]) == ["b/new"]
+    assert book.changed == {"b/new": new}
+    assert book.agreed("b/x") is not None

@@ -7,8 +7,10 @@ from coterie.apps.folders.register import Dot, Register, Value, written
 from tests.apps.folders import histories
 from tests.apps.folders.fake_disk import FakeDisk
 from tests.apps.folders.histories import ACTS, WEIGHTS, History
+from tests.apps.folders.whole import WholeHistory
 
 SEEDS = 120  # some 3 s; `make proof ONLY=folders` runs 100,000
+WHOLE_SEEDS = 120  # some 2 s
 FOUND = {
     304: "a folder that was there only for what was in it stayed",
     326: "a new spelling of a name left its old value as a copy",
@@ -40,6 +42,19 @@ def test_histories_that_failed_once(seed: int) -> None:
 @pytest.mark.parametrize("seed", OFTEN)
 def test_histories_of_computers_that_meet_often(seed: int) -> None:
     History(seed).run(50)
+
+
+@pytest.mark.parametrize("seed", [10, 18, 19, 146])
+def test_whole_histories_that_failed_once(seed: int) -> None:
+    """What was read again took back what came from others since."""
+    WholeHistory(seed).run(60)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_whole_copies_converge_and_lose_nothing(part: int) -> None:
+    """With their databases and messages, and up to six computers."""
+    for seed in range(1_000 + part, 1_000 + WHOLE_SEEDS, 4):
+        WholeHistory(seed).run(60)
 
 
 @pytest.mark.parametrize("part", range(4))

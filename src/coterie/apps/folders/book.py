@@ -191,8 +191,9 @@ class FolderBook:
         tree.load(paths, [*local, *paths])
         steps = planner.plan(tree, rules, local=local, paths=paths)
         for one in local:
-            if one in self.changed and self.changed[one] is None and tree.agreed(one) is None:
-                del self.changed[one]  # it came and went
+            known = tree.agreed(one)
+            if one in self.changed and self.changed[one] == (known.here if known is not None else None):
+                del self.changed[one]  # it came and went, or is as it was
         ends = {step.local: step.path for step in steps if isinstance(step, RemoveFolder)}
         self._kept = {one: path for one, path in self._kept.items() if path not in paths}
         full = self._with_more(ends, tree, rules) if ends else set()
@@ -257,8 +258,9 @@ class FolderBook:
 
     def did(
         self, done: Sequence[tuple[DiskStep, Print | None]], contents: Iterable[tuple[bytes, bytes]] = ()
-    ) -> None:
-        """These steps were done; what each made looks like that."""
+    ) -> list[str]:
+        """These steps were done; what each made looks like that. Returns the local names to look at again."""
+        again: list[str] = []
         tree = RowsTree(self.data, self.changed)
         tree.load((), [step.local for step, _ in done if isinstance(step, Move | MoveFolder)])
         agreed: dict[str, Agreed | None] = {}
@@ -272,7 +274,19 @@ class FolderBook:
             agreed.update(of_step)
             if not of_step and seen is not None:  # a folder that nobody wrote, for what is in it
                 self.changed[step.local] = Here(seen)
+                again.append(step.local)
+            if isinstance(step, MoveFolder):
+                again += self._moved_along(step, agreed)
         self._save(agreed, contents=contents)
+        return again
+
+    def _moved_along(self, step: MoveFolder, agreed: Mapping[str, Agreed | None]) -> list[str]:
+        """What is new in a folder that moved is so at its new place; the new local names."""
+        start = f"{step.local}/"
+        below = [one for one in self.changed if one.startswith(start) and one not in agreed]
+        moved = {step.to + one[len(step.local) :]: self.changed.pop(one) for one in below}
+        self.changed.update(moved)
+        return list(moved)
 
     def _save(
         self,
@@ -289,10 +303,8 @@ class FolderBook:
             counter=counter,
             contents=contents,
         )
-        for local, one in agreed.items():
-            here = self.changed.get(local)
-            if one is None or here is None or here.print == one.print:
-                self.changed.pop(local, None)
+        for local in agreed:
+            self.changed.pop(local, None)
 
     def _known_at(self, locals_: Sequence[str]) -> dict[str, Here]:
         """What was there last, as far as it is known."""

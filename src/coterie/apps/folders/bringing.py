@@ -26,7 +26,7 @@ class Bringing:
         self._staged: dict[bytes, Arrived] = {}
         self._waiting: dict[bytes, set[str]] = {}  # contents to come: for which paths
         self._wanted: dict[str, bytes] = {}  # paths, and the content that each waits for
-        self._acting: asyncio.Future[list[Result]] | None = None
+        self._acting: asyncio.Future[tuple[list[Result], list[str]]] | None = None
         self.fetching: Fetching
         """What is missing is asked for there."""
 
@@ -90,7 +90,8 @@ class Bringing:
         """Do these steps, and note what was done: also where this is cancelled in between."""
         agenda = self._agenda
         self._acting = asyncio.ensure_future(asyncio.to_thread(self._act, ready))
-        results = await asyncio.shield(self._acting)
+        results, again = await asyncio.shield(self._acting)
+        agenda.add_local(again)
         if any(isinstance(result, Done) for result in results):
             agenda.ask_again()
         for (step, _), result in zip(ready, results, strict=True):
@@ -100,8 +101,6 @@ class Bringing:
                         self._staged.pop(step.value.content, None)
                     agenda.failed.pop(step.local, None)
                     agenda.add_paths(paths_of(step))
-                    if step.local in self._book.changed:
-                        agenda.add_local([step.local])
                 case NotSo(paths):
                     agenda.plan_later(paths_of(step), 1.0)
                     agenda.look(hints_of(paths))
@@ -109,8 +108,8 @@ class Bringing:
                     agenda.failed[path] = reason
                     agenda.plan_later(paths_of(step), again_s)
 
-    def _act(self, ready: Sequence[tuple[DiskStep, Path | None]]) -> list[Result]:
-        """In a thread."""
+    def _act(self, ready: Sequence[tuple[DiskStep, Path | None]]) -> tuple[list[Result], list[str]]:
+        """In a thread: what became of each step, and the local names to look at again."""
         results = self._disk.apply(ready)
         done: list[tuple[DiskStep, Print | None]] = []
         came: list[tuple[str, bytes]] = []
@@ -122,10 +121,10 @@ class Bringing:
                     arrived = self._staged[step.value.content]
                     came.append((step.local, arrived.chunks))
                     contents.append((step.value.content, arrived.chunks))
-        self._book.did(done, contents)
+        again = self._book.did(done, contents)
         self._lying.note(came)
         self._asking.passed_there(self._book, [step for step, _ in done])
-        return results
+        return results, again
 
     def _stage_known(self, puts: Sequence[Put]) -> None:
         """In a thread: contents that lie on this computer already need not come."""

@@ -1,0 +1,375 @@
+"""Histories of whole copies of a live folder: the planner, the book with its database, and the exchange by messages.
+
+Computers write, crash between any two steps, lose connections with all that is under way, hear things twice, in other
+orders and late, are apart for long, and have their home put back from a copy. The disk is the fake one.
+"""
+
+import contextlib
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+from coterie.apps.folders import book as books
+from coterie.apps.folders import exchange as x
+from coterie.apps.folders.book import FolderBook, OutdatedHome
+from coterie.apps.folders.planner import Rules, paths_of
+from coterie.apps.folders.records import unpack_agreed
+from coterie.apps.folders.register import Register, unpack
+from coterie.apps.folders.steps import Agree, Agreed, Hash, Put, Record, Step, Wait
+from coterie.apps.folders.store import STEPS, FolderRow, FoldersStore
+from coterie.identity import PeerId
+from coterie.machine import PeerDown, PeerUp, Received, Send
+from tests.apps.folders.fake_disk import Broken, FakeDisk, NotSo
+from tests.apps.folders.histories import ROUNDS_MAX as SETTLE_MAX
+from tests.apps.folders.histories import UNSEEN, History
+from tests.apps.folders.replica import ROUNDS_MAX, Crash
+
+FOLDER = b"f" * 16
+ENTRIES = 3  # in one message here
+COPIES_MAX = 6
+UNDER_WAY_MAX = 5_000  # messages in a history before it counts as never ending
+
+
+class MemoryDatabase:
+    """What `Database` does, in memory; it can be put back to an earlier moment."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect(":memory:", isolation_level=None)
+        for step in STEPS:
+            self._db.executescript(step)
+
+    def execute(self, query: str, values: Any = ()) -> list[Any]:
+        return self._db.execute(query, values).fetchall()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def saved(self) -> bytes:
+        return self._db.serialize()
+
+    def put_back(self, saved: bytes) -> None:
+        self._db.deserialize(saved)
+
+
+class Whole:
+    """One computer. Its database and disk last; the rest is forgotten when it crashes."""
+
+    def __init__(
+        self,
+        number: int,
+        disk: FakeDisk,
+        rules: Rules,
+        at: Callable[[], int],
+        fails: Callable[["Whole", Step, str], None],
+        has: Callable[["Whole", bytes], bool],
+    ) -> None:
+        self.number = number
+        self.me = bytes([number]) * 32
+        self.peer = PeerId(self.me)
+        self.disk, self.rules, self.at, self.fails, self.has = disk, rules, at, fails, has
+        self.on_demand: set[str] = set()  # all of it is to be here
+        self.steps = 0
+        self.renewed = 0
+        self.sends: Callable[[Whole, PeerId, Any], None] = lambda *_: None
+        self.db = MemoryDatabase()
+        self.store = FoldersStore(self.db)  # type: ignore[arg-type]
+        row = FolderRow(
+            number=0, id=FOLDER, path="", replica=bytes([number]) * 16, counter=0, record=b"", state="on", settings=b"",
+            created=0.0,
+        )  # fmt: skip
+        self.store.add(row)
+        self.up: set[PeerId] = set()
+        self.forget()
+
+    @property
+    def id(self) -> bytes:
+        return self.me[:16]
+
+    def forget(self) -> None:
+        """It begins anew with what is in its database."""
+        (self.row,) = self.store.folders()
+        self.book = FolderBook(self.store, self.row)
+        self.local: dict[str, None] = {}
+        self.put_off: dict[str, None] = {}
+        self.paths: dict[str, None] = dict.fromkeys(self.book.undone())
+        self.disk.seen = dict(self.book.known())
+        self._meet_anew()
+
+    def _meet_anew(self) -> None:
+        replicas = self.book.data.replicas()
+        known = {replica: (PeerId(peer), last) for replica, peer, last, _ in replicas}
+        self.core = x.Exchange(FOLDER, self.row.replica, self.book.seq, known)
+
+    def renew(self) -> None:
+        """Others know more of this copy than it does."""
+        self.renewed += 1
+        new = bytes([self.number]) * 8 + self.renewed.to_bytes(8)
+        self.book.renew(new)
+        self.forget()
+        self.look()
+
+    # ---- for the checks
+
+    @property
+    def registers(self) -> dict[str, Register]:
+        return {path: unpack(raw) for path, raw in self.book.data.registers_below("")}
+
+    @property
+    def agreed_rows(self) -> dict[str, Agreed]:
+        return {local: unpack_agreed(raw) for local, raw in self.book.data.agreed_below("")}
+
+    # ---- the disk, as `turns` and `bringing` do it
+
+    def look(self) -> None:
+        found, moved = self.disk.scan()
+        self.paths.update(dict.fromkeys(self.book.freed(found)))
+        self.local.update(dict.fromkeys(self.book.found(found, moved)))
+        if found:
+            self._ask_again()
+
+    def _ask_again(self) -> None:
+        self.paths.update(self.put_off)
+        self.put_off = {}
+
+    def work(self, rounds: int = ROUNDS_MAX) -> bool:
+        """Plan and do until nothing is left. Returns whether something was done."""
+        did = False
+        steps: list[Step] = []
+        for _ in range(rounds):
+            if not self.local and not self.paths:
+                return did
+            local, paths = list(self.local), list(self.paths)
+            self.local, self.paths = {}, {}
+            steps = self.book.plan(self.rules, local, paths)
+            self.steps += len(steps)
+            self.put_off.update(dict.fromkeys(step.path for step in steps if isinstance(step, Wait)))
+            did |= self._do(steps)
+        if rounds == ROUNDS_MAX:
+            raise AssertionError(f"it never ends: {steps}")
+        return did
+
+    def _do(self, steps: list[Step]) -> bool:
+        notes = [step for step in steps if isinstance(step, Record | Agree)]
+        if notes:
+            self.local.update(dict.fromkeys(self.book.note(notes, self.me, self.at())))
+            self.paths.update(dict.fromkeys(path for step in notes for path in paths_of(step)))
+            self._ask_again()
+            self.fails(self, notes[0], "recorded")
+            self.feed(x.News(self.book.seq))
+        progress = bool(notes)
+        for step in steps:
+            match step:
+                case Record() | Agree() | Wait():
+                    continue
+                case Hash(local):
+                    here = self.disk.hash(local)
+                    self.paths.update(dict.fromkeys(paths_of(step)))
+                    if here is not None and here.content is not None:
+                        self.book.hashed(local, here.print, here.content)
+                        self.local[local] = None
+                        progress = True
+                case _:
+                    progress |= self._apply(step)
+        return progress
+
+    def _apply(self, step: Any) -> bool:
+        if isinstance(step, Put) and not self.has(self, step.value.content):
+            self.put_off[step.path] = None
+            return False
+        try:
+            self.fails(self, step, "before")
+            print_ = self.disk.apply(step)
+            self.fails(self, step, "after")
+        except Broken:
+            self.put_off[step.path] = None
+            return False
+        except NotSo:
+            self.put_off[step.path] = None
+            for local in (step.local, getattr(step, "to", step.local)):
+                self.disk.seen[local] = UNSEEN
+            self.look()
+            return False
+        self.local.update(dict.fromkeys(self.book.did([(step, print_)])))
+        self.paths.update(dict.fromkeys(paths_of(step)))
+        self._ask_again()
+        return True
+
+    # ---- the others, as `telling` does it
+
+    def feed(self, event: Any) -> None:
+        waiting = deque(self.core.handle(event, 0.0))
+        while waiting:
+            output = waiting.popleft()
+            match output:
+                case Send(peer=PeerId() as peer, message=message):
+                    self.sends(self, peer, message)
+                case x.Read(peer, replica, first):
+                    last, entries = self.book.batch(replica, first)
+                    waiting.extend(self.core.handle(x.Batch(peer, first, last, entries), 0.0))
+                case x.Merge(peer, replica, last, entries, _):
+                    paths = self.book.merge(replica, entries)
+                    self.book.data.save_known(replica, bytes(peer), last)
+                    self.paths.update(dict.fromkeys(paths))
+                    waiting.extend(self.core.handle(x.Merged(peer, replica, last), 0.0))
+                    waiting.extend(self.core.handle(x.News(self.book.seq), 0.0))
+                case x.Has(peer, replica, seq):
+                    self.book.data.save_seen(replica, bytes(peer), seq)
+                case x.Outdated():
+                    raise OutdatedHome("more is known there")
+
+    def hear(self, peer: PeerId, message: Any) -> bool:
+        """What a message brings; False: the stream broke, for this one goes on as another copy."""
+        try:
+            self.feed(Received(peer, message))
+        except OutdatedHome:
+            self.renew()
+            return False
+        return True
+
+
+class WholeHistory(History):
+    """See `History`: 2 to 6 computers, told by `seed`."""
+
+    def __init__(self, seed: int, *, replicas: int = 0, homes: bool = True) -> None:
+        self.streams: dict[tuple[int, int], deque[Any]] = {}
+        self.under_way = 0
+        self.saved: dict[int, bytes] = {}
+        self.homes = homes
+        super().__init__(seed, replicas=replicas or Random(f"{seed} computers").randint(2, COPIES_MAX))
+
+    def _made(self, number: int, disk: FakeDisk, rules: Rules, at: Callable[[], int]) -> Any:
+        whole = Whole(number, disk, rules, at, self._fails, self._has)
+        whole.sends = self._send
+        return whole
+
+    def run(self, actions: int) -> "WholeHistory":
+        most, books.ENTRIES_MAX = books.ENTRIES_MAX, ENTRIES
+        try:
+            super().run(actions)
+        finally:
+            books.ENTRIES_MAX = most
+        return self
+
+    # ---- streams: one each way, in order; what is under way is lost when they break
+
+    def _send(self, one: Whole, peer: PeerId, message: Any) -> None:
+        stream = self.streams.get((one.number, bytes(peer)[0]))
+        if stream is not None:
+            stream.append(message)
+
+    def connect(self, one: Whole, other: Whole) -> None:
+        if (one.number, other.number) in self.streams or self.side(one) != self.side(other):
+            return
+        for a, b in ((one, other), (other, one)):
+            self.streams[a.number, b.number] = deque()
+        for a, b in ((one, other), (other, one)):
+            a.feed(PeerUp(b.peer))
+
+    def cut(self, one: Whole, other: Whole) -> None:
+        for a, b in ((one, other), (other, one)):
+            if self.streams.pop((a.number, b.number), None) is not None:
+                a.feed(PeerDown(b.peer))
+
+    def deliver(self, count: int) -> bool:
+        """So many of the messages that are under way."""
+        for _ in range(count):
+            busy = sorted(pair for pair, stream in self.streams.items() if stream)
+            if not busy:
+                return False
+            self.under_way += 1
+            if self.under_way > UNDER_WAY_MAX:
+                raise AssertionError("they never come to an end")
+            a, b = self.random.choice(busy)
+            stream = self.streams[a, b]
+            message = (
+                stream[0] if not self.calm and self.random.random() < 0.05 else stream.popleft()
+            )  # or twice
+            one, other = self.replicas[a - 1], self.replicas[b - 1]
+            if not other.hear(one.peer, message):
+                self._restarted(other)
+        return True
+
+    def _restarted(self, one: Whole) -> None:
+        for other in self.replicas:
+            if other is not one and (one.number, other.number) in self.streams:
+                self.streams.pop((one.number, other.number))
+                self.streams.pop((other.number, one.number))
+                other.feed(PeerDown(one.peer))
+
+    # ---- what happens
+
+    def act(self) -> None:
+        self.now += self.random.randrange(1, 50)
+        one = self.random.choice(self.replicas)
+        try:
+            self._act(one, self.random.random())
+        except Crash:
+            self._crash(one)
+
+    def _crash(self, one: Whole, saved: bytes | None = None) -> None:
+        if saved is not None:
+            one.db.put_back(saved)
+        one.forget()
+        if saved is not None:
+            one.renew()  # the tag on its disk is another
+        one.look()
+        self._restarted(one)
+
+    def _act(self, replica: Any, what: float) -> None:
+        if what < 0.22:
+            for _ in range(self.random.randint(1, 2)):
+                self.edit_something(replica)
+        elif what < 0.32:
+            replica.look()
+        elif what < 0.58:
+            if self.random.random() < 0.5:
+                replica.look()
+            replica.work(self.random.choice([1, 2, 60, 60]))
+        elif what < 0.86:
+            self.deliver(self.random.choice([1, 3, 10, 30]))
+        elif what < 0.94:
+            other = self.random.choice(self.replicas)
+            if other is not replica:
+                (self.connect if self.random.random() < 0.7 else self.cut)(replica, other)
+        elif what < 0.96:
+            self._part()
+        elif what < 0.97 and self.homes:
+            self.saved[replica.number] = replica.db.saved()
+        elif what < 0.975 and replica.number in self.saved:
+            self._crash(replica, self.saved.pop(replica.number))
+        else:
+            raise Crash
+
+    def _part(self) -> None:
+        self.sides = [self.random.randrange(4) // 3 for _ in self.replicas]
+        for one in self.replicas:
+            for other in self.replicas:
+                if self.side(one) != self.side(other):
+                    self.cut(one, other)
+
+    def settle(self) -> None:
+        self.begin_settling()
+        self.streams.clear()
+        self.sides = [0] * len(self.replicas)
+        for _ in range(SETTLE_MAX):
+            did = False
+            for replica in self.random.sample(self.replicas, len(self.replicas)):
+                replica.look()
+                replica._ask_again()
+                did |= replica.work()
+                for other in self.replicas:
+                    if other is not replica:
+                        self.connect(replica, other)
+                did |= self.deliver(UNDER_WAY_MAX) or any(one.paths or one.local for one in self.replicas)
+            if not did:
+                return
+        raise AssertionError("they never settle")
