@@ -8,7 +8,19 @@ import msgspec
 from coterie.apps.folders import names
 from coterie.apps.folders.planner import Rules, after, freeing, paths_of, plan, recorded
 from coterie.apps.folders.register import NOTHING, Dot, Kind, Register, Value, merge, winner, written
-from coterie.apps.folders.steps import Agree, Agreed, Hash, Here, Move, MoveFolder, Put, Record, Step, Wait
+from coterie.apps.folders.steps import (
+    Agree,
+    Agreed,
+    Hash,
+    Here,
+    MakeFolder,
+    Move,
+    MoveFolder,
+    Put,
+    Record,
+    Step,
+    Wait,
+)
 from tests.apps.folders.fake_disk import Broken, FakeDisk, NotSo
 
 ROUNDS_MAX = 60  # plans in a row before it counts as never ending
@@ -159,6 +171,7 @@ class Replica:
                 self._record(step)
                 progress = True
         self.fails_after_records(steps)
+        missing: tuple[str, ...] = ()
         for step in steps:
             match step:
                 case Record() | Wait():
@@ -169,8 +182,13 @@ class Replica:
                     if here is not None:
                         self._found(local, here)
                         progress = True
+                case _ if step.local.startswith(missing):
+                    self.paths[step.path] = None
                 case _:
-                    progress |= self._apply(step)
+                    is_done = self._apply(step)
+                    progress |= is_done
+                    if isinstance(step, MakeFolder | MoveFolder) and not is_done:
+                        missing = (*missing, f"{step.to if isinstance(step, MoveFolder) else step.local}/")
         return progress
 
     def fails_after_records(self, steps: list[Step]) -> None:

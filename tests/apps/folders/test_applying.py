@@ -190,6 +190,17 @@ def test_folders_are_made_and_removed_when_empty(live: Live) -> None:
     assert set(live.scan().found) == {"x"}  # it was not what was expected, so it is read again
 
 
+def test_nothing_is_made_below_a_folder_that_did_not_move(live: Live) -> None:
+    """On a disk that takes both names for one it would be made in the folder that is there still."""
+    (live.path / "Plans").mkdir()
+    (live.path / "plans").mkdir()
+    live.scan()
+    moved = MoveFolder("Plans", "plans", live.print("Plans"))
+    results = live.disk.apply([(moved, None), (MakeFolder("plans/new"), None), (MakeFolder("other"), None)])
+    assert [type(one) for one in results] == [NotSo, NotSo, Done]
+    assert not (live.path / "plans" / "new").exists()
+
+
 def test_links_and_dates(live: Live) -> None:
     value = Value(Kind.LINK, target="x")
     assert isinstance(live.do(MakeLink("link", "link", value)), Done)

@@ -44,9 +44,17 @@ def test_histories_of_computers_that_meet_often(seed: int) -> None:
     History(seed).run(50)
 
 
-@pytest.mark.parametrize("seed", [10, 18, 19, 146])
+WHOLE = {
+    10: "what was read again took back what came from others since",
+    18: "the same",
+    146: "the same, of a file that was open",
+    3_380: "a file whose name is a folder, because something was made in it here, was not shown as a copy",
+    6_799: "a folder was made in another than was to be renamed, on a disk that takes both names for one",
+}
+
+
+@pytest.mark.parametrize("seed", WHOLE)
 def test_whole_histories_that_failed_once(seed: int) -> None:
-    """What was read again took back what came from others since."""
     WholeHistory(seed).run(60)
 
 

@@ -17,7 +17,7 @@ from coterie.apps.folders.book import FolderBook, OutdatedHome
 from coterie.apps.folders.planner import Rules, paths_of
 from coterie.apps.folders.records import unpack_agreed
 from coterie.apps.folders.register import Register, unpack
-from coterie.apps.folders.steps import Agree, Agreed, Hash, Put, Record, Step, Wait
+from coterie.apps.folders.steps import Agree, Agreed, Hash, MakeFolder, MoveFolder, Put, Record, Step, Wait
 from coterie.apps.folders.store import STEPS, FolderRow, FoldersStore
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, PeerUp, Received, Send
@@ -166,6 +166,7 @@ class Whole:
             self.fails(self, notes[0], "recorded")
             self.feed(x.News(self.book.seq))
         progress = bool(notes)
+        missing: tuple[str, ...] = ()
         for step in steps:
             match step:
                 case Record() | Agree() | Wait():
@@ -177,8 +178,13 @@ class Whole:
                         self.book.hashed(local, here.print, here.content)
                         self.local[local] = None
                         progress = True
+                case _ if step.local.startswith(missing):
+                    self.put_off[step.path] = None
                 case _:
-                    progress |= self._apply(step)
+                    is_done = self._apply(step)
+                    progress |= is_done
+                    if isinstance(step, MakeFolder | MoveFolder) and not is_done:
+                        missing = (*missing, f"{step.to if isinstance(step, MoveFolder) else step.local}/")
         return progress
 
     def _apply(self, step: Any) -> bool:

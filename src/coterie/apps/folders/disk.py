@@ -19,7 +19,16 @@ from unicodedata import normalize
 import msgspec
 
 from coterie.apps.folders import rows as table
-from coterie.apps.folders.applying import Applying, Failed, NotSo, Result, failed, flush_arrived, result_of
+from coterie.apps.folders.applying import (
+    Applying,
+    Done,
+    Failed,
+    NotSo,
+    Result,
+    failed,
+    flush_arrived,
+    result_of,
+)
 from coterie.apps.folders.facts import DiskFacts, probed
 from coterie.apps.folders.hints import Hints, parent
 from coterie.apps.folders.reading import Hashed, NotHashed, hash_files
@@ -173,9 +182,17 @@ class Disk:
             swap.source = source
             applying = Applying(root, swap, self._clock(), partial(self._print, root))
             results: list[Result] = []
+            missing: tuple[
+                str, ...
+            ] = ()  # folders that did not get their place: another may answer to that name
             try:
                 for step, staged in steps:
+                    if step.local.startswith(missing):
+                        results.append(NotSo((step.local,)))
+                        continue
                     results.append(result_of(step.local, partial(self._do, applying, step, staged)))
+                    if isinstance(step, MakeFolder | MoveFolder) and not isinstance(results[-1], Done):
+                        missing = (*missing, f"{step.to if isinstance(step, MoveFolder) else step.local}/")
                 applying.flush()
             except OSError as error:  # nothing counts as done that may not last
                 return [failed(step.local, error) for step, _ in steps]

@@ -36,6 +36,14 @@ def parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
+def above(path: str) -> list[str]:
+    """The folders that hold `path`, the deepest first."""
+    found = []
+    while path := parent(path):
+        found.append(path)
+    return found
+
+
 def leaf(path: str) -> str:
     """The name of `path` in its folder."""
     return path.rpartition("/")[2]
