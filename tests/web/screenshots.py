@@ -1,4 +1,4 @@
-"""Pictures of every view at three widths and in both themes, of two nodes that have something to show.
+"""Pictures of every view at three widths and in both themes, and on a phone in German, of two furnished nodes.
 
 `make screenshots` (ONLY=part of a view's name) writes them to build/screenshots,
 and those of the README to docs/pictures.
@@ -8,15 +8,19 @@ import os
 import shutil
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from coterie.apps.folders.brake import FILES_MIN
 from tests.web.conftest import CHROMIUM, Computer, meet, started
 from tests.web.previews.films import film
 
 WIDTHS = {"phone": 360, "desk": 1280, "wide": 2560}
+GERMAN = "phone"  # the width at which every view is drawn in German, too: its words are the longest
 THEMES = ("light", "dark")
 FOLDER = Path("build/screenshots")
 README = ("home", "transfer")  # shown there, as the desk sees them in the light theme
@@ -55,6 +59,45 @@ def furnish(folder: Path, anna: Computer, berta: Computer) -> None:
     anna.run("get", "berta/films", str(folder / "films"), "--detach")
     anna.run("grant", "berta", "read", "files/photos")
     berta.run("get", "anna/photos", str(folder / "photos"))
+    live(folder, anna, berta)
+
+
+def live(folder: Path, anna: Computer, berta: Computer) -> None:
+    """Live folders: one with a conflict and something to undo, one that asks, one that is offered."""
+    for name in ("Plans", "Recipes", "Letters"):
+        (folder / f"berta {name}").mkdir()
+        for number in range(FILES_MIN):
+            (folder / f"berta {name}" / f"{number:02} {name.lower()}.txt").write_text(f"{name} {number}")
+        berta.run("folder", "new", str(folder / f"berta {name}"), "--with", "anna", "--name", name)
+    for name in ("Plans", "Recipes"):
+        wait(lambda name=name: any(line["name"] == f"berta/{name}" for line in anna.json("folders")))
+        anna.run("folder", "join", f"berta/{name}", str(folder / f"anna {name}"))
+        wait(lambda name=name: state(anna, name) == "in sync" == state(berta, name))
+    anna.run("folder", "pause", "Plans")
+    for who in ("anna", "berta"):
+        (folder / f"{who} Plans" / "01 plans.txt").write_text(f"as {who} thinks")
+    (folder / "berta Plans" / "02 plans.txt").unlink()
+    anna.run("folder", "resume", "Plans")
+    anna.run("folder", "pause", "Recipes")
+    for number in range(FILES_MIN):
+        (folder / "anna Recipes" / f"{number:02} recipes.txt").unlink()
+    anna.run("folder", "resume", "Recipes")
+    wait(lambda: state(anna, "Recipes") == "asks")
+    wait(lambda: bool(anna.json("folder", "conflicts", "Plans")))
+
+
+def state(computer: Computer, name: str) -> str:
+    """How a live folder stands."""
+    return next((str(line["state"]) for line in computer.json("folders") if line["name"] == name), "")
+
+
+def wait(true: Callable[[], bool]) -> None:
+    """Ask until it is so."""
+    for _ in range(60):
+        if true():
+            return
+        time.sleep(0.5)
+    raise SystemExit("the live folders do not get on")
 
 
 def views(anna: Computer) -> dict[str, str]:
@@ -73,6 +116,8 @@ def views(anna: Computer) -> dict[str, str]:
         "people": "/people",
         "person": "/people/berta",
         "circle": "/circles/family",
+        "live": "/live",
+        "live folder": "/live/Plans",
         "health": "/health",
         "everything": "/do",
         "form": "/do/files/share",
@@ -84,7 +129,7 @@ def picture(page: Page, computer: Computer, name: str, path: str, stem: str) -> 
     """One picture; the invitation is asked for first."""
     page.goto(computer.url.rstrip("/") + path)
     if name == "invite":
-        page.get_by_role("button", name="Go").click()
+        page.locator("form button.main").click()
         page.locator(".code").wait_for()
     page.wait_for_timeout(9_500 if name == "health" and stem == "desk-light" else 1_200)
     page.screenshot(path=FOLDER / f"{name}-{stem}.png", full_page=True)
@@ -103,17 +148,18 @@ def main(only: str = "") -> None:
             meet(anna, berta)
             furnish(Path(made), anna, berta)
             shown = {name: path for name, path in views(anna).items() if only in name}
-            for theme in THEMES:
-                for width_name, width in WIDTHS.items():
-                    context = browser.new_context(
-                        color_scheme=theme, viewport={"width": width, "height": 900}, locale="en-GB"
-                    )
-                    page = context.new_page()
-                    page.goto(anna.address())
-                    page.wait_for_url(anna.url)
-                    for name, path in shown.items():
-                        picture(page, anna, name, path, f"{width_name}-{theme}")
-                    context.close()
+            kinds = [(width, theme, "en-GB") for theme in THEMES for width in WIDTHS]
+            for width, theme, locale in [*kinds, (GERMAN, "light", "de-DE")]:
+                context = browser.new_context(
+                    color_scheme=theme, viewport={"width": WIDTHS[width], "height": 900}, locale=locale
+                )
+                page = context.new_page()
+                page.goto(anna.address())
+                page.wait_for_url(anna.url)
+                stem = f"{width}-{theme}" if locale == "en-GB" else f"{width}-german"
+                for name, path in shown.items():
+                    picture(page, anna, name, path, stem)
+                context.close()
         finally:
             browser.close()
             for computer in (anna, berta):

@@ -121,6 +121,19 @@ def test_only_what_changed_is_sent(tmp_path: Path) -> None:
     run_virtual(scene())
 
 
+def test_a_list_that_became_empty_while_its_page_was_loaded_is_emptied(tmp_path: Path) -> None:
+    async def scene() -> None:
+        house = House(tmp_path)
+        house.values.clear()
+        socket, page = house.visit()
+        socket.ask(do="watch", id=1, live="app.rows")
+        await asyncio.sleep(2)
+        assert socket.since(1) == [{"id": 1, "total": 0, "start": 0, "order": []}]
+        await house.end(page)
+
+    run_virtual(scene())
+
+
 def test_of_a_long_list_only_the_rows_on_the_screen_are_completed(tmp_path: Path) -> None:
     async def scene() -> None:
         house = House(tmp_path)

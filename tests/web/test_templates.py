@@ -3,10 +3,15 @@
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from coterie.web.templates import Templates
+from coterie.web import home
+from coterie.web.page import STATIC_KINDS
+from coterie.web.panels import Panels
+from coterie.web.templates import STATIC, Templates
+from tests.support import run_virtual
 
 
 @pytest.mark.parametrize(
@@ -44,3 +49,22 @@ def test_what_cannot_be_kept_or_read_is_compiled_again(tmp_path: Path) -> None:
     assert rendered(kept) == first
     (tmp_path / "file").write_text("no folder")
     assert rendered(tmp_path / "file") == first
+
+
+def test_templates_are_compiled_before_somebody_asks(tmp_path: Path) -> None:
+    """All that the page's own panel names, in order; one that does not compile keeps none of the others."""
+    panels = Panels(SimpleNamespace(apps={}), [home.panel()])
+    first, then = panels.templates("home"), panels.templates()
+    assert {"home.html", "base.html", "home/person.html"} <= {*first} < {*then}
+    kept, broken = tmp_path / "kept", tmp_path / "app"
+    broken.mkdir()
+    (broken / "broken.html").write_text("{% if %}")
+    templates = Templates({"app": broken}, compiled=kept)
+    run_virtual(templates.compile_ahead(["app/broken.html", *first], then))
+    assert len([*kept.iterdir()]) == len({*then})
+
+
+def test_every_file_of_the_page_has_a_kind() -> None:
+    """Systems have tables of their own, and some take scripts for plain text."""
+    endings = {file.suffix for file in STATIC.rglob("*") if file.is_file()}
+    assert endings - {".LICENSE", ".md"} == {*STATIC_KINDS}

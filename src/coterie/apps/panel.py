@@ -69,7 +69,7 @@ class Reader(Protocol):
         ...
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One row: `key` names it among its list; `value` is what its template gets as `row`.
 
     Equal values: nothing changed. `value` is of builtins or Structs, without what changes at every look (a

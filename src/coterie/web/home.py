@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,9 +13,9 @@ from coterie.moments import iso
 from coterie.settings import platform_name
 from coterie.web import going, health, phone_view, uses
 from coterie.web.reader import Asked
+from coterie.web.wording import without_command
 
 PEOPLE_FOUND_MAX = 6
-_INSTRUCTION = re.compile(r"(: |; again: )coterie [a-z].*\Z")  # what to type, where a button does it
 
 
 def panel() -> tuple[str, Panel]:
@@ -30,7 +29,7 @@ def panel() -> tuple[str, Panel]:
                 template="home.html",
                 fill=_fill,
                 place=10,
-                scripts=("vendor/tus.min.js", "drop.js"),
+                scripts=("drop.js",),
             ),
             health.VIEW,
             phone_view.view(),
@@ -67,7 +66,7 @@ def _first_steps(asked: Any) -> dict[str, Any] | None:
     except CoterieError:  # no app shares anything here
         shares = [None]
     name = asked.node.name
-    done = {"name": name, "is_named": name != platform_name(), "knows": bool(asked.node.people.names())}
+    done = {"name": name, "is_named": name != platform_name(), "knows": bool(asked.node.people.known())}
     return None if done["knows"] and shares else done | {"shares": bool(shares)}
 
 
@@ -107,7 +106,7 @@ async def _notices(asked: Any) -> list[Row]:
                 str(notice.id),
                 {
                     "app": notice.app,
-                    "said": _INSTRUCTION.sub("", notice.said) if answers else notice.said,
+                    "said": without_command(notice.said) if answers else notice.said,
                     "last": iso(notice.at),
                     "times": notice.times,
                     "answers": answers,

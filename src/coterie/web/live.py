@@ -85,14 +85,14 @@ def read_message(text: str) -> Message:
 
 @dataclass(slots=True)
 class _Watched:
-    """One list of one page: what it was sent."""
+    """One list of one page: what it was sent. `order`: None until it is told one, for the page has rows already."""
 
     app: str
     live: Live
     args: dict[str, str]
     start: int
     count: int
-    order: list[str] = field(default_factory=list)
+    order: list[str] | None = None
     total: int = -1
     sent: dict[str, Any] = field(default_factory=dict)
     due: float = 0.0

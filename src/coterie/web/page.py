@@ -6,7 +6,6 @@ Whoever asks has passed `coterie.control.page_gate`; which rights the browser ha
 import contextlib
 import inspect
 import logging
-import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import (
-    FileResponse,
     HTMLResponse,
     PlainTextResponse,
     RedirectResponse,
@@ -55,6 +53,14 @@ log = logging.getLogger(__name__)
 
 LISTED_MAX = 500  # values that a picker offers
 WINDOW = 50  # rows of a list that stand in the page when it is loaded
+STATIC_KINDS = {  # systems have tables of their own, some of them wrong
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
+}
 STATIC_S = 365 * 86_400  # a changed file has another address
 SKIPPED = "coterie-skipped"  # the cookie of who wants no first steps
 THEMES = ("auto", "light", "dark")
@@ -104,6 +110,10 @@ class Page:
         self._files = FilesShown(given.node, self._panels, self._everybody)
         if (phones := service_in(given.node)) is not None:
             phones.on_removed(self._removed)
+        given.node.tasks.start(
+            self._templates.compile_ahead(self._panels.templates("home"), self._panels.templates()),
+            "compiling templates",
+        )
         app = Starlette(
             routes=[
                 Route("/", self._home),
@@ -292,16 +302,18 @@ class Page:
 
     async def _static(self, request: Request) -> Response:
         path = _static_file(request.path_params["path"])
-        kind, _ = mimetypes.guess_type(path.name)
         headers = {
             "Cache-Control": f"max-age={STATIC_S}, immutable" if "v" in request.query_params else "no-cache"
         }
-        return FileResponse(path, media_type=kind, headers=headers)
+        kind = STATIC_KINDS.get(path.suffix, "text/plain")
+        return Response(
+            path.read_bytes(), media_type=kind, headers=headers
+        )  # 90 kB at most: no thread for them
 
     async def _worker(self, request: Request) -> Response:
         """The worker of the page as an app: at the root, since a worker is for what lies below it."""
-        headers = {"Cache-Control": "no-cache"}
-        return FileResponse(STATIC / "phone" / "sw.js", media_type="text/javascript", headers=headers)
+        text = (STATIC / "phone" / "sw.js").read_bytes()
+        return Response(text, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
 
     def _removed(self, phone: str) -> None:
         """A phone is let in no more: what it began ends."""

@@ -89,6 +89,20 @@ class Panels:
         may = {name for name, shown in self._lives.items() if browser.may(shown.of.right)}
         return sorted(((a, c) for a, c in cards if c.live in may), key=lambda both: both[1].place)
 
+    def templates(self, view: str = "") -> list[str]:
+        """The templates that the page of `view` needs: its own, those of its app and cards; "": those of all views."""
+        shown = [one for name, one in self._views.items() if view in ("", name)]
+        cards = [card for _, card in self._each("cards") if view in ("", card.on)]
+        apps, carded = {one.app for one in shown}, {card.live for card in cards}
+        lives = [live.of for name, live in self._lives.items() if live.app in apps or name in carded]
+        return [
+            *(one.of.template for one in shown),
+            "base.html",
+            "cards.html",
+            *(card.empty for card in cards if card.empty),
+            *(live.template for live in lives),
+        ]
+
     def may_call(self, browser: Browser, command: Command) -> bool:
         """Whether `browser` has a right that opens `command`; default: only who may do everything."""
         return browser.may("") or rights.may_call(browser.rights, command, self.rights_of(command))

@@ -1,5 +1,6 @@
 """The templates of the page and of panels, and what they may call."""
 
+import asyncio
 import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,12 @@ from coterie.private_file import write_private
 from coterie.quantity import duration, say_bytes
 from coterie.texts import accept_language, tr, tr_count, translated
 from coterie.web.results import shape
-from coterie.web.wording import Wording, address_of, title_of
+from coterie.web.wording import Wording, address_of, title_of, without_command
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
+COMPILE_LATER_S = 1.0  # until templates are compiled that the first page does not need
+COMPILE_PAUSE_S = 0.03  # after each of them; one takes 5 to 15 ms
 
 
 class Templates:
@@ -65,11 +68,31 @@ class Templates:
             "address_of": address_of,
             "qr": qr_svg,
         }
-        self._environment.filters |= {"plain": lines, "said": wording or Wording(())}
+        self._environment.filters |= {
+            "plain": lines,
+            "said": wording or Wording(()),
+            "without_command": without_command,
+        }
 
     def offer(self, **functions: Any) -> None:
         """Let every template, those of rows too, call these."""
         self._environment.globals |= functions
+
+    async def compile_ahead(self, first: Sequence[str], then: Sequence[str]) -> None:
+        """Compile templates: `first` while the browser is on its way, `then` once it has its first page, with pauses in
+        which pages are answered. What does not compile says so where it is wanted.
+        """
+        for name in first:
+            self._compile(name)
+            await asyncio.sleep(0)
+        await asyncio.sleep(COMPILE_LATER_S)
+        for name in then:
+            self._compile(name)
+            await asyncio.sleep(COMPILE_PAUSE_S)
+
+    def _compile(self, name: str) -> None:
+        with contextlib.suppress(jinja2.TemplateError):
+            self._environment.get_template(name)
 
     async def render(self, name: str, /, **given: Any) -> str:
         """The template `name` with what is given."""

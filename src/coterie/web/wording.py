@@ -17,7 +17,13 @@ FIRST = ("share", "get", "send", "receive", "play", "invite", "join", "grant", "
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINE = re.compile(r"\bcoterie ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)((?: (?:[A-Z][\w./-]*|--?[a-z][a-z-]*))*)")
 _OPTION = re.compile(r"(?<![\w-])--(no-)?([a-z][a-z-]*)")
+_INSTRUCTION = re.compile(r"(: |; again: )coterie [a-z].*\Z")  # what to type, where a button does it
 _CLAUSE = re.compile(r"[:;.]( |\Z)")
+
+
+def without_command(text: str) -> str:
+    """`text` without the command line at its end, for where a button does it."""
+    return _INSTRUCTION.sub("", text)
 
 
 def title_of(command: Command) -> str:

@@ -51,7 +51,7 @@ PANEL = Panel(
             template="contacts/people.html",
             fill=fill,
             place=40,
-            scripts=("vendor/tus.min.js", "drop.js"),
+            scripts=("drop.js",),
             parts={"why": ("contacts/why.html", why)},
         ),
     ),

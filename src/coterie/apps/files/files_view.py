@@ -218,7 +218,7 @@ VIEW = View(
     fill=fill,
     place=20,
     parts={"offers": ("files/offers.html", offers)},
-    scripts=("files.js", "previews.js", "vendor/tus.min.js", "drop.js"),
+    scripts=("files.js", "previews.js", "drop.js"),
 )
 LIVES = (
     Live(

@@ -1,14 +1,16 @@
 """What the page shows of live folders: each with its state, versions side by side, and what can be undone."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from coterie.apps.panel import LOOK, Card, Live, Panel, Reader, Row, View
+from coterie.apps.panel import LOOK, Answer, Card, Live, Panel, Reader, Row, View
 
 SHOWN_MAX = 200  # conflicts, versions and changes of one folder on its page
+ASKS, OFFER = "asks ", "offer "  # how the keys of our notices begin; the id of the folder is behind them
 
 
 async def folders(reader: Reader) -> list[Row]:
-    """The live folders of this computer, and what could be joined."""
+    """The live folders of this computer, and what could be joined; of them the one that is named."""
     may_change = reader.browser.may("")
     keys = (
         "name",
@@ -23,8 +25,10 @@ async def folders(reader: Reader) -> list[Row]:
         "members",
         "note",
     )
-    rows = []
+    wanted, rows = reader.args.get("folder", ""), []
     for line in await reader.call("folders") or ():
+        if wanted not in ("", line["name"]):
+            continue
         value = {key: line.get(key) for key in keys} | {"may_change": may_change}
         rows.append(Row(line["id"], value))
     return rows
@@ -65,6 +69,42 @@ async def changes(reader: Reader) -> list[Row]:
     ]
 
 
+async def versions(reader: Reader) -> list[Row]:
+    """What changes of others replaced or removed here, as the command lists it."""
+    may_change = reader.browser.may("")
+    lines = await reader.call("folder versions", folder=reader.args.get("folder", ""))
+    keys = ("id", "folder", "path", "size", "kept", "why")
+    return [
+        Row(line["id"], {key: line.get(key) for key in keys} | {"may_change": may_change})
+        for line in (lines or ())[:SHOWN_MAX]
+    ]
+
+
+async def safe(reader: Reader) -> list[Row]:
+    """One row: whether what changed here is somewhere else too, in all live folders or the one that is named."""
+    wanted = reader.args.get("folder", "")
+    lines = [line for line in await reader.call("folders") or () if line["path"]]
+    shown = [line for line in lines if wanted in ("", line["name"])]
+    return [Row("safe", sum(line["unsent"] for line in shown))] if shown else []
+
+
+async def answers(reader: Reader, key: str) -> Sequence[Answer] | None:
+    """A folder that asks is answered; one that is offered stands among the folders, with its button."""
+    lines = await reader.call("folders") or ()
+    if key.startswith(OFFER):
+        return None if any(f"{OFFER}{line['id']}" == key for line in lines) else ()
+    asking = next((line for line in lines if f"{ASKS}{line['id']}" == key and line["state"] == "asks"), None)
+    if asking is None:
+        return ()
+    folder = {"folder": asking["name"]}
+    return (
+        Answer("Keep the files", "folder keep", folder, icon="undo-2", is_main=True),
+        Answer(
+            "Let it happen", "folder go-on", folder, icon="check", undo="What was removed goes everywhere"
+        ),
+    )
+
+
 async def fill(reader: Reader) -> dict[str, object]:
     """The folder that the address names."""
     wanted = reader.path.strip("/")
@@ -86,6 +126,8 @@ PANEL = Panel(
     lives=(
         Live(name="folders", template="folders/row.html", rows=folders, every_s=1.0),
         Live(name="conflicts", template="folders/conflict.html", rows=conflicts, every_s=2.0),
+        Live(name="versions", template="folders/version.html", rows=versions, every_s=5.0),
+        Live(name="safe", template="folders/safe.html", rows=safe, every_s=1.0, css="row safe"),
         Live(name="changes", template="folders/change.html", rows=changes, every_s=2.0),
     ),
     cards=(
@@ -99,4 +141,5 @@ PANEL = Panel(
         ),
     ),
     rights={LOOK: ("folders",)},
+    answers=answers,
 )

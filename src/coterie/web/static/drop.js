@@ -3,6 +3,7 @@
 "use strict";
 (() => {
   const CHUNK_BYTES = 8 * 1024 * 1024, RETRY_MS = [0, 1000, 3000, 5000, 10000, 20000, 30000], STAYS_MS = 8000;
+  const TUS = document.currentScript.src.replace("drop.js", "vendor/tus.min.js");
   const row = (event) => event.target.closest?.("li, .card");
   const targetOf = (event) => row(event)?.querySelector("[data-drop]");
   const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes("Files");
@@ -30,6 +31,15 @@
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(said));
     return [...new Uint8Array(digest).slice(0, 16)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   }
+
+  let loaded = null;  // what uploads by tus: fetched with the first drop
+  const loadTus = () => loaded ||= new Promise((yes, no) => {
+    const script = document.createElement("script");
+    script.src = TUS;
+    script.onload = yes;
+    script.onerror = () => { loaded = null; no(new Error(document.getElementById("stopped").textContent.trim())); };
+    document.head.append(script);
+  });
 
   function upload({ file, path }, batch, shown, running) {
     return new Promise((yes, no) => {
@@ -74,7 +84,7 @@
     if (!files.length) return;
     const running = {}, shown = show(said, files.reduce((sum, { file }) => sum + file.size, 0), running);
     try {
-      const batch = await batchOf(to, files);
+      const [batch] = await Promise.all([batchOf(to, files), loadTus()]);
       for (const one of files) {
         await upload(one, batch, shown, running);
         shown.before += one.file.size;
