@@ -25,6 +25,7 @@ THEMES = ("light", "dark")
 FOLDER = Path("build/screenshots")
 README = ("home", "transfer")  # shown there, as the desk sees them in the light theme
 PICTURES = Path("docs/pictures")
+COMING_BYTES = 60_000_000  # at 150 kB/s longer under way than all pictures take
 FILES = (
     "disc 1/01 Spring.ogg",
     "disc 1/02 Rain.ogg",
@@ -41,7 +42,8 @@ def furnish(folder: Path, anna: Computer, berta: Computer) -> None:
             for file in FILES:
                 path = folder / computer.name / name / file
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(os.urandom(300_000 if "film" not in file else 6_000_000))
+                size = COMING_BYTES if name == "films" else 6_000_000
+                path.write_bytes(os.urandom(300_000 if "film" not in file else size))
             computer.run("share", str(folder / computer.name / name), "--to", "contacts")
     album = folder / berta.name / "album"
     album.mkdir()
@@ -131,7 +133,7 @@ def picture(page: Page, computer: Computer, name: str, path: str, stem: str) -> 
     if name == "invite":
         page.locator("form button.main").click()
         page.locator(".code").wait_for()
-    page.wait_for_timeout(9_500 if name == "health" and stem == "desk-light" else 1_200)
+    page.wait_for_timeout(9_500 if name == "health" and stem == "desk-light" else 700)
     page.screenshot(path=FOLDER / f"{name}-{stem}.png", full_page=True)
 
 

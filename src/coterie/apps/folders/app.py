@@ -16,6 +16,7 @@ APP = App(
             KIND,
             Verb.LIST | Verb.READ | Verb.WRITE | Verb.USE,
             "a live folder: read, and write",
+            called="the live folder",
         ),
     ),
 )
