@@ -26,7 +26,7 @@ from coterie.cli.program import FIRST
 from coterie.quantity import counted
 
 OF_CLICK = ("Usage:", "Options", "Arguments", "Show this message and exit.", "required", "default: {default}")
-SHOWN = ("View", "Card", "Answer")  # of panels, whose titles and labels people read
+SHOWN = ("Panel", "View", "Card", "Answer")  # of panels, whose titles and labels people read
 PACKAGE = Path(__file__).parent.parent / "src" / "coterie"
 
 
@@ -54,6 +54,8 @@ def in_the_code() -> Texts:
             for said in (*texts_of, *(parameter.help for parameter in command.parameters)):
                 if said:
                     texts.add(said)
+            for choice in (choice for choices in command.asks.values() for choice in choices):
+                texts.add(choice.label)
             for parameter in command.parameters:
                 texts.add(
                     parameter.name.rstrip("_").replace("_", " ")
@@ -97,11 +99,19 @@ def _of_templates() -> Iterator[str | tuple[str, str]]:
     for module in (*PACKAGE.glob("apps/*/panel.py"), *PACKAGE.glob("web/*.py")):
         for call in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in SHOWN:
-                yield from (
-                    k.value.value
-                    for k in call.keywords
-                    if k.arg in ("title", "label") and isinstance(k.value, ast.Constant)
-                )
+                for keyword in call.keywords:
+                    yield from _of_panel(keyword)
+
+
+def _of_panel(keyword: ast.keyword) -> Iterator[str]:
+    """What people read of one argument of a declaration: a title, the label of a button, words of values."""
+    match keyword:
+        case ast.keyword(arg="title" | "label", value=ast.Constant(value=str(said))):
+            yield said
+        case ast.keyword(arg="action", value=ast.Tuple(elts=[ast.Constant(value=str(said)), *_])):
+            yield said
+        case ast.keyword(arg="words", value=ast.Tuple(elts=words)):
+            yield from (str(word.value) for word in words if isinstance(word, ast.Constant))
 
 
 def _commands(branch: Branch | None) -> Iterator[Command]:

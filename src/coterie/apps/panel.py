@@ -193,6 +193,7 @@ class Panel:
         answers: what can be done about a notice of this app, from its key; None: the notice is not shown, for a card of
             this app says the same.
         search: what of this app has the words of the text in it, the best first.
+        words: values that its templates say in the reader's language (`translated(row.state)`).
         results: templates for what its commands tell, by the names of the types, and for what they return, by the words
             of the command; they get it as `told`.
     """
@@ -201,6 +202,7 @@ class Panel:
     lives: tuple[Live, ...] = ()
     cards: tuple[Card, ...] = ()
     rights: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
     results: Mapping[str, str] = field(default_factory=dict)
     answers: Answers | None = None
     search: Callable[[Reader, str], Sequence[Found] | Awaitable[Sequence[Found]]] | None = None

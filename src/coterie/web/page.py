@@ -110,10 +110,8 @@ class Page:
         self._files = FilesShown(given.node, self._panels, self._everybody)
         if (phones := service_in(given.node)) is not None:
             phones.on_removed(self._removed)
-        given.node.tasks.start(
-            self._templates.compile_ahead(self._panels.templates("home"), self._panels.templates()),
-            "compiling templates",
-        )
+        ahead = self._panels.templates("home"), self._panels.templates()
+        given.node.tasks.start(self._templates.compile_ahead(*ahead), "compiling templates")
         app = Starlette(
             routes=[
                 Route("/", self._home),

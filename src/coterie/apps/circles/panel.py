@@ -81,6 +81,7 @@ PANEL = Panel(
             action=("Add a computer", "/do/circles/devices-add", "plus"),
         ),
     ),
+    words=("owner", "member", "guest"),
     results={
         "Invited": "invited.html",
         "recovery new": "circles/phrase.html",

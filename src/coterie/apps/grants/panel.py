@@ -30,4 +30,13 @@ PANEL = Panel(
             action=("Let somebody do something", "/do/grants/grant", "plus"),
         ),
     ),
+    words=(
+        "given",
+        "given elsewhere",
+        "held",
+        "valid",
+        "revoked",
+        "expired",
+        "used up",
+    ),
 )
