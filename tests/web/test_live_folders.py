@@ -61,6 +61,11 @@ def test_somebody_joins_pauses_settles_and_puts_back(
     here = visit(anna)
     page = here.page
     expect(page.locator("[data-live='node.notices']")).not_to_contain_text("has the live folder Plans")
+    page = here.goto("/files")  # it is no share, and says so
+    plans_there = page.locator("[data-live='files.computers'] .entry", has_text="Plans")
+    expect(plans_there.locator(".chip")).to_have_text("live folder")
+    expect(plans_there.get_by_role("link")).to_have_count(0)
+    page = here.goto("/")
     row(page, text="berta/Plans").get_by_role("link", name="Join").click()
     page.get_by_label("Path").fill(str(plans.here))
     page.get_by_role("button", name="Go", exact=True).click()

@@ -171,7 +171,7 @@ async def _entries(reader: Reader, place: str) -> list[dict[str, Any]]:
             "is_file": line["kind"] in ("folder", "share", "file"),
             "is_drawn": line["kind"] == "file" and _is_drawn(line["name"]),
             "kind": line["kind"],
-            "symbol": symbol_of(line["name"], is_folder=line["kind"] in ("folder", "share")),
+            "symbol": symbol_of(line["name"], is_folder=line["kind"] in ("folder", "share", "live folder")),
             "files": line.get("files"),
             "size": line.get("size"),
             "changed": line.get("changed") or "",

@@ -397,7 +397,9 @@ class FoldersService:
 
     def _offered(self, peer: PeerId) -> Iterable[Offered]:
         for row in self._rows.values():
-            yield Offered(resource=resource_of(row.id), name=self._members.record(row.id).name, form="folder")
+            yield Offered(
+                resource=resource_of(row.id), name=self._members.record(row.id).name, form="live folder"
+            )
 
     def _resource_named(self, rest: str) -> str:
         with contextlib.suppress(NotFound):

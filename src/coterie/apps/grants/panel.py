@@ -38,5 +38,10 @@ PANEL = Panel(
         "revoked",
         "expired",
         "used up",
+        "list",
+        "read",
+        "write",
+        "use",
+        "administer",
     ),
 )
