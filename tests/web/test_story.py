@@ -146,6 +146,9 @@ def test_a_page_finds_its_node_again(visit: Visits, carl: Computer) -> None:
     expect(stopped).to_be_hidden()
     carl.down()
     expect(stopped).to_be_visible(timeout=ARRIVES_MS)
+    page.get_by_role("link", name="People", exact=True).click()
+    page.wait_for_timeout(300)
+    expect(stopped).to_be_visible()  # no page of errors of the browser
     was = carl.url
     carl.up()
     assert carl.url == was

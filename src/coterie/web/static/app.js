@@ -204,6 +204,13 @@
     const box = document.getElementById("found");
     if (box && !event.target.closest(".find")) box.replaceChildren();
   });
+  // ---- while the node is stopped a link does not lead to the browser's own page of errors
+  document.addEventListener("click", async (event) => {
+    const link = event.target.closest("a[href^='/']");
+    if (!link || document.getElementById("stopped").hidden) return;
+    event.preventDefault();
+    await fetch("/favicon.ico", { cache: "no-store" }).then(() => location.assign(link.href), () => {});
+  }, true);
   // ---- what can be undone: a button with data-undo acts some seconds later, or when the page is left
   const waiting = new Set();
   const rowOf = (doing) => doing.key && doing.list.querySelector(`:scope > [data-key="${CSS.escape(doing.key)}"]`);
