@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from coterie.apps.folders import store as s
-from coterie.apps.folders.book import FolderBook
+from coterie.apps.folders.book import FolderBook, Noted
 from coterie.apps.folders.planner import Rules
-from coterie.apps.folders.register import Kind, Value, pack, unpack, written
+from coterie.apps.folders.register import NOTHING, Kind, Value, pack, unpack, written
 from coterie.apps.folders.steps import Hash, Here, MoveFolder, Print, Put, Record
 from coterie.services.data.service import Data
 
@@ -98,3 +98,26 @@ def test_what_is_new_in_a_folder_that_moves_is_new_at_its_new_place(tmp_path: Pa
     assert book.did([(MoveFolder("a", "b", folder, "b"), folder)]) == ["b/new"]
     assert book.changed == {"b/new": new}
     assert book.agreed("b/x") is not None
+
+
+def test_what_was_recorded_as_all_there_is_need_not_be_planned(tmp_path: Path) -> None:
+    book = opened(tmp_path)
+    book.found(
+        {"a": Here(Print(Kind.FOLDER, 1)), "a/b": Here(Print(Kind.FILE, 2, 3, 100, 100), b"c" * 32)}, {}
+    )
+
+    def noted(*locals_: str) -> Noted:
+        steps = book.plan(Rules(), list(locals_), [])
+        return book.note([step for step in steps if isinstance(step, Record)], b"b" * 32, 1)
+
+    assert noted("a", "a/b") == Noted([], [])
+    theirs = Value(Kind.FILE, b"d" * 32, 3, 100, by=b"o" * 32, at_ms=2)
+    book.merge(b"o" * 16, [("a/b", pack(written(NOTHING, (), (b"o" * 16, 1), theirs)))])
+    book.found({"a/b": Here(Print(Kind.FILE, 2, 4, 200, 200), b"e" * 32)}, {})
+    assert noted("a/b") == Noted([], ["a/b"]), "another value stands beside it"
+    book.found({"a/b": None}, {})
+    assert noted("a/b").paths == ["a/b"]
+    book.found({"a/c": Here(Print(Kind.FILE, 3, 3, 100, 100), b"c" * 32)}, {})
+    noted("a/c")
+    book.found({"a/c": None}, {})
+    assert noted("a/c") == Noted([], ["a"]), "the folder may go with it"

@@ -1,8 +1,11 @@
 """What is left out of live folders."""
 
-import pytest
+from random import Random
 
-from coterie.apps.folders.ignore import PATTERN_CHARS_MAX, PATTERNS_MAX, Ignored, is_pattern
+import pytest
+from pathspec import GitIgnoreSpec
+
+from coterie.apps.folders.ignore import OF_PROGRAMS, PATTERN_CHARS_MAX, PATTERNS_MAX, Ignored, is_pattern
 
 
 @pytest.mark.parametrize(
@@ -40,3 +43,26 @@ def test_lines_that_are_no_patterns_harm_nothing() -> None:
     many = "\n".join(f"p{n}" for n in range(PATTERNS_MAX + 1))
     assert Ignored(many)(f"p{PATTERNS_MAX - 1}", False)
     assert not Ignored(many)(f"p{PATTERNS_MAX}", False)
+
+
+def test_what_is_left_out_is_what_the_patterns_say_one_by_one() -> None:
+    own = ["*.iso", "!keep.iso", "/build/", "foo/**/bar", "a?c", "# no pattern"]
+    ignored, spec = Ignored("", own), GitIgnoreSpec.from_lines([*OF_PROGRAMS, *own])
+    random = Random(1)
+    parts = [
+        "a",
+        "abc",
+        "x.iso",
+        "keep.iso",
+        "build",
+        "foo",
+        "bar",
+        ".DS_Store",
+        "q.part",
+        "~$x",
+        ".Trash-1",
+        "a\nb",
+    ]
+    for _ in range(3_000):
+        path, is_folder = "/".join(random.choices(parts, k=random.randint(1, 4))), random.random() < 0.5
+        assert ignored(path, is_folder) == spec.match_file(f"{path}/" if is_folder else path), path

@@ -8,6 +8,7 @@ writes registers take turns; the rest belongs to the first.
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -130,6 +131,27 @@ class RowsTree:
         return iter(sorted(found))
 
 
+class Noted(NamedTuple):
+    """What follows from what was noted. `local`: to be looked at as new, for something else stands there now.
+
+    `paths`: to be planned.
+    """
+
+    local: list[str]
+    paths: list[str]
+
+
+def _unsettled(step: Record, register: Register) -> list[str]:
+    """What is to be planned once this is recorded: nothing where all that there is of the path is what was recorded.
+
+    A folder that was kept for what is in it may go with that.
+    """
+    if len(register.siblings) > 1 or step.is_copy:
+        return [step.path]
+    above = names.parent(step.path) if step.value.kind == Kind.GONE else ""
+    return [above] if above else []
+
+
 def _is_moved(was: Print, now: Print) -> bool:
     """Whether it is the file that was known elsewhere: it may have been changed there since, and moved then."""
     return (was.inode, was.size, was.mtime_ns) == (now.inode, now.size, now.mtime_ns)
@@ -224,27 +246,27 @@ class FolderBook:
                 ]
         return {folder for local in stays for folder in _within(local, ends)}
 
-    def note(self, steps: Sequence[Record | Agree], by: bytes, at_ms: int) -> list[str]:
-        """Write down what the owner changed here, and what needs no work on the disk.
-
-        Returns the local names at which something else stands now: they are to be looked at as new.
-        """
+    def note(self, steps: Sequence[Record | Agree], by: bytes, at_ms: int) -> Noted:
+        """Write down what the owner changed here, and what needs no work on the disk."""
         if not steps:
-            return []
+            return Noted([], [])
         with self._writing:
             paths = [step.path for step in steps if isinstance(step, Record)]
             known = {path: unpack(raw) for path, raw in self.data.registers(paths).items()}
             agreed: dict[str, Agreed | None] = {}
             changed: dict[str, Register] = {}
             counter = self._counter
+            again: dict[str, None] = {}
             for step in steps:
                 if isinstance(step, Agree):
                     agreed[step.local] = step.agreed
+                    again.update(dict.fromkeys(planner.paths_of(step)))
                     continue
                 counter += 1
                 dot = (self._replica, counter)
                 register, agreed[step.local] = planner.recorded(step, known.get(step.path), dot, by, at_ms)
                 known[step.path] = changed[step.path] = register
+                again.update(dict.fromkeys(_unsettled(step, register)))
             rows = [self._row(path, register, NO_CONTENT) for path, register in changed.items()]
             stands = {
                 local: here
@@ -254,7 +276,7 @@ class FolderBook:
             self._save(agreed, rows=rows, counter=counter if paths else 0)
             self._counter = counter
         self.changed.update(stands)
-        return list(stands)
+        return Noted(list(stands), list(again))
 
     def did(
         self, done: Sequence[tuple[DiskStep, Print | None]], contents: Iterable[tuple[bytes, bytes]] = ()

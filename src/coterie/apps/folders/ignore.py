@@ -4,6 +4,7 @@ Patterns stand in `.coterieignore` at the top of the folder, which travels like 
 computer. What is left out is neither recorded nor shown here; it stays on the disks where it is.
 """
 
+import re
 from collections.abc import Iterable
 
 from pathspec import GitIgnoreSpec
@@ -11,6 +12,8 @@ from pathspec import GitIgnoreSpec
 SHARED_NAME = ".coterieignore"
 PATTERNS_MAX = 1_000  # of one folder, from one place; guess
 PATTERN_CHARS_MAX = 1_000
+_ANYWHERE = "^(?:.+/)?"  # so begins a pattern that holds in every folder
+_NAMED = re.compile(r"\(\?P<\w+>")  # each pattern names a group; together they may not
 
 OF_PROGRAMS = (
     "~$*",  # Office: who has a document open
@@ -42,10 +45,19 @@ class Ignored:
         lines = [*OF_PROGRAMS, *shared.splitlines()[:PATTERNS_MAX], *list(own)[:PATTERNS_MAX]]
         sound = [line for line in lines if len(line) <= PATTERN_CHARS_MAX and is_pattern(line)]
         self._spec = GitIgnoreSpec.from_lines(sound)
+        takers = [
+            _NAMED.sub("(?:", one.regex.pattern)
+            for one in self._spec.patterns
+            if one.include and one.regex is not None
+        ]
+        anywhere = [one.removeprefix(_ANYWHERE) for one in takers if one.startswith(_ANYWHERE)]
+        others = [one for one in takers if not one.startswith(_ANYWHERE)]
+        self._any = re.compile("|".join([f"{_ANYWHERE}(?:{'|'.join(anywhere)})", *others]))
 
     def __call__(self, path: str, is_folder: bool) -> bool:
         """Whether `path` is left out. Of something in a folder that is left out nobody asks."""
-        return self._spec.match_file(f"{path}/" if is_folder else path)
+        full = f"{path}/" if is_folder else path
+        return self._any.search(full) is not None and self._spec.match_file(full)  # most match nothing
 
 
 def is_pattern(line: str) -> bool:

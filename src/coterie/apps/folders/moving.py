@@ -14,14 +14,14 @@ from coterie.apps.folders.register import Dot, Kind, Value
 from coterie.apps.folders.steps import Agreed, Move, MoveFolder, Step, Tree, is_changed
 
 
-class Going(msgspec.Struct, frozen=True):
+class Going(msgspec.Struct, frozen=True, gc=False):
     """What is shown here and is to be seen no more."""
 
     local: str
     agreed: Agreed
 
 
-class Coming(msgspec.Struct, frozen=True):
+class Coming(msgspec.Struct, frozen=True, gc=False):
     """What is to be seen at a local name. `replaces`: what is agreed on there, of the same path."""
 
     path: str

@@ -213,7 +213,10 @@ def _rank(sibling: Sibling) -> tuple[int, int, int, Dot]:
 
 
 def _register(siblings: Iterable[Sibling], known: dict[Replica, int]) -> Register:
-    return Register(tuple(sorted(siblings, key=_dot)), tuple(sorted(known.items())))
+    found, context = tuple(siblings), tuple(known.items())
+    if len(found) > 1:
+        found = tuple(sorted(found, key=_dot))
+    return Register(found, context if len(context) < 2 else tuple(sorted(context)))
 
 
 def _dot(sibling: Sibling) -> Dot:
@@ -229,6 +232,9 @@ _DECODER = msgspec.msgpack.Decoder(_Packed)
 
 def pack(register: Register) -> bytes:
     """A register in about 120 bytes where it has one value. Equal registers, equal bytes."""
+    if len(register.siblings) == len(register.context) == 1:  # as most are
+        (dot, value), known = register.siblings[0], register.context[0]
+        return _ENCODER.encode(([(*dot, value)], [] if known == dot else [known]))
     implied = {dot for dot, _ in register.siblings}
     rest = [known for known in register.context if known not in implied]
     return _ENCODER.encode(([(*dot, value) for dot, value in register.siblings], rest))
@@ -238,6 +244,11 @@ def pack(register: Register) -> bytes:
 def unpack(raw: bytes) -> Register:
     """What `pack` made, checked: it may have come from anybody. Raises `PeerError`."""
     siblings, rest = _DECODER.decode(raw)
+    if len(siblings) == 1 and not rest:  # as most are
+        ((replica, counter, value),) = siblings
+        if len(replica) == REPLICA_BYTES and 0 < counter <= COUNTER_MAX and not _fault(value):
+            dot = (replica, counter)
+            return Register(((dot, value),), (dot,))
     known = dict(rest)
     if len(siblings) > SIBLINGS_MAX or len(rest) > REPLICAS_MAX or len(known) != len(rest):
         raise PeerError(f"a path with {len(siblings)} values of {len(rest)} writers", CloseCode.LIMIT)

@@ -63,14 +63,14 @@ def is_changed(agreed: Agreed, here: Here | None) -> bool:
     return here.print.kind == Kind.FILE and here.content != agreed.value.content
 
 
-class Hash(msgspec.Struct, frozen=True):
+class Hash(msgspec.Struct, frozen=True, gc=False):
     """Learn the content of a file. `path`: whose register waits for that."""
 
     local: str
     path: str = ""
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """The owner changed something here: write it into the register (`planner.recorded`).
 
     Fields:
@@ -87,7 +87,7 @@ class Record(msgspec.Struct, frozen=True):
     was: bytes = b""
 
 
-class Agree(msgspec.Struct, frozen=True):
+class Agree(msgspec.Struct, frozen=True, gc=False):
     """Nothing is to be done on the disk: keep that this is agreed on; None: forget what was.
 
     `path`: whose register is to be shown then, where nothing is agreed on any more.
@@ -98,7 +98,7 @@ class Agree(msgspec.Struct, frozen=True):
     path: str = ""
 
 
-class Put(msgspec.Struct, frozen=True):
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Give a file with this content, date and bit its place.
 
     Fields:
@@ -115,7 +115,7 @@ class Put(msgspec.Struct, frozen=True):
     is_copy: bool = False
 
 
-class MakeLink(msgspec.Struct, frozen=True):
+class MakeLink(msgspec.Struct, frozen=True, gc=False):
     """As `Put`, for a symbolic link."""
 
     local: str
@@ -127,7 +127,7 @@ class MakeLink(msgspec.Struct, frozen=True):
     is_copy: bool = False
 
 
-class Remove(msgspec.Struct, frozen=True):
+class Remove(msgspec.Struct, frozen=True, gc=False):
     """Make a version of a file or link, which is gone then."""
 
     local: str
@@ -136,7 +136,7 @@ class Remove(msgspec.Struct, frozen=True):
     path: str = ""
 
 
-class Free(msgspec.Struct, frozen=True):
+class Free(msgspec.Struct, frozen=True, gc=False):
     """Take a file off this disk, of which no version is made: somebody else has it (`planner.freeing`)."""
 
     local: str
@@ -145,7 +145,7 @@ class Free(msgspec.Struct, frozen=True):
     path: str = ""
 
 
-class Move(msgspec.Struct, frozen=True):
+class Move(msgspec.Struct, frozen=True, gc=False):
     """Rename a file or link; nothing may be at `to`, but for itself under another spelling."""
 
     local: str
@@ -157,7 +157,7 @@ class Move(msgspec.Struct, frozen=True):
     is_copy: bool = False
 
 
-class MoveFolder(msgspec.Struct, frozen=True):
+class MoveFolder(msgspec.Struct, frozen=True, gc=False):
     """Rename a folder with all that is in it. `path`: whose it is then, and what is below goes along."""
 
     local: str
@@ -168,7 +168,7 @@ class MoveFolder(msgspec.Struct, frozen=True):
     dots: tuple[Dot, ...] = ()
 
 
-class MakeFolder(msgspec.Struct, frozen=True):
+class MakeFolder(msgspec.Struct, frozen=True, gc=False):
     """Make a folder; one that is there is taken as it is."""
 
     local: str
@@ -177,14 +177,14 @@ class MakeFolder(msgspec.Struct, frozen=True):
     dots: tuple[Dot, ...] = ()
 
 
-class RemoveFolder(msgspec.Struct, frozen=True):
+class RemoveFolder(msgspec.Struct, frozen=True, gc=False):
     """Remove a folder, if nothing is in it."""
 
     local: str
     path: str = ""
 
 
-class SetMeta(msgspec.Struct, frozen=True):
+class SetMeta(msgspec.Struct, frozen=True, gc=False):
     """Set the date and the executable bit of a file."""
 
     local: str
@@ -195,7 +195,7 @@ class SetMeta(msgspec.Struct, frozen=True):
     is_copy: bool = False
 
 
-class Wait(msgspec.Struct, frozen=True):
+class Wait(msgspec.Struct, frozen=True, gc=False):
     """Something cannot be done now. `code`: see `planner`; nothing is tried again before one of both changes."""
 
     local: str

@@ -12,6 +12,7 @@ from typing import Any
 
 from coterie.apps.context import Context
 from coterie.apps.folders.asking import KEEP
+from coterie.apps.folders.book import Noted
 from coterie.apps.folders.bringing import Bringing
 from coterie.apps.folders.hints import NONE
 from coterie.apps.folders.ignore import SHARED_NAME
@@ -24,7 +25,7 @@ from coterie.apps.folders.watch import Watch
 from coterie.tasks import Tasks
 from coterie.texts import tr
 
-HASHED_MAX = 256  # files that are recorded while others are still read; guess
+HASHED_MAX = 1_024  # files that are recorded while others are still read; guess
 
 
 class Turns:
@@ -170,9 +171,10 @@ class Turns:
             return
         if notes:
             me = bytes(self._context.me.peer_id)
-            agenda.add_local(await asyncio.to_thread(self._note, notes, me))
+            noted = await asyncio.to_thread(self._note, notes, me)
+            agenda.add_local(noted.local)
             agenda.ask_again()
-            agenda.add_paths(path for step in notes for path in paths_of(step))
+            agenda.add_paths(noted.paths)
             self._news()
         if hashes:
             await self._hash(hashes)
@@ -185,11 +187,11 @@ class Turns:
         elif done and await self._bringing.bring(done):
             await self._read_patterns()
 
-    def _note(self, notes: list[Record | Agree], me: bytes) -> list[str]:
-        """In a thread. What is to be looked at again."""
-        again = self._book.note(notes, me, int(time.time() * 1000))
+    def _note(self, notes: list[Record | Agree], me: bytes) -> Noted:
+        """In a thread."""
+        noted = self._book.note(notes, me, int(time.time() * 1000))
         self._asking.passed_here(self._book, notes)
-        return again
+        return noted
 
     async def _hash(self, locals_: Sequence[str]) -> None:
         agenda = self._agenda
