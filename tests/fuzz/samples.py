@@ -32,6 +32,7 @@ from coterie.apps.circles.disk import MAGIC
 from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card, seal, unseal
 from coterie.apps.contacts.code import Code
 from coterie.apps.expose import messages as expose
+from coterie.apps.folders import folder_keys, kept
 from coterie.apps.folders import membership as folders
 from coterie.apps.folders import register as folder_register
 from coterie.apps.folders.membership import FolderRecord
@@ -204,8 +205,23 @@ def _services() -> dict[str, list[Sample]]:
     offer = send.Offer(bytes(16), [send.Item("a.txt", 1, 1, 10)], 1_800_000_000, "look", "anna")
     stands = send.Stands(bytes(16), 2, "granted", 1_800_000_000, [send.Key(bytes(32), bytes(16))])
     saved = b'{"expose/anna/wiki": {"port": 4000, "is_off": true}}'
+    as_kept = folder_keys.kept_record(record)
+    keys = folder_keys.FolderKeys(
+        record.id, 1, ((7, bytes(32)),), folders.packed(as_kept, KEY.sign(folders.to_sign(as_kept)))
+    )
+    entry = kept.Entry(7, ((b"r" * 16, 1),), (b"t" * 32,), b"sealed", bytes(PEER), b"s" * 64)
+    signed_keys = folder_keys.packed(keys, KEY.sign(folder_keys.to_sign(keys)))
     return {
         "coterie.apps.folders.membership:open_record": [_of("apps.folders.membership:open_record", folder)],
+        "coterie.apps.folders.folder_keys:open_keys": [
+            _of("apps.folders.folder_keys:open_keys", signed_keys)
+        ],
+        "coterie.apps.folders.kept:read_entries": [
+            _of("apps.folders.kept:read_entries", kept.pack_entries((entry,)))
+        ],
+        "coterie.apps.folders.sealing:read_record": [
+            _of("apps.folders.sealing:read_record", msgspec.msgpack.encode(("a/b.txt", b"register")))
+        ],
         "coterie.apps.folders.records:unpack_agreed": [
             _of("apps.folders.records:unpack_agreed", pack_agreed(specimen_of(Agreed)))
         ],

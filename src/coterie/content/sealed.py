@@ -49,6 +49,7 @@ class Purpose(StrEnum):
     CHUNK = "coterie sealed chunk 1"
     NAME = "coterie sealed name 1"
     RECORD = "coterie sealed record 1"
+    CONTENT = "coterie sealed content 1"
 
 
 class Seal:

@@ -7,7 +7,7 @@ writes registers take turns; the rest belongs to the first.
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -370,18 +370,7 @@ class FolderBook:
 
     def batch(self, replica: bytes, first: int) -> tuple[int, list[tuple[str, bytes]]]:
         """What changed behind `first`, but for what came from `replica` as it is: (up to which number, entries)."""
-        top = self.data.seq
-        rows = self.data.since(first, ENTRIES_MAX)
-        entries: list[tuple[str, bytes]] = []
-        last, size = first, 0
-        for seq, path, body, source in rows:
-            if source != replica:
-                size += len(path.encode()) + len(body) + 16
-                if size > ENTRIES_BYTES_MAX:
-                    return last, entries
-                entries.append((path, body))
-            last = seq
-        return (last if len(rows) == ENTRIES_MAX else max(last, top)), entries
+        return batch(self.data, replica, first)
 
     # ---- by people
 
@@ -472,6 +461,32 @@ class FolderBook:
 
 class OutdatedHome(PeerError):
     """The home was put back from a copy: this replica gave numbers already that it would give again."""
+
+
+def batch(
+    data: FolderData,
+    replica: bytes,
+    first: int,
+    form: Callable[[str, bytes], tuple[str, bytes] | None] = lambda path, body: (path, body),
+) -> tuple[int, list[tuple[str, bytes]]]:
+    """What changed in `data` behind `first`, as `FolderBook.batch`; each (path, packed register) in its `form`.
+
+    One without a form stays out.
+    """
+    top = data.seq
+    rows = data.since(first, ENTRIES_MAX)
+    entries: list[tuple[str, bytes]] = []
+    last, size = first, 0
+    for seq, path, body, source in rows:
+        if source != replica:
+            if (entry := form(path, body)) is None:
+                continue
+            size += len(entry[0].encode()) + len(entry[1]) + 16
+            if size > ENTRIES_BYTES_MAX:
+                return last, entries
+            entries.append(entry)
+        last = seq
+    return (last if len(rows) == ENTRIES_MAX else max(last, top)), entries
 
 
 def _within(local: str, folders: Collection[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from coterie.apps.command import Choice, Person, Place, Values, command
+from coterie.apps.command import Choice, Person, Place, Size, Values, command
 from coterie.apps.folders.results import (
     ConflictLine,
     EntryLine,
@@ -53,7 +53,8 @@ async def folder_new(
     """Make a folder that is the same on several computers.
 
     path: The folder; it is made when there is none. What is in it stays.
-    with_: With whom: a person, a computer or a circle; WHOM:read for those who may not change it. Several times.
+    with_: With whom: a person, a computer or a circle; WHOM:read for those who may not change it, WHOM:keep for
+        those who keep a copy that they cannot read. Several times.
     name: What it is called, instead of its own name.
     """
     return await folders.new(path, with_, name)
@@ -68,23 +69,40 @@ async def folder_new(
     title="Join a live folder",
 )
 async def folder_join(
-    folders: "FoldersService", folder: Offered, path: Path, *, yes: bool = False
+    folders: "FoldersService",
+    folder: Offered,
+    path: Path,
+    *,
+    yes: bool = False,
+    quota: Size = Size(0),  # noqa: B008  (a number)
 ) -> FolderMade:
     """Have a live folder of somebody on this computer, too.
 
     folder: NAME, or PERSON/NAME where several are called so.
     path: Where it goes: an empty folder, one that is made, or one with the same in it.
     yes: Join although something is there: what is equal stays, what differs is kept on both sides.
+    quota: Of a folder that you only keep for somebody: how much at most, as 100GB.
     """
-    return await folders.join(folder, path, yes=yes)
+    return await folders.join(folder, path, yes=yes, quota=quota)
+
+
+@command("folder", "quota", path="folder quota", needs="running", title="How much to keep for somebody")
+async def folder_quota(folders: "FoldersService", folder: Folder, quota: Size) -> FolderSaid:
+    """Say how much of a folder to keep that you cannot read, for its owner.
+
+    folder: Its name.
+    quota: How much at most: 500MB, 100GB.
+    """
+    return folders.set_quota(folder, quota)
 
 
 @command("folder", "whom", path="folder add", needs="running", title="Let somebody into a live folder")
 async def folder_add(folders: "FoldersService", folder: Folder, whom: Person) -> FolderSaid:
-    """Let somebody join a live folder of yours, or change what they may: WHOM:read, WHOM:write.
+    """Let somebody join a live folder of yours, or change what they may: WHOM:read, WHOM:write, WHOM:keep.
 
     folder: Its name.
-    whom: A person, a computer or a circle; with :read if they may not change it.
+    whom: A person, a computer or a circle; with :read if they may not change it, with :keep if they shall keep a copy
+        that they cannot read.
     """
     return folders.add_member(folder, whom)
 

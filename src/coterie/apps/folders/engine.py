@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
 from coterie.apps.folders.agenda import Agenda
@@ -22,6 +23,7 @@ from coterie.apps.folders.bringing import Bringing
 from coterie.apps.folders.disk import Disk
 from coterie.apps.folders.fetching import Fetching
 from coterie.apps.folders.hints import hints_of
+from coterie.apps.folders.keepers import Keepers
 from coterie.apps.folders.leaving_out import LeavingOut
 from coterie.apps.folders.links import Links
 from coterie.apps.folders.lying import Lying
@@ -119,8 +121,27 @@ class Engine:
         """Read what is known."""
         self.leaving_out.read()
         self.book = FolderBook(self._store, self._row)
-        self._telling = Telling(self._row, self.book, self._links, self._members, self._tasks, self._merged)
+        self._telling = Telling(
+            self._row.id,
+            self._row.replica,
+            self.book,
+            self._links,
+            self._tasks,
+            may=lambda peer: self._members.may(peer, Verb.LIST, self._row.id),
+            merged=self._merged,
+        )
         self._lying = Lying(self._context.blobs.store, self._store, self.book.data, self._path)
+        self.keepers = Keepers(
+            self._context,
+            self._row,
+            self.book,
+            self._lying,
+            links=self._links,
+            members=self._members,
+            tasks=self._tasks,
+            merged=self._merged,
+        )
+        self.keepers.use(self._members.keys.of(self._row.id))
         self._disk = Disk(self._path, self._row.id, self._row.replica, self._context.blobs.versions)
         parts = Parts(
             self._row.id, self.book, self._disk, self._lying, self.asking, self.leaving_out, self._agenda
@@ -133,6 +154,7 @@ class Engine:
             givers=lambda: self.peers,
             take=self._bringing.take,
             failed=self._disk_failed,
+            keepers=self.keepers,
         )
         self._turns = Turns(
             self._context,
@@ -140,13 +162,14 @@ class Engine:
             self._bringing,
             name=lambda: self.name,
             rules=self._rules,
-            news=self._telling.news,
+            news=self._news,
         )
 
     def start(self) -> None:
         """Work in the background."""
         self._tasks.keep(self._work, f"live folder {self.name}")
         self._tasks.keep(self._fetching.run, f"contents of {self.name}")
+        self.keepers.start()
 
     async def close(self) -> None:
         """Stop; everything is on disk already."""
@@ -185,8 +208,15 @@ class Engine:
             has_looked=self._turns.has_looked,
             is_done=self._agenda.is_done,
             missing=self._fetching.missing,
-            members=[self._context.people.name_of(peer) for peer in self._telling.peers],
-            notes=[*self._agenda.failed.values(), *self._agenda.waits.values(), *troubles],
+            members=[
+                self._context.people.name_of(peer) for peer in (*self._telling.peers, *self.keepers.peers)
+            ],
+            notes=[
+                *self._agenda.failed.values(),
+                *self._agenda.waits.values(),
+                *troubles,
+                *self.keepers.notes,
+            ],
         )
         return msgspec.structs.replace(
             standing.on(line),
@@ -208,13 +238,13 @@ class Engine:
     async def write(self, path: str, value: Value) -> None:
         """Give a path this value, for everybody, instead of all that it has."""
         await asyncio.to_thread(self.book.settle, {path: value})
-        self._telling.news()
+        self._news()
         self.touch([path])
 
     async def rewrite(self, writes: Sequence[tuple[str, Value, Value | None]]) -> None:
         """Write new values for what somebody saw (`FolderBook.rewrite`), and tell everybody."""
         await asyncio.to_thread(self.book.rewrite, writes)
-        self._telling.news()
+        self._news()
         self.touch([path for path, _, _ in writes])
 
     def stamp(self) -> tuple[bytes, int]:
@@ -237,7 +267,12 @@ class Engine:
 
     async def heard(self) -> None:
         """Wait until what somebody else has is known here."""
-        await self._telling.heard()
+        hearing = [asyncio.ensure_future(one.heard()) for one in (self._telling, self.keepers)]
+        try:
+            await asyncio.wait(hearing, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in hearing:
+                one.cancel()
 
     def touch(self, paths: Collection[str]) -> None:
         """Plan these paths again."""
@@ -257,22 +292,31 @@ class Engine:
     def peer_down(self, peer: PeerId) -> None:
         """It cannot any more."""
         self._telling.down(peer)
+        self.keepers.peer_down(peer)
 
     def look_who(self) -> None:
         """Who may follow has changed: what is under way to those that may not ends."""
         self._telling.look_who()
+        self.keepers.look_who()
         self._fetching.look_again()
 
     async def hear(self, peer: PeerId, message: Message) -> None:
         """What `peer` said; returns when it may say more."""
-        await self._telling.hear(peer, message)
+        hears = self.keepers if wire.folder_of(message) == self.keepers.folder else self._telling
+        await hears.hear(peer, message)
         if isinstance(message, wire.Changes | wire.Hello):
             self._fetching.look_again(peer)
+
+    def _news(self) -> None:
+        """Something has changed here."""
+        self._telling.news()
+        self.keepers.news()
 
     def _merged(self, paths: Sequence[str], has_more: bool) -> None:
         """Others said something about these."""
         if paths:
             self._agenda.add_paths(self.asking.there.taken())
+            self._news()
         self._agenda.merged(paths, has_more)
 
     def _rules(self) -> Rules:

@@ -8,6 +8,7 @@ from pathlib import Path
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
 from coterie.apps.folders.content import WANTED_BYTES, WANTED_MAX, Arrived, ContentFetch, write_small
+from coterie.apps.folders.keepers import Keepers
 from coterie.errors import CoterieError, PeerError, StorageError
 from coterie.identity import PeerId
 from coterie.progress import Progress
@@ -34,11 +35,12 @@ class Fetching:
         givers: Callable[[], Collection[PeerId]],
         take: Take,
         failed: Callable[[str], None],
+        keepers: Keepers,
     ) -> None:
         """`place`: a folder for what comes, on the file system of the live folder. `givers()`: who has the folder.
 
         `take` puts what came where it belongs; afterwards what is left of it is removed. `failed(why)`: this disk
-        refuses; "" when it no longer does.
+        refuses; "" when it no longer does. `keepers`: who has it sealed, asked for what nobody else has.
         """
         self._context = context
         self._folder = folder
@@ -46,6 +48,7 @@ class Fetching:
         self._givers = givers
         self._take = take
         self._failed = failed
+        self._keepers = keepers
         self._wanted: dict[bytes, int] = {}
         self._tried: dict[PeerId, set[bytes]] = {}
         self._wake = asyncio.Event()
@@ -84,7 +87,7 @@ class Fetching:
             while True:
                 self._wake.clear()
                 if not await self._next():
-                    is_hopeful = bool(self._wanted) and bool(self._givers())
+                    is_hopeful = bool(self._wanted) and bool(self._givers() or self._keepers.peers)
                     try:
                         async with asyncio.timeout(AGAIN_S if is_hopeful else None):
                             await self._wake.wait()
@@ -114,6 +117,25 @@ class Fetching:
             except (CoterieError, TimeoutError) as error:
                 log.info("contents of a live folder from %s: %s", peer.short, error)
                 self._tried.setdefault(peer, set()).update(part)
+        return await self._from_keepers()
+
+    async def _from_keepers(self) -> bool:
+        """Get some of what none of the givers has from a keeper."""
+        for peer in self._keepers.peers:
+            tried = self._tried.setdefault(peer, set())
+            part = self._part(tried)
+            if not part:
+                continue
+            tried.update(part)
+            try:
+                arrived = await self._keepers.fetch(peer, part, self._place)
+            except StorageError as error:
+                self._failed(str(error))
+                return False
+            await self._bring(part, None, arrived)
+            if arrived:
+                self._failed("")
+                return True
         return False
 
     def _part(self, tried: Collection[bytes]) -> dict[bytes, int]:

@@ -8,6 +8,7 @@ import msgspec
 from coterie.access.policy import of_peer
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
+from coterie.apps.folders.key_ring import KeyRing
 from coterie.apps.folders.membership import (
     FolderRecord,
     Role,
@@ -33,8 +34,11 @@ OFFERS_OF_ONE_MAX = 64  # of one owner
 class Members:
     """What the records of all folders of this computer say. Belongs to the event loop."""
 
-    def __init__(self, context: Context, store: FoldersStore, changed: Callable[[bytes], None]) -> None:
-        """`changed(folder)`: its record is another now; rules are in force already."""
+    def __init__(
+        self, context: Context, store: FoldersStore, changed: Callable[[bytes, list[PeerId]], None]
+    ) -> None:
+        """`changed(folder, before)`: its record is another now, rules are in force already; who followed `before`."""
+        self.keys = KeyRing(context)
         self._context = context
         self._store = store
         self._changed = changed
@@ -46,14 +50,21 @@ class Members:
         for row in self._store.folders():
             self._records[row.id] = open_record(row.record), row.record
             self._permit(row.id)
+            self.keys.read(row.id, self._records[row.id][0])
         for raw, peer in self._store.offers():
             record = open_record(raw)
             self._offers[record.id] = record, PeerId(peer)
+            self.keys.read(record.id, record)
         self._context.access.changed()
 
     def record(self, folder: bytes) -> FolderRecord:
         """What the owner says of a folder of this computer."""
         return self._records[folder][0]
+
+    def known(self, folder: bytes) -> FolderRecord | None:
+        """What the owner says of a folder of this computer, or of one that is offered."""
+        found = self._records.get(folder) or self._offers.get(folder)
+        return found[0] if found is not None else None
 
     def raw(self, folder: bytes) -> bytes:
         """As `record`, signed."""
@@ -69,8 +80,11 @@ class Members:
 
     def role_here(self, folder: bytes) -> str:
         """What this computer may, in a word: owner, write, read, keep; "" where its owner took it out."""
-        record = self.record(folder)
-        if self.is_owner(folder):
+        return self.role_in(self.record(folder))
+
+    def role_in(self, record: FolderRecord) -> str:
+        """As `role_here`, by a record of a folder that may be offered only."""
+        if record.owner == bytes(self._context.me.peer_id):
             return "owner"
         if record.is_over:
             return ""
@@ -94,11 +108,23 @@ class Members:
         return self._context.access.explain(peer, verb, resource_of(folder)).allowed
 
     def with_folder(self, folder: bytes) -> list[PeerId]:
-        """Everybody known here who may follow the folder."""
-        own = self._context.me.peer_id
+        """Everybody known here who may follow the folder, or keeps it."""
         return [
-            peer for peer in self._context.people.known() if peer != own and self.may(peer, Verb.LIST, folder)
+            peer for peer in self._others() if self.may(peer, Verb.LIST, folder) or self.keeps(peer, folder)
         ]
+
+    def keeps(self, peer: PeerId, folder: bytes) -> bool:
+        """Whether `peer` is to have a copy of a folder of here that it cannot read."""
+        return self.may(peer, Verb.USE, folder) and not self.may(peer, Verb.LIST, folder)
+
+    def writers(self, folder: bytes) -> frozenset[bytes]:
+        """All computers known here whose changes count, this one, too."""
+        own = {bytes(self._context.me.peer_id)} if self.role_here(folder) in ("owner", "write") else set()
+        return frozenset(own | {bytes(peer) for peer in self._others() if self.may(peer, Verb.WRITE, folder)})
+
+    def _others(self) -> list[PeerId]:
+        own = self._context.me.peer_id
+        return [peer for peer in self._context.people.known() if peer != own]
 
     # ---- by the owner
 
@@ -112,12 +138,14 @@ class Members:
         for text in whom:
             subject, role = self._meant(text)
             record = msgspec.structs.replace(with_member(record, subject, role, record.at_ms), seq=1)
-        return record, self._signed(record)
+        raw = self._signed(record)
+        self.keys.follow(record, record)
+        return record, raw
 
     def add(self, folder: bytes, text: str) -> tuple[str, Role]:
         """Let somebody in, or give another role. Raises AccessDenied for a folder of somebody else."""
         subject, role = self._meant(text)
-        self.take(self._signed(with_member(self._own(folder), subject, role, _now_ms())))
+        self._change(with_member(self._own(folder), subject, role, _now_ms()))
         return self._context.people.say(subject), role
 
     def remove(self, folder: bytes, text: str) -> str:
@@ -126,8 +154,14 @@ class Members:
         record = self._own(folder)
         if all(member[0] != subject for member in record.members):
             raise UsageError(tr("{whom} is no member of {name}", whom=text, name=record.name))
-        self.take(self._signed(without_member(record, subject, _now_ms())))
+        self._change(without_member(record, subject, _now_ms()))
         return self._context.people.say(subject)
+
+    def _change(self, record: FolderRecord) -> None:
+        """Sign and take a record of ours, with the keys that go with it."""
+        raw = self._signed(record)
+        self.keys.follow(self.record(record.id), record)
+        self.take(raw)
 
     def said(self, record: FolderRecord) -> list[str]:
         """Members as people call them, with the roles that are not to write."""
@@ -153,6 +187,7 @@ class Members:
             return None
         if record.is_over:
             self.forget_offer(record.id)
+            self.keys.forget(record.id)
             return None
         if known is None and (bytes(peer) != record.owner or self._is_full(record.owner)):
             return None
@@ -165,13 +200,14 @@ class Members:
         record = open_record(raw)
         if not is_newer(record, self._records[record.id][0]):
             return None
+        before = [peer for peer in self._others() if self.may(peer, Verb.LIST, record.id)]
         row = next(row for row in self._store.folders() if row.id == record.id)
         row.record = raw
         self._store.change(row)
         self._records[record.id] = record, raw
         self._permit(record.id)
         self._context.access.changed()
-        self._changed(record.id)
+        self._changed(record.id, before)
         return record
 
     def joined(self, folder: bytes, raw: bytes) -> None:
@@ -189,6 +225,8 @@ class Members:
         if record.owner != bytes(self._context.me.peer_id) and not record.is_over:
             self._offers[folder] = record, PeerId(record.owner)
             self._store.offer(folder, raw, record.owner, time.time())
+        else:
+            self.keys.forget(folder)
 
     def offered_raw(self, folder: bytes) -> bytes:
         """The signed record of an offer."""
@@ -224,8 +262,6 @@ class Members:
 
     def _meant(self, text: str) -> tuple[str, Role]:
         whom, role = member_of(text)
-        if role is Role.KEEP:
-            raise UsageError(tr("a copy that its keeper cannot read is not made yet: say :read or :write"))
         return self._context.people.subject(whom), role
 
     def _signed(self, record: FolderRecord) -> bytes:

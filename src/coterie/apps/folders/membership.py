@@ -21,6 +21,8 @@ from coterie.identity.peer_id import KEY_BYTES, is_key
 from coterie.texts import tr
 
 CONTEXT = b"coterie folder\x00"
+KEYS_CONTEXT = b"coterie folder keys\x00"  # see `folder_keys`
+ENTRY_CONTEXT = b"coterie folder entry\x00"  # see `kept`
 FOLDER_ID_BYTES = 16
 NAME_CHARS_MAX = 64  # as of a share
 MEMBERS_MAX = 256  # persons and circles in one record; guess: a circle stands for as many as it has
@@ -41,7 +43,7 @@ class Role(IntEnum):
 ROLE_VERBS = {
     Role.READ: Verb.LIST | Verb.READ,
     Role.WRITE: Verb.LIST | Verb.READ | Verb.WRITE,
-    Role.KEEP: Verb.LIST | Verb.USE,
+    Role.KEEP: Verb.USE,  # nothing of the folder itself: it has an id of its own for keepers (`folder_keys`)
 }
 
 

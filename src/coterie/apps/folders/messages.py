@@ -7,6 +7,7 @@ is asked on a stream of its own, and answered there by `Wanted`.
 from typing import Protocol as Shape
 from typing import cast
 
+from coterie.apps.folders.folder_keys import KEYS_BYTES_MAX
 from coterie.apps.folders.membership import FOLDER_ID_BYTES, RECORD_BYTES_MAX
 from coterie.content.manifest import ID_BYTES, TOTAL_MAX
 from coterie.errors import CloseCode, PeerError
@@ -88,10 +89,16 @@ class Wanted(Message, frozen=True):
     small: tuple[tuple[bytes, bytes], ...] = ()
 
 
+class Keys(Message, frozen=True):
+    """Signed keys of folders (`folder_keys.packed`), to who may read them: they open what keepers have."""
+
+    keys: list[bytes]
+
+
 PROTOCOL = Protocol(
     name="folders",
     versions=(1,),
-    kinds={1: Hello, 2: Changes, 3: Seen, 4: Records, 5: Want, 6: Wanted},
+    kinds={1: Hello, 2: Changes, 3: Seen, 4: Records, 5: Want, 6: Wanted, 20: Keys},
 )
 
 
@@ -121,6 +128,8 @@ def check(message: Message) -> None:
             sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and 0 <= seq <= TOTAL_MAX
         case Records(records):
             sound = len(records) <= RECORDS_MAX and all(len(raw) <= RECORD_BYTES_MAX for raw in records)
+        case Keys(keys):
+            sound = len(keys) <= RECORDS_MAX and all(len(raw) <= KEYS_BYTES_MAX for raw in keys)
         case Want(folder, contents):
             sound = _is_folder(folder) and len(contents) <= WANTED_MAX
             sound = sound and all(len(content) == ID_BYTES for content in contents)

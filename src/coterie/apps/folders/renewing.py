@@ -42,5 +42,9 @@ class Renewing:
         """
         new = os.urandom(len(row.replica))
         mark_anew(Path(row.path), row.id, row.replica, new)
+        if self._store.quota(row.number):  # it is kept for others: no write in it is of here
+            row.replica = new
+            self._store.change(row)
+            return
         FolderBook(self._store, row).renew(new)
         row.replica = new

@@ -19,10 +19,14 @@ from coterie.apps.folders.book import OutdatedHome
 from coterie.apps.folders.content import CONTENTS, FolderContents, read_small
 from coterie.apps.folders.deeds import Deeds
 from coterie.apps.folders.engine import Engine
+from coterie.apps.folders.finding import PREVIEW, offer_called, row_called
+from coterie.apps.folders.keeping import Keeping
+from coterie.apps.folders.kept_folders import KeptFolders
+from coterie.apps.folders.kept_messages import KEEPING
 from coterie.apps.folders.links import Links
 from coterie.apps.folders.live_places import LivePlaces
 from coterie.apps.folders.members import Members
-from coterie.apps.folders.membership import FOLDER_ID_BYTES, KIND, FolderRecord, resource_of
+from coterie.apps.folders.membership import FOLDER_ID_BYTES, KIND, FolderRecord, Role, resource_of
 from coterie.apps.folders.renewing import Renewing
 from coterie.apps.folders.results import (
     ConflictLine,
@@ -48,7 +52,8 @@ from coterie.wire.frames import Message
 
 FOLDERS_MAX = 64  # of one computer; guess: each is watched, and costs memory
 PREVIEW_S = 30.0  # to hear what is in a folder before it is joined
-ON, PAUSED, PREVIEW = "on", "paused", "preview"
+ON, PAUSED = "on", "paused"
+KEEP_ROLE = Role.KEEP.name.lower()
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +74,7 @@ class FoldersService:
         self._members = Members(context, self._store, self._record_changed)
         self._links = Links(context, members=self._everybody, up=self._up, down=self._down)
         self._engines: dict[bytes, Engine] = {}
+        self._kept = KeptFolders(context, self._store, self._links, self._members, self._engines)
         self._rows: dict[bytes, FolderRow] = {}
         self._renewing = Renewing(self._store)
         self._followers: list[PeerId] | None = None
@@ -93,6 +99,7 @@ class FoldersService:
             return
         self._context.net.register(wire.PROTOCOL, self._serve)
         self._context.net.register(CONTENTS, self.contents.handle)
+        self._context.net.register(KEEPING, self._kept.serve)
         self._context.access.watch(self._who_changed)
         for row in self._rows.values():
             self._begin(row)
@@ -101,7 +108,7 @@ class FoldersService:
     async def close(self) -> None:
         """Stop; everything is on disk already."""
         self._links.close()
-        await asyncio.gather(*(engine.close() for engine in self._engines.values()))
+        await asyncio.gather(*(engine.close() for engine in self._engines.values()), self._kept.close())
         self.contents.close()
         self.places.close()
 
@@ -162,15 +169,24 @@ class FoldersService:
         self._members_changed()
         return FolderMade(name=record.name, id=folder.hex(), path=str(path), to=self._members.said(record))
 
-    async def join(self, folder: str, path: Path, *, yes: bool) -> FolderMade:
-        """Have a folder of others here, too.
+    async def join(self, folder: str, path: Path, *, yes: bool, quota: int = 0) -> FolderMade:
+        """Have a folder of others here, too; of one that cannot be read here, at most `quota` bytes.
 
         Raises:
             WouldMix: something is at `path`; says what would happen. Not with `yes`.
+            kept_folders.AsksQuota: the folder is to be kept without being read, and no `quota` is given.
         """
-        record = self._offer_called(folder)
+        record = offer_called(self._context.people, self._members, self._rows, folder)
         self._check_room(path)
         raw = self._members.offered_raw(record.id)
+        if self._members.role_in(record) == KEEP_ROLE:
+            row = self._new_row(record.id, path, raw, ON)
+            await self._kept.add(row, record, quota)
+            self._rows[row.id] = row
+            self._members.joined(row.id, raw)
+            self._begin(row)
+            self._members_changed()
+            return FolderMade(name=record.name, id=record.id.hex(), path=str(path), joined=True)
         is_full = await asyncio.to_thread(_is_full, path)
         engine = await self._add(record.id, path, raw, PREVIEW if is_full and not yes else ON)
         if is_full and not yes:
@@ -184,10 +200,18 @@ class FoldersService:
         self._members_changed()
         return FolderMade(name=record.name, id=record.id.hex(), path=str(path), joined=True)
 
+    def set_quota(self, folder: str, quota: int) -> FolderSaid:
+        """Keep at most so much of a folder that cannot be read here."""
+        return self._kept.set_quota(self._row(folder).id, quota)
+
     async def leave(self, folder: str) -> FolderSaid:
-        """Follow a folder no longer; its files stay."""
+        """Follow a folder no longer; its files stay. What was only kept for others goes."""
         row = self._row(folder)
         name = self._members.record(row.id).name
+        if self._kept.is_one(row):
+            await self._kept.drop(row)
+            await self._forget(row.id)
+            return FolderSaid(name, tr("{path} keeps nothing any more", path=row.path))
         engine = self._engines.get(row.id)
         await self._forget(row.id)
         if engine is not None:
@@ -199,9 +223,7 @@ class FoldersService:
         row = self._row(folder)
         row.state = PAUSED
         self._store.change(row)
-        engine = self._engines.pop(row.id, None)
-        if engine is not None:
-            await engine.close()
+        await self._end(row)
         name = self._members.record(row.id).name
         return FolderSaid(name, tr("{name} is paused: coterie folder resume {name}", name=name))
 
@@ -210,9 +232,7 @@ class FoldersService:
         row = self._row(folder)
         row.state = ON
         self._store.change(row)
-        engine = self._engines.pop(row.id, None)
-        if engine is not None:
-            await engine.close()
+        await self._end(row)
         self._begin(row)
         name = self._members.record(row.id).name
         return FolderSaid(name, tr("{name} goes on", name=name))
@@ -301,6 +321,9 @@ class FoldersService:
                 case wire.Records(records):
                     for raw in records:
                         self._heard_record(peer, raw)
+                case wire.Keys(keys):
+                    for raw in keys:
+                        self._kept.heard_keys(raw)
                 case wire.Want(folder, contents):
                     await stream.send(await self._gather(peer, folder, contents))
                 case _:
@@ -309,25 +332,36 @@ class FoldersService:
     async def _hear(self, peer: PeerId, message: Message) -> None:
         """Something about one folder: as far as `peer` may."""
         folder = wire.folder_of(message)
-        engine = self._engines.get(folder)
+        if (real := self._members.keys.folder_of(folder)) is not None:
+            if real in self._engines and self._members.keeps(peer, real):
+                await self._heard_by(self._engines[real], real, peer, message)
+            return
+        engine = self._engines.get(folder) or self._kept.get(folder)
         if engine is None:
             return
         verb = Verb.WRITE if isinstance(message, wire.Changes) else Verb.LIST
         if not self._context.access.decide(peer, verb, resource_of(folder)).allowed:
             return
+        if isinstance(message, wire.Hello):
+            self._kept.tell_keys(peer, [folder])
+        await self._heard_by(engine, folder, peer, message)
+
+    async def _heard_by(
+        self, engine: Engine | Keeping, folder: bytes, peer: PeerId, message: Message
+    ) -> None:
+        """Have an engine hear it; where others know more of this copy than it does, it goes on as another."""
         try:
             await engine.hear(peer, message)
         except OutdatedHome:
-            if self._engines.get(folder) is engine:
+            if engine in (self._engines.get(folder), self._kept.get(folder)):
                 if not self._renewing.may(folder):
                     raise
-                await self._renew(self._rows[folder], engine)
+                await self._renew(self._rows[folder])
 
-    async def _renew(self, row: FolderRow, engine: Engine) -> None:
+    async def _renew(self, row: FolderRow) -> None:
         """Others know writes of this copy that it does not know: it goes on as another, and begins anew with all."""
         log.warning("%s goes on as another copy: others know more of this one", row.path)
-        del self._engines[row.id]
-        await engine.close()
+        await self._end(row)
         try:
             await asyncio.to_thread(self._renewing.renew, row)
         finally:
@@ -361,12 +395,13 @@ class FoldersService:
         for at in range(0, len(folders), wire.RECORDS_MAX):
             part = folders[at : at + wire.RECORDS_MAX]
             self._links.send(peer, wire.Records([self._members.raw(folder) for folder in part]))
+        self._kept.tell_keys(peer, list(self._rows))
         for folder in folders:
-            if engine := self._engines.get(folder):
+            if engine := self._engines.get(folder) or self._kept.get(folder):
                 engine.peer_up(peer)
 
     def _down(self, peer: PeerId) -> None:
-        for engine in self._engines.values():
+        for engine in (*self._engines.values(), *self._kept):
             engine.peer_down(peer)
 
     def _everybody(self) -> list[PeerId]:
@@ -379,15 +414,19 @@ class FoldersService:
     def _who_changed(self) -> None:
         """The policy: contacts, circles, records are not as they were."""
         self._followers = None
-        for engine in self._engines.values():
+        for engine in (*self._engines.values(), *self._kept):
             engine.look_who()
         self._links.look_again()
 
-    def _record_changed(self, folder: bytes) -> None:
+    def _record_changed(self, folder: bytes, before: Sequence[PeerId]) -> None:
+        """`before`: who followed it until now: they hear that they do no longer."""
+        up = self._links.up
         self._members_changed()
         raw = self._members.raw(folder)
-        for peer in self._links.up:
-            self._links.send(peer, wire.Records([raw]))
+        for peer in dict.fromkeys([*up, *self._links.up]):
+            if peer in before or self._members.may(peer, Verb.LIST, folder):
+                self._links.send(peer, wire.Records([raw]))
+        self._kept.use_keys(folder)
 
     def _members_changed(self) -> None:
         self._followers = None
@@ -412,16 +451,7 @@ class FoldersService:
 
     def _row(self, text: str) -> FolderRow:
         """The folder here with this name, id or path."""
-        rows = [row for row in self._rows.values() if row.state != PREVIEW]
-        alike = [row for row in rows if self._members.record(row.id).name.casefold() == text.casefold()]
-        alike = alike or [
-            row for row in rows if row.path == text or row.id.hex().startswith(text.lower() or "-")
-        ]
-        if len(alike) > 1:
-            raise UsageError(tr("there are several live folders '{text}': say the path", text=text))
-        if not alike:
-            raise NotFound(tr("no live folder '{text}' here: `coterie folders` lists them", text=text))
-        return alike[0]
+        return row_called(self._rows.values(), self._members, text)
 
     def _engine(self, text: str) -> Engine:
         row = self._row(text)
@@ -433,30 +463,6 @@ class FoldersService:
 
     def _deeds(self, text: str) -> Deeds:
         return Deeds(self._context, self._engine(text))
-
-    def _offer_called(self, text: str) -> FolderRecord:
-        who, slash, name = text.rpartition("/")
-        people = self._context.people
-        found = [
-            record
-            for record, _ in self._members.offers()
-            if record.id not in self._rows and record.name.casefold() == name.casefold()
-        ]
-        if slash:
-            owner = people.find(who)
-            computers = people.computers_of(owner)
-            found = [record for record in found if PeerId(record.owner) in computers]
-        if len(found) > 1:
-            called = ", ".join(f"{people.name_of(PeerId(r.owner))}/{r.name}" for r in found)
-            raise UsageError(tr("there are several: say {called}", called=called))
-        if not found:
-            raise NotFound(
-                tr(
-                    "nobody offers a live folder '{text}' now: `coterie folders` lists those that you may join",
-                    text=text,
-                )
-            )
-        return found[0]
 
     # ---- rows and engines
 
@@ -479,6 +485,8 @@ class FoldersService:
         line = FolderLine(name=record.name, state=PAUSED, path=row.path, role=role, id=row.id.hex())
         if engine is not None:
             line = engine.line(line)
+        elif (keeping := self._kept.get(row.id)) is not None:
+            line = keeping.line(line)
         if not role or record.is_over:
             owner = self._context.people.name_of(PeerId(record.owner))
             note = tr("{owner} does not share it with this computer any more", owner=owner)
@@ -502,8 +510,8 @@ class FoldersService:
         if real == home or home in real.parents or real in home.parents:
             raise UsageError(tr("{path} has coterie's own data in it: choose another place", path=path))
 
-    async def _add(self, folder: bytes, path: Path, raw: bytes, state: str) -> Engine:
-        row = FolderRow(
+    def _new_row(self, folder: bytes, path: Path, raw: bytes, state: str) -> FolderRow:
+        return FolderRow(
             number=0,
             id=folder,
             path=str(Path(os.path.realpath(path))),
@@ -514,6 +522,9 @@ class FoldersService:
             settings=b"",
             created=time.time(),
         )
+
+    async def _add(self, folder: bytes, path: Path, raw: bytes, state: str) -> Engine:
+        row = self._new_row(folder, path, raw, state)
         engine = Engine(
             self._context, self._store, row, self._settings, links=self._links, members=self._members
         )
@@ -533,6 +544,9 @@ class FoldersService:
     def _begin(self, row: FolderRow) -> None:
         if row.state != ON:
             return
+        if self._kept.is_one(row):
+            self._kept.begin(row)
+            return
         engine = Engine(
             self._context, self._store, row, self._settings, links=self._links, members=self._members
         )
@@ -542,6 +556,15 @@ class FoldersService:
         for peer in self._links.up:
             if self._members.may(peer, Verb.LIST, row.id):
                 engine.peer_up(peer)
+            elif self._members.keeps(peer, row.id):
+                engine.keepers.peer_up(peer)
+
+    async def _end(self, row: FolderRow) -> None:
+        """Take part no longer."""
+        engine = self._engines.pop(row.id, None)
+        if engine is not None:
+            await engine.close()
+        await self._kept.end(row.id)
 
     async def _forget(self, folder: bytes) -> None:
         engine, row = self._engines.pop(folder, None), self._rows.pop(folder)

@@ -22,6 +22,8 @@ EVENTS_S = 30 * DAY_S  # as long as versions are kept
 _BY_PATH = "INDEXED BY agreed_by_path"
 _BY_CONTENT = "INDEXED BY agreed_by_content"
 
+OF_FOLDER = ("registers", "agreed", "replicas", "events", "keeping", "kept_contents", "kept_chunks")
+
 STEPS = (
     """
     CREATE TABLE folders (
@@ -53,6 +55,19 @@ STEPS = (
     );
     CREATE INDEX events_of_folder ON events (folder, at);
     CREATE TABLE offers (id BLOB PRIMARY KEY, record BLOB NOT NULL, peer BLOB NOT NULL, at REAL NOT NULL);
+    """,
+    """
+    CREATE TABLE keeping (
+        folder INTEGER PRIMARY KEY REFERENCES folders(number) ON DELETE CASCADE, quota INTEGER NOT NULL
+    );
+    CREATE TABLE kept_contents (
+        folder INTEGER NOT NULL REFERENCES folders(number) ON DELETE CASCADE, tag BLOB NOT NULL,
+        total INTEGER NOT NULL, chunks BLOB NOT NULL, free_since REAL NOT NULL, PRIMARY KEY (folder, tag)
+    ) WITHOUT ROWID;
+    CREATE TABLE kept_chunks (
+        folder INTEGER NOT NULL REFERENCES folders(number) ON DELETE CASCADE, id BLOB NOT NULL,
+        size INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (folder, id)
+    ) WITHOUT ROWID;
     """,
 )
 
@@ -141,9 +156,20 @@ class FoldersStore:
     def remove(self, number: int) -> None:
         """Forget a folder with all that is known of it."""
         with self.db.transaction() as db:
-            for table in ("registers", "agreed", "replicas", "events"):
+            for table in OF_FOLDER:
                 db.execute(f"DELETE FROM {table} WHERE folder = ?", (number,))  # noqa: S608
             db.execute("DELETE FROM folders WHERE number = ?", (number,))
+
+    # ---- folders that are kept for others
+
+    def keep(self, number: int, quota: int) -> None:
+        """This folder is kept, and cannot be read here: at most `quota` bytes of it."""
+        self.db.execute("INSERT INTO keeping VALUES (?, ?)", (number, quota))
+
+    def quota(self, number: int) -> int:
+        """Bytes to keep of a folder; 0: it is one that can be read here."""
+        rows = self.db.execute("SELECT quota FROM keeping WHERE folder = ?", (number,))
+        return int(rows[0][0]) if rows else 0
 
     # ---- offers of others
 

@@ -3,18 +3,39 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from coterie.access.resource import Verb
 from coterie.apps.folders import exchange as x
-from coterie.apps.folders.book import FolderBook, OutdatedHome
+from coterie.apps.folders.book import OutdatedHome
 from coterie.apps.folders.links import Links
-from coterie.apps.folders.members import Members
-from coterie.apps.folders.store import FolderRow
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, PeerUp, Received, Send
 from coterie.tasks import Tasks
 from coterie.wire.frames import Message
+
+
+class Seen(Protocol):
+    """Who has what, as it is kept: see `store.FolderData`."""
+
+    def replicas(self) -> list[tuple[bytes, bytes, int, int]]: ...
+
+    def save_known(self, replica: bytes, peer: bytes, known: int) -> None: ...
+
+    def save_seen(self, replica: bytes, peer: bytes, seen: int) -> None: ...
+
+
+class Book(Protocol):
+    """What is told, and where it is kept what others said: see `book.FolderBook`."""
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def data(self) -> Seen: ...
+
+    def batch(self, replica: bytes, first: int) -> tuple[int, list[tuple[str, bytes]]]: ...
+
+    def merge(self, replica: bytes, entries: Sequence[tuple[str, bytes]]) -> list[str]: ...
 
 
 class Telling:
@@ -22,24 +43,28 @@ class Telling:
 
     def __init__(
         self,
-        row: FolderRow,
-        book: FolderBook,
+        folder: bytes,
+        replica: bytes,
+        book: Book,
         links: Links,
-        members: Members,
         tasks: Tasks,
+        *,
+        may: Callable[[PeerId], bool],
         merged: Callable[[list[str], bool], None],
     ) -> None:
-        """`merged(paths, has_more)`: these are not as before; more comes right behind."""
-        self._row = row
+        """`folder`, `replica`: as those know them who are told. `may(peer)`: whether it is told anything.
+
+        `merged(paths, has_more)`: these are not as before; more comes right behind.
+        """
         self._book = book
         self._links = links
-        self._members = members
         self._tasks = tasks
+        self._may = may
         self._merged = merged
         replicas = book.data.replicas()
         known = {replica: (PeerId(peer), last) for replica, peer, last, _ in replicas}
         self._seen = {replica: seen for replica, _, _, seen in replicas}
-        self._exchange = x.Exchange(row.id, row.replica, book.seq, known)
+        self._exchange = x.Exchange(folder, replica, book.seq, known)
         self._outputs: deque[x.Merge] = deque()
         self._heard = asyncio.Event()
 
@@ -63,7 +88,7 @@ class Telling:
     def look_who(self) -> None:
         """Who may follow has changed: what is under way to those that may not ends."""
         for peer in self._exchange.peers:
-            if not self._members.may(peer, Verb.LIST, self._row.id):
+            if not self._may(peer):
                 self._feed(PeerDown(peer))
 
     async def hear(self, peer: PeerId, message: Message) -> None:
