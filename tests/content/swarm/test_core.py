@@ -184,11 +184,11 @@ def test_several_sources_share_the_work() -> None:
 
 def test_one_source_is_asked_in_order_several_are_not() -> None:
     alone = Scene(LARGE).begin("a")
-    first = []
-    while len(first) < 20:
-        first += [r.first for r in alone.asked["a"] if isinstance(r, e.AskChunks)]
+    asked_in_order: dict[int, None] = {}  # what waits for its answer is seen again
+    while len(asked_in_order) < 20:
+        asked_in_order |= dict.fromkeys(r.first for r in alone.asked["a"] if isinstance(r, e.AskChunks))
         alone.answer("a")
-    assert first == sorted(first)
+    assert list(asked_in_order) == sorted(asked_in_order)
     two = Scene(LARGE).begin("a", "b")
     two.answer("a")
     two.answer("b")
@@ -474,6 +474,7 @@ def test_the_window_holds_what_the_path_does_and_a_queue() -> None:
     source = swarm_state.Source("a", True, 0.0, rtt_s=0.15)
     assert source.window_bytes() == swarm_state.WINDOW_BYTES_START
     source.rate = 1e6
+    source.last_heard = 0.15 * swarm_state.START_ROUND_TRIPS
     assert source.window_bytes() == int(1e6 * (0.3 + swarm_state.QUEUE_S))
     assert source.window_bytes(is_alone=True) == int(1e6 * (0.3 + swarm_state.QUEUE_ALONE_S))
     source.rtt_s = 600
@@ -483,11 +484,25 @@ def test_the_window_holds_what_the_path_does_and_a_queue() -> None:
 def test_a_source_that_is_alone_is_asked_at_first_for_what_a_wide_path_holds() -> None:
     near, far, farther = (
         swarm_state.Source("a", True, 0.0, rtt_s=rtt_s).window_bytes(is_alone=True)
-        for rtt_s in (0.001, 0.1, 9.0)
+        for rtt_s in (0.001, 0.02, 9.0)
     )
     assert near == swarm_state.WINDOW_BYTES_START
-    assert far == 2 * 0.1 * swarm_state.START_BYTES_PER_S
+    assert far == 2 * 0.02 * swarm_state.START_BYTES_PER_S
     assert farther == swarm_state.WINDOW_BYTES_SHALLOW
+
+
+def test_a_rate_that_is_measured_while_the_path_speeds_up_narrows_no_window_of_a_source_that_is_alone() -> (
+    None
+):
+    """Measured over 600 ms: the first half second brings little, and the path rested once it could carry more."""
+    source, rtt_s = swarm_state.Source("a", True, 100.0, rtt_s=0.6), 0.6
+    at_first = source.window_bytes(is_alone=True)
+    source.note_arrived(50_000, 101.0)
+    assert source.rate > 0
+    assert source.window_bytes(is_alone=True) == at_first
+    assert source.window_bytes() < at_first
+    source.note_arrived(50_000, 100.0 + swarm_state.START_ROUND_TRIPS * rtt_s)
+    assert source.window_bytes(is_alone=True) < at_first
 
 
 CHUNK_BYTES = 160_000

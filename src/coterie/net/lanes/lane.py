@@ -278,10 +278,9 @@ class Lane:
         while at < len(data):
             try:
                 at += self._socket.send(data[at : at + self._slice_bytes])
-                if (now := time.monotonic()) >= self._look_at:
-                    self._look_at = now + LOOK_S
-                    self._look(now)
+                self._look_soon()
             except TimeoutError:
+                self._look_soon()
                 silent_s = waiting.silent_s()
                 if silent_s >= SILENCE_S:
                     raise
@@ -303,6 +302,12 @@ class Lane:
         """While it is on, TCP sends full packets only: each record would be one of its own otherwise."""
         if hasattr(socket, "TCP_CORK"):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, is_on)
+
+    def _look_soon(self) -> None:
+        """Look, unless that was done just now."""
+        if (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._look(now)
 
     def _look(self, now: float) -> None:
         """Go by the rate from now on, if the path loses packets by itself and this system knows how.
