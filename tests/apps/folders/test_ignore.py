@@ -12,7 +12,8 @@ from coterie.apps.folders.ignore import OF_PROGRAMS, PATTERN_CHARS_MAX, PATTERNS
     "path",
     [
         "~$report.docx", "a/.~lock.report.ods#", "film.mkv.part", "x.crdownload", ".goutputstream-AB12", "a/4913",
-        ".notes.txt.swp", ".DS_Store", "a/Thumbs.db", ".#notes.txt",
+        ".notes.txt.swp", ".DS_Store", "a/Thumbs.db", ".#notes.txt", ".git/HEAD", "a/.git", "data.sqlite-wal",
+        "data.db-shm", "data.db-journal",
     ],
 )  # fmt: skip
 def test_what_programs_write_for_themselves_is_left_out(path: str) -> None:
@@ -20,7 +21,7 @@ def test_what_programs_write_for_themselves_is_left_out(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["report.docx", "a/part", "notes.txt", ".git/HEAD", "data.sqlite", "data.sqlite-wal"]
+    "path", ["report.docx", "a/part", "notes.txt", "a.git/HEAD", ".gitignore", "data.sqlite", "half-wal"]
 )
 def test_everything_else_is_taken(path: str) -> None:
     assert not Ignored()(path, False)

@@ -15,7 +15,7 @@ from unicodedata import normalize
 import msgspec
 
 from coterie.apps.folders.hints import parent
-from coterie.apps.folders.in_use import OPEN_NS, is_written
+from coterie.apps.folders.in_use import OPEN_NS, has_journal, is_written
 from coterie.apps.folders.reading import content_at
 from coterie.apps.folders.register import Kind
 from coterie.apps.folders.root import MARKER, SWAP, Root
@@ -214,6 +214,8 @@ class Applying:
         self._expect(local, expects)
         if expects.kind is not Kind.FILE:
             return
+        if has_journal(lambda: self._root.at(local), expects.size):
+            raise Changed
         if content and content_at(self._root, local, expects) != content:
             raise Changed
         if abs(self._now_ns - max(expects.mtime_ns, expects.ctime_ns)) < OPEN_NS and is_written(

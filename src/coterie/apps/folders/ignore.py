@@ -33,6 +33,10 @@ OF_PROGRAMS = (
     "desktop.ini",
     ".Trash-*/",
     ".nfs[0-9a-f]*",  # a file that somebody deleted and another has open still
+    ".git",  # a repository is one thing: taken file by file, what one computer tidies up is missing to another
+    "*.*-wal",  # SQLite: what is not in the database yet; the database waits for it (`in_use.has_journal`)
+    "*.*-shm",
+    "*.*-journal",
 )
 """Always left out: what has no meaning on another computer, or is not whole yet."""
 

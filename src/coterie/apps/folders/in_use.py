@@ -1,5 +1,6 @@
 """Whether a file is being written: what is half written is not taken, and not replaced."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -18,6 +19,9 @@ OPEN_NS = (
     20_000_000_000  # open for writing, but not written for so long: a database, a log; it is taken. Guess
 )
 UNSURE_NS = 1_000_000_000  # where no system call says whether it is open; guess
+PAGE_BYTES = 512
+JOURNAL_HEAD_BYTES = 8
+JOURNAL_AGAIN_S = 2.0  # a database with a journal is looked at so often: nothing tells of its end; guess
 AGAIN_S = 1.0  # a file that is open is looked at so often; when it is closed an event comes at once
 _HAS_LEASES = fcntl is not None and hasattr(fcntl, "F_SETLEASE") and hasattr(signal, "SIGURG")
 
@@ -41,6 +45,28 @@ def wait_s(path: Callable[[], str], mtime_ns: int, ctime_ns: int, now_ns: int) -
         case None if -UNSURE_NS <= age < UNSURE_NS:
             return (UNSURE_NS - age) / 1e9
     return 0.0
+
+
+def has_journal(path: Callable[[], str], size: int) -> bool:
+    """Whether a program has work in a journal beside this database of `size` bytes: the file alone is half of it.
+
+    So it is with SQLite (sqlite.org/fileformat2.html): a database is a whole number of pages of 512 bytes or more, and
+    a rollback journal that begins with zeros is over.
+    """
+    if size % PAGE_BYTES:
+        return False
+    try:
+        database = path()
+        with contextlib.suppress(FileNotFoundError):
+            if os.lstat(f"{database}-wal").st_size:
+                return True
+        fd = os.open(f"{database}-journal", no_links.READ)
+    except OSError:
+        return False
+    try:
+        return any(os.read(fd, JOURNAL_HEAD_BYTES))
+    finally:
+        os.close(fd)
 
 
 def is_written(path: str) -> bool | None:

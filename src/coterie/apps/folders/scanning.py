@@ -17,7 +17,7 @@ import msgspec
 from coterie.apps.folders import rows as table
 from coterie.apps.folders.facts import DiskFacts
 from coterie.apps.folders.hints import Hints, parent
-from coterie.apps.folders.in_use import wait_s
+from coterie.apps.folders.in_use import JOURNAL_AGAIN_S, has_journal, wait_s
 from coterie.apps.folders.register import Kind
 from coterie.apps.folders.root import Root, is_marked
 from coterie.apps.folders.rows import Rows, is_file, is_folder
@@ -213,6 +213,9 @@ class Look:
             seen = table.print_of(after)
             if wait := wait_s(lambda: self._root.at(path), seen.mtime_ns, seen.ctime_ns, self._now_ns):
                 self.scan.again[path] = wait
+                return before
+            if has_journal(lambda: self._root.at(path), seen.size):
+                self.scan.again[path] = JOURNAL_AGAIN_S
                 return before
             self._leave(path, before)
             self.scan.found[path] = Here(seen)
