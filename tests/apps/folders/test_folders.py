@@ -1,6 +1,8 @@
 """Live folders between nodes: what one changes, all have; nothing is lost; who may not, cannot."""
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,11 +27,13 @@ async def until(true: Callable[[], bool], what: str = "", seconds: float = 20.0)
 
 def files_in(folder: Path) -> dict[str, bytes]:
     """Every file below, but for coterie's own."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".coterie-folder" not in path.parts
-    }
+    found = {}
+    for top, below, names in os.walk(folder):
+        below[:] = sorted(set(below) - {".coterie-folder"})
+        for name in sorted(names):
+            with contextlib.suppress(FileNotFoundError):  # it gives way just now
+                found[str(Path(top, name).relative_to(folder))] = Path(top, name).read_bytes()
+    return found
 
 
 async def pair(cast: Cast, tmp_path: Path) -> tuple[Node, Node, Path, Path]:

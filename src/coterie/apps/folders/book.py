@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from coterie.apps.folders import names, planner
+from coterie.apps.folders.chosen_rows import ChosenRows
 from coterie.apps.folders.messages import ENTRIES_BYTES_MAX, ENTRIES_MAX
 from coterie.apps.folders.names import path_fault
 from coterie.apps.folders.records import pack_agreed, unpack_agreed
@@ -167,12 +168,19 @@ class FolderBook:
         self._replica = row.replica
         self._counter = row.counter
         self._writing = threading.Lock()
+        self.chosen = ChosenRows(store.db, row.number)
+        self.is_partial = False
+        """Whether not all contents are to be here."""
         self._kept: dict[str, str] = {}  # folders that are to go, but for what is in them: their paths
 
     @property
     def seq(self) -> int:
         """Of what changed last."""
         return self.data.seq
+
+    def tree(self) -> RowsTree:
+        """What the planner reads; for one plan."""
+        return RowsTree(self.data, self.changed, is_partial=self.is_partial)
 
     # ---- the disk
 
@@ -189,6 +197,20 @@ class FolderBook:
     def agreed_at(self, path: str) -> list[tuple[str, Agreed]]:
         """What is agreed of one path, by local name."""
         return [(local, unpack_agreed(raw)) for local, raw in self.data.agreed_at([path])]
+
+    def agreed_of(self, paths: Sequence[str]) -> list[tuple[str, Agreed]]:
+        """What is agreed of several paths, by local name."""
+        return [(local, unpack_agreed(raw)) for local, raw in self.data.agreed_at(paths)]
+
+    def stands(self, files: Sequence[tuple[str, bytes]]) -> set[tuple[str, bytes]]:
+        """Those of the (path, content) that the folder has still."""
+        known = self.data.registers([path for path, _ in files])
+        found = set()
+        for path, content in files:
+            siblings = unpack(known[path]).siblings if path in known else ()
+            if any(value.content == content for _, value in siblings):
+                found.add((path, content))
+        return found
 
     def undone(self) -> list[str]:
         """Paths where the disk may not have yet what the register says."""
@@ -209,7 +231,7 @@ class FolderBook:
 
     def plan(self, rules: planner.Rules, local: Sequence[str], paths: Sequence[str]) -> list[Step]:
         """What is to be done for what the disk reported, and for registers that changed."""
-        tree = RowsTree(self.data, self.changed)
+        tree = self.tree()
         tree.load(paths, [*local, *paths])
         steps = planner.plan(tree, rules, local=local, paths=paths)
         for one in local:
@@ -273,7 +295,12 @@ class FolderBook:
                 for local, one in agreed.items()
                 if one is None and (here := self.changed.get(local)) is not None
             }
-            self._save(agreed, rows=rows, counter=counter if paths else 0)
+            alone = [
+                (one.path, one.value.content)
+                for one in steps
+                if isinstance(one, Record) and one.value.content
+            ]
+            self._save(agreed, rows=rows, counter=counter if paths else 0, alone=alone)
             self._counter = counter
         self.changed.update(stands)
         return Noted(list(stands), list(again))
@@ -283,7 +310,7 @@ class FolderBook:
     ) -> list[str]:
         """These steps were done; what each made looks like that. Returns the local names to look at again."""
         again: list[str] = []
-        tree = RowsTree(self.data, self.changed)
+        tree = self.tree()
         tree.load((), [step.local for step, _ in done if isinstance(step, Move | MoveFolder)])
         agreed: dict[str, Agreed | None] = {}
         for step, seen in done:
@@ -317,6 +344,7 @@ class FolderBook:
         rows: Sequence[RegisterRow] = (),
         counter: int = 0,
         contents: Iterable[tuple[bytes, bytes]] = (),
+        alone: Iterable[tuple[str, bytes]] = (),
     ) -> None:
         self.data.save(
             rows,
@@ -324,6 +352,7 @@ class FolderBook:
             gone=[local for local, one in agreed.items() if one is None],
             counter=counter,
             contents=contents,
+            alone=alone,
         )
         for local in agreed:
             self.changed.pop(local, None)
@@ -384,7 +413,8 @@ class FolderBook:
                 counter += 1
                 register = unpack(known[path]) if path in known else NOTHING
                 rows.append(self._row(path, resolved(register, (self._replica, counter), value), b""))
-            self.data.save(rows, counter=counter)
+            alone = [(path, value.content) for path, value in values.items() if value.content]
+            self.data.save(rows, counter=counter, alone=alone)
             self._counter = counter
 
     def rewrite(self, writes: Sequence[tuple[str, Value, Value | None]]) -> None:
@@ -406,7 +436,8 @@ class FolderBook:
                 replaced = dots_shown(register, old or Value(Kind.GONE), is_copy=is_copy)
                 dot = (self._replica, counter)
                 known[path] = changed[path] = written(register, replaced, dot, new, is_copy=is_copy)
-            self.data.save([self._row(*one, b"") for one in changed.items()], counter=counter)
+            alone = [(path, new.content) for path, new, _ in writes if new.content]
+            self.data.save([self._row(*one, b"") for one in changed.items()], counter=counter, alone=alone)
             self._counter = counter
 
     def renew(self, replica: bytes) -> None:

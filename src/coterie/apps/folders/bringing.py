@@ -23,6 +23,7 @@ class Bringing:
         self._lying = parts.lying
         self._agenda = parts.agenda
         self._asking = parts.asking
+        self._selecting = parts.selecting
         self._staged: dict[bytes, Arrived] = {}
         self._waiting: dict[bytes, set[str]] = {}  # contents to come: for which paths
         self._wanted: dict[str, bytes] = {}  # paths, and the content that each waits for
@@ -122,6 +123,7 @@ class Bringing:
                     came.append((step.local, arrived.chunks))
                     contents.append((step.value.content, arrived.chunks))
         again = self._book.did(done, contents)
+        self._selecting.came([step.path for step, _ in done if isinstance(step, Put)])
         self._lying.note(came)
         self._asking.passed_there(self._book, [step for step, _ in done])
         return results, again

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from coterie.apps.command import Choice, Person, Place, Size, Values, command
 from coterie.apps.folders.results import (
+    ChoiceLine,
     ConflictLine,
     EntryLine,
     EventLine,
@@ -75,15 +76,17 @@ async def folder_join(
     *,
     yes: bool = False,
     quota: Size = Size(0),  # noqa: B008  (a number)
+    on_demand: bool = False,
 ) -> FolderMade:
     """Have a live folder of somebody on this computer, too.
 
     folder: NAME, or PERSON/NAME where several are called so.
     path: Where it goes: an empty folder, one that is made, or one with the same in it.
     yes: Join although something is there: what is equal stays, what differs is kept on both sides.
+    on_demand: See all of it here, and let contents come only when they are asked for.
     quota: Of a folder that you only keep for somebody: how much at most, as 100GB.
     """
-    return await folders.join(folder, path, yes=yes, quota=quota)
+    return await folders.join(folder, path, yes=yes, quota=quota, on_demand=on_demand)
 
 
 @command("folder", "quota", path="folder quota", needs="running", title="How much to keep for somebody")
@@ -251,6 +254,53 @@ async def folder_ignore(
     remove: Leave them out no longer.
     """
     return await folders.ignore(folder, patterns, remove=remove)
+
+
+@command(
+    "folder",
+    "patterns",
+    path="folder select",
+    needs="running",
+    empty_text="All of it is to be here.",
+    title="What of a live folder is on this disk",
+)
+async def folder_select(
+    folders: "FoldersService",
+    folder: Folder,
+    patterns: list[str] = [],  # noqa: B006  (it is only read)
+    *,
+    on_demand: bool = False,
+    remove: bool = False,
+    larger_than: Size | None = None,
+    kinds: list[str] = [],  # noqa: B006  (it is only read)
+) -> list[ChoiceLine]:
+    """Choose what of a live folder is always on this disk, or only on demand; without patterns, list the choices.
+
+    All of the folder is seen in any case. What is on demand is read from the other computers when it is opened in the
+    drive or the page, and comes to this disk with `coterie folder get`. What is here leaves once another computer has
+    shown that it has it; that is no deletion. The last choice that matches counts, patterns before size and kind.
+
+    folder: Its name.
+    patterns: Paths in it, or patterns as in .gitignore: 'films/', '*.iso', '*' for all.
+    on_demand: They are on demand, instead of always here.
+    remove: Forget the choices of these patterns.
+    larger_than: What is larger is on demand: 1GB; 0 takes that back.
+    kinds: films, pictures, music or archives are on demand; several times. `none` takes that back.
+    """
+    wanted = [kind for kind in kinds if kind != "none"] if kinds else None
+    return await folders.choosing(folder).select(
+        patterns, on_demand=on_demand, remove=remove, larger_than=larger_than, kinds=wanted
+    )
+
+
+@command("folder", "paths", path="folder get", needs="running", title="Get contents of a live folder")
+async def folder_get(folders: "FoldersService", folder: Folder, paths: list[str]) -> FolderSaid:
+    """Let contents of a live folder come that are on demand; they stay until `coterie folder select` says otherwise.
+
+    folder: Its name.
+    paths: Files or folders in it.
+    """
+    return await folders.choosing(folder).get(paths)
 
 
 @command("folder", path="folder go-on", needs="running", title="Let deletions of a live folder happen")

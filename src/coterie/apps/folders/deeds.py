@@ -50,6 +50,7 @@ class Deeds:
             for _, content in self._data.agreed_with([content for _, _, _, content, _ in rows if content])
         }
         lines = []
+        selecting = self._engine.selecting
         for path, kind, size, content, raw in rows:
             first = winner(unpack(raw))
             if first is None or kind == Kind.GONE:
@@ -60,6 +61,7 @@ class Deeds:
                     kind=KINDS[Kind(kind)],
                     size=size,
                     here=kind != Kind.FILE or content in here,
+                    state=selecting.state(path, size, is_here=content in here) if kind == Kind.FILE else "",
                     by=self._engine.name_of(first[1].by),
                     changed=iso(first[1].at_ms / 1000),
                 )

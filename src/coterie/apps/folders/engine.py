@@ -5,11 +5,13 @@ One task works on the disk (`turns`), one fetches what is missing (`fetching`); 
 """
 
 import asyncio
+import logging
 import shutil
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -20,8 +22,10 @@ from coterie.apps.folders.agenda import Agenda
 from coterie.apps.folders.asking import Asking
 from coterie.apps.folders.book import FolderBook
 from coterie.apps.folders.bringing import Bringing
+from coterie.apps.folders.confirming import Confirming
 from coterie.apps.folders.disk import Disk
 from coterie.apps.folders.fetching import Fetching
+from coterie.apps.folders.freeing import Freeing
 from coterie.apps.folders.hints import hints_of
 from coterie.apps.folders.keepers import Keepers
 from coterie.apps.folders.leaving_out import LeavingOut
@@ -34,17 +38,25 @@ from coterie.apps.folders.planner import Rules
 from coterie.apps.folders.register import Value
 from coterie.apps.folders.results import FolderLine
 from coterie.apps.folders.root import MARKER, make_marker
+from coterie.apps.folders.selecting import Selecting
 from coterie.apps.folders.settings import Settings
 from coterie.apps.folders.standing import Standing
 from coterie.apps.folders.store import FolderRow, FoldersStore
 from coterie.apps.folders.telling import Telling
 from coterie.apps.folders.turns import Turns
 from coterie.content.versions import Versions
-from coterie.errors import UsageError
+from coterie.errors import CoterieError, UsageError
 from coterie.identity import PeerId
 from coterie.tasks import Tasks
 from coterie.texts import tr
 from coterie.wire.frames import Message
+
+HAS_S = 30.0  # for an answer who has files; guess
+READ_BYTES_PER_S = 20 << 20  # so fast at least does somebody read what he shows to have; a slow disk
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -71,6 +83,7 @@ class Engine:
         self._tasks = Tasks()
         self._agenda = Agenda()
         self._full = ""
+        self._proving = asyncio.Lock()
         self.overwriting = Overwriting()
 
     @property
@@ -143,8 +156,17 @@ class Engine:
         )
         self.keepers.use(self._members.keys.of(self._row.id))
         self._disk = Disk(self._path, self._row.id, self._row.replica, self._context.blobs.versions)
+        self.selecting = Selecting(self.book.chosen, self.book.data)
+        self.book.is_partial = self.selecting.is_partial
         parts = Parts(
-            self._row.id, self.book, self._disk, self._lying, self.asking, self.leaving_out, self._agenda
+            self._row.id,
+            self.book,
+            self._disk,
+            self._lying,
+            self.asking,
+            self.leaving_out,
+            self._agenda,
+            self.selecting,
         )
         self._bringing = Bringing(parts)
         self._fetching = self._bringing.fetching = Fetching(
@@ -163,13 +185,26 @@ class Engine:
             name=lambda: self.name,
             rules=self._rules,
             news=self._news,
+            recover=self._recover,
         )
+        self._freeing = Freeing(
+            self.book.chosen,
+            self.book,
+            self._disk,
+            rules=self._rules,
+            peers=lambda: self.peers,
+            ask=self._ask,
+            between=self._turns.between,
+        )
+        self._confirming = Confirming(self.book.chosen, self.book, peers=lambda: self.peers, ask=self._ask)
 
     def start(self) -> None:
         """Work in the background."""
         self._tasks.keep(self._work, f"live folder {self.name}")
         self._tasks.keep(self._fetching.run, f"contents of {self.name}")
         self.keepers.start()
+        self._tasks.keep(self._freeing.run, f"room on the disk of {self.name}")
+        self._tasks.keep(self._confirming.run, f"who has {self.name}")
 
     async def close(self) -> None:
         """Stop; everything is on disk already."""
@@ -222,6 +257,7 @@ class Engine:
             standing.on(line),
             files=files,
             size=size,
+            here=self.book.data.files_here(),
             unsent=self.book.data.unsent(),
             conflicts=self.book.data.conflicts(),
         )
@@ -288,6 +324,8 @@ class Engine:
         """`peer` can be told something."""
         self._telling.up(peer)
         self._fetching.look_again(peer)
+        self._freeing.look_again()
+        self._confirming.look_again()
 
     def peer_down(self, peer: PeerId) -> None:
         """It cannot any more."""
@@ -306,11 +344,14 @@ class Engine:
         await hears.hear(peer, message)
         if isinstance(message, wire.Changes | wire.Hello):
             self._fetching.look_again(peer)
+        if isinstance(message, wire.Seen):
+            self._confirming.look_again()
 
     def _news(self) -> None:
         """Something has changed here."""
         self._telling.news()
         self.keepers.news()
+        self._confirming.look_again()
 
     def _merged(self, paths: Sequence[str], has_more: bool) -> None:
         """Others said something about these."""
@@ -327,9 +368,52 @@ class Engine:
             links=facts.links,
             ignored=self.leaving_out.ignored,
             can_write=self.can_write,
+            selected=self.selecting.selected,
             overwrites=self.overwriting.overwrites,
             name_of=self.name_of,
         )
+
+    # ---- what is to be here
+
+    async def select(self, change: Callable[[], T]) -> T:
+        """Change what is to be here; what that means is done in the background. Raises what `change` raises."""
+        result = await asyncio.to_thread(change)
+        self.book.is_partial = self.selecting.is_partial
+        self.touch(await asyncio.to_thread(self.book.data.undone))
+        self._freeing.look_again()
+        return result
+
+    async def has(self, files: Sequence[tuple[str, bytes]], nonce: bytes) -> list[bytes]:
+        """What somebody asks by `messages.Have`."""
+        if not nonce:
+            return await asyncio.to_thread(self._freeing.proofs, files, nonce)
+        async with self._proving:  # it may read much
+            proofs = await asyncio.to_thread(self._freeing.proofs, files, nonce)
+        self._confirming.look_again()
+        return proofs
+
+    def gave(self) -> None:
+        """Somebody gets contents from here, and has them soon."""
+        self._freeing.look_again()
+        self._confirming.look_again()
+
+    async def _ask(self, peer: PeerId, files: Sequence[tuple[str, bytes]], nonce: bytes) -> Sequence[bytes]:
+        """A proof for each file from one who may have it; nothing for all where no answer comes."""
+        size = sum(self.book.data.sizes([path for path, _ in files])) if nonce else 0
+        asked = wire.Have(self._row.id, list(files), nonce)
+        try:
+            answer = await self._context.net.ask(
+                peer, wire.PROTOCOL, asked, timeout_s=HAS_S + size / READ_BYTES_PER_S
+            )
+            wire.check(answer)
+            if isinstance(answer, wire.Has) and len(answer.proofs) == len(files):
+                return answer.proofs
+        except (CoterieError, TimeoutError) as error:
+            log.info("who has files of a live folder, %s: %s", peer.short, error)
+        return [b""] * len(files)
+
+    def _recover(self) -> None:
+        self._freeing.recover()
 
     def _disk_failed(self, why: str) -> None:
         self._full = why

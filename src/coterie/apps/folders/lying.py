@@ -6,7 +6,8 @@ from pathlib import Path
 
 from coterie.apps.folders.content import Arrived, write_known
 from coterie.apps.folders.store import FolderData, FoldersStore
-from coterie.content import Store
+from coterie.content import ChunkUnavailable, Store
+from coterie.content.manifest import unpack_chunks
 from coterie.content.store import KnownFile
 
 NOTED_FILES = 2_000  # whose chunks are made known in one transaction
@@ -43,6 +44,9 @@ class Lying:
         local = {content: one for one, content in self._data.agreed_with(list(known))}
         paths = {self._lies_at(one): (one, content) for content, one in local.items()}
         located = self._store.known_files(list(paths))
+        for content in [content for content in known if content not in local]:
+            if not self._can_be_read(known[content]):  # it has left this disk
+                del known[content]
         self.note(
             [
                 (one, known[content])
@@ -69,6 +73,10 @@ class Lying:
             if write_known(self._store, chunks or b"", path):
                 arrived[content] = Arrived(path, size, chunks or b"")
         return arrived
+
+    def _can_be_read(self, chunks: bytes) -> bool:
+        first = unpack_chunks(chunks)[:1]
+        return not any(isinstance(data, ChunkUnavailable) for data in self._store.read_chunks(first))
 
     def _lies_at(self, local: str) -> str:
         return os.path.join(self._path, *local.split("/"))

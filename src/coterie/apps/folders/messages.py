@@ -21,6 +21,9 @@ REGISTER_BYTES_MAX = 64 << 10  # of one register: some hundred siblings
 RECORDS_MAX = 16  # in one message: 16 of the longest fit a frame
 SMALL_BYTES = 64 << 10  # of a content that is given at once, in the answer
 SMALL_BYTES_MAX = 512 << 10  # of all that are given so in one answer: it fits a frame
+HAVE_MAX = 2_000  # files that are asked about together; guess
+HAVE_BYTES_MAX = 384 << 10  # of their paths and contents: it fits a frame
+NONCE_BYTES = 32
 WANTED_MAX = 4_096  # contents that are asked for together; as `content.WANTED_MAX`
 
 
@@ -95,10 +98,27 @@ class Keys(Message, frozen=True):
     keys: list[bytes]
 
 
+class Have(Message, frozen=True):
+    """Do you have these files, (path, content), on your disk, and do they stay there for now? Answered by `Has`.
+
+    `nonce`: then prove it by BLAKE3 of each file with it as key. I let go of what you prove, so you may be the last.
+    """
+
+    folder: bytes
+    files: list[tuple[str, bytes]]
+    nonce: bytes = b""
+
+
+class Has(Message, frozen=True):
+    """Of each file in its order: its proof, or without a nonce its content; empty: no."""
+
+    proofs: list[bytes]
+
+
 PROTOCOL = Protocol(
     name="folders",
     versions=(1,),
-    kinds={1: Hello, 2: Changes, 3: Seen, 4: Records, 5: Want, 6: Wanted, 20: Keys},
+    kinds={1: Hello, 2: Changes, 3: Seen, 4: Records, 5: Want, 6: Wanted, 7: Have, 8: Has, 20: Keys},
 )
 
 
@@ -137,6 +157,13 @@ def check(message: Message) -> None:
             sound = len(root) == ID_BYTES and 0 <= files <= WANTED_MAX and 0 <= size <= TOTAL_MAX
             sound = sound and len(missing) <= WANTED_MAX and len(small) <= WANTED_MAX
             sound = sound and all(len(data) <= SMALL_BYTES for _, data in small)
+        case Have(folder, files, nonce):
+            sound = _is_folder(folder) and len(files) <= HAVE_MAX and len(nonce) in (0, NONCE_BYTES)
+            sound = sound and all(
+                _is_entry(path, content) and len(content) == ID_BYTES for path, content in files
+            )
+        case Has(proofs):
+            sound = len(proofs) <= HAVE_MAX and all(len(proof) in (0, ID_BYTES) for proof in proofs)
         case _:
             sound = False
     if not sound:

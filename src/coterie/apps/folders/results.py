@@ -13,8 +13,8 @@ class FolderLine(msgspec.Struct, frozen=True, kw_only=True):
         state: a word or a few: "in sync", "receiving", "paused", "asks", "gone", "looking".
         path: where it is here; empty: it is offered, and was not joined.
         role: what this computer may: owner, write, read, keep.
-        files, size: of all that is in it, wherever.
-        missing: contents that are still to come. `unsent`: changes of here that nobody else has yet.
+        files, size: of all that is in it, wherever. `here`: how many files are on this disk.
+        missing: contents that are still to come. `unsent`: places with a change or content that nobody else has yet.
         conflicts: places with several versions side by side. `members`: who has it now, by name.
         note: what is to be done, or why it does not go on.
     """
@@ -25,6 +25,7 @@ class FolderLine(msgspec.Struct, frozen=True, kw_only=True):
     role: str = ""
     files: int = 0
     size: int = 0
+    here: int = 0
     missing: int = 0
     unsent: int = 0
     conflicts: int = 0
@@ -70,12 +71,19 @@ class FolderSaid(msgspec.Struct, frozen=True):
 
 
 class EntryLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Something in a live folder. `here`: whether its content is on this computer. `by`: who wrote it last."""
+    """Something in a live folder.
+
+    Fields:
+        here: whether its content is on this computer. `state` of a file: "here", "pinned" (always here), "coming", or
+            "on demand" (it comes when it is opened in the drive or the page, or with `folder get`).
+        by: who wrote it last.
+    """
 
     path: str
     kind: str
     size: int = 0
     here: bool = False
+    state: str = ""
     by: str = ""
     changed: str = ""
 
@@ -122,6 +130,18 @@ class IgnoredLine(msgspec.Struct, frozen=True, kw_only=True):
 
     pattern: str
     of: str
+
+
+class ChoiceLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A choice of what is on this disk: of what a pattern names, of what is larger (bytes), or of a kind.
+
+    `what`: "pinned" or "on demand".
+    """
+
+    what: str
+    pattern: str = ""
+    larger_than: int = 0
+    kind: str = ""
 
 
 class JoinPlan(msgspec.Struct, frozen=True, kw_only=True):

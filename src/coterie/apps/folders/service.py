@@ -13,10 +13,12 @@ import msgspec
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
+from coterie.apps.folders.answering import Answering
 from coterie.apps.folders.api import Live, LiveState
 from coterie.apps.folders.asking import GO_ON, KEEP
 from coterie.apps.folders.book import OutdatedHome
-from coterie.apps.folders.content import CONTENTS, FolderContents, read_small
+from coterie.apps.folders.choosing import Choosing
+from coterie.apps.folders.content import CONTENTS, FolderContents
 from coterie.apps.folders.deeds import Deeds
 from coterie.apps.folders.engine import Engine
 from coterie.apps.folders.finding import PREVIEW, offer_called, row_called
@@ -84,6 +86,7 @@ class FoldersService:
         self.writing, self.touched = places.writing, places.touched
         self.remove, self.move = places.remove, places.move
         self.contents = FolderContents(context.me.peer_id, context.blobs.store, context.access)
+        self._answering = Answering(self._engines, context, self.contents)
 
     async def start(self) -> None:
         """Go on with every folder. What takes long goes on in the background."""
@@ -169,8 +172,12 @@ class FoldersService:
         self._members_changed()
         return FolderMade(name=record.name, id=folder.hex(), path=str(path), to=self._members.said(record))
 
-    async def join(self, folder: str, path: Path, *, yes: bool, quota: int = 0) -> FolderMade:
+    async def join(
+        self, folder: str, path: Path, *, yes: bool, quota: int = 0, on_demand: bool = False
+    ) -> FolderMade:
         """Have a folder of others here, too; of one that cannot be read here, at most `quota` bytes.
+
+        `on_demand`: no contents come before they are asked for.
 
         Raises:
             WouldMix: something is at `path`; says what would happen. Not with `yes`.
@@ -196,6 +203,8 @@ class FoldersService:
                 await self._forget(record.id)
                 await asyncio.to_thread(engine.unmark)
             raise WouldMix(tr("{what}. To do that: --yes", what=plan.text()))
+        if on_demand:
+            await self.choosing(record.id.hex()).select(["*"], on_demand=True)
         engine.start()
         self._members_changed()
         return FolderMade(name=record.name, id=record.id.hex(), path=str(path), joined=True)
@@ -279,6 +288,10 @@ class FoldersService:
             engine.look_anew()
         return engine.leaving_out.lines()
 
+    def choosing(self, folder: str) -> Choosing:
+        """What of a folder is to be on this disk."""
+        return Choosing(self._engine(folder))
+
     def go_on(self, folder: str) -> FolderSaid:
         """Let happen what waits."""
         engine = self._asked(folder)
@@ -324,8 +337,10 @@ class FoldersService:
                 case wire.Keys(keys):
                     for raw in keys:
                         self._kept.heard_keys(raw)
-                case wire.Want(folder, contents):
-                    await stream.send(await self._gather(peer, folder, contents))
+                case wire.Have():
+                    await stream.send(await self._answering.have(peer, message))
+                case wire.Want():
+                    await stream.send(await self._answering.want(peer, message))
                 case _:
                     await self._hear(peer, message)
 
@@ -366,16 +381,6 @@ class FoldersService:
             await asyncio.to_thread(self._renewing.renew, row)
         finally:
             self._begin(row)
-
-    async def _gather(self, peer: PeerId, folder: bytes, contents: Sequence[bytes]) -> Message:
-        self._context.access.decide(peer, Verb.READ, resource_of(folder)).require()
-        engine = self._engines.get(folder)
-        known = await asyncio.to_thread(engine.known, contents) if engine is not None else {}
-        small = await asyncio.to_thread(read_small, self._context.blobs.store, known)
-        given = {content for content, _ in small}
-        rest = [content for content in contents if content not in given]
-        gathered = await self.contents.gather(folder, known, rest)
-        return wire.Wanted(gathered.root, gathered.files, gathered.size, list(gathered.missing), tuple(small))
 
     def _heard_record(self, peer: PeerId, raw: bytes) -> None:
         record = self._members.heard(peer, raw)

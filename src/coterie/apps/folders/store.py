@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from coterie.apps.folders import chosen_rows
 from coterie.services.data.database import Database
 
 CACHE_KB = 16_000  # of the rows, as far as they are used: a third of those of 100,000 files
@@ -22,7 +23,16 @@ EVENTS_S = 30 * DAY_S  # as long as versions are kept
 _BY_PATH = "INDEXED BY agreed_by_path"
 _BY_CONTENT = "INDEXED BY agreed_by_content"
 
-OF_FOLDER = ("registers", "agreed", "replicas", "events", "keeping", "kept_contents", "kept_chunks")
+OF_FOLDER = (
+    "registers",
+    "agreed",
+    "replicas",
+    "events",
+    "keeping",
+    "kept_contents",
+    "kept_chunks",
+    *chosen_rows.TABLES,
+)
 
 STEPS = (
     """
@@ -69,6 +79,7 @@ STEPS = (
         size INTEGER NOT NULL, at REAL NOT NULL, PRIMARY KEY (folder, id)
     ) WITHOUT ROWID;
     """,
+    chosen_rows.STEP,
 )
 
 
@@ -258,11 +269,12 @@ class FolderData:
         events: Iterable[tuple[float, str, str, bytes, bytes]] = (),
         counter: int = 0,
         replica: bytes = b"",
+        alone: Iterable[tuple[str, bytes]] = (),
     ) -> None:
         """Keep all of this, or nothing. `gone`: local names that nothing was agreed upon any more.
 
         `counter`: the last number by which this computer wrote in the folder; 0: as it is. `replica`: it goes on as
-        that, which has written `counter` times.
+        that, which has written `counter` times. `alone`: (path, content) that nobody else is known to have.
         """
         number, seq = self._number, self.seq
         with self._db.transaction() as db:
@@ -282,6 +294,7 @@ class FolderData:
                 "INSERT INTO events (folder, at, path, what, by, body) VALUES (?, ?, ?, ?, ?, ?)",
                 [(number, *one) for one in events],
             )
+            db.executemany("INSERT OR IGNORE INTO alone VALUES (?, ?, ?)", [(number, *one) for one in alone])
             if replica:
                 row = (replica, counter, number)
                 db.execute("UPDATE folders SET replica = ?, counter = ? WHERE number = ?", row)
@@ -344,6 +357,23 @@ class FolderData:
             (self._number,),
         )
         return rows[0][0], int(rows[0][1])
+
+    def away_below(self, path: str) -> list[tuple[str, int]]:
+        """(path, size) of the files at and below a path of which nothing is agreed; "": of all."""
+        where, values = self._below("path", path)
+        rows = self._db.execute(
+            f"SELECT path, size FROM registers r WHERE (({where}) OR (folder = ? AND path = ?)) AND kind = 1 "  # noqa: S608
+            "AND NOT EXISTS (SELECT 1 FROM agreed a WHERE a.folder = r.folder AND a.path = r.path)",
+            (*values, self._number, path),
+        )
+        return [(one, size) for one, size in rows]
+
+    def sizes(self, paths: Sequence[str]) -> list[int]:
+        """Of the files at these paths, in no certain order."""
+        return [
+            size
+            for (size,) in self._of("SELECT size FROM registers WHERE folder = ? AND path IN ({})", paths)
+        ]
 
     def files_here(self) -> int:
         """How many files this disk has."""
@@ -418,11 +448,12 @@ class FolderData:
         return [path for (path,) in rows]
 
     def unsent(self) -> int:
-        """How many changes of here nobody else has yet."""
+        """How many places have a change or a content of here that nobody else has yet."""
         rows = self._db.execute(
-            "SELECT count(*) FROM registers WHERE folder = ? AND own AND seq > "
-            "(SELECT coalesce(max(seen), 0) FROM replicas WHERE folder = ?)",
-            (self._number, self._number),
+            "SELECT count(*) FROM (SELECT path FROM registers WHERE folder = ? AND own AND seq > "
+            "(SELECT coalesce(max(seen), 0) FROM replicas WHERE folder = ?) "
+            "UNION SELECT path FROM alone WHERE folder = ?)",
+            (self._number, self._number, self._number),
         )
         return int(rows[0][0])
 

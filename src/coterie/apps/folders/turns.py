@@ -7,6 +7,7 @@ was set wakes it.
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from coterie.apps.folders.reading import Hashed
 from coterie.apps.folders.root import FolderGone
 from coterie.apps.folders.steps import Agree, Hash, Record, Wait
 from coterie.apps.folders.watch import Watch
+from coterie.errors import CoterieError
 from coterie.tasks import Tasks
 from coterie.texts import tr
 
@@ -40,8 +42,12 @@ class Turns:
         name: Callable[[], str],
         rules: Callable[[], Rules],
         news: Callable[[], None],
+        recover: Callable[[], None],
     ) -> None:
-        """`name()`: what the folder is called. `rules()`: what holds on the disk now. `news()`: others are to hear."""
+        """`name()`: what the folder is called. `rules()`: what holds on the disk now. `news()`: others are to hear.
+
+        `recover()`: blocking, before the disk is looked at first.
+        """
         self._context = context
         self._folder = parts.folder
         self._agenda = parts.agenda
@@ -54,6 +60,8 @@ class Turns:
         self._name = name
         self._rules = rules
         self._news = news
+        self._recover = recover
+        self._orders: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
         self._begins_anew = False
         self._has_asked = False
         self.cancel = threading.Event()
@@ -80,6 +88,28 @@ class Turns:
                 await asyncio.gather(following, return_exceptions=True)
             await watch.close()
 
+    async def between(self, work: Callable[[], None]) -> None:
+        """Do blocking work in a thread while nothing else is done with the disk. Raises what it raises."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._orders.append((work, done))
+        self._agenda.wake.set()
+        await done
+
+    async def _obey(self) -> None:
+        """Do what others wait for."""
+        while self._orders:
+            work, done = self._orders.popleft()
+            try:
+                await asyncio.to_thread(work)
+            except CoterieError as error:
+                if not done.done():
+                    done.set_exception(error)
+                if isinstance(error, FolderGone):
+                    raise
+            else:
+                if not done.done():
+                    done.set_result(None)
+
     def look_anew(self) -> None:
         """What is left out has changed: look at everything, as if nothing but what was agreed had been seen."""
         self._begins_anew = True
@@ -89,7 +119,7 @@ class Turns:
         """Begin with what the disk had last."""
         while True:
             try:
-                await asyncio.to_thread(lambda: self._disk.remember(self._book.known()))
+                await asyncio.to_thread(self._begin)
             except FolderGone as error:
                 self._went(str(error))
                 await self._agenda.wake.wait()
@@ -97,6 +127,11 @@ class Turns:
             else:
                 break
         self._agenda.touch(await asyncio.to_thread(self._book.data.undone))
+
+    def _begin(self) -> None:
+        """In a thread."""
+        self._recover()
+        self._disk.remember(self._book.known())
 
     async def _follow(self, watch: Watch) -> None:
         while True:
@@ -106,6 +141,7 @@ class Turns:
         """Look where there are hints, and do all that follows from it."""
         agenda = self._agenda
         try:
+            await self._obey()
             hints = agenda.take_hints()
             if self._begins_anew:
                 self._begins_anew = False
