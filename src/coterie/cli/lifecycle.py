@@ -19,7 +19,7 @@ from coterie.texts import tr
 if TYPE_CHECKING:
     from coterie.node import Node
 
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 30.0  # guess: a first start that compiles everything on a small, busy computer took 11 s
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.05
 LAST_WORDS_BYTES_MAX = 64 * 1024
