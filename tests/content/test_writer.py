@@ -1,5 +1,6 @@
 """Receiving: nothing under the final name until it is complete, nothing outside the destination ever."""
 
+import errno
 import os
 import random
 import subprocess
@@ -57,6 +58,36 @@ def listing(top: Path) -> dict[str, object]:
         else path.is_dir() or path.read_bytes()
         for path in top.rglob("*")
     }
+
+
+def test_what_is_done_while_a_tree_is_flushed_sees_all_of_it_before_it_has_its_name(
+    staging: Staging, parent: Path
+) -> None:
+    small(staging, ("a",), "x", b"hello")
+    seen: list[tuple[bool, bytes]] = []
+
+    def meanwhile() -> None:
+        staged = staging.path / "data" / "a" / "x"
+        seen.append(((parent / "tree").exists(), staged.read_bytes()))
+
+    staging.finish(meanwhile=meanwhile)
+    assert seen == [(False, b"hello")]
+    assert (parent / "tree" / "a" / "x").read_bytes() == b"hello"
+
+
+def test_a_tree_that_the_disk_does_not_take_gets_no_name(
+    staging: Staging, parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(fd: int, path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    small(staging, (), "x", b"hello")
+    monkeypatch.setattr(place, "flush_tree", fail)
+    seen: list[bool] = []
+    with pytest.raises(StorageError, match="Input/output error"):
+        staging.finish(meanwhile=lambda: seen.append(True))
+    assert seen == [True]
+    assert os.listdir(parent) == [staging.path.name]
 
 
 def test_a_tree_appears_whole_under_its_name(staging: Staging, parent: Path) -> None:

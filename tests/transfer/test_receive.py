@@ -12,10 +12,11 @@ from coterie.content.importer import Imported, import_path
 from coterie.content.swarm.events import NodeArrived, Prepared, Stored, Wrong
 from coterie.content.versions import Versions
 from coterie.identity import PeerId, SecretKey
-from coterie.transfer import partial_content
+from coterie.transfer import partial_content, receive
 from coterie.transfer.arrival import Arrival
 from coterie.transfer.arriving import Answer, NodePlace
 from coterie.transfer.discretion import Discretion
+from coterie.transfer.got import Got, GotBook
 from coterie.transfer.messages import CHUNKS, MANIFEST
 from coterie.transfer.receive import Receiver
 from coterie.transfer.records import TransferRecord
@@ -39,7 +40,7 @@ class Scene:
         self.shared: Imported = import_path(self.theirs, self.source)
         self.receiver = self.make()
 
-    def make(self) -> Receiver:
+    def make(self, book: GotBook | None = None) -> Receiver:
         ticket = Ticket(TicketKind.TREE, ONE, self.shared.root, b"s" * 16)
         record = TransferRecord(
             id="t",
@@ -51,7 +52,7 @@ class Scene:
             created=0.0,
         )
         versions = Versions(self.target.parent / "versions")
-        arrival = Arrival(self.target, versions, None, None, source="somebody")
+        arrival = Arrival(self.target, versions, book, None, source="somebody")
         discretion = Discretion(is_giver_known=False)
         return Receiver(ticket, record, store=self.ours, discretion=discretion, arrival=arrival)
 
@@ -140,6 +141,33 @@ def test_one_wrong_byte_among_many_files_is_noticed_and_nothing_of_it_written(sc
     (event,) = scene.receiver.store(ONE, [Answer(ONE, place, root, 0, frame, len(place.chunks))])
     assert isinstance(event, Wrong)
     assert scene.receiver.files == 1  # the empty one
+
+
+@pytest.mark.parametrize("ahead_max", [5, 6, 7])
+def test_what_is_noted_of_files_is_what_was_written_however_many_are_listed_ahead(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_max: int
+) -> None:
+    """There are seven files; more than `ahead_max` are looked at when they have their names."""
+    monkeypatch.setattr(receive, "WRITTEN_AHEAD_MAX", ahead_max)
+    book = GotBook(tmp_path / "got.db")
+    scene.receiver = scene.make(book)
+    place, root = scene.receiver.root_place(), scene.shared.root
+    (below,) = scene.node(ONE, root, place).children
+    scene.bring(ONE, root, place, 0, len(place.chunks))
+    scene.node(ONE, *below)
+    scene.bring(ONE, *below, 0, 1)
+    path = scene.receiver.finish("fail").path
+    got = Got("id", str(path), bytes(ONE), "", "", "source", root, 0.0)
+    (path / "small-4").write_bytes(b"changed here at once")  # after it was delivered, before it is noted
+    scene.receiver.remember(path, got)
+    assert book.size("id") == (scene.shared.files, scene.shared.bytes)
+    for name in ["small-0", "small-4", "cut", "folder/last"]:
+        noted = book.written("id", name)
+        assert noted is not None
+        source = (scene.source / name).stat()
+        assert (noted.size, noted.mtime_ns) == (source.st_size, source.st_mtime_ns)
+        assert noted.is_at((path / name).stat()) is (name != "small-4")
+    book.close()
 
 
 def test_nodes_reach_the_store_in_time(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ import shutil
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -308,13 +309,20 @@ class Staging:
 
     # -- the end --
 
-    def finish(self, *, keep_both: bool = False, into: Callable[[Path, Path], Path] | None = None) -> Path:
+    def finish(
+        self,
+        *,
+        keep_both: bool = False,
+        into: Callable[[Path, Path], Path] | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Path:
         """Everything was written and verified: make links, set times, flush, then give it its final name in
         one step.
 
         Args:
             keep_both: take "name (2)" and so on when the name is taken.
             into: brings it to its final name when that is taken, and returns where it is (`Merge.into`).
+            meanwhile: is called while a folder is brought to the disk, when nothing in it changes any more.
 
         Returns:
             where it is now.
@@ -329,7 +337,7 @@ class Staging:
             if self.kind is Kind.TREE:
                 self._make_links()
                 self._set_times()
-                place.flush_tree(self._base.fd, self.path)
+                self._flush(meanwhile or (lambda: None))
             self._close_folders()
             staged, target = self.path / STAGED, self.parent / self.name
             if keep_both:
@@ -343,6 +351,12 @@ class Staging:
             place.flush_folder(self.parent)
         self.discard()
         return target
+
+    def _flush(self, meanwhile: Callable[[], None]) -> None:
+        with ThreadPoolExecutor(1, "coterie-flush") as thread:
+            flushing = thread.submit(place.flush_tree, self._base.fd, self.path)
+            meanwhile()
+            flushing.result()
 
     def discard(self) -> None:
         """Remove the staging area and everything in it."""

@@ -14,7 +14,6 @@ from coterie.content import manifest as m
 from coterie.content import no_links
 from coterie.content.file_steps import set_executable, set_time
 from coterie.content.merge import Merge, Old
-from coterie.content.received import FileHere
 from coterie.content.versions import Versions, disk_bytes
 from coterie.content.walk import FileIn
 from coterie.transfer.got import Got, GotBook, Written
@@ -87,6 +86,11 @@ class Arrival:
     def may_merge(self) -> bool:
         """Whether it may come into what is there."""
         return self._overwrite or self._update
+
+    @property
+    def is_remembered(self) -> bool:
+        """Whether what came is noted."""
+        return self._remembers is not None
 
     @property
     def may_keep(self) -> bool:
@@ -227,13 +231,14 @@ class Arrival:
             self.news.gone_count += 1
             _list(self.news.gone, old.path)
 
-    def remember(self, got: Got, files: Iterable[FileHere]) -> None:
-        """Note `got`, and each of these files as it is now; others stay as they were noted."""
+    def remember(self, got: Got, files: Iterable[Written]) -> None:
+        """Note `got`, and each of these files; others stay as they were noted."""
         self._book.save(got)
-        self._book.note(got.id, (_written(*file) for file in files))
+        self._book.note(got.id, files)
 
 
-def _written(file: FileIn, status: os.stat_result | None) -> Written:
+def written(file: FileIn, status: os.stat_result | None) -> Written:
+    """What is noted of a file of the content that has this status now; None: it is not there."""
     path = "/".join(file.parts)
     if status is None or status.st_size != file.size or not _is_time(status.st_mtime_ns, file.mtime_ns):
         return Written(path, file.identity, file.size, file.mtime_ns)  # as it came: it was changed since

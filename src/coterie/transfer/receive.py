@@ -1,27 +1,31 @@
 """The asking side's hands: checks what arrives and puts it on disk. Blocking; one thread at a time."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from coterie.content import Kind, Store
 from coterie.content import manifest as m
 from coterie.content.chosen import Chosen
-from coterie.content.received import FileHere, record_received
+from coterie.content.received import record_received
 from coterie.content.swarm.events import Denied, NodeArrived, Skipped, Stored, Wrong
+from coterie.content.writer import STAGED
 from coterie.errors import CoterieError, NotFound, PeerError
 from coterie.identity import PeerId
 from coterie.texts import tr
 from coterie.transfer import messages
-from coterie.transfer.arrival import Arrival
+from coterie.transfer.arrival import Arrival, written
 from coterie.transfer.arriving import Answer, Finished, NodePlace, bytes_of
 from coterie.transfer.discretion import Discretion
-from coterie.transfer.got import Got
+from coterie.transfer.got import Got, Written
 from coterie.transfer.landing import Landing
 from coterie.transfer.messages import ChunkUnavailable, NoManifest
 from coterie.transfer.preparing import Preparer
 from coterie.transfer.records import TransferRecord
 from coterie.wire import Ticket
+
+WRITTEN_AHEAD_MAX = 150_000  # files, listed in memory while they are brought to the disk: about 45 MB
 
 Event = NodeArrived | Stored | Denied | Skipped | Wrong
 
@@ -52,6 +56,7 @@ class Receiver:
             self._landing, record, store=store, discretion=discretion, arrival=arrival, chosen=self._chosen
         )
         self.staged = self._landing.staged
+        self._written: list[Written] | None = None  # what is staged, once it was looked at
 
     @property
     def files(self) -> int:
@@ -145,7 +150,10 @@ class Receiver:
             staging.discard()
         else:
             into = arrival.into if arrival.may_merge else None
-            path = staging.finish(keep_both=on_existing == "keep-both", into=into)
+            looks = landing.kind is Kind.TREE and arrival.is_remembered and not arrival.may_merge
+            path = staging.finish(
+                keep_both=on_existing == "keep-both", into=into, meanwhile=self._look_ahead if looks else None
+            )
             for parts, why in staging.refused:
                 left_out.add(landing.label(parts), why)
         arrival.settle(path, (file.parts for file in self.staged.files(self._mtime_ns)))
@@ -158,18 +166,26 @@ class Receiver:
 
         Without this, all of them would look as if they had been changed here.
         """
+        files, self._written = self._written, None
+        self._arrival.remember(got, self._files_written(path) if files is None else files)
+
+    def _look_ahead(self) -> None:
+        """List what `remember` is to note, while the disk is busy: nobody but us changes what is staged."""
+        staged = self._files_written(self._landing.staging.path / STAGED)
+        with suppress(CoterieError):  # then it is looked at afterwards
+            found = list(islice(staged, WRITTEN_AHEAD_MAX + 1))
+            self._written = found if len(found) <= WRITTEN_AHEAD_MAX else None
+
+    def _files_written(self, path: Path) -> Iterator[Written]:
+        """Every file that came and is at `path`, as it is now."""
         left_out = self._landing.left_out
         failed = left_out.paths
-        files: Iterable[FileHere] = ()
-        if left_out.is_all_listed:  # else nobody knows of each whether it came
-            files = (
-                (file, status)
-                for file, status in self.staged.files_at(path, self._mtime_ns)
-                if not file.parts or self._preparer.wants(file.parts)
-            )
-        if failed:
-            files = (found for found in files if "/".join(found[0].parts) not in failed)
-        self._arrival.remember(got, files)
+        if not left_out.is_all_listed:  # nobody knows of each whether it came
+            return
+        for file, status in self.staged.files_at(path, self._mtime_ns):
+            is_wanted = not file.parts or self._preparer.wants(file.parts)
+            if is_wanted and not (failed and "/".join(file.parts) in failed):
+                yield written(file, status)
 
     def index(self, path: Path, is_stopped: Callable[[], bool]) -> None:
         """After `finish`: make what lies at `path` known to the store, as far as it gets before it `is_stopped`."""
