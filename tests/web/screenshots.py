@@ -123,6 +123,7 @@ def views(anna: Computer) -> dict[str, str]:
         "health": "/health",
         "everything": "/do",
         "form": "/do/files/share",
+        "send": "/do/send/send",
         "invite": "/do/contacts/invite",
     }
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.web.conftest import Computer, Visits, started
 
@@ -26,6 +26,14 @@ def go(page: Page) -> None:
 
 def more(page: Page) -> None:
     page.locator("details.more > summary").click()
+
+
+def choose(page: Page, label: str, name: str) -> Locator:
+    """Take `name` from what a field offers."""
+    field = page.get_by_label(label)
+    expect(page.locator(f"datalist#{field.get_attribute('list')} option[value='{name}']")).to_have_count(1)
+    field.fill(name)
+    return field
 
 
 def test_by_clicks_only(visit: Visits, anna: Computer, carl: Computer, tmp_path: Path) -> None:
@@ -52,7 +60,8 @@ def test_by_clicks_only(visit: Visits, anna: Computer, carl: Computer, tmp_path:
     annas.goto(f"{anna.url}do/files/share")
     annas.locator("[name=path]").fill(str(shared))
     more(annas)
-    annas.locator("[name=to]").fill("carl")
+    choose(annas, "Add", "carl").press("Enter")
+    expect(annas.locator("[name=to]")).to_have_value("carl")
     go(annas)
     expect(annas.locator("#result")).to_contain_text("Holiday", timeout=ARRIVES_MS)
     target = tmp_path / "got"
@@ -62,10 +71,14 @@ def test_by_clicks_only(visit: Visits, anna: Computer, carl: Computer, tmp_path:
     expect(carls.locator("#result")).to_contain_text("Received", timeout=ARRIVES_MS)
     assert (target / "Holiday" / "beach.txt").read_text() == "sand" * 1_000
     # send, decline and think again, accept
-    letter = tmp_path / "letter.txt"
+    letter = carl.user / "letter.txt"
     letter.write_text("dear anna")
-    carls.goto(f"{carl.url}do/send/send")
-    carls.locator("[name=paths]").fill(f"{letter}\nanna")
+    carls.goto(carl.url)
+    carls.locator(".head a", has_text="Send").click()
+    carls.get_by_role("button", name="Choose").click()
+    carls.locator("#dialog").get_by_role("button", name="Choose letter.txt").click()
+    expect(carls.get_by_label("Files and folders")).to_have_value(str(letter))
+    choose(carls, "Person", "anna")
     go(carls)
     expect(carls.locator("#result")).to_contain_text("offered to anna", timeout=ARRIVES_MS)
     annas.goto(anna.url)

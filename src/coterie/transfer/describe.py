@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from coterie.moments import iso
 from coterie.transfer.records import TransferRecord
 from coterie.transfer.results import AskerLine, SourceLine, TransferDetail, TransferLine
-from coterie.transfer.states import bytes_done, state_of
+from coterie.transfer.states import TransferState, bytes_done, state_of
 from coterie.transfer.table import Entry
 from coterie.transfer.transfer import Transfer
 from coterie.wire import Ticket
@@ -14,10 +14,11 @@ from coterie.wire import Ticket
 
 def transfer_line(record: TransferRecord, active: Transfer | None) -> TransferLine:
     """One line of the list."""
+    state, note = _stands(record, active)
     sources = active.sources() if active else []
     return TransferLine(
         id=record.id,
-        state=state_of(record),
+        state=state,
         done=bytes_done(record),
         size=record.size,
         path=record.target,
@@ -26,17 +27,24 @@ def transfer_line(record: TransferRecord, active: Transfer | None) -> TransferLi
         eta_s=active.eta_s if active else None,
         ways=dict(Counter(source.way for source in sources)),
         health=active.health() if active and sources else None,
-        note=record.note,
+        note=note,
     )
+
+
+def _stands(record: TransferRecord, active: Transfer | None) -> tuple[str, str]:
+    """Its state and note, for people: what asks for bytes and gets none waits."""
+    waits_for = active.waits_for if active else ""
+    return (TransferState.WAITING, waits_for) if waits_for else (state_of(record), record.note)
 
 
 def transfer_detail(
     record: TransferRecord, active: Transfer | None, askers: Sequence[AskerLine]
 ) -> TransferDetail:
     """All about one transfer; `askers`: who fetches it from us."""
+    state, note = _stands(record, active)
     return TransferDetail(
         id=record.id,
-        state=state_of(record),
+        state=state,
         path=record.target,
         size=record.size,
         done=record.done,
@@ -49,7 +57,7 @@ def transfer_detail(
         sources=active.sources() if active else [],
         askers=list(askers),
         dropped=record.dropped,
-        note=record.note,
+        note=note,
         priority=record.priority,
         missing=record.failed,
         pieces=active.pieces() if active else [],

@@ -39,6 +39,7 @@ from coterie.transfer.messages import (
     Refused,
     UsedUp,
 )
+from coterie.transfer.motion import STILL_S
 from coterie.transfer.proof import prove
 from coterie.transfer.receive import Receiver
 from coterie.transfer.results import SourceLine
@@ -235,7 +236,8 @@ class Fetch:
 
     def source_lines(self) -> list[SourceLine]:
         """Every source that is asked now."""
-        lines = []
+        lines: list[SourceLine] = []
+        now = self._loop.time()
         for source in self.core.sources:
             link = self.links.get(source.peer)
             if link is None:
@@ -252,12 +254,17 @@ class Fetch:
                     has_all=source.whole,
                     parts=parts,
                     received=received,
-                    rate=round(source.rate),
+                    rate=0 if now - source.last_heard > STILL_S else round(source.rate),
                     rtt_ms=rtt_ms,
                     state=state,
                 )
             )
         return lines
+
+    def owing(self) -> list[str]:
+        """Who has not answered yet, by short ids; empty where somebody who is asked owes nothing."""
+        asked = [source for source in self.core.sources if source.peer in self.links]
+        return [source.peer.short for source in asked] if all(source.waits for source in asked) else []
 
     def has_enough_sources(self) -> bool:
         """Whether it is not worth looking for more."""

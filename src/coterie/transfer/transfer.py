@@ -57,6 +57,7 @@ OnExisting = Literal["fail", "overwrite", "keep-both", "update"]
 TICK_S = 0.2  # progress
 SAVE_EVERY_TICKS = 25
 FAILED_KEPT_MAX = 1_000  # of a finished transfer, in its record; guess
+WAITED_FOR_MAX = 3  # computers that one line names
 MOVES_MAX = 4  # in a row, of a share that changes while it is opened; guess
 RATE_MEMORY = 0.8  # weight of the past in the shown rate, per tick
 
@@ -299,6 +300,16 @@ class Transfer:
         """Whether nothing comes: nobody gives it now, or the line is cut."""
         return self.record.state == TransferState.WAITING or self._motion.is_still(time.monotonic())
 
+    @property
+    def waits_for(self) -> str:
+        """What is said while nothing comes of what is asked for: whom it waits for; "" otherwise."""
+        running = self.record.state == TransferState.RUNNING and self._sources is not None
+        if not running or self._fetch is None or not self.is_still():
+            return ""
+        owing = self._fetch.owing()[:WAITED_FOR_MAX]
+        names = self._context.people.in_names(", ".join(owing))
+        return tr("waiting for {names}", names=names) if owing else ""
+
     def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
         """Somebody has this content, or part of it."""
         if self._sources is not None and peer != self._context.me.peer_id:
@@ -528,12 +539,16 @@ class Transfer:
             self.record.done = self._receiver.done_bytes
             self.record.fetched = now
             self._motion.at(self.record.done, time.monotonic())
+            if self.is_still():
+                self.rate = 0.0
             if ticks % SAVE_EVERY_TICKS == 0:
                 with contextlib.suppress(StorageError):  # a full disk is told by the transfer itself
                     self._save_record(self.record)
-            self._tell("waiting" if self.record.state == TransferState.WAITING else "receiving")
+            waits_for = self.waits_for
+            is_waiting = waits_for or self.record.state == TransferState.WAITING
+            self._tell("waiting" if is_waiting else "receiving", waits_for)
 
-    def _tell(self, phase: str) -> None:
+    def _tell(self, phase: str, note: str = "") -> None:
         step = Progress(
             phase=phase,
             done=self.record.done,
@@ -541,7 +556,7 @@ class Transfer:
             unit="bytes",
             rate=round(self.rate) if self.rate else None,
             eta_s=self.eta_s,
-            note=self.record.note,
+            note=note or self.record.note,
         )
         for listener in self._listeners:
             listener(step)

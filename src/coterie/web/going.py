@@ -59,7 +59,7 @@ def _transfer(asked: Any, line: dict[str, Any]) -> Row:
         f"transfer {line['id']}",
         {
             "title": line["path"].rstrip("/").rpartition("/")[2] or line["path"],
-            "note": line.get("peer", ""),
+            "note": (line["state"] == "waiting" and line.get("note")) or line.get("peer", ""),
             "left": "" if left is None else duration(left),
             "rate": line.get("rate"),
             "link": f"/transfers/{line['id']}" if asked.panels.view(TRANSFERS) else "",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,33 @@ def test_a_killed_sender_that_comes_back_is_found_again(tmp_path: Path) -> None:
         assert getting.returncode == 0, err
     assert '"phase": "waiting"' in out or '"phase":"waiting"' in out
     assert (tmp_path / "copy").read_bytes() == source.read_bytes()
+
+
+def test_a_giver_that_falls_silent_is_waited_for_and_said_so(tmp_path: Path) -> None:
+    """As when a cable is pulled: the connection stands, and nothing comes."""
+    source = make_file(tmp_path / "large.bin", 60 * MB)
+    with running_node(tmp_path / "anna") as anna, running_node(tmp_path / "ben") as ben:
+        ticket = anna.call("share", str(source))["ticket"]
+        ben.call("limits", "--down", "3MB/s")
+        ben.call("get", ticket, str(tmp_path / "copy"), "--detach")
+
+        def line() -> dict[str, Any]:
+            (one,) = ben.call("transfers")
+            return one
+
+        wait_for(lambda: line()["rate"] > MB)
+        (first,) = ben.call("transfers", "show", line()["id"])["sources"]
+        assert first["rate"] > 0
+        anna.process.send_signal(signal.SIGSTOP)
+        try:
+            wait_for(lambda: line()["state"] == "waiting", 8)
+            silent, detail = line(), ben.call("transfers", "show", line()["id"])
+        finally:
+            anna.process.send_signal(signal.SIGCONT)
+        assert (silent["rate"], silent["note"]) == (0, f"waiting for {silent['peer']}")
+        assert (detail["state"], detail["rate"]) == ("waiting", 0)
+        assert [one["rate"] for one in detail["sources"]] == [0]
+        wait_for(lambda: line()["state"] == "running" and line()["rate"] > 0)
 
 
 def test_a_receiving_node_that_is_killed_goes_on_by_itself_when_started_again(tmp_path: Path) -> None:

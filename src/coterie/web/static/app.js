@@ -274,6 +274,16 @@
     if (field.dataset.mask) mask(field);
     else if (field.dataset.narrows) narrow(field);
   });
+  // data-adds="ID": what is chosen there becomes a line of that list
+  function adds(field) {
+    const list = document.getElementById(field.dataset.adds), name = field.value.trim();
+    field.value = "";
+    if (name && !list.value.split("\n").includes(name)) list.value = [list.value.trimEnd(), name].filter(Boolean).join("\n");
+  }
+  document.addEventListener("change", (event) => { if (event.target.dataset.adds) adds(event.target); });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.dataset?.adds) { event.preventDefault(); adds(event.target); }
+  });
   // data-mask="WORD": a text that begins so opens something; it is masked then, unless it is shown on purpose
   function mask(field) {
     const reveal = document.querySelector(`[data-reveal="${field.id}"]`);
