@@ -133,6 +133,7 @@ SHELLS = (
     "apps/send/direct.py",
     "apps/send/fetching.py",
     "apps/send/strangers.py",
+    "apps/drive/connections.py",
     "apps/drive/dav_server.py",
     "apps/drive/listener.py",
     "apps/drive/tree.py",

@@ -264,6 +264,15 @@ def _services() -> dict[str, list[Sample]]:
                 b"Sat, 28 Nov 2026 17:02:14 GMT</D:getlastmodified></D:prop></D:propstat></D:response></D:multistatus>",
             )
         ],
+        "coterie.apps.drive.headers:masked_destination": [
+            _of("apps.drive.headers:masked_destination", "http://drive.localhost:4000/anna/photos/a%3Fb;c%20d")
+        ],
+        "coterie.apps.drive.headers:read_room": [
+            _of(
+                "apps.drive.headers:read_room",
+                b'<D:multistatus xmlns:D="DAV:"><D:quota-available-bytes>5</D:quota-available-bytes></D:multistatus>',
+            )
+        ],
         "coterie.apps.drive.headers:read_target": [_of("apps.drive.headers:read_target", "/films/a%20b?x")],
         "coterie.apps.drive.headers:read_password": [
             _of("apps.drive.headers:read_password", "bmFtZTpwYXNzd29yZA==")

@@ -20,6 +20,7 @@ from wsgidav.dav_error import (
 )
 from wsgidav.dav_provider import DAVCollection, DAVNonCollection, DAVProvider
 
+from coterie.apps.drive.headers import unmasked
 from coterie.apps.drive.tree import Bridge, Incoming, Tree
 from coterie.apps.files.api import OpenFile, Seen
 from coterie.byte_range import parse_range
@@ -57,7 +58,7 @@ T = TypeVar("T")
 
 def place_of(path: str) -> str:
     """The place of an address: wsgidav writes two slashes where it puts a folder and a path together."""
-    return "/".join(part for part in path.split("/") if part)
+    return "/".join(part for part in unmasked(path).split("/") if part)
 
 
 def dav_error(error: CoterieError) -> DAVError:
@@ -91,7 +92,7 @@ class Provider(DAVProvider):  # type: ignore[misc]
             return None
         except CoterieError as error:
             raise dav_error(error) from None
-        return self.made(path, environ, seen)
+        return self.made(unmasked(path), environ, seen)
 
     def made(self, path: str, environ: dict[str, Any], seen: Seen) -> "Folder | File":
         """The resource of what was seen."""

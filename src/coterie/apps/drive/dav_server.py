@@ -1,54 +1,22 @@
 """wsgidav over cheroot, made for one tree. Imported when the drive is switched on."""
 
-import socket
 from collections.abc import Mapping
 from typing import Any
 
-from cheroot import wsgi
 from wsgidav.error_printer import ErrorPrinter
 from wsgidav.request_resolver import RequestResolver
 from wsgidav.wsgidav_app import WsgiDAVApp
 
 from coterie.apps.drive.dav import READ_BYTES, Provider, place_of, told
 from coterie.apps.drive.folder_page import page_of
-from coterie.apps.drive.headers import read_destination
+from coterie.apps.drive.headers import masked_destination, read_destination
 from coterie.apps.drive.login import CONFIG, LoginDoor
 from coterie.apps.drive.properties import KeptProperties, NoProperties
 from coterie.apps.drive.propfind import propfind
 from coterie.apps.drive.tree import Bridge, Tree, refused
 from coterie.services.data.database import Database
 
-THREADS = 24  # each may wait for a peer that is away; guess: a file manager opens as many as it has pictures
-IDLE_S = 60  # a connection on which nothing is asked; programs keep some open
-STOP_S = 2  # for requests under way when it is switched off
 READS = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND"})
-
-
-class Server(wsgi.Server):
-    """cheroot on a socket that is given."""
-
-    def __init__(self, listening: socket.socket, app: Any) -> None:
-        self._given = listening
-        super().__init__(
-            listening.getsockname(),
-            app,
-            numthreads=THREADS,
-            server_name="coterie",
-            timeout=IDLE_S,
-            shutdown_timeout=STOP_S,
-            accepted_queue_size=THREADS,
-            accepted_queue_timeout=IDLE_S,
-        )
-
-    @property
-    def open(self) -> int:
-        """How many requests wait or are answered now."""
-        return int(self.requests.qsize) + THREADS - int(self.requests.idle)
-
-    def bind(self, family: int, type: int, proto: int = 0) -> socket.socket:
-        self.socket = self._given
-        self.bind_addr = self._given.getsockname()
-        return self._given
 
 
 class Asking(Provider):
@@ -63,6 +31,9 @@ class Asking(Provider):
             return propfind(self, environ, start_response)
         if method not in READS:
             self._require(environ, method)
+        if "HTTP_DESTINATION" in environ:
+            with told():
+                environ["HTTP_DESTINATION"] = masked_destination(environ["HTTP_DESTINATION"])
         if method == "GET" and (page := page_of(self, environ, start_response)) is not None:
             return page
         return default_handler(environ, start_response)

@@ -3,6 +3,7 @@
 What is opened is read by range, as it is needed; what is written goes to the drive when the file is closed.
 """
 
+import contextlib
 import errno
 import functools
 import http.client
@@ -18,10 +19,11 @@ from urllib.parse import quote
 
 from mfusepy import FUSE, FuseOSError, Operations
 
-from coterie.apps.drive.headers import read_listing
+from coterie.apps.drive.headers import read_listing, read_room
 
 ANSWER_S = 40.0  # longer than the drive waits for any peer
 KEPT_S = 1.0  # what a file or folder is; as long as the kernel keeps it
+BLOCK_S = 2.0  # a block is read again from the drive, where the right to it may be gone
 BLOCK_BYTES = 1 << 20  # read at once: the kernel asks for an eighth of it
 _ERRNO = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT, 405: errno.EEXIST, 409: errno.EINVAL,
           412: errno.EEXIST, 423: errno.EBUSY, 502: errno.EIO, 504: errno.ETIMEDOUT, 507: errno.ENOSPC}  # fmt: skip
@@ -44,7 +46,8 @@ class Dav:
                 connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=ANSWER_S)
                 self._local.connection = connection
             try:
-                connection.request(method, quote(path), body, named)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have said why
+                    connection.request(method, quote(path), body, named)
                 answer = connection.getresponse()
                 return answer.status, answer.read()
             except (http.client.HTTPException, OSError):  # an idle connection was closed
@@ -60,6 +63,11 @@ class Dav:
         if status >= 300:
             raise FuseOSError(_ERRNO.get(status, errno.EIO))
         return answer
+
+    def free_bytes(self, path: str) -> int | None:
+        """How much room there is at a path; None: nobody says."""
+        asked = b'<D:propfind xmlns:D="DAV:"><D:prop><D:quota-available-bytes/></D:prop></D:propfind>'
+        return read_room(self.do("PROPFIND", path, asked, Depth="0"))
 
     def listed(self, path: str, depth: int) -> dict[str, Attributes]:
         """What is at a path, and with depth 1 in it, by path."""
@@ -83,12 +91,13 @@ class Read:
         self._dav = dav
         self._path = path
         self._lock = threading.Lock()
-        self._begin, self._block = 0, b""
+        self._begin, self._block, self._until = 0, b"", 0.0
 
     def read(self, size: int, offset: int) -> bytes:
         """Some bytes; fewer at the end."""
         with self._lock:
-            if not self._begin <= offset < self._begin + len(self._block):
+            is_old = time.monotonic() > self._until
+            if is_old or not self._begin <= offset < self._begin + len(self._block):
                 first = offset - offset % BLOCK_BYTES
                 last = first + BLOCK_BYTES - 1
                 status, block = self._dav.ask("GET", self._path, Range=f"bytes={first}-{last}")
@@ -97,6 +106,7 @@ class Read:
                 if status >= 300:
                     raise FuseOSError(_ERRNO.get(status, errno.EIO))
                 self._begin, self._block = (first, block) if status == 206 else (0, block)
+                self._until = time.monotonic() + BLOCK_S
             at = offset - self._begin
             data = self._block[at : at + size]
         if len(data) < size and data and at + len(data) == BLOCK_BYTES:
@@ -280,6 +290,11 @@ class Drive(Operations):  # type: ignore[misc]
     def rename(self, old: str, new: str) -> int:
         self._dav.do("MOVE", old, Destination=quote(new), Overwrite="T")
         return 0
+
+    def statfs(self, path: str) -> dict[str, int]:
+        free = (self._dav.free_bytes(path) or 0) // BLOCK_BYTES
+        return {"f_bsize": BLOCK_BYTES, "f_frsize": BLOCK_BYTES, "f_blocks": free, "f_bfree": free, "f_bavail": free,
+                "f_namemax": 255}  # fmt: skip
 
     def chmod(self, path: str, mode: int) -> int:
         return 0

@@ -2,7 +2,7 @@
 
 import base64
 from email.utils import parsedate_to_datetime
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from xml.etree import ElementTree
 
 import msgspec
@@ -38,6 +38,36 @@ def read_listing(raw: bytes) -> list[Listed]:
             )
         )
     return found
+
+
+@decoder(UsageError, "what the drive says of its room")
+def read_room(raw: bytes) -> int | None:
+    """The room in the answer to a PROPFIND of our own drive (RFC 4331); None: it says none. Raises `UsageError`."""
+    found = ElementTree.fromstring(raw).findtext(f".//{_DAV}quota-available-bytes")  # noqa: S314  (ours)
+    return int(found) if found else None
+
+
+MASKS = (("?", "\ufdd0"), (";", "\ufdd1"))  # noncharacters, which no name has (Unicode 23.7)
+
+
+@decoder(UsageError, "the destination of a request to the drive")
+def masked_destination(header: str) -> str:
+    """`Destination` for wsgidav, which decodes it first and then takes "?" and ";" in a name for the end of the path.
+
+    A name has a mask in their place, until `unmasked`. Raises `UsageError`.
+    """
+    split = urlsplit(header, allow_fragments=False)
+    path = unquote(split.path, errors="strict")
+    for letter, mask in MASKS:
+        path = path.replace(letter, mask)
+    return urlunsplit((split.scheme, split.netloc, quote(path), "", ""))
+
+
+def unmasked(path: str) -> str:
+    """The path that was meant."""
+    for letter, mask in MASKS:
+        path = path.replace(mask, letter)
+    return path
 
 
 @decoder(UsageError, "the destination of a request to the drive")

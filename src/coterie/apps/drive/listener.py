@@ -16,6 +16,7 @@ from coterie.services.local.listeners import BACKLOG, address_of, bound
 from coterie.services.local.web_pages import is_own_host, is_own_page
 from coterie.texts import tr
 
+BODY_BYTES_MAX = 1 << 20  # of a request that is no file; guess: XML with some properties
 HOST = "drive.localhost"  # RFC 6761: loopback; an origin of its own for browsers
 
 HARMLESS = (
@@ -66,13 +67,13 @@ class DavListener:
 
     def start(self, number: int) -> None:
         """Raises `UsageError` when the port is not to be had."""
-        from coterie.apps.drive.dav_server import Server
+        from coterie.apps.drive.connections import Server  # only while the port is open
 
         app = self._make()
         listening = bound(number, is_lan=self._is_lan)
         gate = Gate(app, listening.getsockname()[1], self.secret, is_lan=self._is_lan)
         log.debug("the drive is at %s", address_of(listening))
-        self._server = Server(_Trusting(self, listening), gate)
+        self._server = Server(_Trusting(self, listening), gate, is_lan=self._is_lan)
         self._server.prepare()
         self._thread = threading.Thread(target=self._server.serve, name="drive", daemon=True)
         self._thread.start()
@@ -147,6 +148,9 @@ class Gate:
             return _refuse(
                 start_response, "401 Unauthorized", tr("this needs the secret of the port as password")
             )
+        said = environ.get("CONTENT_LENGTH") or "0"
+        if method != "PUT" and not (said.isdigit() and int(said) <= BODY_BYTES_MAX):
+            return _refuse(start_response, "413 Content Too Large", tr("this is too long for a request"))
         if method == "PROPFIND" and environ.get("HTTP_DEPTH", "infinity") not in ("0", "1"):
             return _finite_only(start_response)
         if not self._is_lan:

@@ -17,7 +17,8 @@ MOUNTED_S = 15.0  # from starting the program until the folder is there; guess: 
 LOOK_S = 0.05
 UNMOUNT_S = 10.0
 PLACES = "/usr/sbin:/sbin:/usr/bin:/bin"
-DAVFS = "buf_size 128\nask_auth 0\nuse_locks 1\ndelay_upload 0\n"  # its own 16 KiB cut headers short
+# its own 16 KiB cut headers short; what is taken back is asked for anew
+DAVFS = "buf_size 128\nask_auth 0\nuse_locks 1\ndelay_upload 0\ndir_refresh 2\nfile_refresh 1\n"
 
 
 class Mounts:
