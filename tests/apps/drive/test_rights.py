@@ -1,4 +1,4 @@
-"""Who may only read changes nothing, by whatever request; what was taken back is an error soon, where it is mounted too."""
+"""Who may only read changes nothing, by whatever request; what was taken back is an error soon, mounted or not."""
 
 import asyncio
 import contextlib
@@ -69,7 +69,8 @@ def test_no_request_changes_what_is_only_to_be_read(tmp_path: Path) -> None:
             here, mine = f"/{at.name}/photos", f"/{at.node.peer_id}/mine"
             targets = [
                 f"{here}/new", f"{here}/readme", f"{here}/2024", f"{here}/2024/", f"{here}/2024/a.jpg", here,
-                f"{here}/", f"/{at.name}", f"/{at.name}/new", "/", "/new", f"{here}/2024/../new", f"{here}/2024/%2e%2e/readme",
+                f"{here}/", f"/{at.name}", f"/{at.name}/new", "/", "/new",
+                f"{here}/2024/../new", f"{here}/2024/%2e%2e/readme",
                 f"{here}/%2E%2e/photos/readme", f"/{here}/readme", f"{here}//readme", f"{here}/README",
                 f"{here}/readme/", f"{here}/readme?x", f"{here}/readme%00", f"{here}/readme%2f",
                 f"{here.replace('/', '%2f')[3:]}/readme", f"{here}/./readme", f"{here}/.coterie-partial-x",

@@ -1,7 +1,8 @@
 """cheroot for the drive: on a socket that is given, and with bounds for what programs send.
 
 cheroot itself reads the rest of a body that nobody has read in one piece into memory, or, where it comes in chunks,
-takes it for the next request. Here a bounded part is read and thrown away, so that the program sees the answer; then it ends.
+takes it for the next request. Here a bounded part is read and thrown away, so that the program sees the answer; then
+the connection ends.
 """
 
 import socket
@@ -21,7 +22,7 @@ UNREAD_LAN_BYTES_MAX = 1 << 20  # from anybody in the local network
 _PIECE_BYTES = 1 << 20
 
 
-class _Request(HTTPRequest):  # type: ignore[misc]
+class _Request(HTTPRequest):
     def send_headers(self) -> None:
         """See cheroot; the rest of the body first."""
         if self.chunked_read:
@@ -34,7 +35,7 @@ class _Request(HTTPRequest):  # type: ignore[misc]
         super().send_headers()
 
 
-class _Connection(HTTPConnection):  # type: ignore[misc]
+class _Connection(HTTPConnection):
     RequestHandlerClass = _Request
 
 

@@ -61,10 +61,21 @@ def place_of(path: str) -> str:
     return "/".join(part for part in unmasked(path).split("/") if part)
 
 
+class Refusal(DAVError):  # type: ignore[misc]
+    """A status with our words as text; the page of wsgidav names its version, and not always the cause."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(status, text)
+        self.text = text
+
+    def get_response_page(self) -> tuple[str, bytes]:
+        return "text/plain; charset=utf-8", f"{self.text}\n".encode("utf-8", "replace")
+
+
 def dav_error(error: CoterieError) -> DAVError:
     """What a program is told of an error: a status that it knows, with our words."""
     status = next((code for kind, code in _STATUS if isinstance(error, kind)), HTTP_INTERNAL_ERROR)
-    return DAVError(status, str(error))
+    return Refusal(status, str(error))
 
 
 @contextlib.contextmanager
@@ -247,7 +258,7 @@ class File(_Resource, DAVNonCollection):  # type: ignore[misc]
             opened = self.provider.bridge.wait(self.provider.tree.open(self.place))
             if opened.size != self.seen.size:  # the head of the answer names the other size
                 self.provider.bridge.wait(opened.close())
-                raise DAVError(HTTP_BAD_REQUEST, "it has changed in this very moment; ask again")
+                raise Refusal(HTTP_BAD_REQUEST, tr("it has changed in this very moment; ask again"))
         return Content(opened, self.provider.bridge, self._end())
 
     def _end(self) -> int:
@@ -263,7 +274,7 @@ class File(_Resource, DAVNonCollection):  # type: ignore[misc]
         size = _said_size(self.environ)
         free = self.wait(self.provider.tree.free_bytes(self.place))
         if size is not None and free is not None and size > free:
-            raise DAVError(HTTP_INSUFFICIENT_STORAGE, tr("there is no room for it"))
+            raise Refusal(HTTP_INSUFFICIENT_STORAGE, tr("there is no room for it"))
         self._writing = Writing(self.wait(self.provider.tree.incoming(self.place)))
         return self._writing
 
@@ -276,7 +287,7 @@ class File(_Resource, DAVNonCollection):  # type: ignore[misc]
             if not with_errors:
                 size = _said_size(self.environ)
                 if size is not None and size != writing.size:  # the program went away
-                    raise DAVError(HTTP_BAD_REQUEST, tr("it did not come whole"))
+                    raise Refusal(HTTP_BAD_REQUEST, tr("it did not come whole"))
                 given = self.environ.get("HTTP_X_OC_MTIME", "")
                 mtime_ns = int(given) * 10**9 if given.isdigit() and len(given) < 11 else 0
                 self.wait(writing.incoming.finish(mtime_ns))

@@ -12,6 +12,7 @@ import msgspec
 
 from coterie.apps.context import Context
 from coterie.apps.drive.listener import DavListener, nothing_here
+from coterie.apps.drive.login import USER
 from coterie.apps.drive.results import LanLine
 from coterie.apps.drive.tree import Bridge, ReadOnly
 from coterie.apps.files.api import FilesApi
@@ -21,7 +22,6 @@ from coterie.tasks import Tasks
 from coterie.texts import tr
 
 PORT = "lan"
-USER = "coterie"
 LETTERS = (
     "abcdefghijkmnpqrstuvwxyz23456789"  # none that looks like another: it is typed with a remote control
 )
@@ -108,6 +108,6 @@ class Lan:
             }
             if not shares:  # all were ended meanwhile
                 return nothing_here
-            return guarded(shares, USER, bridge)
+            return guarded(shares, bridge)
 
         return DavListener(make, is_lan=True)

@@ -6,16 +6,18 @@ import hmac
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from coterie.apps.drive.headers import read_password
+from coterie.apps.drive.login import Logins
 from coterie.errors import UsageError
 from coterie.services.local.callers import caller_of, is_trusted
 from coterie.services.local.listeners import BACKLOG, address_of, bound
 from coterie.services.local.web_pages import is_own_host, is_own_page
 from coterie.texts import tr
 
+REALM = "coterie"  # Digest first: Windows shows no password of Basic where it is not encrypted
 BODY_BYTES_MAX = 1 << 20  # of a request that is no file; guess: XML with some properties
 HOST = "drive.localhost"  # RFC 6761: loopback; an origin of its own for browsers
 
@@ -126,6 +128,7 @@ class Gate:
         self._number = number
         self._secret = secret
         self._is_lan = is_lan
+        self._logins = Logins()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         host = environ.get("HTTP_HOST", "").lower()
@@ -145,9 +148,14 @@ class Gate:
         if not is_own_page(method, host, headers):
             return _refuse(start_response, "403 Forbidden", tr("a page of another site may not use this"))
         if self._secret and not self._shows_secret(environ.get("HTTP_AUTHORIZATION", "")):
-            return _refuse(
-                start_response, "401 Unauthorized", tr("this needs the secret of the port as password")
-            )
+            is_known, is_stale = self._logins.judge(environ, REALM, self._secret)
+            if not is_known or is_stale:
+                ask = [
+                    self._logins.challenge(REALM, is_stale=is_stale),
+                    f'Basic realm="{REALM}", charset="UTF-8"',
+                ]
+                text = tr("this needs the secret of the port as password")
+                return _refuse(start_response, "401 Unauthorized", text, ask)
         said = environ.get("CONTENT_LENGTH") or "0"
         if method != "PUT" and not (said.isdigit() and int(said) <= BODY_BYTES_MAX):
             return _refuse(start_response, "413 Content Too Large", tr("this is too long for a request"))
@@ -176,11 +184,12 @@ def nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[by
     return _refuse(start_response, "404 Not Found", tr("nothing is shared here"))
 
 
-def _refuse(start_response: StartResponse, status: str, text: str) -> Iterator[bytes]:
+def _refuse(
+    start_response: StartResponse, status: str, text: str, ask: Sequence[str] = ()
+) -> Iterator[bytes]:
     body = f"{text}\n".encode()
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
-    if status.startswith("401"):
-        headers.append(("WWW-Authenticate", 'Basic realm="coterie", charset="UTF-8"'))
+    headers += [("WWW-Authenticate", one) for one in ask]
     start_response(status, [*headers, ("Connection", "close")])
     return iter([body])
 

@@ -79,7 +79,7 @@ class DriveService:
             state="on",
             url=url,
             connections=self._port.connections,
-            mount=ways(sys.platform, self._port.number),
+            mount=ways(sys.platform, self._port.number, self._secret()),
             lan=lan,
         )
 
@@ -116,7 +116,6 @@ class DriveService:
         versions = self._context.blobs.versions
         live = LiveFolders(self._folders, versions, self._unfinished, lambda: [me.name, *people.names()])
         tree = Everything(computers, live)
-        secret = "" if can_ask() else self._context.local.secret_of(PORT)
         bridge = Bridge(asyncio.get_running_loop())
 
         def make() -> Any:
@@ -125,4 +124,8 @@ class DriveService:
 
             return application(tree, bridge, self._context.data.database(STEPS))
 
-        return DavListener(make, secret=secret)
+        return DavListener(make, secret=self._secret())
+
+    def _secret(self) -> str:
+        """What programs show; "" where the system tells whose they are."""
+        return "" if can_ask() else self._context.local.secret_of(PORT)

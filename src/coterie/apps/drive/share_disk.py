@@ -40,7 +40,7 @@ class ShareDisk:
     def free_bytes(self) -> int:
         """How much room the disk has."""
         with self._errors():
-            return shutil.disk_usage(self._top.parent).free
+            return shutil.disk_usage(self._top).free
 
     def begin(self, parts: Sequence[str]) -> "Coming":
         """A file that is written beside where it will lie. Close it by `finish` or `drop`."""
