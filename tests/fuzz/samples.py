@@ -265,7 +265,9 @@ def _services() -> dict[str, list[Sample]]:
             )
         ],
         "coterie.apps.drive.headers:masked_destination": [
-            _of("apps.drive.headers:masked_destination", "http://drive.localhost:4000/anna/photos/a%3Fb;c%20d")
+            _of(
+                "apps.drive.headers:masked_destination", "http://drive.localhost:4000/anna/photos/a%3Fb;c%20d"
+            )
         ],
         "coterie.apps.drive.headers:read_room": [
             _of(
