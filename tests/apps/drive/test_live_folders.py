@@ -5,8 +5,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from coterie.node import Node
-from tests.apps.drive.web import Drive, drive
+from tests.apps.drive.web import Drive, drive, program
 from tests.apps.files.test_places import photos
 from tests.support import run
 
@@ -145,5 +147,31 @@ def test_pipes_links_and_what_cannot_be_read_hang_nothing(tmp_path: Path) -> Non
                 assert (await at.ask("GET", f"Projects/{name}")).status in (403, 404), name
                 assert (await at.ask("PUT", f"Projects/{name}", b"x")).status in (403, 404, 409, 507), name
             assert not (here / "nowhere").exists()
+
+    run(scene(), 60)
+
+
+def test_they_are_folders_by_fuse(tmp_path: Path) -> None:
+    if os.geteuid() or not Path("/dev/fuse").exists():
+        pytest.skip("mounting needs root and /dev/fuse")
+
+    async def scene() -> None:
+        async with drive(tmp_path) as (anna, at):
+            there, here = await together(anna, at, tmp_path)
+            await at.node.drive.mount(tmp_path / "mounted")
+            try:
+                script = (
+                    f"set -e; cd {tmp_path}/mounted/Projects; cmp big {here}/big; cat sub/a.txt;"
+                    " echo more >> sub/a.txt; mkdir made; mv sub made/moved; rm big; test ! -e big; df -P . | tail -1"
+                )
+                said = await program("/bin/sh", "-c", script)
+                assert said.startswith("from anna")
+                assert int(said.splitlines()[-1].split()[3]) > 0
+            finally:
+                await at.node.drive.unmount(tmp_path / "mounted")
+            assert (here / "made/moved/a.txt").read_bytes() == b"from annamore\n"
+            await until(
+                lambda: (there / "made/moved/a.txt").exists() and not (there / "big").exists(), "not followed"
+            )
 
     run(scene(), 60)

@@ -127,6 +127,14 @@ def test_pages_of_other_sites_and_other_names_are_refused(tmp_path: Path) -> Non
                 {"Host": "drive.localhost:1"},
                 {"Origin": "http://evil.example"},
                 {"Sec-Fetch-Site": "cross-site"},
+                {"Origin": "null"},
+                {"Origin": f"https://drive.localhost:{at.port}"},
+                {"Origin": f"http://127.0.0.1:{at.port}"},  # a page of another service of this computer
+                {"Host": "drive.localhost"},
+                {"Host": f"drive.localhost.evil.example:{at.port}"},
+                {"Host": f"drive.localhost:{at.port}@evil.example"},
+                {"Host": ""},
+                {"Sec-Fetch-Site": "same-site"},
             ):
                 for method in ("GET", "PROPFIND", "PUT", "OPTIONS", "DELETE"):
                     assert (await at.ask(method, "", **headers)).status == 403, (headers, method)

@@ -292,7 +292,11 @@ class Drive(Operations):  # type: ignore[misc]
         return 0
 
     def statfs(self, path: str) -> dict[str, int]:
-        free = (self._dav.free_bytes(path) or 0) // BLOCK_BYTES
+        room = self._dav.free_bytes(path)
+        if room is None and path.count("/") < 2:  # above all shares: what is written lies here until it is closed
+            here = os.statvfs(tempfile.gettempdir())
+            room = here.f_bavail * here.f_frsize
+        free = (room or 0) // BLOCK_BYTES
         return {"f_bsize": BLOCK_BYTES, "f_frsize": BLOCK_BYTES, "f_blocks": free, "f_bfree": free, "f_bavail": free,
                 "f_namemax": 255}  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import base64
 from email.utils import parsedate_to_datetime
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 
 import msgspec
@@ -60,7 +60,7 @@ def masked_destination(header: str) -> str:
     path = unquote(split.path, errors="strict")
     for letter, mask in MASKS:
         path = path.replace(letter, mask)
-    return urlunsplit((split.scheme, split.netloc, quote(path), "", ""))
+    return (f"{split.scheme}://{split.netloc}" if split.netloc else "") + quote(path)
 
 
 def unmasked(path: str) -> str:
