@@ -134,7 +134,6 @@ SHELLS = (
     "apps/send/fetching.py",
     "apps/send/strangers.py",
     "apps/drive/connections.py",
-    "apps/drive/dav_server.py",
     "apps/drive/listener.py",
     "apps/drive/tree.py",
     "apps/drive/dav.py",

@@ -293,7 +293,9 @@ class Drive(Operations):  # type: ignore[misc]
 
     def statfs(self, path: str) -> dict[str, int]:
         room = self._dav.free_bytes(path)
-        if room is None and path.count("/") < 2:  # above all shares: what is written lies here until it is closed
+        if (
+            room is None and path.count("/") < 2
+        ):  # above all shares: what is written lies here until it is closed
             here = os.statvfs(tempfile.gettempdir())
             room = here.f_bavail * here.f_frsize
         free = (room or 0) // BLOCK_BYTES
