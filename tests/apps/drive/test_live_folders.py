@@ -162,7 +162,8 @@ def test_they_are_folders_by_fuse(tmp_path: Path) -> None:
             try:
                 script = (
                     f"set -e; cd {tmp_path}/mounted/Projects; cmp big {here}/big; cat sub/a.txt; echo;"
-                    " echo more >> sub/a.txt; mkdir made; mv sub made/moved; rm big; test ! -e big; df --output=avail . | tail -1"
+                    " echo more >> sub/a.txt; mkdir made; mv sub made/moved; rm big; test ! -e big;"
+                    " df --output=avail . | tail -1"
                 )
                 said = await program("/bin/sh", "-c", script)
                 assert said.startswith("from anna")
