@@ -144,6 +144,7 @@ def test_it_is_a_folder_by_fuse(tmp_path: Path) -> None:
     async def scene() -> None:
         async with drive(tmp_path) as (anna, at):
             top, _ = await opened(anna, at, tmp_path)
+            os.utime(top / "2024/big.mov", (1_600_000_000, 1_600_000_000))
             folder = tmp_path / "mounted"
             with pytest.raises(StorageError, match="cannot be made"):
                 await at.node.drive.mount(folder / "none" / "below")
@@ -164,13 +165,14 @@ def test_it_is_a_folder_by_fuse(tmp_path: Path) -> None:
                 f"set -e; cd {here}; ls -l 2024; cmp 2024/big.mov {top}/2024/big.mov;"
                 " echo written > new.txt; echo more >> new.txt;"
                 " mkdir folder; mv new.txt folder/moved.txt; cat folder/moved.txt; rm readme;"
-                f" cp {top}/2024/big.mov twice;"
+                f" cp -p {top}/2024/big.mov twice;"
                 " tail -c 5 2024/big.mov | wc -c; rm -r 2023; ! cat none"
             )
             said = await program("/bin/sh", "-c", script)
             assert "big.mov" in said
             assert (top / "folder/moved.txt").read_text() == "written\nmore\n"
             assert (top / "twice").read_bytes() == BIG
+            assert int((top / "twice").stat().st_mtime) == int((top / "2024/big.mov").stat().st_mtime)
             assert not (top / "readme").exists()
             assert not (top / "2023").exists()
             await anna.files.share(top, to=[str(at.node.peer_id)])  # to be read only

@@ -176,3 +176,30 @@ def test_they_are_folders_by_fuse(tmp_path: Path) -> None:
             )
 
     run(scene(), 60)
+
+
+def test_what_is_not_on_this_disk_is_listed_read_written_over_and_removed(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with drive(tmp_path) as (anna, at):
+            there, here = await together(anna, at, tmp_path)
+            await until(lambda: anna.folders.lines()[0].unsent == 0, "it is not known that it came")
+            await at.node.folders.choosing("Projects").select(["*"], on_demand=True, remove=False, larger_than=None, kinds=[])
+            await until(lambda: not (here / "big").exists() and not (here / "sub/a.txt").exists(), "it stays")
+            data = (there / "big").read_bytes()
+            listed = (await at.ask("PROPFIND", "Projects", Depth="1")).body
+            assert f"<D:getcontentlength>{len(data)}<".encode() in listed
+            assert (await at.ask("GET", "Projects/big")).body == data
+            part = await at.ask("GET", "Projects/big", Range="bytes=1000000-1000099")
+            assert (part.status, part.body) == (206, data[1_000_000:1_000_100])
+            to = f"http://drive.localhost:{at.port}/Projects"
+            assert (await at.ask("MOVE", "Projects/big", Destination=f"{to}/sub/moved")).status == 201
+            assert (await at.ask("PUT", "Projects/sub/a.txt", b"from ben")).status in (201, 204)
+            await until(lambda: (there / "sub/a.txt").read_bytes() == b"from ben", "not followed")
+            await until(lambda: (there / "sub/moved").exists() and not (there / "big").exists(), "not moved")
+            assert (there / "sub/moved").read_bytes() == data
+            assert sorted(path.name for path in (there / "sub").iterdir()) == ["a.txt", "moved"]  # no conflict
+            assert (await at.ask("DELETE", "Projects/sub/moved")).status == 204
+            await until(lambda: not (there / "sub/moved").exists(), "not removed")
+            assert not (here / "big").exists()
+
+    run(scene(), 60)

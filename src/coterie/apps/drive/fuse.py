@@ -123,6 +123,7 @@ class Written:
         self._lock = threading.Lock()
         self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115
         self._is_changed = is_new
+        self._mtime_s = 0  # as a program wants it; 0: when it is closed
         if not is_new:
             reader, at = Read(dav, path), 0
             while data := reader.read(BLOCK_BYTES, at):
@@ -144,8 +145,13 @@ class Written:
         """Keep it here."""
         with self._lock:
             self._file.seek(offset)
-            self._is_changed = True
+            self._is_changed, self._mtime_s = True, 0
             return self._file.write(data)
+
+    def date(self, mtime_s: int) -> None:
+        """Say when it was changed last: known to the drive when it is closed."""
+        with self._lock:
+            self._mtime_s = mtime_s
 
     def truncate(self, size: int) -> None:
         """Make it so long."""
@@ -159,7 +165,8 @@ class Written:
             if self._is_changed:
                 size = self._file.seek(0, os.SEEK_END)
                 self._file.seek(0)
-                self._dav.do("PUT", self.path, self._file, Content_Length=str(size))
+                when = {"X_OC_Mtime": str(self._mtime_s)} if self._mtime_s > 0 else {}
+                self._dav.do("PUT", self.path, self._file, Content_Length=str(size), **when)
                 self._is_changed = False
 
     def close(self) -> None:
@@ -309,6 +316,10 @@ class Drive(Operations):  # type: ignore[misc]
         return 0
 
     def utimens(self, path: str, times: Any = None) -> int:
+        """Of what is being written; the drive has no request for more."""
+        for one in list(self._open.values()):
+            if isinstance(one, Written) and one.path == path and times is not None:
+                one.date(int(times[1]) // 10**9)
         return 0
 
 
