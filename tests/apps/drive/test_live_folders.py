@@ -183,7 +183,9 @@ def test_what_is_not_on_this_disk_is_listed_read_written_over_and_removed(tmp_pa
         async with drive(tmp_path) as (anna, at):
             there, here = await together(anna, at, tmp_path)
             await until(lambda: anna.folders.lines()[0].unsent == 0, "it is not known that it came")
-            await at.node.folders.choosing("Projects").select(["*"], on_demand=True, remove=False, larger_than=None, kinds=[])
+            await at.node.folders.choosing("Projects").select(
+                ["*"], on_demand=True, remove=False, larger_than=None, kinds=[]
+            )
             await until(lambda: not (here / "big").exists() and not (here / "sub/a.txt").exists(), "it stays")
             data = (there / "big").read_bytes()
             listed = (await at.ask("PROPFIND", "Projects", Depth="1")).body
@@ -197,7 +199,10 @@ def test_what_is_not_on_this_disk_is_listed_read_written_over_and_removed(tmp_pa
             await until(lambda: (there / "sub/a.txt").read_bytes() == b"from ben", "not followed")
             await until(lambda: (there / "sub/moved").exists() and not (there / "big").exists(), "not moved")
             assert (there / "sub/moved").read_bytes() == data
-            assert sorted(path.name for path in (there / "sub").iterdir()) == ["a.txt", "moved"]  # no conflict
+            assert sorted(path.name for path in (there / "sub").iterdir()) == [
+                "a.txt",
+                "moved",
+            ]  # no conflict
             assert (await at.ask("DELETE", "Projects/sub/moved")).status == 204
             await until(lambda: not (there / "sub/moved").exists(), "not removed")
             assert not (here / "big").exists()

@@ -16,9 +16,8 @@ IDLE_S = 60  # a connection on which nothing is asked; programs keep some open
 STOP_S = 2  # for requests under way when it is switched off
 HEADER_BYTES_MAX = 64 << 10  # of one request; guess: locks, and a login
 UNREAD_BYTES_MAX = (
-    256 << 20
-)  # of a body that was refused, from programs of the owner: Windows sends all of it first
-UNREAD_LAN_BYTES_MAX = 1 << 20  # from anybody in the local network
+    256 << 20  # of a body that was refused: programs send all of it before they look at the answer
+)
 _PIECE_BYTES = 1 << 20
 
 
@@ -28,7 +27,7 @@ class _Request(HTTPRequest):
         if self.chunked_read:
             self.close_connection = self.close_connection or not self.rfile.closed
         else:
-            left = self.server.unread_bytes_max
+            left = UNREAD_BYTES_MAX
             while self.rfile.remaining and left > 0:
                 left -= len(self.rfile.read(min(_PIECE_BYTES, self.rfile.remaining)) or bytes(left))
             self.close_connection = self.close_connection or bool(self.rfile.remaining)
@@ -44,7 +43,7 @@ class Server(wsgi.Server):
 
     ConnectionClass = _Connection
 
-    def __init__(self, listening: socket.socket, app: Any, *, is_lan: bool = False) -> None:
+    def __init__(self, listening: socket.socket, app: Any) -> None:
         self._given = listening
         super().__init__(
             listening.getsockname(),
@@ -57,7 +56,6 @@ class Server(wsgi.Server):
             accepted_queue_timeout=IDLE_S,
         )
         self.max_request_header_size = HEADER_BYTES_MAX
-        self.unread_bytes_max = UNREAD_LAN_BYTES_MAX if is_lan else UNREAD_BYTES_MAX
 
     @property
     def open(self) -> int:

@@ -75,7 +75,7 @@ class DavListener:
         listening = bound(number, is_lan=self._is_lan)
         gate = Gate(app, listening.getsockname()[1], self.secret, is_lan=self._is_lan)
         log.debug("the drive is at %s", address_of(listening))
-        self._server = Server(_Trusting(self, listening), gate, is_lan=self._is_lan)
+        self._server = Server(_Trusting(self, listening), gate)
         self._server.prepare()
         self._thread = threading.Thread(target=self._server.serve, name="drive", daemon=True)
         self._thread.start()
