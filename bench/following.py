@@ -4,12 +4,13 @@
 
 Two computers of each program, as processes in the namespace of this run. What is timed is what a user sees: from the
 end of a write on one side until the same bytes lie under the same name on the other. Traffic is what crossed the
-loopback interface in both directions, so both programs are measured alike, headers included.
+loopback interface in both directions, so both programs are measured alike, headers included. A first sync and a restart
+have the start of the programs in them, a first sync of both. Beside the first sync stand `coterie share` and `get` of
+the same tree between the same two, and `cp -r`.
 """
 
 import argparse
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -55,12 +56,16 @@ class Side(Protocol):
         """What a user can still get back here beyond the folder: digests of contents."""
         ...
 
+    def give(self, other: Any, target: Path) -> float | None:
+        """Seconds for the folder as an ordinary tree to `target`, by commands of both; None: it has none."""
+        ...
+
 
 Makers = dict[str, Callable[[Path], tuple[Side, Side]]]
 
 
 def main() -> None:
-    """Measure, print one table, end with status 1 where ours is behind or has lost something."""
+    """Measure, print one table, end with status 1 where ours has lost something."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -77,7 +82,21 @@ def main() -> None:
         if wanted.only in (None, name):
             with tempfile.TemporaryDirectory(prefix=f"coterie-following-{name}-") as place:
                 found[name] = _measure(make, Path(place), wanted, random.Random(seed))
-    print(json.dumps(found, indent=1))
+    print(table(found))
+    if any(value for name, value in found.get("ours", {}).items() if name.startswith("lost_")):
+        raise SystemExit("contents were lost")
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """The figures of each program side by side; marked is where ours is not the better one."""
+    rows = [f"{'':22}" + "".join(f"{name:>12}" for name in found)]
+    for name in dict.fromkeys(name for figures in found.values() for name in figures):
+        values = [figures.get(name) for figures in found.values()]
+        both = [value for value in values if value is not None]
+        is_behind = len(both) == 2 and both[0] > both[1]
+        cells = "".join(f"{'-' if value is None else format(value, '.3f'):>12}" for value in values)
+        rows.append(f"{name:22}{cells}{'   behind' if is_behind else ''}")
+    return "\n".join(rows)
 
 
 def _makers() -> Makers:
@@ -104,6 +123,9 @@ def _measure(
         wait_alike(left.folder, right.folder)
         note("first_sync_s", time.perf_counter() - began)
         note("copy_s", _copy(left.folder, place / "copied"))
+        given = left.give(right, place / "given")
+        if given is not None:
+            note("share_and_get_s", given)
         for name, value in (
             ("edit_s", edit(left.folder, right.folder, rng)),
             ("edit_back_s", edit(right.folder, left.folder, rng)),

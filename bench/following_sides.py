@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +34,9 @@ class _SyncthingSide:
 
     def kept(self) -> set[bytes]:
         return set()  # it keeps no versions unless told to
+
+    def give(self, other: "_SyncthingSide", target: Path) -> float | None:
+        return None
 
 
 def syncthing_sides(place: Path) -> tuple[_SyncthingSide, _SyncthingSide]:
@@ -85,6 +89,17 @@ class _CoterieSide:
 
     def processes(self) -> list[int]:
         return _family(self._process.pid) if self._process else []
+
+    def give(self, other: "_CoterieSide", target: Path) -> float | None:
+        tree = self.folder.parent / "tree"  # a place in a live folder would be of that
+        shutil.copytree(self.folder, tree, ignore=shutil.ignore_patterns(".coterie-*"))
+        began = time.perf_counter()
+        self.command("share", tree)
+        other.command("get", "left/tree", target)
+        seconds = time.perf_counter() - began
+        shutil.rmtree(target)
+        shutil.rmtree(tree)
+        return seconds
 
     def kept(self) -> set[bytes]:
         tops = [self.home / "versions", *self.folder.parent.glob("**/.coterie-versions-*")]

@@ -197,6 +197,7 @@ SHELLS = (
     "web/search.py",
     "web/templates.py",
     "web/uses.py",
+    "memory.py",
     "moments.py",
     "apps/invoke.py",
     "services/blobs/exchange.py",

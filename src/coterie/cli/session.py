@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -21,6 +20,7 @@ from coterie.cli.show import Show
 from coterie.cli.terminal import LogFormatter, say, say_error
 from coterie.errors import CoterieError, TransportError
 from coterie.home import Home
+from coterie.memory import give_back
 from coterie.texts import tr
 
 if TYPE_CHECKING:
@@ -97,17 +97,11 @@ async def _until_stopped(home: Home, ready: Callable[["Node", str], None]) -> No
 
         gc.collect()
         gc.freeze()  # what is here now stays until the end: it is not looked through again and again
-        _give_back()
+        give_back()  # what only the start needed
         ready(node, Client.find(home.api_file).url)
         await stop.wait()
         timer = cut_off_later(0)
     timer.cancel()
-
-
-def _give_back() -> None:
-    """Return to the system what only the start needed, where its library can do that (Linux)."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _page(surroundings: Any) -> Any:

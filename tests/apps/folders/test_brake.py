@@ -3,7 +3,7 @@
 import pytest
 
 from coterie.apps.folders.brake import FILES_MIN, LOSSES_MAX, SHARE, WITHIN_S, Brake, Hold
-from coterie.apps.folders.holding import Holding
+from coterie.apps.folders.holding import Holding, text
 from coterie.apps.folders.register import Kind, Value
 from coterie.apps.folders.settings import Settings
 from coterie.apps.folders.steps import Print, Put, Record, Remove, Step
@@ -102,3 +102,20 @@ def test_a_share_of_one_never_asks() -> None:
     brake = Brake(share=1.0)
     for now in range(20):
         assert brake.weigh([edited(number) for number in range(FILES_MIN)], FILES_MIN, now) is None
+
+
+@pytest.mark.parametrize(
+    ("hold", "here", "there"),
+    [
+        (Hold(81, 0, 100, 600), "P: here 81 files went, of 100.", "P: others removed 81 files, of 100."),
+        (Hold(0, 1, 100, 600), "P: here 1 file became others, of 100.", "P: others changed 1 file, of 100."),
+        (
+            Hold(81, 2, 100, 600),
+            "P: here 81 files went and 2 files became others, of 100.",
+            "P: others removed 81 files and changed 2 files, of 100.",
+        ),
+    ],
+)
+def test_the_question_says_what_happened_and_nothing_else(hold: Hold, here: str, there: str) -> None:
+    assert text("P", hold, None).startswith(here)
+    assert text("P", None, hold).startswith(there)

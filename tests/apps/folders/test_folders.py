@@ -36,6 +36,11 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return found
 
 
+def offers(node: Node) -> list[str]:
+    """What its owner is told to join."""
+    return [notice.said for notice in node.notices.all() if "coterie folder join" in notice.said]
+
+
 async def pair(cast: Cast, tmp_path: Path) -> tuple[Node, Node, Path, Path]:
     """Anna has a live folder, and ben joined it."""
     anna, ben = await cast.node("anna"), await cast.node("ben")
@@ -44,7 +49,9 @@ async def pair(cast: Cast, tmp_path: Path) -> tuple[Node, Node, Path, Path]:
     here.mkdir()
     await anna.folders.new(here, ["ben"], "Projects")
     await until(lambda: any(line.state == "offered" for line in ben.folders.lines()), "the offer")
+    assert offers(ben)
     await ben.folders.join("anna/Projects", there, yes=False)
+    assert not offers(ben), "nobody is told to join what was joined"
     return anna, ben, here, there
 
 

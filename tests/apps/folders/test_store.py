@@ -154,3 +154,12 @@ def test_a_question_about_one_row_reads_no_others(tmp_path: Path) -> None:
     steps = 0
     assert data.undone() == []
     assert steps < 100 * len(names)
+
+
+def test_what_is_agreed_below_comes_page_by_page(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    data = s.FolderData(store, a_folder(store))
+    names = [f"a/{number:05}" for number in range(s.PAGE_ROWS + 1)]
+    data.save(agreed=[s.AgreedRow(name, name, 1, b"c", b"x") for name in ["A", "a.b", *names, "a0"]])
+    assert [local for local, _ in data.agreed_below("a")] == names
+    assert [local for local, _ in data.agreed_below("")] == ["A", "a.b", *names, "a0"]

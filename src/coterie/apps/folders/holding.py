@@ -70,14 +70,36 @@ def text(name: str, here: Hold | None, there: Hold | None) -> str:
     hold = here or there
     if hold is None:
         return ""
-    files = {"gone": count(hold.gone, "file"), "changed": count(hold.changed, "file"), "all": hold.files}
-    said = (
-        tr("{name}: here {gone} went and {changed} became others, of {all:,}.", name=name, **files)
-        if here is not None
-        else tr("{name}: others removed {gone} and changed {changed}, of {all:,}.", name=name, **files)
-    )
+    said = _said(name, hold, is_here=here is not None)
     asked = tr(
         "It waits: coterie folder go-on {name} lets it happen, coterie folder keep {name} keeps the files",
         name=name,
     )
     return f"{said} {asked}"
+
+
+def _said(name: str, hold: Hold, *, is_here: bool) -> str:
+    """What happened; what happened to no file is not said."""
+    is_gone, is_changed = bool(hold.gone), bool(hold.changed)
+    gone, changed = count(hold.gone, "file"), count(hold.changed, "file")
+    match is_here, is_gone, is_changed:
+        case True, True, True:
+            return tr(
+                "{name}: here {gone} went and {changed} became others, of {all:,}.",
+                name=name, gone=gone, changed=changed, all=hold.files,
+            )  # fmt: skip
+        case True, _, False:
+            return tr("{name}: here {gone} went, of {all:,}.", name=name, gone=gone, all=hold.files)
+        case True, _, _:
+            return tr(
+                "{name}: here {changed} became others, of {all:,}.",
+                name=name, changed=changed, all=hold.files,
+            )  # fmt: skip
+        case _, True, True:
+            return tr(
+                "{name}: others removed {gone} and changed {changed}, of {all:,}.",
+                name=name, gone=gone, changed=changed, all=hold.files,
+            )  # fmt: skip
+        case _, _, False:
+            return tr("{name}: others removed {gone}, of {all:,}.", name=name, gone=gone, all=hold.files)
+    return tr("{name}: others changed {changed}, of {all:,}.", name=name, changed=changed, all=hold.files)

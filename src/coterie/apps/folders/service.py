@@ -207,6 +207,7 @@ class FoldersService:
             await self.choosing(record.id.hex()).select(["*"], on_demand=True)
         engine.start()
         self._members_changed()
+        self._context.tell.withdraw(f"offer {record.id.hex()}")
         return FolderMade(name=record.name, id=record.id.hex(), path=str(path), joined=True)
 
     def set_quota(self, folder: str, quota: int) -> FolderSaid:

@@ -15,6 +15,7 @@ from coterie.services.data.database import Database
 
 CACHE_KB = 16_000  # of the rows, as far as they are used: a third of those of 100,000 files
 QUERY_ITEMS_MAX = 500  # of one IN (...)
+PAGE_ROWS = 5_000  # read together where all are asked for: 1 MB
 CHILDREN_MIN = 8  # rows read together while folders lie between; more where none does
 EVENTS_MAX = 10_000  # of one folder that can be undone; the oldest give way
 DAY_S = 86_400.0
@@ -315,11 +316,13 @@ class FolderData:
         )
 
     def agreed_below(self, local: str) -> Iterator[tuple[str, bytes]]:
-        """(local name, packed) of everything below a local name; "": of all."""
+        """(local name, packed) of everything below a local name, in order; "": of all."""
         where, values = self._below("local", local)
-        return iter(
-            self._db.execute(f"SELECT local, body FROM agreed WHERE {where} ORDER BY local", values)  # noqa: S608
-        )
+        query = f"SELECT local, body FROM agreed WHERE {where} AND local > ? ORDER BY local LIMIT {PAGE_ROWS}"  # noqa: S608
+        last = ""
+        while rows := self._db.execute(query, (*values, last)):
+            yield from rows
+            last = rows[-1][0]
 
     def agreed_in(self, local: str) -> Iterator[str]:
         """The local names directly in a folder; "": at the top."""

@@ -24,10 +24,12 @@ from coterie.apps.folders.root import FolderGone
 from coterie.apps.folders.steps import Agree, Hash, Record, Wait
 from coterie.apps.folders.watch import Watch
 from coterie.errors import CoterieError
+from coterie.memory import give_back
 from coterie.tasks import Tasks
 from coterie.texts import tr
 
 HASHED_MAX = 1_024  # files that are recorded while others are still read; guess
+MUCH = 2_000  # names and paths: after so many memory is given back, once nothing is left to do; guess
 
 
 class Turns:
@@ -64,6 +66,7 @@ class Turns:
         self._orders: deque[tuple[Callable[[], None], asyncio.Future[None]]] = deque()
         self._begins_anew = False
         self._has_asked = False
+        self._planned = MUCH  # since memory was given back
         self.cancel = threading.Event()
         """Set: files are read no further."""
         self.gone = ""
@@ -174,6 +177,9 @@ class Turns:
         self._ask()
         if agenda.is_done:
             agenda.idle.set()
+            if self._planned >= MUCH:
+                self._planned = 0
+                await asyncio.to_thread(give_back)
         elif not agenda.is_gathering:
             agenda.wake.set()
 
@@ -192,6 +198,7 @@ class Turns:
     async def _plan(self) -> None:
         agenda = self._agenda
         local, paths = agenda.next_local(), agenda.next_paths()
+        self._planned += len(local) + len(paths)
         rules = self._rules()
         steps = await asyncio.to_thread(self._book.plan, rules, local, paths)
         agenda.now_waits(paths, {step.path: step.code for step in steps if isinstance(step, Wait)})
