@@ -594,8 +594,6 @@ class FoldersService:
 
 
 def _is_full(path: Path) -> bool:
-    try:
-        with os.scandir(path) as found:
-            return any(True for _ in found)
-    except OSError:
-        return False
+    with contextlib.suppress(OSError), os.scandir(path) as found:
+        return any(True for _ in found)
+    return False
