@@ -10,7 +10,7 @@ from coterie.apps.command import PURPOSES, Command
 from coterie.cli.catalog import Branch, Catalog
 from coterie.texts import speaking, translated
 from coterie.web.forms import fields_of
-from coterie.web.wording import FIRST, Wording, by_purpose, in_words, title_of
+from coterie.web.wording import FIRST, Wording, by_purpose, in_words, title_of, without_command
 
 
 def all_commands() -> list[Command]:
@@ -121,3 +121,11 @@ def test_resources_are_called_as_people_do() -> None:
     )
     assert say("x/y and a/files/b") == "x/y and a/files/b"
     assert in_words([])("files/a") == "files/a"
+
+
+def test_the_command_line_at_the_end_of_a_text_is_left_out_where_a_button_does_it() -> None:
+    summary = called("send").summary
+    assert "`coterie send" in summary
+    assert without_command(summary) == "Send files and folders to a person, who takes or declines them."
+    assert without_command("3 files went; again: coterie folder keep Plans") == "3 files went"
+    assert without_command("Ask `coterie ls`: it lists.") == "Ask `coterie ls`: it lists."

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from coterie.moments import iso
 from coterie.transfer.records import TransferRecord
@@ -10,6 +11,8 @@ from coterie.transfer.states import TransferState, bytes_done, state_of
 from coterie.transfer.table import Entry
 from coterie.transfer.transfer import Transfer
 from coterie.wire import Ticket
+
+TICKETS_MAX = 2_048  # whose giver is remembered: as many lines as lists are asked for again and again; guess
 
 
 def transfer_line(record: TransferRecord, active: Transfer | None) -> TransferLine:
@@ -22,13 +25,19 @@ def transfer_line(record: TransferRecord, active: Transfer | None) -> TransferLi
         done=bytes_done(record),
         size=record.size,
         path=record.target,
-        peer=Ticket.parse(record.ticket).peer.short,
+        peer=_giver(record.ticket),
         rate=round(active.rate) if active else 0,
         eta_s=active.eta_s if active else None,
         ways=dict(Counter(source.way for source in sources)),
         health=active.health() if active and sources else None,
         note=note,
     )
+
+
+@lru_cache(TICKETS_MAX)
+def _giver(ticket: str) -> str:
+    """The short id of the computer that a ticket names."""
+    return Ticket.parse(ticket).peer.short
 
 
 def _stands(record: TransferRecord, active: Transfer | None) -> tuple[str, str]:

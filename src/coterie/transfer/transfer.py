@@ -33,7 +33,7 @@ from coterie.transfer.giver import DownloadGiver, Tell, resource_of_download
 from coterie.transfer.got import Got, GotBook
 from coterie.transfer.meeting import Meeting, Table
 from coterie.transfer.messages import Opened
-from coterie.transfer.motion import Motion
+from coterie.transfer.motion import Motion, Pace
 from coterie.transfer.partial_content import Staged
 from coterie.transfer.playable import DownloadedFile, files_of
 from coterie.transfer.rate_history import RateHistory
@@ -59,7 +59,6 @@ SAVE_EVERY_TICKS = 25
 FAILED_KEPT_MAX = 1_000  # of a finished transfer, in its record; guess
 WAITED_FOR_MAX = 3  # computers that one line names
 MOVES_MAX = 4  # in a row, of a share that changes while it is opened; guess
-RATE_MEMORY = 0.8  # weight of the past in the shown rate, per tick
 
 Locate = Callable[[PeerId, str], Awaitable[Ticket]]
 """A ticket for what stands at a place of a peer now."""
@@ -120,6 +119,7 @@ class Transfer:
         self.rate = 0.0
         self.rates = RateHistory()
         self._motion = Motion(time.monotonic())
+        self._waits_for = "", ""  # short ids, and their names
         self.result: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
         self.result.add_done_callback(
             lambda r: None if r.cancelled() else r.exception()
@@ -306,9 +306,10 @@ class Transfer:
         running = self.record.state == TransferState.RUNNING and self._sources is not None
         if not running or self._fetch is None or not self.is_still():
             return ""
-        owing = self._fetch.owing()[:WAITED_FOR_MAX]
-        names = self._context.people.in_names(", ".join(owing))
-        return tr("waiting for {names}", names=names) if owing else ""
+        owing = ", ".join(self._fetch.owing()[:WAITED_FOR_MAX])
+        if owing != self._waits_for[0]:  # names cost a look through all people
+            self._waits_for = owing, self._context.people.in_names(owing)
+        return tr("waiting for {names}", names=self._waits_for[1]) if owing else ""
 
     def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
         """Somebody has this content, or part of it."""
@@ -527,20 +528,18 @@ class Transfer:
             self._set(TransferState.RUNNING, "")
 
     async def _tick(self) -> None:
-        ticks, last = 0, self._receiver.fetched_bytes
+        ticks, pace = 0, Pace(self._receiver.fetched_bytes, time.monotonic())
         while True:
             await asyncio.sleep(TICK_S)
             ticks += 1
-            now = self._receiver.fetched_bytes
-            seen = max(now - last, 0) / TICK_S  # what moved to other content counts anew
-            self.rate = RATE_MEMORY * self.rate + (1 - RATE_MEMORY) * seen if self.rate else seen
-            last = now
-            self.rates.note(asyncio.get_running_loop().time(), self.rate)
-            self.record.done = self._receiver.done_bytes
-            self.record.fetched = now
-            self._motion.at(self.record.done, time.monotonic())
+            now = time.monotonic()
+            self.record.done, self.record.fetched = self._receiver.done_bytes, self._receiver.fetched_bytes
+            self._motion.at(self.record.done, now)
+            self.rate = pace.at(self.record.fetched, now)
             if self.is_still():
+                pace.rest(now)
                 self.rate = 0.0
+            self.rates.note(asyncio.get_running_loop().time(), self.rate)
             if ticks % SAVE_EVERY_TICKS == 0:
                 with contextlib.suppress(StorageError):  # a full disk is told by the transfer itself
                     self._save_record(self.record)

@@ -6,6 +6,7 @@ from typing import Any
 from coterie.apps.panel import Live, Row
 from coterie.errors import CoterieError
 from coterie.quantity import duration
+from coterie.texts import translated
 from coterie.web.calls import Call, Seen
 from coterie.web.wording import title_of
 
@@ -33,7 +34,7 @@ def _call(call: Call) -> Row:
     progress = call.progress or {}
     row = {
         "title": title_of(call.command),
-        "note": progress.get("note") or progress.get("phase", ""),
+        "note": progress.get("note") or translated(progress.get("phase", "")),
         "left": "",
         "rate": None,
         "link": f"/calls/{call.id}",

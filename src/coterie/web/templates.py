@@ -200,4 +200,5 @@ def _rate(count: float | None) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    return "" if seconds is None else duration(seconds)
+    """As `duration`; no zeros behind a figure that was rounded to minutes or hours."""
+    return "" if seconds is None else duration(seconds).removesuffix(" 00 s").removesuffix(" 00 min")

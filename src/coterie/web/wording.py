@@ -17,13 +17,15 @@ FIRST = ("share", "get", "send", "receive", "play", "invite", "join", "grant", "
 _CODE = re.compile(r"`([^`\n]+)`")
 _LINE = re.compile(r"\bcoterie ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)((?: (?:[A-Z][\w./-]*|--?[a-z][a-z-]*))*)")
 _OPTION = re.compile(r"(?<![\w-])--(no-)?([a-z][a-z-]*)")
-_INSTRUCTION = re.compile(r"(: |; again: )coterie [a-z].*\Z")  # what to type, where a button does it
+_INSTRUCTION = re.compile(
+    r"(: |; again: )`?coterie [a-z][^`]*(`\.)?\Z"
+)  # what to type, where a button does it
 _CLAUSE = re.compile(r"[:;.]( |\Z)")
 
 
 def without_command(text: str) -> str:
     """`text` without the command line at its end, for where a button does it."""
-    return _INSTRUCTION.sub("", text)
+    return _INSTRUCTION.sub(lambda found: "." if found[2] else "", text)
 
 
 def title_of(command: Command) -> str:
