@@ -101,19 +101,6 @@ def test_files_and_folders_are_made_changed_moved_and_removed(tmp_path: Path) ->
     run(scene())
 
 
-def test_an_empty_file_that_programs_make_first_is_not_kept(tmp_path: Path) -> None:
-    async def scene() -> None:
-        async with drive(tmp_path) as (anna, at):
-            top = await opened(anna, at, tmp_path)
-            here = f"{at.name}/photos"
-            for data in (b"", b"first", b"second"):
-                assert (await at.ask("PUT", f"{here}/new", data)).status in (201, 204)
-            assert (top / "new").read_bytes() == b"second"
-            assert [line.size for line in await anna.files.trash.lines()] == [len(b"first")]
-
-    run(scene())
-
-
 def test_own_shares_are_changed_where_they_lie(tmp_path: Path) -> None:
     async def scene() -> None:
         async with drive(tmp_path) as (_, at):

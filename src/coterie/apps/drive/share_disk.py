@@ -134,12 +134,8 @@ class ShareDisk:
                 self._replace(path, coming, own)
 
     def _replace(self, path: Path, coming: Path, own: Path) -> None:
-        """Keep what is there, but an empty file, which many programs make before they write."""
-        kept = self._versions.keep(path, WHY_REPLACED, source=self._source, replacement=coming, original=own)
-        with contextlib.suppress(NotFound):
-            status = os.lstat(self._versions.path_of(kept.id))
-            if stat.S_ISREG(status.st_mode) and not status.st_size:
-                self._versions.empty([kept.id])
+        """Keep what is there."""
+        self._versions.keep(path, WHY_REPLACED, source=self._source, replacement=coming, original=own)
 
     def _check(self, parts: Sequence[str], *, is_top: bool = True) -> None:
         """Raise `UsageError` for names that cannot be, or for the share itself where that must not be."""
