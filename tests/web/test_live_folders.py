@@ -137,3 +137,25 @@ def test_a_folder_that_asks_is_answered_where_it_asks(visit: Visits, anna: Compu
     page = here.goto("/live")
     expect(row(page)).not_to_contain_text("It waits", timeout=WAIT_MS)
     assert pages(plans.here) == 0
+
+
+def test_what_is_on_this_disk_is_chosen_by_clicks(visit: Visits, anna: Computer, plans: Both) -> None:
+    (plans.there / "sub").mkdir()
+    (plans.there / "sub" / "film.mkv").write_bytes(b"film")
+    film = plans.here / "sub" / "film.mkv"
+    page = visit(anna).goto("/live/Plans")
+    until(page, film.exists)
+    row(page, "folders.contents", "sub").get_by_role("link", name="sub").click()
+    line = row(page, "folders.contents", "film.mkv")
+    expect(line).to_contain_text("here", timeout=WAIT_MS)
+    assert axe(page) == []
+    line.get_by_role("button", name="On demand").click()
+    expect(line).to_contain_text("on demand", timeout=WAIT_MS)
+    assert not film.exists()
+    assert (plans.there / "sub" / "film.mkv").exists()
+    line.get_by_role("button", name="Get").click()
+    until(page, film.exists)
+    line.get_by_role("button", name="Always here").click()
+    expect(line).to_contain_text("pinned", timeout=WAIT_MS)
+    page.get_by_role("link", name="Up").click()
+    expect(row(page, "folders.contents", "plan.txt")).to_be_visible(timeout=WAIT_MS)

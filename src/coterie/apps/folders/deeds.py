@@ -11,7 +11,7 @@ import msgspec
 from coterie.apps.context import Context
 from coterie.apps.folders.engine import Engine
 from coterie.apps.folders.hints import ALL
-from coterie.apps.folders.names import key
+from coterie.apps.folders.names import join, key
 from coterie.apps.folders.reading import Hashed
 from coterie.apps.folders.register import Dot, Kind, Register, Value, copies, unpack, winner
 from coterie.apps.folders.results import ConflictLine, EntryLine, EventLine, JoinPlan, VersionLine
@@ -42,19 +42,21 @@ class Deeds:
 
     def entries(self, place: str) -> list[EntryLine]:
         """What is in a folder of it, here or not. Raises NotFound: there is no such folder."""
-        rows = self._data.entries(place)
+        rows = dict(sorted(self._data.children(place), key=lambda one: (one[0], one[1] is not None)))
         if place and not rows and self._data.register(place) is None:
             raise NotFound(tr("there is no {place} in {name}", place=place, name=self._engine.name))
-        here = {
-            content
-            for _, content in self._data.agreed_with([content for _, _, _, content, _ in rows if content])
-        }
-        lines = []
+        contents = [row[2] for row in rows.values() if row is not None and row[2]]
+        here = {content for _, content in self._data.agreed_with(contents)}
         selecting = self._engine.selecting
-        for path, kind, size, content, raw in rows:
-            first = winner(unpack(raw))
-            if first is None or kind == Kind.GONE:
+        lines = []
+        for name, row in rows.items():
+            path = join(place, name)
+            first = winner(unpack(row[3])) if row is not None else None
+            if row is None or first is None or row[0] == Kind.GONE:
+                if self._data.lives_below(path):  # a folder for what is in it
+                    lines.append(EntryLine(path=path, kind="folder", here=True))
                 continue
+            kind, size, content, _ = row
             lines.append(
                 EntryLine(
                     path=path,

@@ -5,6 +5,7 @@ from typing import Any
 
 from coterie.apps.panel import LOOK, Answer, Card, Live, Panel, Reader, Row, View
 
+ENTRIES_SHOWN_MAX = 1_000  # of one place in a folder; `coterie folder ls` lists all
 SHOWN_MAX = 200  # conflicts, versions and changes of one folder on its page
 ASKS, OFFER = "asks ", "offer "  # how the keys of our notices begin; the id of the folder is behind them
 
@@ -105,11 +106,30 @@ async def answers(reader: Reader, key: str) -> Sequence[Answer] | None:
     )
 
 
+async def contents(reader: Reader) -> list[Row]:
+    """What is in the folder `reader.args["folder"]` at `place`, here or not: folders first."""
+    may_change = reader.browser.may("")
+    folder, place = reader.args.get("folder", ""), reader.args.get("place", "")
+    lines = await reader.call("folder ls", folder=folder, path=place) or ()
+    keys = ("path", "kind", "size", "state", "by")
+    return [
+        Row(
+            line["path"],
+            {key: line.get(key) for key in keys}
+            | {"folder": folder, "name": line["path"].rpartition("/")[2], "may_change": may_change},
+        )
+        for line in sorted(lines, key=lambda line: line["kind"] != "folder")[:ENTRIES_SHOWN_MAX]
+    ]
+
+
 async def fill(reader: Reader) -> dict[str, object]:
-    """The folder that the address names."""
+    """The folder that the address names, and the place in it that stands behind the name."""
     wanted = reader.path.strip("/")
     lines = await reader.call("folders") or ()
-    return {"one": next((line for line in lines if line["name"] == wanted), None), "wanted": wanted}
+    named = [line for line in lines if f"{wanted}/".startswith(f"{line['name']}/")]
+    one = max(named, key=lambda line: len(line["name"]), default=None)
+    place = wanted[len(one["name"]) + 1 :] if one is not None else ""
+    return {"one": one, "wanted": wanted, "place": place}
 
 
 PANEL = Panel(
@@ -128,6 +148,7 @@ PANEL = Panel(
         Live(name="conflicts", template="folders/conflict.html", rows=conflicts, every_s=2.0),
         Live(name="versions", template="folders/version.html", rows=versions, every_s=5.0),
         Live(name="safe", template="folders/safe.html", rows=safe, every_s=1.0, css="row safe"),
+        Live(name="contents", template="folders/content.html", rows=contents, every_s=2.0),
         Live(name="changes", template="folders/change.html", rows=changes, every_s=2.0),
     ),
     cards=(
@@ -157,5 +178,9 @@ PANEL = Panel(
         "changed",
         "removed",
         "added",
+        "here",
+        "pinned",
+        "coming",
+        "on demand",
     ),
 )

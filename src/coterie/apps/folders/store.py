@@ -390,16 +390,6 @@ class FolderData:
         )
         return [content for (content,) in rows]
 
-    def entries(self, path: str) -> list[tuple[str, int, int, bytes, bytes]]:
-        """(path, kind, size, content, packed register) of what is in a folder itself; "": at the top."""
-        where, values = self._below("path", path)
-        rows = self._db.execute(
-            f"SELECT path, kind, size, content, body FROM registers WHERE {where} ORDER BY path",  # noqa: S608
-            values,
-        )
-        start = len(path) + 1 if path else 0
-        return [row for row in rows if "/" not in row[0][start:]]
-
     def children(self, path: str) -> Iterator[tuple[str, tuple[int, int, bytes, bytes] | None]]:
         """(name, (kind, size, content, packed register)) of what is in a folder itself, in no certain order.
 
