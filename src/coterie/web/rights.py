@@ -55,10 +55,12 @@ COMMANDS: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         (
-            "folders/folder-add", "folders/folder-conflicts", "folders/folder-go-on", "folders/folder-ignore",
-            "folders/folder-join", "folders/folder-keep", "folders/folder-leave", "folders/folder-ls",
-            "folders/folder-new", "folders/folder-pause", "folders/folder-remove", "folders/folder-resolve",
-            "folders/folder-restore", "folders/folder-resume", "folders/folder-undo", "folders/folder-versions",
+            "folders/folder-add", "folders/folder-conflicts", "folders/folder-get", "folders/folder-go-on",
+            "folders/folder-ignore", "folders/folder-join", "folders/folder-keep", "folders/folder-leave",
+            "folders/folder-ls", "folders/folder-new", "folders/folder-pause", "folders/folder-quota",
+            "folders/folder-remove",
+            "folders/folder-resolve", "folders/folder-restore", "folders/folder-resume", "folders/folder-undo",
+            "folders/folder-select", "folders/folder-versions",
             "drive/drive-mount", "drive/drive-off", "drive/drive-on", "drive/drive-unmount",
             "expose/connect", "expose/disconnect", "expose/expose", "expose/unexpose", "files/limits",
             "files/transfers-limit", "files/trash-empty", "node/config", "node/config-get", "node/config-set",
