@@ -186,6 +186,7 @@ SHELLS = (
     "sim/*.py",
     "testing/*.py",
     "web/calls.py",
+    "web/camera.py",
     "web/folders.py",
     "web/going.py",
     "web/health.py",

@@ -5,6 +5,7 @@ import logging
 import os.path
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,22 @@ from coterie.control.page_gate import BROWSER
 from coterie.decoding import decoder
 from coterie.errors import AccessDenied, CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.texts import tr, tr_count
+from coterie.web.camera import landing_place, put_away
+from coterie.web.phones import camera_folder
 from coterie.web.uploads.landing import Landings, Order
 from coterie.web.uploads.rules import Refused
 from coterie.web.uploads.server import Uploads
 
 PATH = "/up/finish"
 BODY_BYTES_MAX = 16 * 1024
-KEEP, SHARE, SEND = "keep", "share", "send"
-RIGHTS = {KEEP: "upload", SHARE: "upload", SEND: "send"}
+KEEP, SHARE, SEND, CAMERA = "keep", "share", "send", "camera"
+RIGHTS = {KEEP: "upload", SHARE: "upload", SEND: "send", CAMERA: "upload"}
 
 log = logging.getLogger(__name__)
 
 
 class Finish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a page asks when all files of a batch are here. `to`: "keep", "share:ID" or "send:NAME"."""
+    """What a page asks when all files of a batch are here. `to`: "keep", "camera", "share:ID" or "send:NAME"."""
 
     batch: str
     to: str
@@ -123,6 +126,8 @@ class Arrivals:
             if share is None or not Path(share.path).is_dir():
                 raise NotFound(tr("there is no shared folder '{whom}' here", whom=whom))
             return Path(share.path)
+        if kind == CAMERA:
+            return landing_place(camera_folder(self._node, browser).path)
         return self._kept_folder(browser)
 
     async def _then(self, order: Order) -> str:
@@ -142,6 +147,10 @@ class Arrivals:
             if share is not None:
                 await self._run("share", path=share.path, update=True)
                 return tr("{names} is in the shared folder {name}", names=names, name=share.name)
+        if kind == CAMERA and order.landed:
+            folder = Path(order.target).parent
+            new, known = await asyncio.to_thread(put_away, order.landed, folder, date.today())
+            return _pictures(new, known, folder.name)
         return tr("{names} is in {folder}", names=names, folder=order.target)
 
     async def _run(self, words: str, **parameters: Any) -> None:
@@ -160,6 +169,14 @@ def _check(order: Order, browser: Browser | None) -> None:
     right = RIGHTS.get(order.then.partition(":")[0], "")
     if right and (browser is None or not browser.may(right)):
         raise AccessDenied(tr("this browser may not do this: {right}", right=right))
+
+
+def _pictures(new: int, known: int, folder: str) -> str:
+    said = tr_count(
+        "{number} picture is in {folder}", "{number} pictures are in {folder}", new, folder=folder
+    )
+    was = tr_count("{number} was there already", "{number} were there already", known) if known else ""
+    return f"{said}; {was}" if was else said
 
 
 def _unmistakable(path: str) -> str:

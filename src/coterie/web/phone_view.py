@@ -5,7 +5,7 @@ from typing import Any
 
 from coterie.apps.panel import LOOK, View
 from coterie.errors import CoterieError
-from coterie.web.phones import PREFIX, service_in
+from coterie.web.phones import PREFIX, camera_folder, service_in
 
 PEOPLE_WORDS = ("contacts", "anyone")  # of `coterie people`: nobody that something is sent to
 
@@ -35,8 +35,17 @@ def _fill(asked: Any) -> dict[str, Any]:
         "people": _people(asked) if browser.may("send") else [],
         "folders": _folders(asked) if browser.may("upload") else [],
         "folder": str(asked.panels.kept_folder(browser)) if browser.may("upload") else "",
+        "camera": _camera(asked) if browser.may("upload") else "",
         "may_join": browser.may("people"),
     }
+
+
+def _camera(asked: Any) -> str:
+    """The live folder that pictures of this phone may go to; "": none."""
+    try:
+        return camera_folder(asked.node, asked.browser).name
+    except CoterieError:
+        return ""
 
 
 def _people(asked: Any) -> list[str]:

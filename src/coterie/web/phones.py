@@ -4,12 +4,14 @@ The app is asked by its name and described here, so that the page goes on where 
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coterie.control.browsers import Browser, Browsers
 from coterie.control.page_gate import BROWSER, FILES, PageGate
 from coterie.control.request_body import Asgi, Receive, Send
 from coterie.errors import NotFound
+from coterie.texts import tr
 
 if TYPE_CHECKING:
     from coterie.node import Node
@@ -35,6 +37,17 @@ class Phone(Protocol):
     def seen(self) -> float: ...
     @property
     def digest(self) -> str: ...
+
+
+class LiveFolder(Protocol):
+    """What the app `folders` says of a live folder, as far as it is used here."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def can_write(self) -> bool: ...
 
 
 class PhoneBrowsers:
@@ -96,6 +109,21 @@ def service_in(node: "Node") -> Any:
         return node.service(APP)
     except NotFound:
         return None
+
+
+def camera_folder(node: "Node", browser: Browser) -> LiveFolder:
+    """The live folder for the pictures of a phone. Raises NotFound: it has none, or none that can be written now."""
+    service = service_in(node) if browser.id.startswith(PREFIX) else None
+    name = service.camera_of(browser.id.removeprefix(PREFIX)) if service is not None else ""
+    if not name:
+        raise NotFound(
+            tr("no live folder is set for the pictures of this phone; on the computer: coterie phone camera")
+        )
+    folders: tuple[LiveFolder, ...] = node.service("folders").live()
+    found = next((one for one in folders if one.name.casefold() == name.casefold()), None)
+    if found is None or not found.can_write:
+        raise NotFound(tr("the live folder {name} is not here, or may only be read", name=name))
+    return found
 
 
 def show_phones(node: "Node", page: Asgi) -> None:

@@ -74,7 +74,7 @@ COMMANDS: Mapping[str, str] = {
             "circles/devices", "circles/devices-add", "circles/devices-join", "circles/devices-remove",
             "circles/devices-rename", "circles/recovery", "circles/recovery-new", "circles/recovery-replace",
             "node/browsers", "node/browsers-remove", "phone/phone-add", "phone/phone-may", "phone/phone-remove",
-            "phone/phone-on", "phone/phone-off", "phone/phones",
+            "phone/phone-camera", "phone/phone-on", "phone/phone-off", "phone/phones",
         ),
         "devices",
     ),

@@ -136,6 +136,10 @@ def test_a_phone_comes_in_by_its_key_once_and_is_known_after_a_restart(tmp_path:
             assert phone.find(secret, "http") is None
             assert phone.find("", "https") is None
             assert phone.change("Pixel", ["get,play"]).may == ["get", "play"]
+            assert "may put its pictures into Photos" in phone.set_camera("Pixel", "Photos").said
+            assert phone.camera_of(record.id) == "Photos"
+            assert "no live folder" in phone.set_camera("Pixel", "").said
+            assert phone.camera_of(record.id) == phone.camera_of("nobody") == ""
             phone.remove(record.id)
             assert phone.find(secret, "https") is None
             with raised(NotFound, "coterie phones"):

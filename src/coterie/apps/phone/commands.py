@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from coterie.apps.phone.service import PhoneService
 
 PURPOSE = "People"
+LiveFolder = Annotated[str, Values("folders", "name")]
 PhoneName = Annotated[str, Values("phones", "id")]
 
 
@@ -57,6 +58,18 @@ async def phone_may(phone: "PhoneService", called: PhoneName, may: list[str]) ->
     may: All that it may do from now on, like look,get,play.
     """
     return phone.change(called, may)
+
+
+@command("called", "folder", path="phone camera", needs="store", title="Where pictures of a phone go")
+async def phone_camera(phone: "PhoneService", called: PhoneName, folder: LiveFolder = "") -> PhoneSaid:
+    """Let a phone put its pictures into a live folder: by year and month, none of them twice.
+
+    The phone has that place to choose when it sends files here, and they come to all who follow the folder.
+
+    called: Its id or its name, from `coterie phones`.
+    folder: The name of a live folder; without it, into none.
+    """
+    return phone.set_camera(called, folder)
 
 
 @command("called", path="phone remove", needs="store", title="Remove a phone")

@@ -9,6 +9,7 @@ class PhoneRecord(msgspec.Struct):
     Fields:
         digest: SHA-256 of its cookie, in hexadecimal; the cookie itself is on the phone only.
         over: "https", or "http" where its owner chose that.
+        camera: the live folder that its pictures may go to, by name; "": none.
         seen: seconds since 1970, to the hour.
     """
 
@@ -20,3 +21,4 @@ class PhoneRecord(msgspec.Struct):
     over: str
     seen: float
     agent: str = ""
+    camera: str = ""

@@ -226,6 +226,24 @@ class PhoneService:
         self._end(record.id)  # what is under way was begun under other rights
         return _line(record)
 
+    def set_camera(self, called: str, folder: str) -> PhoneSaid:
+        """Let a phone put its pictures into a live folder, by name; "": into none. Raises `NotFound`."""
+        record = self._called(called)
+        record.camera = folder
+        self._phones.save(record)
+        if not folder:
+            return PhoneSaid(
+                record.name, tr("{name} puts its pictures into no live folder", name=record.name)
+            )
+        return PhoneSaid(
+            record.name, tr("{name} may put its pictures into {folder}", name=record.name, folder=folder)
+        )
+
+    def camera_of(self, phone: str) -> str:
+        """The live folder for the pictures of the phone with this id; "": none."""
+        record = self.still(phone)
+        return record.camera if record is not None else ""
+
     def remove(self, called: str) -> PhoneSaid:
         """Let a phone in no more: its connections end now. Raises `NotFound`."""
         record = self._called(called)
