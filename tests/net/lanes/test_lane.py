@@ -227,6 +227,35 @@ def test_a_lane_whose_packets_vanish_goes_by_the_rate_and_is_forgotten_when_it_e
         assert not rate_based
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="this system does not say how TCP fares")
+def test_a_lane_that_waits_for_its_path_looks_at_it_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a packet that was lost nothing is taken, and what arrives all the same tells of a queue."""
+    monkeypatch.setattr("coterie.net.lanes.lane.RATE_BASED", b"reno")
+    monkeypatch.setattr("coterie.net.lanes.lane.LOOK_S", 0.0)
+    monkeypatch.setattr("coterie.net.lanes.lane.PROGRESS_S", 0.02)
+    rate_based: set[Lane] = set()
+    with lane(rate_based=rate_based) as (writer, _, path):
+        path.size = 1
+        lossy = (PathSeen(1000 * n, 20 * n, 20_000, 20_000) for n in itertools.count(1))
+        monkeypatch.setattr(writer, "_info", lambda: next(lossy))
+        writer.queue_little()
+
+        def write() -> None:
+            with contextlib.suppress(TransportError):
+                writer.write(bytes(64 << 20))
+
+        writing = threading.Thread(target=write)
+        writing.start()
+        for _ in range(500):
+            if rate_based:
+                break
+            writing.join(0.02)
+        assert rate_based == {writer}
+        assert writing.is_alive()
+        writer.close()
+        writing.join()
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_records_of_any_length_are_read_many_at_once(seed: int) -> None:
     """Short ones among full ones leave no gaps, whatever the reader has room for."""
