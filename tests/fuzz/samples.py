@@ -35,6 +35,8 @@ from coterie.apps.expose import messages as expose
 from coterie.apps.folders import folder_keys, kept
 from coterie.apps.folders import membership as folders
 from coterie.apps.folders import register as folder_register
+from coterie.apps.folders.brake import Hold, KeptBrake
+from coterie.apps.folders.holding import KeptHolding
 from coterie.apps.folders.membership import FolderRecord
 from coterie.apps.folders.records import pack_agreed
 from coterie.apps.folders.root import Marker
@@ -587,6 +589,14 @@ def _files() -> dict[str, list[Sample]]:
         ],
         "coterie.apps.folders.root:_read_marker": [
             _of("apps.folders.root:_read_marker", msgspec.json.encode(Marker(b"f" * 16, b"r" * 16, 7)))
+        ],
+        "coterie.apps.folders.asking:_read_kept": [
+            _of(
+                "apps.folders.asking:_read_kept",
+                msgspec.msgpack.encode(
+                    (1.0, KeptHolding(Hold(1, 2, 3, 4.0), KeptBrake([(1.0, 1, 0)])), KeptHolding())
+                ),
+            )
         ],
         "coterie.apps.folders.swap:_read_line": [
             _of("apps.folders.swap:_read_line", b'{"id":"0123456789abcdef","path":"YS9i"}')

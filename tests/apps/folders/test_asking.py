@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from coterie.apps.folders import agenda
 from coterie.apps.folders.app import APP
 from coterie.apps.folders.brake import FILES_MIN
 from coterie.errors import UsageError
@@ -28,9 +31,8 @@ async def filled(
 
 
 def empty(folder: Path) -> None:
-    for path in (folder / "sub").iterdir():
-        path.unlink()
-    (folder / "sub").rmdir()
+    """All at once."""
+    (folder / "sub").rename(folder.parent / f"removed from {folder.name}")
 
 
 def state(node: Node) -> str:
@@ -125,5 +127,70 @@ def test_renames_do_not_ask(tmp_path: Path) -> None:
         renamed = files_in(there)
         await until(lambda: files_in(here) == renamed, "other names again")
         assert "asks" not in (state(anna), state(ben))
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_what_passed_before_a_restart_counts_after_it(tmp_path: Path) -> None:
+    async def story(cast: Cast) -> None:
+        anna, _, here, there, files = await filled(cast, tmp_path)
+        for number in range(40):
+            (here / "sub" / f"{number}.txt").unlink()
+        await until(lambda: len(files_in(there)) == len(files) - 40, "below the bound they go")
+        await cast.stop("anna")
+        anna = await cast.node("anna")
+        await until(lambda: state(anna) == "in sync", "it is back")
+        for number in range(40, 55):
+            (here / "sub" / f"{number}.txt").unlink()
+        await until(lambda: state(anna) == "asks", "it asks", 5.0)
+        assert len(files_in(there)) == len(files) - 40
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_what_went_at_once_is_weighed_at_once_and_news_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it goes out, however many plans it takes; also when something else is found, and after a restart."""
+    monkeypatch.setattr(agenda, "PLANNED_MAX", 10)
+
+    async def story(cast: Cast) -> None:
+        anna, _, here, there, files = await filled(cast, tmp_path)
+        await anna.folders.pause("Projects")
+        empty(here)
+        await anna.folders.resume("Projects")
+        await until(lambda: state(anna) == "asks", "it asks")
+        (here / "news.txt").write_text("by anna")
+        await until(lambda: files_in(there) == files | {"news.txt": b"by anna"}, "what is new goes on")
+        await cast.stop("anna")
+        anna = await cast.node("anna")
+        await until(lambda: state(anna) == "asks", "it asks again")
+        (here / "more.txt").write_text("by anna")
+        now = files | {"news.txt": b"by anna", "more.txt": b"by anna"}
+        await until(lambda: files_in(there) == now, "what is new goes on again")
+        anna.folders.keep("Projects")
+        await until(lambda: files_in(here) == now == files_in(there), "all back")
+        await until(lambda: state(anna) == "in sync", "nothing waits")
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_what_came_before_the_bound_can_be_undone_and_is_a_version(tmp_path: Path) -> None:
+    """Fewer than are asked for: each stands in the list of changes of the other, with what was there before."""
+
+    async def story(cast: Cast) -> None:
+        _, ben, here, there, files = await filled(cast, tmp_path)
+        gone = [f"sub/{number}.txt" for number in range(10)]
+        changed = [f"sub/{number}.txt" for number in range(10, 20)]
+        for name in gone:
+            (here / name).unlink()
+        for name in changed:
+            (here / name).write_text("garbage")
+        await until(lambda: files_in(there) == files_in(here), "it goes through")
+        kept = {line.path for line in await ben.folders.versions("Projects", "")}
+        assert kept == {*gone, *changed}
+        for event in await ben.folders.undo("Projects", ""):
+            await ben.folders.undo("Projects", event.id)
+        await until(lambda: files_in(here) == files == files_in(there), "as it was, for all")
 
     play(story, tmp_path / "homes", apps=[APP], in_real_time=True)

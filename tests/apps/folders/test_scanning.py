@@ -244,3 +244,14 @@ def test_a_large_folder_is_looked_at_in_little_time(live: Live) -> None:
     before = time.process_time()
     assert not live.disk.scan(ALL).found
     assert time.process_time() - before < 0.6 / 50 * 3  # 0.6 s for a hundred thousand; others run beside
+
+
+def test_what_was_in_a_folder_of_which_nothing_is_known_is_reported_as_gone(live: Live) -> None:
+    """Its end was noted, and the program ended before the end of what was in it was."""
+    (live.path / "sub/deep").mkdir(parents=True)
+    (live.path / "sub/deep/x").write_bytes(b"1")
+    live.scan()
+    known = [(local, here.print) for local, here in sorted(live.here.items()) if local == "sub/deep/x"]
+    shutil.rmtree(live.path / "sub")
+    live.disk.remember(known)
+    assert "sub/deep/x" in live.disk.scan(ALL).found

@@ -50,6 +50,21 @@ class Agenda:
         return not (self._local or self._paths)
 
     @property
+    def is_long(self) -> bool:
+        """Whether it takes several plans."""
+        return max(len(self._local), len(self._paths)) > PLANNED_MAX
+
+    @property
+    def all_local(self) -> list[str]:
+        """Every local name that is to be planned; they stay."""
+        return list(self._local)
+
+    @property
+    def all_paths(self) -> list[str]:
+        """Every path that is to be planned; they stay."""
+        return list(self._paths)
+
+    @property
     def is_gathering(self) -> bool:
         """Whether more changes of others come right behind those that are here."""
         return self._gathering is not None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 import msgspec
 
 from coterie.apps.folders.register import Kind
-from coterie.apps.folders.steps import Agree, Put, Record, Remove, Step
+from coterie.apps.folders.steps import Agree, Put, Record, Remove, RemoveFolder, Step
 
 SHARE = 0.20  # of the files; guess
 FILES_MIN = 50  # below it nothing is held; guess
@@ -31,6 +31,13 @@ class Hold(msgspec.Struct, frozen=True):
     def count(self) -> int:
         """All together."""
         return self.gone + self.changed
+
+
+class KeptBrake(msgspec.Struct, frozen=True, array_like=True):
+    """A brake over a restart: (seconds ago, gone, changed) of what passed; for how many seconds all is allowed."""
+
+    passed: list[tuple[float, int, int]] = []
+    allowed_s: float = 0.0
 
 
 class Brake:
@@ -83,6 +90,16 @@ class Brake:
         if gone or changed:
             self._passed.append((now, gone, changed))
 
+    def kept(self, now: float) -> KeptBrake:
+        """What is to be known after a restart."""
+        passed = [(now - when, gone, changed) for when, gone, changed in self._passed]
+        return KeptBrake(passed, max(self._allowed_until - now, 0.0))
+
+    def restore(self, kept: KeptBrake, now: float) -> None:
+        """Go on with what was `kept`."""
+        self._passed.extend((now - ago, gone, changed) for ago, gone, changed in kept.passed)
+        self._allowed_until = now + kept.allowed_s if kept.allowed_s else -1.0
+
     def let_go(self, now: float) -> None:
         """The owner has seen it: what is held may happen, with what follows within the next minutes."""
         self._passed.clear()
@@ -112,6 +129,13 @@ def losses(steps: Iterable[Step], elsewhere: Container[bytes] = ()) -> tuple[int
                 stays[agreed.value.content] += 1
     lost = gone - stays
     return sum(number for content, number in lost.items() if content not in elsewhere), changed
+
+
+def waits_too(step: Step) -> bool:
+    """Whether the step waits while something is held: a loss, or the end of a folder in which there was one."""
+    if isinstance(step, Record) and step.value.kind == Kind.GONE:
+        return True
+    return isinstance(step, RemoveFolder) or is_loss(step)
 
 
 def is_loss(step: Step) -> bool:

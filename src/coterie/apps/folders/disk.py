@@ -101,6 +101,7 @@ class Disk:
     def remember(self, known: Iterable[tuple[str, Print]]) -> None:
         """Begin with what was seen last, by local name: it is not reported unless it looks otherwise."""
         folders: dict[str, tuple[list[bytes], list[bytes]]] = {"": ([], [])}
+        said: set[str] = set()
         for local, seen in known:
             folder = parent(local)
             name = os.fsencode(local[len(folder) + 1 :] if folder else local)
@@ -110,6 +111,15 @@ class Disk:
             stamps.append(stamp)
             if seen.kind is Kind.FOLDER:
                 folders.setdefault(local, ([], []))
+                said.add(local)
+        for folder in list(folders):
+            at = folder
+            while at and at not in said:  # it went, and what is in it was not noted yet: it is reported
+                said.add(at)
+                names, stamps = folders.setdefault(parent(at), ([], []))
+                names.append(os.fsencode(at.rpartition("/")[2]))
+                stamps.append(table.stamp_of(Print(Kind.FOLDER)))
+                at = parent(at)
         self._seen = {folder: Rows(*entries) for folder, entries in folders.items()}
 
     def scan(self, hints: Hints) -> Scan:

@@ -143,6 +143,7 @@ class Engine:
             may=lambda peer: self._members.may(peer, Verb.LIST, self._row.id),
             merged=self._merged,
         )
+        self.asking.restore(self.book.data)
         self._lying = Lying(self._context.blobs.store, self._store, self.book.data, self._path)
         self.keepers = Keepers(
             self._context,

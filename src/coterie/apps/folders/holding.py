@@ -2,13 +2,22 @@
 
 from collections.abc import Callable, Collection, Container, Sequence
 
-from coterie.apps.folders.brake import Brake, Hold, is_loss, losses
+import msgspec
+
+from coterie.apps.folders.brake import Brake, Hold, KeptBrake, losses, waits_too
 from coterie.apps.folders.settings import Settings
 from coterie.apps.folders.steps import Step
 from coterie.quantity import count
 from coterie.texts import tr
 
 NOWHERE: frozenset[bytes] = frozenset()
+
+
+class KeptHolding(msgspec.Struct, frozen=True, array_like=True):
+    """One direction over a restart."""
+
+    hold: Hold | None = None
+    brake: KeptBrake = KeptBrake()
 
 
 class Holding:
@@ -22,6 +31,8 @@ class Holding:
         )
         self.hold: Hold | None = None
         self.names: dict[str, None] = {}
+        self.is_again = False
+        """What waited is to be weighed as a whole, before any part of it is done."""
 
     def holds(
         self,
@@ -33,12 +44,19 @@ class Holding:
     ) -> bool:
         """Whether these steps are to wait. `elsewhere()`: contents that stay, of which `steps` say nothing."""
         if self.hold is not None:
-            return any(map(is_loss, steps))
+            return any(map(waits_too, steps))
+        self.hold = self._held(steps, now, files, elsewhere)
+        return self.hold is not None
+
+    def _held(
+        self,
+        steps: Sequence[Step],
+        now: float,
+        files: Callable[[], int],
+        elsewhere: Callable[[], Container[bytes]],
+    ) -> Hold | None:
         hold = self._brake.held(steps, files, now)
-        if hold is not None:
-            hold = self._brake.held(steps, files, now, elsewhere())
-        self.hold = hold
-        return hold is not None
+        return self._brake.held(steps, files, now, elsewhere()) if hold is not None else None
 
     def passed(
         self,
@@ -57,8 +75,35 @@ class Holding:
 
     def taken(self) -> dict[str, None]:
         """What waited, to be weighed together with what is new."""
-        names, self.names, self.hold = self.names, {}, None
+        names, self.names = self.names, {}
+        self.is_again |= self.hold is not None
         return names
+
+    def weigh(
+        self,
+        steps: Sequence[Step],
+        now: float,
+        *,
+        files: Callable[[], int],
+        elsewhere: Callable[[], Container[bytes]],
+    ) -> None:
+        """Hold, or hold no longer: `steps` are all that is to be done, of which no part is done before this."""
+        self.is_again = False
+        self.hold = self._held(steps, now, files, elsewhere)
+
+    def answered(self) -> dict[str, None]:
+        """The owner has said what is to become of what waits, which is returned."""
+        names, self.names, self.hold, self.is_again = self.names, {}, None, False
+        return names
+
+    def kept(self, now: float) -> KeptHolding:
+        """What is to be known after a restart; the names are found again."""
+        return KeptHolding(self.hold, self._brake.kept(now))
+
+    def restore(self, kept: KeptHolding, now: float) -> None:
+        """Go on with what was `kept`."""
+        self.hold, self.is_again = kept.hold, kept.hold is not None
+        self._brake.restore(kept.brake, now)
 
     def let_go(self, now: float) -> None:
         """The owner has seen it; what is like it within the next minutes happens, too."""

@@ -81,6 +81,11 @@ STEPS = (
     ) WITHOUT ROWID;
     """,
     chosen_rows.STEP,
+    """
+    CREATE TABLE asked (
+        folder INTEGER PRIMARY KEY REFERENCES folders(number) ON DELETE CASCADE, body BLOB NOT NULL
+    );
+    """,
 )
 
 
@@ -302,6 +307,17 @@ class FolderData:
             elif counter:
                 db.execute("UPDATE folders SET counter = max(counter, ?) WHERE number = ?", (counter, number))
         self.seq = seq
+
+    # ---- what waits for the owner
+
+    def kept_asking(self) -> bytes | None:
+        """Packed, as `Asking` kept it."""
+        rows = self._db.execute("SELECT body FROM asked WHERE folder = ?", (self._number,))
+        return rows[0][0] if rows else None
+
+    def keep_asking(self, body: bytes) -> None:
+        """Keep this for `kept_asking`."""
+        self._db.execute("INSERT OR REPLACE INTO asked VALUES (?, ?)", (self._number, body))
 
     # ---- what was agreed
 

@@ -14,6 +14,7 @@ from typing import Any
 from coterie.apps.context import Context
 from coterie.apps.folders.asking import KEEP
 from coterie.apps.folders.book import Noted
+from coterie.apps.folders.brake import waits_too
 from coterie.apps.folders.bringing import Bringing
 from coterie.apps.folders.hints import NONE
 from coterie.apps.folders.ignore import SHARED_NAME
@@ -165,12 +166,10 @@ class Turns:
                     await self._read_patterns()
                 for local, seconds in scan.again.items():
                     agenda.look_later(local, seconds)
-            if self._asking.answer:
+            await self._plan_all()
+            if self._asking.answer and not agenda.is_due:  # all that was found waits with the rest, by now
                 await self._answer()
-            while agenda.is_due:
-                await self._plan()
-                if agenda.has_hints:
-                    break
+                await self._plan_all()
         except FolderGone as error:
             self._went(str(error))
             return
@@ -193,6 +192,25 @@ class Turns:
         if await asyncio.to_thread(self._leaving_out.read):
             self.look_anew()
 
+    async def _plan_all(self) -> None:
+        """What is due, or until the disk is to be looked at again."""
+        agenda = self._agenda
+        if agenda.is_long:
+            await self._weigh()
+        while agenda.is_due:
+            if self._asking.is_again:
+                await self._weigh()
+            await self._plan()
+            if agenda.has_hints:
+                break
+
+    async def _weigh(self) -> None:
+        """Find out whether the owner is to be asked, before a part of what is to be done is done."""
+        agenda = self._agenda
+        local = agenda.all_local if self.has_looked else None
+        paths = agenda.all_paths if not agenda.is_gathering else None
+        await asyncio.to_thread(self._asking.weigh, self._book, self._rules(), local, paths)
+
     # ---- one plan
 
     async def _plan(self) -> None:
@@ -206,12 +224,8 @@ class Turns:
         notes = [step for step in steps if isinstance(step, Record | Agree)]
         hashes = [step.local for step in steps if isinstance(step, Hash)]
         if bool(notes) and await asyncio.to_thread(lambda: self._asking.stops_here(self._book, notes)):
-            self._asking.here.put_aside([one for one in local if one not in hashes])
-            agenda.add_paths(paths)
-            if hashes:  # they may have what went elsewhere
-                await self._hash(hashes)
-                agenda.add_local(self._asking.here.taken())
-            return
+            self._asking.here.put_aside([step.local for step in notes if waits_too(step)])
+            notes = [step for step in notes if not waits_too(step)]
         if notes:
             me = bytes(self._context.me.peer_id)
             noted = await asyncio.to_thread(self._note, notes, me)
@@ -222,13 +236,17 @@ class Turns:
         if hashes:
             await self._hash(hashes)
             agenda.add_paths(path for step in steps if isinstance(step, Hash) for path in paths_of(step))
+            if self._asking.here.hold is not None:  # they may have what went elsewhere
+                agenda.add_local(self._asking.here.taken())
         done = [step for step in steps if not isinstance(step, Record | Agree | Hash | Wait)]
         if bool(done) and await asyncio.to_thread(lambda: self._asking.stops_there(self._book, done)):
-            self._asking.there.put_aside([*paths, *(path for step in done for path in paths_of(step))])
-            if self._asking.there.hold is None:  # others said more meanwhile
-                agenda.add_paths(self._asking.there.taken())
-        elif done and await self._bringing.bring(done):
+            self._asking.there.put_aside(
+                [path for step in done if waits_too(step) for path in paths_of(step)]
+            )
+            done = [step for step in done if not waits_too(step)]
+        if done and await self._bringing.bring(done):
             await self._read_patterns()
+        await asyncio.to_thread(self._asking.save, self._book.data)
 
     def _note(self, notes: list[Record | Agree], me: bytes) -> Noted:
         """In a thread."""
@@ -254,7 +272,7 @@ class Turns:
 
     async def _plan_recorded(self, part: Sequence[str]) -> None:
         """Record what was just read, so that others have it while more is read."""
-        if len(part) == HASHED_MAX:
+        if len(part) == HASHED_MAX and not self._book.data.agreed(part):  # what changed is weighed together
             await self._plan()
 
     def _hashed(self, locals_: Sequence[str]) -> list[Any]:
