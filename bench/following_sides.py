@@ -111,13 +111,15 @@ class _CoterieSide:
 def coterie_sides(place: Path) -> tuple[_CoterieSide, _CoterieSide]:
     """Two contacts with one folder, of which the second has joined; they stand still until they are started."""
     left, right = _CoterieSide(place / "left", "left"), _CoterieSide(place / "right", "right")
-    left.start()
-    right.start()
-    meet(left, right)
-    left.command("folder", "new", left.folder, "--with", "right")
-    right.command("folder", "join", "left/folder", right.folder, "--yes")
-    for side in (left, right):
-        side.stop()
+    try:
+        left.start()
+        right.start()
+        meet(left, right)
+        left.command("folder", "new", left.folder, "--with", "right")
+        right.command("folder", "join", "left/folder", right.folder, "--yes")
+    finally:
+        for side in (left, right):
+            side.stop()
     return left, right
 
 

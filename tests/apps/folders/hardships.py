@@ -1,7 +1,7 @@
 """Two real nodes with one live folder, while bad things happen: nothing is lost, nothing is seen half written.
 
-`python tools/isolate.py python -m tests.apps.folders.hardships [kills N SEED | full | unmounted | clock]` plays them;
-without words all, with 200 kills. Mounting needs root.
+`python tools/isolate.py python -m tests.apps.folders.hardships [kills N SEED | full | unmounted | clock | loss]` plays
+them; without words all, with 200 kills. Mounting needs root; so does losing packets, which is done in this namespace.
 """
 
 import contextlib
@@ -29,6 +29,11 @@ EDIT_S = 0.02  # between two edits of one side
 SETTLE_S = 90.0
 NEVER_ASKS = "\n[app.folders]\nbrake_share = 1.0\n"  # these editors change more than daily work does
 BYTES_MAX = 20_000
+LOSSY = """
+table inet lossy {
+    chain arrive { type filter hook input priority 0; meta l4proto udp numgen random mod 100 < 2 drop; }
+}
+"""
 IMAGE_BYTES = 64 << 20
 Sides = tuple[Any, Any]  # the two of `bench.following_sides`
 
@@ -306,7 +311,7 @@ def clock(place: Path) -> str:
     """The clock of one side is three days back (libfaketime)."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
     if library is None:
-        return "a clock set back: needs libfaketime, left out"
+        raise SystemExit("a clock set back: needs libfaketime")
     sides = coterie_sides(place)
     left, right = sides
     left.start()
@@ -330,6 +335,29 @@ def clock(place: Path) -> str:
     return "a clock three days back: the same on both, nothing lost"
 
 
+def loss(place: Path) -> str:
+    """Two of a hundred packets are lost, each way."""
+    sides = coterie_sides(place)
+    editors = [Editor(name, side.folder, 7) for name, side in zip("lr", sides, strict=True)]
+    subprocess.run(["nft", "-f", "-"], input=LOSSY, text=True, check=True)
+    try:
+        for side in sides:
+            side.start()
+        for editor in editors:
+            editor.start()
+        time.sleep(8)
+        for editor in editors:
+            editor.ended.set()
+            editor.join()
+        check(sides, editors[0].must_live | editors[1].must_live, "with 2 % of the packets lost")
+    finally:
+        subprocess.run(["nft", "delete", "table", "inet", "lossy"], check=True)
+        for side in sides:
+            side.stop()
+    edits = sum(editor.edits for editor in editors)
+    return f"2 % of the packets lost, {edits} edits: the same on both, nothing lost"
+
+
 def main() -> None:
     """Read the words, and play what they say."""
     words = sys.argv[1:]
@@ -338,6 +366,7 @@ def main() -> None:
         "full": full,
         "unmounted": unmounted,
         "clock": clock,
+        "loss": loss,
     }
     for name in words[:1] or scenes:
         with tempfile.TemporaryDirectory(prefix="hardships-") as place:

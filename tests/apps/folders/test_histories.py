@@ -29,6 +29,7 @@ OFTEN = {
     52_225: "a path was not shown again once its place was forgotten",
     60_021: "a name in another Unicode form that equals what others wrote: what was there before stood for ever",
     66_353: "as 52225, of a file",
+    118_285: "a folder was renamed with a new file in it, which has its path there",
 }
 
 
@@ -49,6 +50,7 @@ WHOLE = {
     18: "the same",
     146: "the same, of a file that was open",
     3_380: "a file whose name is a folder, because something was made in it here, was not shown as a copy",
+    11_522: "a copy was shown twice, and the end of one ended what the other showed",
     6_799: "a folder was made in another than was to be renamed, on a disk that takes both names for one",
 }
 

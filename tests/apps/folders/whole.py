@@ -160,8 +160,9 @@ class Whole:
     def _do(self, steps: list[Step]) -> bool:
         notes = [step for step in steps if isinstance(step, Record | Agree)]
         if notes:
-            self.local.update(dict.fromkeys(self.book.note(notes, self.me, self.at())))
-            self.paths.update(dict.fromkeys(path for step in notes for path in paths_of(step)))
+            noted = self.book.note(notes, self.me, self.at())
+            self.local.update(dict.fromkeys(noted.local))
+            self.paths.update(dict.fromkeys(noted.paths))
             self._ask_again()
             self.fails(self, notes[0], "recorded")
             self.feed(x.News(self.book.seq))
@@ -250,6 +251,7 @@ class WholeHistory(History):
         self.under_way = 0
         self.saved: dict[int, bytes] = {}
         self.homes = homes
+        self.was_put_back = False
         super().__init__(seed, replicas=replicas or Random(f"{seed} computers").randint(2, COPIES_MAX))
 
     def _made(self, number: int, disk: FakeDisk, rules: Rules, at: Callable[[], int]) -> Any:
@@ -264,6 +266,11 @@ class WholeHistory(History):
         finally:
             books.ENTRIES_MAX = most
         return self
+
+    def check(self) -> None:
+        if self.was_put_back:  # it knows no more what was deleted there, and others were never told
+            self.carried |= self.knowingly
+        super().check()
 
     # ---- streams: one each way, in order; what is under way is lost when they break
 
@@ -324,6 +331,7 @@ class WholeHistory(History):
     def _crash(self, one: Whole, saved: bytes | None = None) -> None:
         if saved is not None:
             one.db.put_back(saved)
+            self.was_put_back = True
         one.forget()
         if saved is not None:
             one.renew()  # the tag on its disk is another

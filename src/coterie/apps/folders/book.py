@@ -279,6 +279,7 @@ class FolderBook:
             changed: dict[str, Register] = {}
             counter = self._counter
             again: dict[str, None] = {}
+            kept = set(self._kept.values())
             for step in steps:
                 if isinstance(step, Agree):
                     agreed[step.local] = step.agreed
@@ -289,6 +290,8 @@ class FolderBook:
                 register, agreed[step.local] = planner.recorded(step, known.get(step.path), dot, by, at_ms)
                 known[step.path] = changed[step.path] = register
                 again.update(dict.fromkeys(_unsettled(step, register)))
+                if kept and step.value.kind != Kind.GONE:  # a folder that stays for what is in it is one, now
+                    again.update((one, None) for one in names.above(step.path) if one in kept)
             rows = [self._row(path, register, NO_CONTENT) for path, register in changed.items()]
             stands = {
                 local: here

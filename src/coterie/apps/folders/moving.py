@@ -2,7 +2,7 @@
 
 A folder that goes is renamed at once where most of its files come, at the same places below one folder that is new.
 What came otherwise is then put, replaced or removed at the new place. A folder in which the owner changed something
-that is not recorded yet stays.
+that is not recorded yet stays, and one in which something stays does.
 """
 
 from collections import defaultdict
@@ -113,6 +113,9 @@ class Moving:
         files = [(local, agreed) for local, agreed in below if agreed.value.kind == Kind.FILE]
         if not files or any(local not in going for local, _ in below) or self._is_changed(below):
             return None
+        folders = [folder, *(local for local, agreed in below if agreed.value.kind == Kind.FOLDER)]
+        if any(names.join(one, name) not in going for one in folders for name in self._tree.names_in(one)):
+            return None  # something new is in it, which has its path there
         rest = files[0][0][len(folder) :]
         for local, agreed in files[: len(files) // 2 + 1]:
             rest = local[len(folder) :]

@@ -116,8 +116,6 @@ def plan(tree: Tree, rules: Rules, local: Iterable[str] = (), paths: Iterable[st
 def paths_of(step: Step) -> list[str]:
     """The paths to plan again once the step was done."""
     match step:
-        case Record(path=path, value=value) if value.kind != Kind.GONE:  # what it lies in is a folder, now
-            return [path, *names.above(path)]
         case Agree(_, agreed, path):
             of = agreed.path if agreed is not None else path
             return [of] if of else []

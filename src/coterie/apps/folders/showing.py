@@ -310,8 +310,9 @@ class Showing:
                     return None
                 self._folders[path] = local
                 return local
+        if path in self._seen:  # what is there gives way first
+            return None
         self._folders[path] = ""  # `_wanted` takes it for a folder
-        self._seen.discard(path)
         job = self._compare(path)
         if self._folders[path] == "":
             self._folders[path] = None

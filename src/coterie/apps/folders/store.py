@@ -29,6 +29,7 @@ OF_FOLDER = (
     "agreed",
     "replicas",
     "events",
+    "asked",
     "keeping",
     "kept_contents",
     "kept_chunks",
