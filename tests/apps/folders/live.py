@@ -64,7 +64,7 @@ class Live:
 
     def do(self, step: DiskStep, staged: Path | None = None) -> Result:
         """One step; what it made is known."""
-        (result,) = self.disk.apply([(step, staged)], "ben")
+        (result,) = self.disk.apply([(step, staged)], lambda _: "ben")
         return result
 
     def put(self, local: str, data: bytes, *, expects: Print | None = None) -> Result:

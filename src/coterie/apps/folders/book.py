@@ -194,6 +194,12 @@ class FolderBook:
         raw = self.data.agreed([local]).get(local)
         return unpack_agreed(raw) if raw is not None else None
 
+    def last_by(self, path: str) -> bytes:
+        """Who wrote what a path is now; empty: nobody."""
+        raw = self.data.register(path)
+        first = winner(unpack(raw)) if raw is not None else None
+        return first[1].by if first is not None else b""
+
     def agreed_at(self, path: str) -> list[tuple[str, Agreed]]:
         """What is agreed of one path, by local name."""
         return [(local, unpack_agreed(raw)) for local, raw in self.data.agreed_at([path])]

@@ -1,7 +1,7 @@
 """Does what was planned on the disk of one live folder: with contents that came, or that lie here already."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from coterie.apps.folders.applying import Done, Failed, NotSo, Result
@@ -11,13 +11,16 @@ from coterie.apps.folders.hints import hints_of
 from coterie.apps.folders.ignore import SHARED_NAME
 from coterie.apps.folders.parts import Parts
 from coterie.apps.folders.planner import paths_of
-from coterie.apps.folders.steps import DiskStep, Print, Put, Step
+from coterie.apps.folders.steps import DiskStep, MakeLink, Print, Put, Remove, Step
+from coterie.texts import tr
 
 
 class Bringing:
     """Of one folder. Belongs to the event loop."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, name_of: Callable[[bytes], str]) -> None:
+        """`name_of`: what people here call a computer."""
+        self._name_of = name_of
         self._book = parts.book
         self._disk = parts.disk
         self._lying = parts.lying
@@ -111,7 +114,7 @@ class Bringing:
 
     def _act(self, ready: Sequence[tuple[DiskStep, Path | None]]) -> tuple[list[Result], list[str]]:
         """In a thread: what became of each step, and the local names to look at again."""
-        results = self._disk.apply(ready)
+        results = self._disk.apply(ready, self._source)
         done: list[tuple[DiskStep, Print | None]] = []
         came: list[tuple[str, bytes]] = []
         contents: list[tuple[bytes, bytes]] = []
@@ -127,6 +130,16 @@ class Bringing:
         self._lying.note(came)
         self._asking.passed_there(self._book, [step for step, _ in done])
         return results, again
+
+    def _source(self, step: DiskStep) -> str:
+        """In a thread: what happened to what a step replaces or removes, for who looks at its version."""
+        match step:
+            case Put(value=value) | MakeLink(value=value):
+                return tr("changed by {who}", who=self._name_of(value.by))
+            case Remove(path=path):
+                by = self._book.last_by(path)
+                return tr("removed by {who}", who=self._name_of(by)) if by else ""
+        return ""
 
     def _stage_known(self, puts: Sequence[Put]) -> None:
         """In a thread: contents that lie on this computer already need not come."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +12,12 @@ import msgspec
 from coterie.apps.context import Context
 from coterie.apps.folders.engine import Engine
 from coterie.apps.folders.hints import ALL
+from coterie.apps.folders.lying import content_of, read_kept
 from coterie.apps.folders.names import join, key
 from coterie.apps.folders.reading import Hashed
 from coterie.apps.folders.register import Dot, Kind, Register, Value, copies, unpack, winner
 from coterie.apps.folders.results import ConflictLine, EntryLine, EventLine, JoinPlan, VersionLine
 from coterie.apps.folders.root import MARKER
-from coterie.content.builder import build_blob
-from coterie.content.hashing import read_files
-from coterie.content.manifest import unpack_chunks
-from coterie.content.scan import FoundFile
-from coterie.content.store import KnownFile
 from coterie.content.versions import Version
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.moments import iso
@@ -98,7 +95,7 @@ class Deeds:
                 path=local,
                 size=version.content_bytes,
                 kept=iso(version.at),
-                why=version.why,
+                why=version.source or version.why,
             )
             for local, version in reversed(self._kept())
             if not path or local == path or local.startswith(f"{path}/")
@@ -226,18 +223,14 @@ class Deeds:
             raise UsageError(
                 tr("{path} is a folder: `coterie trash restore` brings it back", path=version.original)
             )
-        file = FoundFile(str(path.parent), path.name, 0, 0, 0, 0, False)
-        file.update(status)
-        for _ in read_files([file], 1, self._engine.cancel):
-            pass
-        if file.chunks is None:
+        file = read_kept(path, self._engine.cancel)
+        if file is None:
             raise StorageError(tr("{path} cannot be read", path=path))
-        chunks = file.chunks
-        known = KnownFile(file.path, file.size, file.mtime_ns, file.inode, file.device, chunks)
-        self._context.blobs.store.add_locations([known])
-        content = build_blob(unpack_chunks(chunks), lambda *_: None).id
-        self._data.save(contents=[(content, chunks)])
-        return Value(Kind.FILE, content, file.size, file.mtime_ns, file.executable)
+        self._context.blobs.store.add_locations([file])
+        content = content_of(file.chunks)
+        self._data.save(contents=[(content, file.chunks)])
+        is_executable = bool(status.st_mode & stat.S_IXUSR)
+        return Value(Kind.FILE, content, file.size, file.mtime_ns, is_executable)
 
     def _find_content(self, path: str, content: bytes) -> None:
         """Look for a content among the versions, so that it need not come from elsewhere."""

@@ -173,12 +173,16 @@ class Disk:
 
     # -- changing --
 
-    def apply(self, steps: Sequence[tuple[DiskStep, Path | None]], source: str = "") -> list[Result]:
+    def apply(
+        self,
+        steps: Sequence[tuple[DiskStep, Path | None]],
+        source: Callable[[DiskStep], str] = lambda step: "",
+    ) -> list[Result]:
         """Do these steps in their order; what became of each. What was done is on the disk then.
 
         Args:
             steps: with each `Put` its content, a file in `arrived`, which the step takes over if it is done.
-            source: noted with versions: from whom the change came.
+            source: what is noted with the version of what a step replaces or removes: from whom that came.
 
         Raises:
             FolderGone: the folder is away.
@@ -189,7 +193,6 @@ class Disk:
             except OSError as error:
                 return [failed(step.local, error) for step, _ in steps]
             swap = self._swap(root)
-            swap.source = source
             applying = Applying(root, swap, self._clock(), partial(self._print, root))
             results: list[Result] = []
             missing: tuple[
@@ -200,6 +203,7 @@ class Disk:
                     if step.local.startswith(missing):
                         results.append(NotSo((step.local,)))
                         continue
+                    swap.source = source(step)
                     results.append(result_of(step.local, partial(self._do, applying, step, staged)))
                     if isinstance(step, MakeFolder | MoveFolder) and not isinstance(results[-1], Done):
                         missing = (*missing, f"{step.to if isinstance(step, MoveFolder) else step.local}/")

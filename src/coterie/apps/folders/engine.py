@@ -144,7 +144,9 @@ class Engine:
             merged=self._merged,
         )
         self.asking.restore(self.book.data)
-        self._lying = Lying(self._context.blobs.store, self._store, self.book.data, self._path)
+        self._lying = Lying(
+            self._context.blobs.store, self._store, self.book.data, self._path, self._context.blobs.versions
+        )
         self.keepers = Keepers(
             self._context,
             self._row,
@@ -169,7 +171,7 @@ class Engine:
             self._agenda,
             self.selecting,
         )
-        self._bringing = Bringing(parts)
+        self._bringing = Bringing(parts, self.name_of)
         self._fetching = self._bringing.fetching = Fetching(
             self._context,
             self._row.id,

@@ -1,27 +1,37 @@
 """Where the contents of one live folder lie on this disk, as the content store is told. Blocking."""
 
 import os
+import threading
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from coterie.apps.folders.content import Arrived, write_known
 from coterie.apps.folders.store import FolderData, FoldersStore
 from coterie.content import ChunkUnavailable, Store
+from coterie.content.builder import build_blob
+from coterie.content.hashing import read_files
 from coterie.content.manifest import unpack_chunks
+from coterie.content.scan import FoundFile
 from coterie.content.store import KnownFile
+from coterie.content.versions import Versions
 
+KEPT_READ_MAX = 64  # versions that are read for one question: others of that size were there before. Guess
 NOTED_FILES = 2_000  # whose chunks are made known in one transaction
 
 
 class Lying:
     """Of one folder."""
 
-    def __init__(self, store: Store, folders: FoldersStore, data: FolderData, path: Path) -> None:
-        """`store`: all content of this node. `path`: of the folder, absolute and real."""
+    def __init__(
+        self, store: Store, folders: FoldersStore, data: FolderData, path: Path, versions: Versions
+    ) -> None:
+        """`store`: all content of this node. `path`: of the folder, absolute and real. `versions`: of the node."""
         self._store = store
         self._folders = folders
         self._data = data
         self._path = path
+        self._versions = versions
 
     def note(self, files: Sequence[tuple[str, bytes]]) -> None:
         """These local names have files of these packed chunks now."""
@@ -54,7 +64,36 @@ class Lying:
                 if path not in located or located[path].chunks != known[content]  # renamed onto another
             ]
         )
+        self._note_kept({content: chunks for content, chunks in known.items() if content not in local})
         return known
+
+    def _note_kept(self, wanted: Mapping[bytes, bytes]) -> None:
+        """Tell the store which versions have those contents (packed chunks by id), which lie in the folder no more.
+
+        Somebody may have heard of a content, and ask for it, when a merge has put it away here.
+        """
+        sizes = defaultdict(set)
+        for content, chunks in wanted.items():
+            sizes[sum(size for _, size in unpack_chunks(chunks))].add(content)
+        if not sizes:
+            return
+        top, left = os.fsencode(self._path) + os.fsencode(os.sep), KEPT_READ_MAX
+        for version in reversed(self._versions.kept()):
+            if (
+                version.kind != "file"
+                or version.content_bytes not in sizes
+                or not version.path.startswith(top)
+            ):
+                continue
+            file = read_kept(self._versions.path_of(version.id))
+            left -= 1
+            if file is not None and (content := content_of(file.chunks)) in wanted:
+                self._store.add_locations([file])
+                sizes[version.content_bytes].discard(content)
+                if not sizes[version.content_bytes]:
+                    del sizes[version.content_bytes]
+            if not left or not sizes:
+                return
 
     def made(self, wanted: Mapping[bytes, int], place: Path) -> dict[bytes, Arrived]:
         """Files in `place` of those `wanted` contents (with their sizes) that lie here already.
@@ -80,3 +119,23 @@ class Lying:
 
     def _lies_at(self, local: str) -> str:
         return os.path.join(self._path, *local.split("/"))
+
+
+def read_kept(path: Path, cancel: threading.Event | None = None) -> KnownFile | None:
+    """A file, with its chunks; None: it cannot be read, or is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    file = FoundFile(str(path.parent), path.name, 0, 0, 0, 0, False)
+    file.update(status)
+    for _ in read_files([file], 1, cancel or threading.Event()):
+        pass
+    if file.chunks is None:
+        return None
+    return KnownFile(file.path, file.size, file.mtime_ns, file.inode, file.device, file.chunks)
+
+
+def content_of(chunks: bytes) -> bytes:
+    """The id of a content by its packed chunks."""
+    return build_blob(unpack_chunks(chunks), lambda *_: None).id

@@ -214,8 +214,16 @@ class Turns:
     # ---- one plan
 
     async def _plan(self) -> None:
+        local, paths = self._agenda.next_local(), self._agenda.next_paths()
+        try:
+            await self._do_planned(local, paths)
+        except FolderGone:
+            self._agenda.add_local(local)
+            self._agenda.add_paths(paths)
+            raise
+
+    async def _do_planned(self, local: Sequence[str], paths: Sequence[str]) -> None:
         agenda = self._agenda
-        local, paths = agenda.next_local(), agenda.next_paths()
         self._planned += len(local) + len(paths)
         rules = self._rules()
         steps = await asyncio.to_thread(self._book.plan, rules, local, paths)
