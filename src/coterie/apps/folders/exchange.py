@@ -43,6 +43,12 @@ class Merged(msgspec.Struct, frozen=True):
     last: int
 
 
+class Unmerged(msgspec.Struct, frozen=True):
+    """Event, the other answer to `Merge`: what `peer` sent cannot be merged."""
+
+    peer: PeerId
+
+
 class Read(msgspec.Struct, frozen=True):
     """Output: read what changed behind `first`, but for what came from `replica`; feed `Batch`."""
 
@@ -144,6 +150,10 @@ class Exchange:
                 return self._batch(event)
             case Merged():
                 return self._merged(event)
+            case Unmerged(peer):
+                if other := self._others.get(peer):
+                    other.is_merging = False
+                    other.waiting.clear()
             case Received(peer=PeerId() as peer, message=Hello() as hello):
                 return self._greeted(peer, hello)
             case Received(peer=PeerId() as peer, message=Changes() as changes):

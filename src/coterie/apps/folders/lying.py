@@ -54,7 +54,11 @@ class Lying:
         local = {content: one for one, content in self._data.agreed_with(list(known))}
         paths = {self._lies_at(one): (one, content) for content, one in local.items()}
         located = self._store.known_files(list(paths))
-        for content in [content for content in known if content not in local]:
+        left = [
+            content for content in known if content not in local and not self._can_be_read(known[content])
+        ]
+        self._note_kept({content: known[content] for content in left})
+        for content in left:
             if not self._can_be_read(known[content]):  # it has left this disk
                 del known[content]
         self.note(
@@ -64,7 +68,6 @@ class Lying:
                 if path not in located or located[path].chunks != known[content]  # renamed onto another
             ]
         )
-        self._note_kept({content: chunks for content, chunks in known.items() if content not in local})
         return known
 
     def _note_kept(self, wanted: Mapping[bytes, bytes]) -> None:

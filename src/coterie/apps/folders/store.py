@@ -29,7 +29,7 @@ OF_FOLDER = (
     "agreed",
     "replicas",
     "events",
-    "asked",
+    "braked",
     "keeping",
     "kept_contents",
     "kept_chunks",
@@ -83,7 +83,7 @@ STEPS = (
     """,
     chosen_rows.STEP,
     """
-    CREATE TABLE asked (
+    CREATE TABLE braked (
         folder INTEGER PRIMARY KEY REFERENCES folders(number) ON DELETE CASCADE, body BLOB NOT NULL
     );
     """,
@@ -313,12 +313,12 @@ class FolderData:
 
     def kept_asking(self) -> bytes | None:
         """Packed, as `Asking` kept it."""
-        rows = self._db.execute("SELECT body FROM asked WHERE folder = ?", (self._number,))
+        rows = self._db.execute("SELECT body FROM braked WHERE folder = ?", (self._number,))
         return rows[0][0] if rows else None
 
     def keep_asking(self, body: bytes) -> None:
         """Keep this for `kept_asking`."""
-        self._db.execute("INSERT OR REPLACE INTO asked VALUES (?, ?)", (self._number, body))
+        self._db.execute("INSERT OR REPLACE INTO braked VALUES (?, ?)", (self._number, body))
 
     # ---- what was agreed
 

@@ -1,13 +1,13 @@
 """The exchange of one folder at work: what others are told, and what they say is merged. Belongs to the event loop."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from coterie.apps.folders import exchange as x
 from coterie.apps.folders.book import OutdatedHome
 from coterie.apps.folders.links import Links
+from coterie.errors import CoterieError
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, PeerUp, Received, Send
 from coterie.tasks import Tasks
@@ -65,7 +65,7 @@ class Telling:
         known = {replica: (PeerId(peer), last) for replica, peer, last, _ in replicas}
         self._seen = {replica: seen for replica, _, _, seen in replicas}
         self._exchange = x.Exchange(folder, replica, book.seq, known)
-        self._outputs: deque[x.Merge] = deque()
+        self._merging: dict[PeerId, asyncio.Task[None]] = {}
         self._heard = asyncio.Event()
 
     @property
@@ -95,8 +95,8 @@ class Telling:
         """What `peer` said; returns when it may say more."""
         self._feed(Received(peer, message))
         self._heard.set()
-        while self._exchange.is_behind(peer):
-            await self._merge_next()
+        while self._exchange.is_behind(peer) and peer in self._merging:
+            await asyncio.shield(self._merging[peer])  # it ends, and is noted, also where this stream breaks
 
     async def heard(self) -> None:
         """Wait until what somebody else has is known here."""
@@ -115,7 +115,8 @@ class Telling:
                 case x.Read():
                     self._tasks.start(self._read(output), "reading changes")
                 case x.Merge():
-                    self._outputs.append(output)
+                    merging = self._tasks.start(self._merge(output), "merging changes", is_awaited=True)
+                    self._merging[output.peer] = merging
                 case x.Has(peer, replica, seq):
                     if self._seen.get(replica, -1) < seq:
                         self._seen[replica] = seq
@@ -127,12 +128,12 @@ class Telling:
         last, entries = await asyncio.to_thread(self._book.batch, wanted.replica, wanted.first)
         self._feed(x.Batch(wanted.peer, wanted.first, last, entries))
 
-    async def _merge_next(self) -> None:
-        if not self._outputs:
-            await asyncio.sleep(0)
-            return
-        wanted = self._outputs.popleft()
-        paths = await asyncio.to_thread(self._book.merge, wanted.replica, wanted.entries)
+    async def _merge(self, wanted: x.Merge) -> None:
+        try:
+            paths = await asyncio.to_thread(self._book.merge, wanted.replica, wanted.entries)
+        except CoterieError:
+            self._feed(x.Unmerged(wanted.peer))
+            raise
         self._book.data.save_known(wanted.replica, bytes(wanted.peer), wanted.last)
         self._merged(paths, wanted.has_more)
         self._feed(x.Merged(wanted.peer, wanted.replica, wanted.last))

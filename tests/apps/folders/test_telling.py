@@ -1,0 +1,106 @@
+"""What others say is merged, whatever becomes of the stream on which it came."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from coterie.apps.folders.messages import Changes, Hello
+from coterie.apps.folders.telling import Telling
+from coterie.errors import PeerError
+from coterie.identity import PeerId
+from coterie.tasks import Tasks
+
+FOLDER, OWN, THEIRS = b"f" * 16, b"o" * 16, b"t" * 16
+PEER = PeerId(bytes(range(32)))
+
+
+class Book:
+    """A book whose merges wait until they may go on, in their thread."""
+
+    seq = 0
+
+    def __init__(self) -> None:
+        self.data = self
+        self.merged: list[str] = []
+        self.may_go_on = threading.Event()
+        self.began = threading.Event()
+
+    def replicas(self) -> list[tuple[bytes, bytes, int, int]]:
+        return []
+
+    def save_known(self, replica: bytes, peer: bytes, known: int) -> None:
+        self.known = known
+
+    def save_seen(self, replica: bytes, peer: bytes, seen: int) -> None:
+        pass
+
+    def batch(self, replica: bytes, first: int) -> tuple[int, list[tuple[str, bytes]]]:
+        return first, []
+
+    def merge(self, replica: bytes, entries: Sequence[tuple[str, bytes]]) -> list[str]:
+        self.began.set()
+        assert self.may_go_on.wait(10)
+        if any(path == "bad" for path, _ in entries):
+            raise PeerError("a path that cannot be")
+        self.merged += [path for path, _ in entries]
+        return []
+
+
+class Links:
+    def send(self, peer: PeerId, message: Any) -> None:
+        pass
+
+
+def changes(first: int, *paths: str) -> Changes:
+    return Changes(
+        FOLDER, THEIRS, first, first + len(paths), [(path, b"x") for path in paths], first + len(paths)
+    )
+
+
+async def began(book: Book, tasks: Tasks) -> Telling:
+    telling = Telling(
+        FOLDER,
+        OWN,
+        book,
+        Links(),  # type: ignore[arg-type]
+        tasks,
+        may=lambda peer: True,
+        merged=lambda *_: None,
+    )
+    await telling.hear(PEER, Hello(FOLDER, THEIRS, 3, OWN, 0, is_answer=True))
+    return telling
+
+
+def test_a_merge_under_way_when_its_stream_breaks_is_done_and_others_follow() -> None:
+    async def story() -> None:
+        book, tasks = Book(), Tasks()
+        telling = await began(book, tasks)
+        hearing = asyncio.ensure_future(telling.hear(PEER, changes(0, "a")))
+        await asyncio.to_thread(book.began.wait, 10)
+        hearing.cancel()  # the connection went; another one stands
+        await asyncio.gather(hearing, return_exceptions=True)
+        book.may_go_on.set()
+        async with asyncio.timeout(10):
+            await telling.hear(PEER, changes(1, "b", "c"))
+        assert (book.merged, book.known) == (["a", "b", "c"], 3)
+        await tasks.close()
+
+    asyncio.run(story())
+
+
+def test_what_cannot_be_merged_is_the_fault_of_who_sent_it_and_the_next_is_merged() -> None:
+    async def story() -> None:
+        book, tasks = Book(), Tasks()
+        book.may_go_on.set()
+        telling = await began(book, tasks)
+        with pytest.raises(PeerError, match="cannot be"):
+            await telling.hear(PEER, changes(0, "bad"))
+        async with asyncio.timeout(10):
+            await telling.hear(PEER, changes(0, "good"))
+        assert book.merged == ["good"]
+        await tasks.close()
+
+    asyncio.run(story())
