@@ -29,6 +29,7 @@ OFTEN = {
     52_225: "a path was not shown again once its place was forgotten",
     60_021: "a name in another Unicode form that equals what others wrote: what was there before stood for ever",
     66_353: "as 52225, of a file",
+    345_408: "a copy went before its value had the name that it was to get: its next edit replaced nothing",
     118_285: "a folder was renamed with a new file in it, which has its path there",
 }
 

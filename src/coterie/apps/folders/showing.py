@@ -181,7 +181,8 @@ class Showing:
                 unnamed.append(one)
             else:
                 self._keep_or_replace(path, local, shown.pop(local), one)
-        waiting = [*unnamed, *([main] if main is not None and old is None else [])]
+        is_shown = main is None or (old is not None and main.value.equals(old.value))
+        waiting = [*unnamed, *([] if is_shown or main is None else [main])]
         if main is not None and old is not None:
             if main.value.equals(old.value) or self._may_go(path, main_local, old, waiting):
                 self._keep_or_replace(path, main_local, old, main)
