@@ -97,6 +97,7 @@ SHELLS = (
     "apps/folders/deeds.py",
     "apps/folders/engine.py",
     "apps/folders/fetching.py",
+    "apps/folders/file_content.py",
     "apps/folders/keepers.py",
     "apps/folders/keeping.py",
     "apps/folders/kept_folders.py",

@@ -11,8 +11,8 @@ import msgspec
 
 from coterie.apps.context import Context
 from coterie.apps.folders.engine import Engine
+from coterie.apps.folders.file_content import content_of, read_kept
 from coterie.apps.folders.hints import ALL
-from coterie.apps.folders.lying import content_of, read_kept
 from coterie.apps.folders.names import join, key
 from coterie.apps.folders.reading import Hashed
 from coterie.apps.folders.register import Dot, Kind, Register, Value, copies, unpack, winner

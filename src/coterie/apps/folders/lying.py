@@ -1,18 +1,15 @@
 """Where the contents of one live folder lie on this disk, as the content store is told. Blocking."""
 
 import os
-import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from coterie.apps.folders.content import Arrived, write_known
+from coterie.apps.folders.file_content import content_of, read_kept
 from coterie.apps.folders.store import FolderData, FoldersStore
 from coterie.content import ChunkUnavailable, Store
-from coterie.content.builder import build_blob
-from coterie.content.hashing import read_files
 from coterie.content.manifest import unpack_chunks
-from coterie.content.scan import FoundFile
 from coterie.content.store import KnownFile
 from coterie.content.versions import Versions
 
@@ -122,23 +119,3 @@ class Lying:
 
     def _lies_at(self, local: str) -> str:
         return os.path.join(self._path, *local.split("/"))
-
-
-def read_kept(path: Path, cancel: threading.Event | None = None) -> KnownFile | None:
-    """A file, with its chunks; None: it cannot be read, or is none."""
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    file = FoundFile(str(path.parent), path.name, 0, 0, 0, 0, False)
-    file.update(status)
-    for _ in read_files([file], 1, cancel or threading.Event()):
-        pass
-    if file.chunks is None:
-        return None
-    return KnownFile(file.path, file.size, file.mtime_ns, file.inode, file.device, file.chunks)
-
-
-def content_of(chunks: bytes) -> bytes:
-    """The id of a content by its packed chunks."""
-    return build_blob(unpack_chunks(chunks), lambda *_: None).id
