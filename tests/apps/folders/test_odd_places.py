@@ -51,7 +51,7 @@ def test_what_waits_for_a_name_that_is_taken_comes_when_it_is_free(tmp_path: Pat
         await until(lambda: ben.folders.lines()[0].state == "in sync", "it was looked at")
         (here / "a").write_text("by anna")
         (here / "b").write_text("the next")
-        await until(lambda: (there / "b").exists(), "the other")
+        await until((there / "b").exists, "the other")
         await until(lambda: "a waits" in ben.folders.lines()[0].note, "it is said")
         (there / "a").unlink()
         await until(lambda: files_in(there).get("a") == b"by anna", "it comes")
