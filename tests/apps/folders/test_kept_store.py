@@ -123,6 +123,33 @@ def test_a_content_that_was_replaced_goes_after_thirty_days_and_no_sooner(copy: 
     assert len(copy.files()) == 1
 
 
+def test_what_a_replaced_key_opens_goes_after_two_months_and_not_before_another_is_there(copy: Copy) -> None:
+    """First all is needed by who was away, then kept as versions are; then nothing of it is left."""
+    old = copy.anna
+    copy.write("a.txt", A)
+    copy.give(A, b"first")
+    copy.now += 100 * KEPT_S  # however old a key is: it is in use
+    copy.store.sweep()
+    assert copy.given(A) == b"first"
+    new = sealing_of(ANNA, (int(copy.now), b"n" * 32), (1, b"k" * 32))
+    copy.write("a.txt", B, sealing=new)
+    for days in (KEPT_S - 1, 2, KEPT_S - 2):  # needed, then free for all but a moment of its time
+        copy.now += days
+        copy.store.sweep()
+        assert copy.given(A) == b"first"
+    copy.write("late.txt", C, sealing=old)  # by who was away even longer
+    copy.give(C, b"late")
+    copy.now += 4
+    copy.store.sweep()
+    assert copy.given(A) is None
+    assert copy.given(C) == b"late"
+    copy.now += KEPT_S + 1
+    copy.store.sweep()
+    assert copy.given(C) is None
+    (left,) = (kept.read_entries(raw) for _, raw in copy.store.data.registers_below(""))
+    assert [entry.epoch for entry in left] == [new.epoch]
+
+
 def test_what_comes_back_is_needed_again(copy: Copy) -> None:
     copy.write("a.txt", A)
     copy.give(A, b"first")

@@ -249,12 +249,23 @@ class KeptStore:
     # ---- what is needed no more
 
     def sweep(self) -> None:
-        """Drop what no register has needed for KEPT_S. Some seconds with 100,000 files."""
+        """Drop what no register has needed for KEPT_S. Some seconds with 100,000 files.
+
+        Registers that only a key opens which was replaced KEPT_S ago need nothing any more: everything has been sealed
+        anew since. They go when their contents have gone, or as long after.
+        """
         now = self._clock()
         needed: set[bytes] = set()
         with self._lock:
-            for _, raw in self.data.registers_below(""):
-                needed.update(kept.contents_of(kept.read_entries(raw)))
+            every = [(name, kept.read_entries(raw)) for name, raw in list(self.data.registers_below(""))]
+            newest = max((entry.epoch for _, entries in every for entry in entries), default=0)
+            past: dict[str, Collection[bytes]] = {}
+            for name, entries in every:
+                tags = kept.contents_of(entries)
+                if newest < now - KEPT_S and all(entry.epoch < newest for entry in entries):
+                    past[name] = tags
+                else:
+                    needed.update(tags)
             rows = self._db.execute(
                 "SELECT tag, free_since FROM kept_contents WHERE folder = ?", (self._number,)
             )
@@ -267,6 +278,18 @@ class KeptStore:
             over = [tag for tag, since in rows if tag not in needed and since and since < now - KEPT_S]
             with self._entered() as root:
                 self._drop(root, over)
+            if newest < now - 2 * KEPT_S:
+                left = {tag for tag, _ in rows} - set(over)
+                self._remove([name for name, tags in past.items() if left.isdisjoint(tags)])
+
+    def _remove(self, names: Sequence[str]) -> None:
+        """Registers that nobody opens any more."""
+        with self._db.transaction() as db:
+            db.executemany(
+                "DELETE FROM registers WHERE folder = ? AND path = ?",
+                [(self._number, name) for name in names],
+            )
+        self._registers = self._sum("registers", "length(body)")
 
     def _drop_unneeded(self, root: Root, needed: int) -> None:
         """Make room: what registers need no more goes, the oldest first."""
