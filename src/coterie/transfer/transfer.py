@@ -13,6 +13,8 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any, Literal
 
+import msgspec
+
 from coterie.access.names import TICKET
 from coterie.content.limit import ByteLimit, Portion, Shares
 from coterie.content.names import name_fault
@@ -279,7 +281,8 @@ class Transfer:
 
     def sources(self) -> list[SourceLine]:
         """Every computer that is asked now."""
-        return self._fetch.source_lines() if self._fetch else []
+        lines = self._fetch.source_lines() if self._fetch else []
+        return [msgspec.structs.replace(one, rate=0) for one in lines] if self.waits_for else lines
 
     def pieces(self) -> list[int]:
         """See `TransferDetail.pieces`."""

@@ -130,6 +130,14 @@ class ChosenRows:
             (self._number, *behind, count),
         )
 
+    def alone_up_to(self, seq: int) -> list[tuple[str, bytes]]:
+        """The same, of paths that changed last at this number or before."""
+        return self._db.execute(
+            "SELECT path, alone.content FROM alone JOIN registers USING (folder, path) "
+            "WHERE folder = ? AND seq <= ?",
+            (self._number, seq),
+        )
+
     def shared(self, files: Sequence[tuple[str, bytes]]) -> None:
         """Somebody else has these, or nobody needs them."""
         with self._db.transaction() as db:

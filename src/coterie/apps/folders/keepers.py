@@ -255,8 +255,15 @@ class Keepers:
                 return False
         if saw is not None:
             self._book.data.save_seen(saw[0], bytes(peer), saw[1])
+            if len(lacking) < wire.IDS_MAX:
+                await asyncio.to_thread(self._confirm, sealing, saw[1], frozenset(lacking))
         self.notes = []
         return True
+
+    def _confirm(self, sealing: Sealing, seq: int, lacking: Collection[bytes]) -> None:
+        """In a thread: what a keeper knows up to `seq`, and does not lack, is not only here any more."""
+        rows = self._book.chosen.alone_up_to(seq)
+        self._book.chosen.shared([one for one in rows if sealing.tag(one[1]) not in lacking])
 
     def _named(self, sealing: Sealing, tags: Collection[bytes]) -> dict[bytes, bytes]:
         """In a thread: the contents of this folder that keepers call so."""

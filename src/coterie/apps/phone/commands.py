@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from coterie.apps.phone.service import PhoneService
 
 PURPOSE = "People"
-LiveFolder = Annotated[str, Values("folders", "name")]
+LiveFolder = Annotated[str, Values("folders", "name", app="folders")]
 PhoneName = Annotated[str, Values("phones", "id")]
 
 
