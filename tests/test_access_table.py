@@ -58,6 +58,10 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
         "changes of live folders, each asked of the policy; records by whom they are signed",
     ),
     "folder-contents": ("-+++-x", "contents of live folders; the policy is asked to read the folder"),
+    "folder-keeping": (
+        "-+++-x",
+        "sealed contents of a folder that is kept for others; the policy is asked for each question",
+    ),
     "expose": (
         "+++++x",
         "connections to services, each asked of the policy; one answer for missing and not for you",
