@@ -162,7 +162,7 @@ def rows_in(path: Path, copy: Path) -> int:
 @pytest.mark.parametrize("mode", ["wal", "delete"])
 def test_a_database_is_taken_and_replaced_whole_or_not_at_all(tmp_path: Path, mode: str) -> None:
     async def story(cast: Cast) -> None:
-        anna, ben, here, there = await pair(cast, tmp_path)
+        _, ben, here, there = await pair(cast, tmp_path)
         copy = tmp_path / "copy.db"
         db = sqlite3.connect(here / "data.db", isolation_level=None)
         db.execute(f"PRAGMA journal_mode={mode}")
