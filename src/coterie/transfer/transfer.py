@@ -310,9 +310,11 @@ class Transfer:
         if not running or self._fetch is None or not self.is_still():
             return ""
         owing = ", ".join(self._fetch.owing()[:WAITED_FOR_MAX])
+        if not owing:
+            return ""
         if owing != self._waits_for[0]:  # names cost a look through all people
             self._waits_for = owing, self._context.people.in_names(owing)
-        return tr("waiting for {names}", names=self._waits_for[1]) if owing else ""
+        return tr("waiting for {names}", names=self._waits_for[1])
 
     def met(self, peer: PeerId, addresses: Sequence[str]) -> None:
         """Somebody has this content, or part of it."""
