@@ -240,6 +240,8 @@ class Turns:
             agenda.add_local(noted.local)
             agenda.ask_again()
             agenda.add_paths(noted.paths)
+            asked = set(paths)  # what others changed of them was passed over while the owner's came first
+            agenda.add_paths(step.path for step in notes if isinstance(step, Record) and step.path in asked)
             self._news()
         if hashes:
             await self._hash(hashes)
