@@ -129,16 +129,24 @@ class Editor(threading.Thread):
 
 
 def check(sides: Sides, must_live: dict[bytes, str], why: str) -> None:
-    """Both folders are the same in the end, and everything that was finished is somewhere."""
+    """Both folders are the same in the end, and everything that was finished is somewhere: also where they are not."""
     left, right = sides
-    wait(
-        lambda: shown(left.folder) == shown(right.folder),
-        f"both are the same {why}",
-        lambda: differing(sides),
-    )
-    here = contents(left.folder)
-    assert all(map(is_whole, here.values())), f"a half file {why}"
-    found = {hashlib.sha256(data).digest() for data in here.values()} | left.kept() | right.kept()
+    try:
+        wait(
+            lambda: shown(left.folder) == shown(right.folder),
+            f"both are the same {why}",
+            lambda: differing(sides),
+        )
+    finally:
+        nothing_lost(sides, must_live, why)
+
+
+def nothing_lost(sides: Sides, must_live: dict[bytes, str], why: str) -> None:
+    """Everything that was finished is somewhere, and whole."""
+    left, right = sides
+    here = [*contents(left.folder).values(), *contents(right.folder).values()]
+    assert all(map(is_whole, here)), f"a half file {why}"
+    found = {hashlib.sha256(data).digest() for data in here} | left.kept() | right.kept()
     lost = [where for data, where in must_live.items() if hashlib.sha256(data).digest() not in found]
     assert not lost, f"lost {why}: {len(lost)} of {len(must_live)}: {lost[:5]}"
 
@@ -307,6 +315,19 @@ def unmounted(place: Path) -> str:
     return "a disk that was taken out: said, nothing deleted, nothing written, all well once it was back"
 
 
+def worked_in(sides: Sides, seed: int, why: str) -> int:
+    """Work in both for a while; how many edits that were, all of them somewhere in the end."""
+    editors = [Editor(name, side.folder, seed) for name, side in zip("lr", sides, strict=True)]
+    for editor in editors:
+        editor.start()
+    time.sleep(8)
+    for editor in editors:
+        editor.ended.set()
+        editor.join()
+    check(sides, editors[0].must_live | editors[1].must_live, why)
+    return sum(editor.edits for editor in editors)
+
+
 def clock(place: Path) -> str:
     """The clock of one side is three days back (libfaketime)."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
@@ -320,15 +341,8 @@ def clock(place: Path) -> str:
     right.start()
     for name in false:
         del os.environ[name]
-    editors = [Editor(name, side.folder, 5) for name, side in zip("lr", sides, strict=True)]
     try:
-        for editor in editors:
-            editor.start()
-        time.sleep(8)
-        for editor in editors:
-            editor.ended.set()
-            editor.join()
-        check(sides, editors[0].must_live | editors[1].must_live, "with a clock three days back")
+        worked_in(sides, 5, "with a clock three days back")
     finally:
         for side in sides:
             side.stop()
@@ -338,23 +352,15 @@ def clock(place: Path) -> str:
 def loss(place: Path) -> str:
     """Two of a hundred packets are lost, each way."""
     sides = coterie_sides(place)
-    editors = [Editor(name, side.folder, 7) for name, side in zip("lr", sides, strict=True)]
     subprocess.run(["nft", "-f", "-"], input=LOSSY, text=True, check=True)
     try:
         for side in sides:
             side.start()
-        for editor in editors:
-            editor.start()
-        time.sleep(8)
-        for editor in editors:
-            editor.ended.set()
-            editor.join()
-        check(sides, editors[0].must_live | editors[1].must_live, "with 2 % of the packets lost")
+        edits = worked_in(sides, 7, "with 2 % of the packets lost")
     finally:
         subprocess.run(["nft", "delete", "table", "inet", "lossy"], check=True)
         for side in sides:
             side.stop()
-    edits = sum(editor.edits for editor in editors)
     return f"2 % of the packets lost, {edits} edits: the same on both, nothing lost"
 
 
