@@ -61,20 +61,18 @@ async def conflicts(reader: Reader) -> list[Row]:
 
 async def changes(reader: Reader) -> list[Row]:
     """What came from others, newest first."""
-    may_change = reader.browser.may("")
-    lines = await reader.call("folder undo", folder=reader.args.get("folder", ""))
-    keys = ("id", "folder", "path", "what", "by", "changed")
-    return [
-        Row(line["id"], {key: line.get(key) for key in keys} | {"may_change": may_change})
-        for line in (lines or ())[:SHOWN_MAX]
-    ]
+    return await _listed(reader, "folder undo", ("id", "folder", "path", "what", "by", "changed"))
 
 
 async def versions(reader: Reader) -> list[Row]:
     """What changes of others replaced or removed here, as the command lists it."""
+    return await _listed(reader, "folder versions", ("id", "folder", "path", "size", "kept", "why"))
+
+
+async def _listed(reader: Reader, command: str, keys: tuple[str, ...]) -> list[Row]:
+    """Lines of a command of the folder that is named, or of all."""
     may_change = reader.browser.may("")
-    lines = await reader.call("folder versions", folder=reader.args.get("folder", ""))
-    keys = ("id", "folder", "path", "size", "kept", "why")
+    lines = await reader.call(command, folder=reader.args.get("folder", ""))
     return [
         Row(line["id"], {key: line.get(key) for key in keys} | {"may_change": may_change})
         for line in (lines or ())[:SHOWN_MAX]
