@@ -54,6 +54,7 @@ from coterie.identity import PeerId, SecretKey
 from coterie.net.find.address_book import AddressBook
 from coterie.net.port_mapping import nat_pmp
 from coterie.overlay.kademlia.keys import open_item, plain_item, signed_item
+from coterie.services.carry import messages as carry
 from coterie.services.data.form import Form
 from coterie.services.data.service import Data
 from coterie.settings import Config
@@ -227,14 +228,14 @@ def _services() -> dict[str, list[Sample]]:
         "coterie.apps.folders.records:unpack_agreed": [
             _of("apps.folders.records:unpack_agreed", pack_agreed(specimen_of(Agreed)))
         ],
-        "coterie.apps.expose.messages:Opening.feed": [
-            Sample(lambda raw: expose.Opening().feed(raw), [opening])
+        "coterie.services.carry.messages:Opening.feed": [
+            Sample(lambda raw: carry.Opening(expose.PROTOCOL).feed(raw), [opening])
         ],
-        "coterie.apps.expose.messages:Datagrams.feed": [
-            Sample(lambda raw: expose.Datagrams().feed(raw), [expose.pack_datagram(b"one") * 2])
+        "coterie.services.carry.messages:Datagrams.feed": [
+            Sample(lambda raw: carry.Datagrams().feed(raw), [carry.pack_datagram(b"one") * 2])
         ],
-        "coterie.apps.expose.messages:read_packet": [
-            _of("apps.expose.messages:read_packet", expose.pack_packet(7, b"one", is_asker=True))
+        "coterie.services.carry.messages:read_packet": [
+            _of("services.carry.messages:read_packet", carry.pack_packet(7, b"one", is_asker=True))
         ],
         "coterie.apps.expose.http_head:read_head": [_of("apps.expose.http_head:read_head", head)],
         "coterie.apps.expose.http_head:read_chunk_length": [

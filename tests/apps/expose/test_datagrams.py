@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.expose import datagrams
-from coterie.apps.expose.messages import (
+from coterie.errors import PeerError, UsageError
+from coterie.identity import PeerId
+from coterie.net.memory import MemoryNetwork, PerfectLinks
+from coterie.node import Node
+from coterie.services.carry import datagrams
+from coterie.services.carry.messages import (
     DATAGRAM_BYTES_MAX,
     FLOW_MAX,
     pack_packet,
     read_packet,
 )
-from coterie.errors import PeerError, UsageError
-from coterie.identity import PeerId
-from coterie.net.memory import MemoryNetwork, PerfectLinks
-from coterie.node import Node
 from tests.apps.files.nodes import befriend, friends, memory_node
 from tests.support import run
 

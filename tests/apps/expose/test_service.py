@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from coterie.apps.expose import connecting
 from coterie.errors import NotFound, UsageError
+from coterie.services.carry import calls
 from tests.apps.expose.programs import call, echo_server, echoed
 from tests.apps.files.nodes import friends
 from tests.support import run
@@ -73,9 +73,9 @@ def test_a_right_taken_back_resets_both_ends(tmp_path: Path) -> None:
 def test_connections_begun_and_given_up_by_thousands_leave_a_bounded_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "OPENED_PER_S", 10.0)
-    monkeypatch.setattr(connecting, "OPENED_BURST", 5)
-    monkeypatch.setattr(connecting, "ANSWER_S", 1.0)
+    monkeypatch.setattr(calls, "OPENED_PER_S", 10.0)
+    monkeypatch.setattr(calls, "OPENED_BURST", 5)
+    monkeypatch.setattr(calls, "ANSWER_S", 1.0)
 
     async def play() -> None:
         async with friends(tmp_path) as (anna, ben), echo_server() as port:

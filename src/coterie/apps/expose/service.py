@@ -11,7 +11,6 @@ from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.expose.connecting import Connecting
 from coterie.apps.expose.messages import HOST_HEADER_CHARS_MAX, PROTOCOL
-from coterie.apps.expose.packets import Packets
 from coterie.apps.expose.records import ConnectedRecord, ExposedRecord
 from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
 from coterie.apps.expose.serving import KIND, Serving, resource_of
@@ -27,6 +26,7 @@ from coterie.apps.expose.targets import (
 from coterie.apps.expose.web import Web
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
+from coterie.services.carry.packets import Packets
 from coterie.services.data.records import Records
 from coterie.services.directory.core import Offered
 from coterie.services.local import Flow, Port
@@ -44,7 +44,7 @@ class ExposeService:
         self._context = context
         self._exposed: Records[ExposedRecord] = context.data.records("exposed", ExposedRecord, "service")
         self._connected: Records[ConnectedRecord] = context.data.records("connected", ConnectedRecord, "port")
-        packets = Packets(context.jobs.start)
+        packets = Packets(PROTOCOL, context.jobs.start)
         self._serving = Serving(context, self._find, packets)
         self._connecting = Connecting(context, packets)
         self._ports: dict[str, Port] = {}  # by the id of the record

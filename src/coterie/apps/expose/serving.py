@@ -5,28 +5,26 @@ import contextlib
 import os
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
-from coterie.apps.expose.beats import Pulse
-from coterie.apps.expose.datagrams import UdpProgram, carry_datagrams
-from coterie.apps.expose.messages import FLOW_MAX, PROTOCOL, Opened, Opening, Refused, Use, Watch
-from coterie.apps.expose.packets import Packets
+from coterie.apps.expose.messages import Opened, Refused, Use
 from coterie.apps.expose.records import ExposedRecord
-from coterie.apps.expose.splice import Charge, splice
 from coterie.apps.expose.targets import Target
 from coterie.errors import AccessDenied, LimitExceeded, NotFound, PeerError, TransportError
-from coterie.identity import PeerId
-from coterie.net import Connection, Stream
+from coterie.net import Stream
+from coterie.services.carry.answers import Answers, read_opening
+from coterie.services.carry.datagrams import UdpProgram, carry_datagrams
+from coterie.services.carry.messages import FLOW_MAX, Watch
+from coterie.services.carry.packets import Packets
+from coterie.services.carry.splice import Charge, splice
 from coterie.texts import tr
-from coterie.wire.frames import Message
 
 KIND = "service"  # of resources
 OPENING_S = 10.0  # for the first message; guess: as sessions of files have it
 DIAL_S = 5.0  # to the program: it is near
-STREAMS_MAX = 2_200  # of one peer at once: 2,000 connections, and what browsers leave open
 CONNECTIONS_MAX = 5_000  # to programs here, of all peers; each takes a file descriptor and, at worst, 1.5 MB
 NOT_HERE = "there is no such service, or it is not for this computer"  # one answer for both
 
@@ -45,8 +43,7 @@ class Serving:
         self._context = context
         self._packets = packets
         self._find = find
-        self._pulses: dict[PeerId, Pulse] = {}
-        self._used: Counter[PeerId] = Counter()
+        self._answers = Answers(context.jobs.start)
         self.open: Counter[str] = Counter()  # connections by the id of the service
 
     async def handle(self, stream: Stream) -> None:
@@ -56,9 +53,8 @@ class Serving:
         match message:
             case Use():
                 await self._use(stream, message, rest)
-            case Watch() if stream.peer in self._pulses and not rest:
-                await stream.send(Opened())
-                await self._pulses[stream.peer].answer(stream)
+            case Watch() if not rest:
+                await self._answers.beat(stream, Opened())
             case _:
                 raise PeerError("a connection begins with the name of a service")
 
@@ -77,9 +73,10 @@ class Serving:
                 if use.kind != record.kind:
                     raise NotFound(tr("{use} is a {kind} service", use=use.name, kind=record.kind))
                 charge = partial(access.charge, decision) if decision.meters else None
-                with contextlib.closing(await self._dial(record.target, record.kind)) as program:
-                    async with self._counted(stream, record):
-                        await self._carry(stream, record, use, program, rest, charge)
+                program = await self._dial(record.target, record.kind)
+                with contextlib.closing(program), self._counted(record):
+                    async with self._answers.serve(stream) as heard:
+                        await self._carry(stream, record, use, program, rest, charge=charge, heard=heard)
         except AccessDenied:
             await stream.send(Refused(NOT_HERE))
         except (NotFound, LimitExceeded, _NotThere) as error:
@@ -92,9 +89,10 @@ class Serving:
         use: Use,
         program: socket.socket,
         rest: bytes,
+        *,
         charge: Charge | None,
+        heard: Callable[[], None],
     ) -> None:
-        heard = self._pulses[stream.peer].heard
         if record.kind == "tcp":
             await stream.send(Opened(record.host_header, record.kind))
             await splice(stream, program, rest, charge=charge, heard=heard)
@@ -105,29 +103,17 @@ class Serving:
             end = UdpProgram(program)
             await carry_datagrams(stream, end, rest, packets=packets, charge=charge, heard=heard)
 
-    @contextlib.asynccontextmanager
-    async def _counted(self, stream: Stream, record: ExposedRecord) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def _counted(self, record: ExposedRecord) -> Iterator[None]:
         if self.open.total() >= CONNECTIONS_MAX:
             raise LimitExceeded(
                 tr("{connections_max} connections are open there already", connections_max=CONNECTIONS_MAX)
             )
-        peer, link = stream.peer, stream.link
-        assert isinstance(link, Connection)  # noqa: S101  (the router gives every stream its connection)
-        link.widen(STREAMS_MAX)
-        pulse = self._pulses.get(peer)
-        if pulse is None or pulse.connection is not link:
-            pulse = self._pulses[peer] = Pulse(link)
-            is_used = lambda: self._pulses.get(peer) is pulse  # noqa: E731
-            self._context.jobs.start(pulse.expect(is_used), "expecting the beats of a computer")
-        self._used[peer] += 1
         self.open[record.id] += 1
         try:
             yield
         finally:
             self.open[record.id] -= 1
-            self._used[peer] -= 1
-            if not self._used[peer]:
-                del self._used[peer], self._pulses[peer]
 
     @staticmethod
     async def _dial(target: Target, kind: str) -> socket.socket:
@@ -169,17 +155,3 @@ async def _connect(family: int, sort: int, address: object) -> socket.socket:
         made.close()
         raise
     return made
-
-
-async def read_opening(stream: Stream) -> tuple[Message, bytes]:
-    """The first message, and the bytes that came behind it.
-
-    Raises:
-        PeerError: none came, or no whole one.
-    """
-    opening = Opening()
-    while data := await stream.read_bytes(PROTOCOL.frame_bytes_max):
-        found = opening.feed(data)
-        if found is not None:
-            return found
-    raise PeerError(f"{stream.peer.short} ended the connection before its first message")

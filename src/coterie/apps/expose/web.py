@@ -21,10 +21,10 @@ from coterie.apps.expose.http_head import (
     with_host,
 )
 from coterie.apps.expose.messages import Opened, Use
-from coterie.apps.expose.splice import READ_BYTES, break_off, outward
 from coterie.errors import AccessDenied, CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Stream
+from coterie.services.carry.splice import READ_BYTES, break_off, outward
 from coterie.services.local.web_pages import is_own_page
 from coterie.texts import tr
 
@@ -62,9 +62,9 @@ class Web:
         """Requests to one service; the head of the first that is for another."""
         name, label = service_of(head.host)
         _check(head)
-        async with self._connecting.open(self._find(label), Use(name)) as (stream, opened, rest, heard):
-            answers = asyncio.ensure_future(client.answers(stream, rest, heard))
-            asked = asyncio.ensure_future(self._ask(client, stream, opened, head))
+        async with self._connecting.open(self._find(label), Use(name)) as call:
+            answers = asyncio.ensure_future(client.answers(call.stream, call.rest, call.heard))
+            asked = asyncio.ensure_future(self._ask(client, call.stream, call.answer, head))
             try:
                 await asyncio.wait([answers, asked], return_when=asyncio.FIRST_COMPLETED)
                 if not asked.done():  # the program closed the connection

@@ -1,4 +1,4 @@
-"""Datagrams of UDP services that go as datagrams of the connection itself, each behind the number of its flow.
+"""Datagrams of flows that go as datagrams of the connection itself, each behind the number of its flow.
 
 They are lost or overtaken as UDP is. What does not fit one packet goes over the flow's stream: see `datagrams`.
 """
@@ -7,38 +7,41 @@ import contextlib
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from coterie.apps.expose.messages import FLOW_BYTES, PROTOCOL, pack_packet, read_packet
 from coterie.errors import LimitExceeded, PeerError, UsageError
 from coterie.net import Connection
+from coterie.services.carry.messages import FLOW_BYTES, pack_packet, read_packet
 from coterie.services.local.flows import Inbox
+from coterie.wire.frames import Protocol
 
 
 class PacketFlow:
     """The way of one flow: what came, and `send`."""
 
-    def __init__(self, connection: Connection, number: int, *, is_asker: bool) -> None:
+    def __init__(self, protocol: Protocol, connection: Connection, number: int, *, is_asker: bool) -> None:
         self.came = Inbox()
+        self._protocol = protocol
         self._connection = connection
         self._number = number
         self._is_asker = is_asker
 
     async def send(self, data: bytes) -> bool:
         """Send one datagram; False: it does not fit. Raises `TransportError`."""
-        if len(data) > self._connection.datagram_room(PROTOCOL) - FLOW_BYTES:
+        if len(data) > self._connection.datagram_room(self._protocol) - FLOW_BYTES:
             return False
         packet = pack_packet(self._number, data, is_asker=self._is_asker)
         try:
-            await self._connection.send_datagram(PROTOCOL, packet)
+            await self._connection.send_datagram(self._protocol, packet)
         except UsageError:  # packets have just become smaller
             return False
         return True
 
 
 class Packets:
-    """The flows of one node, by connection."""
+    """The flows of one protocol on one node, by connection."""
 
-    def __init__(self, start: Callable[[Coroutine[Any, Any, None], str], None]) -> None:
+    def __init__(self, protocol: Protocol, start: Callable[[Coroutine[Any, Any, None], str], None]) -> None:
         """`start` runs work in the background."""
+        self._protocol = protocol
         self._start = start
         self._flows: dict[Connection, dict[tuple[int, bool], PacketFlow]] = {}
 
@@ -54,7 +57,7 @@ class Packets:
             yield None
             return
         assert isinstance(link, Connection)  # noqa: S101  (else `flows` is None)
-        flows[key] = PacketFlow(link, number, is_asker=is_asker)
+        flows[key] = PacketFlow(self._protocol, link, number, is_asker=is_asker)
         try:
             yield flows[key]
         finally:
@@ -63,7 +66,7 @@ class Packets:
     def _flows_of(self, connection: Connection) -> dict[tuple[int, bool], PacketFlow] | None:
         if connection not in self._flows:
             try:
-                packets = connection.datagrams(PROTOCOL)
+                packets = connection.datagrams(self._protocol)
             except LimitExceeded:
                 return None
             self._flows[connection] = {}

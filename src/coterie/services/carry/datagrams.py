@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from coterie.apps.expose.messages import DATAGRAM_BYTES_MAX, Datagrams, pack_datagram
-from coterie.apps.expose.packets import PacketFlow
-from coterie.apps.expose.splice import Charge
 from coterie.net import Stream
+from coterie.services.carry.messages import DATAGRAM_BYTES_MAX, Datagrams, pack_datagram
+from coterie.services.carry.packets import PacketFlow
+from coterie.services.carry.splice import Charge
 
 READ_BYTES = 256 << 10
 IN_ROW_MAX = 64  # datagrams before others have their turn: of no bytes, 100,000 come at once

@@ -1,16 +1,16 @@
-"""Whether a peer is still there, while connections to services run: both sides learn of its end within 5 s.
+"""Whether a peer is still there, while connections run: both sides learn of its end within 5 s.
 
 QUIC itself notices a killed process only after half a minute. So the asker sends a beat every half second on a stream
-of its own while it uses a service, and the other side answers each. Any byte of that peer counts as well. Silence is
-counted in waits of a second, so that a loop that stood still itself does not take the peer for gone.
+of its own while it uses something of the peer, and the other side answers each. Any byte of that peer counts as well.
+Silence is counted in waits of a second, so that a loop that stood still itself does not take the peer for gone.
 """
 
 import asyncio
 from collections.abc import Callable
 
-from coterie.apps.expose.messages import BEAT
 from coterie.errors import CloseCode, TransportError
 from coterie.net import Connection, Stream
+from coterie.services.carry.messages import Beat
 from coterie.texts import tr
 
 BEAT_S = 0.5
@@ -36,7 +36,7 @@ class Pulse:
     async def ask(self, stream: Stream, is_used: Callable[[], bool]) -> None:
         """Send beats until `is_used` says no; close the connection when the peer is silent."""
         while is_used():
-            await stream.write(BEAT)
+            await stream.send(Beat())
             if not await self._answers(stream, ASKER_WAITS_MAX):
                 return
             await asyncio.sleep(BEAT_S)
@@ -45,7 +45,7 @@ class Pulse:
         """Answer beats until the peer finishes; close the connection when it is silent."""
         self._is_watched = True
         while await self._answers(stream, ANSWERER_WAITS_MAX):
-            await stream.write(BEAT)
+            await stream.send(Beat())
 
     async def _answers(self, stream: Stream, waits_max: int) -> bool:
         """Whether a beat came; False: the peer ended its beats."""
