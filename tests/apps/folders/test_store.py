@@ -1,8 +1,11 @@
 """What is kept of live folders: rows come back as they went, batches are whole, bounds hold."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -67,6 +70,42 @@ def test_a_batch_is_whole_or_not_there(tmp_path: Path) -> None:
         data.save([a_register("x")])
         raise StorageError("no")
     assert data.paths() == []
+
+
+class Busy:
+    """A database in which another thread has its turn first: it keeps something meanwhile."""
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+        self.execute, self.sync = database.execute, database.sync
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        with self._database.transaction() as db:
+            yield db
+
+
+def test_what_two_threads_keep_at_once_has_its_own_numbers_and_the_last_is_known(tmp_path: Path) -> None:
+    """Contents are noted while changes of others are merged: numbers given twice were told to nobody."""
+    store = opened(tmp_path)
+    busy = Busy(store.db)
+    data = s.FolderData(s.FoldersStore(busy), a_folder(store))  # type: ignore[arg-type]
+    data.save([a_register("a")])
+    busy.meanwhile = lambda: data.save([a_register("of another")])
+    data.save(contents=[(b"c", b"chunks")])
+    assert data.seq == 2
+    busy.meanwhile = lambda: data.save([a_register("of one more")])
+    data.save([a_register("mine")])
+    assert data.seq == 4
+    assert [(seq, path) for seq, path, _, _ in data.since(0, 10)] == [
+        (1, "a"),
+        (2, "of another"),
+        (3, "of one more"),
+        (4, "mine"),
+    ]
 
 
 def test_two_folders_do_not_mix(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 Computers write, crash between any two steps, lose connections with all that is under way, hear things twice, in other
 orders and late, are apart for long, and have their home put back from a copy. The disk is the fake one.
+
+With `overlaps` threads work beside each other as they really do: what others send is merged, and what they are told is
+read, between any two steps of the work on the disk, and while that waits for its turn in the database. A crash may be
+a power cut then, which takes what the database has not brought to the disk.
 """
 
 import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -30,12 +35,18 @@ FOLDER = b"f" * 16
 ENTRIES = 3  # in one message here
 COPIES_MAX = 6
 UNDER_WAY_MAX = 5_000  # messages in a history before it counts as never ending
+Job = Callable[[], Callable[[], list[Any]]]
+"""What a thread does; then, on the event loop, what it brings: events."""
 
 
 class MemoryDatabase:
     """What `Database` does, in memory; it can be put back to an earlier moment."""
 
     def __init__(self) -> None:
+        self.waits: Callable[[], None] = lambda: None
+        """Called while a transaction waits for its turn."""
+        self.durable = b""
+        """What a power cut leaves."""
         self._db = sqlite3.connect(":memory:", isolation_level=None)
         for step in STEPS:
             self._db.executescript(step)
@@ -43,8 +54,12 @@ class MemoryDatabase:
     def execute(self, query: str, values: Any = ()) -> list[Any]:
         return self._db.execute(query, values).fetchall()
 
+    def sync(self) -> None:
+        self.durable = self.saved()
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
+        self.waits()
         self._db.execute("BEGIN")
         try:
             yield self._db
@@ -80,6 +95,8 @@ class Whole:
         self.steps = 0
         self.renewed = 0
         self.sends: Callable[[Whole, PeerId, Any], None] = lambda *_: None
+        self.meanwhile: Callable[[Whole], None] | None = None  # what other threads do; None: there are none
+        self.jobs: list[Callable[[], None]] = []
         self.db = MemoryDatabase()
         self.store = FoldersStore(self.db)  # type: ignore[arg-type]
         row = FolderRow(
@@ -87,6 +104,7 @@ class Whole:
             created=0.0,
         )  # fmt: skip
         self.store.add(row)
+        self.db.sync()
         self.up: set[PeerId] = set()
         self.forget()
 
@@ -102,6 +120,7 @@ class Whole:
         self.put_off: dict[str, None] = {}
         self.paths: dict[str, None] = dict.fromkeys(self.book.undone())
         self.disk.seen = dict(self.book.known())
+        self.jobs.clear()
         self._meet_anew()
 
     def _meet_anew(self) -> None:
@@ -159,6 +178,7 @@ class Whole:
 
     def _do(self, steps: list[Step]) -> bool:
         notes = [step for step in steps if isinstance(step, Record | Agree)]
+        self._others_work()
         if notes:
             noted = self.book.note(notes, self.me, self.at())
             self.local.update(dict.fromkeys(noted.local))
@@ -205,10 +225,21 @@ class Whole:
                 self.disk.seen[local] = UNSEEN
             self.look()
             return False
-        self.local.update(dict.fromkeys(self.book.did([(step, print_)])))
+        self.db.waits = self._others_work
+        try:
+            again = self.book.did([(step, print_)])
+        finally:
+            self.db.waits = lambda: None
+        self.local.update(dict.fromkeys(again))
         self.paths.update(dict.fromkeys(paths_of(step)))
         self._ask_again()
         return True
+
+    def _others_work(self) -> None:
+        if self.meanwhile is not None:
+            waits, self.db.waits = self.db.waits, lambda: None
+            self.meanwhile(self)
+            self.db.waits = waits
 
     # ---- the others, as `telling` does it
 
@@ -219,24 +250,50 @@ class Whole:
             match output:
                 case Send(peer=PeerId() as peer, message=message):
                     self.sends(self, peer, message)
-                case x.Read(peer, replica, first):
-                    last, entries = self.book.batch(replica, first)
-                    waiting.extend(self.core.handle(x.Batch(peer, first, last, entries), 0.0))
-                case x.Merge(peer, replica, last, entries, _):
-                    paths = self.book.merge(replica, entries)
-                    self.book.data.save_known(replica, bytes(peer), last)
-                    self.paths.update(dict.fromkeys(paths))
-                    waiting.extend(self.core.handle(x.Merged(peer, replica, last), 0.0))
-                    waiting.extend(self.core.handle(x.News(self.book.seq), 0.0))
+                case x.Read():
+                    waiting.extend(self._started(partial(self._read, output)))
+                case x.Merge():
+                    waiting.extend(self._started(partial(self._merge, output)))
                 case x.Has(peer, replica, seq):
                     self.book.data.save_seen(replica, bytes(peer), seq)
                 case x.Outdated():
                     raise OutdatedHome("more is known there")
 
+    def _read(self, wanted: x.Read) -> Callable[[], list[Any]]:
+        last, entries = self.book.batch(wanted.replica, wanted.first)
+        return lambda: [x.Batch(wanted.peer, wanted.first, last, entries)]
+
+    def _merge(self, wanted: x.Merge) -> Callable[[], list[Any]]:
+        paths = self.book.merge(wanted.replica, wanted.entries)
+
+        def merged() -> list[Any]:
+            self.paths.update(dict.fromkeys(paths))
+            self.book.data.save_known(wanted.replica, bytes(wanted.peer), wanted.last)
+            self.book.data.sync()
+            return [x.Merged(wanted.peer, wanted.replica, wanted.last), x.News(self.book.seq)]
+
+        return merged
+
+    def _started(self, job: Job) -> list[Any]:
+        """Outputs of what a thread brings; those of one that works beside others come later."""
+        if self.meanwhile is None:
+            return [output for event in job()() for output in self.core.handle(event, 0.0)]
+
+        def brings(events: Callable[[], list[Any]]) -> None:
+            for event in events():
+                self.feed(event)
+
+        self.jobs.append(lambda: self.jobs.append(partial(brings, job())))
+        return []
+
     def hear(self, peer: PeerId, message: Any) -> bool:
         """What a message brings; False: the stream broke, for this one goes on as another copy."""
+        return self.goes_on(lambda: self.feed(Received(peer, message)))
+
+    def goes_on(self, work: Callable[[], None]) -> bool:
+        """Do this; False: this one goes on as another copy."""
         try:
-            self.feed(Received(peer, message))
+            work()
         except OutdatedHome:
             self.renew()
             return False
@@ -246,7 +303,9 @@ class Whole:
 class WholeHistory(History):
     """See `History`: 2 to 6 computers, told by `seed`."""
 
-    def __init__(self, seed: int, *, replicas: int = 0, homes: bool = True) -> None:
+    def __init__(self, seed: int, *, replicas: int = 0, homes: bool = True, overlaps: bool = False) -> None:
+        self.overlaps = Random(f"{seed} threads") if overlaps else None
+        self.is_between = False
         self.streams: dict[tuple[int, int], deque[Any]] = {}
         self.under_way = 0
         self.saved: dict[int, bytes] = {}
@@ -257,6 +316,8 @@ class WholeHistory(History):
     def _made(self, number: int, disk: FakeDisk, rules: Rules, at: Callable[[], int]) -> Any:
         whole = Whole(number, disk, rules, at, self._fails, self._has)
         whole.sends = self._send
+        if self.overlaps is not None:
+            whole.meanwhile = self._meanwhile
         return whole
 
     def run(self, actions: int) -> "WholeHistory":
@@ -295,13 +356,17 @@ class WholeHistory(History):
     def deliver(self, count: int) -> bool:
         """So many of the messages that are under way."""
         for _ in range(count):
-            busy = sorted(pair for pair, stream in self.streams.items() if stream)
+            busy = sorted(pair for pair, stream in self.streams.items() if stream and self._listens(*pair))
+            busy += [(0, one.number) for one in self.replicas if one.jobs]
             if not busy:
                 return False
             self.under_way += 1
             if self.under_way > UNDER_WAY_MAX:
                 raise AssertionError("they never come to an end")
             a, b = self.random.choice(busy)
+            if not a:
+                self._do_job(self.replicas[b - 1])
+                continue
             stream = self.streams[a, b]
             message = (
                 stream[0] if not self.calm and self.random.random() < 0.05 else stream.popleft()
@@ -310,6 +375,57 @@ class WholeHistory(History):
             if not other.hear(one.peer, message):
                 self._restarted(other)
         return True
+
+    def _listens(self, a: int, b: int) -> bool:
+        """Whether `b` takes the next message of `a`: not while it merges what came before."""
+        return not self.replicas[b - 1].core.is_behind(self.replicas[a - 1].peer)
+
+    def _do_job(self, one: Whole) -> bool:
+        if one.goes_on(one.jobs.pop(self.random.randrange(len(one.jobs)))):
+            return True
+        self._restarted(one)
+        return False
+
+    def _meanwhile(self, one: Whole) -> None:
+        """Other threads of this computer work, while the one that works on its disk waits."""
+        assert self.overlaps is not None
+        if self.is_between or self.overlaps.random() < 0.3:
+            return
+        if not self.calm and self.overlaps.random() < 0.4:
+            self.is_between = True
+            self._elsewhere(one)
+            self.is_between = False
+        for _ in range(self.overlaps.randrange(12)):
+            ways = [
+                (a, b)
+                for (a, b), stream in sorted(self.streams.items())
+                if b == one.number and stream and self._listens(a, b)
+            ]
+            if one.jobs:
+                is_same = self._do_job(one)
+            elif ways:
+                a, b = self.overlaps.choice(ways)
+                is_same = one.hear(self.replicas[a - 1].peer, self.streams[a, b].popleft())
+                if not is_same:
+                    self._restarted(one)
+            else:
+                return
+            if not is_same:
+                raise Crash  # what was under way on the disk is begun anew
+
+    def _elsewhere(self, one: Whole) -> None:
+        """Somebody works at another computer that is connected with this one, which tells it."""
+        others = [other for other in self.replicas if (other.number, one.number) in self.streams]
+        if others:
+            other = self.random.choice(others)
+            try:
+                self.edit_something(other)
+                other.look()
+                other.work(2)
+            except Crash:
+                self._crash(other)
+            while other.jobs and self._do_job(other):
+                continue
 
     def _restarted(self, one: Whole) -> None:
         for other in self.replicas:
@@ -332,6 +448,9 @@ class WholeHistory(History):
         if saved is not None:
             one.db.put_back(saved)
             self.was_put_back = True
+        elif self.overlaps is not None and self.overlaps.random() < 0.5:
+            one.db.put_back(one.db.durable)
+        one.db.sync()
         one.forget()
         if saved is not None:
             one.renew()  # the tag on its disk is another
@@ -371,15 +490,26 @@ class WholeHistory(History):
                     self.cut(one, other)
 
     def settle(self) -> None:
+        self.sides = [0] * len(self.replicas)
+        if self.overlaps is not None:
+            self.calm = True
+            self._settle()
+            for one in self.replicas[1:]:
+                assert one.registers == self.replicas[0].registers, "a change is told to nobody"
         self.begin_settling()
         self.streams.clear()
-        self.sides = [0] * len(self.replicas)
+        self._settle()
+
+    def _settle(self) -> None:
         for _ in range(SETTLE_MAX):
             did = False
             for replica in self.random.sample(self.replicas, len(self.replicas)):
                 replica.look()
                 replica._ask_again()
-                did |= replica.work()
+                try:
+                    did |= replica.work()
+                except Crash:  # it goes on as another copy
+                    self._crash(replica)
                 for other in self.replicas:
                     if other is not replica:
                         self.connect(replica, other)

@@ -1,5 +1,6 @@
 """The SQLite file of an app: migrations whole or not at all, damage set aside, the quota."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -136,3 +137,34 @@ def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     (tmp_path / "data.db").mkdir()
     with pytest.raises(StorageError, match="cannot be used"):
         opened(tmp_path)
+
+
+def test_sync_brings_to_the_disk_what_was_kept_since_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself does so only now and then: a power cut may take the last moments."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def seen(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink().name)
+        fsync(fd)
+
+    with opened(tmp_path) as database:
+        database.migrate([FIRST])
+        database.sync()
+        monkeypatch.setattr(os, "fsync", seen)
+        database.sync()
+        assert synced == []
+        database.execute("INSERT INTO pages VALUES ('x')")
+        database.sync()
+        assert synced == ["data.db-wal"]
+        with database.transaction() as db:
+            db.execute("INSERT INTO pages VALUES ('y')")
+        database.sync()
+        database.sync()
+        assert synced == ["data.db-wal"] * 2
+        database.execute("INSERT INTO pages VALUES ('z')")
+        (tmp_path / "data.db-wal").unlink()
+        with pytest.raises(StorageError, match="cannot be written"):
+            database.sync()

@@ -511,8 +511,20 @@ def batch(
 ) -> tuple[int, list[tuple[str, bytes]]]:
     """What changed in `data` behind `first`, as `FolderBook.batch`; each (path, packed register) in its `form`.
 
-    One without a form stays out.
+    One without a form stays out. What others are to know outlives a power cut here: no number is given twice.
     """
+    last, entries = _read(data, replica, first, form)
+    if last > first:
+        data.sync()
+    return last, entries
+
+
+def _read(
+    data: FolderData,
+    replica: bytes,
+    first: int,
+    form: Callable[[str, bytes], tuple[str, bytes] | None],
+) -> tuple[int, list[tuple[str, bytes]]]:
     top = data.seq
     rows = data.since(first, ENTRIES_MAX)
     entries: list[tuple[str, bytes]] = []

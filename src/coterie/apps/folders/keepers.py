@@ -79,6 +79,7 @@ class _Seen:
         self._folder = folder
         self.replicas = book.data.replicas
         self.save_known = book.data.save_known
+        self.sync = book.data.sync
 
     def save_seen(self, replica: bytes, peer: bytes, seen: int) -> None:
         self._folder.saw(PeerId(peer), replica, seen)

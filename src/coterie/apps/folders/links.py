@@ -58,6 +58,13 @@ class Links:
         if link is not None:
             link.put(message)
 
+    def begin_anew(self, peer: PeerId) -> None:
+        """Something was not said to `peer`: end its stream, and greet it again a little later."""
+        link = self._links.get(peer)
+        if link is not None:
+            self._put_off(peer)
+            link.end()
+
     def look_again(self) -> None:
         """Who is a member has changed."""
         members = dict.fromkeys(self._members())
@@ -100,15 +107,18 @@ class Links:
         try:
             await link.run()
         except (CoterieError, TimeoutError) as error:
-            is_refused = isinstance(error, PeerError)
-            tries = self._tries[link.peer] = self._tries.get(link.peer, 0) + 1
-            wait_s = AGAIN_S[min(tries + 2 * is_refused, len(AGAIN_S)) - 1]
-            self._next[link.peer] = asyncio.get_running_loop().time() + wait_s
+            self._put_off(link.peer, more=2 * isinstance(error, PeerError))
         finally:
             if self._links.get(link.peer) is link:
                 del self._links[link.peer]
                 self._on_down(link.peer)
             self._wake.set()
+
+    def _put_off(self, peer: PeerId, *, more: int = 0) -> None:
+        """Dial `peer` later, each time later than before; as if it was tried `more` times before."""
+        tries = self._tries[peer] = self._tries.get(peer, 0) + 1
+        wait_s = AGAIN_S[min(tries + more, len(AGAIN_S)) - 1]
+        self._next[peer] = asyncio.get_running_loop().time() + wait_s
 
     def _drop(self, peer: PeerId) -> None:
         link = self._links.pop(peer, None)
@@ -141,9 +151,7 @@ class Links:
         try:
             await self._context.net.connect(peer)
         except (CoterieError, TimeoutError):
-            tries = self._tries[peer] = self._tries.get(peer, 0) + 1
-            wait_s = AGAIN_S[min(tries, len(AGAIN_S)) - 1]
-            self._next[peer] = asyncio.get_running_loop().time() + wait_s
+            self._put_off(peer)
         else:
             if peer in self._members():
                 self._begin(peer)

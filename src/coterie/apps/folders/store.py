@@ -24,6 +24,8 @@ EVENTS_S = 30 * DAY_S  # as long as versions are kept
 _BY_PATH = "INDEXED BY agreed_by_path"
 _BY_CONTENT = "INDEXED BY agreed_by_content"
 
+_LAST = "SELECT coalesce(max(seq), 0) FROM registers WHERE folder = ?"
+
 OF_FOLDER = (
     "registers",
     "agreed",
@@ -230,9 +232,8 @@ class FolderData:
     def __init__(self, store: FoldersStore, row: FolderRow) -> None:
         self._db = store.db
         self._number = row.number
-        (last,) = self._db.execute("SELECT max(seq) FROM registers WHERE folder = ?", (row.number,))[0]
-        self.seq = last or 0
-        """Of the register that changed last here."""
+        self.seq: int = self._db.execute(_LAST, (row.number,))[0][0]
+        """Of the register that changed last here: no lower one is given any more."""
 
     # ---- registers
 
@@ -283,12 +284,10 @@ class FolderData:
         `counter`: the last number by which this computer wrote in the folder; 0: as it is. `replica`: it goes on as
         that, which has written `counter` times. `alone`: (path, content) that nobody else is known to have.
         """
-        number, seq = self._number, self.seq
+        number = self._number
         with self._db.transaction() as db:
-            rows = []
-            for one in registers:
-                seq += 1
-                rows.append((number, one.path, seq, *one[1:]))
+            (last,) = db.execute(_LAST, (number,)).fetchone()  # other threads save, too
+            rows = [(number, one.path, seq, *one[1:]) for seq, one in enumerate(registers, last + 1)]
             db.executemany("INSERT OR REPLACE INTO registers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             db.executemany(
                 "DELETE FROM agreed WHERE folder = ? AND local = ?", [(number, one) for one in gone]
@@ -307,7 +306,12 @@ class FolderData:
                 db.execute("UPDATE folders SET replica = ?, counter = ? WHERE number = ?", row)
             elif counter:
                 db.execute("UPDATE folders SET counter = max(counter, ?) WHERE number = ?", (counter, number))
-        self.seq = seq
+        if rows:  # who keeps registers takes turns; who keeps the rest does not
+            self.seq = last + len(rows)
+
+    def sync(self) -> None:
+        """What is kept until now outlives a power cut."""
+        self._db.sync()
 
     # ---- what waits for the owner
 

@@ -23,6 +23,8 @@ class Seen(Protocol):
 
     def save_seen(self, replica: bytes, peer: bytes, seen: int) -> None: ...
 
+    def sync(self) -> None: ...
+
 
 class Book(Protocol):
     """What is told, and where it is kept what others said: see `book.FolderBook`."""
@@ -125,17 +127,22 @@ class Telling:
                     raise OutdatedHome("another computer knows more writes of this one than it does itself")
 
     async def _read(self, wanted: x.Read) -> None:
-        last, entries = await asyncio.to_thread(self._book.batch, wanted.replica, wanted.first)
+        try:
+            last, entries = await asyncio.to_thread(self._book.batch, wanted.replica, wanted.first)
+        except CoterieError:
+            self._links.begin_anew(wanted.peer)  # later: nothing else would read it again
+            raise
         self._feed(x.Batch(wanted.peer, wanted.first, last, entries))
 
     async def _merge(self, wanted: x.Merge) -> None:
         try:
             paths = await asyncio.to_thread(self._book.merge, wanted.replica, wanted.entries)
+            self._merged(paths, wanted.has_more)
+            self._book.data.save_known(wanted.replica, bytes(wanted.peer), wanted.last)
+            await asyncio.to_thread(self._book.data.sync)
         except CoterieError:
             self._feed(x.Unmerged(wanted.peer))
             raise
-        self._book.data.save_known(wanted.replica, bytes(wanted.peer), wanted.last)
-        self._merged(paths, wanted.has_more)
         self._feed(x.Merged(wanted.peer, wanted.replica, wanted.last))
         self.news()
         self._heard.set()
