@@ -11,6 +11,7 @@ from coterie.apps.folders.engine import Engine
 from coterie.apps.folders.messages import PROTOCOL, Changes
 from coterie.apps.folders.register import NOTHING, Kind, Value, pack, written
 from coterie.apps.folders.service import WouldMix
+from coterie.errors import CoterieError
 from coterie.node import Node
 from coterie.testing import Cast, play, raised
 
@@ -276,5 +277,52 @@ def test_a_file_that_both_renamed_is_there_under_both_names(tmp_path: Path) -> N
         cast.network.heal()
         both = {"by anna.txt": b"the same", "by ben.txt": b"the same", "b.txt": b"edited"}
         await until(lambda: files_in(here) == both == files_in(there), "both names")
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_who_does_not_follow_a_folder_now_counts_as_nobody_who_has_it(tmp_path: Path) -> None:
+    """It is connected, and paused the folder, left it, or only looked what joining would do."""
+
+    def stands(node: Node) -> tuple[str, list[str]]:
+        (line,) = node.folders.lines()
+        return line.state, line.members
+
+    async def story(cast: Cast) -> None:
+        anna, ben, here, there = await pair(cast, tmp_path)
+        (here / "b.txt").write_text("one")
+        await until(lambda: "b.txt" in files_in(there), "a file")
+        await until(lambda: stands(anna) == ("in sync", ["ben"]), "both have it")
+        await ben.folders.pause("Projects")
+        await until(lambda: stands(anna) == ("alone", []), "ben paused it")
+        (line,) = ben.folders.lines()
+        assert (line.state, line.files, line.here, line.size) == ("paused", 1, 1, 3), "its files are there"
+        (here / "a.txt").write_text("while ben is paused")
+        await until(lambda: anna.folders.lines()[0].unsent == 1, "nobody else has it")
+        await ben.folders.resume("Projects")
+        await until(lambda: stands(anna) == ("in sync", ["ben"]), "ben goes on")
+        await until(lambda: "a.txt" in files_in(there), "and gets it")
+        await ben.folders.leave("Projects")
+        await until(lambda: stands(anna) == ("alone", []), "ben left it")
+        with raised(WouldMix, "2 files the same"):
+            await ben.folders.join("anna/Projects", there, yes=False)
+        await until(lambda: stands(anna) == ("alone", []), "ben only looked")
+        await ben.folders.join("anna/Projects", there, yes=True)
+        await until(lambda: stands(anna) == ("in sync", ["ben"]), "ben has it again")
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_a_role_that_is_none_is_named_with_those_that_are(tmp_path: Path) -> None:
+    async def story(cast: Cast) -> None:
+        anna, _, _, _ = await pair(cast, tmp_path)
+        for wrong, said in (
+            ("ben:keeps", "'keeps' is no role: say ben:read, ben:write, ben:keep"),
+            ("dora:read", "'dora' is no circle and nobody known here"),
+            ("dora:keeps", "'dora' is no circle and nobody known here"),
+            ("contacts", "name persons, computers or circles"),
+        ):
+            with raised(CoterieError, said):
+                anna.folders.add_member("Projects", wrong)
 
     play(story, tmp_path / "homes", apps=[APP], in_real_time=True)

@@ -1,10 +1,12 @@
 """Folders that somebody keeps and cannot read: changes go through a keeper, and nothing of them can be read there."""
 
+import os
 from pathlib import Path
 
 from coterie.apps.folders.app import APP
 from coterie.apps.folders.folder_keys import open_keys
 from coterie.apps.folders.kept_folders import AsksQuota
+from coterie.errors import UsageError
 from coterie.node import Node
 from coterie.testing import Cast, play, raised
 from tests.apps.folders.test_folders import files_in, until
@@ -96,5 +98,21 @@ def test_a_computer_gets_the_whole_folder_from_a_keeper_who_can_read_nothing_of_
                     secret,
                 ):
                     assert word not in seen, (path, word)
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_a_copy_that_was_full_goes_on_at_once_when_it_may_be_larger(tmp_path: Path) -> None:
+    async def story(cast: Cast) -> None:
+        anna, _ben, carl, here, _ = await kept_by_carl(cast, tmp_path)
+        carl.folders.set_quota(carl.folders.lines()[0].name, 50_000)
+        (here / "b.bin").write_bytes(os.urandom(200_000))
+        await until(lambda: carl.folders.lines()[0].state == "full", "it is full")
+        carl.folders.set_quota(carl.folders.lines()[0].name, QUOTA)
+        assert carl.folders.lines()[0].state == "receiving", "it has room again"
+        await until(lambda: has_told(anna, 1), "all of it comes", seconds=5.0)
+        assert carl.folders.lines()[0].state == "keeps"
+        with raised(UsageError, "cannot be read here"):
+            carl.folders.entries(carl.folders.lines()[0].name, "")
 
     play(story, tmp_path / "homes", apps=[APP], in_real_time=True)

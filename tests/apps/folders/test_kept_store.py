@@ -14,6 +14,7 @@ from coterie.apps.folders.sealed_contents import messages_of
 from coterie.apps.folders.sealing import Sealing
 from coterie.apps.folders.store import STEPS, FolderRow, FoldersStore
 from coterie.errors import LimitExceeded, PeerError
+from coterie.identity import SecretKey
 from coterie.services.data.database import Database
 from coterie.services.data.quota import Quota
 from tests.apps.folders.test_kept import ANNA, BEN, sealing_of
@@ -39,7 +40,8 @@ class Copy:
         store.add(row)
         store.keep(row.number, quota)
         make_marker(self.place, row.id, row.replica)
-        self.store = KeptStore(store, row, lambda by: by == bytes(ANNA.peer_id), clock=lambda: self.now)
+        self.writers = {bytes(ANNA.peer_id)}
+        self.store = KeptStore(store, row, lambda by: by in self.writers, clock=lambda: self.now)
         self.store.mark()
         self._counter = 0
         self._registers = {}
@@ -246,3 +248,30 @@ def test_a_long_list_comes_in_parts(copy: Copy, monkeypatch: pytest.MonkeyPatch)
     while len(found) < len(ids):
         found += copy.store.lists([copy.anna.tag(A)], len(found) // 32)[0][3]
     assert found == ids
+
+
+def forked(sealing: Sealing, path: str, number: int) -> tuple[str, bytes]:
+    """What nobody who follows the folder seals: a write that knows of no other."""
+    value = Value(Kind.FILE, number.to_bytes(32), 5, 5, by=bytes(BEN.peer_id), at_ms=1)
+    return sealing.entry(path, pack(written(NOTHING, (), (number.to_bytes(16), 1), value)))
+
+
+def test_a_writer_who_floods_a_path_keeps_nobody_else_from_it(copy: Copy) -> None:
+    copy.writers.add(bytes(BEN.peer_id))
+    for number in range(1, kept.ENTRIES_MAX + 6):
+        copy.store.merge(b"b" * 16, [forked(sealing_of(BEN), "a", number)])
+    (raw,) = copy.store.data.registers([copy.anna.name("a")]).values()
+    assert len(kept.read_entries(raw)) == kept.ENTRIES_MAX
+    assert copy.write("a", A) == [copy.anna.name("a")], "anna's is taken, with all else that she sends"
+    (raw,) = copy.store.data.registers([copy.anna.name("a")]).values()
+    by = [entry.by for entry in kept.read_entries(raw)]
+    assert (len(by), by.count(bytes(ANNA.peer_id))) == (kept.ENTRIES_MAX, 1)
+
+
+def test_as_many_writers_as_there_is_room_for_are_told_so(copy: Copy) -> None:
+    keys = [SecretKey(bytes([number]) * 32) for number in range(1, kept.ENTRIES_MAX + 2)]
+    copy.writers.update(bytes(key.peer_id) for key in keys)
+    for number, key in enumerate(keys[:-1], 1):
+        assert copy.store.merge(b"b" * 16, [forked(sealing_of(key), "a", number)])
+    with pytest.raises(LimitExceeded):
+        copy.store.merge(b"b" * 16, [forked(sealing_of(keys[-1]), "a", 99)])

@@ -102,7 +102,7 @@ def test_a_member_has_one_role() -> None:
 
 
 def test_members_are_persons_and_circles_up_to_a_bound() -> None:
-    with pytest.raises(UsageError, match="persons and circles"):
+    with pytest.raises(UsageError, match="persons, computers or circles"):
         with_member(a_record(), "contact", Role.READ, 5)
     with pytest.raises(UsageError, match="no member"):
         without_member(a_record(), OF_BEN, 5)

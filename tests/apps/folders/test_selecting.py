@@ -1,7 +1,11 @@
 """What is on this disk and what is on demand, between nodes: seen whole, got, let go of, and nothing lost by it."""
 
+import os
 from pathlib import Path
 
+import pytest
+
+from coterie.apps.folders import freeing
 from coterie.apps.folders.app import APP
 from coterie.apps.folders.freeing import proof_of
 from coterie.apps.folders.messages import HAVE_MAX, PROTOCOL, Has, Have
@@ -112,6 +116,69 @@ def test_what_nobody_else_has_stays_until_somebody_has_it(tmp_path: Path) -> Non
         await until(
             lambda: files_in(here).keys() == {"films/a.mkv", "own.mkv"}, "anna keeps what is only here"
         )
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_who_may_only_read_is_never_left_alone_with_the_last_copy(tmp_path: Path) -> None:
+    """What he deletes, he deletes for nobody: his proof that he has it would end what the others gave up for it."""
+
+    async def story(cast: Cast) -> None:
+        anna, ben, here, there = await pair_with_film(cast, tmp_path)
+        anna.folders.add_member("Projects", "ben:read")
+        await until(lambda: not engine_of(ben).can_write, "ben may only read")
+        await select(anna, "films", on_demand=True)
+        await select(ben, "films", on_demand=True)
+        await until(lambda: "films/a.mkv" not in files_in(there), "ben lets go, for anna may write")
+        await ben.folders.choosing("Projects").get(["films/a.mkv"])
+        await until(lambda: "films/a.mkv" in files_in(there), "it comes back")
+        await select(anna, "films", on_demand=True)
+        await until(lambda: not anna.folders.lines()[0].unsent, "she knows that ben has it")
+        (there / "films/a.mkv").unlink()
+        await until(lambda: ben.folders.lines()[0].note != "", "his deletion waits")
+        assert files_in(here)["films/a.mkv"] == FILM
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_no_more_is_read_for_a_proof_than_honest_askers_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader names one large file thousands of times in one question."""
+
+    async def story(cast: Cast) -> None:
+        anna, _ben, _, _ = await pair_with_film(cast, tmp_path)
+        engine = engine_of(anna)
+        ((_, film),) = engine.book.agreed_of(["films/a.mkv"])
+        file = ("films/a.mkv", film.value.content)
+        monkeypatch.setattr(freeing, "TOGETHER_BYTES", 3 * len(FILM))
+        proofs = await engine.has([file] * HAVE_MAX, bytes(32))
+        assert [bool(proof) for proof in proofs] == [True] * 3 + [False] * (HAVE_MAX - 3)
+        monkeypatch.setattr(freeing, "TOGETHER_BYTES", len(FILM) - 1)
+        assert [bool(proof) for proof in await engine.has([file] * 2, bytes(32))] == [True, False], "one goes"
+        ((_, text),) = engine.book.agreed_of(["b.txt"])
+        monkeypatch.setattr(freeing, "TOGETHER_BYTES", 1 << 30)
+        proofs = await engine.has([("b.txt", text.value.content)] * (freeing.TOGETHER_MAX + 1), bytes(32))
+        assert sum(map(bool, proofs)) == freeing.TOGETHER_MAX
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_what_is_proved_is_on_the_disk_before_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program wrote it and the kernel has it in memory: the power could go once the other copy has left."""
+    flushed: set[int] = set()
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (flushed.add(os.fstat(fd).st_ino), fsync(fd))[1])
+
+    async def story(cast: Cast) -> None:
+        _anna, ben, here, there = await pair_with_film(cast, tmp_path)
+        film = (here / "films/a.mkv").stat().st_ino
+        assert film not in flushed, "nobody asked yet"
+        await select(ben, "films", on_demand=True)
+        await until(lambda: "films/a.mkv" not in files_in(there), "it leaves")
+        assert film in flushed
 
     play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from coterie.apps.folders.book import FolderBook
 from coterie.apps.folders.chosen_rows import ChosenRows
 from coterie.apps.folders.messages import HAVE_BYTES_MAX, HAVE_MAX
+from coterie.apps.folders.rounds import Rounds
 from coterie.identity import PeerId
 
 AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 30.0)  # while somebody has the folder; guess: they fetch meanwhile
@@ -24,30 +25,15 @@ class Confirming:
         self._book = book
         self._peers = peers
         self._ask = ask
-        self._wake = asyncio.Event()
-
-    def look_again(self) -> None:
-        """There may be more, or somebody may have more."""
-        self._wake.set()
+        self._rounds = Rounds(AGAIN_S)
+        self.look_again = self._rounds.look_again
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        tries = 0
-        while True:
-            self._wake.clear()
-            left, confirmed = await self._pass()
-            is_hopeful = left > 0 and bool(self._peers())
-            wait_s = AGAIN_S[min(tries, len(AGAIN_S) - 1)] if is_hopeful else None
-            tries = 0 if confirmed else tries + 1
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._wake.wait()
-                    tries = 0
-            except TimeoutError:
-                continue
+        await self._rounds.run(self._round)
 
-    async def _pass(self) -> tuple[int, int]:
-        """Ask everybody for everything once: (how much is left, how much somebody has)."""
+    async def _round(self) -> tuple[int, int]:
+        """Ask everybody for everything once: (how much is left that somebody may have, how much somebody has)."""
         behind: File = "", b""
         left = confirmed = 0
         while True:
@@ -60,7 +46,7 @@ class Confirming:
                     break
                 part.append((path, content))
             if not part:
-                return left, confirmed
+                return (left if self._peers() else 0), confirmed
             behind = part[-1]
             stands = await asyncio.to_thread(self._book.stands, part)
             had = [one for one in part if one not in stands]

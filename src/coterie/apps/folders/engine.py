@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
@@ -40,9 +38,10 @@ from coterie.apps.folders.results import FolderLine
 from coterie.apps.folders.root import MARKER, make_marker
 from coterie.apps.folders.selecting import Selecting
 from coterie.apps.folders.settings import Settings
-from coterie.apps.folders.standing import Standing
+from coterie.apps.folders.standing import Standing, counted
 from coterie.apps.folders.store import FolderRow, FoldersStore
 from coterie.apps.folders.telling import Telling
+from coterie.apps.folders.timers import Timers
 from coterie.apps.folders.turns import Turns
 from coterie.content.versions import Versions
 from coterie.errors import CoterieError, UsageError
@@ -52,6 +51,7 @@ from coterie.texts import tr
 from coterie.wire.frames import Message
 
 HAS_S = 30.0  # for an answer who has files; guess
+WITHOUT_S = 30.0  # after who does not follow the folder now is asked again; he says so himself as well
 READ_BYTES_PER_S = 20 << 20  # so fast at least does somebody read what he shows to have; a slow disk
 
 log = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class Engine:
         self.asking = Asking(settings)
         self._path = Path(row.path)
         self._tasks = Tasks()
+        self._timers = Timers()
         self._agenda = Agenda()
         self._full = ""
         self._proving = asyncio.Lock()
@@ -195,7 +196,7 @@ class Engine:
             self.book,
             self._disk,
             rules=self._rules,
-            peers=lambda: self.peers,
+            peers=lambda: [peer for peer in self.peers if self._members.may(peer, Verb.WRITE, self._row.id)],
             ask=self._ask,
             between=self._turns.between,
         )
@@ -213,6 +214,7 @@ class Engine:
         """Stop; everything is on disk already."""
         self.cancel.set()
         self._agenda.close()
+        self._timers.close()
         await self._tasks.close()
         await self._bringing.close()
 
@@ -237,7 +239,6 @@ class Engine:
 
     def line(self, line: FolderLine) -> FolderLine:
         """How it stands."""
-        files, size = self.book.data.totals()
         troubles = [trouble.text() for trouble in self._tasks.troubles()]
         standing = Standing(
             gone=self._turns.gone,
@@ -256,14 +257,7 @@ class Engine:
                 *self.keepers.notes,
             ],
         )
-        return msgspec.structs.replace(
-            standing.on(line),
-            files=files,
-            size=size,
-            here=self.book.data.files_here(),
-            unsent=self.book.data.unsent(),
-            conflicts=self.book.data.conflicts(),
-        )
+        return counted(standing.on(line), self.book.data)
 
     def known(self, contents: Sequence[bytes]) -> dict[bytes, bytes]:
         """The packed chunks of those contents that are here. In a thread."""
@@ -334,6 +328,19 @@ class Engine:
         """It cannot any more."""
         self._telling.down(peer)
         self.keepers.peer_down(peer)
+
+    def peer_without(self, peer: PeerId) -> None:
+        """It is connected, and does not follow the folder now: it is asked again later."""
+        self.peer_down(peer)
+        self._timers.start(WITHOUT_S, lambda: self._ask_again(peer))
+
+    def _ask_again(self, peer: PeerId) -> None:
+        if peer not in self._links.up or peer in self.peers or peer in self.keepers.peers:
+            return
+        if self._members.may(peer, Verb.LIST, self._row.id):
+            self._telling.up(peer)
+        elif self._members.keeps(peer, self._row.id):
+            self.keepers.peer_up(peer)
 
     def look_who(self) -> None:
         """Who may follow has changed: what is under way to those that may not ends."""

@@ -22,6 +22,7 @@ from coterie.apps.folders.chosen_rows import ChosenRows, Leaving
 from coterie.apps.folders.disk import Disk, DiskStep
 from coterie.apps.folders.messages import NONCE_BYTES
 from coterie.apps.folders.register import Kind
+from coterie.apps.folders.rounds import Rounds
 from coterie.apps.folders.steps import Agreed, Print
 from coterie.apps.folders.swap import is_same
 from coterie.content import no_links
@@ -54,7 +55,9 @@ class Freeing:
         ask: Ask,
         between: Callable[[Callable[[], None]], Awaitable[None]],
     ) -> None:
-        """`ask(peer, files, nonce)`: a proof for each file, b"" where there is none.
+        """`peers()`: whose word that they have a file counts: who may only read could delete it, and need tell nobody.
+
+        `ask(peer, files, nonce)`: a proof for each file, b"" where there is none.
 
         `between(work)`: does blocking work in a thread while nothing else is done with the disk.
         """
@@ -65,36 +68,22 @@ class Freeing:
         self._peers = peers
         self._ask = ask
         self._between = between
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(AGAIN_S)
+        self.look_again = self._rounds.look_again
         self.leaving: frozenset[str] = frozenset()
         """Local names that are about to leave: nobody is told that they are here."""
 
-    def look_again(self) -> None:
-        """There may be more to leave, or somebody more who has it."""
-        self._wake.set()
-
     async def run(self) -> None:
         """Work until cancelled."""
-        tries = 0
-        while True:
-            self._wake.clear()
-            tried, freed = await self._pass()
-            tries = 0 if freed else tries + 1
-            wait_s = AGAIN_S[min(tries, len(AGAIN_S) - 1)] if tried > freed else None
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._wake.wait()
-                    tries = 0
-            except TimeoutError:
-                continue
+        await self._rounds.run(self._round)
 
-    async def _pass(self) -> tuple[int, int]:
-        """Try all that is to leave once: (how much that is, how much has left)."""
+    async def _round(self) -> tuple[int, int]:
+        """Try all that is to leave once: (how much of it stays, how much has left)."""
         behind, tried, freed = "", 0, 0
         while True:
             part = await asyncio.to_thread(self._rows.leaving, behind, TOGETHER_MAX)
             if not part:
-                return tried, freed
+                return tried - freed, freed
             ready = await asyncio.to_thread(self._ready, part)
             behind = next(reversed(ready), part[-1].local)
             tried += len(ready)
@@ -192,18 +181,25 @@ class Freeing:
     def proofs(self, files: Sequence[File], nonce: bytes) -> list[bytes]:
         """In a thread: for each file that is here, and stays for now, a proof; b"" for others.
 
-        Without a nonce the content itself is the proof. With one, this computer may be the last to have it then.
+        Without a nonce the content itself is the proof. With one, this computer may be the last to have it then; no
+        more is read for it than who lets go of files asks for together.
         """
         shown: dict[str, list[tuple[str, Agreed]]] = {}
-        for local, agreed in self._book.agreed_of([path for path, _ in files]):
+        for local, agreed in self._book.agreed_of(list(dict.fromkeys(path for path, _ in files))):
             shown.setdefault(agreed.path, []).append((local, agreed))
         proofs = []
+        number = size = 0
         for path, content in files:
             proof = b""
             for local, agreed in shown.get(path, ()):
                 is_it = agreed.value.kind == Kind.FILE and agreed.value.content == content
-                if is_it and local not in self._book.changed and local not in self.leaving:
-                    proof = proof_of(self._lies_at(local), nonce) if nonce else content
+                if not is_it or local in self._book.changed or local in self.leaving:
+                    continue
+                proof = content
+                if nonce:
+                    number, size = number + 1, size + agreed.value.size
+                    is_much = number > TOGETHER_MAX or (number > 1 and size > TOGETHER_BYTES)
+                    proof = b"" if is_much else proof_of(self._lies_at(local), nonce, lasts=True)
             proofs.append(proof)
         if nonce:
             self._rows.only_here([one for one, proof in zip(files, proofs, strict=True) if proof])
@@ -213,14 +209,16 @@ class Freeing:
         return self._disk.path.joinpath(*local.split("/"))
 
 
-def proof_of(path: Path, nonce: bytes) -> bytes:
-    """What only who has all of a file can say; b"": it cannot be read."""
+def proof_of(path: Path, nonce: bytes, *, lasts: bool = False) -> bytes:
+    """What only who has all of a file can say; b"": it cannot be read. `lasts`: it stays when the power goes now."""
     hasher = blake3(key=nonce)
     try:
         fd = no_links.open_file(path)
         try:
             while data := os.read(fd, READ_BYTES):
                 hasher.update(data)
+            if lasts:
+                os.fsync(fd)
         finally:
             os.close(fd)
     except OSError:

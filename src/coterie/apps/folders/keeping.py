@@ -100,6 +100,15 @@ class Keeping:
             line, state=state, size=self.kept.used, missing=lacking, members=members, note=note
         )
 
+    def set_quota(self, quota: int) -> None:
+        """Keep at most so many bytes; who found no room comes back at once where there is some."""
+        self.kept.set_quota(quota)
+        if self.kept.room:
+            self._is_full = False
+            self._context.tell.withdraw(f"full {self._row.id.hex()}")
+            for peer in self._telling.peers:
+                self._telling.up(peer)
+
     # ---- others
 
     def peer_up(self, peer: PeerId) -> None:
@@ -108,6 +117,10 @@ class Keeping:
 
     def peer_down(self, peer: PeerId) -> None:
         """It cannot any more."""
+        self._telling.down(peer)
+
+    def peer_without(self, peer: PeerId) -> None:
+        """It does not follow the folder now; it says hello when it does."""
         self._telling.down(peer)
 
     def look_who(self) -> None:

@@ -9,6 +9,7 @@ So a keeper can withhold and repeat; what it makes up is signed by nobody.
     signed = "coterie folder entry" | 0 | folder | name | msgpack of the first four
 """
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -17,10 +18,11 @@ from coterie.apps.folders.membership import ENTRY_CONTEXT
 from coterie.apps.folders.register import COUNTER_MAX, REPLICA_BYTES, REPLICAS_MAX, SIBLINGS_MAX, Replica
 from coterie.content.sealed import TAG_BYTES
 from coterie.decoding import decoder
-from coterie.errors import CloseCode, PeerError
+from coterie.errors import CloseCode, LimitExceeded, PeerError
 from coterie.identity import PeerId
 from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES
+from coterie.texts import tr
 
 ENTRIES_MAX = 16  # side by side for one name; guess: writers that never met, whose changes nobody has merged
 EPOCH_MAX = 1 << 53
@@ -71,6 +73,26 @@ def merge(a: Iterable[Entry], b: Iterable[Entry]) -> tuple[Entry, ...]:
             _knows(other, one, is_before=place < at) for place, other in enumerate(every) if place != at
         )
     )
+
+
+def bounded(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Of more than ENTRIES_MAX as many as that: whoever sealed most of them loses those of the oldest keys.
+
+    A writer that follows the folder has one for each key: each knows what its last one knew.
+
+    Raises:
+        LimitExceeded: each is of a writer of its own.
+    """
+    left = list(entries)
+    while len(left) > ENTRIES_MAX:
+        counts = Counter(entry.by for entry in left)
+        most = max(counts.values())
+        if most < 2:
+            raise LimitExceeded(tr("too many computers changed one file without each other"))
+        left.remove(
+            min((one for one in left if counts[one.by] == most), key=lambda one: (one.epoch, _order(one)))
+        )
+    return tuple(left)
 
 
 def contents_of(entries: Iterable[Entry]) -> dict[bytes, None]:

@@ -110,7 +110,7 @@ class KeptFolders:
             raise UsageError(tr("{name} is not kept for others here, or is paused", name=name))
         if quota <= 0:
             raise UsageError(tr("say how much to keep: 500MB, 100GB; `coterie folder leave` ends it"))
-        keeping.kept.set_quota(quota)
+        keeping.set_quota(quota)
         return FolderSaid(name, tr("{name}: at most {quota}", name=name, quota=say_bytes(quota)))
 
     async def serve(self, stream: Stream) -> None:

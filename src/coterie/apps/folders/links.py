@@ -30,12 +30,17 @@ class Links:
         members: Callable[[], Collection[PeerId]],
         up: Callable[[PeerId], None],
         down: Callable[[PeerId], None],
+        said: Callable[[PeerId, Message], None],
     ) -> None:
-        """`members()`: who is to be connected. `up`: a peer can be told something from now on; `down`: no longer."""
+        """`members()`: who is to be connected. `up`: a peer can be told something from now on; `down`: no longer.
+
+        `said(peer, message)`: an answer to what it was told.
+        """
         self._context = context
         self._members = members
         self._on_up = up
         self._on_down = down
+        self._on_said = said
         self._links: dict[PeerId, _Link] = {}
         self._tries: dict[PeerId, int] = {}
         self._next: dict[PeerId, float] = {}
@@ -98,7 +103,7 @@ class Links:
     def _begin(self, peer: PeerId) -> None:
         if peer in self._links:
             return
-        link = _Link(self._context, peer)
+        link = _Link(self._context, peer, self._on_said)
         self._links[peer] = link
         link.task = asyncio.ensure_future(self._run(link))
         self._on_up(peer)
@@ -160,8 +165,9 @@ class Links:
 class _Link:
     """What waits for one computer, and the task that says it."""
 
-    def __init__(self, context: Context, peer: PeerId) -> None:
+    def __init__(self, context: Context, peer: PeerId, said: Callable[[PeerId, Message], None]) -> None:
         self.peer = peer
+        self._said = said
         self.task: asyncio.Task[None] | None = None
         self._context = context
         self._queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE_MAX)
@@ -180,7 +186,7 @@ class _Link:
         """Until the stream breaks. Raises what connecting and sending raise."""
         first = await self._queue.get()
         stream = await self._context.net.open(self.peer, PROTOCOL)
-        tasks = [asyncio.ensure_future(self._say(stream, first)), asyncio.ensure_future(_ended(stream))]
+        tasks = [asyncio.ensure_future(self._say(stream, first)), asyncio.ensure_future(self._ended(stream))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
@@ -202,8 +208,8 @@ class _Link:
             await stream.write(b"".join(map(PROTOCOL.encode, waiting)))
             waiting = [await self._queue.get()]
 
-
-async def _ended(stream: Stream) -> None:
-    """The other side says nothing on this stream: what comes is its end."""
-    while await stream.receive() is not None:
-        continue
+    async def _ended(self, stream: Stream) -> None:
+        """The other side answers little on this stream: in the end what comes is its end."""
+        while (message := await stream.receive()) is not None:
+            if isinstance(message, Message):
+                self._said(self.peer, message)

@@ -23,7 +23,7 @@ from coterie.apps.folders.membership import (
     without_member,
 )
 from coterie.apps.folders.store import FoldersStore
-from coterie.errors import AccessDenied, PeerError, UsageError
+from coterie.errors import AccessDenied, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.texts import tr
 
@@ -262,7 +262,17 @@ class Members:
 
     def _meant(self, text: str) -> tuple[str, Role]:
         whom, role = member_of(text)
-        return self._context.people.subject(whom), role
+        try:
+            return self._context.people.subject(whom), role
+        except NotFound:
+            name, colon, word = whom.rpartition(":")
+            if not colon:
+                raise
+            self._context.people.subject(name)  # nobody either: that is said
+            roles = f", {name}:".join(one.name.lower() for one in Role)
+            raise UsageError(
+                tr("'{role}' is no role: say {name}:{roles}", role=word, name=name, roles=roles)
+            ) from None
 
     def _signed(self, record: FolderRecord) -> bytes:
         raw = packed(record, self._context.me.sign(to_sign(record)))

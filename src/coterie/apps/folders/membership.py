@@ -153,7 +153,9 @@ def with_member(record: FolderRecord, subject: str, role: Role, at_ms: int) -> F
     """
     if not is_member(subject):
         raise UsageError(
-            tr("a folder is kept with persons and circles: 'contacts' and 'anyone' are others for everybody")
+            tr(
+                "name persons, computers or circles: 'contacts' and 'anyone' would mean others on each computer"
+            )
         )
     others = tuple(member for member in record.members if member[0] != subject)
     if len(others) >= MEMBERS_MAX:

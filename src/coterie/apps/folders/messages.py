@@ -98,6 +98,12 @@ class Keys(Message, frozen=True):
     keys: list[bytes]
 
 
+class Without(Message, frozen=True):
+    """I do not follow this folder now: it is paused here, or was left. Said to who speaks of it, on that stream."""
+
+    folder: bytes
+
+
 class Have(Message, frozen=True):
     """Do you have these files, (path, content), on your disk, and do they stay there for now? Answered by `Has`.
 
@@ -118,7 +124,18 @@ class Has(Message, frozen=True):
 PROTOCOL = Protocol(
     name="folders",
     versions=(1,),
-    kinds={1: Hello, 2: Changes, 3: Seen, 4: Records, 5: Want, 6: Wanted, 7: Have, 8: Has, 20: Keys},
+    kinds={
+        1: Hello,
+        2: Changes,
+        3: Seen,
+        4: Records,
+        5: Want,
+        6: Wanted,
+        7: Have,
+        8: Has,
+        10: Without,
+        20: Keys,
+    },
 )
 
 
@@ -128,7 +145,11 @@ class _OfFolder(Shape):
 
 def folder_of(message: Message) -> bytes:
     """Which folder `message` is about; empty: none."""
-    return cast(_OfFolder, message).folder if isinstance(message, Hello | Changes | Seen | Want) else b""
+    return (
+        cast(_OfFolder, message).folder
+        if isinstance(message, Hello | Changes | Seen | Want | Without)
+        else b""
+    )
 
 
 def check(message: Message) -> None:
@@ -146,6 +167,8 @@ def check(message: Message) -> None:
             sound = sound and len(entries) <= ENTRIES_MAX and all(_is_entry(*entry) for entry in entries)
         case Seen(folder, replica, seq):
             sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and 0 <= seq <= TOTAL_MAX
+        case Without(folder):
+            sound = _is_folder(folder)
         case Records(records):
             sound = len(records) <= RECORDS_MAX and all(len(raw) <= RECORD_BYTES_MAX for raw in records)
         case Keys(keys):

@@ -133,14 +133,14 @@ class IgnoredLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChoiceLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A choice of what is on this disk: of what a pattern names, of what is larger (bytes), or of a kind.
+    """A choice of what is on this disk: of what a pattern names, of what is larger than so many bytes, or of a kind.
 
     `what`: "pinned" or "on demand".
     """
 
     what: str
     pattern: str = ""
-    larger_than: int = 0
+    larger_than_bytes: int | None = None
     kind: str = ""
 
 

@@ -44,7 +44,7 @@ class Selecting:
         choices = self._chosen.choices
         lines = [ChoiceLine(what=c.ON_DEMAND, kind=kind) for kind in choices.kinds]
         if choices.larger_than:
-            lines.append(ChoiceLine(what=c.ON_DEMAND, larger_than=choices.larger_than))
+            lines.append(ChoiceLine(what=c.ON_DEMAND, larger_than_bytes=choices.larger_than))
         return [*lines, *(ChoiceLine(what=what, pattern=pattern) for pattern, what in choices.patterns)]
 
     # ---- changes

@@ -41,11 +41,12 @@ from coterie.apps.folders.results import (
     JoinPlan,
     VersionLine,
 )
+from coterie.apps.folders.serving import Serving
 from coterie.apps.folders.settings import Settings
-from coterie.apps.folders.store import STEPS, FolderRow, FoldersStore
-from coterie.errors import CoterieError, NotFound, PeerError, UsageError
+from coterie.apps.folders.standing import counted
+from coterie.apps.folders.store import STEPS, FolderData, FolderRow, FoldersStore
+from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
-from coterie.net import Stream
 from coterie.quantity import read_size
 from coterie.services.directory.core import Offered
 from coterie.texts import tr
@@ -74,7 +75,13 @@ class FoldersService:
         self._settings = context.data.settings(Settings)
         self._store = FoldersStore(context.data.database(STEPS))
         self._members = Members(context, self._store, self._record_changed)
-        self._links = Links(context, members=self._everybody, up=self._up, down=self._down)
+        self._links = Links(
+            context,
+            members=self._everybody,
+            up=self._up,
+            down=self._down,
+            said=self._said,
+        )
         self._engines: dict[bytes, Engine] = {}
         self._kept = KeptFolders(context, self._store, self._links, self._members, self._engines)
         self._rows: dict[bytes, FolderRow] = {}
@@ -86,7 +93,15 @@ class FoldersService:
         self.writing, self.touched = places.writing, places.touched
         self.remove, self.move = places.remove, places.move
         self.contents = FolderContents(context.me.peer_id, context.blobs.store, context.access)
-        self._answering = Answering(self._engines, context, self.contents)
+        self._serving = Serving(
+            context,
+            self._engines,
+            self._kept,
+            self._members,
+            answering=Answering(self._engines, context, self.contents),
+            heard_record=self._heard_record,
+            hear=self._heard_by,
+        )
 
     async def start(self) -> None:
         """Go on with every folder. What takes long goes on in the background."""
@@ -100,7 +115,7 @@ class FoldersService:
         self._context.access.name_resources(KIND, self._resource_named, self._name_of_resource)
         if self._context.net.reach is None:
             return
-        self._context.net.register(wire.PROTOCOL, self._serve)
+        self._context.net.register(wire.PROTOCOL, self._serving.serve)
         self._context.net.register(CONTENTS, self.contents.handle)
         self._context.net.register(KEEPING, self._kept.serve)
         self._context.access.watch(self._who_changed)
@@ -233,7 +248,9 @@ class FoldersService:
         row = self._row(folder)
         row.state = PAUSED
         self._store.change(row)
+        ids = self._ids(row.id)
         await self._end(row)
+        self._serving.leave(*ids)
         name = self._members.record(row.id).name
         return FolderSaid(name, tr("{name} is paused: coterie folder resume {name}", name=name))
 
@@ -324,44 +341,6 @@ class FoldersService:
 
     # ---- the network
 
-    async def _serve(self, stream: Stream) -> None:
-        """One computer that tells, or asks."""
-        peer = stream.peer
-        while (message := await stream.receive()) is not None:
-            if not isinstance(message, Message):
-                raise PeerError("no message of live folders")
-            wire.check(message)
-            match message:
-                case wire.Records(records):
-                    for raw in records:
-                        self._heard_record(peer, raw)
-                case wire.Keys(keys):
-                    for raw in keys:
-                        self._kept.heard_keys(raw)
-                case wire.Have():
-                    await stream.send(await self._answering.have(peer, message))
-                case wire.Want():
-                    await stream.send(await self._answering.want(peer, message))
-                case _:
-                    await self._hear(peer, message)
-
-    async def _hear(self, peer: PeerId, message: Message) -> None:
-        """Something about one folder: as far as `peer` may."""
-        folder = wire.folder_of(message)
-        if (real := self._members.keys.folder_of(folder)) is not None:
-            if real in self._engines and self._members.keeps(peer, real):
-                await self._heard_by(self._engines[real], real, peer, message)
-            return
-        engine = self._engines.get(folder) or self._kept.get(folder)
-        if engine is None:
-            return
-        verb = Verb.WRITE if isinstance(message, wire.Changes) else Verb.LIST
-        if not self._context.access.decide(peer, verb, resource_of(folder)).allowed:
-            return
-        if isinstance(message, wire.Hello):
-            self._kept.tell_keys(peer, [folder])
-        await self._heard_by(engine, folder, peer, message)
-
     async def _heard_by(
         self, engine: Engine | Keeping, folder: bytes, peer: PeerId, message: Message
     ) -> None:
@@ -405,6 +384,9 @@ class FoldersService:
         for folder in folders:
             if engine := self._engines.get(folder) or self._kept.get(folder):
                 engine.peer_up(peer)
+
+    def _said(self, peer: PeerId, message: Message) -> None:
+        self._serving.said(peer, message)
 
     def _down(self, peer: PeerId) -> None:
         for engine in (*self._engines.values(), *self._kept):
@@ -464,6 +446,8 @@ class FoldersService:
         engine = self._engines.get(row.id)
         if engine is None:
             name = self._members.record(row.id).name
+            if self._kept.is_one(row):
+                raise UsageError(tr("{name} is kept for others, and cannot be read here", name=name))
             raise UsageError(tr("{name} is paused: coterie folder resume {name}", name=name))
         return engine
 
@@ -493,6 +477,8 @@ class FoldersService:
             line = engine.line(line)
         elif (keeping := self._kept.get(row.id)) is not None:
             line = keeping.line(line)
+        elif not self._kept.is_one(row):
+            line = counted(line, FolderData(self._store, row))
         if not role or record.is_over:
             owner = self._context.people.name_of(PeerId(record.owner))
             note = tr("{owner} does not share it with this computer any more", owner=owner)
@@ -572,12 +558,19 @@ class FoldersService:
             await engine.close()
         await self._kept.end(row.id)
 
+    def _ids(self, folder: bytes) -> list[bytes]:
+        """By which others know a folder: keepers by another one."""
+        engine = self._engines.get(folder)
+        return [folder, engine.keepers.folder] if engine is not None and engine.keepers.folder else [folder]
+
     async def _forget(self, folder: bytes) -> None:
+        ids = self._ids(folder)
         engine, row = self._engines.pop(folder, None), self._rows.pop(folder)
         if engine is not None:
             await engine.close()
         self._store.remove(row.number)
         self._members.left(folder)
+        self._serving.leave(*ids)
         self._members_changed()
 
     async def _preview(self, engine: Engine, record: FolderRecord, path: Path) -> JoinPlan:

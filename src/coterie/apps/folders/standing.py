@@ -1,10 +1,24 @@
-"""How a live folder stands, as its list says it. Pure."""
+"""How a live folder stands, as its list says it."""
 
 from collections.abc import Sequence
 
 import msgspec
 
 from coterie.apps.folders.results import FolderLine
+from coterie.apps.folders.store import FolderData
+
+
+def counted(line: FolderLine, data: FolderData) -> FolderLine:
+    """The line with what is kept of the folder: also of one that is paused."""
+    files, size = data.totals()
+    return msgspec.structs.replace(
+        line,
+        files=files,
+        size=size,
+        here=data.files_here(),
+        unsent=data.unsent(),
+        conflicts=data.conflicts(),
+    )
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
