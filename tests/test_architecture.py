@@ -122,6 +122,8 @@ SHELLS = (
     "apps/folders/reading.py",
     "apps/folders/renewing.py",
     "apps/folders/root.py",
+    "apps/folders/rounds.py",
+    "apps/folders/serving.py",
     "apps/folders/rows.py",
     "apps/folders/scanning.py",
     "apps/folders/swap.py",
