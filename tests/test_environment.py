@@ -1,6 +1,7 @@
 """The tools that install: every file is checked against the hashes in constraints.txt."""
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import sys
 import zipfile
@@ -8,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 TOOLS = Path(__file__).parent.parent / "tools"
 
@@ -53,6 +56,23 @@ def test_every_package_is_pinned_with_its_hashes() -> None:
     assert [*sections] == [*environment.SECTIONS]
     assert all(len(listed) > 10 for listed in sections.values())
     assert "setuptools" in {one.pin.partition("==")[0] for one in sections[environment.SECTIONS[0]]}
+
+
+def needed(name: str, found: set[str]) -> set[str]:
+    """The names of all that the package `name` needs here, itself included, added to `found`."""
+    found.add(canonicalize_name(name))
+    for text in importlib.metadata.requires(name) or ():
+        wanted = Requirement(text)
+        is_needed = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+        if is_needed and canonicalize_name(wanted.name) not in found:
+            needed(wanted.name, found)
+    return found
+
+
+def test_what_coterie_needs_is_installed_without_what_developers_need() -> None:
+    sections = environment.read_pins(str(TOOLS.parent / "constraints.txt"))
+    installed = {canonicalize_name(one.pin.partition("==")[0]) for one in sections[environment.SECTIONS[0]]}
+    assert needed("coterie", set()) - installed == {"coterie"}
 
 
 @pytest.mark.parametrize("line", ["trinket==1.0", "trinket --hash=sha256:0", "trinket==1.0 --hash=md5:0"])
