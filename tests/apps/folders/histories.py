@@ -293,14 +293,19 @@ class History:
     def side(self, replica: Replica) -> int:
         return self.sides[self.replicas.index(replica)]
 
-    def begin_settling(self) -> None:
-        """No faults any more: everything is closed, and everybody begins anew."""
+    def begin_calm(self) -> None:
+        """No faults any more, and everything is closed."""
         self.calm = True
         for replica in self.replicas:
             for local, entry in replica.disk.listing().items():
                 if entry.is_open:
                     entry.is_open = False
                     self.finished[entry.content] = f"{local}, closed at the end"
+
+    def begin_settling(self) -> None:
+        """No faults any more: everything is closed, and everybody begins anew."""
+        self.begin_calm()
+        for replica in self.replicas:
             replica.forget()
             replica.disk.seen = dict.fromkeys(replica.disk.seen, UNSEEN)
 

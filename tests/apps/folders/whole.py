@@ -491,8 +491,8 @@ class WholeHistory(History):
 
     def settle(self) -> None:
         self.sides = [0] * len(self.replicas)
-        if self.overlaps is not None:
-            self.calm = True
+        if self.overlaps is not None:  # nobody begins anew: what nobody was told of shows
+            self.begin_calm()
             self._settle()
             for one in self.replicas[1:]:
                 assert one.registers == self.replicas[0].registers, "a change is told to nobody"

@@ -14,6 +14,7 @@ import msgspec
 
 from coterie.apps.folders import names, planner
 from coterie.apps.folders.chosen_rows import ChosenRows
+from coterie.apps.folders.crowding import Crowding
 from coterie.apps.folders.messages import ENTRIES_BYTES_MAX, ENTRIES_MAX
 from coterie.apps.folders.names import path_fault
 from coterie.apps.folders.records import pack_agreed, unpack_agreed
@@ -172,6 +173,7 @@ class FolderBook:
         self.is_partial = False
         """Whether not all contents are to be here."""
         self._kept: dict[str, str] = {}  # folders that are to go, but for what is in them: their paths
+        self.crowding = Crowding(self.data.count())
 
     @property
     def seq(self) -> int:
@@ -248,6 +250,7 @@ class FolderBook:
         self._kept = {one: path for one, path in self._kept.items() if path not in paths}
         full = self._with_more(ends, tree, rules) if ends else set()
         self._kept.update((local, ends[local]) for local in full)
+        steps = self.crowding.within(steps, lambda path: tree.register(path) is None)
         return [step for step in steps if isinstance(step, Hash | Record | Agree) or step.local not in full]
 
     def coming_contents(self) -> set[bytes]:
@@ -281,6 +284,7 @@ class FolderBook:
         with self._writing:
             paths = [step.path for step in steps if isinstance(step, Record)]
             known = {path: unpack(raw) for path, raw in self.data.registers(paths).items()}
+            had = frozenset(known)
             agreed: dict[str, Agreed | None] = {}
             changed: dict[str, Register] = {}
             counter = self._counter
@@ -311,6 +315,7 @@ class FolderBook:
             ]
             self._save(agreed, rows=rows, counter=counter if paths else 0, alone=alone)
             self._counter = counter
+            self.crowding.came(len(changed.keys() - had))
         self.changed.update(stands)
         return Noted(list(stands), list(again))
 
@@ -382,6 +387,7 @@ class FolderBook:
 
         Raises:
             PeerError: it sent what cannot be, or writes of this replica that were never made: see `is_outdated`.
+            LimitExceeded: there would be too many paths.
         """
         news: list[RegisterRow] = []
         events: list[EventLine] = []
@@ -402,8 +408,11 @@ class FolderBook:
                 event = _event(now, path, before, after)
                 if event is not None:
                     events.append(event)
+            more = sum(row.path not in known for row in news)
+            self.crowding.check(more)
             if news:
                 self.data.save(news, events=events)
+                self.crowding.came(more)
         return [row.path for row in news]
 
     def batch(self, replica: bytes, first: int) -> tuple[int, list[tuple[str, bytes]]]:
@@ -482,6 +491,7 @@ class FolderBook:
                 counter=self._counter,
                 replica=replica,
             )
+            self.data.sync()  # the old id is given up for good
 
     def _row(self, path: str, register: Register, source: bytes) -> RegisterRow:
         first = winner(register)

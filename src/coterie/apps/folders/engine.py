@@ -251,6 +251,7 @@ class Engine:
                 self._context.people.name_of(peer) for peer in (*self._telling.peers, *self.keepers.peers)
             ],
             notes=[
+                *filter(None, [self.book.crowding.why]),
                 *self._agenda.failed.values(),
                 *self._agenda.waits.values(),
                 *troubles,
