@@ -59,7 +59,7 @@ from coterie.services.data.form import Form
 from coterie.services.data.service import Data
 from coterie.settings import Config
 from coterie.transfer.got import Got
-from coterie.wire import relay
+from coterie.wire import dns, relay
 from coterie.wire.frames import Protocol
 from coterie.wire.invitation import Invitation
 from coterie.wire.knock import CONTEXT as KNOCK_CONTEXT
@@ -236,6 +236,18 @@ def _services() -> dict[str, list[Sample]]:
         ],
         "coterie.services.carry.messages:read_packet": [
             _of("services.carry.messages:read_packet", carry.pack_packet(7, b"one", is_asker=True))
+        ],
+        "coterie.wire.dns:read_question": [
+            _of("wire.dns:read_question", dns.question(7, "a.anna.coterie", 1))
+        ],
+        "coterie.wire.dns:read_addresses": [
+            _of(
+                "wire.dns:read_addresses",
+                dns.answer(
+                    dns.read_question(dns.question(7, "a.anna.coterie", 1)),
+                    [dns.Record(dns.A, b"\x7f\0\0\1", 5), dns.Record(dns.AAAA, bytes(16), 5)],
+                ),
+            )
         ],
         "coterie.apps.expose.http_head:read_head": [_of("apps.expose.http_head:read_head", head)],
         "coterie.apps.expose.http_head:read_chunk_length": [

@@ -221,7 +221,7 @@ class FakeLocal:
 
     udp = http = unix = port = tcp
 
-    async def switch(self, name: str, *, is_on: bool) -> None:
+    async def switch(self, name: str, *, is_on: bool, number: int = 0) -> None:
         """As `Local.switch`."""
         self.ports[name].is_on = is_on
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 from coterie.apps.command import Person, Place, Values, command
-from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
+from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid, NamesLine
 
 if TYPE_CHECKING:
     from coterie.apps.expose.service import ExposeService
@@ -93,3 +93,24 @@ async def disconnect(expose: "ExposeService", service: Connected) -> ExposeSaid:
 async def connected(expose: "ExposeService") -> list[ConnectedLine]:
     """List the ports of this computer that lead to services of others."""
     return expose.connected()
+
+
+@command(needs="running", title="Names of computers for every program")
+async def names(expose: "ExposeService") -> NamesLine:
+    """Say whether names like wiki.anna.coterie are answered for the programs of this computer, and where."""
+    return expose.names()
+
+
+@command(path="names on", needs="running", title="Answer names of computers")
+async def names_on(expose: "ExposeService", *, port: int = 0) -> NamesLine:
+    """Answer names like wiki.anna.coterie for the programs of this computer, and say how its resolver finds them.
+
+    port: The number of the port (UDP and TCP); without it one that is free, the same each time.
+    """
+    return await expose.switch_names(is_on=True, port=port)
+
+
+@command(path="names off", needs="running", title="No names of computers")
+async def names_off(expose: "ExposeService") -> NamesLine:
+    """Answer names in .coterie no longer."""
+    return await expose.switch_names(is_on=False)

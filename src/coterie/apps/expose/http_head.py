@@ -4,6 +4,7 @@ Strict where two readers could understand a head differently (RFC 9112, 6.3 and 
 """
 
 import re
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -14,7 +15,7 @@ from coterie.texts import tr
 
 HEAD_BYTES_MAX = 64 << 10  # as common servers allow; cookies are long
 CHUNK_LINE_BYTES_MAX = 1_024
-SUFFIX = ".localhost"
+LOCALHOST = "localhost"
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _REQUEST = re.compile(rb"([A-Z]+) (/[^\s]*|\*) HTTP/1\.[01]\Z")
@@ -82,11 +83,13 @@ def _framing(headers: dict[str, str]) -> tuple[Framing, int]:
     return "length", int(length)
 
 
-def service_of(host: str) -> tuple[str, str]:
-    """Name and label of the peer in "wiki.anna.localhost:8080". Raises `UsageError`: it is another host's page."""
-    name, _, _ = host.partition(":")
-    parts = name.removesuffix(SUFFIX).split(".")
-    if not name.endswith(SUFFIX) or len(parts) != 2 or not all(parts):
+def service_of(host: str, zones: Collection[str] = (LOCALHOST,)) -> tuple[str, str]:
+    """Name and label of the peer in "wiki.anna.localhost:8080", under one of `zones`.
+
+    Raises `UsageError`: it is another host's page.
+    """
+    parts = host.partition(":")[0].split(".")
+    if len(parts) != 3 or not all(parts) or parts[2] not in zones:
         raise UsageError(
             tr("only http://NAME.COMPUTER.localhost is served here, like http://wiki.anna.localhost")
         )
@@ -111,10 +114,11 @@ def read_chunk_length(line: bytes) -> int:
     return int(digits, 16)
 
 
-def refusal(status: str, text: str) -> bytes:
-    """A whole answer that ends the connection."""
+def refusal(status: str, text: str, *, location: str = "") -> bytes:
+    """A whole answer that ends the connection. `location`: where the browser is to go instead."""
     body = (text + "\n").encode()
+    go = f"Location: {location}\r\n" if location else ""
     return (
-        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
+        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n{go}"
         "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
     ).encode() + body

@@ -68,3 +68,25 @@ class ConnectedLine(msgspec.Struct, frozen=True, kw_only=True):
         lines += [tr("In a browser: {web}", web=self.web)] if self.web else []
         lines += [tr("But now: {state}", state=self.state)] if self.state != "ready" else []
         return "\n".join(lines)
+
+
+class NamesLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Names in .coterie: `address` answers them, `web` is a page by such a name, `how` says how a system asks there."""
+
+    is_on: bool
+    address: str
+    web: str
+    how: list[str]
+
+    def text(self) -> str:
+        """For people."""
+        if not self.is_on:
+            return tr("Names in .coterie are off: coterie names on")
+        lines = [
+            tr("Names in .coterie are answered at {address} (DNS, UDP and TCP)", address=self.address),
+            tr("Pages are then at {web}", web=self.web),
+            tr("Tell this system's resolver to ask there:"),
+            *self.how,
+            tr("Try it: dig @127.0.0.1 -p {port} COMPUTER.coterie", port=self.address.rpartition(":")[2]),
+        ]
+        return "\n".join(lines)

@@ -10,10 +10,13 @@ from coterie.access.names import TICKET
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.expose.connecting import Connecting
+from coterie.apps.expose.http_head import LOCALHOST
+from coterie.apps.expose.leads import FindLead, FindPage, Lead
 from coterie.apps.expose.messages import HOST_HEADER_CHARS_MAX, PROTOCOL
+from coterie.apps.expose.naming import ZONE, answer_names, how_to_set_up
 from coterie.apps.expose.records import ConnectedRecord, ExposedRecord
-from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid
-from coterie.apps.expose.serving import KIND, Serving, resource_of
+from coterie.apps.expose.results import ConnectedLine, ExposedLine, ExposeSaid, NamesLine
+from coterie.apps.expose.serving import KIND, Serving
 from coterie.apps.expose.targets import (
     Target,
     as_label,
@@ -30,6 +33,8 @@ from coterie.services.carry.packets import Packets
 from coterie.services.data.records import Records
 from coterie.services.directory.core import Offered
 from coterie.services.local import Flow, Port
+from coterie.services.local.dns_port import DnsPort
+from coterie.tasks import Tasks
 from coterie.texts import tr
 
 EXPOSED_MAX = 256  # guess: more than anybody looks through
@@ -45,11 +50,15 @@ class ExposeService:
         self._exposed: Records[ExposedRecord] = context.data.records("exposed", ExposedRecord, "service")
         self._connected: Records[ConnectedRecord] = context.data.records("connected", ConnectedRecord, "port")
         packets = Packets(PROTOCOL, context.jobs.start)
-        self._serving = Serving(context, self._find, packets)
+        self._serving = Serving(context, self._lead_of, packets)
         self._connecting = Connecting(context, packets)
         self._ports: dict[str, Port] = {}  # by the id of the record
         self._web: Port | None = None
         self._states: dict[str, str] = {}
+        self._leads: list[FindLead] = []
+        self._pages: list[FindPage] = []
+        self._names: Port | None = None
+        self._is_web_shown = False
 
     async def start(self) -> None:
         """Serve what was exposed before, open the ports that were open before."""
@@ -66,6 +75,9 @@ class ExposeService:
             except CoterieError as error:
                 self._states[connected.id] = str(error)
                 log.warning("the port for %s stays closed: %s", connected.name, error)
+        self._names = self._context.local.port("names", self._names_port, note="*.coterie", is_on=False)
+        if self._names.number:
+            self._open_web()
 
     async def close(self) -> None:
         """Everything is on disk already."""
@@ -147,7 +159,7 @@ class ExposeService:
         """End it: connections of others end at once. Raises `NotFound`."""
         record = self._choose(name)
         self._exposed.remove(record.id)
-        self._context.access.policy.withdraw(resource_of(record))
+        self._context.access.policy.withdraw(_resource_of(record))
         self._context.access.review()
         return ExposeSaid(
             record.name, f"{record.name} is no longer exposed; {_as_said(record)} itself is untouched"
@@ -214,9 +226,7 @@ class ExposeService:
             flow = partial(self._serve_flow, record, peer)
             self._ports[record.id] = local.udp(label, flow, number=number, lan=record.lan, note=note)
             return
-        if self._web is None:
-            web = Web(self._connecting, self._peer_of, self._context.people.in_names)
-            self._web = local.tcp("web", web.serve, note="http://NAME.COMPUTER.localhost")
+        self._open_web()
         serve = partial(self._serve, record, peer)
         self._ports[record.id] = local.tcp(label, serve, number=number, lan=record.lan, note=note)
 
@@ -243,9 +253,7 @@ class ExposeService:
         port = self._ports.pop(record.id, None)
         if port is not None:
             await port.close()
-        if self._web is not None and not any(r.kind == "tcp" for r in self._connected):
-            web, self._web = self._web, None
-            await web.close()
+        await self._close_web()
 
     def _peer_of(self, label: str) -> PeerId:
         """Whom the name of a host means. Raises `NotFound`."""
@@ -263,13 +271,104 @@ class ExposeService:
             )
         return known.pop()
 
+    # ---- names
+
+    def lead(self, find: FindLead) -> None:
+        """As `api.Names.lead`."""
+        self._leads.append(find)
+
+    def show(self, find: FindPage) -> None:
+        """As `api.Names.show`."""
+        self._pages.append(find)
+
+    def web_address(self, peer: PeerId, name: str) -> str:
+        """As `api.Names.web_address`."""
+        port = self._open_web()
+        self._is_web_shown = True
+        return f"http://{name}.{as_label(self._context.people.name_of(peer))}.localhost:{port.number}/"
+
+    def names(self) -> NamesLine:
+        """Whether names in .coterie are answered, and where."""
+        number = self._names.number if self._names is not None else 0
+        web = self._web.number if self._web is not None else 0
+        return NamesLine(
+            is_on=bool(number),
+            address=f"127.0.0.1:{number}" if number else "",
+            web=f"http://NAME.COMPUTER.{ZONE}:{web}/" if number and web else "",
+            how=how_to_set_up(number) if number else [],
+        )
+
+    async def switch_names(self, *, is_on: bool, port: int = 0) -> NamesLine:
+        """Answer names in .coterie from now on, also after restarts, or no longer.
+
+        Raises:
+            UsageError: the port is not to be had, or this node is offline.
+        """
+        if self._names is None:
+            raise UsageError(tr("this node is offline; names are answered while it runs: coterie up"))
+        await self._context.local.switch("names", is_on=is_on, number=port)
+        if is_on:
+            self._open_web()
+        else:
+            await self._close_web()
+        return self.names()
+
+    def _names_port(self, name: str, tasks: Tasks) -> DnsPort:
+        async def ask(message: bytes) -> bytes:
+            return answer_names(message, self._is_label)
+
+        return DnsPort(ask, name, tasks)
+
+    def _is_label(self, label: str) -> bool:
+        try:
+            self._peer_of(label)
+        except NotFound:
+            return False
+        return True
+
+    def _open_web(self) -> Port:
+        if self._web is None:
+            web = Web(
+                self._connecting, self._peer_of, self._context.people.in_names, self._page_of, self._zones
+            )
+            self._web = self._context.local.tcp("web", web.serve, note="http://NAME.COMPUTER.localhost")
+        return self._web
+
+    async def _close_web(self) -> None:
+        """The web port goes when nothing needs it any more."""
+        is_used = self._is_web_shown or (self._names is not None and self._names.number)
+        if self._web is not None and not is_used and not any(r.kind == "tcp" for r in self._connected):
+            web, self._web = self._web, None
+            await web.close()
+
+    def _zones(self) -> Sequence[str]:
+        is_on = self._names is not None and self._names.number
+        return (LOCALHOST, ZONE) if is_on else (LOCALHOST,)
+
+    def _lead_of(self, name: str) -> Lead | None:
+        record = self._find(name)
+        if record is not None:
+            return Lead(
+                resource=_resource_of(record),
+                target=record.target,
+                kind=record.kind,
+                host_header=record.host_header,
+            )
+        return next((lead for find in self._leads if (lead := find(name)) is not None), None)
+
+    async def _page_of(self, peer: PeerId, name: str) -> str:
+        for find in self._pages:
+            if page := await find(peer, name):
+                return page
+        return ""
+
     # ---- small things
 
     def _offered(self, peer: PeerId) -> list[Offered]:
-        return [Offered(resource=resource_of(r), name=r.name, note=r.kind) for r in self._exposed]
+        return [Offered(resource=_resource_of(r), name=r.name, note=r.kind) for r in self._exposed]
 
     def _permit(self, record: ExposedRecord) -> None:
-        policy, resource = self._context.access.policy, resource_of(record)
+        policy, resource = self._context.access.policy, _resource_of(record)
         policy.withdraw(resource)
         for subject in record.to:
             policy.permit(subject, Verb.USE, resource)
@@ -299,7 +398,7 @@ class ExposeService:
             target=_as_said(record),
             kind=record.kind,
             to=[self._context.people.say(subject) for subject in record.to],
-            connections=self._serving.open[record.id],
+            connections=self._serving.open[_resource_of(record)],
             note=f"{self._context.me.name}/{record.name}",
         )
 
@@ -319,6 +418,11 @@ class ExposeService:
             connections=port.connections if port is not None else 0,
             state=self._states.get(record.id, "ready"),
         )
+
+
+def _resource_of(record: ExposedRecord) -> str:
+    """What the policy calls a service."""
+    return f"{KIND}/{record.id}"
 
 
 def _as_said(record: ExposedRecord) -> str:

@@ -10,8 +10,8 @@ from functools import partial
 
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
+from coterie.apps.expose.leads import FindLead, Lead
 from coterie.apps.expose.messages import Opened, Refused, Use
-from coterie.apps.expose.records import ExposedRecord
 from coterie.apps.expose.targets import Target
 from coterie.errors import AccessDenied, LimitExceeded, NotFound, PeerError, TransportError
 from coterie.net import Stream
@@ -29,22 +29,15 @@ CONNECTIONS_MAX = 5_000  # to programs here, of all peers; each takes a file des
 NOT_HERE = "there is no such service, or it is not for this computer"  # one answer for both
 
 
-def resource_of(record: ExposedRecord) -> str:
-    """What the policy calls a service."""
-    return f"{KIND}/{record.id}"
-
-
 class Serving:
     """Serves what `find` gives and the policy allows, for as long as it does."""
 
-    def __init__(
-        self, context: Context, find: Callable[[str], ExposedRecord | None], packets: Packets
-    ) -> None:
+    def __init__(self, context: Context, find: FindLead, packets: Packets) -> None:
         self._context = context
         self._packets = packets
         self._find = find
         self._answers = Answers(context.jobs.start)
-        self.open: Counter[str] = Counter()  # connections by the id of the service
+        self.open: Counter[str] = Counter()  # connections by resource
 
     async def handle(self, stream: Stream) -> None:
         """One stream of a peer."""
@@ -59,24 +52,24 @@ class Serving:
                 raise PeerError("a connection begins with the name of a service")
 
     async def _use(self, stream: Stream, use: Use, rest: bytes) -> None:
-        record = self._find(use.name)
+        lead = self._find(use.name)
         access, peer = self._context.access, stream.peer
         try:
-            if record is None:
+            if lead is None:
                 access.decide(peer, Verb.USE, KIND).require()
                 raise AccessDenied(NOT_HERE)
-            async with access.hold(peer, Verb.USE, resource_of(record)) as decision:
+            async with access.hold(peer, Verb.USE, lead.resource) as decision:
                 stream.welcome()
                 if use.kind == "ask":
-                    await stream.send(Opened(record.host_header, record.kind))
+                    await stream.send(Opened(lead.host_header, lead.kind))
                     return
-                if use.kind != record.kind:
-                    raise NotFound(tr("{use} is a {kind} service", use=use.name, kind=record.kind))
+                if use.kind != lead.kind:
+                    raise NotFound(tr("{use} is a {kind} service", use=use.name, kind=lead.kind))
                 charge = partial(access.charge, decision) if decision.meters else None
-                program = await self._dial(record.target, record.kind)
-                with contextlib.closing(program), self._counted(record):
+                program = await self._dial(lead.target, lead.kind)
+                with contextlib.closing(program), self._counted(lead):
                     async with self._answers.serve(stream) as heard:
-                        await self._carry(stream, record, use, program, rest, charge=charge, heard=heard)
+                        await self._carry(stream, lead, use, program, rest, charge=charge, heard=heard)
         except AccessDenied:
             await stream.send(Refused(NOT_HERE))
         except (NotFound, LimitExceeded, _NotThere) as error:
@@ -85,7 +78,7 @@ class Serving:
     async def _carry(
         self,
         stream: Stream,
-        record: ExposedRecord,
+        lead: Lead,
         use: Use,
         program: socket.socket,
         rest: bytes,
@@ -93,27 +86,27 @@ class Serving:
         charge: Charge | None,
         heard: Callable[[], None],
     ) -> None:
-        if record.kind == "tcp":
-            await stream.send(Opened(record.host_header, record.kind))
+        if lead.kind == "tcp":
+            await stream.send(Opened(lead.host_header, lead.kind))
             await splice(stream, program, rest, charge=charge, heard=heard)
             return
         number = use.flow if 0 < use.flow <= FLOW_MAX else 0
         with self._packets.flow(stream.link, number, is_asker=False) as packets:
-            await stream.send(Opened("", record.kind, number if packets is not None else 0))
+            await stream.send(Opened("", lead.kind, number if packets is not None else 0))
             end = UdpProgram(program)
             await carry_datagrams(stream, end, rest, packets=packets, charge=charge, heard=heard)
 
     @contextlib.contextmanager
-    def _counted(self, record: ExposedRecord) -> Iterator[None]:
+    def _counted(self, lead: Lead) -> Iterator[None]:
         if self.open.total() >= CONNECTIONS_MAX:
             raise LimitExceeded(
                 tr("{connections_max} connections are open there already", connections_max=CONNECTIONS_MAX)
             )
-        self.open[record.id] += 1
+        self.open[lead.resource] += 1
         try:
             yield
         finally:
-            self.open[record.id] -= 1
+            self.open[lead.resource] -= 1
 
     @staticmethod
     async def _dial(target: Target, kind: str) -> socket.socket:

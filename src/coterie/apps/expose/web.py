@@ -1,4 +1,4 @@
-"""http://NAME.COMPUTER.localhost:PORT: one port here for web services of all peers, by name.
+"""http://NAME.COMPUTER.localhost:PORT: one port here for web services of all peers, and pages of their other places.
 
 A connection carries requests one after another. Each is judged by its own `Host` and `Origin`; its body is counted, so
 that the next head is found. Answers pass as they are. After "101 Switching Protocols" all bytes pass both ways.
@@ -7,7 +7,7 @@ that the next head is found. Answers pass as they are. After "101 Switching Prot
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from coterie.apps.expose.connecting import Connecting
 from coterie.apps.expose.http_head import (
@@ -20,6 +20,7 @@ from coterie.apps.expose.http_head import (
     service_of,
     with_host,
 )
+from coterie.apps.expose.leads import FindPage
 from coterie.apps.expose.messages import Opened, Use
 from coterie.errors import AccessDenied, CoterieError, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
@@ -38,11 +39,23 @@ FindPeer = Callable[[str], PeerId]
 class Web:
     """Answers the connections of the web port."""
 
-    def __init__(self, connecting: Connecting, find: FindPeer, in_names: Callable[[str], str]) -> None:
-        """`in_names`: text with the names of computers for their ids, for pages that say what went wrong."""
+    def __init__(
+        self,
+        connecting: Connecting,
+        find: FindPeer,
+        in_names: Callable[[str], str],
+        page: FindPage,
+        zones: Callable[[], Collection[str]],
+    ) -> None:
+        """`in_names`: text with the names of computers for their ids, for pages that say what went wrong.
+
+        `page`: where a name without a service leads. `zones`: last labels of the hosts that are served.
+        """
         self._connecting = connecting
         self._find = find
         self._in_names = in_names
+        self._page = page
+        self._zones = zones
 
     async def serve(self, program: socket.socket) -> None:
         """One connection of a browser or the like."""
@@ -60,9 +73,20 @@ class Web:
 
     async def _serve_host(self, client: "_Client", head: Head) -> Head | None:
         """Requests to one service; the head of the first that is for another."""
-        name, label = service_of(head.host)
+        name, label = service_of(head.host, self._zones())
         _check(head)
-        async with self._connecting.open(self._find(label), Use(name)) as call:
+        peer = self._find(label)
+        try:
+            return await self._serve_service(client, head, peer, name)
+        except NotFound:
+            page = await self._page(peer, name)
+            if not page or client.is_answered or head.method not in ("GET", "HEAD"):
+                raise
+            await client.lead(page)
+            return None
+
+    async def _serve_service(self, client: "_Client", head: Head, peer: PeerId, name: str) -> Head | None:
+        async with self._connecting.open(peer, Use(name)) as call:
             answers = asyncio.ensure_future(client.answers(call.stream, call.rest, call.heard))
             asked = asyncio.ensure_future(self._ask(client, call.stream, call.answer, head))
             try:
@@ -185,6 +209,11 @@ class _Client:
         }.get(type(error), "502 Bad Gateway")
         with contextlib.suppress(OSError):  # it has gone
             await self._loop.sock_sendall(self._program, refusal(status, said))
+
+    async def lead(self, page: str) -> None:
+        """Send the browser to another page."""
+        with contextlib.suppress(OSError):  # it has gone
+            await self._loop.sock_sendall(self._program, refusal("302 Found", page, location=page))
 
     async def _line(self) -> bytes:
         while b"\r\n" not in self._buffer:

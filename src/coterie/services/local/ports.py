@@ -153,19 +153,28 @@ class Ports:
             self._save()
         return saved.secret
 
-    async def switch(self, name: str, *, is_on: bool) -> PortLine:
-        """Turn a port on or off; that is kept over restarts. Raises `NotFound`, and `UsageError` as `open`."""
+    async def switch(self, name: str, *, is_on: bool, number: int = 0) -> PortLine:
+        """Turn a port on or off; that is kept over restarts. `number`: where it is from now on; 0: where it was.
+
+        Raises `NotFound`, and `UsageError` as `open`: then it is as before.
+        """
         port = self._ports.get(name)
         if port is None:
             raise NotFound(
                 tr("no app serves '{name}' here; `coterie services` lists what is served", name=name)
             )
         saved = self._saved.setdefault(name, _Saved())
-        if is_on and not port.address:
-            port.start(saved.port)
-            saved.port = port.number
-        elif not is_on:
+        was_on = bool(port.address)
+        if not is_on or (number and number != port.number):
             await port.stop()
+        if is_on and not port.address:
+            try:
+                port.start(number or saved.port)
+            except UsageError:
+                if was_on:
+                    port.start(saved.port)
+                raise
+            saved.port = port.number
         saved.is_off = not is_on
         self._save()
         return port.line()

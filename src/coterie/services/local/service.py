@@ -89,9 +89,9 @@ class Local:
         """What programs may have to show at the port of this name, kept over restarts: for listeners of one's own."""
         return self._table.secret_of(f"{self._app}/{name}")
 
-    async def switch(self, name: str, *, is_on: bool) -> None:
-        """Turn a port of this app on or off, as `coterie services` does. Errors as `Ports.switch`."""
-        await self._table.switch(f"{self._app}/{name}", is_on=is_on)
+    async def switch(self, name: str, *, is_on: bool, number: int = 0) -> None:
+        """Turn a port of this app on or off, as `coterie services` does, at that port. As `Ports.switch`."""
+        await self._table.switch(f"{self._app}/{name}", is_on=is_on, number=number)
 
     async def run(
         self,
