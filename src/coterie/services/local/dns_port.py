@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -23,7 +22,7 @@ TALKS_MAX = 100  # connections over TCP at once; later ones are closed
 QUESTION_S = 10.0  # for the next question of a connection: RFC 7766 (6.2.3) allows seconds
 TRIES_MAX = 16  # for a number that is free for UDP and TCP
 LOOPBACK_6 = "::1"
-_LENGTH = struct.Struct(">H")
+LENGTH_BYTES = 2  # before each message over TCP: RFC 1035, 4.2.2
 
 log = logging.getLogger(__name__)
 
@@ -175,10 +174,10 @@ class DnsPort:
             with contextlib.suppress(OSError, PeerError, TimeoutError):
                 while True:
                     async with asyncio.timeout(QUESTION_S):
-                        (length,) = _LENGTH.unpack(await _exactly(accepted, _LENGTH.size))
+                        length = int.from_bytes(await _exactly(accepted, LENGTH_BYTES), "big")
                         question = await _exactly(accepted, length)
                     answered = await self._ask(question)
-                    await loop.sock_sendall(accepted, _LENGTH.pack(len(answered)) + answered)
+                    await loop.sock_sendall(accepted, len(answered).to_bytes(LENGTH_BYTES, "big") + answered)
         finally:
             self.connections -= 1
             accepted.close()
