@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,11 +153,14 @@ def nothing_lost(sides: Sides, must_live: dict[bytes, str], why: str) -> None:
 
 
 def differing(sides: Sides) -> str:
-    """What the two folders have not both."""
-    here, there = (contents(side.folder) for side in sides)
-    names = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+    """What the two folders have not both: names, copies under the name of what they stand beside, and hashes."""
+    here, there = (shown(side.folder) for side in sides)
+    only_here, only_there = (
+        [f"{name} {content.hex()[:8]}" for name, content in (Counter(one) - Counter(other)).elements()]
+        for one, other in ((here, there), (there, here))
+    )
     lines = [side.command("folders") for side in sides]
-    return f"{len(names)} differ: {names[:8]}\n" + "\n".join(lines)
+    return f"only here: {only_here[:8]}, only there: {only_there[:8]}\n" + "\n".join(lines)
 
 
 def wait(

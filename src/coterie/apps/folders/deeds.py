@@ -18,6 +18,7 @@ from coterie.apps.folders.reading import Hashed
 from coterie.apps.folders.register import Dot, Kind, Register, Value, copies, unpack, winner
 from coterie.apps.folders.results import ConflictLine, EntryLine, EventLine, JoinPlan, VersionLine
 from coterie.apps.folders.root import MARKER
+from coterie.apps.folders.undoing import Change, Undoing
 from coterie.content.versions import Version
 from coterie.errors import NotFound, StorageError, UsageError
 from coterie.moments import iso
@@ -101,19 +102,21 @@ class Deeds:
             if not path or local == path or local.startswith(f"{path}/")
         ]
 
-    def events(self) -> list[EventLine]:
-        """What came from others and can be undone, newest first."""
-        return [
-            EventLine(
-                id=str(event.number),
-                folder=self._engine.name,
-                path=event.path,
-                what=event.what,
-                by=self._engine.name_of(event.by),
-                changed=iso(event.at),
-            )
-            for event in self._data.events(EVENTS_SHOWN_MAX)
-        ]
+    async def events(self) -> list[EventLine]:
+        """What came from others and can be undone, newest first; a folder that was renamed once."""
+        changes = await asyncio.to_thread(Undoing(self._data).changes)
+        return [self._line(change) for change in changes[:EVENTS_SHOWN_MAX]]
+
+    def _line(self, change: Change) -> EventLine:
+        return EventLine(
+            id=str(change.event.number),
+            folder=self._engine.name,
+            path=change.path,
+            what=change.what,
+            to=change.to,
+            by=self._engine.name_of(change.event.by),
+            changed=iso(change.event.at),
+        )
 
     # ---- deeds
 
@@ -145,14 +148,21 @@ class Deeds:
 
     async def undo(self, change: str) -> list[EventLine]:
         """A change that came from others is taken back. Raises NotFound."""
-        event = self._data.event(int(change)) if change.isascii() and change.isdigit() else None
-        first = winner(unpack(event.body)) if event is not None else None
-        if event is None or first is None:
+        undoing = Undoing(self._data)
+        changes = await asyncio.to_thread(undoing.changes)
+        found = next((one for one in changes if str(one.event.number) == change), None)
+        if found is None:
             raise NotFound(tr("no change '{change}': `coterie folder undo` lists them", change=change))
-        if first[1].kind == Kind.FILE:
-            await asyncio.to_thread(self._find_content, event.path, first[1].content)
-        await self._write(event.path, first[1])
-        return [line for line in self.events() if line.id == change]
+        if found.moved:
+            writes = await asyncio.to_thread(undoing.back, found, *self._engine.stamp())
+            await self._engine.rewrite(writes)
+            return [self._line(found)]
+        first = winner(unpack(found.event.body))
+        if first is not None:
+            if first[1].kind == Kind.FILE:
+                await asyncio.to_thread(self._find_content, found.path, first[1].content)
+            await self._write(found.path, first[1])
+        return [self._line(found)]
 
     async def preview(self, name: str, path: Path) -> JoinPlan:
         """What would become of what is at `path`, and of what is in the folder."""

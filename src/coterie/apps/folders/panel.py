@@ -61,7 +61,7 @@ async def conflicts(reader: Reader) -> list[Row]:
 
 async def changes(reader: Reader) -> list[Row]:
     """What came from others, newest first."""
-    return await _listed(reader, "folder undo", ("id", "folder", "path", "what", "by", "changed"))
+    return await _listed(reader, "folder undo", ("id", "folder", "path", "what", "to", "by", "changed"))
 
 
 async def versions(reader: Reader) -> list[Row]:
@@ -176,6 +176,7 @@ PANEL = Panel(
         "changed",
         "removed",
         "added",
+        "moved",
         "here",
         "pinned",
         "coming",

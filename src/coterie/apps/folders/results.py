@@ -115,7 +115,10 @@ class VersionLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventLine(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was changed here because of another computer. `id`: for `coterie folder undo`."""
+    """Something that was changed here because of another computer. `id`: for `coterie folder undo`.
+
+    `to`: where it is now, if it was moved: a folder with all that is in it is one change.
+    """
 
     id: str
     folder: str
@@ -123,6 +126,7 @@ class EventLine(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     by: str
     changed: str = ""
+    to: str = ""
 
 
 class IgnoredLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -337,7 +337,7 @@ class FoldersService:
     async def undo(self, folder: str, change: str) -> list[EventLine]:
         """What came from others; with `change`, that one is taken back."""
         deeds = self._deeds(folder)
-        return await deeds.undo(change) if change else deeds.events()
+        return await (deeds.undo(change) if change else deeds.events())
 
     # ---- the network
 

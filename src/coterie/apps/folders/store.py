@@ -377,6 +377,11 @@ class FolderData:
         query = f"SELECT local, content FROM agreed {_BY_CONTENT} WHERE folder = ? AND content != x''"  # noqa: S608
         return list(self._of(query + " AND content IN ({})", contents))
 
+    def paths_with(self, contents: Sequence[bytes]) -> list[str]:
+        """The paths of files with these contents that are here."""
+        query = f"SELECT DISTINCT path FROM agreed {_BY_CONTENT} WHERE folder = ? AND content != x''"  # noqa: S608
+        return [path for (path,) in self._of(query + " AND content IN ({})", contents)]
+
     # ---- what lists ask for
 
     def totals(self) -> tuple[int, int]:
