@@ -1,5 +1,5 @@
 """The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | alone [WAY...] | pair KIND KIND |
-scenario NAME | line NAME... [--client ours|libtorrent] [--repeat N] [--write] |
+scenario NAME | line NAME... [--client ours|libtorrent|tcp] [--repeat N] [--write] |
 swarm [--client ours|libtorrent|chain] [--case plain|killed|lossy|leaving] [--repeat N]. Needs root."""
 
 import argparse

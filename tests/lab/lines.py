@@ -1,6 +1,6 @@
 """One computer gets a file from another over a line of a kind: how long, of what the line itself would take?
 
-python -m tests.lab line NAME... [--repeat N] [--client ours|libtorrent] [--write]
+python -m tests.lab line NAME... [--repeat N] [--client ours|libtorrent|tcp] [--write]
 
 `fair` gives one plain TCP the same line, from the same computer to the same, while a file comes; `killed` kills the
 receiver as often as twenty times in 2 GB. Each run is printed, then the median; --write puts that into the table of
@@ -31,7 +31,7 @@ GIVE_UP_S = 60.0  # and at least
 
 
 OURS = "ours"
-MODULES = {OURS: "tests.lab.peer", "libtorrent": "tests.lab.torrent_peer"}
+MODULES = {OURS: "tests.lab.peer", "libtorrent": "tests.lab.torrent_peer", "tcp": "tests.lab.chain_peer"}
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,10 @@ def _sharing(case: Case, client: str = OURS) -> Iterator[tuple[SlowLinks, Remote
         links = SlowLinks(lab, case.line)
         rate = case.mbit_per_s
         hosts = [links.host(who, up_mbit_per_s=rate, down_mbit_per_s=rate) for who in ("giver", "taker")]
-        giver, taker = (_program(host, client, folder=f"{folder}/{host.name}") for host in hosts)
+        giver, taker = (
+            _program(host, client, folder=f"{folder}/{host.name}", place=place)
+            for place, host in enumerate(hosts)
+        )
         path = Path(folder) / "given"
         digest = _write(path, case)
         giver.wait("ready", READY_S)
@@ -204,9 +207,11 @@ def _sharing(case: Case, client: str = OURS) -> Iterator[tuple[SlowLinks, Remote
         yield links, giver, taker, ticket, digest
 
 
-def _program(host: Host, client: str, folder: str) -> RemotePeer:
+def _program(host: Host, client: str, *, folder: str, place: int) -> RemotePeer:
+    """`place`: of one plain TCP connection, whose first end has the file."""
     Path(folder).mkdir()
-    return RemotePeer(host, module=MODULES[client], number=None, folder=folder, ip=host.ip, follows=False)
+    settings = {"folder": folder, "ip": host.ip, "follows": False, "place": place}
+    return RemotePeer(host, module=MODULES[client], number=None, **settings)
 
 
 def _write(path: Path, case: Case) -> str:

@@ -488,7 +488,7 @@ def test_a_source_that_is_alone_is_asked_at_first_for_what_a_wide_path_holds() -
     )
     assert near == swarm_state.WINDOW_BYTES_START
     assert far == 2 * 0.02 * swarm_state.START_BYTES_PER_S
-    assert farther == swarm_state.WINDOW_BYTES_SHALLOW
+    assert farther == swarm_state.WINDOW_BYTES_START_MAX
 
 
 def test_a_rate_that_is_measured_while_the_path_speeds_up_narrows_no_window_of_a_source_that_is_alone() -> (
@@ -501,7 +501,12 @@ def test_a_rate_that_is_measured_while_the_path_speeds_up_narrows_no_window_of_a
     assert source.rate > 0
     assert source.window_bytes(is_alone=True) == at_first
     assert source.window_bytes() < at_first
-    source.note_arrived(50_000, 100.0 + swarm_state.START_ROUND_TRIPS * rtt_s)
+    grew_at = 102.0
+    source.note_arrived(int(2 * 50_000 * swarm_state.GROWS), grew_at)
+    ends = grew_at + swarm_state.START_ROUND_TRIPS * rtt_s
+    source.note_arrived(50_000, ends - 0.01)
+    assert source.window_bytes(is_alone=True) == at_first, "it grew not long ago"
+    source.note_arrived(50_000, ends + 1.0)
     assert source.window_bytes(is_alone=True) < at_first
 
 

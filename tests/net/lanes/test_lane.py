@@ -12,12 +12,14 @@ from random import Random
 import pytest
 
 from coterie.errors import TransportError
-from coterie.net.lanes.choice import LOSSY_IN_ROW, PathSeen
+from coterie.net.lanes.ceilings import SMALL_QUEUE_US
+from coterie.net.lanes.choice import LOOK_SEGMENTS_FAR, LOSSY_IN_ROW, PathSeen
 from coterie.net.lanes.lane import (
     AWAITED_BYTES_MAX,
     HELD_BYTES,
     LITTLE_UNTIL_BYTES,
     NARROW_PATHS_MAX,
+    STARTS_BY_RATE_US,
     UNSENT_BYTES,
     Lane,
     NarrowPaths,
@@ -225,6 +227,38 @@ def test_a_lane_whose_packets_vanish_goes_by_the_rate_and_is_forgotten_when_it_e
         assert chosen.rstrip(b"\0") == b"reno"
         writer.close()
         assert not rate_based
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="this system does not say how TCP fares")
+@pytest.mark.parametrize("is_lossy", [False, True])
+def test_a_lane_over_a_far_path_starts_by_the_rate_and_stays_with_it_where_packets_vanish(
+    monkeypatch: pytest.MonkeyPatch, is_lossy: bool
+) -> None:
+    """CUBIC takes pauses between flights for a queue and ends its start; each packet that is lost halves it."""
+    monkeypatch.setattr("coterie.net.lanes.lane.RATE_BASED", b"reno")
+    monkeypatch.setattr("coterie.net.lanes.lane.LOOK_S", 0.0)
+
+    def chosen() -> bytes:
+        return writer._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+    rate_based: set[Lane] = set()
+    with lane(rate_based=rate_based) as (writer, reader, _):
+        systems = chosen()
+        empty, queue = STARTS_BY_RATE_US, STARTS_BY_RATE_US + SMALL_QUEUE_US + 1
+        seen = iter(
+            PathSeen(LOOK_SEGMENTS_FAR * n, int(is_lossy and n > 2), rtt_us, empty, 1_000_000)
+            for n, rtt_us in enumerate([empty, empty, empty, queue, empty], 1)
+        )
+        monkeypatch.setattr(writer, "_info", lambda: next(seen))
+        writer.queue_little()
+        found = [chosen()]
+        for _ in range(4):
+            writer.write(b"so")
+            read(reader, 2, 2)
+            found.append(chosen())
+        assert rate_based == ({writer} if is_lossy else set())
+    ends = [b"reno"] * 2 if is_lossy else [systems] * 2
+    assert found == [b"reno"] * 3 + ends
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="this system does not say how TCP fares")

@@ -12,9 +12,9 @@ from coterie.content.swarm.events import Peer, Place, Prepared, cost
 WINDOW_BYTES_START = 256 << 10  # under way before a source's rate is known: two pieces
 WINDOW_BYTES_SHALLOW = 4 << 20  # the same, where the path holds little; guess: 10 ms at 400 MB/s
 START_BYTES_PER_S = 50_000_000  # of a source that is alone, while its rate is not known or still grows
-START_ROUND_TRIPS = (
-    16  # so long it grows; measured, 600 ms: what it is then is less than the path gets to carry
-)
+WINDOW_BYTES_START_MAX = 16 << 20  # of it; guess: what a path of 100 Mbit/s brings while one packet is repeated twice
+START_ROUND_TRIPS = 16  # since its rate grew last; measured: over 600 ms it takes so many to reach what the path carries
+GROWS = 1.25  # times the highest rate so far; guess: above the noise
 WINDOW_BYTES_MAX = 64 << 20  # 1 Gbit/s at 500 ms
 QUEUE_S = (
     0.25  # what may wait at a source beyond its round trip; guess: more makes each hop later, less starves
@@ -200,7 +200,7 @@ class Source:
     peak: float = 0.0  # the highest of late
     rate_bytes: int = 0
     rate_since: float = 0.0
-    began_at: float = 0.0
+    grew_at: float = 0.0  # its rate
     insist_at: float = 0.0  # from when on it is asked for what it gave to others; 0: not needed now
     queue_s: float = QUEUE_S  # what may wait at it beyond its round trip
     is_shallow: bool = False  # what is asked for waits at the source: little is lost with us
@@ -208,7 +208,7 @@ class Source:
     has_timer: bool = False
 
     def __post_init__(self) -> None:
-        self.rate_since = self.began_at = self.last_heard
+        self.rate_since = self.grew_at = self.last_heard
 
     def window_bytes(self, *, is_alone: bool = False) -> int:
         """How much may be under way from it: what the path holds, as much again for the path to grow, and a queue.
@@ -217,14 +217,14 @@ class Source:
         nor asks it, so that nobody else waits for it either.
         """
         path = int(2 * START_BYTES_PER_S * self.rtt_s) if is_alone else 0
-        at_first = min(max(path, WINDOW_BYTES_START), WINDOW_BYTES_SHALLOW)
+        at_first = min(max(path, WINDOW_BYTES_START), WINDOW_BYTES_START_MAX)
         if self.rate:
             rate = max(self.rate, self.peak) if is_alone else self.rate
             queue_s = QUEUE_ALONE_S if is_alone else self.queue_s
             window = min(int(rate * (2 * self.rtt_s + queue_s)), WINDOW_BYTES_MAX)
-            is_starting = is_alone and self.last_heard < self.began_at + START_ROUND_TRIPS * self.rtt_s
+            is_starting = is_alone and self.last_heard < self.grew_at + START_ROUND_TRIPS * self.rtt_s
             return max(window, at_first) if is_starting else window
-        return WINDOW_BYTES_SHALLOW if self.is_shallow else at_first
+        return max(WINDOW_BYTES_SHALLOW, at_first) if self.is_shallow else at_first
 
     @property
     def is_demoted(self) -> bool:
@@ -301,6 +301,8 @@ class Source:
         elapsed = now - self.rate_since
         if elapsed >= RATE_WINDOW_S:
             self.rate = self.rate_bytes / elapsed
+            if self.rate > GROWS * self.peak:
+                self.grew_at = now
             self.peak = max(self.rate, PEAK_MEMORY * self.peak)
             self.rate_bytes, self.rate_since = 0, now
 

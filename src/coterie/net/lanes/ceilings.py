@@ -4,10 +4,16 @@ TCP hears of a loss a round trip later, and gets over it slowly where that is lo
 earlier.
 """
 
-from coterie.net.lanes.choice import PathSeen
+from coterie.net.lanes.choice import FAR_US, PathSeen
 
 PEAK_S = 10.0  # as BBR remembers a rate
 CEILING_MIN = 125_000  # bytes a second
+
+
+def _gain(most: float, seen: PathSeen) -> float:
+    """`most` without a queue, `DRAIN_GAIN` with a large one: in between the queue stays as it is."""
+    queue_us = seen.rtt_us - seen.least_rtt_us
+    return most - (most - DRAIN_GAIN) * min(queue_us / LARGE_QUEUE_US, 1.0)
 
 
 class Peak:
@@ -43,6 +49,7 @@ GIVE_LITTLE = (
 )
 SQUEEZED = 0.9  # of the highest rate arrives, although there is a queue: others send too; guess, three times the noise
 SHARE_MIN = 0.4  # of the highest rate; guess: beside two others it is their losses that decide
+START_DRAINS_ROUND_TRIPS = 4  # the queue of our own start is gone by then; simulated
 ASIDE_ROUND_TRIPS = 10  # with a large queue although we gave way: it is not ours to drain; simulated
 BESIDE_S = 10.0  # then losses decide for so long; guess
 BESIDE_GAIN = (
@@ -64,11 +71,16 @@ class LossCeiling:
 
     def __init__(self) -> None:
         self._peak = Peak()
-        self._is_full = False
+        self._full_at: float | None = None
         self._share = 1.0  # of what we would send alone
         self._at = 0.0
         self._large_since: float | None = None
         self._beside_until = float("-inf")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the start is over."""
+        return self._full_at is not None
 
     def limit(self, seen: PathSeen, rate: int, now: float) -> int:
         """Bytes a second, 0: none. `rate`: at which data arrived there last."""
@@ -76,15 +88,17 @@ class LossCeiling:
         queue_us = seen.rtt_us - seen.least_rtt_us
         round_trip_s = max(seen.least_rtt_us, 1) / 1e6
         passed, self._at = (now - self._at) / round_trip_s, now
-        self._is_full |= queue_us > SMALL_QUEUE_US
-        if not self._is_full:
+        if self._full_at is None and queue_us > SMALL_QUEUE_US:
+            self._full_at = now
+        if self._full_at is None:
             is_large = seen.window_bytes >= START_BYTES
             return int(START_GAIN * seen.window_bytes * 1e6 / max(seen.rtt_us, 1)) if is_large else 0
         if now < self._beside_until:
             return max(int(BESIDE_GAIN * rate), CEILING_MIN)
         segments = highest * round_trip_s / SEGMENT_BYTES
         more = min(max(segments, 1.0) ** -0.5, MORE_MAX)
-        if queue_us > LARGE_QUEUE_US:
+        is_start = now < self._full_at + START_DRAINS_ROUND_TRIPS * round_trip_s
+        if queue_us > LARGE_QUEUE_US and not is_start:
             self._leave(round_trip_s, passed, now)
         else:
             self._large_since = None
@@ -92,8 +106,7 @@ class LossCeiling:
                 self._share = min(self._share * (1 + more) ** passed, 1.0)
             elif rate < SQUEEZED * highest:
                 self._share = max(self._share * GIVE_LITTLE**passed, SHARE_MIN)
-        gain = 1 + more - (1 + more - DRAIN_GAIN) * min(queue_us / LARGE_QUEUE_US, 1.0)
-        return max(int(gain * self._share * highest), CEILING_MIN)
+        return max(int(_gain(1 + more, seen) * self._share * highest), CEILING_MIN)
 
     def _leave(self, round_trip_s: float, passed: float, now: float) -> None:
         """The queue is large; `passed`: round trips since it was looked at."""
@@ -109,6 +122,7 @@ class LossCeiling:
 FILLED_GAIN = 1.1  # of the highest rate, once the path is full; guess: the queue of the start drains in time
 FILLED_ROUND_TRIPS = 8  # as the start takes to see that the path is full, three, and to let its queue drain
 STEADY_GAIN = 1.35  # later; above the 1.25 by which BBR itself tries for more (Cardwell et al., 2016)
+FAR_GAIN = 1.1  # over a far path, at any time, without a queue, and less with one; guess: what is lost comes late
 
 
 class Ceiling:
@@ -129,5 +143,7 @@ class Ceiling:
             if not seen.has_queue:
                 return 0
             self._filled_at = now
+        if seen.least_rtt_us >= FAR_US:
+            return max(int(_gain(FAR_GAIN, seen) * highest), CEILING_MIN)
         is_draining = now < self._filled_at + FILLED_ROUND_TRIPS * seen.least_rtt_us / 1e6
         return max(int((FILLED_GAIN if is_draining else STEADY_GAIN) * highest), CEILING_MIN)

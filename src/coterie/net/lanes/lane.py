@@ -54,6 +54,8 @@ _SO_MAX_PACING_RATE = 47  # Linux, asm-generic/socket.h; 3.13, and without `sch_
 _SO_BUF_LOCK = 72  # Linux 5.15, asm-generic/socket.h: 0 lets the system choose the sizes of buffers again
 
 RATE_BASED = b"bbr"  # Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016
+WAY_BYTES_MAX = 16  # Linux, include/net/tcp.h: TCP_CA_NAME_MAX
+STARTS_BY_RATE_US = 120_000  # as `choice.FAR_US`
 WIDE_BYTES_PER_S = 25_000_000  # guess: 100 Mbit/s, and the same again for a queue
 WIDE_BYTES_MAX = 4 << 20  # guess; systems give up to 6 by themselves, in time
 LISTEN_S = 1.0  # how often a reader that waits for much looks whether any of it has come
@@ -151,6 +153,7 @@ class Lane:
         self._timeout_s: float | None = None
         self._watch: LossWatch | None = LossWatch() if hasattr(socket, "TCP_CONGESTION") else None
         self._ceiling = Ceiling()
+        self._own_way = b""  # of congestion control, as the system chose it: while the lane starts by the rate
         self._loss_ceiling: LossCeiling | None = None
         self._pace = 0  # bytes a second at most; 0: no limit
         self._look_at = 0.0
@@ -212,6 +215,10 @@ class Lane:
                 self._little_until = 0  # the system would fill this room, too
             if least_rtt_us >= VERY_FAR_US:
                 self._go_by_rate()
+            elif least_rtt_us >= STARTS_BY_RATE_US:
+                own = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, WAY_BYTES_MAX)
+                self._choose_way(RATE_BASED)
+                self._own_way = own.rstrip(b"\0")
 
     def _note_bytes(self, size: int) -> None:
         """So many more went through; the caller is inside the socket."""
@@ -324,11 +331,18 @@ class Lane:
                 self._go_by_rate()
             elif self._loss_ceiling is not None:
                 self._keep_below(self._loss_ceiling.limit(seen, self._delivered(), now))
+                if self._own_way and self._loss_ceiling.is_full:
+                    own, self._own_way = self._own_way, b""
+                    self._choose_way(own)
 
     def _go_by_rate(self) -> None:
         self._watch = None
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, RATE_BASED)
+        self._own_way = b""
+        self._choose_way(RATE_BASED)
         self._rate_based.add(self)
+
+    def _choose_way(self, name: bytes) -> None:
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
 
     def _delivered(self) -> int:
         """The rate at which data arrived there last."""
