@@ -7,7 +7,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ from coterie.net.lanes.lane import (
     NARROW_PATHS_MAX,
     STARTS_BY_RATE_US,
     UNSENT_BYTES,
+    WIDE_BYTES_MAX,
     Lane,
     NarrowPaths,
 )
@@ -259,6 +262,35 @@ def test_a_lane_over_a_far_path_starts_by_the_rate_and_stays_with_it_where_packe
         assert rate_based == ({writer} if is_lossy else set())
     ends = [b"reno"] * 2 if is_lossy else [systems] * 2
     assert found == [b"reno"] * 3 + ends
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="this system does not say how TCP fares")
+@pytest.mark.parametrize("less", [0, 1])
+def test_no_room_is_asked_for_where_the_system_would_give_less_than_by_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, less: int
+) -> None:
+    """Asked for more than it allows, Linux stays with what it allows: 208 KiB hold a line of 150 ms at 12 Mbit/s."""
+    (tmp_path / "most").write_text(f"{WIDE_BYTES_MAX - less}\n")
+    monkeypatch.setattr("coterie.net.lanes.lane.SEND_ROOM_MAX", tmp_path / "most")
+    asked: list[int] = []
+
+    class Heard:
+        def __init__(self, sock: Any) -> None:
+            self._sock = sock
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._sock, name)
+
+        def setsockopt(self, level: int, option: int, value: Any) -> None:
+            if (level, option) == (socket.SOL_SOCKET, socket.SO_SNDBUF):
+                asked.append(value)
+            self._sock.setsockopt(level, option, value)
+
+    with lane() as (writer, _, _):
+        monkeypatch.setattr(writer, "_socket", Heard(writer._socket))
+        monkeypatch.setattr(writer, "_info", lambda: PathSeen(1, 0, 150_000, 150_000))
+        writer.queue_little()
+    assert asked == ([] if less else [WIDE_BYTES_MAX])
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="this system does not say how TCP fares")

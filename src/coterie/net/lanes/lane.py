@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 from coterie.errors import TransportError
@@ -50,6 +51,7 @@ UNSENT_FAR_BYTES = (
 )  # the same on a far path; guess: 15 ms where TCP tries three times 100 Mbit/s at first
 LITTLE_UNTIL_BYTES = 192 << 20  # few of twenty kills in 2 GB come later, and a busy machine needs more room
 PACED_BYTES_PER_S = 4_000_000_000  # no limit, but with any at all TCP sends evenly
+SEND_ROOM_MAX = Path("/proc/sys/net/core/wmem_max")
 _SO_MAX_PACING_RATE = 47  # Linux, asm-generic/socket.h; 3.13, and without `sch_fq` 4.13
 _SO_BUF_LOCK = 72  # Linux 5.15, asm-generic/socket.h: 0 lets the system choose the sizes of buffers again
 
@@ -97,6 +99,15 @@ def let_fragment(sock: socket.socket) -> bool:
         return False
     sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
     return True
+
+
+def _may_hold(size: int) -> bool:
+    """Whether a program may ask for so much room to send from. Asked for more, Linux gives the most that it allows, for
+    ever: where that is 208 KiB, as it mostly is, far less than it gives by itself."""
+    try:
+        return int(SEND_ROOM_MAX.read_text()) >= size
+    except (OSError, ValueError):
+        return False
 
 
 def _waiting_bytes(sock: socket.socket) -> int:
@@ -210,7 +221,8 @@ class Lane:
                 self._keep_below(PACED_BYTES_PER_S)
                 self._slice_bytes = SLICE_BYTES
                 self._loss_ceiling = LossCeiling()
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDE_BYTES_MAX)
+                if _may_hold(WIDE_BYTES_MAX):
+                    self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDE_BYTES_MAX)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_FAR_BYTES)
                 self._little_until = 0  # the system would fill this room, too
             if least_rtt_us >= VERY_FAR_US:
