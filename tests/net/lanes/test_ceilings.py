@@ -21,8 +21,8 @@ from coterie.net.lanes.ceilings import (
     SMALL_QUEUE_US,
     SQUEEZED,
     START_BYTES,
-    START_GAIN,
     START_DRAINS_ROUND_TRIPS,
+    START_GAIN,
     STEADY_GAIN,
     Ceiling,
     LossCeiling,
@@ -125,7 +125,7 @@ def test_a_large_queue_that_does_not_drain_is_of_others_who_are_given_way_down_t
 
 
 def test_the_queue_of_its_own_start_makes_no_lane_give_way() -> None:
-    """Measured over 150 ms: a start that gave way to its own queue sent 0.75 of the line, and took 1.2 s to come back."""
+    """Measured over 150 ms: a start that gave way to itself sent 0.75 of the line, and took 1.2 s to come back."""
     own = [(at * 0.05, 10, LARGE) for at in range(2 * START_DRAINS_ROUND_TRIPS + 1)]
     assert limits(*own) == [DRAIN_GAIN] * len(own)
     assert limits(*own, *((at + 0.5, 10, LARGE) for at, _, _ in own))[-1] < DRAIN_GAIN

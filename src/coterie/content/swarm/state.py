@@ -12,8 +12,8 @@ from coterie.content.swarm.events import Peer, Place, Prepared, cost
 WINDOW_BYTES_START = 256 << 10  # under way before a source's rate is known: two pieces
 WINDOW_BYTES_SHALLOW = 4 << 20  # the same, where the path holds little; guess: 10 ms at 400 MB/s
 START_BYTES_PER_S = 50_000_000  # of a source that is alone, while its rate is not known or still grows
-WINDOW_BYTES_START_MAX = 16 << 20  # of it; guess: what a path of 100 Mbit/s brings while one packet is repeated twice
-START_ROUND_TRIPS = 16  # since its rate grew last; measured: over 600 ms it takes so many to reach what the path carries
+WINDOW_BYTES_START_MAX = 16 << 20  # of it; guess: what comes at 100 Mbit/s while a packet is repeated twice
+START_ROUND_TRIPS = 16  # since its rate grew last; measured: over 600 ms it takes so many to fill the path
 GROWS = 1.25  # times the highest rate so far; guess: above the noise
 WINDOW_BYTES_MAX = 64 << 20  # 1 Gbit/s at 500 ms
 QUEUE_S = (

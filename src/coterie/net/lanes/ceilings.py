@@ -122,7 +122,9 @@ class LossCeiling:
 FILLED_GAIN = 1.1  # of the highest rate, once the path is full; guess: the queue of the start drains in time
 FILLED_ROUND_TRIPS = 8  # as the start takes to see that the path is full, three, and to let its queue drain
 STEADY_GAIN = 1.35  # later; above the 1.25 by which BBR itself tries for more (Cardwell et al., 2016)
-FAR_GAIN = 1.1  # over a far path, at any time, without a queue, and less with one; guess: what is lost comes late
+FAR_GAIN = (
+    1.1  # over a far path, at any time, without a queue, and less with one; guess: what is lost comes late
+)
 
 
 class Ceiling:

@@ -164,7 +164,9 @@ class Lane:
         self._timeout_s: float | None = None
         self._watch: LossWatch | None = LossWatch() if hasattr(socket, "TCP_CONGESTION") else None
         self._ceiling = Ceiling()
-        self._own_way = b""  # of congestion control, as the system chose it: while the lane starts by the rate
+        self._own_way = (
+            b""  # of congestion control, as the system chose it: while the lane starts by the rate
+        )
         self._loss_ceiling: LossCeiling | None = None
         self._pace = 0  # bytes a second at most; 0: no limit
         self._look_at = 0.0
