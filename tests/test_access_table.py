@@ -45,6 +45,10 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
         "-+++-x",
         "lists what is offered to the asker, of every kind; the policy is asked for each",
     ),
+    "disks": (
+        "+++++x",
+        "disks and images, each asked of the policy; one answer for missing and not for you",
+    ),
     "drive": (
         "-+++-x",
         "changes in shares, each asked of the policy; one answer for missing and not for you",

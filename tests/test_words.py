@@ -108,7 +108,7 @@ PAGES = (
         f"docs/{name}.md"
         for name in ("tutorial", "install", "getting-again", "exit-status", "circles", "reach")
     ),
-    *(f"docs/{name}.md" for name in ("permissions", "bittorrent", "doctor", "expose", "send")),
+    *(f"docs/{name}.md" for name in ("permissions", "bittorrent", "doctor", "disks", "expose", "send")),
 )
 
 

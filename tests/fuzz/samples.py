@@ -31,6 +31,9 @@ from coterie.apps.circles.book import Identity
 from coterie.apps.circles.disk import MAGIC
 from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card, seal, unseal
 from coterie.apps.contacts.code import Code
+from coterie.apps.disks import messages as disks
+from coterie.apps.disks import nbd, tree
+from coterie.apps.disks.trees import Tree
 from coterie.apps.expose import messages as expose
 from coterie.apps.folders import folder_keys, kept
 from coterie.apps.folders import membership as folders
@@ -143,6 +146,7 @@ def samples() -> dict[str, list[Sample]]:
         **_texts(),
         **_files(),
         **_services(),
+        **_disks(),
         **_page(),
         **_messages(),
     }
@@ -193,6 +197,46 @@ def _page() -> dict[str, list[Sample]]:
         ],
         "coterie.web.uploads.folder:read_upload": [_of("web.uploads.folder:read_upload", upload)],
         "coterie.web.uploads.landing:read_order": [_of("web.uploads.landing:read_order", order)],
+    }
+
+
+def _disks() -> dict[str, list[Sample]]:
+    """Disks of others: what peers send, and what programs that speak NBD do."""
+    page = bytes(64)
+    listed = tree.listed([page])
+    size = 2 * tree.BLOCK_BYTES
+    root = tree.root_of(size, listed)
+    go = (9).to_bytes(4, "big") + b"anna/disk" + (1).to_bytes(2, "big") + (3).to_bytes(2, "big")
+    context = (15).to_bytes(4, "big") + b"base:allocation"
+    meta = (9).to_bytes(4, "big") + b"anna/disk" + (1).to_bytes(4, "big") + context
+    kept = msgspec.msgpack.encode(Tree((size, 1, 2), [page], listed, root))
+    return {
+        "coterie.apps.disks.messages:read_data": [
+            _of("apps.disks.messages:read_data", disks.pack_data(7, b"bytes")[5:])
+        ],
+        "coterie.apps.disks.messages:read_write": [
+            _of("apps.disks.messages:read_write", disks.pack_write(7, 512, disks.FUA, b"bytes")[5:])
+        ],
+        "coterie.apps.disks.nbd:read_client_flags": [
+            _of("apps.disks.nbd:read_client_flags", bytes(3) + b"\3")
+        ],
+        "coterie.apps.disks.nbd:read_option": [
+            _of("apps.disks.nbd:read_option", nbd.OPTION.pack(nbd.OPTION_MAGIC, nbd.Option.GO, len(go)))
+        ],
+        "coterie.apps.disks.nbd:read_name": [_of("apps.disks.nbd:read_name", b"anna/disk")],
+        "coterie.apps.disks.nbd:read_go": [_of("apps.disks.nbd:read_go", go)],
+        "coterie.apps.disks.nbd:read_meta": [_of("apps.disks.nbd:read_meta", meta)],
+        "coterie.apps.disks.nbd:read_request": [
+            _of(
+                "apps.disks.nbd:read_request",
+                nbd.REQUEST.pack(nbd.REQUEST_MAGIC, 1, nbd.Command.WRITE, 7, 4_096, 512),
+            )
+        ],
+        "coterie.apps.disks.tree:read_list": [Sample(lambda raw: tree.read_list(raw, size, root), [listed])],
+        "coterie.apps.disks.tree:read_page": [
+            Sample(lambda raw: tree.read_page(raw, size, 0, listed), [page])
+        ],
+        "coterie.apps.disks.trees:_read_tree": [_of("apps.disks.trees:_read_tree", kept)],
     }
 
 

@@ -1,0 +1,1 @@
+"""Disks, drives and images of a computer for others: see README.md."""

@@ -1,0 +1,101 @@
+"""Disks of one node used by another, over the memory network, by the programs that people have."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from coterie.errors import NotFound
+from tests.apps.disks.programs import done, ended, need
+from tests.apps.files.nodes import friends
+from tests.support import run
+
+SIZE = 20 << 20
+
+
+def image(folder: Path, size: int = SIZE) -> Path:
+    """A file of random bytes."""
+    path = folder / "stick.img"
+    path.write_bytes(os.urandom(size))
+    return path
+
+
+def test_an_image_is_read_by_programs_of_the_other_computer(tmp_path: Path) -> None:
+    need("nbdinfo", "nbdcopy", "qemu-img")
+
+    async def play() -> None:
+        path = image(tmp_path)
+        async with friends(tmp_path) as (anna, ben):
+            shared = await anna.disks.share(path, ["contacts"])
+            assert (shared.name, shared.form, shared.size) == ("stick.img", "image", SIZE)
+            line = await ben.disks.attach(f"{anna.peer_id}/stick.img")
+            listed = await done("nbdinfo", "--list", line.uri.replace(line.uri.split("?")[0], "nbd+unix:///"))
+            assert f'export="{line.place}"' in listed
+            assert "is_read_only: true" in listed
+            await done("nbdcopy", line.uri, tmp_path / "copy")
+            assert (tmp_path / "copy").read_bytes() == path.read_bytes()
+            await done("qemu-img", "convert", "-O", "raw", line.uri, tmp_path / "again")
+            assert (tmp_path / "again").read_bytes() == path.read_bytes()
+            assert anna.disks.given_bytes("stick.img") <= 1.05 * SIZE
+
+    run(play())
+
+
+def test_a_disk_that_is_not_written_cannot_be(tmp_path: Path) -> None:
+    need("qemu-io", "nbdcopy")
+
+    async def play() -> None:
+        path = image(tmp_path, 1 << 20)
+        before = path.read_bytes()
+        async with friends(tmp_path) as (anna, ben):
+            await anna.disks.share(path, ["contacts"])
+            line = await ben.disks.attach(f"{anna.peer_id}/stick.img")
+            status, _ = await ended("qemu-io", "-f", "raw", "-c", "write 0 4k", line.uri)
+            assert status
+            (tmp_path / "zero").write_bytes(bytes(1 << 20))
+            status, _ = await ended("nbdcopy", tmp_path / "zero", line.uri)
+            assert status
+            with pytest.raises(Exception, match="read this disk"):
+                await ben.disks.attach(f"{anna.peer_id}/stick.img", write=True)
+        assert path.read_bytes() == before
+
+    run(play())
+
+
+def test_a_writer_changes_the_far_disk(tmp_path: Path) -> None:
+    need("qemu-io", "nbdcopy")
+
+    async def play() -> None:
+        path = image(tmp_path, 3 << 20)
+        async with friends(tmp_path) as (anna, ben):
+            await anna.disks.share(path, ["contacts"], write=True)
+            line = await ben.disks.attach(f"{anna.peer_id}/stick.img", write=True)
+            said = await done(
+                "qemu-io", "-f", "raw", "-c", "write -P 7 1000k 300k", "-c", "flush", "-c", "read -P 7 1000k 300k",
+                "-c", "write -z 0 64k", "-c", "read -P 0 0 64k", "-c", "discard 128k 64k", line.uri,
+            )  # fmt: skip
+            assert "verification failed" not in said
+            assert path.read_bytes()[1_024_000 : 1_024_000 + 307_200] == b"\x07" * 307_200
+            assert path.read_bytes()[:65_536] == bytes(65_536)
+            fresh = os.urandom(3 << 20)
+            (tmp_path / "fresh").write_bytes(fresh)
+            await done("nbdcopy", tmp_path / "fresh", line.uri)
+            assert path.read_bytes() == fresh
+
+    run(play())
+
+
+def test_who_is_not_named_learns_nothing(tmp_path: Path) -> None:
+    async def play() -> None:
+        path = image(tmp_path, 1_000)
+        async with friends(tmp_path) as (anna, ben):
+            anna.service("circles").create("home")
+            await anna.disks.share(path, ["home"])
+            with pytest.raises(NotFound) as refused:
+                await ben.disks.attach(f"{anna.peer_id}/stick.img")
+            with pytest.raises(NotFound) as missing:
+                await ben.disks.attach(f"{anna.peer_id}/other")
+            assert str(refused.value) == str(missing.value)
+            assert await ben.disks.all() == []
+
+    run(play())
