@@ -57,8 +57,8 @@ def errno_of(error: OSError) -> Errno:
 def boot_of() -> bytes:
     """Changes when what was written and not flushed may be lost: with each start of the system."""
     try:
-        return bytes.fromhex(BOOT.read_text().strip().replace("-", ""))
-    except (OSError, ValueError):
+        return BOOT.read_bytes().strip()
+    except OSError:
         return _STARTED
 
 
