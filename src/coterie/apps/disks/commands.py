@@ -9,7 +9,7 @@ from coterie.apps.disks.results import AttachedDisk, DiskLine, DiskSaid, SharedD
 if TYPE_CHECKING:
     from coterie.apps.disks.service import DisksService
 
-PURPOSE = "Disks"
+PURPOSE = "Services"
 
 Disk = Annotated[str, Values("disks", "place")]
 

@@ -19,6 +19,7 @@ from coterie.apps.disks.blocks import Got
 from coterie.apps.disks.nbd import Command, Errno, Export, Flag, Option, Reply, Request
 from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.net.lanes.bridge import call_soon
+from coterie.texts import tr
 from coterie.transfer.ahead import Ahead
 
 OPTIONS_MAX = 100  # of one client before it begins; guess: clients ask for five
@@ -186,13 +187,13 @@ class _Client:
                 case Option.LIST_META_CONTEXT | Option.SET_META_CONTEXT:
                     name, queries = nbd.read_meta(data)
                     if not self._is_structured:
-                        raise UsageError("structured replies come first")
+                        raise UsageError(tr("structured replies come first"))
                     answer, is_chosen = nbd.contexts(number, queries)
                     if number == Option.SET_META_CONTEXT:
                         self._context = name if is_chosen else "\0"
                     return answer, False
                 case Option.LIST | Option.STRUCTURED_REPLY:
-                    raise UsageError("this option has no data")
+                    raise UsageError(tr("this option has no data"))
         except UsageError as error:
             return nbd.refusal(number, Reply.ERR_INVALID, str(error)), False
         return nbd.refusal(number, Reply.ERR_UNSUP, "not known here"), False
@@ -216,7 +217,7 @@ class _Client:
             self._export, self._volume = opening.result(OPEN_S)
         except TimeoutError:
             opening.cancel()
-            raise UsageError("its computer does not answer") from None
+            raise UsageError(tr("its computer does not answer")) from None
         return self._export
 
     # ---- to use it

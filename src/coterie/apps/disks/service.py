@@ -329,11 +329,9 @@ class DisksService:
         """See `nbd_server.Exports`."""
         found = [one for one in self._attached.values() if name in (one.name, "")]
         if len(found) != 1:
-            raise NotFound(
-                tr("no disk is attached as '{name}'", name=name)
-                if name
-                else tr("several disks are attached: say which, as COMPUTER/NAME")
-            )
+            if name:
+                raise NotFound(tr("no disk is attached as '{name}'", name=name))
+            raise NotFound(tr("several disks are attached: say which, as COMPUTER/NAME"))
         return await found[0].open(), found[0]
 
     def used(self, volume: nbd_server.Volume, by: int) -> None:
