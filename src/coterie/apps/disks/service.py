@@ -365,7 +365,7 @@ class DisksService:
             if blocks is not None and others is not None and join.root and blocks.root == join.root:
                 await others.serve(stream)
                 return
-        await stream.send(Refused("that image is not read here"))
+        await stream.send(Refused(tr("that image is not read here")))
 
     async def _forget(self, record: AttachedRecord) -> None:
         await self._devices.remove(record.id)
