@@ -152,6 +152,22 @@ def test_what_a_replaced_key_opens_goes_after_two_months_and_not_before_another_
     assert [entry.epoch for entry in left] == [new.epoch]
 
 
+def test_no_number_is_given_again_once_the_last_register_is_gone(copy: Copy) -> None:
+    """Who has heard of it would not ask for what gets it then."""
+    old, new = copy.anna, sealing_of(ANNA, (int(copy.now), b"n" * 32), (1, b"k" * 32))
+    copy.write("a.txt", A, sealing=new)
+    copy.write("late.txt", C, sealing=old)
+    assert copy.store.seq == 2
+    for _ in range(3):
+        copy.now += KEPT_S + 1
+        copy.store.sweep()
+    assert len(list(copy.store.data.registers_below(""))) == 1
+    assert [seq for seq, *_ in copy.store.data.since(0, 9)] == [2]
+    copy.write("b.txt", B, sealing=new)
+    assert [seq for seq, *_ in copy.store.data.since(0, 9)] == [2, 3]
+    assert copy.store.seq == 3
+
+
 def test_what_comes_back_is_needed_again(copy: Copy) -> None:
     copy.write("a.txt", A)
     copy.give(A, b"first")

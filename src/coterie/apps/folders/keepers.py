@@ -19,7 +19,7 @@ from coterie.apps.folders.links import Links
 from coterie.apps.folders.lying import Lying
 from coterie.apps.folders.members import Members
 from coterie.apps.folders.register import Kind, unpack
-from coterie.apps.folders.sealed_contents import Opening, messages_of, sealed_portions
+from coterie.apps.folders.sealed_contents import Opening, messages_of, pieces_max, sealed_portions
 from coterie.apps.folders.sealing import Sealing
 from coterie.apps.folders.store import FolderRow
 from coterie.apps.folders.telling import Telling
@@ -303,7 +303,7 @@ class Keepers:
         """
         arrived: dict[bytes, Arrived] = {}
         try:
-            await self._fetch_from(peer, list(wanted), place, arrived)
+            await self._fetch_from(peer, wanted, place, arrived)
         except StorageError:
             raise
         except (CoterieError, TimeoutError) as error:
@@ -311,12 +311,12 @@ class Keepers:
         return arrived
 
     async def _fetch_from(
-        self, peer: PeerId, missing: Sequence[bytes], place: Path, arrived: dict[bytes, Arrived]
+        self, peer: PeerId, wanted: Mapping[bytes, int], place: Path, arrived: dict[bytes, Arrived]
     ) -> None:
         sealing = self._sealing
         if sealing is None:
             return
-        by_tag = {tag: content for content in missing for tag in sealing.tags(content)}
+        by_tag = {tag: content for content in wanted for tag in sealing.tags(content)}
         tags = list(by_tag)
         for at in range(0, len(tags), wire.IDS_MAX):
             asked = wire.AskLists(sealing.kept, tags[at : at + wire.IDS_MAX])
@@ -326,12 +326,15 @@ class Keepers:
                 content = by_tag.get(tag)
                 if content is None or content in arrived or content in listed:
                     continue
+                if total > pieces_max(wanted[content]):
+                    self.lies(PeerError("a content of more chunks than it can have"))
+                    continue
                 ids = part
                 while len(ids) < total * wire.ID_BYTES:
                     more = wire.AskLists(sealing.kept, [tag], len(ids) // wire.ID_BYTES)
                     ids += _part_of((await self._ask(peer, more, wire.Lists)).lists, tag)
                 listed[content] = ids
-            opening = Opening(sealing, listed, place)
+            opening = Opening(sealing, listed, wanted, place)
             try:
                 while ids_ := opening.next():
                     texts = (await self._ask(peer, wire.AskChunks(sealing.kept, ids_), wire.Chunks)).chunks

@@ -282,11 +282,7 @@ class KeptStore:
 
     def _remove(self, names: Sequence[str]) -> None:
         """Registers that nobody opens any more."""
-        with self._db.transaction() as db:
-            db.executemany(
-                "DELETE FROM registers WHERE folder = ? AND path = ?",
-                [(self._number, name) for name in names],
-            )
+        self.data.remove(names)
         self._registers = self._sum("registers", "length(body)")
 
     def _drop_unneeded(self, root: Root, needed: int) -> None:

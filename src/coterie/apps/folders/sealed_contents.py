@@ -15,7 +15,7 @@ from coterie.apps.folders.sealing import Sealing
 from coterie.content import ChunkUnavailable, Store
 from coterie.content import manifest as m
 from coterie.content.builder import build_blob
-from coterie.content.chunker import pack_small
+from coterie.content.chunker import AVERAGE_TO_MIN, CHUNK_BYTES_AVERAGE_MIN, pack_small
 from coterie.content.hashing import read_files
 from coterie.content.scan import FoundFile
 from coterie.errors import PeerError, StorageError
@@ -76,16 +76,27 @@ def messages_of(whole: list[tuple[bytes, bytes]]) -> Iterator[list[List]]:
         yield waiting
 
 
+def pieces_max(size: int) -> int:
+    """In how many sealed chunks a file of so many bytes may be."""
+    return size * AVERAGE_TO_MIN // CHUNK_BYTES_AVERAGE_MIN + 2
+
+
 class Opening:
     """Files that are made of sealed chunks, one after the other. `fault`: what a keeper gave wrong."""
 
-    def __init__(self, sealing: Sealing, contents: Mapping[bytes, bytes], place: Path) -> None:
-        """`contents`: ids of their chunks, together, by content. `place`: for the files; what is not taken stays."""
+    def __init__(
+        self, sealing: Sealing, contents: Mapping[bytes, bytes], sizes: Mapping[bytes, int], place: Path
+    ) -> None:
+        """`contents`: ids of their chunks, together, by content. `sizes`: of contents, in bytes.
+
+        `place`: for the files; what is not taken stays.
+        """
         self.fault = ""
         self._sealing = sealing
         self._place = place
         self._arrived: dict[bytes, Arrived] = {}
         self._left = {content: len(ids) // ID_BYTES for content, ids in contents.items()}
+        self._room = {content: sizes[content] for content in contents}
         self._paths: dict[bytes, Path] = {}
         self._waiting = deque(
             (content, ids[at : at + ID_BYTES])
@@ -116,10 +127,13 @@ class Opening:
                 if blake3(text).digest() != one:
                     raise PeerError("a chunk that is missing or damaged")
                 data = self._sealing.open_chunk(text)
+                if len(data) > self._room[content]:
+                    raise PeerError("a content that is longer than it is")
             except PeerError as error:
                 self._refuse(content, str(error))
                 continue
             self._append(content, data)
+            self._room[content] -= len(data)
             self._left[content] -= 1
             if not self._left[content]:
                 self._finish(content)

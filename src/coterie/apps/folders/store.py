@@ -314,6 +314,17 @@ class FolderData:
         if rows:  # who keeps registers takes turns; who keeps the rest does not
             self.seq = last + len(rows)
 
+    def remove(self, paths: Iterable[str]) -> None:
+        """Forget these registers. No number is free again: the last that is left has the last that was given."""
+        number = self._number
+        with self._db.transaction() as db:
+            (last,) = db.execute(_LAST, (number,)).fetchone()
+            db.executemany(
+                "DELETE FROM registers WHERE folder = ? AND path = ?", [(number, path) for path in paths]
+            )
+            (left,) = db.execute(_LAST, (number,)).fetchone()
+            db.execute("UPDATE registers SET seq = ? WHERE folder = ? AND seq = ?", (last, number, left))
+
     def sync(self) -> None:
         """What is kept until now outlives a power cut."""
         self._db.sync()
