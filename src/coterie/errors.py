@@ -52,6 +52,10 @@ class TransportError(CoterieError):
     code = "transport"
 
 
+class NoAnswer(TransportError):
+    """The other side is connected, and said nothing within the time."""
+
+
 class AccessDenied(CoterieError):
     """The request is understood and not permitted."""
 

@@ -10,7 +10,7 @@ import pytest
 from coterie.apps.folders.app import APP
 from coterie.content.names import PARTIAL_PREFIX
 from coterie.control.browsers import Browser
-from coterie.errors import NotFound
+from coterie.errors import NotFound, StorageError
 from coterie.node import Node
 from coterie.testing import Cast, play, raised
 from coterie.web.arrivals import Arrivals, Finish
@@ -100,5 +100,54 @@ def test_what_a_phone_uploads_arrives_on_all_computers(tmp_path: Path) -> None:
             await arrivals.finish(other, Finish(BATCH, "camera"))
         with raised(NotFound, "is not here"):
             await arrivals_of(anna, folder, "Elsewhere").finish(phone, Finish(BATCH, "camera"))
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_no_picture_leaves_the_folder_by_a_link_that_somebody_put_there(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "folder", tmp_path / "outside"
+    place = landing_place(folder)
+    for one in (place, outside):
+        one.mkdir(parents=True)
+    (place / "1.jpg").write_bytes(a_picture("2024:03:09 10:11:12"))
+    (folder / "2024").symlink_to(outside)
+    with raised(StorageError, "2024 is a link"):
+        put_away([str(place / "1.jpg")], folder, TODAY)
+    (folder / "2024").unlink()
+    (folder / "2024").mkdir()
+    (folder / "2024/03").symlink_to("../../outside")
+    with raised(StorageError, "03 is a link"):
+        put_away([str(place / "1.jpg")], folder, TODAY)
+    assert list(outside.iterdir()) == []
+    (folder / "2024/03").unlink()
+    assert put_away([str(place / "1.jpg")], folder, TODAY) == (1, 0)
+    assert (folder / "2024/03/1.jpg").is_file()
+
+
+def test_pictures_wait_while_the_disk_of_their_folder_is_away(tmp_path: Path) -> None:
+    async def story(cast: Cast) -> None:
+        anna, _, here, there = await pair(cast, tmp_path)
+        folder = UploadFolder(tmp_path / "up")
+        phone = Browser(id="phone-1", name="x", rights=("upload",), created=0, seen=0, digest="")
+        arrivals = arrivals_of(anna, folder, "projects")
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        landing_place(here).symlink_to(outside)  # by somebody else who may write there
+        data = a_picture("2024:03:09 10:11:12")
+        writing = folder.write(folder.create("phone-1", Named(("1.jpg",), BATCH), len(data)))
+        writing.write(data)
+        writing.close(is_whole=True)
+        here.rename(tmp_path / "away")
+        here.mkdir()
+        await until(lambda: anna.folders.lines()[0].state == "gone", "the disk is away")
+        with raised(StorageError, "has lost its marker"):
+            await arrivals.finish(phone, Finish(BATCH, "camera"))
+        assert list(here.iterdir()) == [], "nothing is put in its place"
+        here.rmdir()
+        (tmp_path / "away").rename(here)
+        await until(lambda: anna.folders.lines()[0].state == "in sync", "it is back")
+        await arrivals.finish(phone, Finish(BATCH, "camera"))
+        await until(lambda: {*files_in(there)} == {"2024/03/1.jpg"}, "the picture")
+        assert list(outside.iterdir()) == []
 
     play(story, tmp_path / "homes", apps=[APP], in_real_time=True)

@@ -4,7 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError, UsageError
+from coterie.errors import (
+    CloseCode,
+    CoterieError,
+    LimitExceeded,
+    NoAnswer,
+    PeerError,
+    TransportError,
+    UsageError,
+)
 from coterie.identity import PeerId
 from coterie.net import greeting
 from coterie.net.ahead import Ahead, Begun
@@ -306,12 +314,6 @@ def _named(error: BaseException, protocol: Protocol, peer: PeerId) -> BaseExcept
             text = f"{peer.short} speaks no version of {protocol.name} that we know; update the older"
             return PeerError(text, error.close_code)
         case TimeoutError():
-            return TransportError(
-                tr(
-                    "{short} did not answer when {protocol} was opened",
-                    short=peer.short,
-                    protocol=protocol.name,
-                )
-            )
+            return NoAnswer(tr("{short} does not answer", short=peer.short))
         case _:
             return error

@@ -127,7 +127,10 @@ class Arrivals:
                 raise NotFound(tr("there is no shared folder '{whom}' here", whom=whom))
             return Path(share.path)
         if kind == CAMERA:
-            return landing_place(camera_folder(self._node, browser).path)
+            place = landing_place(camera_folder(self._node, browser).path)
+            if place.is_symlink():  # put there by somebody else who may write in the folder
+                place.unlink()
+            return place
         return self._kept_folder(browser)
 
     async def _then(self, order: Order) -> str:

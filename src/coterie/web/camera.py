@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
+from coterie.content import no_links
 from coterie.content.file_steps import flush_folder, move_beside
 from coterie.content.names import PARTIAL_PREFIX
 from coterie.errors import StorageError
@@ -31,7 +32,7 @@ def landing_place(folder: Path) -> Path:
 def put_away(landed: Sequence[str], folder: Path, today: date) -> tuple[int, int]:
     """Give each file that has `landed` its place in the folder; how many are new, and how many were there already.
 
-    Whoever asks again, after a crash, gets the rest done. Raises StorageError.
+    Whoever asks again, after a crash, gets the rest done. Raises StorageError: the disk refuses, or a link is in the way.
     """
     new = known = 0
     try:
@@ -43,10 +44,10 @@ def put_away(landed: Sequence[str], folder: Path, today: date) -> tuple[int, int
                 known += 1
                 continue
             taken = taken_on(path.name, _head(path)) or today
-            place = folder / f"{taken.year:04}" / f"{taken.month:02}"
-            place.mkdir(parents=True, exist_ok=True)
-            by_size.setdefault(size, []).append(move_beside(path, place / path.name))
-            flush_folder(place)
+            with _month(folder, taken) as (safe, place):
+                name = move_beside(path, safe / path.name).name
+                by_size.setdefault(size, []).append(place / name)
+                flush_folder(safe)
             new += 1
         for one in landed:
             _remove_empty(Path(one))
@@ -57,6 +58,22 @@ def put_away(landed: Sequence[str], folder: Path, today: date) -> tuple[int, int
             tr("{path} cannot be written: {strerror}", path=folder, strerror=error.strerror)
         ) from error
     return new, known
+
+
+@contextlib.contextmanager
+def _month(folder: Path, taken: date) -> Iterator[tuple[Path, Path]]:
+    """The folder for pictures of that month, made where it is not: a path that leads there through no link, its own."""
+    place = folder
+    for name in (f"{taken.year:04}", f"{taken.month:02}"):
+        with no_links.held(place) as safe, contextlib.suppress(FileExistsError):
+            os.mkdir(safe / name)
+        place = place / name
+        if place.is_symlink():
+            raise StorageError(
+                tr("{path} is a link, and pictures are put through none: give it another name", path=place)
+            )
+    with no_links.held(place) as safe:
+        yield safe, place
 
 
 def taken_on(name: str, head: bytes) -> date | None:

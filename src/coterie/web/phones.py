@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from coterie.control.browsers import Browser, Browsers
 from coterie.control.page_gate import BROWSER, FILES, PageGate
 from coterie.control.request_body import Asgi, Receive, Send
-from coterie.errors import NotFound
+from coterie.errors import NotFound, StorageError
 from coterie.texts import tr
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class LiveFolder(Protocol):
     def path(self) -> Path: ...
     @property
     def can_write(self) -> bool: ...
+    @property
+    def gone(self) -> str: ...
 
 
 class PhoneBrowsers:
@@ -112,7 +114,10 @@ def service_in(node: "Node") -> Any:
 
 
 def camera_folder(node: "Node", browser: Browser) -> LiveFolder:
-    """The live folder for the pictures of a phone. Raises NotFound: it has none, or none that can be written now."""
+    """The live folder for the pictures of a phone. Raises NotFound: it has none, or none that can be written now.
+
+    StorageError: its disk is away.
+    """
     service = service_in(node) if browser.id.startswith(PREFIX) else None
     name = service.camera_of(browser.id.removeprefix(PREFIX)) if service is not None else ""
     if not name:
@@ -121,6 +126,8 @@ def camera_folder(node: "Node", browser: Browser) -> LiveFolder:
         )
     folders: tuple[LiveFolder, ...] = node.service("folders").live()
     found = next((one for one in folders if one.name.casefold() == name.casefold()), None)
+    if found is not None and found.gone:
+        raise StorageError(found.gone)
     if found is None or not found.can_write:
         raise NotFound(tr("the live folder {name} is not here, or may only be read", name=name))
     return found

@@ -208,3 +208,27 @@ def test_what_is_not_on_this_disk_is_listed_read_written_over_and_removed(tmp_pa
             assert not (here / "big").exists()
 
     run(scene(), 60)
+
+
+def test_nothing_is_written_where_the_disk_of_a_live_folder_is_away(tmp_path: Path) -> None:
+    """Into the empty folder on which it was mounted: it would be hidden once the disk is back."""
+
+    async def scene() -> None:
+        async with drive(tmp_path) as (anna, at):
+            _, here = await together(anna, at, tmp_path)
+            here.rename(tmp_path / "away")
+            here.mkdir()
+            await until(lambda: at.node.folders.lines()[0].state == "gone", "not noticed")
+            for method, place, body in (("PUT", "new", b"x"), ("MKCOL", "new", b""), ("GET", "big", b"")):
+                answer = await at.ask(method, f"Projects/{place}", body)
+                assert answer.status == 507, answer
+                assert b"has lost its marker" in answer.body
+            assert (await at.ask("PROPFIND", "Projects", Depth="1")).status == 507, "not an empty folder"
+            assert b"/Projects/" in (await at.ask("PROPFIND", "", Depth="1")).body
+            assert list(here.iterdir()) == []
+            here.rmdir()
+            (tmp_path / "away").rename(here)
+            await until(lambda: at.node.folders.lines()[0].state == "in sync", "not back")
+            assert (await at.ask("PUT", "Projects/new", b"x")).status == 201
+
+    run(scene(), 60)

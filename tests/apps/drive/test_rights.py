@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from coterie.apps.drive import mounts
+from coterie.apps.drive import fuse, mounts
 from coterie.net import MemoryNetwork
 from coterie.node import Node
 from coterie.transfer import supply
@@ -264,8 +264,33 @@ def test_no_change_gets_through_a_folder_that_is_only_to_be_read(tmp_path: Path)
     run(scene(), 60)
 
 
+def test_a_file_that_could_not_be_read_is_not_asked_for_again_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel does: each time the drive would wait for a computer that is away, and a program for all of them."""
+
+    class Away:
+        asked = 0
+
+        def ask(self, method: str, path: str, **headers: str) -> tuple[int, bytes]:
+            self.asked += 1
+            return (504, b"does not answer") if self.asked < 3 else (206, b"back")
+
+    dav = Away()
+    opened = fuse.Read(dav, "/anna/film")  # type: ignore[arg-type]
+    for _ in range(3):
+        with pytest.raises(OSError, match=r"timed out"):
+            opened.read(100, 0)
+    assert dav.asked == 1
+    monkeypatch.setattr(fuse, "FAILED_S", 0.0)
+    opened = fuse.Read(dav, "/anna/film")  # type: ignore[arg-type]
+    with pytest.raises(OSError, match=r"timed out"):
+        opened.read(100, 0)
+    assert opened.read(4, 0) == b"back", "then it is asked for again"
+
+
 def test_a_computer_that_goes_away_in_the_middle_is_an_error_in_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(supply, "SILENT_S", 0.6)
 
@@ -295,5 +320,6 @@ def test_a_computer_that_goes_away_in_the_middle_is_an_error_in_time(
             assert b"does not answer" in again.body or b"not reached" in again.body, again.body
             assert time.monotonic() < began + 20
             await ben.drive.switch(is_on=False)
+            assert "Traceback" not in capfd.readouterr().err, "that is no fault of the drive"
 
     run(scene(), 60)

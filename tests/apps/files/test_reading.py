@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from coterie.apps.files import reading
 from coterie.apps.grants.service import Wanted
-from coterie.errors import AccessDenied, CoterieError, NotFound, TransportError, UsageError
+from coterie.errors import AccessDenied, CoterieError, NoAnswer, NotFound, TransportError, UsageError
+from coterie.identity import PeerId
 from coterie.net import MemoryNetwork
 from coterie.node import Node
 from coterie.transfer import supply
@@ -262,5 +264,22 @@ def test_ten_thousand_entries_are_listed_at_once(tmp_path: Path) -> None:
             seen = await ben.files.reading.listing(f"{name}/many")
             assert len(seen) == 10_000
             assert time.monotonic() < began + 3
+
+    run(scene())
+
+
+def test_who_does_not_answer_is_named_and_no_protocol_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(context: object, peer: PeerId, path: str) -> None:
+        raise NoAnswer(f"{peer.short} does not answer")
+
+    async def scene() -> None:
+        async with friends(tmp_path) as (anna, ben):
+            monkeypatch.setattr(reading, "list_place", silent)
+            name = ben.people.name_of(anna.peer_id)
+            for _ in range(2):  # the second time it is not asked
+                with pytest.raises(TransportError, match=f"{name} does not answer; it may be off"):
+                    await ben.files.reading.listing(name)
 
     run(scene())

@@ -258,3 +258,14 @@ def test_changes_of_a_replica_that_did_not_say_hello_are_dropped() -> None:
     anna, ben, _net = two()
     changes = Changes(FOLDER, ben.replica, 0, 1, [("p", b"x")])
     assert anna.core.handle(Received(ben.peer, changes), 0.0) == []
+
+
+def test_of_copies_from_which_nothing_came_a_computer_has_the_last_alone() -> None:
+    """Who may only read could name one after the other, without end."""
+    anna, ben, _net = two()
+    for number in (9, 8, 7):
+        hello = Hello(FOLDER, bytes([number]) * 16, 5, b"", 0)
+        anna.core.handle(Received(ben.peer, hello), 0.0)
+    anna.core.handle(PeerDown(ben.peer), 0.0)
+    (said, *_) = anna.core.handle(PeerUp(ben.peer), 0.0)
+    assert said.message.yours == bytes([7]) * 16

@@ -9,7 +9,7 @@ from coterie.apps.folders import freeing
 from coterie.apps.folders.app import APP
 from coterie.apps.folders.freeing import proof_of
 from coterie.apps.folders.messages import HAVE_MAX, PROTOCOL, Has, Have
-from coterie.errors import CoterieError, NotFound, UsageError
+from coterie.errors import CoterieError, NotFound, TransportError, UsageError
 from coterie.node import Node
 from coterie.testing import Cast, play
 from tests.apps.folders.test_folders import engine_of, files_in, pair, until
@@ -91,6 +91,31 @@ def test_what_is_written_over_or_renamed_where_it_is_not_is_so_for_all(tmp_path:
         await until(lambda: files_in(there) == {}, "all of it leaves")
         await ben.folders.remove(folder_of(ben), "films")
         await until(lambda: files_in(here) == {"b.txt": b"text"}, "removed for all")
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_what_is_not_here_is_renamed_while_somebody_has_it_who_hears_of_it(tmp_path: Path) -> None:
+    """Else its only holder may write over what nobody else has, under the name that it has no longer."""
+
+    async def story(cast: Cast) -> None:
+        _, ben, here, there = await pair_with_film(cast, tmp_path)
+        await select(ben, "films", on_demand=True)
+        await until(lambda: files_in(there) == {"b.txt": b"text"}, "the film leaves")
+        cast.network.partition(["anna"], ["ben"])
+        error = await failure(ben.folders.move(folder_of(ben), "films", "movies"))
+        assert isinstance(error, TransportError)
+        assert "nobody who is there now has films/a.mkv" in str(error)
+        assert (there / "films").is_dir(), "nothing of it is renamed"
+        (here / "films/a.mkv").write_bytes(b"another cut")
+        cast.network.heal()
+        await until(lambda: bool(engine_of(ben).peers), "she is there again")
+        await until(lambda: ben.folders.lines()[0].size == len(b"another cut") + 4, "ben hears of it")
+        await ben.folders.move(folder_of(ben), "films/a.mkv", "films/b.mkv")
+        await until(lambda: files_in(here).get("films/b.mkv") == b"another cut", "now it is renamed")
+        (here / "films/b.mkv").write_bytes(b"a third cut, of which nobody has heard")
+        error = await failure(ben.folders.move(folder_of(ben), "films/b.mkv", "films/c.mkv"))
+        assert isinstance(error, TransportError), "what she wrote just now counts at once"
 
     play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
 

@@ -202,3 +202,16 @@ def test_what_is_agreed_below_comes_page_by_page(tmp_path: Path) -> None:
     data.save(agreed=[s.AgreedRow(name, name, 1, b"c", b"x") for name in ["A", "a.b", *names, "a0"]])
     assert [local for local, _ in data.agreed_below("a")] == names
     assert [local for local, _ in data.agreed_below("")] == ["A", "a.b", *names, "a0"]
+
+
+def test_a_computer_that_names_copies_without_end_is_remembered_once(tmp_path: Path) -> None:
+    """Who may only read says hello as one copy after the other; what came from a copy is kept."""
+    store = opened(tmp_path)
+    data = s.FolderData(store, a_folder(store))
+    liar, other = b"l" * 32, b"o" * 32
+    data.save_known(b"w" * 16, liar, 7)
+    for number in range(100):
+        data.save_seen(number.to_bytes(16), liar, number)
+    data.save_seen(b"o" * 16, other, 3)
+    kept = [((99).to_bytes(16), liar, 0, 99), (b"o" * 16, other, 0, 3), (b"w" * 16, liar, 7, 0)]
+    assert sorted(data.replicas()) == kept

@@ -24,6 +24,9 @@ from coterie.apps.drive.headers import read_listing, read_room
 ANSWER_S = 40.0  # longer than the drive waits for any peer
 KEPT_S = 1.0  # what a file or folder is; as long as the kernel keeps it
 BLOCK_S = 2.0  # a block is read again from the drive, where the right to it may be gone
+FAILED_S = (
+    1.0  # so long a file that could not be read is not asked for again: each time may take the drive seconds
+)
 BLOCK_BYTES = 1 << 20  # read at once: the kernel asks for an eighth of it
 _ERRNO = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT, 405: errno.EEXIST, 409: errno.EINVAL,
           412: errno.EEXIST, 423: errno.EBUSY, 502: errno.EIO, 504: errno.ETIMEDOUT, 507: errno.ENOSPC}  # fmt: skip
@@ -92,10 +95,15 @@ class Read:
         self._path = path
         self._lock = threading.Lock()
         self._begin, self._block, self._until = 0, b"", 0.0
+        self._failed, self._failed_until = 0, 0.0
 
     def read(self, size: int, offset: int) -> bytes:
         """Some bytes; fewer at the end."""
         with self._lock:
+            if (
+                time.monotonic() < self._failed_until
+            ):  # the kernel asks again for what failed, and for what follows
+                raise FuseOSError(self._failed)
             is_old = time.monotonic() > self._until
             if is_old or not self._begin <= offset < self._begin + len(self._block):
                 first = offset - offset % BLOCK_BYTES
@@ -104,7 +112,9 @@ class Read:
                 if status == 416:
                     return b""
                 if status >= 300:
-                    raise FuseOSError(_ERRNO.get(status, errno.EIO))
+                    self._failed = _ERRNO.get(status, errno.EIO)
+                    self._failed_until = time.monotonic() + FAILED_S
+                    raise FuseOSError(self._failed)
                 self._begin, self._block = (first, block) if status == 206 else (0, block)
                 self._until = time.monotonic() + BLOCK_S
             at = offset - self._begin

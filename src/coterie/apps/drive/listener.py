@@ -164,7 +164,13 @@ class Gate:
         if not self._is_lan:
             environ["wsgidav.auth.user_name"] = "owner"
 
+        has_begun = False
+
         def harmless(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            nonlocal has_begun
+            if has_begun:  # an error in the middle of a body: the program sees that the connection ends
+                raise ConnectionAbortedError(errno.ECONNABORTED, status)
+            has_begun = True
             return start_response(status, [*headers, *HARMLESS], *rest)
 
         return self._inner(environ, harmless)

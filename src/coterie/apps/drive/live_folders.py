@@ -11,7 +11,7 @@ from coterie.apps.drive.whole_tree import OnDisk
 from coterie.apps.files.api import OpenFile, Seen
 from coterie.apps.folders.api import FoldersApi, Live, LiveEntry
 from coterie.content.versions import Versions
-from coterie.errors import NotFound, UsageError
+from coterie.errors import NotFound, StorageError, UsageError
 from coterie.texts import tr
 
 
@@ -100,11 +100,13 @@ class LiveFolders:
         await copy_over(self, place, self, to)
 
     def _find(self, place: str) -> tuple[Live, str]:
-        """The folder of a place, and the path in it. Raises `NotFound`."""
+        """The folder of a place, and the path in it. Raises `NotFound`; `StorageError`: the folder is away."""
         name, _, path = place.strip("/").partition("/")
         live = self.named().get(name)
         if live is None or (path and any(part in ("", ".", "..") for part in path.split("/"))):
             raise NotFound(tr("there is no {path}", path=place))
+        if live.gone:
+            raise StorageError(live.gone)
         return live, path
 
     def _writable(self, place: str) -> tuple[Live, str]:

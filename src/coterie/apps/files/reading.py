@@ -12,7 +12,7 @@ from coterie.apps.files.places_messages import FILE, FOLDER, Entry
 from coterie.apps.files.places_protocol import list_place, locate_place
 from coterie.content import manifest as m
 from coterie.content.names import is_reserved
-from coterie.errors import NotFound, TransportError
+from coterie.errors import NoAnswer, NotFound, TransportError
 from coterie.identity import PeerId
 from coterie.texts import tr
 from coterie.transfer.open_file import OpenFile, Page, RemoteFile, Seen, content_of
@@ -253,10 +253,19 @@ class Reading:
         try:
             return await question
         except TransportError as error:
+            if isinstance(error, NoAnswer):
+                name = self._context.people.name_of(peer)
+                error = TransportError(
+                    tr(
+                        "{name} does not answer{why}; it may be off or cut off: try again later",
+                        name=name,
+                        why="",
+                    )
+                )
             while len(self._away) >= SUPPLIES_MAX:
                 del self._away[next(iter(self._away))]
             self._away[peer] = asyncio.get_running_loop().time(), error
-            raise
+            raise error from None
 
     async def _in_thread(self, work: Callable[[str], T], path: str) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, path)

@@ -18,6 +18,7 @@ class Live(msgspec.Struct, frozen=True):
     Fields:
         id: in hex. `path`: where it lies, absolute and real.
         can_write: whether what is changed here counts now. `state`: "on", "paused" or "ended".
+        gone: why nothing of it is to be read or written now: its disk is away, or another folder is in its place.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Live(msgspec.Struct, frozen=True):
     path: Path
     can_write: bool
     state: LiveState
+    gone: str = ""
 
 
 class LiveEntry(msgspec.Struct, frozen=True):

@@ -51,6 +51,7 @@ from coterie.texts import tr
 from coterie.wire.frames import Message
 
 HAS_S = 30.0  # for an answer who has files; guess
+ASKED_MAX = 64  # files that are asked about together: as many of the longest paths fit a message
 WITHOUT_S = 30.0  # after who does not follow the folder now is asked again; he says so himself as well
 READ_BYTES_PER_S = 20 << 20  # so fast at least does somebody read what he shows to have; a slow disk
 
@@ -113,6 +114,11 @@ class Engine:
     def path(self) -> Path:
         """Where the folder lies: absolute, without links."""
         return self._path
+
+    @property
+    def gone(self) -> str:
+        """Why the folder is away; "" while it is there."""
+        return self._turns.gone
 
     @property
     def can_write(self) -> bool:
@@ -402,6 +408,18 @@ class Engine:
             proofs = await asyncio.to_thread(self._freeing.proofs, files, nonce)
         self._confirming.look_again()
         return proofs
+
+    async def nobody_has(self, files: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        """Those of these (path, content) that are on the disk of nobody who is connected now."""
+        missing = list(dict.fromkeys(files))
+        for peer in self.peers:
+            left = []
+            for at in range(0, len(missing), ASKED_MAX):
+                part = missing[at : at + ASKED_MAX]
+                proofs = await self._ask(peer, part, b"")
+                left += [one for one, proof in zip(part, proofs, strict=True) if not proof]
+            missing = left
+        return missing
 
     def gave(self) -> None:
         """Somebody gets contents from here, and has them soon."""

@@ -194,6 +194,7 @@ class Exchange:
         is_new = other.replica != hello.replica
         if is_new:
             other.replica = hello.replica
+            self._forget_others_of(peer, hello.replica)
             self._known.setdefault(hello.replica, (peer, 0))
         outputs: list[Any] = []
         if is_new or not hello.is_answer:
@@ -203,6 +204,11 @@ class Exchange:
         if not hello.is_answer:  # also to one that is known: it may have begun anew, and know nobody
             outputs.append(Send(peer, self._hello(peer, is_answer=True)))
         return [*outputs, *self._go_on(peer)]
+
+    def _forget_others_of(self, peer: PeerId, replica: bytes) -> None:
+        """It goes on as `replica`: those before from which nothing came are of no use, whoever names how many."""
+        for one in [one for one, known in self._known.items() if known == (peer, 0) and one != replica]:
+            del self._known[one]
 
     def _go_on(self, peer: PeerId) -> list[Any]:
         """Read the next changes for `peer`, if it can take some."""

@@ -166,11 +166,7 @@ class Freeing:
         gone = []
         for local in marked:
             agreed = self._book.agreed(local)
-            try:
-                is_there = agreed is not None and is_same(no_links.status(self._lies_at(local)), agreed.print)
-            except OSError:
-                is_there = False
-            if not is_there:
+            if agreed is None or not self._is_as_agreed(local, agreed.print):
                 gone.append(local)
         self._book.data.save(gone=gone)
         self._rows.left(gone)
@@ -195,6 +191,8 @@ class Freeing:
                 is_it = agreed.value.kind == Kind.FILE and agreed.value.content == content
                 if not is_it or local in self._book.changed or local in self.leaving:
                     continue
+                if not self._is_as_agreed(local, agreed.print):
+                    continue  # it was changed just now
                 proof = content
                 if nonce:
                     number, size = number + 1, size + agreed.value.size
@@ -204,6 +202,12 @@ class Freeing:
         if nonce:
             self._rows.only_here([one for one, proof in zip(files, proofs, strict=True) if proof])
         return proofs
+
+    def _is_as_agreed(self, local: str, seen: Print) -> bool:
+        try:
+            return is_same(no_links.status(self._lies_at(local)), seen)
+        except OSError:
+            return False
 
     def _lies_at(self, local: str) -> Path:
         return self._disk.path.joinpath(*local.split("/"))

@@ -10,7 +10,7 @@ from coterie.apps.folders.api import Live, LiveEntry
 from coterie.apps.folders.away import Away, Wanted
 from coterie.apps.folders.engine import Engine
 from coterie.apps.folders.live_tree import LiveTree
-from coterie.errors import AccessDenied, NotFound, UsageError
+from coterie.errors import AccessDenied, NotFound, TransportError, UsageError
 from coterie.texts import tr
 from coterie.transfer.open_file import OpenFile
 from coterie.transfer.read_cache import ReadCache
@@ -78,6 +78,11 @@ class LivePlaces:
     async def move(self, folder: str, path: str, to: str) -> None:
         engine = self._writable(folder)
         tree, path, to = LiveTree(engine), path.strip("/"), to.strip("/")
+        away = await self._in_thread(lambda: tree.away(path))
+        if away and (lost := await engine.nobody_has(away)):
+            raise TransportError(
+                tr("nobody who is there now has {name}: rename it when others are", name=lost[0][0])
+            )
         writes = await self._in_thread(lambda: tree.moving(path, to))
         if writes:
             await engine.rewrite(writes)

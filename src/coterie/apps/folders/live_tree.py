@@ -102,6 +102,11 @@ class LiveTree:
                 self._engine.versions.keep(folder / target.name, WHY_REMOVED, original=target)
         return self._signed(writes)
 
+    def away(self, local: str) -> list[tuple[str, bytes]]:
+        """(path, content) of the files at and below a name that are not on this disk. Errors as `look`."""
+        found = self._away_below(self.path_of(local), self.look(local))
+        return [(path, value.content) for path, value in found if value.content]
+
     def moving(self, local: str, to: str) -> Writes:
         """Rename what is here of it; what is to be written for what is not.
 

@@ -465,8 +465,12 @@ class FoldersService:
                 "ended" if not role or record.is_over else "on" if row.state == ON else "paused"
             )
             can_write = state == "on" and role in ("owner", "write")
+            engine = self._engines.get(row.id)
+            gone = engine.gone if engine is not None else ""
             if row.state != PREVIEW:
-                found.append(Live(row.id.hex(), record.name, Path(row.path), can_write, state))
+                found.append(
+                    Live(row.id.hex(), record.name, Path(row.path), can_write and not gone, state, gone)
+                )
         return found
 
     def _line(self, row: FolderRow) -> FolderLine:

@@ -521,11 +521,16 @@ class FolderData:
         )
 
     def save_seen(self, replica: bytes, peer: bytes, seen: int) -> None:
-        """That replica has everything of here up to `seen`."""
-        self._db.execute(
-            "INSERT INTO replicas VALUES (?, ?, ?, 0, ?) ON CONFLICT (folder, replica) DO UPDATE SET seen = ?",
-            (self._number, replica, peer, seen, seen),
-        )
+        """That replica has everything of here up to `seen`; those that its computer had before without a change are over."""
+        with self._db.transaction() as db:
+            db.execute(
+                "DELETE FROM replicas WHERE folder = ? AND peer = ? AND known = 0 AND replica != ?",
+                (self._number, peer, replica),
+            )
+            db.execute(
+                "INSERT INTO replicas VALUES (?, ?, ?, 0, ?) ON CONFLICT (folder, replica) DO UPDATE SET seen = ?",
+                (self._number, replica, peer, seen, seen),
+            )
 
     # ---- what came from others
 
