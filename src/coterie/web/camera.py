@@ -32,7 +32,7 @@ def landing_place(folder: Path) -> Path:
 def put_away(landed: Sequence[str], folder: Path, today: date) -> tuple[int, int]:
     """Give each file that has `landed` its place in the folder; how many are new, and how many were there already.
 
-    Whoever asks again, after a crash, gets the rest done. Raises StorageError: the disk refuses, or a link is in the way.
+    Whoever asks again, after a crash, gets the rest done. Raises StorageError: the disk refuses, or there is a link.
     """
     new = known = 0
     try:

@@ -521,7 +521,7 @@ class FolderData:
         )
 
     def save_seen(self, replica: bytes, peer: bytes, seen: int) -> None:
-        """That replica has everything of here up to `seen`; those that its computer had before without a change are over."""
+        """That replica has everything of here up to `seen`; earlier ones of its computer without a change are over."""
         with self._db.transaction() as db:
             db.execute(
                 "DELETE FROM replicas WHERE folder = ? AND peer = ? AND known = 0 AND replica != ?",
