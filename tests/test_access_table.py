@@ -79,6 +79,10 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
     ),
     "peer-record": ("+++++x", "the node's signed address record; those of others for contacts only"),
     "places": ("+++++x", "lists what is shared with the asker; to a stranger that is what is for anyone"),
+    "printers": (
+        "-+++-x",
+        "printers that are for the asker, each asked of the policy; one answer for missing and not for you",
+    ),
     "relay-check": (
         "-+++-x",
         "whether a relay answers at the asker's own address, where this node sees it, at ports of relays",

@@ -3,6 +3,7 @@
 import atexit
 import gzip
 import importlib
+import io
 import pkgutil
 import shutil
 import struct
@@ -46,6 +47,7 @@ from coterie.apps.folders.root import Marker
 from coterie.apps.folders.steps import Agreed
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.phone.certificates import Authority
+from coterie.apps.printers import documents, ipp, real
 from coterie.apps.send import messages as send
 from coterie.content import seen
 from coterie.content.bittorrent import magnet
@@ -71,6 +73,9 @@ from coterie.wire.record import CONTEXT as RECORD_CONTEXT
 from coterie.wire.record import PeerRecord
 from coterie.wire.ticket import Ticket, TicketKind, pack_addresses
 from tests.access.circles import found
+from tests.apps.printers.fake_printer import a_pdf
+from tests.apps.printers.test_documents import pwg, urf
+from tests.apps.printers.test_ipp import PRINT_JOB as IPP_REQUEST
 from tests.services.mail.golden import CONTENT
 
 KEY, OTHER = SecretKey(b"1" * 32), SecretKey(b"2" * 32)
@@ -271,6 +276,35 @@ def _services() -> dict[str, list[Sample]]:
         ],
         "coterie.apps.folders.records:unpack_agreed": [
             _of("apps.folders.records:unpack_agreed", pack_agreed(specimen_of(Agreed)))
+        ],
+        "coterie.apps.printers.ipp:decode": [_of("apps.printers.ipp:decode", IPP_REQUEST)],
+        "coterie.apps.printers.ipp:decode_groups": [_of("apps.printers.ipp:decode_groups", IPP_REQUEST[8:])],
+        "coterie.apps.printers.ipp:Head.feed": [
+            Sample(lambda raw: ipp.Head().feed(raw), [IPP_REQUEST + b"%PDF"])
+        ],
+        "coterie.apps.printers.http:read_http_head": [
+            _of(
+                "apps.printers.http:read_http_head",
+                b"POST /ipp HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\n",
+            )
+        ],
+        "coterie.apps.printers.http:read_chunk_size": [
+            _of("apps.printers.http:read_chunk_size", b"1aF;name=value\r\n")
+        ],
+        "coterie.apps.printers.documents:pdf_pages": [_of("apps.printers.documents:pdf_pages", a_pdf(2))],
+        "coterie.apps.printers.documents:pwg_pages": [
+            Sample(lambda raw: documents.pwg_pages(io.BytesIO(raw)), [pwg(2)])
+        ],
+        "coterie.apps.printers.documents:urf_pages": [
+            Sample(lambda raw: documents.urf_pages(io.BytesIO(raw)), [urf(2)])
+        ],
+        "coterie.apps.printers.quotas:read_quota": [_of("apps.printers.quotas:read_quota", "50/month", "7")],
+        "coterie.apps.printers.orders:read_pages": [_of("apps.printers.orders:read_pages", "1-3,7")],
+        "coterie.apps.printers.real:read_uri": [
+            _of("apps.printers.real:read_uri", "ipp://host:631/ipp/print")
+        ],
+        "coterie.apps.printers.real:read_job": [
+            Sample(lambda raw: real.read_job(ipp.decode(raw).group(ipp.JOB)), [IPP_REQUEST])
         ],
         "coterie.services.carry.messages:Opening.feed": [
             Sample(lambda raw: carry.Opening(expose.PROTOCOL).feed(raw), [opening])

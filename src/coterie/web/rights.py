@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
             "node/status", "node/usage", "circles/blocked", "circles/circle", "circles/circle-members",
             "contacts/contact", "contacts/contact-show", "contacts/contacts", "drive/drive", "folders/folders",
             "disks/disks", "expose/connected", "expose/exposed", "expose/names",
+            "printers/printers", "printers/printer-jobs",
             "files/shares", "files/transfers", "files/transfers-show", "send/inbox", "send/sent",
         ),
         "look",
@@ -37,7 +38,9 @@ COMMANDS: Mapping[str, str] = {
         "get",
     ),
     **dict.fromkeys(("send/send", "send/sent-cancel"), "send"),
-    **dict.fromkeys(("send/inbox-accept", "send/inbox-decline", "send/receive"), "answer"),
+    "printers/print": "send",
+    **dict.fromkeys(("send/inbox-accept", "send/inbox-decline", "send/receive", "printers/printer-approve",
+            "printers/printer-refuse", "printers/printer-cancel"), "answer"),
     "play/play": "play",
     **dict.fromkeys(
         ("files/share", "files/unshare", "files/shares-changes", "files/ticket", "bittorrent/magnet"), "share"
@@ -65,6 +68,7 @@ COMMANDS: Mapping[str, str] = {
             "drive/drive-mount", "drive/drive-off", "drive/drive-on", "drive/drive-unmount",
             "expose/connect", "expose/disconnect", "expose/expose", "expose/unexpose", "files/limits",
             "expose/names-off", "expose/names-on",
+            "printers/printer-add", "printers/printer-remove", "printers/printer-share", "printers/printer-unshare",
             "files/transfers-limit", "files/trash-empty", "node/config", "node/config-get", "node/config-set",
             "node/doctor", "node/gc", "node/notices-clear", "node/services", "node/services-on", "node/services-off",
             "overlay/overlay",

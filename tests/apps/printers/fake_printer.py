@@ -50,6 +50,7 @@ class FakePrinter:
         self.users: list[str] = []
         self.templates: list[dict[str, object]] = []
         self.jobs: dict[int, FakeJob] = {}
+        self.formats: tuple[str, ...] = FORMATS
         self.identified = 0
         self.dies_at = -1  # bytes of a document after which it is killed
         self.port = 0
@@ -160,7 +161,7 @@ class FakePrinter:
             attribute("printer-make-and-model", ipp.TEXT, "Fake Laser 1"),
             attribute("printer-state", ipp.ENUM, 3),
             attribute("operations-supported", ipp.ENUM, *operations),
-            attribute("document-format-supported", ipp.MIME, *FORMATS),
+            attribute("document-format-supported", ipp.MIME, *self.formats),
             attribute("copies-supported", ipp.RANGE, (1, 99)),
             attribute("sides-supported", ipp.KEYWORD, "one-sided", "two-sided-long-edge"),
             attribute("media-supported", ipp.KEYWORD, "iso_a4_210x297mm"),

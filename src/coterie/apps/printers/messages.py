@@ -1,7 +1,7 @@
 """The wire types of `printers`, on streams and in letters; see docs/protocol/printers.md.
 
-On a stream: `Look` is answered by `Offers`, `Describe` by `Described` or `Refused`, `News` by `Heard`, `Identify` by that or `Refused`. As letters, in
-order, from who prints: `Job` and `Change`; from who has the printer: `State`.
+On a stream: `Look` is answered by `Offers`, `Describe` by `Described` or `Refused`, `Identify` by `Heard` or `Refused`,
+`News` by `Heard`. As letters, in order, from who prints: `Job` and `Change`; from who has the printer: `State`.
 """
 
 from typing import Annotated, Literal

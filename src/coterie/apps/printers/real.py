@@ -78,7 +78,7 @@ class RealPrinter:
         answer = await self._ask(
             Op.CREATE_JOB, attribute("job-name", ipp.NAME, title), user=user, template=template
         )
-        return _job(_succeeded(answer, self.uri).group(ipp.JOB))
+        return read_job(_succeeded(answer, self.uri).group(ipp.JOB))
 
     async def send(
         self, number: int, user: str, kind: str, document: Path, before_last: Callable[[], None]
@@ -92,7 +92,7 @@ class RealPrinter:
             user=user,
             document=_parts(document, before_last),
         )
-        return _job(_succeeded(answer, self.uri).group(ipp.JOB))
+        return read_job(_succeeded(answer, self.uri).group(ipp.JOB))
 
     async def print(
         self,
@@ -112,7 +112,7 @@ class RealPrinter:
             template=template,
             document=_parts(document, before_last),
         )
-        return _job(_succeeded(answer, self.uri).group(ipp.JOB))
+        return read_job(_succeeded(answer, self.uri).group(ipp.JOB))
 
     async def job(self, number: int, user: str) -> RealJob:
         """How it stands. Raises `NotFound` where the printer has none of this number."""
@@ -122,7 +122,7 @@ class RealPrinter:
             job=number,
             user=user,
         )
-        return _job(_succeeded(answer, self.uri).group(ipp.JOB))
+        return read_job(_succeeded(answer, self.uri).group(ipp.JOB))
 
     async def cancel(self, number: int, user: str) -> None:
         """End it. A job that is over already is no error."""
@@ -217,7 +217,7 @@ def _called(code: int) -> str:
 
 
 @decoder(PeerError, "a job of a printer")
-def _job(group: Group) -> RealJob:
+def read_job(group: Group) -> RealJob:
     def first(name: str, otherwise: object) -> object:
         found = group.get(name)
         return found.first if found is not None and found.first is not None else otherwise

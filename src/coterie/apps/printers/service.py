@@ -139,6 +139,7 @@ class PrintersService:
         """All that are known: those of this computer first."""
         found = await self._sharing.of_this_computer(self._settings.cups)
         await self._known.look_around()
+        await self._follow()
         return [*(self._line(p) for p in self._known.printers()), *found]
 
     def jobs(self) -> list[JobLine]:

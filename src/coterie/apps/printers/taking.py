@@ -156,8 +156,10 @@ class Taking:
         return job
 
     def cancel(self, text: str) -> TakenJob:
-        """End a job of whomever. Raises `NotFound`."""
+        """End a job of whomever. Raises `NotFound`; UsageError: it is over."""
         job = self.choose(text)
+        if job.step == "over":
+            raise UsageError(tr("the job {job} is over already", job=job.id[:6]))
         self._cancel(job, tr("cancelled by the owner of the printer"), reason="job-canceled-by-operator")
         return job
 
