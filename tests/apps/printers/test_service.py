@@ -237,6 +237,7 @@ def test_a_job_waits_for_a_computer_that_is_away_and_is_printed_once(tmp_path: P
                 memory_node(network, tmp_path / "ben") as ben,
                 memory_node(network, tmp_path / "anna") as anna,
             ):
+                await anna.connect(ben.peer_id)  # the two meet
                 await until(lambda: ben.service("printers").jobs()[-1].state == "printed")
             assert printer.printed == [(digest(data), "report.pdf")] * 2
 
