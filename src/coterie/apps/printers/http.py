@@ -18,6 +18,9 @@ from coterie.errors import CloseCode, LimitExceeded, PeerError, TransportError
 from coterie.texts import tr
 
 HEAD_BYTES_MAX = 16_384
+DRAIN_BYTES_MAX = (
+    64 << 20
+)  # of a body that is refused; guess: programs that send more bear a broken connection
 LINE_BYTES_MAX = 1_024  # of the size of a chunk, with its extensions
 READ_BYTES = 65_536
 IDLE_S = 120.0  # between requests, and for the bytes of one; CUPS asks each 30 s at most
@@ -128,7 +131,9 @@ async def _serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
     unread = _Unread(
         reader, head, writer if "100-continue" in head.headers.get("expect", "").lower() else None
     )
-    response = await answer(Request(method, path, head.headers, unread.parts()))
+    body = unread.parts()
+    response = await answer(Request(method, path, head.headers, body))
+    await unread.drain(body)
     is_last = (
         not unread.is_over or "close" in head.headers.get("connection", "").lower() or version == "HTTP/1.0"
     )
@@ -166,6 +171,15 @@ class _Unread:
         async for part in _body(self._reader, self._head, IDLE_S):
             yield part
         self.is_over = True
+
+    async def drain(self, body: AsyncIterator[bytes]) -> None:
+        """Throw away what the answer did not need, so that the other side hears it and not a broken connection."""
+        size = 0
+        if self._writer is None:
+            async for part in body:
+                size += len(part)
+                if size > DRAIN_BYTES_MAX:
+                    return
 
 
 async def _head(reader: asyncio.StreamReader, within_s: float = IDLE_S) -> HttpHead | None:
