@@ -161,6 +161,7 @@ SHELLS = (
     "apps/disks/serving.py",
     "apps/disks/trees.py",
     "apps/printers/announcing.py",
+    "apps/printers/documents.py",
     "apps/printers/endpoint.py",
     "apps/printers/http.py",
     "apps/printers/known.py",

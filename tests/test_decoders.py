@@ -108,6 +108,9 @@ SAFE = {
     ("net/port_mapping/routes.py", "fromhex"): "what the kernel says; what it cannot is passed over",
     ("net/lanes/lane.py", "unpack"): "what the kernel says, filled up to the size",
     ("sim/isolation.py", "unpack"): "what the kernel says",
+    ("apps/printers/ipp.py", "unpack_from"): "within `decode`, `decode_groups` and `Head.feed`",
+    ("apps/printers/ipp.py", "unpack"): "within `decode` and `decode_groups`",
+    ("apps/printers/ipp.py", "decode of bytes"): "within `decode` and `decode_groups`",
 }
 
 

@@ -1,6 +1,5 @@
 """What our IPP endpoint says of printers and jobs: the printer's own words, with what is different here. Pure."""
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -115,6 +114,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What is different here. `uri`: the printer's at this endpoint; `page`: about it; `up_s`: since the start."""
 
     uri: str
+    uuid: str
     page: str
     name: str
     info: str
@@ -144,7 +144,7 @@ def printer_attributes(own: Mapping[str, Attribute], facts: Facts) -> dict[str, 
         attribute("printer-info", ipp.TEXT, facts.info),
         attribute("printer-more-info", ipp.URI, facts.page),
         attribute("printer-supply-info-uri", ipp.URI, facts.page),
-        attribute("printer-uuid", ipp.URI, uuid.uuid5(uuid.NAMESPACE_URL, facts.uri).urn),
+        attribute("printer-uuid", ipp.URI, facts.uuid),
         attribute("printer-state", ipp.ENUM, facts.state),
         attribute("printer-state-reasons", ipp.KEYWORD, *(facts.reasons or ("none",))),
         attribute("printer-is-accepting-jobs", ipp.BOOLEAN, True),
@@ -175,6 +175,12 @@ def printer_attributes(own: Mapping[str, Attribute], facts: Facts) -> dict[str, 
         attribute("preferred-attributes-supported", ipp.BOOLEAN, False),
     )
     return said | {one.name: one for one in ours}
+
+
+def _urn(hexadecimal: str) -> str:
+    """RFC 9562, 4: 16 bytes as a name."""
+    parts = [hexadecimal[a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))]
+    return f"urn:uuid:{'-'.join(parts)}"
 
 
 def _needed() -> dict[str, Attribute]:
@@ -236,7 +242,7 @@ def job_attributes(job: SentJob, printer_uri: str, up_s: int, started: float) ->
     described = (
         attribute("job-id", ipp.INTEGER, job.number),
         attribute("job-uri", ipp.URI, uri),
-        attribute("job-uuid", ipp.URI, uuid.UUID(hex=job.id).urn),
+        attribute("job-uuid", ipp.URI, _urn(job.id)),
         attribute("job-printer-uri", ipp.URI, printer_uri),
         attribute("job-name", ipp.NAME, job.title),
         attribute("job-originating-user-name", ipp.NAME, job.user),

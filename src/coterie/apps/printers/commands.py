@@ -18,7 +18,7 @@ from coterie.apps.printers.results import (
 if TYPE_CHECKING:
     from coterie.apps.printers.service import PrintersService
 
-PURPOSE = "Printers"
+PURPOSE = "Services"
 
 PrinterName = Annotated[str, Values("printers", "printer")]
 JobId = Annotated[str, Values("printer jobs", "id")]

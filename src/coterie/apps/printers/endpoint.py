@@ -10,6 +10,7 @@ import socket
 import struct
 import tempfile
 import time
+import uuid
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
@@ -245,6 +246,7 @@ class Endpoint:
         state, reasons = self._queues.state_of(printer)
         facts = Facts(
             uri=self._uri(asked),
+            uuid=uuid.uuid5(uuid.NAMESPACE_URL, f"{printer.peer}/{printer.printer}").urn,
             page=f"http://{asked.host}/{printer.label}",
             name=printer.label,
             info=self._queues.said_name(printer),
@@ -450,7 +452,7 @@ def _check(message: Ipp) -> None:
         raise _Fault(Status.BAD_REQUEST, tr("the request has the number 0"))
     tags = [group.tag for group in message.groups]
     if not tags or tags[0] != ipp.OPERATION or tags != sorted(set(tags)):
-        raise _Fault(Status.BAD_REQUEST, tr("the groups of attributes are not in order"))
+        raise _Fault(Status.BAD_REQUEST, tr("the sections of attributes are not in order"))
     names = [one.name for one in message.groups[0].attributes]
     if names[:2] != ["attributes-charset", "attributes-natural-language"]:
         raise _Fault(Status.BAD_REQUEST, tr("charset and language do not come first"))

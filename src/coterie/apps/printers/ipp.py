@@ -229,7 +229,7 @@ def _groups(raw: bytes, at: int) -> Iterator[Group]:
             tag, attributes = found, []
             continue
         if not tag:
-            raise PeerError("an attribute outside of every group")
+            raise PeerError("an attribute outside of every section")
         value_tag, name, value = items.next()
         if not 0 < len(name) <= NAME_BYTES_MAX:
             raise PeerError("an attribute without a name, or with one that is too long")

@@ -38,18 +38,22 @@ class Finish(Protocol):
 
 
 class Printing:
-    """Prints jobs. `keep` writes one to disk, `finish` when it is over."""
+    """Prints jobs. `keep` writes one to disk, `finish` when it is over; `away`: see `Sharing`."""
 
     def __init__(
-        self, context: Context, spool: Path, keep: Callable[[TakenJob], None], finish: Finish
+        self,
+        context: Context,
+        spool: Path,
+        keep: Callable[[TakenJob], None],
+        finish: Finish,
+        away: dict[str, str],
     ) -> None:
         self._context = context
         self._spool = spool
         self._keep = keep
         self._finish = finish
         self._hurry: dict[str, asyncio.Event] = {}
-        self.away: dict[str, str] = {}
-        """Printers that were not reached lately, by their id, and why."""
+        self._away = away
 
     def hurry(self, printer: str) -> None:
         """Something is new for the job that is being printed: do not wait."""
@@ -62,11 +66,11 @@ class Printing:
             try:
                 await self._go_on(job, shared, real, user)
                 failures = 0
-                self.away.pop(shared.id, None)
+                self._away.pop(shared.id, None)
             except TransportError as error:
                 if job.step in ("ready", "created") and self._is_given_up(job):
                     return
-                self.away[shared.id] = str(error)
+                self._away[shared.id] = str(error)
                 self._note(job, str(error))
                 await self._pause(shared.id, AGAIN_S[min(failures, len(AGAIN_S) - 1)])
                 failures += 1
@@ -149,7 +153,7 @@ class Printing:
                 await real.cancel(job.printer_job, user)
                 is_told = True
             now = await self._there(job, real, user)
-            self.away.pop(shared.id, None)
+            self._away.pop(shared.id, None)
             if now is None:
                 self._finish(job, JobState.ABORTED, tr(LOST))
                 return

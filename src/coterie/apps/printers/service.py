@@ -59,7 +59,7 @@ class PrintersService:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._settings = context.data.settings(Settings)
-        self._sharing = Sharing(context, self._works_if)
+        self._sharing = Sharing(context, self._pages_used)
         self._known = KnownPrinters(context, self._sharing.own_offers, self._sharing.identify, self._changed)
         self._works_: Works | None = None
         self._announcing: Announcing | None = None
@@ -122,7 +122,7 @@ class PrintersService:
         self._known.keep(own)
         self._changed()
         self._tell_news()
-        return msgspec.convert(msgspec.structs.asdict(self._line(own)), PrinterShared)
+        return PrinterShared(**msgspec.structs.asdict(self._line(own)))
 
     async def unshare(self, name: str) -> PrinterSaid:
         """Nobody else prints on it; what waits is cancelled. Raises `NotFound`."""
@@ -303,14 +303,15 @@ class PrintersService:
 
     # ---- small things
 
-    def _works_if(self) -> "Works | None":
-        return self._works_
+    def _pages_used(self, printer: str, peer: PeerId) -> int:
+        quotas = self._works_.quotas if self._works_ is not None else None
+        return quotas.used(printer, quotas.person_of(peer)) if quotas is not None else 0
 
     def _works(self) -> "Works":
         if self._works_ is None:
             from coterie.apps.printers.works import Works
 
-            self._works_ = Works(self._context, self._settings, self._sharing.find, self._hear)
+            self._works_ = Works(self._context, self._settings, self._sharing, self._hear)
         return self._works_
 
     def _changed(self) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
@@ -26,9 +25,6 @@ from coterie.services.data.records import Records
 from coterie.services.directory.core import Offered
 from coterie.texts import tr
 
-if TYPE_CHECKING:
-    from coterie.apps.printers.works import Works
-
 KIND = "printer"  # of resources
 ASK_AGAIN_S = 30.0  # what the real printer says of itself
 _PASSING = ("printer-up-time", "printer-current-time", "queued-job-count", "printer-state-change-time")
@@ -40,9 +36,12 @@ log = logging.getLogger(__name__)
 class Sharing:
     """All methods belong to the node's event loop."""
 
-    def __init__(self, context: Context, works: "Callable[[], Works | None]") -> None:
+    def __init__(self, context: Context, used: Callable[[str, PeerId], int]) -> None:
+        """`used`: pages that the person of a computer printed this month."""
         self._context = context
-        self._works = works
+        self._used = used
+        self.away: dict[str, str] = {}
+        """Printers that were not reached lately, by their id, and why."""
         self.shared: Records[SharedPrinter] = context.data.records("shared", SharedPrinter, "printer")
         self._asked: dict[str, float] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -240,15 +239,12 @@ class Sharing:
         self._context.jobs.start(self._renew(record), "asking a printer what it can do")
 
     async def _renew(self, record: SharedPrinter) -> None:
-        works = self._works()
         try:
             attributes = await self._described(record.uri)
         except CoterieError as error:
-            if works is not None:
-                works.taking.printing.away[record.id] = str(error)
+            self.away[record.id] = str(error)
             return
-        if works is not None:
-            works.taking.printing.away.pop(record.id, None)
+        self.away.pop(record.id, None)
         if attributes != record.attributes and self.find(record.id) is record:
             record.attributes = attributes
             self.shared.save(record)
@@ -256,17 +252,15 @@ class Sharing:
     def _offer(self, record: SharedPrinter, peer: PeerId) -> Offer:
         from coterie.apps.printers.printing import attributes_of
 
-        works = self._works()
         model = attributes_of(record.attributes).get("printer-make-and-model")
-        away = works is not None and record.id in works.taking.printing.away
         return Offer(
             id=record.id,
             name=record.name,
             model=str(model.first)[:255] if model is not None else "",
-            state=tr("not reached") if away else "",
+            state=tr("not reached") if record.id in self.away else "",
             is_asking=record.is_asking,
             pages_max=record.pages_max,
-            pages_used=works.quotas.used(record.id, works.quotas.person_of(peer)) if works is not None else 0,
+            pages_used=self._used(record.id, peer),
         )
 
     def _permit(self, record: SharedPrinter) -> None:

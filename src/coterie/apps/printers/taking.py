@@ -18,7 +18,7 @@ from coterie.apps.printers.operations import JobState
 from coterie.apps.printers.printing import Printing, supported_formats, template_of
 from coterie.apps.printers.quotas import Quotas
 from coterie.apps.printers.records import Settings, SharedPrinter, TakenJob
-from coterie.apps.printers.sharing import KIND
+from coterie.apps.printers.sharing import KIND, Sharing
 from coterie.errors import AccessDenied, CoterieError, LimitExceeded, NotFound, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
@@ -40,21 +40,21 @@ class Taking:
         self,
         context: Context,
         settings: Settings,
-        find: Callable[[str], SharedPrinter | None],
+        sharing: Sharing,
         quotas: Quotas,
         send: Callable[[], Letters],
     ) -> None:
-        """`find` gives a shared printer by its id; `send()` the letters."""
+        """`send()` gives the letters."""
         self._context = context
         self._settings = settings
-        self._find = find
+        self._find = sharing.find
         self._quotas = quotas
         self._letters = send
         self.jobs: Records[TakenJob] = context.data.records("taken", TakenJob, "job", many=True)
         self._database = context.data.database([])
         self._spool = context.data.folder / "spool"
         self._work: set[str] = set()  # names of what runs: one of each at a time
-        self.printing = Printing(context, self._spool, self._keep, self._finish)
+        self.printing = Printing(context, self._spool, self._keep, self._finish, sharing.away)
 
     def start(self) -> None:
         """Go on with what was not over."""

@@ -14,6 +14,7 @@ from coterie.apps.printers.quotas import Quotas
 from coterie.apps.printers.records import SentJob, Settings, SharedPrinter, TakenJob
 from coterie.apps.printers.results import JobLine, Printed
 from coterie.apps.printers.sending import Sending
+from coterie.apps.printers.sharing import Sharing
 from coterie.apps.printers.taking import Taking, shown_jobs
 from coterie.identity import PeerId
 from coterie.moments import iso
@@ -33,9 +34,7 @@ _WORDS = {
 class Works:
     """Jobs here and elsewhere, letters about them, quotas. Made inside the node's event loop."""
 
-    def __init__(
-        self, context: Context, settings: Settings, find: Callable[[str], SharedPrinter | None], hear: Hear
-    ) -> None:
+    def __init__(self, context: Context, settings: Settings, sharing: Sharing, hear: Hear) -> None:
         self._context = context
         self._settings = settings
         self._letters: Letters | None = None
@@ -44,7 +43,7 @@ class Works:
         self._is_started = False
         self._endpoint: Endpoint | None = None
         self.quotas = Quotas(context)
-        self.taking = Taking(context, settings, find, self.quotas, self.letters)
+        self.taking = Taking(context, settings, sharing, self.quotas, self.letters)
         self.sending = Sending(context, settings, self.letters)
 
     async def start(self) -> None:
@@ -86,7 +85,7 @@ class Works:
         ours = [
             self.line_of_sent(job, known) for job in sent if not JobState(job.state).is_over or job in over
         ]
-        return [*here, *(msgspec.convert(msgspec.structs.asdict(line), JobLine) for line in ours)]
+        return [*here, *(JobLine(**msgspec.structs.asdict(line)) for line in ours)]
 
     def _line_of_taken(self, job: TakenJob, shared: SharedPrinter | None) -> JobLine:
         who = self._context.people.name_of(PeerId.parse(job.sender))
