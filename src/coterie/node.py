@@ -104,7 +104,7 @@ class Node:
         self.kept: dict[str, Data | Blobs] = {}  # by "data APP" and "blobs APP"
         self.knock_rights: list[Callable[[bytes], Iterable[bytes]]] = []
         self.blobs = BlobFolder(home.blobs, store)
-        self.blob_exchange = BlobExchange(key.peer_id, store, self.access)
+        self.blob_exchange = BlobExchange(key.peer_id, store, self.access, self.blobs.rates.up)
         self.host = AppHost(
             lambda app: AppContext(self, app, home=home.app(app.name), sign=key.sign),
             self.tasks.part("apps"),

@@ -101,6 +101,15 @@ class Shares:
         return portion
 
 
+class Rates:
+    """What goes to others, and what comes from them, on one computer: limits that all apps share."""
+
+    def __init__(self) -> None:
+        self.up = ByteLimit()
+        self.down = ByteLimit()
+        self.down_shares = Shares(self.down)
+
+
 class Portion:
     """The part of a shared limit that is one's own; as `ByteLimit` to who takes."""
 

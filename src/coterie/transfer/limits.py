@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from coterie.content.limit import ByteLimit, Shares, limit_at, parse_hours
+from coterie.content.limit import Rates, limit_at, parse_hours
 from coterie.decoding import decoder
 from coterie.errors import CoterieError, StorageError, UsageError
 from coterie.private_file import write_private
@@ -33,10 +33,10 @@ def _read(raw: bytes) -> _Kept:
 class Limits:
     """Keeps `up` and `down` at what is set for this time of day. Raises StorageError for a damaged file."""
 
-    def __init__(self, path: Path) -> None:
-        self.up = ByteLimit()
-        self.down = ByteLimit()
-        self.down_shares = Shares(self.down)
+    def __init__(self, path: Path, rates: Rates | None = None) -> None:
+        """`rates`: what is set; of all apps of a computer."""
+        rates = rates or Rates()
+        self.up, self.down, self.down_shares = rates.up, rates.down, rates.down_shares
         self._path = path
         self._kept = _Kept()
         if path.exists():

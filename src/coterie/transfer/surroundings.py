@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from coterie.access.enforcer import Enforcer
 from coterie.access.people import People
 from coterie.content import Store
+from coterie.content.limit import Rates
 from coterie.content.versions import Versions
 from coterie.identity import PeerId
 from coterie.net import Connection
@@ -61,6 +62,9 @@ class Contents(Protocol):
 
     @property
     def versions(self) -> Versions: ...
+
+    @property
+    def rates(self) -> Rates: ...
 
 
 class Surroundings(Protocol):

@@ -32,7 +32,10 @@ class Giver:
 
     async def start(self) -> None:
         self.contents = c.FolderContents(
-            self.context.me.peer_id, self.context.blobs.store, self.context.access
+            self.context.me.peer_id,
+            self.context.blobs.store,
+            self.context.access,
+            self.context.blobs.rates.up,
         )
         self.context.net.register(c.CONTENTS, self.contents.handle)
 

@@ -13,6 +13,7 @@ from coterie.access.policy import of_peer
 from coterie.access.resource import ResourceKind, Verb
 from coterie.apps.app import App
 from coterie.apps.context import Context
+from coterie.content.limit import BURST_S
 from coterie.errors import LimitExceeded, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId, SecretKey, load_or_create_key
 from coterie.net import MemoryNetwork
@@ -109,6 +110,22 @@ def test_content_is_fetched_verified_kept_and_given_on(tmp_path: Path) -> None:
             assert await carl.album.blobs.get("third") == PICTURE
             await ben.album.blobs.fetch(root, [carl.peer_id], "again")  # it is here: nobody is asked
             assert set(await ben.album.blobs.names()) == {"got", "again"}
+
+    run(play())
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_it_comes_no_faster_than_either_side_allows(tmp_path: Path, way: str) -> None:
+    async def play() -> None:
+        async with nodes(tmp_path, "anna", "ben") as ((anna, ben), _):
+            root = await anna.album.blobs.put(PICTURE, "picture")
+            give(anna, "picture", ben)
+            limit = getattr((anna if way == "up" else ben).blobs.rates, way)
+            limit.bytes_per_s = len(PICTURE)
+            began = asyncio.get_running_loop().time()
+            await ben.album.blobs.fetch(root, [anna.peer_id], "got")
+            assert asyncio.get_running_loop().time() - began > (1 - BURST_S) * 0.8
+            assert ben.blobs.rates.down_shares.portions == []
 
     run(play())
 

@@ -100,7 +100,7 @@ class FilesService:
         self.registry = Registry()
         self.table = Table(context.people)
         self._book = GotBook(context.data.folder / "got.db")
-        self.limits = Limits(context.data.folder / "limits.json")
+        self.limits = Limits(context.data.folder / "limits.json", context.blobs.rates)
         self.server = Server(context.access, self._find_giver, self._executor, self.limits.up)
         self.gifts = Gifts(context, self.begin, transfers, self._downloading, is_moving=self.server.is_moving)
         self._shares = Shares(context, shares, self.places, self.registry, end=self.server.end)

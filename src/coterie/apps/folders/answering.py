@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
+from coterie.apps.folders import pacing
 from coterie.apps.folders.content import FolderContents, read_small
 from coterie.apps.folders.engine import Engine
 from coterie.apps.folders.membership import resource_of
+from coterie.apps.folders.messages import SMALL_BYTES_MAX
 from coterie.identity import PeerId
 from coterie.wire.frames import Message
 
@@ -22,6 +24,7 @@ class Answering:
         self._access = context.access
         self._store = context.blobs.store
         self._contents = contents
+        self._up = context.blobs.rates.up
 
     async def have(self, peer: PeerId, asked: wire.Have) -> Message:
         """Which files are here."""
@@ -34,12 +37,16 @@ class Answering:
         """Contents, ready to be given."""
         engine = self._engine(peer, asked.folder)
         known = await asyncio.to_thread(engine.known, asked.contents) if engine is not None else {}
-        small = await asyncio.to_thread(read_small, self._store, known)
+        small_max = pacing.bytes_in_one(self._up, SMALL_BYTES_MAX)
+        small = await asyncio.to_thread(read_small, self._store, known, small_max)
         given = {content for content, _ in small}
         rest = [content for content in asked.contents if content not in given]
         if engine is not None:
             engine.gave()
         gathered = await self._contents.gather(asked.folder, known, rest)
+        if small:
+            await pacing.wait(self._up)
+            pacing.went(self._up, sum(len(data) for _, data in small))
         return wire.Wanted(gathered.root, gathered.files, gathered.size, list(gathered.missing), tuple(small))
 
     def _engine(self, peer: PeerId, folder: bytes) -> Engine | None:

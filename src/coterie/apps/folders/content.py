@@ -90,12 +90,13 @@ class _Tree:
 class FolderContents:
     """What this computer gives of all its live folders. Belongs to the event loop, but for `gather`."""
 
-    def __init__(self, own: PeerId, store: Store, access: Enforcer) -> None:
+    def __init__(self, own: PeerId, store: Store, access: Enforcer, up: ByteLimit) -> None:
+        """`up`: the limit of all that goes to others."""
         self._own = own
         self._store = store
         self._given: OrderedDict[tuple[bytes, bytes], FolderGiver] = OrderedDict()
         self._executor = ThreadPoolExecutor(THREADS, "coterie-folders")
-        self._server = Server(access, self._find, self._executor, ByteLimit(), kind=KIND)
+        self._server = Server(access, self._find, self._executor, up, kind=KIND)
 
     async def handle(self, stream: Stream) -> None:
         """One computer that asks."""
@@ -247,14 +248,16 @@ class ContentFetch:
             self._around.blobs.store.forget_root(self._root)
 
 
-def read_small(store: Store, known: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """(id, bytes) of small contents among the `known`, as many as fit one answer. Blocking."""
+def read_small(
+    store: Store, known: Mapping[bytes, bytes], bytes_max: int = SMALL_BYTES_MAX
+) -> list[tuple[bytes, bytes]]:
+    """(id, bytes) of small contents among the `known`, as many as fit one answer, `bytes_max` together. Blocking."""
     found: list[tuple[bytes, bytes]] = []
     total = 0
     for content, packed in known.items():
         chunks = m.unpack_chunks(packed)
         size = sum(chunk_bytes for _, chunk_bytes in chunks)
-        if size > SMALL_BYTES or total + size + ENTRY_BYTES > SMALL_BYTES_MAX:
+        if size > SMALL_BYTES or total + size + ENTRY_BYTES > bytes_max:
             continue
         parts = list(store.read_chunks(chunks))
         if not any(isinstance(part, ChunkUnavailable) for part in parts):

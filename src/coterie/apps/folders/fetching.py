@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coterie.apps.context import Context
 from coterie.apps.folders import messages as wire
+from coterie.apps.folders import pacing
 from coterie.apps.folders.content import WANTED_BYTES, WANTED_MAX, Arrived, ContentFetch, write_small
 from coterie.apps.folders.keepers import Keepers
 from coterie.errors import CoterieError, PeerError, StorageError
@@ -213,10 +214,13 @@ class Fetching:
 
     async def _ask(self, peer: PeerId, contents: list[bytes]) -> wire.Wanted:
         asked = wire.Want(self._folder, contents)
+        down = self._context.blobs.rates.down
+        await pacing.wait(down)
         answer = await self._context.net.ask(peer, wire.PROTOCOL, asked, timeout_s=ANSWER_S)
         if not isinstance(answer, wire.Wanted):
             raise PeerError("contents that are wanted are answered otherwise")
         wire.check(answer)
+        pacing.went(down, sum(len(data) for _, data in answer.small))
         return answer
 
     def _progress(self, step: Progress) -> None:

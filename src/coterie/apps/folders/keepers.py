@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from coterie.apps.context import Context
 from coterie.apps.folders import kept_messages as wire
+from coterie.apps.folders import pacing
 from coterie.apps.folders.book import FolderBook, batch
 from coterie.apps.folders.content import Arrived
 from coterie.apps.folders.folder_keys import FolderKeys, kept_replica
@@ -281,12 +282,15 @@ class Keepers:
         """Give contents; False: there is no room for them. Those that are not here now are left out."""
         known = await asyncio.to_thread(self._lying.known, list(by_tag.values()))
         here = {tag: known[content] for tag, content in by_tag.items() if content in known}
+        rates = self._context.blobs.rates
         portions = sealed_portions(self._context.blobs.store, sealing, here)
         while portion := await asyncio.to_thread(next, portions, None):
             texts, whole = portion
             if texts:
                 lacking = (await self._ask(peer, wire.Lack(sealing.kept, list(texts)), wire.Lacking)).ids
                 wanted = [texts[one] for one in lacking if one in texts]
+                await pacing.wait(rates.up)
+                pacing.went(rates.up, sum(map(len, wanted)))
                 if wanted and (await self._ask(peer, wire.Keep(sealing.kept, wanted), wire.Lacking)).ids:
                     return False
             for lists in messages_of(whole):
@@ -316,6 +320,7 @@ class Keepers:
         sealing = self._sealing
         if sealing is None:
             return
+        down = self._context.blobs.rates.down
         by_tag = {tag: content for content in wanted for tag in sealing.tags(content)}
         tags = list(by_tag)
         for at in range(0, len(tags), wire.IDS_MAX):
@@ -337,7 +342,9 @@ class Keepers:
             opening = Opening(sealing, listed, wanted, place)
             try:
                 while ids_ := opening.next():
+                    await pacing.wait(down)
                     texts = (await self._ask(peer, wire.AskChunks(sealing.kept, ids_), wire.Chunks)).chunks
+                    pacing.went(down, sum(map(len, texts)))
                     await asyncio.to_thread(opening.take, texts)
             finally:
                 arrived.update(await asyncio.to_thread(opening.close))

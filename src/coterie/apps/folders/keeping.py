@@ -1,6 +1,7 @@
 """A folder that this computer keeps for others and cannot read: takes what writers seal, gives it to all readers."""
 
 import asyncio
+import contextlib
 import logging
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.folders import kept_messages as wire
+from coterie.apps.folders import pacing
 from coterie.apps.folders.kept_store import CHUNKS, KeptStore
 from coterie.apps.folders.links import Links
 from coterie.apps.folders.members import Members
@@ -24,6 +26,8 @@ from coterie.quantity import say_bytes
 from coterie.tasks import Tasks
 from coterie.texts import tr
 from coterie.wire.frames import Message
+
+KEEP_S = 10.0  # who brings chunks waits so long at most for the limit of this computer: it asks again after 30; guess
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +141,7 @@ class Keeping:
         verb = Verb.WRITE if isinstance(asked, wire.Keep | wire.KeepLists) else Verb.READ
         self._context.access.decide(peer, verb, resource_of(self._row.id)).require()
         try:
-            answer = await asyncio.to_thread(self._answer, asked)
+            answer = await self._paced(asked)
         except StorageError as error:
             self._why = str(error)
             log.info("a kept folder: %s", error)
@@ -147,7 +151,22 @@ class Keeping:
             self._filled(bool(answer.ids))
         return answer
 
-    def _answer(self, asked: wire.Asked) -> Message:
+    async def _paced(self, asked: wire.Asked) -> Message:
+        """The answer, at the rate that the owner of this computer allows."""
+        rates = self._context.blobs.rates
+        if isinstance(asked, wire.Keep):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KEEP_S):
+                    await pacing.wait(rates.down)
+            pacing.went(rates.down, sum(map(len, asked.chunks)))
+        bytes_max = pacing.bytes_in_one(rates.up, wire.TEXTS_BYTES_MAX)
+        answer = await asyncio.to_thread(self._answer, asked, bytes_max)
+        if isinstance(answer, wire.Chunks):
+            await pacing.wait(rates.up)
+            pacing.went(rates.up, sum(map(len, answer.chunks)))
+        return answer
+
+    def _answer(self, asked: wire.Asked, bytes_max: int) -> Message:
         kept = self.kept
         match asked:
             case wire.Lack(_, chunks):
@@ -159,7 +178,7 @@ class Keeping:
             case wire.AskLists(_, contents, first):
                 return wire.Lists(kept.lists(contents, first))
             case wire.AskChunks(_, ids):
-                return wire.Chunks(kept.chunks(ids))
+                return wire.Chunks(kept.chunks(ids, bytes_max))
 
     def _filled(self, is_full: bool) -> None:
         if is_full and not self._is_full:

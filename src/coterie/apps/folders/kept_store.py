@@ -220,15 +220,17 @@ class KeptStore:
             found.append((tag, first, total, part))
         return found
 
-    def chunks(self, ids: Sequence[bytes]) -> list[bytes]:
+    def chunks(self, ids: Sequence[bytes], bytes_max: int = TEXTS_BYTES_MAX) -> list[bytes]:
         """Sealed chunks in this order, as many as fit a message; empty where one is not here, or is damaged.
+
+        `bytes_max`: of all but the first.
 
         Raises:
             StorageError: the disk is away.
         """
         found: list[bytes] = []
         damaged: list[bytes] = []
-        room = TEXTS_BYTES_MAX
+        room = bytes_max
         with self._entered() as root:
             for one in ids:
                 size = self._size_of(one)

@@ -92,7 +92,9 @@ class FoldersService:
         self.live, self.listing, self.look, self.open = places.live, places.listing, places.look, places.open
         self.writing, self.touched = places.writing, places.touched
         self.remove, self.move = places.remove, places.move
-        self.contents = FolderContents(context.me.peer_id, context.blobs.store, context.access)
+        self.contents = FolderContents(
+            context.me.peer_id, context.blobs.store, context.access, context.blobs.rates.up
+        )
         self._serving = Serving(
             context,
             self._engines,

@@ -45,13 +45,14 @@ def owner_of(app: str) -> str:
 class BlobExchange:
     """The one of a node. Belongs to the event loop."""
 
-    def __init__(self, own: PeerId, store: Store, access: Enforcer) -> None:
+    def __init__(self, own: PeerId, store: Store, access: Enforcer, up: ByteLimit) -> None:
+        """`up`: the limit of all that goes to others."""
         self._own = own
         self._store = store
         self._access = access
         self._given: dict[str, dict[str, str]] = {}  # app -> name -> resource
         self._executor = ThreadPoolExecutor(THREADS, "coterie-blobs")
-        self._server = Server(access, self._find, self._executor, ByteLimit(), kind=KIND)
+        self._server = Server(access, self._find, self._executor, up, kind=KIND)
 
     async def handle(self, stream: Stream) -> None:
         """One computer that asks."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import SystemRandom
 
-from coterie.content.limit import ByteLimit
 from coterie.errors import CoterieError, NotFound, PeerError, TransportError
 from coterie.identity import PeerId
 from coterie.progress import Progress
@@ -18,6 +17,7 @@ from coterie.transfer.fetch import Fetch, ShareMoved, open_share, opening
 from coterie.transfer.receive import Receiver
 from coterie.transfer.records import TransferRecord
 from coterie.transfer.sources import Session, Sources
+from coterie.transfer.states import WEIGHTS
 from coterie.transfer.surroundings import Surroundings
 from coterie.wire import Protocol, Ticket
 from coterie.wire.ticket import TicketKind
@@ -86,7 +86,8 @@ class BlobFetch:
         arrival = Arrival(target, versions, None, None, source="")
         receiver = Receiver(ticket, record, store=store, discretion=discretion, arrival=arrival)
         nobody = lambda *_: None  # noqa: E731  (to hear of others, or of who gave how much)
-        fetch = Fetch(ticket, receiver, SystemRandom(), hint=nobody, gave=nobody, buckets=(ByteLimit(),))
+        portion = self._around.blobs.rates.down_shares.portion(WEIGHTS["normal"])
+        fetch = Fetch(ticket, receiver, SystemRandom(), hint=nobody, gave=nobody, buckets=(portion,))
         sources = Sources(fetch, self._open_at, self._say)
         for other in self._peers:
             sources.met(other, (), is_hint=other != peer)
@@ -102,6 +103,7 @@ class BlobFetch:
             await asyncio.gather(telling, return_exceptions=True)
             await fetch.close()
             await asyncio.to_thread(receiver.close)
+            portion.close()
 
     async def close(self) -> None:
         """Let go of a session that was opened and not used."""

@@ -18,6 +18,7 @@ from coterie.content import Collected, Kind, KnownFile, Store, no_links
 from coterie.content import manifest as m
 from coterie.content.builder import build_blob
 from coterie.content.hashing import read_files
+from coterie.content.limit import Rates
 from coterie.content.reader import ChunkUnavailable
 from coterie.content.scan import found_file
 from coterie.content.walk import FileIn, stretches
@@ -68,6 +69,8 @@ class BlobFolder:
     def __init__(self, path: Path, store: Store) -> None:
         """Nothing is touched before something is kept."""
         self.store = store
+        self.rates = Rates()
+        """Limits of what goes between this computer and others, for all apps."""
         self._path = path
         self._lock = threading.Lock()  # between what is there and what is pinned
         self._incoming: set[Path] = set()

@@ -55,6 +55,8 @@ class Blobs:
         self._kinds = kinds
         self.store: Store = folder.store
         """All content that is known on this node, and where it lies."""
+        self.rates = folder.rates
+        """How fast content may go to others and come from them: one for all apps."""
         self.versions = versions
         """What was replaced or taken away, recoverable for a while: one for all apps."""
         self._folder = folder
