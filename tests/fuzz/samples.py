@@ -44,6 +44,7 @@ from coterie.apps.folders.holding import KeptHolding
 from coterie.apps.folders.membership import FolderRecord
 from coterie.apps.folders.records import pack_agreed
 from coterie.apps.folders.root import Marker
+from coterie.apps.folders.signed_body import packed
 from coterie.apps.folders.steps import Agreed
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.phone.certificates import Authority
@@ -248,7 +249,7 @@ def _disks() -> dict[str, list[Sample]]:
 def _services() -> dict[str, list[Sample]]:
     """Services of others, and the ports for them."""
     record = FolderRecord(bytes(16), "Projects", bytes(PEER), 1, 5, ((of_peer(OTHER.peer_id), 1),))
-    folder = folders.packed(record, KEY.sign(folders.to_sign(record)))
+    folder = packed(record, KEY.sign(folders.to_sign(record)))
     opening = expose.PROTOCOL.encode(expose.Use("wiki")) + b"GET / HTTP/1.1"
     targets = ["8080", "[::1]:22", "printer.lan:631", "unix:/run/socket"]
     head = (
@@ -259,10 +260,10 @@ def _services() -> dict[str, list[Sample]]:
     saved = b'{"expose/anna/wiki": {"port": 4000, "is_off": true}}'
     as_kept = folder_keys.kept_record(record)
     keys = folder_keys.FolderKeys(
-        record.id, 1, ((7, bytes(32)),), folders.packed(as_kept, KEY.sign(folders.to_sign(as_kept)))
+        record.id, 1, ((7, bytes(32)),), packed(as_kept, KEY.sign(folders.to_sign(as_kept)))
     )
     entry = kept.Entry(7, ((b"r" * 16, 1),), (b"t" * 32,), b"sealed", bytes(PEER), b"s" * 64)
-    signed_keys = folder_keys.packed(keys, KEY.sign(folder_keys.to_sign(keys)))
+    signed_keys = packed(keys, KEY.sign(folder_keys.to_sign(keys)))
     return {
         "coterie.apps.folders.membership:open_record": [_of("apps.folders.membership:open_record", folder)],
         "coterie.apps.folders.folder_keys:open_keys": [

@@ -232,3 +232,29 @@ def test_nothing_is_written_where_the_disk_of_a_live_folder_is_away(tmp_path: Pa
             assert (await at.ask("PUT", "Projects/new", b"x")).status == 201
 
     run(scene(), 60)
+
+
+def test_a_file_that_a_program_makes_before_it_writes_leaves_no_version_of_nothing(tmp_path: Path) -> None:
+    """FUSE and WebDAV clients do: nobody is to find an empty file among what was changed and replaced."""
+
+    async def scene() -> None:
+        async with drive(tmp_path) as (anna, at):
+            there, here = await together(anna, at, tmp_path)
+            (tmp_path / "open").mkdir()
+            (tmp_path / "open/old").write_bytes(b"old")
+            await anna.files.share(tmp_path / "open", to=[str(at.node.peer_id)], write=True)
+            for place in ("Projects/new", f"{at.name}/open/new"):
+                assert (await at.ask("PUT", place, b"")).status == 201
+                if place.startswith("Projects"):
+                    await until((there / "new").exists, "the empty file did not come")
+                assert (await at.ask("PUT", place, b"something")).status == 204
+            await until(lambda: (there / "new").read_bytes() == b"something", "did not come")
+            assert (tmp_path / "open/new").read_bytes() == b"something"
+            assert await anna.folders.versions("Projects", "") == []
+            assert await anna.folders.undo("Projects", "") == []
+            assert [one for one in anna.versions.kept() if one.original.name == "new"] == []
+            assert (await at.ask("PUT", f"{at.name}/open/old", b"x")).status == 204
+            assert [one.original.name for one in anna.versions.kept()] == ["old"]
+            assert here.is_dir()
+
+    run(scene(), 60)

@@ -47,6 +47,20 @@ def raw(port: int, method: str, target: str, body: bytes, headers: dict[str, str
         connection.close()
 
 
+async def hers(anna: Node, at: Drive, folder: Path) -> Path:
+    """A folder of anna's that may be read at the drive."""
+    top = photos(folder)
+    await anna.files.share(top, to=[str(at.node.peer_id)])
+    return top
+
+
+async def mine(at: Drive, folder: Path) -> None:
+    """A folder of the drive's own computer, with one file."""
+    (folder / "mine").mkdir()
+    (folder / "mine/own").write_bytes(b"own")
+    await at.node.files.share(folder / "mine")
+
+
 def look(top: Path) -> dict[str, Any]:
     """Everything in a folder, with when it was changed."""
     found = {}
@@ -60,13 +74,10 @@ def look(top: Path) -> dict[str, Any]:
 def test_no_request_changes_what_is_only_to_be_read(tmp_path: Path) -> None:
     async def scene() -> None:
         async with drive(tmp_path) as (anna, at):
-            top = photos(tmp_path)
-            (tmp_path / "mine").mkdir()
-            (tmp_path / "mine/own").write_bytes(b"own")
-            await at.node.files.share(tmp_path / "mine")
-            await anna.files.share(top, to=[str(at.node.peer_id)])
+            top = await hers(anna, at, tmp_path)
+            await mine(at, tmp_path)
             before = look(top)
-            here, mine = f"/{at.name}/photos", f"/{at.node.peer_id}/mine"
+            here, own = f"/{at.name}/photos", f"/{at.node.peer_id}/mine"
             targets = [
                 f"{here}/new", f"{here}/readme", f"{here}/2024", f"{here}/2024/", f"{here}/2024/a.jpg", here,
                 f"{here}/", f"/{at.name}", f"/{at.name}/new", "/", "/new",
@@ -74,7 +85,7 @@ def test_no_request_changes_what_is_only_to_be_read(tmp_path: Path) -> None:
                 f"{here}/%2E%2e/photos/readme", f"/{here}/readme", f"{here}//readme", f"{here}/README",
                 f"{here}/readme/", f"{here}/readme?x", f"{here}/readme%00", f"{here}/readme%2f",
                 f"{here.replace('/', '%2f')[3:]}/readme", f"{here}/./readme", f"{here}/.coterie-partial-x",
-                f"{mine}/../../{at.name}/photos/readme", f"{mine}/%2e%2e/%2e%2e{here}/readme",
+                f"{own}/../../{at.name}/photos/readme", f"{own}/%2e%2e/%2e%2e{here}/readme",
                 f"{here}/read%6De", f"{here.upper()}/readme", f"{here}/readme#x",
             ]  # fmt: skip
             bodies = {"LOCK": LOCK, "PROPPATCH": PATCH, "PUT": b"changed", "put": b"changed"}
@@ -88,12 +99,12 @@ def test_no_request_changes_what_is_only_to_be_read(tmp_path: Path) -> None:
             root = f"http://drive.localhost:{at.port}"
             for method in ("MOVE", "COPY"):
                 for source, to in (
-                    (f"{mine}/own", f"{here}/new"), (f"{mine}/own", f"{here}/readme"), (f"{mine}/own", f"{here}/2024"),
-                    (mine, f"{here}/new"), (f"{here}/readme", f"{here}/new"), (f"{here}/2024", f"{here}/new"),
-                    (f"{mine}/own", f"{mine}/../../{at.name}/photos/readme"),
-                    (f"{mine}/own", f"{here}/%2e%2e/photos/readme"),
-                    (f"{mine}/own", f"/{here}/readme"), (f"{mine}/own", f"{here}/readme%3fx"),
-                    (f"{mine}/own", f"{here}/new%3bx"),
+                    (f"{own}/own", f"{here}/new"), (f"{own}/own", f"{here}/readme"), (f"{own}/own", f"{here}/2024"),
+                    (own, f"{here}/new"), (f"{here}/readme", f"{here}/new"), (f"{here}/2024", f"{here}/new"),
+                    (f"{own}/own", f"{own}/../../{at.name}/photos/readme"),
+                    (f"{own}/own", f"{here}/%2e%2e/photos/readme"),
+                    (f"{own}/own", f"/{here}/readme"), (f"{own}/own", f"{here}/readme%3fx"),
+                    (f"{own}/own", f"{here}/new%3bx"),
                 ):  # fmt: skip
                     for overwrite in ("T", "F"):
                         headers = {"Destination": root + to, "Overwrite": overwrite}
@@ -102,11 +113,11 @@ def test_no_request_changes_what_is_only_to_be_read(tmp_path: Path) -> None:
                         assert (tmp_path / "mine/own").read_bytes() == b"own"
             for name in ("readme", "2024"):  # to have it is to remove it there
                 status = await at.in_thread(
-                    raw, at.port, "MOVE", f"{here}/{name}", b"", {"Destination": f"{root}{mine}/x"}
+                    raw, at.port, "MOVE", f"{here}/{name}", b"", {"Destination": f"{root}{own}/x"}
                 )
                 assert not 200 <= status < 300
             assert look(top) == before
-            copied = {"Destination": f"{root}{mine}/copied"}
+            copied = {"Destination": f"{root}{own}/copied"}
             assert await at.in_thread(raw, at.port, "COPY", f"{here}/2024/a.jpg", b"", copied) == 201
 
     run(scene(), 100)
@@ -183,8 +194,7 @@ def test_what_is_taken_back_ends_in_a_folder_by_fuse(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with drive(tmp_path) as (anna, at):
-            top = photos(tmp_path)
-            await anna.files.share(top, to=[str(at.node.peer_id)])
+            top = await hers(anna, at, tmp_path)
             await at.node.drive.mount(tmp_path / "mounted")
             try:
                 await taken_back(anna, at, tmp_path / "mounted" / at.name / "photos", top)
@@ -201,8 +211,7 @@ def test_what_is_taken_back_ends_in_a_folder_by_davfs2(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with drive(tmp_path) as (anna, at):
-            top = photos(tmp_path)
-            await anna.files.share(top, to=[str(at.node.peer_id)])
+            await hers(anna, at, tmp_path)
             folder = tmp_path / "mounted"
             folder.mkdir()
             conf = tmp_path / "davfs2.conf"
@@ -228,11 +237,8 @@ def test_no_change_gets_through_a_folder_that_is_only_to_be_read(tmp_path: Path)
 
     async def scene() -> None:
         async with drive(tmp_path) as (anna, at):
-            top = photos(tmp_path)
-            (tmp_path / "mine").mkdir()
-            (tmp_path / "mine/own").write_bytes(b"own")
-            await at.node.files.share(tmp_path / "mine")
-            await anna.files.share(top, to=[str(at.node.peer_id)])
+            top = await hers(anna, at, tmp_path)
+            await mine(at, tmp_path)
             before = look(top)
             await at.node.drive.mount(tmp_path / "mounted")
             here = tmp_path / "mounted" / at.name / "photos"

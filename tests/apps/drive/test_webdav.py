@@ -1,6 +1,7 @@
 """The drive as programs see it: listings, ranges, dates, tags, errors, and who may use it."""
 
 import asyncio
+import http.client
 import os
 import random
 import time
@@ -139,6 +140,27 @@ def test_pages_of_other_sites_and_other_names_are_refused(tmp_path: Path) -> Non
                 for method in ("GET", "PROPFIND", "PUT", "OPTIONS", "DELETE"):
                     assert (await at.ask(method, "", **headers)).status == 403, (headers, method)
             assert (await at.ask("OPTIONS", "")).headers["dav"].startswith("1,2")
+
+    run(scene())
+
+
+def test_names_that_are_no_text_are_refused_and_do_not_end_the_connection(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with drive(tmp_path) as (anna, at):
+            await anna.files.share(photos(tmp_path), to=[str(at.node.peer_id)])
+
+            def ask() -> list[int]:
+                connection = http.client.HTTPConnection("127.0.0.1", at.port or 0, timeout=20)
+                statuses = []
+                for method in ("GET", "PUT", "PROPFIND", "MKCOL", "DELETE"):
+                    host = {"Host": f"drive.localhost:{at.port}", "Depth": "0"}
+                    connection.request(method, f"/{at.name}/photos/%ff%fe", b"", host)
+                    answer = connection.getresponse()
+                    statuses.append(answer.status)
+                    assert b"UTF-8" in answer.read()
+                return statuses
+
+            assert await at.in_thread(ask) == [400] * 5
 
     run(scene())
 

@@ -14,9 +14,10 @@ from coterie.apps.folders.folder_keys import (
     needs_new_key,
     open_keys,
 )
-from coterie.apps.folders.membership import FolderRecord, Role, packed, to_sign
+from coterie.apps.folders.membership import FolderRecord, Role, to_sign
 from coterie.apps.folders.register import NOTHING, Kind, Register, Value, merge, pack, unpack, written
 from coterie.apps.folders.sealing import Sealing
+from coterie.apps.folders.signed_body import packed
 from coterie.errors import PeerError
 from coterie.identity import SecretKey
 
@@ -200,7 +201,7 @@ def test_entries_and_bounds() -> None:
 
 
 def signed(keys: FolderKeys, key: SecretKey = ANNA) -> bytes:
-    return folder_keys.packed(keys, key.sign(folder_keys.to_sign(keys)))
+    return packed(keys, key.sign(folder_keys.to_sign(keys)))
 
 
 def test_keys_come_as_they_went_and_only_from_the_owner() -> None:

@@ -14,12 +14,12 @@ from coterie.apps.folders.membership import (
     is_newer,
     member_of,
     open_record,
-    packed,
     rules_of,
     to_sign,
     with_member,
     without_member,
 )
+from coterie.apps.folders.signed_body import packed
 from coterie.errors import LimitExceeded, PeerError, UsageError
 from coterie.identity import SecretKey
 

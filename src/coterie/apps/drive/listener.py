@@ -143,6 +143,8 @@ class Gate:
             if key in environ
         }
         method = environ["REQUEST_METHOD"]
+        if not _is_text(environ.get("PATH_INFO", "")):
+            return _refuse(start_response, "400 Bad Request", tr("names in an address are written in UTF-8"))
         if not is_own_host(host, self._number, is_lan=self._is_lan) and host != f"{HOST}:{self._number}":
             return _refuse(start_response, "403 Forbidden", tr("this address is not served here"))
         if not is_own_page(method, host, headers):
@@ -183,6 +185,15 @@ class Gate:
             return hmac.compare_digest(read_password(given.strip()).encode(), self._secret.encode())
         except UsageError:
             return False
+
+
+def _is_text(path: str) -> bool:
+    """Whether a path, a character for each byte as WSGI has it, is UTF-8."""
+    try:
+        path.encode("latin-1").decode()
+    except UnicodeError:
+        return False
+    return True
 
 
 def nothing_here(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

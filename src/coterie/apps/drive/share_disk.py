@@ -13,6 +13,7 @@ from pathlib import Path
 
 from coterie.apps.drive.unfinished import Unfinished
 from coterie.content import no_links
+from coterie.content.file_steps import exchange
 from coterie.content.names import PARTIAL_PREFIX, is_reserved, name_fault
 from coterie.content.versions import Versions
 from coterie.errors import NotFound, StorageError, UsageError
@@ -134,7 +135,12 @@ class ShareDisk:
                 self._replace(path, coming, own)
 
     def _replace(self, path: Path, coming: Path, own: Path) -> None:
-        """Keep what is there."""
+        """Keep what is there; a file with nothing in it, as programs make one before they write, is not worth it."""
+        status = _status(path)
+        if status is not None and not status.st_size and exchange(coming, path):
+            if os.lstat(coming).st_size:  # somebody wrote into it just then
+                self._versions.keep(coming, WHY_REPLACED, source=self._source, original=own)
+            return
         self._versions.keep(path, WHY_REPLACED, source=self._source, replacement=coming, original=own)
 
     def _check(self, parts: Sequence[str], *, is_top: bool = True) -> None:

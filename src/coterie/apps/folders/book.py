@@ -15,6 +15,7 @@ import msgspec
 from coterie.apps.folders import names, planner
 from coterie.apps.folders.chosen_rows import ChosenRows
 from coterie.apps.folders.crowding import Crowding
+from coterie.apps.folders.file_content import content_of
 from coterie.apps.folders.messages import ENTRIES_BYTES_MAX, ENTRIES_MAX
 from coterie.apps.folders.names import path_fault
 from coterie.apps.folders.records import pack_agreed, unpack_agreed
@@ -52,6 +53,8 @@ from coterie.errors import PeerError
 
 EventLine = tuple[float, str, str, bytes, bytes]
 NO_CONTENT = b""
+EMPTY = content_of(b"")
+EMPTY_MS = 60_000  # so long an empty file is one that is being made; guess
 
 
 class RowsTree:
@@ -569,5 +572,12 @@ def _event(now: float, path: str, before: Register, after: Register) -> EventLin
     old, new = winner(before), winner(after)
     if old is None or old[1].kind == Kind.GONE or new is None or old[1].equals(new[1]):
         return None
+    if (
+        new[1].kind == old[1].kind == Kind.FILE
+        and old[1].content == EMPTY
+        and old[1].by == new[1].by
+        and new[1].at_ms - old[1].at_ms < EMPTY_MS
+    ):
+        return None  # a program that makes a file before it writes it
     what = "removed" if new[1].kind == Kind.GONE else "changed"
     return now, path, what, new[1].by, pack(before)

@@ -9,6 +9,7 @@ before stays open to them, wherever they find it.
 import msgspec
 from blake3 import blake3
 
+from coterie.apps.folders import signed_body
 from coterie.apps.folders.kept import EPOCH_MAX
 from coterie.apps.folders.membership import (
     FOLDER_ID_BYTES,
@@ -21,8 +22,6 @@ from coterie.apps.folders.membership import (
 from coterie.content.sealed import KEY_BYTES
 from coterie.decoding import decoder
 from coterie.errors import PeerError
-from coterie.identity import PeerId
-from coterie.identity.keys import SIGNATURE_BYTES, verify
 
 KEYS_MAX = 4  # the newest: those before were sealed anew long ago; guess
 KEYS_BYTES_MAX = RECORD_BYTES_MAX + 1_024
@@ -88,37 +87,27 @@ def needs_new_key(before: FolderRecord, after: FolderRecord) -> bool:
 
 def to_sign(keys: FolderKeys) -> bytes:
     """The bytes that the owner signs."""
-    return KEYS_CONTEXT + msgspec.msgpack.encode(keys)
-
-
-def packed(keys: FolderKeys, signature: bytes) -> bytes:
-    """Keys as they are kept and given: signature, then body."""
-    return signature + msgspec.msgpack.encode(keys)
+    return signed_body.to_sign(KEYS_CONTEXT, keys)
 
 
 @decoder(PeerError, "the keys of a folder")
 def open_keys(raw: bytes) -> FolderKeys:
-    """Read and verify what `packed` made.
+    """Read and verify what `signed_body.packed` made of keys.
 
     Raises:
-        PeerError: it is none, is forged, or over a bound.
+        PeerError: they are none, are forged, or over a bound.
     """
-    if len(raw) > KEYS_BYTES_MAX:
-        raise PeerError("the keys of a folder are too long")
-    signature, body = bytes(raw[:SIGNATURE_BYTES]), bytes(raw[SIGNATURE_BYTES:])
-    keys = msgspec.msgpack.decode(body, type=FolderKeys)
+    noun = "the keys of a folder"
+    keys = msgspec.msgpack.decode(signed_body.body_of(raw, noun, KEYS_BYTES_MAX), type=FolderKeys)
     epochs = [epoch for epoch, _ in keys.keys]
     if not 0 < len(epochs) <= KEYS_MAX or epochs != sorted(set(epochs), reverse=True):
-        raise PeerError("the keys of a folder in no order")
+        raise PeerError(f"{noun} in no order")
     if not 1 <= epochs[-1] <= epochs[0] <= EPOCH_MAX or any(len(key) != KEY_BYTES for _, key in keys.keys):
         raise PeerError("a key of a folder that cannot be one")
     record = open_record(keys.kept)
     if record.id != kept_id(keys.folder) or record.seq != keys.seq:
-        raise PeerError("the keys of a folder with the record of another")
-    if msgspec.msgpack.encode(keys) != body:
-        raise PeerError("the keys of a folder in another form than the one")
-    if not verify(PeerId(record.owner), KEYS_CONTEXT + body, signature):
-        raise PeerError("forged keys of a folder")
+        raise PeerError(f"{noun} with the record of another")
+    signed_body.check_signed(raw, keys, KEYS_CONTEXT, record.owner, noun)
     return keys
 
 

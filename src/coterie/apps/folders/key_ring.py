@@ -17,10 +17,10 @@ from coterie.apps.folders.folder_keys import (
     needs_new_key,
     open_keys,
     owner_of,
-    packed,
     to_sign,
 )
 from coterie.apps.folders.membership import FolderRecord
+from coterie.apps.folders.signed_body import packed
 from coterie.content.sealed import KEY_BYTES
 from coterie.errors import PeerError
 from coterie.private_file import write_private
@@ -74,9 +74,7 @@ class KeyRing:
             epoch = max(record.at_ms // 1000, keys[0][0] + 1 if keys else 1)  # also past one that was lost
             keys = ((epoch, os.urandom(KEY_BYTES)), *keys)[:KEYS_MAX]
         sign, kept = self._context.me.sign, kept_record(record)
-        made = FolderKeys(
-            record.id, record.seq, keys, membership.packed(kept, sign(membership.to_sign(kept)))
-        )
+        made = FolderKeys(record.id, record.seq, keys, packed(kept, sign(membership.to_sign(kept))))
         self.take(record, packed(made, sign(to_sign(made))))
 
     def take(self, record: FolderRecord, raw: bytes) -> bool:

@@ -15,13 +15,13 @@ from coterie.apps.folders.membership import (
     is_newer,
     member_of,
     open_record,
-    packed,
     resource_of,
     rules_of,
     to_sign,
     with_member,
     without_member,
 )
+from coterie.apps.folders.signed_body import packed
 from coterie.apps.folders.store import FoldersStore
 from coterie.errors import AccessDenied, NotFound, PeerError, UsageError
 from coterie.identity import PeerId

@@ -13,10 +13,10 @@ import msgspec
 
 from coterie.access.policy import is_for_many, of_peer
 from coterie.access.resource import Verb
+from coterie.apps.folders import signed_body
 from coterie.decoding import decoder
 from coterie.errors import LimitExceeded, PeerError, UsageError
 from coterie.identity import PeerId
-from coterie.identity.keys import SIGNATURE_BYTES, verify
 from coterie.identity.peer_id import KEY_BYTES, is_key
 from coterie.texts import tr
 
@@ -74,31 +74,21 @@ def resource_of(folder: bytes) -> str:
 
 def to_sign(record: FolderRecord) -> bytes:
     """The bytes that the owner signs."""
-    return CONTEXT + msgspec.msgpack.encode(record)
-
-
-def packed(record: FolderRecord, signature: bytes) -> bytes:
-    """A record as it is kept and sent: signature, then body."""
-    return signature + msgspec.msgpack.encode(record)
+    return signed_body.to_sign(CONTEXT, record)
 
 
 @decoder(PeerError, "the record of a folder")
 def open_record(raw: bytes) -> FolderRecord:
-    """Read and verify what `packed` made.
+    """Read and verify what `signed_body.packed` made of a record.
 
     Raises:
         PeerError: it is none, is forged, or over a bound.
     """
-    if len(raw) > RECORD_BYTES_MAX:
-        raise PeerError("the record of a folder is too long")
-    signature, body = bytes(raw[:SIGNATURE_BYTES]), bytes(raw[SIGNATURE_BYTES:])
-    record = msgspec.msgpack.decode(body, type=FolderRecord)
+    noun = "the record of a folder"
+    record = msgspec.msgpack.decode(signed_body.body_of(raw, noun, RECORD_BYTES_MAX), type=FolderRecord)
     if fault := _fault(record):
-        raise PeerError(f"the record of a folder with {fault}")
-    if msgspec.msgpack.encode(record) != body:
-        raise PeerError("the record of a folder in another form than the one")
-    if not verify(PeerId(record.owner), CONTEXT + body, signature):
-        raise PeerError("a forged record of a folder")
+        raise PeerError(f"{noun} with {fault}")
+    signed_body.check_signed(raw, record, CONTEXT, record.owner, noun)
     return record
 
 

@@ -67,7 +67,7 @@ class Seen(Message, frozen=True):
 
 
 class Records(Message, frozen=True):
-    """Signed records of folders (`membership.packed`), whoever wrote them."""
+    """Signed records of folders (`signed_body.packed`), whoever wrote them."""
 
     records: list[bytes]
 
@@ -93,7 +93,7 @@ class Wanted(Message, frozen=True):
 
 
 class Keys(Message, frozen=True):
-    """Signed keys of folders (`folder_keys.packed`), to who may read them: they open what keepers have."""
+    """Signed keys of folders (`signed_body.packed`), to who may read them: they open what keepers have."""
 
     keys: list[bytes]
 

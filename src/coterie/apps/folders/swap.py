@@ -56,7 +56,7 @@ class Swap:
         self.source = ""
 
     def replace(self, staged: Path, local: str, expects: Print) -> None:
-        """Put `staged` where the file or link `expects` is, which becomes a version.
+        """Put `staged` where the file or link `expects` is, which becomes a version, unless it is empty.
 
         Raises:
             Changed: something else is there; all is as it was.
@@ -85,7 +85,13 @@ class Swap:
                 self._give_back(old, local)
                 raise
             new = old
-        self._keep(new, local)
+        status = os.lstat(new)
+        if (
+            stat.S_ISREG(status.st_mode) and not status.st_size
+        ):  # programs make an empty file before they write
+            os.unlink(new)
+        else:
+            self._keep(new, local)
 
     def remove(self, local: str, expects: Print) -> None:
         """Make a version of the file or link at `local`. Errors as `replace`."""
