@@ -23,6 +23,7 @@ PROOFS: dict[str, tuple[list[str], bool]] = {
     "nat-matrix": ([PYTHON, "-m", "tests.lab", "matrix"], True),
     "swarm-lab": ([PYTHON, "-m", "tests.lab", "swarm"], True),
     "scenarios": ([PYTHON, "-m", "tests.scenarios"], True),
+    "disks": ([PYTHON, "-m", "tests.apps.disks.figures"], False),
     "drive": ([PYTHON, "-m", "tests.apps.drive.figures"], False),
     "bench": ([PYTHON, "bench/run.py"], False),
 }

@@ -1,5 +1,6 @@
 """Disks of one node used by another, over the memory network, by the programs that people have."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -97,5 +98,21 @@ def test_who_is_not_named_learns_nothing(tmp_path: Path) -> None:
                 await ben.disks.attach(f"{anna.peer_id}/other")
             assert str(refused.value) == str(missing.value)
             assert await ben.disks.all() == []
+
+    run(play())
+
+
+def test_a_disk_that_is_new_is_a_notice_of_those_whom_it_is_for(tmp_path: Path) -> None:
+    async def play() -> None:
+        path = image(tmp_path, 1 << 20)
+        async with friends(tmp_path) as (anna, ben):
+            await anna.disks.share(path, ["contacts"], write=True)
+            async with asyncio.timeout(10):
+                while not (told := [notice.said for notice in ben.notices.all() if "disk" in notice.said]):
+                    await asyncio.sleep(0.01)
+            assert told[0].endswith("/stick.img, 1.0 MB")
+            (line,) = await ben.disks.all()
+            assert (line.use, line.form, line.size, line.write) == ("offered", "image", 1 << 20, True)
+            await anna.disks.share(path, ["contacts"])  # again: nothing new
 
     run(play())

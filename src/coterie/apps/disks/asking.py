@@ -11,7 +11,7 @@ import msgspec
 
 from coterie.apps.disks.messages import DATA, PROTOCOL, Beat, Done, Elsewhere, ExtentsAre, Failed, read_data
 from coterie.apps.disks.nbd import Errno
-from coterie.errors import CloseCode, CoterieError, TransportError
+from coterie.errors import CoterieError, TransportError
 from coterie.net import BulkStream, Stream
 from coterie.texts import tr
 from coterie.wire.frames import Bulk, Message
@@ -99,7 +99,7 @@ class Asking:
             self._out = [part for number, (make, _) in self._under_way.items() for part in make(number)]
         watching = asyncio.ensure_future(self._watch(bulk))
         try:
-            await bulk.drive(self._work)
+            await driven(bulk, self._work)
         finally:
             watching.cancel()
             with self._lock:
@@ -170,6 +170,20 @@ class Asking:
         )
 
 
-def close_reason(error: CoterieError) -> bool:
-    """Whether another try is of no use: what was allowed no longer is."""
-    return getattr(error, "close_code", None) in (CloseCode.REVOKED, CloseCode.REFUSED)
+async def driven(bulk: BulkStream, work: Callable[[BulkStream], None]) -> None:
+    """As `bulk.drive(work)`; cancelled twice, as when a node ends, it comes to its end all the same."""
+    driving = asyncio.ensure_future(bulk.drive(work))
+    cancelled: asyncio.CancelledError | None = None
+    while not driving.done():
+        try:
+            await asyncio.wait([driving])
+        except asyncio.CancelledError as error:
+            if cancelled is None:
+                driving.cancel()
+            cancelled = error
+    if cancelled is None:
+        driving.result()
+        return
+    if not driving.cancelled():
+        driving.exception()  # it is known why
+    raise cancelled

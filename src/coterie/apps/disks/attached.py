@@ -6,13 +6,14 @@ answered and not flushed may be lost: then everything fails until programs begin
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 
 from coterie.apps.context import Context
 from coterie.apps.disks import messages as w
 from coterie.apps.disks.asking import Answer, Asking, Fault
-from coterie.apps.disks.blocks import Blocks, Got
+from coterie.apps.disks.blocks import Blocks, Got, Habit
 from coterie.apps.disks.nbd import Errno, Export, Feature
 from coterie.apps.disks.readers import Others
 from coterie.apps.disks.records import AttachedRecord
@@ -21,7 +22,6 @@ from coterie.identity import PeerId
 from coterie.net import Stream
 from coterie.net.lanes.bridge import call_soon
 from coterie.texts import tr
-from coterie.transfer.ahead import Ahead
 from coterie.transfer.read_cache import ReadCache
 from coterie.wire.frames import Message
 
@@ -29,6 +29,7 @@ ANSWER_S = 15.0  # to `Open`: the owner ends our use before, and a drive has to 
 RESUME_S = (
     30.0  # without its owner, before what waits fails; guess: programs wait so long, and a router restarts
 )
+ENDED_S = 3.0  # for the owner to hear that a disk is detached
 RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 IDLE_S = 20.0  # without programs, before the stream ends; guess: the next one comes within
 BYTES_UNDER_WAY_MAX = 64 << 20  # of reads and writes of programs at once; guess: two of the largest
@@ -85,6 +86,9 @@ class Attached:
         self._error: CoterieError | None = None
         self._broken: Fault | None = None
         self._used = asyncio.Event()
+        self._ended = asyncio.Event()  # there is no stream, and none is being made
+        self._ended.set()
+        self._is_closed = False
         self._lock = threading.Lock()
         self._unflushed = 0  # changes that were answered, and not flushed by a flush that was answered
         self._room = threading.Condition()
@@ -96,7 +100,7 @@ class Attached:
         """What it is; there is a stream afterwards. Raises what stands in the way, as `open_stream`."""
         self._used.set()
         if self._broken is not None and not self.clients:
-            self._broken, self.opened = None, None
+            self._broken, self._unflushed = None, 0
         if self._running is None:
             self._running = asyncio.Event()
             self._context.jobs.start(self._run(self._running), f"using the disk {self.name}")
@@ -112,7 +116,10 @@ class Attached:
         """Programs get no more of it."""
         self._asking.fail(Fault(Errno.ESHUTDOWN, "the disk was detached"))
         self._broken = Fault(Errno.ESHUTDOWN, "the disk was detached")
+        self._is_closed = True
         self._asking.end()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), ENDED_S)
 
     def _export(self, opened: w.Opened) -> Export:
         features = Feature.HAS_FLAGS | Feature.CAN_MULTI_CONN | Feature.SEND_DF | Feature.SEND_CACHE
@@ -125,6 +132,7 @@ class Attached:
 
     async def _run(self, running: asyncio.Event) -> None:
         """Streams to the owner, one after the other, while programs use it."""
+        self._ended.clear()
         lost_at: float | None = None
         tries = 0
         try:
@@ -166,10 +174,11 @@ class Attached:
             self._running = None
             running.set()
             self._named([])
+            self._ended.set()
 
     @property
     def _is_used(self) -> bool:
-        return bool(self._used.is_set() or self.clients or self._asking.under_way)
+        return not self._is_closed and bool(self._used.is_set() or self.clients or self._asking.under_way)
 
     async def _begin(self) -> Stream:
         """A stream, after which everything can go on. Raises as `open_stream`."""
@@ -178,8 +187,10 @@ class Attached:
         stream, opened = await open_stream(self._context, self.peer, ask)
         before, self.opened = self.opened, opened
         if before is not None and self.clients:
-            if opened.size != before.size:
-                self._break(tr("{name} has another size now", name=self.name), Errno.ESHUTDOWN)
+            if opened.size != before.size or (before.root and opened.root != before.root):
+                self._break(
+                    tr("{name} is not what it was when it was opened", name=self.name), Errno.ESHUTDOWN
+                )
             elif opened.boot != before.boot and self._unflushed:
                 said = tr(
                     "the computer of {name} was started anew, and what was not flushed may be lost",
@@ -237,7 +248,7 @@ class Attached:
         """Send what was asked for."""
         self._asking.push()
 
-    def read(self, ahead: Ahead, offset: int, size: int, got: Got) -> None:
+    def read(self, habit: Habit, offset: int, size: int, got: Got) -> None:
         """Read; `got` may be called before this returns."""
         if self._is_out(got) or self.blocks is None:
             return
@@ -249,7 +260,7 @@ class Attached:
             finally:
                 self._give_room(size)
 
-        self.blocks.read(ahead, offset, size, give)
+        self.blocks.read(habit, offset, size, give)
         self._kick()
 
     def write(self, offset: int, data: bytes | memoryview, *, fua: bool, finished: Finished) -> None:

@@ -32,6 +32,7 @@ MEMORY_BYTES = (
 )  # of one disk; guess: what is read ahead for four programs, and as much that is read again
 AHEAD_BYTES_MAX = 8 << 20  # for one program; guess: 40 ms of a fast local network
 COMING_MAX = 192  # blocks asked for at once: 48 MiB
+IN_ORDER_MIN = 2  # reads, before others are expected; by chance one in 250 of 512 MiB is near the one before
 FRESH_S = 5.0  # what a disk without a tree gave may have changed there since; guess
 PAGES_KEPT_MAX = 256  # 8 MiB: of 64 GiB of an image
 
@@ -39,6 +40,21 @@ _ZERO = blake3(bytes(tree.BLOCK_BYTES)).digest()
 
 Got = Callable[["bytes | memoryview | Fault"], None]
 """Gets what was read, good until it returns, or why it could not be."""
+
+
+class Habit:
+    """How one program reads: in order, or here and there."""
+
+    def __init__(self) -> None:
+        self._ahead = Ahead()
+        self._in_order = 0
+
+    def read(self, offset: int, size: int) -> tuple[int, bool]:
+        """Bytes to be asked for behind this read, and whether it is one of those that are here and there."""
+        further, is_jump = self._ahead.read(offset, size)
+        self._in_order = 0 if is_jump else self._in_order + 1
+        is_apart = self._in_order < IN_ORDER_MIN
+        return (0 if is_apart else further), is_apart
 
 
 class FromReaders(Protocol):
@@ -136,20 +152,20 @@ class Blocks:
                 self._have.clear()
                 self._used = 0
 
-    def read(self, ahead: Ahead, offset: int, size: int, got: Got) -> None:
-        """Read; `ahead` is the memory of one reader."""
-        further, is_jump = ahead.read(offset, size)
+    def read(self, habit: Habit, offset: int, size: int, got: Got) -> None:
+        """Read; `habit` is that of one program."""
+        further, is_apart = habit.read(offset, size)
         gather = _Gather(offset, size, got)
         blocks = gather.blocks
         fetch: list[int] = []
         with self._lock:
             here = [block for block in blocks if self._here(block) is not None or block in self._coming]
-            if is_jump and not here and size <= tree.BLOCK_BYTES // 2:
+            if is_apart and not here and size <= tree.BLOCK_BYTES // 2:
                 blocks = range(0)
             for block in blocks:
                 fetch += self._wanted(block, gather)
             is_whole = gather.missing == 0
-            if blocks and not is_jump:
+            if blocks and further:
                 end = min(self._size, offset + size + min(further, AHEAD_BYTES_MAX))
                 for block in range(blocks.stop, -(-end // tree.BLOCK_BYTES)):
                     if len(self._coming) >= COMING_MAX:

@@ -15,6 +15,9 @@ from coterie.texts import tr
 from coterie.wire.frames import Bulk, Message
 
 OUT_BYTES_MAX = 1 << 20  # of answers that are sent together
+APART_BYTES = 32 << 10  # an answer that is sent by itself: joining it to others would cost a copy
+
+Frame = bytes | memoryview
 
 
 class Disk(Protocol):
@@ -23,8 +26,8 @@ class Disk(Protocol):
     size: int
 
     def stamp(self) -> Stamp: ...
-    def read_at_once(self, offset: int, size: int) -> bytes | None: ...
-    def read(self, offset: int, size: int) -> bytes: ...
+    def read_at_once(self, offset: int, to: memoryview) -> bool: ...
+    def read(self, offset: int, to: memoryview) -> None: ...
     def write(self, offset: int, data: bytes | memoryview) -> None: ...
     def flush(self) -> None: ...
     def trim(self, offset: int, size: int) -> None: ...
@@ -76,7 +79,7 @@ class Giving:
         self._bulk = bulk
         try:
             while batch := bulk.receive_batch():
-                out: list[bytes] = []
+                out: list[Frame] = []
                 size = 0
                 for frame in batch:
                     answer = self._answer(frame)
@@ -106,15 +109,25 @@ class Giving:
         self._bulk.abort(TransportError(tr("the same computer uses this disk over another connection now")))
         return True
 
-    def _send(self, out: list[bytes]) -> None:
+    def _send(self, out: list[Frame]) -> None:
         assert self._bulk is not None  # noqa: S101 - set by `work` before anything is sent
         with self._sending:
             if self._news:
                 news, self._news = self._news, b""
                 out = [news, *out]
-            self._bulk.write(out[0] if len(out) == 1 else b"".join(out))
+            small: list[Frame] = []
+            for frame in out:
+                if len(frame) < APART_BYTES:
+                    small.append(frame)
+                    continue
+                if small:
+                    self._bulk.write(b"".join(small))
+                    small = []
+                self._bulk.write(frame)
+            if small:
+                self._bulk.write(small[0] if len(small) == 1 else b"".join(small))
 
-    def _answer(self, frame: Message | Bulk) -> bytes:
+    def _answer(self, frame: Message | Bulk) -> Frame:
         """The answer, where it can be given at once; else nothing."""
         number = getattr(frame, "id", 0)
         try:
@@ -128,7 +141,7 @@ class Giving:
         except OSError as error:
             return w.PROTOCOL.encode(w.Failed(number, errno_of(error), (error.strerror or "")[:200]))
 
-    def _done_to(self, frame: Message | Bulk) -> bytes:
+    def _done_to(self, frame: Message | Bulk) -> Frame:
         """The answer to all but writes. Raises `OSError`, `_Refused`: there is none; `PeerError`: no question."""
         match frame:
             case w.Read(id=number, offset=offset, size=size):
@@ -170,15 +183,20 @@ class Giving:
             raise _Refused(Errno.ENOSPC, tr("that is beyond the end of the disk"))
         self._check(offset, size)
 
-    def _read(self, number: int, offset: int, size: int) -> bytes:
+    def _read(self, number: int, offset: int, size: int) -> Frame:
         self._check_same()
-        data = self._disk.read_at_once(offset, size)
+        frame, room = w.data_frame(number, size)
         self._count(size)
-        if data is not None:
-            return w.pack_data(number, data)
-        return self._slowly(number, lambda: w.pack_data(number, self._disk.read(offset, size)))
+        if self._disk.read_at_once(offset, room):
+            return frame
 
-    def _block(self, want: w.Want) -> bytes:
+        def read() -> memoryview:
+            self._disk.read(offset, room)
+            return frame
+
+        return self._slowly(number, read)
+
+    def _block(self, want: w.Want) -> Frame:
         if self._swarm is None or not 0 <= want.block < blocks_of(self._disk.size):
             raise _Refused(Errno.EINVAL, tr("there is no such block"))
         self._check_same()
@@ -216,7 +234,7 @@ class Giving:
 
         return self._slowly(number, do)
 
-    def _slowly(self, number: int, do: Callable[[], bytes]) -> bytes:
+    def _slowly(self, number: int, do: Callable[[], Frame]) -> bytes:
         """Answer with what `do` gives, from another thread; what comes meanwhile is answered before."""
         self._slow.acquire()
         future = self._pool.submit(self._done, number, do)
@@ -224,7 +242,8 @@ class Giving:
         future.add_done_callback(self._forget)
         return b""
 
-    def _done(self, number: int, do: Callable[[], bytes]) -> None:
+    def _done(self, number: int, do: Callable[[], Frame]) -> None:
+        answer: Frame
         try:
             answer = do()
         except OSError as error:
@@ -240,9 +259,9 @@ class Giving:
         self._slow.release()
 
     def _check_same(self) -> None:
-        """Of an image with a tree: it is still what the tree says."""
+        """Raise `TransportError` where an image is not what its tree says any more; the next stream says what it is."""
         if self._stamp is not None and self._disk.stamp() != self._stamp:
-            raise _Refused(Errno.ESHUTDOWN, tr("the image changed on its computer"))
+            raise TransportError(tr("the image changed on its computer"))
 
     def _count(self, size: int) -> None:
         self.given_bytes += size

@@ -115,27 +115,24 @@ class Image:
         found = os.fstat(self._fd)
         return Stamp(found.st_size, found.st_mtime_ns, found.st_ino)
 
-    def read_at_once(self, offset: int, size: int) -> bytes | None:
-        """As `read`, where the system has it in memory; else None."""
+    def read_at_once(self, offset: int, to: memoryview) -> bool:
+        """As `read`, where the system has it in memory, or does not tell; else False."""
         if not self._can_ask:
-            return None
-        buffer = bytearray(size)
+            self.read(offset, to)
+            return True
         try:
-            got = os.preadv(self._fd, [buffer], offset, os.RWF_NOWAIT)
+            return os.preadv(self._fd, [to], offset, os.RWF_NOWAIT) == len(to)
         except OSError as error:
             self._can_ask = error.errno in (errno.EAGAIN, errno.EINTR)
-            return None
-        return bytes(buffer) if got == size else None
+            return False
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Exactly these bytes."""
-        data = os.pread(self._fd, size, offset)
-        while len(data) < size:
-            more = os.pread(self._fd, size - len(data), offset + len(data))
-            if not more:
+    def read(self, offset: int, to: memoryview) -> None:
+        """Fill `to` with the bytes from `offset` on."""
+        while to:
+            got = os.preadv(self._fd, [to], offset)
+            if not got:
                 raise OSError(errno.EIO, "it has become shorter")
-            data += more
-        return data
+            offset, to = offset + got, to[got:]
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Change these bytes."""

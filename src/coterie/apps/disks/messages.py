@@ -184,6 +184,15 @@ class Listed(Message, frozen=True):
     disks: list[tuple[str, str, int, bool]]
 
 
+class Shared(Message, frozen=True):
+    """First on a stream: this disk of mine is there for you from now on. Answered by `Done`."""
+
+    name: str
+    form: str
+    size: int
+    write: bool = False
+
+
 PAGES = 0xFFFFFFFF
 LISTED_MAX = 256
 
@@ -211,6 +220,7 @@ PROTOCOL = Protocol(
         18: List,
         19: Listed,
         20: Eject,
+        21: Shared,
     },
     bulk_kinds=frozenset((DATA, WRITE)),
 )
@@ -228,6 +238,14 @@ class Written(msgspec.Struct, frozen=True):
 def pack_data(number: int, data: bytes | memoryview) -> bytes:
     """A whole frame DATA."""
     return b"".join((PROTOCOL.bulk_header(DATA, _DATA.size + len(data)), _DATA.pack(number), data))
+
+
+def data_frame(number: int, size: int) -> tuple[memoryview, memoryview]:
+    """A whole frame DATA, and in it the room for the data: to be filled before it is sent."""
+    head = PROTOCOL.bulk_header(DATA, _DATA.size + size) + _DATA.pack(number)
+    frame = memoryview(bytearray(len(head) + size))
+    frame[: len(head)] = head
+    return frame, frame[len(head) :]
 
 
 def pack_write(number: int, offset: int, flags: int, data: bytes | memoryview) -> bytes:

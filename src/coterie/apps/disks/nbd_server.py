@@ -15,12 +15,11 @@ from typing import Protocol
 
 from coterie.apps.disks import nbd
 from coterie.apps.disks.asking import Fault
-from coterie.apps.disks.blocks import Got
+from coterie.apps.disks.blocks import Got, Habit
 from coterie.apps.disks.nbd import Command, Errno, Export, Flag, Option, Reply, Request
 from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.net.lanes.bridge import call_soon
 from coterie.texts import tr
-from coterie.transfer.ahead import Ahead
 
 OPTIONS_MAX = 100  # of one client before it begins; guess: clients ask for five
 NEGOTIATION_S = (
@@ -37,7 +36,7 @@ class Volume(Protocol):
     """What an export leads to; see `attached.Attached`, whose methods these are."""
 
     def push(self) -> None: ...
-    def read(self, ahead: Ahead, offset: int, size: int, got: Got) -> None: ...
+    def read(self, habit: Habit, offset: int, size: int, got: Got) -> None: ...
     def write(
         self, offset: int, data: bytes | memoryview, *, fua: bool, finished: "Callable[[Fault | None], None]"
     ) -> None: ...
@@ -113,7 +112,7 @@ class _Client:
         self._export: Export | None = None
         self._volume: Volume | None = None
         self._room = threading.Semaphore(REQUESTS_MAX)
-        self._ahead = Ahead()
+        self._habit = Habit()
 
     def end(self) -> None:
         """From any thread: `work` returns soon."""
@@ -263,11 +262,11 @@ class _Client:
             return
         match request.command:
             case Command.READ:
-                volume.read(self._ahead, offset, size, lambda got: self._read(request, got))
+                volume.read(self._habit, offset, size, lambda got: self._read(request, got))
             case Command.CACHE:
                 part = min(size, nbd.REQUEST_BYTES_MAX)
                 volume.read(
-                    self._ahead, offset, part, lambda got: finished(got if isinstance(got, Fault) else None)
+                    self._habit, offset, part, lambda got: finished(got if isinstance(got, Fault) else None)
                 )
             case Command.WRITE:
                 volume.write(offset, data, fua=fua, finished=finished)

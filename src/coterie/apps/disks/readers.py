@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from coterie.apps.context import Context
 from coterie.apps.disks import messages as w
-from coterie.apps.disks.asking import Asking, Fault
+from coterie.apps.disks.asking import Asking, Fault, driven
 from coterie.apps.disks.blocks import Blocks
 from coterie.apps.disks.nbd import Errno
 from coterie.errors import AccessDenied, CloseCode, CoterieError, PeerError, TransportError
@@ -119,7 +119,7 @@ class Others:
             before.abort(TransportError(tr("the same computer reads over another connection now")))
         self._serving[peer] = bulk
         try:
-            await bulk.drive(self._work)
+            await driven(bulk, self._work)
         finally:
             if self._serving.get(peer) is bulk:
                 del self._serving[peer]

@@ -4,7 +4,10 @@ import msgspec
 
 
 class SharedRecord(msgspec.Struct, kw_only=True):
-    """A disk of this computer for others. `to`: subjects of the policy. `write`: they may change it, too."""
+    """A disk of this computer for others.
+
+    `to`: subjects of the policy. `write`: they may change it, too. `told`: ids of computers that know of it.
+    """
 
     id: str
     created: float
@@ -12,6 +15,7 @@ class SharedRecord(msgspec.Struct, kw_only=True):
     path: str
     to: list[str] = []
     write: bool = False
+    told: list[str] = []
 
 
 class AttachedRecord(msgspec.Struct, kw_only=True):

@@ -69,6 +69,7 @@ class DiskLine(msgspec.Struct, frozen=True, kw_only=True):
         use: "shared", "attached", or "offered" by another computer and not attached.
         where: the path, the device or the address for programs.
         users: who uses a shared one now.
+        given: bytes that this computer itself gave of a shared one, or took, since it was started.
     """
 
     place: str
@@ -79,6 +80,7 @@ class DiskLine(msgspec.Struct, frozen=True, kw_only=True):
     where: str = ""
     users: list[str] = []
     state: str = "ready"
+    given: int = 0
 
 
 class DiskSaid(msgspec.Struct, frozen=True):

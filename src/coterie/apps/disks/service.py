@@ -31,6 +31,7 @@ from coterie.apps.disks.messages import (
     Opened,
     Refused,
 )
+from coterie.apps.disks.messages import Shared as Told
 from coterie.apps.disks.nbd import Export
 from coterie.apps.disks.records import AttachedRecord, Settings, SharedRecord
 from coterie.apps.disks.results import AttachedDisk, DiskLine, DiskSaid, SharedDisk
@@ -39,6 +40,7 @@ from coterie.apps.disks.trees import Trees
 from coterie.errors import AccessDenied, CoterieError, LimitExceeded, NotFound, PeerError, UsageError
 from coterie.identity import PeerId
 from coterie.net import Stream
+from coterie.quantity import say_bytes
 from coterie.services.data.quota import read_quota
 from coterie.services.data.records import Records
 from coterie.services.directory.core import Offered
@@ -46,6 +48,7 @@ from coterie.services.local import Port
 from coterie.texts import tr
 from coterie.transfer.read_cache import ReadCache
 
+TOLD_MAX = 256  # computers that are told of one disk
 SHARED_MAX = 256  # guess: more than anybody looks through
 ATTACHED_MAX = 64  # each may hold 64 MB of memory while it is used
 CACHE_BYTES = 2_000_000_000  # guess: as what is read of others' files
@@ -67,7 +70,7 @@ class DisksService:
         self._records: Records[AttachedRecord] = context.data.records("attached", AttachedRecord, "disk")
         self._cache = ReadCache(context.data.folder / "cache", cache_bytes)
         self._serving = Serving(
-            context, lambda: self._shared, Trees(context.data.folder / "trees"), self._join
+            context, lambda: self._shared, Trees(context.data.folder / "trees"), self._join, self._heard
         )
         self._attached: dict[str, Attached] = {}  # by the id of the record
         self._devices = Devices(context.local, context.data.folder)
@@ -80,6 +83,7 @@ class DisksService:
         for record in self._shared:
             self._permit(record)
         self._context.net.register(PROTOCOL, self._serving.handle, strangers=True)
+        self._context.net.watch(self._came, lambda peer: None)
         if self._context.net.reach is None:
             return
         for attached in self._records:
@@ -148,12 +152,48 @@ class DisksService:
             path=str(target),
             to=subjects,
             write=write,
+            told=known.told if known else [],
         )
         self._shared.save(record)
         self._permit(record)
+        for peer in self._context.people.here() or ():
+            self._came(peer)
         if form == "image" and not write and self._context.net.reach is not None:
             self._serving.prepare(record)
         return self._shared_line(record, form, size)
+
+    def _came(self, peer: PeerId) -> None:
+        """A computer is here: tell it of disks that are there for it, each once."""
+        access = self._context.access
+        for record in self._shared:
+            is_new = str(peer) not in record.told and len(record.told) < TOLD_MAX
+            if (
+                is_new
+                and self._context.people.is_known(peer)
+                and access.explain(peer, Verb.READ, resource_of(record)).allowed
+            ):
+                self._context.jobs.start(self._tell(peer, record), "telling a computer of a disk")
+
+    async def _tell(self, peer: PeerId, record: SharedRecord) -> None:
+        with contextlib.suppress(CoterieError, TimeoutError):  # it hears of it when it comes again
+            form, size = await asyncio.to_thread(look_at, Path(record.path))
+            resource = resource_of(record)
+            may_write = self._context.access.explain(peer, Verb.WRITE, resource).allowed
+            told = Told(record.name, form, size, may_write)
+            await self._context.net.ask(peer, PROTOCOL, told, timeout_s=LIST_S)
+            if any(one.id == record.id for one in self._shared) and str(peer) not in record.told:
+                record.told.append(str(peer))
+                self._shared.save(record)
+
+    def _heard(self, peer: PeerId, told: Told) -> None:
+        """Somebody who is known shares a disk with this computer."""
+        if not (self._context.people.is_known(peer) and NAME.match(told.name)):
+            raise PeerError("a disk that is shared by a stranger, or under no name")
+        place = f"{self._context.people.name_of(peer)}/{told.name}"
+        self._context.tell.say(
+            tr("A disk is there for you: {place}, {size}", place=place, size=say_bytes(max(0, told.size))),
+            key=f"disk {peer.short}/{told.name}",
+        )
 
     async def unshare(self, text: str) -> DiskSaid:
         """End it: who uses it loses it at once. Raises `NotFound`."""
@@ -254,6 +294,7 @@ class DisksService:
                     where=record.path,
                     users=line.users,
                     state=line.state,
+                    given=self._serving.given_bytes(record),
                 )
             )
         places: dict[str, DiskLine] = {}
@@ -369,7 +410,7 @@ class DisksService:
 
     async def _forget(self, record: AttachedRecord) -> None:
         await self._devices.remove(record.id)
-        with contextlib.suppress(NotFound):
+        if any(known.id == record.id for known in self._records):
             self._records.remove(record.id)
         attached = self._attached.pop(record.id, None)
         if attached is not None:

@@ -12,6 +12,7 @@ from coterie.access.policy import Decision
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.disks import tree
+from coterie.apps.disks.asking import driven
 from coterie.apps.disks.core import Copies, Uses
 from coterie.apps.disks.giving import Giving
 from coterie.apps.disks.image import Image, boot_of, eject, form_of, look_at
@@ -28,6 +29,7 @@ from coterie.apps.disks.messages import (
     Opened,
     Readers,
     Refused,
+    Shared,
 )
 from coterie.apps.disks.records import SharedRecord
 from coterie.apps.disks.trees import Tree, Trees
@@ -39,6 +41,7 @@ from coterie.texts import tr
 KIND = "disk"  # of resources
 OPENING_S = 10.0  # for the first message; guess: as sessions of files have it
 RESUME_S = 30.0  # a writer that broke off may come back, and nobody else writes meanwhile
+ENDING_S = 0.5  # for others who are just ending; guess
 TREE_WAIT_S = 2.0  # guess: a small image is hashed by then, and all who come at once read it together
 DRAIN_S = 30.0  # for what the last use of the same computer still writes; guess: a slow disk
 THREADS = 8  # that wait for disks; guess
@@ -119,12 +122,14 @@ class Serving:
         records: Callable[[], Iterable[SharedRecord]],
         trees: Trees,
         join: Callable[[Stream, Join], Awaitable[None]],
+        heard: Callable[[PeerId, Shared], None],
     ) -> None:
-        """`join` answers other readers of what is attached here."""
+        """`join` answers other readers of what is attached here, `heard` gets what peers say that they share."""
         self._context = context
         self._records = records
         self._trees = trees
         self._join = join
+        self._heard = heard
         self._threads = ThreadPoolExecutor(THREADS, "disks")
         self._uses: dict[str, Uses] = {}  # by the id of the disk
         self._using: dict[tuple[str, PeerId], Using] = {}
@@ -192,6 +197,9 @@ class Serving:
             case List():
                 stream.welcome()
                 await stream.send(Listed(await self._listed(stream.peer)))
+            case Shared():
+                self._heard(stream.peer, message)
+                await stream.send(Done(0))
             case Eject():
                 await self._eject(stream, message)
             case _:
@@ -298,7 +306,7 @@ class Serving:
             bulk = BulkStream(stream, takes_bulk=True)
             if pool is not None:
                 pool.come(using)
-            await bulk.drive(using.giving.work)
+            await driven(bulk, using.giving.work)
             is_clean = True
         except PeerError as error:
             is_clean = error.close_code == CloseCode.REVOKED
@@ -321,7 +329,13 @@ class Serving:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(before.ended.wait(), DRAIN_S)
         uses = self._uses.setdefault(record.id, Uses())
-        if in_the_way := uses.in_the_way(peer, ask.kind):
+        ending = [self._using.get((record.id, who)) for who in self._in_the_way(uses, peer, ask.kind)]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ENDING_S):
+                for one in ending:
+                    if one is not None:
+                        await one.ended.wait()
+        if in_the_way := self._in_the_way(uses, peer, ask.kind):
             raise LimitExceeded(
                 tr("another computer writes to this disk now: a writer is alone, try again when it has ended")
                 if uses.writer is not None
@@ -334,6 +348,10 @@ class Serving:
         addresses = [address[:100] for address in ask.addresses[:ADDRESSES_MAX]]
         using = self._using[record.id, peer] = Using(peer, ask.kind, addresses, asyncio.current_task())
         return using
+
+    @staticmethod
+    def _in_the_way(uses: Uses, peer: PeerId, kind: str) -> list[PeerId]:
+        return [who for who in uses.in_the_way(peer, kind) if isinstance(who, PeerId)]
 
     def _end(self, record: SharedRecord, using: Using, *, is_clean: bool) -> None:
         if using.giving is not None:

@@ -66,7 +66,8 @@ class Trees:
             for at in range(0, image.size, step):
                 if not is_wanted.is_set():
                     return None
-                data = memoryview(image.read(at, min(step, image.size - at)))
+                data = memoryview(bytearray(min(step, image.size - at)))
+                image.read(at, data)
                 digests += [
                     blake3(data[block : block + tree.BLOCK_BYTES]).digest()
                     for block in range(0, len(data), tree.BLOCK_BYTES)
