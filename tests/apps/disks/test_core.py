@@ -48,6 +48,16 @@ def test_the_owner_gives_each_block_once() -> None:
     assert max(asked) < 2.5 * 1_100 / 12
 
 
+def test_who_asks_again_gets_it_here_so_that_readers_never_wait_in_a_ring() -> None:
+    copies = Copies(10)
+    for who in "ab":
+        copies.come(who)
+    assert copies.give("a", 3) is None
+    assert copies.give("b", 3) == "a"
+    assert copies.give("a", 3) is None
+    assert copies.give("b", 3) is None
+
+
 def test_who_fails_is_not_named_again_to_the_same() -> None:
     copies = Copies(10)
     for who in "abc":

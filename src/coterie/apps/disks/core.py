@@ -81,10 +81,15 @@ class Copies:
             self._apart.add((who, giver))
 
     def give(self, who: Who, block: int, *, insist: bool = False) -> Who | None:
-        """Whom `who` is to ask for the block; None: it is given by the owner. From now on `who` has it."""
+        """Whom `who` is to ask for the block; None: it is given by the owner. From now on `who` has it.
+
+        Who asks again has lost it, and gets it here: readers wait for each other in the order in which they asked first,
+        so never in a ring.
+        """
         at, bit = block >> 3, 1 << (block & 7)
         found: Who | None = None
-        if not insist:
+        is_again = who in self._has and self._has[who][at] & bit
+        if not (insist or is_again):
             givers = [
                 other
                 for other, has in self._has.items()
