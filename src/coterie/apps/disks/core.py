@@ -83,7 +83,7 @@ class Copies:
     def give(self, who: Who, block: int, *, insist: bool = False) -> Who | None:
         """Whom `who` is to ask for the block; None: it is given by the owner. From now on `who` has it.
 
-        Who asks again has lost it, and gets it here: readers wait for each other in the order in which they asked first,
+        Who asks again has lost it, and gets it here: readers wait for each other in the order of their first questions,
         so never in a ring.
         """
         at, bit = block >> 3, 1 << (block & 7)
