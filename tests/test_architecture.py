@@ -175,6 +175,7 @@ SHELLS = (
     "apps/printers/sharing.py",
     "apps/printers/taking.py",
     "apps/printers/works.py",
+    "apps/disks/usb.py",
     "apps/expose/connecting.py",
     "apps/expose/serving.py",
     "apps/circles/panel.py",

@@ -33,7 +33,7 @@ from coterie.apps.circles.disk import MAGIC
 from coterie.apps.circles.recovery import Card, Keepsake, Membership, read_card, seal, unseal
 from coterie.apps.contacts.code import Code
 from coterie.apps.disks import messages as disks
-from coterie.apps.disks import nbd, tree
+from coterie.apps.disks import nbd, tree, usbip
 from coterie.apps.disks.trees import Tree
 from coterie.apps.expose import messages as expose
 from coterie.apps.folders import folder_keys, kept
@@ -236,6 +236,14 @@ def _disks() -> dict[str, list[Sample]]:
             _of(
                 "apps.disks.nbd:read_request",
                 nbd.REQUEST.pack(nbd.REQUEST_MAGIC, 1, nbd.Command.WRITE, 7, 4_096, 512),
+            )
+        ],
+        "coterie.apps.disks.usbip:read_list": [
+            _of(
+                "apps.disks.usbip:read_list",
+                usbip._HEAD.pack(0x0111, 5, 0, 1)
+                + usbip._DEVICE.pack(b"/sys", b"1-1", 1, 2, 3, 0x1D6B, 0x0104, 1, 0, 0, 0, 1, 1, 1)
+                + bytes((3, 0, 0, 0)),
             )
         ],
         "coterie.apps.disks.tree:read_list": [Sample(lambda raw: tree.read_list(raw, size, root), [listed])],

@@ -65,6 +65,7 @@ COMMANDS: Mapping[str, str] = {
             "folders/folder-resolve", "folders/folder-restore", "folders/folder-resume", "folders/folder-undo",
             "folders/folder-select", "folders/folder-versions",
             "disks/disk-attach", "disks/disk-detach", "disks/disk-eject", "disks/disk-share", "disks/disk-unshare",
+            "disks/disk-usb",
             "drive/drive-mount", "drive/drive-off", "drive/drive-on", "drive/drive-unmount",
             "expose/connect", "expose/disconnect", "expose/expose", "expose/unexpose", "files/limits",
             "expose/names-off", "expose/names-on",

@@ -22,7 +22,7 @@ from tests.apps.files.nodes import RunningNode, running_node
 IMAGE_BYTES = 512 << 20
 SWARM_BYTES = 64 << 20
 SWARM_READERS = 12
-FIO_S = 6
+FIO_S = 4
 
 
 def fio(uri: str, way: str, depth: int, block: str = "4k", seconds: float = FIO_S) -> dict[str, Any]:

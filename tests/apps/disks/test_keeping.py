@@ -289,3 +289,24 @@ def test_an_image_that_changes_while_it_is_read_is_an_error_and_then_the_new_one
                 assert refused.value.code == Errno.ESHUTDOWN
 
     run(play())
+
+
+def test_who_comes_back_after_another_wrote_has_to_begin_anew(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with crowd(tmp_path, 2) as (anna, (ben, carl)):
+            await anna.disks.share(image(tmp_path), ["contacts"], write=True)
+            place = f"{anna.peer_id}/stick"
+            line = await ben.disks.attach(place, write=True)
+            async with client(line.socket, line.place) as program:
+                await program.write(0, b"bens")
+                record = next(iter(anna.disks._shared))
+                record.last_writer = str(carl.peer_id)  # as if the place of ben had been given away
+                await cut(anna, ben)
+                with pytest.raises(Refusal) as refused:
+                    await program.read(0, 4)
+                assert refused.value.code == Errno.ESHUTDOWN
+            await asyncio.sleep(0.05)
+            async with client(line.socket, line.place) as program:
+                assert await program.read(0, 4) == b"bens"
+
+    run(play())

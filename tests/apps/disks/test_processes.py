@@ -61,7 +61,7 @@ def test_fio_verifies_what_it_wrote(nodes: tuple[RunningNode, RunningNode], tmp_
     uri = attach(nodes, path, "fio")["uri"]
     did(
         "fio", "--name=v", "--ioengine=nbd", f"--uri={uri}", "--rw=randwrite", "--bs=4k", "--iodepth=16", "--size=16m",
-        "--verify=crc32c", "--do_verify=1", "--verify_fatal=1", "--io_size=8m",
+        "--verify=crc32c", "--verify_state_save=0", "--do_verify=1", "--verify_fatal=1", "--io_size=8m",
     )  # fmt: skip
     assert fio(uri, "randread", 16, seconds=1)["iops"] > 100
     nodes[1].call("disk", "detach", f"{nodes[0].call('status')['peer_id']}/fio")
@@ -133,3 +133,6 @@ def test_usbip_sees_a_device_through_expose(nodes: tuple[RunningNode, RunningNod
         address = ben.call("connect", f"{anna.call('status')['peer_id']}/usb")["address"]
         told = did("usbip", "--tcp-port", address.rpartition(":")[2], "list", "-r", "127.0.0.1")
         assert "1d6b:0104" in told
+        listed = ben.call("disk", "usb", address)
+        assert listed["devices"] == [{"bus": "1-1", "code": "1d6b:0104", "kind": "input"}]
+        assert "kernel" in listed["kernel"] or "usbip" in listed["kernel"]

@@ -191,6 +191,8 @@ class Attached:
                 self._break(
                     tr("{name} is not what it was when it was opened", name=self.name), Errno.ESHUTDOWN
                 )
+            elif opened.can_write and not opened.is_same:
+                self._break(tr("another computer wrote {name} meanwhile", name=self.name), Errno.ESHUTDOWN)
             elif opened.boot != before.boot and self._unflushed:
                 said = tr(
                     "the computer of {name} was started anew, and what was not flushed may be lost",
@@ -212,6 +214,7 @@ class Attached:
             self.blocks.use_tree(opened.root, self._cache, self.others)
         else:
             self.blocks.use_no_tree()
+            self.blocks.forget()  # others may have changed it since the last stream
 
     def _break(self, said: str, errno: Errno) -> None:
         self.state = said

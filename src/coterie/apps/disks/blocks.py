@@ -147,10 +147,13 @@ class Blocks:
     def use_no_tree(self) -> None:
         """The disk is not known by a root (any more)."""
         with self._lock:
-            if self._tree is not None:
-                self._tree = None
-                self._have.clear()
-                self._used = 0
+            self._tree = None
+
+    def forget(self) -> None:
+        """Keep nothing of what came before."""
+        with self._lock:
+            self._have.clear()
+            self._used = 0
 
     def read(self, habit: Habit, offset: int, size: int, got: Got) -> None:
         """Read; `habit` is that of one program."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from coterie.apps.command import Person, Place, Values, command
-from coterie.apps.disks.results import AttachedDisk, DiskLine, DiskSaid, SharedDisk
+from coterie.apps.disks.results import AttachedDisk, DiskLine, DiskSaid, SharedDisk, UsbList
 
 if TYPE_CHECKING:
     from coterie.apps.disks.service import DisksService
@@ -104,3 +104,12 @@ async def eject(disks: "DisksService", disk: Disk) -> DiskSaid:
     disk: Its name, or COMPUTER/NAME.
     """
     return await disks.eject(disk)
+
+
+@command("address", path="disk usb", needs="store", title="USB devices at an address")
+async def usb(disks: "DisksService", address: str = "127.0.0.1:3240") -> UsbList:
+    """List the USB devices that are offered by USB/IP: of this computer, or of another one by `coterie connect`.
+
+    address: HOST:PORT, as `coterie connected` shows it; without it where usbipd of this computer is.
+    """
+    return await disks.usb(address)

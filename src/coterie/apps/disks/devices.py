@@ -1,6 +1,7 @@
 """Block devices of attached disks, as root: by NBD of the kernel where it is there, else by FUSE and a loop device."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -110,6 +111,7 @@ class Devices:
 
     async def _by_loop(self, disk: str, name: str, uri: str, *, write: bool) -> _Made:
         folder = self._folder / "devices" / disk
+        await self._clear(folder)
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o700)
         words = ["nbdfuse", *([] if write else ["-r"]), str(folder), uri]
         process = await self._local.run(f"nbdfuse {disk}", words)
@@ -132,6 +134,14 @@ class Devices:
             await self._take_away(made)
             raise
         return made
+
+    async def _clear(self, folder: Path) -> None:
+        """Take away what a killed node left."""
+        for device in await asyncio.to_thread(_loops_of, folder / "nbd"):
+            await self._run(f"end {device}", ["losetup", "--detach", device])
+        if await asyncio.to_thread(_is_left, folder):
+            fuse = shutil.which("fusermount3", path=PLACES) or "fusermount"
+            await self._run(f"end {folder.name}", [fuse, "-u", "-z", str(folder)])
 
     async def _take_away(self, made: _Made) -> None:
         if made.folder is None:
@@ -178,6 +188,24 @@ def _free_nbd() -> str:
         if not (path / "pid").exists() and Path("/dev", path.name).exists():
             return f"/dev/{path.name}"
     return ""
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether something is mounted there, with its program or without."""
+    try:
+        return os.path.ismount(folder) if folder.exists() else False
+    except OSError:  # its program has gone
+        return True
+
+
+def _loops_of(file: Path) -> list[str]:
+    """The loop devices of a file, whether it is there or not."""
+    found = []
+    for backing in KERNEL.glob("loop*/loop/backing_file"):
+        with contextlib.suppress(OSError):
+            if backing.read_text().rstrip("\n").removesuffix(" (deleted)") == str(file):
+                found.append(f"/dev/{backing.parts[-3]}")
+    return found
 
 
 def _remove(folder: Path) -> None:

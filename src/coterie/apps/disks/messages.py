@@ -46,6 +46,8 @@ class Opened(Message, frozen=True):
         root: the Merkle root of its content, where that is known and stays; else empty.
         boot: changes when what was answered and not flushed may be lost: with a new start of the owner's system.
         form: "image", "disk" or "disc".
+        may_write: whether the user may open it to write.
+        is_same: to a writer: no other computer wrote since this one did.
     """
 
     size: int
@@ -54,6 +56,7 @@ class Opened(Message, frozen=True):
     boot: bytes = b""
     form: str = "image"
     may_write: bool = False
+    is_same: bool = False
 
 
 class Refused(Message, frozen=True):

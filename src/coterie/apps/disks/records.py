@@ -7,6 +7,7 @@ class SharedRecord(msgspec.Struct, kw_only=True):
     """A disk of this computer for others.
 
     `to`: subjects of the policy. `write`: they may change it, too. `told`: ids of computers that know of it.
+    `last_writer`: the id of the one that wrote last.
     """
 
     id: str
@@ -16,6 +17,7 @@ class SharedRecord(msgspec.Struct, kw_only=True):
     to: list[str] = []
     write: bool = False
     told: list[str] = []
+    last_writer: str = ""
 
 
 class AttachedRecord(msgspec.Struct, kw_only=True):

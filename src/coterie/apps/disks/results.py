@@ -2,6 +2,7 @@
 
 import msgspec
 
+from coterie.apps.disks.usbip import UsbDevice
 from coterie.quantity import say_bytes
 from coterie.texts import tr
 
@@ -81,6 +82,19 @@ class DiskLine(msgspec.Struct, frozen=True, kw_only=True):
     users: list[str] = []
     state: str = "ready"
     given: int = 0
+
+
+class UsbList(msgspec.Struct, frozen=True):
+    """USB devices that are offered at an address, and what this kernel can do with them."""
+
+    address: str
+    devices: list[UsbDevice]
+    kernel: str
+
+    def text(self) -> str:
+        """For people."""
+        found = [device.text() for device in self.devices]
+        return "\n".join([*(found or [tr("No USB device is offered at {at}", at=self.address)]), self.kernel])
 
 
 class DiskSaid(msgspec.Struct, frozen=True):

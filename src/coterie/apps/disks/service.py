@@ -34,7 +34,7 @@ from coterie.apps.disks.messages import (
 from coterie.apps.disks.messages import Shared as Told
 from coterie.apps.disks.nbd import Export
 from coterie.apps.disks.records import AttachedRecord, Settings, SharedRecord
-from coterie.apps.disks.results import AttachedDisk, DiskLine, DiskSaid, SharedDisk
+from coterie.apps.disks.results import AttachedDisk, DiskLine, DiskSaid, SharedDisk, UsbList
 from coterie.apps.disks.serving import KIND, Serving, resource_of
 from coterie.apps.disks.trees import Trees
 from coterie.errors import AccessDenied, CoterieError, LimitExceeded, NotFound, PeerError, UsageError
@@ -70,7 +70,12 @@ class DisksService:
         self._records: Records[AttachedRecord] = context.data.records("attached", AttachedRecord, "disk")
         self._cache = ReadCache(context.data.folder / "cache", cache_bytes)
         self._serving = Serving(
-            context, lambda: self._shared, Trees(context.data.folder / "trees"), self._join, self._heard
+            context,
+            lambda: self._shared,
+            Trees(context.data.folder / "trees"),
+            self._join,
+            self._heard,
+            self._shared.save,
         )
         self._attached: dict[str, Attached] = {}  # by the id of the record
         self._devices = Devices(context.local, context.data.folder)
@@ -153,6 +158,7 @@ class DisksService:
             to=subjects,
             write=write,
             told=known.told if known else [],
+            last_writer=known.last_writer if known else "",
         )
         self._shared.save(record)
         self._permit(record)
@@ -181,9 +187,10 @@ class DisksService:
             may_write = self._context.access.explain(peer, Verb.WRITE, resource).allowed
             told = Told(record.name, form, size, may_write)
             await self._context.net.ask(peer, PROTOCOL, told, timeout_s=LIST_S)
-            if any(one.id == record.id for one in self._shared) and str(peer) not in record.told:
-                record.told.append(str(peer))
-                self._shared.save(record)
+            for now in self._shared:  # what is kept: it may have been shared anew meanwhile
+                if now.id == record.id and str(peer) not in now.told:
+                    now.told.append(str(peer))
+                    self._shared.save(now)
 
     def _heard(self, peer: PeerId, told: Told) -> None:
         """Somebody who is known shares a disk with this computer."""
@@ -224,6 +231,12 @@ class DisksService:
         else:
             await self._serving.eject(self._choose(text))
         return DiskSaid(text, tr("{disk} is ejected", disk=text))
+
+    async def usb(self, address: str) -> UsbList:
+        """What USB/IP offers at an address. Errors as `usb.devices_at`."""
+        from coterie.apps.disks import usb
+
+        return UsbList(address, await usb.devices_at(address), await asyncio.to_thread(usb.kernel_note))
 
     # ---- what this node uses of others
 

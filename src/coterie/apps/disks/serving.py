@@ -123,13 +123,18 @@ class Serving:
         trees: Trees,
         join: Callable[[Stream, Join], Awaitable[None]],
         heard: Callable[[PeerId, Shared], None],
+        save: Callable[[SharedRecord], None],
     ) -> None:
-        """`join` answers other readers of what is attached here, `heard` gets what peers say that they share."""
+        """`join` answers other readers of what is attached here, `heard` gets what peers say that they share.
+
+        `save` keeps a record that has changed.
+        """
         self._context = context
         self._records = records
         self._trees = trees
         self._join = join
         self._heard = heard
+        self._save = save
         self._threads = ThreadPoolExecutor(THREADS, "disks")
         self._uses: dict[str, Uses] = {}  # by the id of the disk
         self._using: dict[tuple[str, PeerId], Using] = {}
@@ -287,6 +292,7 @@ class Serving:
             is_writer = ask.kind == "write"
             image = await asyncio.to_thread(Image, Path(record.path), is_writable=is_writer)
             pool = None if is_writer else await self._pool(record, image)
+            is_same = is_writer and self._note_writer(record, stream.peer)
             opened = Opened(
                 image.size,
                 can_write=is_writer,
@@ -294,6 +300,7 @@ class Serving:
                 boot=boot_of(),
                 form=image.form,
                 may_write=is_writer,
+                is_same=is_same,
             )
             using.giving = Giving(
                 image,
@@ -348,6 +355,17 @@ class Serving:
         addresses = [address[:100] for address in ask.addresses[:ADDRESSES_MAX]]
         using = self._using[record.id, peer] = Using(peer, ask.kind, addresses, asyncio.current_task())
         return using
+
+    def _note_writer(self, record: SharedRecord, peer: PeerId) -> bool:
+        """`peer` writes now; whether it was the last one to."""
+        now = self._find(record.name)  # what is kept: it may have been shared anew meanwhile
+        if now is None or now.id != record.id:
+            raise NotFound(NOT_HERE)
+        is_same = now.last_writer == str(peer)
+        if not is_same:
+            now.last_writer = str(peer)
+            self._save(now)
+        return is_same
 
     @staticmethod
     def _in_the_way(uses: Uses, peer: PeerId, kind: str) -> list[PeerId]:
