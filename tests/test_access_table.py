@@ -70,6 +70,10 @@ EXPECTED: Mapping[str, tuple[str, str]] = {
         "+++++x",
         "connections to services, each asked of the policy; one answer for missing and not for you",
     ),
+    "internet": (
+        "-+++-x",
+        "connections through this computer's internet access, each asked of the policy; its own network is closed",
+    ),
     "grants": ("+++++x", "present a grant; revocations are heard from who is known"),
     "invite": ("+++++x", "join by a code that is open; without one nothing fits"),
     "lanes": ("+++++x", "further paths for streams that the same connection has open"),

@@ -46,6 +46,7 @@ from coterie.apps.folders.records import pack_agreed
 from coterie.apps.folders.root import Marker
 from coterie.apps.folders.signed_body import packed
 from coterie.apps.folders.steps import Agreed
+from coterie.apps.internet import messages as internet
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.phone.certificates import Authority
 from coterie.apps.printers import documents, ipp, real
@@ -341,6 +342,25 @@ def _services() -> dict[str, list[Sample]]:
             _of("apps.expose.http_head:read_chunk_length", b"1aF;name=value")
         ],
         "coterie.apps.expose.targets:read_target": [_of("apps.expose.targets:read_target", *targets)],
+        "coterie.apps.internet.messages:read_addressed": [
+            _of(
+                "apps.internet.messages:read_addressed",
+                *(internet.pack_addressed(host, 53, b"x") for host in ("1.2.3.4", "::1", "a.example")),
+            )
+        ],
+        "coterie.apps.internet.socks:read_greeting": [_of("apps.internet.socks:read_greeting", b"\5\1\0")],
+        "coterie.apps.internet.socks:read_request": [
+            _of("apps.internet.socks:read_request", b"\5\1\0\3\x09a.example\0P", b"\5\3\0\1" + bytes(6))
+        ],
+        "coterie.apps.internet.socks:read_request4": [
+            _of("apps.internet.socks:read_request4", b"\4\1\0P\0\0\0\1me\0a.example\0")
+        ],
+        "coterie.apps.internet.hosts:read_host": [
+            _of("apps.internet.hosts:read_host", "a.example", "[::1]", "10.0.0.1")
+        ],
+        "coterie.apps.internet.hosts:read_pattern": [
+            _of("apps.internet.hosts:read_pattern", "*.a.example:443", "10.0.0.0/8", "[::1]:80")
+        ],
         "coterie.apps.send.messages:unpack": [
             _of(
                 "apps.send.messages:unpack",
@@ -645,8 +665,8 @@ def _texts() -> dict[str, list[Sample]]:
         "coterie.apps.contacts.greeter:split_address": [
             _of("apps.contacts.greeter:split_address", *ADDRESSES)
         ],
-        "coterie.apps.grants.words:read_amount": [_of("apps.grants.words:read_amount", "500", "1.5GB")],
-        "coterie.apps.grants.words:read_hours": [_of("apps.grants.words:read_hours", "08:00-20:00")],
+        "coterie.access.limits:read_amount": [_of("access.limits:read_amount", "500", "1.5GB")],
+        "coterie.access.limits:read_hours": [_of("access.limits:read_hours", "08:00-20:00")],
         "coterie.net.quic.addresses:relay_url": [
             _of("net.quic.addresses:relay_url", "http://[::1]:80", "https://a.example")
         ],

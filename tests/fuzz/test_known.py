@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from nacl.secret import SecretBox
 
+from coterie.access.limits import read_amount
 from coterie.apps.circles.admission import Purpose, read_purpose
 from coterie.apps.circles.recovery import Card, Keepsake, unseal
-from coterie.apps.grants.words import read_amount
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.content.bittorrent.read import read_torrent
 from coterie.content.bittorrent.torrent_file import PieceHashes, TorrentEntry, torrent_file

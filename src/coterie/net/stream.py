@@ -190,6 +190,10 @@ class Stream:
             self._note_end()
         return data
 
+    def unread(self, data: bytes) -> None:
+        """Bytes of `read_bytes` that whoever reads next is to have: `receive` may follow."""
+        self._received = data + self._received
+
     def welcome(self) -> None:
         """The peer has shown its right to what it asks for here: it is no longer held back as a stranger."""
         if self.meter is not None:

@@ -23,7 +23,8 @@ UNUSED = {  # each a tenth of what a short command takes, or more, in time or me
     "zeroconf",
 }
 OTHER_APPS = {
-    f"coterie.apps.{app}.service" for app in ("drive", "expose", "folders", "phone", "play", "send")
+    f"coterie.apps.{app}.service"
+    for app in ("drive", "expose", "folders", "internet", "phone", "play", "send")
 }
 AT_START = UNUSED - {"coterie.control.server", "starlette", "uvicorn", "zeroconf"}
 _MODULES = "print(*sys.modules, file=sys.stderr)"

@@ -17,6 +17,7 @@ from coterie.access.grant import (
     open_grant,
 )
 from coterie.access.grant_text import GrantText
+from coterie.access.limits import read_limits
 from coterie.access.names import BEARER, key_of
 from coterie.access.resource import Verb, checked_resource, say_verbs
 from coterie.access.revocation import REVOCATION_BYTES, Revocation, open_revocation, revoke
@@ -44,7 +45,6 @@ from coterie.apps.grants.records import (
 )
 from coterie.apps.grants.results import GrantGiven, GrantLine, GrantSaid, Wanted
 from coterie.apps.grants.table import GrantTable
-from coterie.apps.grants.words import read_limits
 from coterie.errors import (
     AccessDenied,
     CoterieError,

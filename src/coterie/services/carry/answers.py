@@ -8,7 +8,7 @@ from coterie.errors import PeerError
 from coterie.identity import PeerId
 from coterie.net import Connection, Stream
 from coterie.services.carry.beats import Pulse
-from coterie.services.carry.messages import Opening
+from coterie.services.carry.messages import FIRST_BYTES_MAX, Opening
 from coterie.wire.frames import Message
 
 STREAMS_MAX = 2_200  # of one peer at once: 2,000 connections, and what browsers leave open
@@ -55,13 +55,13 @@ class Answers:
 
 
 async def read_opening(stream: Stream) -> tuple[Message, bytes]:
-    """The first message, and the bytes that came behind it.
+    """The next message, of FIRST_BYTES_MAX at most, and the bytes that came behind it.
 
     Raises:
         PeerError: none came, or no whole one.
     """
     opening = Opening(stream.protocol)
-    while data := await stream.read_bytes(stream.protocol.frame_bytes_max):
+    while data := await stream.read_bytes(FIRST_BYTES_MAX):
         found = opening.feed(data)
         if found is not None:
             return found

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from coterie.errors import CloseCode, CoterieError, LimitExceeded, PeerError, TransportError
@@ -37,6 +38,17 @@ class Call(Generic[A]):
     answer: A
     rest: bytes
     heard: Callable[[], None]
+    _ended: Callable[[], None]
+
+    async def end(self, error: BaseException | None = None) -> None:
+        """Finish it, or reset it because of `error`. Call this once."""
+        try:
+            if error is None:
+                await self.stream.end()
+            else:
+                await self.stream.reset(close_code_for(error))
+        finally:
+            self._ended()
 
 
 class _Link:
@@ -57,11 +69,14 @@ class Calls(Generic[A]):
         protocol: Protocol,
         connect: Callable[[PeerId], Awaitable[Connection]],
         start: Start,
-        judge: Callable[[PeerId, Message], A],
+        judge: Callable[[PeerId, Message], A | None],
         *,
         what: str,
     ) -> None:
-        """`judge` gives a peer's answer if it is a yes, and raises otherwise. `what` peers offer, for people."""
+        """`judge` gives a peer's answer if it is a yes, None where one is still to come, and raises otherwise.
+
+        `what` peers offer, for people.
+        """
         self._protocol = protocol
         self._connect = connect
         self._start = start
@@ -71,9 +86,26 @@ class Calls(Generic[A]):
 
     @contextlib.asynccontextmanager
     async def open(self, peer: PeerId, first: Message, *, is_lasting: bool = True) -> AsyncIterator[Call[A]]:
-        """A stream that begins with `first`, while the block runs. A fault in the block resets it.
+        """As `begin`, while the block runs. A fault in the block resets the stream."""
+        call = await self.begin(peer, first, is_lasting=is_lasting)
+        try:
+            yield call
+        except BaseException as error:
+            await call.end(error)
+            raise
+        await call.end()
 
-        `is_lasting` False: it only asks, and the peer is not watched for it.
+    async def begin(
+        self,
+        peer: PeerId,
+        first: Message,
+        *,
+        is_lasting: bool = True,
+        is_there: Callable[[], None] | None = None,
+    ) -> Call[A]:
+        """A stream that begins with `first`, answered; the caller ends it.
+
+        `is_lasting` False: it only asks, and the peer is not watched for it. `is_there`: told with each answer.
 
         Raises:
             TransportError: the peer was not reached.
@@ -92,20 +124,20 @@ class Calls(Generic[A]):
             )
         link.used += 1
         try:
-            stream, answer, rest = await self._open(peer, link, first, is_lasting)
-            try:
-                yield Call(stream, answer, rest, link.pulse.heard if link.pulse else _nobody)
-            except BaseException as error:
-                await stream.reset(close_code_for(error))
-                raise
-            await stream.end()
-        finally:
-            link.used -= 1
-            if not link.used:
-                self._links.pop(peer, None)
+            stream, answer, rest = await self._open(peer, link, first, is_lasting, is_there or _nobody)
+        except BaseException:
+            self._left(peer, link)
+            raise
+        heard = link.pulse.heard if link.pulse else _nobody
+        return Call(stream, answer, rest, heard, partial(self._left, peer, link))
+
+    def _left(self, peer: PeerId, link: _Link) -> None:
+        link.used -= 1
+        if not link.used and self._links.get(peer) is link:
+            del self._links[peer]
 
     async def _open(
-        self, peer: PeerId, link: _Link, first: Message, is_lasting: bool
+        self, peer: PeerId, link: _Link, first: Message, is_lasting: bool, is_there: Callable[[], None]
     ) -> tuple[Stream, A, bytes]:
         loop = asyncio.get_running_loop()
         if link.rate.ready_at(loop.time()) - loop.time() > ANSWER_S:  # who has gone meanwhile has paid, too
@@ -115,20 +147,27 @@ class Calls(Generic[A]):
         await asyncio.sleep(link.rate.spend(loop.time()))
         connection = await self._connect(peer)
         if link.pulse is not None and link.pulse.connection is connection:
-            return await self._ask(connection, first)
+            return await self._ask(connection, first, is_there)
         async with link.turn:
-            found = await self._ask(connection, first)
+            found = await self._ask(connection, first, is_there)
             if is_lasting and (link.pulse is None or link.pulse.connection is not connection):
                 link.pulse = Pulse(connection)
                 self._start(self._watch(link, link.pulse), "hearing whether a computer is there")
             return found
 
-    async def _ask(self, connection: Connection, first: Message) -> tuple[Stream, A, bytes]:
+    async def _ask(
+        self, connection: Connection, first: Message, is_there: Callable[[], None]
+    ) -> tuple[Stream, A, bytes]:
         stream = await self._opened(connection, first)
         try:
             async with asyncio.timeout(ANSWER_S):
-                answer, rest = await read_opening(stream)
-            return stream, self._judge(connection.peer, answer), rest
+                while True:
+                    message, rest = await read_opening(stream)
+                    is_there()
+                    answer = self._judge(connection.peer, message)
+                    if answer is not None:
+                        return stream, answer, rest
+                    stream.unread(rest)
         except TimeoutError:
             await stream.reset(CloseCode.TIMEOUT)
             raise TransportError(

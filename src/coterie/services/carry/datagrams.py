@@ -71,11 +71,13 @@ async def carry_datagrams(
     *,
     packets: PacketFlow | None = None,
     charge: Charge | None = None,
+    charge_outward: Charge | None = None,
     heard: Callable[[], None] = lambda: None,
 ) -> None:
     """Until the peer finishes, or nothing came from either side for IDLE_S.
 
-    `first`: bytes of the stream that were read already. `charge` counts bytes, `heard` is told that the peer is there.
+    `first`: bytes of the stream that were read already. `charge` counts bytes, `charge_outward` those that go to the
+    peer, where they are counted apart; `heard` is told that the peer is there.
 
     Raises:
         PeerError, TransportError, AccessDenied: the stream broke, or the right to it was used up.
@@ -83,6 +85,7 @@ async def carry_datagrams(
     loop = asyncio.get_running_loop()
     last_s, turns = loop.time(), _Turns()
     charge = charge or _free
+    charge_outward = charge_outward or charge
 
     async def outward() -> None:
         nonlocal last_s
@@ -94,7 +97,7 @@ async def carry_datagrams(
                 continue  # something may have come from the other side meanwhile
             last_s = loop.time()
             await turns.take()
-            await charge(len(data))
+            await charge_outward(len(data))
             if packets is None or not await packets.send(data):
                 await stream.write(pack_datagram(data))
         await stream.finish()

@@ -13,6 +13,7 @@ from coterie.decoding import decoder
 from coterie.errors import CloseCode, PeerError
 from coterie.wire.frames import LENGTH_BYTES, Message, Protocol
 
+FIRST_BYTES_MAX = 4_096  # of the first frame; guess: names and some numbers
 DATAGRAM_BYTES_MAX = 65_507  # of UDP over IPv4
 FLOW_BYTES = 4
 FLOW_MAX = (1 << 31) - 1
@@ -31,8 +32,9 @@ class Beat(Message, frozen=True):
 class Opening:
     """Takes the first frame of `protocol` off a stream; what follows it are not frames."""
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: Protocol, bytes_max: int = FIRST_BYTES_MAX) -> None:
         self._protocol = protocol
+        self._bytes_max = bytes_max
         self._buffer = b""
 
     @decoder(PeerError, "the first message of a connection")
@@ -46,7 +48,7 @@ class Opening:
         if len(self._buffer) < LENGTH_BYTES:
             return None
         length = int.from_bytes(self._buffer[:LENGTH_BYTES], "big")
-        if not 0 < length <= self._protocol.frame_bytes_max:
+        if not 0 < length <= self._bytes_max:
             raise PeerError(f"a first message of {length} bytes", CloseCode.LIMIT)
         end = LENGTH_BYTES + length
         if len(self._buffer) < end:

@@ -9,9 +9,9 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Protocol
 
 from coterie.errors import TransportError
-from coterie.net import Stream
 from coterie.texts import tr
 
 READ_BYTES = 256 << 10  # measured: as the best write of the QUIC wheel
@@ -21,22 +21,42 @@ Charge = Callable[[int], Awaitable[None]]
 """Counts bytes on a quota and waits while a rate is exceeded."""
 
 
+class Way(Protocol):
+    """What a connection goes over: a `Stream` that is read by bytes, or `Framed`."""
+
+    async def write(self, data: bytes) -> None:
+        """Raises `PeerError`, `TransportError`."""
+        ...
+
+    async def read_bytes(self, size_max: int = READ_BYTES) -> bytes:
+        """What comes, b"" at the end. Raises `PeerError`, `TransportError`."""
+        ...
+
+    async def finish(self) -> None:
+        """Nothing more will be written."""
+        ...
+
+
 async def splice(
-    stream: Stream,
+    stream: Way,
     program: socket.socket,
     first: bytes = b"",
     *,
     charge: Charge | None = None,
+    charge_outward: Charge | None = None,
     heard: Callable[[], None] = lambda: None,
 ) -> None:
     """Until both sides have finished. `first`: bytes of the stream that were read already. `heard`: bytes of it came.
+
+    `charge_outward` counts what goes to the peer, where that is counted apart.
 
     Raises:
         PeerError, TransportError: a side broke; the program will see a reset, and the stream is the caller's to reset.
     """
     try:
         await wait_both(
-            outward(stream, program, charge), inward(stream, program, first, charge=charge, heard=heard)
+            outward(stream, program, charge_outward or charge),
+            inward(stream, program, first, charge=charge, heard=heard),
         )
     except BaseException:
         break_off(program)
@@ -57,7 +77,7 @@ async def wait_both(one: Coroutine[None, None, None], other: Coroutine[None, Non
         await asyncio.gather(*ways, return_exceptions=True)
 
 
-async def outward(stream: Stream, program: socket.socket, charge: Charge | None = None) -> None:
+async def outward(stream: Way, program: socket.socket, charge: Charge | None = None) -> None:
     """From the program to the peer, until the program finishes."""
     loop = asyncio.get_running_loop()
     while True:
@@ -76,7 +96,7 @@ async def outward(stream: Stream, program: socket.socket, charge: Charge | None 
 
 
 async def inward(
-    stream: Stream,
+    stream: Way,
     program: socket.socket,
     first: bytes = b"",
     *,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coterie.apps.grants.words import read_amount, read_hours, read_limits
+from coterie.access.limits import read_amount, read_hours, read_limits
 from coterie.errors import UsageError
 
 

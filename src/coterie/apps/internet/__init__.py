@@ -1,0 +1,1 @@
+"""Internet access of a computer for those whom its owner names: proxies here, connections there."""
