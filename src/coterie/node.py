@@ -450,7 +450,7 @@ class Node:
             )
             self.neighbours = local
             resolvers.append(local)
-        if self.config.reach == ReachLevel.INTERNET:
+        if ReachLevel(self.config.reach) is ReachLevel.INTERNET:
             resolvers.append(self._mainline(key))
         return resolvers
 
