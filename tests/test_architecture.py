@@ -213,6 +213,7 @@ SHELLS = (
     "services/carry/calls.py",
     "services/carry/datagrams.py",
     "services/carry/framed.py",
+    "services/carry/http_requests.py",
     "services/carry/packets.py",
     "services/carry/splice.py",
     "services/mail/box.py",

@@ -337,9 +337,9 @@ def _services() -> dict[str, list[Sample]]:
                 ),
             )
         ],
-        "coterie.apps.expose.http_head:read_head": [_of("apps.expose.http_head:read_head", head)],
-        "coterie.apps.expose.http_head:read_chunk_length": [
-            _of("apps.expose.http_head:read_chunk_length", b"1aF;name=value")
+        "coterie.services.carry.http_head:read_head": [_of("services.carry.http_head:read_head", head)],
+        "coterie.services.carry.http_head:read_chunk_length": [
+            _of("services.carry.http_head:read_chunk_length", b"1aF;name=value")
         ],
         "coterie.apps.expose.targets:read_target": [_of("apps.expose.targets:read_target", *targets)],
         "coterie.apps.internet.messages:read_addressed": [

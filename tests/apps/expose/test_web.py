@@ -8,16 +8,11 @@ from pathlib import Path
 import pytest
 
 from coterie.apps.expose import serving
-from coterie.apps.expose.http_head import (
-    HEAD_BYTES_MAX,
-    read_chunk_length,
-    read_head,
-    service_of,
-    with_host,
-)
 from coterie.apps.expose.messages import HOST_HEADER_CHARS_MAX, Opened
+from coterie.apps.expose.web_hosts import service_of, with_host
 from coterie.errors import UsageError
 from coterie.node import Node
+from coterie.services.carry.http_head import HEAD_BYTES_MAX, read_chunk_length, read_head
 from coterie.services.local.web_pages import is_own_page
 from tests.apps.expose.programs import Pair, call, echo_server
 from tests.apps.files.nodes import friends

@@ -10,7 +10,6 @@ from coterie.access.names import TICKET
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
 from coterie.apps.expose.connecting import Connecting
-from coterie.apps.expose.http_head import LOCALHOST
 from coterie.apps.expose.leads import FindLead, FindPage, Lead
 from coterie.apps.expose.messages import HOST_HEADER_CHARS_MAX, PROTOCOL
 from coterie.apps.expose.naming import ZONE, answer_names, how_to_set_up
@@ -27,6 +26,7 @@ from coterie.apps.expose.targets import (
     read_target,
 )
 from coterie.apps.expose.web import Web
+from coterie.apps.expose.web_hosts import LOCALHOST
 from coterie.errors import CoterieError, LimitExceeded, NotFound, UsageError
 from coterie.identity import PeerId
 from coterie.services.carry.packets import Packets

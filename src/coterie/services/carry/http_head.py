@@ -4,7 +4,6 @@ Strict where two readers could understand a head differently (RFC 9112, 6.3 and 
 """
 
 import re
-from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -15,10 +14,10 @@ from coterie.texts import tr
 
 HEAD_BYTES_MAX = 64 << 10  # as common servers allow; cookies are long
 CHUNK_LINE_BYTES_MAX = 1_024
-LOCALHOST = "localhost"
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _REQUEST = re.compile(rb"([A-Z]+) (/[^\s]*|\*) HTTP/1\.[01]\Z")
+_TO_A_PROXY = re.compile(rb"([A-Z]+) ([!-~]+) HTTP/1\.[01]\Z")
 
 Framing = Literal["none", "length", "chunked"]
 
@@ -28,6 +27,7 @@ class Head(msgspec.Struct, frozen=True):
 
     Fields:
         raw: as it came, with its blank line.
+        target: what is asked for, as it stands in the first line.
         host: of the `Host` header, in small letters.
         length: of the body, where `framing` is "length".
         is_upgrade: it asks for another protocol, like WebSocket.
@@ -35,6 +35,7 @@ class Head(msgspec.Struct, frozen=True):
 
     raw: bytes
     method: str
+    target: str
     host: str
     framing: Framing
     length: int
@@ -43,10 +44,10 @@ class Head(msgspec.Struct, frozen=True):
 
 
 @decoder(UsageError, "this request")
-def read_head(raw: bytes) -> Head:
-    """`raw`: up to and with the blank line. Raises `UsageError`."""
+def read_head(raw: bytes, *, is_proxy: bool = False) -> Head:
+    """`raw`: up to and with the blank line. `is_proxy`: the target may name another host. Raises `UsageError`."""
     first, *lines = raw.removesuffix(b"\r\n\r\n").split(b"\r\n")
-    asked = _REQUEST.match(first)
+    asked = (_TO_A_PROXY if is_proxy else _REQUEST).match(first)
     if asked is None:
         raise UsageError(tr("this is no request for a page of a service"))
     headers: dict[str, str] = {}
@@ -62,6 +63,7 @@ def read_head(raw: bytes) -> Head:
     return Head(
         raw=raw,
         method=asked[1].decode("ascii"),
+        target=asked[2].decode("latin-1"),
         host=headers.get("host", "").lower(),
         framing=framing,
         length=length,
@@ -81,28 +83,6 @@ def _framing(headers: dict[str, str]) -> tuple[Framing, int]:
     if not (length.isascii() and length.isdigit() and len(length) < 19):
         raise UsageError(tr("the length of this request is no number"))
     return "length", int(length)
-
-
-def service_of(host: str, zones: Collection[str] = (LOCALHOST,)) -> tuple[str, str]:
-    """Name and label of the peer in "wiki.anna.localhost:8080", under one of `zones`.
-
-    Raises `UsageError`: it is another host's page.
-    """
-    parts = host.partition(":")[0].split(".")
-    if len(parts) != 3 or not all(parts) or parts[2] not in zones:
-        raise UsageError(
-            tr("only http://NAME.COMPUTER.localhost is served here, like http://wiki.anna.localhost")
-        )
-    return parts[0], parts[1]
-
-
-def with_host(head: Head, host: str) -> bytes:
-    """The head as the program gets it: with that `Host` and an `Origin` that fits, or as it came where `host` is ""."""
-    if not host:
-        return head.raw
-    told = {b"host": b"Host: " + host.encode("ascii"), b"origin": b"Origin: http://" + host.encode("ascii")}
-    lines = head.raw.split(b"\r\n")
-    return b"\r\n".join(told.get(line.partition(b":")[0].lower(), line) for line in lines)
 
 
 @decoder(UsageError, "the length of a chunk")
