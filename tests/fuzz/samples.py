@@ -46,6 +46,7 @@ from coterie.apps.folders.records import pack_agreed
 from coterie.apps.folders.root import Marker
 from coterie.apps.folders.signed_body import packed
 from coterie.apps.folders.steps import Agreed
+from coterie.apps.internet import exit_packets
 from coterie.apps.internet import messages as internet
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.phone.certificates import Authority
@@ -347,6 +348,18 @@ def _services() -> dict[str, list[Sample]]:
                 "apps.internet.messages:read_addressed",
                 *(internet.pack_addressed(host, 53, b"x") for host in ("1.2.3.4", "::1", "a.example")),
             )
+        ],
+        "coterie.apps.internet.exit_packets:read_packet": [
+            _of(
+                "apps.internet.exit_packets:read_packet",
+                *(
+                    exit_packets.answer(exit_packets.Packet(bytes(size), bytes(size), 1, 2, b""), b"data")
+                    for size in (4, 16)
+                ),
+            )
+        ],
+        "coterie.apps.internet.exit_journal:_read": [
+            _of("apps.internet.exit_journal:_read", b'{"group": "/sys/fs/cgroup/coterie-exit"}')
         ],
         "coterie.apps.internet.socks:read_greeting": [_of("apps.internet.socks:read_greeting", b"\5\1\0")],
         "coterie.apps.internet.socks:read_request": [

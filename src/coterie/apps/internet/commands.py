@@ -3,7 +3,10 @@
 from typing import TYPE_CHECKING, Annotated
 
 from coterie.apps.command import Peer, Person, Values, command
+from coterie.apps.internet.records import WholeRecord
 from coterie.apps.internet.results import InternetLine, InternetSaid, ShareLine
+from coterie.errors import UsageError
+from coterie.texts import tr
 
 if TYPE_CHECKING:
     from coterie.apps.internet.service import InternetService
@@ -68,18 +71,36 @@ async def shares(internet: "InternetService") -> list[ShareLine]:
     interrupt_text="Stopped. The proxy opens again whenever this node runs.",
     title="Use somebody's internet access",
 )
-async def use(internet: "InternetService", peers: list[Peer], *, port: int = 0) -> InternetLine:
+async def use(
+    internet: "InternetService",
+    peers: list[Peer],
+    *,
+    port: int = 0,
+    whole: bool = False,
+    direct: list[str] = [],  # noqa: B006
+    only: list[str] = [],  # noqa: B006
+    at: list[str] = [],  # noqa: B006
+    no_local: bool = False,
+) -> InternetLine:
     """Use the internet access of other computers: opens a proxy for programs of this one.
 
     peers: Whose: several computers in the order in which they are preferred; when one is gone, the next takes over.
     port: The number of the port of the proxy; without it one that is free, the same each time.
+    whole: Send everything there that any program of this computer sends, or nothing (as root, on Linux).
+    direct: With --whole: not this host, network or user:NAME; may be given several times.
+    only: With --whole: nothing but this host, network or user:NAME; may be given several times.
+    at: With --whole: only on this network: an interface like wlan0, or the hardware address of its router.
+    no_local: With --whole: also what goes to private addresses.
     """
-    return await internet.use(peers, port=port)
+    asked = WholeRecord(direct=direct, only=only, at=at, local=not no_local) if whole else None
+    if asked is None and (direct or only or at or no_local):
+        raise UsageError(tr("--direct, --only, --at and --no-local go with --whole"))
+    return await internet.use(peers, port=port, whole=asked)
 
 
 @command(path="internet stop", needs="store", title="Use nobody's internet access")
 async def stop(internet: "InternetService") -> InternetSaid:
-    """Use nobody's internet access any more: the proxy closes, its connections end."""
+    """Use nobody's internet access any more: the proxy closes, and a whole-system exit is undone, whoever left it."""
     return await internet.stop()
 
 

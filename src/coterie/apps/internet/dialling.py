@@ -130,6 +130,15 @@ class Dialling:
             raise not_there()
         return _by_turns(allowed)[:ADDRESSES_MAX]
 
+    async def is_open(self, rules: Rules, name: str, found: Sequence[str]) -> bool:
+        """Whether `name` may be asked for, and every address that was found for it be connected to."""
+        try:
+            is_opened = rules.opens(read_host(name), 0)
+        except CoterieError:
+            return False
+        place = await self._place()
+        return all(may_connect(ipaddress.ip_address(text), place, is_opened=is_opened) for text in found)
+
     async def connect(self, rules: Rules, host: str, port: int) -> socket.socket:
         """A TCP connection, not blocking. Errors as `addresses`."""
         found = await self.addresses(rules, host, port)

@@ -7,16 +7,20 @@ async with exits.flow() as flow: ...                        datagrams to any hos
 import asyncio
 import contextlib
 import itertools
+import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from coterie.apps.context import Context
-from coterie.apps.internet.messages import PROTOCOL, Open, Opened, Refused, Trying
-from coterie.errors import CoterieError, NotFound, PeerError, TransportError
+from coterie.apps.internet.messages import DATA, PROTOCOL, QUESTION_BYTES_MAX, Open, Opened, Refused, Trying
+from coterie.errors import CoterieError, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.services.carry.calls import Call, Calls
 from coterie.services.carry.datagrams import Program, carry_datagrams
-from coterie.services.carry.messages import FLOW_MAX
+from coterie.services.carry.framed import Framed
+from coterie.services.carry.messages import FLOW_MAX, Datagrams
 from coterie.services.carry.packets import Packets
+from coterie.services.carry.splice import READ_BYTES, break_off, splice
 from coterie.texts import tr
 from coterie.wire.frames import Message
 
@@ -24,6 +28,8 @@ SILENT_S = (
     0.6  # without a word of an exit, the next is asked, too; guess: three round trips of the longest path
 )
 AGAIN_S = 5.0  # before an exit that was gone, or refused, is asked again, unless there is no other
+
+log = logging.getLogger(__name__)
 
 
 class ExitRefused(CoterieError):
@@ -94,13 +100,40 @@ class Exits:
             raise
         await call.end()
 
-    async def carry_flow(self, program: Program) -> None:
+    async def carry(self, host: str, port: int, program: socket.socket) -> None:
+        """Carry a program's TCP connection to `host` until both sides have finished; at a fault it sees a reset."""
+        try:
+            async with self.stream(host, port) as call:
+                call.stream.unread(call.rest)
+                await splice(Framed(call.stream, DATA), program, heard=call.heard)
+        except CoterieError as error:
+            break_off(program)
+            log.info("a connection through an exit: %s", error)
+
+    async def ask_name(self, message: bytes) -> bytes:
+        """What the resolver of the exit answers to a message of the DNS. Errors as `stream`."""
+        if len(message) > QUESTION_BYTES_MAX:
+            raise UsageError(f"a question to the DNS of {len(message)} bytes")
+        call = await self._begin(Open("dns", question=message))
+        try:
+            cut, data = Datagrams(), call.rest or await call.stream.read_bytes(READ_BYTES)
+            while data and not (whole := cut.feed(data)):
+                data = await call.stream.read_bytes(READ_BYTES)
+            if not data:
+                raise PeerError(f"{call.stream.peer.short} ended before its answer")
+        except BaseException as error:
+            await call.end(error)
+            raise
+        await call.end()
+        return whole[0]
+
+    async def carry_flow(self, program: Program, kind: str = "udp") -> None:
         """Carry datagrams, each behind where it goes or comes from (`pack_addressed`), until one side is silent.
 
-        Errors as `stream`.
+        Of the `kind` "ping" they are echo requests and replies. Errors as `stream`.
         """
         number = 1 + next(self._numbers) % FLOW_MAX
-        call = await self._begin(Open("udp", flow=number))
+        call = await self._begin(Open(kind, flow=number))
         try:
             taken = number if call.answer.flow == number else 0
             with self._packets.flow(call.stream.link, taken, is_asker=True) as packets:

@@ -18,6 +18,7 @@ from coterie.services.carry.splice import READ_BYTES
 from coterie.wire.frames import Message, Protocol
 
 HOST_CHARS_MAX = 255  # RFC 1928, 5: one byte counts it
+QUESTION_BYTES_MAX = 512  # of a message that asks for one name: RFC 1035, 4.2.1
 _PORT = struct.Struct(">H")
 _IPV4, _NAME, _IPV6 = 1, 3, 4  # RFC 1928, 5: ATYP
 
@@ -25,13 +26,15 @@ _IPV4, _NAME, _IPV6 = 1, 3, 4  # RFC 1928, 5: ATYP
 class Open(Message, frozen=True):
     """From the asker. `kind`: "tcp" connects to `host` and `port`; "udp": a flow; "ask": only whether it may.
 
-    `flow`: of "udp", the asker's number for its packets; 0: none.
+    "ping": a flow of echo requests, whose ports are their sequence numbers; "dns": the answer of the exit's resolver to
+    the message `question`, as one datagram. `flow`: of flows, the asker's number for its packets; 0: none.
     """
 
     kind: str = "tcp"
     host: Annotated[str, msgspec.Meta(max_length=HOST_CHARS_MAX)] = ""
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
     flow: int = 0
+    question: Annotated[bytes, msgspec.Meta(max_length=QUESTION_BYTES_MAX)] = b""
 
 
 class Opened(Message, frozen=True):

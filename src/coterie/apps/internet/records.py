@@ -27,9 +27,22 @@ class ShareRecord(msgspec.Struct, kw_only=True):
         return Rules(tuple(self.allow), tuple(self.only))
 
 
+class WholeRecord(msgspec.Struct, kw_only=True):
+    """A whole-system exit. `direct`, `only`, `at`: as people wrote them; `local`: local networks stay local."""
+
+    direct: list[str] = []
+    only: list[str] = []
+    at: list[str] = []
+    local: bool = True
+
+
 class UsingRecord(msgspec.Struct, kw_only=True):
-    """The exits that this computer uses, in order: ids of peers as text. There is one record at most."""
+    """The exits that this computer uses, in order: ids of peers as text. There is one record at most.
+
+    `whole`: all that programs of this computer send goes there, not only what they send to the proxy.
+    """
 
     id: str
     created: float
     peers: list[str]
+    whole: WholeRecord | None = None

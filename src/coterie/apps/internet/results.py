@@ -70,6 +70,7 @@ class InternetLine(msgspec.Struct, frozen=True, kw_only=True):
 
     Fields:
         proxy: where programs find the proxy, "127.0.0.1:4000"; "": none is used. pac: the address of the PAC file.
+        whole: how the whole-system exit stands, where one is asked for or left behind; else "".
     """
 
     shares: list[ShareLine]
@@ -77,6 +78,7 @@ class InternetLine(msgspec.Struct, frozen=True, kw_only=True):
     exits: list[ExitLine]
     proxy: str = ""
     pac: str = ""
+    whole: str = ""
 
     def text(self) -> str:
         """For people."""
@@ -97,6 +99,11 @@ class InternetLine(msgspec.Struct, frozen=True, kw_only=True):
         if self.proxy:
             lines.append(tr("Programs use the proxy {proxy} (SOCKS5 and HTTP)", proxy=self.proxy))
             lines.append(tr("Browsers: {pac}", pac=self.pac))
+        if self.whole:
+            lines.append(tr("This whole computer: {whole}", whole=self.whole))
+            lines.append(
+                tr("While the node is off, nothing leaves; `coterie internet stop` undoes it at any time")
+            )
         if not lines:
             lines.append(
                 tr(

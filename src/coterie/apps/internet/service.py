@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from coterie.access.limits import read_amount, read_hours
 from coterie.access.names import TICKET
@@ -13,11 +14,12 @@ from coterie.access.terms import Terms
 from coterie.apps.context import Context
 from coterie.apps.internet.accounts import Accounts, UseRecord
 from coterie.apps.internet.dialling import Dialling, Names
+from coterie.apps.internet.exit_journal import is_changed
 from coterie.apps.internet.exits import Exits
 from coterie.apps.internet.hosts import read_pattern
 from coterie.apps.internet.messages import PROTOCOL
 from coterie.apps.internet.proxy import Proxy
-from coterie.apps.internet.records import ShareRecord, UsingRecord
+from coterie.apps.internet.records import ShareRecord, UsingRecord, WholeRecord
 from coterie.apps.internet.results import DayLine, ExitLine, InternetLine, InternetSaid, ShareLine, UserLine
 from coterie.apps.internet.sharing import KIND, Sharing, resource_of
 from coterie.apps.internet.whereabouts import Whereabouts
@@ -28,6 +30,9 @@ from coterie.services.data.records import Records
 from coterie.services.directory.core import Offered
 from coterie.services.local import Port
 from coterie.texts import tr
+
+if TYPE_CHECKING:
+    from coterie.apps.internet.exit_whole import Whole
 
 SHARES_MAX = 64  # guess: more than anybody looks through
 EXITS_MAX = 16  # in use at once
@@ -52,6 +57,7 @@ class InternetService:
         self._sharing = Sharing(context, self._ordered, self._accounts, self._dialling, self._new_user)
         self._exits = Exits(context, self._peers)
         self._port: Port | None = None
+        self._whole: Whole | None = None
 
     async def start(self) -> None:
         """Serve what was shared before, open the proxy that was open before."""
@@ -66,9 +72,28 @@ class InternetService:
                 self._listen(0)
             except CoterieError as error:
                 log.warning("the proxy stays closed: %s", error)
+        if self._context.net.reach is not None:
+            await self._resume_whole()
+
+    async def _resume_whole(self) -> None:
+        """As it was before the node ended; what is left of one that nobody asks for any more is undone."""
+        record = self._record()
+        if record is None or record.whole is None:
+            if not is_changed(self._context.data.folder):
+                return
+            undoing = self._whole_exit().stop()
+        else:
+            undoing = self._whole_exit().start(record.whole)
+        try:
+            await undoing
+        except CoterieError as error:
+            self._whole_exit().trouble = str(error)
+            self._context.tell.say(tr("The whole-system exit is not as asked for: {error}", error=str(error)))
 
     async def close(self) -> None:
-        """Write down who used how much."""
+        """Write down who used how much. A whole-system exit stays closed."""
+        if self._whole is not None:
+            await self._whole.close()
         self._names.close()
         self._save()
 
@@ -153,13 +178,15 @@ class InternetService:
         """Connections and flows through the exits in use."""
         return self._exits
 
-    async def use(self, computers: Sequence[str], *, port: int = 0) -> InternetLine:
-        """Use the access of these computers, in this order, through a proxy here.
+    async def use(
+        self, computers: Sequence[str], *, port: int = 0, whole: WholeRecord | None = None
+    ) -> InternetLine:
+        """Use the access of these computers, in this order, through a proxy here, and with `whole` for everything.
 
         Raises:
             NotFound: nobody is called so.
             TransportError, PeerError, ExitRefused: none of them lets this computer use it.
-            UsageError: the port is not to be had, or none is named.
+            UsageError: the port is not to be had, none is named, or this computer can have no whole-system exit.
         """
         peers = list(dict.fromkeys(self._context.people.find(who) for who in computers))
         if not peers:
@@ -171,24 +198,47 @@ class InternetService:
             await self._close_port()
         if self._port is None:
             self._listen(port)
+        await self._use_whole(whole)
         known = self._record()
         self._using.save(
             UsingRecord(
                 id=known.id if known else self._using.new_id(),
                 created=time.time(),
                 peers=[str(peer) for peer in peers],
+                whole=whole,
             )
         )
         self._exits.forget()
         return self.line()
 
+    async def _use_whole(self, whole: WholeRecord | None) -> None:
+        """Set it up, or undo one that is there. Raises `UsageError`."""
+        if whole is not None:
+            await self._whole_exit().start(whole)
+        elif self._whole is not None or is_changed(self._context.data.folder):
+            await self._whole_exit().stop()
+
+    def _whole_exit(self) -> "Whole":
+        if self._whole is None:
+            from coterie.apps.internet.exit_whole import Whole
+
+            self._whole = Whole(self._context, self._exits)
+        return self._whole
+
     async def stop(self) -> InternetSaid:
         """Use nobody's access. Raises `NotFound` where none is used."""
         record = self._record()
-        if record is None:
+        is_left = is_changed(self._context.data.folder)
+        if record is None and not is_left:
             raise NotFound(tr("this computer uses nobody's internet access"))
-        self._using.remove(record.id)
+        if record is not None:
+            self._using.remove(record.id)
         await self._close_port()
+        if self._whole is not None or is_left:
+            await self._whole_exit().stop()
+            return InternetSaid(
+                "internet", tr("Programs connect as they did before: the whole-system exit is undone")
+            )
         return InternetSaid("internet", tr("The proxy is closed; programs connect as they did before"))
 
     def line(self) -> InternetLine:
@@ -200,9 +250,16 @@ class InternetService:
             exits=[self._exit_line(peer) for peer in self._peers()],
             proxy=proxy,
             pac=f"http://{proxy}/proxy.pac" if proxy else "",
+            whole=self._say_whole(),
         )
 
     # ---- small things
+
+    def _say_whole(self) -> str:
+        record = self._record()
+        if (record is None or record.whole is None) and not is_changed(self._context.data.folder):
+            return ""
+        return self._whole_exit().state
 
     async def _keep_accounts(self) -> None:
         while True:

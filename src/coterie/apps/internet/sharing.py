@@ -9,6 +9,8 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
 from coterie.access.policy import Decision
 from coterie.access.resource import Verb
@@ -25,10 +27,13 @@ from coterie.rate import Rate, RateTable
 from coterie.services.carry.answers import Answers, read_opening
 from coterie.services.carry.datagrams import carry_datagrams
 from coterie.services.carry.framed import Framed
-from coterie.services.carry.messages import FLOW_MAX, Watch
+from coterie.services.carry.messages import FLOW_MAX, Watch, pack_datagram
 from coterie.services.carry.packets import Packets
 from coterie.services.carry.splice import splice
 from coterie.texts import tr
+
+if TYPE_CHECKING:
+    from coterie.apps.internet.exit_pings import OutsidePings
 
 KIND = "internet"  # of resources
 OPENING_S = 10.0  # for the first message; guess: as sessions of files have it
@@ -113,8 +118,11 @@ class Sharing:
         meter: "_Meter",
         heard: Callable[[], None],
     ) -> None:
-        if asked.kind == "udp":
+        if asked.kind in ("udp", "ping"):
             await self._carry_flow(stream, asked, rest, share, meter=meter, heard=heard)
+            return
+        if asked.kind == "dns":
+            await self._answer_name(stream, asked, share, meter)
             return
         try:
             program = await self._dialling.connect(share.rules, asked.host, asked.port)
@@ -142,12 +150,16 @@ class Sharing:
     ) -> None:
         if self._flows >= FLOWS_MAX:
             raise _Refusal("busy", tr("the exit carries {flows_max} flows already", flows_max=FLOWS_MAX))
+        try:
+            outside = self._outside(asked.kind, share)
+        except AccessDenied as error:
+            raise _Refusal("host", str(error)) from None
         self._flows += 1
         try:
             number = asked.flow if 0 < asked.flow <= FLOW_MAX else 0
             with self._packets.flow(stream.link, number, is_asker=False) as packets:
                 await stream.send(Opened(number if packets is not None else 0))
-                async with OutsideFlow(self._dialling, share.rules) as outside:
+                async with outside:
                     await carry_datagrams(
                         stream,
                         outside,
@@ -159,6 +171,23 @@ class Sharing:
                     )
         finally:
             self._flows -= 1
+
+    def _outside(self, kind: str, share: ShareRecord) -> "OutsideFlow | OutsidePings":
+        """Raises `AccessDenied`: this computer does not do it."""
+        if kind == "udp":
+            return OutsideFlow(self._dialling, share.rules)
+        from coterie.apps.internet.exit_pings import OutsidePings
+
+        return OutsidePings(self._dialling, share.rules)
+
+    async def _answer_name(self, stream: Stream, asked: Open, share: ShareRecord, meter: "_Meter") -> None:
+        from coterie.apps.internet.exit_names import resolve_at_exit
+
+        await meter.up(len(asked.question))
+        answered = await resolve_at_exit(asked.question, partial(self._dialling.is_open, share.rules))
+        await meter.down(len(answered))
+        await stream.send(Opened())
+        await stream.write(pack_datagram(answered))
 
     def _share_for(self, peer: PeerId) -> ShareRecord:
         """The first share that `peer` may use now. Raises `_Refusal`."""
