@@ -1,11 +1,14 @@
 """A whole computer goes by an exit, or nowhere: with curl, dig, ping and socat; tcpdump sees what leaves it."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from coterie.apps.internet.exit_machine import CGROUPS, own_group
+from coterie.apps.internet.exit_rules import Plan, Split, table
 from tests.lab.lab import Host, Lab
 from tests.lab.nodes import LabNode
 
@@ -222,3 +225,40 @@ def test_rules_restarts_and_rights(tmp_path: Path) -> None:
         assert "on:" not in ben("internet", "use", "anna", fails=True)
         ben("internet", "stop")
         assert ben.host.run("nft", "list", "ruleset") == ""
+
+
+def test_peers_dial_the_node_of_a_closed_computer_and_no_other_program(tmp_path: Path) -> None:
+    """A server that begins to listen after the door was closed, in the node's group and outside it."""
+    mount, own = own_group()
+    group = mount / own.lstrip("/") / f"coterie-exit-test-{os.getpid()}"
+    group.mkdir()
+    try:
+        with Lab() as lab:
+            ben, other = lab.public("ben"), lab.public("other")
+            plan = Plan(
+                home="test",
+                cgroup=str(group.relative_to(CGROUPS)),
+                level=len(group.relative_to(mount).parts),
+                uid=0,
+                udp=[],
+                tcp=[],
+                door=1,
+                names=2,
+                split=Split(),
+            )
+            ben.namespace.nft(table(plan))
+            program = (
+                "import socket; s = socket.create_server(('0.0.0.0', {}));"
+                "print(flush=True); s.accept()[0].send(b'hi')"
+            )
+            for port, into in ((5_001, f"echo $$ > {group}/cgroup.procs; "), (5_002, "")):
+                words = ("sh", "-c", f'{into}exec {sys.executable} -c "{program.format(port)}"')
+                server = ben.popen(*words, stdout=subprocess.PIPE)
+                assert server.stdout is not None
+                server.stdout.readline()
+            ask = "import socket; print(socket.create_connection(('{}', {}), 1).recv(2))"
+            for port, said in ((5_001, "b'hi'\n"), (5_002, "")):
+                words = (sys.executable, "-c", ask.format(ben.ip, port))
+                assert other.namespace.run(*words, check=False) == said
+    finally:
+        group.rmdir()

@@ -93,7 +93,7 @@ class Machine:
 
     async def enter(self) -> Surroundings:
         """Put the node into a group of its own; what the table has to know of it. Raises `UsageError`."""
-        mount, path = _own_group()
+        mount, path = own_group()
         own = mount / path.lstrip("/")
         ports = await asyncio.to_thread(
             own_ports
@@ -206,7 +206,7 @@ def _leave(group: Path | None) -> None:
         group.rmdir()
 
 
-def _own_group() -> tuple[Path, str]:
+def own_group() -> tuple[Path, str]:
     """Where control groups of version 2 are mounted, and which one the node is in. Raises `UsageError`."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     places = [Path(words[1]) for words in mounts if words[2] == "cgroup2" and words[1].startswith(CGROUPS)]

@@ -7,6 +7,8 @@ Every packet gets one of four marks where it leaves a program, before anything e
     CAUGHT  TCP, and questions to the DNS: redirected to ports of the node, or refused
     TUNNEL  UDP and ICMP: routed into the TUN device
 
+Connections of the node, also those that peers begin, carry OWN themselves, for answers that the kernel gives alone.
+
 The last chain lets nothing out that has none of them, nor anything marked TUNNEL by another device: with the node
 dead, and the device with it, every packet meets a closed door.
 """
@@ -204,7 +206,8 @@ def _marks(plan: Plan) -> list[str]:
         "chain marks {",
         "type route hook output priority mangle; policy accept;",
         f"meta mark {{ {OWN:#x}, {DIRECT:#x}, {CAUGHT:#x}, {TUNNEL:#x} }} meta mark set 0",
-        f"socket cgroupv2 level {plan.level} {_quoted(plan.cgroup)} {own}",
+        f"ct mark {OWN:#x} {own}",
+        f"socket cgroupv2 level {plan.level} {_quoted(plan.cgroup)} ct mark set {OWN:#x} {own}",
     ]
     for kind, ports in (("udp", plan.udp), ("tcp", plan.tcp)):
         if ports:
@@ -235,6 +238,10 @@ def _marks(plan: Plan) -> list[str]:
         lines += [f"ip daddr @local4 {direct}", f"ip6 daddr @local6 {direct}"]
     lines += [] if split.only else ["goto exit"]
     return [
+        "chain incoming {",  # what the kernel answers to a peer that dials has no socket with a group yet
+        "type filter hook input priority 0; policy accept;",
+        f"ct state new socket cgroupv2 level {plan.level} {_quoted(plan.cgroup)} ct mark set {OWN:#x}",
+        "}",
         "chain exit {",
         f"meta l4proto {{ tcp, udp }} th dport 53 meta mark set {CAUGHT:#x} accept",
         f"meta l4proto tcp meta mark set {CAUGHT:#x} accept",
