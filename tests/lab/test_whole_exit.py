@@ -86,7 +86,7 @@ def world_of(lab: Lab, folder: Path) -> Host:
 
 
 class Watch:
-    """What leaves a computer to others than `peer`, seen from the other end of its cable."""
+    """What leaves a computer to others than `peer`, seen from the other end of its cable; not its node's mDNS."""
 
     def __init__(self, lab: Lab, host: Host, peer: str, file: Path) -> None:
         assert host.cable is not None
