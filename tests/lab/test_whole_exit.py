@@ -99,7 +99,7 @@ class Watch:
             "-U",
             "-w",
             str(file),
-            f"not arp and not host {peer}",
+            f"not arp and not host {peer} and not udp port 5353",
         )
         self.process = lab.internet.namespace.popen(*words, stderr=subprocess.PIPE, text=True)
         lab.processes.append(self.process)
