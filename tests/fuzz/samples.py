@@ -48,6 +48,7 @@ from coterie.apps.folders.signed_body import packed
 from coterie.apps.folders.steps import Agreed
 from coterie.apps.internet import exit_packets
 from coterie.apps.internet import messages as internet
+from coterie.apps.internet.proxy_head import target_of, to_origin
 from coterie.apps.invoke import load_commands, read_parameters
 from coterie.apps.phone.certificates import Authority
 from coterie.apps.printers import documents, ipp, real
@@ -63,6 +64,7 @@ from coterie.net.find.address_book import AddressBook
 from coterie.net.port_mapping import nat_pmp
 from coterie.overlay.kademlia.keys import open_item, plain_item, signed_item
 from coterie.services.carry import messages as carry
+from coterie.services.carry.http_head import read_head
 from coterie.services.data.form import Form
 from coterie.services.data.service import Data
 from coterie.settings import Config
@@ -111,6 +113,9 @@ def _named(name: str) -> Callable[..., Any]:
         found = getattr(found, part)
     assert callable(found)
     return found  # type: ignore[no-any-return]
+
+
+PROXY_HEAD = b"GET http://a.example:80/x?y HTTP/1.1\r\nHost: b\r\nConnection: x\r\n\r\n"
 
 
 def _of(name: str, *values: Any) -> Sample:
@@ -367,6 +372,12 @@ def _services() -> dict[str, list[Sample]]:
         ],
         "coterie.apps.internet.socks:read_request4": [
             _of("apps.internet.socks:read_request4", b"\4\1\0P\0\0\0\1me\0a.example\0")
+        ],
+        "coterie.apps.internet.proxy_head:target_of": [
+            Sample(lambda raw: target_of(read_head(raw, is_proxy=True)), [PROXY_HEAD])
+        ],
+        "coterie.apps.internet.proxy_head:to_origin": [
+            Sample(lambda raw: to_origin(read_head(raw, is_proxy=True)), [PROXY_HEAD])
         ],
         "coterie.apps.internet.hosts:read_host": [
             _of("apps.internet.hosts:read_host", "a.example", "[::1]", "10.0.0.1")

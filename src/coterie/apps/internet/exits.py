@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import logging
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from coterie.apps.context import Context
@@ -38,6 +39,14 @@ class ExitRefused(CoterieError):
     def __init__(self, why: str, text: str) -> None:
         super().__init__(text)
         self.why = why
+
+
+class _Attempt:
+    """To begin through one exit."""
+
+    def __init__(self, peer: PeerId) -> None:
+        self.peer = peer
+        self.is_there = asyncio.Event()
 
 
 class Exits:
@@ -144,27 +153,57 @@ class Exits:
         await call.end()
 
     async def _begin(self, wanted: Open) -> Call[Opened]:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = asyncio.get_running_loop().time()
         peers = sorted(self._peers(), key=lambda peer: self._bad.get(peer, 0.0) > now)
         if not peers:
             raise NotFound(tr("this computer uses nobody's internet access: coterie internet use COMPUTER"))
-        error: CoterieError = TransportError(tr("no exit was reached"))
-        for peer in peers:
-            try:
-                call = await self._calls.begin(peer, wanted)
-            except ExitRefused as refused:
-                if refused.why not in ("access", "busy"):
-                    raise
-                error = refused
-            except CoterieError as failed:
-                error = failed
-            else:
-                self._good(peer)
-                return call
-            self._bad[peer] = loop.time() + AGAIN_S
-            self.states[peer] = self._context.people.in_names(str(error))
-        raise error
+        attempts: dict[asyncio.Task[Call[Opened]], _Attempt] = {}
+        try:
+            return await self._first(peers, wanted, attempts)
+        finally:
+            for task in attempts:
+                task.cancel()
+            for call in await asyncio.gather(*attempts, return_exceptions=True):
+                if isinstance(call, Call):
+                    await call.end(asyncio.CancelledError())
+
+    async def _first(
+        self, peers: Sequence[PeerId], wanted: Open, attempts: "dict[asyncio.Task[Call[Opened]], _Attempt]"
+    ) -> Call[Opened]:
+        """What the first exit gives that does it. The next is asked when one fails, and when none has said a word."""
+        rest, error = deque(peers), CoterieError("")
+        while True:
+            is_silent = not any(attempt.is_there.is_set() for attempt in attempts.values())
+            if rest and is_silent:
+                attempt = _Attempt(rest.popleft())
+                begun = self._calls.begin(attempt.peer, wanted, is_there=attempt.is_there.set)
+                attempts[asyncio.ensure_future(begun)] = attempt
+            elif not attempts:
+                raise error
+            wait_s = SILENT_S if rest and is_silent else None
+            done, _ = await asyncio.wait(attempts, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                for attempt in attempts.values():
+                    if not attempt.is_there.is_set():
+                        self._failed(attempt.peer, tr("it does not answer"))
+            for task in done:
+                peer = attempts.pop(task).peer
+                try:
+                    call = task.result()
+                except ExitRefused as refused:
+                    if refused.why not in ("access", "busy"):
+                        raise
+                    error = refused
+                except CoterieError as failed:
+                    error = failed
+                else:
+                    self._good(peer)
+                    return call
+                self._failed(peer, str(error))
+
+    def _failed(self, peer: PeerId, said: str) -> None:
+        self._bad[peer] = asyncio.get_running_loop().time() + AGAIN_S
+        self.states[peer] = self._context.people.in_names(said)
 
     def _good(self, peer: PeerId) -> None:
         self._bad.pop(peer, None)

@@ -28,7 +28,6 @@ from coterie.identity import PeerId
 from coterie.quantity import say_bytes
 from coterie.services.data.records import Records
 from coterie.services.directory.core import Offered
-from coterie.services.local import Port
 from coterie.texts import tr
 
 if TYPE_CHECKING:
@@ -56,8 +55,8 @@ class InternetService:
         self._dialling = Dialling(self._names, Whereabouts(context.me.addresses).place)
         self._sharing = Sharing(context, self._ordered, self._accounts, self._dialling, self._new_user)
         self._exits = Exits(context, self._peers)
-        self._port: Port | None = None
         self._whole: Whole | None = None
+        self._proxy = Proxy(self._exits)
 
     async def start(self) -> None:
         """Serve what was shared before, open the proxy that was open before."""
@@ -194,9 +193,9 @@ class InternetService:
         if len(peers) > EXITS_MAX:
             raise LimitExceeded(tr("{exits_max} exits at most", exits_max=EXITS_MAX))
         await self._exits.check(peers)
-        if self._port is not None and port not in (0, self._port.number):
+        if self._proxy.port is not None and port not in (0, self._proxy.port.number):
             await self._close_port()
-        if self._port is None:
+        if self._proxy.port is None:
             self._listen(port)
         await self._use_whole(whole)
         known = self._record()
@@ -243,7 +242,7 @@ class InternetService:
 
     def line(self) -> InternetLine:
         """All of it."""
-        proxy = self._port.address if self._port is not None else ""
+        proxy = self._proxy.port.address if self._proxy.port is not None else ""
         return InternetLine(
             shares=self.shares(),
             users=self._users(),
@@ -279,14 +278,17 @@ class InternetService:
             self._use.remove(record.id)
 
     def _listen(self, number: int) -> None:
-        proxy = Proxy(self._exits)
+        proxy, local = self._proxy, self._context.local
         note = tr("SOCKS5 and HTTP proxy: internet access of others")
-        self._port = self._context.local.tcp("proxy", proxy.serve, number=number, note=note)
+        proxy.port = local.tcp("proxy", proxy.serve, number=number, note=note)
+        proxy.datagrams = local.udp("datagrams", proxy.serve_flow, note=tr("datagrams of SOCKS5"))
 
     async def _close_port(self) -> None:
-        port, self._port = self._port, None
-        if port is not None:
-            await port.close()
+        ports = self._proxy.port, self._proxy.datagrams
+        self._proxy.port = self._proxy.datagrams = None
+        for port in ports:
+            if port is not None:
+                await port.close()
 
     def _record(self) -> UsingRecord | None:
         return next(iter(self._using), None)

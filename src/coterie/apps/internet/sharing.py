@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from coterie.access.policy import Decision
 from coterie.access.resource import Verb
+from coterie.access.terms import Terms
 from coterie.apps.context import Context
 from coterie.apps.internet.accounts import Accounts, UseRecord, used_up
 from coterie.apps.internet.dialling import Dialling, NotReached
@@ -47,6 +48,13 @@ NOT_HERE = "no internet access here is for this computer"
 def resource_of(record: ShareRecord) -> str:
     """What the policy calls a share."""
     return f"{KIND}/{record.id}"
+
+
+def seconds_left(terms: Terms) -> float | None:
+    """Until terms that hold now hold no longer; None: for ever."""
+    now = time.time()
+    until = terms.until(now, time.localtime(now).tm_gmtoff or 0)
+    return until - now if until < math.inf else None
 
 
 def today() -> str:
@@ -231,9 +239,7 @@ class Sharing:
     @contextlib.asynccontextmanager
     async def _hours(self, share: ShareRecord) -> AsyncIterator[None]:
         """While the block runs and the terms hold."""
-        now = time.time()
-        until = share.terms.until(now, time.localtime(now).tm_gmtoff or 0)
-        limit = asyncio.timeout(until - now if until < math.inf else None)
+        limit = asyncio.timeout(seconds_left(share.terms))
         try:
             async with limit:
                 yield

@@ -14,9 +14,9 @@ SOCKS5, SOCKS4 = 5, 4
 CONNECT, ASSOCIATE = 1, 3
 NO_AUTHENTICATION = b"\x05\x00"
 NO_METHOD = b"\x05\xff"
-UDP_HEAD_BYTES = 3  # RFC 1928, 7: reserved (2) and the number of a fragment
-GREETING_BYTES_MAX = 2 + 255
-REQUEST_BYTES_MAX = 4 + 256 + 2
+NOT_SERVED = 7  # RFC 1928, 6: a command that is not supported
+UDP_HEAD = bytes(3)  # RFC 1928, 7: reserved, and the number of a fragment, which is none
+REQUEST_BYTES_MAX = 4_096  # read at once; more than any request has
 
 # RFC 1928, 6, by the words of `Refused.why`
 REPLIES = {

@@ -135,13 +135,21 @@ class Requests:
             NotFound: "404 Not Found",
             TimeoutError: "408 Request Timeout",
         }.get(type(error), "502 Bad Gateway")
-        with contextlib.suppress(OSError):  # it has gone
-            await self._loop.sock_sendall(self._program, refusal(status, said))
+        await self.send(refusal(status, said))
+
+    async def send(self, answer: bytes) -> None:
+        """To the browser; nothing where it has gone."""
+        with contextlib.suppress(OSError):
+            await self._loop.sock_sendall(self._program, answer)
+
+    def take_rest(self) -> bytes:
+        """What came behind the last request."""
+        rest, self._buffer = self._buffer, b""
+        return rest
 
     async def lead(self, page: str) -> None:
         """Send the browser to another page."""
-        with contextlib.suppress(OSError):  # it has gone
-            await self._loop.sock_sendall(self._program, refusal("302 Found", page, location=page))
+        await self.send(refusal("302 Found", page, location=page))
 
     async def _line(self) -> bytes:
         while b"\r\n" not in self._buffer:
