@@ -24,6 +24,7 @@ PROOFS: dict[str, tuple[list[str], bool]] = {
     "swarm-lab": ([PYTHON, "-m", "tests.lab", "swarm"], True),
     "scenarios": ([PYTHON, "-m", "tests.scenarios"], True),
     "disks": ([PYTHON, "-m", "tests.apps.disks.figures"], False),
+    "internet": ([PYTHON, "-m", "tests.apps.internet.figures"], False),
     "drive": ([PYTHON, "-m", "tests.apps.drive.figures"], False),
     "bench": ([PYTHON, "bench/run.py"], False),
 }

@@ -12,8 +12,8 @@ from coterie.access.resource import Verb
 from coterie.apps.internet import exits, sharing
 from coterie.net.memory import MemoryNetwork
 from coterie.node import Node
-from tests.apps.expose.programs import echo_server
-from tests.apps.files.nodes import befriend, memory_node
+from tests.apps.expose.programs import call, echo_server
+from tests.apps.files.nodes import befriend, friends, memory_node
 from tests.apps.internet.outside import Outside, outside
 from tests.apps.internet.test_service import internet, shared, socks
 from tests.support import run
@@ -161,17 +161,21 @@ def test_a_grant_opens_an_exit_for_whom_no_rule_names(tmp_path: Path, web: Outsi
 
 def test_a_rate_holds(tmp_path: Path, web: Outside) -> None:
     async def scene() -> None:
-        async with shared(tmp_path, limits=["200kB/s"]) as (_, _, line), echo_server() as port:
-            async with socks(line.proxy, "web.example", port) as (_, (reader, writer)):
-                begun = time.monotonic()
-                writer.write(bytes(250_000))
-                writer.write_eof()
-                assert len(await reader.read()) == 250_000
-                assert time.monotonic() - begun > 1.0  # 500 kB both ways, 200 at once
+        async with (
+            shared(tmp_path, limits=["200kB/s"]) as (_, _, line),
+            echo_server() as port,
+            socks(line.proxy, "web.example", port) as (_, (reader, writer)),
+        ):
+            begun = time.monotonic()
+            writer.write(bytes(250_000))
+            writer.write_eof()
+            assert len(await reader.read()) == 250_000
+            assert time.monotonic() - begun > 1.0  # 500 kB both ways, 200 at once
 
     run(scene())
 
 
+@pytest.mark.slow
 def test_a_thousand_connections_at_once(tmp_path: Path, web: Outside) -> None:
     async def scene() -> None:
         async with (
@@ -213,3 +217,35 @@ def test_what_is_asked_for_is_nowhere_in_the_log(
     for host in ("web.example", "nobody.example", "127.0.0.9", "11.20.0.7"):
         assert host not in caplog.text
         assert not any(host.encode() in raw for raw in kept)
+
+
+def test_an_exit_that_is_offered_is_a_notice_once(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with friends(tmp_path) as (anna, ben):
+            for _ in range(2):
+                internet(anna).share("exit", ["contacts"])
+                async with asyncio.timeout(5):
+                    while not (told := [n.said for n in ben.notices.all() if "internet access" in n.said]):
+                        await asyncio.sleep(0.01)
+            assert len(told) == 1
+            assert "coterie internet use" in told[0]
+            assert not [n for n in anna.notices.all() if "internet access" in n.said]
+
+    run(scene())
+
+
+def test_the_proxy_has_one_page_of_its_own(tmp_path: Path, web: Outside) -> None:
+    async def scene() -> None:
+        async with shared(tmp_path) as (_, _, line):
+            for first, host, wanted in (
+                ("GET /proxy.pac", line.proxy, "200 OK"),
+                ("GET /proxy.pac", "evil.example", "400 Bad Request"),
+                ("GET /", line.proxy, "400 Bad Request"),
+                ("POST /proxy.pac", line.proxy, "400 Bad Request"),
+            ):
+                async with call(line.proxy) as (reader, writer):
+                    writer.write(f"{first} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                    assert (await reader.read()).startswith(f"HTTP/1.1 {wanted}".encode())
+            assert web.dialled == []
+
+    run(scene())

@@ -40,6 +40,12 @@ class Accounts:
         self.users = {record.peer: record for record in records}
         self._changed: dict[str, None] = {}  # users whose record is not on disk as it is here
         self._forgotten: list[UseRecord] = []
+        self._total = 0
+
+    def total(self) -> int:
+        """Bytes that went through since the start."""
+        with self._lock:
+            return self._total
 
     def begin(self, peer: str, share: ShareRecord, today: str, make: Callable[[], UseRecord]) -> None:
         """One more connection or flow. `make` makes the record of a new user."""
@@ -71,6 +77,7 @@ class Accounts:
             if left is not None and up + down > left:
                 raise used_up(share)
             day = self._day(peer, share.id, today)
+            self._total += up + down
             day.up += up
             day.down += down
 

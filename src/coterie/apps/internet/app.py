@@ -8,5 +8,6 @@ APP = App(
     summary="Let others use the internet access of this computer, and use theirs.",
     create="coterie.apps.internet.service:InternetService",
     commands="coterie.apps.internet.commands",
+    panel="coterie.apps.internet.panel:PANEL",
     kinds=(ResourceKind("internet", Verb.USE, "internet access", called="the internet access"),),
 )

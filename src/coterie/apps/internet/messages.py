@@ -58,13 +58,17 @@ class Trying(Message, frozen=True):
     """The exit is there, and does what was asked."""
 
 
+class Offer(Message, frozen=True):
+    """From an exit to a computer that may use it, once it is connected: there is one here for you."""
+
+
 DATA = 16
 FIRST_BYTES_MAX = 1_024
 
 PROTOCOL = Protocol(
     name="internet",
     versions=(1,),
-    kinds={1: Open, 2: Opened, 3: Refused, 4: Watch, 5: Beat, 6: Trying},
+    kinds={1: Open, 2: Opened, 3: Refused, 4: Watch, 5: Beat, 6: Trying, 7: Offer},
     bulk_kinds=frozenset({DATA}),
     frame_bytes_max=READ_BYTES + 1,
 )

@@ -24,10 +24,11 @@ from coterie.apps.internet.socks import (
     reply4,
 )
 from coterie.errors import CoterieError, UsageError
+from coterie.services.carry.bulk_splice import splice_bulk
 from coterie.services.carry.framed import Framed
 from coterie.services.carry.http_head import Head, refusal
 from coterie.services.carry.http_requests import HEAD_S, Requests
-from coterie.services.carry.splice import break_off, splice
+from coterie.services.carry.splice import break_off
 from coterie.services.local import Flow, Port
 from coterie.services.local.web_pages import is_own_host
 from coterie.texts import tr
@@ -79,7 +80,7 @@ class Proxy:
                 way = Framed(call.stream, DATA)
                 if rest := client.rest():
                     await way.write(rest)
-                await splice(way, client.program, heard=call.heard)
+                await splice_bulk(way, client.program, heard=call.heard)
         except ExitRefused as refused:
             await client.send(answer(REPLIES.get(refused.why, 1)))
         except CoterieError:
@@ -164,7 +165,7 @@ class Proxy:
             way = Framed(call.stream, DATA)
             if rest := requests.take_rest():
                 await way.write(rest)
-            await splice(way, program, heard=call.heard)
+            await splice_bulk(way, program, heard=call.heard)
 
     async def _answer_own(self, requests: Requests, head: Head) -> None:
         """The file by which browsers find the proxy."""

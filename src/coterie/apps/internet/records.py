@@ -46,3 +46,11 @@ class UsingRecord(msgspec.Struct, kw_only=True):
     created: float
     peers: list[str]
     whole: WholeRecord | None = None
+
+
+class OfferRecord(msgspec.Struct, kw_only=True):
+    """A computer that offered its access, and of which the owner was told."""
+
+    id: str
+    created: float
+    peer: str

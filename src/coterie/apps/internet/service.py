@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from coterie.apps.internet.exit_journal import is_changed
 from coterie.apps.internet.exits import Exits
 from coterie.apps.internet.hosts import read_pattern
 from coterie.apps.internet.messages import PROTOCOL
+from coterie.apps.internet.offering import Offering
 from coterie.apps.internet.proxy import Proxy
 from coterie.apps.internet.records import ShareRecord, UsingRecord, WholeRecord
 from coterie.apps.internet.results import DayLine, ExitLine, InternetLine, InternetSaid, ShareLine, UserLine
@@ -37,6 +39,7 @@ SHARES_MAX = 64  # guess: more than anybody looks through
 EXITS_MAX = 16  # in use at once
 PATTERNS_MAX = 256  # hosts of one share, each of `allow` and `only`
 NAME_CHARS_MAX = 63
+LOOK_S, LOOKS_MAX = 0.9, 120  # the page looks every second, and shows two minutes
 SAVE_S = 5.0  # so much of the accounts is lost at worst with a crash
 
 log = logging.getLogger(__name__)
@@ -53,10 +56,15 @@ class InternetService:
         self._accounts = Accounts(self._use)
         self._names = Names()
         self._dialling = Dialling(self._names, Whereabouts(context.me.addresses).place)
-        self._sharing = Sharing(context, self._ordered, self._accounts, self._dialling, self._new_user)
+        self._offering = Offering(context)
+        self._sharing = Sharing(
+            context, self._ordered, self._accounts, self._dialling, self._new_user, self._offering.heard
+        )
         self._exits = Exits(context, self._peers)
         self._whole: Whole | None = None
         self._proxy = Proxy(self._exits)
+        self._rates: deque[int] = deque(maxlen=LOOKS_MAX)
+        self._looked = 0.0, 0  # when, and how much had gone through
 
     async def start(self) -> None:
         """Serve what was shared before, open the proxy that was open before."""
@@ -65,6 +73,7 @@ class InternetService:
         for record in self._shares:
             self._permit(record)
         self._context.net.register(PROTOCOL, self._sharing.handle)
+        self._offering.start(self._sharing)
         self._context.jobs.keep(self._keep_accounts, "writing down who used how much")
         if self._context.net.reach is not None and self._record() is not None:
             try:
@@ -154,6 +163,7 @@ class InternetService:
         self._context.access.policy.withdraw(resource_of(record))
         self._context.access.review()  # connections under the old terms end
         self._permit(record)
+        self._offering.changed()
         return self._share_line(record)
 
     def unshare(self, name: str) -> InternetSaid:
@@ -251,6 +261,15 @@ class InternetService:
             pac=f"http://{proxy}/proxy.pac" if proxy else "",
             whole=self._say_whole(),
         )
+
+    def look_at_use(self) -> list[int]:
+        """Bytes of all users of this computer's access, a second: at the looks of the last minutes, and now."""
+        now, total = time.monotonic(), self._accounts.total()
+        before, had = self._looked
+        if now - before >= LOOK_S:
+            self._rates.append(round((total - had) / (now - before)) if before else 0)
+            self._looked = now, total
+        return list(self._rates)
 
     # ---- small things
 

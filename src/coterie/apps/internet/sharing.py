@@ -19,13 +19,14 @@ from coterie.apps.context import Context
 from coterie.apps.internet.accounts import Accounts, UseRecord, used_up
 from coterie.apps.internet.dialling import Dialling, NotReached
 from coterie.apps.internet.flows import OutsideFlow
-from coterie.apps.internet.messages import DATA, PROTOCOL, Open, Opened, Refused, Trying
+from coterie.apps.internet.messages import DATA, PROTOCOL, Offer, Open, Opened, Refused, Trying
 from coterie.apps.internet.records import ShareRecord
 from coterie.errors import AccessDenied, CloseCode, CoterieError, LimitExceeded, PeerError
 from coterie.identity import PeerId
 from coterie.net import Stream
 from coterie.rate import Rate, RateTable
 from coterie.services.carry.answers import Answers, read_opening
+from coterie.services.carry.bulk_splice import splice_bulk
 from coterie.services.carry.datagrams import carry_datagrams
 from coterie.services.carry.framed import Framed
 from coterie.services.carry.messages import FLOW_MAX, Watch, pack_datagram
@@ -72,7 +73,10 @@ class Sharing:
         accounts: Accounts,
         dialling: Dialling,
         new_user: Callable[[str], UseRecord],
+        offered: Callable[[PeerId], None],
     ) -> None:
+        """`offered`: a peer says that this computer may use its access."""
+        self._offered = offered
         self._context = context
         self._new_user = new_user
         self._shares = shares
@@ -94,6 +98,8 @@ class Sharing:
         match message:
             case Open():
                 await self._open(stream, message, rest)
+            case Offer():
+                self._offered(stream.peer)
             case Watch() if not rest:
                 await self._answers.beat(stream, Opened())
             case _:
@@ -144,7 +150,11 @@ class Sharing:
             await stream.send(Opened())
             stream.unread(rest)
             way = Framed(stream, DATA)
-            await splice(way, program, charge=meter.up, charge_outward=meter.down, heard=heard)
+            if meter.is_paced:
+                await splice(way, program, charge=meter.up, charge_outward=meter.down, heard=heard)
+            else:
+                count = meter.count_up, meter.count_down
+                await splice_bulk(way, program, count_inward=count[0], count_outward=count[1], heard=heard)
 
     async def _carry_flow(
         self,
@@ -196,6 +206,11 @@ class Sharing:
         await meter.down(len(answered))
         await stream.send(Opened())
         await stream.write(pack_datagram(answered))
+
+    def is_for(self, peer: PeerId) -> bool:
+        """Whether something that is shared is for `peer`."""
+        explain = self._context.access.explain
+        return any(explain(peer, Verb.USE, resource_of(share)).allowed for share in self._shares())
 
     def _share_for(self, peer: PeerId) -> ShareRecord:
         """The first share that `peer` may use now. Raises `_Refusal`."""
@@ -264,16 +279,30 @@ class _Meter:
         self._accounts = accounts
         self._share = share
         self._decision = decision
+        self._user = str(decision.peer)
         self._rate = rate
 
+    @property
+    def is_paced(self) -> bool:
+        """Whether more than the share's own quota counts: then bytes wait for `up` and `down`."""
+        return bool(self._rate is not None or self._decision.meters)
+
+    def count_up(self, size: int) -> None:
+        """Before bytes go to the internet, from any thread. Raises `LimitExceeded`."""
+        self._accounts.count(self._user, self._share, today(), up=size)
+
+    def count_down(self, size: int) -> None:
+        """Before bytes go to the user, from any thread. Raises `LimitExceeded`."""
+        self._accounts.count(self._user, self._share, today(), down=size)
+
     async def up(self, size: int) -> None:
-        """Before bytes go to the internet. Raises `LimitExceeded`, `QuotaUsedUp`."""
-        self._accounts.count(str(self._decision.peer), self._share, today(), up=size)
+        """As `count_up`; waits while a rate is exceeded. Raises `LimitExceeded`, `QuotaUsedUp`."""
+        self.count_up(size)
         await self._wait(size)
 
     async def down(self, size: int) -> None:
-        """Before bytes go to the user. Errors as `up`."""
-        self._accounts.count(str(self._decision.peer), self._share, today(), down=size)
+        """As `count_down`; waits while a rate is exceeded. Errors as `up`."""
+        self.count_down(size)
         await self._wait(size)
 
     async def _wait(self, size: int) -> None:
