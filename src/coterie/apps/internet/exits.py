@@ -16,12 +16,13 @@ from coterie.apps.context import Context
 from coterie.apps.internet.messages import DATA, PROTOCOL, QUESTION_BYTES_MAX, Open, Opened, Refused, Trying
 from coterie.errors import CoterieError, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
+from coterie.services.carry.bulk_splice import splice_bulk
 from coterie.services.carry.calls import Call, Calls
 from coterie.services.carry.datagrams import Program, carry_datagrams
 from coterie.services.carry.framed import Framed
 from coterie.services.carry.messages import FLOW_MAX, Datagrams
 from coterie.services.carry.packets import Packets
-from coterie.services.carry.splice import READ_BYTES, break_off, splice
+from coterie.services.carry.splice import READ_BYTES, break_off
 from coterie.texts import tr
 from coterie.wire.frames import Message
 
@@ -114,7 +115,7 @@ class Exits:
         try:
             async with self.stream(host, port) as call:
                 call.stream.unread(call.rest)
-                await splice(Framed(call.stream, DATA), program, heard=call.heard)
+                await splice_bulk(Framed(call.stream, DATA), program, heard=call.heard)
         except CoterieError as error:
             break_off(program)
             log.info("a connection through an exit: %s", error)
