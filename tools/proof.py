@@ -26,6 +26,7 @@ PROOFS: dict[str, tuple[list[str], bool]] = {
     "disks": ([PYTHON, "-m", "tests.apps.disks.figures"], False),
     "internet": ([PYTHON, "-m", "tests.apps.internet.figures"], False),
     "drive": ([PYTHON, "-m", "tests.apps.drive.figures"], False),
+    "exit": ([PYTHON, "-m", "tests.apps.internet.exit_figures"], False),
     "bench": ([PYTHON, "bench/run.py"], False),
 }
 

@@ -7,7 +7,7 @@ APP = App(
     name="drive",
     summary="What others share, in your file manager.",
     create="coterie.apps.drive.service:DriveService",
-    requires=("files", "folders"),
+    requires=("files", "folders", "expose"),
     commands="coterie.apps.drive.commands",
     kinds=(ResourceKind("drive", Verb.READ, "files on their way into a folder of others"),),
 )

@@ -5,6 +5,7 @@ import ipaddress
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from coterie.apps.context import Context
 from coterie.apps.drive.lan import Lan
@@ -19,8 +20,11 @@ from coterie.apps.drive.results import DriveLine
 from coterie.apps.drive.tree import Bridge
 from coterie.apps.drive.unfinished import Unfinished
 from coterie.apps.drive.whole_tree import WholeTree
+from coterie.apps.expose.api import Names, as_label
 from coterie.apps.files.api import FilesApi
 from coterie.apps.folders.api import FoldersApi
+from coterie.errors import CoterieError
+from coterie.identity import PeerId
 from coterie.services.local import Port
 from coterie.services.local.callers import can_ask
 from coterie.tasks import Tasks
@@ -41,8 +45,9 @@ def own_addresses() -> list[str]:
 class DriveService:
     """Made by the node. All methods belong to its event loop."""
 
-    def __init__(self, context: Context, files: FilesApi, folders: FoldersApi) -> None:
+    def __init__(self, context: Context, files: FilesApi, folders: FoldersApi, names: Names) -> None:
         self._context = context
+        self._web_names = names
         self._files = files
         self._folders = folders
         self._unfinished = Unfinished(context.data.folder / "unfinished")
@@ -60,6 +65,7 @@ class DriveService:
         note = tr("what others share, as a drive")
         self._port = self._context.local.port(PORT, self._listener, note=note, is_on=False)
         self._lan.start()
+        self._web_names.show(self._page)
 
     async def close(self) -> None:
         """The port is closed with the others."""
@@ -109,6 +115,18 @@ class DriveService:
         """Make it an ordinary folder again. Errors as `Mounts.unmount`."""
         await self._mounts.unmount(folder)
         return self.line()
+
+    async def _page(self, peer: PeerId, name: str) -> str:
+        """The page of what `peer` shares under `name`, as it stands in a web address; "" while the drive is off."""
+        if self._port is None or not self._port.number:
+            return ""
+        who = self._context.people.name_of(peer)
+        try:
+            found = await self._files.reading.listing(who)
+        except CoterieError:
+            return ""
+        shared = next((seen.name for seen in found if as_label(seen.name) == name), "")
+        return f"http://{HOST}:{self._port.number}/{quote(who)}/{quote(shared)}/" if shared else ""
 
     def _listener(self, name: str, tasks: Tasks) -> DavListener:
         people, me = self._context.people, self._context.me

@@ -7,10 +7,10 @@ computer that has the place (`Names.lead`), or on the one that uses it (`Names.s
 from typing import Protocol
 
 from coterie.apps.expose.leads import FindLead, FindPage, Lead
-from coterie.apps.expose.targets import Target
+from coterie.apps.expose.targets import Target, as_label
 from coterie.identity import PeerId
 
-__all__ = ["FindLead", "FindPage", "Lead", "Names", "Target"]
+__all__ = ["FindLead", "FindPage", "Lead", "Names", "Target", "as_label"]
 
 
 class Names(Protocol):

@@ -107,8 +107,8 @@ class Machine:
         except OSError as error:
             raise UsageError(
                 tr(
-                    "the node gets no control group of its own at {group}: {strerror}",
-                    group=group,
+                    "the node gets no cgroup of its own at {place}: {strerror}",
+                    place=group,
                     strerror=error.strerror,
                 )
             ) from None
@@ -216,7 +216,7 @@ def own_group() -> tuple[Path, str]:
     if not places or not paths:
         raise UsageError(
             tr(
-                "this computer has no control groups of version 2 at {cgroups}: nothing would tell the node's own "
+                "this computer has no cgroups of version 2 at {cgroups}: nothing would tell the node's own "
                 "traffic from that of other programs",
                 cgroups=CGROUPS,
             )

@@ -138,7 +138,7 @@ async def resolve_at_exit(message: bytes, is_open: Callable[[str, list[str]], Aw
             return answer(asked, [], REFUSED)
         return answered
     except CoterieError as error:
-        log.debug("a question of a peer: %s", error)
+        log.debug("a question at the exit: %s", error)
         return answer(asked, [], SERVER_FAILURE)
 
 
