@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from coterie.errors import NotFound
+from coterie.apps.disks import service
+from coterie.errors import LimitExceeded, NotFound, UsageError
 from tests.apps.disks.programs import done, ended, need
 from tests.apps.files.nodes import friends
 from tests.support import run
@@ -114,5 +115,38 @@ def test_a_disk_that_is_new_is_a_notice_of_those_whom_it_is_for(tmp_path: Path) 
             (line,) = await ben.disks.all()
             assert (line.use, line.form, line.size, line.write) == ("offered", "image", 1 << 20, True)
             await anna.disks.share(path, ["contacts"])  # again: nothing new
+
+    run(play())
+
+
+def test_what_cannot_be_shared_or_attached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "SHARED_MAX", 1)
+    monkeypatch.setattr(service, "ATTACHED_MAX", 1)
+
+    async def play() -> None:
+        path = image(tmp_path, 4_096)
+        async with friends(tmp_path) as (anna, ben):
+            for wrong in ("a/b", "-x", "x" * 64):
+                with pytest.raises(UsageError, match="name of a disk"):
+                    await anna.disks.share(path, ["contacts"], name=wrong)
+            with pytest.raises(UsageError):
+                await anna.disks.share(path, [])
+            with pytest.raises(NotFound):
+                await anna.disks.share(tmp_path / "missing", ["contacts"])
+            await anna.disks.share(path, ["contacts"], name="one")
+            with pytest.raises(LimitExceeded):
+                await anna.disks.share(path, ["contacts"], name="two")
+            with pytest.raises(UsageError, match="no disc"):
+                await anna.disks.eject("one")
+            await ben.disks.attach(f"{anna.peer_id}/one")
+            monkeypatch.setattr(service, "SHARED_MAX", 2)
+            await anna.disks.share(path, ["contacts"], name="two")
+            with pytest.raises(LimitExceeded):
+                await ben.disks.attach(f"{anna.peer_id}/two")
+            with pytest.raises(UsageError, match="this computer itself"):
+                await anna.disks.attach(f"{anna.peer_id}/one")
+            await ben.disks.detach(f"{anna.peer_id}/one")
+            with pytest.raises(NotFound):
+                await ben.disks.detach(f"{anna.peer_id}/one")
 
     run(play())

@@ -154,7 +154,10 @@ class Attached:
                     self._fail(error, Errno.ESHUTDOWN)
                     return
                 except PeerError as error:
-                    if error.close_code in (CloseCode.REVOKED, CloseCode.REFUSED, CloseCode.LIMIT):
+                    if error.close_code == CloseCode.LIMIT:  # as of a grant that is used up
+                        self._fail(error, Errno.ESHUTDOWN)
+                        return
+                    if error.close_code in (CloseCode.REVOKED, CloseCode.REFUSED):
                         said = tr("{name} is given to this computer no longer", name=self.name)
                         self._fail(AccessDenied(said), Errno.ESHUTDOWN)
                         return
@@ -202,6 +205,8 @@ class Attached:
         if not self.clients:
             self._unflushed = 0
         self._use(opened, before)
+        if opened.can_write:
+            stream.expect(opened.size)
         return stream
 
     def _use(self, opened: w.Opened, before: w.Opened | None) -> None:
