@@ -6,7 +6,7 @@ from coterie.apps.folders import store as s
 from coterie.apps.folders.book import FolderBook, Noted
 from coterie.apps.folders.planner import Rules
 from coterie.apps.folders.register import NOTHING, Kind, Value, pack, unpack, written
-from coterie.apps.folders.steps import Hash, Here, MoveFolder, Print, Put, Record
+from coterie.apps.folders.steps import Agree, Hash, Here, MoveFolder, Print, Put, Record, Remove
 from coterie.services.data.service import Data
 
 
@@ -85,6 +85,57 @@ def test_what_was_read_again_and_is_as_it_was_takes_nothing_back_later(tmp_path:
     assert isinstance(put, Put)
     assert book.did([(put, Print(Kind.FILE, 8, 3, 200, 200))]) == []
     assert book.plan(Rules(), ["x"], ["x"]) == []
+
+
+def turn(book: FolderBook, local: tuple[str, ...] = ()) -> list[str]:
+    """Plan "x" and what the disk reported, and do it: names of the steps, and then the paths to be planned again."""
+    steps = book.plan(Rules(), list(local), ["x"])
+    again: list[str] = []
+    for number, step in enumerate(steps):
+        if isinstance(step, Record | Agree):
+            again += book.note([step], b"b" * 32, 1).paths
+        else:
+            seen = Print(Kind.FILE, len(step.local) + 10 * number, 3, 100, 100)
+            book.did([(step, None if isinstance(step, Remove) else seen)])  # type: ignore[list-item]
+    return [*(type(step).__name__ for step in steps), *again]
+
+
+def with_a_copy_about_to_go(store: s.FoldersStore) -> FolderBook:
+    """What was a copy has the name now and stands there, too; its old place has given its dots away, and is to go."""
+    book = book_in(store)
+    recorded(book, "x", Print(Kind.FILE, 1, 3, 100, 100), b"m" * 32)
+    theirs = Value(Kind.FILE, b"t" * 32, 3, by=b"t" * 32, at_ms=9)
+    book.merge(b"t" * 16, [("x", pack(written(NOTHING, (), (b"t" * 16, 1), theirs)))])
+    assert [turn(book) for _ in range(3)] == [["Put"], ["Agree", "x"], ["Put"]]
+    both = unpack(book.data.register("x") or b"")
+    gone = written(both, [(b"t" * 16, 1)], (b"t" * 16, 2), Value(Kind.GONE, by=b"t" * 32))
+    book.merge(b"t" * 16, [("x", pack(gone))])
+    assert [turn(book) for _ in range(2)] == [["Put"], ["Agree", "x"]]
+    assert len(book.agreed_at("x")) == 2
+    return book
+
+
+def test_a_copy_that_is_about_to_go_when_the_program_ends_goes_at_the_next_start(tmp_path: Path) -> None:
+    """It stayed beside the file with its name, on one of two computers, until the next change."""
+    store = store_in(tmp_path)
+    with_a_copy_about_to_go(store)
+    (row,) = store.folders()
+    book = FolderBook(store, row)
+    assert book.undone() == ["x"]
+    assert turn(book) == ["Remove"]
+    assert len(book.agreed_at("x")) == 1
+    assert book.undone() == []
+
+
+def test_a_copy_that_is_about_to_go_goes_also_where_the_owner_removes_the_file_just_then(
+    tmp_path: Path,
+) -> None:
+    book = with_a_copy_about_to_go(store_in(tmp_path))
+    book.found({"x": None}, {})
+    steps = book.plan(Rules(), ["x"], [])
+    assert book.note([step for step in steps if isinstance(step, Record)], b"b" * 32, 2).paths == ["x"]
+    assert turn(book) == ["Remove"]
+    assert book.agreed_at("x") == []
 
 
 def test_what_is_new_in_a_folder_that_moves_is_new_at_its_new_place(tmp_path: Path) -> None:

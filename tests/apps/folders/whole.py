@@ -21,7 +21,7 @@ from coterie.apps.folders import exchange as x
 from coterie.apps.folders.book import FolderBook, OutdatedHome
 from coterie.apps.folders.planner import Rules, paths_of
 from coterie.apps.folders.records import unpack_agreed
-from coterie.apps.folders.register import Register, unpack
+from coterie.apps.folders.register import Kind, Register, unpack
 from coterie.apps.folders.steps import Agree, Agreed, Hash, MakeFolder, MoveFolder, Put, Record, Step, Wait
 from coterie.apps.folders.store import STEPS, FolderRow, FoldersStore
 from coterie.identity import PeerId
@@ -496,9 +496,29 @@ class WholeHistory(History):
             self._settle()
             for one in self.replicas[1:]:
                 assert one.registers == self.replicas[0].registers, "a change is told to nobody"
+            for one in self.replicas:
+                self.check_shown(one)
         self.begin_settling()
         self.streams.clear()
         self._settle()
+
+    def check_shown(self, one: Whole) -> None:
+        """Nothing stays on the disk that no register has: of each path no more is shown than stands."""
+        registers = one.registers
+        shown: dict[str, list[str]] = {}
+        for local, row in one.agreed_rows.items():
+            shown.setdefault(row.path, []).append(local)
+        for path, locals_ in shown.items():
+            living = (
+                [value for _, value in registers[path].siblings if value.kind != Kind.GONE]
+                if path in registers
+                else []
+            )
+            values = {(value.kind, value.content, value.target) for value in living}
+            is_folder = one.book.data.lives_below(path) and not any(
+                value.kind == Kind.FOLDER for value in living
+            )
+            assert len(locals_) <= len(values) + is_folder, f"{locals_} are shown of {path}"
 
     def _settle(self) -> None:
         for _ in range(SETTLE_MAX):

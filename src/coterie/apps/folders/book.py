@@ -317,6 +317,11 @@ class FolderBook:
                 if isinstance(one, Record) and one.value.content
             ]
             self._save(agreed, rows=rows, counter=counter if paths else 0, alone=alone)
+            edited = [path for path in changed if path in had]
+            shown = self.data.agreed_at(
+                edited
+            )  # a copy that is about to go: nothing else would look at it again
+            again.update((unpack_agreed(raw).path, None) for local, raw in shown if local not in agreed)
             self._counter = counter
             self.crowding.came(len(changed.keys() - had))
         self.changed.update(stands)

@@ -477,7 +477,8 @@ class FolderData:
         rows = self._db.execute(
             "SELECT path FROM registers r WHERE folder = ? AND (copies > 0 OR (kind != 4) != EXISTS (SELECT 1 FROM "  # noqa: S608
             f"agreed a {_BY_PATH} WHERE a.folder = r.folder AND a.path = r.path AND (r.kind = 4 OR "
-            "(a.kind = r.kind AND a.content = r.content))))",
+            "(a.kind = r.kind AND a.content = r.content))) OR "
+            f"(SELECT count(*) FROM agreed a {_BY_PATH} WHERE a.folder = r.folder AND a.path = r.path) > 1)",
             (self._number,),
         )
         return [path for (path,) in rows]
