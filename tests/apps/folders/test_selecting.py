@@ -208,6 +208,26 @@ def test_what_is_proved_is_on_the_disk_before_that_is_said(
     play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
 
 
+def test_what_waited_to_leave_stays_once_it_is_asked_for(tmp_path: Path) -> None:
+    """It was chosen to be on demand while nobody was there who has it; then its owner wants it after all."""
+
+    async def story(cast: Cast) -> None:
+        _, ben, _, there = await pair_with_film(cast, tmp_path)
+        await cast.stop("anna")
+        await until(lambda: not engine_of(ben).peers, "nobody is there")
+        await select(ben, "*", on_demand=True)
+        said = await ben.folders.choosing("Projects").get(["films"])
+        assert said.said == "all of it is here"
+        await cast.node("anna")
+        await until(lambda: files_in(there) == {"films/a.mkv": FILM}, "the text leaves, the film stays")
+        await until(lambda: states(ben) == {"b.txt": "on demand"}, "the text is on demand")
+        assert states(ben, "films") == {"films/a.mkv": "here"}
+        await select(ben, "films", on_demand=True)
+        await until(lambda: files_in(there) == {}, "until that is said again")
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
 def test_joined_on_demand_nothing_comes_and_limits_hold_by_size_and_kind(tmp_path: Path) -> None:
     async def story(cast: Cast) -> None:
         anna, ben = await cast.node("anna"), await cast.node("ben")

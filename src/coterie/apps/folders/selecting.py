@@ -11,6 +11,8 @@ from coterie.apps.folders.store import FolderData
 from coterie.errors import NotFound, UsageError
 from coterie.texts import tr
 
+TOGETHER = 1_000  # rows that are read at once
+
 
 class Selecting:
     """Of one folder. Blocking; `selected` and `state` from any thread."""
@@ -98,14 +100,33 @@ class Selecting:
         self._leave(None)
 
     def ask(self, text: str) -> tuple[int, int]:
-        """Have come what is at and below a path and on demand: (files, bytes). Raises NotFound."""
+        """Have come what is at and below a path and on demand, and stay what is about to leave: (files, bytes) to come.
+
+        Raises:
+            NotFound: nothing is there.
+        """
         path = text.strip("/")
         rows = self._data.away_below(path)
         if not rows and not self._is_known(path):
             raise NotFound(tr("there is no {path}", path=text))
-        self._asked.update(one for one, _ in rows)
-        self.rows.ask([one for one, _ in rows])
+        waiting = self._leaving_below(path)
+        asked = [*(one for one, _ in rows), *waiting.values()]
+        self._asked.update(asked)
+        self.rows.ask(asked)
+        self.rows.left(waiting)
         return len(rows), sum(size for _, size in rows)
+
+    def _leaving_below(self, path: str) -> dict[str, str]:
+        """What is at and below a path, and here until somebody else has it: paths by local name."""
+        found: dict[str, str] = {}
+        behind = ""
+        while part := self.rows.leaving(behind, TOGETHER):
+            behind = part[-1].local
+            for local, raw in self._data.agreed([one.local for one in part]).items():
+                one = unpack_agreed(raw).path
+                if not path or one == path or one.startswith(f"{path}/"):
+                    found[local] = one
+        return found
 
     def came(self, paths: Iterable[str]) -> None:
         """These are on the disk."""
