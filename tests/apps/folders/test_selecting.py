@@ -212,18 +212,23 @@ def test_what_waited_to_leave_stays_once_it_is_asked_for(tmp_path: Path) -> None
     """It was chosen to be on demand while nobody was there who has it; then its owner wants it after all."""
 
     async def story(cast: Cast) -> None:
-        _, ben, _, there = await pair_with_film(cast, tmp_path)
+        _, ben, here, there = await pair_with_film(cast, tmp_path)
         await cast.stop("anna")
         await until(lambda: not engine_of(ben).peers, "nobody is there")
         await select(ben, "*", on_demand=True)
         said = await ben.folders.choosing("Projects").get(["films"])
         assert said.said == "all of it is here"
-        await cast.node("anna")
+        anna = await cast.node("anna")
         await until(lambda: files_in(there) == {"films/a.mkv": FILM}, "the text leaves, the film stays")
         await until(lambda: states(ben) == {"b.txt": "on demand"}, "the text is on demand")
         assert states(ben, "films") == {"films/a.mkv": "here"}
         await select(ben, "films", on_demand=True)
         await until(lambda: files_in(there) == {}, "until that is said again")
+        await until(lambda: anna.folders.lines()[0].unsent == 2, "she knows that she is the last")
+        said = (await anna.folders.leave("Projects")).said
+        assert "2 changes or files of it were at nobody else's" in said, said
+        assert files_in(here)["films/a.mkv"] == FILM
+        assert "nobody" not in (await ben.folders.leave("Projects")).said
 
     play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
 

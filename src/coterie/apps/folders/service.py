@@ -43,7 +43,7 @@ from coterie.apps.folders.results import (
 )
 from coterie.apps.folders.serving import Serving
 from coterie.apps.folders.settings import Settings
-from coterie.apps.folders.standing import counted
+from coterie.apps.folders.standing import counted, left
 from coterie.apps.folders.store import STEPS, FolderData, FolderRow, FoldersStore
 from coterie.errors import CoterieError, NotFound, UsageError
 from coterie.identity import PeerId
@@ -239,11 +239,11 @@ class FoldersService:
             await self._kept.drop(row)
             await self._forget(row.id)
             return FolderSaid(name, tr("{path} keeps nothing any more", path=row.path))
-        engine = self._engines.get(row.id)
+        engine, unsent = self._engines.get(row.id), self._line(row).unsent
         await self._forget(row.id)
         if engine is not None:
             await asyncio.to_thread(engine.unmark)
-        return FolderSaid(name, tr("{path} is an ordinary folder again", path=row.path))
+        return FolderSaid(name, left(row.path, unsent))
 
     async def pause(self, folder: str) -> FolderSaid:
         """Neither send nor take changes."""

@@ -6,6 +6,7 @@ import msgspec
 
 from coterie.apps.folders.results import FolderLine
 from coterie.apps.folders.store import FolderData
+from coterie.texts import tr, tr_count
 
 
 def counted(line: FolderLine, data: FolderData) -> FolderLine:
@@ -19,6 +20,19 @@ def counted(line: FolderLine, data: FolderData) -> FolderLine:
         unsent=data.unsent(),
         conflicts=data.conflicts(),
     )
+
+
+def left(path: str, unsent: int) -> str:
+    """What people are told of a folder that this computer follows no longer. `unsent`: see `FolderLine`."""
+    said = tr("{path} is an ordinary folder again", path=path)
+    if not unsent:
+        return said
+    only = tr_count(
+        "{number} change or file of it was at nobody else's: it stays here, and goes to others if you join it again",
+        "{number} changes or files of it were at nobody else's: they stay here, and go to others if you join it again",
+        unsent,
+    )
+    return f"{said}; {only}"
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
