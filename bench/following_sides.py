@@ -94,8 +94,8 @@ class _CoterieSide:
         tree = self.folder.parent / "tree"  # a place in a live folder would be of that
         shutil.copytree(self.folder, tree, ignore=shutil.ignore_patterns(".coterie-*"))
         began = time.perf_counter()
-        self.command("share", tree)
-        other.command("get", "left/tree", target)
+        self.command("share", tree, "--to", "contacts", "--quiet")
+        other.command("get", "left/tree", target, "--quiet")
         seconds = time.perf_counter() - began
         shutil.rmtree(target)
         shutil.rmtree(tree)

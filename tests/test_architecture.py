@@ -115,6 +115,8 @@ SHELLS = (
     "apps/folders/overwriting.py",
     "apps/folders/lying.py",
     "apps/folders/members.py",
+    "apps/folders/moving_rows.py",
+    "apps/folders/whole_moves.py",
     "apps/folders/disk.py",
     "apps/folders/facts.py",
     "apps/folders/in_use.py",

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from tests.apps.folders.histories import History
-from tests.apps.folders.whole import COPIES_MAX, WholeHistory
+from tests.apps.folders.whole import COPIES_MAX, MovingHistory, WholeHistory
 
 HISTORIES = 100_000  # of the planner, on 2 to 4 computers that tell each other everything of a path at once
 WHOLE = 100_000  # of planner, book, database and exchange by messages, on 2 to 6; half with threads and power cuts
@@ -42,9 +42,8 @@ def part(is_whole: bool, count: int, first: int) -> Figures:
     """Some histories."""
     figures = Figures()
     for seed in range(first, first + count):
-        history = (
-            WholeHistory(seed, overlaps=seed % 2 == 1) if is_whole else History(seed, seldom=seed % 8 == 7)
-        )
+        whole = MovingHistory if seed % 8 > 5 else WholeHistory
+        history = whole(seed, overlaps=seed % 2 == 1) if is_whole else History(seed, seldom=seed % 8 == 7)
         figures.histories += 1
         try:
             history.run(ACTIONS)

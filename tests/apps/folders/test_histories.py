@@ -1,5 +1,7 @@
 """Histories of live folders: all computers converge, and nothing that was written is lost."""
 
+from collections import Counter
+
 import pytest
 
 from coterie.apps.folders import planner
@@ -7,9 +9,10 @@ from coterie.apps.folders.register import Dot, Register, Value, written
 from tests.apps.folders import histories
 from tests.apps.folders.fake_disk import FakeDisk
 from tests.apps.folders.histories import ACTS, WEIGHTS, History
-from tests.apps.folders.whole import WholeHistory
+from tests.apps.folders.whole import MovingHistory, WholeHistory
 
 SEEDS = 120  # some 3 s; `make proof ONLY=folders` runs 100,000
+MOVING_SEEDS = 60  # some 2 s
 WHOLE_SEEDS = 120  # some 2 s
 FOUND = {
     304: "a folder that was there only for what was in it stayed",
@@ -83,6 +86,15 @@ def test_whole_copies_converge_and_lose_nothing(part: int) -> None:
     """With their databases and messages, and up to six computers; half of them with threads and power cuts."""
     for seed in range(1_000 + part, 1_000 + WHOLE_SEEDS, 4):
         WholeHistory(seed, overlaps=seed % 8 < 4).run(60)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_folders_that_move_as_a_whole_lose_nothing(part: int) -> None:
+    moves: Counter[str] = Counter()
+    for seed in range(part, MOVING_SEEDS, 4):
+        for one in MovingHistory(seed).run(40).replicas:
+            moves += one.moves  # type: ignore[attr-defined]
+    assert min(moves[what] for what in ("here", "merged", "refused", "there")) > 0
 
 
 @pytest.mark.parametrize("part", range(4))

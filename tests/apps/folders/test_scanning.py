@@ -88,8 +88,22 @@ def test_a_folder_that_is_moved_is_known_without_reading_its_files(live: Live) -
     before = {local: here.content for local, here in live.here.items()}
     os.rename(live.path / "old", live.path / "new")
     scan = live.disk.scan(Hints(paths=frozenset(["old"]), trees=frozenset(["new"])))
-    assert scan.moved == {f"new/deep/{number}": f"old/deep/{number}" for number in range(20)}
+    assert (scan.folders, scan.found) == ({"new": "old"}, {})
+    _, moved = live.disk.renamed("old", "new")
+    assert moved == {f"new/deep/{number}": f"old/deep/{number}" for number in range(20)}
     assert before["old/deep/7"] == content_of(b"7")
+
+
+def test_a_folder_that_is_moved_with_something_new_in_it_is_known_file_by_file(live: Live) -> None:
+    (live.path / "old/deep").mkdir(parents=True)
+    for number in range(20):
+        (live.path / f"old/deep/{number}").write_bytes(f"{number}".encode())
+    found(live)
+    (live.path / "old/deep/more").write_bytes(b"new")
+    os.rename(live.path / "old", live.path / "new")
+    scan = live.disk.scan(Hints(paths=frozenset(["old"]), trees=frozenset(["new"])))
+    assert scan.folders == {}
+    assert scan.moved == {f"new/deep/{number}": f"old/deep/{number}" for number in range(20)}
 
 
 def test_a_file_that_is_renamed_is_known_and_one_that_changed_too_is_not(live: Live) -> None:

@@ -10,13 +10,13 @@ a power cut then, which takes what the database has not brought to the disk.
 
 import contextlib
 import sqlite3
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from random import Random
 from typing import Any
 
-from coterie.apps.folders import book as books
+from coterie.apps.folders import batches, names, whole_moves
 from coterie.apps.folders import exchange as x
 from coterie.apps.folders.book import FolderBook, OutdatedHome
 from coterie.apps.folders.planner import Rules, paths_of
@@ -59,6 +59,9 @@ class MemoryDatabase:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
+        if self._db.in_transaction:  # one within another joins it
+            yield self._db
+            return
         self.waits()
         self._db.execute("BEGIN")
         try:
@@ -94,6 +97,7 @@ class Whole:
         self.on_demand: set[str] = set()  # all of it is to be here
         self.steps = 0
         self.renewed = 0
+        self.moves: Counter[str] = Counter()
         self.sends: Callable[[Whole, PeerId, Any], None] = lambda *_: None
         self.meanwhile: Callable[[Whole], None] | None = None  # what other threads do; None: there are none
         self.jobs: list[Callable[[], None]] = []
@@ -118,6 +122,7 @@ class Whole:
         self.book = FolderBook(self.store, self.row)
         self.local: dict[str, None] = {}
         self.put_off: dict[str, None] = {}
+        self.to_move: list[tuple[str, str]] = []
         self.paths: dict[str, None] = dict.fromkeys(self.book.undone())
         self.disk.seen = dict(self.book.known())
         self.jobs.clear()
@@ -126,7 +131,8 @@ class Whole:
     def _meet_anew(self) -> None:
         replicas = self.book.data.replicas()
         known = {replica: (PeerId(peer), last) for replica, peer, last, _ in replicas}
-        self.core = x.Exchange(FOLDER, self.row.replica, self.book.seq, known)
+        takes_moves = self.number % 3 != 0  # the third computer knows no moves of folders as such
+        self.core = x.Exchange(FOLDER, self.row.replica, self.book.seq, known, takes_moves=takes_moves)
 
     def renew(self) -> None:
         """Others know more of this copy than it does."""
@@ -150,10 +156,54 @@ class Whole:
 
     def look(self) -> None:
         found, moved = self.disk.scan()
+        for local, to in self._folders_renamed(found, moved):
+            if self.book.moved_here(self.rules, local, to, self.me, self.at()):
+                self.moves["here"] += 1
+                found = {one: here for one, here in found.items() if not _is_in(one, local, to)}
+                self._ask_again()
+                self.paths.update(dict.fromkeys([one for one in [names.parent(local)] if one]))
+                self.feed(x.News(self.book.seq))
         self.paths.update(dict.fromkeys(self.book.freed(found)))
         self.local.update(dict.fromkeys(self.book.found(found, moved)))
         if found:
             self._ask_again()
+
+    def _folders_renamed(self, found: Any, moved: dict[str, str]) -> list[tuple[str, str]]:
+        """Folders that are elsewhere, with all that was and is in them, as `scanning` finds them."""
+        pairs = []
+        agreed = self.agreed_rows
+        for to, here in found.items():
+            if here is None or here.print.kind != Kind.FOLDER or to in agreed:
+                continue
+            for local, old in agreed.items():
+                is_it = old.print.kind == Kind.FOLDER and old.print.inode == here.print.inode
+                if not is_it or local not in found or found[local] is not None or to.startswith(f"{local}/"):
+                    continue
+                before = {
+                    one[len(local) :]: row.print for one, row in agreed.items() if one.startswith(f"{local}/")
+                }
+                now = {
+                    one[len(to) :]: seen.print
+                    for one, seen in found.items()
+                    if seen and one.startswith(f"{to}/")
+                }
+                if before == now and all(one.kind in (Kind.FILE, Kind.FOLDER) for one in now.values()):
+                    pairs.append((local, to))
+        return pairs[:1]
+
+    def _move_as_told(self) -> bool:
+        """What `turns._move` does with one."""
+        if not self.to_move:
+            return False
+        source, target = self.to_move.pop(0)
+        ready = self.book.to_move(self.rules, source, target)
+        if ready is not None and self._apply(ready.step) and self.book.moves.is_done(ready):
+            self.moves["there"] += 1
+            self.paths.update(dict.fromkeys([*ready.paths, *(one for one in [names.parent(source)] if one)]))
+        else:
+            for path in (source, target):
+                self.paths.update(dict.fromkeys(self.book.data.paths_at(path)))
+        return True
 
     def _ask_again(self) -> None:
         self.paths.update(self.put_off)
@@ -164,6 +214,7 @@ class Whole:
         did = False
         steps: list[Step] = []
         for _ in range(rounds):
+            did |= self._move_as_told()
             if not self.local and not self.paths:
                 return did
             local, paths = list(self.local), list(self.paths)
@@ -260,13 +311,24 @@ class Whole:
                     raise OutdatedHome("more is known there")
 
     def _read(self, wanted: x.Read) -> Callable[[], list[Any]]:
+        found = self.book.next_move(wanted.replica, wanted.first) if wanted.is_move_taken else None
+        if found is not None:
+            return lambda: [x.Batch(wanted.peer, wanted.first, found[0], (), found[1])]
         last, entries = self.book.batch(wanted.replica, wanted.first)
         return lambda: [x.Batch(wanted.peer, wanted.first, last, entries)]
 
     def _merge(self, wanted: x.Merge) -> Callable[[], list[Any]]:
-        paths = self.book.merge(wanted.replica, wanted.entries)
+        paths: list[str] = []
+        if wanted.move is not None:
+            if self.book.merge_move(wanted.replica, wanted.move) is None:
+                self.moves["refused"] += 1
+                return lambda: [x.Unmoved(wanted.peer, wanted.last)]
+            self.moves["merged"] += 1
+        else:
+            paths = self.book.merge(wanted.replica, wanted.entries)
 
         def merged() -> list[Any]:
+            self.to_move += self.book.taken_moves()
             self.paths.update(dict.fromkeys(paths))
             self.book.data.save_known(wanted.replica, bytes(wanted.peer), wanted.last)
             self.book.data.sync()
@@ -300,6 +362,10 @@ class Whole:
         return True
 
 
+def _is_in(local: str, *folders: str) -> bool:
+    return local in folders or local.startswith(tuple(f"{one}/" for one in folders))
+
+
 class WholeHistory(History):
     """See `History`: 2 to 6 computers, told by `seed`."""
 
@@ -308,6 +374,7 @@ class WholeHistory(History):
         self.is_between = False
         self.streams: dict[tuple[int, int], deque[Any]] = {}
         self.under_way = 0
+        self.under_way_max = UNDER_WAY_MAX
         self.saved: dict[int, bytes] = {}
         self.homes = homes
         self.was_put_back = False
@@ -321,11 +388,12 @@ class WholeHistory(History):
         return whole
 
     def run(self, actions: int) -> "WholeHistory":
-        most, books.ENTRIES_MAX = books.ENTRIES_MAX, ENTRIES
+        bounds = batches.ENTRIES_MAX, whole_moves.PATHS_MIN
+        batches.ENTRIES_MAX, whole_moves.PATHS_MIN = ENTRIES, 2
         try:
             super().run(actions)
         finally:
-            books.ENTRIES_MAX = most
+            batches.ENTRIES_MAX, whole_moves.PATHS_MIN = bounds
         return self
 
     def check(self) -> None:
@@ -361,7 +429,7 @@ class WholeHistory(History):
             if not busy:
                 return False
             self.under_way += 1
-            if self.under_way > UNDER_WAY_MAX:
+            if self.under_way > self.under_way_max:
                 raise AssertionError("they never come to an end")
             a, b = self.random.choice(busy)
             if not a:
@@ -533,7 +601,61 @@ class WholeHistory(History):
                 for other in self.replicas:
                     if other is not replica:
                         self.connect(replica, other)
-                did |= self.deliver(UNDER_WAY_MAX) or any(one.paths or one.local for one in self.replicas)
+                did |= self.deliver(UNDER_WAY_MAX) or any(
+                    one.paths or one.local or one.to_move for one in self.replicas
+                )
             if not did:
                 return
         raise AssertionError("they never settle")
+
+
+class MovingHistory(WholeHistory):
+    """Folders with files in them are renamed often, there and back, on plain disks for the most part."""
+
+    def _replica(self, number: int, *, plain: bool) -> Any:
+        return super()._replica(number, plain=plain or self.random.random() < 0.8)
+
+    def _act(self, replica: Any, what: float) -> None:
+        if self.random.random() > 0.25:
+            super()._act(replica, what)
+            return
+        disk = replica.disk
+        full = [one for one, entry in disk.listing().items() if entry.kind == Kind.FOLDER and disk.below(one)]
+        with contextlib.suppress(Broken):
+            if not full or self.random.random() < 0.2:
+                folder = self.random.choice(["", "", *(f"{one}/" for one in full)]) + self.random.choice(
+                    "pqrs"
+                )
+                disk.make_folder(folder)
+                for name in "xyz":
+                    self.write(disk, f"{folder}/{name}", self.content())
+                return
+            if self.random.random() < 0.7:
+                self._talk()
+            folder = self.random.choice(sorted(full))
+            to = names.join(
+                self.random.choice(["", names.parent(folder), *full]), self.random.choice("pqrstu")
+            )
+            replica.look()
+            if self.random.random() < 0.8:
+                replica.work()
+            if self.random.random() < 0.2:
+                self.edit_something(replica)
+            disk.rename(folder, to)
+            if self.random.random() < 0.2:
+                self.edit_something(replica)
+            replica.look()
+            if self.random.random() < 0.6:
+                self._talk()
+
+    def _talk(self) -> None:
+        """Those who can meet tell each other much, and do it."""
+        self.under_way_max = 10 * UNDER_WAY_MAX
+        for _ in range(3):
+            for one in self.replicas:
+                for other in self.replicas:
+                    if other is not one:
+                        self.connect(one, other)
+            self.deliver(60)
+            for one in self.replicas:
+                one.work()

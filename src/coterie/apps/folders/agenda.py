@@ -32,6 +32,7 @@ class Agenda:
         self._hints = NONE
         self._local: dict[str, None] = {}
         self._paths: dict[str, None] = {}
+        self._moves: dict[tuple[str, str], None] = {}
         self._timers = Timers()
         self._gathering: asyncio.TimerHandle | None = None
         self._gathering_since = 0.0
@@ -47,7 +48,7 @@ class Agenda:
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to be planned."""
-        return not (self._local or self._paths)
+        return not (self._local or self._paths or self._moves)
 
     @property
     def is_long(self) -> bool:
@@ -77,7 +78,7 @@ class Agenda:
     @property
     def is_due(self) -> bool:
         """Whether something is to be planned now: what others said waits while more of it comes."""
-        return bool(self._local) or (bool(self._paths) and not self.is_gathering)
+        return bool(self._local) or (bool(self._paths or self._moves) and not self.is_gathering)
 
     def take_hints(self) -> Hints:
         """Where to look; they are taken out."""
@@ -92,7 +93,20 @@ class Agenda:
         """Paths to plan together; they are taken out."""
         return _some(self._paths)
 
+    def next_move(self) -> tuple[str, str] | None:
+        """A folder (path before, path now) that others moved as a whole and is to be moved here; it is taken out."""
+        if self.is_gathering or not self._moves:
+            return None
+        first = next(iter(self._moves))
+        del self._moves[first]
+        return first
+
     # ---- now
+
+    def add_move(self, source: str, target: str) -> None:
+        """Others moved a folder with all that is in it."""
+        self._moves[source, target] = None
+        self.idle.clear()
 
     def add_local(self, locals_: Iterable[str]) -> None:
         """These look otherwise than before, or their content is known now."""

@@ -7,16 +7,18 @@ writes registers take turns; the rest belongs to the first.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from coterie.apps.folders import names, planner
+from coterie.apps.folders.batches import batch
 from coterie.apps.folders.chosen_rows import ChosenRows
 from coterie.apps.folders.crowding import Crowding
 from coterie.apps.folders.file_content import content_of
-from coterie.apps.folders.messages import ENTRIES_BYTES_MAX, ENTRIES_MAX
+from coterie.apps.folders.folder_move import FolderMove
+from coterie.apps.folders.moving_rows import MovingRows
 from coterie.apps.folders.names import path_fault
 from coterie.apps.folders.records import pack_agreed, unpack_agreed
 from coterie.apps.folders.register import (
@@ -49,6 +51,7 @@ from coterie.apps.folders.steps import (
     Step,
 )
 from coterie.apps.folders.store import AgreedRow, FolderData, FolderRow, FoldersStore, RegisterRow
+from coterie.apps.folders.whole_moves import Ready, WholeMoves, touches
 from coterie.errors import PeerError
 
 EventLine = tuple[float, str, str, bytes, bytes]
@@ -172,11 +175,13 @@ class FolderBook:
         self._replica = row.replica
         self._counter = row.counter
         self._writing = threading.Lock()
+        self.crowding = Crowding(self.data.count())
+        self._to_move: list[tuple[str, str]] = []
+        self.moves = WholeMoves(self.data, MovingRows(store, row.number, self.data), self.crowding)
         self.chosen = ChosenRows(store.db, row.number)
         self.is_partial = False
         """Whether not all contents are to be here."""
         self._kept: dict[str, str] = {}  # folders that are to go, but for what is in them: their paths
-        self.crowding = Crowding(self.data.count())
 
     @property
     def seq(self) -> int:
@@ -327,11 +332,30 @@ class FolderBook:
         self.changed.update(stands)
         return Noted(list(stands), list(again))
 
+    def moved_here(self, rules: planner.Rules, local: str, to: str, by: bytes, at_ms: int) -> bool:
+        """The owner renamed a folder with all that is in it; False: that is to be planned path by path."""
+        with self._writing:
+            if self.is_partial or self._kept or touches(self.changed, local, to):
+                return False
+            writes = self.moves.record(
+                rules, local, to, replica=self._replica, counter=self._counter, by=by, at_ms=at_ms
+            )
+            self._counter += writes
+        return writes > 0
+
+    def to_move(self, rules: planner.Rules, source: str, target: str) -> Ready | None:
+        """How the disk does a move that was merged; None: it is to be planned path by path."""
+        if self.is_partial or self._kept or touches(self.changed, source, target):
+            return None
+        return self.moves.to_do(rules, source, target)
+
     def did(
         self, done: Sequence[tuple[DiskStep, Print | None]], contents: Iterable[tuple[bytes, bytes]] = ()
     ) -> list[str]:
         """These steps were done; what each made looks like that. Returns the local names to look at again."""
         again: list[str] = []
+        if len(done) == 1 and self.moves.did(*done[0]):
+            return again
         tree = self.tree()
         tree.load((), [step.local for step, _ in done if isinstance(step, Move | MoveFolder)])
         agreed: dict[str, Agreed | None] = {}
@@ -423,9 +447,32 @@ class FolderBook:
                 self.crowding.came(more)
         return [row.path for row in news]
 
+    def merge_move(self, replica: bytes, move: FolderMove) -> bool | None:
+        """As `WholeMoves.merge`. Raises as `merge`."""
+        with self._writing:
+            if move.replica == self._replica and move.counter + 2 * move.count - 1 > self._counter:
+                raise OutdatedHome("others know writes of this computer that it does not know itself")
+            is_new = self.moves.merge(move, replica)
+            if is_new:
+                self._to_move.append((move.source, move.target))
+        return is_new
+
+    def taken_moves(self) -> list[tuple[str, str]]:
+        """(path before, path now) of folders that were merged to have moved, and are to move on the disk."""
+        with self._writing:
+            moves, self._to_move = self._to_move, []
+        return moves
+
+    def next_move(self, replica: bytes, first: int) -> tuple[int, FolderMove] | None:
+        """As `WholeMoves.next`; it outlives a power cut here."""
+        found = self.moves.next(replica, first)
+        if found is not None:
+            self.data.sync()
+        return found
+
     def batch(self, replica: bytes, first: int) -> tuple[int, list[tuple[str, bytes]]]:
         """What changed behind `first`, but for what came from `replica` as it is: (up to which number, entries)."""
-        return batch(self.data, replica, first)
+        return batch(self.data, replica, first, last=self.moves.begins_behind(first))
 
     # ---- by people
 
@@ -487,6 +534,7 @@ class FolderBook:
             new = {path: renumbered(one, self._replica, sent, dots) for path, one in unsent.items()}
             shown = [(local, unpack_agreed(raw)) for local, raw in self.data.agreed_at(list(unsent))]
             self._replica, self._counter = replica, len(dots)
+            self.moves.forget()
             self.data.save(
                 [self._row(path, register, b"") for path, register in new.items()],
                 agreed=[
@@ -519,44 +567,6 @@ class FolderBook:
 
 class OutdatedHome(PeerError):
     """The home was put back from a copy: this replica gave numbers already that it would give again."""
-
-
-def batch(
-    data: FolderData,
-    replica: bytes,
-    first: int,
-    form: Callable[[str, bytes], tuple[str, bytes] | None] = lambda path, body: (path, body),
-) -> tuple[int, list[tuple[str, bytes]]]:
-    """What changed in `data` behind `first`, as `FolderBook.batch`; each (path, packed register) in its `form`.
-
-    One without a form stays out. What others are to know outlives a power cut here: no number is given twice.
-    """
-    last, entries = _read(data, replica, first, form)
-    if last > first:
-        data.sync()
-    return last, entries
-
-
-def _read(
-    data: FolderData,
-    replica: bytes,
-    first: int,
-    form: Callable[[str, bytes], tuple[str, bytes] | None],
-) -> tuple[int, list[tuple[str, bytes]]]:
-    top = data.seq
-    rows = data.since(first, ENTRIES_MAX)
-    entries: list[tuple[str, bytes]] = []
-    last, size = first, 0
-    for seq, path, body, source in rows:
-        if source != replica:
-            if (entry := form(path, body)) is None:
-                continue
-            size += len(entry[0].encode()) + len(entry[1]) + 16
-            if size > ENTRIES_BYTES_MAX:
-                return last, entries
-            entries.append(entry)
-        last = seq
-    return (last if len(rows) == ENTRIES_MAX else max(last, top)), entries
 
 
 def _within(local: str, folders: Collection[str]) -> list[str]:

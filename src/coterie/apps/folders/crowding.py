@@ -25,9 +25,13 @@ class Crowding:
         """So many more paths are kept now."""
         self._count += count
 
+    def has_room(self, more: int) -> bool:
+        """Whether so many more paths may come."""
+        return not more or self._count + more <= PATHS_MAX
+
     def check(self, more: int) -> None:
         """Raise LimitExceeded unless so many more paths may come."""
-        if more and self._count + more > PATHS_MAX:
+        if not self.has_room(more):
             raise LimitExceeded(self._crowded())
 
     def within(self, steps: Sequence[Step], is_new: Callable[[str], bool]) -> list[Step]:

@@ -38,6 +38,7 @@ from coterie.apps.folders.rows import Rows
 from coterie.apps.folders.scanning import INODE_MASK, Look, Scan, stamp_of
 from coterie.apps.folders.steps import (
     Free,
+    Here,
     MakeFolder,
     MakeLink,
     Move,
@@ -135,7 +136,7 @@ class Disk:
             before = dict(self._seen)
             try:
                 scan = Look(root, self._seen, self._clock(), facts).at(hints)
-                if None in scan.found.values() and not is_entered_still(root, self.path):
+                if (scan.folders or None in scan.found.values()) and not is_entered_still(root, self.path):
                     raise FolderGone(
                         tr(
                             "{path} went away while it was looked at: nothing of it counts as deleted",
@@ -146,6 +147,23 @@ class Disk:
                 self._seen = before
                 raise
             return scan
+
+    def renamed(self, local: str, to: str) -> tuple[dict[str, Here | None], dict[str, str]]:
+        """`Scan.found` and `Scan.moved` of a folder that was renamed from `local` to `to`, name by name."""
+        found: dict[str, Here | None] = dict.fromkeys([local])
+        moved: dict[str, str] = {}
+        stamp = self._seen[parent(to)].get(os.fsencode(to.rpartition("/")[2]))
+        found[to] = Here(table.print_of(stamp)) if stamp is not None else None
+        for folder, rows in list(self._seen.items()):
+            if folder != to and not folder.startswith(f"{to}/"):
+                continue
+            for name, stamp in rows.items():
+                new = table.join(folder, name)
+                old = local + new[len(to) :]
+                found[new], found[old] = Here(table.print_of(stamp)), None
+                if table.is_file(stamp):
+                    moved[new] = old
+        return found, moved
 
     def hash(
         self, local: Iterable[str], cancel: threading.Event | None = None

@@ -149,6 +149,7 @@ class Engine:
             self._tasks,
             may=lambda peer: self._members.may(peer, Verb.LIST, self._row.id),
             merged=self._merged,
+            moves=self.book,
         )
         self.asking.restore(self.book.data)
         self._lying = Lying(
@@ -359,7 +360,7 @@ class Engine:
         """What `peer` said; returns when it may say more."""
         hears = self.keepers if wire.folder_of(message) == self.keepers.folder else self._telling
         await hears.hear(peer, message)
-        if isinstance(message, wire.Changes | wire.Hello):
+        if isinstance(message, wire.Changes | wire.Moved | wire.Hello):
             self._fetching.look_again(peer)
         if isinstance(message, wire.Seen):
             self._confirming.look_again()
@@ -372,7 +373,10 @@ class Engine:
 
     def _merged(self, paths: Sequence[str], has_more: bool) -> None:
         """Others said something about these."""
-        if paths:
+        moves = self.book.taken_moves()
+        for move in moves:
+            self._agenda.add_move(*move)
+        if paths or moves:
             self._agenda.add_paths(self.asking.there.taken())
             self._news()
         self._agenda.merged(paths, has_more)
@@ -384,6 +388,7 @@ class Engine:
             bits=facts.bits,
             links=facts.links,
             ignored=self.leaving_out.ignored,
+            ignores_places=self.leaving_out.has_patterns,
             can_write=self.can_write,
             selected=self.selecting.selected,
             overwrites=self.overwriting.overwrites,

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from coterie.apps.folders.messages import Changes, Hello, Seen
+from coterie.apps.folders.folder_move import FolderMove
+from coterie.apps.folders.messages import Changes, Hello, Moved, Seen
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, PeerUp, Received, Send
 
@@ -27,12 +28,16 @@ class News(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Event, the answer to `Read`: all behind `first` up to `last`, but for what came from that replica."""
+    """Event, the answer to `Read`: all behind `first` up to `last`, but for what came from that replica.
+
+    `move`: instead of entries; only where `Read.is_move_taken`.
+    """
 
     peer: PeerId
     first: int
     last: int
     entries: Sequence[tuple[str, bytes]]
+    move: FolderMove | None = None
 
 
 class Merged(msgspec.Struct, frozen=True):
@@ -49,22 +54,37 @@ class Unmerged(msgspec.Struct, frozen=True):
     peer: PeerId
 
 
+class Unmoved(msgspec.Struct, frozen=True):
+    """Event, the third answer to `Merge`: the move cannot be made here of what stands; it is asked for path by path."""
+
+    peer: PeerId
+    last: int
+
+
 class Read(msgspec.Struct, frozen=True):
-    """Output: read what changed behind `first`, but for what came from `replica`; feed `Batch`."""
+    """Output: read what changed behind `first`, but for what came from `replica`; feed `Batch`.
+
+    `is_move_taken`: what begins there may be told as a `FolderMove`.
+    """
 
     peer: PeerId
     replica: bytes
     first: int
+    is_move_taken: bool = False
 
 
 class Merge(msgspec.Struct, frozen=True):
-    """Output: merge what came from `replica`; feed `Merged` once it is on disk. `has_more`: more comes right behind."""
+    """Output: merge what came from `replica`; feed `Merged` once it is on disk. `has_more`: more comes right behind.
+
+    `move`: to be made instead of entries.
+    """
 
     peer: PeerId
     replica: bytes
     last: int
     entries: Sequence[tuple[str, bytes]]
     has_more: bool = False
+    move: FolderMove | None = None
 
 
 class Has(msgspec.Struct, frozen=True):
@@ -95,22 +115,36 @@ class _Other:
     flights: list[int] = field(default_factory=list)
     is_reading: bool = False
     is_merging: bool = False
-    waiting: list[Changes] = field(default_factory=list)
+    waiting: list[Changes | Moved] = field(default_factory=list)
+    moves_behind: int = -1  # it takes moves as such of what changed behind this number of ours; -1: none
+    plain_to: int = 0  # up to this number of theirs a move was not to be made here
+    moving: int = 0  # a move up to this number is under way: nothing is sent behind it
 
     def begin(self, seq: int) -> None:
         """It has everything up to `seq`, and what was under way is lost."""
         self.sent = self.seen = seq
         self.flights.clear()
         self.is_reading = False
+        self.moving = 0
 
 
 class Exchange:
     """The exchange of one replica. `known` is what the shell kept: by replica, up to which number we have it."""
 
     def __init__(
-        self, folder: bytes, replica: bytes, seq: int, known: dict[bytes, tuple[PeerId, int]]
+        self,
+        folder: bytes,
+        replica: bytes,
+        seq: int,
+        known: dict[bytes, tuple[PeerId, int]],
+        *,
+        takes_moves: bool = False,
     ) -> None:
-        """`seq`: the last number here. `known`: (computer, number) of each other replica."""
+        """`seq`: the last number here. `known`: (computer, number) of each other replica.
+
+        `takes_moves`: folders that moved as a whole may be told so; else path by path.
+        """
+        self._takes_moves = takes_moves
         self._folder = folder
         self._replica = replica
         self._seq = seq
@@ -154,9 +188,11 @@ class Exchange:
                 if other := self._others.get(peer):
                     other.is_merging = False
                     other.waiting.clear()
+            case Unmoved(peer, last):
+                return self._unmoved(peer, last)
             case Received(peer=PeerId() as peer, message=Hello() as hello):
                 return self._greeted(peer, hello)
-            case Received(peer=PeerId() as peer, message=Changes() as changes):
+            case Received(peer=PeerId() as peer, message=Changes() | Moved() as changes):
                 return self._came(peer, changes)
             case Received(peer=PeerId() as peer, message=Seen() as seen):
                 return self._seen(peer, seen)
@@ -176,7 +212,8 @@ class Exchange:
             of_peer = [(known, one) for one, (who, known) in self._known.items() if who == peer]
             replica = max(of_peer, default=(0, b""))[1]
         known = self._known.get(replica, (peer, 0))[1]
-        return Hello(self._folder, self._replica, self._seq, replica, known, is_answer)
+        behind = -1 if not self._takes_moves else 0 if other is None else other.plain_to
+        return Hello(self._folder, self._replica, self._seq, replica, known, is_answer, behind)
 
     def _greeted(self, peer: PeerId, hello: Hello) -> list[Any]:
         """`peer` has the folder, and says what it has of ours."""
@@ -191,6 +228,7 @@ class Exchange:
             return [] if hello.is_answer else [Send(peer, more)]
         other = self._others.setdefault(peer, _Other())
         other.theirs = hello.seq
+        other.moves_behind = hello.moves_behind
         is_new = other.replica != hello.replica
         if is_new:
             other.replica = hello.replica
@@ -216,12 +254,14 @@ class Exchange:
         if (
             not other.replica
             or other.is_reading
+            or other.moving > other.seen
             or len(other.flights) >= AHEAD_MAX
             or other.sent >= self._seq
         ):
             return []
         other.is_reading = True
-        return [Read(peer, other.replica, other.sent)]
+        is_move_taken = self._takes_moves and 0 <= other.moves_behind <= other.sent
+        return [Read(peer, other.replica, other.sent, is_move_taken)]
 
     def _batch(self, batch: Batch) -> list[Any]:
         other = self._others.get(batch.peer)
@@ -230,11 +270,16 @@ class Exchange:
         other.is_reading = False
         other.sent = max(other.sent, batch.last)
         other.flights.append(batch.last)
-        entries = list(batch.entries)
-        changes = Changes(self._folder, self._replica, batch.first, batch.last, entries, self._seq)
+        changes: Changes | Moved
+        if batch.move is not None:
+            other.moving = batch.last
+            changes = Moved(self._folder, self._replica, batch.first, batch.last, batch.move, self._seq)
+        else:
+            entries = list(batch.entries)
+            changes = Changes(self._folder, self._replica, batch.first, batch.last, entries, self._seq)
         return [Send(batch.peer, changes), *self._go_on(batch.peer)]
 
-    def _came(self, peer: PeerId, changes: Changes) -> list[Any]:
+    def _came(self, peer: PeerId, changes: Changes | Moved) -> list[Any]:
         other = self._others.get(peer)
         if other is None or changes.replica != other.replica:
             return []  # of a replica that did not say hello
@@ -251,6 +296,8 @@ class Exchange:
                 return [Send(peer, self._hello(peer))]
             other.is_merging = True
             has_more = changes.seq > changes.last
+            if isinstance(changes, Moved):
+                return [Merge(peer, changes.replica, changes.last, (), has_more, changes.move)]
             return [Merge(peer, changes.replica, changes.last, changes.entries, has_more)]
         return []
 
@@ -265,6 +312,15 @@ class Exchange:
             other.is_merging = False
             outputs += self._merge_next(merged.peer)
         return outputs
+
+    def _unmoved(self, peer: PeerId, last: int) -> list[Any]:
+        other = self._others.get(peer)
+        if other is None:
+            return []
+        other.is_merging = False
+        other.waiting.clear()
+        other.plain_to = max(other.plain_to, last)
+        return [Send(peer, self._hello(peer))]
 
     def _seen(self, peer: PeerId, seen: Seen) -> list[Any]:
         other = self._others.get(peer)

@@ -13,7 +13,8 @@ from typing import TypeVar
 from coterie.apps.context import Context
 from coterie.apps.folders import kept_messages as wire
 from coterie.apps.folders import pacing
-from coterie.apps.folders.book import FolderBook, batch
+from coterie.apps.folders.batches import batch
+from coterie.apps.folders.book import FolderBook
 from coterie.apps.folders.content import Arrived
 from coterie.apps.folders.folder_keys import FolderKeys, kept_replica
 from coterie.apps.folders.links import Links

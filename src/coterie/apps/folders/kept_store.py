@@ -17,7 +17,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from coterie.apps.folders import kept
-from coterie.apps.folders.book import batch
+from coterie.apps.folders.batches import batch
 from coterie.apps.folders.kept_messages import ID_BYTES, IDS_MAX, LISTED_MAX, TEXTS_BYTES_MAX
 from coterie.apps.folders.register import Kind
 from coterie.apps.folders.root import Root, entered

@@ -35,6 +35,11 @@ class LeavingOut:
         """The patterns of this computer, in their order."""
         return self._row.settings.decode(errors="replace").splitlines()
 
+    @property
+    def has_patterns(self) -> bool:
+        """Whether more is left out than what programs write for themselves, whose names alone count."""
+        return bool(self._shared.strip() or self.own)
+
     def read(self) -> bool:
         """Read `.coterieignore`; whether it says something else than before."""
         shared = _text(Path(self._row.path) / SHARED_NAME)

@@ -8,9 +8,12 @@ from typing import Protocol as Shape
 from typing import cast
 
 from coterie.apps.folders.folder_keys import KEYS_BYTES_MAX
+from coterie.apps.folders.folder_move import DIGEST_BYTES, PATHS_MAX, FolderMove
 from coterie.apps.folders.membership import FOLDER_ID_BYTES, RECORD_BYTES_MAX
+from coterie.apps.folders.register import COUNTER_MAX, MS_MAX
 from coterie.content.manifest import ID_BYTES, TOTAL_MAX
 from coterie.errors import CloseCode, PeerError
+from coterie.identity.peer_id import KEY_BYTES
 from coterie.wire.frames import Message, Protocol
 
 REPLICA_BYTES = 16
@@ -34,6 +37,7 @@ class Hello(Message, frozen=True):
         replica: the copy of the folder on this computer. `seq`: of what changed last in it.
         yours: your replica, as far as is known here, or empty; `known`: up to which of its numbers I have everything.
         is_answer: said because you said hello: you need not begin anew.
+        moves_behind: I take `Moved` for what changed behind this number of yours; -1: never.
     """
 
     folder: bytes
@@ -42,6 +46,7 @@ class Hello(Message, frozen=True):
     yours: bytes
     known: int
     is_answer: bool = False
+    moves_behind: int = -1
 
 
 class Changes(Message, frozen=True):
@@ -55,6 +60,17 @@ class Changes(Message, frozen=True):
     first: int
     last: int
     entries: list[tuple[str, bytes]]
+    seq: int = 0
+
+
+class Moved(Message, frozen=True):
+    """As `Changes`, where all that changed behind `first` up to `last` is a folder that moved as a whole."""
+
+    folder: bytes
+    replica: bytes
+    first: int
+    last: int
+    move: FolderMove
     seq: int = 0
 
 
@@ -133,6 +149,7 @@ PROTOCOL = Protocol(
         6: Wanted,
         7: Have,
         8: Has,
+        9: Moved,
         10: Without,
         20: Keys,
     },
@@ -147,7 +164,7 @@ def folder_of(message: Message) -> bytes:
     """Which folder `message` is about; empty: none."""
     return (
         cast(_OfFolder, message).folder
-        if isinstance(message, Hello | Changes | Seen | Want | Without)
+        if isinstance(message, Hello | Changes | Moved | Seen | Want | Without)
         else b""
     )
 
@@ -155,9 +172,10 @@ def folder_of(message: Message) -> bytes:
 def check(message: Message) -> None:
     """Raise `PeerError` unless a message is within its bounds. Registers are read where they are merged."""
     match message:
-        case Hello(folder, replica, seq, yours, known, _):
+        case Hello(folder, replica, seq, yours, known):
             sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and len(yours) in (0, REPLICA_BYTES)
             sound = sound and 0 <= seq <= TOTAL_MAX and 0 <= known <= TOTAL_MAX
+            sound = sound and -1 <= message.moves_behind <= TOTAL_MAX
         case Changes(folder, replica, first, last, entries, seq):
             sound = (
                 _is_folder(folder)
@@ -165,6 +183,9 @@ def check(message: Message) -> None:
                 and 0 <= first <= last <= TOTAL_MAX >= seq >= 0
             )
             sound = sound and len(entries) <= ENTRIES_MAX and all(_is_entry(*entry) for entry in entries)
+        case Moved(folder, replica, first, last, move, seq):
+            sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and _is_move(move)
+            sound = sound and 0 <= first <= last <= TOTAL_MAX >= seq >= 0
         case Seen(folder, replica, seq):
             sound = _is_folder(folder) and len(replica) == REPLICA_BYTES and 0 <= seq <= TOTAL_MAX
         case Without(folder):
@@ -195,6 +216,19 @@ def check(message: Message) -> None:
 
 def _is_folder(folder: bytes) -> bool:
     return len(folder) == FOLDER_ID_BYTES
+
+
+def _is_move(move: FolderMove) -> bool:
+    is_sound = (
+        len(move.replica) == REPLICA_BYTES and len(move.by) == KEY_BYTES and len(move.digest) == DIGEST_BYTES
+    )
+    is_sound = is_sound and 0 < len(move.source) <= PATH_BYTES_MAX >= len(move.target) > 0
+    return (
+        is_sound
+        and 0 < move.counter <= COUNTER_MAX
+        and 0 < move.count <= PATHS_MAX
+        and 0 <= move.at_ms <= MS_MAX
+    )
 
 
 def _is_entry(path: str, register: bytes) -> bool:

@@ -83,6 +83,7 @@ class Rules(msgspec.Struct, frozen=True):
         can_write: whether what the owner changes here counts.
         ignored: (path, whether it is a folder) -> it is left out, here and now.
         selected: (path, value) -> its content shall be here. What is here nevertheless stays, and up to date.
+        ignores_places: whether it may depend on more than the last name of a path what is left out.
         overwrites: (path) -> who writes there now has seen what it is, though that is not on this disk.
         name_of: what a computer is called, for the names of copies.
     """
@@ -93,6 +94,7 @@ class Rules(msgspec.Struct, frozen=True):
     can_write: bool = True
     ignored: Callable[[str, bool], bool] = _nothing
     selected: Callable[[str, Value], bool] = _everything
+    ignores_places: bool = False
     overwrites: Callable[[str], bool] = _never
     name_of: Callable[[bytes], str] = _nobody
 

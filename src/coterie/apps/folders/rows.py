@@ -34,6 +34,10 @@ class Rows:
         """Whether both are the same, in the same order: another order says nothing."""
         return self._stamps == other._stamps and self._names == other._names
 
+    def has_same(self, other: "Rows") -> bool:
+        """Whether both are the same, in whatever order."""
+        return self.looks_as(other) or (len(self) == len(other) and dict(self.items()) == dict(other.items()))
+
     def items(self) -> list[tuple[bytes, bytes]]:
         """Name and stamp of each entry."""
         size = STAMP.size

@@ -28,6 +28,7 @@ from coterie.content.scan import Skipped, unreadable
 from coterie.content.seen import FILE, LINK, PROGRAM, STAMP, clamped
 from coterie.texts import tr
 
+RENAMED_MAX = 64  # folders that are known again as a whole in one look; guess
 SKIPPED_MAX = 10_000  # said one by one
 INODE_MASK = (1 << 63) - 1  # what of an inode a stamp keeps
 WINDOWS = os.name == "nt"
@@ -39,12 +40,15 @@ class Scan(msgspec.Struct):
 
     Fields:
         found: by local name; None: it is gone. Contents of files are not known yet, but see `moved`.
+        folders: a folder here is the one that was there at the last look, and all in it looks as it did. Of both
+            nothing is in `found`.
         moved: a file here is the one that was there at the last look, by inode, size and date: its content is known.
         again: files to look at again after so many seconds; they are not in `found`.
         skipped: what cannot be read or shared, and why.
     """
 
     found: dict[str, Here | None] = msgspec.field(default_factory=dict)
+    folders: dict[str, str] = msgspec.field(default_factory=dict)
     moved: dict[str, str] = msgspec.field(default_factory=dict)
     again: dict[str, float] = msgspec.field(default_factory=dict)
     skipped: list[Skipped] = msgspec.field(default_factory=list)
@@ -68,6 +72,8 @@ class Look:
 
     def at(self, hints: Hints) -> Scan:
         """Look where the hints say."""
+        if hints.trees and hints.paths and self._inode_mask and not self._composes:
+            hints = self._renamed(hints)
         for folder in hints.trees:
             self._folder(folder, deep=True)
         for folder in hints.folders:
@@ -76,6 +82,71 @@ class Look:
             self._path(path)
         self._match()
         return self.scan
+
+    # -- folders that were renamed --
+
+    def _renamed(self, hints: Hints) -> Hints:
+        """Know folders again that are elsewhere, with all in them as it was; the hints without those."""
+        new = {
+            stamp: one
+            for one in sorted(hints.trees)[:RENAMED_MAX]
+            if one and one not in self._seen and parent(one) in self._seen
+            if is_folder(stamp := self._stamp_at(one))
+        }
+        if not new:
+            return hints
+        for one in sorted(hints.paths):
+            to = new.get(self._known(one)) if one in self._seen else None
+            if to is not None and not to.startswith(f"{one}/") and self._is_as_it_was(one, to):
+                self._rename(one, to)
+        over = {one for move in self.scan.folders.items() for one in move}
+        starts = tuple(f"{one}/" for one in over)
+
+        def left(names: Iterable[str]) -> frozenset[str]:
+            return frozenset(one for one in names if one not in over and not one.startswith(starts))
+
+        return Hints(left(hints.paths), left(hints.folders), left(hints.trees)) if over else hints
+
+    def _stamp_at(self, path: str) -> bytes | None:
+        try:
+            status = self._root.status(path)
+        except OSError:
+            return None
+        return None if status is None else self._stamp(status)
+
+    def _known(self, path: str) -> bytes | None:
+        """The stamp by which a name was seen last."""
+        rows = self._seen.get(parent(path))
+        return None if rows is None else rows.get(_name(path))
+
+    def _is_as_it_was(self, one: str, to: str) -> bool:
+        """Whether `to` has what was seen at `one` and below, all of it plain files and folders."""
+        if self._stamp_at(one) == self._known(one):
+            return False
+        for folder, rows in self._below(one):
+            place = to + folder[len(one) :]
+            try:
+                with self._root.entries(place) as entries:
+                    now = Rows(*self._listed(place, entries))
+            except OSError:
+                return False
+            is_plain = all(is_file(stamp) or is_folder(stamp) for _, stamp in now.items())
+            if not is_plain or place.count("/") + 1 > DEPTH_MAX or not rows.has_same(now):
+                return False
+        return True
+
+    def _below(self, folder: str) -> list[tuple[str, Rows]]:
+        return [one for one in self._seen.items() if one[0] == folder or one[0].startswith(f"{folder}/")]
+
+    def _rename(self, one: str, to: str) -> None:
+        stamp = self._known(one)
+        self._root.let_go(one)
+        for folder, rows in self._below(one):
+            del self._seen[folder]
+            self._seen[to + folder[len(one) :]] = rows
+        for path, now in ((one, None), (to, stamp)):
+            self._seen[parent(path)] = self._seen[parent(path)].with_entry(_name(path), now)
+        self.scan.folders[to] = one
 
     # -- one name --
 
@@ -91,7 +162,7 @@ class Look:
             else:
                 self._folder("", deep=True)
             return
-        name = os.fsencode(path[len(folder) + 1 :] if folder else path)
+        name = _name(path)
         try:
             status = self._root.status(path)
         except OSError as error:
@@ -287,6 +358,10 @@ class Look:
     def _skip(self, path: str, reason: str) -> None:
         if len(self.scan.skipped) < SKIPPED_MAX:
             self.scan.skipped.append(Skipped(path, reason))
+
+
+def _name(path: str) -> bytes:
+    return os.fsencode(path.rpartition("/")[2])
 
 
 def stamp_of(status: os.stat_result, device: int, inode_mask: int, bit: int) -> bytes:

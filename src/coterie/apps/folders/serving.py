@@ -62,7 +62,7 @@ class Serving:
                         await stream.send(await self._answering.have(peer, message))
                     case wire.Want():
                         await stream.send(await self._answering.want(peer, message))
-                    case wire.Hello() | wire.Changes():
+                    case wire.Hello() | wire.Changes() | wire.Moved():
                         self._streams[stream] = peer
                         if not await self._hear(peer, message):
                             await stream.send(wire.Without(message.folder))
@@ -87,7 +87,7 @@ class Serving:
         engine = self._engines.get(folder) or self._kept.get(folder)
         if engine is None:
             return False
-        verb = Verb.WRITE if isinstance(message, wire.Changes) else Verb.LIST
+        verb = Verb.WRITE if isinstance(message, wire.Changes | wire.Moved) else Verb.LIST
         if not self._context.access.decide(peer, verb, resource_of(folder)).allowed:
             return True
         if isinstance(message, wire.Hello):

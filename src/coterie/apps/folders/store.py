@@ -265,11 +265,23 @@ class FolderData:
         rows = self._db.execute("SELECT path FROM registers WHERE folder = ? ORDER BY path", (self._number,))
         return [path for (path,) in rows]
 
-    def since(self, seq: int, count: int) -> list[tuple[int, str, bytes, bytes]]:
-        """(seq, path, packed register, source) of the next `count` that changed behind `seq`, in that order."""
+    def paths_at(self, path: str) -> list[str]:
+        """A path, and every path below it that has a register."""
+        where, values = self._below("path", path)
+        rows = self._db.execute(f"SELECT path FROM registers WHERE {where}", values)  # noqa: S608
+        return [path, *(one for (one,) in rows)]
+
+    def since(
+        self, seq: int, count: int, *, last: int = -1, but_of: bytes = b"-"
+    ) -> list[tuple[int, str, bytes, bytes]]:
+        """(seq, path, packed register, source) of the next `count` that changed behind `seq`, in that order.
+
+        `last`: up to there; -1: all. `but_of`: not what came just so from this replica.
+        """
         return self._db.execute(
-            "SELECT seq, path, body, source FROM registers WHERE folder = ? AND seq > ? ORDER BY seq LIMIT ?",
-            (self._number, seq, count),
+            "SELECT seq, path, body, source FROM registers WHERE folder = ? AND seq > ? AND (? < 0 OR seq <= ?) "
+            "AND source != ? ORDER BY seq LIMIT ?",
+            (self._number, seq, last, last, but_of, count),
         )
 
     def save(
@@ -324,6 +336,10 @@ class FolderData:
             )
             (left,) = db.execute(_LAST, (number,)).fetchone()
             db.execute("UPDATE registers SET seq = ? WHERE folder = ? AND seq = ?", (last, number, left))
+
+    def last_number(self) -> int:
+        """Of the register that changed last, as it is kept."""
+        return int(self._db.execute(_LAST, (self._number,))[0][0])
 
     def sync(self) -> None:
         """What is kept until now outlives a power cut."""

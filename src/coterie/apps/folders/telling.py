@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from coterie.apps.folders import exchange as x
 from coterie.apps.folders.book import OutdatedHome
+from coterie.apps.folders.folder_move import FolderMove
 from coterie.apps.folders.links import Links
 from coterie.errors import CoterieError
 from coterie.identity import PeerId
@@ -40,6 +41,14 @@ class Book(Protocol):
     def merge(self, replica: bytes, entries: Sequence[tuple[str, bytes]]) -> list[str]: ...
 
 
+class Moves(Protocol):
+    """A book in which folders move as a whole: see `book.FolderBook`."""
+
+    def next_move(self, replica: bytes, first: int) -> tuple[int, FolderMove] | None: ...
+
+    def merge_move(self, replica: bytes, move: FolderMove) -> bool | None: ...
+
+
 class Telling:
     """Of one folder."""
 
@@ -53,11 +62,14 @@ class Telling:
         *,
         may: Callable[[PeerId], bool],
         merged: Callable[[list[str], bool], None],
+        moves: Moves | None = None,
     ) -> None:
         """`folder`, `replica`: as those know them who are told. `may(peer)`: whether it is told anything.
 
-        `merged(paths, has_more)`: these are not as before; more comes right behind.
+        `merged(paths, has_more)`: these are not as before; more comes right behind. `moves`: the book, where folders
+        are told to move as a whole.
         """
+        self._moves = moves
         self._book = book
         self._links = links
         self._tasks = tasks
@@ -66,7 +78,7 @@ class Telling:
         replicas = book.data.replicas()
         known = {replica: (PeerId(peer), last) for replica, peer, last, _ in replicas}
         self._seen = {replica: seen for replica, _, _, seen in replicas}
-        self._exchange = x.Exchange(folder, replica, book.seq, known)
+        self._exchange = x.Exchange(folder, replica, book.seq, known, takes_moves=moves is not None)
         self._merging: dict[PeerId, asyncio.Task[None]] = {}
         self._heard = asyncio.Event()
 
@@ -128,6 +140,12 @@ class Telling:
 
     async def _read(self, wanted: x.Read) -> None:
         try:
+            if wanted.is_move_taken and self._moves is not None:
+                found = await asyncio.to_thread(self._moves.next_move, wanted.replica, wanted.first)
+                if found is not None:
+                    last, move = found
+                    self._feed(x.Batch(wanted.peer, wanted.first, last, (), move))
+                    return
             last, entries = await asyncio.to_thread(self._book.batch, wanted.replica, wanted.first)
         except CoterieError:
             self._links.begin_anew(wanted.peer)  # later: nothing else would read it again
@@ -135,8 +153,13 @@ class Telling:
         self._feed(x.Batch(wanted.peer, wanted.first, last, entries))
 
     async def _merge(self, wanted: x.Merge) -> None:
+        paths: list[str] = []
         try:
-            paths = await asyncio.to_thread(self._book.merge, wanted.replica, wanted.entries)
+            if wanted.move is not None and not await self._is_moved(wanted.replica, wanted.move):
+                self._feed(x.Unmoved(wanted.peer, wanted.last))
+                return
+            if wanted.move is None:
+                paths = await asyncio.to_thread(self._book.merge, wanted.replica, wanted.entries)
             self._merged(paths, wanted.has_more)
             self._book.data.save_known(wanted.replica, bytes(wanted.peer), wanted.last)
             await asyncio.to_thread(self._book.data.sync)
@@ -146,3 +169,9 @@ class Telling:
         self._feed(x.Merged(wanted.peer, wanted.replica, wanted.last))
         self.news()
         self._heard.set()
+
+    async def _is_moved(self, replica: bytes, move: FolderMove) -> bool:
+        """Make a move here; False: it cannot be made of what stands."""
+        if self._moves is None:
+            return False
+        return await asyncio.to_thread(self._moves.merge_move, replica, move) is not None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from coterie.apps.context import Context
+from coterie.apps.folders import names
 from coterie.apps.folders.asking import KEEP
 from coterie.apps.folders.book import Noted
 from coterie.apps.folders.brake import waits_too
@@ -162,6 +163,8 @@ class Turns:
                     agenda.ask_again()
                     agenda.add_local(self._asking.here.taken())
                 agenda.add_local(self._book.found(scan.found, scan.moved))
+                for to, local in scan.folders.items():
+                    await self._moved_here(local, to)
                 if SHARED_NAME in scan.found:
                     await self._read_patterns()
                 for local, seconds in scan.again.items():
@@ -198,11 +201,49 @@ class Turns:
         if agenda.is_long:
             await self._weigh()
         while agenda.is_due:
+            while (move := agenda.next_move()) is not None:
+                await self._move(*move)
             if self._asking.is_again:
                 await self._weigh()
             await self._plan()
             if agenda.has_hints:
                 break
+
+    async def _moved_here(self, local: str, to: str) -> None:
+        """The owner renamed a folder in which all is as it was: one note where that can be, else path by path."""
+        if not self._asking.is_waiting and await asyncio.to_thread(self._noted_move, local, to):
+            self._agenda.ask_again()
+            self._agenda.add_paths([above for above in [names.parent(local)] if above])
+            self._planned = MUCH
+            self._news()
+            return
+        found, moved = self._disk.renamed(local, to)
+        self._agenda.add_paths(self._book.freed(found))
+        self._agenda.ask_again()
+        self._agenda.add_local(self._book.found(found, moved))
+
+    def _noted_move(self, local: str, to: str) -> bool:
+        """In a thread."""
+        me = bytes(self._context.me.peer_id)
+        return self._book.moved_here(self._rules(), local, to, me, int(time.time() * 1000))
+
+    async def _move(self, source: str, target: str) -> None:
+        """Others moved a folder as a whole: so is it on this disk where that can be, else path by path."""
+        ready = None
+        try:
+            if not self._asking.is_waiting:
+                ready = await asyncio.to_thread(self._book.to_move, self._rules(), source, target)
+            if ready is not None:
+                await self._bringing.bring([ready.step])
+        except FolderGone:
+            self._agenda.add_move(source, target)
+            raise
+        self._planned = MUCH
+        if ready is not None and self._book.moves.is_done(ready):
+            self._agenda.add_paths([*ready.paths, *(above for above in [names.parent(source)] if above)])
+            return
+        for path in (source, target):
+            self._agenda.add_paths(await asyncio.to_thread(self._book.data.paths_at, path))
 
     async def _weigh(self) -> None:
         """Find out whether the owner is to be asked, before a part of what is to be done is done."""
