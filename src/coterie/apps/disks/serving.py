@@ -310,7 +310,9 @@ class Serving:
                 charge=self._charge(decision) if decision.meters else None,
             )
             await stream.send(opened)
-            stream.expect(image.size)  # as far as anybody knows all of it goes over: a lane is worth while at once
+            stream.expect(
+                image.size
+            )  # as far as anybody knows all of it goes over: a lane is worth while at once
             bulk = BulkStream(stream, takes_bulk=True)
             if pool is not None:
                 pool.come(using)
