@@ -115,7 +115,7 @@ SHELLS = (
     "apps/folders/overwriting.py",
     "apps/folders/lying.py",
     "apps/folders/members.py",
-    "apps/folders/moving_rows.py",
+    "apps/folders/pacing.py",
     "apps/folders/whole_moves.py",
     "apps/folders/disk.py",
     "apps/folders/facts.py",

@@ -5,6 +5,7 @@ import gzip
 import importlib
 import io
 import pkgutil
+import re
 import shutil
 import struct
 import tempfile
@@ -885,11 +886,23 @@ def _plain(info: Any) -> Any:
             return [_plain(one) for one in info.item_types]
         case inspect.DictType():
             return {_plain(info.key_type): _plain(info.value_type)}
+    return _single(info)
+
+
+def _single(info: Any) -> Any:
+    inspect = msgspec.inspect
+    match info:
         case inspect.BytesType():
             return bytes(max(info.min_length or 0, min(32, info.max_length or 32)))
         case inspect.EnumType():
             return next(iter(info.cls)).value
-    simple = {inspect.IntType: 1, inspect.FloatType: 1.5, inspect.StrType: "x", inspect.BoolType: True}
+        case inspect.LiteralType():
+            return info.values[0]
+        case inspect.IntType():
+            return max(1, info.ge or 0)
+        case inspect.StrType() if info.pattern is not None:
+            return next(one for one in ("x", "0" * 32, "0" * 64) if re.search(info.pattern, one))
+    simple = {inspect.FloatType: 1.5, inspect.StrType: "x", inspect.BoolType: True}
     return next(value for kind, value in simple.items() if isinstance(info, kind))
 
 

@@ -169,16 +169,8 @@ class Engine:
         self._disk = Disk(self._path, self._row.id, self._row.replica, self._context.blobs.versions)
         self.selecting = Selecting(self.book.chosen, self.book.data)
         self.book.is_partial = self.selecting.is_partial
-        parts = Parts(
-            self._row.id,
-            self.book,
-            self._disk,
-            self._lying,
-            self.asking,
-            self.leaving_out,
-            self._agenda,
-            self.selecting,
-        )
+        known = (self._row.id, self.book, self._disk, self._lying)
+        parts = Parts(*known, self.asking, self.leaving_out, self._agenda, self.selecting)
         self._bringing = Bringing(parts, self.name_of)
         self._fetching = self._bringing.fetching = Fetching(
             self._context,

@@ -11,6 +11,7 @@ import msgspec
 
 from coterie.decoding import decoder
 from coterie.errors import UsageError
+from coterie.texts import tr
 
 PACKET_BYTES_MAX = 65_535  # of IPv4; the largest that the device gives
 UDP, ICMP, ICMP6 = 17, 1, 58  # IANA protocol numbers
@@ -65,15 +66,15 @@ def read_packet(raw: bytes) -> Packet | None:
         if fragment & _FRAGMENT:
             return None
         if not _V4.size <= head <= length <= len(raw) or checksum(raw[:head]) not in (0, 0xFFFF):
-            raise UsageError("a packet of this computer has a malformed header")
+            raise UsageError(tr("a packet of this computer has a malformed header"))
         body = raw[head:length]
     elif version == 6:
         _, length, protocol, _, source, destination = _V6.unpack_from(raw)
         if _V6.size + length > len(raw):
-            raise UsageError("a packet of this computer ends too early")
+            raise UsageError(tr("a packet of this computer ends too early"))
         body = raw[_V6.size : _V6.size + length]
     else:
-        raise UsageError(f"a packet of this computer is of IP version {version}")
+        raise UsageError(tr("a packet of this computer is of IP version {version}", version=version))
     if protocol == UDP:
         return _read_udp(source, destination, body)
     if protocol == (ICMP if version == 4 else ICMP6):
@@ -84,23 +85,23 @@ def read_packet(raw: bytes) -> Packet | None:
 def _read_udp(source: bytes, destination: bytes, body: bytes) -> Packet:
     source_port, port, length, summed = (int.from_bytes(body[at : at + 2], "big") for at in (0, 2, 4, 6))
     if not _UDP.size <= length <= len(body):
-        raise UsageError("a datagram of this computer has a wrong length")
+        raise UsageError(tr("a datagram of this computer has a wrong length"))
     body = body[:length]
     if summed and checksum(_pseudo(source, destination, UDP, length) + body) not in (0, 0xFFFF):
-        raise UsageError("a datagram of this computer has a wrong checksum")
+        raise UsageError(tr("a datagram of this computer has a wrong checksum"))
     return Packet(source, destination, source_port, port, body[_UDP.size :])
 
 
 def _read_echo(version: int, source: bytes, destination: bytes, body: bytes) -> Packet | None:
     if len(body) < _ECHO.size:
-        raise UsageError("a message of ICMP of this computer ends too early")
+        raise UsageError(tr("a message of ICMP of this computer ends too early"))
     kind, code = body[0], body[1]
     identifier, sequence = int.from_bytes(body[4:6], "big"), int.from_bytes(body[6:8], "big")
     if kind != _ECHO_REQUEST[version] or code:
         return None
     summed = body if version == 4 else _pseudo(source, destination, ICMP6, len(body)) + body
     if checksum(summed) not in (0, 0xFFFF):
-        raise UsageError("an echo request of this computer has a wrong checksum")
+        raise UsageError(tr("an echo request of this computer has a wrong checksum"))
     return Packet(source, destination, identifier, 0, body[_ECHO.size :], is_echo=True, sequence=sequence)
 
 
@@ -115,7 +116,7 @@ def answer(asked: Packet, data: bytes, *, address: bytes = b"", port: int = 0) -
         return _echo_reply(asked, source, data)
     length = _UDP.size + len(data)
     if length + 40 > PACKET_BYTES_MAX:
-        raise UsageError(f"a datagram of {len(data)} bytes fits no packet")
+        raise UsageError(tr("a datagram of {size} bytes fits no packet", size=len(data)))
     head = _UDP.pack(port or asked.port, asked.source_port, length, 0)
     summed = checksum(_pseudo(source, asked.source, UDP, length) + head + data) or 0xFFFF
     body = _UDP.pack(port or asked.port, asked.source_port, length, summed) + data
@@ -125,7 +126,7 @@ def answer(asked: Packet, data: bytes, *, address: bytes = b"", port: int = 0) -
 def _echo_reply(asked: Packet, source: bytes, data: bytes) -> bytes:
     version = 4 if len(source) == 4 else 6
     if _ECHO.size + len(data) + 40 > PACKET_BYTES_MAX:
-        raise UsageError(f"an echo of {len(data)} bytes fits no packet")
+        raise UsageError(tr("an echo of {size} bytes fits no packet", size=len(data)))
     body = _ECHO.pack(_ECHO_REPLY[version], 0, 0, asked.source_port, asked.sequence) + data
     return _icmp(source, asked.source, body)
 
@@ -134,7 +135,7 @@ def refusal(raw: bytes, *, is_closed: bool) -> bytes:
     """What a router says to the sender of `raw`: prohibited (`is_closed`), or not reached. Raises `UsageError`."""
     version = raw[0] >> 4 if raw else 0
     if version not in _PROHIBITED or len(raw) < (_V4.size if version == 4 else _V6.size):
-        raise UsageError("there is no sender of a packet without a header")
+        raise UsageError(tr("there is no sender of a packet without a header"))
     at, size = (12, 4) if version == 4 else (8, 16)
     source, destination = raw[at : at + size], raw[at + size : at + 2 * size]
     kind, code = (_PROHIBITED if is_closed else _UNREACHED)[version]

@@ -123,7 +123,7 @@ class Exits:
     async def ask_name(self, message: bytes) -> bytes:
         """What the resolver of the exit answers to a message of the DNS. Errors as `stream`."""
         if len(message) > QUESTION_BYTES_MAX:
-            raise UsageError(f"a question to the DNS of {len(message)} bytes")
+            raise UsageError(tr("a question to the DNS of {size} bytes", size=len(message)))
         call = await self._begin(Open("dns", question=message))
         try:
             cut, data = Datagrams(), call.rest or await call.stream.read_bytes(READ_BYTES)
