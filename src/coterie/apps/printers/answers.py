@@ -59,7 +59,6 @@ TEMPLATES = frozenset(
 """How a job is printed (RFC 8011, 5.2; PWG 5100.7, 5100.13): X, and X-default, X-supported, X-ready of the printer."""
 _NOT_OURS = frozenset(
     (
-        "printer-icons",
         "printer-strings-uri",
         "printer-strings-languages-supported",
         "printer-xri-supported",
@@ -111,11 +110,12 @@ _NOT_OURS = frozenset(
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is different here. `uri`: the printer's at this endpoint; `page`: about it; `up_s`: since the start."""
+    """What is different here. `uri`: the printer's at this endpoint, as `page`, `icon`; `up_s`: since the start."""
 
     uri: str
     uuid: str
     page: str
+    icon: str
     name: str
     info: str
     up_s: int
@@ -144,6 +144,7 @@ def printer_attributes(own: Mapping[str, Attribute], facts: Facts) -> dict[str, 
         attribute("printer-info", ipp.TEXT, facts.info),
         attribute("printer-more-info", ipp.URI, facts.page),
         attribute("printer-supply-info-uri", ipp.URI, facts.page),
+        attribute("printer-icons", ipp.URI, facts.icon),
         attribute("printer-uuid", ipp.URI, facts.uuid),
         attribute("printer-state", ipp.ENUM, facts.state),
         attribute("printer-state-reasons", ipp.KEYWORD, *(facts.reasons or ("none",))),
@@ -168,7 +169,7 @@ def printer_attributes(own: Mapping[str, Attribute], facts: Facts) -> dict[str, 
         attribute("multiple-operation-time-out-action", ipp.KEYWORD, "abort-job"),
         attribute("pdl-override-supported", ipp.KEYWORD, "attempted"),
         attribute("which-jobs-supported", ipp.KEYWORD, "completed", "not-completed"),
-        attribute("job-ids-supported", ipp.BOOLEAN, False),
+        attribute("job-ids-supported", ipp.BOOLEAN, True),
         attribute("job-hold-until-supported", ipp.KEYWORD, "no-hold", "indefinite"),
         attribute("job-hold-until-default", ipp.KEYWORD, "no-hold"),
         attribute("printer-get-attributes-supported", ipp.KEYWORD, "document-format"),

@@ -4,6 +4,7 @@ Requests are understood here, documents and jobs are `Sending`'s. What is refuse
 """
 
 import asyncio
+import functools
 import html
 import os
 import socket
@@ -38,7 +39,7 @@ from coterie.errors import CoterieError, LimitExceeded, NotFound, PeerError, Sto
 from coterie.services.local.web_pages import is_own_host
 from coterie.texts import tr
 
-PATH = "/ipp/print/"
+PATH, ICON = "/ipp/print/", "/icon.png"
 JOBS_SHOWN_MAX = 1_000
 _WITH_DOCUMENT = (Op.PRINT_JOB, Op.SEND_DOCUMENT)
 _JOB_DEFAULTS = ("job-id", "job-uri")  # of Get-Jobs (RFC 8011, 4.2.6.1)
@@ -224,6 +225,9 @@ class Endpoint:
         if not isinstance(limit, int) or limit < 1:
             raise _Fault(Status.BAD_REQUEST, tr("a limit of 1 at least"))
         jobs = [job for job in self._jobs(asked) if JobState(job.state).is_over == (which == "completed")]
+        numbers = asked.message.all("job-ids")
+        if numbers:  # whatever their state (PWG 5100.11, 7.3)
+            jobs = [job for job in self._jobs(asked) if job.number in numbers]
         if asked.message.first("my-jobs", otherwise=False) is True:
             jobs = [job for job in jobs if job.user == asked.user]
         if which == "completed":
@@ -248,6 +252,7 @@ class Endpoint:
             uri=self._uri(asked),
             uuid=uuid.uuid5(uuid.NAMESPACE_URL, f"{printer.peer}/{printer.printer}").urn,
             page=f"http://{asked.host}/{printer.label}",
+            icon=f"http://{asked.host}{ICON}",
             name=printer.label,
             info=self._queues.said_name(printer),
             up_s=self._up_s(),
@@ -377,6 +382,8 @@ class Endpoint:
 
     def _page(self, path: str, only: str) -> Response:
         """A page about the printer, for who follows `printer-more-info`."""
+        if path == ICON:
+            return Response("200 OK", icon(), "image/png")
         label = path.strip("/").rpartition("/")[2]
         found = next((p for p in self._queues.printers() if p.label == (only or label)), None)
         if found is None:
@@ -492,6 +499,23 @@ def _text(data: object) -> str:
     """A name as it may be shown."""
     shown = str(data).encode(errors="replace").decode()
     return "".join(c if c.isprintable() else "?" for c in shown)[:255]
+
+
+@functools.cache
+def icon() -> bytes:
+    """A picture of 48 pixels each way, as PNG (RFC 2083): paper on a grey printer."""
+    paper, grey = b"\xff" * 48, b"\x60" * 8 + b"\xff" * 32 + b"\x60" * 8
+    rows = b"".join(b"\0" + (paper if line < 20 else grey) for line in range(48))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 48, 48, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    made = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(made)
 
 
 def _date_time(at: float) -> bytes:

@@ -168,6 +168,7 @@ class _Unread:
             return
         if self._writer is not None:
             self._writer.write(b"HTTP/1.1 100 Continue" + _END)
+            self._writer = None
         async for part in _body(self._reader, self._head, IDLE_S):
             yield part
         self.is_over = True
