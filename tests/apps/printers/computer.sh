@@ -17,7 +17,9 @@ printf '[server]\nallow-interfaces=lo\nuse-ipv6=no\n[wide-area]\nenable-wide-are
 avahi-daemon -f /run/avahi.conf --no-drop-root --no-chroot --no-rlimits -D >/dev/null
 if [ -n "${CUPSD:-}" ]; then
   mkdir /run/etc-cups && cp -a /etc/cups/. /run/etc-cups/ && mount --bind /run/etc-cups /etc/cups
-  printf 'Listen localhost:631\nListen /run/cups/cups.sock\nBrowsing No\nWebInterface No\n<Location />\nOrder allow,deny\n</Location>\n<Policy default>\n<Limit All>\nOrder deny,allow\n</Limit>\n</Policy>\n' >/etc/cups/cupsd.conf
-  cupsd -C /etc/cups/cupsd.conf
+  printf 'LogLevel debug\nListen localhost:631\nListen /run/cups/cups.sock\nBrowsing No\nWebInterface No\n<Location />\nOrder allow,deny\n</Location>\n<Policy default>\n<Limit All>\nOrder deny,allow\n</Limit>\n</Policy>\n' >/etc/cups/cupsd.conf
+  mount -t tmpfs none /var/log/cups
+  cupsd -f -C /etc/cups/cupsd.conf >/dev/null 2>&1 &
+  for _ in $(seq 50); do [ -S /run/cups/cups.sock ] && break || sleep 0.1; done
 fi
 "$@"

@@ -5,6 +5,7 @@ tests/apps/printers/computer.sh python -m tests.apps.printers.scenes suites FOLD
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from coterie.node import Node
 from coterie.testing import run
 from tests.apps.files.nodes import friends
 from tests.apps.printers.fake_printer import a_pdf
+from tests.apps.printers.test_service import print_on, until
 
 FORMATS = "application/pdf,image/jpeg,image/pwg-raster,image/urf"
 SUITES = "/usr/share/cups/ipptool"
@@ -130,7 +132,111 @@ async def lan(folder: Path) -> dict[str, Any]:
     }
 
 
-SCENES: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {"suites": suites, "lan": lan}
+def picture(folder: Path) -> Path:
+    """A JPEG, made by Ghostscript from a page."""
+    page = folder / "page.pdf"
+    page.write_bytes(a_pdf(1))
+    words = [
+        "gs",
+        "-q",
+        "-dBATCH",
+        "-dNOPAUSE",
+        "-sDEVICE=jpeg",
+        "-r50",
+        f"-sOutputFile={folder / 'page.jpg'}",
+        str(page),
+    ]
+    subprocess.run(words, check=True)
+    return folder / "page.jpg"
+
+
+def text_pdf(folder: Path) -> Path:
+    """Two pages with something on them."""
+    source = folder / "text.ps"
+    pages = "".join(
+        f"/Courier findfont 40 scalefont setfont 100 {y} moveto (page {y}) show showpage\n"
+        for y in (300, 500)
+    )
+    source.write_text("%!PS\n<< /PageSize [595 842] >> setpagedevice\n" + pages)
+    words = [
+        "gs",
+        "-q",
+        "-dBATCH",
+        "-dNOPAUSE",
+        "-sDEVICE=pdfwrite",
+        f"-sOutputFile={folder / 'text.pdf'}",
+        str(source),
+    ]
+    subprocess.run(words, check=True)
+    return folder / "text.pdf"
+
+
+def rendered(document: Path) -> list[str]:
+    """What its pages look like, roughly: black and white, 20 dots an inch."""
+    out = document.parent / f"{document.stem}-%d.pbm"
+    words = [
+        "gs",
+        "-q",
+        "-dBATCH",
+        "-dNOPAUSE",
+        "-sDEVICE=pbmraw",
+        "-r20",
+        "-g165x233",
+        f"-sOutputFile={out}",
+        str(document),
+    ]
+    subprocess.run(words, check=True)
+    pages = sorted(document.parent.glob(f"{document.stem}-*.pbm"))
+    return [hashlib.sha256(page.read_bytes().split(b"\n", 3)[-1]).hexdigest() for page in pages]
+
+
+async def cups(folder: Path) -> dict[str, Any]:
+    """`lp` through a real print system, to ippeveprinter and to a queue of cups-pdf that somebody else shares."""
+    pdf, jpeg = text_pdf(folder), picture(folder)
+    keep = folder / "one"
+    async with ippeveprinter(8631, keep) as direct, office(folder, direct) as (anna, ben, _):
+        added = await ben.service("printers").add("laser", queue="far")
+        orders = [await said("lp", "-d", "far", str(pdf)), await said("lp", "-d", "far", str(jpeg))]
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: [j.state for j in ben.service("printers").jobs()].count("printed") == 2, 40)
+        jobs = [(j.state, j.note, j.who) for j in ben.service("printers").jobs()]
+        kept = list(keep.iterdir())
+        near = folder / "two"
+        async with ippeveprinter(8632, near) as other:  # the same without us
+            orders.append(
+                await said("/usr/sbin/lpadmin", "-p", "near", "-E", "-v", other, "-m", "everywhere")
+            )
+            orders.append(await said("lp", "-d", "near", str(pdf)))
+            async with asyncio.timeout(20):
+                while not (plain := [p for p in near.glob("*.pdf") if b"%%EOF" in p.read_bytes()[-20:]]):
+                    await asyncio.sleep(0.2)
+        queue = ["-p", "paper", "-E", "-v", "cups-pdf:/", "-P", "/usr/share/ppd/cups-pdf/CUPS-PDF_opt.ppd"]
+        made = await said("/usr/sbin/lpadmin", *queue)
+        await anna.service("printers").share("paper", ["contacts"])
+        done = await print_on(ben, pdf, "paper")
+        async with asyncio.timeout(20):
+            while not (out := [p for p in Path("/var/spool/cups-pdf").rglob("*.pdf")]):
+                await asyncio.sleep(0.2)
+        await asyncio.sleep(1)
+        local = folder / "cups-pdf.pdf"
+        local.write_bytes(out[0].read_bytes())
+    through = [p for p in kept if p.suffix == ".pdf"]
+    return {
+        "added": added.text(),
+        "made": made,
+        "orders": orders,
+        "jobs": jobs,
+        "kept": [p.name for p in kept],
+        "jpeg": any(p.read_bytes() == jpeg.read_bytes() for p in kept),
+        "pages": rendered(pdf),
+        "pages through cups": rendered(through[0]) if through else [],
+        "pages without us": rendered(plain[0]),
+        "cups-pdf": (done.state, done.note),
+        "pages of cups-pdf": rendered(local),
+    }
+
+
+SCENES: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {"suites": suites, "lan": lan, "cups": cups}
 
 
 def main(words: Sequence[str]) -> None:

@@ -20,6 +20,10 @@ NEEDED = (
     "avahi-daemon",
     "dbus-daemon",
     "unshare",
+    "cupsd",
+    "lp",
+    "lpadmin",
+    "gs",
 )
 PLACES = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 MISSING = [program for program in NEEDED if shutil.which(program, path=PLACES) is None]
@@ -30,7 +34,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def scene(name: str, folder: Path) -> dict[str, Any]:
+def scene(name: str, folder: Path, **more: str) -> dict[str, Any]:
     """What was seen."""
     words = [
         str(Path(__file__).parent / "computer.sh"),
@@ -40,7 +44,7 @@ def scene(name: str, folder: Path) -> dict[str, Any]:
         name,
         str(folder),
     ]
-    environment = os.environ | {"PATH": PLACES}
+    environment = os.environ | {"PATH": PLACES} | more
     done = subprocess.run(words, capture_output=True, text=True, timeout=110, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -73,3 +77,15 @@ def test_a_printer_that_is_open_to_the_local_network_is_found(tmp_path: Path) ->
     assert "URF=" in seen["avahi"]
     assert "driverless:ipp://office%20laser._ipp._tcp.local/" in seen["driverless"]
     assert seen["asked"], "the open port answers"
+
+
+def test_every_program_prints_through_the_print_system_of_its_computer(tmp_path: Path) -> None:
+    seen = scene("cups", tmp_path / "cups", CUPSD="1")
+    assert [state for state, _, _ in seen["jobs"]] == ["printed", "printed"], seen["jobs"]
+    assert seen["jpeg"], "its bytes are those of the file"
+    assert seen["pages through cups"] == seen["pages without us"], (
+        "CUPS scales pages to the paper, with and without us"
+    )
+    assert len(set(seen["pages through cups"])) == 2
+    assert seen["cups-pdf"] == ["printed", ""]
+    assert seen["pages of cups-pdf"] == seen["pages"]

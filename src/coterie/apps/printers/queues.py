@@ -10,6 +10,7 @@ from coterie.texts import tr
 
 WAIT_S = 60.0  # `-m everywhere` asks the printer and writes a driver
 QUEUE_CHARS_MAX = 127  # CUPS
+USER = "lp"  # of its configuration by default
 PROGRAM, PLACES = "lpadmin", "/usr/sbin:/usr/local/sbin:/sbin"
 
 
@@ -22,6 +23,16 @@ def queue_name(text: str) -> str:
     ):
         raise UsageError(tr("'{text}' is no name for a queue: letters, digits, - and _", text=text[:50]))
     return text
+
+
+def user_of_cups() -> int | None:
+    """The user as whom CUPS sends jobs."""
+    try:
+        import pwd
+
+        return pwd.getpwnam(USER).pw_uid
+    except (ImportError, KeyError):
+        return None
 
 
 def making(queue: str, uri: str) -> list[str]:

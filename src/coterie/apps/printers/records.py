@@ -45,7 +45,8 @@ class SharedPrinter(msgspec.Struct, kw_only=True):
 class KnownPrinter(msgspec.Struct, kw_only=True):
     """A printer that is for us: of somebody else, or of this computer. `peer`: its id as text; `printer`: the id there.
 
-    `label`: its name in addresses here. `is_gone`: it was not for us any more when that computer was asked last.
+    `label`: its name in addresses here; `queue`: that of its queue in the print system.
+    `is_gone`: it was not for us any more when that computer was asked last.
     """
 
     id: str
@@ -57,6 +58,7 @@ class KnownPrinter(msgspec.Struct, kw_only=True):
     model: str = ""
     lan: bool = False
     is_gone: bool = False
+    queue: str = ""
     state: str = ""
     is_asking: bool = False
     pages_max: int = 0

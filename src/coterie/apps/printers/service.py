@@ -216,9 +216,8 @@ class PrintersService:
         printer = await self._find(text)
         called = queue_name(queue or printer.label)
         await self._known.attributes(printer)
-        if lan:
-            printer.lan = True
-            self._known.keep(printer)
+        printer.lan, printer.queue = printer.lan or lan, called
+        self._known.keep(printer)
         self._changed()
         address = self._address(printer, is_here=True)
         note = await make_queue(called, address)
@@ -236,10 +235,11 @@ class PrintersService:
         from coterie.apps.printers.queues import remove_queue
 
         printer = await self._find(text)
-        printer.lan = False
+        queue = printer.queue or printer.label
+        printer.lan, printer.queue = False, ""
         self._known.keep(printer)
         self._changed()
-        note = await remove_queue(printer.label)
+        note = await remove_queue(queue)
         name = self._known.said_name(printer)
         said = tr("{name} is no queue of this computer, and closed to the local network", name=name)
         return PrinterSaid(name, f"{said} ({note})" if note else said)
@@ -344,7 +344,9 @@ class PrintersService:
                 else tr("{label} for the local network", label=label)
             )
             try:
-                self._ports[label] = self._context.local.tcp(name, serve, lan=bool(label), note=note)
+                self._ports[label] = self._context.local.tcp(
+                    name, serve, lan=bool(label), note=note, also=self._is_print_system
+                )
             except CoterieError as error:
                 log.warning("the port %s stays closed: %s", name, error)
         self._announce()
@@ -359,6 +361,12 @@ class PrintersService:
             self._announcing.follow(
                 {p.label: (self._known.said_name(p), self._number(p.label), p.attributes) for p in printers}
             )
+
+    def _is_print_system(self, user: int) -> bool:
+        """Whether CUPS is let in, whose programs that send jobs run as a user of their own: where it has our queue."""
+        from coterie.apps.printers.queues import user_of_cups
+
+        return user == user_of_cups() and any(printer.queue for printer in self._known.printers())
 
     def _number(self, label: str) -> int:
         port = self._ports.get(label)

@@ -81,8 +81,16 @@ class StreamListener:
     secret = ""
 
     def __init__(
-        self, name: str, serve: Serve, tasks: Tasks, *, is_lan: bool = False, path: Path | None = None
+        self,
+        name: str,
+        serve: Serve,
+        tasks: Tasks,
+        *,
+        is_lan: bool = False,
+        path: Path | None = None,
+        also: "Callable[[int], bool] | None" = None,
     ) -> None:
+        """`also`: which other users, by their ids, are let in for now."""
         self.kind = "tcp" if path is None else "unix"
         self.users = "everybody on the local network" if is_lan else "you"
         self.connections = self.refused = 0
@@ -90,6 +98,7 @@ class StreamListener:
         self._serve = serve
         self._tasks = tasks
         self._is_lan = is_lan
+        self._also = also
         self._path = path
         self._server: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
@@ -140,7 +149,7 @@ class StreamListener:
             except asyncio.CancelledError:
                 self._room.release()
                 raise
-            if not (self._is_lan or is_trusted(caller_of(accepted))):
+            if not (self._is_lan or self._is_let_in(caller_of(accepted))):
                 self.refused += 1
                 self._room.release()
                 accepted.close()
@@ -149,6 +158,9 @@ class StreamListener:
             self._open[task] = None
             task.add_done_callback(partial(self._ended, accepted))
             self.connections += 1
+
+    def _is_let_in(self, user: int | None) -> bool:
+        return is_trusted(user) or (user is not None and self._also is not None and self._also(user))
 
     async def _answer(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)

@@ -27,16 +27,28 @@ class Local:
         self._folder = folder
         self._processes: Processes | None = None
 
-    def tcp(self, name: str, serve: Serve, *, number: int = 0, lan: bool = False, note: str = "") -> Port:
+    def tcp(
+        self,
+        name: str,
+        serve: Serve,
+        *,
+        number: int = 0,
+        lan: bool = False,
+        note: str = "",
+        also: Callable[[int], bool] | None = None,
+    ) -> Port:
         """Serve TCP to programs of this user, or with `lan` to everybody on the local network. Errors as `Ports.open`.
 
-        Connections of other users of this machine are closed before `serve` hears of them.
+        Connections of other users of this machine are closed before `serve` hears of them, but for those that `also`
+        says are of use, by their user ids: daemons that the owner asked for.
 
         Raises:
             UsageError: the system does not tell whose programs come, too.
         """
         full = self._name(name, is_open=lan)
-        return self._open(full, StreamListener(full, serve, self._table.tasks, is_lan=lan), number, note)
+        return self._open(
+            full, StreamListener(full, serve, self._table.tasks, is_lan=lan, also=also), number, note
+        )
 
     def udp(self, name: str, serve: ServeFlow, *, number: int = 0, lan: bool = False, note: str = "") -> Port:
         """Serve UDP: `serve` gets a `Flow` for each address that sends. For whom, and errors, as `tcp`."""
