@@ -17,7 +17,7 @@ from coterie.apps.internet.messages import pack_addressed
 from coterie.net.lanes.tls import LaneIdentity
 from tests.apps.internet.world import ECHO_PORT, EXIT, WEB, World
 
-SIZE_BYTES = 512 << 20
+SIZE_BYTES = 256 << 20
 BLOCK_BYTES = 1 << 20
 RAW_PORT, WEB_PORT = 9_000, 8_080
 ROUNDS = 3

@@ -48,6 +48,11 @@ class _Page(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Who goes away is no fault here."""
+
+
 @dataclass
 class Host:
     """What `LabNode` needs of a computer."""
@@ -90,7 +95,7 @@ class World:
 
     def start(self, *options: str) -> None:
         """Servers and nodes; anna shares with her contacts, ben uses it."""
-        server = self.outside.call(lambda: ThreadingHTTPServer((WEB, 80), _Page))
+        server = self.outside.call(lambda: _Server((WEB, 80), _Page))
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self._servers.append(server)
         _FILES["/large"] = bytes(LARGE_BYTES)
