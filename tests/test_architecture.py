@@ -31,6 +31,8 @@ SHELLS = (
     "net/budget.py",
     "net/lanes/bulk_stream.py",
     "net/lanes/bridge.py",
+    "net/lanes/bundle.py",
+    "net/lanes/tcp_seen.py",
     "net/lanes/lane.py",
     "net/lanes/listener.py",
     "net/lanes/tls.py",

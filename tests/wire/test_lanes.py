@@ -56,9 +56,18 @@ GOLDEN: list[tuple[Message, str]] = [
     (Failed(), "000000020690"),
     (
         Invite(b"cert", TOKEN, 40000, LANE, b"tls"),
-        "000000440795c40463657274c420" + TOKEN.hex() + "cd9c40c410" + LANE.hex() + "c403746c73",
+        "000000450796c40463657274c420" + TOKEN.hex() + "cd9c40c410" + LANE.hex() + "c403746c7390",
     ),
-    (Coming(b"cert", b"tls"), "0000000d0892c40463657274c403746c73"),
+    (
+        Invite(b"cert", TOKEN, 40000, LANE, b"tls", (TOKEN,)),
+        "000000670796c40463657274c420"
+        + TOKEN.hex()
+        + "cd9c40c410"
+        + LANE.hex()
+        + "c403746c7391c420"
+        + TOKEN.hex(),
+    ),
+    (Coming(b"cert", b"tls"), "0000000e0893c40463657274c403746c7301"),
     (Shaken(b"tls"), "000000070991c403746c73"),
 ]
 
@@ -68,6 +77,18 @@ def test_golden_bytes(message: Message, golden: str) -> None:
     assert PROTOCOL.encode(message).hex() == golden
     ((kind, body),) = FrameDecoder(FRAME_BYTES_MAX).feed(bytes.fromhex(golden))
     assert PROTOCOL.decode(kind, body) == message
+
+
+def test_a_lane_that_says_nothing_of_several_connections_has_one() -> None:
+    for golden, message in (
+        ("0000000d0892c40463657274c403746c73", Coming(b"cert", b"tls")),
+        (
+            "000000440795c40463657274c420" + TOKEN.hex() + "cd9c40c410" + LANE.hex() + "c403746c73",
+            Invite(b"cert", TOKEN, 40000, LANE, b"tls"),
+        ),
+    ):
+        ((kind, body),) = FrameDecoder(FRAME_BYTES_MAX).feed(bytes.fromhex(golden))
+        assert PROTOCOL.decode(kind, body) == message
 
 
 def test_a_reader_of_version_0_1_names_no_lane_beforehand() -> None:

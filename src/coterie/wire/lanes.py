@@ -16,6 +16,7 @@ from coterie.wire.frames import HEADER, Message, Protocol
 
 TOKEN_BYTES = 32
 LANE_ID_BYTES = 16
+WAYS_MAX = 8  # connections of one lane
 CERTIFICATE_BYTES_MAX = 1024  # an Ed25519 certificate without extensions is about 220 bytes
 PORT_MIN = 1024  # a listener takes a free port, and those lie above: no other service's port is ever dialled
 FRAME_BYTES_MAX = 2048
@@ -73,6 +74,7 @@ class Invite(Message, frozen=True):
     """From the reader: come over this lane, if you have much to write. Its certificate, and where to dial.
 
     `lane`: how it is called; `shake`: the first bytes of TLS, whose client the reader is. Older nodes skip it.
+    `more`: tokens of further connections, if the writer likes to come over several.
     """
 
     certificate: bytes
@@ -80,13 +82,15 @@ class Invite(Message, frozen=True):
     port: int
     lane: bytes
     shake: bytes
+    more: tuple[bytes, ...] = ()
 
 
 class Coming(Message, frozen=True):
-    """From the writer: it dials. Its certificate, and its answer in TLS."""
+    """From the writer: it dials, `ways` connections. Its certificate, and its answer in TLS."""
 
     certificate: bytes
     shake: bytes
+    ways: int = 1
 
 
 class Shaken(Message, frozen=True):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from coterie.errors import PeerError, TransportError
 from coterie.net import BulkStream
 from coterie.net.ahead import Ahead
-from coterie.net.lanes import invitation, lanes
+from coterie.net.lanes import bundle, invitation, lanes
+from coterie.net.lanes.bundle import WAYS
 from coterie.net.lanes.tls import LaneIdentity, Shaking
 from coterie.wire.frames import Bulk
 from coterie.wire.lanes import (
@@ -19,6 +21,7 @@ from coterie.wire.lanes import (
     PROTOCOL,
     SHAKE_BYTES_MAX,
     TOKEN_BYTES,
+    WAYS_MAX,
     Coming,
     Invite,
     Shaken,
@@ -100,6 +103,29 @@ def test_who_reads_over_a_long_path_says_at_once_where_to_come(
     assert said == ["Invite", "Coming", "Shaken", "Ready"]
 
 
+@pytest.mark.parametrize("knows", [True, False], ids=["by the rate", "as the system has it"])
+def test_over_a_far_path_a_lane_has_several_connections_where_they_can_go_by_the_rate(
+    lab: BulkLab, said: list[str], monkeypatch: pytest.MonkeyPatch, *, knows: bool
+) -> None:
+    came: list[str] = []
+    add = bundle.Connections.add
+
+    def counted(self: bundle.Connections, sock: socket.socket) -> None:
+        came.append(threading.current_thread().name)
+        add(self, sock)
+
+    monkeypatch.setattr(bundle.Connections, "add", counted)
+    monkeypatch.setattr(lanes, "WAYS_FROM_US", 0)
+    monkeypatch.setattr(invitation, "goes_by_rate", lambda: knows)
+
+    async def scene() -> None:
+        assert await give_and_take(lab, is_dialled=True) == "lane"
+
+    lab.run(scene())
+    assert said == ["Invite", "Coming", "Shaken", "Ready"]
+    assert len(came) == (2 * (WAYS - 1) if knows else 0)
+
+
 def test_nobody_is_invited_over_a_short_path(said: list[str]) -> None:
     lab = BulkLab("lane", after_bytes=1 << 20)
 
@@ -169,6 +195,8 @@ def test_a_listener_of_an_invitation_that_nobody_follows_closes(
         {"port": 0},
         {"lane": bytes(LANE_ID_BYTES - 1)},
         {"shake": b""},
+        {"more": (bytes(TOKEN_BYTES - 1),)},
+        {"more": (bytes(TOKEN_BYTES),) * WAYS_MAX},
         {"shake": bytes(SHAKE_BYTES_MAX + 1), "certificate": b"c"},
     ],
     ids="-".join,

@@ -15,13 +15,12 @@ import pytest
 
 from coterie.errors import TransportError
 from coterie.net.lanes.ceilings import SMALL_QUEUE_US
-from coterie.net.lanes.choice import LOOK_SEGMENTS_FAR, LOSSY_IN_ROW, PathSeen
+from coterie.net.lanes.choice import FAR_US, LOOK_SEGMENTS_FAR, LOSSY_IN_ROW, PathSeen
 from coterie.net.lanes.lane import (
     AWAITED_BYTES_MAX,
     HELD_BYTES,
     LITTLE_UNTIL_BYTES,
     NARROW_PATHS_MAX,
-    STARTS_BY_RATE_US,
     UNSENT_BYTES,
     WIDE_BYTES_MAX,
     Lane,
@@ -82,7 +81,7 @@ class Crumbs:
 
 @contextlib.contextmanager
 def lane(
-    size: int = 1500, pause_s: float = 0.0, rate_based: set[Lane] | None = None
+    size: int = 1500, pause_s: float = 0.0, rate_based: set[object] | None = None
 ) -> Iterator[tuple[Lane, Lane, Crumbs]]:
     """(writer, reader, what is between them)"""
     path = Crumbs(1 << 16, 0.0)
@@ -217,7 +216,7 @@ def test_a_lane_whose_packets_vanish_goes_by_the_rate_and_is_forgotten_when_it_e
     """`reno` stands for the rate-based one here: every kernel has it, and it is nobody's default."""
     monkeypatch.setattr("coterie.net.lanes.lane.RATE_BASED", b"reno")
     monkeypatch.setattr("coterie.net.lanes.lane.LOOK_S", 0.0)
-    rate_based: set[Lane] = set()
+    rate_based: set[object] = set()
     with lane(rate_based=rate_based) as (writer, reader, _):
         lossy = (PathSeen(1000 * n, 20 * n, 20_000, 20_000) for n in itertools.count(1))
         monkeypatch.setattr(writer, "_info", lambda: next(lossy))
@@ -244,10 +243,10 @@ def test_a_lane_over_a_far_path_starts_by_the_rate_and_stays_with_it_where_packe
     def chosen() -> bytes:
         return writer._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
 
-    rate_based: set[Lane] = set()
+    rate_based: set[object] = set()
     with lane(rate_based=rate_based) as (writer, reader, _):
         systems = chosen()
-        empty, queue = STARTS_BY_RATE_US, STARTS_BY_RATE_US + SMALL_QUEUE_US + 1
+        empty, queue = FAR_US, FAR_US + SMALL_QUEUE_US + 1
         seen = iter(
             PathSeen(LOOK_SEGMENTS_FAR * n, int(is_lossy and n > 2), rtt_us, empty, 1_000_000)
             for n, rtt_us in enumerate([empty, empty, empty, queue, empty], 1)
@@ -299,7 +298,7 @@ def test_a_lane_that_waits_for_its_path_looks_at_it_all_the_same(monkeypatch: py
     monkeypatch.setattr("coterie.net.lanes.lane.RATE_BASED", b"reno")
     monkeypatch.setattr("coterie.net.lanes.lane.LOOK_S", 0.0)
     monkeypatch.setattr("coterie.net.lanes.lane.PROGRESS_S", 0.02)
-    rate_based: set[Lane] = set()
+    rate_based: set[object] = set()
     with lane(rate_based=rate_based) as (writer, _, path):
         path.size = 1
         lossy = (PathSeen(1000 * n, 20 * n, 20_000, 20_000) for n in itertools.count(1))

@@ -7,22 +7,27 @@ lane stands as soon as TCP does, two round trips after the invitation left. docs
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
-from coterie.errors import PeerError, TransportError
+from coterie.errors import LimitExceeded, PeerError, TransportError
 from coterie.net.interfaces import PathInfo
+from coterie.net.lanes.bundle import join, spread
 from coterie.net.lanes.dialling import close_late, dialled, dispose
 from coterie.net.lanes.lane import Lane, NarrowPaths
 from coterie.net.lanes.listener import INVITED_S, LaneListener
+from coterie.net.lanes.tcp_seen import goes_by_rate
 from coterie.net.lanes.tls import LaneIdentity, Shaking
 from coterie.texts import tr
 from coterie.wire.frames import Bulk, Message
 from coterie.wire.lanes import (
     LANE_ID_BYTES,
     PROTOCOL,
+    TOKEN_BYTES,
+    WAYS_MAX,
     Coming,
     Invite,
     Shaken,
@@ -49,10 +54,12 @@ class Invitation:
     remote: str
     shaking: Shaking
     came: "asyncio.Future[socket.socket]"
+    more: "list[asyncio.Future[socket.socket]]"
 
     @classmethod
-    async def make(cls, listener: LaneListener, ips: tuple[str, str]) -> "Invitation":
-        """Listen for the peer, at the local one of (remote, local) `ips`, for `INVITED_S`.
+    async def make(cls, listener: LaneListener, ips: tuple[str, str], ways: int = 1) -> "Invitation":
+        """Listen for the peer, at the local one of (remote, local) `ips`, for `INVITED_S`; it may come over `ways`
+        connections.
 
         Raises as `LaneListener.invite`.
         """
@@ -65,12 +72,20 @@ class Invitation:
             shaking.close()
             raise
         came.add_done_callback(lambda _: shaking.close() if came.cancelled() else None)
-        asyncio.get_running_loop().call_later(INVITED_S, came.cancel)
+        more: list[asyncio.Future[socket.socket]] = []
+        tokens: list[bytes] = []
+        with suppress(LimitExceeded):
+            while len(more) < ways - 1:
+                another, _, comes = listener.invite(ips[1])
+                tokens.append(another)
+                more.append(comes)
+        for awaited in (came, *more):
+            asyncio.get_running_loop().call_later(INVITED_S, awaited.cancel)
         name = os.urandom(LANE_ID_BYTES)
-        first = PROTOCOL.encode(Invite(identity.certificate, token, port, name, said))
-        return cls(name, first, ips[0], shaking, came)
+        first = PROTOCOL.encode(Invite(identity.certificate, token, port, name, said, tuple(tokens)))
+        return cls(name, first, ips[0], shaking, came, more)
 
-    async def received(self, stream: Talk, rate_based: set[Lane]) -> Lane:
+    async def received(self, stream: Talk, rate_based: set[object]) -> Lane:
         """The lane, once the writer has come.
 
         Raises:
@@ -92,11 +107,19 @@ class Invitation:
             if not self.came.cancelled():
                 raise
             raise TransportError(tr("nobody came over TCP")) from None
-        return Lane(self.shaking.secure(sock), self.lane, self.remote, rate_based)
+        ways, self.more = self.more[: max(coming.ways - 1, 0)], self.more[max(coming.ways - 1, 0) :]
+        if not ways:
+            return Lane(self.shaking.secure(sock), self.lane, self.remote, rate_based)
+        secured, there = self.shaking.lend()
+        connections = join(there, sock.dup())  # `withdraw` closes the other
+        for comes in ways:
+            comes.add_done_callback(lambda done: None if done.cancelled() else connections.add(done.result()))
+        return Lane(secured, self.lane, self.remote, rate_based)
 
     def withdraw(self) -> None:
         """Nobody is awaited any more; nothing, if the lane stands."""
-        dispose(self.came)
+        for came in (self.came, *self.more):
+            dispose(came)
 
 
 @dataclass(eq=False)
@@ -115,6 +138,8 @@ class Invited:
         check_shake(invite.shake)
         if len(invite.lane) != LANE_ID_BYTES:
             raise PeerError("a lane without a name")
+        if len(invite.more) >= WAYS_MAX or any(len(token) != TOKEN_BYTES for token in invite.more):
+            raise PeerError("an invitation with tokens that cannot be")
         return cls(stream, invite)
 
     async def come(
@@ -122,17 +147,20 @@ class Invited:
         path: PathInfo,
         ips: tuple[str, str],
         answer_s: float,
-        rate_based: set[Lane],
+        rate_based: set[object],
         narrow: NarrowPaths,
     ) -> Lane:
         """The lane: TCP is dialled while TLS shakes hands. Raises TransportError, PeerError."""
         path = msgspec.structs.replace(path, payload_bytes=0)  # so early QUIC has tried no larger packets yet
         identity = await asyncio.to_thread(LaneIdentity)
         shaking = await asyncio.to_thread(Shaking, identity, self.invite.certificate, is_server=True)
-        dialling = asyncio.ensure_future(dialled(path, ips, self.invite.token, self.invite.port, narrow))
+        tokens = [self.invite.token, *(self.invite.more if goes_by_rate() else ())]
+        dialling, *more = [
+            asyncio.ensure_future(dialled(path, ips, token, self.invite.port, narrow)) for token in tokens
+        ]
         try:
             said = await asyncio.to_thread(shaking.step, self.invite.shake)
-            await self.stream.send(Coming(identity.certificate, said))
+            await self.stream.send(Coming(identity.certificate, said, 1 + len(more)))
             shaken = await self.stream.receive(answer_s)
             if not isinstance(shaken, Shaken):
                 raise TransportError(tr("the peer did not get the lane up"))
@@ -143,6 +171,15 @@ class Invited:
             sock = await asyncio.shield(dialling)
         except BaseException:
             shaking.close()
-            dialling.add_done_callback(close_late)
+            for one in (dialling, *more):
+                one.add_done_callback(close_late)
             raise
-        return Lane(shaking.secure(sock), self.invite.lane, ips[0], rate_based, narrow)
+        if not more:
+            return Lane(shaking.secure(sock), self.invite.lane, ips[0], rate_based, narrow)
+        secured, there = shaking.lend()
+        connections = spread(there, sock, ips[0], rate_based, narrow)
+        for one in more:
+            one.add_done_callback(
+                lambda done: None if done.cancelled() or done.exception() else connections.add(done.result())
+            )
+        return Lane(secured, self.invite.lane, ips[0], rate_based, narrow)

@@ -7,7 +7,6 @@ One way, because a TLS connection cannot be read and written by two threads at o
 import select
 import socket
 import ssl
-import struct
 import sys
 import threading
 import time
@@ -17,8 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from coterie.errors import TransportError
-from coterie.net.lanes.ceilings import Ceiling, LossCeiling
-from coterie.net.lanes.choice import VERY_FAR_US, LossWatch, PathSeen
+from coterie.net.lanes.choice import PathSeen
+from coterie.net.lanes.steering import LONG_US, Steering
+from coterie.net.lanes.tcp_seen import (
+    PACED_BYTES_PER_S,
+    RATE_BASED,
+    choose_way,
+    delivery_rate,
+    own_way,
+    path_seen,
+    repeats,
+    set_pace,
+)
 from coterie.texts import tr
 
 try:
@@ -44,33 +53,23 @@ HELD_BYTES = 208 << 10  # received and not read; what systems allow at least; en
 SLICE_BYTES = (
     8 * RECORD_DATA_BYTES_MAX
 )  # between two looks at a far path; each takes the interpreter for a moment
-FAR_US = 50_000  # round trip; guess: from here on what is under way may be more than the system has room for
 UNSENT_BYTES = 128 << 10  # written and not on their way; guess: the writer is woken in time at any rate
 UNSENT_FAR_BYTES = (
     512 << 10
 )  # the same on a far path; guess: 15 ms where TCP tries three times 100 Mbit/s at first
 LITTLE_UNTIL_BYTES = 192 << 20  # few of twenty kills in 2 GB come later, and a busy machine needs more room
-PACED_BYTES_PER_S = 4_000_000_000  # no limit, but with any at all TCP sends evenly
 SEND_ROOM_MAX = Path("/proc/sys/net/core/wmem_max")
-_SO_MAX_PACING_RATE = 47  # Linux, asm-generic/socket.h; 3.13, and without `sch_fq` 4.13
 _SO_BUF_LOCK = 72  # Linux 5.15, asm-generic/socket.h: 0 lets the system choose the sizes of buffers again
 
-RATE_BASED = b"bbr"  # Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016
-WAY_BYTES_MAX = 16  # Linux, include/net/tcp.h: TCP_CA_NAME_MAX
-STARTS_BY_RATE_US = 120_000  # as `choice.FAR_US`
 WIDE_BYTES_PER_S = 25_000_000  # guess: 100 Mbit/s, and the same again for a queue
 WIDE_BYTES_MAX = 4 << 20  # guess; systems give up to 6 by themselves, in time
 LISTEN_S = 1.0  # how often a reader that waits for much looks whether any of it has come
 LOOK_S = 0.005  # how often TCP is asked how it fares, at most; guess: at every write on a slow path
-# Linux, include/uapi/linux/tcp.h, struct tcp_info: tcpi_snd_mss, rtt, snd_cwnd, total_retrans, min_rtt, data_segs_out
-_INFO = struct.Struct("=16xI48xI8xI16xI44xI4xI")
-_RATE = struct.Struct("=160xQ")  # tcpi_delivery_rate, bytes a second
 
 
 SWALLOWED_S = 0.5  # guess; whoever is taken for one by mistake loses nothing
 PROGRESS_S = 0.25  # how often a writer that waits looks whether any of it was taken
 REPEATS = 2  # of one packet in a row, none acknowledged; a reader that takes nothing is not repeated to
-REPEATS_AT = 2  # Linux, include/uapi/linux/tcp.h, struct tcp_info: tcpi_retransmits
 SWALLOWED_ROUND_TRIPS = 4
 SEGMENT_BYTES = 1220  # fits the least that IPv6 demands of a path, 1280, with both headers (RFC 8200, 5)
 NARROW_PATHS_MAX = 256
@@ -144,7 +143,7 @@ class Lane:
         secured: ssl.SSLSocket,
         id_: bytes,
         remote: str,
-        rate_based: "set[Lane] | None" = None,
+        rate_based: set[object] | None = None,
         narrow: NarrowPaths | None = None,
     ) -> None:
         """`rate_based`: those of the lanes of this computer that go by the rate and not by losses; `narrow`: paths that
@@ -162,12 +161,9 @@ class Lane:
         self._closing = False
         self._unread = b""
         self._timeout_s: float | None = None
-        self._watch: LossWatch | None = LossWatch() if hasattr(socket, "TCP_CONGESTION") else None
-        self._ceiling = Ceiling()
-        self._own_way = (
-            b""  # of congestion control, as the system chose it: while the lane starts by the rate
-        )
-        self._loss_ceiling: LossCeiling | None = None
+        self._steering = Steering()
+        self._own_way = b""  # of congestion control, as the system chose it: while the lane goes by the rate
+        self._knows_rate = False  # this system does
         self._pace = 0  # bytes a second at most; 0: no limit
         self._look_at = 0.0
         self._slice_bytes = sys.maxsize  # written in one call, which returns when all of it is on its way
@@ -175,7 +171,11 @@ class Lane:
         self._narrow = narrow or NarrowPaths()
         self._is_inside = False  # a record: what comes next does not begin with a header
         secured.settimeout(SILENCE_S)
-        secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._is_tcp = secured.family != getattr(
+            socket, "AF_UNIX", None
+        )  # and not several of them (`bundle`)
+        if self._is_tcp:
+            secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def hold_little(self) -> None:
         """For the end that reads: let what was not read wait at the writer, if the path is so short that it can.
@@ -219,20 +219,15 @@ class Lane:
         """
         with self._using(), suppress(OSError):
             least_rtt_us = self._info().least_rtt_us
-            if least_rtt_us > FAR_US:
+            if least_rtt_us > LONG_US:
                 self._keep_below(PACED_BYTES_PER_S)
                 self._slice_bytes = SLICE_BYTES
-                self._loss_ceiling = LossCeiling()
+                self._steering = Steering(least_rtt_us)
                 if _may_hold(WIDE_BYTES_MAX):
                     self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDE_BYTES_MAX)
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_FAR_BYTES)
                 self._little_until = 0  # the system would fill this room, too
-            if least_rtt_us >= VERY_FAR_US:
-                self._go_by_rate()
-            elif least_rtt_us >= STARTS_BY_RATE_US:
-                own = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, WAY_BYTES_MAX)
-                self._choose_way(RATE_BASED)
-                self._own_way = own.rstrip(b"\0")
+                self._follow_steering()
 
     def _note_bytes(self, size: int) -> None:
         """So many more went through; the caller is inside the socket."""
@@ -247,13 +242,7 @@ class Lane:
 
     def _info(self) -> PathSeen:
         """What TCP says. OSError: nothing."""
-        if not hasattr(socket, "TCP_CONGESTION"):
-            raise OSError("no TCP_INFO here")
-        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
-        segment, rtt_us, window, repeated, least_rtt_us, segments = _INFO.unpack(
-            info.ljust(_INFO.size, b"\0")
-        )
-        return PathSeen(segments, repeated, rtt_us, least_rtt_us, window * segment)
+        return path_seen(self._socket)
 
     @property
     def is_closed(self) -> bool:
@@ -314,14 +303,14 @@ class Lane:
         """Whether what was sent is repeated and never acknowledged: so it is where large packets vanish."""
         try:
             rtt_us = self._info().rtt_us
-            repeats = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, REPEATS_AT + 1)[REPEATS_AT]
+            count = repeats(self._socket)
         except (OSError, IndexError):
             return False
-        return repeats >= REPEATS and silent_s >= max(SWALLOWED_S, SWALLOWED_ROUND_TRIPS * rtt_us / 1e6)
+        return count >= REPEATS and silent_s >= max(SWALLOWED_S, SWALLOWED_ROUND_TRIPS * rtt_us / 1e6)
 
     def _cork(self, is_on: bool) -> None:
         """While it is on, TCP sends full packets only: each record would be one of its own otherwise."""
-        if hasattr(socket, "TCP_CORK"):
+        if self._is_tcp and hasattr(socket, "TCP_CORK"):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, is_on)
 
     def _look_soon(self) -> None:
@@ -337,38 +326,31 @@ class Lane:
         """
         with suppress(OSError):  # an older kernel says less, and not every one has it
             seen = self._info()
-            if self in self._rate_based:
-                self._keep_below(self._ceiling.limit(seen, self._delivered(), now))
-            elif self._watch is not None and self._watch.is_lossy(
-                seen, beside_rate_based=bool(self._rate_based)
-            ):
-                self._go_by_rate()
-            elif self._loss_ceiling is not None:
-                self._keep_below(self._loss_ceiling.limit(seen, self._delivered(), now))
-                if self._own_way and self._loss_ceiling.is_full:
-                    own, self._own_way = self._own_way, b""
-                    self._choose_way(own)
+            beside = bool(self._rate_based)
+            pace = self._steering.pace(seen, self._delivered(), now, beside_rate_based=beside)
+            self._follow_steering()
+            if pace is not None:
+                self._keep_below(pace)
 
-    def _go_by_rate(self) -> None:
-        self._watch = None
-        self._own_way = b""
-        self._choose_way(RATE_BASED)
-        self._rate_based.add(self)
-
-    def _choose_way(self, name: bytes) -> None:
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
+    def _follow_steering(self) -> None:
+        """Go by the rate, where the system knows how, or as the system chose."""
+        by_rate = self._steering.by_rate
+        if by_rate != bool(self._own_way):
+            own = self._own_way or own_way(self._socket)
+            self._own_way = own if by_rate else b""
+            self._knows_rate = choose_way(self._socket, RATE_BASED if by_rate else own)
+        if self._steering.is_lossy and self._knows_rate:
+            self._rate_based.add(self)
 
     def _delivered(self) -> int:
         """The rate at which data arrived there last."""
-        info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RATE.size)
-        return int(_RATE.unpack(info.ljust(_RATE.size, b"\0"))[0])
+        return delivery_rate(self._socket)
 
     def _keep_below(self, bytes_per_s: int) -> None:
         """Send no faster; changes of a few per cent are not worth a call."""
         if abs(bytes_per_s - self._pace) > self._pace // 20:
             self._pace = bytes_per_s
-            rate = struct.pack("=I", min(bytes_per_s or PACED_BYTES_PER_S, PACED_BYTES_PER_S))
-            self._socket.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, rate)
+            set_pace(self._socket, bytes_per_s)
 
     def unread(self, data: bytes) -> None:
         """Bytes that were read too far, for the next reader."""

@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self
 
 from coterie.errors import CoterieError, LimitExceeded, PeerError, TransportError, UsageError
 from coterie.net.interfaces import PathInfo
+from coterie.net.lanes.bundle import WAYS, WAYS_FROM_US
 from coterie.net.lanes.choice import AFTER_BYTES, LaneChoice
 from coterie.net.lanes.dialling import DIAL_S, answered, dialled, dispose, in_thread
 from coterie.net.lanes.invitation import Invitation, Invited
@@ -114,7 +115,7 @@ class Lanes:
         as in `lanes/choice`."""
         self.bind_ip = bind_ip
         self.after_bytes = after_bytes
-        self.rate_based: set[Lane] = set()  # of all peers' lanes: they share our uplink
+        self.rate_based: set[object] = set()  # of all peers' lanes: they share our uplink
         self.narrow = NarrowPaths()
         self.tasks = tasks or Tasks("lanes")
         self.listener = LaneListener(self.tasks)
@@ -146,7 +147,8 @@ class Lanes:
         if not CAN_SHAKE or (link.path.rtt_s or 0.0) < FAR_S or (ips := self.direct_ips(link)) is None:
             return None
         try:
-            return await Invitation.make(self.listener, ips)
+            is_far = 1e6 * (link.path.rtt_s or 0.0) >= WAYS_FROM_US
+            return await Invitation.make(self.listener, ips, WAYS if is_far else 1)
         except (TransportError, LimitExceeded) as error:
             _log.debug("nobody is invited: %s", error)
             return None

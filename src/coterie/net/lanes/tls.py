@@ -142,6 +142,11 @@ class Shaking:
         self._there.close()
         return self._secured
 
+    def lend(self) -> tuple[ssl.SSLSocket, socket.socket]:
+        """The TLS connection, and the socket through which its bytes go on. As `secure`."""
+        self._there.setblocking(True)
+        return self._secured, self._there
+
     def close(self) -> None:
         """It comes to nothing."""
         self._there.close()
