@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import http.client
 import os
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -296,6 +298,30 @@ def test_a_file_that_could_not_be_read_is_not_asked_for_again_at_once(
     with pytest.raises(OSError, match=r"timed out"):
         opened.read(100, 0)
     assert opened.read(4, 0) == b"back", "then it is asked for again"
+
+
+def test_an_answer_that_ends_in_the_middle_is_not_asked_for_again() -> None:
+    if not Path("/dev/fuse").exists():
+        pytest.skip("without FUSE its library is missing")
+    from coterie.apps.drive import fuse
+
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for _ in range(2):
+                with contextlib.suppress(OSError):
+                    one, _ = listening.accept()
+                    asked.append(one.recv(1 << 16))
+                    one.sendall(b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1000\r\n\r\nbegun")
+                    one.close()
+
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        assert fuse.Dav(listening.getsockname()[1]).ask("GET", "/anna/film") == (504, b"")
+        assert len(asked) == 1
+        listening.shutdown(socket.SHUT_RDWR)
+        serving.join(5)
 
 
 def test_a_computer_that_goes_away_in_the_middle_is_an_error_in_time(

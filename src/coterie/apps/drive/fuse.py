@@ -52,13 +52,21 @@ class Dav:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have said why
                     connection.request(method, quote(path), body, named)
                 answer = connection.getresponse()
-                return answer.status, answer.read()
             except (http.client.HTTPException, OSError):  # an idle connection was closed
-                connection.close()
-                self._local.connection = None
+                self._forget(connection)
                 if is_last or not (body is None or isinstance(body, bytes)):
                     raise OSError(errno.EIO, os.strerror(errno.EIO)) from None
+                continue
+            try:
+                return answer.status, answer.read()
+            except (http.client.HTTPException, OSError):  # it ends in the middle: who gives it went away
+                self._forget(connection)
+                return 504, b""
         raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def _forget(self, connection: http.client.HTTPConnection) -> None:
+        connection.close()
+        self._local.connection = None
 
     def do(self, method: str, path: str, body: Any = None, **headers: str) -> bytes:
         """As `ask`; the body. Raises `FuseOSError` for what the drive refuses."""
