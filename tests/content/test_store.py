@@ -1,5 +1,7 @@
 """The store: finds chunks, never hands out a wrong byte, and survives what happens to it."""
 
+import _sqlite3
+import ctypes
 import os
 import sqlite3
 import threading
@@ -488,3 +490,19 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         store.add_locations([put(tmp_path / f"{n}", b"%d" % n) for n in range(500)])
     assert store.usage().files == 0
     store.close()
+
+
+def test_the_memory_of_what_was_read_is_given_back_and_it_can_be_read_again(
+    store: Store, tmp_path: Path
+) -> None:
+    """Each thread reads with a connection of its own, which has pages of its own."""
+    sqlite = ctypes.CDLL(_sqlite3.__file__)
+    sqlite.sqlite3_memory_used.restype = ctypes.c_int64
+    pieces = [number.to_bytes(100) for number in range(20_000)]
+    store.add_locations([put(tmp_path / "x", *pieces)])
+    wanted = [chunk(piece) for piece in pieces]
+    assert list(store.read_chunks(wanted)) == pieces
+    full = sqlite.sqlite3_memory_used()
+    store.shrink()
+    assert sqlite.sqlite3_memory_used() < full / 4
+    assert list(store.read_chunks(wanted)) == pieces

@@ -45,6 +45,11 @@ class Lying:
         for at in range(0, len(known), NOTED_FILES):
             self._store.add_locations(known[at : at + NOTED_FILES])
 
+    def shrink(self) -> None:
+        """Give back the memory of rows that were read."""
+        self._store.shrink()
+        self._folders.db.shrink()
+
     def known(self, contents: Sequence[bytes]) -> dict[bytes, bytes]:
         """The packed chunks of those contents that are here; the store finds them also where a file was renamed."""
         known = self._folders.chunks(contents)

@@ -134,6 +134,11 @@ class Database:
                 self._count()
             return rows
 
+    def shrink(self) -> None:
+        """Give back the memory of what was read; it is read again when needed. Raises as `transaction`."""
+        with self._lock, self._errors():
+            self._db.execute("PRAGMA shrink_memory")
+
     def sync(self) -> None:
         """What was kept until now outlives a power cut too; without it the last moments may be lost. Takes some ms.
 
