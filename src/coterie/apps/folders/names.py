@@ -28,7 +28,7 @@ from coterie.content.names import (
 MARKER = ".coterie-folder"
 PATH_BYTES_MAX = 4_096  # of one path; as Linux has it
 WHO_BYTES_MAX = 64  # of a name of a computer in the name of a copy
-_COPY = re.compile(r" \(conflict, [^()]*, \d{4}-\d\d-\d\d\)(?: \(\d+\))?(?=(?:\.[^. ]{1,16})?$)")
+_COPY = re.compile(r" \(conflict, [^()]*, \d{4}-\d\d-\d\d\)(?: \(\d+\))*(?=(?:\.[^. ]{1,16})?$)")
 
 
 def parent(path: str) -> str:
