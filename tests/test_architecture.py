@@ -123,6 +123,7 @@ SHELLS = (
     "apps/folders/facts.py",
     "apps/folders/in_use.py",
     "apps/folders/inotify.py",
+    "apps/folders/pacing.py",
     "apps/folders/reading.py",
     "apps/folders/renewing.py",
     "apps/folders/root.py",
