@@ -160,6 +160,7 @@ def test_axe_finds_nothing_in_views(visit: Visits, anna: Computer, furnished: Pa
         "/people/berta",
         "/circles/family",
         "/health",
+        "/internet",
     ):
         page = here.goto(path)
         page.wait_for_timeout(600)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.access.resource import Verb
+from coterie.apps.grants.service import GrantsService, Wanted
 from coterie.apps.internet import exits, sharing
 from coterie.net.memory import MemoryNetwork
 from coterie.node import Node
@@ -145,16 +145,35 @@ def test_hours_refuse_and_end_connections(
     run(scene())
 
 
-def test_a_grant_opens_an_exit_for_whom_no_rule_names(tmp_path: Path, web: Outside) -> None:
+def test_a_grant_opens_an_exit_with_a_quota_and_taken_back_it_ends_within_five_seconds(
+    tmp_path: Path, web: Outside
+) -> None:
     async def scene() -> None:
         async with shared(tmp_path) as (anna, ben, line), echo_server() as port:
             internet(anna).share("exit", [])
             async with socks(line.proxy, "web.example", port) as (code, _):
                 assert code == 2
-            resource = anna.access.resource_of("internet/exit")
-            anna.access.policy.permit(f"peer:{ben.peer_id}", Verb.USE, resource)
-            async with socks(line.proxy, "web.example", port) as (code, _):
+            grants: GrantsService = anna.service("grants")
+            given = grants.give(str(ben.peer_id), "use", "internet/exit", Wanted(3_600, limits=["400kB"]))
+            async with socks(line.proxy, "web.example", port) as (code, (reader, writer)):
                 assert code == 0
+                writer.write(bytes(100_000))
+                await reader.readexactly(100_000)
+                assert [place.name for place in await ben.directory.look(str(anna.peer_id))] == ["exit"]
+                grants.revoke(given.id)
+                async with asyncio.timeout(5):
+                    with pytest.raises(ConnectionResetError):
+                        await reader.read()
+            grants.give(str(ben.peer_id), "use", "internet/exit", Wanted(3_600, limits=["400kB"]))
+            async with socks(line.proxy, "web.example", port) as (code, (reader, writer)):
+                assert code == 0
+                writer.write(bytes(1_000_000))
+                got = 0
+                async with asyncio.timeout(5):
+                    with pytest.raises(ConnectionResetError):
+                        while data := await reader.read(65_536):
+                            got += len(data)
+                assert got <= 400_000
 
     run(scene())
 

@@ -80,7 +80,7 @@ class GrantSaid(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """The terms of a grant as people write them (limits: see `words.py`); empty where nothing is said."""
+    """The terms of a grant as people write them (limits: see `access/limits.py`); empty where nothing is said."""
 
     lasting_s: float | None = None
     limits: Sequence[str] = ()
