@@ -107,10 +107,6 @@ SAFE = {
     ("wire/frames.py", "unpack_from"): "the length is known; every frame passes here, and a wrapper costs",
     ("net/port_mapping/routes.py", "fromhex"): "what the kernel says; what it cannot is passed over",
     ("net/lanes/tcp_seen.py", "unpack"): "what the kernel says, filled up to the size",
-    (
-        "net/lanes/bundle.py",
-        "unpack",
-    ): "the length is known, `checked` reads the numbers, and every cell passes here",
     ("sim/isolation.py", "unpack"): "what the kernel says",
     ("apps/printers/ipp.py", "unpack_from"): "within `decode`, `decode_groups` and `Head.feed`",
     ("apps/printers/ipp.py", "unpack"): "within `decode` and `decode_groups`",

@@ -531,6 +531,9 @@ def _wire() -> dict[str, list[Sample]]:
             Sample(signed_record, [record[97:]]),
         ],
         "coterie.wire.record:split_address": [_of("wire.record:split_address", *ADDRESSES)],
+        "coterie.net.lanes.cells:decode_header": [
+            _of("net.lanes.cells:decode_header", bytes(8) + b"\0\0\x10\0")
+        ],
         "coterie.wire.lanes:decode_signal": [_of("wire.lanes:decode_signal", pack([1, b"x" * 16]))],
         "coterie.wire.relay:decode_at_client": [
             _of("wire.relay:decode_at_client", *(relay.encode(f) for f in from_relay))

@@ -10,9 +10,10 @@ from coterie.net.lanes.cells import (
     CELL_BYTES_MAX,
     CELL_BYTES_MIN,
     CELLS_A_WINDOW,
+    HEADER,
     Order,
     cell_bytes,
-    checked,
+    decode_header,
 )
 
 
@@ -43,10 +44,10 @@ def test_what_came_already_is_refused() -> None:
 
 
 def test_a_cell_has_bytes_and_not_too_many() -> None:
-    assert checked(7, CELL_BYTES_MAX) == (7, CELL_BYTES_MAX)
+    assert decode_header(HEADER.pack(7, CELL_BYTES_MAX)) == (7, CELL_BYTES_MAX)
     for size in (0, CELL_BYTES_MAX + 1):
         with pytest.raises(PeerError, match=f"a cell of {size} bytes"):
-            checked(0, size)
+            decode_header(HEADER.pack(0, size))
 
 
 def test_little_waits_for_what_is_missing() -> None:

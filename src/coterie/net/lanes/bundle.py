@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from coterie.errors import PeerError
-from coterie.net.lanes.cells import HEADER, Order, cell_bytes, checked
+from coterie.net.lanes.cells import HEADER, Order, cell_bytes, decode_header
 from coterie.net.lanes.choice import VERY_FAR_US, PathSeen
 from coterie.net.lanes.lane import REPEATS, NarrowPaths, let_fragment
 from coterie.net.lanes.steering import Steering
@@ -319,7 +319,7 @@ class Joining:
         """A whole header, or a whole body."""
         cell = self._cells.pop(number, None)
         if cell is None:
-            self._cells[number] = checked(*HEADER.unpack(part))
+            self._cells[number] = decode_header(part)
         else:
             for ready in self._order.take(cell[0], part):
                 self._there.sendall(ready)

@@ -2,6 +2,7 @@
 
 import struct
 
+from coterie.decoding import decoder
 from coterie.errors import PeerError
 
 HEADER = struct.Struct(">QI")  # where in the lane the first byte of a cell stands, and how many bytes it has
@@ -18,8 +19,10 @@ def cell_bytes(window_bytes: int) -> int:
     return min(max(window_bytes // CELLS_A_WINDOW, CELL_BYTES_MIN), CELL_BYTES_MAX)
 
 
-def checked(at: int, size: int) -> tuple[int, int]:
-    """A cell's header. Raises `PeerError` where it cannot be."""
+@decoder(PeerError, "a part of a lane")
+def decode_header(header: bytes) -> tuple[int, int]:
+    """Where a cell begins, and how many bytes it has. Raises `PeerError` where it cannot be."""
+    at, size = HEADER.unpack(header)
     if not 0 < size <= CELL_BYTES_MAX:
         raise PeerError(f"a cell of {size} bytes on a lane")
     return at, size
