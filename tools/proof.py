@@ -27,6 +27,7 @@ PROOFS: dict[str, tuple[list[str], bool]] = {
     "internet": ([PYTHON, "-m", "tests.apps.internet.figures"], False),
     "drive": ([PYTHON, "-m", "tests.apps.drive.figures"], False),
     "exit": ([PYTHON, "-m", "tests.apps.internet.exit_figures"], False),
+    "printers": ([PYTHON, "-m", "tests.apps.printers.test_office"], False),
     "bench": ([PYTHON, "bench/run.py"], False),
 }
 

@@ -125,6 +125,9 @@ class KnownPrinters:
             answer = await self._context.net.ask(peer, PROTOCOL, Look(), timeout_s=LOOK_S)
             if isinstance(answer, Offers):
                 self._learn(peer, answer.printers, is_all=True)
+                for printer in self.printers():  # programs ask for it also while that computer is away
+                    if printer.peer == str(peer) and not printer.attributes:
+                        await self._describe(peer, printer)
 
     async def attributes(self, printer: KnownPrinter) -> bytes:
         """What it says of itself: as new as can be had quickly. Raises `CoterieError` where nothing is known."""

@@ -197,7 +197,10 @@ class PrintersService:
         printer = await self._find(text)
         works = self._works()
         await works.start()
-        formats = supported_formats(await self._known.attributes(printer))
+        try:
+            formats = supported_formats(await self._known.attributes(printer))
+        except CoterieError:  # nobody knows yet what it takes: its own side will say
+            formats = ()
         job = works.sending.begin(printer, file.name, getpass.getuser(), asked)
         await works.sending.finish(job, file, ANY, formats)
         said = ""
