@@ -49,7 +49,9 @@ async def office(folder: Path, *, computers: int, jobs: int, kills: int, seed: i
                     await printer.start()
 
             orders = [one(number, others[number % computers]) for number in range(jobs)]
-            *ended, _ = await asyncio.gather(*orders, one(jobs, others[0], 61), killer())
+            killing = asyncio.ensure_future(killer())
+            ended = await asyncio.gather(*orders, one(jobs, others[0], 61))
+            await killing
         finally:
             await cast.close()
     printed = Counter(title for _, title in printer.printed)
