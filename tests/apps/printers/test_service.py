@@ -10,8 +10,9 @@ import pytest
 
 from coterie.apps.printers.results import Printed
 from coterie.errors import NotFound, UsageError
+from coterie.net import MemoryNetwork
 from coterie.node import Node
-from tests.apps.files.nodes import friends, memory_node
+from tests.apps.files.nodes import befriend, friends, memory_node
 from tests.apps.printers.fake_printer import FakePrinter, a_pdf, fake_printer
 from tests.support import run
 
@@ -137,6 +138,27 @@ def test_a_job_waits_for_the_owners_word(tmp_path: Path) -> None:
     run(play())
 
 
+def test_what_cannot_be_shared_says_why(tmp_path: Path) -> None:
+    async def play() -> None:
+        (tmp_path / "anna").mkdir()
+        (tmp_path / "anna" / "config.toml").write_text('[app.printers]\ncups = "ipp://127.0.0.1:9/"\n')
+        async with memory_node(MemoryNetwork(), tmp_path / "anna") as anna, fake_printer() as printer:
+            share = anna.service("printers").share
+            with pytest.raises(NotFound, match=r"no print system answers here .*Connection refused"):
+                await share("laser", ["contacts"])
+            for to in ([], ["anyone"]):
+                with pytest.raises(UsageError, match="for whom"):
+                    await share(printer.uri, to)
+            with pytest.raises(UsageError, match="quota"):
+                await share(printer.uri, ["contacts"], pages="50/day")
+            with pytest.raises(UsageError, match="small letters"):
+                await share(printer.uri, ["contacts"], as_="My Laser")
+            with pytest.raises(UsageError, match="no address"):
+                await share("http://printer/", ["contacts"])
+
+    run(play())
+
+
 def test_what_the_printer_does_not_take_is_refused_here(tmp_path: Path) -> None:
     async def play() -> None:
         async with friends(tmp_path) as (anna, ben), fake_printer() as printer:
@@ -163,15 +185,18 @@ def test_one_cancels_ones_own_jobs_and_the_owner_all(tmp_path: Path) -> None:
         async with friends(tmp_path) as (anna, ben), fake_printer(seconds=60) as printer:
             await shared(anna, printer)
             file = a_file(tmp_path, a_pdf())
-            first, second = (asyncio.ensure_future(print_on(ben, file)) for _ in range(2))
-            await until(lambda: [j.state for j in anna.service("printers").jobs()] == ["printing", "waiting"])
+            both = [asyncio.ensure_future(print_on(ben, file)) for _ in range(2)]
+            await until(
+                lambda: sorted(j.state for j in anna.service("printers").jobs()) == ["printing", "waiting"]
+            )
             own = [job.id for job in ben.service("printers").jobs()]
             await ben.service("printers").cancel(own[1])
-            assert (await second).state == "cancelled"
+            [ended], [other] = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            assert ended.result().state == "cancelled"
             await until(lambda: "printing" in [j.state for j in anna.service("printers").jobs()])
             left = next(j.id for j in anna.service("printers").jobs() if j.state == "printing")
             await anna.service("printers").cancel(left)
-            done = await first
+            done = await other
             assert (done.state, done.note) == ("cancelled", "cancelled by the owner of the printer")
             assert printer.printed == []
             with pytest.raises(NotFound):
@@ -219,9 +244,6 @@ def test_a_printer_without_job_creation_prints_too(tmp_path: Path) -> None:
 
 def test_a_job_waits_for_a_computer_that_is_away_and_is_printed_once(tmp_path: Path) -> None:
     async def play() -> None:
-        from coterie.net import MemoryNetwork
-        from tests.apps.files.nodes import befriend
-
         network, file = MemoryNetwork(), a_file(tmp_path, data := a_pdf(2))
         async with fake_printer() as printer:
             async with memory_node(network, tmp_path / "ben") as ben:

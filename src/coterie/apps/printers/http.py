@@ -5,6 +5,7 @@ Bodies go as they come, by length or in chunks; `Expect: 100-continue` is answer
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -291,7 +292,7 @@ async def post(
             tr(
                 "the printer at {authority} is not reached ({reason})",
                 authority=server.authority,
-                reason=getattr(error, "strerror", None) or type(error).__name__,
+                reason=os.strerror(error.errno) if error.errno else tr("no answer"),
             )
         ) from None
     try:

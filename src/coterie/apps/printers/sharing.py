@@ -19,7 +19,7 @@ from coterie.apps.printers.messages import (
 )
 from coterie.apps.printers.records import SharedPrinter
 from coterie.apps.printers.results import PrinterLine
-from coterie.errors import CoterieError, LimitExceeded, NotFound, PeerError, UsageError
+from coterie.errors import CoterieError, LimitExceeded, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
 from coterie.services.directory.core import Offered
@@ -206,7 +206,18 @@ class Sharing:
             )
             return name, str(label) or "printer"
         cups = self._context.data.settings(Settings).cups
-        for found, uri, _ in await RealPrinter(cups).list():
+        try:
+            listed = await RealPrinter(cups).list()
+        except TransportError as error:
+            raise NotFound(
+                tr(
+                    "'{name}' is not found, for no print system answers here ({error}); a printer may be named by its "
+                    "address: ipp://HOST/ipp/print",
+                    name=name,
+                    error=str(error),
+                )
+            ) from None
+        for found, uri, _ in listed:
             if found == name:
                 return uri, found
         raise NotFound(
