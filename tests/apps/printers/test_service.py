@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from coterie.apps.printers import taking
 from coterie.apps.printers.results import Printed
 from coterie.errors import NotFound, UsageError
 from coterie.net import MemoryNetwork
@@ -228,6 +229,27 @@ def test_a_printer_that_is_killed_in_the_middle_prints_once_or_it_is_said(tmp_pa
             assert done.state == "failed"
             assert "look what it printed" in done.note
             assert len(printer.printed) == 1
+
+    run(play())
+
+
+def test_a_job_that_is_not_printed_in_time_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking, "LOOK_S", 0.1)
+
+    async def play() -> None:
+        (tmp_path / "home-ben").mkdir()
+        (tmp_path / "home-ben" / "config.toml").write_text("[app.printers]\nlasts_days = 0.00002\n")
+        async with friends(tmp_path) as (anna, ben), fake_printer() as printer:
+            await shared(anna, printer)
+            await printer.kill()
+            done = await print_on(ben, a_file(tmp_path, a_pdf()))
+            assert (done.state, done.note) == ("failed", "it was not printed in time")
+            await printer.start()
+            await until(lambda: anna.service("printers").status()["jobs here"] == 0)
+            assert printer.printed == []
+            assert not list((tmp_path / "home-anna" / "apps" / "printers" / "spool").iterdir())
 
     run(play())
 
