@@ -39,8 +39,9 @@ async def crowd(folder: Path, others: int) -> AsyncIterator[tuple[Node, list[Nod
         found = [
             await stack.enter_async_context(memory_node(network, folder / f"n{at}")) for at in range(others)
         ]
-        for one in found:
-            await befriend(owner, one)
+        for one in found:  # by hand: a door lets in only some at once
+            owner.contacts.learn(one.peer_id, one.name, one.addresses)
+            one.contacts.learn(owner.peer_id, owner.name, owner.addresses)
         yield owner, found
 
 
@@ -238,7 +239,7 @@ async def read_all(node: Node, place: str, size: int) -> bytes:
 def test_readers_give_an_image_to_each_other(tmp_path: Path) -> None:
     async def play() -> None:
         size = 6 * MIB + 5_000
-        async with crowd(tmp_path, 4) as (anna, readers):
+        async with crowd(tmp_path, 12) as (anna, readers):
             path = image(tmp_path, size)
             await anna.disks.share(path, ["contacts"])
             place = f"{anna.peer_id}/stick"
@@ -248,7 +249,7 @@ def test_readers_give_an_image_to_each_other(tmp_path: Path) -> None:
             assert all(data == path.read_bytes() for data in found)
             assert anna.disks.given_bytes("stick") <= 1.3 * size
             swarm = [one for reader in readers for one in reader.disks._attached.values() if one.others]
-            assert sum(one.others.given_bytes for one in swarm if one.others) >= 2.7 * size
+            assert sum(one.others.given_bytes for one in swarm if one.others) >= 10.7 * size
 
     run(play())
 
