@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from coterie.apps.folders import crowding, folder_move, scanning, whole_moves
 from coterie.apps.folders import exchange as x
-from coterie.apps.folders import folder_move, whole_moves
 from coterie.apps.folders.app import APP
 from coterie.apps.folders.book import FolderBook, OutdatedHome
 from coterie.apps.folders.folder_move import FolderMove
@@ -17,7 +17,7 @@ from coterie.apps.folders.register import Kind, Value, unpack, winner
 from coterie.apps.folders.steps import Here, Print, Record
 from coterie.apps.folders.store import FolderRow
 from coterie.content.names import NameRules
-from coterie.errors import PeerError
+from coterie.errors import LimitExceeded, PeerError
 from coterie.identity import PeerId
 from coterie.machine import PeerUp, Received, Send
 from coterie.testing import Cast, play
@@ -283,6 +283,35 @@ def test_a_look_knows_a_folder_again(tmp_path: Path) -> None:
     scan = live.disk.scan(hints_of(["new", "third"], (), ["third"]))
     assert scan.folders == {}
     assert scan.found["new/x"] is None
+
+
+def test_so_many_folders_are_known_again_in_one_look_and_one_more_file_by_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "RENAMED_MAX", 1)
+    top = tmp_path / "top"
+    for name in "ab":
+        (top / name).mkdir(parents=True)
+        (top / name / "x").write_bytes(name.encode())
+    live = Live(top, tmp_path / "home")
+    live.scan()
+    for name in "ab":
+        (top / name).rename(top / f"new {name}")
+    scan = live.disk.scan(hints_of(["a", "b"], (), ["new a", "new b"]))
+    assert (scan.folders, scan.moved) == ({"new a": "a"}, {"new b/x": "b/x"})
+
+
+def test_a_folder_with_as_many_paths_as_one_may_have_takes_no_move(
+    two: tuple[Copy, Copy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, ben = two
+    monkeypatch.setattr(crowding, "PATHS_MAX", 2 * FILES + 1)
+    assert not moved(anna)
+    monkeypatch.setattr(crowding, "PATHS_MAX", 2 * FILES + 2)
+    assert moved(anna)
+    monkeypatch.setattr(crowding, "PATHS_MAX", 2 * FILES + 1)
+    with pytest.raises(LimitExceeded):
+        ben.book.merge_move(anna.replica, told(anna, ben))
 
 
 def test_a_renamed_folder_is_renamed_at_once_there(tmp_path: Path) -> None:
