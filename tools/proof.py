@@ -20,6 +20,7 @@ PROOFS: dict[str, tuple[list[str], bool]] = {
     "mail": ([PYTHON, "-m", "tests.services.mail.processes"], False),
     "folders": ([PYTHON, "-m", "tests.apps.folders.proof"], False),
     "following": ([PYTHON, "-m", "bench.following", "--files", "20000", "--moved", "20000"], False),
+    "office": ([PYTHON, "-m", "tests.lab", "office"], False),
     "nat-matrix": ([PYTHON, "-m", "tests.lab", "matrix"], True),
     "swarm-lab": ([PYTHON, "-m", "tests.lab", "swarm"], True),
     "scenarios": ([PYTHON, "-m", "tests.scenarios"], True),

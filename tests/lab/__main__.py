@@ -1,5 +1,5 @@
 """The laboratory by hand: python -m tests.lab shell [KIND...] | matrix | alone [WAY...] | pair KIND KIND |
-scenario NAME | line NAME... [--client ours|libtorrent|tcp] [--repeat N] [--write] |
+scenario NAME | office [SECONDS [SEED]] | line NAME... [--client ours|libtorrent|tcp] [--repeat N] [--write] |
 swarm [--client ours|libtorrent|chain] [--case plain|killed|lossy|leaving] [--repeat N]. Needs root."""
 
 import argparse
@@ -7,7 +7,7 @@ import os
 import sys
 
 from coterie.sim.isolation import enter_namespace
-from tests.lab import alone, line_page, lines, matrix, nat, swarm, swarm_page
+from tests.lab import alone, line_page, lines, matrix, nat, office, swarm, swarm_page
 from tests.lab.conftest import lacking
 from tests.lab.lab import Host, Lab
 from tests.lab.remote import ROOT
@@ -102,6 +102,9 @@ def main(arguments: list[str]) -> int:
         case ["scenario", name] if name in SCENARIOS:
             print("\n".join(SCENARIOS[name]()))
             return 0
+        case ["office", *numbers] if all(number.isdecimal() for number in numbers):
+            seconds, seed = [*map(int, numbers), *(int(office.DAY_S), 1)[len(numbers) :]]
+            return 1 if office.day(seconds, seed) else 0
         case ["swarm", *rest]:
             measure_swarm(rest)
             return 0
