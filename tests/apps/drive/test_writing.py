@@ -83,6 +83,7 @@ def test_files_and_folders_are_made_changed_moved_and_removed(tmp_path: Path) ->
                 assert (top / name).read_bytes() == data
                 assert (top / name).stat().st_mtime == 1_700_000_000
                 assert (await at.ask("GET", f"{here}/{name}")).body == data
+            assert (await at.ask("PUT", f"{here}/2023/old.jpg", b"new")).status == 204
             assert (await at.ask("MKCOL", f"{here}/folder")).status == 201
             to = f"http://drive.localhost:{at.port}/{here}"
             assert (await at.ask("MOVE", f"{here}/2024", Destination=f"{to}/folder/year")).status == 201
@@ -92,7 +93,7 @@ def test_files_and_folders_are_made_changed_moved_and_removed(tmp_path: Path) ->
             assert (await at.ask("DELETE", f"{here}/folder")).status == 204
             assert not (top / "folder").exists()
             trash = await anna.files.trash.lines()
-            assert {Path(line.path).name for line in trash} == {"readme", "folder"}
+            assert {Path(line.path).name for line in trash} == {"old.jpg", "folder"}  # not the empty one
             assert all(line.source == anna.people.name_of(at.node.peer_id) for line in trash)
             await anna.files.trash.restore(next(line.id for line in trash if line.path.endswith("folder")))
             assert (top / "folder/year/big.mov").read_bytes() == BIG

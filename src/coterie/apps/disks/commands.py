@@ -80,17 +80,17 @@ async def attach(
 
 
 @command(
-    "place",
+    "disk",
     path="disk detach",
     needs="store",
     title="End the use of a disk",
 )
-async def detach(disks: "DisksService", place: Disk) -> DiskSaid:
+async def detach(disks: "DisksService", disk: Disk) -> DiskSaid:
     """End the use of a disk of somebody else: its device, if it has one, goes away, too.
 
-    place: COMPUTER/NAME, as `coterie disks` shows it.
+    disk: COMPUTER/NAME, as `coterie disks` shows it.
     """
-    return await disks.detach(place)
+    return await disks.detach(disk)
 
 
 @command(
