@@ -7,10 +7,10 @@ computer that has the place (`Names.lead`), or on the one that uses it (`Names.s
 from typing import Protocol
 
 from coterie.apps.expose.leads import FindLead, FindPage, Lead
-from coterie.apps.expose.targets import Target, as_label
+from coterie.apps.expose.targets import Target, as_label, read_target
 from coterie.identity import PeerId
 
-__all__ = ["FindLead", "FindPage", "Lead", "Names", "Target", "as_label"]
+__all__ = ["FindLead", "FindPage", "Lead", "Names", "Target", "as_label", "read_target"]
 
 
 class Names(Protocol):

@@ -6,6 +6,7 @@ from coterie.apps.app import App
 APP = App(
     name="printers",
     summary="Let others print on printers of this computer, and print on theirs.",
+    requires=("expose",),
     create="coterie.apps.printers.service:PrintersService",
     commands="coterie.apps.printers.commands",
     kinds=(

@@ -44,6 +44,7 @@ async def printer_share(
     pages: str = "",
     ask: bool = False,
     lan: bool = False,
+    page: str = "",
 ) -> PrinterShared:
     """Let others print on a printer of this computer. Shared again, it is changed.
 
@@ -52,9 +53,10 @@ async def printer_share(
     as_: What others call it: small letters, digits and hyphens.
     pages: How many pages each person may print in a month, like 50/month; each printed side of each copy is one.
     ask: Each job waits until you approve it.
+    page: Its own web page, like http://192.168.1.9, that they may open, too.
     lan: Announce it on the local network as well (phones find it): everybody there prints on it as you.
     """
-    return await printers.share(name, to, as_=as_, pages=pages, is_asking=ask, lan=lan)
+    return await printers.share(name, to, as_=as_, pages=pages, is_asking=ask, lan=lan, page=page)
 
 
 @command("name", path="printer unshare", needs="running", title="End a printer for others")

@@ -211,6 +211,7 @@ class KnownPrinters:
             "pages_max": offer.pages_max,
             "pages_used": offer.pages_used,
             "is_gone": False,
+            "has_page": offer.has_page,
         }
         if attributes:
             said["attributes"] = attributes

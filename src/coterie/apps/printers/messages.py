@@ -23,7 +23,10 @@ What = Literal["cancel", "hold", "release"]
 
 
 class Offer(msgspec.Struct, frozen=True, array_like=True):
-    """A printer that the asker may use. `pages_max`: sides in a month, 0: any; `pages_used`: of the asker's person."""
+    """A printer that the asker may use. `pages_max`: sides in a month, 0: any; `pages_used`: of the asker's person.
+
+    `has_page`: its own web page may be opened, too, under its name in `expose`.
+    """
 
     id: Short
     name: Short
@@ -32,6 +35,7 @@ class Offer(msgspec.Struct, frozen=True, array_like=True):
     is_asking: bool = False
     pages_max: int = 0
     pages_used: int = 0
+    has_page: bool = False
 
 
 class Look(Message, frozen=True):

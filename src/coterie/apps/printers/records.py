@@ -29,6 +29,7 @@ class SharedPrinter(msgspec.Struct, kw_only=True):
     """A printer of this computer that others use. `uri`: where it is; `to`: subjects of the policy.
 
     `attributes`: what it last said of itself, as IPP groups. `pages_max`: sides in a month for each person; 0: any.
+    `page`: its own web page, HOST:PORT, that they may open, too; "": they may not.
     """
 
     id: str
@@ -40,6 +41,7 @@ class SharedPrinter(msgspec.Struct, kw_only=True):
     is_asking: bool = False
     lan: bool = False
     attributes: bytes = b""
+    page: str = ""
 
 
 class KnownPrinter(msgspec.Struct, kw_only=True):
@@ -64,6 +66,7 @@ class KnownPrinter(msgspec.Struct, kw_only=True):
     pages_max: int = 0
     pages_used: int = 0
     attributes: bytes = b""
+    has_page: bool = False
 
 
 Step = Literal["new", "asking", "wanted", "ready", "created", "sent", "over"]

@@ -12,6 +12,7 @@ class PrinterLine(msgspec.Struct, frozen=True, kw_only=True):
 
     Fields:
         address: for programs here, ipp://...; of one that is not shared its own.
+        page: its own web page, for browsers here.
         pages_max: sides in a month for each person, 0: any; `pages_used`: ours of a printer of somebody else.
     """
 
@@ -24,6 +25,7 @@ class PrinterLine(msgspec.Struct, frozen=True, kw_only=True):
     is_asking: bool = False
     lan: bool = False
     address: str = ""
+    page: str = ""
 
 
 class PrinterShared(PrinterLine, frozen=True, kw_only=True):
@@ -42,6 +44,10 @@ class PrinterShared(PrinterLine, frozen=True, kw_only=True):
                     "Everybody on the local network prints on it as you: it is at {address}",
                     address=self.address,
                 )
+            )
+        if self.page:
+            lines.append(
+                tr("They may open its own page {page}, and do there what it lets anybody do", page=self.page)
             )
         lines.append(tr("There: coterie print FILE {printer}", printer=self.printer))
         return "\n".join(lines)

@@ -3,6 +3,7 @@
 import getpass
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import msgspec
 
 from coterie.access.names import ANYONE_WORD, TICKET
 from coterie.apps.context import Context
+from coterie.apps.expose.api import Names
 from coterie.apps.printers.documents import ANY
 from coterie.apps.printers.known import KnownPrinters
 from coterie.apps.printers.messages import (
@@ -26,7 +28,7 @@ from coterie.apps.printers.messages import (
     Offers,
     State,
 )
-from coterie.apps.printers.records import KnownPrinter, Settings
+from coterie.apps.printers.records import KnownPrinter, Settings, SharedPrinter
 from coterie.apps.printers.results import (
     JobLine,
     Printed,
@@ -56,8 +58,10 @@ log = logging.getLogger(__name__)
 class PrintersService:
     """Made by the node. All methods belong to its event loop."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, names: Names) -> None:
+        """`names`: the service of `expose`, for the pages that printers have of their own."""
         self._context = context
+        self._web_names = names
         self._settings = context.data.settings(Settings)
         self._sharing = Sharing(context, self._pages_used)
         self._known = KnownPrinters(context, self._sharing.own_offers, self._sharing.identify, self._changed)
@@ -71,6 +75,7 @@ class PrintersService:
         context.access.name_resources(KIND, self._sharing.resolve, self._sharing.say)
         context.net.offer(KIND, self._sharing.offered)
         self._sharing.permit_all()
+        self._web_names.lead(self._sharing.lead)
         context.net.register(PROTOCOL, self._serve)
         context.net.watch(self._came, lambda peer: None)
         if len(self._sharing.shared) or len(self._known) or (context.data.folder / DATABASE).exists():
@@ -102,6 +107,7 @@ class PrintersService:
         pages: str = "",
         is_asking: bool = False,
         lan: bool = False,
+        page: str = "",
     ) -> PrinterShared:
         """Let those named in `to` print on it; the same name again changes it.
 
@@ -115,7 +121,9 @@ class PrintersService:
         if not subjects or TICKET in subjects or ANYONE_WORD in subjects:
             raise UsageError(tr("say for whom: --to with a person, a circle or contacts"))
         await self._works().start()
-        shared = await self._sharing.share(name, subjects, as_=as_, pages=pages, is_asking=is_asking, lan=lan)
+        shared = await self._sharing.share(
+            name, subjects, as_=as_, pages=pages, is_asking=is_asking, lan=lan, page=page
+        )
         self._known.take_own()
         own = self._own_printer(shared.id)
         own.lan = lan
@@ -400,4 +408,15 @@ class PrintersService:
             is_asking=printer.is_asking,
             lan=printer.lan,
             address=self._address(printer),
+            page=self._page(printer, shared),
         )
+
+    def _page(self, printer: KnownPrinter, shared: SharedPrinter | None) -> str:
+        """Where browsers here find a printer's own page; "" where it is not to be had."""
+        if shared is not None:
+            return f"http://{shared.page}/" if shared.page else ""
+        if not printer.has_page or printer.is_gone:
+            return ""
+        with suppress(UsageError):  # another place has its name
+            return self._web_names.web_address(PeerId.parse(printer.peer), printer.name)
+        return ""

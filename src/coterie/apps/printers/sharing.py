@@ -4,9 +4,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 from coterie.access.resource import Verb
 from coterie.apps.context import Context
+from coterie.apps.expose.api import Lead, read_target
 from coterie.apps.printers.known import as_label
 from coterie.apps.printers.messages import (
     NOTE_CHARS_MAX,
@@ -26,6 +28,7 @@ from coterie.services.directory.core import Offered
 from coterie.texts import tr
 
 KIND = "printer"  # of resources
+HTTP_PORT = 80
 ASK_AGAIN_S = 30.0  # what the real printer says of itself
 _PASSING = ("printer-up-time", "printer-current-time", "queued-job-count", "printer-state-change-time")
 NOT_HERE = "there is no such printer, or it is not for this computer"  # one answer for both
@@ -47,12 +50,13 @@ class Sharing:
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def share(
-        self, name: str, subjects: list[str], *, as_: str, pages: str, is_asking: bool, lan: bool
+        self, name: str, subjects: list[str], *, as_: str, pages: str, is_asking: bool, lan: bool, page: str
     ) -> SharedPrinter:
         """See `PrintersService.share`."""
         from coterie.apps.printers.quotas import read_quota
 
         pages_max = read_quota(pages)
+        its_page = read_page(page) if page else ""
         known = self.find_name(as_ or name)
         uri, found = (known.uri, known.name) if known and not as_ else await self._address_of(name)
         attributes = await self._described(uri)
@@ -77,6 +81,7 @@ class Sharing:
             is_asking=is_asking,
             lan=lan,
             attributes=attributes,
+            page=its_page,
         )
         self.shared.save(record)
         self._permit(record)
@@ -88,6 +93,14 @@ class Sharing:
         self.shared.remove(record.id)
         self._context.access.policy.withdraw(f"{KIND}/{record.id}")
         self._context.access.review()
+
+    def lead(self, name: str) -> Lead | None:
+        """Where the page of a printer is, for browsers of those who may print on it."""
+        record = self.find_name(name)
+        if record is None or not record.page:
+            return None
+        place = read_target(record.page)
+        return Lead(resource=f"{KIND}/{record.id}", target=place, host_header=record.page)
 
     def permit_all(self) -> None:
         """At the start."""
@@ -272,6 +285,7 @@ class Sharing:
             is_asking=record.is_asking,
             pages_max=record.pages_max,
             pages_used=self._used(record.id, peer),
+            has_page=bool(record.page),
         )
 
     def _permit(self, record: SharedPrinter) -> None:
@@ -279,6 +293,20 @@ class Sharing:
         policy.withdraw(resource)
         for subject in record.to:
             policy.permit(subject, Verb.USE, resource)
+
+
+def read_page(text: str) -> str:
+    """HOST:PORT of a printer's own web page, written http://HOST[:PORT]. Raises `UsageError`."""
+    try:
+        found = urlsplit(text)
+        host, port = found.hostname or "", found.port or HTTP_PORT
+    except ValueError:
+        found, host, port = urlsplit(""), "", HTTP_PORT
+    if found.scheme != "http" or not host or found.username is not None:
+        raise UsageError(
+            tr("'{page}' is no web page of a printer: write http://HOST or http://HOST:PORT", page=text)
+        )
+    return str(read_target(f"[{host}]:{port}" if ":" in host else f"{host}:{port}"))
 
 
 def _encoded(group: object) -> bytes:
