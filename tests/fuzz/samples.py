@@ -349,6 +349,9 @@ def _services() -> dict[str, list[Sample]]:
             _of("services.carry.http_head:read_chunk_length", b"1aF;name=value")
         ],
         "coterie.apps.expose.targets:read_target": [_of("apps.expose.targets:read_target", *targets)],
+        "coterie.apps.printers.sharing:read_page": [
+            _of("apps.printers.sharing:read_page", "http://192.168.1.9/a")
+        ],
         "coterie.apps.internet.messages:read_addressed": [
             _of(
                 "apps.internet.messages:read_addressed",

@@ -21,6 +21,7 @@ from coterie.apps.printers.messages import (
 )
 from coterie.apps.printers.records import SharedPrinter
 from coterie.apps.printers.results import PrinterLine
+from coterie.decoding import decoder
 from coterie.errors import CoterieError, LimitExceeded, NotFound, PeerError, TransportError, UsageError
 from coterie.identity import PeerId
 from coterie.services.data.records import Records
@@ -295,13 +296,11 @@ class Sharing:
             policy.permit(subject, Verb.USE, resource)
 
 
+@decoder(UsageError, "the web page of a printer")
 def read_page(text: str) -> str:
     """HOST:PORT of a printer's own web page, written http://HOST[:PORT]. Raises `UsageError`."""
-    try:
-        found = urlsplit(text)
-        host, port = found.hostname or "", found.port or HTTP_PORT
-    except ValueError:
-        found, host, port = urlsplit(""), "", HTTP_PORT
+    found = urlsplit(text)
+    host, port = found.hostname or "", found.port or HTTP_PORT
     if found.scheme != "http" or not host or found.username is not None:
         raise UsageError(
             tr("'{page}' is no web page of a printer: write http://HOST or http://HOST:PORT", page=text)
