@@ -6,6 +6,7 @@ and those of the README to docs/pictures.
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from coterie.apps.folders.brake import FILES_MIN
+from tests.apps.printers.fake_printer import a_pdf
 from tests.web.conftest import CHROMIUM, Computer, meet, started
 from tests.web.previews.films import film
 
@@ -25,6 +27,7 @@ THEMES = ("light", "dark")
 FOLDER = Path("build/screenshots")
 README = ("home", "transfer")  # shown there, as the desk sees them in the light theme
 PICTURES = Path("docs/pictures")
+PRINTER_PORT = 8631
 COMING_BYTES = 60_000_000  # at 150 kB/s longer under way than all pictures take
 FILES = (
     "disc 1/01 Spring.ogg",
@@ -61,7 +64,30 @@ def furnish(folder: Path, anna: Computer, berta: Computer) -> None:
     anna.run("get", "berta/films", str(folder / "films"), "--detach")
     anna.run("grant", "berta", "read", "files/photos")
     berta.run("get", "anna/photos", str(folder / "photos"))
+    devices(folder, anna, berta)
     live(folder, anna, berta)
+
+
+def devices(folder: Path, anna: Computer, berta: Computer) -> None:
+    """A printer with jobs, disks, and internet access of both."""
+    words = [sys.executable, "-m", "tests.lab.office_printer", str(PRINTER_PORT), str(folder / "paper")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as printer:
+        assert printer.stdout is not None
+        printer.stdout.readline()
+        address = f"ipp://127.0.0.1:{PRINTER_PORT}/ipp/print"
+        anna.run(
+            "printer", "share", address, "--as", "laser", "--to", "contacts", "--pages", "50/month", "--ask"
+        )
+        (folder / "invitation.pdf").write_bytes(a_pdf(2))
+        berta.run("print", str(folder / "invitation.pdf"), "anna/laser", "--no-wait")
+        wait(lambda: any(line["is_asking"] for line in anna.json("printer", "jobs")))
+        printer.kill()
+    (folder / "tools.img").write_bytes(os.urandom(2_000_000))
+    for computer in (anna, berta):
+        computer.run("disk", "share", str(folder / "tools.img"), "--as", "tools", "--to", "contacts")
+        computer.run("internet", "share", "--to", "contacts", "--limit", "20GB/month")
+    anna.run("disk", "attach", "berta/tools")
+    anna.run("internet", "use", "berta")
 
 
 def live(folder: Path, anna: Computer, berta: Computer) -> None:
@@ -120,6 +146,7 @@ def views(anna: Computer) -> dict[str, str]:
         "circle": "/circles/family",
         "live": "/live",
         "live folder": "/live/Plans",
+        "internet": "/internet",
         "health": "/health",
         "everything": "/do",
         "form": "/do/files/share",

@@ -19,7 +19,7 @@ WIDTHS = (320, 360, 2560)
 IS_INSIDE = "(css) => { const one = document.querySelector(css); return one.scrollWidth <= one.clientWidth; }"
 VIEWS = (
     "/", "/files", "/files/berta/hall", "/transfers", "/people", "/people/berta", "/circles/band", "/health",
-    "/live", "/trash", "/phone", "/do", "/do/files/share",
+    "/live", "/trash", "/phone", "/internet", "/do", "/do/files/share",
 )  # fmt: skip
 
 

@@ -98,6 +98,7 @@ class View:
         icon: a symbol of static/vendor/icons.svg.
         template: extends "base.html"; gets what `fill` returns.
         place: in the navigation, small first; 0: it does not stand there.
+        is_wide: only in that of wide screens; narrow ones find it under Everything.
         parts: pieces that the view's own page asks for: /NAME/-/PART, a template and what fills it.
         answers: /NAME/=/REST answers anything but HTML: gets the reader and Starlette's request, gives a response.
         scripts: files of /static/ that its page loads.
@@ -109,6 +110,7 @@ class View:
     template: str
     fill: Fill = _nothing
     place: int = 100
+    is_wide: bool = False
     right: str = LOOK
     parts: Mapping[str, tuple[str, Fill]] = field(default_factory=dict)
     answers: Callable[[Reader, Any], Awaitable[Any]] | None = None

@@ -47,6 +47,7 @@ PANEL = Panel(
             template="internet/internet.html",
             fill=fill,
             place=45,
+            is_wide=True,
             scripts=("vendor/uplot.min.js", "chart.js"),
         ),
     ),

@@ -48,4 +48,8 @@ PANEL = Panel(
         ANSWER: ("printer approve", "printer refuse", "printer cancel"),
     },
     answers=_answers,
+    words=(
+        "waiting", "on hold", "printing", "stopped", "cancelled", "failed", "printed",
+        "ready", "away", "not reached", "not shared",
+    ),  # fmt: skip
 )

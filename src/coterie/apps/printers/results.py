@@ -93,7 +93,7 @@ class JobLine(msgspec.Struct, frozen=True, kw_only=True):
 
     Fields:
         id: of one of ours its number.
-        state: a word: waiting, held, printing, stopped, cancelled, failed, printed.
+        state: a word: waiting, on hold, printing, stopped, cancelled, failed, printed.
         pages: sides of all copies, counted in the document; `pages_done`: what the printer has done.
     """
 

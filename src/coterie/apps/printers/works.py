@@ -22,7 +22,7 @@ from coterie.moments import iso
 SHOWN_MAX = 20  # of our jobs that are over
 _WORDS = {
     JobState.PENDING: "waiting",
-    JobState.HELD: "held",
+    JobState.HELD: "on hold",
     JobState.PROCESSING: "printing",
     JobState.STOPPED: "stopped",
     JobState.CANCELED: "cancelled",
