@@ -8,7 +8,7 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 
@@ -272,7 +272,7 @@ class Unsaid(TransportError):
 
 
 async def post(
-    server: Server, head: bytes, document: AsyncIterator[bytes] | None, answer_bytes_max: int
+    server: Server, head: bytes, document: AsyncGenerator[bytes, None] | None, answer_bytes_max: int
 ) -> bytes:
     """What the printer answers to an IPP request, whose document may follow.
 
@@ -308,7 +308,7 @@ async def post(
 
 
 async def _send(
-    server: Server, writer: asyncio.StreamWriter, head: bytes, document: AsyncIterator[bytes] | None
+    server: Server, writer: asyncio.StreamWriter, head: bytes, document: AsyncGenerator[bytes, None] | None
 ) -> None:
     form = f"Content-Length: {len(head)}" if document is None else "Transfer-Encoding: chunked"
     lines = (
@@ -324,10 +324,11 @@ async def _send(
             await writer.drain()
             return
         writer.write(f"{len(head):x}\r\n".encode() + head + b"\r\n")
-        async for part in document:
-            writer.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
-            async with asyncio.timeout(STALL_S):
-                await writer.drain()
+        async with contextlib.aclosing(document):
+            async for part in document:
+                writer.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+                async with asyncio.timeout(STALL_S):
+                    await writer.drain()
         writer.write(b"0\r\n\r\n")
         await writer.drain()
     except (ConnectionError, TimeoutError):

@@ -49,7 +49,16 @@ PANEL = Panel(
     },
     answers=_answers,
     words=(
-        "waiting", "on hold", "printing", "stopped", "cancelled", "failed", "printed",
-        "ready", "away", "not reached", "not shared",
+        "waiting",
+        "on hold",
+        "printing",
+        "stopped",
+        "cancelled",
+        "failed",
+        "printed",
+        "ready",
+        "away",
+        "not reached",
+        "not shared",
     ),  # fmt: skip
 )

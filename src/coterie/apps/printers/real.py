@@ -1,7 +1,7 @@
 """The real printer: asks it by IPP, wherever it is; `cups_printers` lists those of this computer's print system."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -164,7 +164,7 @@ class RealPrinter:
         job: int = 0,
         user: str = "",
         template: Sequence[Attribute] = (),
-        document: AsyncIterator[bytes] | None = None,
+        document: AsyncGenerator[bytes, None] | None = None,
         is_of_printer: bool = True,
     ) -> Ipp:
         self._requests = self._requests % 0x7FFFFFFF + 1
@@ -190,7 +190,7 @@ class RealPrinter:
         return found[0]
 
 
-async def _parts(path: Path, before_last: Callable[[], None]) -> AsyncIterator[bytes]:
+async def _parts(path: Path, before_last: Callable[[], None]) -> AsyncGenerator[bytes, None]:
     with path.open("rb") as file:
         part = await asyncio.to_thread(file.read, READ_BYTES)
         while following := await asyncio.to_thread(file.read, READ_BYTES):
