@@ -60,5 +60,5 @@ PANEL = Panel(
         "away",
         "not reached",
         "not shared",
-    ),  # fmt: skip
+    ),
 )
