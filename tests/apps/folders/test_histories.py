@@ -81,6 +81,20 @@ def test_histories_of_threads_and_power_cuts_that_failed_once(seed: int) -> None
     WholeHistory(seed, overlaps=True).run(60)
 
 
+MOVING_OVERLAPS = {
+    (27, 50): "a power cut took the note that a place gives way: what came there was the owner's change",
+    (71, 40): "the same: a copy that was shown twice was removed for everybody",
+    (185, 50): "as 27",
+}
+
+
+@pytest.mark.parametrize(("seed", "actions"), MOVING_OVERLAPS)
+def test_histories_of_moving_folders_with_threads_and_power_cuts_that_failed_once(
+    seed: int, actions: int
+) -> None:
+    MovingHistory(seed, overlaps=True).run(actions)
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_whole_copies_converge_and_lose_nothing(part: int) -> None:
     """With their databases and messages, and up to six computers; half of them with threads and power cuts."""

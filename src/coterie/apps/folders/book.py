@@ -329,6 +329,8 @@ class FolderBook:
             again.update((unpack_agreed(raw).path, None) for local, raw in shown if local not in agreed)
             self._counter = counter
             self.crowding.came(len(changed.keys() - had))
+        if any(one is not None and not one.dots for one in agreed.values()):
+            self.data.sync()  # what gave its dots away goes next: no deletion by the owner, after a power cut too
         self.changed.update(stands)
         return Noted(list(stands), list(again))
 
