@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coterie.apps.folders.applying import Done, Failed, NotSo
-from coterie.apps.folders.hints import ALL
+from coterie.apps.folders.hints import ALL, hints_of
 from coterie.apps.folders.register import Kind, Value
 from coterie.apps.folders.root import FolderGone
 from coterie.apps.folders.steps import (
@@ -164,11 +164,13 @@ def test_moves_rename_and_nothing_is_in_their_way(live: Live) -> None:
     (live.path / "folder/deep").mkdir(parents=True)
     (live.path / "folder/deep/z").write_bytes(b"1")
     live.scan()
-    assert live.do(Move("x", "y", live.print("x"))) == NotSo(("x",))
+    assert live.do(Move("x", "y", live.print("x"))) == NotSo(("y",)), (
+        "it is there that something is in the way"
+    )
     assert isinstance(live.do(Move("x", "folder/x", live.print("x"))), Done)
     assert isinstance(live.do(MoveFolder("folder", "named", live.print("folder"))), Done)
     assert live.files() == {"y": b"other", "named/x": b"old", "named/deep/z": b"1"}
-    assert not live.disk.scan(ALL).found
+    assert set(live.disk.scan(ALL).found) == {"y"}
     assert live.do(Move("named/x", "nowhere/x", live.disk.scan(ALL) and live.print("x"))) == NotSo(
         ("named/x",)
     )
@@ -183,7 +185,14 @@ def test_folders_are_made_and_removed_when_empty(live: Live) -> None:
     assert live.do(MakeFolder("x")) == NotSo(("x",))
     assert live.do(MakeFolder("missing/new")) == NotSo(("missing/new", "missing"))
     (live.path / "new/mine").touch()
-    assert live.do(RemoveFolder("new")) == NotSo(("new",))
+    assert live.do(RemoveFolder("new")) == NotSo((), ("new",))
+    assert set(live.scan(hints_of((), ["new"])).found) == {"new/mine"}, (
+        "what is in it, and not the folder again"
+    )
+    assert live.do(RemoveFolder("new")) == NotSo((), ("new",))
+    assert not live.scan(hints_of((), ["new"])).found, (
+        "or it would be tried again and again while it is in use"
+    )
     (live.path / "new/mine").unlink()
     assert live.do(RemoveFolder("new")) == Done(None)
     assert live.do(RemoveFolder("new")) == Done(None)

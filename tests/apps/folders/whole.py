@@ -22,7 +22,18 @@ from coterie.apps.folders.book import FolderBook, OutdatedHome
 from coterie.apps.folders.planner import Rules, paths_of
 from coterie.apps.folders.records import unpack_agreed
 from coterie.apps.folders.register import Kind, Register, unpack
-from coterie.apps.folders.steps import Agree, Agreed, Hash, MakeFolder, MoveFolder, Put, Record, Step, Wait
+from coterie.apps.folders.steps import (
+    Agree,
+    Agreed,
+    Hash,
+    MakeFolder,
+    MoveFolder,
+    Put,
+    Record,
+    RemoveFolder,
+    Step,
+    Wait,
+)
 from coterie.apps.folders.store import STEPS, FolderRow, FoldersStore
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, PeerUp, Received, Send
@@ -270,10 +281,10 @@ class Whole:
         except Broken:
             self.put_off[step.path] = None
             return False
-        except NotSo:
+        except NotSo as error:
             self.put_off[step.path] = None
-            for local in (step.local, getattr(step, "to", step.local)):
-                self.disk.seen[local] = UNSEEN
+            if not isinstance(step, RemoveFolder):  # the folder is as it was, but for what is in it
+                self.disk.seen[str(error)] = UNSEEN
             self.look()
             return False
         self.db.waits = self._others_work
@@ -658,4 +669,7 @@ class MovingHistory(WholeHistory):
                         self.connect(one, other)
             self.deliver(60)
             for one in self.replicas:
-                one.work()
+                try:
+                    one.work()
+                except Crash:
+                    self._crash(one)

@@ -46,9 +46,14 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class NotSo(msgspec.Struct, frozen=True):
-    """Something else is there than was expected, or is being written: nothing was done; look at these again."""
+    """Something else is there than was expected, or is being written: nothing was done; look at these again.
+
+    `folders`: these are as they were, but for something that is in them: list them again. What is as it was is not
+    found again, or the step would be done again at once, for as long as something is being written there.
+    """
 
     paths: tuple[str, ...]
+    folders: tuple[str, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -62,6 +67,10 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 Result = Done | NotSo | Failed
+
+
+class Filled(Changed):
+    """A folder that is to go is not empty."""
 
 
 class Applying:
@@ -133,7 +142,7 @@ class Applying:
         source, target = Path(self._root.at(local)), Path(self._root.at(to))
         if not place.move_new(source, target):
             if not self._is_other_spelling(local, to):
-                raise Changed
+                raise Changed(to)
             self._swap.rename_case(local, to, expects)
         self._root.let_go(local)
         self._touched |= {parent(local): None, parent(to): None}
@@ -158,7 +167,7 @@ class Applying:
             pass
         except OSError as error:
             if error.errno in _GONE:
-                raise Changed from None
+                raise Filled from None
             raise
         self._root.let_go(local)
         self._touched.pop(local, None)
@@ -264,8 +273,10 @@ def result_of(local: str, act: Callable[[], Print | None]) -> Result:
     """What became of a step."""
     try:
         return Done(act())
-    except Changed:
-        return NotSo((local,))
+    except Filled:
+        return NotSo((), (local,))
+    except Changed as error:
+        return NotSo(error.args or (local,))
     except VersionsFull as error:
         return Failed(local, str(error), "versions", FULL_S)
     except OSError as error:

@@ -105,9 +105,9 @@ class Bringing:
                         self._staged.pop(step.value.content, None)
                     agenda.failed.pop(step.local, None)
                     agenda.add_paths(paths_of(step))
-                case NotSo(paths):
+                case NotSo(locals_, folders):
                     agenda.plan_later(paths_of(step), 1.0)
-                    agenda.look(hints_of(paths))
+                    agenda.look(hints_of(locals_, folders))
                 case Failed(path, reason, _, again_s):
                     agenda.failed[path] = reason
                     agenda.plan_later(paths_of(step), again_s)

@@ -36,7 +36,7 @@ _TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.ENOTDIR})
 
 
 class Changed(Exception):
-    """What is at a place is not what was expected there; it is as it was."""
+    """What is at a place is not what was expected there; it is as it was. Its argument: where, if elsewhere."""
 
 
 class _Line(msgspec.Struct, frozen=True):
