@@ -12,9 +12,9 @@ from coterie.apps.folders.book import FolderBook, OutdatedHome
 from coterie.apps.folders.folder_move import FolderMove
 from coterie.apps.folders.hints import hints_of
 from coterie.apps.folders.messages import PATH_BYTES_MAX, Changes, Hello, Moved, check
-from coterie.apps.folders.planner import Rules
+from coterie.apps.folders.planner import Rules, paths_left
 from coterie.apps.folders.register import Kind, Value, unpack, winner
-from coterie.apps.folders.steps import Here, Print, Record
+from coterie.apps.folders.steps import Here, Move, MoveFolder, Print, Record
 from coterie.apps.folders.store import FolderRow
 from coterie.content.names import NameRules
 from coterie.errors import LimitExceeded, PeerError
@@ -167,6 +167,16 @@ def test_what_changed_since_is_told_path_by_path(two: tuple[Copy, Copy]) -> None
     assert moved(anna)
     anna.write(file("new/000", 901))
     assert anna.book.next_move(ben.replica, FILES + 1) is None
+
+
+def test_what_could_not_be_moved_is_planned_again_at_both_ends(two: tuple[Copy, Copy]) -> None:
+    """Else it stayed where it was, once something else became of its new place."""
+    _, ben = two
+    paths = {record.path for record in full("old")}
+    step = MoveFolder("old", "new", Print(Kind.FOLDER, 1), "new")
+    assert set(paths_left(step, ben.book.tree())) == paths | {one.replace("old", "new") for one in paths}
+    alone = Move("old/000", "other", Print(Kind.FILE, 2), "other")
+    assert set(paths_left(alone, ben.book.tree())) == {"old/000", "other"}
 
 
 @pytest.mark.parametrize("why", ["new file", "unread", "pattern", "reader", "names", "few", "there"])

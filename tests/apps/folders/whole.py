@@ -19,7 +19,7 @@ from typing import Any
 from coterie.apps.folders import batches, names, whole_moves
 from coterie.apps.folders import exchange as x
 from coterie.apps.folders.book import FolderBook, OutdatedHome
-from coterie.apps.folders.planner import Rules, paths_of
+from coterie.apps.folders.planner import Rules, paths_left, paths_of
 from coterie.apps.folders.records import unpack_agreed
 from coterie.apps.folders.register import Kind, Register, unpack
 from coterie.apps.folders.steps import (
@@ -262,7 +262,7 @@ class Whole:
                         self.local[local] = None
                         progress = True
                 case _ if step.local.startswith(missing):
-                    self.put_off[step.path] = None
+                    self._plan_later(step)
                 case _:
                     is_done = self._apply(step)
                     progress |= is_done
@@ -279,10 +279,10 @@ class Whole:
             print_ = self.disk.apply(step)
             self.fails(self, step, "after")
         except Broken:
-            self.put_off[step.path] = None
+            self._plan_later(step)
             return False
         except NotSo as error:
-            self.put_off[step.path] = None
+            self._plan_later(step)
             if not isinstance(step, RemoveFolder):  # the folder is as it was, but for what is in it
                 self.disk.seen[str(error)] = UNSEEN
             self.look()
@@ -296,6 +296,9 @@ class Whole:
         self.paths.update(dict.fromkeys(paths_of(step)))
         self._ask_again()
         return True
+
+    def _plan_later(self, step: Step) -> None:
+        self.put_off.update(dict.fromkeys(paths_left(step, self.book.tree())))
 
     def _others_work(self) -> None:
         if self.meanwhile is not None:

@@ -10,7 +10,7 @@ from coterie.apps.folders.fetching import Fetching
 from coterie.apps.folders.hints import hints_of
 from coterie.apps.folders.ignore import SHARED_NAME
 from coterie.apps.folders.parts import Parts
-from coterie.apps.folders.planner import paths_of
+from coterie.apps.folders.planner import paths_left, paths_of
 from coterie.apps.folders.steps import DiskStep, MakeLink, Print, Put, Remove, Step
 from coterie.texts import tr
 
@@ -30,7 +30,7 @@ class Bringing:
         self._staged: dict[bytes, Arrived] = {}
         self._waiting: dict[bytes, set[str]] = {}  # contents to come: for which paths
         self._wanted: dict[str, bytes] = {}  # paths, and the content that each waits for
-        self._acting: asyncio.Future[tuple[list[Result], list[str]]] | None = None
+        self._acting: asyncio.Future[tuple[list[Result], list[str], list[list[str]]]] | None = None
         self.fetching: Fetching
         """What is missing is asked for there."""
 
@@ -94,11 +94,11 @@ class Bringing:
         """Do these steps, and note what was done: also where this is cancelled in between."""
         agenda = self._agenda
         self._acting = asyncio.ensure_future(asyncio.to_thread(self._act, ready))
-        results, again = await asyncio.shield(self._acting)
+        results, again, left = await asyncio.shield(self._acting)
         agenda.add_local(again)
         if any(isinstance(result, Done) for result in results):
             agenda.ask_again()
-        for (step, _), result in zip(ready, results, strict=True):
+        for (step, _), result, paths in zip(ready, results, left, strict=True):
             match result:
                 case Done():
                     if isinstance(step, Put):
@@ -106,14 +106,16 @@ class Bringing:
                     agenda.failed.pop(step.local, None)
                     agenda.add_paths(paths_of(step))
                 case NotSo(locals_, folders):
-                    agenda.plan_later(paths_of(step), 1.0)
+                    agenda.plan_later(paths, 1.0)
                     agenda.look(hints_of(locals_, folders))
                 case Failed(path, reason, _, again_s):
                     agenda.failed[path] = reason
-                    agenda.plan_later(paths_of(step), again_s)
+                    agenda.plan_later(paths, again_s)
 
-    def _act(self, ready: Sequence[tuple[DiskStep, Path | None]]) -> tuple[list[Result], list[str]]:
-        """In a thread: what became of each step, and the local names to look at again."""
+    def _act(
+        self, ready: Sequence[tuple[DiskStep, Path | None]]
+    ) -> tuple[list[Result], list[str], list[list[str]]]:
+        """In a thread: what became of each step, the local names to look at again, and the paths that each leaves."""
         results = self._disk.apply(ready, self._source)
         done: list[tuple[DiskStep, Print | None]] = []
         came: list[tuple[str, bytes]] = []
@@ -126,10 +128,15 @@ class Bringing:
                     came.append((step.local, arrived.chunks))
                     contents.append((step.value.content, arrived.chunks))
         again = self._book.did(done, contents)
+        tree = self._book.tree()
+        left = [
+            [] if isinstance(result, Done) else paths_left(step, tree)
+            for (step, _), result in zip(ready, results, strict=True)
+        ]
         self._selecting.came([step.path for step, _ in done if isinstance(step, Put)])
         self._lying.note(came)
         self._asking.passed_there(self._book, [step for step, _ in done])
-        return results, again
+        return results, again, left
 
     def _source(self, step: DiskStep) -> str:
         """In a thread: what happened to what a step replaces or removes, for who looks at its version."""

@@ -128,6 +128,20 @@ def paths_of(step: Step) -> list[str]:
     return [step.path]
 
 
+def paths_left(step: Step, tree: Tree) -> list[str]:
+    """The paths to plan again where the step could not be done: of a move both ends, and all that was to go along."""
+    paths = paths_of(step)
+    top = tree.agreed(step.local) if isinstance(step, Move | MoveFolder) else None
+    if top is None:
+        return paths
+    below = tree.agreed_below(step.local) if isinstance(step, MoveFolder) else ()
+    for old in (top, *(agreed for _, agreed in below)):
+        paths.append(old.path)
+        if old.path.startswith(f"{top.path}/"):
+            paths.append(paths[0] + old.path[len(top.path) :])
+    return paths
+
+
 def recorded(
     step: Record, register: Register | None, dot: Dot, by: bytes, at_ms: int
 ) -> tuple[Register, Agreed | None]:
