@@ -1,12 +1,27 @@
 """What is on demand: not put on the disk, taken off it without counting as a deletion, and never the last to go."""
 
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from coterie.apps.folders.book import FolderBook
+from coterie.apps.folders.chosen_rows import Leaving
+from coterie.apps.folders.disk import Disk
+from coterie.apps.folders.freeing import Freeing, proof_of
+from coterie.apps.folders.hints import ALL
 from coterie.apps.folders.planner import Rules
 from coterie.apps.folders.register import Kind, Value, dots_shown, winner
+from coterie.apps.folders.steps import Record
+from coterie.apps.folders.store import FolderRow, FoldersStore
+from coterie.identity import PeerId
 from tests.apps.folders.fake_disk import FakeDisk
 from tests.apps.folders.histories import History
+from tests.apps.folders.live import Live, value_of
 from tests.apps.folders.replica import Crash, Replica
+from tests.apps.folders.whole import MemoryDatabase
 
 SEEDS = range(60)
 ONE, TWO = b"\x01" * 32, b"\x02" * 32
@@ -94,6 +109,53 @@ def test_a_crash_while_it_leaves_is_no_deletion(when: str) -> None:
     two.settle()
     assert two.first.disk.get("a").content == ONE
     assert (two.second.disk.get("a") is None) == (when == "after")
+
+
+def test_a_power_cut_while_it_leaves_is_no_deletion(tmp_path: Path) -> None:
+    """What was kept of it just before is on the disk, as the end of the file is."""
+    (tmp_path / "top").mkdir()
+    live = Live(tmp_path / "top", tmp_path / "home")
+    (live.path / "a").write_bytes(b"one")
+    live.scan()
+    db = MemoryDatabase()
+    store = FoldersStore(db)  # type: ignore[arg-type]
+    row = FolderRow(
+        number=0, id=b"f" * 16, path="", replica=b"r" * 16, counter=0, record=b"", state="on", settings=b"", created=0.0
+    )  # fmt: skip
+    store.add(row)
+    book = FolderBook(store, row)
+    value = value_of(b"one")
+    book.note([Record("a", "a", (), value, live.print("a"))], b"b" * 32, 5)
+    book.chosen.leave([Leaving("a", value.content)])
+    db.sync()
+
+    async def ask(_: PeerId, files: Sequence[tuple[str, bytes]], nonce: bytes) -> Sequence[bytes]:
+        return [proof_of(live.path / path, nonce) for path, _ in files]
+
+    async def between(work: Callable[[], None]) -> None:
+        work()
+
+    def freeing(book: FolderBook, disk: Disk) -> Freeing:
+        rules = Rules(selected=lambda path, value: False)
+        peers = [PeerId(b"p" * 32)]
+        return Freeing(
+            book.chosen, book, disk, rules=lambda: rules, peers=lambda: peers, ask=ask, between=between
+        )
+
+    class Cut(Disk):
+        def apply(self, *args: Any) -> Any:
+            super().apply(*args)
+            raise Crash
+
+    with pytest.raises(Crash):
+        asyncio.run(freeing(book, Cut(live.path, b"f" * 16, b"r" * 16, live.versions))._round())
+    assert live.files() == {}
+    db.put_back(db.durable)
+    book = FolderBook(store, store.folders()[0])
+    freeing(book, live.disk).recover()
+    live.disk.remember(book.known())
+    assert live.disk.scan(ALL).found == {}, "or it would be told to everybody as deleted"
+    assert book.last_by("a") == b"b" * 32
 
 
 def test_a_file_that_was_changed_meanwhile_is_not_taken_away() -> None:

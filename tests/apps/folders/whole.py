@@ -58,7 +58,7 @@ class MemoryDatabase:
         """Called while a transaction waits for its turn."""
         self.durable = b""
         """What a power cut leaves."""
-        self._db = sqlite3.connect(":memory:", isolation_level=None)
+        self._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         for step in STEPS:
             self._db.executescript(step)
 

@@ -143,6 +143,7 @@ class Freeing:
             if step is not None and proof_of(self._lies_at(local), nonce) in proofs[local]:
                 steps.append(step[0])
         self._rows.mark([step.local for step in steps])
+        self._book.data.sync()  # else a power cut takes the mark and keeps the disk, where a deletion is found then
         results = self._disk.apply([(step, None) for step in steps])
         done: list[tuple[DiskStep, Print | None]] = [
             (step, None) for step, result in zip(steps, results, strict=True) if isinstance(result, Done)
