@@ -46,7 +46,9 @@ def test_what_is_on_demand_leaves_is_seen_read_got_and_changed(tmp_path: Path) -
         assert await select(ben, "films", on_demand=True) == [("on demand", "/films")]
         await until(lambda: files_in(there) == {"b.txt": b"text"}, "the film leaves")
         assert files_in(here).keys() == {"films/a.mkv", "b.txt"}, "that is no deletion"
-        assert states(ben, "films") == {"films/a.mkv": "on demand"}
+        await until(
+            lambda: states(ben, "films") == {"films/a.mkv": "on demand"}, "what left is noted right after"
+        )
         assert states(ben) == {"b.txt": "here"}
         assert await listed(ben, "films") == {"a.mkv": ("file", len(FILM), False)}
         assert await read(ben, "films/a.mkv", 300_000, 100_000) == FILM[300_000:400_000]
