@@ -3,10 +3,15 @@
 import asyncio
 import contextlib
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from coterie.apps.folders.app import APP
+from coterie.apps.folders.applying import Applying
 from coterie.apps.folders.engine import Engine
 from coterie.apps.folders.messages import PROTOCOL, Changes
 from coterie.apps.folders.register import NOTHING, Kind, Value, pack, written
@@ -68,6 +73,37 @@ def test_an_edit_is_on_the_other_computer(tmp_path: Path) -> None:
         (here / "sub" / "b.txt").unlink()
         await until(lambda: "sub/b.txt" not in files_in(there), "a deletion")
         await until(lambda: anna.folders.lines()[0].unsent == 0, "nothing is left to tell")
+
+    play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
+
+
+def test_a_folder_that_goes_elsewhere_waits_in_peace_for_a_file_that_is_written_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is tried once a second, and no more often."""
+    tried: list[float] = []
+    remove = Applying.remove_folder
+
+    def remove_folder(self: Applying, local: str) -> None:
+        tried.append(time.monotonic())
+        remove(self, local)
+
+    monkeypatch.setattr(Applying, "remove_folder", remove_folder)
+
+    async def story(cast: Cast) -> None:
+        _anna, _ben, here, there = await pair(cast, tmp_path)
+        (here / "in").mkdir()
+        for name in "xy":
+            (here / "in" / name).write_bytes(name.encode())
+        await until(lambda: len(files_in(there)) == 2, "files")
+        with (there / "in" / "new").open("wb") as new, (there / "in" / "x").open("r+b"):
+            new.write(b"half")
+            new.flush()
+            shutil.rmtree(here / "in")
+            await until(lambda: files_in(there).keys() == {"in/new", "in/x"}, "what is not in use goes")
+            await until(lambda: len(tried) > 5, "its end is tried")
+            assert tried[5] - tried[0] > 1.0
+        await until(lambda: files_in(here) == {"in/new": b"half"} == files_in(there), "what is new stays")
 
     play(story, tmp_path / "homes", apps=[APP], in_real_time=True)
 

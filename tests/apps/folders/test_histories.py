@@ -88,7 +88,17 @@ MOVING_OVERLAPS = {
     52: "a file that could not be moved stayed where it was, once something else became of its new place",
     396: "the same",
     412: "the same",
+    27: "as 2; and another computer crashed than the one that was at work",
+    65: "the same",
+    71: "as 6; and the same",
+    185: "as 2; and the same",
 }
+
+
+@pytest.mark.parametrize("seed", [102, 134, 175, 265])
+def test_histories_of_moving_folders_that_failed_once(seed: int) -> None:
+    """The end of a folder in which a file was open was tried for ever; a disk was another than its rows."""
+    MovingHistory(seed).run(50)
 
 
 @pytest.mark.parametrize("seed", MOVING_OVERLAPS)
