@@ -22,6 +22,8 @@ from coterie.apps.folders.steps import (
 )
 from coterie.content.names import NameRules, folded, local_names
 
+FORGOTTEN = Print(Kind.OTHER)  # looks otherwise than everything
+
 
 @dataclass(slots=True)
 class Entry:
@@ -187,7 +189,8 @@ class FakeDisk:
         """Print and content of a file now; None: it is being written, or gone."""
         entry = self.get(local)
         if entry is None or entry.kind != Kind.FILE or entry.is_open or self._spelled_otherwise(local):
-            self.seen.pop(local, None)
+            if local in self.seen:  # a later look says what became of it
+                self.seen[local] = FORGOTTEN
             return None
         self.seen[local] = entry.print()
         return Here(entry.print(), entry.content)

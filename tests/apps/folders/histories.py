@@ -12,9 +12,9 @@ from random import Random
 from coterie.apps.folders import names
 from coterie.apps.folders.planner import Rules
 from coterie.apps.folders.register import Kind, Value, copies, dots_shown, winner
-from coterie.apps.folders.steps import Hash, Print, Record, Step
+from coterie.apps.folders.steps import Hash, Record, Step
 from coterie.content.names import ANY_NAME, REFUSED_SOMEWHERE, NameRules
-from tests.apps.folders.fake_disk import Broken, FakeDisk
+from tests.apps.folders.fake_disk import FORGOTTEN, Broken, FakeDisk
 from tests.apps.folders.replica import Crash, Replica, shuffled
 
 NAMES = ["a", "A", "b.txt", "B.txt", "\u00e9", "e\u0301", "c", "aux", "x:y", "dot.", "d"]
@@ -27,7 +27,6 @@ DISKS = [
 ]
 DAY_MS = 86_400_000
 ROUNDS_MAX = 40
-UNSEEN = Print(Kind.OTHER)  # looks otherwise than everything
 
 
 class History:
@@ -307,7 +306,7 @@ class History:
         self.begin_calm()
         for replica in self.replicas:
             replica.forget()
-            replica.disk.seen = dict.fromkeys(replica.disk.seen, UNSEEN)
+            replica.disk.seen = dict.fromkeys(replica.disk.seen, FORGOTTEN)
 
     def settle(self) -> None:
         """Everybody looks at everything, and tells everybody, until nothing changes."""

@@ -106,6 +106,10 @@ def test_histories_of_moving_folders_with_threads_and_power_cuts_that_failed_onc
     MovingHistory(seed, overlaps=True).run(50)
 
 
+def test_what_is_gone_when_it_is_to_be_read_is_found_to_be_gone() -> None:
+    MovingHistory(710_218, overlaps=True).run(60)
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_whole_copies_converge_and_lose_nothing(part: int) -> None:
     """With their databases and messages, and up to six computers; half of them with threads and power cuts."""

@@ -37,9 +37,9 @@ from coterie.apps.folders.steps import (
 from coterie.apps.folders.store import STEPS, FolderRow, FoldersStore
 from coterie.identity import PeerId
 from coterie.machine import PeerDown, PeerUp, Received, Send
-from tests.apps.folders.fake_disk import Broken, FakeDisk, NotSo
+from tests.apps.folders.fake_disk import FORGOTTEN, Broken, FakeDisk, NotSo
 from tests.apps.folders.histories import ROUNDS_MAX as SETTLE_MAX
-from tests.apps.folders.histories import UNSEEN, History
+from tests.apps.folders.histories import History
 from tests.apps.folders.replica import ROUNDS_MAX, Crash
 
 FOLDER = b"f" * 16
@@ -284,7 +284,7 @@ class Whole:
         except NotSo as error:
             self._plan_later(step)
             if not isinstance(step, RemoveFolder):  # the folder is as it was, but for what is in it
-                self.disk.seen[str(error)] = UNSEEN
+                self.disk.seen[str(error)] = FORGOTTEN
             self.look()
             return False
         self.db.waits = self._others_work
