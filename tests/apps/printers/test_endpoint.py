@@ -131,7 +131,8 @@ def test_jobs_are_those_of_who_asks(tmp_path: Path) -> None:
             assert (await eva.wait(number.first)).first("job-state", ipp.JOB) == JobState.CANCELED
             assert (await eva.ask(Op.CANCEL_JOB, number)).code == Status.NOT_POSSIBLE
             assert (await tom.ask(Op.CANCEL_MY_JOBS)).code == Status.OK
-            await until(lambda: all(j.state == "cancelled" for j in anna.service("printers").jobs()))
+            for node in (anna, ben):
+                await until(lambda n=node: all(j.state == "cancelled" for j in n.service("printers").jobs()))
             completed = attribute("which-jobs", ipp.KEYWORD, "completed")
             assert len((await eva.ask(Op.GET_JOBS, completed)).groups) == 3
             assert printer.printed == []
