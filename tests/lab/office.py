@@ -406,7 +406,7 @@ def day(seconds: float, seed: int) -> list[str]:
         for what, count in sorted(office.day.done.items()):
             print(f"  {what:<14} {count:>4}  refused {len(office.day.refused.get(what, ()))}")
         for what, said in office.day.refused.items():
-            for line, count in Counter(line[:160] for line in said).most_common(4):
+            for line, count in Counter(line.replace(f"{folder}/", "")[:140] for line in said).most_common(4):
                 print(f"  {what}: {count} x {line}")
         print("\n".join(found) or "everything as it must be")
         return found
