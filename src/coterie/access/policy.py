@@ -209,6 +209,12 @@ class Policy:
             self._count -= 1
         self.changed()
 
+    def permit_only(self, subjects: Iterable[str], verbs: Verb, resource: str) -> None:
+        """Let `subjects` do `verbs` to `resource` instead of what was permitted there. Raises as `permit`."""
+        self.withdraw(resource)
+        for subject in subjects:
+            self.permit(subject, verbs, resource)
+
     def rules(self) -> Mapping[str, Mapping[str, Verb]]:
         """Every rule: subject, then resource."""
         return MappingProxyType(self._rules)

@@ -458,10 +458,8 @@ class DisksService:
         return [Offered(resource=resource_of(r), name=r.name, note=_note(r)) for r in self._shared]
 
     def _permit(self, record: SharedRecord) -> None:
-        policy, resource = self._context.access.policy, resource_of(record)
-        policy.withdraw(resource)
-        for subject in record.to:
-            policy.permit(subject, Verb.READ | Verb.WRITE if record.write else Verb.READ, resource)
+        verbs = Verb.READ | Verb.WRITE if record.write else Verb.READ
+        self._context.access.policy.permit_only(record.to, verbs, resource_of(record))
         self._context.access.review()
 
     def _choose(self, text: str) -> SharedRecord:

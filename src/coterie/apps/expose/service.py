@@ -368,10 +368,7 @@ class ExposeService:
         return [Offered(resource=_resource_of(r), name=r.name, note=r.kind) for r in self._exposed]
 
     def _permit(self, record: ExposedRecord) -> None:
-        policy, resource = self._context.access.policy, _resource_of(record)
-        policy.withdraw(resource)
-        for subject in record.to:
-            policy.permit(subject, Verb.USE, resource)
+        self._context.access.policy.permit_only(record.to, Verb.USE, _resource_of(record))
         self._context.access.review()
 
     def _find(self, name: str) -> ExposedRecord | None:

@@ -325,10 +325,7 @@ class InternetService:
         ]
 
     def _permit(self, record: ShareRecord) -> None:
-        policy, resource = self._context.access.policy, resource_of(record)
-        policy.withdraw(resource)
-        for subject in record.to:
-            policy.permit(subject, Verb.USE, resource)
+        self._context.access.policy.permit_only(record.to, Verb.USE, resource_of(record))
         self._context.access.review()
 
     def _find(self, name: str) -> ShareRecord | None:

@@ -290,10 +290,7 @@ class Sharing:
         )
 
     def _permit(self, record: SharedPrinter) -> None:
-        policy, resource = self._context.access.policy, f"{KIND}/{record.id}"
-        policy.withdraw(resource)
-        for subject in record.to:
-            policy.permit(subject, Verb.USE, resource)
+        self._context.access.policy.permit_only(record.to, Verb.USE, f"{KIND}/{record.id}")
 
 
 @decoder(UsageError, "the web page of a printer")
